@@ -1,0 +1,60 @@
+"""Every expected failure, under one root.
+
+An error says what happened, where and why; its `hint` says what to do next. Anything that is
+not a `ProvError` is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ProvError(Exception):
+    """An expected failure. `hint` is one more line for the user, or empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class StoreError(ProvError):
+    """The git store is missing, damaged or of another kind."""
+
+
+class RefConflict(StoreError):
+    """A ref was not what a compare-and-swap expected it to be."""
+
+
+class CaptureError(ProvError):
+    """A directory could not be captured as it is."""
+
+
+class CheckoutError(ProvError):
+    """A tree could not be put on disk."""
+
+
+class SysrootConflict(ProvError):
+    """Two packages bring different content to one path."""
+
+
+class RecipeError(ProvError):
+    """A recipe, a class or prov.toml says something wrong."""
+
+
+class PlanError(ProvError):
+    """A target can't be planned."""
+
+
+class BuildError(ProvError):
+    """A build could not be carried out."""
+
+
+class NameUnknown(ProvError):
+    """A recipe, task, tag or build was named that does not exist."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest of `known`, or an empty string."""
+    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else ""

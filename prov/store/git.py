@@ -1,0 +1,44 @@
+"""The git command: required, its version checked, run without the user's configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from prov.errors import StoreError
+
+OLDEST = (2, 39)
+
+
+@cache
+def git_program() -> str:
+    """Return the path of a git that is new enough. Raises StoreError when there is none."""
+    program = shutil.which("git")
+    if program is None:
+        raise StoreError("the git command is not on PATH", hint="install git 2.39 or newer")
+    answer = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"(\d+)\.(\d+)", answer)
+    if match is None or (int(match[1]), int(match[2])) < OLDEST:
+        raise StoreError(f"{program} is too old: {answer.strip() or 'no version'}", hint="install git 2.39 or newer")
+    return program
+
+
+def git_environment() -> dict[str, str]:
+    """Return an environment in which git reads the repository's configuration and nobody else's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
+
+
+def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:
+    """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
+    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", *arguments]
+    done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip()
+        raise StoreError(f"git {arguments[0]} failed in {git_dir}: {words}")
+    return done.stdout

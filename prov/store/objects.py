@@ -1,0 +1,133 @@
+"""Git's objects as values: ids, tree entries, commits, and the names that git can't hold.
+
+An object id is its 20 raw bytes; text at the edges is the usual 40 hex digits. Names are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+Oid: TypeAlias = bytes
+Kind = Literal["commit", "tree", "blob", "tag"]
+
+MODE_DIRECTORY = 0o040000
+MODE_FILE = 0o100644
+MODE_EXECUTABLE = 0o100755
+MODE_SYMLINK = 0o120000
+
+
+class Entry(NamedTuple):
+    """One line of a git tree; `name` is as git stores it, that is escaped."""
+
+    name: bytes
+    mode: int
+    oid: Oid
+
+
+def object_id(kind: Kind, data: bytes) -> Oid:
+    """Return the id git gives to an object of this kind with this content."""
+    return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(data), data)).digest()
+
+
+def encode_tree(entries: list[Entry]) -> bytes:
+    """Return a tree's content, in git's order: a directory sorts as if its name ended in `/`."""
+    ordered = sorted(entries, key=lambda entry: entry[0] + b"/" if entry[1] == MODE_DIRECTORY else entry[0])
+    return b"".join([b"%o %s\0%s" % (mode, name, oid) for name, mode, oid in ordered])
+
+
+def decode_tree(data: bytes) -> list[Entry]:
+    """Return the entries of a tree's content, in git's order."""
+    entries = []
+    at = 0
+    while at < len(data):
+        space = data.index(b" ", at)
+        end = data.index(b"\0", space)
+        entries.append(Entry(data[space + 1 : end], int(data[at:space], 8), data[end + 1 : end + 21]))
+        at = end + 21
+    return entries
+
+
+EMPTY_TREE: Oid = object_id("tree", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who and when: a name, a mail address, seconds since the epoch, in UTC."""
+
+    name: str
+    mail: str
+    seconds: int
+
+    def encode(self) -> bytes:
+        return f"{self.name} <{self.mail}> {self.seconds} +0000".encode()
+
+
+CONSTANT_IDENTITY = Identity("prov", "prov@localhost", 0)
+"""For commits whose id must be the same everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit's content."""
+
+    tree: Oid
+    parents: tuple[Oid, ...]
+    author: Identity
+    message: str
+
+    def encode(self) -> bytes:
+        lines = [b"tree " + self.tree.hex().encode()]
+        lines += [b"parent " + parent.hex().encode() for parent in self.parents]
+        lines += [b"author " + self.author.encode(), b"committer " + self.author.encode()]
+        return b"\n".join(lines) + b"\n\n" + self.message.encode()
+
+
+def decode_commit(data: bytes) -> Commit:
+    """Return a commit from its content; headers that prov does not use are passed over."""
+    head, _, message = data.partition(b"\n\n")
+    tree, parents, author = EMPTY_TREE, [], CONSTANT_IDENTITY
+    for line in head.split(b"\n"):
+        key, _, value = line.partition(b" ")
+        if key == b"tree":
+            tree = bytes.fromhex(value.decode())
+        elif key == b"parent":
+            parents.append(bytes.fromhex(value.decode()))
+        elif key == b"author":
+            who, seconds, _zone = value.rsplit(b" ", 2)
+            name, _, mail = who.partition(b" <")
+            author = Identity(
+                name.decode("utf-8", "replace"), mail.rstrip(b">").decode("utf-8", "replace"), int(seconds)
+            )
+    return Commit(tree, tuple(parents), author, message.decode("utf-8", "replace"))
+
+
+# Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c: next_hfs_char).
+_IGNORED_BY_HFS = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
+# The short names by which NTFS may know `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c: is_ntfs_dot_generic).
+_SPECIAL = re.compile(rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~", re.IGNORECASE)
+ESCAPE = b"%"
+
+
+def escape_name(name: bytes) -> bytes:
+    """Return the name under which git may hold a directory entry.
+
+    Names that git refuses, or gives a meaning of its own (`.git`, `.gitmodules`, … and their disguises),
+    get `%` in front, as do names that begin with it already, so that `unescape_name` is exact.
+    """
+    if name[:1] == ESCAPE:
+        return ESCAPE + name
+    first = name[:1]
+    if first not in b".gGmM\xe2\xef" and b"\\" not in name:
+        return name
+    plain = _IGNORED_BY_HFS.sub(b"", name)
+    if any(_SPECIAL.match(part) for part in plain.split(b"\\")):
+        return ESCAPE + name
+    return name
+
+
+def unescape_name(name: bytes) -> bytes:
+    """Return the directory entry's name for one that `escape_name` made."""
+    return name[1:] if name[:1] == ESCAPE else name

@@ -1,0 +1,299 @@
+"""The object database: read any object, write many as one pack, keep the number of packs small.
+
+Reads look into our own packs first (no deltas, inflated by isal) and leave the rest (loose objects, deltas,
+what git fetched) to libgit2. Packs come and go beside running builds: a read that misses looks at the folder
+again before it gives up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import pygit2
+from pygit2.enums import ObjectType
+
+from prov.errors import StoreError
+from prov.files import try_locked
+from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
+from prov.store.packs import PackFile, PackStream
+
+PACKS_TO_CONSOLIDATE = 24
+"""With so many packs the small ones are joined; git and libgit2 search packs one by one."""
+CONSOLIDATE_UP_TO = 1 << 30
+"""Packs of this many bytes and more are left as they are: copying them again buys nothing."""
+
+_KINDS: dict[int, Kind] = {
+    ObjectType.COMMIT: "commit",
+    ObjectType.TREE: "tree",
+    ObjectType.BLOB: "blob",
+    ObjectType.TAG: "tag",
+}
+
+
+class ObjectDatabase:
+    """The objects of one store."""
+
+    def __init__(self, git_dir: Path) -> None:
+        self.git_dir = git_dir
+        self.folder = git_dir / "objects" / "pack"
+        self._packs: dict[str, PackFile] = {}
+        self._stamp = -1
+        self._git: pygit2.Repository | None = None
+
+    # reading
+
+    def _look(self) -> bool:
+        """Open packs that are new, forget those that went; return whether anything changed."""
+        stamp = os.stat(self.folder).st_mtime_ns
+        if stamp == self._stamp:
+            return False
+        names = {name for name in os.listdir(self.folder) if name.endswith(".idx") and name.startswith("pack-")}
+        for gone in self._packs.keys() - names:
+            self._packs.pop(gone).close()
+        for new in names - self._packs.keys():
+            try:
+                self._packs[new] = PackFile(self.folder / new)
+            except FileNotFoundError:
+                continue  # consolidated away between the two calls
+        self._stamp = stamp
+        self._git = None
+        return True
+
+    def _find(self, oid: Oid) -> tuple[PackFile, int] | None:
+        for pack in self._packs.values():
+            place = pack.find(oid)
+            if place >= 0:
+                return pack, place
+        return None
+
+    def packed(self, oid: Oid) -> bool:
+        """Tell whether a pack known since the last `refresh` holds the object: cheap, for use while writing."""
+        return oid == EMPTY_TREE or self._find(oid) is not None
+
+    def refresh(self) -> None:
+        """Look at the packs that are there now."""
+        self._look()
+
+    def exists(self, oid: Oid) -> bool:
+        """Tell whether the object is in the store."""
+        if self.packed(oid):
+            return True
+        if self._look() and self.packed(oid):
+            return True
+        return oid.hex() in self._libgit2()
+
+    def _libgit2(self) -> pygit2.Repository:
+        if self._git is None:
+            self._git = pygit2.Repository(str(self.git_dir))
+        return self._git
+
+    def read(self, oid: Oid) -> tuple[Kind, bytes]:
+        """Return an object's kind and content. Raises StoreError when it is not in the store."""
+        for _attempt in range(3):
+            found = self._find(oid)
+            if found is None and self._look():
+                found = self._find(oid)
+            if found is None:
+                break
+            try:
+                answer = found[0].read(found[1])
+            except FileNotFoundError:  # consolidated away since it was found
+                self._stamp = -1
+                self._look()
+                continue
+            if answer is not None:
+                return answer
+            break
+        if oid == EMPTY_TREE:
+            return "tree", b""
+        try:
+            kind, data = self._libgit2().odb.read(oid.hex())
+        except KeyError as error:
+            raise StoreError(
+                f"object {oid.hex()} is not in {self.git_dir}", hint="`git fsck` tells what else is missing"
+            ) from error
+        return _KINDS[kind], data
+
+    def blob(self, oid: Oid) -> bytes:
+        return self._of_kind(oid, "blob")
+
+    def tree(self, oid: Oid) -> list[Entry]:
+        return decode_tree(self._of_kind(oid, "tree"))
+
+    def commit(self, oid: Oid) -> Commit:
+        return decode_commit(self._of_kind(oid, "commit"))
+
+    def _of_kind(self, oid: Oid, wanted: Kind) -> bytes:
+        kind, data = self.read(oid)
+        if kind != wanted:
+            raise StoreError(f"object {oid.hex()} is a {kind}, not a {wanted}")
+        return data
+
+    def stream_blob(self, oid: Oid) -> Iterator[bytes]:
+        """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if we packed it."""
+        if self._find(oid) is None:
+            self._look()
+        found = self._find(oid)
+        if found is not None:
+            streamed = found[0].stream(found[1])
+            if streamed is not None:
+                return streamed[2]
+        return iter([self.blob(oid)])
+
+    def entry(self, tree: Oid, path: str) -> Entry | None:
+        """Return what a tree has at a path (`a/b`), or None."""
+        found = Entry(b"", 0o040000, tree)
+        for part in path.encode("utf-8", "surrogateescape").split(b"/"):
+            if found.mode != 0o040000:
+                return None
+            match = [entry for entry in self.tree(found.oid) if entry.name == part]
+            if not match:
+                return None
+            found = match[0]
+        return found
+
+    # writing
+
+    def writer(self) -> ObjectWriter:
+        return ObjectWriter(self)
+
+    def consolidate(self) -> int:
+        """Join small packs into one when there are many; return how many went into it.
+
+        Geometric, as `git repack --geometric=2` does it: from the smallest upwards, as long as a pack is not twice as
+        large as all that are smaller, so that a byte is copied a logarithmic number of times. One process at a
+        time; others go on meanwhile, and a reader that loses a pack looks again.
+        """
+        self._look()
+        if len(self._packs) < PACKS_TO_CONSOLIDATE:
+            return 0
+        with try_locked(self.git_dir / "prov" / "locks" / "consolidate") as held:
+            if not held:
+                return 0
+            self._look()
+            return self._join(self._small_packs())
+
+    def _small_packs(self) -> list[PackFile]:
+        kept = (".keep", ".promisor")
+        free = [pack for pack in self._packs.values() if not any(pack.path.with_suffix(mark).exists() for mark in kept)]
+        sizes = sorted(((pack.path.stat().st_size, pack) for pack in free), key=lambda pair: pair[0])
+        total, chosen = 0, 0
+        for number, (size, _) in enumerate(sizes):
+            if total + size > CONSOLIDATE_UP_TO:
+                break
+            if size <= 2 * total or number < PACKS_TO_CONSOLIDATE // 2:
+                chosen = number + 1
+            total += size
+        return [pack for _, pack in sizes[:chosen]]
+
+    def _join(self, packs: list[PackFile]) -> int:
+        stream = PackStream(self.folder)
+        joined = []
+        try:
+            for pack in packs:
+                entries = pack.packed_entries()
+                if entries is None:
+                    continue
+                for oid, crc, packed in entries:
+                    if oid not in stream:
+                        stream.add_packed(oid, crc, packed)
+                joined.append(pack)
+            if len(joined) < 2:
+                stream.abort()
+                return 0
+            kept = stream.finish()
+        except BaseException:
+            stream.abort()
+            raise
+        for pack in joined:
+            if pack.index_path != kept:
+                # the index first: without it nobody looks for the pack
+                pack.index_path.unlink(missing_ok=True)
+                pack.path.unlink(missing_ok=True)
+        self._look()
+        return len(joined)
+
+
+class ObjectWriter:
+    """Objects on their way into the store: one pack, in it only what the store has not.
+
+    A context manager: leaving it makes everything durable, leaving it by an exception drops everything.
+    """
+
+    def __init__(self, odb: ObjectDatabase) -> None:
+        self._odb = odb
+        self._stream: PackStream | None = None
+        self._recent: dict[Oid, tuple[Kind, bytes]] = {}
+        odb.refresh()
+
+    def __enter__(self) -> ObjectWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is None:
+            return
+        if kind is None:
+            self.finish()
+        else:
+            self._stream.abort()
+            self._stream = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that this writer adds to the store."""
+        return self._stream.size if self._stream else 0
+
+    def has(self, oid: Oid) -> bool:
+        """Tell whether the object need not be added."""
+        return (self._stream is not None and oid in self._stream) or self._odb.packed(oid)
+
+    def _pack(self) -> PackStream:
+        if self._stream is None:
+            self._stream = PackStream(self._odb.folder)
+        return self._stream
+
+    def add(self, kind: Kind, data: bytes) -> Oid:
+        """Add an object unless the store has it; return its id."""
+        oid = object_id(kind, data)
+        self.add_known(oid, kind, data)
+        return oid
+
+    def write_empty_tree(self) -> None:
+        """Put the empty tree into the store, which git takes for granted and most writers need not think of."""
+        self._pack().add(EMPTY_TREE, "tree", b"")
+
+    def add_known(self, oid: Oid, kind: Kind, data: bytes) -> None:
+        """Like `add`, with the id at hand."""
+        if not self.has(oid):
+            self._pack().add(oid, kind, data)
+            if kind != "blob":
+                self._recent[oid] = (kind, data)
+
+    def add_tree(self, entries: list[Entry]) -> Oid:
+        return self.add("tree", encode_tree(entries))
+
+    def add_commit(self, commit: Commit) -> Oid:
+        return self.add("commit", commit.encode())
+
+    def add_blob_stream(self, oid: Oid, size: int, source: BinaryIO) -> bool:
+        """Add a blob from a stream; false when the stream is not the blob of that id and size."""
+        return self.has(oid) or self._pack().add_blob_stream(oid, size, source)
+
+    def tree(self, oid: Oid) -> list[Entry]:
+        """Return a tree that this writer, or the store, holds."""
+        recent = self._recent.get(oid)
+        return decode_tree(recent[1]) if recent else self._odb.tree(oid)
+
+    def finish(self) -> None:
+        """Make everything added so far durable and readable; the writer can be used again."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            stream.finish()
+            self._odb.refresh()
+        self._recent.clear()

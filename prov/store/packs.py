@@ -1,0 +1,313 @@
+"""Git packs, written as a stream and read without git.
+
+Every object that prov makes goes straight into a pack, whole (no deltas), so that a capture costs one
+file however many objects it has, and packs can be joined later by copying bytes. The formats are those of
+git's gitformat-pack: version 2 of the pack, version 2 of its index.
+
+What always holds: a pack appears in the store complete and synced, its index after it; an index is what
+makes git, and us, look at a pack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from isal import isal_zlib
+
+from prov.errors import StoreError
+from prov.files import sync_directory
+from prov.store.objects import Kind, Oid
+
+_KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+_KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
+_DELTAS = (6, 7)
+_HEADER = struct.Struct(">4sII")
+_INDEX_MAGIC = b"\xfftOc\0\0\0\x02"
+_FANOUT_END = 8 + 256 * 4
+_TRAILER = 20
+STREAM_CHUNK = 1 << 20
+LEVEL = 1
+
+
+def _entry_header(kind: int, size: int) -> bytes:
+    byte = kind << 4 | size & 15
+    size >>= 4
+    header = bytearray()
+    while size:
+        header.append(byte | 128)
+        byte, size = size & 127, size >> 7
+    header.append(byte)
+    return bytes(header)
+
+
+def _read_entry_header(data: bytes) -> tuple[int, int, int]:
+    """Return kind number, size of the content, length of the header."""
+    byte = data[0]
+    kind, size, shift, length = byte >> 4 & 7, byte & 15, 4, 1
+    while byte & 128:
+        byte = data[length]
+        size |= (byte & 127) << shift
+        shift, length = shift + 7, length + 1
+    return kind, size, length
+
+
+class PackFile:
+    """One finished pack: finds objects by the index (kept mapped) and reads them."""
+
+    def __init__(self, index_path: Path) -> None:
+        self.index_path = index_path
+        self.path = index_path.with_suffix(".pack")
+        with open(index_path, "rb") as stream:
+            self._index = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
+        if self._index[:8] != _INDEX_MAGIC:
+            raise StoreError(f"{index_path}: not a pack index of version 2", hint="git index-pack makes a new one")
+        self._fanout = array("I", self._index[8:_FANOUT_END])
+        self._fanout.byteswap()
+        self.count = self._fanout[255]
+        self._crcs = _FANOUT_END + 20 * self.count
+        self._offsets = self._crcs + 4 * self.count
+        self._file: BinaryIO | None = None
+
+    def close(self) -> None:
+        self._index.close()
+        if self._file:
+            self._file.close()
+
+    def find(self, oid: Oid) -> int:
+        """Return the object's place in the index, or -1. Costs a look at 256 numbers, then a bisection."""
+        first = oid[0]
+        low = self._fanout[first - 1] if first else 0
+        high = self._fanout[first]
+        index = self._index
+        while low < high:
+            middle = (low + high) >> 1
+            at = _FANOUT_END + middle * 20
+            found = index[at : at + 20]
+            if found == oid:
+                return middle
+            if found < oid:
+                low = middle + 1
+            else:
+                high = middle
+        return -1
+
+    def _offset(self, place: int) -> int:
+        offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]
+        if offset & 0x80000000:
+            large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
+            offset = struct.unpack_from(">Q", self._index, large)[0]
+        return offset
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            self._file = open(self.path, "rb")  # noqa: SIM115 (kept open: a pack outlives many reads)
+        return self._file.fileno()
+
+    def read(self, place: int) -> tuple[Kind, bytes] | None:
+        """Return kind and content of the object at a place; None for a delta, which git must resolve."""
+        fd, offset = self._descriptor(), self._offset(place)
+        data = os.pread(fd, 4096, offset)
+        number, size, length = _read_entry_header(data)
+        if number in _DELTAS:
+            return None
+        # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
+        missing = length + size + (size >> 10) + 64 - len(data)
+        if missing > 0 and len(data) == 4096:
+            data += os.pread(fd, missing, offset + 4096)
+        inflater = isal_zlib.decompressobj()
+        content = inflater.decompress(data[length:])
+        if len(content) != size:
+            raise StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
+        return _KIND_NAMES[number], content
+
+    def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
+        """Return kind, size and content in chunks, for objects that must not be held in memory."""
+        fd, offset = self._descriptor(), self._offset(place)
+        number, size, length = _read_entry_header(os.pread(fd, 32, offset))
+        if number in _DELTAS:
+            return None
+
+        def chunks() -> Iterator[bytes]:
+            inflater, at, left = isal_zlib.decompressobj(), offset + length, size
+            while left and not inflater.eof:
+                chunk = inflater.decompress(os.pread(fd, STREAM_CHUNK, at))
+                at, left = at + STREAM_CHUNK, left - len(chunk)
+                yield chunk
+            if left:
+                raise StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
+
+        return _KIND_NAMES[number], size, chunks()
+
+    def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
+        """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""
+        places = sorted((self._offset(place), place) for place in range(self.count))
+        fd = self._descriptor()
+        if any(os.pread(fd, 1, offset)[0] >> 4 & 7 in _DELTAS for offset, _ in places):
+            return None
+        end = os.fstat(fd).st_size - _TRAILER
+        ends = [offset for offset, _ in places[1:]] + [end]
+
+        def chunks(start: int, stop: int) -> Iterator[bytes]:
+            for at in range(start, stop, STREAM_CHUNK):
+                yield os.pread(fd, min(STREAM_CHUNK, stop - at), at)
+
+        def entries() -> Iterator[tuple[Oid, int, Iterator[bytes]]]:
+            for (offset, place), stop in zip(places, ends, strict=True):
+                at = _FANOUT_END + 20 * place
+                crc = struct.unpack_from(">I", self._index, self._crcs + 4 * place)[0]
+                yield self._index[at : at + 20], crc, chunks(offset, stop)
+
+        return entries()
+
+
+class PackStream:
+    """A pack being written. Nothing of it is visible before `finish`; `abort` leaves nothing behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._temporary = folder / f"tmp_pack_prov_{os.getpid()}_{id(self):x}"
+        self._file = open(self._temporary, "wb", buffering=1 << 18)  # noqa: SIM115 (closed by finish or abort)
+        self._file.write(_HEADER.pack(b"PACK", 2, 0))
+        self._at = _HEADER.size
+        self._objects: dict[Oid, tuple[int, int]] = {}
+
+    def __contains__(self, oid: Oid) -> bool:
+        return oid in self._objects
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._at
+
+    def add(self, oid: Oid, kind: Kind, data: bytes) -> None:
+        """Append one object that is not in the pack yet."""
+        packed = _entry_header(_KINDS[kind], len(data)) + isal_zlib.compress(data, LEVEL)
+        self.add_packed(oid, isal_zlib.crc32(packed), (packed,))
+
+    def add_packed(self, oid: Oid, crc: int, packed: Iterable[bytes]) -> None:
+        """Append one object in its packed form, which comes in chunks."""
+        self._objects[oid] = (self._at, crc)
+        for chunk in packed:
+            self._file.write(chunk)
+            self._at += len(chunk)
+
+    def add_blob_stream(self, oid: Oid, size: int, source: BinaryIO) -> bool:
+        """Append a blob of known id and size, chunk by chunk; false if what is read is not that blob.
+
+        What was written for a blob that proved wrong is cut off again.
+        """
+        start, digest = self._at, hashlib.sha1(b"blob %d\0" % size)
+        deflater = isal_zlib.compressobj(LEVEL)
+        header = _entry_header(_KINDS["blob"], size)
+        crc, left = isal_zlib.crc32(header), size
+        self._file.write(header)
+        self._at += len(header)
+        while left >= 0:
+            chunk = source.read(min(STREAM_CHUNK, left)) if left else b""
+            packed = deflater.compress(chunk) if chunk else deflater.flush()
+            digest.update(chunk)
+            crc = isal_zlib.crc32(packed, crc)
+            self._file.write(packed)
+            self._at += len(packed)
+            if not chunk:
+                break
+            left -= len(chunk)
+        if left or digest.digest() != oid:
+            self._file.flush()
+            self._file.seek(start)
+            self._file.truncate(start)
+            self._at = start
+            return False
+        self._objects[oid] = (start, crc)
+        return True
+
+    def abort(self) -> None:
+        """Drop everything written."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def finish(self) -> Path | None:
+        """Make the pack part of the store and durable; return its index's path, None if nothing was added."""
+        if not self._objects:
+            self.abort()
+            return None
+        try:
+            return self._finish()
+        except BaseException:
+            self.abort()
+            raise
+
+    def _finish(self) -> Path:
+        self._file.seek(0)
+        self._file.write(_HEADER.pack(b"PACK", 2, len(self._objects)))
+        self._file.flush()
+        # The count stands before everything that the checksum covers and is known only now, hence a second read.
+        checksum = hashlib.sha1()
+        with open(self._temporary, "rb") as written:
+            while chunk := written.read(STREAM_CHUNK):
+                checksum.update(chunk)
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(checksum.digest())
+        self._file.flush()
+        os.fchmod(self._file.fileno(), 0o444)
+        os.fsync(self._file.fileno())
+        self._file.close()
+        name = f"pack-{checksum.hexdigest()}"
+        index_path = self.folder / f"{name}.idx"
+        if index_path.exists():  # the same objects, in the same order, are there already
+            self._temporary.unlink()
+            return index_path
+        index_temporary = self._temporary.with_suffix(".idx")
+        try:
+            with open(index_temporary, "wb") as stream:
+                stream.write(self._encode_index(checksum.digest()))
+                stream.flush()
+                os.fchmod(stream.fileno(), 0o444)
+                os.fsync(stream.fileno())
+            os.rename(self._temporary, self.folder / f"{name}.pack")
+            os.rename(index_temporary, index_path)
+        finally:
+            index_temporary.unlink(missing_ok=True)
+        sync_directory(self.folder)
+        return index_path
+
+    def _encode_index(self, pack_checksum: bytes) -> bytes:
+        oids = sorted(self._objects)
+        fanout = array("I", bytes(1024))
+        for oid in oids:
+            fanout[oid[0]] += 1
+        for place in range(1, 256):
+            fanout[place] += fanout[place - 1]
+        fanout.byteswap()
+        offsets, crcs, large = array("I"), array("I"), array("Q")
+        for oid in oids:
+            offset, crc = self._objects[oid]
+            crcs.append(crc)
+            if offset < 0x80000000:
+                offsets.append(offset)
+            else:
+                offsets.append(0x80000000 | len(large))
+                large.append(offset)
+        for numbers in (offsets, crcs, large):
+            numbers.byteswap()
+        parts = [_INDEX_MAGIC, fanout.tobytes(), b"".join(oids), crcs.tobytes(), offsets.tobytes(), large.tobytes()]
+        body = b"".join(parts) + pack_checksum
+        return body + hashlib.sha1(body).digest()
+
+
+def blob_id_of_stream(source: BinaryIO, size: int) -> Oid:
+    """Return the id of a blob of `size` bytes read in chunks."""
+    digest = hashlib.sha1(b"blob %d\0" % size)
+    while chunk := source.read(STREAM_CHUNK):
+        digest.update(chunk)
+    return digest.digest()

@@ -1,0 +1,78 @@
+"""The store: a bare git repository with `prov/` beside git's own folders for what can be made again.
+
+Everything that counts is objects and refs. `prov/` holds stat caches, pool files, locks: deleting it costs time only.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import replace_file
+from prov.store.git import git_environment, git_program
+from prov.store.odb import ObjectDatabase
+from prov.store.refs import RefStore
+
+FORMAT = "1"
+
+# gc.auto, maintenance.auto, preciousObjects: nobody's `git gc` removes what no ref holds yet.
+# fsync: a ref is durable before anyone reports what it stands for.
+_CONFIGURATION = f"""\
+[core]
+	repositoryformatversion = 1
+	bare = true
+	filemode = true
+	fsync = all
+	logallrefupdates = false
+[extensions]
+	preciousObjects = true
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[prov]
+	format = {FORMAT}
+"""
+
+
+class Store:
+    """An open store: its objects, its refs, and the folder for what can be made again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.objects = ObjectDatabase(path)
+        self.refs = RefStore(path)
+        self.cache = path / "prov"
+
+    @staticmethod
+    def create(path: Path) -> Store:
+        """Make an empty store, or open the one that is there already."""
+        if not (path / "HEAD").exists():
+            path.mkdir(parents=True, exist_ok=True)
+            command = [git_program(), "init", "--quiet", "--bare", "--template=", "--initial-branch=builds", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
+            if done.returncode:
+                raise StoreError(f"no store could be made at {path}: {done.stderr.strip()}")
+        if "[prov]" not in (path / "config").read_text():
+            # last, so that a store without it was interrupted while it was made
+            for folder in ("objects/pack", "objects/info", "refs/tags", "info", "prov"):
+                (path / folder).mkdir(parents=True, exist_ok=True)
+            with ObjectDatabase(path).writer() as writer:
+                writer.write_empty_tree()
+            replace_file(path / "config", _CONFIGURATION.encode())
+        return Store.open(path)
+
+    @staticmethod
+    def open(path: Path) -> Store:
+        """Open a store. Raises StoreError when there is none, or one of another format."""
+        git_program()
+        try:
+            configuration = (path / "config").read_text()
+        except OSError as error:
+            raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
+        if "[prov]" not in configuration:
+            raise StoreError(f"{path} is a git repository, but not a prov store", hint="`prov init` makes one")
+        if f"format = {FORMAT}\n" not in configuration:
+            raise StoreError(f"the store at {path} has a format that this prov does not know", hint="update prov")
+        return Store(path)

@@ -1,0 +1,278 @@
+"""What git's trees lack, kept beside them: full modes, mtimes, empty directories, hardlinks, devices, xattrs.
+
+A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second, its
+attributes, mirrors the directories of the first; each of its trees may hold a blob `%attributes` with a line per
+entry that needs one (an escaped name never begins with `%a`, so nothing can collide):
+
+    NAME<TAB>mode=4755 mtime=1700000000.000000000 link=usr/bin/gzip
+
+`.` stands for the directory itself. A directory that is in the attributes alone is one that git can't hold,
+because no file is below it. Per directory, so that what did not change is the same blob again.
+
+Two forms exist: a WORKDIR's attributes carry mtimes (make needs them back), an output's do not, and so take
+part in its id. In that form a directory where nothing is out of the ordinary has no attributes at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from prov.store.objects import (
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_EXECUTABLE,
+    MODE_FILE,
+    MODE_SYMLINK,
+    Entry,
+    Kind,
+    Oid,
+    escape_name,
+    unescape_name,
+)
+
+BLOB_NAME = b"%attributes"
+DIRECTORY_MODE = 0o755
+
+
+class Pair(NamedTuple):
+    """A recorded directory: its content and its attributes; None where all is ordinary and nothing is empty."""
+
+    tree: Oid
+    attributes: Oid | None
+
+
+EMPTY = Pair(EMPTY_TREE, None)
+
+
+class Node(NamedTuple):
+    """One entry of a recorded directory.
+
+    `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a directory. `mtime` is
+    in nanoseconds, None where it is not recorded. Nodes of one hardlink group share `link`, the path of its
+    first member. `rdev` is (major, minor) of a device.
+    """
+
+    mode: int
+    oid: Oid = b""
+    pair: Pair = EMPTY
+    mtime: int | None = None
+    link: bytes = b""
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    rdev: tuple[int, int] | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def same_content(self) -> tuple[object, ...]:
+        """What two nodes have in common that are the same but for when they were written."""
+        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev
+
+
+Listing = dict[bytes, Node]
+"""A directory's entries by their real names; `.` holds the directory's own mode, mtime and xattrs."""
+
+_TYPES = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "char": stat.S_IFCHR, "block": stat.S_IFBLK}
+_TYPE_NAMES = {number: name for name, number in _TYPES.items()}
+
+
+class TreeReader(Protocol):
+    """What reading a recorded directory needs of a store."""
+
+    def tree(self, oid: Oid) -> list[Entry]: ...
+
+    def blob(self, oid: Oid) -> bytes: ...
+
+
+def git_mode(mode: int) -> int:
+    """Return the mode that git's tree gives to a file or symlink."""
+    if stat.S_ISLNK(mode):
+        return MODE_SYMLINK
+    return MODE_EXECUTABLE if mode & 0o100 else MODE_FILE
+
+
+def _ordinary(mode: int) -> bool:
+    if stat.S_ISLNK(mode):
+        return True
+    permissions = stat.S_IMODE(mode)
+    if stat.S_ISDIR(mode):
+        return permissions == DIRECTORY_MODE
+    return stat.S_ISREG(mode) and permissions == (0o755 if mode & 0o100 else 0o644)
+
+
+def _escape(name: bytes) -> bytes:
+    return name.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\n", b"\\n").replace(b" ", b"\\s")
+
+
+def _unescape(name: bytes) -> bytes:
+    if b"\\" not in name:
+        return name
+    plain = {b"\\\\": b"\\", b"\\t": b"\t", b"\\n": b"\n", b"\\s": b" "}
+    out, at = bytearray(), 0
+    while at < len(name):
+        pair = name[at : at + 2]
+        out += plain.get(pair, name[at : at + 1])
+        at += 2 if pair in plain else 1
+    return bytes(out)
+
+
+def attribute_line(name: bytes, node: Node, *, mtimes: bool) -> bytes:
+    """Return the line for one entry, or nothing where all about it is ordinary."""
+    fields = []
+    kind = stat.S_IFMT(node.mode)
+    if kind in _TYPE_NAMES:
+        fields.append(b"type=" + _TYPE_NAMES[kind].encode())
+        if node.rdev is not None:
+            fields.append(b"rdev=%d:%d" % node.rdev)
+    if not _ordinary(node.mode):
+        fields.append(b"mode=%04o" % stat.S_IMODE(node.mode))
+    if mtimes and node.mtime is not None:
+        fields.append(b"mtime=%d.%09d" % divmod(node.mtime, 1_000_000_000))
+    if node.link:
+        fields.append(b"link=" + _escape(node.link))
+    fields += [b"xattr.%s=%s" % (_escape(key), base64.b64encode(value)) for key, value in node.xattrs]
+    return b"%s\t%s\n" % (_escape(name), b" ".join(fields)) if fields else b""
+
+
+def _decode_line(line: bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    name, _, text = line.partition(b"\t")
+    fields = {}
+    for field in text.split(b" "):
+        key, _, value = field.partition(b"=")
+        fields[key] = value
+    return _unescape(name), fields
+
+
+def _with_fields(node: Node, fields: dict[bytes, bytes]) -> Node:
+    mode, mtime, rdev = node.mode, None, None
+    if b"type" in fields:
+        mode = _TYPES[fields[b"type"].decode()] | stat.S_IMODE(mode)
+    if b"mode" in fields:
+        mode = stat.S_IFMT(mode) | (int(fields[b"mode"], 8) & 0o7777)
+    if b"mtime" in fields:
+        seconds, _, nanoseconds = fields[b"mtime"].partition(b".")
+        mtime = int(seconds) * 1_000_000_000 + int(nanoseconds)
+    if b"rdev" in fields:
+        major, _, minor = fields[b"rdev"].partition(b":")
+        rdev = (int(major), int(minor))
+    xattrs = tuple(
+        (_unescape(key[6:]), base64.b64decode(value)) for key, value in fields.items() if key.startswith(b"xattr.")
+    )
+    return Node(mode, node.oid, node.pair, mtime, _unescape(fields.get(b"link", b"")), xattrs, rdev)
+
+
+def read_listing(reader: TreeReader, pair: Pair) -> Listing:
+    """Return the entries of a recorded directory, its own attributes under `.`."""
+    listing: Listing = {b".": Node(stat.S_IFDIR | DIRECTORY_MODE)}
+    attributes = reader.tree(pair.attributes) if pair.attributes else []
+    below = {entry.name: entry.oid for entry in attributes}
+    lines = below.pop(BLOB_NAME, None)
+    for name, mode, oid in reader.tree(pair.tree):
+        real = unescape_name(name)
+        if mode == MODE_DIRECTORY:
+            listing[real] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None)))
+        elif mode == MODE_SYMLINK:
+            listing[real] = Node(stat.S_IFLNK | 0o777, oid)
+        else:
+            listing[real] = Node(stat.S_IFREG | (0o755 if mode == MODE_EXECUTABLE else 0o644), oid)
+    for name, oid in below.items():
+        listing[unescape_name(name)] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid))
+    if lines is not None:
+        for line in reader.blob(lines).splitlines():
+            name, fields = _decode_line(line)
+            listing[name] = _with_fields(listing.get(name, Node(stat.S_IFREG | 0o644)), fields)
+    return listing
+
+
+class TreeWriter(Protocol):
+    """What writing a recorded directory needs of a store."""
+
+    def add(self, kind: Kind, data: bytes) -> Oid: ...
+
+    def add_tree(self, entries: list[Entry]) -> Oid: ...
+
+
+def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair:
+    """Write a directory's two trees; those of the directories below it are written already."""
+    content: list[Entry] = []
+    attributes: list[Entry] = []
+    lines = []
+    for name in sorted(listing):
+        node = listing[name]
+        lines.append(attribute_line(name, node, mtimes=mtimes) if name == b"." or not node.is_directory else b"")
+        if name == b".":
+            continue
+        if node.is_directory:
+            add_directory(content, attributes, escape_name(name), node.pair)
+        elif stat.S_ISREG(node.mode) or stat.S_ISLNK(node.mode):
+            content.append(Entry(escape_name(name), git_mode(node.mode), node.oid))
+    text = b"".join(lines)
+    if text:
+        attributes.append(Entry(BLOB_NAME, MODE_FILE, writer.add("blob", text)))
+    return Pair(writer.add_tree(content), writer.add_tree(attributes) if attributes else None)
+
+
+def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pair: Pair) -> None:
+    """Enter a directory into its parent's two trees: git gets it only if a file is below it."""
+    if pair.tree != EMPTY_TREE:
+        content.append(Entry(name, MODE_DIRECTORY, pair.tree))
+    if pair.attributes is not None:
+        attributes.append(Entry(name, MODE_DIRECTORY, pair.attributes))
+    elif pair.tree == EMPTY_TREE:
+        attributes.append(Entry(name, MODE_DIRECTORY, EMPTY_TREE))
+
+
+def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, Node]]:
+    """Return (path, node) of everything in a recorded directory, parents before what is in them."""
+    found: list[tuple[bytes, Node]] = []
+
+    def visit(pair: Pair, prefix: bytes) -> None:
+        for name, node in sorted(read_listing(reader, pair).items()):
+            if name != b".":
+                found.append((prefix + name, node))
+                if node.is_directory:
+                    visit(node.pair, prefix + name + b"/")
+
+    visit(pair, path)
+    return found
+
+
+def at_path(reader: TreeReader, pair: Pair, path: bytes) -> Node | None:
+    """Return what a recorded directory has at a path (`usr/lib`), or None; the path `` is the directory itself."""
+    node = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
+    for part in [part for part in path.split(b"/") if part]:
+        if not node.is_directory:
+            return None
+        found = read_listing(reader, node.pair).get(part)
+        if found is None or part == b".":
+            return None
+        node = found
+    return node
+
+
+def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
+    """Return a directory that has each pair at its path (`image`, `pkgdata/zlib`); no path is inside another."""
+    listing: Listing = {}
+    deeper: dict[bytes, dict[bytes, Pair]] = {}
+    for path, pair in contents.items():
+        first, _, rest = path.partition(b"/")
+        if rest:
+            deeper.setdefault(first, {})[rest] = pair
+        else:
+            listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
+    for first, inside in deeper.items():
+        listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=nest(writer, inside))
+    return write_listing(writer, listing, mtimes=False)
+
+
+def map_directories(reader: TreeReader, pair: Pair, change: Callable[[Listing], Listing], writer: TreeWriter) -> Pair:
+    """Rewrite a recorded directory from the leaves up, `change` being given each listing; keeps no mtimes."""
+    listing = read_listing(reader, pair)
+    for name, node in listing.items():
+        if name != b"." and node.is_directory:
+            listing[name] = node._replace(pair=map_directories(reader, node.pair, change, writer))
+    return write_listing(writer, change(listing), mtimes=False)

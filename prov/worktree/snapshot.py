@@ -1,0 +1,429 @@
+"""A directory becomes two trees: `Snapshot`.
+
+In four steps: scan (names and stats of everything), read (the files whose stat is not the remembered one; by two
+processes when there is much to read), then trees, from the leaves up, and last the memory for the next time.
+
+What always holds: the snapshot is of content that was there. A file that changes while it is read is read
+again, and named if it keeps changing; a file as young as the scan is read again by the next one, since a write within
+the clock's tick would leave no trace in its stat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import stat
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from prov.errors import CaptureError
+from prov.files import replace_file
+from prov.store.objects import EMPTY_TREE, Entry, Oid, escape_name, object_id
+from prov.store.odb import ObjectWriter
+from prov.store.packs import STREAM_CHUNK
+from prov.store.repository import Store
+from prov.worktree.attributes import (
+    BLOB_NAME,
+    EMPTY,
+    Node,
+    Pair,
+    add_directory,
+    attribute_line,
+    git_mode,
+)
+from prov.worktree.exclude import Exclude
+from prov.worktree.parallel import in_two_processes
+
+CACHE_FORMAT = 1
+TICK_NS = 20_000_000
+"""Twice the tick of the coarsest clock by which Linux dates files (10 ms at HZ=100)."""
+STREAM_FROM = 16 << 20
+"""Files of this size and more are never in memory as a whole."""
+PARALLEL_BYTES = 48 << 20
+PARALLEL_FILES = 8_000
+READ_AGAIN = 5
+
+_CHANGED = -1
+
+
+class Seen(NamedTuple):
+    """What a scan knows of an entry: if all of it is as remembered, so is the content. A device's size is its number."""
+
+    name: bytes
+    mode: int
+    inode: int
+    size: int
+    mtime: int
+    ctime: int
+
+
+class Folder(NamedTuple):
+    """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
+
+    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode, name) of
+    entries with more than one link. `stable` is the pair without mtimes and without hardlink groups.
+    """
+
+    own: tuple[int, int]
+    entries: tuple[Seen, ...]
+    folders: tuple[bytes, ...]
+    oids: tuple[Oid | None, ...]
+    links: tuple[tuple[int, int, bytes], ...]
+    xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]]
+    recorded: Pair = EMPTY
+    stable: Pair = EMPTY
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A captured directory: its pair with mtimes, and each folder in it by its path."""
+
+    pair: Pair
+    folders: dict[bytes, Folder]
+    read: int = 0
+    """Files read."""
+
+    def output(self, path: bytes, writer: ObjectWriter) -> Pair | None:
+        """Return the directory at a path in the form without mtimes, hardlink groups being those inside it alone."""
+        folder = self.folders.get(path)
+        if folder is None:
+            return None
+        inside = {at: held for at, held in self.folders.items() if not path or at == path or at.startswith(path + b"/")}
+        groups = _link_groups(inside)
+        if not groups:
+            return folder.stable
+        return _Trees(writer, inside, groups).stable_with_links(path)
+
+
+@dataclass(slots=True)
+class _Scan:
+    folders: dict[bytes, Folder] = field(default_factory=dict)
+    unchanged: set[bytes] = field(default_factory=set)
+    """Folders whose own mode, mtime and entries are as remembered."""
+
+
+def capture(
+    store: Store,
+    directory: Path,
+    writer: ObjectWriter,
+    *,
+    memory: Path | None = None,
+    exclude: Exclude | None = None,
+    xattrs: Iterable[str] = (),
+) -> Snapshot:
+    """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be deleted at will.
+
+    The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
+    can't be read or keeps changing.
+    """
+    clock = time.time_ns()
+    before = _recall(memory, store)
+    root = os.fsencode(directory)
+    allowed = frozenset(os.fsencode(name) for name in xattrs)
+    try:
+        scan = _scan(root, before, exclude or Exclude(), allowed)
+    except OSError as error:
+        raise CaptureError(
+            f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
+        ) from error
+    wanted = _unknown_files(scan, before)
+    fresh = _read_files(store, root, wanted, writer)
+    for (path, number, _), (oid, seen) in zip(wanted, fresh, strict=True):
+        folder = scan.folders[path]
+        oids, entries = list(folder.oids), list(folder.entries)
+        oids[number], entries[number] = oid, seen
+        scan.folders[path] = folder._replace(oids=tuple(oids), entries=tuple(entries))
+    trees = _Trees(writer, scan.folders, _link_groups(scan.folders))
+    pair = trees.record(before, scan.unchanged)
+    _forget_young(scan, clock - TICK_NS)
+    return Snapshot(pair, scan.folders, len(wanted))
+
+
+def _forget_young(scan: _Scan, since: int) -> None:
+    """Make the next scan read again what was written so lately that another write could leave the same stat."""
+    for path in scan.folders.keys() - scan.unchanged:
+        folder = scan.folders[path]
+        if any(seen.ctime >= since for seen in folder.entries):
+            entries = [seen._replace(ctime=_CHANGED) if seen.ctime >= since else seen for seen in folder.entries]
+            scan.folders[path] = folder._replace(entries=tuple(entries))
+
+
+def remember(snapshot: Snapshot, memory: Path) -> None:
+    """Keep what the next capture of this directory need not read again. Call it when the writer is finished."""
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    # marshal takes tuples, not named ones
+    plain = {
+        path: (
+            *folder[:1],
+            tuple(map(tuple, folder.entries)),
+            *folder[2:6],
+            tuple(folder.recorded),
+            tuple(folder.stable),
+        )
+        for path, folder in snapshot.folders.items()
+    }
+    replace_file(memory, marshal.dumps((CACHE_FORMAT, tuple(snapshot.pair), plain)), durable=False)
+
+
+def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
+    if memory is None:
+        return {}
+    try:
+        form, pair, folders = marshal.loads(memory.read_bytes())
+    except (OSError, ValueError, EOFError, TypeError):
+        return {}
+    # an object that was collected since must be written again
+    if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
+        return {}
+    return {path: Folder(*parts[:-2], Pair(*parts[-2]), Pair(*parts[-1])) for path, parts in folders.items()}
+
+
+def _named(folder: Folder) -> Folder:
+    """Return a folder that may come from the memory, its entries made named ones."""
+    return folder._replace(entries=tuple(Seen(*entry) for entry in folder.entries))
+
+
+def _read_xattrs(path: bytes, allowed: frozenset[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
+    return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names if name in allowed)
+
+
+def _scan(root: bytes, before: dict[bytes, Folder], exclude: Exclude, allowed: frozenset[bytes]) -> _Scan:
+    scan = _Scan()
+    own = os.stat(root)
+    pending: list[tuple[bytes, int, int]] = [(b"", own.st_mode, own.st_mtime_ns)]
+    while pending:
+        path, mode, mtime = pending.pop()
+        prefix = path + b"/" if path else b""
+        entries: list[tuple[bytes, int, int, int, int, int]] = []
+        names: list[bytes] = []
+        links: list[tuple[int, int, bytes]] = []
+        with os.scandir(os.path.join(root, path) if path else root) as listing:
+            for entry in listing:
+                name = entry.name
+                state = entry.stat(follow_symlinks=False)
+                kind = state.st_mode
+                directory = kind & 0o170000 == stat.S_IFDIR
+                if exclude(prefix + name, directory=directory):
+                    continue
+                if directory:
+                    names.append(name)
+                    pending.append((prefix + name, kind, state.st_mtime_ns))
+                    continue
+                device = kind & 0o170000 in (stat.S_IFCHR, stat.S_IFBLK)
+                size = state.st_rdev if device else state.st_size
+                entries.append((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
+                if state.st_nlink > 1:
+                    links.append((state.st_dev, state.st_ino, name))
+        entries.sort()
+        names.sort()
+        old = before.get(path)
+        if old is not None and tuple(entries) == old.entries:
+            oids: tuple[Oid | None, ...] = old.oids
+            xattrs = old.xattrs
+            if old.own == (mode, mtime) and tuple(names) == old.folders:
+                scan.unchanged.add(path)
+                scan.folders[path] = old._replace(links=tuple(sorted(links)))
+                continue
+        else:
+            oids = (None,) * len(entries)
+            where = os.path.join(root, path)
+            held = {seen[0]: _read_xattrs(os.path.join(where, seen[0]), allowed) for seen in entries} if allowed else {}
+            xattrs = {name: value for name, value in held.items() if value}
+        seen = tuple(Seen(*entry) for entry in entries)
+        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs)
+    return scan
+
+
+def _has_content(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _unknown_files(scan: _Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, Seen]]:
+    """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be read."""
+    wanted = []
+    for path, folder in scan.folders.items():
+        if path in scan.unchanged:
+            continue
+        old = before.get(path)
+        known = dict(zip(old.entries, old.oids, strict=True)) if old else {}
+        oids: list[Oid | None] = []
+        for number, seen in enumerate(folder.entries):
+            oid = known.get(seen)
+            oids.append(oid)
+            if oid is None and _has_content(seen.mode):
+                wanted.append((path, number, seen))
+        scan.folders[path] = folder._replace(oids=tuple(oids))
+    return wanted
+
+
+Read = tuple[Oid, Seen]
+
+
+def _read_files(store: Store, root: bytes, wanted: list[tuple[bytes, int, Seen]], writer: ObjectWriter) -> list[Read]:
+    work = [(os.path.join(root, path, seen.name), seen) for path, _, seen in wanted]
+    total = sum(seen.size for _, seen in work)
+    if len(work) < 2 or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES) or len(os.sched_getaffinity(0)) < 2:
+        return [_read_file(path, seen, writer) for path, seen in work]
+
+    def read_with_own_pack(part: list[tuple[bytes, Seen]]) -> list[Read]:
+        with store.objects.writer() as own:
+            return [_read_file(path, seen, own) for path, seen in part]
+
+    def read(part: list[tuple[bytes, Seen]]) -> list[Read]:
+        return [_read_file(path, seen, writer) for path, seen in part]
+
+    # opening a file costs about as much as packing 8 kB of it
+    return in_two_processes(work, lambda item: item[1].size + 8192, here=read, there=read_with_own_pack)
+
+
+def _seen_now(name: bytes, state: os.stat_result) -> Seen:
+    return Seen(name, state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+def _read_file(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
+    """Put one file's content into the store; return its id and the stat that goes with it."""
+    try:
+        if stat.S_ISLNK(seen.mode):
+            return writer.add("blob", os.readlink(path)), seen
+        for _ in range(READ_AGAIN):
+            oid, now = _read_once(path, seen, writer)
+            if oid is not None:
+                return oid, now
+            seen = now
+    except FileNotFoundError as error:
+        raise CaptureError(
+            f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
+        ) from error
+    except OSError as error:
+        raise CaptureError(
+            f"{os.fsdecode(path)}: can't be read: {error.strerror}",
+            hint="give its owner read permission, or exclude it",
+        ) from error
+    raise CaptureError(
+        f"{os.fsdecode(path)}: keeps changing while it is read",
+        hint="something still writes to it; stop it, or exclude it",
+    )
+
+
+def _read_once(path: bytes, seen: Seen, writer: ObjectWriter) -> tuple[Oid | None, Seen]:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        start = _seen_now(seen.name, os.fstat(fd))
+        if start.size >= STREAM_FROM:
+            oid = _stream(fd, start.size, writer)
+        else:
+            data = os.read(fd, start.size + 1)
+            while len(data) < start.size and (more := os.read(fd, start.size + 1 - len(data))):
+                data += more
+            oid = object_id("blob", data) if len(data) == start.size else None
+        end = _seen_now(seen.name, os.fstat(fd))
+        if oid is None or end != start:
+            return None, end
+        if start.size < STREAM_FROM:
+            writer.add_known(oid, "blob", data)
+        return oid, end
+    finally:
+        os.close(fd)
+
+
+def _stream(fd: int, size: int, writer: ObjectWriter) -> Oid | None:
+    digest, left = hashlib.sha1(b"blob %d\0" % size), size
+    while chunk := os.read(fd, STREAM_CHUNK):
+        digest.update(chunk)
+        left -= len(chunk)
+    if left:
+        return None
+    os.lseek(fd, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(fd), "rb") as source:
+        return digest.digest() if writer.add_blob_stream(digest.digest(), size, source) else None
+
+
+def _link_groups(folders: dict[bytes, Folder]) -> dict[bytes, bytes]:
+    """Return path -> first path of its group, for the files of which these folders hold more than one link."""
+    if not any(folder.links for folder in folders.values()):
+        return {}
+    members: dict[tuple[int, int], list[bytes]] = {}
+    for path, folder in folders.items():
+        for device, inode, name in folder.links:
+            members.setdefault((device, inode), []).append(path + b"/" + name if path else name)
+    groups = [sorted(paths) for paths in members.values() if len(paths) > 1]
+    return {path: group[0] for group in groups for path in group}
+
+
+class _Trees:
+    """Writes the trees of folders whose files are known."""
+
+    def __init__(self, writer: ObjectWriter, folders: dict[bytes, Folder], groups: dict[bytes, bytes]) -> None:
+        self._writer = writer
+        self._folders = folders
+        self._groups = groups
+
+    def record(self, before: dict[bytes, Folder], unchanged: set[bytes]) -> Pair:
+        """Write the trees of all folders that are not as they were, from the leaves up; return the top's pair."""
+        changed: set[bytes] = set()
+        for path in reversed(self._folders):  # a scan lists a folder before those in it
+            folder = self._folders[path]
+            below = [_join(path, name) for name in folder.folders]
+            if path in unchanged and not changed.intersection(below) and folder.links == before[path].links:
+                continue
+            changed.add(path)
+            recorded = self._write(path, folder, {name: self._folders[at].recorded for name, at in _zip(folder, below)})
+            stable = self._write(
+                path, folder, {name: self._folders[at].stable for name, at in _zip(folder, below)}, stable=True
+            )
+            self._folders[path] = folder._replace(recorded=recorded, stable=stable)
+        return self._folders[b""].recorded
+
+    def stable_with_links(self, path: bytes) -> Pair:
+        """Return the pair without mtimes of the folder at a path, its hardlink groups told."""
+        folder = self._folders[path]
+        below = {name: self.stable_with_links(_join(path, name)) for name in folder.folders}
+        return self._write(path, folder, below, stable=True, links=True)
+
+    def _write(
+        self, path: bytes, folder: Folder, below: dict[bytes, Pair], *, stable: bool = False, links: bool = False
+    ) -> Pair:
+        content: list[Entry] = []
+        attributes: list[Entry] = []
+        mode, mtime = folder.own
+        lines = [attribute_line(b".", Node(mode, mtime=mtime), mtimes=not stable)]
+        grouped = self._groups if links or not stable else {}
+        for seen, oid in zip(_named(folder).entries, folder.oids, strict=True):
+            if oid is not None:
+                content.append(Entry(escape_name(seen.name), git_mode(seen.mode), oid))
+            lines.append(
+                self._line(path, seen, folder, grouped.get(_join(path, seen.name), b"") if grouped else b"", stable)
+            )
+        for name, pair in below.items():
+            add_directory(content, attributes, escape_name(name), pair)
+        text = b"".join(lines)
+        if text:
+            attributes.append(Entry(BLOB_NAME, 0o100644, self._writer.add("blob", text)))
+        tree = self._writer.add_tree(content) if content else EMPTY_TREE
+        return Pair(tree, self._writer.add_tree(attributes) if attributes else None)
+
+    @staticmethod
+    def _line(path: bytes, seen: Seen, folder: Folder, link: bytes, stable: bool) -> bytes:
+        mode = seen.mode
+        if not stable and not link and mode in (0o100644, 0o100755, 0o120777) and not folder.xattrs:
+            name = seen.name
+            if b" " not in name and b"\\" not in name and b"\t" not in name and b"\n" not in name:
+                return b"%s\tmtime=%d.%09d\n" % (name, seen.mtime // 1_000_000_000, seen.mtime % 1_000_000_000)
+        rdev = None
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            rdev = (os.major(seen.size), os.minor(seen.size))
+        node = Node(mode, mtime=seen.mtime, link=link, xattrs=folder.xattrs.get(seen.name, ()), rdev=rdev)
+        return attribute_line(seen.name, node, mtimes=not stable)
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name
+
+
+def _zip(folder: Folder, below: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(folder.folders, below, strict=True)
