@@ -227,7 +227,7 @@ class ObjectWriter:
     def __init__(self, odb: ObjectDatabase) -> None:
         self._odb = odb
         self._stream: PackStream | None = None
-        self._recent: dict[Oid, tuple[Kind, bytes]] = {}
+        self._recent: dict[Oid, bytes] = {}
         odb.refresh()
 
     def __enter__(self) -> ObjectWriter:
@@ -261,7 +261,9 @@ class ObjectWriter:
     def add(self, kind: Kind, data: bytes) -> Oid:
         """Add an object unless the store has it; return its id."""
         oid = object_id(kind, data)
-        self.add_known(oid, kind, data)
+        if not self.has(oid):
+            self._pack().add(oid, kind, data)
+            self._recent[oid] = data
         return oid
 
     def write_empty_tree(self) -> None:
@@ -269,11 +271,9 @@ class ObjectWriter:
         self._pack().add(EMPTY_TREE, "tree", b"")
 
     def add_known(self, oid: Oid, kind: Kind, data: bytes) -> None:
-        """Like `add`, with the id at hand."""
+        """Add an object whose id is at hand; unlike one given to `add`, it can't be read before `finish`."""
         if not self.has(oid):
             self._pack().add(oid, kind, data)
-            if kind != "blob":
-                self._recent[oid] = (kind, data)
 
     def add_tree(self, entries: list[Entry]) -> Oid:
         return self.add("tree", encode_tree(entries))
@@ -288,7 +288,22 @@ class ObjectWriter:
     def tree(self, oid: Oid) -> list[Entry]:
         """Return a tree that this writer, or the store, holds."""
         recent = self._recent.get(oid)
-        return decode_tree(recent[1]) if recent else self._odb.tree(oid)
+        return self._odb.tree(oid) if recent is None else decode_tree(recent)
+
+    def blob(self, oid: Oid) -> bytes:
+        """Return a blob that `add` was given, or that the store holds."""
+        recent = self._recent.get(oid)
+        return self._odb.blob(oid) if recent is None else recent
+
+    def commit(self, oid: Oid) -> Commit:
+        """Return a commit that this writer, or the store, holds."""
+        recent = self._recent.get(oid)
+        return self._odb.commit(oid) if recent is None else decode_commit(recent)
+
+    def stream_blob(self, oid: Oid) -> Iterator[bytes]:
+        """Yield a blob's content in chunks."""
+        recent = self._recent.get(oid)
+        return self._odb.stream_blob(oid) if recent is None else iter([recent])
 
     def finish(self) -> None:
         """Make everything added so far durable and readable; the writer can be used again."""

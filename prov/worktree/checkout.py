@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from prov.errors import CheckoutError
 from prov.files import remove_tree
-from prov.store.odb import ObjectDatabase
-from prov.worktree.attributes import EMPTY, Listing, Node, Pair, read_listing, walk
+from prov.store.objects import Oid
+from prov.worktree.attributes import EMPTY, Listing, Node, Pair, TreeReader, read_listing, walk
 
 EPOCH_NS = 315_532_800_000_000_000
 """1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
+
+
+class ObjectReader(TreeReader, Protocol):
+    """What a checkout needs of a store."""
+
+    def stream_blob(self, oid: Oid) -> Iterator[bytes]: ...
 
 
 class Placer(Protocol):
@@ -32,7 +39,7 @@ class Placer(Protocol):
 class Private:
     """Places files of their own, which may be written to."""
 
-    objects: ObjectDatabase
+    objects: ObjectReader
 
     def place(self, node: Node, name: bytes, folder: int) -> None:
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
@@ -47,7 +54,7 @@ class Private:
             os.close(fd)
 
 
-def write_blob(objects: ObjectDatabase, oid: bytes, fd: int) -> None:
+def write_blob(objects: ObjectReader, oid: bytes, fd: int) -> None:
     """Write a blob's content to a descriptor, in chunks."""
     for chunk in objects.stream_blob(oid):
         rest = memoryview(chunk)
@@ -65,7 +72,7 @@ def check_name(name: bytes) -> None:
 
 @dataclass(slots=True)
 class _Checkout:
-    objects: ObjectDatabase
+    objects: ObjectReader
     placer: Placer
     root: Path
     placed: int = 0
@@ -204,14 +211,14 @@ class _Checkout:
                 os.close(fd)
 
 
-def _pair_at(objects: ObjectDatabase, pair: Pair, path: bytes) -> Pair:
+def _pair_at(objects: ObjectReader, pair: Pair, path: bytes) -> Pair:
     for part in [part for part in path.split(b"/") if part]:
         pair = read_listing(objects, pair)[part].pair
     return pair
 
 
 def checkout(
-    objects: ObjectDatabase, directory: Path, wanted: Pair, *, now: Pair = EMPTY, placer: Placer | None = None
+    objects: ObjectReader, directory: Path, wanted: Pair, *, now: Pair = EMPTY, placer: Placer | None = None
 ) -> int:
     """Make a directory hold `wanted`, given that it holds `now`; return how many files and links were placed.
 

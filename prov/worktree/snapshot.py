@@ -51,7 +51,10 @@ _CHANGED = -1
 
 
 class Seen(NamedTuple):
-    """What a scan knows of an entry: if all of it is as remembered, so is the content. A device's size is its number."""
+    """What a scan knows of an entry; if all of it is as remembered, so is the content.
+
+    A device has its number for a size.
+    """
 
     name: bytes
     mode: int
@@ -179,7 +182,7 @@ def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
     # an object that was collected since must be written again
     if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
         return {}
-    return {path: Folder(*parts[:-2], Pair(*parts[-2]), Pair(*parts[-1])) for path, parts in folders.items()}
+    return {path: Folder._make((*parts[:-2], Pair(*parts[-2]), Pair(*parts[-1]))) for path, parts in folders.items()}
 
 
 def _named(folder: Folder) -> Folder:

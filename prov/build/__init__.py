@@ -1,0 +1,1 @@
+"""Builds: recipes, task hashes, the graph, the plan, and running it."""

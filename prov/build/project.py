@@ -1,0 +1,307 @@
+"""A project: prov.toml, the recipes and classes that it names, and the settings from outside."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import platform
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prov.build.recipe import (
+    NATIVE,
+    Raw,
+    Recipe,
+    Setting,
+    check_keys,
+    check_raw,
+    join,
+    make_recipe,
+    native_name,
+    override,
+)
+from prov.errors import NameUnknown, RecipeError, nearest
+from prov.files import replace_file
+
+PROJECT_FILE = "prov.toml"
+CLASSES = Path(__file__).parent / "classes"
+SANDBOXES = ("auto", "bwrap", "none")
+CACHE_FORMAT = 1
+
+_PROJECT_KEYS: dict[str, str] = {
+    "recipes": "a list of texts",
+    "classes": "a list of texts",
+    "builddir": "a text",
+    "machine": "a text",
+    "arch": "a text",
+    "sandbox": "a text",
+    "environment": "a list of texts",
+    "exclude": "a list of texts",
+    "xattrs": "a list of texts",
+    "plan_hooks": "a list of texts",
+    "variables": "a table",
+    "recipe": "a table",
+}
+
+
+@dataclass(slots=True)
+class ParsedFiles:
+    """TOML files, parsed and checked; remembered by their stat, since parsing costs more than all the rest."""
+
+    memory: Path | None = None
+    _known: dict[str, tuple[tuple[int, int, int], Raw]] = field(default_factory=dict)
+    _ready: dict[Path, Raw] = field(default_factory=dict)
+    _loaded: bool = False
+    _changed: bool = False
+
+    def parse(self, path: Path) -> Raw:
+        """Return a file's table, with the script files that it names read in."""
+        ready = self._ready.get(path)
+        if ready is None:
+            ready = self._ready[path] = _with_script_files(self._parsed(path), path)
+        return ready
+
+    def _parsed(self, path: Path) -> Raw:
+        self._load()
+        state = path.stat()
+        key = (state.st_mtime_ns, state.st_size, state.st_ino)
+        known = self._known.get(str(path))
+        if known is not None and known[0] == key:
+            return known[1]
+        raw = parse_toml(path)
+        check_raw(raw, str(path))
+        self._known[str(path)] = (key, raw)
+        self._changed = True
+        return raw
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        if self.memory is not None:
+            try:
+                form, known = marshal.loads(self.memory.read_bytes())
+            except (OSError, ValueError, EOFError, TypeError):
+                return
+            if form == CACHE_FORMAT:
+                self._known = known
+
+    def save(self) -> None:
+        """Keep what was parsed for the next time."""
+        if self.memory is not None and self._changed:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                data = marshal.dumps((CACHE_FORMAT, self._known))
+            except ValueError:  # a date, say, that TOML has and marshal has not
+                return
+            replace_file(self.memory, data, durable=False)
+            self._changed = False
+
+
+def parse_toml(path: Path) -> Raw:
+    """Return a TOML file's table. Raises RecipeError with file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+
+
+def _with_script_files(raw: Raw, path: Path) -> Raw:
+    tasks = {}
+    for name, task in raw.get("tasks", {}).items():
+        tasks[name] = task
+        if "script_file" in task:
+            file = path.parent / task["script_file"]
+            if not file.is_file():
+                raise RecipeError(
+                    f"{path}: tasks.{name}: there is no {file}", hint="relative to the file that names it"
+                )
+            tasks[name] = task | {"script": file.read_text(encoding="utf-8")}
+    return raw | {"tasks": tasks} if tasks else raw
+
+
+@dataclass(slots=True)
+class Project:
+    """What to build from: recipes by name, made on demand."""
+
+    root: Path
+    settings: Raw
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """From `--set`: `NAME` or `RECIPE:NAME` to a value."""
+    files: ParsedFiles = field(default_factory=ParsedFiles)
+    _paths: dict[str, Path] = field(default_factory=dict)
+    _extended: set[str] = field(default_factory=set)
+    _providers: dict[str, str] = field(default_factory=dict)
+    _made: dict[str, Recipe] = field(default_factory=dict)
+
+    @staticmethod
+    def load(root: Path, *, overrides: Mapping[str, str] | None = None, memory: Path | None = None) -> Project:
+        """Read prov.toml and find the recipes. Raises RecipeError."""
+        path = root / PROJECT_FILE
+        settings = parse_toml(path) if path.exists() else {}
+        check_keys(settings, _PROJECT_KEYS, str(path))
+        if settings.get("sandbox", "auto") not in SANDBOXES:
+            raise RecipeError(f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES))
+        project = Project(root, settings, dict(overrides or {}), ParsedFiles(memory))
+        project._find_recipes()
+        project.files.save()
+        return project
+
+    @property
+    def machine(self) -> str:
+        return self.overrides.get("MACHINE") or str(self.settings.get("machine", "default"))
+
+    @property
+    def host_arch(self) -> str:
+        return platform.machine()
+
+    @property
+    def arch(self) -> str:
+        return str(self.settings.get("arch", self.host_arch))
+
+    @property
+    def builddir(self) -> Path:
+        return self.root / str(self.settings.get("builddir", "build"))
+
+    def arch_name(self, recipe: Recipe) -> str:
+        """Return the name that keeps the recipe's WORKDIR apart from those for other architectures and machines."""
+        names = {
+            "native": f"{self.host_arch}-native",
+            "cross": f"{self.host_arch}-cross",
+            "allarch": "all",
+            "machine": self.machine,
+        }
+        return names.get(recipe.arch, self.arch)
+
+    def _find_recipes(self) -> None:
+        for folder in self.settings.get("recipes", ["recipes"]):
+            for path in sorted((self.root / folder).rglob("*.toml")):
+                raw = self.files.parse(path)
+                name = raw.get("name", path.stem)
+                if name in self._paths:
+                    raise RecipeError(f"{path}: there is another {name} in {self._paths[name]}", hint="rename one")
+                self._paths[name] = path
+                if "native" in raw.get("classextend", []):
+                    self._extended.add(name)
+                for provided in raw.get("provides", []):
+                    self._providers[provided] = name
+
+    def names(self) -> list[str]:
+        """Return the names of all recipes, without their `-native` variants."""
+        return sorted(self._paths)
+
+    def known_names(self) -> list[str]:
+        """Return every name that can be built."""
+        return sorted([*self._paths, *map(native_name, self._extended), *self._providers])
+
+    def resolve(self, name: str) -> str | None:
+        """Return the recipe that goes by a name or provides it, or None."""
+        if name in self._paths or (name.endswith(NATIVE) and name.removesuffix(NATIVE) in self._extended):
+            return name
+        if name in self._providers:
+            return self._providers[name]
+        base = name.removesuffix(NATIVE)
+        if name.endswith(NATIVE) and self._providers.get(base) in self._extended:
+            return native_name(self._providers[base])
+        return None
+
+    def recipe(self, name: str) -> Recipe:
+        """Return a recipe. Raises NameUnknown with the nearest names, or RecipeError for what is wrong in it."""
+        resolved = self.resolve(name)
+        if resolved is None:
+            base = name.removesuffix(NATIVE)
+            hint = nearest(name, self.known_names())
+            if name.endswith(NATIVE) and base in self._paths:
+                hint = f'{self._paths[base]} has no classextend = ["native"]'
+            raise NameUnknown(f"no recipe is called {name}", hint=hint)
+        made = self._made.get(resolved)
+        if made is None:
+            made = self._made[resolved] = self._make(resolved)
+        return made
+
+    def _make(self, name: str) -> Recipe:
+        native = name not in self._paths
+        path = self._paths[name.removesuffix(NATIVE) if native else name]
+        raw = self.files.parse(path)
+        layers: list[tuple[str, Raw]] = [("class base", self._class("base", path))]
+        variant = raw.get("native", {}) if native else {}
+        inherited = [*raw.get("inherit", []), *variant.get("inherit", [])]
+        is_native = native or raw.get("arch") == "native"
+        if is_native and "native" not in inherited:
+            inherited.append("native")
+        done = {"base"}
+        for class_name in inherited:
+            self._add_class(class_name, path, layers, done)
+        layers.append((str(path), raw))
+        if variant:
+            layers.append((f"{path}: native", variant))
+        joined, settings = join(layers)
+        joined["name"] = raw.get("name", path.stem)
+        if "arch" in raw:
+            joined["arch"] = raw["arch"]
+        self._apply_settings(settings, name)
+        recipe = make_recipe(joined, settings, path, native=native)
+        known = {
+            "PN": recipe.name,
+            "BPN": recipe.base_name,
+            "PV": recipe.version,
+            "ARCH": self.host_arch if recipe.arch in ("native", "cross") else self.arch,
+            "MACHINE": self.machine,
+        }
+        for variable, value in known.items():
+            if variable not in settings:
+                settings[variable] = Setting(value, "prov")
+        return recipe
+
+    def _add_class(self, name: str, path: Path, layers: list[tuple[str, Raw]], done: set[str]) -> None:
+        if name in done:
+            return
+        done.add(name)
+        raw = self._class(name, path)
+        for inherited in raw.get("inherit", []):
+            self._add_class(inherited, path, layers, done)
+        layers.append((f"class {name}", {key: value for key, value in raw.items() if key != "inherit"}))
+
+    def _class(self, name: str, asker: Path) -> Raw:
+        folders = [self.root / folder for folder in self.settings.get("classes", ["classes"])] + [CLASSES]
+        for folder in folders:
+            if (folder / f"{name}.toml").is_file():
+                return self.files.parse(folder / f"{name}.toml")
+        known = {path.stem for folder in folders for path in folder.glob("*.toml")}
+        raise RecipeError(
+            f"{asker}: inherit: there is no class {name}", hint=nearest(name, known) or ", ".join(sorted(known))
+        )
+
+    def _apply_settings(self, settings: dict[str, Setting], name: str) -> None:
+        file = str(self.root / PROJECT_FILE)
+        own = self.settings.get("recipe", {}).get(name, {})
+        check_keys(own, {"variables": "a table"}, f"{file}: recipe.{name}")
+        for values, origin in (
+            (self.settings.get("variables", {}), file),
+            (own.get("variables", {}), f"{file}: recipe.{name}"),
+        ):
+            for variable, value in values.items():
+                settings[variable] = override(settings.get(variable), str(value), origin)
+        for key, value in self.overrides.items():
+            of, _, variable = key.rpartition(":")
+            if variable != "MACHINE" and of in ("", name):
+                settings[variable] = override(settings.get(variable), value, "--set")
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder, from `start` upwards, that has a prov.toml; else `start` itself."""
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    return start
+
+
+def allowed_environment(names: Iterable[str], environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the caller's variables that a project lets through to its tasks."""
+    given: Mapping[str, Any] = os.environ if environment is None else environment
+    return {name: given[name] for name in names if name in given}

@@ -1,0 +1,1 @@
+"""Sysroots: staging packages merged as trees, put on disk by hardlink."""
