@@ -74,7 +74,7 @@ class Toolchains:
             name = tool.removesuffix(_OPTIONAL)
             found = shutil.which(name, path=self.search_path)
             if found is not None:
-                programs.append((name, found))
+                programs.append((os.path.basename(name), found))
             elif name == tool:
                 raise BuildError(f"{asker} needs the host tool {name}, which is not installed", hint="install it")
         memory = self.folder / f"{hashlib.sha1(repr(programs).encode()).hexdigest()}.files"

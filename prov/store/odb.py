@@ -228,6 +228,7 @@ class ObjectWriter:
         self._odb = odb
         self._stream: PackStream | None = None
         self._recent: dict[Oid, bytes] = {}
+        self._finished = 0
         odb.refresh()
 
     def __enter__(self) -> ObjectWriter:
@@ -245,9 +246,9 @@ class ObjectWriter:
             self._stream = None
 
     @property
-    def size(self) -> int:
-        """Bytes that this writer adds to the store."""
-        return self._stream.size if self._stream else 0
+    def total(self) -> int:
+        """Bytes that this writer added to the store, or is about to."""
+        return self._finished + (self._stream.size if self._stream else 0)
 
     def has(self, oid: Oid) -> bool:
         """Tell whether the object need not be added."""
@@ -310,5 +311,6 @@ class ObjectWriter:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             stream.finish()
+            self._finished += stream.size
             self._odb.refresh()
         self._recent.clear()

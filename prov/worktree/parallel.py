@@ -1,17 +1,13 @@
-"""One list of work, two processes: packing is bound by the processor, and Python's threads share one.
-
-The second process is a fork, which needs no start-up and shares what is in memory; prov never runs threads, so
-that forking is safe.
-"""
+"""One list of work, two processes: packing is bound by the processor, and Python's threads share one."""
 
 from __future__ import annotations
 
 import os
-import pickle
+import signal
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from prov.errors import ProvError
+from prov.processes import decode_answer, start_child
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,40 +30,14 @@ def in_two_processes(
         if first >= half:
             break
     mine, theirs = list(work[: at + 1]), list(work[at + 1 :])
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _run_child(theirs, there, reader, writer)
-    os.close(writer)
+    child = start_child(lambda: there(theirs))
     try:
-        with os.fdopen(reader, "rb") as answers:
+        with os.fdopen(child.answer, "rb") as answers:
             done = here(mine)
-            answer = answers.read()
+            data = answers.read()
     except BaseException:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
+        child.kill(signal.SIGKILL)
+        os.waitpid(child.pid, 0)
         raise
-    os.waitpid(child, 0)
-    if not answer:
-        raise ProvError("a second process for reading files ended without a word", hint="was memory short? try again")
-    results = pickle.loads(answer)  # from our own fork
-    if isinstance(results, BaseException):
-        raise results
-    return done + list(results)
-
-
-def _run_child(work: list[Item], function: Callable[[list[Item]], list[Result]], reader: int, writer: int) -> None:
-    """Run in the fork; never returns."""
-    code = 1
-    try:
-        os.close(reader)
-        answer: object
-        try:
-            answer = function(work)
-        except BaseException as error:
-            answer = error
-        with os.fdopen(writer, "wb") as stream:
-            pickle.dump(answer, stream, protocol=5)
-        code = 0
-    finally:
-        os._exit(code)
+    status = os.waitpid(child.pid, 0)[1]
+    return done + cast(list[Result], decode_answer(data, status, "reading files"))

@@ -48,6 +48,7 @@ PARALLEL_FILES = 8_000
 READ_AGAIN = 5
 
 _CHANGED = -1
+_NO_MTIME = -1
 
 
 class Seen(NamedTuple):
@@ -197,8 +198,8 @@ def _read_xattrs(path: bytes, allowed: frozenset[bytes]) -> tuple[tuple[bytes, b
 
 def _scan(root: bytes, before: dict[bytes, Folder], exclude: Exclude, allowed: frozenset[bytes]) -> _Scan:
     scan = _Scan()
-    own = os.stat(root)
-    pending: list[tuple[bytes, int, int]] = [(b"", own.st_mode, own.st_mtime_ns)]
+    # the top's mtime says nothing of its content: it moves when an excluded entry comes or goes
+    pending: list[tuple[bytes, int, int]] = [(b"", os.stat(root).st_mode, _NO_MTIME)]
     while pending:
         path, mode, mtime = pending.pop()
         prefix = path + b"/" if path else b""
@@ -394,7 +395,7 @@ class _Trees:
         content: list[Entry] = []
         attributes: list[Entry] = []
         mode, mtime = folder.own
-        lines = [attribute_line(b".", Node(mode, mtime=mtime), mtimes=not stable)]
+        lines = [attribute_line(b".", Node(mode, mtime=None if mtime == _NO_MTIME else mtime), mtimes=not stable)]
         grouped = self._groups if links or not stable else {}
         for seen, oid in zip(_named(folder).entries, folder.oids, strict=True):
             if oid is not None:

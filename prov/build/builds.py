@@ -1,0 +1,138 @@
+"""The history of builds: each a commit on `builds`, whose tree lists every task as text.
+
+    tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN
+    happened       a line per task that was not simply up to date: RECIPE:TASK WHAT
+    build          targets, result, seconds, counts
+
+Refs, not these lists, keep outputs alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prov.build.plan import Kept
+from prov.build.taskhash import EDGES
+from prov.errors import RefConflict
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
+from prov.store.refs import BUILDS, RefUpdate
+from prov.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A task in a build's list; `run` is the number of the run that its result comes from, 0 if that is not here."""
+
+    key: str
+    task_hash: Oid
+    output: Oid | None
+    run: int
+
+
+def encode_tasks(lines: Iterable[Line]) -> bytes:
+    """Return one recipe's list."""
+    texts = []
+    for line in lines:
+        output = line.output.hex() if line.output else "-"
+        texts.append(f"{line.key.partition(':')[2]} {line.task_hash.hex()} {output} {line.run or '-'}\n")
+    return "".join(texts).encode()
+
+
+def decode_tasks(recipe: str, data: bytes) -> list[Line]:
+    """Return the lines of one recipe's list."""
+    lines = []
+    for text in data.decode().splitlines():
+        task, task_hash, output, run = text.split(" ")
+        lines.append(
+            Line(
+                f"{recipe}:{task}",
+                bytes.fromhex(task_hash),
+                None if output == "-" else bytes.fromhex(output),
+                0 if run == "-" else int(run),
+            )
+        )
+    return lines
+
+
+@dataclass(slots=True)
+class BuildList:
+    """A recorded build, read as far as it is asked for."""
+
+    store: Store
+    commit: Oid
+    _recipes: dict[str, dict[str, Line]] = field(default_factory=dict)
+    _entries: dict[str, Oid] | None = None
+
+    @staticmethod
+    def latest(store: Store) -> BuildList | None:
+        commit = store.refs.get(BUILDS)
+        return BuildList(store, commit) if commit else None
+
+    def recipes(self) -> list[str]:
+        return list(self._tree())
+
+    def _tree(self) -> dict[str, Oid]:
+        if self._entries is None:
+            tasks = self.store.objects.entry(self.store.objects.commit(self.commit).tree, "tasks")
+            listed = self.store.objects.tree(tasks.oid) if tasks else []
+            self._entries = {entry.name.decode(): entry.oid for entry in listed}
+        return self._entries
+
+    def line(self, key: str) -> Line | None:
+        """Return how this build left a task."""
+        return self.lines(key.partition(":")[0]).get(key)
+
+    def lines(self, recipe: str) -> dict[str, Line]:
+        known = self._recipes.get(recipe)
+        if known is None:
+            oid = self._tree().get(recipe)
+            lines = decode_tasks(recipe, self.store.objects.blob(oid)) if oid else []
+            known = self._recipes[recipe] = {line.key: line for line in lines}
+        return known
+
+    def kept(self, key: str) -> Kept | None:
+        """Return a task's hash, output and inputs in this build, as far as they are still in the store."""
+        line = self.line(key)
+        if line is None or line.output is None or not self.store.objects.exists(line.task_hash):
+            return None
+        entries = self.store.objects.tree(line.task_hash)
+        edges = {name.encode() for name in EDGES}
+        own = frozenset((entry.name, entry.oid) for entry in entries if entry.name not in edges)
+        after = [entry.oid for entry in entries if entry.name == b"after"]
+        below = self.store.objects.tree(after[0]) if after else []
+        names = {entry.name.decode(): self.store.objects.blob(entry.oid).decode().strip() for entry in below}
+        return Kept(line.task_hash, line.output, own, names)
+
+
+def record_build(
+    store: Store, lines: Iterable[Line], happened: Mapping[str, str], facts: Mapping[str, str], author: Identity
+) -> Oid:
+    """Append a build to the history and return its commit. Builds that end at once both get in, one after the other."""
+    recipes: dict[str, list[Line]] = {}
+    for line in lines:
+        recipes.setdefault(line.key.partition(":")[0], []).append(line)
+    with store.objects.writer() as writer:
+        tasks = [
+            Entry(recipe.encode(), MODE_FILE, writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))))
+            for recipe, each in recipes.items()
+        ]
+        texts = "".join(f"{key} {what}\n" for key, what in sorted(happened.items()))
+        about = "".join(f"{name} {value}\n" for name, value in facts.items())
+        tree = writer.add_tree(
+            [
+                Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)),
+                Entry(b"happened", MODE_FILE, writer.add("blob", texts.encode())),
+                Entry(b"build", MODE_FILE, writer.add("blob", about.encode())),
+            ]
+        )
+        while True:
+            before = store.refs.get(BUILDS)
+            message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
+            commit = writer.add_commit(Commit(tree, (before,) if before else (), author, message))
+            writer.finish()
+            try:
+                store.refs.update(RefUpdate(BUILDS, commit, before))
+            except RefConflict:
+                continue
+            return commit

@@ -1,0 +1,137 @@
+"""The deploy directory: what tasks with `deploy = true` give, and nothing that a recipe no longer makes.
+
+A ref per task names the output that is deployed. Every file is replaced by a rename, so that whoever serves the
+directory sees the old file or the new one. What others put there is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.build.record import OUTPUT_MESSAGE, read_pair
+from prov.errors import BuildError
+from prov.files import locked
+from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Node, Pair, walk
+from prov.worktree.checkout import EPOCH_NS, Private, check_name
+from prov.worktree.merge import Owned, union
+
+PREFIX = "refs/prov/deploy/"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What changed in the deploy directory: paths placed, paths removed."""
+
+    placed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def deploy(store: Store, folder: Path, outputs: Mapping[str, Oid | None]) -> Deployed:
+    """Make the deploy directory hold these outputs (`ARCH/RECIPE/TASK` -> output id, None: no longer made).
+
+    What other tasks deployed before stays. Raises BuildError when two tasks deploy different files under one name.
+    """
+    with locked(store.cache / "locks" / "deploy"), store.objects.writer() as writer:
+        there = store.refs.list(PREFIX)
+        before = {name.removeprefix(PREFIX): store.objects.commit(oid).tree for name, oid in there.items()}
+        after = {name: oid for name, oid in {**before, **outputs}.items() if oid is not None}
+        old = dict(walk(writer, _merged(writer, before, strict=False)))
+        new = dict(walk(writer, _merged(writer, after, strict=True)))
+        removed = _remove(folder, [path for path in old if path not in new])
+        placed = _place(writer, folder, new)
+        updates = []
+        for name in sorted(before.keys() | after.keys()):
+            wanted = after.get(name)
+            if before.get(name) != wanted:
+                commit = writer.add_commit(Commit(wanted, (), CONSTANT_IDENTITY, OUTPUT_MESSAGE)) if wanted else None
+                updates.append(RefUpdate(PREFIX + name, commit))
+        writer.finish()
+        if updates:
+            store.refs.update(*updates)
+    return Deployed(tuple(placed), tuple(removed))
+
+
+def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -> Pair:
+    parts = []
+    for name, oid in outputs.items():
+        for path, node in walk(writer, read_pair(writer, oid)):
+            if node.is_directory and b"/" not in path:
+                parts.append(Owned(name.partition("/")[2].replace("/", ":"), node.pair))
+    merged = union(writer, parts)
+    if merged.conflicts and strict:
+        path, first, second = merged.conflicts[0]
+        raise BuildError(
+            f"deploy: {first} and {second} both deploy {os.fsdecode(path)}", hint="give one of the files another name"
+        )
+    return merged.pair if parts else EMPTY
+
+
+def _place(writer: ObjectWriter, folder: Path, new: Mapping[bytes, Node]) -> list[str]:
+    placed = []
+    for path, node in new.items():
+        name = os.fsdecode(path)
+        check_name(path.rpartition(b"/")[2])
+        target = folder / name
+        if node.is_directory:
+            if target.is_symlink() or target.is_file():
+                target.unlink()
+            target.mkdir(parents=True, exist_ok=True)
+        elif not _same(writer, target, node):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _replace(writer, target, node)
+            placed.append(name)
+    return placed
+
+
+def _same(writer: ObjectWriter, target: Path, node: Node) -> bool:
+    try:
+        state = target.lstat()
+    except FileNotFoundError:
+        return False
+    if state.st_mode != node.mode:
+        return False
+    if stat.S_ISLNK(node.mode):
+        return os.fsencode(target.readlink()) == writer.blob(node.oid)
+    # placed files have this mtime and no other: whoever wrote to one moved it
+    if state.st_mtime_ns != EPOCH_NS:
+        return False
+    with open(target, "rb") as stream:
+        return all(stream.read(len(chunk)) == chunk for chunk in writer.stream_blob(node.oid)) and not stream.read(1)
+
+
+def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:
+    temporary = os.fsencode(f".{target.name}.{os.getpid()}.tmp")
+    fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=fd)
+        if stat.S_ISLNK(node.mode):
+            os.symlink(writer.blob(node.oid), temporary, dir_fd=fd)
+        else:
+            Private(writer).place(node._replace(mtime=None), temporary, fd)
+        os.rename(temporary, os.fsencode(target.name), src_dir_fd=fd, dst_dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(folder: Path, paths: list[bytes]) -> list[str]:
+    removed = []
+    for path in sorted(paths, reverse=True):
+        target = folder / os.fsdecode(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if target.is_dir() and not target.is_symlink():
+                with contextlib.suppress(OSError):  # somebody else's files are in it
+                    target.rmdir()
+            else:
+                target.unlink()
+                removed.append(os.fsdecode(path))
+    return removed

@@ -1,0 +1,171 @@
+"""One task, from its start to its record: what a worker process does.
+
+The order is what makes a kill harmless: what is in the WORKDIR is in the store before it is overwritten; objects are
+durable before refs; the refs of one run change together; nobody is told that the task is done before that.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
+from prov.build.record import (
+    Output,
+    Records,
+    Run,
+    Start,
+    output_ref,
+    read_pair,
+    read_postprocess,
+    static_ref,
+    tag_update,
+    write_run,
+)
+from prov.build.script import Outcome, log_path, postprocess_text, run_postprocess, run_script
+from prov.build.taskhash import OwnInputs, output_paths, task_hash
+from prov.build.workdir import Workdir
+from prov.files import locked
+from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.worktree.attributes import EMPTY, Pair, at_path, nest
+from prov.worktree.merge import Owned
+from prov.worktree.snapshot import Snapshot
+
+LOG_TAIL = 20
+
+
+def run_task(site: Site, job: Job) -> Result:
+    """Run a task and record it. Raises ProvError for what kept it from being run or recorded."""
+    begun = time.monotonic()
+    with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
+        with site.store.objects.writer() as writer:
+            result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer)).run()
+        site.store.objects.consolidate()
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+@dataclass(slots=True)
+class _Execution:
+    site: Site
+    job: Job
+    writer: ObjectWriter
+    workdir: Workdir
+
+    def run(self) -> Result:
+        job = self.job
+        own = self.site.inputs.own(job.node, self.writer)
+        oid = task_hash(self.writer, own, job.edges)
+        if not job.force and not job.incremental:
+            done = self.done_by_another(oid)
+            if done is not None:
+                return done
+        here = self.workdir.settle()
+        if job.incremental:
+            start, oid = here, self.incremental_hash(own, here)
+        else:
+            start = self.workdir.start(job)
+        self.workdir.put_in_place(start.pair, now=here.pair)
+        self.postprocess_taken()
+        sysroots = self.compose()
+        self.workdir.place_inputs(job)
+        outcome = run_script(self.site, job, self.workdir.path)
+        return self.record(oid, start, outcome, sysroots)
+
+    def done_by_another(self, oid: Oid) -> Result | None:
+        """Return the result of a process that ran the task while this one waited for the recipe's lock."""
+        records = Records(self.site.store)
+        output = records.output(self.job.node.key, oid)
+        number, commit = records.last_run(self.job.node.key, oid)
+        if output is None or commit is None:
+            return None
+        return Result(self.job.node.key, "done by another", oid, output, commit, number)
+
+    def incremental_hash(self, own: OwnInputs, start: Start) -> Oid:
+        """Return the hash of a run that builds on leftovers: what it started from is an input, and told as such."""
+        mark = Entry(b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode()))
+        return task_hash(self.writer, OwnInputs((*own.entries, mark), own.reached), self.job.edges)
+
+    def postprocess_taken(self) -> None:
+        for taken in self.job.from_:
+            text = read_postprocess(self.writer, taken.output)
+            if text:
+                run_postprocess(self.job.room, text, self.workdir.path, None, taken.key)
+
+    def compose(self) -> dict[str, Pair]:
+        """Give the task its two sysroots, exactly what it needs in each."""
+        found = {}
+        for name, folder, native in (("target", SYSROOT, False), ("native", SYSROOT_NATIVE, True)):
+            packages = [part for taken in self.job.needs if taken.native == native for part in self.packages(taken)]
+            pair = self.site.sysroots.compose(self.writer, self.workdir.path / folder, packages)
+            if pair != EMPTY:
+                found[name] = pair
+        return found
+
+    def packages(self, taken: Taken) -> list[Owned]:
+        """Return the directories of an output, each the top of a sysroot."""
+        whole = read_pair(self.writer, taken.output)
+        nodes = [at_path(self.writer, whole, path) for path in taken.paths]
+        return [Owned(taken.key, node.pair) for node in nodes if node is not None]
+
+    def record(self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair]) -> Result:
+        job, store, ended = self.job, self.site.store, time.time()
+        snapshot = self.workdir.capture()
+        output, problem = self.output(snapshot, outcome)
+        log = log_path(self.workdir.path, job.node.task.name)
+        text = log.read_bytes() if log.exists() else b""
+        facts = {
+            "result": f"failed: {problem}" if problem else "ok",
+            "began": f"{ended - outcome.seconds:.3f}",
+            "seconds": f"{outcome.seconds:.3f}",
+            "sandbox": "bwrap" if self.site.sandbox else "none",
+            "host": socket.gethostname(),
+            "workdir": str(self.workdir.path),
+            "seen-workdir": job.room.seen_workdir,
+        }
+        if job.incremental:
+            facts["incremental"] = "started from leftovers; never reused, never shared"
+        run = Run(job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots)
+        recorded = write_run(self.writer, run, self.site.identity(ended))
+        self.writer.finish()
+        tag = tag_update(store, job.node.key, oid, recorded.commit, failed=output is None)
+        updates = [tag, RefUpdate(self.workdir.ref, recorded.commit)]
+        if output is not None and not job.incremental:
+            updates.append(RefUpdate(output_ref(job.node.key, oid), recorded.output_commit))
+            updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
+        store.refs.update(*updates)
+        self.workdir.done(snapshot)
+        return Result(
+            key=job.node.key,
+            status="ran" if output is not None else "failed",
+            task_hash=oid,
+            output=recorded.output if output is not None else None,
+            commit=recorded.commit,
+            number=int(tag.name.rpartition("/")[2]),
+            script_seconds=outcome.seconds,
+            added=self.writer.total,
+            problem=problem,
+            log=str(log),
+            log_tail=text.decode("utf-8", "replace").splitlines()[-LOG_TAIL:] if problem else [],
+            notes=self.workdir.notes,
+        )
+
+    def output(self, snapshot: Snapshot, outcome: Outcome) -> tuple[Output | None, str]:
+        """Return what the task gives to others, or None and what is wrong."""
+        node = self.job.node
+        if outcome.problem:
+            return None, outcome.problem
+        found = {}
+        for path in output_paths(node.recipe, node):
+            pair = snapshot.output(path, self.writer)
+            if pair is None:
+                return None, f"its outputdir {os.fsdecode(path)} is gone"
+            found[path] = pair
+        where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
+        text = postprocess_text(node.recipe, node.task.postprocess, where)
+        return Output(nest(self.writer, found) if found else EMPTY, text), ""

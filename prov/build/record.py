@@ -1,0 +1,215 @@
+"""What a task's run leaves in the store, and how it is found again.
+
+    task commit     tree: the WORKDIR after the task; first parent: the WORKDIR before it
+      second parent: the record commit, whose tree is
+        inputs/       the tree whose id is the task hash
+        output/       content/ and attributes/ of what the task gives to others
+        attributes/   what git's modes lack of the WORKDIR, mtimes among it
+        sysroot/      target/ and native/, as the task saw them
+        log, environment, record
+
+The output has a commit of its own, without parents and with constant author, date and message, so that one output is
+one commit id everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prov.store.objects import (
+    CONSTANT_IDENTITY,
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_FILE,
+    Commit,
+    Entry,
+    Identity,
+    Oid,
+)
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair, TreeReader, TreeWriter
+
+OUTPUT_MESSAGE = "output\n"
+START_MESSAGE = "nothing\n"
+
+
+def output_ref(key: str, task_hash: Oid) -> str:
+    return f"refs/prov/output/{key.replace(':', '/')}/{task_hash.hex()}"
+
+
+def static_ref(key: str, static_key: Oid) -> str:
+    return f"refs/prov/static/{key.replace(':', '/')}/{static_key.hex()}"
+
+
+def tag_prefix(key: str, task_hash: Oid, *, failed: bool = False) -> str:
+    """Return a run's tag without its number."""
+    return f"refs/tags/{'failed/' if failed else ''}{key.replace(':', '/')}/{task_hash.hex()}"
+
+
+def workdir_ref(arch: str, recipe: str, chain: str) -> str:
+    return f"refs/prov/workdir/{arch}/{recipe}/{chain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a task gives to others, and the script that runs wherever it is put in place."""
+
+    pair: Pair
+    postprocess: bytes = b""
+
+
+def write_pair(writer: TreeWriter, pair: Pair, extra: Sequence[Entry] = ()) -> Oid:
+    """Write the tree that holds a recorded directory whole."""
+    entries = list(extra)
+    if pair.tree != EMPTY_TREE:
+        entries.append(Entry(b"content", MODE_DIRECTORY, pair.tree))
+    if pair.attributes is not None:
+        entries.append(Entry(b"attributes", MODE_DIRECTORY, pair.attributes))
+    return writer.add_tree(entries)
+
+
+def read_pair(reader: TreeReader, tree: Oid) -> Pair:
+    """Return the recorded directory that `write_pair` or `write_output` wrote."""
+    held = {entry.name: entry.oid for entry in reader.tree(tree)}
+    return Pair(held.get(b"content", EMPTY_TREE), held.get(b"attributes"))
+
+
+def write_output(writer: TreeWriter, output: Output) -> Oid:
+    """Write an output's tree and return its id, the output id: a changed postprocess makes another output."""
+    script = [Entry(b"postprocess", MODE_FILE, writer.add("blob", output.postprocess))] if output.postprocess else []
+    return write_pair(writer, output.pair, script)
+
+
+def read_postprocess(reader: TreeReader, output: Oid) -> bytes:
+    """Return an output's postprocess script, empty if it has none."""
+    return next((reader.blob(entry.oid) for entry in reader.tree(output) if entry.name == b"postprocess"), b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A WORKDIR before a task: its commit, and what is in it."""
+
+    commit: Oid
+    pair: Pair
+
+
+def empty_start(writer: ObjectWriter) -> Start:
+    """Return the constant start of a task that takes over nothing."""
+    return Start(writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, START_MESSAGE)), EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What happened when a task ran."""
+
+    key: str
+    task_hash: Oid
+    start: Start
+    after: Pair
+    output: Output | None
+    """None when the task failed."""
+    log: bytes
+    environment: Mapping[str, str]
+    facts: Mapping[str, str]
+    """Times, exit status, sandbox, host and the like: one line each in the record."""
+    sysroots: Mapping[str, Pair] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A run in the store."""
+
+    commit: Oid
+    output: Oid
+    output_commit: Oid
+
+
+def write_run(writer: ObjectWriter, run: Run, author: Identity) -> Recorded:
+    """Write a run's objects; refs are the caller's."""
+    output = write_output(writer, run.output or Output(EMPTY))
+    facts = {"task": run.key, "task-hash": run.task_hash.hex(), **run.facts}
+    entries = [
+        Entry(b"inputs", MODE_DIRECTORY, run.task_hash),
+        Entry(b"log", MODE_FILE, writer.add("blob", run.log)),
+        Entry(b"environment", MODE_FILE, writer.add("blob", _lines(run.environment, "="))),
+        Entry(b"record", MODE_FILE, writer.add("blob", _lines(facts, " "))),
+    ]
+    if run.output is not None:
+        entries.append(Entry(b"output", MODE_DIRECTORY, output))
+    if run.after.attributes is not None:
+        entries.append(Entry(b"attributes", MODE_DIRECTORY, run.after.attributes))
+    seen = [Entry(name.encode(), MODE_DIRECTORY, write_pair(writer, pair)) for name, pair in run.sysroots.items()]
+    if seen:
+        entries.append(Entry(b"sysroot", MODE_DIRECTORY, writer.add_tree(seen)))
+    record = writer.add_commit(Commit(writer.add_tree(entries), (), author, f"record of {run.key}\n"))
+    status = "" if run.output is not None else " (failed)"
+    message = f"{run.key}{status}\n\nTask-Hash: {run.task_hash.hex()}\n"
+    commit = writer.add_commit(Commit(run.after.tree, (run.start.commit, record), author, message))
+    output_commit = writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, OUTPUT_MESSAGE))
+    return Recorded(commit, output, output_commit)
+
+
+def _lines(values: Mapping[str, str], between: str) -> bytes:
+    return "".join(f"{name}{between}{_one_line(value)}\n" for name, value in values.items()).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _one_line(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+@dataclass(slots=True)
+class Records:
+    """Finds what was recorded. Refs and objects alone decide."""
+
+    store: Store
+    _outputs: dict[Oid, Oid] = field(default_factory=dict)
+
+    def output(self, key: str, task_hash: Oid) -> Oid | None:
+        """Return the id of the output that a task hash led to."""
+        return self._output_of(self.store.refs.get(output_ref(key, task_hash)))
+
+    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+        """Return the id of the output last recorded under a static key."""
+        return self._output_of(self.store.refs.get(static_ref(key, static_key)))
+
+    def _output_of(self, commit: Oid | None) -> Oid | None:
+        if commit is None:
+            return None
+        known = self._outputs.get(commit)
+        if known is None:
+            known = self._outputs[commit] = self.store.objects.commit(commit).tree
+        return known
+
+    def last_run(self, key: str, task_hash: Oid, *, failed: bool = False) -> tuple[int, Oid | None]:
+        """Return number and commit of the last run of a task hash; (0, None) if none is recorded here."""
+        prefix = tag_prefix(key, task_hash, failed=failed)
+        number = self.store.refs.last_number(prefix)
+        return number, self.store.refs.get(f"{prefix}/{number}") if number else None
+
+    def workdir(self, commit: Oid) -> Pair:
+        """Return the WORKDIR that a task commit (or one of changes made outside any task) holds."""
+        held = self.store.objects.commit(commit)
+        if len(held.parents) < 2:
+            return Pair(held.tree, None)
+        record = self.store.objects.commit(held.parents[1])
+        attributes = self.store.objects.entry(record.tree, "attributes")
+        return Pair(held.tree, attributes.oid if attributes else None)
+
+    def record_entry(self, commit: Oid, name: str) -> bytes:
+        """Return a text of a task commit's record (`log`, `environment`, `record`), empty if it has none."""
+        held = self.store.objects.commit(commit)
+        if len(held.parents) < 2:
+            return b""
+        entry = self.store.objects.entry(self.store.objects.commit(held.parents[1]).tree, name)
+        return self.store.objects.blob(entry.oid) if entry else b""
+
+
+def tag_update(store: Store, key: str, task_hash: Oid, commit: Oid, *, failed: bool = False) -> RefUpdate:
+    """Return the creation of the tag for a new run, under the next number."""
+    prefix = tag_prefix(key, task_hash, failed=failed)
+    return RefUpdate(f"{prefix}/{store.refs.last_number(prefix) + 1}", commit, None)

@@ -1,0 +1,148 @@
+"""Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean environment.
+
+In the sandbox every WORKDIR is at a path that is the same in every project and on every machine, the root directory is
+the captured toolchain, and there is no network. Without bubblewrap the same variables hold the real paths.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from prov.errors import BuildError
+
+WORK = "/build/work"
+HOSTTOOLS = "/build/hosttools"
+PYTHON = "/build/python"
+USER = "1000"
+_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one task gets: its WORKDIR, a root and a folder of links for its host tools."""
+
+    workdir: Path
+    name: str
+    """`ARCH/RECIPE/CHAIN`, from which the WORKDIR's path in a sandbox is made."""
+    root: Path | None
+    """The toolchain's files; None without a sandbox."""
+    links: Path
+    network: bool = False
+    readable: tuple[Path, ...] = ()
+    """What else of the host may be read, at its own path: local sources that are fetched."""
+
+    @property
+    def seen_workdir(self) -> str:
+        """The WORKDIR's path as the task sees it."""
+        return str(self.workdir) if self.root is None else f"{WORK}/{self.name}"
+
+    @property
+    def seen_links(self) -> str:
+        return str(self.links) if self.root is None else HOSTTOOLS
+
+    @property
+    def seen_python_path(self) -> str:
+        return str(python_path()) if self.root is None else PYTHON
+
+
+def python_path() -> Path:
+    """Return the folder from which tasks written in Python import pathspec."""
+    import pathspec
+
+    return Path(pathspec.__file__).parent.parent
+
+
+def bubblewrap(choice: str) -> str | None:
+    """Return bubblewrap's program for `auto`, `bwrap` or `none`. Raises BuildError for `bwrap` where it can't be used."""
+    if choice == "none":
+        return None
+    program, reason = _usable_bubblewrap()
+    if program is None and choice == "bwrap":
+        raise BuildError(f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"')
+    return program
+
+
+@cache
+def _usable_bubblewrap() -> tuple[str | None, str]:
+    program = shutil.which("bwrap")
+    if program is None:
+        return None, "bwrap is not on PATH"
+    trial = [
+        program,
+        "--unshare-all",
+        "--unshare-user",
+        "--uid",
+        USER,
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "true",
+    ]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None, f"bwrap can't run here: {done.stderr.strip()}"
+    return program, ""
+
+
+def sandbox_command(program: str, room: Room, command: Sequence[str], *, directory: str) -> list[str]:
+    """Return a command line that runs a command in a room, sandboxed."""
+    assert room.root is not None
+    bound = ["--ro-bind", str(room.root / "usr"), "/usr"]
+    for entry in sorted(room.root.iterdir()):
+        if entry.is_symlink():
+            bound += ["--symlink", os.readlink(entry), f"/{entry.name}"]
+        elif entry.name not in ("usr", "etc"):
+            bound += ["--ro-bind", str(entry), f"/{entry.name}"]
+    if (room.root / "etc").is_dir():
+        for entry in sorted((room.root / "etc").iterdir()):
+            bound += ["--ro-bind", str(entry), f"/etc/{entry.name}"]
+    if room.network:
+        for name in _NETWORK_FILES:
+            bound += ["--ro-bind-try", name, name]
+    seen = room.seen_workdir
+    bound += ["--bind", str(room.workdir), seen, "--ro-bind", str(room.links), HOSTTOOLS]
+    for sysroot in ("recipe-sysroot", "recipe-sysroot-native"):
+        if (room.workdir / sysroot).is_dir():
+            bound += ["--ro-bind", str(room.workdir / sysroot), f"{seen}/{sysroot}"]
+    for path in room.readable:
+        bound += ["--ro-bind-try", str(path), str(path)]
+    if command[0] == sys.executable:
+        bound += _python_mounts()
+    return [
+        program,
+        "--unshare-all",
+        "--unshare-user",
+        *(["--share-net"] if room.network else []),
+        *("--uid", USER, "--gid", USER, "--hostname", "prov"),
+        *("--die-with-parent", "--new-session"),
+        *("--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/etc"),
+        *bound,
+        *("--chdir", directory),
+        *command,
+    ]
+
+
+def _python_mounts() -> list[str]:
+    """Return mounts for prov's own interpreter; its library is read-only like all else."""
+    mounts = []
+    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
+        if prefix != "/usr":
+            mounts += ["--ro-bind", prefix, prefix]
+    import pathspec
+
+    own = Path(pathspec.__file__).parent
+    return [*mounts, "--ro-bind", str(own), f"{PYTHON}/{own.name}"]
+
+
+def interpreter_tools() -> tuple[str, ...]:
+    """Return the host tools that Python tasks need beside those that they name: the interpreter, if it is the system's."""
+    return (f"{sys.base_prefix}/bin/python{sys.version_info.major}",) if sys.base_prefix == "/usr" else ()

@@ -1,0 +1,186 @@
+"""A task's script: written out with the variables and functions that it reaches, run in a clean environment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.build.graph import Node
+from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
+from prov.build.recipe import Recipe
+from prov.build.sandbox import Room, sandbox_command
+from prov.build.taskhash import OwnInputs, output_paths, sources_variable
+from prov.build.variables import expand, with_values
+from prov.errors import BuildError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a script ended: its exit status, its environment, the seconds it took."""
+
+    code: int
+    environment: Mapping[str, str]
+    seconds: float
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, or nothing."""
+        if self.code == 0:
+            return ""
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        return f"exit status {self.code}"
+
+
+def log_path(workdir: Path, task: str) -> Path:
+    return workdir / TEMP / f"log.{task}"
+
+
+def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
+    """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
+    node, room = job.node, job.room
+    values, directory = task_values(job)
+    (workdir / TEMP).mkdir(exist_ok=True)
+    for path in output_paths(node.recipe, node):
+        os.makedirs(os.path.join(os.fsencode(workdir), path), exist_ok=True)
+    here = _real(job, directory, workdir)
+    here.mkdir(parents=True, exist_ok=True)
+    environment = _environment(site, job, values)
+    python = node.task.interpreter == "python3"
+    script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
+    text = node.task.script if python else shell_script(node, job.own, values)
+    script.write_text(text, encoding="utf-8", errors="surrogateescape")
+    if python:
+        environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["SOURCES"] = sources_variable(node.recipe)
+    command = [sys.executable, "-s"] if python else ["sh"]
+    command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
+    begun = time.monotonic()
+    with open(log_path(workdir, node.task.name), "wb") as log:
+        code = _spawn(site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds)
+    return Outcome(code, dict(sorted(environment.items())), time.monotonic() - begun)
+
+
+def task_values(job: Job) -> tuple[dict[str, str], str]:
+    """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees both."""
+    node, seen = job.node, job.room.seen_workdir
+    native = f"{seen}/{SYSROOT_NATIVE}"
+    places = {
+        "WORKDIR": seen,
+        "RECIPE_SYSROOT_NATIVE": native,
+        "RECIPE_SYSROOT": native if node.recipe.arch == "native" else f"{seen}/{SYSROOT}",
+        "JOBS": str(job.jobs),
+        "TASK": node.task.name,
+    }
+    settings = with_values(node.recipe.variables, places, "prov")
+    where = f"{node.recipe.path}: tasks.{node.task.name}"
+    names = dict.fromkeys([*job.own.reached.variables, *places])
+    values = {name: expand(settings[name].value, settings, where=where) for name in names}
+    return values, expand(node.task.dir, settings, where=where)
+
+
+def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
+    """Return a run script that can also be run by hand: variables, functions, then the task's own script."""
+    exported = node.recipe.exports(node.task)
+    lines = [f"# {node.key}", "set -eu"]
+    lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    lines += [f"export {name}" for name in exported if name in values]
+    for name in own.reached.functions:
+        lines.append(f"{name}() {{\n{node.recipe.functions[name]}\n}}")
+    return "\n".join([*lines, node.task.script, ""])
+
+
+def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, str]:
+    seen = job.room.seen_workdir
+    folders = [f"{seen}/{SYSROOT_NATIVE}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+    environment = {
+        **site.environment,
+        "PATH": ":".join([*folders, job.room.seen_links]),
+        "HOME": f"{seen}/{TEMP}",
+        "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SHELL": "/bin/sh",
+        "USER": "builder",
+    }
+    if job.makeflags:
+        environment["MAKEFLAGS"] = job.makeflags
+    exported = job.node.recipe.exports(job.node.task)
+    return environment | {name: values[name] for name in exported if name in values}
+
+
+def _real(job: Job, seen: str, workdir: Path) -> Path:
+    """Return the host's path of one that the task sees below its WORKDIR."""
+    top = job.room.seen_workdir
+    if (seen != top and not seen.startswith(top + "/")) or ".." in seen.split("/"):
+        raise BuildError(f"{job.node.key}: dir: {seen} is not below WORKDIR", hint='as in dir = "${WORKDIR}/build"')
+    return workdir / seen[len(top) :].lstrip("/")
+
+
+def _spawn(
+    sandbox: str | None,
+    room: Room,
+    command: list[str],
+    directory: tuple[str, Path],
+    environment: Mapping[str, str],
+    log: int,
+    pass_fds: tuple[int, ...] = (),
+) -> int:
+    seen, here = directory
+    if sandbox is not None and room.root is not None:
+        command = sandbox_command(sandbox, room, command, directory=seen)
+    elif command[0] == "sh":
+        command = [str(room.links / "sh"), *command[1:]]
+    with subprocess.Popen(
+        command,
+        cwd=here,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        umask=0o022,
+        pass_fds=pass_fds,
+    ) as process:
+        return process.wait()
+
+
+def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
+    """Return a postprocess script as it goes with the output: the recipe's variables put in, the places left open."""
+    known = {name: setting for name, setting in recipe.variables.items()}
+    places = {name: f"${{{name}}}" for name in ("OUTPUT_DIR", "DEPLOY_DIR")}
+    settings = with_values(known, {}, "prov")
+    for name, value in places.items():
+        text = text.replace(value, f"${name}")
+    return expand(text, settings, where=where).encode("utf-8", "surrogateescape")
+
+
+def run_postprocess(room: Room, text: bytes, place: Path, deploy_dir: Path | None, asker: str) -> None:
+    """Run an output's postprocess script where the output was put. Raises BuildError with what it printed."""
+    environment = {
+        "PATH": str(room.links),
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": str(place),
+        "OUTPUT_DIR": str(place),
+        "DEPLOY_DIR": str(deploy_dir or place),
+    }
+    done = subprocess.run(
+        [str(room.links / "sh"), "-eu"],
+        input=text,
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        umask=0o022,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stdout.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise BuildError(f"postprocess of {asker} failed in {place}: {' / '.join(words) or done.returncode}")

@@ -1,0 +1,270 @@
+"""The task hash: the id of the tree that holds all of a task's inputs, and nothing else.
+
+    task                 name, architecture, interpreter, folders, what is exported
+    script, postprocess  texts
+    functions/NAME       texts of those that the script reaches
+    variables/NAME       unexpanded values of those that are reached
+    sources/…            contents, or the checksum that pins them
+    patches/NNNN-NAME    contents
+    host-toolchain       the id of the tree of host tools
+    after/TASK           task hash of a task whose WORKDIR is taken over
+    from/TID, needs/TID  output id of a task whose output is taken
+
+What is different between two hashes is the diff of two trees. The static key is the id of the same tree with the
+dependencies' static keys for edges: known after parsing, before anything has run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from prov.build.graph import Node
+from prov.build.recipe import TOOLCHAIN, Recipe, Source
+from prov.build.sandbox import interpreter_tools
+from prov.build.variables import PLACES, Reached, expand, reach
+from prov.errors import RecipeError
+from prov.files import replace_file
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+from prov.worktree.attributes import Node as FileNode
+from prov.worktree.attributes import Pair, TreeWriter, git_mode
+from prov.worktree.exclude import Exclude
+from prov.worktree.snapshot import TICK_NS, capture, remember
+
+EDGES = ("after", "from", "needs")
+
+
+@lru_cache(maxsize=1 << 16)
+def _blob_id(data: bytes) -> Oid:
+    return object_id("blob", data)
+
+
+class HashOnly:
+    """Takes objects as a writer does and only tells their ids."""
+
+    def add(self, kind: Kind, data: bytes) -> Oid:
+        return _blob_id(data) if kind == "blob" else object_id(kind, data)
+
+    def add_tree(self, entries: list[Entry]) -> Oid:
+        return object_id("tree", encode_tree(entries))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A source or patch from disk, captured: what is put into the WORKDIR is what was hashed."""
+
+    name: str
+    node: FileNode
+
+
+@dataclass(frozen=True, slots=True)
+class OwnInputs:
+    """A task's inputs without its edges: the entries of the inputs tree, and the local files behind them."""
+
+    entries: tuple[Entry, ...]
+    reached: Reached
+    sources: tuple[LocalFile, ...] = ()
+    patches: tuple[LocalFile, ...] = ()
+
+
+def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str, str]]) -> Oid:
+    """Return the id of a task's inputs tree, written to `sink`. `edges` is kind -> name -> hex id."""
+    entries = list(own.entries)
+    for kind in EDGES:
+        if edges.get(kind):
+            below = [
+                Entry(name.encode(), MODE_FILE, sink.add("blob", f"{oid}\n".encode()))
+                for name, oid in edges[kind].items()
+            ]
+            entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
+    return sink.add_tree(entries)
+
+
+@dataclass(slots=True)
+class InputsReader:
+    """Gathers tasks' own inputs; captures local sources into the store on the way."""
+
+    store: Store
+    writer: ObjectWriter
+    toolchain: Callable[[tuple[str, ...], str], str]
+    """Host tools and who asks -> hex id of the captured tree."""
+    _files: dict[Path, FileNode] = field(default_factory=dict)
+    _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
+
+    def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
+        """Return a node's own inputs, their texts written to `sink`."""
+        recipe, task = node.recipe, node.task
+        reached = reach(recipe, task)
+        left_out = {*PLACES, *task.vardepsexclude}
+        entries = [_text(sink, "task", self._task_text(node))]
+        for name, text in (("script", task.script), ("postprocess", task.postprocess)):
+            if text:
+                entries.append(_text(sink, name, text))
+        values = {name: recipe.variables[name].value for name in reached.variables if name not in left_out}
+        functions = {name: recipe.functions[name] for name in reached.functions}
+        for kind, texts in (("functions", functions), ("variables", values)):
+            if texts:
+                below = [_text(sink, name, text) for name, text in texts.items()]
+                entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
+        sources = self._sources(recipe) if "sources" in task.inputs else ()
+        if "sources" in task.inputs and recipe.sources:
+            entries.append(self._source_tree(recipe, sources, sink))
+        patches = self._patches(recipe) if "patches" in task.inputs else ()
+        if patches:
+            below = [Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid) for file in patches]
+            entries.append(Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below)))
+        entries.append(_text(sink, "host-toolchain", self.toolchain(self.tools(node), node.key) + "\n"))
+        return OwnInputs(tuple(entries), reached, sources, patches)
+
+    def tools(self, node: Node) -> tuple[str, ...]:
+        """Return the host tools of a task: those that every task has, and its own."""
+        recipe = node.recipe
+        every, toolchain = (
+            recipe.variables[name].value if name in recipe.variables else ""
+            for name in ("HOSTTOOLS", "HOSTTOOLS_TOOLCHAIN")
+        )
+        key = (every, toolchain, (node.task.interpreter, *node.task.hosttools))
+        known = self._tools.get(key)
+        if known is None:
+            names: list[str] = every.split()
+            if node.task.interpreter == "python3":
+                names += interpreter_tools()
+            for tool in node.task.hosttools:
+                names += toolchain.split() if tool == TOOLCHAIN else [tool]
+            # what is asked for without ? by one is required
+            required = {name for name in names if not name.endswith("?")}
+            wanted = {name for name in names if name.removesuffix("?") not in required} | required
+            known = self._tools[key] = tuple(sorted(wanted))
+        return known
+
+    def _task_text(self, node: Node) -> str:
+        recipe, task = node.recipe, node.task
+        lines = [f"task {node.key}"]
+        if recipe.arch != "allarch":
+            lines.append(f"arch {recipe.arch} {node.arch}")
+        lines.append(f"interpreter {task.interpreter}")
+        if task.interpreter == "python3":
+            lines.append(f"python {sys.version_info.major}.{sys.version_info.minor}")
+        lines.append(f"dir {task.dir}")
+        lines += [f"outputdir {path}" for path in task.outputdir]
+        lines += [f"export {name}" for name in recipe.exports(task)]
+        return "\n".join(lines) + "\n"
+
+    def _sources(self, recipe: Recipe) -> tuple[LocalFile, ...]:
+        found = []
+        for source in recipe.sources:
+            if source.file is not None:
+                if not source.file.exists():
+                    raise RecipeError(
+                        f"{recipe.path}: sources: there is no {source.file}",
+                        hint="relative to the recipe; was it fetched?",
+                    )
+                found.append(LocalFile(source.name, self._capture(source.file)))
+        return tuple(found)
+
+    def _patches(self, recipe: Recipe) -> tuple[LocalFile, ...]:
+        return tuple(
+            LocalFile(f"{number:04}-{path.name}", self._capture(path)) for number, path in enumerate(recipe.patches, 1)
+        )
+
+    def _source_tree(self, recipe: Recipe, files: tuple[LocalFile, ...], sink: TreeWriter) -> Entry:
+        local = {file.name: file.node for file in files}
+        below: list[Entry] = []
+        for source in recipe.sources:
+            node = local.get(source.name)
+            if node is None or source.sha256:
+                below.append(_text(sink, source.name, _pinned(source)))
+            elif node.is_directory:
+                below.append(Entry(source.name.encode(), MODE_DIRECTORY, node.pair.tree))
+                if node.pair.attributes:
+                    below.append(Entry(f"%{source.name}".encode(), MODE_DIRECTORY, node.pair.attributes))
+            else:
+                below.append(Entry(source.name.encode(), git_mode(node.mode), node.oid))
+            if not source.unpack:
+                below.append(_text(sink, f"%{source.name}.unpack", "no\n"))
+        return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
+
+    def _capture(self, path: Path) -> FileNode:
+        """Record a local file or folder; remembered by stat in the store's cache."""
+        known = self._files.get(path)
+        if known is None:
+            known = self._files[path] = self._capture_folder(path) if path.is_dir() else self._capture_file(path)
+        return known
+
+    def _capture_folder(self, path: Path) -> FileNode:
+        memory = self._memory(path)
+        snapshot = capture(self.store, path, self.writer, memory=memory, exclude=Exclude(()))
+        pair = snapshot.output(b"", self.writer) or Pair(snapshot.pair.tree, None)
+        if snapshot.read:
+            self.writer.finish()
+            remember(snapshot, memory)
+        return FileNode(0o040755, pair=pair)
+
+    def _capture_file(self, path: Path) -> FileNode:
+        memory = self._memory(path)
+        state = path.stat()
+        seal = f"{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+        mode = 0o100755 if state.st_mode & 0o100 else 0o100644
+        try:
+            known_seal, _, text = memory.read_text().rpartition(" ")
+            if known_seal == seal and self.store.objects.exists(bytes.fromhex(text)):
+                return FileNode(mode, bytes.fromhex(text))
+        except (OSError, ValueError):
+            pass
+        oid = self.writer.add("blob", path.read_bytes())
+        self.writer.finish()
+        if state.st_ctime_ns < time.time_ns() - TICK_NS:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(memory, f"{seal} {oid.hex()}".encode(), durable=False)
+        return FileNode(mode, oid)
+
+    def _memory(self, path: Path) -> Path:
+        name = object_id("blob", os.fsencode(path.absolute())).hex()
+        return self.store.cache / "sources" / name
+
+
+def _text(sink: TreeWriter, name: str, text: str) -> Entry:
+    return Entry(name.encode(), MODE_FILE, sink.add("blob", text.encode()))
+
+
+def _pinned(source: Source) -> str:
+    """Return what stands for a source whose content is fixed by a checksum: where it comes from does not matter."""
+    return f"git {source.commit}\n" if source.git else f"sha256 {source.sha256}\n"
+
+
+def sources_variable(recipe: Recipe) -> str:
+    """Return what the fetch task gets to know of the sources, as JSON."""
+    fields = ("name", "url", "sha256", "git", "commit", "unpack")
+    return json.dumps([{name: getattr(source, name) for name in fields} for source in recipe.sources])
+
+
+def output_paths(recipe: Recipe, node: Node) -> list[bytes]:
+    """Return a task's output folders relative to WORKDIR. Raises RecipeError for one that is not below it."""
+    paths = []
+    for text in node.task.outputdir:
+        where = f"{recipe.path}: tasks.{node.task.name}: outputdir"
+        value = expand(text.replace("${WORKDIR}/", ""), recipe.variables, where=where).rstrip("/")
+        parts = value.split("/")
+        if (
+            value.startswith("/")
+            or not value
+            or ".." in parts
+            or "." in parts
+            or "" in parts
+            or "${WORKDIR}" in text[1:]
+        ):
+            raise RecipeError(f"{where}: {text!r} is not a folder below WORKDIR", hint='a relative path, as in "image"')
+        paths.append(os.fsencode(value))
+    for one in paths:
+        for other in paths:
+            if one != other and other.startswith(one + b"/"):
+                raise RecipeError(f"{recipe.path}: tasks.{node.task.name}: outputdir: one folder is inside another")
+    return paths

@@ -1,0 +1,174 @@
+"""A WORKDIR before and after a task: what is there is kept, what the task starts from is put in place, the rest is captured.
+
+A task starts from recorded trees, never from leftovers. What is found in the WORKDIR and was put there by nobody's task
+becomes a commit of its own, tagged, before anything is overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.build.graph import Node
+from prov.build.job import Job, Site
+from prov.build.record import Records, Start, empty_start, read_pair, workdir_ref
+from prov.build.taskhash import LocalFile
+from prov.errors import BuildError
+from prov.files import remove_tree, replace_file
+from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, Commit, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.checkout import Private, checkout
+from prov.worktree.merge import Merged, Owned, three_way, union
+from prov.worktree.snapshot import Snapshot, capture, remember
+
+
+@dataclass(slots=True)
+class Workdir:
+    """The WORKDIR of one chain of a recipe's tasks."""
+
+    site: Site
+    node: Node
+    chain: str
+    writer: ObjectWriter
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.site.workdir(self.node, self.chain)
+
+    @property
+    def ref(self) -> str:
+        return workdir_ref(self.node.arch, self.node.recipe.name, self.chain)
+
+    @property
+    def memory(self) -> Path:
+        return self.site.store.cache / "workdirs" / f"{self.node.arch}%{self.node.recipe.name}%{self.chain}"
+
+    @property
+    def _running(self) -> Path:
+        """The file that names the task that is running here, so that what a killed one left is known as such."""
+        return self.memory.with_name(self.memory.name + ".running")
+
+    def capture(self) -> Snapshot:
+        site = self.site
+        return capture(site.store, self.path, self.writer, memory=self.memory, exclude=site.exclude, xattrs=site.xattrs)
+
+    def settle(self) -> Start:
+        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit."""
+        commit = self.site.store.refs.get(self.ref)
+        if not self.path.is_dir():
+            return empty_start(self.writer)
+        snapshot = self.capture()
+        top = snapshot.folders[b""]
+        if commit is not None and snapshot.pair == Records(self.site.store).workdir(commit):
+            return Start(commit, snapshot.pair)
+        if not top.entries and not top.folders:
+            return Start(empty_start(self.writer).commit, snapshot.pair)  # cleared, as rm_work does: nothing to keep
+        return self._keep(snapshot, commit)
+
+    def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:
+        interrupted = self._running.read_text().strip() if self._running.exists() else ""
+        message = f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
+        author = self.site.identity(time.time())
+        entries = []
+        if snapshot.pair.attributes is not None:
+            entries.append(Entry(b"attributes", MODE_DIRECTORY, snapshot.pair.attributes))
+        record = self.writer.add_commit(Commit(self.writer.add_tree(entries), (), author, "attributes\n"))
+        before = commit or empty_start(self.writer).commit
+        found = self.writer.add_commit(Commit(snapshot.pair.tree, (before, record), author, f"{message}\n"))
+        self.writer.finish()
+        refs = self.site.store.refs
+        prefix = f"refs/tags/outside/{self.node.arch}/{self.node.recipe.name}/{self.chain}"
+        number = refs.last_number(prefix) + 1
+        refs.update(RefUpdate(f"{prefix}/{number}", found, None), RefUpdate(self.ref, found))
+        remember(snapshot, self.memory)
+        if not interrupted:
+            tag = f"{prefix}/{number}".removeprefix("refs/tags/")
+            self.notes.append(f"{self.path} was changed outside any task; what was there is kept as tag {tag}")
+        return Start(found, snapshot.pair)
+
+    def start(self, job: Job) -> Start:
+        """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into them."""
+        records = Records(self.site.store)
+        starts = [Start(commit, records.workdir(commit)) for commit in job.after]
+        outputs = [Owned(taken.key, read_pair(self.writer, taken.output)) for taken in job.from_]
+        if not starts and not outputs:
+            return empty_start(self.writer)
+        if len(starts) == 1 and not outputs:
+            return starts[0]
+        pair = self._joined(starts)
+        if outputs:
+            given = self._checked(union(self.writer, outputs))
+            taken_over = Owned(", ".join(self.node.after), pair)
+            pair = self._checked(union(self.writer, [taken_over, Owned("an output", given)])) if starts else given
+        names = ", ".join([*self.node.after, *self.node.from_])
+        parents = tuple(start.commit for start in starts)
+        commit = Commit(pair.tree, parents, CONSTANT_IDENTITY, f"start from {names}\n")
+        return Start(self.writer.add_commit(commit), pair)
+
+    def _joined(self, starts: list[Start]) -> Pair:
+        if not starts:
+            return EMPTY
+        joined = Owned(self.node.after[0], starts[0].pair)
+        for other, name in zip(starts[1:], self.node.after[1:], strict=True):
+            base = self._common_ancestor(starts[0].commit, other.commit)
+            merged = self._checked(three_way(self.writer, base, joined, Owned(name, other.pair)))
+            joined = Owned(joined.owner, merged)
+        return joined.pair
+
+    def _common_ancestor(self, one: Oid, other: Oid) -> Pair:
+        line = set(self._first_parents(one))
+        for commit in self._first_parents(other):
+            if commit in line:
+                return Records(self.site.store).workdir(commit)
+        return EMPTY
+
+    def _first_parents(self, commit: Oid) -> list[Oid]:
+        line = [commit]
+        while parents := self.writer.commit(line[-1]).parents:
+            line.append(parents[0])
+        return line
+
+    def _checked(self, merged: Merged) -> Pair:
+        if merged.conflicts:
+            path, first, second = merged.conflicts[0]
+            raise BuildError(
+                f"{self.node.key} can't start: {first} and {second} both wrote {os.fsdecode(path)}",
+                hint="let one of them come after the other, or give them different paths",
+            )
+        return merged.pair
+
+    def put_in_place(self, wanted: Pair, *, now: Pair) -> None:
+        """Make the WORKDIR, which holds `now`, hold what the task starts from."""
+        self._running.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
+        checkout(self.writer, self.path, wanted, now=now)
+
+    def place_inputs(self, job: Job) -> None:
+        """Put sources and patches into the WORKDIR, from the store: what was hashed is what is used."""
+        for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
+            target = self.path / folder
+            if files and target.exists():
+                remove_tree(target)
+            for file in files:
+                target.mkdir(exist_ok=True)
+                self._place(target, file)
+
+    def _place(self, target: Path, file: LocalFile) -> None:
+        if file.node.is_directory:
+            checkout(self.writer, target / file.name, file.node.pair)
+            return
+        fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            Private(self.writer).place(file.node, os.fsencode(file.name), fd)
+        finally:
+            os.close(fd)
+
+    def done(self, snapshot: Snapshot) -> None:
+        """Note that the task's result is durable and that the WORKDIR is what its commit holds."""
+        self._running.unlink(missing_ok=True)
+        remember(snapshot, self.memory)

@@ -1,0 +1,75 @@
+"""A function in a process of its own: a fork, which needs no start-up and shares what is in memory.
+
+prov never runs threads, so that forking is safe. The answer comes back through a pipe; a child that dies without one is
+told apart from one that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from prov.errors import ProvError
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running child; its answer can be read from `answer` until end of file."""
+
+    pid: int
+    answer: int
+
+    def kill(self, number: int) -> None:
+        """Send a signal to the child and to everything that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+def start_child(function: Callable[[], object]) -> Child:
+    """Run a function in a child process, the leader of a process group of its own."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _serve(function, writer)
+    os.close(writer)
+    with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+        os.setpgid(pid, pid)
+    return Child(pid, reader)
+
+
+def _serve(function: Callable[[], object], writer: int) -> NoReturn:
+    code = 1
+    try:
+        with contextlib.suppress(OSError):
+            os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        answer: object
+        try:
+            answer = function()
+        except BaseException as error:
+            answer = error
+        with os.fdopen(writer, "wb") as stream:
+            pickle.dump(answer, stream, protocol=5)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def decode_answer(data: bytes, status: int, what: str) -> object:
+    """Return what a child's function returned, or raise what it raised. `status` is what waitpid told."""
+    if not data:
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        raise ProvError(f"the process for {what} {how}", hint="was memory short? run the same again")
+    answer = pickle.loads(data)  # from our own fork
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
