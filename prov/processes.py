@@ -23,31 +23,33 @@ class Child:
 
     pid: int
     answer: int
+    leads: bool = False
 
     def kill(self, number: int) -> None:
-        """Send a signal to the child and to everything that it started."""
+        """Send a signal to the child; to everything that it started too, if it leads a process group."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+            (os.killpg if self.leads else os.kill)(self.pid, number)
 
 
-def start_child(function: Callable[[], object]) -> Child:
-    """Run a function in a child process, the leader of a process group of its own."""
+def start_child(function: Callable[[], object], *, leads: bool = False) -> Child:
+    """Run a function in a child process, which may lead a process group of its own."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
+        if leads:
+            os.setpgid(0, 0)
         _serve(function, writer)
     os.close(writer)
-    with contextlib.suppress(OSError):  # the child does the same; whoever comes first
-        os.setpgid(pid, pid)
-    return Child(pid, reader)
+    if leads:
+        with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+            os.setpgid(pid, pid)
+    return Child(pid, reader, leads)
 
 
 def _serve(function: Callable[[], object], writer: int) -> NoReturn:
     code = 1
     try:
-        with contextlib.suppress(OSError):
-            os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)

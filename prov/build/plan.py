@@ -65,6 +65,10 @@ class Step:
     static_key: Oid
     task_hash: Oid | None = None
     output: Oid | None = None
+    forced: bool = False
+    """It runs although its hash may be recorded."""
+    for_workdir: bool = False
+    """Its output is recorded; it runs since its WORKDIR is not, and is needed."""
 
 
 @dataclass(slots=True)
@@ -163,7 +167,7 @@ class _Planner:
             waits = [edge for edge in node.edges if self.undecided(edge)]
             step.reason = f"unless {_few(waits)} comes out the same"
         if key in self.forced:
-            step.action, step.output = "run", None
+            step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"
         elif step.output is not None:
             step.action, step.reason = "up to date", "its output is recorded"
@@ -176,7 +180,7 @@ class _Planner:
                 step.action, step.reason = "stale", "kept although a dependency changed"
                 step.task_hash, step.output = kept.task_hash, kept.output
         if step.action == "up to date" and self.choices.follow == "always" and self.follows_a_run(node):
-            step.action, step.output = "run", None
+            step.action, step.output, step.forced = "run", None, True
             step.reason = "follows a task that runs"
         return step
 
@@ -244,7 +248,7 @@ class _Planner:
                 step.action, step.reason = "restore", "its WORKDIR is put back"
             return
         step.action = "run" if step.task_hash is not None else "may run"
-        step.reason = "its WORKDIR was never recorded here"
+        step.reason, step.for_workdir = "its WORKDIR was never recorded here", True
 
 
 def _few(keys: Iterable[str]) -> str:

@@ -153,12 +153,9 @@ def _spawn(
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
     """Return a postprocess script as it goes with the output: the recipe's variables put in, the places left open."""
-    known = {name: setting for name, setting in recipe.variables.items()}
-    places = {name: f"${{{name}}}" for name in ("OUTPUT_DIR", "DEPLOY_DIR")}
-    settings = with_values(known, {}, "prov")
-    for name, value in places.items():
-        text = text.replace(value, f"${name}")
-    return expand(text, settings, where=where).encode("utf-8", "surrogateescape")
+    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR", "DEPLOY_DIR")).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def run_postprocess(room: Room, text: bytes, place: Path, deploy_dir: Path | None, asker: str) -> None:

@@ -8,7 +8,7 @@ either, and fails by name instead of going unnoticed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -70,18 +70,30 @@ def reach(recipe: Recipe, task: Task) -> Reached:
     return Reached(tuple(sorted(variables)), tuple(sorted(functions)))
 
 
-def expand(value: str, settings: Mapping[str, Setting], *, where: str, chain: tuple[str, ...] = ()) -> str:
-    """Return a value with every `${NAME}` replaced. Raises RecipeError for unknown names and for circles."""
+def expand(
+    value: str,
+    settings: Mapping[str, Setting],
+    *,
+    where: str,
+    keep: Collection[str] = (),
+    chain: tuple[str, ...] = (),
+) -> str:
+    """Return a value with every `${NAME}` replaced, but those in `keep`.
+
+    Raises RecipeError for unknown names and for circles.
+    """
 
     def replace(match: re.Match[str]) -> str:
         name = match[1]
+        if name in keep:
+            return match[0]
         if name in chain:
             raise RecipeError(f"{where}: variables in a circle: {' -> '.join([*chain, name])}", hint="break it")
         setting = settings.get(name)
         if setting is None:
             via = f" (by way of {' -> '.join(chain)})" if chain else ""
             raise RecipeError(f"{where}: ${{{name}}} is not set{via}", hint=nearest(name, settings))
-        return expand(setting.value, settings, where=where, chain=(*chain, name))
+        return expand(setting.value, settings, where=where, keep=keep, chain=(*chain, name))
 
     return REFERENCE.sub(replace, value)
 

@@ -1,0 +1,1 @@
+"""The command line. All logic is below it, in `prov`."""

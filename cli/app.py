@@ -1,0 +1,79 @@
+"""The commands `prov` and `git prov`: their table, and the one place where errors become exit codes.
+
+Exit 1 for a failed build or an expected error, 2 for wrong usage, 130 for ^C, 3 for a bug of prov's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from . import build, capture, checkout, diff, init, log, plan, run, show, status, var
+
+app = typer.Typer(
+    name="prov",
+    help="Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_ANY_COMMAND = {"allow_interspersed_args": False}
+
+app.command("init")(init.init)
+app.command("build")(build.build)
+app.command("plan")(plan.plan)
+app.command("status")(status.status)
+app.command("log")(log.log)
+app.command("show")(show.show)
+app.command("diff")(diff.diff)
+app.command("checkout")(checkout.checkout)
+app.command("capture")(capture.capture)
+app.command("run", context_settings=_ANY_COMMAND)(run.run)
+app.command("var")(var.var)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from prov import __version__
+
+        from .output import say
+
+        say(f"prov {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree."""
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    from .output import note
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        note("prov: interrupted; the next build goes on from here")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except Exception as error:
+        from prov.errors import ProvError
+
+        if not isinstance(error, (ProvError, OSError)):
+            traceback.print_exc()
+            note("prov: this is a bug of prov's own; please report it with the lines above")
+            sys.exit(3)
+        note(f"prov: {error}")
+        if isinstance(error, ProvError) and error.hint:
+            note(f"  hint: {error.hint}")
+        sys.exit(1)

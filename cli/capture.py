@@ -1,0 +1,29 @@
+"""`prov capture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .context import StoreOption, store_path
+from .output import say
+
+AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="What to call it.")]
+
+
+def capture(
+    directory: Annotated[Path, typer.Argument(help="Any directory.")],
+    name: AsOption,
+    store: StoreOption = None,
+) -> None:
+    """Commit and tag a directory as it is, with no recipe.
+
+    Example: prov capture build/ --as app:compile
+    """
+    from prov.build.plain import capture_as
+    from prov.store.repository import Store
+
+    captured = capture_as(Store.create(store_path(store)), directory, name)
+    say(captured.tag)

@@ -1,0 +1,37 @@
+"""`prov checkout`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .context import StoreOption, open_store
+from .output import say
+
+
+def checkout(
+    treeish: Annotated[str, typer.Argument(help="recipe:task, recipe:task@output, a tag, a commit, a tree.")],
+    directory: Annotated[Path, typer.Argument(help="Where to put it; must be empty or not there.")],
+    link: Annotated[
+        bool, typer.Option("--link", help="Hardlinks from the pool: fast and small, not to be written to.")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Put any recorded tree on disk.
+
+    Example: prov checkout zlib:install@output /tmp/zlib
+    """
+    from prov.errors import CheckoutError
+    from prov.history.names import find
+    from prov.worktree.checkout import checkout as put
+    from prov.worktree.pool import Pool
+
+    opened = open_store(store)
+    found = find(opened, treeish)
+    if directory.exists() and any(directory.iterdir()):
+        raise CheckoutError(f"{directory} is not empty", hint="name another folder")
+    placer = Pool(opened.cache / "pool", opened.objects) if link else None
+    placed = put(opened.objects, directory, found.pair, placer=placer)
+    say(f"{placed} files in {directory}")

@@ -1,0 +1,74 @@
+"""Where a command works: the project's folder and its store, from options, the environment, or the current folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from prov.build.project import Project
+    from prov.build.session import Session
+    from prov.store.repository import Store
+
+STORE_FOLDER = ".prov"
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="The store; else $PROV_STORE, else .prov beside prov.toml."),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Set a variable, over every recipe.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a schema version.")]
+
+
+def root() -> Path:
+    from prov.build.project import find_root
+
+    return find_root(Path.cwd())
+
+
+def store_path(option: Path | None) -> Path:
+    chosen = option or (Path(os.environ["PROV_STORE"]) if os.environ.get("PROV_STORE") else None)
+    return chosen.absolute() if chosen else root() / STORE_FOLDER
+
+
+def open_store(option: Path | None) -> Store:
+    from prov.store.repository import Store
+
+    return Store.open(store_path(option))
+
+
+def open_project(store: Store, settings: list[str] | None) -> Project:
+    from prov.build.project import Project
+    from prov.errors import ProvError
+
+    overrides = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise ProvError(f"--set {setting}: has no =", hint="--set CFLAGS=-O3")
+        overrides[name] = value
+    return Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
+
+
+def open_session(
+    option: Path | None, settings: list[str] | None, *, sandbox: str = "", create: bool = False
+) -> Session:
+    """Open project and store; `create` makes the store where there is none, as building does."""
+    from prov.build.project import PROJECT_FILE
+    from prov.build.session import Session
+    from prov.errors import ProvError
+    from prov.store.repository import Store
+    from prov.sysroot.compose import Sysroots
+    from prov.worktree.pool import Pool
+
+    if not (root() / PROJECT_FILE).is_file():
+        raise ProvError(f"there is no {PROJECT_FILE} here or above", hint="`prov init` makes one")
+    path = store_path(option)
+    store = Store.create(path) if create else Store.open(path)
+    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    return Session(open_project(store, settings), store, sysroots, dict(os.environ), sandbox)

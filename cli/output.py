@@ -1,0 +1,44 @@
+"""Answers on standard output, notes on standard error; the one place that prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+SCHEMA = 1
+
+
+def say(text: str = "") -> None:
+    """Print a line of an answer."""
+    sys.stdout.write(text + "\n")
+
+
+def say_json(kind: str, **content: Any) -> None:
+    """Print an answer as JSON."""
+    say(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
+
+
+def note(text: str) -> None:
+    """Print a line that is not part of the answer."""
+    sys.stderr.write(text + "\n")
+
+
+def pass_on(data: bytes) -> None:
+    """Pass on what a command prints, as it comes."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a time as people read it: `0.4 s`, `3 min 20 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

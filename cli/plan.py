@@ -1,0 +1,42 @@
+"""`prov plan`."""
+
+from __future__ import annotations
+
+from .build import Follow, Force, Incremental, Only, Rebuild, Sandbox, Targets
+from .context import JsonOption, SetOption, StoreOption, open_session
+from .output import SCHEMA, say
+
+
+def plan(
+    targets: Targets,
+    force: Force = None,
+    rebuild: Rebuild = False,
+    only: Only = False,
+    follow: Follow = "changed",
+    incremental: Incremental = False,
+    sandbox: Sandbox = "",
+    json: JsonOption = False,
+    settings: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Print what a build would do, and why.
+
+    Example: prov plan image
+    """
+    from json import dumps
+
+    from prov.build.hooks import plan_table
+    from prov.build.session import Request
+
+    session = open_session(store, settings, sandbox=sandbox, create=True)
+    request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
+    made, site = session.plan(request)
+    if json:
+        say(dumps({"kind": "plan", **plan_table(made, session.workdirs(made, site)), "schema": SCHEMA}, indent=2))
+        return
+    width = max((len(key) for key in made.wanted), default=0)
+    for step in made.wanted.values():
+        say(f"{step.key:{width}}  {step.action:10}  {step.reason}")
+    recorded = len(made.steps) - len(made.wanted)
+    below = f"; {recorded} more are not needed" if recorded else ""
+    say(f"{len(made.work)} of {len(made.steps)} tasks to run, at the most{below}")

@@ -1,0 +1,72 @@
+"""A build's progress: a bar with the running tasks on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .output import note, seconds_text
+
+if TYPE_CHECKING:
+    from prov.build.job import Result
+    from prov.build.run import Progress
+
+
+class Lines:
+    """A line for each task that is done."""
+
+    def started(self, key: str) -> None:
+        pass
+
+    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+        took = f" in {seconds_text(result.seconds)}" if result else ""
+        note(f"task {done} of {total}: {key} {what}{took}")
+
+    def note(self, text: str) -> None:
+        note(f"note: {text}")
+
+
+class Bar:
+    """A bar, the running tasks behind it."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._running: list[str] = []
+
+    def _show(self) -> None:
+        self._bar.set_postfix_str(" ".join(self._running[:4]) + (" …" if len(self._running) > 4 else ""))
+
+    def started(self, key: str) -> None:
+        self._running.append(key)
+        self._show()
+
+    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+        if key in self._running:
+            self._running.remove(key)
+        if self._bar.total != total:
+            self._bar.reset(total)
+        self._bar.update(done - self._bar.n)
+        if what == "failed":
+            self._bar.write(f"{key} failed", file=sys.stderr)
+        self._show()
+
+    def note(self, text: str) -> None:
+        self._bar.write(f"note: {text}", file=sys.stderr)
+
+
+@contextmanager
+def make_progress() -> Iterator[Progress]:
+    """Yield what shows a build's progress."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # its thread would be in the way of forks
+    with tqdm(unit="task", file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=_FORM) as bar:
+        yield Bar(bar)
+
+
+_FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {postfix}"

@@ -1,0 +1,33 @@
+"""`prov run`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .capture import AsOption
+from .context import StoreOption, store_path
+from .output import note, pass_on
+
+
+def run(
+    name: AsOption,
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run.")],
+    directory: Annotated[
+        Path, typer.Option("-C", metavar="DIR", help="The directory to run it in and to commit.")
+    ] = Path(),
+    store: StoreOption = None,
+) -> None:
+    """Run any command in a directory and commit what it changed. Exits as the command does.
+
+    Example: prov run -C src --as app:compile -- make -j4
+    """
+    from prov.build.plain import run_as
+    from prov.store.repository import Store
+
+    ran = run_as(Store.create(store_path(store)), directory, name, command, dict(os.environ), pass_on)
+    note(f"prov: {ran.tag}")
+    raise typer.Exit(ran.code)

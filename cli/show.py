@@ -1,0 +1,49 @@
+"""`prov show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from .context import JsonOption, StoreOption, open_store
+from .output import say, say_json
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="The task; its newest run is shown.")],
+    json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Show a run: inputs, output, environment, times, log.
+
+    Example: prov show zlib:compile
+    """
+    from prov.history.names import last_run
+    from prov.history.show import show as read
+
+    opened = open_store(store)
+    shown = read(opened, last_run(opened, name))
+    if json:
+        content = asdict(shown)
+        content["run"].pop("commit")
+        say_json("run", **content)
+        return
+    say(f"{shown.run.key}  {shown.facts.get('result', '')}")
+    say(f"tag          {shown.run.tag}")
+    say(f"commit       {shown.run.commit.hex()}")
+    say(f"output       {shown.output or '-'}  {' '.join(shown.output_paths)}")
+    for fact in ("seconds", "sandbox", "workdir", "incremental"):
+        if fact in shown.facts:
+            say(f"{fact:12} {shown.facts[fact]}")
+    for title, text in (
+        ("inputs", "".join(f"{path}:\n{_indented(value)}" for path, value in shown.inputs.items())),
+        ("environment", shown.environment),
+        ("log", shown.log),
+    ):
+        say(f"\n{title}:\n{_indented(text)}".rstrip())
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())

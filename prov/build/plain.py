@@ -1,0 +1,185 @@
+"""Without recipes: any directory and any command get the commit, tag, log and diff that a recipe's task gets.
+
+A directory has one line of history, whatever its captures are called: each commit's first parent is the directory as it
+was last recorded, or as it was before the command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.build.recipe import RESERVED_NAMES
+from prov.build.record import Output, Recorded, Records, Run, Start, empty_start, tag_update, write_run
+from prov.errors import CaptureError, ProvError
+from prov.files import locked
+from prov.store.objects import MODE_FILE, Commit, Entry, Identity, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.exclude import Exclude
+from prov.worktree.snapshot import Snapshot, capture, remember
+
+KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS")
+"""What is recorded of the caller's environment: an allow-list, since the rest may hold secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A recorded capture or run: its tag, and the command's exit status."""
+
+    tag: str
+    commit: Oid
+    code: int = 0
+
+
+def check_name(name: str) -> str:
+    """Return `recipe:task` if it is a name that a tag can have. Raises ProvError."""
+    recipe, _, task = name.partition(":")
+    good = re.fullmatch(r"[\w+-][\w.+-]*:[\w+-][\w.+-]*", name, re.ASCII)
+    if (
+        not good
+        or ".." in name
+        or recipe in RESERVED_NAMES
+        or any(part.endswith((".lock", ".")) for part in (recipe, task))
+    ):
+        raise ProvError(f"--as {name}: not a name", hint="RECIPE:TASK, letters, digits and . _ -, as in app:compile")
+    return name
+
+
+@dataclass(slots=True)
+class _Place:
+    store: Store
+    directory: Path
+    writer: ObjectWriter
+
+    @property
+    def identifier(self) -> str:
+        return hashlib.sha1(os.fsencode(self.directory.resolve())).hexdigest()
+
+    @property
+    def ref(self) -> str:
+        return f"refs/prov/workdir/plain/{self.identifier}"
+
+    @property
+    def memory(self) -> Path:
+        return self.store.cache / "workdirs" / f"plain-{self.identifier}"
+
+    def capture(self) -> Snapshot:
+        inside = [f"/{self.store.path.relative_to(self.directory.resolve())}/"] if self.holds_store() else []
+        return capture(self.store, self.directory, self.writer, memory=self.memory, exclude=Exclude(inside))
+
+    def holds_store(self) -> bool:
+        return self.store.path.resolve().is_relative_to(self.directory.resolve())
+
+    def before(self) -> Start:
+        commit = self.store.refs.get(self.ref)
+        return Start(commit, Records(self.store).workdir(commit)) if commit else empty_start(self.writer)
+
+    def found(self) -> Start:
+        """Return the directory as it is now, as a commit; what was not recorded yet becomes one."""
+        before, snapshot = self.before(), self.capture()
+        if snapshot.pair == before.pair:
+            return before
+        author = Identity("prov", "prov@localhost", int(time.time()))
+        entries = [Entry(b"attributes", 0o040000, snapshot.pair.attributes)] if snapshot.pair.attributes else []
+        record = self.writer.add_commit(Commit(self.writer.add_tree(entries), (), author, "attributes\n"))
+        commit = Commit(snapshot.pair.tree, (before.commit, record), author, "changed outside any task\n")
+        return Start(self.writer.add_commit(commit), snapshot.pair)
+
+    def record(
+        self, name: str, inputs: Mapping[str, bytes], start: Start, run: Mapping[str, object]
+    ) -> tuple[str, Recorded]:
+        entries = [Entry(key.encode(), MODE_FILE, self.writer.add("blob", text)) for key, text in inputs.items()]
+        oid = self.writer.add_tree(entries)
+        snapshot = self.capture()
+        code = int(str(run["code"]))
+        output = Output(snapshot.output(b"", self.writer) or EMPTY) if code == 0 else None
+        environment = {key: value for key, value in os.environ.items() if key in KEPT_ENVIRONMENT}
+        facts = {
+            "result": "ok" if code == 0 else f"failed: exit status {code}",
+            "seconds": str(run["seconds"]),
+            "workdir": str(self.directory.resolve()),
+        }
+        log = run["log"]
+        assert isinstance(log, bytes)
+        made = Run(name, oid, start, Pair(*snapshot.pair), output, log, environment, facts)
+        recorded = write_run(self.writer, made, Identity("prov", "prov@localhost", int(time.time())))
+        self.writer.finish()
+        tag = tag_update(self.store, name, oid, recorded.commit, failed=code != 0)
+        self.store.refs.update(tag, RefUpdate(self.ref, recorded.commit))
+        remember(snapshot, self.memory)
+        return tag.name.removeprefix("refs/tags/"), recorded
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise CaptureError(f"{directory} is no directory")
+
+
+def capture_as(store: Store, directory: Path, name: str) -> Plain:
+    """Commit and tag a directory as it is. Raises CaptureError."""
+    check_name(name)
+    _check_directory(directory)
+    with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
+        place = _Place(store, directory, writer)
+        start = place.before()
+        inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
+        tag, recorded = place.record(name, inputs, start, {"code": 0, "seconds": "0", "log": b""})
+    store.objects.consolidate()
+    return Plain(tag, recorded.commit)
+
+
+def run_as(
+    store: Store,
+    directory: Path,
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    passed: Callable[[bytes], object],
+) -> Plain:
+    """Run a command in a directory and commit and tag what it changed; what it prints is kept, and given to `passed`."""
+    check_name(name)
+    _check_directory(directory)
+    with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
+        place = _Place(store, directory, writer)
+        start = place.found()
+        writer.finish()
+        begun = time.monotonic()
+        code, log = _run(command, directory, environment, passed)
+        inputs = {
+            "task": f"task {name}\n".encode(),
+            "command": f"{shlex.join(command)}\n".encode("utf-8", "surrogateescape"),
+            "start": f"{start.pair.tree.hex()}\n".encode(),
+        }
+        seconds = f"{time.monotonic() - begun:.3f}"
+        tag, recorded = place.record(name, inputs, start, {"code": code, "seconds": seconds, "log": log})
+    store.objects.consolidate()
+    return Plain(tag, recorded.commit, code)
+
+
+def _run(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], passed: Callable[[bytes], object]
+) -> tuple[int, bytes]:
+    """Run a command, its output passed on as it comes; return exit status and output."""
+    log = bytearray()
+    try:
+        process = subprocess.Popen(
+            list(command), cwd=directory, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except OSError as error:
+        raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error
+    assert process.stdout is not None
+    with process:
+        while chunk := os.read(process.stdout.fileno(), 1 << 16):
+            log += chunk
+            passed(chunk)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode, bytes(log)

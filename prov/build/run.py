@@ -1,0 +1,402 @@
+"""Carrying out a plan: demand starts at the targets, and a task runs when somebody needs what it gives.
+
+Four questions are asked of a task, each answered once: its hash (are all its edges known?), its output (recorded under
+that hash, or run it), its WORKDIR (recorded, or run it), and its run. So nothing runs that is not needed, and a task
+whose inputs come out the same is cut off as soon as that is known. Tasks run in worker processes; this one, which only
+waits, is the scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from prov.build.builds import BuildList, Line, record_build
+from prov.build.execute import run_task
+from prov.build.graph import Node
+from prov.build.job import Job, Result, Site, Taken
+from prov.build.jobserver import Jobserver
+from prov.build.plan import Plan, edge_ids
+from prov.build.record import Records
+from prov.build.sandbox import Room
+from prov.build.taskhash import HashOnly, output_paths, task_hash
+from prov.build.toolchain import Toolchain, Toolchains
+from prov.errors import BuildError, ProvError
+from prov.processes import Child, decode_answer, start_child
+from prov.store.objects import Oid
+
+SECONDS_TO_STOP = 3.0
+
+
+class Progress(Protocol):
+    """What a build tells while it runs; the command line shows it."""
+
+    def started(self, key: str) -> None: ...
+
+    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to carry out a plan."""
+
+    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    keep_going: bool = False
+
+
+@dataclass(slots=True)
+class Settled:
+    """A task of which nothing more is to be done: `what` happened, and the result."""
+
+    key: str
+    what: str
+    task_hash: Oid | None
+    output: Oid | None
+    commit: Oid | None = None
+    number: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """A build that is over."""
+
+    settled: dict[str, Settled]
+    failed: list[Result]
+    not_built: list[str]
+    """Tasks that were wanted and could not be built, since something that they need failed."""
+    seconds: float = 0.0
+    script_seconds: float = 0.0
+    added: int = 0
+    commit: Oid | None = None
+    interrupted: bool = False
+
+    def count(self, what: str) -> int:
+        return sum(1 for each in self.settled.values() if each.what == what)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed and not self.not_built and not self.interrupted
+
+
+class _NotBuilt(Exception):
+    """Something that a task needs failed, or the build is ending."""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Carries out one plan."""
+
+    site: Site
+    plan: Plan
+    toolchains: Toolchains
+    progress: Progress
+    options: RunOptions
+    records: Records = field(init=False)
+    settled: dict[str, Settled] = field(default_factory=dict)
+    failed: list[Result] = field(default_factory=list)
+    _once: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
+    _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
+    _children: dict[str, Child] = field(default_factory=dict)
+    _work: set[str] = field(default_factory=set)
+    _done: int = 0
+    _added: int = 0
+    _script_seconds: float = 0.0
+    _stopping: bool = False
+    _interrupted: bool = False
+    _jobserver: Jobserver | None = None
+    _broken: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.records = Records(self.site.store)
+        self._work = {step.key for step in self.plan.work}
+
+    def run(self, *, record: bool = True) -> Summary:
+        """Carry out the plan and append the build to the history. Raises ProvError for what is no task's failure."""
+        begun = time.time()
+        try:
+            asyncio.run(self._main())
+        except KeyboardInterrupt:
+            self._interrupted = True
+        if self._broken is not None:
+            raise self._broken
+        not_built = [key for key in self.plan.graph.targets if key not in self.settled]
+        not_built = [key for key in not_built if all(key != result.key for result in self.failed)]
+        summary = Summary(self.settled, self.failed, not_built, time.time() - begun, self._script_seconds, self._added)
+        summary.interrupted = self._interrupted
+        if record:
+            summary.commit = self._record(summary, begun)
+            self.site.store.refs.pack()
+        return summary
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt)
+        self._jobserver = Jobserver(self.options.jobs)
+        try:
+            await asyncio.gather(*(self.output(key) for key in self.plan.graph.targets), return_exceptions=True)
+            for task in self._once.values():
+                if not task.done():
+                    with contextlib.suppress(BaseException):
+                        await task
+                error = None if task.cancelled() else task.exception()
+                if error is not None and not isinstance(error, _NotBuilt) and self._broken is None:
+                    self._broken = error
+        finally:
+            self._jobserver.close()
+        if not self._stopping:
+            for key in self._work - self.settled.keys():
+                self._finish(Settled(key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output))
+
+    def _interrupt(self) -> None:
+        """Stop all tasks: ^C, or a kill that lets us. A second one does not wait for them."""
+        if self._interrupted:
+            for child in self._children.values():
+                child.kill(signal.SIGKILL)
+        self._interrupted = self._stopping = True
+        for child in self._children.values():
+            child.kill(signal.SIGTERM)
+
+        def insist() -> None:
+            for child in self._children.values():
+                child.kill(signal.SIGKILL)
+
+        asyncio.get_running_loop().call_later(SECONDS_TO_STOP, insist)
+
+    # the four questions
+
+    def _ask(self, question: str, key: str, answer: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
+        known = self._once.get((question, key))
+        if known is None:
+            known = self._once[question, key] = asyncio.ensure_future(answer())
+        return known
+
+    def output(self, key: str) -> Awaitable[Settled]:
+        """Ask for a task's output."""
+        return self._ask("output", key, lambda: self._output(key))
+
+    def hash(self, key: str) -> Awaitable[Oid]:
+        """Ask for a task's hash."""
+        return self._ask("hash", key, lambda: self._hash(key))
+
+    def workdir(self, key: str) -> Awaitable[Oid]:
+        """Ask for the commit of a task's WORKDIR."""
+        return self._ask("workdir", key, lambda: self._workdir(key))
+
+    def rerun(self, key: str) -> Awaitable[Settled]:
+        """Ask for a task to be run."""
+        return self._ask("run", key, lambda: self._run(key))
+
+    async def _output(self, key: str) -> Settled:
+        step = self.plan.steps[key]
+        if step.output is not None and key not in self._work:
+            what = "restored" if step.action == "restore" else step.action
+            number = self.records.last_run(key, step.task_hash)[0] if step.task_hash and what != "up to date" else 0
+            return self._finish(Settled(key, what, step.task_hash, step.output, number=number))
+        oid = await self.hash(key)
+        output = None if step.forced else self.records.output(key, oid)
+        if output is None:
+            return await self.rerun(key)
+        number, commit = self.records.last_run(key, oid)
+        settled = Settled(key, "cut off", oid, output, commit, number)
+        # one that is wanted for its WORKDIR is not over yet
+        return settled if step.for_workdir and commit is None else self._finish(settled)
+
+    async def _hash(self, key: str) -> Oid:
+        step = self.plan.steps[key]
+        if step.task_hash is not None and (key not in self._work or self._starts_clean(key)):
+            return step.task_hash
+        if not self._starts_clean(key) and ("run", key) in self._once:
+            return cast(Oid, (await self.rerun(key)).task_hash)
+        return task_hash(HashOnly(), self.plan.own[key], await self._edges(key))
+
+    def _starts_clean(self, key: str) -> bool:
+        return key.partition(":")[0] not in self.plan.choices.incremental
+
+    async def _edges(self, key: str) -> dict[str, dict[str, str]]:
+        node = self.plan.graph.nodes[key]
+        hashes: dict[str, Oid] = {}
+        for edge in node.after:
+            if not self._starts_clean(edge) and edge in self._work:
+                hashes[edge] = cast(Oid, (await self.output(edge)).task_hash)
+            else:
+                hashes[edge] = await self.hash(edge)
+        taken = await asyncio.gather(*(self.output(edge) for edge in (*node.from_, *node.needs)))
+        outputs = {each.key: each.output for each in taken}
+        edges = edge_ids(node, hashes.get, outputs.get)
+        assert edges is not None
+        return edges
+
+    async def _workdir(self, key: str) -> Oid:
+        oid = await self.hash(key)
+        if key in self._work:
+            settled = await self.output(key)
+            if settled.commit is not None:
+                return settled.commit
+        else:
+            commit = self.records.last_run(key, oid)[1]
+            if commit is not None:
+                return commit
+        return cast(Oid, (await self.rerun(key)).commit)
+
+    async def _run(self, key: str) -> Settled:
+        node = self.plan.graph.nodes[key]
+        incremental = not self._starts_clean(key)
+        edges = await self._edges(key)
+        after = [] if incremental else [await self.workdir(edge) for edge in node.after]
+        lock = self._recipe_locks.setdefault((node.arch, node.recipe.name), asyncio.Lock())
+        assert self._jobserver is not None
+        async with lock:
+            await self._jobserver.acquire()
+            try:
+                if self._stopping:
+                    raise _NotBuilt(key)
+                job = self._job(node, edges, tuple(after), incremental=incremental)
+                self.progress.started(key)
+                result = await self._in_worker(job)
+            finally:
+                self._jobserver.release()
+        for note in result.notes:
+            self.progress.note(note)
+        self._added += result.added
+        self._script_seconds += result.script_seconds
+        what = "cut off" if result.status == "done by another" else result.status
+        settled = Settled(key, what, result.task_hash, result.output, result.commit, result.number)
+        if result.status == "failed":
+            self.failed.append(result)
+            self._stopping = self._stopping or not self.options.keep_going
+            self._finish(settled, result)
+            raise _NotBuilt(key)
+        return self._finish(settled, result)
+
+    # running one task
+
+    def _job(self, node: Node, edges: dict[str, dict[str, str]], after: tuple[Oid, ...], *, incremental: bool) -> Job:
+        tools = self.toolchains.capture(self.site.inputs.tools(node), node.key)
+        chain = self.plan.graph.chain(node.key)
+        assert self._jobserver is not None
+        return Job(
+            node=node,
+            chain=chain,
+            own=self.plan.own[node.key],
+            edges=edges,
+            static_key=self.plan.steps[node.key].static_key,
+            room=self._room(node, chain, tools),
+            after=after,
+            from_=tuple(self._taken(key) for key in node.from_),
+            needs=tuple(self._taken(key) for key in node.needs),
+            jobs=self.options.jobs,
+            makeflags=self._jobserver.makeflags,
+            pass_fds=self._jobserver.pass_fds,
+            force=self.plan.steps[node.key].forced,
+            incremental=incremental,
+        )
+
+    def _room(self, node: Node, chain: str, tools: Toolchain) -> Room:
+        readable = [
+            source.url.removeprefix("file://") or source.git.removeprefix("file://")
+            for source in node.recipe.sources
+            if source.url.startswith("file://") or source.git.startswith(("/", "file://"))
+        ]
+        return Room(
+            workdir=self.site.workdir(node, chain),
+            name=f"{node.arch}/{node.recipe.name}/{chain}",
+            root=self.toolchains.root(tools) if self.site.sandbox else None,
+            links=self.toolchains.links(tools),
+            network=node.task.network,
+            readable=tuple(map(Path, readable)) if node.task.network else (),
+        )
+
+    def _taken(self, key: str) -> Taken:
+        node = self.plan.graph.nodes[key]
+        settled = self._once["output", key].result()
+        assert settled.output is not None
+        paths = tuple(output_paths(node.recipe, node))
+        return Taken(key, settled.output, paths, node.recipe.arch in ("native", "cross"))
+
+    async def _in_worker(self, job: Job) -> Result:
+        key = job.node.key
+        child = start_child(lambda: run_task(self.site, job), leads=True)
+        self._children[key] = child
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[bytes] = loop.create_future()
+        chunks: list[bytes] = []
+
+        def read() -> None:
+            chunk = os.read(child.answer, 1 << 16)
+            if chunk:
+                chunks.append(chunk)
+                return
+            loop.remove_reader(child.answer)
+            answered.set_result(b"".join(chunks))
+
+        loop.add_reader(child.answer, read)
+        data = await answered
+        os.close(child.answer)
+        status = os.waitpid(child.pid, 0)[1]
+        del self._children[key]
+        child.kill(signal.SIGKILL)  # what the task left running in the background
+        if self._interrupted and not data:
+            raise _NotBuilt(key)
+        try:
+            answer = decode_answer(data, status, key)
+        except ProvError as error:
+            if self._interrupted:
+                raise _NotBuilt(key) from error
+            self.site.store.objects.refresh()
+            self.failed.append(
+                Result(key, "failed", b"", problem=f"{error}" + (f" ({error.hint})" if error.hint else ""))
+            )
+            self._stopping = self._stopping or not self.options.keep_going
+            self._finish(Settled(key, "failed", None, None), self.failed[-1])
+            raise _NotBuilt(key) from error
+        self.site.store.objects.refresh()
+        if not isinstance(answer, Result):
+            raise BuildError(f"{key}: its worker gave no result")
+        return answer
+
+    # keeping count
+
+    def _finish(self, settled: Settled, result: Result | None = None) -> Settled:
+        if settled.key in self.settled:
+            return settled
+        if settled.what != "failed":
+            self.settled[settled.key] = settled
+        if settled.key in self._work:
+            self._done += 1
+            self.progress.finished(settled.key, settled.what, self._done, len(self._work), result)
+        return settled
+
+    def _record(self, summary: Summary, begun: float) -> Oid:
+        last = BuildList.latest(self.site.store)
+        lines = []
+        for key, step in self.plan.steps.items():
+            settled = self.settled.get(key)
+            task_hash = (settled.task_hash if settled else None) or step.task_hash
+            output = (settled.output if settled else None) or step.output
+            if task_hash is None or output is None:
+                continue
+            before = last.line(key) if last else None
+            number = settled.number if settled else 0
+            if not number:
+                same = before is not None and before.task_hash == task_hash and before.run
+                number = before.run if same and before else self.records.last_run(key, task_hash)[0]
+            lines.append(Line(key, task_hash, output, number))
+        happened = {each.key: each.what for each in self.settled.values() if each.what != "up to date"}
+        happened |= {result.key: f"failed {result.task_hash.hex()}" for result in summary.failed}
+        facts = {
+            "targets": " ".join(self.plan.graph.targets),
+            "result": "ok" if summary.ok else "interrupted" if summary.interrupted else "failed",
+            "seconds": f"{summary.seconds:.3f}",
+        }
+        facts |= {what: str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
+        return record_build(self.site.store, lines, happened, facts, self.site.identity(begun))

@@ -1,0 +1,171 @@
+"""A build from its request to its end: recipes, graph, inputs, plan, hooks, run, deploy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.build.builds import BuildList
+from prov.build.deploy import Deployed, deploy
+from prov.build.graph import Graph, Node, make_graph, resolve_targets
+from prov.build.hooks import invalidated
+from prov.build.job import Composer, Site
+from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
+from prov.build.project import Project, allowed_environment
+from prov.build.record import Records
+from prov.build.run import Progress, Runner, RunOptions, Summary
+from prov.build.sandbox import bubblewrap
+from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
+from prov.build.toolchain import Toolchains
+from prov.errors import BuildError, NameUnknown, nearest
+from prov.store.repository import Store
+from prov.worktree.exclude import DEFAULT, Exclude
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for."""
+
+    targets: tuple[str, ...]
+    force: tuple[str, ...] = ()
+    rebuild: bool = False
+    only: bool = False
+    follow: Follow = "changed"
+    incremental: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """A project and its store, opened for planning and building."""
+
+    project: Project
+    store: Store
+    sysroots: Composer
+    environment: Mapping[str, str]
+    """The caller's; only what the project lets through reaches a task."""
+    sandbox: str = ""
+    """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
+    toolchains: Toolchains = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""))
+
+    @property
+    def deploy_dir(self) -> Path:
+        return self.project.builddir / "deploy"
+
+    def plan(self, request: Request) -> tuple[Plan, Site]:
+        """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
+        graph = make_graph(self.project, request.targets)
+        with self.store.objects.writer() as writer:
+            inputs = InputsReader(self.store, writer, self._toolchain_id)
+            own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
+        site = self._site(inputs)
+        choices = self._choices(request, graph)
+        plan = self._plan(graph, own, choices)
+        scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
+        again = invalidated(plan, self.workdirs(plan, site), scripts)
+        if again - choices.force:
+            choices = dataclasses.replace(choices, force=choices.force | again)
+        # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
+        if again or scripts:
+            plan = self._plan(graph, own, choices)
+        self._check_only(plan)
+        return plan, site
+
+    def workdirs(self, plan: Plan, site: Site) -> dict[str, Path]:
+        """Return each task's WORKDIR."""
+        return {key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()}
+
+    def build(self, request: Request, progress: Progress, options: RunOptions) -> tuple[Summary, Deployed]:
+        """Build what is asked for. Failed tasks are in the summary; ProvError is raised for everything else."""
+        plan, site = self.plan(request)
+        summary = Runner(site, plan, self.toolchains, progress, options).run()
+        return summary, self._deploy(plan, summary)
+
+    def _toolchain_id(self, tools: tuple[str, ...], asker: str) -> str:
+        return self.toolchains.capture(tools, asker).tree.hex()
+
+    def _site(self, inputs: InputsReader) -> Site:
+        settings = self.project.settings
+        return Site(
+            store=self.store,
+            inputs=inputs,
+            sysroots=self.sysroots,
+            work=self.project.builddir / "work",
+            sandbox=bubblewrap(self.sandbox or settings.get("sandbox", "auto")),
+            exclude=Exclude([*DEFAULT, *settings.get("exclude", [])]),
+            xattrs=tuple(settings.get("xattrs", [])),
+            environment=allowed_environment(settings.get("environment", []), self.environment),
+        )
+
+    def _choices(self, request: Request, graph: Graph) -> Choices:
+        named = {key.partition(":")[0] for key in graph.targets}
+        force = set()
+        for key in request.force:
+            full = resolve_targets(self.project, [key])
+            for each in full:
+                if each not in graph.nodes:
+                    raise NameUnknown(
+                        f"--force {key}: {each} is not needed by the targets", hint=nearest(key, graph.nodes)
+                    )
+            force.update(full)
+        if request.rebuild:
+            force.update(graph.nodes)
+        return Choices(
+            force=frozenset(force),
+            only=frozenset(named) if request.only else frozenset(),
+            follow=request.follow,
+            incremental=frozenset(named) if request.incremental else frozenset(),
+        )
+
+    def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices) -> Plan:
+        return make_plan(graph, own, Records(self.store), choices, self._last())
+
+    def _last(self) -> Callable[[str], Kept | None]:
+        latest = BuildList.latest(self.store)
+        return latest.kept if latest else lambda _key: None
+
+    @staticmethod
+    def _check_only(plan: Plan) -> None:
+        """With --only, what other recipes give must be there already."""
+        only = plan.choices.only
+        if not only:
+            return
+        missing = [step.key for step in plan.work if step.key.partition(":")[0] not in only]
+        if missing:
+            asker = next(
+                (key for key, node in plan.graph.nodes.items() if missing[-1] in node.edges and _recipe(node) in only),
+                "",
+            )
+            raise BuildError(
+                f"--only: {missing[-1]} is not built, and {asker or 'the target'} needs its output",
+                hint="build without --only, or build that recipe first",
+            )
+
+    def _deploy(self, plan: Plan, summary: Summary) -> Deployed:
+        outputs = {}
+        nodes = plan.graph.nodes
+        for key, settled in summary.settled.items():
+            if nodes[key].task.deploy and settled.output is not None:
+                outputs[f"{nodes[key].arch}/{key.replace(':', '/')}"] = settled.output
+        gone = self._no_longer_made()
+        if not outputs and not gone:
+            return Deployed((), ())
+        return deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs})
+
+    def _no_longer_made(self) -> list[str]:
+        """Return what is deployed of tasks that no recipe has any more."""
+        gone = []
+        for name in self.store.refs.list("refs/prov/deploy/"):
+            place = name.removeprefix("refs/prov/deploy/")
+            _arch, recipe, task = place.split("/")
+            if self.project.resolve(recipe) is None or task not in self.project.recipe(recipe).tasks:
+                gone.append(place)
+        return gone
+
+
+def _recipe(node: Node) -> str:
+    return node.recipe.name

@@ -1,0 +1,1 @@
+"""Questions about what was recorded. Read-only, and they cost what they read."""

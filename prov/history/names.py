@@ -1,0 +1,122 @@
+"""What users call things: `recipe:task`, `recipe:task@output`, `recipe:task@before`, or anything that git can name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prov.build.record import Records, read_pair
+from prov.errors import NameUnknown, StoreError, nearest
+from prov.store.git import run_git
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.worktree.attributes import Pair
+
+KINDS = ("output", "before")
+
+
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """A recorded run: its tag, and what the tag says."""
+
+    tag: str
+    commit: Oid
+    recipe: str
+    task: str
+    task_hash: str
+    number: int
+    failed: bool
+    seconds: int
+    """When, since the epoch."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.recipe}:{self.task}"
+
+
+def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
+    """Return recorded runs, newest first, failed ones among them."""
+    prefixes = [f"refs/tags/{failed}{'/'.join(filter(None, (recipe, task)))}" for failed in ("", "failed/")]
+    form = "--format=%(objectname) %(creatordate:unix) %(refname)"
+    answer = run_git(store.path, ["for-each-ref", "--sort=-creatordate", form, *prefixes])
+    found = []
+    for line in dict.fromkeys(answer.decode().splitlines()):
+        oid, seconds, name = line.split(" ", 2)
+        parts = name.removeprefix("refs/tags/").split("/")
+        failed = parts[0] == "failed"
+        if failed:
+            parts = parts[1:]
+        if len(parts) != 4 or parts[0] == "outside":
+            continue
+        tag = name.removeprefix("refs/tags/")
+        found.append(
+            RunName(tag, bytes.fromhex(oid), parts[0], parts[1], parts[2], int(parts[3]), failed, int(seconds))
+        )
+    return found
+
+
+def last_run(store: Store, key: str) -> RunName:
+    """Return the newest run of a task. Raises NameUnknown with the nearest names."""
+    recipe, _, task = key.partition(":")
+    found = runs(store, recipe, task)
+    if found:
+        return found[0]
+    known = sorted({run.key for run in runs(store)})
+    if not task:
+        raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
+    raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A recorded directory that a name stands for; `commit` is None for what is no commit."""
+
+    name: str
+    pair: Pair
+    commit: Oid | None = None
+
+
+def find(store: Store, name: str) -> Found:
+    """Return the recorded directory that a name stands for. Raises NameUnknown."""
+    base, _, kind = name.partition("@")
+    if kind in KINDS or (":" in name and "/" not in name.partition(":")[0] and not kind):
+        run = last_run(store, base)
+        return _part(store, name, run.commit, kind)
+    return _by_git(store, name)
+
+
+def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:
+    held = store.objects.commit(commit)
+    if kind == "before":
+        return Found(name, Records(store).workdir(held.parents[0]), held.parents[0])
+    if kind == "output":
+        record = store.objects.commit(held.parents[1])
+        entry = store.objects.entry(record.tree, "output")
+        if entry is None:
+            raise NameUnknown(
+                f"{name}: that run failed and has no output", hint=f"`prov show {name.partition('@')[0]}`"
+            )
+        return Found(name, read_pair(store.objects, entry.oid))
+    return Found(name, Records(store).workdir(commit), commit)
+
+
+def _by_git(store: Store, name: str) -> Found:
+    try:
+        text = run_git(store.path, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}"])
+    except StoreError as error:
+        known = sorted({run.key for run in runs(store)})
+        raise NameUnknown(f"{name!r} names nothing in the store", hint=nearest(name, known)) from error
+    oid = bytes.fromhex(text.decode().strip())
+    kind, _ = store.objects.read(oid)
+    commit = None
+    if kind == "commit":
+        commit = oid
+        held = store.objects.commit(oid)
+        if len(held.parents) == 2:
+            return Found(name, Records(store).workdir(oid), oid)
+        oid = held.tree
+    elif kind != "tree":
+        raise NameUnknown(f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree")
+    entries = {entry.name for entry in store.objects.tree(oid)}
+    if entries and entries <= {b"content", b"attributes", b"postprocess"}:
+        return Found(name, read_pair(store.objects, oid), commit)
+    return Found(name, Pair(oid, None), commit)

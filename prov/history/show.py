@@ -1,0 +1,59 @@
+"""One run, whole: its inputs, output, environment, times and log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prov.build.record import Records
+from prov.history.names import RunName
+from prov.store.objects import MODE_DIRECTORY, Oid
+from prov.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A recorded run as texts."""
+
+    run: RunName
+    inputs: dict[str, str]
+    """Path in the inputs tree -> its text; contents of sources are left out."""
+    output: str
+    output_paths: list[str]
+    environment: str
+    facts: dict[str, str]
+    log: str
+
+
+def show(store: Store, run: RunName) -> Shown:
+    """Return what is recorded of a run."""
+    records = Records(store)
+    facts = records.record_entry(run.commit, "record").decode("utf-8", "replace").splitlines()
+    tree = store.objects.commit(store.objects.commit(run.commit).parents[1]).tree
+    output = store.objects.entry(tree, "output")
+    content = store.objects.entry(output.oid, "content") if output else None
+    names = store.objects.tree(content.oid) if content else []
+    return Shown(
+        run=run,
+        inputs=_inputs(store, bytes.fromhex(run.task_hash)),
+        output=output.oid.hex() if output else "",
+        output_paths=[entry.name.decode("utf-8", "replace") for entry in names],
+        environment=records.record_entry(run.commit, "environment").decode("utf-8", "replace"),
+        facts=dict(line.partition(" ")[::2] for line in facts),
+        log=records.record_entry(run.commit, "log").decode("utf-8", "replace"),
+    )
+
+
+def _inputs(store: Store, tree: Oid) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in store.objects.tree(tree):
+        name = entry.name.decode()
+        if entry.mode != MODE_DIRECTORY:
+            found[name] = store.objects.blob(entry.oid).decode("utf-8", "replace")
+            continue
+        for inner in store.objects.tree(entry.oid):
+            path = f"{name}/{inner.name.decode('utf-8', 'replace')}"
+            if name in ("sources", "patches"):
+                found[path] = f"{'tree' if inner.mode == MODE_DIRECTORY else 'blob'} {inner.oid.hex()}\n"
+            else:
+                found[path] = store.objects.blob(inner.oid).decode("utf-8", "replace")
+    return found
