@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
 import platform
@@ -22,6 +23,7 @@ from prov.build.recipe import (
     make_recipe,
     native_name,
     override,
+    sources_json,
 )
 from prov.errors import NameUnknown, RecipeError, nearest
 from prov.files import replace_file
@@ -247,6 +249,10 @@ class Project:
         self._apply_settings(settings, name)
         recipe = make_recipe(joined, settings, path, native=native)
         known = {
+            "SUMMARY": str(joined.get("summary", "")),
+            "PACKAGES": json.dumps(dict(recipe.packages)),
+            "SOURCES": sources_json(recipe),
+            "PACKAGE_ARCH": "all" if recipe.arch == "allarch" else self.arch_name(recipe),
             "PN": recipe.name,
             "BPN": recipe.base_name,
             "PV": recipe.version,

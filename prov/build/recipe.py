@@ -6,6 +6,7 @@ that names the file and the key.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -301,13 +302,19 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         provides=tuple(native_name(item) if native else item for item in raw.get("provides", [])),
         sources=tuple(_source(table, path, number) for number, table in enumerate(raw.get("sources", []))),
         patches=tuple(_beside(path, item, "patches") for item in raw.get("patches", [])),
-        build=tuple(raw.get("build", [])),
+        build=tuple(raw.get("build") or ["populate_sysroot"]),
         export=tuple(raw.get("export", [])),
         variables=settings,
         functions=dict(raw.get("functions", {})),
         tasks={task: _task(task, table, where) for task, table in raw.get("tasks", {}).items()},
         packages=dict(raw.get("packages", {})),
     )
+
+
+def sources_json(recipe: Recipe) -> str:
+    """Return what a task gets to know of the sources, as the variable SOURCES."""
+    fields = ("name", "url", "sha256", "git", "commit", "unpack")
+    return json.dumps([{name: getattr(source, name) for name in fields} for source in recipe.sources])
 
 
 def _beside(path: Path, name: str, key: str) -> Path:

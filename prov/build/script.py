@@ -16,7 +16,7 @@ from prov.build.graph import Node
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
 from prov.build.recipe import Recipe
 from prov.build.sandbox import Room, sandbox_command
-from prov.build.taskhash import OwnInputs, output_paths, sources_variable
+from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
 
@@ -59,7 +59,6 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     script.write_text(text, encoding="utf-8", errors="surrogateescape")
     if python:
         environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}
-        environment["SOURCES"] = sources_variable(node.recipe)
     command = [sys.executable, "-s"] if python else ["sh"]
     command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
     begun = time.monotonic()

@@ -16,7 +16,6 @@ dependencies' static keys for edges: known after parsing, before anything has ru
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -238,12 +237,6 @@ def _text(sink: TreeWriter, name: str, text: str) -> Entry:
 def _pinned(source: Source) -> str:
     """Return what stands for a source whose content is fixed by a checksum: where it comes from does not matter."""
     return f"git {source.commit}\n" if source.git else f"sha256 {source.sha256}\n"
-
-
-def sources_variable(recipe: Recipe) -> str:
-    """Return what the fetch task gets to know of the sources, as JSON."""
-    fields = ("name", "url", "sha256", "git", "commit", "unpack")
-    return json.dumps([{name: getattr(source, name) for name in fields} for source in recipe.sources])
 
 
 def output_paths(recipe: Recipe, node: Node) -> list[bytes]:

@@ -21,8 +21,8 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Quoted text is kept; a comment begins at a # that begins a word.
 _SHELL_COMMENT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{?\#)|(?<![^\s;&|()])\#[^\n]*""", re.DOTALL)
 
-PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "DEPLOY_DIR", "JOBS", "TASK")
-"""Variables that differ from place to place; never part of a hash."""
+PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "DEPLOY_DIR", "JOBS", "TASK", "SOURCES")
+"""Variables that differ from place to place, or (SOURCES) stand for what is hashed by its content; never part of a hash."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""Makes deploy-deb/deb/NAME_VERSION_ARCH.deb of every package, the same bytes from the same content."""
+
+import json
+import os
+import subprocess
+
+PN = os.environ["PN"]
+EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
+NAMES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "i386", "armv7l": "armhf"}
+
+
+def control(name, data, arch):
+    lines = [f"Package: {name.replace('_', '-')}", f"Version: {data['version']}", f"Architecture: {arch}"]
+    lines += ["Maintainer: prov <prov@localhost>", "Section: misc", "Priority: optional"]
+    if data["rdepends"]:
+        lines.append(f"Depends: {', '.join(each.replace('_', '-') for each in data['rdepends'])}")
+    lines.append(f"Description: {data['summary'] or name}")
+    return "\n".join(lines) + "\n"
+
+
+def date(top):
+    for folder, folders, files in os.walk(top):
+        for name in [".", *folders, *files]:
+            os.utime(os.path.join(folder, name), (EPOCH, EPOCH), follow_symlinks=False)
+
+
+os.makedirs("deploy-deb/deb", exist_ok=True)
+arch = "all" if os.environ["PACKAGE_ARCH"] == "all" else NAMES.get(os.environ["ARCH"], os.environ["ARCH"])
+with open(f"pkgdata/{PN}/packages.json") as stream:
+    packages = json.load(stream)
+for name, data in packages.items():
+    top = f"packages-split/{name}"
+    os.mkdir(f"{top}/DEBIAN", 0o755)
+    with open(f"{top}/DEBIAN/control", "w") as stream:
+        stream.write(control(name, data, arch))
+    date(top)
+    file = f"deploy-deb/deb/{name.replace('_', '-')}_{data['version']}_{arch}.deb"
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH)}
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", top, file], check=True, env=environment)
