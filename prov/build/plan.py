@@ -137,6 +137,8 @@ class _Planner:
     last: Callable[[str], Kept | None]
     steps: dict[str, Step] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
+    """Tasks behind a forced one: what was recorded for them before tells nothing."""
 
     def make(self) -> Plan:
         static = static_keys(self.graph, self.own)
@@ -163,7 +165,8 @@ class _Planner:
             step.task_hash = task_hash(HashOnly(), self.own[key], edges)
             step.output = self.known.output(key, step.task_hash)
         else:
-            step.output = self.known.static_output(key, static_key)
+            if not self.unsettled.intersection(node.edges):
+                step.output = self.known.static_output(key, static_key)
             waits = [edge for edge in node.edges if self.undecided(edge)]
             step.reason = f"unless {_few(waits)} comes out the same"
         if key in self.forced:
@@ -182,6 +185,8 @@ class _Planner:
         if step.action == "up to date" and self.choices.follow == "always" and self.follows_a_run(node):
             step.action, step.output, step.forced = "run", None, True
             step.reason = "follows a task that runs"
+        if step.forced or (step.output is None and self.unsettled.intersection(node.edges)):
+            self.unsettled.add(key)
         return step
 
     def hash_of(self, key: str) -> Oid | None:
