@@ -47,7 +47,7 @@ def deploy(store: Store, folder: Path, outputs: Mapping[str, Oid | None]) -> Dep
         old = dict(walk(writer, _merged(writer, before, strict=False)))
         new = dict(walk(writer, _merged(writer, after, strict=True)))
         removed = _remove(folder, [path for path in old if path not in new])
-        placed = _place(writer, folder, new)
+        placed = _place(writer, folder, old, new)
         updates = []
         for name in sorted(before.keys() | after.keys()):
             wanted = after.get(name)
@@ -75,7 +75,7 @@ def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -
     return merged.pair if parts else EMPTY
 
 
-def _place(writer: ObjectWriter, folder: Path, new: Mapping[bytes, Node]) -> list[str]:
+def _place(writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: Mapping[bytes, Node]) -> list[str]:
     placed = []
     for path, node in new.items():
         name = os.fsdecode(path)
@@ -85,27 +85,22 @@ def _place(writer: ObjectWriter, folder: Path, new: Mapping[bytes, Node]) -> lis
             if target.is_symlink() or target.is_file():
                 target.unlink()
             target.mkdir(parents=True, exist_ok=True)
-        elif not _same(writer, target, node):
+        elif old.get(path) != node or not _untouched(writer, target, node):
             target.parent.mkdir(parents=True, exist_ok=True)
             _replace(writer, target, node)
             placed.append(name)
     return placed
 
 
-def _same(writer: ObjectWriter, target: Path, node: Node) -> bool:
+def _untouched(writer: ObjectWriter, target: Path, node: Node) -> bool:
+    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime."""
     try:
         state = target.lstat()
-    except FileNotFoundError:
-        return False
-    if state.st_mode != node.mode:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     if stat.S_ISLNK(node.mode):
-        return os.fsencode(target.readlink()) == writer.blob(node.oid)
-    # placed files have this mtime and no other: whoever wrote to one moved it
-    if state.st_mtime_ns != EPOCH_NS:
-        return False
-    with open(target, "rb") as stream:
-        return all(stream.read(len(chunk)) == chunk for chunk in writer.stream_blob(node.oid)) and not stream.read(1)
+        return stat.S_ISLNK(state.st_mode) and os.fsencode(target.readlink()) == writer.blob(node.oid)
+    return state.st_mode == node.mode and state.st_mtime_ns == EPOCH_NS
 
 
 def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:

@@ -153,7 +153,7 @@ class Runner:
                     self._broken = error
         finally:
             self._jobserver.close()
-        if not self._stopping:
+        if not self._stopping and not self.failed:
             for key in self._work - self.settled.keys():
                 self._finish(Settled(key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output))
 

@@ -147,10 +147,11 @@ class Session:
 
     def _deploy(self, plan: Plan, summary: Summary) -> Deployed:
         outputs = {}
-        nodes = plan.graph.nodes
-        for key, settled in summary.settled.items():
-            if nodes[key].task.deploy and settled.output is not None:
-                outputs[f"{nodes[key].arch}/{key.replace(':', '/')}"] = settled.output
+        for key, node in plan.graph.nodes.items():
+            settled = summary.settled.get(key)
+            output = settled.output if settled else plan.steps[key].output
+            if node.task.deploy and output is not None:
+                outputs[f"{node.arch}/{key.replace(':', '/')}"] = output
         gone = self._no_longer_made()
         if not outputs and not gone:
             return Deployed((), ())

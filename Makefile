@@ -1,0 +1,40 @@
+# `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+all: demo
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/.installed
+	@cd fixtures/demo && ../../$(BIN)/prov build demo-image
+	@echo; echo "What the tasks of hello changed (A added, M changed, D removed):"
+	@cd fixtures/demo && for task in unpack configure compile install package package_deb; do \
+		echo "  hello:$$task"; ../../$(BIN)/prov diff hello:$$task | sed 's/^/    /'; done
+	@echo; echo "Look around in fixtures/demo: .venv/bin/prov log, prov show hello:compile, git --git-dir=.prov log builds"
+
+test: $(VENV)/.installed
+	tests/install-tools
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(VENV)/.installed
+	tests/wheel-demo $(PYTHON)
+
+check: lint wheel test
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
+
+.PHONY: all demo test lint wheel check bench clean

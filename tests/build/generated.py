@@ -1,0 +1,129 @@
+"""Random projects for the property test: recipes as data, edits to them, and the TOML that they stand for."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HOSTTOOLS = "sh cat cp mkdir rm sed make touch ls tr od head sort find date true"
+
+MAKEFILE = """\
+all: out.txt
+out.txt: in.txt
+\\t@cat in.txt > out.txt; echo made >> out.txt
+"""
+
+
+@dataclass
+class Recipe:
+    """One generated recipe: what its tasks do is told by small integers, so that an edit is a change of one."""
+
+    name: str
+    depends: list[str] = field(default_factory=list)
+    source: int = 0
+    value: int = 0
+    unused: int = 0
+    edit: int = 0
+    comment: int = 0
+    deletes: bool = False
+    undeclared: int = 0
+    fails: bool = False
+
+    def toml(self) -> str:
+        comment = f"# a comment, version {self.comment}"
+        needs = json.dumps([f"{name}:give" for name in self.depends])
+        delete = "rm -f extra.txt" if self.deletes else "true"
+        fail = "exit 7" if self.fails else "true"
+        return f"""
+version = "1"
+build = ["give"]
+sources = [{{ file = "src-{self.name}" }}]
+
+[variables]
+VALUE = "v{self.value}"
+UNUSED = "u{self.unused}"
+
+[tasks.prepare]
+inputs = ["sources"]
+script = '''
+cp -r sources/src-{self.name} work
+printf '{MAKEFILE}' > work/Makefile
+echo extra > extra.txt
+'''
+
+[tasks.alter]
+after = ["prepare"]
+script = '''
+{comment}
+sed -i 's/^first .*/first {self.edit} '"$VALUE"'/' work/in.txt
+echo undeclared {self.undeclared} > undeclared.txt
+{delete}
+od -An -N8 -tx1 /dev/urandom
+'''
+
+[tasks.make]
+after = ["alter"]
+needs = {needs}
+script = '''
+{fail}
+cat "$RECIPE_SYSROOT"/*.txt >> work/in.txt 2>/dev/null || true
+cd work
+make
+'''
+
+[tasks.give]
+after = ["make"]
+outputdir = "give"
+script = '''
+cp work/out.txt give/{self.name}.txt
+if [ -e extra.txt ]; then echo extra >> give/{self.name}.txt; fi
+'''
+
+[tasks.count]
+from = ["give"]
+outputdir = "count"
+script = 'ls give > count/names'
+"""
+
+    def source_text(self) -> str:
+        return f"first line\nsource {self.source // 2}\n"
+
+
+def random_recipes(random_: random.Random) -> dict[str, Recipe]:
+    """Return between two and five recipes, each depending on some of those before it."""
+    recipes: dict[str, Recipe] = {}
+    for number in range(random_.randint(2, 5)):
+        known = list(recipes)
+        recipe = Recipe(f"r{number}", sorted(random_.sample(known, random_.randint(0, min(2, len(known))))))
+        recipe.source, recipe.value = random_.randint(0, 3), random_.randint(0, 3)
+        recipes[recipe.name] = recipe
+    return recipes
+
+
+def edit(random_: random.Random, recipes: dict[str, Recipe]) -> str:
+    """Change one thing in one recipe; return what."""
+    recipe = random_.choice(list(recipes.values()))
+    what = random_.choice(["source", "value", "unused", "edit", "comment", "undeclared", "deletes", "depends"])
+    if what == "deletes":
+        recipe.deletes = not recipe.deletes
+    elif what == "depends":
+        earlier = [name for name in recipes if name < recipe.name]
+        recipe.depends = sorted(random_.sample(earlier, random_.randint(0, len(earlier))))
+    else:
+        setattr(recipe, what, random_.randint(0, 3))
+    return f"{recipe.name}.{what}"
+
+
+def write_project(root: Path, recipes: dict[str, Recipe]) -> None:
+    """Write a project's files, touching only those whose content changes."""
+    settings = f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    texts = {root / "prov.toml": settings}
+    for recipe in recipes.values():
+        texts[root / "recipes" / f"{recipe.name}.toml"] = recipe.toml()
+        texts[root / "recipes" / f"src-{recipe.name}" / "in.txt"] = recipe.source_text()
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)

@@ -1,0 +1,231 @@
+"""After any edit, an incremental build gives what a clean one gives, and runs nothing whose inputs are the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prov.build.job import Result
+from prov.build.project import Project
+from prov.build.run import RunOptions, Summary
+from prov.build.session import Request, Session
+from prov.store.repository import Store
+from prov.sysroot.compose import Sysroots
+from prov.worktree.pool import Pool
+
+from .generated import Recipe, edit, random_recipes, write_project
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.totals: set[int] = set()
+        self.last = 0
+        self.notes: list[str] = []
+
+    def started(self, key: str) -> None:
+        pass
+
+    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+        self.totals.add(total)
+        self.last = done
+        if what == "ran":
+            self.ran.append(key)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
+    store = Store.create(root / ".prov")
+    project = Project.load(root, memory=store.cache / "parsed")
+    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    session = Session(project, store, sysroots, {"PATH": os.environ["PATH"]})
+    watcher = Watcher()
+    targets = tuple(f"{name}:{task}" for name in project.names() for task in ("give", "count"))
+    summary, _ = session.build(Request(targets, **request), watcher, RunOptions(jobs=2, keep_going=True))  # type: ignore[arg-type]
+    return summary, watcher
+
+
+def outputs(summary: Summary) -> dict[str, str]:
+    return {key: each.output.hex() for key, each in summary.settled.items() if each.output and key.endswith((":give", ":count"))}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 10_000))
+def test_incremental_equals_clean(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    random_ = random.Random(seed)
+    root = tmp_path_factory.mktemp("incremental")
+    recipes = random_recipes(random_)
+    write_project(root, recipes)
+    build(root)
+    for _ in range(3):
+        what = edit(random_, recipes)
+        if random_.random() < 0.3:
+            subprocess.run(["rm", "-rf", str(root / "build" / "work")], check=True)
+        write_project(root, recipes)
+        summary, watcher = build(root)
+        assert summary.ok, what
+        clean_root = tmp_path_factory.mktemp("clean")
+        write_project(clean_root, recipes)
+        clean, _ = build(clean_root)
+        assert outputs(summary) == outputs(clean), what
+        reran = [key for key, each in summary.settled.items() if each.what == "ran" and each.number > 1]
+        assert reran == [], f"{what}: ran although its inputs were recorded"
+        assert len(watcher.totals) <= 1, "the total changed while the build ran"
+        assert not watcher.totals or watcher.last == watcher.totals.pop()
+        again, idle = build(root)
+        assert again.ok and idle.ran == []
+    done = subprocess.run(["git", f"--git-dir={root / '.prov'}", "fsck", "--strict"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def two_recipes() -> dict[str, Recipe]:
+    return {"a": Recipe("a"), "b": Recipe("b", ["a"])}
+
+
+def test_unreached_variable_changes_nothing(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    recipes["a"].unused = 3
+    write_project(tmp_path, recipes)
+    assert build(tmp_path)[1].ran == []
+
+
+def test_comment_is_cut_off_where_the_output_is_the_same(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    recipes["a"].comment = 5
+    write_project(tmp_path, recipes)
+    summary, watcher = build(tmp_path)
+    assert sorted(watcher.ran) == ["a:alter", "a:give", "a:make"]
+    assert summary.settled["b:give"].what in ("cut off", "up to date")
+
+
+def test_failed_task_is_tagged_and_never_reused(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    recipes["a"].fails = True
+    write_project(tmp_path, recipes)
+    summary, _ = build(tmp_path)
+    assert [result.key for result in summary.failed] == ["a:make"]
+    assert "b:give" in summary.not_built
+    store = Store.open(tmp_path / ".prov")
+    assert len(store.refs.list("refs/tags/failed/a/make/")) == 1
+    assert store.refs.list("refs/prov/output/a/make/") == {}
+    assert [result.key for result in build(tmp_path)[0].failed] == ["a:make"]
+    recipes["a"].fails = False
+    write_project(tmp_path, recipes)
+    assert build(tmp_path)[0].ok
+
+
+def test_forced_task_and_what_follows_run(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    _, watcher = build(tmp_path, force=("a:alter",))
+    assert sorted(watcher.ran) == ["a:alter", "a:give", "a:make"]
+
+
+def test_follow_never_keeps_stale_results_and_marks_them(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    recipes["a"].edit = 3
+    write_project(tmp_path, recipes)
+    summary, watcher = build(tmp_path, follow="never")
+    assert not [key for key in watcher.ran if key.startswith("b:")]
+    assert summary.settled["b:give"].what == "stale"
+    _, watcher = build(tmp_path)
+    assert "b:make" in watcher.ran
+
+
+def test_follow_always_runs_dependents_of_what_ran(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    recipes["a"].comment = 4
+    write_project(tmp_path, recipes)
+    _, watcher = build(tmp_path, follow="always")
+    assert "b:give" in watcher.ran
+
+
+def test_only_names_what_is_missing(tmp_path: Path) -> None:
+    from prov.errors import BuildError
+
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    store = Store.create(tmp_path / ".prov")
+    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
+    with pytest.raises(BuildError, match="a:give is not built, and b:make needs its output"):
+        session.plan(Request(("b",), only=True))
+
+
+def test_hand_made_changes_are_kept_and_not_built_on(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    first, _ = build(tmp_path)
+    workdir = next((tmp_path / "build" / "work").glob("*/a/prepare"))
+    (workdir / "work" / "in.txt").write_text("by hand\n")
+    again, watcher = build(tmp_path, force=("a:make",))
+    assert any("changed outside any task" in note for note in watcher.notes)
+    assert outputs(again)["a:give"] == outputs(first)["a:give"]
+    store = Store.open(tmp_path / ".prov")
+    (tag,) = store.refs.list("refs/tags/outside/")
+    kept = subprocess.run(
+        ["git", f"--git-dir={tmp_path / '.prov'}", "show", f"{tag}:work/in.txt"], capture_output=True, text=True, check=True
+    )
+    assert kept.stdout == "by hand\n"
+
+
+def test_incremental_builds_on_leftovers_and_is_not_reused(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    first, _ = build(tmp_path)
+    workdir = next((tmp_path / "build" / "work").glob("*/a/prepare"))
+    (workdir / "work" / "in.txt").write_text("by hand\n")
+    altered, watcher = build(tmp_path, force=("a:make",), incremental=True)
+    assert outputs(altered)["a:give"] != outputs(first)["a:give"]
+    clean, _ = build(tmp_path)
+    assert outputs(clean) == outputs(first)
+
+
+def test_deleting_caches_changes_no_plan(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    subprocess.run(["rm", "-rf", str(tmp_path / ".prov" / "prov")], check=True)
+    assert build(tmp_path)[1].ran == []
+    subprocess.run(["rm", "-rf", str(tmp_path / ".prov" / "prov"), str(tmp_path / "build")], check=True)
+    assert build(tmp_path)[1].ran == []
+
+
+def test_rebuilding_after_rm_work_needs_no_make(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    subprocess.run(["rm", "-rf", str(tmp_path / "build" / "work")], check=True)
+    build(tmp_path, force=("a:give",))
+    workdir = next((tmp_path / "build" / "work").glob("*/a/prepare"))
+    made = subprocess.run(["make", "-C", str(workdir / "work")], capture_output=True, text=True, check=True)
+    assert "Nothing to be done" in made.stdout
+
+
+def test_cached_recipe_without_workdir_plans_its_sources_again(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    git = ["git", f"--git-dir={tmp_path / '.prov'}"]
+    tags = subprocess.run([*git, "tag"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run([*git, "tag", "-d", *tags], capture_output=True, check=True)
+    _, watcher = build(tmp_path, force=("a:make",))
+    assert {"a:prepare", "a:alter", "a:make", "a:give"} <= set(watcher.ran)
+    assert not [key for key in watcher.ran if key.startswith("b:")]
