@@ -172,6 +172,8 @@ class _Planner:
         if key in self.forced:
             step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"
+        elif step.output is not None and any(self.steps[edge].action == "stale" for edge in node.edges):
+            step.action, step.reason = "stale", "made from what is kept although stale"
         elif step.output is not None:
             step.action, step.reason = "up to date", "its output is recorded"
         elif edges is not None:

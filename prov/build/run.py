@@ -203,13 +203,21 @@ class Runner:
             number = self.records.last_run(key, step.task_hash)[0] if step.task_hash and what != "up to date" else 0
             return self._finish(Settled(key, what, step.task_hash, step.output, number=number))
         oid = await self.hash(key)
-        output = None if step.forced else self.records.output(key, oid)
+        output = None if await self._forced(key) else self.records.output(key, oid)
         if output is None:
             return await self.rerun(key)
         number, commit = self.records.last_run(key, oid)
         settled = Settled(key, "cut off", oid, output, commit, number)
         # one that is wanted for its WORKDIR is not over yet
         return settled if step.for_workdir and commit is None else self._finish(settled)
+
+    async def _forced(self, key: str) -> bool:
+        """Tell whether a task runs even if its hash is recorded: it was asked for, or what it follows ran."""
+        step = self.plan.steps[key]
+        if not step.forced and self.plan.choices.follow == "always":
+            before = [await self.output(edge) for edge in self.plan.graph.nodes[key].edges]
+            step.forced = any(each.what == "ran" for each in before)
+        return step.forced
 
     async def _hash(self, key: str) -> Oid:
         step = self.plan.steps[key]
