@@ -86,6 +86,5 @@ def _report(summary: Summary) -> None:
         f"{summary.count(what)} {what}" for what in ("ran", "restored", "cut off", "stale") if summary.count(what)
     ]
     counts += [f"{len(summary.failed)} failed"] if summary.failed else []
-    say(
-        f"{', '.join(counts) or 'nothing to do'}; {seconds_text(summary.seconds)}; {size_text(summary.added)} added to the store"
-    )
+    took, added = seconds_text(summary.seconds), size_text(summary.added)
+    say(f"{', '.join(counts) or 'nothing to do'}; {took}; {added} added to the store")

@@ -24,10 +24,10 @@ def diff(
 
     A added, D removed, M content, P permissions, T type, X other attributes. Example: prov diff zlib:install --stat
     """
+    from prov.build.record import Records
     from prov.errors import NameUnknown
     from prov.history.diff import diff_pairs, git_diff
     from prov.history.names import Found, find
-    from prov.build.record import Records
 
     opened = open_store(store)
     new = find(opened, name)

@@ -1,8 +1,8 @@
 """Plan hooks: before anything runs, a project's own code sees the plan and may say what must run again.
 
 A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input, `{"invalidate":
-["recipe:task", …]}` on its standard output) or a Python entry point in the group `prov.plan_hooks` (called with the same
-table, returns the names).
+["recipe:task", …]}` on its standard output) or a Python entry point in the group `prov.plan_hooks` (called with the
+same table, returns the names).
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def run_as(
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
 ) -> Plain:
-    """Run a command in a directory and commit and tag what it changed; what it prints is kept, and given to `passed`."""
+    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and given to `passed`."""
     check_name(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:

@@ -78,6 +78,8 @@ class Summary:
     added: int = 0
     commit: Oid | None = None
     interrupted: bool = False
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
+    """Each task that ran, and when: seconds since the epoch."""
 
     def count(self, what: str) -> int:
         return sum(1 for each in self.settled.values() if each.what == what)
@@ -110,6 +112,7 @@ class Runner:
     _done: int = 0
     _added: int = 0
     _script_seconds: float = 0.0
+    _spans: list[tuple[str, float, float]] = field(default_factory=list)
     _stopping: bool = False
     _interrupted: bool = False
     _jobserver: Jobserver | None = None
@@ -132,6 +135,7 @@ class Runner:
         not_built = [key for key in not_built if all(key != result.key for result in self.failed)]
         summary = Summary(self.settled, self.failed, not_built, time.time() - begun, self._script_seconds, self._added)
         summary.interrupted = self._interrupted
+        summary.spans = self._spans
         if record:
             summary.commit = self._record(summary, begun)
             self.site.store.refs.pack()
@@ -270,7 +274,9 @@ class Runner:
                     raise _NotBuilt(key)
                 job = self._job(node, edges, tuple(after), incremental=incremental)
                 self.progress.started(key)
+                began = time.time()
                 result = await self._in_worker(job)
+                self._spans.append((key, began, time.time()))
             finally:
                 self._jobserver.release()
         for note in result.notes:

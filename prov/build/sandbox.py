@@ -60,7 +60,7 @@ def python_path() -> Path:
 
 
 def bubblewrap(choice: str) -> str | None:
-    """Return bubblewrap's program for `auto`, `bwrap` or `none`. Raises BuildError for `bwrap` where it can't be used."""
+    """Return bubblewrap's program, or None. Raises BuildError for `bwrap` where it can't be used."""
     if choice == "none":
         return None
     program, reason = _usable_bubblewrap()
@@ -144,5 +144,5 @@ def _python_mounts() -> list[str]:
 
 
 def interpreter_tools() -> tuple[str, ...]:
-    """Return the host tools that Python tasks need beside those that they name: the interpreter, if it is the system's."""
+    """Return the host tools that every Python task needs: the interpreter, if it is the system's."""
     return (f"{sys.base_prefix}/bin/python{sys.version_info.major}",) if sys.base_prefix == "/usr" else ()

@@ -19,6 +19,7 @@ from prov.build.run import Progress, Runner, RunOptions, Summary
 from prov.build.sandbox import bubblewrap
 from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
+from prov.build.trespass import StoreSeal, trespasses
 from prov.errors import BuildError, NameUnknown, nearest
 from prov.store.repository import Store
 from prov.worktree.exclude import DEFAULT, Exclude
@@ -82,7 +83,11 @@ class Session:
     def build(self, request: Request, progress: Progress, options: RunOptions) -> tuple[Summary, Deployed]:
         """Build what is asked for. Failed tasks are in the summary; ProvError is raised for everything else."""
         plan, site = self.plan(request)
+        seal = StoreSeal(self.store)
         summary = Runner(site, plan, self.toolchains, progress, options).run()
+        if site.sandbox is None and summary.spans and not summary.interrupted:
+            for line in trespasses(site, plan.graph, summary.spans, seal):
+                progress.note(line)
         return summary, self._deploy(plan, summary)
 
     def _toolchain_id(self, tools: tuple[str, ...], asker: str) -> str:

@@ -1,4 +1,4 @@
-"""A WORKDIR before and after a task: what is there is kept, what the task starts from is put in place, the rest is captured.
+"""A WORKDIR before and after a task: kept, put in place, captured.
 
 A task starts from recorded trees, never from leftovers. What is found in the WORKDIR and was put there by nobody's task
 becomes a commit of its own, tagged, before anything is overwritten.

@@ -54,7 +54,11 @@ def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
 
 
 def outputs(summary: Summary) -> dict[str, str]:
-    return {key: each.output.hex() for key, each in summary.settled.items() if each.output and key.endswith((":give", ":count"))}
+    return {
+        key: each.output.hex()
+        for key, each in summary.settled.items()
+        if each.output and key.endswith((":give", ":count"))
+    }
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
@@ -181,7 +185,10 @@ def test_hand_made_changes_are_kept_and_not_built_on(tmp_path: Path) -> None:
     store = Store.open(tmp_path / ".prov")
     (tag,) = store.refs.list("refs/tags/outside/")
     kept = subprocess.run(
-        ["git", f"--git-dir={tmp_path / '.prov'}", "show", f"{tag}:work/in.txt"], capture_output=True, text=True, check=True
+        ["git", f"--git-dir={tmp_path / '.prov'}", "show", f"{tag}:work/in.txt"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert kept.stdout == "by hand\n"
 
@@ -192,7 +199,7 @@ def test_incremental_builds_on_leftovers_and_is_not_reused(tmp_path: Path) -> No
     first, _ = build(tmp_path)
     workdir = next((tmp_path / "build" / "work").glob("*/a/prepare"))
     (workdir / "work" / "in.txt").write_text("by hand\n")
-    altered, watcher = build(tmp_path, force=("a:make",), incremental=True)
+    altered, _ = build(tmp_path, force=("a:make",), incremental=True)
     assert outputs(altered)["a:give"] != outputs(first)["a:give"]
     clean, _ = build(tmp_path)
     assert outputs(clean) == outputs(first)
