@@ -101,6 +101,7 @@ class InputsReader:
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
         """Return a node's own inputs, their texts written to `sink`."""
         recipe, task = node.recipe, node.task
+        output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
         reached = reach(recipe, task)
         left_out = {*PLACES, *task.vardepsexclude}
         entries = [_text(sink, "task", self._task_text(node))]

@@ -1,0 +1,338 @@
+"""The commands as a user runs them, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROV = str(Path(sys.executable).with_name("prov"))
+DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
+Prov = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def prov(tmp_path: Path) -> Prov:
+    def run(*arguments: str, code: int = 0, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([PROV, *arguments], cwd=cwd, capture_output=True, text=True)
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", f"--git-dir={folder / '.prov'}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def write(root: Path, recipe: str, name: str = "a", settings: str = 'sandbox = "none"\n') -> None:
+    (root / "recipes").mkdir(exist_ok=True)
+    (root / "prov.toml").write_text(settings + '[variables]\nHOSTTOOLS = "sh cat cp mkdir rm sleep touch date ln"\n')
+    (root / "recipes" / f"{name}.toml").write_text(recipe)
+
+
+def one_task(script: str, more: str = "") -> str:
+    return f"version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = 'out'\nscript = '''{script}'''\n{more}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo") / "demo"
+    shutil.copytree(DEMO, root, ignore=shutil.ignore_patterns(".prov", "build"))
+    subprocess.run([PROV, "build", "demo-image"], cwd=root, check=True, capture_output=True)
+    return root
+
+
+def test_demo_deploys_an_image_with_what_it_needs_in_order(demo: Path) -> None:
+    manifest = (demo / "build/deploy/images/demo/demo-image-demo.manifest").read_text().splitlines()
+    assert manifest == ["words 1.0", "greet 2.1", "hello 1.2"]
+    assert sorted(path.name for path in (demo / "build/deploy").iterdir()) == ["deb", "images"]
+
+
+def test_demo_image_runs(demo: Path, prov: Prov, tmp_path: Path) -> None:
+    prov("checkout", "demo-image:rootfs@output", str(tmp_path / "image"), cwd=demo)
+    root = tmp_path / "image" / "rootfs"
+    environment = {"LD_LIBRARY_PATH": str(root / "usr/lib")}
+    done = subprocess.run(
+        [root / "usr/bin/hello", "a", "b"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "hello, a\nhi, b\n"
+
+
+def test_second_build_runs_nothing_also_without_workdirs(demo: Path, prov: Prov) -> None:
+    assert prov("build", "demo-image", cwd=demo).stdout.startswith("nothing to do")
+    shutil.rmtree(demo / "build" / "work")
+    assert prov("build", "demo-image", cwd=demo).stdout.startswith("nothing to do")
+
+
+def test_stock_git_reads_the_store(demo: Path, tmp_path: Path, prov: Prov) -> None:
+    subprocess.run(["git", f"--git-dir={demo / '.prov'}", "fsck", "--strict"], check=True, capture_output=True)
+    tag = json.loads(prov("log", "hello:install", "--json", cwd=demo).stdout)["runs"][0]["tag"]
+    changed = git(demo, "diff", "--name-status", f"{tag}^", tag).splitlines()
+    assert changed == ["A\timage/usr/bin/hello", "A\timage/usr/share/doc/hello/usage.txt"]
+    assert "make" in git(demo, "show", f"{tag}^2:log")
+    subprocess.run(["git", "clone", "--quiet", demo / ".prov", tmp_path / "clone"], check=True)
+    subprocess.run(["git", "-C", tmp_path / "clone", "checkout", "--quiet", tag], check=True)
+    assert os.access(tmp_path / "clone/image/usr/bin/hello", os.X_OK)
+
+
+def test_one_format_of_packages_leaves_the_others_alone(demo: Path, prov: Prov) -> None:
+    assert json.loads(prov("log", "hello:package_ipk", "--json", cwd=demo, code=1).stdout or "{}") == {}
+    prov("build", "hello:package_ipk", cwd=demo)
+    (made,) = (demo / "build/deploy/ipk").glob("hello_*.ipk")
+    listed = subprocess.run(["ar", "t", made], capture_output=True, text=True, check=True).stdout.split()
+    assert listed == ["debian-binary", "control.tar.gz", "data.tar.gz"]
+
+
+def test_packages_depend_on_the_libraries_that_their_programs_need(demo: Path) -> None:
+    (made,) = (demo / "build/deploy/deb").glob("hello_*.deb")
+    done = subprocess.run(["dpkg-deb", "--field", made, "Depends"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "greet"
+
+
+def test_json_has_a_schema(demo: Path, prov: Prov) -> None:
+    for command in (["plan", "demo-image"], ["log"], ["show", "hello:compile"], ["diff", "hello:compile"], ["status"]):
+        assert json.loads(prov(*command, "--json", cwd=demo).stdout)["schema"] == 1
+    assert json.loads(prov("var", "CFLAGS", "hello", "--json", cwd=demo).stdout)["schema"] == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("version = '1'\ndepend = ['b']\n", "unknown key `depend`.*did you mean depends"),
+        ("version = 1\n", "`version` must be a text"),
+        ("summary = 'x'\n", "`version` is missing"),
+        ("version = '1'\narch = 'nativ'\n", "did you mean native"),
+        ("version = '1'\n[tasks.go]\nscript = 3\n", "tasks.go: `script` must be a text"),
+        ("version = '1'\n[tasks.go]\noutputdir = '../x'\n", "outputdir.*not a folder below WORKDIR"),
+        ("version = '1'\n[tasks.go]\noutputdir = '/x'\n", "outputdir.*not a folder below WORKDIR"),
+        ("version = '1'\ninherit = ['autotool']\n", "no class autotool.*did you mean autotools"),
+        ("version = '1'\ndepends = ['zlip']\n", "a needs zlip, which no recipe provides"),
+        ("version = '1'\n[tasks.go]\nafter = ['compil']\n", "no task compil.*did you mean compile"),
+        ("version = '1'\n[tasks.go]\nafter = ['og']\n[tasks.og]\nafter = ['go']\n", "a:go -> a:og -> a:go"),
+        ("version = '1'\n[[sources]]\nurl = 'https://x/y'\n", "`url` needs `sha256`"),
+        ("version = '1'\n[[sources]]\ngit = 'https://x/y'\ncommit = 'main'\n", "`git` needs `commit`, 40 hex digits"),
+        ("version = '1'\n[variables]\nX = '${Y}'\n[tasks.go]\ndir = '${X}'\nscript = ':'\n", r"\$\{Y\} is not set"),
+        ("version = '1'\nbroken\n", "not TOML.*line 2"),
+    ],
+)
+def test_wrong_recipes_get_one_clear_line(prov: Prov, tmp_path: Path, recipe: str, message: str) -> None:
+    import re
+
+    tail = "" if "[tasks.go]" in recipe else "[tasks.go]\nscript = ':'\n"
+    broken = recipe.endswith("broken\n")
+    write(tmp_path, recipe if broken else recipe + tail)
+    target = "a:configure" if "depends = " in recipe else "a:go"
+    done = prov("build", target, code=1)
+    text = " ".join((done.stdout + done.stderr).split())
+    assert re.search(message, text), text
+    assert "Traceback" not in text
+
+
+def test_var_tells_where_a_value_came_from(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, "version = '1'\n[variables]\nCFLAGS = '-O1'\n")
+    settings = (tmp_path / "prov.toml").read_text()
+    (tmp_path / "prov.toml").write_text(settings + 'CFLAGS = "-O0"\n')
+    lines = prov("var", "CFLAGS", "a", "--set", "CFLAGS=-O3 ${PN}").stdout.splitlines()
+    assert [line.rpartition("(")[2].rstrip(")") for line in lines[:-1]] == [
+        "class base",
+        str(tmp_path / "recipes/a.toml"),
+        str(tmp_path / "prov.toml"),
+        "--set",
+    ]
+    assert lines[-1] == "expanded: -O3 a"
+
+
+def test_environment_is_clean(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("env > out/env", ""), settings='sandbox = "none"\n')
+    text = (tmp_path / "prov.toml").read_text().replace("touch", "touch env")
+    (tmp_path / "prov.toml").write_text(text)
+    subprocess.run(
+        [PROV, "build", "a"], cwd=tmp_path, check=True, env={**os.environ, "SECRET": "x"}, capture_output=True
+    )
+    prov("checkout", "a:go@output", str(tmp_path / "o"))
+    names = {line.split("=")[0] for line in (tmp_path / "o/out/env").read_text().splitlines()}
+    assert "SECRET" not in names
+    assert names <= {
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LC_ALL",
+        "TZ",
+        "SHELL",
+        "USER",
+        "MAKEFLAGS",
+        "PWD",
+        "OLDPWD",
+        "_",
+        "SHLVL",
+    }
+
+
+def bubblewrap() -> bool:
+    if not shutil.which("bwrap"):
+        return False
+    return (
+        subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True).returncode == 0
+    )
+
+
+needs_bubblewrap = pytest.mark.skipif(not bubblewrap(), reason="bubblewrap is not installed or may not be used here")
+
+
+@needs_bubblewrap
+def test_sandboxed_task_can_not_write_outside(prov: Prov, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("safe\n")
+    script = (
+        f"echo hit > {target} || echo kept > out/x\ncat {tmp_path}/prov.toml && exit 9\ncp out/x /usr/x && exit 9\ntrue"
+    )
+    write(tmp_path, one_task(script), settings='sandbox = "bwrap"\n')
+    prov("build", "a")
+    assert target.read_text() == "safe\n"
+
+
+@needs_bubblewrap
+def test_sandboxed_task_sees_only_its_host_tools(prov: Prov, tmp_path: Path) -> None:
+    write(
+        tmp_path, one_task("test ! -e /usr/bin/gcc && test ! -e /usr/include/stdio.h"), settings='sandbox = "bwrap"\n'
+    )
+    prov("build", "a")
+
+
+def test_trespass_without_a_sandbox_is_named(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo mine > f"), "victim")
+    write(tmp_path, one_task("for d in ../../victim/go; do echo theirs > $d/f; done"), "culprit")
+    prov("build", "victim")
+    done = prov("build", "culprit", "victim")
+    assert "victim" in done.stderr
+    done = prov("build", "-f", "culprit:go", "culprit", "victim")
+    assert "changed outside any task" in done.stderr
+    assert "culprit:go ran then" in done.stderr
+
+
+def test_failed_task_says_why_and_where_the_log_is(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo about to fail; exit 3"))
+    done = prov("build", "a", code=1)
+    assert "failed: a:go: exit status 3" in done.stdout
+    assert "about to fail" in done.stdout
+    assert "log.go" in done.stdout
+    assert "FAILED" in prov("log", "a:go").stdout
+
+
+def test_interrupt_stops_the_children_and_the_next_build_goes_on(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("touch out/started; sleep 30"))
+    process = subprocess.Popen([PROV, "build", "a"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not list((tmp_path / "build").glob("work/*/a/go/out/started")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    subprocess.run(["git", f"--git-dir={tmp_path / '.prov'}", "fsck", "--strict"], check=True, capture_output=True)
+    write(tmp_path, one_task("touch out/started"))
+    prov("build", "a")
+
+
+def test_kill_midway_loses_nothing(prov: Prov, tmp_path: Path) -> None:
+    recipes = [
+        f"version='1'\nbuild=['go']\n[tasks.go]\noutputdir='out'\nscript='cp /bin/sh out/{n}; sleep 0.05'\n"
+        for n in range(12)
+    ]
+    for number, recipe in enumerate(recipes):
+        write(tmp_path, recipe, f"r{number}")
+    for delay in (0.4, 0.6, 0.8, 1.0):
+        process = subprocess.Popen([PROV, "build", "world"], cwd=tmp_path, stdout=-3, stderr=-3, start_new_session=True)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if (tmp_path / ".prov/HEAD").exists():
+            subprocess.run(
+                ["git", f"--git-dir={tmp_path / '.prov'}", "fsck", "--strict"], check=True, capture_output=True
+            )
+    done = prov("build", "world")
+    assert "failed" not in done.stdout
+    assert prov("build", "world").stdout.startswith("nothing to do")
+
+
+def test_two_builds_at_once_agree(prov: Prov, tmp_path: Path) -> None:
+    for number in range(6):
+        write(tmp_path, one_task(f"sleep 0.1; echo {number} > out/x"), f"r{number}")
+    prov("init")
+    both = [subprocess.Popen([PROV, "build", "world"], cwd=tmp_path, stdout=-3, stderr=-3) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert prov("build", "world").stdout.startswith("nothing to do")
+    assert len(git(tmp_path, "log", "--oneline", "builds").splitlines()) == 3
+    assert all(name.endswith("/1") for name in git(tmp_path, "tag").split())
+
+
+def test_capture_and_run_need_no_recipe(prov: Prov, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "a").write_text("one\n")
+    prov("init")
+    tag = prov("capture", str(work), "--as", "app:unpack").stdout.strip()
+    assert tag.startswith("app/unpack/")
+    done = prov("run", "-C", str(work), "--as", "app:compile", "--", "sh", "-c", "echo hi; echo two > b")
+    assert done.stdout == "hi\n"
+    assert prov("diff", "app:compile").stdout == "A b\n"
+    assert "hi" in prov("show", "app:compile").stdout
+    assert prov("run", "-C", str(work), "--as", "app:test", "--", "sh", "-c", "exit 5", code=5).returncode == 5
+    prov("checkout", "app:compile", str(tmp_path / "copy"))
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a", "b"]
+    prov("checkout", "app:compile", str(tmp_path / "links"), "--link")
+    assert (tmp_path / "links" / "a").stat().st_nlink == 2
+
+
+def test_deploy_is_removed_when_no_longer_made(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo 1 > out/one; echo 2 > out/two", "deploy = true\n"))
+    prov("build", "a")
+    deploy = tmp_path / "build/deploy"
+    (deploy / "others").write_text("not prov's\n")
+    write(tmp_path, one_task("echo 1 > out/one", "deploy = true\n"))
+    prov("build", "a")
+    assert sorted(path.name for path in deploy.iterdir()) == ["one", "others"]
+    (deploy / "one").unlink()
+    prov("build", "a")
+    assert (deploy / "one").read_text() == "1\n"
+    write(tmp_path, one_task("echo 1 > out/one"))
+    (tmp_path / "recipes/a.toml").rename(tmp_path / "recipes/b.toml")
+    prov("build", "b")
+    assert sorted(path.name for path in deploy.iterdir()) == ["others"]
+
+
+def test_postprocess_runs_wherever_the_output_is_put(prov: Prov, tmp_path: Path) -> None:
+    recipe = one_task("echo 1 > out/x", "postprocess = 'echo ${PN} > out/stamp'\n")
+    write(tmp_path, recipe + "[tasks.use]\nfrom = ['go']\noutputdir = 'seen'\nscript = 'cp out/stamp seen/'\n")
+    prov("build", "a:use")
+    prov("checkout", "a:use@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/seen/stamp").read_text() == "a\n"
+
+
+def test_plan_hooks_invalidate(prov: Prov, tmp_path: Path) -> None:
+    hook = tmp_path / "again"
+    hook.write_text('#!/bin/sh\ncat > seen.json\necho \'{"invalidate": ["a:go"]}\'\n')
+    hook.chmod(0o755)
+    write(tmp_path, one_task("echo 1 > out/x"), settings='sandbox = "none"\nplan_hooks = ["again"]\n')
+    prov("build", "a")
+    assert "1 ran" in prov("build", "a").stdout
+    assert json.loads((tmp_path / "seen.json").read_text())["steps"][0]["task"] == "a:go"
+
+
+def test_wrong_usage_exits_2(prov: Prov) -> None:
+    prov("build", code=2)
+    prov("no-such-command", code=2)
+
+
+def test_every_command_has_help_with_an_example(prov: Prov) -> None:
+    listed = prov("--help").stdout.partition("Commands:")[2]
+    for name in [line.split()[0] for line in listed.splitlines() if line.strip()]:
+        assert "Example" in prov(name, "--help").stdout, name
