@@ -54,10 +54,21 @@ def main_options(
     """Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree."""
 
 
+def _other_prov() -> bool:
+    """Tell whether the W3C PROV library of the same import name shares this environment: each overwrites the other."""
+    import prov
+
+    return prov.__file__ is None or os.path.exists(os.path.join(os.path.dirname(prov.__file__), "model.py"))
+
+
 def main() -> None:
     """Run the command line; never returns."""
     from .output import note
 
+    if _other_prov():
+        note("prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the same name")
+        note("  hint: pip uninstall prov git-prov, then install git-prov into an environment of its own")
+        sys.exit(1)
     try:
         app()
     except KeyboardInterrupt:

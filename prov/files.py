@@ -74,22 +74,18 @@ def try_locked(path: Path) -> Iterator[bool]:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory with all that is in it, also where a task left folders without write permission."""
-
-    def unlock(_function: object, name: str, failure: BaseException) -> None:
-        if isinstance(failure, FileNotFoundError):
-            return
-        parent = os.path.dirname(name)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(name) and not os.path.islink(name):
-            os.chmod(name, 0o700)
-            shutil.rmtree(name)
-        else:
-            os.unlink(name)
-
     if path.is_symlink() or path.is_file():
         path.unlink()
         return
-    shutil.rmtree(path, onerror=lambda function, name, info: unlock(function, name, info[1]))
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        for folder, names, _files in os.walk(path):
+            os.chmod(folder, 0o700)
+            for name in names:
+                if not os.path.islink(os.path.join(folder, name)):
+                    os.chmod(os.path.join(folder, name), 0o700)
+        shutil.rmtree(path)
 
 
 def size_text(size: int) -> str:

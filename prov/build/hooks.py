@@ -21,8 +21,11 @@ GROUP = "prov.plan_hooks"
 SCHEMA = 1
 
 
-def plan_table(plan: Plan, workdirs: dict[str, Path]) -> dict[str, Any]:
-    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task -> WORKDIR."""
+def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) -> dict[str, Any]:
+    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task -> WORKDIR.
+
+    The steps are those that the targets need; with `every`, all of the graph.
+    """
     return {
         "schema": SCHEMA,
         "targets": list(plan.graph.targets),
@@ -37,7 +40,7 @@ def plan_table(plan: Plan, workdirs: dict[str, Path]) -> dict[str, Any]:
                 "output": step.output.hex() if step.output else None,
                 "workdir": str(workdirs[step.key]),
             }
-            for step in plan.wanted.values()
+            for step in (plan.steps if every else plan.wanted).values()
         ],
     }
 
@@ -48,7 +51,7 @@ def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path]) 
     scripts = list(scripts)
     if not hooks and not scripts:
         return frozenset()
-    table = plan_table(plan, workdirs)
+    table = plan_table(plan, workdirs, every=True)
     found: set[str] = set()
     for hook in hooks:
         found |= _checked(hook.load()(table) or (), plan, f"plan hook {hook.name}")

@@ -75,6 +75,9 @@ class Summary:
     """Tasks that were wanted and could not be built, since something that they need failed."""
     seconds: float = 0.0
     script_seconds: float = 0.0
+    """What the tasks' own scripts took, all added up."""
+    own_seconds: float = 0.0
+    """What prov took for itself in the workers, all added up."""
     added: int = 0
     commit: Oid | None = None
     interrupted: bool = False
@@ -112,6 +115,7 @@ class Runner:
     _done: int = 0
     _added: int = 0
     _script_seconds: float = 0.0
+    _own_seconds: float = 0.0
     _spans: list[tuple[str, float, float]] = field(default_factory=list)
     _stopping: bool = False
     _interrupted: bool = False
@@ -125,6 +129,7 @@ class Runner:
     def run(self, *, record: bool = True) -> Summary:
         """Carry out the plan and append the build to the history. Raises ProvError for what is no task's failure."""
         begun = time.time()
+        self.site.store.objects.remove_leftovers()
         try:
             asyncio.run(self._main())
         except KeyboardInterrupt:
@@ -133,7 +138,9 @@ class Runner:
             raise self._broken
         not_built = [key for key in self.plan.graph.targets if key not in self.settled]
         not_built = [key for key in not_built if all(key != result.key for result in self.failed)]
-        summary = Summary(self.settled, self.failed, not_built, time.time() - begun, self._script_seconds, self._added)
+        summary = Summary(self.settled, self.failed, not_built, time.time() - begun)
+        summary.script_seconds, summary.own_seconds = self._script_seconds, self._own_seconds
+        summary.added = self._added
         summary.interrupted = self._interrupted
         summary.spans = self._spans
         if record:
@@ -283,6 +290,7 @@ class Runner:
             self.progress.note(note)
         self._added += result.added
         self._script_seconds += result.script_seconds
+        self._own_seconds += result.seconds - result.script_seconds
         what = "cut off" if result.status == "done by another" else result.status
         settled = Settled(key, what, result.task_hash, result.output, result.commit, result.number)
         if result.status == "failed":
@@ -363,13 +371,12 @@ class Runner:
             raise _NotBuilt(key)
         try:
             answer = decode_answer(data, status, key)
-        except ProvError as error:
+        except (ProvError, OSError) as error:
             if self._interrupted:
                 raise _NotBuilt(key) from error
             self.site.store.objects.refresh()
-            self.failed.append(
-                Result(key, "failed", b"", problem=f"{error}" + (f" ({error.hint})" if error.hint else ""))
-            )
+            hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
+            self.failed.append(Result(key, "failed", b"", problem=f"{error}{hint}"))
             self._stopping = self._stopping or not self.options.keep_going
             self._finish(Settled(key, "failed", None, None), self.failed[-1])
             raise _NotBuilt(key) from error
@@ -411,6 +418,8 @@ class Runner:
             "targets": " ".join(self.plan.graph.targets),
             "result": "ok" if summary.ok else "interrupted" if summary.interrupted else "failed",
             "seconds": f"{summary.seconds:.3f}",
+            "script-seconds": f"{summary.script_seconds:.3f}",
+            "own-seconds": f"{summary.own_seconds:.3f}",
         }
         facts |= {what: str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
         return record_build(self.site.store, lines, happened, facts, self.site.identity(begun))

@@ -17,6 +17,7 @@ dependencies' static keys for edges: known after parsing, before anything has ru
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,8 +34,8 @@ from prov.files import replace_file
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
+from prov.worktree.attributes import Listing, Pair, TreeWriter, git_mode, map_directories
 from prov.worktree.attributes import Node as FileNode
-from prov.worktree.attributes import Pair, TreeWriter, git_mode
 from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import TICK_NS, capture, remember
 
@@ -203,6 +204,8 @@ class InputsReader:
         memory = self._memory(path)
         snapshot = capture(self.store, path, self.writer, memory=memory, exclude=Exclude(()))
         pair = snapshot.output(b"", self.writer) or Pair(snapshot.pair.tree, None)
+        if pair.attributes is not None:
+            pair = map_directories(self.writer, pair, _with_git_modes, self.writer)
         if snapshot.read:
             self.writer.finish()
             remember(snapshot, memory)
@@ -229,6 +232,15 @@ class InputsReader:
     def _memory(self, path: Path) -> Path:
         name = object_id("blob", os.fsencode(path.absolute())).hex()
         return self.store.cache / "sources" / name
+
+
+def _with_git_modes(listing: Listing) -> Listing:
+    """Give a folder of sources the modes that git would: the rest is the umask of whoever checked it out."""
+    return {name: FileNode(_plain_mode(node.mode), node.oid, node.pair) for name, node in listing.items()}
+
+
+def _plain_mode(mode: int) -> int:
+    return stat.S_IFMT(mode) | (0o755 if mode & 0o100 or stat.S_ISDIR(mode) else 0o644)
 
 
 def _text(sink: TreeWriter, name: str, text: str) -> Entry:

@@ -19,7 +19,7 @@ from pygit2.enums import ObjectType
 from prov.errors import StoreError
 from prov.files import try_locked
 from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
-from prov.store.packs import PackFile, PackStream
+from prov.store.packs import TEMPORARY, PackFile, PackStream
 
 PACKS_TO_CONSOLIDATE = 24
 """With so many packs the small ones are joined; git and libgit2 search packs one by one."""
@@ -160,6 +160,13 @@ class ObjectDatabase:
 
     def writer(self) -> ObjectWriter:
         return ObjectWriter(self)
+
+    def remove_leftovers(self) -> None:
+        """Remove unfinished packs of processes that were killed."""
+        for path in self.folder.glob(f"{TEMPORARY}*"):
+            pid = path.name.removeprefix(TEMPORARY).partition("_")[0]
+            if not Path("/proc", pid).exists():
+                path.unlink(missing_ok=True)
 
     def consolidate(self) -> int:
         """Join small packs into one when there are many; return how many went into it.

@@ -10,6 +10,7 @@ makes git, and us, look at a pack.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -34,6 +35,8 @@ _FANOUT_END = 8 + 256 * 4
 _TRAILER = 20
 STREAM_CHUNK = 1 << 20
 LEVEL = 1
+TEMPORARY = "tmp_pack_prov_"
+"""What an unfinished pack's name begins with; the process id follows."""
 
 
 def _entry_header(kind: int, size: int) -> bytes:
@@ -172,7 +175,7 @@ class PackStream:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._temporary = folder / f"tmp_pack_prov_{os.getpid()}_{id(self):x}"
+        self._temporary = folder / f"{TEMPORARY}{os.getpid()}_{id(self):x}"
         self._file = open(self._temporary, "wb", buffering=1 << 18)  # noqa: SIM115 (closed by finish or abort)
         self._file.write(_HEADER.pack(b"PACK", 2, 0))
         self._at = _HEADER.size
@@ -233,7 +236,8 @@ class PackStream:
 
     def abort(self) -> None:
         """Drop everything written."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk, what is still buffered can't be written either
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def finish(self) -> Path | None:

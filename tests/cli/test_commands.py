@@ -336,3 +336,141 @@ def test_every_command_has_help_with_an_example(prov: Prov) -> None:
     listed = prov("--help").stdout.partition("Commands:")[2]
     for name in [line.split()[0] for line in listed.splitlines() if line.strip()]:
         assert "Example" in prov(name, "--help").stdout, name
+
+
+def with_hook(root: Path, name: str) -> str:
+    shutil.copy(Path(__file__).parents[2] / "fixtures" / "hooks" / name, root / name)
+    return f'sandbox = "none"\nplan_hooks = ["{name}"]\n'
+
+
+def test_rm_work_hook_deletes_what_is_up_to_date(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo 1 > out/x"), "kept", settings=with_hook(tmp_path, "rm_work"))
+    write(tmp_path, one_task("echo 1 > out/x"), "b", settings=with_hook(tmp_path, "rm_work"))
+    prov("build", "world")
+    write(tmp_path, one_task("echo 2 > out/x"), "b", settings=with_hook(tmp_path, "rm_work"))
+    prov("build", "world")
+    assert not list(tmp_path.glob("build/work/*/kept/go"))
+    assert list(tmp_path.glob("build/work/*/b/go"))
+    assert "1 ran" in prov("build", "-f", "kept:go", "world").stdout
+
+
+def test_rebuild_hook_runs_a_recipe_again_and_what_it_needs_first(prov: Prov, tmp_path: Path) -> None:
+    settings = with_hook(tmp_path, "rebuild")
+    write(tmp_path, one_task("echo 1 > out/x"), "dep", settings=settings)
+    recipe = one_task("echo 1 > out/y", "needs = ['dep:go']\n") + "[tasks.rebuild]\nneeds = ['go']\n"
+    write(tmp_path, recipe, "a", settings=settings)
+    assert "3 ran" in prov("build", "a:rebuild").stdout
+    done = prov("build", "a:rebuild")
+    assert "2 ran" in done.stdout
+    assert "dep:go" not in done.stderr
+
+
+def test_task_after_two_others_gets_what_both_made(prov: Prov, tmp_path: Path) -> None:
+    recipe = one_task("cat l r > out/x; test ! -e t", "after = ['left', 'right']\n")
+    tasks = "[tasks.top]\nscript = 'echo t > t'\n"
+    tasks += "[tasks.left]\nafter = ['top']\nscript = 'echo l > l; rm t'\n"
+    tasks += "[tasks.right]\nafter = ['top']\nscript = 'echo r > r'\n"
+    write(tmp_path, recipe + tasks)
+    prov("build", "a")
+    prov("checkout", "a:go@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/out/x").read_text() == "l\nr\n"
+    write(tmp_path, recipe + tasks.replace("echo r > r", "echo r > r; echo other > l"))
+    done = prov("build", "a", code=1)
+    assert "a:left and a:right both wrote l" in " ".join(done.stdout.split())
+
+
+def served(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert server.stdout is not None
+    return server, server.stdout.readline().split("port ")[1].split()[0]
+
+
+def source_recipe(source: str) -> str:
+    look = "[tasks.look]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'cp -r top/* out/'\n"
+    return f"version = '1'\nbuild = ['look']\nsources = [{source}]\n{look}"
+
+
+@pytest.mark.parametrize("sandbox", ["none", pytest.param("auto", marks=needs_bubblewrap)])
+def test_sources_are_fetched_checked_and_unpacked(prov: Prov, tmp_path: Path, sandbox: str) -> None:
+    import hashlib
+
+    (tmp_path / "www" / "top").mkdir(parents=True)
+    (tmp_path / "www/top/file").write_text("fetched\n")
+    subprocess.run(["tar", "-C", tmp_path / "www", "-czf", tmp_path / "www/top.tar.gz", "top"], check=True)
+    digest = hashlib.sha256((tmp_path / "www/top.tar.gz").read_bytes()).hexdigest()
+    server, port = served(tmp_path / "www")
+    try:
+        url = f"http://127.0.0.1:{port}/top.tar.gz"
+        write(tmp_path, source_recipe(f"{{ url = '{url}', sha256 = '{'0' * 64}' }}"), settings="")
+        assert f"sha256 is {digest}" in " ".join(prov("build", "--sandbox", sandbox, "a", code=1).stdout.split())
+        write(tmp_path, source_recipe(f"{{ url = '{url}', sha256 = '{digest}' }}"), settings="")
+        (tmp_path / "prov.toml").write_text('recipes = ["recipes"]\n')
+        prov("build", "--sandbox", sandbox, "a")
+    finally:
+        server.terminate()
+        server.wait()
+    prov("checkout", "a:look@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/out/file").read_text() == "fetched\n"
+
+
+@pytest.mark.parametrize("sandbox", ["none", pytest.param("auto", marks=needs_bubblewrap)])
+def test_git_source_is_the_pinned_commit(prov: Prov, tmp_path: Path, sandbox: str) -> None:
+    upstream = tmp_path / "upstream"
+    commands = [
+        "git init -q .",
+        "mkdir d",
+        "echo one > d/file",
+        "git add .",
+        "git -c user.name=a -c user.email=a commit -qm one",
+    ]
+    upstream.mkdir()
+    subprocess.run(" && ".join(commands), shell=True, cwd=upstream, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=upstream, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run(
+        "echo two > d/file && git -c user.name=a -c user.email=a commit -qam two", shell=True, cwd=upstream, check=True
+    )
+    write(tmp_path, source_recipe(f"{{ git = 'file://{upstream}', commit = '{commit}', name = 'top' }}"))
+    (tmp_path / "prov.toml").write_text('recipes = ["recipes"]\n')
+    prov("build", "--sandbox", sandbox, "a")
+    prov("checkout", "a:look@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/out/d/file").read_text() == "one\n"
+
+
+def test_umask_of_the_checkout_does_not_matter(prov: Prov, tmp_path: Path) -> None:
+    hashes = []
+    for mode in (0o644, 0o664):
+        root = tmp_path / oct(mode)
+        root.mkdir()
+        write(root, source_recipe("{ file = 'top' }"))
+        (root / "recipes/top").mkdir()
+        (root / "recipes/top/file").write_text("x\n")
+        (root / "recipes/top/file").chmod(mode)
+        steps = json.loads(prov("plan", "a:fetch", "--json", cwd=root).stdout)["steps"]
+        hashes.append(steps[0]["task_hash"])
+    assert hashes[0] == hashes[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+def test_full_disk_fails_the_task_and_loses_nothing(prov: Prov, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", small], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"can't mount a tmpfs here: {mounted.stderr.strip()}")
+    try:
+        write(small, one_task("echo 1 > out/x"), "little")
+        prov("build", "little", cwd=small)
+        text = one_task("for n in 1 2 3 4 5 6 7 8 9; do head -c 2000000 /dev/urandom > out/$n; done; true")
+        write(small, text, "large")
+        (small / "prov.toml").write_text((small / "prov.toml").read_text().replace("touch", "touch head"))
+        done = prov("build", "large", code=1, cwd=small)
+        assert "No space left" in done.stdout + done.stderr
+        subprocess.run(["git", f"--git-dir={small / '.prov'}", "fsck", "--strict"], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "remount,size=200m", small], check=True)
+        prov("build", "large", "little", cwd=small)
+        assert not list((small / ".prov/objects/pack").glob("tmp_*"))
+    finally:
+        subprocess.run(["umount", "-l", small], check=False)
