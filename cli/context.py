@@ -44,13 +44,12 @@ def open_store(option: Path | None) -> Store:
 
 def open_project(store: Store, settings: list[str] | None) -> Project:
     from prov.build.project import Project
-    from prov.errors import ProvError
 
     overrides = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise ProvError(f"--set {setting}: has no =", hint="--set CFLAGS=-O3")
+            raise typer.BadParameter(f"{setting!r} has no =; as in --set CFLAGS=-O3")
         overrides[name] = value
     return Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
 

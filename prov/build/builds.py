@@ -19,6 +19,9 @@ from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identit
 from prov.store.refs import BUILDS, RefUpdate
 from prov.store.repository import Store
 
+LOOK_BACK = 50
+"""How many builds are searched for one that had a task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -63,6 +66,8 @@ class BuildList:
     commit: Oid
     _recipes: dict[str, dict[str, Line]] = field(default_factory=dict)
     _entries: dict[str, Oid] | None = None
+    _before: BuildList | None = None
+    _before_read: bool = False
 
     @staticmethod
     def latest(store: Store) -> BuildList | None:
@@ -91,9 +96,29 @@ class BuildList:
             known = self._recipes[recipe] = {line.key: line for line in lines}
         return known
 
+    def before(self) -> BuildList | None:
+        """Return the build before this one."""
+        if not self._before_read:
+            parents = self.store.objects.commit(self.commit).parents
+            self._before = BuildList(self.store, parents[0]) if parents else None
+            self._before_read = True
+        return self._before
+
+    def newest_line(self, key: str) -> Line | None:
+        """Return how the last build that had a task, this one or one before it, left that task."""
+        build: BuildList | None = self
+        for _ in range(LOOK_BACK):
+            if build is None:
+                break
+            line = build.line(key)
+            if line is not None:
+                return line
+            build = build.before()
+        return None
+
     def kept(self, key: str) -> Kept | None:
-        """Return a task's hash, output and inputs in this build, as far as they are still in the store."""
-        line = self.line(key)
+        """Return a task's hash, output and inputs as last built, as far as they are still in the store."""
+        line = self.newest_line(key)
         if line is None or line.output is None or not self.store.objects.exists(line.task_hash):
             return None
         entries = self.store.objects.tree(line.task_hash)

@@ -68,9 +68,10 @@ class _Execution:
         here = self.workdir.settle()
         if job.incremental:
             start, oid = here, self.incremental_hash(own, here)
+            self.workdir.put_over(job, here.pair)
         else:
             start = self.workdir.start(job)
-        self.workdir.put_in_place(start.pair, now=here.pair)
+            self.workdir.put_in_place(start.pair, now=here.pair)
         self.postprocess_taken()
         sysroots = self.compose()
         self.workdir.place_inputs(job)
@@ -95,7 +96,7 @@ class _Execution:
         for taken in self.job.from_:
             text = read_postprocess(self.writer, taken.output)
             if text:
-                run_postprocess(self.job.room, text, self.workdir.path, None, taken.key)
+                run_postprocess(self.job.room.links, text, self.workdir.path, taken.key)
 
     def compose(self) -> dict[str, Pair]:
         """Give the task its two sysroots, exactly what it needs in each."""

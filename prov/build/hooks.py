@@ -2,7 +2,7 @@
 
 A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input, `{"invalidate":
 ["recipe:task", …]}` on its standard output) or a Python entry point in the group `prov.plan_hooks` (called with the
-same table, returns the names).
+same table, returns the names). With `dry_run` true in the plan, nothing will be built: a hook then changes nothing.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) ->
     }
 
 
-def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path]) -> frozenset[str]:
+def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool) -> frozenset[str]:
     """Return the tasks that hooks want to run again. Raises BuildError, naming the hook, for what is no answer."""
     hooks = list(entry_points(group=GROUP))
     scripts = list(scripts)
     if not hooks and not scripts:
         return frozenset()
-    table = plan_table(plan, workdirs, every=True)
+    table = {**plan_table(plan, workdirs, every=True), "dry_run": dry}
     found: set[str] = set()
     for hook in hooks:
         found |= _checked(hook.load()(table) or (), plan, f"plan hook {hook.name}")

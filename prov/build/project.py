@@ -25,12 +25,12 @@ from prov.build.recipe import (
     override,
     sources_json,
 )
+from prov.build.sandbox import SANDBOXES
 from prov.errors import NameUnknown, RecipeError, nearest
 from prov.files import replace_file
 
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
-SANDBOXES = ("auto", "bwrap", "none")
 CACHE_FORMAT = 1
 
 _PROJECT_KEYS: dict[str, str] = {
@@ -140,6 +140,7 @@ class Project:
     _extended: set[str] = field(default_factory=set)
     _providers: dict[str, str] = field(default_factory=dict)
     _made: dict[str, Recipe] = field(default_factory=dict)
+    _class_paths: dict[str, Path] = field(default_factory=dict)
 
     @staticmethod
     def load(root: Path, *, overrides: Mapping[str, str] | None = None, memory: Path | None = None) -> Project:
@@ -182,7 +183,9 @@ class Project:
 
     def _find_recipes(self) -> None:
         for folder in self.settings.get("recipes", ["recipes"]):
-            for path in sorted((self.root / folder).rglob("*.toml")):
+            # no deeper: what is in a recipe's folder may be its sources, which have TOML files of their own
+            top = self.root / folder
+            for path in sorted([*top.glob("*.toml"), *top.glob("*/*.toml")]):
                 raw = self.files.parse(path)
                 name = raw.get("name", path.stem)
                 if name in self._paths:
@@ -249,6 +252,7 @@ class Project:
         self._apply_settings(settings, name)
         recipe = make_recipe(joined, settings, path, native=native)
         known = {
+            "LICENSE": str(joined.get("license", "unknown")),
             "SUMMARY": str(joined.get("summary", "")),
             "PACKAGES": json.dumps(dict(recipe.packages)),
             "SOURCES": sources_json(recipe),
@@ -274,10 +278,13 @@ class Project:
         layers.append((f"class {name}", {key: value for key, value in raw.items() if key != "inherit"}))
 
     def _class(self, name: str, asker: Path) -> Raw:
+        if name in self._class_paths:
+            return self.files.parse(self._class_paths[name])
         folders = [self.root / folder for folder in self.settings.get("classes", ["classes"])] + [CLASSES]
         for folder in folders:
             if (folder / f"{name}.toml").is_file():
-                return self.files.parse(folder / f"{name}.toml")
+                self._class_paths[name] = folder / f"{name}.toml"
+                return self.files.parse(self._class_paths[name])
         known = {path.stem for folder in folders for path in folder.glob("*.toml")}
         raise RecipeError(
             f"{asker}: inherit: there is no class {name}", hint=nearest(name, known) or ", ".join(sorted(known))

@@ -210,9 +210,8 @@ class Runner:
     async def _output(self, key: str) -> Settled:
         step = self.plan.steps[key]
         if step.output is not None and key not in self._work:
-            what = "restored" if step.action == "restore" else step.action
-            number = self.records.last_run(key, step.task_hash)[0] if step.task_hash and what != "up to date" else 0
-            return self._finish(Settled(key, what, step.task_hash, step.output, number=number))
+            what = "stale" if step.action == "stale" else "up to date"
+            return self._finish(Settled(key, what, step.task_hash, step.output))
         oid = await self.hash(key)
         output = None if await self._forced(key) else self.records.output(key, oid)
         if output is None:
@@ -280,6 +279,7 @@ class Runner:
                 if self._stopping:
                     raise _NotBuilt(key)
                 job = self._job(node, edges, tuple(after), incremental=incremental)
+                self._note_restored(node)
                 self.progress.started(key)
                 began = time.time()
                 result = await self._in_worker(job)
@@ -299,6 +299,14 @@ class Runner:
             self._finish(settled, result)
             raise _NotBuilt(key)
         return self._finish(settled, result)
+
+    def _note_restored(self, node: Node) -> None:
+        """Note that what a task takes, and nobody ran in this build, is put in place from the store."""
+        for edge in node.edges:
+            step = self.plan.steps[edge]
+            settled = self.settled.setdefault(edge, Settled(edge, "up to date", step.task_hash, step.output))
+            if settled.what == "up to date":
+                settled.what = "restored"
 
     # running one task
 

@@ -20,6 +20,7 @@ from prov.errors import BuildError
 WORK = "/build/work"
 HOSTTOOLS = "/build/hosttools"
 PYTHON = "/build/python"
+SANDBOXES = ("auto", "bwrap", "none")
 USER = "1000"
 _NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
 
@@ -61,6 +62,8 @@ def python_path() -> Path:
 
 def bubblewrap(choice: str) -> str | None:
     """Return bubblewrap's program, or None. Raises BuildError for `bwrap` where it can't be used."""
+    if choice not in SANDBOXES:
+        raise BuildError(f"there is no sandbox {choice!r}", hint=", ".join(SANDBOXES))
     if choice == "none":
         return None
     program, reason = _usable_bubblewrap()

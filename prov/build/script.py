@@ -152,23 +152,23 @@ def _spawn(
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
     """Return a postprocess script as it goes with the output: the recipe's variables put in, the places left open."""
-    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR", "DEPLOY_DIR")).encode(
-        "utf-8", "surrogateescape"
-    )
+    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode("utf-8", "surrogateescape")
 
 
-def run_postprocess(room: Room, text: bytes, place: Path, deploy_dir: Path | None, asker: str) -> None:
-    """Run an output's postprocess script where the output was put. Raises BuildError with what it printed."""
+def run_postprocess(links: Path, text: bytes, place: Path, asker: str) -> None:
+    """Run an output's postprocess script where the output was put; `links` are its host tools.
+
+    Raises BuildError with what it printed.
+    """
     environment = {
-        "PATH": str(room.links),
+        "PATH": str(links),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "HOME": str(place),
         "OUTPUT_DIR": str(place),
-        "DEPLOY_DIR": str(deploy_dir or place),
     }
     done = subprocess.run(
-        [str(room.links / "sh"), "-eu"],
+        [str(links / "sh"), "-eu"],
         input=text,
         cwd=place,
         env=environment,

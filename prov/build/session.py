@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,15 @@ from prov.build.hooks import invalidated
 from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
 from prov.build.project import Project, allowed_environment
-from prov.build.record import Records
+from prov.build.record import Records, read_postprocess
 from prov.build.run import Progress, Runner, RunOptions, Summary
 from prov.build.sandbox import bubblewrap
+from prov.build.script import run_postprocess
 from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
 from prov.errors import BuildError, NameUnknown, nearest
+from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.exclude import DEFAULT, Exclude
 
@@ -57,7 +60,7 @@ class Session:
     def deploy_dir(self) -> Path:
         return self.project.builddir / "deploy"
 
-    def plan(self, request: Request) -> tuple[Plan, Site]:
+    def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Site]:
         """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
@@ -67,7 +70,7 @@ class Session:
         choices = self._choices(request, graph)
         plan = self._plan(graph, own, choices)
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
-        again = invalidated(plan, self.workdirs(plan, site), scripts)
+        again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
         if again - choices.force:
             choices = dataclasses.replace(choices, force=choices.force | again)
         # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
@@ -82,13 +85,19 @@ class Session:
 
     def build(self, request: Request, progress: Progress, options: RunOptions) -> tuple[Summary, Deployed]:
         """Build what is asked for. Failed tasks are in the summary; ProvError is raised for everything else."""
-        plan, site = self.plan(request)
+        begun, size = time.monotonic(), self.store.objects.size()
+        plan, site = self.plan(request, dry=False)
+        if site.sandbox is None:
+            progress.note("no sandbox: tasks are not kept from what they did not declare")
         seal = StoreSeal(self.store)
         summary = Runner(site, plan, self.toolchains, progress, options).run()
         if site.sandbox is None and summary.spans and not summary.interrupted:
             for line in trespasses(site, plan.graph, summary.spans, seal):
                 progress.note(line)
-        return summary, self._deploy(plan, summary)
+        deployed = self._deploy(plan, summary)
+        summary.seconds = time.monotonic() - begun
+        summary.added = max(0, self.store.objects.size() - size)
+        return summary, deployed
 
     def _toolchain_id(self, tools: tuple[str, ...], asker: str) -> str:
         return self.toolchains.capture(tools, asker).tree.hex()
@@ -160,7 +169,20 @@ class Session:
         gone = self._no_longer_made()
         if not outputs and not gone:
             return Deployed((), ())
-        return deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs})
+        deployed = deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs})
+        if deployed.placed or deployed.removed:
+            self._postprocess(plan, outputs)
+        return deployed
+
+    def _postprocess(self, plan: Plan, outputs: Mapping[str, Oid]) -> None:
+        """Run the postprocess scripts of what is deployed, in the deploy directory."""
+        inputs = InputsReader(self.store, self.store.objects.writer(), self._toolchain_id)
+        for key, node in plan.graph.nodes.items():
+            output = outputs.get(f"{node.arch}/{key.replace(':', '/')}")
+            text = read_postprocess(self.store.objects, output) if output else b""
+            if text:
+                links = self.toolchains.links(self.toolchains.capture(inputs.tools(node), key))
+                run_postprocess(links, text, self.deploy_dir, key)
 
     def _no_longer_made(self) -> list[str]:
         """Return what is deployed of tasks that no recipe has any more."""

@@ -168,6 +168,8 @@ class InputsReader:
                         f"{recipe.path}: sources: there is no {source.file}",
                         hint="relative to the recipe; was it fetched?",
                     )
+                if source.sha256 and source.file.is_dir():
+                    raise RecipeError(f"{recipe.path}: sources: {source.file} is a folder, which has no sha256")
                 found.append(LocalFile(source.name, self._capture(source.file)))
         return tuple(found)
 
@@ -257,16 +259,8 @@ def output_paths(recipe: Recipe, node: Node) -> list[bytes]:
     paths = []
     for text in node.task.outputdir:
         where = f"{recipe.path}: tasks.{node.task.name}: outputdir"
-        value = expand(text.replace("${WORKDIR}/", ""), recipe.variables, where=where).rstrip("/")
-        parts = value.split("/")
-        if (
-            value.startswith("/")
-            or not value
-            or ".." in parts
-            or "." in parts
-            or "" in parts
-            or "${WORKDIR}" in text[1:]
-        ):
+        value = expand(text, recipe.variables, where=where, keep=("WORKDIR",)).removeprefix("${WORKDIR}/").rstrip("/")
+        if "${" in value or any(part in ("", ".", "..") for part in value.split("/")):
             raise RecipeError(f"{where}: {text!r} is not a folder below WORKDIR", hint='a relative path, as in "image"')
         paths.append(os.fsencode(value))
     for one in paths:

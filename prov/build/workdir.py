@@ -20,10 +20,19 @@ from prov.files import remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
-from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.attributes import EMPTY, Pair, at_path
+from prov.worktree.attributes import Node as FileNode
 from prov.worktree.checkout import Private, checkout
 from prov.worktree.merge import Merged, Owned, three_way, union
 from prov.worktree.snapshot import Snapshot, capture, remember
+
+
+@dataclass(slots=True)
+class _Fresh(Private):
+    """Places private files that were written just now."""
+
+    def place(self, node: FileNode, name: bytes, folder: int) -> None:
+        Private.place(self, node._replace(mtime=time.time_ns()), name, folder)
 
 
 @dataclass(slots=True)
@@ -147,6 +156,21 @@ class Workdir:
         self._running.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
         checkout(self.writer, self.path, wanted, now=now)
+
+    def put_over(self, job: Job, now: Pair) -> None:
+        """Put the outputs that a task starts from over what is in the WORKDIR, as an incremental build wants it.
+
+        What is new or changed gets the present for its mtime, so that make sees that it is newer.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        for taken in job.from_:
+            for path in taken.paths:
+                wanted = at_path(self.writer, read_pair(self.writer, taken.output), path)
+                there = at_path(self.writer, now, path)
+                if wanted is not None:
+                    before = there.pair if there is not None and there.is_directory else EMPTY
+                    target = self.path / os.fsdecode(path)
+                    checkout(self.writer, target, wanted.pair, now=before, placer=_Fresh(self.writer))
 
     def place_inputs(self, job: Job) -> None:
         """Put sources and patches into the WORKDIR, from the store: what was hashed is what is used."""

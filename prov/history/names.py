@@ -51,7 +51,7 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
         found.append(
             RunName(tag, bytes.fromhex(oid), parts[0], parts[1], parts[2], int(parts[3]), failed, int(seconds))
         )
-    return found
+    return sorted(found, key=lambda run: (-run.seconds, -run.number))
 
 
 def last_run(store: Store, key: str) -> RunName:
@@ -78,10 +78,16 @@ class Found:
 def find(store: Store, name: str) -> Found:
     """Return the recorded directory that a name stands for. Raises NameUnknown."""
     base, _, kind = name.partition("@")
-    if kind in KINDS or (":" in name and "/" not in name.partition(":")[0] and not kind):
-        run = last_run(store, base)
-        return _part(store, name, run.commit, kind)
-    return _by_git(store, name)
+    if kind and kind not in KINDS:
+        raise NameUnknown(f"{name}: nothing is called @{kind}", hint=nearest(kind, KINDS) or "@output or @before")
+    if ":" in base and "/" not in base.partition(":")[0]:
+        return _part(store, name, last_run(store, base).commit, kind)
+    found = _by_git(store, base)
+    if not kind:
+        return found
+    if found.commit is None or len(store.objects.commit(found.commit).parents) != 2:
+        raise NameUnknown(f"{base} is no run of a task, so that it has no {kind}")
+    return _part(store, name, found.commit, kind)
 
 
 def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:

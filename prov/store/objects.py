@@ -107,7 +107,10 @@ def decode_commit(data: bytes) -> Commit:
 # Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c: next_hfs_char).
 _IGNORED_BY_HFS = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
 # The short names by which NTFS may know `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c: is_ntfs_dot_generic).
-_SPECIAL = re.compile(rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~", re.IGNORECASE)
+# The larger the number after the tilde, the less of the name is before it: `gi7eba~1` … `g~100000`, `~1000000`.
+_SPECIAL = re.compile(
+    rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~|(gi?[0-9a-f]{0,3}|ma?b?a?3?)?~[1-9]", re.IGNORECASE
+)
 ESCAPE = b"%"
 
 
@@ -115,19 +118,24 @@ def escape_name(name: bytes) -> bytes:
     """Return the name under which git may hold a directory entry.
 
     Names that git refuses, or gives a meaning of its own (`.git`, `.gitmodules`, … and their disguises),
-    get `%` in front, as do names that begin with it already, so that `unescape_name` is exact.
+    get `%` in front, as do names that begin with it already, so that `unescape_name` is exact. To NTFS a backslash
+    begins another name, hence another `%` after each.
     """
     if name[:1] == ESCAPE:
-        return ESCAPE + name
+        return _escaped(name)
     first = name[:1]
-    if first not in b".gGmM\xe2\xef" and b"\\" not in name:
+    if first not in b".gGmM~\xe2\xef" and b"\\" not in name:
         return name
     plain = _IGNORED_BY_HFS.sub(b"", name)
     if any(_SPECIAL.match(part) for part in plain.split(b"\\")):
-        return ESCAPE + name
+        return _escaped(name)
     return name
+
+
+def _escaped(name: bytes) -> bytes:
+    return ESCAPE + name.replace(b"\\", b"\\%")
 
 
 def unescape_name(name: bytes) -> bytes:
     """Return the directory entry's name for one that `escape_name` made."""
-    return name[1:] if name[:1] == ESCAPE else name
+    return name[1:].replace(b"\\%", b"\\") if name[:1] == ESCAPE else name

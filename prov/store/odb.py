@@ -161,6 +161,10 @@ class ObjectDatabase:
     def writer(self) -> ObjectWriter:
         return ObjectWriter(self)
 
+    def size(self) -> int:
+        """Return how many bytes the packs take."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.pack"))
+
     def remove_leftovers(self) -> None:
         """Remove unfinished packs of processes that were killed."""
         for path in self.folder.glob(f"{TEMPORARY}*"):

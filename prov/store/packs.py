@@ -125,9 +125,12 @@ class PackFile:
         if missing > 0 and len(data) == 4096:
             data += os.pread(fd, missing, offset + 4096)
         inflater = isal_zlib.decompressobj()
-        content = inflater.decompress(data[length:])
+        try:
+            content = inflater.decompress(data[length:])
+        except isal_zlib.error as error:
+            raise self._damaged(offset) from error
         if len(content) != size:
-            raise StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
+            raise self._damaged(offset)
         return _KIND_NAMES[number], content
 
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
@@ -136,17 +139,32 @@ class PackFile:
         number, size, length = _read_entry_header(os.pread(fd, 32, offset))
         if number in _DELTAS:
             return None
+        # a descriptor of its own, since the pack may be consolidated away, and closed, before the last chunk
+        source = os.fdopen(os.dup(fd), "rb", buffering=0)
 
         def chunks() -> Iterator[bytes]:
             inflater, at, left = isal_zlib.decompressobj(), offset + length, size
-            while left and not inflater.eof:
-                chunk = inflater.decompress(os.pread(fd, STREAM_CHUNK, at))
-                at, left = at + STREAM_CHUNK, left - len(chunk)
-                yield chunk
+            with source:
+                while left and not inflater.eof:
+                    packed = inflater.unconsumed_tail
+                    if not packed:
+                        packed = os.pread(source.fileno(), STREAM_CHUNK, at)
+                        at += len(packed)
+                    try:
+                        chunk = inflater.decompress(packed, STREAM_CHUNK)
+                    except isal_zlib.error as error:
+                        raise self._damaged(offset) from error
+                    if not packed and not chunk:
+                        break  # the file ends here
+                    left -= len(chunk)
+                    yield chunk
             if left:
-                raise StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
+                raise self._damaged(offset)
 
         return _KIND_NAMES[number], size, chunks()
+
+    def _damaged(self, offset: int) -> StoreError:
+        return StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
 
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
         """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""

@@ -22,7 +22,12 @@ class Exclude:
         plain = [pattern for pattern in self.patterns if re.fullmatch(r"/[\w./+-]+/", pattern)]
         others = [pattern for pattern in self.patterns if pattern not in plain]
         self._directories = frozenset(os.fsencode(pattern.strip("/")) for pattern in plain)
+        self._parents = frozenset(path.rpartition(b"/")[0] for path in self._directories)
         self._spec = _compile(others) if others else None
+
+    def may_match(self, folder: bytes) -> bool:
+        """Tell whether anything right in this folder can be left out, so that most folders need not ask per entry."""
+        return self._spec is not None or folder in self._parents
 
     def __call__(self, path: bytes, *, directory: bool) -> bool:
         """Tell whether the path, relative to the captured directory, is left out."""

@@ -16,9 +16,8 @@ import os
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from prov.errors import CaptureError
 from prov.files import replace_file
@@ -28,7 +27,6 @@ from prov.store.packs import STREAM_CHUNK
 from prov.store.repository import Store
 from prov.worktree.attributes import (
     BLOB_NAME,
-    EMPTY,
     Node,
     Pair,
     add_directory,
@@ -37,6 +35,7 @@ from prov.worktree.attributes import (
 )
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
+from prov.worktree.scan import NO_MTIME, Folder, Scan, Scanner, Seen
 
 CACHE_FORMAT = 1
 TICK_NS = 20_000_000
@@ -48,38 +47,6 @@ PARALLEL_FILES = 8_000
 READ_AGAIN = 5
 
 _CHANGED = -1
-_NO_MTIME = -1
-
-
-class Seen(NamedTuple):
-    """What a scan knows of an entry; if all of it is as remembered, so is the content.
-
-    A device has its number for a size.
-    """
-
-    name: bytes
-    mode: int
-    inode: int
-    size: int
-    mtime: int
-    ctime: int
-
-
-class Folder(NamedTuple):
-    """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
-
-    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode, name) of
-    entries with more than one link. `stable` is the pair without mtimes and without hardlink groups.
-    """
-
-    own: tuple[int, int]
-    entries: tuple[Seen, ...]
-    folders: tuple[bytes, ...]
-    oids: tuple[Oid | None, ...]
-    links: tuple[tuple[int, int, bytes], ...]
-    xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]]
-    recorded: Pair = EMPTY
-    stable: Pair = EMPTY
 
 
 @dataclass(slots=True)
@@ -103,13 +70,6 @@ class Snapshot:
         return _Trees(writer, inside, groups).stable_with_links(path)
 
 
-@dataclass(slots=True)
-class _Scan:
-    folders: dict[bytes, Folder] = field(default_factory=dict)
-    unchanged: set[bytes] = field(default_factory=set)
-    """Folders whose own mode, mtime and entries are as remembered."""
-
-
 def capture(
     store: Store,
     directory: Path,
@@ -129,7 +89,7 @@ def capture(
     root = os.fsencode(directory)
     allowed = frozenset(os.fsencode(name) for name in xattrs)
     try:
-        scan = _scan(root, before, exclude or Exclude(), allowed)
+        scan = Scanner(root, before, exclude or Exclude(), allowed).scan()
     except OSError as error:
         raise CaptureError(
             f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
@@ -147,7 +107,7 @@ def capture(
     return Snapshot(pair, scan.folders, len(wanted))
 
 
-def _forget_young(scan: _Scan, since: int) -> None:
+def _forget_young(scan: Scan, since: int) -> None:
     """Make the next scan read again what was written so lately that another write could leave the same stat."""
     for path in scan.folders.keys() - scan.unchanged:
         folder = scan.folders[path]
@@ -191,63 +151,11 @@ def _named(folder: Folder) -> Folder:
     return folder._replace(entries=tuple(Seen(*entry) for entry in folder.entries))
 
 
-def _read_xattrs(path: bytes, allowed: frozenset[bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
-    return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names if name in allowed)
-
-
-def _scan(root: bytes, before: dict[bytes, Folder], exclude: Exclude, allowed: frozenset[bytes]) -> _Scan:
-    scan = _Scan()
-    # the top's mtime says nothing of its content: it moves when an excluded entry comes or goes
-    pending: list[tuple[bytes, int, int]] = [(b"", os.stat(root).st_mode, _NO_MTIME)]
-    while pending:
-        path, mode, mtime = pending.pop()
-        prefix = path + b"/" if path else b""
-        entries: list[tuple[bytes, int, int, int, int, int]] = []
-        names: list[bytes] = []
-        links: list[tuple[int, int, bytes]] = []
-        with os.scandir(os.path.join(root, path) if path else root) as listing:
-            for entry in listing:
-                name = entry.name
-                state = entry.stat(follow_symlinks=False)
-                kind = state.st_mode
-                directory = kind & 0o170000 == stat.S_IFDIR
-                if exclude(prefix + name, directory=directory):
-                    continue
-                if directory:
-                    names.append(name)
-                    pending.append((prefix + name, kind, state.st_mtime_ns))
-                    continue
-                device = kind & 0o170000 in (stat.S_IFCHR, stat.S_IFBLK)
-                size = state.st_rdev if device else state.st_size
-                entries.append((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
-                if state.st_nlink > 1:
-                    links.append((state.st_dev, state.st_ino, name))
-        entries.sort()
-        names.sort()
-        old = before.get(path)
-        if old is not None and tuple(entries) == old.entries:
-            oids: tuple[Oid | None, ...] = old.oids
-            xattrs = old.xattrs
-            if old.own == (mode, mtime) and tuple(names) == old.folders:
-                scan.unchanged.add(path)
-                scan.folders[path] = old._replace(links=tuple(sorted(links)))
-                continue
-        else:
-            oids = (None,) * len(entries)
-            where = os.path.join(root, path)
-            held = {seen[0]: _read_xattrs(os.path.join(where, seen[0]), allowed) for seen in entries} if allowed else {}
-            xattrs = {name: value for name, value in held.items() if value}
-        seen = tuple(Seen(*entry) for entry in entries)
-        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs)
-    return scan
-
-
 def _has_content(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
-def _unknown_files(scan: _Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, Seen]]:
+def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, Seen]]:
     """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be read."""
     wanted = []
     for path, folder in scan.folders.items():
@@ -395,7 +303,7 @@ class _Trees:
         content: list[Entry] = []
         attributes: list[Entry] = []
         mode, mtime = folder.own
-        lines = [attribute_line(b".", Node(mode, mtime=None if mtime == _NO_MTIME else mtime), mtimes=not stable)]
+        lines = [attribute_line(b".", Node(mode, mtime=None if mtime == NO_MTIME else mtime), mtimes=not stable)]
         grouped = self._groups if links or not stable else {}
         for seen, oid in zip(_named(folder).entries, folder.oids, strict=True):
             if oid is not None:

@@ -30,7 +30,7 @@ def spec(name, data, arch, files):
         "Release: 1",
         f"Summary: {data['summary'] or name}",
     ]
-    lines += ["License: unknown", f"BuildArch: {arch}", "AutoReqProv: no"]
+    lines += [f"License: {os.environ['LICENSE']}", f"BuildArch: {arch}", "AutoReqProv: no"]
     lines += [f"Requires: {each}" for each in data["rdepends"]]
     return "\n".join([*lines, "%description", data["summary"] or name, "%files", "%defattr(-,root,root)", *files, ""])
 

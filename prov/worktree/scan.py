@@ -1,0 +1,169 @@
+"""The first step of a capture: names and stats of everything in a directory, compared with what is remembered.
+
+This is what a capture of an unchanged directory costs, so that it is done by two processes when much is remembered, and
+with as little work per entry as Python allows.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from prov.store.objects import Oid
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.exclude import Exclude
+from prov.worktree.parallel import in_two_processes
+
+NO_MTIME = -1
+"""The top's: it says nothing of the content, since it moves when an excluded entry comes or goes."""
+PARALLEL_ENTRIES = 20_000
+SPLIT_FROM = 64
+"""Folders to have in hand before they are shared out, so that two halves weigh about the same."""
+
+
+class Seen(NamedTuple):
+    """What a scan knows of an entry; if all of it is as remembered, so is the content.
+
+    A device has its number for a size.
+    """
+
+    name: bytes
+    mode: int
+    inode: int
+    size: int
+    mtime: int
+    ctime: int
+
+
+class Folder(NamedTuple):
+    """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
+
+    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode, name) of
+    entries with more than one link. `stable` is the pair without mtimes and without hardlink groups.
+    """
+
+    own: tuple[int, int]
+    entries: tuple[Seen, ...]
+    folders: tuple[bytes, ...]
+    oids: tuple[Oid | None, ...]
+    links: tuple[tuple[int, int, bytes], ...]
+    xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]]
+    recorded: Pair = EMPTY
+    stable: Pair = EMPTY
+
+
+Pending = tuple[bytes, int, int]
+"""A folder to be scanned: path, mode, mtime."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """Folders by path, each after the one that it is in."""
+
+    folders: dict[bytes, Folder] = field(default_factory=dict)
+    unchanged: set[bytes] = field(default_factory=set)
+    """Folders whose own mode, mtime and entries are as remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """Scans one directory."""
+
+    root: bytes
+    before: Mapping[bytes, Folder]
+    exclude: Exclude
+    xattrs: frozenset[bytes] = frozenset()
+    """Names of the extended attributes that are recorded."""
+
+    def scan(self) -> Scan:
+        """Return everything in the directory. Raises OSError for what can't be looked at."""
+        scan = Scan()
+        pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME)]
+        if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
+            self._scan(pending, scan)
+            return scan
+        while pending and len(pending) < SPLIT_FROM:
+            self._folder(pending.pop(0), pending, scan)
+        weights = self._weights([path for path, _, _ in pending])
+        for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
+            folders, unchanged = part
+            scan.folders.update(folders)
+            scan.folders.update((path, self.before[path]) for path in unchanged)
+            scan.unchanged.update(unchanged)
+        return scan
+
+    def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes]]]:
+        """Scan some folders with all that is in them; what is unchanged is told by name, to be quick to pass on."""
+        scan = Scan()
+        self._scan(pending, scan)
+        changed = {path: folder for path, folder in scan.folders.items() if path not in scan.unchanged}
+        return [(changed, list(scan.unchanged))]
+
+    def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
+        """Return how many entries are remembered below each path."""
+        weights = dict.fromkeys(paths, 1)
+        depth = max((path.count(b"/") for path in paths), default=0) + 1
+        for path, folder in self.before.items():
+            parts = path.split(b"/")
+            for length in range(1, min(depth, len(parts)) + 1):
+                top = b"/".join(parts[:length])
+                if top in weights:
+                    weights[top] += len(folder.entries)
+                    break
+        return weights
+
+    def _scan(self, pending: list[Pending], scan: Scan) -> None:
+        while pending:
+            self._folder(pending.pop(), pending, scan)
+
+    def _folder(self, folder: Pending, pending: list[Pending], scan: Scan) -> None:
+        path, mode, mtime = folder
+        prefix = path + b"/" if path else b""
+        where = self.root + b"/" + path if path else self.root
+        entries: list[tuple[bytes, int, int, int, int, int]] = []
+        names: list[bytes] = []
+        links: list[tuple[int, int, bytes]] = []
+        # bound once: this loop is most of what an unchanged directory costs
+        exclude = self.exclude if self.exclude.may_match(path) else None
+        add = entries.append
+        with os.scandir(where) as listing:
+            for entry in listing:
+                state = entry.stat(follow_symlinks=False)
+                name, kind = entry.name, state.st_mode
+                directory = kind & 0o170000 == 0o040000
+                if exclude is not None and exclude(prefix + name, directory=directory):
+                    continue
+                if directory:
+                    names.append(name)
+                    pending.append((prefix + name, kind, state.st_mtime_ns))
+                    continue
+                size = state.st_rdev if stat.S_ISCHR(kind) or stat.S_ISBLK(kind) else state.st_size
+                add((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
+                if state.st_nlink > 1:
+                    links.append((state.st_dev, state.st_ino, name))
+        entries.sort()
+        names.sort()
+        old = self.before.get(path)
+        same = old is not None and tuple(entries) == old.entries
+        if old is not None and same and old.own == (mode, mtime) and tuple(names) == old.folders:
+            scan.unchanged.add(path)
+            scan.folders[path] = old
+            return
+        oids = old.oids if old is not None and same else (None,) * len(entries)
+        xattrs = old.xattrs if old is not None and same else self._xattrs(where, [each[0] for each in entries])
+        seen = tuple(Seen(*each) for each in entries)
+        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs)
+
+    def _xattrs(self, where: bytes, names: list[bytes]) -> dict[bytes, tuple[tuple[bytes, bytes], ...]]:
+        if not self.xattrs:
+            return {}
+        held = {name: self._read_xattrs(where + b"/" + name) for name in names}
+        return {name: values for name, values in held.items() if values}
+
+    def _read_xattrs(self, path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
+        allowed = [name for name in names if name in self.xattrs]
+        return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in allowed)
