@@ -236,3 +236,52 @@ def test_cached_recipe_without_workdir_plans_its_sources_again(tmp_path: Path) -
     _, watcher = build(tmp_path, force=("a:make",))
     assert {"a:prepare", "a:alter", "a:make", "a:give"} <= set(watcher.ran)
     assert not [key for key in watcher.ran if key.startswith("b:")]
+
+
+def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    recipe = recipes["a"]
+    (tmp_path / "recipes").mkdir()
+    write_project(tmp_path, recipes)
+    text = (
+        "version = '1'\nbuild = ['make']\nsources = [{ file = 'src' }]\n"
+        "[tasks.unpack]\nscript = 'cp -a sources/src/. .'\n"
+        "[tasks.make]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'make; cp made out/'\n"
+    )
+    source = tmp_path / "recipes" / "src"
+    source.mkdir()
+    (source / "Makefile").write_text("made: text other.o\n\tcat text > made\nother.o:\n\techo x >> other.o\n")
+    (source / "text").write_text("one\n")
+    (tmp_path / "recipes" / "c.toml").write_text(text)
+
+    def make(**request: object) -> str:
+        store = Store.create(tmp_path / ".prov")
+        sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+        session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
+        summary, _ = session.build(Request(("c:make",), **request), Watcher(), RunOptions(jobs=1))  # type: ignore[arg-type]
+        assert summary.ok
+        oid = summary.settled["c:make"].output
+        assert oid is not None
+        show = ["git", f"--git-dir={tmp_path / '.prov'}", "show", f"{oid.hex()}:content/out/made"]
+        return subprocess.run(show, capture_output=True, text=True, check=True).stdout
+
+    assert make() == "one\n"
+    (source / "text").write_text("two\n")
+    assert make(incremental=True) == "two\n"
+    workdir = next((tmp_path / "build/work").glob("*/c/unpack"))
+    assert (workdir / "other.o").read_text() == "x\n", "what make need not make again was made again"
+    assert recipe.name == "a"
+
+
+def test_follow_never_remembers_what_a_partial_build_left_out(tmp_path: Path) -> None:
+    recipes = two_recipes()
+    write_project(tmp_path, recipes)
+    build(tmp_path)
+    recipes["a"].edit = 3
+    write_project(tmp_path, recipes)
+    store = Store.create(tmp_path / ".prov")
+    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
+    session.build(Request(("a:give",)), Watcher(), RunOptions(jobs=1))
+    plan, _ = session.plan(Request(("b:give",), follow="never"))
+    assert plan.steps["b:give"].action == "stale"

@@ -474,3 +474,26 @@ def test_full_disk_fails_the_task_and_loses_nothing(prov: Prov, tmp_path: Path) 
         assert not list((small / ".prov/objects/pack").glob("tmp_*"))
     finally:
         subprocess.run(["umount", "-l", small], check=False)
+
+
+def test_toml_files_among_sources_are_no_recipes(prov: Prov, tmp_path: Path) -> None:
+    (tmp_path / "recipes/app/app").mkdir(parents=True)
+    (tmp_path / "recipes/app/app/pyproject.toml").write_text("[project]\nname = 'x'\n")
+    write(tmp_path, one_task("true"), "app/app")
+    prov("build", "app")
+
+
+def test_newest_run_has_the_highest_number(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("exit 3"))
+    prov("build", "a", code=1)
+    prov("build", "a", code=1)
+    runs = json.loads(prov("log", "a:go", "--json").stdout)["runs"]
+    assert [run["number"] for run in runs] == [2, 1]
+    assert json.loads(prov("show", "a:go", "--json").stdout)["run"]["number"] == 2
+
+
+def test_outputdir_may_be_a_variable_below_workdir(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, "version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = '${D}'\nscript = 'touch image/x'\n")
+    prov("build", "a")
+    prov("checkout", "a:go@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/image/x").exists()

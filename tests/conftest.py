@@ -1,0 +1,59 @@
+"""What all tests share: a store of their own, and an environment that nobody's configuration reaches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from prov.store.repository import Store
+
+Git = Callable[..., str]
+
+settings.register_profile(
+    "prov",
+    deadline=None,
+    database=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("prov")
+
+
+@pytest.fixture(autouse=True)
+def sealed_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GIT_") or name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store.git")
+
+
+@pytest.fixture
+def git(store: Store) -> Git:
+    def run(*arguments: str, data: bytes = b"", check: bool = True) -> str:
+        command = ["git", f"--git-dir={store.path}", *arguments]
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        said = done.stdout.decode("utf-8", "surrogateescape") + done.stderr.decode("utf-8", "surrogateescape")
+        if check and done.returncode:
+            raise AssertionError(f"git {' '.join(arguments)} ended with {done.returncode}: {said}")
+        return said
+
+    return run
+
+
+@pytest.fixture
+def is_clean(git: Git) -> Callable[[], None]:
+    def check() -> None:
+        said = git("fsck", "--strict", "--full", "--no-dangling", "--no-progress").splitlines()
+        assert [line for line in said if not line.startswith("notice: ")] == []  # of a HEAD without commits
+
+    return check

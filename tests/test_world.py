@@ -1,0 +1,150 @@
+"""Upstream's releases, built for real: what runs after each kind of change, and what does not.
+
+The tests are in order, each goes on from the one before. `pytest -m world`, minutes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "world"
+PROV = Path(sys.executable).with_name("prov")
+RAN = re.compile(r"^task \d+ of \d+: (\S+:\S+) ran in ", re.MULTILINE)
+ZLIB_CHAIN = {f"zlib:{task}" for task in ("patch", "configure", "compile", "install")}
+TOOLS = ("gcc", "make", "cmake", "ninja", "tclsh", "bzip2", "xz", "dpkg-deb")
+
+pytestmark = pytest.mark.world
+
+
+@dataclass(frozen=True)
+class Build:
+    ran: frozenset[str]
+    stdout: str
+
+    @property
+    def recipes(self) -> set[str]:
+        return {key.partition(":")[0] for key in self.ran}
+
+    @property
+    def nothing(self) -> bool:
+        return not self.ran and "nothing to do" in self.stdout
+
+
+@dataclass(frozen=True)
+class World:
+    root: Path
+
+    def prov(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"prov {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        return done
+
+    def build(self, *arguments: str) -> Build:
+        done = self.prov("build", *arguments)
+        return Build(frozenset(RAN.findall(done.stderr)), done.stdout + done.stderr)
+
+    def recipe(self, name: str) -> Path:
+        return self.root / "recipes" / name / f"{name}.toml"
+
+    def patch_zlib(self, name: str, change: Callable[[str], str]) -> None:
+        """Add a patch to zlib's recipe that changes one of its files."""
+        with tarfile.open(next((self.root / "downloads").glob("zlib_*"))) as archive:
+            member = next(each for each in archive.getnames() if each.count("/") == 1 and each.endswith(f"/{name}"))
+            stream = archive.extractfile(member)
+            assert stream is not None
+            old = stream.read().decode("latin-1")
+        new = change(old)
+        assert new != old
+        diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), f"a/{name}", f"b/{name}")
+        folder = self.recipe("zlib").parent
+        (folder / f"{name}.patch").write_text("".join(diff), encoding="latin-1")
+        names = ", ".join(f'"{path.name}"' for path in sorted(folder.glob("*.patch")))
+        text = re.sub(r"^patches = .*\n", "", self.recipe("zlib").read_text(), flags=re.MULTILINE)
+        self.recipe("zlib").write_text(text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A copy of fixtures/world, built once from nothing."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {' '.join(missing)}")
+    got = subprocess.run([FIXTURE / "get-sources"], capture_output=True, text=True, check=False)
+    if got.returncode:
+        pytest.skip(got.stderr.strip() or "get-sources failed")
+    root = tmp_path_factory.mktemp("world") / "world"
+    shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns(".prov", "build", "downloads"))
+    (root / "downloads").symlink_to(FIXTURE / "downloads")
+    made = World(root)
+    made.prov("init")
+    first = made.build("-j", str(os.cpu_count() or 1), "world")
+    assert {"zlib:compile", "libpng:configure", "sqlite:install", "m4-native:install", "world-image:image"} <= first.ran
+    return made
+
+
+def test_the_image_holds_what_was_built(world: World) -> None:
+    (image,) = (world.root / "build").rglob("world-image-qemux86-64.tar.gz")
+    with tarfile.open(image) as archive:
+        names = set(archive.getnames())
+        stream = archive.extractfile("./etc/machine-info")
+        assert stream is not None
+        assert b'MACHINE="qemux86-64"' in stream.read()
+    wanted = ("bin/busybox", "bin/sh", "usr/bin/sqlite3", "usr/lib/libpng16.so.16", "usr/lib/libz.so.1")
+    assert {f"./{name}" for name in wanted} <= names
+
+
+def test_a_second_build_runs_nothing(world: World) -> None:
+    assert world.build("world").nothing
+
+
+def test_a_changed_comment_stops_where_the_output_is_the_same(world: World) -> None:
+    line = '#include "zutil.h"\n'
+    world.patch_zlib("adler32.c", lambda text: text.replace(line, line.rstrip() + " /* a comment */\n"))
+    assert world.build("world").ran == ZLIB_CHAIN
+
+
+def test_a_changed_header_reruns_what_is_built_with_it(world: World) -> None:
+    world.patch_zlib("zlib.h", lambda text: text.replace("#define ZLIB_H\n", "#define ZLIB_H /* changed */\n"))
+    build = world.build("world")
+    assert ZLIB_CHAIN | {"zlib:populate_sysroot", "libpng:configure", "libpng:install", "sqlite:configure"} <= build.ran
+    assert build.ran.isdisjoint({"zlib:fetch", "zlib:unpack", "libpng:patch", "readline:configure"})
+    assert build.recipes.isdisjoint({"expat", "xz", "lz4", "m4", "m4-native", "ncurses", "busybox", "machine-info"})
+
+
+def test_a_changed_packaging_rule_reruns_packaging_alone(world: World) -> None:
+    with world.recipe("zlib").open("a") as stream:
+        stream.write('\n[packages.zlib-headers]\nfiles = ["/usr/include/"]\n')
+    build = world.build("world")
+    assert {"zlib:package", "zlib:package_deb", "zlib:package_ipk"} <= build.ran
+    tasks = {key.partition(":")[2] for key in build.ran}
+    assert tasks <= {"package", "packagedata", "package_deb", "package_ipk", "rootfs", "image"}
+
+
+def test_without_its_workdirs_nothing_runs(world: World) -> None:
+    shutil.rmtree(world.root / "build" / "work")
+    assert world.build("world-image").nothing
+
+
+def test_another_machine_reruns_what_is_made_for_a_machine(world: World) -> None:
+    build = world.build("--set", "MACHINE=other", "world")
+    assert build.recipes == {"machine-info", "world-image"}
+    assert any((world.root / "build").rglob("world-image-other.tar.gz"))
+    assert world.build("world").nothing, "the first machine's is recorded still"
+
+
+def test_the_store_is_sound(world: World) -> None:
+    git = ["git", "--git-dir", ".prov", "fsck", "--strict"]
+    done = subprocess.run(git, cwd=world.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("error", "warning"))]
