@@ -148,4 +148,8 @@ def _python_mounts() -> list[str]:
 
 def interpreter_tools() -> tuple[str, ...]:
     """Return the host tools that every Python task needs: the interpreter, if it is the system's."""
-    return (f"{sys.base_prefix}/bin/python{sys.version_info.major}",) if sys.base_prefix == "/usr" else ()
+    if sys.base_prefix != "/usr":
+        return ()
+    version = sys.version_info.major
+    # pydoc is in the package that depends on the whole standard library, python3 in one that has a part of it
+    return (f"/usr/bin/python{version}", f"/usr/bin/pydoc{version}?")

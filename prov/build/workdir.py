@@ -74,6 +74,7 @@ class Workdir:
         snapshot = self.capture()
         top = snapshot.folders[b""]
         if commit is not None and snapshot.pair == Records(self.site.store).workdir(commit):
+            self._running.unlink(missing_ok=True)
             return Start(commit, snapshot.pair)
         if not top.entries and not top.folders:
             return Start(empty_start(self.writer).commit, snapshot.pair)  # cleared, as rm_work does: nothing to keep

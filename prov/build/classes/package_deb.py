@@ -26,6 +26,8 @@ def date(top):
 
 os.makedirs("deploy-deb/deb", exist_ok=True)
 arch = "all" if os.environ["PACKAGE_ARCH"] == "all" else NAMES.get(os.environ["ARCH"], os.environ["ARCH"])
+# what is made for one machine is named after it, or two machines' packages would be one file
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():
@@ -34,6 +36,6 @@ for name, data in packages.items():
     with open(f"{top}/DEBIAN/control", "w") as stream:
         stream.write(control(name, data, arch))
     date(top)
-    file = f"deploy-deb/deb/{name.replace('_', '-')}_{data['version']}_{arch}.deb"
+    file = f"deploy-deb/deb/{name.replace('_', '-')}_{data['version']}_{label}.deb"
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH)}
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", top, file], check=True, env=environment)

@@ -53,6 +53,8 @@ def add_control(archive, text):
 
 os.makedirs("deploy-ipk/ipk", exist_ok=True)
 arch = "all" if os.environ["PACKAGE_ARCH"] == "all" else os.environ["ARCH"]
+# what is made for one machine is named after it, or two machines' packages would be one file
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():
@@ -60,7 +62,7 @@ for name, data in packages.items():
     tarball("data.tar.gz", lambda archive, top=f"packages-split/{name}": add_tree(archive, top))
     with open("debian-binary", "w") as stream:
         stream.write("2.0\n")
-    file = f"deploy-ipk/ipk/{name}_{data['version']}_{arch}.ipk"
+    file = f"deploy-ipk/ipk/{name}_{data['version']}_{label}.ipk"
     # D: no times, no owners
     subprocess.run(["ar", "rcD", file, "debian-binary", "control.tar.gz", "data.tar.gz"], check=True)
     for part in ("debian-binary", "control.tar.gz", "data.tar.gz"):

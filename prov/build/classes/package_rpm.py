@@ -37,6 +37,8 @@ def spec(name, data, arch, files):
 
 os.makedirs("deploy-rpm/rpm", exist_ok=True)
 arch = "noarch" if os.environ["PACKAGE_ARCH"] == "all" else os.environ["ARCH"]
+# what is made for one machine is named after it, or two machines' packages would be one file
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():
@@ -53,5 +55,6 @@ for name, data in packages.items():
         command += ["--define", f"{key} {value}"]
     subprocess.run([*command, "package.spec"], check=True, env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH})
     for made in glob.glob("rpmbuild/RPMS/*.rpm"):
-        shutil.move(made, "deploy-rpm/rpm")
+        name = os.path.basename(made).removesuffix(f".{arch}.rpm")
+        shutil.move(made, f"deploy-rpm/rpm/{name}.{label}.rpm")
 shutil.rmtree("rpmbuild", ignore_errors=True)
