@@ -135,13 +135,21 @@ class ObjectDatabase:
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
         """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if we packed it."""
-        if self._find(oid) is None:
-            self._look()
-        found = self._find(oid)
-        if found is not None:
-            streamed = found[0].stream(found[1])
+        for _attempt in range(3):
+            found = self._find(oid)
+            if found is None and self._look():
+                found = self._find(oid)
+            if found is None:
+                break
+            try:
+                streamed = found[0].stream(found[1])
+            except FileNotFoundError:  # consolidated away since it was found
+                self._stamp = -1
+                self._look()
+                continue
             if streamed is not None:
                 return streamed[2]
+            break
         return iter([self.blob(oid)])
 
     def entry(self, tree: Oid, path: str) -> Entry | None:

@@ -182,7 +182,7 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     for name, oid in below.items():
         listing[unescape_name(name)] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid))
     if lines is not None:
-        for line in reader.blob(lines).splitlines():
+        for line in reader.blob(lines).split(b"\n")[:-1]:  # not splitlines: a name may hold a carriage return
             name, fields = _decode_line(line)
             listing[name] = _with_fields(listing.get(name, Node(stat.S_IFREG | 0o644)), fields)
     return listing

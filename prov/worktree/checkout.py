@@ -143,8 +143,12 @@ class _Checkout:
     def place(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
         self.placed += 1
         if node.link:
-            self.torn.add(node.link)
-        elif stat.S_ISREG(node.mode):
+            self.torn.add(node.link)  # mend_links places it
+        else:
+            self.put(fd, prefix, name, node)
+
+    def put(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
+        if stat.S_ISREG(node.mode):
             self.placer.place(node, name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)
@@ -175,12 +179,15 @@ class _Checkout:
             folder, _, name = path.rpartition(b"/")
             fd = self.open_folder(folder)
             try:
+                if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.fchmod(fd, 0o700)
                 if os.path.lexists(self.root / os.fsdecode(path)):
                     os.unlink(name, dir_fd=fd)
                 if node.link in first:
-                    os.link(os.path.join(os.fsencode(self.root), first[node.link]), name, dst_dir_fd=fd)
+                    start = os.path.join(os.fsencode(self.root), first[node.link])
+                    os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
                 else:
-                    self.placer.place(node, name, fd)
+                    self.put(fd, folder + b"/" if folder else b"", name, node)
                     first[node.link] = path
             finally:
                 os.close(fd)
@@ -199,7 +206,8 @@ class _Checkout:
         return fd
 
     def finish_folders(self) -> None:
-        for path, own in reversed(self.finish):
+        # the deepest first: one that is closed to its owner can't be passed through any more
+        for path, own in sorted(self.finish, key=lambda one: -len(one[0])):
             fd = self.open_folder(path)
             try:
                 for key, value in own.xattrs:

@@ -17,7 +17,7 @@ from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
-NO_MTIME = -1
+NO_MTIME = -(1 << 63)
 """The top's: it says nothing of the content, since it moves when an excluded entry comes or goes."""
 PARALLEL_ENTRIES = 20_000
 SPLIT_FROM = 64
