@@ -65,7 +65,7 @@ def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -
     for name, oid in outputs.items():
         for path, node in walk(writer, read_pair(writer, oid)):
             if node.is_directory and b"/" not in path:
-                parts.append(Owned(name.partition("/")[2].replace("/", ":"), node.pair))
+                parts.append(Owned(name, node.pair))
     merged = union(writer, parts)
     if merged.conflicts and strict:
         path, first, second = merged.conflicts[0]

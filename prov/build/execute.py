@@ -18,6 +18,7 @@ from prov.build.record import (
     Records,
     Run,
     Start,
+    author,
     output_ref,
     read_pair,
     read_postprocess,
@@ -132,7 +133,7 @@ class _Execution:
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
         run = Run(job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots)
-        recorded = write_run(self.writer, run, self.site.identity(ended))
+        recorded = write_run(self.writer, run, author(ended))
         self.writer.finish()
         tag = tag_update(store, job.node.key, oid, recorded.commit, failed=output is None)
         updates = [tag, RefUpdate(self.workdir.ref, recorded.commit)]

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from prov.build.graph import Node
 from prov.build.sandbox import Room
 from prov.build.taskhash import InputsReader, OwnInputs
-from prov.store.objects import Identity, Oid
+from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
@@ -47,10 +47,6 @@ class Site:
 
     def workdir(self, node: Node, chain: str) -> Path:
         return self.work / node.arch / node.recipe.name / chain
-
-    def identity(self, seconds: float) -> Identity:
-        """Return who is named as the author of what is recorded."""
-        return Identity("prov", "prov@localhost", int(seconds))
 
 
 @dataclass(frozen=True, slots=True)

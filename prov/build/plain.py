@@ -13,18 +13,29 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.build.recipe import RESERVED_NAMES
-from prov.build.record import Output, Recorded, Records, Run, Start, empty_start, tag_update, write_run
+from prov.build.record import (
+    Output,
+    Recorded,
+    Records,
+    Run,
+    Start,
+    author,
+    empty_start,
+    tag_update,
+    write_found,
+    write_run,
+)
 from prov.errors import CaptureError, ProvError
 from prov.files import locked
-from prov.store.objects import MODE_FILE, Commit, Entry, Identity, Oid
+from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.attributes import EMPTY
 from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import Snapshot, capture, remember
 
@@ -53,6 +64,14 @@ def check_name(name: str) -> str:
     ):
         raise ProvError(f"--as {name}: not a name", hint="RECIPE:TASK, letters, digits and . _ -, as in app:compile")
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    code: int = 0
+    seconds: float = 0.0
+    log: bytes = b""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -89,32 +108,23 @@ class _Place:
         before, snapshot = self.before(), self.capture()
         if snapshot.pair == before.pair:
             return before
-        author = Identity("prov", "prov@localhost", int(time.time()))
-        entries = [Entry(b"attributes", 0o040000, snapshot.pair.attributes)] if snapshot.pair.attributes else []
-        record = self.writer.add_commit(Commit(self.writer.add_tree(entries), (), author, "attributes\n"))
-        commit = Commit(snapshot.pair.tree, (before.commit, record), author, "changed outside any task\n")
-        return Start(self.writer.add_commit(commit), snapshot.pair)
+        commit = write_found(self.writer, snapshot.pair, before.commit, author(time.time()), "changed outside any task")
+        return Start(commit, snapshot.pair)
 
-    def record(
-        self, name: str, inputs: Mapping[str, bytes], start: Start, run: Mapping[str, object]
-    ) -> tuple[str, Recorded]:
+    def record(self, name: str, inputs: Mapping[str, bytes], start: Start, ran: _Ran) -> tuple[str, Recorded]:
         entries = [Entry(key.encode(), MODE_FILE, self.writer.add("blob", text)) for key, text in inputs.items()]
         oid = self.writer.add_tree(entries)
         snapshot = self.capture()
-        code = int(str(run["code"]))
-        output = Output(snapshot.output(b"", self.writer) or EMPTY) if code == 0 else None
-        environment = {key: value for key, value in os.environ.items() if key in KEPT_ENVIRONMENT}
+        output = Output(snapshot.output(b"", self.writer) or EMPTY) if ran.code == 0 else None
         facts = {
-            "result": "ok" if code == 0 else f"failed: exit status {code}",
-            "seconds": str(run["seconds"]),
+            "result": "ok" if ran.code == 0 else f"failed: exit status {ran.code}",
+            "seconds": f"{ran.seconds:.3f}",
             "workdir": str(self.directory.resolve()),
         }
-        log = run["log"]
-        assert isinstance(log, bytes)
-        made = Run(name, oid, start, Pair(*snapshot.pair), output, log, environment, facts)
-        recorded = write_run(self.writer, made, Identity("prov", "prov@localhost", int(time.time())))
+        made = Run(name, oid, start, snapshot.pair, output, ran.log, ran.environment, facts)
+        recorded = write_run(self.writer, made, author(time.time()))
         self.writer.finish()
-        tag = tag_update(self.store, name, oid, recorded.commit, failed=code != 0)
+        tag = tag_update(self.store, name, oid, recorded.commit, failed=ran.code != 0)
         self.store.refs.update(tag, RefUpdate(self.ref, recorded.commit))
         remember(snapshot, self.memory)
         return tag.name.removeprefix("refs/tags/"), recorded
@@ -133,7 +143,7 @@ def capture_as(store: Store, directory: Path, name: str) -> Plain:
         place = _Place(store, directory, writer)
         start = place.before()
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
-        tag, recorded = place.record(name, inputs, start, {"code": 0, "seconds": "0", "log": b""})
+        tag, recorded = place.record(name, inputs, start, _Ran())
     store.objects.consolidate()
     return Plain(tag, recorded.commit)
 
@@ -155,13 +165,14 @@ def run_as(
         writer.finish()
         begun = time.monotonic()
         code, log = _run(command, directory, environment, passed)
+        seconds = time.monotonic() - begun
         inputs = {
             "task": f"task {name}\n".encode(),
             "command": f"{shlex.join(command)}\n".encode("utf-8", "surrogateescape"),
             "start": f"{start.pair.tree.hex()}\n".encode(),
         }
-        seconds = f"{time.monotonic() - begun:.3f}"
-        tag, recorded = place.record(name, inputs, start, {"code": code, "seconds": seconds, "log": log})
+        kept = {key: value for key, value in environment.items() if key in KEPT_ENVIRONMENT}
+        tag, recorded = place.record(name, inputs, start, _Ran(code, seconds, log, kept))
     store.objects.consolidate()
     return Plain(tag, recorded.commit, code)
 

@@ -245,7 +245,7 @@ class Project:
         layers.append((str(path), raw))
         if variant:
             layers.append((f"{path}: native", variant))
-        joined, settings = join(layers)
+        joined, settings = join([(origin, _with_package_names(layer, name)) for origin, layer in layers])
         joined["name"] = raw.get("name", path.stem)
         if "arch" in raw:
             joined["arch"] = raw["arch"]
@@ -304,6 +304,19 @@ class Project:
             of, _, variable = key.rpartition(":")
             if variable != "MACHINE" and of in ("", name):
                 settings[variable] = override(settings.get(variable), value, "--set")
+
+
+def _with_package_names(raw: Raw, name: str) -> Raw:
+    """Return a table whose packages go by their real names, so that a recipe can add to those of a class."""
+    if "packages" not in raw:
+        return raw
+    real = {"${PN}": name, "${BPN}": name.removesuffix(NATIVE)}
+    packages = {}
+    for key, package in raw["packages"].items():
+        for variable, value in real.items():
+            key = key.replace(variable, value)
+        packages[key] = package
+    return raw | {"packages": packages}
 
 
 def find_root(start: Path) -> Path:

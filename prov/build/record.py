@@ -36,6 +36,11 @@ OUTPUT_MESSAGE = "output\n"
 START_MESSAGE = "nothing\n"
 
 
+def author(seconds: float) -> Identity:
+    """Return the author of what is recorded at a time: not the user, whose name is nobody's business."""
+    return Identity("prov", "prov@localhost", int(seconds))
+
+
 def output_ref(key: str, task_hash: Oid) -> str:
     return f"refs/prov/output/{key.replace(':', '/')}/{task_hash.hex()}"
 
@@ -127,7 +132,7 @@ class Recorded:
     output_commit: Oid
 
 
-def write_run(writer: ObjectWriter, run: Run, author: Identity) -> Recorded:
+def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
     """Write a run's objects; refs are the caller's."""
     output = write_output(writer, run.output or Output(EMPTY))
     facts = {"task": run.key, "task-hash": run.task_hash.hex(), **run.facts}
@@ -144,12 +149,19 @@ def write_run(writer: ObjectWriter, run: Run, author: Identity) -> Recorded:
     seen = [Entry(name.encode(), MODE_DIRECTORY, write_pair(writer, pair)) for name, pair in run.sysroots.items()]
     if seen:
         entries.append(Entry(b"sysroot", MODE_DIRECTORY, writer.add_tree(seen)))
-    record = writer.add_commit(Commit(writer.add_tree(entries), (), author, f"record of {run.key}\n"))
+    record = writer.add_commit(Commit(writer.add_tree(entries), (), by, f"record of {run.key}\n"))
     status = "" if run.output is not None else " (failed)"
     message = f"{run.key}{status}\n\nTask-Hash: {run.task_hash.hex()}\n"
-    commit = writer.add_commit(Commit(run.after.tree, (run.start.commit, record), author, message))
+    commit = writer.add_commit(Commit(run.after.tree, (run.start.commit, record), by, message))
     output_commit = writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, OUTPUT_MESSAGE))
     return Recorded(commit, output, output_commit)
+
+
+def write_found(writer: ObjectWriter, pair: Pair, before: Oid, by: Identity, message: str) -> Oid:
+    """Write the commit of a directory that no task made: its content, its attributes, and what it was before."""
+    entries = [Entry(b"attributes", MODE_DIRECTORY, pair.attributes)] if pair.attributes is not None else []
+    record = writer.add_commit(Commit(writer.add_tree(entries), (), by, "attributes\n"))
+    return writer.add_commit(Commit(pair.tree, (before, record), by, f"{message}\n"))
 
 
 def _lines(values: Mapping[str, str], between: str) -> bytes:

@@ -24,12 +24,12 @@ from prov.build.graph import Node
 from prov.build.job import Job, Result, Site, Taken
 from prov.build.jobserver import Jobserver
 from prov.build.plan import Plan, edge_ids
-from prov.build.record import Records
+from prov.build.record import Records, author
 from prov.build.sandbox import Room
 from prov.build.taskhash import HashOnly, output_paths, task_hash
 from prov.build.toolchain import Toolchain, Toolchains
-from prov.errors import BuildError, ProvError
-from prov.processes import Child, decode_answer, start_child
+from prov.build.workers import Workers
+from prov.errors import ProvError
 from prov.store.objects import Oid
 
 SECONDS_TO_STOP = 3.0
@@ -110,7 +110,7 @@ class Runner:
     failed: list[Result] = field(default_factory=list)
     _once: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
-    _children: dict[str, Child] = field(default_factory=dict)
+    _workers: Workers = field(default_factory=Workers)
     _work: set[str] = field(default_factory=set)
     _done: int = 0
     _added: int = 0
@@ -170,18 +170,9 @@ class Runner:
 
     def _interrupt(self) -> None:
         """Stop all tasks: ^C, or a kill that lets us. A second one does not wait for them."""
-        if self._interrupted:
-            for child in self._children.values():
-                child.kill(signal.SIGKILL)
+        self._workers.kill(signal.SIGKILL if self._interrupted else signal.SIGTERM)
         self._interrupted = self._stopping = True
-        for child in self._children.values():
-            child.kill(signal.SIGTERM)
-
-        def insist() -> None:
-            for child in self._children.values():
-                child.kill(signal.SIGKILL)
-
-        asyncio.get_running_loop().call_later(SECONDS_TO_STOP, insist)
+        asyncio.get_running_loop().call_later(SECONDS_TO_STOP, self._workers.kill, signal.SIGKILL)
 
     # the four questions
 
@@ -294,9 +285,7 @@ class Runner:
         what = "cut off" if result.status == "done by another" else result.status
         settled = Settled(key, what, result.task_hash, result.output, result.commit, result.number)
         if result.status == "failed":
-            self.failed.append(result)
-            self._stopping = self._stopping or not self.options.keep_going
-            self._finish(settled, result)
+            self._fail(result)
             raise _NotBuilt(key)
         return self._finish(settled, result)
 
@@ -355,43 +344,22 @@ class Runner:
 
     async def _in_worker(self, job: Job) -> Result:
         key = job.node.key
-        child = start_child(lambda: run_task(self.site, job), leads=True)
-        self._children[key] = child
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[bytes] = loop.create_future()
-        chunks: list[bytes] = []
-
-        def read() -> None:
-            chunk = os.read(child.answer, 1 << 16)
-            if chunk:
-                chunks.append(chunk)
-                return
-            loop.remove_reader(child.answer)
-            answered.set_result(b"".join(chunks))
-
-        loop.add_reader(child.answer, read)
-        data = await answered
-        os.close(child.answer)
-        status = os.waitpid(child.pid, 0)[1]
-        del self._children[key]
-        child.kill(signal.SIGKILL)  # what the task left running in the background
-        if self._interrupted and not data:
-            raise _NotBuilt(key)
         try:
-            answer = decode_answer(data, status, key)
+            answer = await self._workers.run(lambda: run_task(self.site, job), key)
         except (ProvError, OSError) as error:
             if self._interrupted:
                 raise _NotBuilt(key) from error
-            self.site.store.objects.refresh()
             hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
-            self.failed.append(Result(key, "failed", b"", problem=f"{error}{hint}"))
-            self._stopping = self._stopping or not self.options.keep_going
-            self._finish(Settled(key, "failed", None, None), self.failed[-1])
+            self._fail(Result(key, "failed", b"", problem=f"{error}{hint}"))
             raise _NotBuilt(key) from error
-        self.site.store.objects.refresh()
-        if not isinstance(answer, Result):
-            raise BuildError(f"{key}: its worker gave no result")
-        return answer
+        finally:
+            self.site.store.objects.refresh()
+        return cast(Result, answer)
+
+    def _fail(self, result: Result) -> None:
+        self.failed.append(result)
+        self._stopping = self._stopping or not self.options.keep_going
+        self._finish(Settled(result.key, "failed", None, None), result)
 
     # keeping count
 
@@ -430,4 +398,4 @@ class Runner:
             "own-seconds": f"{summary.own_seconds:.3f}",
         }
         facts |= {what: str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
-        return record_build(self.site.store, lines, happened, facts, self.site.identity(begun))
+        return record_build(self.site.store, lines, happened, facts, author(begun))

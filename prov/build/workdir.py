@@ -13,11 +13,11 @@ from pathlib import Path
 
 from prov.build.graph import Node
 from prov.build.job import Job, Site
-from prov.build.record import Records, Start, empty_start, read_pair, workdir_ref
+from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.taskhash import LocalFile
 from prov.errors import BuildError
 from prov.files import remove_tree, replace_file
-from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, Commit, Entry, Oid
+from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.worktree.attributes import EMPTY, Pair, at_path
@@ -83,13 +83,8 @@ class Workdir:
     def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:
         interrupted = self._running.read_text().strip() if self._running.exists() else ""
         message = f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
-        author = self.site.identity(time.time())
-        entries = []
-        if snapshot.pair.attributes is not None:
-            entries.append(Entry(b"attributes", MODE_DIRECTORY, snapshot.pair.attributes))
-        record = self.writer.add_commit(Commit(self.writer.add_tree(entries), (), author, "attributes\n"))
         before = commit or empty_start(self.writer).commit
-        found = self.writer.add_commit(Commit(snapshot.pair.tree, (before, record), author, f"{message}\n"))
+        found = write_found(self.writer, snapshot.pair, before, author(time.time()), message)
         self.writer.finish()
         refs = self.site.store.refs
         prefix = f"refs/tags/outside/{self.node.arch}/{self.node.recipe.name}/{self.chain}"

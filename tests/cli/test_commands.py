@@ -497,3 +497,22 @@ def test_outputdir_may_be_a_variable_below_workdir(prov: Prov, tmp_path: Path) -
     prov("build", "a")
     prov("checkout", "a:go@output", str(tmp_path / "o"))
     assert (tmp_path / "o/image/x").exists()
+
+
+def test_recipe_adds_to_a_package_of_its_class(prov: Prov, tmp_path: Path) -> None:
+    recipe = "version = '1'\ninherit = ['package']\n[packages.a]\nsummary = 'mine'\n[tasks.install]\nscript = 'mkdir image/usr; touch image/usr/x'\n"
+    write(tmp_path, recipe)
+    (tmp_path / "prov.toml").write_text('recipes = ["recipes"]\nsandbox = "none"\n')
+    prov("build", "a:package")
+    prov("checkout", "a:package@output", str(tmp_path / "o"))
+    packages = json.loads((tmp_path / "o/pkgdata/a/packages.json").read_text())
+    assert packages["a"]["summary"] == "mine"
+    assert packages["a"]["files"] == ["usr/x"]
+
+
+def test_two_tasks_can_not_deploy_one_name(prov: Prov, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path, one_task(f"echo {name} > out/same", "deploy = true\n"), name)
+    done = prov("build", "world", code=1)
+    assert "/a/go and " in done.stderr
+    assert "/b/go both deploy same" in done.stderr
