@@ -26,7 +26,21 @@ class Step(NamedTuple):
     mtime: int
 
 
-NAMES = [b"a", b"b", b"c", b".git", b".GIT", b"%x", b"%attributes", b"a b", b"a\tb", b"a\nb", b"a\rb", b"a\\", b"\xff\xfe"]
+NAMES = [
+    b"a",
+    b"b",
+    b"c",
+    b".git",
+    b".GIT",
+    b"%x",
+    b"%attributes",
+    b"a b",
+    b"a\tb",
+    b"a\nb",
+    b"a\rb",
+    b"a\\",
+    b"\xff\xfe",
+]
 NAMES += [b".gitmodules", b"git~1", ".g\u200cit".encode(), b"=", b"\\s", b"-", b" "]
 MODES = [0o644, 0o755, 0o600, 0o444, 0o4755, 0o2750, 0o1777, 0o7777, 0o500] + ([0o000, 0o200] if AS_ROOT else [])
 KINDS = ["file"] * 5 + ["directory"] * 4 + ["symlink"] * 2 + ["hardlink"] * 4 + ["fifo", "socket"]
@@ -112,9 +126,8 @@ def carry_out(root: Path, sequence: Sequence[Step]) -> None:
         directories, others = everything(top)
         path = os.path.join(directories[step.where % len(directories)], step.name)
         there = directories[1:] + others
-        if step.what in KINDS or step.what == "rename":
-            if os.path.lexists(path):
-                continue
+        if (step.what in KINDS or step.what == "rename") and os.path.lexists(path):
+            continue
         if step.what in KINDS:
             _make(step, path, others)
         elif there:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+import pygit2
+from pygit2.enums import ConfigLevel
+
 from prov.errors import StoreError
 
 OLDEST = (2, 39)
@@ -32,6 +35,25 @@ def git_environment() -> dict[str, str]:
     """Return an environment in which git reads the repository's configuration and nobody else's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
+
+
+@cache
+def _seal_libgit2() -> None:
+    """Make libgit2 read nobody's configuration, as `git_environment` does it for git."""
+    for level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
+        pygit2.settings.search_path[level] = os.devnull
+    pygit2.settings.owner_validation = False
+
+
+def open_repository(git_dir: Path) -> pygit2.Repository:
+    """Open a store with libgit2. Raises StoreError when that can't."""
+    _seal_libgit2()
+    try:
+        return pygit2.Repository(str(git_dir))
+    except pygit2.GitError as error:
+        raise StoreError(
+            f"{git_dir} can't be opened: {error}", hint="`git fsck` tells what is wrong with it"
+        ) from error
 
 
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:

@@ -18,6 +18,7 @@ from pygit2.enums import ObjectType
 
 from prov.errors import StoreError
 from prov.files import try_locked
+from prov.store.git import open_repository
 from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
 from prov.store.packs import TEMPORARY, PackFile, PackStream
 
@@ -88,7 +89,7 @@ class ObjectDatabase:
 
     def _libgit2(self) -> pygit2.Repository:
         if self._git is None:
-            self._git = pygit2.Repository(str(self.git_dir))
+            self._git = open_repository(self.git_dir)
         return self._git
 
     def read(self, oid: Oid) -> tuple[Kind, bytes]:

@@ -25,7 +25,7 @@ from pathlib import Path
 import pygit2
 
 from prov.errors import RefConflict, StoreError
-from prov.store.git import run_git
+from prov.store.git import open_repository, run_git
 from prov.store.objects import Oid
 
 BUILDS = "refs/heads/builds"
@@ -53,7 +53,7 @@ class RefStore:
 
     def __init__(self, git_dir: Path) -> None:
         self.git_dir = git_dir
-        self._repository = pygit2.Repository(str(git_dir))
+        self._repository = open_repository(git_dir)
 
     def get(self, name: str) -> Oid | None:
         """Return what a ref points to, or None."""

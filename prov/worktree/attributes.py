@@ -20,6 +20,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from prov.errors import StoreError
 from prov.store.objects import (
     EMPTY_TREE,
     MODE_DIRECTORY,
@@ -173,6 +174,10 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     lines = below.pop(BLOB_NAME, None)
     for name, mode, oid in reader.tree(pair.tree):
         real = unescape_name(name)
+        if real == b".":  # stands for the directory itself here; other bad names are found when they are used
+            raise StoreError(
+                f"a tree holds the name {name!r}, which no directory can have", hint="don't trust its origin"
+            )
         if mode == MODE_DIRECTORY:
             listing[real] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None)))
         elif mode == MODE_SYMLINK:

@@ -20,6 +20,8 @@ class Exclude:
     def __init__(self, patterns: Iterable[str] = DEFAULT) -> None:
         self.patterns = tuple(patterns)
         plain = [pattern for pattern in self.patterns if re.fullmatch(r"/[\w./+-]+/", pattern)]
+        if any(pattern.startswith("!") for pattern in self.patterns):
+            plain = []  # the order counts
         others = [pattern for pattern in self.patterns if pattern not in plain]
         self._directories = frozenset(os.fsencode(pattern.strip("/")) for pattern in plain)
         self._parents = frozenset(path.rpartition(b"/")[0] for path in self._directories)
@@ -41,4 +43,5 @@ class Exclude:
 def _compile(patterns: list[str]) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec  # 30 ms that most captures need not spend
 
-    return GitIgnoreSpec.from_lines(patterns)
+    # to git `a/**` is what is in `a`, to pathspec it is `a` too
+    return GitIgnoreSpec.from_lines(re.sub(r"^([^!].*/)\*\*$", r"\1*", pattern) for pattern in patterns)

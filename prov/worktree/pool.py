@@ -14,13 +14,14 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.store.objects import Oid
+from prov.store.objects import Oid, object_id
 from prov.store.odb import ObjectDatabase
 from prov.worktree.attributes import Node
 from prov.worktree.checkout import EPOCH_NS, Private, write_blob
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES)
 """What a file system says that can't link here: another one, one without hardlinks, 65,000 links on ext4."""
+EMPTY_BLOB = object_id("blob", b"")
 
 
 def sealed_mtime(oid: Oid, size: int) -> int:
@@ -48,6 +49,9 @@ class Pool:
     def place(self, node: Node, name: bytes, folder: int) -> None:
         if node.xattrs:
             Private(self.objects).place(node, name, folder)
+            return
+        if node.oid == EMPTY_BLOB:
+            Private(self.objects).place(node._replace(mtime=sealed_mtime(node.oid, 0)), name, folder)
             return
         source = self.path(node.oid, node.mode)
         if not self.intact(source, node):

@@ -93,6 +93,7 @@ class Scanner:
             scan.folders.update(folders)
             scan.folders.update((path, self.before[path]) for path in unchanged)
             scan.unchanged.update(unchanged)
+        scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
         return scan
 
     def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes]]]:
@@ -148,7 +149,9 @@ class Scanner:
         names.sort()
         old = self.before.get(path)
         same = old is not None and tuple(entries) == old.entries
-        if old is not None and same and old.own == (mode, mtime) and tuple(names) == old.folders:
+        unmoved = old is not None and old.own == (mode, mtime) and tuple(names) == old.folders
+        # a device may have another number since the last boot
+        if old is not None and same and unmoved and tuple(sorted(links)) == old.links:
             scan.unchanged.add(path)
             scan.folders[path] = old
             return

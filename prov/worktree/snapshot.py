@@ -278,10 +278,11 @@ class _Trees:
     def record(self, before: dict[bytes, Folder], unchanged: set[bytes]) -> Pair:
         """Write the trees of all folders that are not as they were, from the leaves up; return the top's pair."""
         changed: set[bytes] = set()
+        was = _link_groups(before)
         for path in reversed(self._folders):  # a scan lists a folder before those in it
             folder = self._folders[path]
             below = [_join(path, name) for name in folder.folders]
-            if path in unchanged and not changed.intersection(below) and folder.links == before[path].links:
+            if path in unchanged and not changed.intersection(below) and not self._regrouped(path, folder, was):
                 continue
             changed.add(path)
             recorded = self._write(path, folder, {name: self._folders[at].recorded for name, at in _zip(folder, below)})
@@ -290,6 +291,11 @@ class _Trees:
             )
             self._folders[path] = folder._replace(recorded=recorded, stable=stable)
         return self._folders[b""].recorded
+
+    def _regrouped(self, path: bytes, folder: Folder, was: dict[bytes, bytes]) -> bool:
+        """Tell whether a file is linked to others than before: a folder that was renamed leaves no trace elsewhere."""
+        members = [_join(path, name) for _, _, name in folder.links]
+        return any(self._groups.get(member) != was.get(member) for member in members)
 
     def stable_with_links(self, path: bytes) -> Pair:
         """Return the pair without mtimes of the folder at a path, its hardlink groups told."""

@@ -500,7 +500,8 @@ def test_outputdir_may_be_a_variable_below_workdir(prov: Prov, tmp_path: Path) -
 
 
 def test_recipe_adds_to_a_package_of_its_class(prov: Prov, tmp_path: Path) -> None:
-    recipe = "version = '1'\ninherit = ['package']\n[packages.a]\nsummary = 'mine'\n[tasks.install]\nscript = 'mkdir image/usr; touch image/usr/x'\n"
+    recipe = "version = '1'\ninherit = ['package']\n[packages.a]\nsummary = 'mine'\n"
+    recipe += "[tasks.install]\nscript = 'mkdir $D/usr; touch $D/usr/x'\n"
     write(tmp_path, recipe)
     (tmp_path / "prov.toml").write_text('recipes = ["recipes"]\nsandbox = "none"\n')
     prov("build", "a:package")

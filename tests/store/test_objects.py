@@ -30,18 +30,44 @@ from prov.store.repository import Store
 
 names = st.binary(min_size=1, max_size=24).filter(lambda name: b"/" not in name and b"\0" not in name)
 disguises = st.lists(
-    st.sampled_from([b".git", b".GiT", b"git~1", b"GIT~12", b"\xe2\x80\x8c", b"\xef\xbb\xbf", b"%", b"\\", b".", b" ", b"modules"]),
+    st.sampled_from(
+        [b".git", b".GiT", b"git~1", b"GIT~12", b"\xe2\x80\x8c", b"\xef\xbb\xbf", b"%", b"\\", b".", b" ", b"modules"]
+    ),
     min_size=1,
     max_size=5,
 ).map(b"".join)
 
-PLAIN = [b"a", b"gitk", b"git", b".gi", b"x.git", b"Makefile", b"..git", b"...", b"m4", b"git.c", b"\xff\xfe", b"a b", b"foo~1"]
+PLAIN = [
+    b"a",
+    b"gitk",
+    b"git",
+    b".gi",
+    b"x.git",
+    b"Makefile",
+    b"..git",
+    b"...",
+    b"m4",
+    b"git.c",
+    b"\xff\xfe",
+    b"a b",
+    b"foo~1",
+]
 SPECIAL = [b".git", b".GIT", b".Git", b".git.", b".git ", b".git::$INDEX_ALLOCATION", b".gitmodules", b".GITMODULES"]
 SPECIAL += [b".gitattributes", b".gitignore", b".mailmap", b".gitfoo", b"git~1", b"GIT~1", b"git~2", b"gitmod~1"]
 SPECIAL += [b"gi7eba~1", b"GI7EBA~9", b"gi7d29~1", b"gi250a~1", b"maba30~1", b"mailma~1", b"a\\.git", b"a\\b\\.GIT\\c"]
 SPECIAL += [b"a\\git~1", b"%x", b"%", b"%%attributes", b"%.git"]
 SPECIAL += [text.encode() for text in (".g\u200cit", "\u200c.git", ".gitmodule\u206as", "\ufeff.git", ".\u202egit")]
-SPECIAL += [b"gi7eb~10", b"gi7e~100", b"gi7~1000", b"gi~10000", b"g~100000", b"~1000000", b"gi7d~100", b"maba~100", b"m~100000"]
+SPECIAL += [
+    b"gi7eb~10",
+    b"gi7e~100",
+    b"gi7~1000",
+    b"gi~10000",
+    b"g~100000",
+    b"~1000000",
+    b"gi7d~100",
+    b"maba~100",
+    b"m~100000",
+]
 
 
 @given(names | disguises)

@@ -77,7 +77,12 @@ def test_git_reads_every_kind_that_prov_writes(store: Store, git: Git, is_clean:
         commit = writer.add_commit(Commit(tree, (), Identity("t", "t@t", 1), "x\n"))
     store.refs.update(RefUpdate("refs/heads/x", commit), RefUpdate("refs/tags/v1", signed))
     is_clean()
-    told: list[tuple[Oid, Kind]] = [(blob, "blob"), (commit, "commit"), (signed, "tag"), (object_id("blob", big), "blob")]
+    told: list[tuple[Oid, Kind]] = [
+        (blob, "blob"),
+        (commit, "commit"),
+        (signed, "tag"),
+        (object_id("blob", big), "blob"),
+    ]
     for oid, kind in told:
         assert git("cat-file", "-t", oid.hex()).strip() == kind
         assert store.objects.read(oid)[0] == kind
@@ -221,5 +226,5 @@ def test_offsets_beyond_two_gigabytes_are_found(tmp_path: Path, monkeypatch: pyt
     os.rename(stream._temporary, tmp_path / "pack-x.pack")
     pack = PackFile(index)
     assert pack.read(pack.find(oid)) == ("blob", data)
-    shown = subprocess.run(["git", "show-index"], stdin=open(index, "rb"), capture_output=True, text=True, check=True)
-    assert shown.stdout.split()[:2] == [str(0x80000010), oid.hex()]
+    shown = subprocess.run(["git", "show-index"], input=index.read_bytes(), capture_output=True, check=True)
+    assert shown.stdout.split()[:2] == [b"%d" % 0x80000010, oid.hex().encode()]
