@@ -168,7 +168,8 @@ class _Planner:
             if not self.unsettled.intersection(node.edges):
                 step.output = self.known.static_output(key, static_key)
             waits = [edge for edge in node.edges if self.undecided(edge)]
-            step.reason = f"unless {_few(waits)} comes out the same"
+            known = step.output is None and self.last(key) is None
+            step.reason = "not built before" if known else f"unless {_few(waits)} comes out the same"
         if key in self.forced:
             step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"

@@ -64,7 +64,9 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     begun = time.monotonic()
     with open(log_path(workdir, node.task.name), "wb") as log:
         code = _spawn(site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds)
-    return Outcome(code, dict(sorted(environment.items())), time.monotonic() - begun)
+    # what a task with the network got from the caller may be a secret, and is no input
+    kept = {name: value for name, value in environment.items() if not node.task.network or name not in site.environment}
+    return Outcome(code, dict(sorted(kept.items())), time.monotonic() - begun)
 
 
 def task_values(job: Job) -> tuple[dict[str, str], str]:

@@ -64,7 +64,7 @@ class Session:
         """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
-            inputs = InputsReader(self.store, writer, self._toolchain_id)
+            inputs = InputsReader(self.store, writer, self._toolchain_id, self._let_through())
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
         site = self._site(inputs)
         choices = self._choices(request, graph)
@@ -99,6 +99,9 @@ class Session:
         summary.added = max(0, self.store.objects.size() - size)
         return summary, deployed
 
+    def _let_through(self) -> dict[str, str]:
+        return allowed_environment(self.project.settings.get("environment", []), self.environment)
+
     def _toolchain_id(self, tools: tuple[str, ...], asker: str) -> str:
         return self.toolchains.capture(tools, asker).tree.hex()
 
@@ -112,7 +115,7 @@ class Session:
             sandbox=bubblewrap(self.sandbox or settings.get("sandbox", "auto")),
             exclude=Exclude([*DEFAULT, *settings.get("exclude", [])]),
             xattrs=tuple(settings.get("xattrs", [])),
-            environment=allowed_environment(settings.get("environment", []), self.environment),
+            environment=self._let_through(),
         )
 
     def _choices(self, request: Request, graph: Graph) -> Choices:

@@ -7,6 +7,7 @@
     sources/…            contents, or the checksum that pins them
     patches/NNNN-NAME    contents
     host-toolchain       the id of the tree of host tools
+    environment          variables that the project lets through from the caller
     after/TASK           task hash of a task whose WORKDIR is taken over
     from/TID, needs/TID  output id of a task whose output is taken
 
@@ -96,6 +97,8 @@ class InputsReader:
     writer: ObjectWriter
     toolchain: Callable[[tuple[str, ...], str], str]
     """Host tools and who asks -> hex id of the captured tree."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The caller's variables that reach tasks: inputs, but for a task with the network, to which they are, say, proxies."""
     _files: dict[Path, FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 
@@ -115,6 +118,9 @@ class InputsReader:
             if texts:
                 below = [_text(sink, name, text) for name, text in texts.items()]
                 entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
+        if self.environment and not task.network:
+            lines = [f"{name}={value}\n" for name, value in sorted(self.environment.items())]
+            entries.append(_text(sink, "environment", "".join(lines)))
         sources = self._sources(recipe) if "sources" in task.inputs else ()
         if "sources" in task.inputs and recipe.sources:
             entries.append(self._source_tree(recipe, sources, sink))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from prov.errors import StoreError
 from prov.files import sync_directory
@@ -127,7 +128,7 @@ class PackFile:
         inflater = isal_zlib.decompressobj()
         try:
             content = inflater.decompress(data[length:])
-        except isal_zlib.error as error:
+        except IsalError as error:
             raise self._damaged(offset) from error
         if len(content) != size:
             raise self._damaged(offset)
@@ -152,7 +153,7 @@ class PackFile:
                         at += len(packed)
                     try:
                         chunk = inflater.decompress(packed, STREAM_CHUNK)
-                    except isal_zlib.error as error:
+                    except IsalError as error:
                         raise self._damaged(offset) from error
                     if not packed and not chunk:
                         break  # the file ends here

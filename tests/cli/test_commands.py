@@ -517,3 +517,19 @@ def test_two_tasks_can_not_deploy_one_name(prov: Prov, tmp_path: Path) -> None:
     done = prov("build", "world", code=1)
     assert "/a/go and " in done.stderr
     assert "/b/go both deploy same" in done.stderr
+
+
+def test_variables_let_through_are_inputs_but_for_the_network(prov: Prov, tmp_path: Path) -> None:
+    tasks = "[tasks.net]\nnetwork = true\noutputdir = 'net'\nscript = 'echo $TOKEN > net/x'\n"
+    write(tmp_path, one_task("echo $TOKEN > out/x") + tasks)
+    text = (tmp_path / "prov.toml").read_text()
+    (tmp_path / "prov.toml").write_text('environment = ["TOKEN"]\n' + text)
+
+    def build(token: str) -> str:
+        command = [PROV, "build", "a:go", "a:net"]
+        environment = {**os.environ, "TOKEN": token}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert build("one").startswith("2 ran")
+    assert build("two").startswith("1 ran")
+    assert "TOKEN" not in prov("show", "a:net").stdout.replace("$TOKEN", "")
