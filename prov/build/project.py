@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import marshal
-import os
 import platform
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from prov.build.recipe import (
     NATIVE,
@@ -327,7 +325,6 @@ def find_root(start: Path) -> Path:
     return start
 
 
-def allowed_environment(names: Iterable[str], environment: Mapping[str, str] | None = None) -> dict[str, str]:
+def allowed_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the caller's variables that a project lets through to its tasks."""
-    given: Mapping[str, Any] = os.environ if environment is None else environment
-    return {name: given[name] for name in names if name in given}
+    return {name: environment[name] for name in names if name in environment}

@@ -98,7 +98,7 @@ class InputsReader:
     toolchain: Callable[[tuple[str, ...], str], str]
     """Host tools and who asks -> hex id of the captured tree."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """The caller's variables that reach tasks: inputs, but for a task with the network, to which they are, say, proxies."""
+    """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
     _files: dict[Path, FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 

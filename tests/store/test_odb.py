@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prov.errors import StoreError
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid, object_id
+from prov.store.odb import ObjectDatabase, ObjectWriter
+from prov.store.packs import STREAM_CHUNK
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from tests.conftest import Git
+
+
+def packs(store: Store) -> list[Path]:
+    return list(store.objects.folder.glob("*.pack"))
+
+
+def write_blobs(store: Store, many: list[bytes]) -> list[Oid]:
+    with store.objects.writer() as writer:
+        return [writer.add("blob", data) for data in many]
+
+
+READER = """
+import os, sys
+from pathlib import Path
+from prov.store.odb import ObjectDatabase
+odb = ObjectDatabase(Path(sys.argv[1]))
+known = []
+for line in sys.stdin:
+    known.append(bytes.fromhex(line.strip()))
+    for oid in known[-30:] + known[::7]:
+        kind, data = odb.read(oid)
+        assert kind == "blob" and data == b"".join(odb.stream_blob(oid)), oid.hex()
+    print(len(known), flush=True)
+"""
+
+
+def test_packs_stay_few_while_others_write_and_read(store: Store, is_clean: Callable[[], None]) -> None:
+    command = [sys.executable, "-c", READER, str(store.path)]
+    written: dict[Oid, bytes] = {}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        for number in range(200):
+            writer_of_its_own = Store.open(store.path)
+            data = b"%d\n" % number * (number % 40 + 1) * (300 if number % 50 == 0 else 1)
+            [oid] = write_blobs(writer_of_its_own, [data])
+            written[oid] = data
+            reader.stdin.write(oid.hex() + "\n")
+            reader.stdin.flush()
+            store.objects.consolidate()
+            assert len(packs(store)) <= 50
+        reader.stdin.close()
+        assert reader.stdout.read().split()[-1] == "200"
+    assert reader.returncode == 0
+    for oid, data in written.items():
+        assert store.objects.read(oid) == ("blob", data)
+        assert ObjectDatabase(store.path).read(oid) == ("blob", data)
+    assert not [path for path in store.objects.folder.iterdir() if path.suffix not in (".idx", ".pack")]
+    is_clean()
+
+
+@pytest.mark.parametrize("how", ["read", "stream"])
+def test_an_open_reader_outlives_every_consolidation(store: Store, how: str) -> None:
+    held = {oid: store.objects.read(oid)[1] for n in range(30) for oid in write_blobs(store, [b"x%d" % n])}
+    reader = ObjectDatabase(store.path)
+    reader.refresh()
+    assert store.objects.consolidate() >= 24
+    for oid, data in held.items():
+        assert (reader.read(oid)[1] if how == "read" else b"".join(reader.stream_blob(oid))) == data
+
+
+def test_a_stream_that_was_begun_outlives_a_consolidation(store: Store) -> None:
+    data = os.urandom(3 * STREAM_CHUNK)
+    oid = object_id("blob", data)
+    with store.objects.writer() as writer:
+        writer.add_blob_stream(oid, len(data), io.BytesIO(data))
+    for number in range(30):
+        write_blobs(store, [b"%d" % number])
+    stream = store.objects.stream_blob(oid)
+    got = next(stream)
+    assert store.objects.consolidate()
+    write_blobs(store, [b"another, so that files are opened"])
+    assert got + b"".join(stream) == data
+
+
+def test_consolidation_leaves_marked_packs_and_those_with_deltas(store: Store, git: Git) -> None:
+    similar = [b"line\n" * 300 + b"%d" % number for number in range(20)]
+    oids = [git("hash-object", "-w", "--stdin", data=data).strip() for data in similar]
+    deltas = git("pack-objects", "-q", str(store.objects.folder / "pack"), data="\n".join(oids).encode()).strip()
+    git("prune-packed")
+    before = set(packs(store))
+    write_blobs(store, [b"kept"])
+    [mine] = set(packs(store)) - before
+    mine.with_suffix(".keep").touch()
+    for number in range(30):
+        write_blobs(store, [b"n%d" % number])
+    assert store.objects.consolidate()
+    assert mine.exists()
+    assert (store.objects.folder / f"pack-{deltas}.pack").exists()
+    for oid, data in zip(oids, similar, strict=True):
+        assert store.objects.blob(bytes.fromhex(oid)) == data
+
+
+def test_what_is_consolidated_is_copied_seldom(store: Store) -> None:
+    copied = 0
+    for _number in range(300):
+        write_blobs(store, [os.urandom(1000)])
+        before = {path.name for path in packs(store)}
+        if store.objects.consolidate():
+            copied += sum(path.stat().st_size for path in packs(store) if path.name not in before)
+    assert copied < 300 * 1000 * 4
+
+
+def unreferenced(store: Store) -> dict[Oid, bytes]:
+    held = {}
+    for number in range(5):
+        with store.objects.writer() as writer:
+            blob = writer.add("blob", b"precious %d" % number)
+            tree = writer.add_tree([Entry(b"f", MODE_FILE, blob)])
+            commit = writer.add_commit(Commit(tree, (), Identity("t", "t@t", 1), "x\n"))
+        held |= {oid: store.objects.read(oid)[1] for oid in (blob, tree, commit)}
+    return held
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["gc"],
+        ["gc", "--prune=now"],
+        ["gc", "--auto"],
+        ["gc", "--aggressive", "--prune=all"],
+        ["prune", "--expire=now"],
+        ["prune-packed"],
+        ["repack", "-adq"],
+        ["repack", "-Adq", "--unpack-unreachable=now"],
+        ["maintenance", "run"],
+        ["maintenance", "run", "--task=gc", "--task=loose-objects", "--task=incremental-repack"],
+        ["multi-pack-index", "write"],
+        ["pack-refs", "--all", "--prune"],
+    ],
+    ids=" ".join,
+)
+def test_nobodys_maintenance_removes_anything(store: Store, git: Git, command: list[str]) -> None:
+    held = unreferenced(store)
+    loose = git("hash-object", "-w", "--stdin", data=b"loose and unreferenced").strip()
+    held[bytes.fromhex(loose)] = b"loose and unreferenced"
+    store.refs.update(RefUpdate("refs/heads/x", next(oid for oid in held if store.objects.read(oid)[0] == "commit")))
+    git("-c", "gc.pruneExpire=now", *command, check=False)
+    for reader in (store.objects, ObjectDatabase(store.path)):
+        for oid, data in held.items():
+            assert reader.read(oid)[1] == data
+    for oid in held:
+        git("cat-file", "-e", oid.hex())
+
+
+def test_the_same_object_is_written_once(store: Store) -> None:
+    first = write_blobs(store, [b"a", b"b"])
+    before = packs(store)
+    assert write_blobs(store, [b"b", b"a"]) == first[::-1]
+    assert sorted(packs(store)) == sorted(before)
+
+
+def test_a_writer_reads_what_it_has_not_finished(store: Store) -> None:
+    with store.objects.writer() as writer:
+        blob = writer.add("blob", b"x")
+        tree = writer.add_tree([Entry(b"f", MODE_FILE, blob)])
+        commit = writer.add_commit(Commit(tree, (), Identity("t", "t@t", 1), "x\n"))
+        assert writer.blob(blob) == b"x"
+        assert b"".join(writer.stream_blob(blob)) == b"x"
+        assert writer.tree(tree) == [Entry(b"f", MODE_FILE, blob)]
+        assert writer.commit(commit).tree == tree
+        assert not store.objects.exists(blob)
+        assert writer.total > 0
+    assert store.objects.exists(blob)
+
+
+def test_an_entry_is_found_by_path(store: Store) -> None:
+    with store.objects.writer() as writer:
+        blob = writer.add("blob", b"x")
+        inner = writer.add_tree([Entry(b"f", MODE_FILE, blob)])
+        top = writer.add_tree([Entry(b"d", MODE_DIRECTORY, inner), Entry(b"g", MODE_FILE, blob)])
+    for path, expected in [("d/f", blob), ("d", inner), ("g", blob), ("g/f", None), ("d/x", None), ("x", None)]:
+        found = store.objects.entry(top, path)
+        assert (found.oid if found else None) == expected
+
+
+def test_what_is_missing_or_of_another_kind_is_named(store: Store) -> None:
+    [blob] = write_blobs(store, [b"x"])
+    with pytest.raises(StoreError, match=f"{'ab' * 20} is not in"):
+        store.objects.blob(b"\xab" * 20)
+    with pytest.raises(StoreError, match=f"{'ab' * 20} is not in"):
+        list(store.objects.stream_blob(b"\xab" * 20))
+    with pytest.raises(StoreError, match=f"{blob.hex()} is a blob, not a tree"):
+        store.objects.tree(blob)
+    assert store.objects.tree(EMPTY_TREE) == []
+    assert not store.objects.exists(b"\xab" * 20)
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: Store) -> None:
+    def leave(writer: ObjectWriter) -> None:
+        writer.add("blob", b"unfinished")
+
+    dead = os.fork()
+    if dead == 0:
+        leave(store.objects.writer())
+        os._exit(0)
+    os.waitpid(dead, 0)
+    mine = store.objects.writer()
+    leave(mine)
+    assert len(list(store.objects.folder.glob("tmp_pack_*"))) == 2
+    store.objects.remove_leftovers()
+    assert len(list(store.objects.folder.glob("tmp_pack_*"))) == 1
+    mine.finish()
+    assert store.objects.exists(object_id("blob", b"unfinished"))

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from prov.errors import RefConflict, StoreError
+from prov.store.objects import EMPTY_TREE, Commit, Identity, Oid
+from prov.store.refs import PACK_AFTER, RefStore, RefUpdate
+from prov.store.repository import Store
+from tests.conftest import Git
+
+
+@pytest.fixture
+def oids(store: Store) -> list[Oid]:
+    with store.objects.writer() as writer:
+        return [writer.add_commit(Commit(EMPTY_TREE, (), Identity("t", "t@t", n), "x\n")) for n in range(3)]
+
+
+def test_refs_are_set_read_and_deleted(store: Store, git: Git, oids: list[Oid]) -> None:
+    name = "refs/prov/output/zlib/install/abc"
+    assert store.refs.get(name) is None
+    store.refs.update(RefUpdate(name, oids[0]))
+    assert store.refs.get(name) == oids[0]
+    assert git("rev-parse", name).strip() == oids[0].hex()
+    store.refs.update(RefUpdate(name, None))
+    assert store.refs.get(name) is None
+
+
+# what is there, what is expected, what is wanted, whether that goes
+SWAPS = [
+    (None, None, 1, True),
+    (None, 0, 1, False),
+    (0, None, 1, False),
+    (0, 0, 1, True),
+    (0, 1, 2, False),
+    (0, 0, None, True),
+    (0, 1, None, False),
+    (0, "any", 1, True),
+    (None, "any", 1, True),
+    (0, "any", None, True),
+]
+
+
+@pytest.mark.parametrize(("there", "expected", "wanted", "goes"), SWAPS)
+def test_compare_and_swap(
+    store: Store, oids: list[Oid], there: int | None, expected: int | str | None, wanted: int | None, goes: bool
+) -> None:
+    def of(number: int | None) -> Oid | None:
+        return None if number is None else oids[number]
+
+    if there is not None:
+        store.refs.update(RefUpdate("refs/heads/x", oids[there]))
+    update = RefUpdate("refs/heads/x", of(wanted), expected if isinstance(expected, str) else of(expected))
+    if goes:
+        store.refs.update(update)
+        assert store.refs.get("refs/heads/x") == of(wanted)
+    else:
+        with pytest.raises(RefConflict):
+            store.refs.update(update)
+        assert store.refs.get("refs/heads/x") == of(there)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_several_change_together_or_not_at_all(
+    store: Store, git: Git, oids: list[Oid], place: int, packed: bool
+) -> None:
+    names = [f"refs/tags/r/t/{number}" for number in range(3)]
+    store.refs.update(*[RefUpdate(name, oids[0], None) for name in names])
+    if packed:
+        git("pack-refs", "--all")
+    store.refs.update(RefUpdate(names[place], oids[1], oids[0]))
+    before = store.refs.list("refs/")
+    with pytest.raises(RefConflict):
+        store.refs.update(*[RefUpdate(name, oids[2], oids[0]) for name in names], RefUpdate("refs/heads/new", oids[2]))
+    assert store.refs.list("refs/") == before
+
+
+def test_of_many_who_race_for_a_number_each_gets_one(
+    store: Store, oids: list[Oid], is_clean: Callable[[], None]
+) -> None:
+    children = []
+    for _ in range(6):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                refs, won = RefStore(store.path), 0
+                while won < 3:
+                    number = refs.last_number("refs/tags/r/t/h") + 1
+                    try:
+                        refs.update(RefUpdate(f"refs/tags/r/t/h/{number}", oids[0], None))
+                        won += 1
+                    except RefConflict:
+                        continue
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 6
+    assert store.refs.last_number("refs/tags/r/t/h") == 18
+    is_clean()
+
+
+def test_list_gives_what_is_below_sorted(store: Store, oids: list[Oid]) -> None:
+    for name in ("refs/tags/b/1", "refs/tags/a/2", "refs/tags/ab/1", "refs/heads/a/1"):
+        store.refs.update(RefUpdate(name, oids[0]))
+    assert list(store.refs.list("refs/tags/a/")) == ["refs/tags/a/2"]
+    assert list(store.refs.list("refs/tags/")) == ["refs/tags/a/2", "refs/tags/ab/1", "refs/tags/b/1"]
+    assert store.refs.list("refs/none/") == {}
+
+
+@pytest.mark.parametrize("numbers", [[], [1], [1, 2, 3], list(range(1, 13))])
+def test_last_number(store: Store, oids: list[Oid], numbers: list[int]) -> None:
+    for number in numbers:
+        store.refs.update(RefUpdate(f"refs/tags/r/t/h/{number}", oids[0], None))
+    assert store.refs.last_number("refs/tags/r/t/h") == len(numbers)
+
+
+def test_many_loose_refs_are_packed_and_stay(store: Store, oids: list[Oid]) -> None:
+    store.refs.update(*[RefUpdate(f"refs/tags/r/t/h/{n}", oids[0], None) for n in range(1, PACK_AFTER + 20)])
+    reader = RefStore(store.path)
+    assert reader.get("refs/tags/r/t/h/7") == oids[0]
+    store.refs.pack()
+    loose = [name for _, _, files in os.walk(store.path / "refs") for name in files]
+    assert loose == []
+    assert reader.get("refs/tags/r/t/h/7") == oids[0]
+    assert len(store.refs.list("refs/tags/r/")) == PACK_AFTER + 19
+    store.refs.update(RefUpdate("refs/tags/r/t/h/7", oids[1], oids[0]))
+    assert reader.get("refs/tags/r/t/h/7") == oids[1]
+
+
+def test_a_ref_to_nothing_is_refused_and_named(store: Store) -> None:
+    with pytest.raises(StoreError, match="refs/heads/x"):
+        store.refs.update(RefUpdate("refs/heads/x", b"\xab" * 20))
+    assert store.refs.get("refs/heads/x") is None
+
+
+def test_git_sees_the_same_refs_after_a_clone(store: Store, git: Git, oids: list[Oid], tmp_path: object) -> None:
+    store.refs.update(RefUpdate("refs/heads/builds", oids[0]), RefUpdate("refs/tags/r/t/h/1", oids[1]))
+    target = f"{tmp_path}/clone"
+    subprocess.run(["git", "clone", "-q", str(store.path), target], check=True)
+    said = subprocess.run(["git", "-C", target, "tag"], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["r/t/h/1"]

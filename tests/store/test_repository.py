@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prov.errors import StoreError
+from prov.store.repository import Store
+
+
+def test_a_new_store_is_one_that_git_likes(store: Store, is_clean: Callable[[], None]) -> None:
+    is_clean()
+    assert Store.open(store.path).path == store.path
+
+
+def test_creating_it_again_changes_nothing(store: Store) -> None:
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"x")
+    before = (store.path / "config").read_bytes()
+    assert Store.create(store.path).objects.blob(oid) == b"x"
+    assert (store.path / "config").read_bytes() == before
+
+
+def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "s")], check=True)
+    shutil.rmtree(tmp_path / "s" / "objects" / "pack")
+    Store.create(tmp_path / "s")
+    subprocess.run(["git", "-C", str(tmp_path / "s"), "fsck", "--strict"], check=True, capture_output=True)
+    assert Store.open(tmp_path / "s").objects.packed(bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [(None, "no store at"), ("[core]\n\tbare = true\n", "not a prov store"), ("[prov]\n\tformat = 99\n", "format")],
+)
+def test_what_is_no_store_is_named(tmp_path: Path, config: str | None, words: str) -> None:
+    if config is not None:
+        (tmp_path / "config").write_text(config)
+    with pytest.raises(StoreError, match=words):
+        Store.open(tmp_path)
+
+
+def test_a_store_can_do_without_its_cache(store: Store) -> None:
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"x")
+    shutil.rmtree(store.cache)
+    again = Store.open(store.path)
+    assert again.objects.blob(oid) == b"x"
+    for number in range(30):
+        with again.objects.writer() as writer:
+            writer.add("blob", b"%d" % number)
+    assert again.objects.consolidate() > 0

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prov.errors import SysrootConflict
+from prov.store.repository import Store
+from prov.sysroot.compose import Sysroots
+from prov.worktree.attributes import Pair
+from prov.worktree.merge import Owned, union
+from prov.worktree.pool import Pool
+from tests.trees import describe, everything
+from tests.worktree.conftest import Work
+
+
+class Composer:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.work = Work(store)
+        self.sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+
+    def package(self, folder: Path, files: dict[str, str], *, links: dict[str, str] | None = None) -> Pair:
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith("/"):
+                path.mkdir(exist_ok=True)
+            else:
+                path.write_text(text)
+                path.chmod(0o755 if "bin" in name else 0o644)
+        for name, target in (links or {}).items():
+            os.link(folder / target, folder / name)
+        return self.work.output(folder)
+
+    def compose(self, directory: Path, packages: list[Owned]) -> Pair:
+        with self.store.objects.writer() as writer:
+            return self.sysroots.compose(writer, directory, packages)
+
+
+@pytest.fixture
+def composer(store: Store) -> Composer:
+    return Composer(store)
+
+
+def some_packages(composer: Composer, here: Path) -> list[Owned]:
+    """Packages with folders, files and hardlinks of their own and in common."""
+    packages = []
+    for number in range(8):
+        files = {
+            f"usr/lib/l{number}": f"{number}",
+            "usr/share/common": "same",
+            f"usr/bin/tool{number % 3}{number}": "#!",
+        }
+        files |= {
+            f"usr/share/empty{number}/": "",
+            f"only{number}/deep/er/f": "x",
+            f"usr/include/{number // 2}/h{number}": "h",
+        }
+        links = {f"usr/bin/alias{number}": f"usr/bin/tool{number % 3}{number}"} if number % 2 else None
+        packages.append(Owned(f"p{number}", composer.package(here / f"p{number}", files, links=links)))
+    return packages
+
+
+def test_a_difference_composed_equals_a_fresh_one(composer: Composer, tmp_path: Path) -> None:
+    packages = some_packages(composer, tmp_path)
+    subsets = st.lists(st.sets(st.integers(0, len(packages) - 1)), min_size=1, max_size=4)
+
+    @settings(max_examples=40)
+    @given(chain=subsets)
+    def check(chain: list[set[int]]) -> None:
+        here = Path(tempfile.mkdtemp(dir=tmp_path))
+        for chosen in chain:
+            wanted = [packages[number] for number in sorted(chosen)]
+            composed = composer.compose(here / "delta", wanted)
+        fresh = composer.compose(here / "fresh", wanted)
+        assert composed == fresh
+        assert describe(here / "delta") == describe(here / "fresh")
+        shutil.rmtree(here)
+
+    check()
+
+
+def test_the_tree_returned_is_the_union_and_git_has_it(composer: Composer, tmp_path: Path) -> None:
+    packages = some_packages(composer, tmp_path)
+    pair = composer.compose(tmp_path / "sysroot", packages)
+    with composer.store.objects.writer() as writer:
+        assert union(writer, packages) == (pair, ())
+    assert composer.store.objects.exists(pair.tree)
+
+
+def test_files_cost_a_link(composer: Composer, tmp_path: Path) -> None:
+    [package] = [Owned("p", composer.package(tmp_path / "p", {"usr/lib/l": "x"}))]
+    for name in ("one", "two"):
+        composer.compose(tmp_path / name, [package])
+    assert (tmp_path / "one/usr/lib/l").stat().st_ino == (tmp_path / "two/usr/lib/l").stat().st_ino
+
+
+def fingerprint(directory: Path) -> dict[bytes, tuple[int, int, int]]:
+    directories, others = everything(os.fsencode(directory))
+    states = {path: os.lstat(path) for path in directories + others}
+    return {path: (state.st_ino, state.st_mtime_ns, state.st_ctime_ns) for path, state in states.items()}
+
+
+CONFLICTS = [
+    ({"usr/f": "x"}, {"usr/f": "y"}, "usr/f"),
+    ({"usr/f": "x"}, {"usr/f/g": "y"}, "usr/f"),
+    ({"usr/bin/f": "x", "usr/a": "1"}, {"usr/bin/f": "y", "usr/a": "2"}, "usr/a"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "path"), CONFLICTS)
+def test_a_conflict_names_path_and_owners_and_touches_nothing(
+    composer: Composer, tmp_path: Path, first: dict[str, str], second: dict[str, str], path: str
+) -> None:
+    there = Owned("there", composer.package(tmp_path / "there", {"etc/f": "x"}))
+    packages = [
+        Owned("zlib:install", composer.package(tmp_path / "a", first)),
+        Owned("bzip2:install", composer.package(tmp_path / "b", second)),
+    ]
+    composer.compose(tmp_path / "sysroot", [there])
+    before = fingerprint(tmp_path / "sysroot"), fingerprint(composer.sysroots.states)
+    with pytest.raises(SysrootConflict) as raised:
+        composer.compose(tmp_path / "sysroot", [there, *packages])
+    for word in (path, "zlib:install", "bzip2:install"):
+        assert word in str(raised.value)
+    assert (fingerprint(tmp_path / "sysroot"), fingerprint(composer.sysroots.states)) == before
+    with pytest.raises(SysrootConflict):
+        composer.compose(tmp_path / "new", packages)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_same_again_does_nothing(composer: Composer, tmp_path: Path) -> None:
+    packages = some_packages(composer, tmp_path)
+    composer.compose(tmp_path / "sysroot", packages)
+    before = fingerprint(tmp_path / "sysroot")
+    composer.compose(tmp_path / "sysroot", packages[::-1])
+    composer.compose(tmp_path / "sysroot", [*packages, packages[0]])
+    assert fingerprint(tmp_path / "sysroot") == before
+
+
+def test_what_is_in_both_is_not_touched(composer: Composer, tmp_path: Path) -> None:
+    packages = some_packages(composer, tmp_path)
+    composer.compose(tmp_path / "sysroot", packages[:4:2])
+    before = fingerprint(tmp_path / "sysroot" / "only0")
+    composer.compose(tmp_path / "sysroot", [packages[0], packages[4]])
+    after = fingerprint(tmp_path / "sysroot" / "only0")
+    assert {path: row[:2] for path, row in after.items()} == {path: row[:2] for path, row in before.items()}
+
+
+@pytest.mark.parametrize("damage", ["no state", "garbage", "unknown tree", "no directory"])
+def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damage: str) -> None:
+    packages = some_packages(composer, tmp_path)
+    composer.compose(tmp_path / "sysroot", packages)
+    expected = describe(tmp_path / "sysroot")
+    [state] = composer.sysroots.states.glob("*.ready")
+    if damage == "no directory":
+        shutil.rmtree(tmp_path / "sysroot")
+    else:
+        (tmp_path / "sysroot" / "usr" / "share" / "common").unlink()
+        (tmp_path / "sysroot" / "half").write_text("made")
+    if damage == "no state":
+        state.unlink()
+    elif damage == "garbage":
+        state.write_text("half a li")
+    elif damage == "unknown tree":
+        state.write_text(f"{'ab' * 20} -\n")
+    composer.compose(tmp_path / "sysroot", packages)
+    assert describe(tmp_path / "sysroot") == expected
+
+
+def test_an_interrupted_one_is_known_as_such(
+    composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = some_packages(composer, tmp_path)
+    composer.compose(tmp_path / "sysroot", packages[:3])
+    placed = Pool.place
+
+    def dies(self: Pool, node: object, name: bytes, folder: int) -> None:
+        if name == b"l5":
+            raise KeyboardInterrupt
+        placed(self, node, name, folder)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Pool, "place", dies)
+        composer.compose(tmp_path / "sysroot", packages)
+    assert list(composer.sysroots.states.glob("*.ready")) == []
+    composer.compose(tmp_path / "sysroot", packages)
+    composer.compose(tmp_path / "fresh", packages)
+    assert describe(tmp_path / "sysroot") == describe(tmp_path / "fresh")
+
+
+def test_two_at_once_do_not_meet(composer: Composer, tmp_path: Path) -> None:
+    packages = some_packages(composer, tmp_path)
+    children = []
+    for number in range(4):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                own = Composer(Store.open(composer.store.path))
+                for _ in range(5):
+                    own.compose(tmp_path / "sysroot", packages[: 2 * number + 2])
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    composer.compose(tmp_path / "sysroot", packages)
+    composer.compose(tmp_path / "fresh", packages)
+    assert describe(tmp_path / "sysroot") == describe(tmp_path / "fresh")
+
+
+def test_a_sysroot_of_nothing_is_an_empty_folder(composer: Composer, tmp_path: Path) -> None:
+    composer.compose(tmp_path / "sysroot", [])
+    assert list((tmp_path / "sysroot").iterdir()) == []

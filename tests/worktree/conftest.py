@@ -1,0 +1,50 @@
+"""A capture and a checkout, as the tests of this floor want them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.checkout import checkout
+from prov.worktree.exclude import Exclude
+from prov.worktree.snapshot import Snapshot, capture, remember
+
+
+class Work:
+    """Captures into, and checks out of, one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def capture(
+        self,
+        directory: Path,
+        *,
+        memory: Path | None = None,
+        exclude: tuple[str, ...] = (),
+        xattrs: tuple[str, ...] = (),
+    ) -> Snapshot:
+        with self.store.objects.writer() as writer:
+            snapshot = capture(self.store, directory, writer, memory=memory, exclude=Exclude(exclude), xattrs=xattrs)
+        if memory is not None:
+            remember(snapshot, memory)
+        return snapshot
+
+    def output(self, directory: Path, path: bytes = b"") -> Pair:
+        """Return a directory in the form without mtimes."""
+        snapshot = self.capture(directory)
+        with self.store.objects.writer() as writer:
+            found = snapshot.output(path, writer)
+        assert found is not None
+        return found
+
+    def checkout(self, directory: Path, wanted: Pair, now: Pair = EMPTY) -> int:
+        return checkout(self.store.objects, directory, wanted, now=now)
+
+
+@pytest.fixture
+def work(store: Store) -> Work:
+    return Work(store)
