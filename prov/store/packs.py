@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 from prov.errors import StoreError
 from prov.files import sync_directory
@@ -128,7 +127,7 @@ class PackFile:
         inflater = isal_zlib.decompressobj()
         try:
             content = inflater.decompress(data[length:])
-        except IsalError as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
             raise self._damaged(offset) from error
         if len(content) != size:
             raise self._damaged(offset)
@@ -153,7 +152,7 @@ class PackFile:
                         at += len(packed)
                     try:
                         chunk = inflater.decompress(packed, STREAM_CHUNK)
-                    except IsalError as error:
+                    except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
                         raise self._damaged(offset) from error
                     if not packed and not chunk:
                         break  # the file ends here

@@ -7,6 +7,7 @@ following links: a tree from elsewhere can't write outside its directory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -172,27 +173,34 @@ class _Checkout:
         """Make every hardlink group that was touched anew, as a whole."""
         if not self.torn:
             return
-        first: dict[bytes, bytes] = {}
+        folders: dict[bytes, list[tuple[bytes, Node]]] = {}
         for path, node in walk(self.objects, wanted):
-            if node.link not in self.torn or not node.link:
-                continue
-            folder, _, name = path.rpartition(b"/")
+            if node.link and node.link in self.torn:
+                folder, _, name = path.rpartition(b"/")
+                folders.setdefault(folder, []).append((name, node))
+        first: dict[bytes, bytes] = {}
+        for folder, members in folders.items():
             fd = self.open_folder(folder)
             try:
                 if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
                     os.fchmod(fd, 0o700)
-                if os.path.lexists(self.root / os.fsdecode(path)):
-                    os.unlink(name, dir_fd=fd)
-                if node.link in first:
-                    start = os.path.join(os.fsencode(self.root), first[node.link])
-                    os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
-                else:
-                    self.put(fd, folder + b"/" if folder else b"", name, node)
-                    first[node.link] = path
+                for name, node in members:
+                    self.mend_link(fd, folder + b"/" if folder else b"", name, node, first)
             finally:
                 os.close(fd)
             listing = read_listing(self.objects, _pair_at(self.objects, wanted, folder))
             self.finish.append((folder, listing[b"."]))
+
+    def mend_link(self, fd: int, prefix: bytes, name: bytes, node: Node, first: dict[bytes, bytes]) -> None:
+        """Place one member of a group: the first as a file, the others as links to it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=fd)
+        if node.link in first:
+            start = os.path.join(os.fsencode(self.root), first[node.link])
+            os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
+        else:
+            self.put(fd, prefix, name, node)
+            first[node.link] = prefix + name
 
     def open_folder(self, path: bytes) -> int:
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ from hypothesis import given, settings
 
 from prov.errors import CheckoutError, StoreError
 from prov.processes import decode_answer, start_child
-from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair, attribute_line, walk
+from prov.worktree.attributes import Node, Pair, attribute_line, walk, write_listing
 from tests.trees import AS_ROOT, Step, carry_out, describe, steps
 from tests.worktree.conftest import Work
 
@@ -307,6 +308,23 @@ def test_read_only_directories_are_no_obstacle_without_root(
             assert work.capture(here / "c").pair == end
             unlock(here / "c")
             shutil.rmtree(here / "c")
+
+    as_nobody(go)
+
+
+def test_folders_closed_to_their_owner_are_put_in_place_without_root(open_folder: Path) -> None:
+    def go() -> None:
+        work = Work(Store.create(open_folder / "store"))
+        pair = Pair(EMPTY_TREE, None)
+        with work.store.objects.writer() as writer:
+            for _ in range(3):
+                listing = {b".": Node(0o40600, mtime=7), b"d": Node(0o40755, pair=pair)}
+                pair = write_listing(writer, listing, mtimes=True)
+            pair = write_listing(writer, {b".": Node(0o40755), b"d": Node(0o40755, pair=pair)}, mtimes=True)
+        work.checkout(open_folder / "b", pair)
+        assert stat.S_IMODE((open_folder / "b" / "d").stat().st_mode) == 0o600
+        os.chmod(open_folder / "b" / "d", 0o700)
+        assert stat.S_IMODE((open_folder / "b" / "d" / "d").stat().st_mode) == 0o600
 
     as_nobody(go)
 

@@ -221,9 +221,9 @@ with open(sys.argv[1], "r+b", buffering=0) as stream:
 """
 
 
-@pytest.mark.parametrize("size", [6 << 20, snapshot.STREAM_FROM + 1], ids=["whole", "streamed"])
-def test_a_file_that_keeps_changing_is_named(work: Work, top: Path, size: int) -> None:
-    (top / "busy.log").write_bytes(b"a" * size)
+def test_a_file_that_another_process_keeps_writing_is_named(work: Work, top: Path) -> None:
+    (top / "busy.log").touch()
+    os.truncate(top / "busy.log", 96 << 20)  # takes long enough to read that a busy machine gets to writing too
     command = [sys.executable, "-c", WRITER, str(top / "busy.log")]
     before = sorted(work.store.objects.folder.iterdir())
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as busy:
@@ -234,6 +234,31 @@ def test_a_file_that_keeps_changing_is_named(work: Work, top: Path, size: int) -
                 work.capture(top)
         finally:
             busy.kill()
+    assert sorted(work.store.objects.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("size", "step"), [(1000, "object_id"), (snapshot.STREAM_FROM, "_stream")], ids=["whole", "streamed"]
+)
+def test_a_file_written_during_every_read_is_named(
+    work: Work, top: Path, monkeypatch: pytest.MonkeyPatch, size: int, step: str
+) -> None:
+    path, reads = top / "busy.log", 0
+    path.write_bytes(b"a" * size)
+    real = getattr(snapshot, step)
+
+    def meanwhile(*arguments: object) -> object:
+        nonlocal reads
+        reads += 1
+        with open(path, "ab") as stream:
+            stream.write(b"end")
+        return real(*arguments)
+
+    monkeypatch.setattr(snapshot, step, meanwhile)
+    before = sorted(work.store.objects.folder.iterdir())
+    with pytest.raises(CaptureError, match=r"busy\.log: keeps changing"):
+        work.capture(top)
+    assert reads == snapshot.READ_AGAIN
     assert sorted(work.store.objects.folder.iterdir()) == before
 
 
