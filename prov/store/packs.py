@@ -139,6 +139,9 @@ class PackFile:
         number, size, length = _read_entry_header(os.pread(fd, 32, offset))
         if number in _DELTAS:
             return None
+        if size <= STREAM_CHUNK:  # most are: what is read of the pack is then no more than the object
+            whole = self.read(place)
+            return whole and (whole[0], size, iter((whole[1],)))
         # a descriptor of its own, since the pack may be consolidated away, and closed, before the last chunk
         source = os.fdopen(os.dup(fd), "rb", buffering=0)
 
