@@ -7,6 +7,7 @@ again before it gives up.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -291,10 +292,12 @@ class ObjectWriter:
         """Put the empty tree into the store, which git takes for granted and most writers need not think of."""
         self._pack().add(EMPTY_TREE, "tree", b"")
 
-    def add_known(self, oid: Oid, kind: Kind, data: bytes) -> None:
-        """Add an object whose id is at hand; unlike one given to `add`, it can't be read before `finish`."""
+    def add_blob(self, data: bytes) -> Oid:
+        """Add a file's content; unlike what is given to `add`, it can't be read before `finish`."""
+        oid = hashlib.sha1(b"blob %d\0" % len(data) + data).digest()
         if not self.has(oid):
-            self._pack().add(oid, kind, data)
+            self._pack().add(oid, "blob", data)
+        return oid
 
     def add_tree(self, entries: list[Entry]) -> Oid:
         return self.add("tree", encode_tree(entries))
