@@ -10,6 +10,7 @@ the clock's tick would leave no trace in its stat.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import marshal
 import os
@@ -93,12 +94,29 @@ def capture(
     The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
     can't be read or keeps changing.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # hundreds of thousands of small tuples and no cycle among them: looking for one takes a tenth
+    try:
+        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _capture(
+    store: Store,
+    directory: Path,
+    writer: ObjectWriter,
+    memory: Path | None,
+    exclude: Exclude,
+    xattrs: Iterable[str],
+) -> Snapshot:
     clock = time.time_ns()
     before = _recall(memory, store)
     root = os.fsencode(directory)
     allowed = frozenset(os.fsencode(name) for name in xattrs)
     try:
-        scan = Scanner(root, before, exclude or Exclude(), allowed).scan()
+        scan = Scanner(root, before, exclude, allowed).scan()
     except OSError as error:
         raise CaptureError(
             f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
