@@ -26,7 +26,7 @@ from prov.errors import BuildError
 from prov.files import locked, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
-from prov.store.packs import blob_id_of_stream
+from prov.store.packs import STREAM_CHUNK, blob_id_of_stream
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import Listing, Node, Pair, write_listing
@@ -304,6 +304,8 @@ def _write_folder(writer: ObjectWriter, folder: dict[bytes, object]) -> Pair:
 
 def _write_file(writer: ObjectWriter, path: str, size: int) -> Oid:
     with open(path, "rb") as stream:
+        if size < STREAM_CHUNK:
+            return writer.add_blob(stream.read())
         oid = blob_id_of_stream(stream, size)
         stream.seek(0)
         if not writer.add_blob_stream(oid, size, stream):

@@ -1,6 +1,6 @@
 """Benchmarks: ratios of prov and of what people use today, measured in turns in one run.
 
-    python -m tests.bench [capture] [plan] [help] [--source DIR]
+    python -m tests.bench [help] [plan] [capture] [world] [--source DIR]
 
 The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's tarball is unpacked.
 Each figure is the median of three rounds; the ratio is what counts, machines are noisy.
@@ -114,6 +114,25 @@ def write_wide_project(project: Path, recipes: int) -> None:
         (project / "recipes" / f"r{number:04}.toml").write_text(text)
 
 
+def bench_world(scratch: Path) -> None:
+    """Build fixtures/world from nothing; prov's own time is what its workers spend outside the tasks' scripts."""
+    world = Path(__file__).parents[2] / "fixtures" / "world"
+    shutil.copytree(world, scratch / "world", ignore=shutil.ignore_patterns(".prov", "build"))
+    subprocess.run(["fixtures/world/get-sources"], cwd=world.parents[1], check=True)
+    shutil.copytree(world / "downloads", scratch / "world" / "downloads", dirs_exist_ok=True)
+    seconds = timed(PROV, "build", "world", cwd=scratch / "world")
+    show = ["git", f"--git-dir={scratch / 'world' / '.prov'}", "show", "builds:build"]
+    text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    facts = dict(line.split(" ", 1) for line in text.splitlines())
+    own, scripts = float(facts["own-seconds"]), float(facts["script-seconds"])
+    print(f"{'world from nothing':52} {seconds:8.1f} s, scripts {scripts:.1f} s, prov in workers {own:.1f} s")
+    print(f"{'  share of the workers that is prov':52} {own / (own + scripts):8.1%}  (wanted: under 5 %)")
+    before = seconds - float(facts["seconds"])
+    print(f"{'  recipes, plan, first capture of the toolchain':52} {before:8.1f} s, once on a host")
+    again = [timed(PROV, "build", "world", cwd=scratch / "world") for _ in range(ROUNDS)]
+    print(f"{'world again, nothing to do':52} {statistics.median(again):8.3f} s  (wanted: under 2)")
+
+
 def bench_help(_scratch: Path) -> None:
     times = [timed(PROV, "--help") for _ in range(7)]
     print(f"{'prov --help':52} {statistics.median(times):8.3f} s  (wanted: under 0.2)")
@@ -128,10 +147,14 @@ def linux_source(scratch: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("what", nargs="*", default=["help", "plan", "capture"], help="help, plan, capture")
+    parser.add_argument("what", nargs="*", default=["help", "plan", "capture", "world"])
     parser.add_argument("--source", type=Path)
     options = parser.parse_args()
-    benches: dict[str, Callable[[Path], None]] = {"help": bench_help, "plan": bench_plan}
+    benches: dict[str, Callable[[Path], None]] = {
+        "help": bench_help,
+        "plan": bench_plan,
+        "world": bench_world,
+    }
     with tempfile.TemporaryDirectory(prefix="prov-bench-") as name:
         scratch = Path(name)
         print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}")
