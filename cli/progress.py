@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class Lines:
     """A line for each task that is done."""
 
+    def planned(self, total: int) -> None:
+        pass
+
     def started(self, key: str) -> None:
         pass
 
@@ -29,14 +32,25 @@ class Lines:
 
 
 class Bar:
-    """A bar, the running tasks behind it."""
+    """A bar, the running tasks behind it; it appears when the plan is made."""
 
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
+    def __init__(self) -> None:
+        self._bar: Any = None
         self._running: list[str] = []
 
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def planned(self, total: int) -> None:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # its thread would be in the way of forks
+        self._bar = tqdm(total=total, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=_FORM)
+
     def _show(self) -> None:
-        self._bar.set_postfix_str(" ".join(self._running[:4]) + (" …" if len(self._running) > 4 else ""))
+        self._bar.desc = " ".join(self._running[:4]) + (" …" if len(self._running) > 4 else "")
+        self._bar.refresh()
 
     def started(self, key: str) -> None:
         self._running.append(key)
@@ -45,15 +59,16 @@ class Bar:
     def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
         if key in self._running:
             self._running.remove(key)
-        if self._bar.total != total:
-            self._bar.reset(total)
         self._bar.update(done - self._bar.n)
         if what == "failed":
             self._bar.write(f"{key} failed", file=sys.stderr)
         self._show()
 
     def note(self, text: str) -> None:
-        self._bar.write(f"note: {text}", file=sys.stderr)
+        if self._bar is None:
+            note(f"note: {text}")
+        else:
+            self._bar.write(f"note: {text}", file=sys.stderr)
 
 
 @contextmanager
@@ -62,11 +77,11 @@ def make_progress() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield Lines()
         return
-    from tqdm import tqdm
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
 
-    tqdm.monitor_interval = 0  # its thread would be in the way of forks
-    with tqdm(unit="task", file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=_FORM) as bar:
-        yield Bar(bar)
 
-
-_FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {postfix}"
+_FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {desc}"

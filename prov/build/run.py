@@ -38,6 +38,8 @@ SECONDS_TO_STOP = 3.0
 class Progress(Protocol):
     """What a build tells while it runs; the command line shows it."""
 
+    def planned(self, total: int) -> None: ...
+
     def started(self, key: str) -> None: ...
 
     def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None: ...
@@ -130,6 +132,8 @@ class Runner:
         """Carry out the plan and append the build to the history. Raises ProvError for what is no task's failure."""
         begun = time.time()
         self.site.store.objects.remove_leftovers()
+        if self._work:
+            self.progress.planned(len(self._work))
         try:
             asyncio.run(self._main())
         except KeyboardInterrupt:

@@ -29,6 +29,9 @@ class Watcher:
         self.last = 0
         self.notes: list[str] = []
 
+    def planned(self, total: int) -> None:
+        self.totals.add(total)
+
     def started(self, key: str) -> None:
         pass
 
