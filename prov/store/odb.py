@@ -204,7 +204,7 @@ class ObjectDatabase:
         sizes = sorted(((pack.path.stat().st_size, pack) for pack in free), key=lambda pair: pair[0])
         total, chosen = 0, 0
         for number, (size, _) in enumerate(sizes):
-            if total + size > CONSOLIDATE_UP_TO:
+            if size > CONSOLIDATE_UP_TO:
                 break
             if size <= 2 * total or number < PACKS_TO_CONSOLIDATE // 2:
                 chosen = number + 1
