@@ -93,8 +93,14 @@ def _make(step: Step, path: bytes, others: list[bytes]) -> None:
         kind = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[step.what]
         os.mknod(path, kind | 0o600, os.makedev(step.other, 300 + step.where) if step.what in ("char", "block") else 0)
     if step.what != "symlink":
-        os.chmod(path, step.mode)
+        _chmod(path, step.mode)
     _touch(path, step.mtime)
+
+
+def _chmod(path: bytes, mode: int) -> None:
+    """Set a mode; who is not root keeps the right to read and write, as no tree could be looked at without."""
+    own = 0o700 if os.path.isdir(path) else 0o600
+    os.chmod(path, mode if os.geteuid() == 0 else mode | own)
 
 
 def _change(step: Step, path: bytes, victim: bytes) -> None:
@@ -114,7 +120,7 @@ def _change(step: Step, path: bytes, victim: bytes) -> None:
             _touch(victim, step.mtime)
     elif step.what == "chmod":
         if plain:
-            os.chmod(victim, step.mode)
+            _chmod(victim, step.mode)
     else:
         _touch(victim, step.mtime)
 

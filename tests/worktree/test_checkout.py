@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from prov.errors import CheckoutError, StoreError
+from prov.files import remove_tree
 from prov.processes import decode_answer, start_child
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.repository import Store
@@ -248,9 +249,7 @@ def open_folder() -> Iterator[Path]:
     if AS_ROOT:
         os.chown(path, NOBODY, NOBODY)
     yield path
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
-    shutil.rmtree(path)
+    remove_tree(path)
 
 
 def read_only_trees(here: Path) -> None:
