@@ -1,0 +1,85 @@
+"""The shipped classes that the demo and the world don't use, on the demo's sources and on the smallest of projects."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+PROV = str(Path(sys.executable).with_name("prov"))
+DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
+TOOLS = {
+    "ipk": ("ar",),
+    "rpm": ("rpmbuild", "rpm2cpio", "cpio"),
+    "meson": ("meson", "ninja"),
+    "cmake": ("cmake", "ninja"),
+}
+
+
+def need(kind: str) -> None:
+    missing = [tool for tool in TOOLS[kind] if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {' '.join(missing)}")
+
+
+def prov(root: Path, *arguments: str) -> str:
+    done = subprocess.run([PROV, *arguments], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def image_project(root: Path, kind: str) -> Path:
+    shutil.copytree(DEMO, root, ignore=shutil.ignore_patterns(".prov", "build"))
+    for path in root.glob("recipes/*/*.toml"):
+        path.write_text(path.read_text().replace('"package_deb", "package_ipk"', f'"package_{kind}"'))
+    image = root / "recipes/demo-image/demo-image.toml"
+    image.write_text(image.read_text().replace("image_deb", f"image_{kind}"))
+    return root
+
+
+@pytest.mark.parametrize("kind", ["ipk", "rpm"])
+def test_image_of_packages_is_whole_and_the_same_in_two_places(tmp_path: Path, kind: str) -> None:
+    need(kind)
+    outputs = []
+    for name, sandbox in (("one", "auto"), ("another", "none")):
+        root = image_project(tmp_path / name / "demo", kind)
+        prov(root, "build", "--sandbox", sandbox, "demo-image")
+        images = root / "build/deploy/images/demo"
+        assert (images / "demo-image-demo.manifest").read_text() == "words 1.0\ngreet 2.1\nhello 1.2\n"
+        with tarfile.open(images / "demo-image-demo.tar.gz") as archive:
+            assert "./usr/bin/hello" in archive.getnames()
+        tasks = (f"hello:package_{kind}", "demo-image:image")
+        outputs.append([json.loads(prov(root, "show", task, "--json"))["output"] for task in tasks])
+    assert outputs[0] == outputs[1]
+
+
+BUILD_FILES = {
+    "meson": ("meson.build", "project('p', 'c')\nexecutable('p', 'p.c', install: true)\n"),
+    "cmake": (
+        "CMakeLists.txt",
+        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\nadd_executable(p p.c)\ninstall(TARGETS p DESTINATION bin)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["meson", "cmake"])
+@pytest.mark.parametrize("sandbox", ["none", "auto"])
+def test_program_is_built_and_installed(tmp_path: Path, kind: str, sandbox: str) -> None:
+    need(kind)
+    source = tmp_path / "recipes/p/p"
+    source.mkdir(parents=True)
+    name, text = BUILD_FILES[kind]
+    (source / name).write_text(text)
+    (source / "p.c").write_text('#include <stdio.h>\nint main(void) { return puts("built") < 0; }\n')
+    recipe = f"version = '1'\ninherit = ['{kind}']\nsources = [{{ file = 'p' }}]\n[variables]\nS = '${{WORKDIR}}/p'\n"
+    (tmp_path / "recipes/p/p.toml").write_text(recipe)
+    (tmp_path / "prov.toml").write_text("recipes = ['recipes']\n")
+    prov(tmp_path, "build", "--sandbox", sandbox, "p:install")
+    prov(tmp_path, "checkout", "p:install@output", str(tmp_path / "out"))
+    done = subprocess.run([tmp_path / "out/image/usr/bin/p"], capture_output=True, text=True, check=True)
+    assert done.stdout == "built\n"
