@@ -33,7 +33,9 @@ Sandbox = Annotated[str, typer.Option("--sandbox", metavar="auto|bwrap|none", he
 
 def build(
     targets: Targets,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at once, make's included.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, max=1024, help="Jobs at once, make's included.")
+    ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", "-k", help="Go on with what does not need what failed.")
     ] = False,

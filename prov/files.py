@@ -74,7 +74,7 @@ def try_locked(path: Path) -> Iterator[bool]:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory with all that is in it, also where a task left folders without write permission."""
-    if path.is_symlink() or path.is_file():
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
     try:

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 from prov.build.plan import Kept
 from prov.build.taskhash import EDGES
-from prov.errors import RefConflict
+from prov.errors import RefConflict, StoreError
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
 from prov.store.refs import BUILDS, RefUpdate
 from prov.store.repository import Store
 
+ATTEMPTS = 100
+"""How often a build that ends together with others tries to get into the history."""
 LOOK_BACK = 50
 """How many builds are searched for one that had a task."""
 
@@ -151,7 +153,7 @@ def record_build(
                 Entry(b"build", MODE_FILE, writer.add("blob", about.encode())),
             ]
         )
-        while True:
+        for _ in range(ATTEMPTS):
             before = store.refs.get(BUILDS)
             message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
             commit = writer.add_commit(Commit(tree, (before,) if before else (), author, message))
@@ -161,3 +163,4 @@ def record_build(
             except RefConflict:
                 continue
             return commit
+    raise StoreError(f"{BUILDS} keeps changing", hint="are there many builds in this store at once? run the same again")

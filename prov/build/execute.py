@@ -6,6 +6,7 @@ durable before refs; the refs of one run change together; nobody is told that th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -46,7 +47,8 @@ def run_task(site: Site, job: Job) -> Result:
     with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
         with site.store.objects.writer() as writer:
             result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer)).run()
-        site.store.objects.consolidate()
+        with contextlib.suppress(OSError):  # the task is recorded; tidying up can wait for room on the disk
+            site.store.objects.consolidate()
     result.seconds = time.monotonic() - begun
     return result
 
@@ -119,8 +121,7 @@ class _Execution:
         job, store, ended = self.job, self.site.store, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
-        log = log_path(self.workdir.path, job.node.task.name)
-        text = log.read_bytes() if log.exists() else b""
+        log, text = log_path(self.workdir.path, job.node.task.name), outcome.log
         facts = {
             "result": f"failed: {problem}" if problem else "ok",
             "began": f"{ended - outcome.seconds:.3f}",
@@ -139,7 +140,8 @@ class _Execution:
         updates = [tag, RefUpdate(self.workdir.ref, recorded.commit)]
         if output is not None and not job.incremental:
             updates.append(RefUpdate(output_ref(job.node.key, oid), recorded.output_commit))
-            updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
+            if job.plain:
+                updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
         store.refs.update(*updates)
         self.workdir.done(snapshot)
         return Result(

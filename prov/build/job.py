@@ -77,6 +77,8 @@ class Job:
     makeflags: str = ""
     pass_fds: tuple[int, ...] = ()
     force: bool = False
+    plain: bool = True
+    """Nothing that it takes is stale or made from leftovers, so that its static key may stand for the result."""
     incremental: bool = False
     """Build on what is in the WORKDIR instead of `after`."""
 

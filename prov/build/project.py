@@ -29,7 +29,7 @@ from prov.files import replace_file
 
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 _PROJECT_KEYS: dict[str, str] = {
     "recipes": "a list of texts",
@@ -52,7 +52,7 @@ class ParsedFiles:
     """TOML files, parsed and checked; remembered by their stat, since parsing costs more than all the rest."""
 
     memory: Path | None = None
-    _known: dict[str, tuple[tuple[int, int, int], Raw]] = field(default_factory=dict)
+    _known: dict[str, tuple[tuple[int, int, int, int], Raw]] = field(default_factory=dict)
     _ready: dict[Path, Raw] = field(default_factory=dict)
     _loaded: bool = False
     _changed: bool = False
@@ -67,7 +67,7 @@ class ParsedFiles:
     def _parsed(self, path: Path) -> Raw:
         self._load()
         state = path.stat()
-        key = (state.st_mtime_ns, state.st_size, state.st_ino)
+        key = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
         known = self._known.get(str(path))
         if known is not None and known[0] == key:
             return known[1]

@@ -9,7 +9,6 @@ waits, is the scheduler.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
@@ -114,6 +113,7 @@ class Runner:
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     _workers: Workers = field(default_factory=Workers)
     _work: set[str] = field(default_factory=set)
+    _odd: set[str] = field(default_factory=set)
     _done: int = 0
     _added: int = 0
     _script_seconds: float = 0.0
@@ -159,18 +159,23 @@ class Runner:
         self._jobserver = Jobserver(self.options.jobs)
         try:
             await asyncio.gather(*(self.output(key) for key in self.plan.graph.targets), return_exceptions=True)
-            for task in self._once.values():
-                if not task.done():
-                    with contextlib.suppress(BaseException):
-                        await task
-                error = None if task.cancelled() else task.exception()
-                if error is not None and not isinstance(error, _NotBuilt) and self._broken is None:
-                    self._broken = error
+            await self._wait_for_the_rest()
         finally:
             self._jobserver.close()
         if not self._stopping and not self.failed:
             for key in self._work - self.settled.keys():
                 self._finish(Settled(key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output))
+
+    async def _wait_for_the_rest(self) -> None:
+        """Wait for every question that was asked, also of those asked meanwhile; keep what is no task's failure."""
+        seen: set[asyncio.Task[Any]] = set()
+        while pending := [task for task in self._once.values() if task not in seen]:
+            await asyncio.wait(pending)
+            seen.update(pending)
+            for task in pending:
+                error = None if task.cancelled() else task.exception()
+                if error is not None and not isinstance(error, _NotBuilt) and self._broken is None:
+                    self._broken = error
 
     def _interrupt(self) -> None:
         """Stop all tasks: ^C, or a kill that lets us. A second one does not wait for them."""
@@ -211,6 +216,7 @@ class Runner:
         output = None if await self._forced(key) else self.records.output(key, oid)
         if output is None:
             return await self.rerun(key)
+        self._stands_on_odd(self.plan.graph.nodes[key])
         number, commit = self.records.last_run(key, oid)
         settled = Settled(key, "cut off", oid, output, commit, number)
         # one that is wanted for its WORKDIR is not over yet
@@ -301,6 +307,21 @@ class Runner:
             if settled.what == "up to date":
                 settled.what = "restored"
 
+    def _stands_on_odd(self, node: Node) -> bool:
+        """Tell whether a result stands on one that was kept although stale, or made from leftovers.
+
+        Its task hash is true to that, but its static key speaks of what the recipes say now.
+        """
+        odd = any(
+            edge in self._odd
+            or self.plan.steps[edge].action == "stale"
+            or (edge in self._work and not self._starts_clean(edge))
+            for edge in node.edges
+        )
+        if odd:
+            self._odd.add(node.key)
+        return odd
+
     # running one task
 
     def _job(self, node: Node, edges: dict[str, dict[str, str]], after: tuple[Oid, ...], *, incremental: bool) -> Job:
@@ -321,6 +342,7 @@ class Runner:
             makeflags=self._jobserver.makeflags,
             pass_fds=self._jobserver.pass_fds,
             force=self.plan.steps[node.key].forced,
+            plain=not self._stands_on_odd(node),
             incremental=incremental,
         )
 

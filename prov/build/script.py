@@ -19,6 +19,10 @@ from prov.build.sandbox import Room, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
+from prov.files import remove_tree
+
+HOME = "home"
+"""In the folder for temporary files; empty when a task begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Outcome:
     code: int
     environment: Mapping[str, str]
     seconds: float
+    log: bytes
 
     @property
     def problem(self) -> str:
@@ -47,26 +52,60 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
     node, room = job.node, job.room
     values, directory = task_values(job)
-    (workdir / TEMP).mkdir(exist_ok=True)
+    _fresh_temp(workdir / TEMP, node.task.name)
     for path in output_paths(node.recipe, node):
-        os.makedirs(os.path.join(os.fsencode(workdir), path), exist_ok=True)
+        _make_folder(workdir, os.fsdecode(path), node.key)
     here = _real(job, directory, workdir)
-    here.mkdir(parents=True, exist_ok=True)
+    _make_folder(workdir, str(here.relative_to(workdir)), node.key)
     environment = _environment(site, job, values)
     python = node.task.interpreter == "python3"
     script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
     text = node.task.script if python else shell_script(node, job.own, values)
-    script.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
     if python:
         environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-s"] if python else ["sh"]
     command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
     begun = time.monotonic()
-    with open(log_path(workdir, node.task.name), "wb") as log:
+    with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
         code = _spawn(site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds)
+        seconds = time.monotonic() - begun
+        log.seek(0)
+        written = log.read()
     # what a task with the network got from the caller may be a secret, and is no input
     kept = {name: value for name, value in environment.items() if not node.task.network or name not in site.environment}
-    return Outcome(code, dict(sorted(kept.items())), time.monotonic() - begun)
+    return Outcome(code, dict(sorted(kept.items())), seconds, written)
+
+
+def _fresh_temp(temp: Path, task: str) -> None:
+    """Make the folder for temporary files as it is before every task: other tasks' logs and scripts, and an empty home.
+
+    The task before could write here: what it left is neither followed nor handed on.
+    """
+    if temp.is_symlink() or (temp.exists() and not temp.is_dir()):
+        temp.unlink()
+    temp.mkdir(exist_ok=True)
+    for entry in os.scandir(temp):
+        ours = entry.is_file(follow_symlinks=False) and entry.name.startswith(("log.", "run."))
+        if not ours or entry.name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
+            remove_tree(Path(entry.path))
+    (temp / HOME).mkdir()
+
+
+def _create(path: Path) -> int:
+    """Create a file that was not there, following no link."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+def _make_folder(workdir: Path, path: str, asker: str) -> None:
+    """Make a folder below the WORKDIR; a link that leads out of it is no way to go. Raises BuildError."""
+    at = workdir
+    for part in Path(path).parts:
+        at /= part
+        if at.is_symlink() and not at.resolve().is_relative_to(workdir.resolve()):
+            raise BuildError(f"{asker}: {at} is a link that leads out of the WORKDIR", hint="make it a folder")
+        at.mkdir(exist_ok=True)
 
 
 def task_values(job: Job) -> tuple[dict[str, str], str]:
@@ -104,8 +143,8 @@ def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, s
     environment = {
         **site.environment,
         "PATH": ":".join([*folders, job.room.seen_links]),
-        "HOME": f"{seen}/{TEMP}",
-        "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}",
+        "HOME": f"{seen}/{TEMP}/{HOME}",
+        "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "SHELL": "/bin/sh",

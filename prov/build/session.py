@@ -64,7 +64,7 @@ class Session:
         """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
-            inputs = InputsReader(self.store, writer, self._toolchain_id, self._let_through())
+            inputs = InputsReader(self.store, writer, self._toolchain_id, self._let_through(), self._capture_settings())
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
         site = self._site(inputs)
         choices = self._choices(request, graph)
@@ -98,6 +98,11 @@ class Session:
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)
         return summary, deployed
+
+    def _capture_settings(self) -> str:
+        settings = self.project.settings
+        lines = [f"exclude {pattern}\n" for pattern in settings.get("exclude", [])]
+        return "".join([*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))])
 
     def _let_through(self) -> dict[str, str]:
         return allowed_environment(self.project.settings.get("environment", []), self.environment)

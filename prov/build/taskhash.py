@@ -8,6 +8,7 @@
     patches/NNNN-NAME    contents
     host-toolchain       the id of the tree of host tools
     environment          variables that the project lets through from the caller
+    capture              what prov.toml excludes from captures, and which xattrs it adds
     after/TASK           task hash of a task whose WORKDIR is taken over
     from/TID, needs/TID  output id of a task whose output is taken
 
@@ -99,6 +100,8 @@ class InputsReader:
     """Host tools and who asks -> hex id of the captured tree."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
+    capture: str = ""
+    """What prov.toml says of what is captured: which paths not, which attributes."""
     _files: dict[Path, FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 
@@ -121,6 +124,8 @@ class InputsReader:
         if self.environment and not task.network:
             lines = [f"{name}={value}\n" for name, value in sorted(self.environment.items())]
             entries.append(_text(sink, "environment", "".join(lines)))
+        if self.capture:
+            entries.append(_text(sink, "capture", self.capture))
         sources = self._sources(recipe) if "sources" in task.inputs else ()
         if "sources" in task.inputs and recipe.sources:
             entries.append(self._source_tree(recipe, sources, sink))
@@ -199,6 +204,8 @@ class InputsReader:
                 below.append(Entry(source.name.encode(), git_mode(node.mode), node.oid))
             if not source.unpack:
                 below.append(_text(sink, f"%{source.name}.unpack", "no\n"))
+        if len(recipe.sources) > 1:
+            below.append(_text(sink, "%order", "".join(f"{source.name}\n" for source in recipe.sources)))
         return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
 
     def _capture(self, path: Path) -> FileNode:
@@ -252,7 +259,7 @@ def _plain_mode(mode: int) -> int:
 
 
 def _text(sink: TreeWriter, name: str, text: str) -> Entry:
-    return Entry(name.encode(), MODE_FILE, sink.add("blob", text.encode()))
+    return Entry(name.encode(), MODE_FILE, sink.add("blob", text.encode("utf-8", "surrogateescape")))
 
 
 def _pinned(source: Source) -> str:

@@ -44,7 +44,8 @@ def _script_words(text: str, interpreter: str) -> tuple[frozenset[str], frozense
     if interpreter != "sh":
         words = frozenset(_WORD.findall(text))
         return words, frozenset()
-    code = _SHELL_COMMENT.sub(lambda match: match[1] or "", text)
+    # a line of a here-document may begin with # and is no comment: then all is taken for code, which only costs a rerun
+    code = text if "<<" in text else _SHELL_COMMENT.sub(lambda match: match[1] or "", text)
     return frozenset(_SHELL_REFERENCE.findall(code)), frozenset(_WORD.findall(code))
 
 

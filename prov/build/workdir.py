@@ -172,7 +172,7 @@ class Workdir:
         """Put sources and patches into the WORKDIR, from the store: what was hashed is what is used."""
         for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
             target = self.path / folder
-            if files and target.exists():
+            if files and os.path.lexists(target):
                 remove_tree(target)
             for file in files:
                 target.mkdir(exist_ok=True)

@@ -17,8 +17,10 @@ transaction for all refs of an event, each compared with what it was, synced bef
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,10 @@ from prov.store.objects import Oid
 
 BUILDS = "refs/heads/builds"
 PACK_AFTER = 500
+PATIENCE = 60.0
+"""Seconds to wait for a ref that another process has locked."""
+LOCK_IS_DEAD = 20.0
+"""Seconds after which a lock file is what a killed process left."""
 _MISSING = "0" * 40
 
 
@@ -91,12 +97,25 @@ class RefStore:
             else:
                 lines.append(f"update {update.name}\0{update.new.hex()}\0{expected}\0")
         lines += ["prepare\0", "commit\0"]
-        try:
-            run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data="".join(lines).encode())
-        except StoreError as error:
-            if re.search(r"cannot lock ref|but expected|reference already exists|unable to resolve", str(error)):
-                raise RefConflict(f"refs in {self.git_dir} changed meanwhile: {error}") from error
-            raise
+        data = "".join(lines).encode()
+        patience = time.monotonic() + PATIENCE
+        while True:
+            try:
+                run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data=data)
+                return
+            except StoreError as error:
+                held = re.search(r"Unable to create '([^']+\.lock)': File exists", str(error))
+                if held is None:
+                    if re.search(
+                        r"cannot lock ref|but expected|reference already exists|unable to resolve", str(error)
+                    ):
+                        raise RefConflict(f"refs in {self.git_dir} changed meanwhile: {error}") from error
+                    raise
+                if not _clear_dead_lock(Path(held[1])) and time.monotonic() > patience:
+                    raise StoreError(
+                        f"{held[1]} is held", hint="if no prov or git is at work there, delete it"
+                    ) from error
+            time.sleep(0.05)
 
     def pack(self) -> None:
         """Move loose refs into one file when there are many of them."""
@@ -104,5 +123,17 @@ class RefStore:
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)
             if loose > PACK_AFTER:
-                run_git(self.git_dir, ["pack-refs", "--all"])
+                with contextlib.suppress(StoreError):  # another process does it, or the next build will
+                    run_git(self.git_dir, ["pack-refs", "--all"])
                 return
+
+
+def _clear_dead_lock(lock: Path) -> bool:
+    """Remove a lock file whose owner was killed: nobody holds one for longer than an update, which takes milliseconds."""
+    try:
+        if time.time() - lock.stat().st_mtime < LOCK_IS_DEAD:
+            return False
+        lock.unlink()
+    except FileNotFoundError:
+        pass
+    return True

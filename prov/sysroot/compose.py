@@ -50,6 +50,8 @@ class Sysroots:
         return self.states / f"{hashlib.sha1(os.fsencode(directory.absolute())).hexdigest()}.{kind}"
 
     def _apply(self, writer: ObjectWriter, directory: Path, wanted: Pair) -> None:
+        if directory.is_symlink():
+            directory.unlink()  # nothing is composed where somebody's link leads
         ready = self._state(directory, "ready")
         there = self._ready(writer, ready) if directory.is_dir() else None
         if there == wanted:
