@@ -37,6 +37,7 @@ PATIENCE = 60.0
 LOCK_IS_DEAD = 20.0
 """Seconds after which a lock file is what a killed process left."""
 _MISSING = "0" * 40
+_CHANGED = re.compile("cannot lock ref|but expected|reference already exists|unable to resolve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,7 @@ class RefStore:
             except StoreError as error:
                 held = re.search(r"Unable to create '([^']+\.lock)': File exists", str(error))
                 if held is None:
-                    if re.search(
-                        r"cannot lock ref|but expected|reference already exists|unable to resolve", str(error)
-                    ):
+                    if _CHANGED.search(str(error)):
                         raise RefConflict(f"refs in {self.git_dir} changed meanwhile: {error}") from error
                     raise
                 if not _clear_dead_lock(Path(held[1])) and time.monotonic() > patience:
@@ -129,7 +128,7 @@ class RefStore:
 
 
 def _clear_dead_lock(lock: Path) -> bool:
-    """Remove a lock file whose owner was killed: nobody holds one for longer than an update, which takes milliseconds."""
+    """Remove a lock file whose owner was killed: an update takes milliseconds; tell whether it is gone."""
     try:
         if time.time() - lock.stat().st_mtime < LOCK_IS_DEAD:
             return False

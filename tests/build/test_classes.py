@@ -62,7 +62,8 @@ BUILD_FILES = {
     "meson": ("meson.build", "project('p', 'c')\nexecutable('p', 'p.c', install: true)\n"),
     "cmake": (
         "CMakeLists.txt",
-        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\nadd_executable(p p.c)\ninstall(TARGETS p DESTINATION bin)\n",
+        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\n"
+        "add_executable(p p.c)\ninstall(TARGETS p DESTINATION bin)\n",
     ),
 }
 

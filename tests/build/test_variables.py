@@ -37,6 +37,7 @@ def recipe() -> Recipe:
         ("trap two EXIT", "A B", "one two"),
         ("echo $UNKNOWN", "", ""),
         ("A_B=1", "", ""),
+        ("cat <<END\\n#define X $A\\nEND", "A", ""),
     ],
 )
 def test_a_shell_script_reaches(script: str, variables: str, functions: str) -> None:

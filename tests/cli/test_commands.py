@@ -533,3 +533,76 @@ def test_variables_let_through_are_inputs_but_for_the_network(prov: Prov, tmp_pa
     assert build("one").startswith("2 ran")
     assert build("two").startswith("1 ran")
     assert "TOKEN" not in prov("show", "a:net").stdout.replace("$TOKEN", "")
+
+
+def test_a_result_made_from_a_stale_one_is_not_taken_for_the_real_one(prov: Prov, tmp_path: Path) -> None:
+    def chain(first: str, last: str) -> None:
+        write(tmp_path, one_task(f"echo {first} > out/c"), "c")
+        write(tmp_path, one_task("cp $RECIPE_SYSROOT/c out/a", "needs = ['c:go']\n"), "a")
+        write(tmp_path, one_task(f"cp $RECIPE_SYSROOT/a out/b; echo {last} >> out/b", "needs = ['a:go']\n"), "b")
+
+    chain("c1", "b1")
+    prov("build", "b")
+    chain("c2", "b2")
+    assert "1 ran" in prov("build", "b", "--follow", "never").stdout
+    prov("build", "b")
+    prov("checkout", "b:go@output", str(tmp_path / "o"))
+    assert (tmp_path / "o/out/b").read_text() == "c2\nb2\n"
+
+
+@pytest.mark.parametrize("sandbox", ["none", pytest.param("bwrap", marks=needs_bubblewrap)])
+def test_links_that_a_task_left_are_not_followed(prov: Prov, tmp_path: Path, sandbox: str) -> None:
+    victim, outside = tmp_path / "victim", tmp_path / "outside"
+    victim.write_text("safe\n")
+    outside.mkdir()
+    links = f"ln -sf {victim} temp/log.go; ln -sf {victim} temp/run.go; ln -s {outside} way"
+    first = f"[tasks.first]\nscript = '{links}'\n"
+    write(tmp_path, one_task("echo owned", "after = ['first']\n") + first, settings=f"sandbox = '{sandbox}'\n")
+    prov("build", "a")
+    assert victim.read_text() == "safe\n"
+    assert "safe" not in prov("show", "a:go").stdout.partition("log:")[2]
+    write(tmp_path, one_task("true", "after = ['first']\ndir = '${WORKDIR}/way/in'\n") + first)
+    assert "leads out of the WORKDIR" in " ".join(prov("build", "a", code=1).stdout.split())
+    assert not list(outside.iterdir())
+
+
+def test_temporary_files_are_not_handed_on(prov: Prov, tmp_path: Path) -> None:
+    write(
+        tmp_path, one_task("test ! -e $HOME/again; test ! -e temp/again; touch $HOME/again temp/again; echo 1 > out/x")
+    )
+    settings = (tmp_path / "prov.toml").read_text()
+    (tmp_path / "prov.toml").write_text(settings.replace("sh cat", "sh test cat"))
+    prov("build", "a")
+    prov("build", "-f", "a:go", "a")
+
+
+def test_a_lock_that_a_killed_git_left_is_cleared(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo 1 > out/x"))
+    prov("init")
+    lock = tmp_path / ".prov/refs/heads/builds.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    prov("build", "a")
+    assert len(git(tmp_path, "log", "--oneline", "builds").splitlines()) == 1
+
+
+def test_keep_going_finishes_what_does_not_need_what_failed(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("sleep 0.2; exit 1"), "x")
+    write(tmp_path, one_task("sleep 0.4; echo d > out/d"), "d")
+    write(tmp_path, one_task("sleep 0.4; cp $RECIPE_SYSROOT/d out/e", "needs = ['d:go']\n"), "e")
+    write(tmp_path, one_task("true", "needs = ['x:go', 'e:go']\n"), "t")
+    done = prov("build", "t", "-k", "-j", "4", code=1)
+    assert "e:go ran" in done.stderr
+    assert "bug" not in done.stderr
+    assert "not built: t:go" in done.stdout
+    assert len(git(tmp_path, "log", "--oneline", "builds").splitlines()) == 1
+
+
+def test_what_is_excluded_is_an_input(prov: Prov, tmp_path: Path) -> None:
+    write(tmp_path, one_task("echo 1 > out/a.pyc; echo 2 > out/b"))
+    prov("build", "a")
+    text = (tmp_path / "prov.toml").read_text()
+    (tmp_path / "prov.toml").write_text('exclude = ["*.pyc"]\n' + text)
+    assert "1 ran" in prov("build", "a").stdout
+    prov("checkout", "a:go@output", str(tmp_path / "o"))
+    assert [path.name for path in (tmp_path / "o/out").iterdir()] == ["b"]
