@@ -42,7 +42,6 @@ class Graph:
 
     nodes: dict[str, Node]
     targets: tuple[str, ...]
-    dependents: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def chain(self, key: str) -> str:
         """Return the name of the WORKDIR chain of a task: the first task of those that share its WORKDIR."""
@@ -211,12 +210,4 @@ def make_graph(project: Project, targets: Sequence[str]) -> Graph:
                     )
                 if edge not in nodes:
                     pending.append((edge, False))
-    return Graph(nodes, tuple(keys), _dependents(nodes))
-
-
-def _dependents(nodes: dict[str, Node]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {key: [] for key in nodes}
-    for key, node in nodes.items():
-        for edge in dict.fromkeys(node.edges):
-            found[edge].append(key)
-    return {key: tuple(keys) for key, keys in found.items()}
+    return Graph(nodes, tuple(keys))

@@ -58,7 +58,15 @@ def open_repository(git_dir: Path) -> pygit2.Repository:
 
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:
     """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
-    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", *arguments]
+    command = [
+        git_program(),
+        "-c",
+        "safe.directory=*",
+        "-c",
+        f"core.hooksPath={os.devnull}",
+        f"--git-dir={git_dir}",
+        *arguments,
+    ]
     done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +146,14 @@ def test_git_sees_the_same_refs_after_a_clone(store: Store, git: Git, oids: list
     subprocess.run(["git", "clone", "-q", str(store.path), target], check=True)
     said = subprocess.run(["git", "-C", target, "tag"], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["r/t/h/1"]
+
+
+def test_a_stores_own_hooks_do_not_run(store: Store, tmp_path: Path) -> None:
+    hook = store.path / "hooks" / "reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    hook.chmod(0o755)
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"x")
+    store.refs.update(RefUpdate("refs/prov/x", oid))
+    assert not (tmp_path / "ran").exists()
