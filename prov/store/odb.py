@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import pygit2
 from pygit2.enums import ObjectType
@@ -22,6 +22,8 @@ from prov.files import try_locked
 from prov.store.git import open_repository
 from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
 from prov.store.packs import TEMPORARY, PackFile, PackStream
+
+Answer = TypeVar("Answer")
 
 PACKS_TO_CONSOLIDATE = 24
 """With so many packs the small ones are joined; git and libgit2 search packs one by one."""
@@ -93,8 +95,8 @@ class ObjectDatabase:
             self._git = open_repository(self.git_dir)
         return self._git
 
-    def read(self, oid: Oid) -> tuple[Kind, bytes]:
-        """Return an object's kind and content. Raises StoreError when it is not in the store."""
+    def _ask_packs(self, oid: Oid, ask: Callable[[PackFile, int], Answer | None]) -> Answer | None:
+        """Ask the pack that holds an object; None where no pack does, or git must resolve a delta."""
         for _attempt in range(3):
             found = self._find(oid)
             if found is None and self._look():
@@ -102,14 +104,17 @@ class ObjectDatabase:
             if found is None:
                 break
             try:
-                answer = found[0].read(found[1])
+                return ask(*found)
             except FileNotFoundError:  # consolidated away since it was found
                 self._stamp = -1
                 self._look()
-                continue
-            if answer is not None:
-                return answer
-            break
+        return None
+
+    def read(self, oid: Oid) -> tuple[Kind, bytes]:
+        """Return an object's kind and content. Raises StoreError when it is not in the store."""
+        answer = self._ask_packs(oid, PackFile.read)
+        if answer is not None:
+            return answer
         if oid == EMPTY_TREE:
             return "tree", b""
         try:
@@ -137,21 +142,9 @@ class ObjectDatabase:
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
         """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if we packed it."""
-        for _attempt in range(3):
-            found = self._find(oid)
-            if found is None and self._look():
-                found = self._find(oid)
-            if found is None:
-                break
-            try:
-                streamed = found[0].stream(found[1])
-            except FileNotFoundError:  # consolidated away since it was found
-                self._stamp = -1
-                self._look()
-                continue
-            if streamed is not None:
-                return streamed[2]
-            break
+        streamed = self._ask_packs(oid, PackFile.stream)
+        if streamed is not None:
+            return streamed[2]
         return iter([self.blob(oid)])
 
     def entry(self, tree: Oid, path: str) -> Entry | None:
