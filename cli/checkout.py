@@ -26,12 +26,12 @@ def checkout(
     from prov.errors import CheckoutError
     from prov.history.names import find
     from prov.worktree.checkout import checkout as put
-    from prov.worktree.pool import Pool
+    from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
     found = find(opened, treeish)
     if directory.exists() and any(directory.iterdir()):
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
-    placer = Pool(opened.cache / "pool", opened.objects) if link else None
+    placer = Pool(opened.cache / OPEN, opened.objects) if link else None
     placed = put(opened.objects, directory, found.pair, placer=placer)
     say(f"{placed} files in {directory}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,12 +63,10 @@ def open_session(
     from prov.build.session import Session
     from prov.errors import ProvError
     from prov.store.repository import Store
-    from prov.sysroot.compose import Sysroots
-    from prov.worktree.pool import Pool
+    from prov.sysroot.compose import sysroots_of
 
     if not (root() / PROJECT_FILE).is_file():
         raise ProvError(f"there is no {PROJECT_FILE} here or above", hint="`prov init` makes one")
     path = store_path(option)
     store = Store.create(path) if create else Store.open(path)
-    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
-    return Session(open_project(store, settings), store, sysroots, dict(os.environ), sandbox)
+    return Session(open_project(store, settings), store, partial(sysroots_of, store), dict(os.environ), sandbox)

@@ -34,8 +34,16 @@ class CheckoutError(ProvError):
     """A tree could not be put on disk."""
 
 
-class SysrootConflict(ProvError):
+class SysrootError(ProvError):
+    """A sysroot could not be made what it should be."""
+
+
+class SysrootConflict(SysrootError):
     """Two packages bring different content to one path."""
+
+
+class RelocationError(ProvError):
+    """A file holds a path that can't be replaced by the one that counts here."""
 
 
 class RecipeError(ProvError):

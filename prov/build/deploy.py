@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.build.record import OUTPUT_MESSAGE, read_pair
+from prov.build.fixmes import has_marks, relocated
+from prov.build.record import OUTPUT_MESSAGE, read_pair, write_pair
 from prov.errors import BuildError
 from prov.files import locked
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
@@ -21,8 +22,10 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Node, Pair, walk
-from prov.worktree.checkout import EPOCH_NS, Private, check_name
+from prov.worktree.checkout import check_name
 from prov.worktree.merge import Owned, union
+from prov.worktree.place import EPOCH_NS, Private
+from prov.worktree.places import Places
 
 PREFIX = "refs/prov/deploy/"
 
@@ -35,15 +38,20 @@ class Deployed:
     removed: tuple[str, ...]
 
 
-def deploy(store: Store, folder: Path, outputs: Mapping[str, Oid | None]) -> Deployed:
+def deploy(
+    store: Store, folder: Path, outputs: Mapping[str, Oid | None], places: Callable[[str], Places] | None = None
+) -> Deployed:
     """Make the deploy directory hold these outputs (`ARCH/RECIPE/TASK` -> output id, None: no longer made).
+
+    `places` tells which paths tokens stand for: those that the task saw.
 
     What other tasks deployed before stays. Raises BuildError when two tasks deploy different files under one name.
     """
     with locked(store.cache / "locks" / "deploy"), store.objects.writer() as writer:
         there = store.refs.list(PREFIX)
         before = {name.removeprefix(PREFIX): store.objects.commit(oid).tree for name, oid in there.items()}
-        after = {name: oid for name, oid in {**before, **outputs}.items() if oid is not None}
+        made = {name: _with_paths(writer, oid, name, places) for name, oid in outputs.items() if oid is not None}
+        after = {name: oid for name, oid in {**before, **made}.items() if name in made or name not in outputs}
         old = dict(walk(writer, _merged(writer, before, strict=False)))
         new = dict(walk(writer, _merged(writer, after, strict=True)))
         removed = _remove(folder, [path for path in old if path not in new])
@@ -58,6 +66,14 @@ def deploy(store: Store, folder: Path, outputs: Mapping[str, Oid | None]) -> Dep
         if updates:
             store.refs.update(*updates)
     return Deployed(tuple(placed), tuple(removed))
+
+
+def _with_paths(writer: ObjectWriter, output: Oid, name: str, places: Callable[[str], Places] | None) -> Oid:
+    """Return an output as it is deployed: with paths for tokens."""
+    pair = read_pair(writer, output)
+    if places is None or not has_marks(writer, pair):
+        return output
+    return write_pair(writer, relocated(writer, pair, places(name)))
 
 
 def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -> Pair:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from prov.build.fixmes import Tokeniser
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
 from prov.build.record import (
     Output,
@@ -27,7 +29,7 @@ from prov.build.record import (
     tag_update,
     write_run,
 )
-from prov.build.script import Outcome, log_path, postprocess_text, run_postprocess, run_script
+from prov.build.script import Outcome, log_path, postprocess_text, run_in_sysroot, run_postprocess, run_script
 from prov.build.taskhash import OwnInputs, output_paths, task_hash
 from prov.build.workdir import Workdir
 from prov.files import locked
@@ -36,6 +38,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest
 from prov.worktree.merge import Owned
+from prov.worktree.scan import Seen
 from prov.worktree.snapshot import Snapshot
 
 LOG_TAIL = 20
@@ -79,11 +82,14 @@ class _Execution:
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.site, job, self.workdir.path)
+        trespass = self.guard()
+        if trespass:
+            outcome = replace(outcome, trespass=trespass)
         return self.record(oid, start, outcome, sysroots)
 
     def done_by_another(self, oid: Oid) -> Result | None:
         """Return the result of a process that ran the task while this one waited for the recipe's lock."""
-        records = Records(self.site.store)
+        records = Records(self.site.store, lambda _key: self.job.room.place())
         output = records.output(self.job.node.key, oid)
         number, commit = records.last_run(self.job.node.key, oid)
         if output is None or commit is None:
@@ -102,14 +108,37 @@ class _Execution:
                 run_postprocess(self.job.room.links, text, self.workdir.path, taken.key)
 
     def compose(self) -> dict[str, Pair]:
-        """Give the task its two sysroots, exactly what it needs in each."""
-        found = {}
-        for name, folder, native in (("target", SYSROOT, False), ("native", SYSROOT_NATIVE, True)):
-            packages = [part for taken in self.job.needs if taken.native == native for part in self.packages(taken)]
-            pair = self.site.sysroots.compose(self.writer, self.workdir.path / folder, packages)
-            if pair != EMPTY:
-                found[name] = pair
+        """Give the task its two sysroots, exactly what it needs in each; the native one first, whose tools the
+        scripts of the other may use."""
+        site, job, found = self.site, self.job, {}
+        environment = {key: taken.output.hex() for taken in job.needs for key in [taken.key] if taken.native}
+        for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
+            needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
+            composed = site.sysroots.compose(
+                self.writer,
+                self.workdir.path / folder,
+                [part for taken in needs for part in self.packages(taken)],
+                wins=job.node.recipe.sysroot_owner,
+                places=job.room.places(),
+                run=lambda script, _directory, folder=folder: run_in_sysroot(site, job, folder, script),
+                environment=environment,
+            )
+            self.workdir.notes += composed.notes
+            if composed.pair != EMPTY:
+                found[name] = composed.pair
         return found
+
+    def guard(self) -> str:
+        """Without a sandbox: return in words what the task wrote into its sysroots, or nothing."""
+        if self.site.sandbox is not None:
+            return ""
+        found = []
+        for folder in (SYSROOT, SYSROOT_NATIVE):
+            for each in self.site.sysroots.check(self.writer, self.workdir.path / folder):
+                if each.what != "added":  # that is gone with the next composition, and nobody else sees it
+                    found += [f"{folder}/{each}"]
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        return f"it changed its sysroot: {', '.join(found[:3])}{more}" if found else ""
 
     def packages(self, taken: Taken) -> list[Owned]:
         """Return the directories of an output, each the top of a sysroot."""
@@ -121,6 +150,8 @@ class _Execution:
         job, store, ended = self.job, self.site.store, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
+        if output is not None and job.staged:
+            self.adopt(snapshot)
         log, text = log_path(self.workdir.path, job.node.task.name), outcome.log
         facts = {
             "result": f"failed: {problem}" if problem else "ok",
@@ -164,12 +195,35 @@ class _Execution:
         node = self.job.node
         if outcome.problem:
             return None, outcome.problem
-        found = {}
+        found, places = {}, self.job.room.places()
+        held: list[str] = []
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
             if pair is None:
                 return None, f"its outputdir {os.fsdecode(path)} is gone"
-            found[path] = pair
+            tokeniser = Tokeniser(self.writer, places)
+            found[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
+            held += [f"{os.fsdecode(path)}/{os.fsdecode(each)}" for each in tokeniser.held]
+        if held:
+            more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+            self.workdir.notes.append(
+                f"{node.key}: {', '.join(held[:3])}{more} hold a path of this place, which can't be replaced; "
+                "the output is of no use elsewhere"
+            )
         where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
         text = postprocess_text(node.recipe, node.task.postprocess, where)
-        return Output(nest(self.writer, found) if found else EMPTY, text), ""
+        whole = nest(self.writer, found) if found else EMPTY
+        return Output(whole, text, self.job.room.place() if held else b""), ""
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Give the pool the files that others will have in their sysroots."""
+        for top in output_paths(self.job.node.recipe, self.job.node):
+            for path, folder in snapshot.folders.items():
+                if path == top or path.startswith(top + b"/"):
+                    where = self.workdir.path / os.fsdecode(path)
+                    files = zip(folder.entries, folder.oids, strict=True)
+                    self.site.sysroots.adopt(
+                        (where / os.fsdecode(seen[0]), oid, Seen(*seen))
+                        for seen, oid in files
+                        if oid is not None and stat.S_ISREG(seen[1])
+                    )

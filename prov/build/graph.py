@@ -1,7 +1,8 @@
 """The one task graph: recipes' tasks, their edges resolved to other tasks.
 
 Two kinds of edges: `after` (a task of the same recipe whose WORKDIR is taken over) and, by output, `from` (put into the
-WORKDIR at the start) and `needs` (put into the sysroots). No task and no recipe is special.
+WORKDIR at the start) and `needs` (put into the sysroots). No task and no recipe is special, but for the names of
+bootstrap variants.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prov.build.project import Project
-from prov.build.recipe import Recipe, Task
+from prov.build.recipe import NATIVE, Recipe, Task, native_name
 from prov.build.variables import expand
 from prov.errors import NameUnknown, PlanError, RecipeError, nearest
 
 WORLD = "world"
-_SELECTOR = re.compile(r"@(depends|depends_native|runtime):([a-z][a-z0-9_]*)")
+_SELECTOR = re.compile(r"@(depends|depends_native|runtime|runtime_native):([a-z][a-z0-9_]*)")
+BOOTSTRAP = "-initial"
+"""What the names of recipes end with that are there to build others' first versions."""
+
+
+def is_bootstrap(recipe: str) -> bool:
+    """Tell whether a recipe is one that builds others' first versions, such as `gcc-cross-initial`."""
+    return recipe.removesuffix(NATIVE).endswith(BOOTSTRAP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,8 @@ class Node:
     after: tuple[str, ...]
     from_: tuple[str, ...]
     needs: tuple[str, ...]
+    direct: frozenset[str] = frozenset()
+    """Those of `needs` that are used from a folder of their own."""
 
     @property
     def edges(self) -> tuple[str, ...]:
@@ -61,6 +71,10 @@ class _Resolver:
         recipe_name, _, task_name = key.partition(":")
         recipe = self.project.recipe(recipe_name)
         task = recipe.tasks[task_name]
+        needs = dict.fromkeys(self.edges(recipe, task, task.needs, "needs"))
+        if recipe.sysroot == "recipe":
+            for before in self.line(recipe, task):
+                needs |= dict.fromkeys(self.edges(recipe, before, before.needs, "needs"))
         return Node(
             key=key,
             recipe=recipe,
@@ -68,8 +82,20 @@ class _Resolver:
             arch=self.project.arch_name(recipe),
             after=tuple(self.own(recipe, task, name) for name in task.after),
             from_=self.edges(recipe, task, task.from_, "from"),
-            needs=self.edges(recipe, task, task.needs, "needs"),
+            needs=tuple(needs),
+            direct=frozenset(key for key in needs if self.project.recipe(key.partition(":")[0]).direct),
         )
+
+    def line(self, recipe: Recipe, task: Task) -> list[Task]:
+        """Return the tasks of the recipe that a task comes after, directly or not."""
+        found: dict[str, None] = {}
+        pending = list(task.after)
+        while pending:
+            name = pending.pop()
+            if name not in found and name in recipe.tasks:
+                found[name] = None
+                pending += recipe.tasks[name].after
+        return [recipe.tasks[name] for name in found]
 
     def own(self, recipe: Recipe, task: Task, name: str) -> str:
         if name not in recipe.tasks:
@@ -89,13 +115,24 @@ class _Resolver:
                 keys.update(dict.fromkeys(self.select(recipe, selector[1], selector[2])))
             elif value.startswith("@"):
                 raise RecipeError(
-                    f"{where}: {value!r} is no selector", hint="@depends:TASK, @depends_native:TASK, @runtime:TASK"
+                    f"{where}: {value!r} is no selector",
+                    hint="@depends:TASK, @depends_native:TASK, @runtime:TASK, @runtime_native:TASK",
                 )
             elif ":" in value:
-                keys[self.named(recipe, value, where)] = None
+                key = self.named(recipe, value, where)
+                keys[key] = None
+                if kind == "needs":  # a tool is of no use without what it needs to run
+                    keys.update(dict.fromkeys(self.run_time(key)))
             else:
                 keys[self.named(recipe, f"{recipe.name}:{value}", where)] = None
         return tuple(keys)
+
+    def run_time(self, key: str) -> tuple[str, ...]:
+        """Return the same task of all that a recipe needs at run time, transitively."""
+        name, _, task = key.partition(":")
+        recipe = self.project.recipe(name)
+        others = [other for other in self.with_rdepends(recipe, recipe.rdepends) if not is_bootstrap(other)]
+        return tuple(f"{other}:{task}" for other in others if task in self.project.recipe(other).tasks)
 
     def named(self, asker: Recipe, key: str, where: str) -> str:
         name, _, task = key.partition(":")
@@ -119,6 +156,8 @@ class _Resolver:
         if known is None:
             if kind == "runtime":
                 known = self.runtime(recipe)
+            elif kind == "runtime_native":
+                known = self.with_rdepends(recipe, self.postinst_tools(recipe))
             else:
                 known = self.with_rdepends(recipe, recipe.depends if kind == "depends" else recipe.depends_native)
             self.resolved[recipe.name, kind] = known
@@ -132,8 +171,14 @@ class _Resolver:
             provider = self.provider(asked_by, name)
             if provider.name not in found:
                 found[provider.name] = None
-                pending += [(provider, other) for other in provider.rdepends]
+                # one for bootstrapping reaches only who names it
+                pending += [(provider, other) for other in provider.rdepends if not is_bootstrap(other)]
         return tuple(found)
+
+    def postinst_tools(self, recipe: Recipe) -> list[str]:
+        """Return the native recipes that the packages of an image need for their postinst scripts."""
+        tables = [table for name in self.runtime(recipe) for table in self.project.recipe(name).packages.values()]
+        return [native_name(tool) for table in tables for tool in table.get("postinst_depends_native", [])]
 
     def runtime(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the recipes whose packages may be needed at run time.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from prov.build.graph import Node
-from prov.build.sandbox import Room
+from prov.build.graph import Graph, Node
+from prov.build.sandbox import HOSTTOOLS, Room, place_text, seen_workdir
 from prov.build.taskhash import InputsReader, OwnInputs
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
@@ -16,6 +16,9 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned
+from prov.worktree.places import Places
+from prov.worktree.scan import Seen
+from prov.worktree.verify import Difference
 
 TEMP = "temp"
 SYSROOT, SYSROOT_NATIVE = "recipe-sysroot", "recipe-sysroot-native"
@@ -23,10 +26,40 @@ SYSROOT, SYSROOT_NATIVE = "recipe-sysroot", "recipe-sysroot-native"
 Status = Literal["ran", "failed", "done by another"]
 
 
-class Composer(Protocol):
-    """Makes a directory a sysroot of packages and tells its tree."""
+class RunScript(Protocol):
+    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it printed."""
 
-    def compose(self, writer: ObjectWriter, directory: Path, packages: Sequence[Owned]) -> Pair: ...
+    def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
+
+
+class Composed(Protocol):
+    """A sysroot that is ready: its tree, and what somebody should know of how it was made."""
+
+    @property
+    def pair(self) -> Pair: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+class Composer(Protocol):
+    """Makes directories sysroots of packages, and guards them."""
+
+    def compose(
+        self,
+        writer: ObjectWriter,
+        directory: Path,
+        packages: Sequence[Owned],
+        *,
+        wins: Mapping[bytes, str],
+        places: Places,
+        run: RunScript,
+        environment: Mapping[str, str],
+    ) -> Composed: ...
+
+    def check(self, writer: ObjectWriter, directory: Path) -> list[Difference]: ...
+
+    def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +81,17 @@ class Site:
     def workdir(self, node: Node, chain: str) -> Path:
         return self.work / node.arch / node.recipe.name / chain
 
+    def place_in(self, graph: Graph) -> Callable[[str], bytes]:
+        """Return a function that tells of a task what an output is tied to that keeps a path of its place."""
+
+        def place(key: str) -> bytes:
+            node, chain = graph.nodes[key], graph.chain(key)
+            if self.sandbox is not None:
+                return place_text(seen_workdir(node.arch, node.recipe.name, chain), HOSTTOOLS)
+            return place_text(str(self.workdir(node, chain)), str(self.store.cache / "toolchains"))
+
+        return place
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -57,6 +101,8 @@ class Taken:
     output: Oid
     paths: tuple[bytes, ...] = ()
     native: bool = False
+    direct: bool = False
+    """Used from a folder of its own, never linked into a sysroot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +127,8 @@ class Job:
     """Nothing that it takes is stale or made from leftovers, so that its static key may stand for the result."""
     incremental: bool = False
     """Build on what is in the WORKDIR instead of `after`."""
+    staged: bool = False
+    """Its output goes into sysroots of this build."""
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOOLCHAIN = "@toolchain"
 """Among a task's `hosttools`: the compiler and what belongs to it, as the variable HOSTTOOLS_TOOLCHAIN lists them."""
+SYSROOTS = ("task", "recipe")
 RESERVED_NAMES = ("failed", "outside")
 """Recipe names that would be taken for a part of the ref namespace."""
 
@@ -96,6 +97,12 @@ class Recipe:
     functions: Mapping[str, str] = field(default_factory=dict)
     tasks: Mapping[str, Task] = field(default_factory=dict)
     packages: Mapping[str, Raw] = field(default_factory=dict)
+    sysroot: str = "task"
+    """Whether a task sees what it needs itself (`task`), or also what those need that it comes after (`recipe`)."""
+    sysroot_owner: Mapping[bytes, str] = field(default_factory=dict)
+    """Path in a sysroot -> the recipe whose file is taken where others bring another one."""
+    direct: bool = False
+    """Its packages are used from a folder of their own, never linked into a sysroot."""
 
     @property
     def base_name(self) -> str:
@@ -129,6 +136,9 @@ _RECIPE_KEYS: dict[str, str] = {
     "tasks": "a table",
     "packages": "a table",
     "native": "a table",
+    "sysroot": "a text",
+    "sysroot_owner": "a table",
+    "direct": "true or false",
 }
 _TASK_KEYS: dict[str, str] = {
     "script": "a text",
@@ -161,6 +171,8 @@ _PACKAGE_KEYS: dict[str, str] = {
     "rdepends": _TEXTS,
     "summary": "a text",
     "allow_empty": "true or false",
+    "postinst": "a text",
+    "postinst_depends_native": _TEXTS,
 }
 _JOINED_LISTS = (
     "inherit",
@@ -242,7 +254,7 @@ def join(layers: list[tuple[str, Raw]]) -> tuple[Raw, dict[str, Setting]]:
                 tables = joined.setdefault(key, {})
                 for name, table in value.items():
                     tables[name] = _join_task(tables.get(name, {}), table)
-            elif key == "functions":
+            elif key in ("functions", "sysroot_owner"):
                 joined[key] = joined.get(key, {}) | value
             elif key in _JOINED_LISTS:
                 joined[key] = joined.get(key, []) + [item for item in value if item not in joined.get(key, [])]
@@ -286,6 +298,8 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         raise RecipeError(
             f"{where}: `arch` can't be {arch!r}", hint=nearest(arch, ARCHITECTURES) or ", ".join(ARCHITECTURES)
         )
+    if raw.get("sysroot", "task") not in SYSROOTS:
+        raise RecipeError(f"{where}: `sysroot` can't be {raw['sysroot']!r}", hint=" or ".join(SYSROOTS))
     if native:
         name = native_name(name)
     is_native = arch in ("native", "cross")
@@ -308,7 +322,19 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         functions=dict(raw.get("functions", {})),
         tasks={task: _task(task, table, where) for task, table in raw.get("tasks", {}).items()},
         packages=dict(raw.get("packages", {})),
+        sysroot=raw.get("sysroot", "task"),
+        sysroot_owner=_owners(raw.get("sysroot_owner", {}), where),
+        direct=raw.get("direct", False),
     )
+
+
+def _owners(table: Raw, where: str) -> dict[bytes, str]:
+    for path, owner in table.items():
+        if not isinstance(owner, str) or not path.strip("/"):
+            raise RecipeError(
+                f'{where}: `sysroot_owner` is a table of paths and recipes, as in "/usr/bin/ar" = "binutils"'
+            )
+    return {path.strip("/").encode(): owner for path, owner in table.items()}
 
 
 def sources_json(recipe: Recipe) -> str:

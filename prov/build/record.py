@@ -14,7 +14,7 @@ one commit id everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prov.store.objects import (
@@ -33,6 +33,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, TreeReader, TreeWriter
 
 OUTPUT_MESSAGE = "output\n"
+FIXED_MESSAGE = "output, of use in one place\n"
 START_MESSAGE = "nothing\n"
 
 
@@ -64,6 +65,13 @@ class Output:
 
     pair: Pair
     postprocess: bytes = b""
+    fixed: bytes = b""
+    """The paths of the only place where it can be used, if it holds one that could not be replaced."""
+
+    @property
+    def message(self) -> str:
+        """Of its commit."""
+        return FIXED_MESSAGE if self.fixed else OUTPUT_MESSAGE
 
 
 def write_pair(writer: TreeWriter, pair: Pair, extra: Sequence[Entry] = ()) -> Oid:
@@ -84,13 +92,18 @@ def read_pair(reader: TreeReader, tree: Oid) -> Pair:
 
 def write_output(writer: TreeWriter, output: Output) -> Oid:
     """Write an output's tree and return its id, the output id: a changed postprocess makes another output."""
-    script = [Entry(b"postprocess", MODE_FILE, writer.add("blob", output.postprocess))] if output.postprocess else []
-    return write_pair(writer, output.pair, script)
+    texts = {b"postprocess": output.postprocess, b"fixed": output.fixed}
+    extra = [Entry(name, MODE_FILE, writer.add("blob", text)) for name, text in texts.items() if text]
+    return write_pair(writer, output.pair, extra)
 
 
 def read_postprocess(reader: TreeReader, output: Oid) -> bytes:
     """Return an output's postprocess script, empty if it has none."""
-    return next((reader.blob(entry.oid) for entry in reader.tree(output) if entry.name == b"postprocess"), b"")
+    return _text(reader, output, b"postprocess")
+
+
+def _text(reader: TreeReader, output: Oid, name: bytes) -> bytes:
+    return next((reader.blob(entry.oid) for entry in reader.tree(output) if entry.name == name), b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +166,8 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
     status = "" if run.output is not None else " (failed)"
     message = f"{run.key}{status}\n\nTask-Hash: {run.task_hash.hex()}\n"
     commit = writer.add_commit(Commit(run.after.tree, (run.start.commit, record), by, message))
-    output_commit = writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, OUTPUT_MESSAGE))
+    message = run.output.message if run.output else OUTPUT_MESSAGE
+    output_commit = writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, message))
     return Recorded(commit, output, output_commit)
 
 
@@ -179,23 +193,28 @@ class Records:
     """Finds what was recorded. Refs and objects alone decide."""
 
     store: Store
-    _outputs: dict[Oid, Oid] = field(default_factory=dict)
+    places: Callable[[str], bytes] | None = None
+    """Task -> the paths of its place, which an output may be tied to; None: whatever is recorded counts."""
+    _outputs: dict[Oid, Commit] = field(default_factory=dict)
 
     def output(self, key: str, task_hash: Oid) -> Oid | None:
         """Return the id of the output that a task hash led to."""
-        return self._output_of(self.store.refs.get(output_ref(key, task_hash)))
+        return self._output_of(key, self.store.refs.get(output_ref(key, task_hash)))
 
     def static_output(self, key: str, static_key: Oid) -> Oid | None:
         """Return the id of the output last recorded under a static key."""
-        return self._output_of(self.store.refs.get(static_ref(key, static_key)))
+        return self._output_of(key, self.store.refs.get(static_ref(key, static_key)))
 
-    def _output_of(self, commit: Oid | None) -> Oid | None:
-        if commit is None:
+    def _output_of(self, key: str, oid: Oid | None) -> Oid | None:
+        if oid is None:
             return None
-        known = self._outputs.get(commit)
-        if known is None:
-            known = self._outputs[commit] = self.store.objects.commit(commit).tree
-        return known
+        commit = self._outputs.get(oid)
+        if commit is None:
+            commit = self._outputs[oid] = self.store.objects.commit(oid)
+        if commit.message == FIXED_MESSAGE and self.places is not None:
+            here = _text(self.store.objects, commit.tree, b"fixed") == self.places(key)
+            return commit.tree if here else None
+        return commit.tree
 
     def last_run(self, key: str, task_hash: Oid, *, failed: bool = False) -> tuple[int, Oid | None]:
         """Return number and commit of the last run of a task hash; (0, None) if none is recorded here."""

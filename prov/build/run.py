@@ -13,8 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from prov.build.builds import BuildList, Line, record_build
@@ -24,9 +23,9 @@ from prov.build.job import Job, Result, Site, Taken
 from prov.build.jobserver import Jobserver
 from prov.build.plan import Plan, edge_ids
 from prov.build.record import Records, author
-from prov.build.sandbox import Room
+from prov.build.room import make_room
 from prov.build.taskhash import HashOnly, output_paths, task_hash
-from prov.build.toolchain import Toolchain, Toolchains
+from prov.build.toolchain import Toolchains
 from prov.build.workers import Workers
 from prov.errors import ProvError
 from prov.store.objects import Oid
@@ -113,6 +112,7 @@ class Runner:
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     _workers: Workers = field(default_factory=Workers)
     _work: set[str] = field(default_factory=set)
+    _staged: set[str] = field(default_factory=set)
     _odd: set[str] = field(default_factory=set)
     _done: int = 0
     _added: int = 0
@@ -125,7 +125,8 @@ class Runner:
     _broken: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.records = Records(self.site.store)
+        self.records = Records(self.site.store, self.site.place_in(self.plan.graph))
+        self._staged = {edge for node in self.plan.graph.nodes.values() for edge in node.needs}
         self._work = {step.key for step in self.plan.work}
 
     def run(self, *, record: bool = True) -> Summary:
@@ -325,40 +326,26 @@ class Runner:
     # running one task
 
     def _job(self, node: Node, edges: dict[str, dict[str, str]], after: tuple[Oid, ...], *, incremental: bool) -> Job:
-        tools = self.toolchains.capture(self.site.inputs.tools(node), node.key)
         chain = self.plan.graph.chain(node.key)
         assert self._jobserver is not None
+        needs = tuple(replace(self._taken(key), direct=key in node.direct) for key in node.needs)
         return Job(
             node=node,
             chain=chain,
             own=self.plan.own[node.key],
             edges=edges,
             static_key=self.plan.steps[node.key].static_key,
-            room=self._room(node, chain, tools),
+            room=make_room(self.site, self.toolchains, node, chain, needs),
             after=after,
             from_=tuple(self._taken(key) for key in node.from_),
-            needs=tuple(self._taken(key) for key in node.needs),
+            needs=needs,
             jobs=self.options.jobs,
             makeflags=self._jobserver.makeflags,
             pass_fds=self._jobserver.pass_fds,
             force=self.plan.steps[node.key].forced,
             plain=not self._stands_on_odd(node),
             incremental=incremental,
-        )
-
-    def _room(self, node: Node, chain: str, tools: Toolchain) -> Room:
-        readable = [
-            source.url.removeprefix("file://") or source.git.removeprefix("file://")
-            for source in node.recipe.sources
-            if source.url.startswith("file://") or source.git.startswith(("/", "file://"))
-        ]
-        return Room(
-            workdir=self.site.workdir(node, chain),
-            name=f"{node.arch}/{node.recipe.name}/{chain}",
-            root=self.toolchains.root(tools) if self.site.sandbox else None,
-            links=self.toolchains.links(tools),
-            network=node.task.network,
-            readable=tuple(map(Path, readable)) if node.task.network else (),
+            staged=node.key in self._staged,
         )
 
     def _taken(self, key: str) -> Taken:

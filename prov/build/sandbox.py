@@ -1,7 +1,8 @@
 """Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean environment.
 
-In the sandbox every WORKDIR is at a path that is the same in every project and on every machine, the root directory is
-the captured toolchain, and there is no network. Without bubblewrap the same variables hold the real paths.
+In the sandbox every WORKDIR, the sysroots and the host tools are at paths that are the same in every project and on
+every machine, sysroots can't be written to, the root directory is the captured toolchain, and there is no network.
+Without bubblewrap the same variables hold the real paths.
 """
 
 from __future__ import annotations
@@ -16,13 +17,27 @@ from functools import cache
 from pathlib import Path
 
 from prov.errors import BuildError
+from prov.worktree.places import Places
 
 WORK = "/build/work"
 HOSTTOOLS = "/build/hosttools"
+SYSROOTS = {"recipe-sysroot": "/build/sysroot", "recipe-sysroot-native": "/build/sysroot-native"}
+"""A sysroot's folder in the WORKDIR -> where every task sees it."""
+DIRECT = "/build/direct"
 PYTHON = "/build/python"
 SANDBOXES = ("auto", "bwrap", "none")
 USER = "1000"
 _NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
+
+
+def seen_workdir(arch: str, recipe: str, chain: str) -> str:
+    """Return where a sandboxed task sees its WORKDIR."""
+    return f"{WORK}/{arch}/{recipe}/{chain}"
+
+
+def place_text(workdir: str, tools: str) -> bytes:
+    """Return two paths as the text by which places are compared."""
+    return f"WORKDIR {workdir}\nHOSTTOOLS {tools}\n".encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +45,51 @@ class Room:
     """What one task gets: its WORKDIR, a root and a folder of links for its host tools."""
 
     workdir: Path
-    name: str
-    """`ARCH/RECIPE/CHAIN`, from which the WORKDIR's path in a sandbox is made."""
+    name: tuple[str, str, str]
+    """Architecture, recipe and chain, from which the WORKDIR's path in a sandbox is made."""
     root: Path | None
     """The toolchain's files; None without a sandbox."""
     links: Path
     network: bool = False
     readable: tuple[Path, ...] = ()
     """What else of the host may be read, at its own path: local sources that are fetched."""
+    direct: tuple[tuple[str, Path], ...] = ()
+    """Packages that are used from a folder of their own: recipe, folder."""
 
     @property
     def seen_workdir(self) -> str:
         """The WORKDIR's path as the task sees it."""
-        return str(self.workdir) if self.root is None else f"{WORK}/{self.name}"
+        return str(self.workdir) if self.root is None else seen_workdir(*self.name)
 
     @property
     def seen_links(self) -> str:
         return str(self.links) if self.root is None else HOSTTOOLS
+
+    def seen_sysroot(self, folder: str) -> str:
+        """Return where the task sees one of its sysroots."""
+        return str(self.workdir / folder) if self.root is None else SYSROOTS[folder]
+
+    def seen_direct(self) -> dict[str, str]:
+        """Return recipe -> where the task sees the folder of its package."""
+        return {name: str(folder) if self.root is None else f"{DIRECT}/{name}" for name, folder in self.direct}
+
+    def places(self) -> Places:
+        """Return the paths that the task sees, and that tokens stand for."""
+        seen = {
+            b"W": self.seen_workdir,
+            b"S": self.seen_sysroot("recipe-sysroot"),
+            b"N": self.seen_sysroot("recipe-sysroot-native"),
+            b"H": self.seen_links,
+        }
+        paths = {letter: os.fsencode(path) for letter, path in seen.items()}
+        if self.root is not None:
+            return Places(paths, constant=True)
+        real = {letter: os.path.realpath(path) for letter, path in paths.items()}
+        return Places(paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter]))
+
+    def place(self) -> bytes:
+        """Return what an output is tied to that keeps a path of this place."""
+        return place_text(self.seen_workdir, HOSTTOOLS if self.root is not None else str(self.links.parent))
 
     @property
     def seen_python_path(self) -> str:
@@ -96,8 +139,10 @@ def _usable_bubblewrap() -> tuple[str | None, str]:
     return program, ""
 
 
-def sandbox_command(program: str, room: Room, command: Sequence[str], *, directory: str) -> list[str]:
-    """Return a command line that runs a command in a room, sandboxed."""
+def sandbox_command(
+    program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = ""
+) -> list[str]:
+    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed."""
     assert room.root is not None
     bound = ["--ro-bind", str(room.root / "usr"), "/usr"]
     for entry in sorted(room.root.iterdir()):
@@ -113,9 +158,19 @@ def sandbox_command(program: str, room: Room, command: Sequence[str], *, directo
             bound += ["--ro-bind-try", name, name]
     seen = room.seen_workdir
     bound += ["--bind", str(room.workdir), seen, "--ro-bind", str(room.links), HOSTTOOLS]
-    for sysroot in ("recipe-sysroot", "recipe-sysroot-native"):
-        if (room.workdir / sysroot).is_dir():
-            bound += ["--ro-bind", str(room.workdir / sysroot), f"{seen}/{sysroot}"]
+    for folder, place in SYSROOTS.items():
+        if (room.workdir / folder).is_dir():
+            how = "--bind" if folder == writable else "--ro-bind"
+            bound += [
+                how,
+                str(room.workdir / folder),
+                place,
+                "--ro-bind",
+                str(room.workdir / folder),
+                f"{seen}/{folder}",
+            ]
+    for name, own in room.direct:
+        bound += ["--ro-bind", str(own), f"{DIRECT}/{name}"]
     for path in room.readable:
         bound += ["--ro-bind-try", str(path), str(path)]
     if command[0] == sys.executable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -33,10 +34,14 @@ class Outcome:
     environment: Mapping[str, str]
     seconds: float
     log: bytes
+    trespass: str = ""
+    """What it wrote where it should not, in words."""
 
     @property
     def problem(self) -> str:
         """What is wrong, or nothing."""
+        if self.trespass:
+            return self.trespass
         if self.code == 0:
             return ""
         if self.code < 0:
@@ -111,11 +116,11 @@ def _make_folder(workdir: Path, path: str, asker: str) -> None:
 def task_values(job: Job) -> tuple[dict[str, str], str]:
     """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees both."""
     node, seen = job.node, job.room.seen_workdir
-    native = f"{seen}/{SYSROOT_NATIVE}"
+    native = job.room.seen_sysroot(SYSROOT_NATIVE)
     places = {
         "WORKDIR": seen,
         "RECIPE_SYSROOT_NATIVE": native,
-        "RECIPE_SYSROOT": native if node.recipe.arch == "native" else f"{seen}/{SYSROOT}",
+        "RECIPE_SYSROOT": native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT),
         "JOBS": str(job.jobs),
         "TASK": node.task.name,
     }
@@ -138,10 +143,12 @@ def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
 
 
 def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, str]:
-    seen = job.room.seen_workdir
-    folders = [f"{seen}/{SYSROOT_NATIVE}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+    seen, direct = job.room.seen_workdir, job.room.seen_direct()
+    tops = [job.room.seen_sysroot(SYSROOT_NATIVE), *direct.values()]
+    folders = [f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
     environment = {
         **site.environment,
+        **{f"DIRECT_{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
         "PATH": ":".join([*folders, job.room.seen_links]),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
@@ -189,6 +196,31 @@ def _spawn(
         pass_fds=pass_fds,
     ) as process:
         return process.wait()
+
+
+def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
+    """Run a script of one of the task's sysroots, which it may change; return exit status and what it printed."""
+    room, seen = job.room, job.room.seen_sysroot(folder)
+    values = task_values(job)[0]
+    places = {name: values[name] for name in ("RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE")}
+    command = [f"{seen}/{script}"]
+    if site.sandbox is not None and room.root is not None:
+        command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
+    environment = {**_environment(site, job, values), **places, "HOME": "/nonexistent", "SYSROOT": seen}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=room.workdir / folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            umask=0o022,
+            check=False,
+        )
+    except OSError as error:
+        return 126, str(error).encode()
+    return done.returncode, done.stdout
 
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:

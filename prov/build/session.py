@@ -16,6 +16,7 @@ from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
 from prov.build.project import Project, allowed_environment
 from prov.build.record import Records, read_postprocess
+from prov.build.room import make_room
 from prov.build.run import Progress, Runner, RunOptions, Summary
 from prov.build.sandbox import bubblewrap
 from prov.build.script import run_postprocess
@@ -26,6 +27,7 @@ from prov.errors import BuildError, NameUnknown, nearest
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.exclude import DEFAULT, Exclude
+from prov.worktree.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Session:
 
     project: Project
     store: Store
-    sysroots: Composer
+    sysroots: Callable[[bool], Composer]
+    """Makes what composes sysroots; told whether a sandbox keeps tasks from writing to them."""
     environment: Mapping[str, str]
     """The caller's; only what the project lets through reaches a task."""
     sandbox: str = ""
@@ -68,14 +71,14 @@ class Session:
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
         site = self._site(inputs)
         choices = self._choices(request, graph)
-        plan = self._plan(graph, own, choices)
+        plan = self._plan(graph, own, choices, site)
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
         again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
         if again - choices.force:
             choices = dataclasses.replace(choices, force=choices.force | again)
         # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
         if again or scripts:
-            plan = self._plan(graph, own, choices)
+            plan = self._plan(graph, own, choices, site)
         self._check_only(plan)
         return plan, site
 
@@ -94,7 +97,7 @@ class Session:
         if site.sandbox is None and summary.spans and not summary.interrupted:
             for line in trespasses(site, plan.graph, summary.spans, seal):
                 progress.note(line)
-        deployed = self._deploy(plan, summary)
+        deployed = self._deploy(plan, summary, site)
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)
         return summary, deployed
@@ -112,12 +115,13 @@ class Session:
 
     def _site(self, inputs: InputsReader) -> Site:
         settings = self.project.settings
+        sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
         return Site(
             store=self.store,
             inputs=inputs,
-            sysroots=self.sysroots,
+            sysroots=self.sysroots(sandbox is not None),
             work=self.project.builddir / "work",
-            sandbox=bubblewrap(self.sandbox or settings.get("sandbox", "auto")),
+            sandbox=sandbox,
             exclude=Exclude([*DEFAULT, *settings.get("exclude", [])]),
             xattrs=tuple(settings.get("xattrs", [])),
             environment=self._let_through(),
@@ -143,8 +147,8 @@ class Session:
             incremental=frozenset(named) if request.incremental else frozenset(),
         )
 
-    def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices) -> Plan:
-        return make_plan(graph, own, Records(self.store), choices, self._last())
+    def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site) -> Plan:
+        return make_plan(graph, own, Records(self.store, site.place_in(graph)), choices, self._last())
 
     def _last(self) -> Callable[[str], Kept | None]:
         latest = BuildList.latest(self.store)
@@ -167,17 +171,24 @@ class Session:
                 hint="build without --only, or build that recipe first",
             )
 
-    def _deploy(self, plan: Plan, summary: Summary) -> Deployed:
-        outputs = {}
+    def _deploy(self, plan: Plan, summary: Summary, site: Site) -> Deployed:
+        outputs, nodes = {}, {}
         for key, node in plan.graph.nodes.items():
             settled = summary.settled.get(key)
             output = settled.output if settled else plan.steps[key].output
             if node.task.deploy and output is not None:
-                outputs[f"{node.arch}/{key.replace(':', '/')}"] = output
+                name = f"{node.arch}/{key.replace(':', '/')}"
+                outputs[name] = output
+                nodes[name] = node
         gone = self._no_longer_made()
+
+        def places(name: str) -> Places:
+            node = nodes[name]
+            return make_room(site, self.toolchains, node, plan.graph.chain(node.key)).places()
+
         if not outputs and not gone:
             return Deployed((), ())
-        deployed = deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs})
+        deployed = deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs}, places)
         if deployed.placed or deployed.removed:
             self._postprocess(plan, outputs)
         return deployed

@@ -31,7 +31,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import Listing, Node, Pair, write_listing
 from prov.worktree.checkout import checkout
-from prov.worktree.pool import Pool
+from prov.worktree.pool import GUARDED, Pool
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 DPKG_LISTS = Path("/var/lib/dpkg/info")
@@ -116,7 +116,7 @@ class Toolchains:
                 if not folder.exists():
                     temporary = folder.with_suffix(".tmp")
                     shutil.rmtree(temporary, ignore_errors=True)
-                    pool = Pool(self.store.cache / "pool", self.store.objects)
+                    pool = Pool(self.store.cache / GUARDED, self.store.objects)
                     checkout(self.store.objects, temporary, Pair(toolchain.tree, None), placer=pool)
                     temporary.rename(folder)
         return folder

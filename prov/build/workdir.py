@@ -11,19 +11,21 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.build.fixmes import relocated
 from prov.build.graph import Node
-from prov.build.job import Job, Site
+from prov.build.job import Job, Site, Taken
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.taskhash import LocalFile
-from prov.errors import BuildError
+from prov.errors import BuildError, RelocationError
 from prov.files import remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.worktree.attributes import EMPTY, Pair, at_path
 from prov.worktree.attributes import Node as FileNode
-from prov.worktree.checkout import Private, checkout
+from prov.worktree.checkout import checkout
 from prov.worktree.merge import Merged, Owned, three_way, union
+from prov.worktree.place import Private
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 
@@ -31,8 +33,8 @@ from prov.worktree.snapshot import Snapshot, capture, remember
 class _Fresh(Private):
     """Places private files that were written just now."""
 
-    def place(self, node: FileNode, name: bytes, folder: int) -> None:
-        Private.place(self, node._replace(mtime=time.time_ns()), name, folder)
+    def place(self, node: FileNode, path: bytes, folder: int) -> None:
+        Private.place(self, node._replace(mtime=time.time_ns()), path, folder)
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class Workdir:
         """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into them."""
         records = Records(self.site.store)
         starts = [Start(commit, records.workdir(commit)) for commit in job.after]
-        outputs = [Owned(taken.key, read_pair(self.writer, taken.output)) for taken in job.from_]
+        outputs = [Owned(taken.key, self._taken(job, taken)) for taken in job.from_]
         if not starts and not outputs:
             return empty_start(self.writer)
         if len(starts) == 1 and not outputs:
@@ -114,6 +116,13 @@ class Workdir:
         parents = tuple(start.commit for start in starts)
         commit = Commit(pair.tree, parents, CONSTANT_IDENTITY, f"start from {names}\n")
         return Start(self.writer.add_commit(commit), pair)
+
+    def _taken(self, job: Job, taken: Taken) -> Pair:
+        """Return an output as it is put into this WORKDIR: with its paths."""
+        try:
+            return relocated(self.writer, read_pair(self.writer, taken.output), job.room.places())
+        except RelocationError as error:
+            raise BuildError(f"{taken.key} can't be put into {self.path}: {error}", hint=error.hint) from error
 
     def _joined(self, starts: list[Start]) -> Pair:
         if not starts:
@@ -161,7 +170,7 @@ class Workdir:
         self.path.mkdir(parents=True, exist_ok=True)
         for taken in job.from_:
             for path in taken.paths:
-                wanted = at_path(self.writer, read_pair(self.writer, taken.output), path)
+                wanted = at_path(self.writer, self._taken(job, taken), path)
                 there = at_path(self.writer, now, path)
                 if wanted is not None:
                     before = there.pair if there is not None and there.is_directory else EMPTY

@@ -161,8 +161,8 @@ class ObjectDatabase:
 
     # writing
 
-    def writer(self) -> ObjectWriter:
-        return ObjectWriter(self)
+    def writer(self, *, memory: bool = False) -> ObjectWriter:
+        return ObjectWriter(self, memory=memory)
 
     def size(self) -> int:
         """Return how many bytes the packs take."""
@@ -235,11 +235,13 @@ class ObjectDatabase:
 class ObjectWriter:
     """Objects on their way into the store: one pack, in it only what the store has not.
 
-    A context manager: leaving it makes everything durable, leaving it by an exception drops everything.
+    A context manager: leaving it makes everything durable, leaving it by an exception drops everything. With `memory`,
+    for a store that can't be written to, what `add` is given stays in memory and goes with the writer.
     """
 
-    def __init__(self, odb: ObjectDatabase) -> None:
+    def __init__(self, odb: ObjectDatabase, *, memory: bool = False) -> None:
         self._odb = odb
+        self._memory = memory
         self._stream: PackStream | None = None
         self._recent: dict[Oid, bytes] = {}
         self._finished = 0
@@ -266,6 +268,8 @@ class ObjectWriter:
 
     def has(self, oid: Oid) -> bool:
         """Tell whether the object need not be added."""
+        if self._memory and oid in self._recent:
+            return True
         return (self._stream is not None and oid in self._stream) or self._odb.packed(oid)
 
     def _pack(self) -> PackStream:
@@ -277,7 +281,8 @@ class ObjectWriter:
         """Add an object unless the store has it; return its id."""
         oid = object_id(kind, data)
         if not self.has(oid):
-            self._pack().add(oid, kind, data)
+            if not self._memory:
+                self._pack().add(oid, kind, data)
             self._recent[oid] = data
         return oid
 

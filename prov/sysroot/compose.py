@@ -1,25 +1,58 @@
 """A sysroot on disk: exactly the staging packages that were asked for, and no other file.
 
 The packages are merged as trees first; then the difference between the tree that is there and the one that is wanted
-is applied, so that cost follows the change. A state file names the tree that is there; it goes before the first write
-and comes back after the last one, so that a half-made sysroot is known as such and made anew.
+is applied, so that cost follows the change. The state file says `working` before the first write and `ready` after the
+last, so that a half-made sysroot is known as such and made anew by whoever comes next.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from prov.errors import SysrootConflict
-from prov.files import locked, remove_tree, replace_file
+from prov.errors import SysrootConflict, SysrootError
+from prov.files import locked, remove_tree
+from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
-from prov.worktree.attributes import EMPTY, Pair
+from prov.store.repository import Store
+from prov.sysroot.postinst import Run, run_scripts, scripts
+from prov.sysroot.state import State, boot_id, place_of, wish_of
+from prov.worktree.attributes import EMPTY, Node, Pair, walk
 from prov.worktree.checkout import checkout
-from prov.worktree.merge import Owned, union
-from prov.worktree.pool import Pool
+from prov.worktree.merge import Owned, Union, edit
+from prov.worktree.place import Private
+from prov.worktree.places import Places
+from prov.worktree.pool import GUARDED, OPEN, Pool
+from prov.worktree.scan import Seen
+from prov.worktree.verify import Difference, differences
+
+
+class Composed(NamedTuple):
+    """A sysroot that is ready: its tree, and what was found on the way that somebody should know."""
+
+    pair: Pair
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a sysroot is to be composed of, and for which place."""
+
+    packages: Sequence[Owned]
+    wins: Mapping[bytes, str] = field(default_factory=dict)
+    places: Places | None = None
+    run: Run | None = None
+    """How postinst scripts are run; None: they are not."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What takes part in what the scripts do."""
+
+    def digest(self) -> bytes:
+        return wish_of(self.packages, self.wins, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,48 +62,145 @@ class Sysroots:
     pool: Pool
     states: Path
 
-    def compose(self, writer: ObjectWriter, directory: Path, packages: Sequence[Owned]) -> Pair:
-        """Make a directory the sysroot of these packages and return it as a tree.
+    def compose(
+        self,
+        writer: ObjectWriter,
+        directory: Path,
+        packages: Sequence[Owned],
+        *,
+        wins: Mapping[bytes, str] | None = None,
+        places: Places | None = None,
+        run: Run | None = None,
+        environment: Mapping[str, str] | None = None,
+        ours: bool = True,
+    ) -> Composed:
+        """Make a directory the sysroot of these packages.
 
-        Raises SysrootConflict, before anything is touched, when two packages bring different content to one path.
+        Raises SysrootConflict, before anything is touched, when two packages bring different content to one path and
+        `wins` names neither; SysrootError when a postinst script fails. With `ours` false, a directory with something
+        in it that was never composed is refused too.
         """
-        wanted, conflicts = union(writer, packages)
-        if conflicts:
-            first = conflicts[0]
-            more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
-            raise SysrootConflict(
-                f"{os.fsdecode(first.path)}: {first.first} and {first.second} bring different content{more}",
-                hint="leave the file out of one of the two outputs",
-            )
-        with locked(self._state(directory, "lock")):
-            self._apply(writer, directory, wanted)
-        return wanted
+        wanted = Wanted(packages, wins or {}, places, run, environment or {})
+        with self._locked(directory):
+            return self._compose(writer, directory, wanted, ours=ours)
 
-    def _state(self, directory: Path, kind: str) -> Path:
+    def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None:
+        """Take files of a WORKDIR that were captured just now into the pool: no content is read again.
+
+        Each comes with its blob and the stat that goes with that; one that has changed since is left out.
+        """
+        for path, oid, seen in files:
+            with contextlib.suppress(OSError):  # what is not in the pool comes out of the store when it is wanted
+                self.pool.adopt(path, Node(seen.mode, oid), seen)
+
+    def check(self, writer: ObjectWriter, directory: Path) -> list[Difference]:
+        """Return what was done to a sysroot since it was composed; then it is composed anew before its next use, and
+        files of the pool that were written to are made again."""
+        with self._locked(directory):
+            state = self._state(writer, directory)
+            if state is None or not state.ready or not directory.is_dir():
+                return []
+            found = differences(writer, directory, state.pair)
+            if found:
+                State(ready=False).write(self._path(directory))
+            for each in found:
+                if each.wanted is not None and not each.wanted.is_directory and not self.pool.intact(each.wanted):
+                    self.pool.repair(each.wanted)
+            return found
+
+    # state
+
+    def _path(self, directory: Path, kind: str = "state") -> Path:
         return self.states / f"{hashlib.sha1(os.fsencode(directory.absolute())).hexdigest()}.{kind}"
 
-    def _apply(self, writer: ObjectWriter, directory: Path, wanted: Pair) -> None:
-        if directory.is_symlink():
+    def _locked(self, directory: Path) -> contextlib.AbstractContextManager[None]:
+        return locked(self._path(directory, "lock"))
+
+    def _state(self, writer: ObjectWriter, directory: Path) -> State | None:
+        """Return what is known of a sysroot; one whose trees are not in the store any more is not ready."""
+        state = State.read(self._path(directory))
+        if state is not None and state.ready and not all(oid is None or writer.has(oid) for oid in state.pair):
+            return State(ready=False)
+        return state
+
+    # composing
+
+    def _compose(self, writer: ObjectWriter, directory: Path, wanted: Wanted, *, ours: bool) -> Composed:
+        state = self._state(writer, directory)
+        if directory.is_symlink() and ours:
             directory.unlink()  # nothing is composed where somebody's link leads
-        ready = self._state(directory, "ready")
-        there = self._ready(writer, ready) if directory.is_dir() else None
-        if there == wanted:
-            return
-        ready.unlink(missing_ok=True)
-        if there is None and directory.exists():
+        place = place_of(wanted.places, self.pool.folder)
+        there = state is not None and state.ready and state.place == place and directory.is_dir()
+        if state is None and not ours and directory.exists() and any(directory.iterdir()):
+            raise SysrootError(
+                f"{directory} is not empty, and was not composed", hint="name another folder, or empty this one"
+            )
+        generation, boot, wish = self.pool.generation(), boot_id(), wanted.digest()
+        notes = []
+        if there and state is not None and (state.generation, state.boot) != (generation, boot):
+            # a file of the pool was found changed since, or the machine went down: what is there may be anything
+            there = not differences(writer, directory, state.pair)
+            if not there:
+                notes.append(f"{directory} was not as it had been composed, and is composed anew")
+        if there and state is not None and state.wish == wish:
+            if (state.generation, state.boot) != (generation, boot):
+                replace(state, generation=generation, boot=boot).write(self._path(directory))
+            return Composed(state.pair)
+        known = state.known if state is not None else {}
+        merged, known = self._merged(writer, wanted, known)
+        State(ready=False).write(self._path(directory))
+        now = state.pair if there and state is not None else None
+        if now is None and directory.exists():
             remove_tree(directory)
-        checkout(writer, directory, wanted, now=there or EMPTY, placer=self.pool)
-        replace_file(ready, _encode(wanted), durable=False)
+        pair, private = merged, frozenset[bytes]()
+        if wanted.run is not None and scripts(writer, merged):
+            pair, private = self._postinst(writer, directory, merged, wanted)
+            now = None
+        pool = Pool(self.pool.folder, writer, wanted.places, private)
+        checkout(writer, directory, pair, now=now or EMPTY, placer=pool)
+        State(True, wish, place, pair, generation, boot, private, known).write(self._path(directory))
+        notes += [
+            f"{directory}/{os.fsdecode(path)}: the pool's file had been changed; it was made again"
+            for path in pool.repaired
+        ]
+        return Composed(pair, tuple(notes))
 
     @staticmethod
-    def _ready(writer: ObjectWriter, state: Path) -> Pair | None:
-        try:
-            tree, attributes = state.read_text().split()
-        except (OSError, ValueError):
-            return None
-        pair = Pair(bytes.fromhex(tree), bytes.fromhex(attributes) if attributes != "-" else None)
-        return pair if all(oid is None or writer.has(oid) for oid in pair) else None
+    def _merged(
+        writer: ObjectWriter, wanted: Wanted, known: dict[frozenset[Pair], Pair]
+    ) -> tuple[Pair, dict[frozenset[Pair], Pair]]:
+        union = Union(writer, wanted.wins, known)
+        merged = union.merge(wanted.packages)
+        if merged.conflicts:
+            path, first, second = merged.conflicts[0]
+            more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
+            raise SysrootConflict(
+                f"{os.fsdecode(path)}: {first} and {second} bring different content{more}",
+                hint="leave the file out of one of the two outputs, or say whose is taken: "
+                f'sysroot_owner = {{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}',
+            )
+        return merged.pair, union.known
+
+    @staticmethod
+    def _postinst(writer: ObjectWriter, directory: Path, merged: Pair, wanted: Wanted) -> tuple[Pair, frozenset[bytes]]:
+        """Run the scripts in private copies; return the tree with what they made, and the paths of that."""
+        assert wanted.run is not None
+        if directory.exists():
+            remove_tree(directory)
+        checkout(writer, directory, merged, placer=Private(writer, wanted.places, sealed=True, shares=True))
+        edits = run_scripts(writer, directory, merged, wanted.packages, wanted.run)
+        remove_tree(directory)
+        made = {path: node for path, node in edits.items() if node is not None}
+        inside = {
+            path
+            for at, node in made.items()
+            if node.is_directory
+            for path, _ in walk(writer, node.pair, path=at + b"/")
+        }
+        return edit(writer, merged, edits), frozenset(made.keys() | inside)
 
 
-def _encode(pair: Pair) -> bytes:
-    return f"{pair.tree.hex()} {pair.attributes.hex() if pair.attributes else '-'}\n".encode()
+def sysroots_of(store: Store, sandboxed: bool) -> Sysroots:
+    """Return what composes sysroots in a store's cache; those that no sandbox guards have a pool of their own."""
+    pool = Pool(store.cache / (GUARDED if sandboxed else OPEN), store.objects)
+    return Sysroots(pool, store.cache / "sysroots")

@@ -1,4 +1,4 @@
-"""What git's trees lack, kept beside them: full modes, mtimes, empty directories, hardlinks, devices, xattrs.
+"""What git's trees lack, kept beside them: full modes, mtimes, empty directories, hardlinks, devices, xattrs, fixmes.
 
 A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second, its
 attributes, mirrors the directories of the first; each of its trees may hold a blob `%attributes` with a line per
@@ -53,7 +53,8 @@ class Node(NamedTuple):
 
     `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a directory. `mtime` is
     in nanoseconds, None where it is not recorded. Nodes of one hardlink group share `link`, the path of its
-    first member. `rdev` is (major, minor) of a device.
+    first member. `rdev` is (major, minor) of a device. `fixme` marks a file whose content has tokens for paths, or
+    holds a path of the place where it was made; see `prov.worktree.places`.
     """
 
     mode: int
@@ -63,6 +64,7 @@ class Node(NamedTuple):
     link: bytes = b""
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     rdev: tuple[int, int] | None = None
+    fixme: bytes = b""
 
     @property
     def is_directory(self) -> bool:
@@ -71,7 +73,12 @@ class Node(NamedTuple):
     @property
     def same_content(self) -> tuple[object, ...]:
         """What two nodes have in common that are the same but for when they were written."""
-        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev
+        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev, self.fixme
+
+    @property
+    def same_file(self) -> tuple[object, ...]:
+        """The same, whatever else it is hardlinked with."""
+        return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme
 
 
 Listing = dict[bytes, Node]
@@ -135,6 +142,8 @@ def attribute_line(name: bytes, node: Node, *, mtimes: bool) -> bytes:
         fields.append(b"mtime=%d.%09d" % divmod(node.mtime, 1_000_000_000))
     if node.link:
         fields.append(b"link=" + _escape(node.link))
+    if node.fixme:
+        fields.append(b"fixme=" + node.fixme)
     fields += [b"xattr.%s=%s" % (_escape(key), base64.b64encode(value)) for key, value in node.xattrs]
     return b"%s\t%s\n" % (_escape(name), b" ".join(fields)) if fields else b""
 
@@ -163,7 +172,8 @@ def _with_fields(node: Node, fields: dict[bytes, bytes]) -> Node:
     xattrs = tuple(
         (_unescape(key[6:]), base64.b64decode(value)) for key, value in fields.items() if key.startswith(b"xattr.")
     )
-    return Node(mode, node.oid, node.pair, mtime, _unescape(fields.get(b"link", b"")), xattrs, rdev)
+    link, fixme = _unescape(fields.get(b"link", b"")), fields.get(b"fixme", b"")
+    return Node(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme)
 
 
 def read_listing(reader: TreeReader, pair: Pair) -> Listing:

@@ -3,6 +3,9 @@
 The same walk serves WORKDIRs (private, writable files with their mtimes) and sysroots (hardlinks into the pool);
 which of the two is the `Placer`'s choice. Every name is checked, and every folder is entered by descriptor without
 following links: a tree from elsewhere can't write outside its directory.
+
+Folders that are new are queued; when there are many, a second process takes its share of them. Programs come last: by
+the time that one can be found, the libraries that it needs are there.
 """
 
 from __future__ import annotations
@@ -10,57 +13,23 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 from prov.errors import CheckoutError
 from prov.files import remove_tree
-from prov.store.objects import Oid
-from prov.worktree.attributes import EMPTY, Listing, Node, Pair, TreeReader, read_listing, walk
+from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
+from prov.worktree.parallel import by_turns
+from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private
 
-EPOCH_NS = 315_532_800_000_000_000
-"""1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
-
-
-class ObjectReader(TreeReader, Protocol):
-    """What a checkout needs of a store."""
-
-    def stream_blob(self, oid: Oid) -> Iterator[bytes]: ...
-
-
-class Placer(Protocol):
-    """Puts one regular file at a name that is free, mode and mtime included."""
-
-    def place(self, node: Node, name: bytes, folder: int) -> None: ...
-
-
-@dataclass(slots=True)
-class Private:
-    """Places files of their own, which may be written to."""
-
-    objects: ObjectReader
-
-    def place(self, node: Node, name: bytes, folder: int) -> None:
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        try:
-            write_blob(self.objects, node.oid, fd)
-            for key, value in node.xattrs:
-                os.setxattr(fd, key, value)
-            os.fchmod(fd, stat.S_IMODE(node.mode))
-            mtime = EPOCH_NS if node.mtime is None else node.mtime
-            os.utime(fd, ns=(mtime, mtime))
-        finally:
-            os.close(fd)
-
-
-def write_blob(objects: ObjectReader, oid: bytes, fd: int) -> None:
-    """Write a blob's content to a descriptor, in chunks."""
-    for chunk in objects.stream_blob(oid):
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+PROGRAMS = (b"bin", b"sbin", b"libexec")
+"""Folders that come last."""
+SHARE_FROM = 64
+"""New folders to have in hand before they are shared with a second process."""
 
 
 def check_name(name: bytes) -> None:
@@ -71,26 +40,103 @@ def check_name(name: bytes) -> None:
         )
 
 
+class _Folder(NamedTuple):
+    """A folder that is on disk, and what it holds and is to hold."""
+
+    path: bytes
+    now: Pair | None
+    """None: nothing."""
+    wanted: Pair
+
+
+class _Done(NamedTuple):
+    """What a process did of what there is to do."""
+
+    placed: int
+    torn: set[bytes]
+    programs: list[_Folder]
+    closed: list[tuple[bytes, Node]]
+    repaired: list[bytes]
+
+
 @dataclass(slots=True)
 class _Checkout:
     objects: ObjectReader
     placer: Placer
     root: Path
+    queues: bool = True
+    """New folders are queued, programs' put off; else all is done at once."""
     placed: int = 0
-    finish: list[tuple[bytes, Node]] = field(default_factory=list)
-    """Folders whose mode and mtime are set last, when nothing is written into them any more."""
+    new: deque[_Folder] = field(default_factory=deque)
+    programs: list[_Folder] = field(default_factory=list)
+    closed: list[tuple[bytes, Node]] = field(default_factory=list)
+    """Folders that their owner may not pass through: they get their mode last."""
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups of which a member was touched."""
 
-    def folder(self, fd: int, path: bytes, now: Listing, wanted: Listing) -> None:
+    # the order of the work
+
+    def run(self, now: Pair, wanted: Pair) -> None:
+        self.visit(_Folder(b"", now, wanted))
+        self.work_off(self.new)
+        self.new, self.programs = deque(self.programs), []
+        self.work_off(self.new, programs=True)
+        self.mend_links(wanted)
+        # the deepest first: one that is closed to its owner can't be passed through any more
+        for path, own in sorted(self.closed, key=lambda one: -len(one[0])):
+            with self.opened(path) as fd:
+                _finish(fd, own)
+
+    def work_off(self, folders: deque[_Folder], *, programs: bool = False) -> None:
+        """Do what is queued, with all that comes of it; two processes share it when it is much."""
+        alone = len(os.sched_getaffinity(0)) < 2
+        while folders:
+            if len(folders) < SHARE_FROM or alone:
+                self.visit(folders.popleft())
+                if programs:  # nothing comes after them
+                    folders.extend(self.programs)
+                    self.programs = []
+                continue
+            share = partial(self.share, len(self.placer.repaired), programs=programs)
+            here, there = by_turns(list(folders), share, "placing files")
+            self.placer.repaired += there.repaired
+            for done in (here, there):
+                self.placed += done.placed
+                self.torn |= done.torn
+                self.programs += done.programs
+                self.closed += done.closed
+            return
+
+    def share(self, known: int, folders: Iterator[_Folder], *, programs: bool) -> _Done:
+        """Do a share of the work, without a queue but for programs; so many repairs are `known` already."""
+        part = _Checkout(self.objects, self.placer, self.root, queues=False)
+        for folder in folders:
+            part.visit(folder)
+        while programs and part.programs:
+            part.visit(part.programs.pop())
+        return _Done(part.placed, part.torn, part.programs, part.closed, self.placer.repaired[known:])
+
+    # one folder
+
+    def visit(self, folder: _Folder) -> None:
+        with self.opened(folder.path) as fd:
+            self.folder(fd, folder)
+
+    def folder(self, fd: int, folder: _Folder) -> None:
+        """Make one folder what it should be, but for those in it that are queued."""
+        path = folder.path
         prefix = path + b"/" if path else b""
+        now = read_listing(self.objects, folder.now) if folder.now is not None else {}
+        wanted = read_listing(self.objects, folder.wanted)
         own, touched = wanted[b"."], now.get(b".") != wanted[b"."]
-        if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
             os.fchmod(fd, 0o700)
             touched = True
         for name in now.keys() - wanted.keys():
             self.remove(fd, prefix, name, now[name])
             touched = True
+        folders = []
         for name, node in wanted.items():
             if name == b".":
                 continue
@@ -98,8 +144,8 @@ class _Checkout:
             if have == node:
                 continue
             check_name(name)
-            if node.is_directory:
-                touched |= self.enter(fd, prefix, name, have, node)
+            if stat.S_ISDIR(node.mode):
+                folders.append((name, have, node))
             elif have is not None and have.same_content == node.same_content and not node.link:
                 self.date(fd, name, node)
             else:
@@ -107,34 +153,41 @@ class _Checkout:
                     self.remove(fd, prefix, name, have)
                 self.place(fd, prefix, name, node)
                 touched = True
+        for name, have, node in folders:
+            touched |= self.enter(fd, prefix, name, have, node)
         if touched:
-            self.finish.append((path, own))
+            if own.mode & stat.S_IRWXU == stat.S_IRWXU:
+                _finish(fd, own)
+            else:
+                self.closed.append((path, own))
 
     def enter(self, fd: int, prefix: bytes, name: bytes, have: Node | None, node: Node) -> bool:
-        """Make a folder what it should be; return whether it was made anew."""
+        """Make a folder what it should be, now or later; return whether it was made anew."""
         new = have is None or not have.is_directory
         if new:
             if have is not None:
                 self.remove(fd, prefix, name, have)
-            os.mkdir(name, 0o700, dir_fd=fd)
-        inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-        try:
-            now = {} if new or have is None else read_listing(self.objects, have.pair)
-            self.folder(inside, prefix + name, now, read_listing(self.objects, node.pair))
-        finally:
-            os.close(inside)
+            os.mkdir(name, 0o755, dir_fd=fd)
+        folder = _Folder(prefix + name, have.pair if have is not None and not new else None, node.pair)
+        if name in PROGRAMS:
+            self.programs.append(folder)
+        elif new and self.queues:
+            self.new.append(folder)
+        else:
+            inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                self.folder(inside, folder)
+            finally:
+                os.close(inside)
         return new
 
     def remove(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
-        if node.link:
-            self.torn.add(node.link)
+        if not self.placer.shares:
+            inside = walk(self.objects, node.pair) if node.is_directory else []
+            self.torn.update(each.link for _, each in [(name, node), *inside] if each.link)
         if not node.is_directory:
             os.unlink(name, dir_fd=fd)
             return
-        for path, inner in walk(self.objects, node.pair):
-            if inner.link:
-                self.torn.add(inner.link)
-            del path
         remove_tree(self.root / os.fsdecode(prefix + name))
 
     def date(self, fd: int, name: bytes, node: Node) -> None:
@@ -143,14 +196,14 @@ class _Checkout:
 
     def place(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
         self.placed += 1
-        if node.link:
+        if node.link and not self.placer.shares:
             self.torn.add(node.link)  # mend_links places it
         else:
             self.put(fd, prefix, name, node)
 
     def put(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
         if stat.S_ISREG(node.mode):
-            self.placer.place(node, name, fd)
+            self.placer.place(node, prefix + name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)
             self.date(fd, name, node)
@@ -169,6 +222,8 @@ class _Checkout:
         os.chmod(name, stat.S_IMODE(node.mode), dir_fd=fd)
         self.date(fd, name, node)
 
+    # hardlinks
+
     def mend_links(self, wanted: Pair) -> None:
         """Make every hardlink group that was touched anew, as a whole."""
         if not self.torn:
@@ -180,16 +235,16 @@ class _Checkout:
                 folders.setdefault(folder, []).append((name, node))
         first: dict[bytes, bytes] = {}
         for folder, members in folders.items():
-            fd = self.open_folder(folder)
-            try:
+            with self.opened(folder) as fd:
                 if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
                     os.fchmod(fd, 0o700)
                 for name, node in members:
                     self.mend_link(fd, folder + b"/" if folder else b"", name, node, first)
-            finally:
-                os.close(fd)
-            listing = read_listing(self.objects, _pair_at(self.objects, wanted, folder))
-            self.finish.append((folder, listing[b"."]))
+                own = read_listing(self.objects, _pair_at(self.objects, wanted, folder))[b"."]
+                if own.mode & stat.S_IRWXU == stat.S_IRWXU:
+                    _finish(fd, own)
+                else:
+                    self.closed.append((folder, own))
 
     def mend_link(self, fd: int, prefix: bytes, name: bytes, node: Node, first: dict[bytes, bytes]) -> None:
         """Place one member of a group: the first as a file, the others as links to it."""
@@ -202,29 +257,28 @@ class _Checkout:
             self.put(fd, prefix, name, node)
             first[node.link] = prefix + name
 
-    def open_folder(self, path: bytes) -> int:
+    @contextlib.contextmanager
+    def opened(self, path: bytes) -> Iterator[int]:
+        """Open a folder below the root, no link on the way being followed."""
         fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for part in [part for part in path.split(b"/") if part]:
-            check_name(part)
-            try:
+        try:
+            for part in [part for part in path.split(b"/") if part]:
+                check_name(part)
                 inside = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            finally:
                 os.close(fd)
-            fd = inside
-        return fd
+                fd = inside
+            yield fd
+        finally:
+            os.close(fd)
 
-    def finish_folders(self) -> None:
-        # the deepest first: one that is closed to its owner can't be passed through any more
-        for path, own in sorted(self.finish, key=lambda one: -len(one[0])):
-            fd = self.open_folder(path)
-            try:
-                for key, value in own.xattrs:
-                    os.setxattr(fd, key, value)
-                mtime = EPOCH_NS if own.mtime is None else own.mtime
-                os.utime(fd, ns=(mtime, mtime))
-                os.fchmod(fd, stat.S_IMODE(own.mode))
-            finally:
-                os.close(fd)
+
+def _finish(fd: int, own: Node) -> None:
+    """Give a folder its own attributes, when nothing is written into it any more."""
+    for key, value in own.xattrs:
+        os.setxattr(fd, key, value)
+    mtime = EPOCH_NS if own.mtime is None else own.mtime
+    os.utime(fd, ns=(mtime, mtime))
+    os.fchmod(fd, stat.S_IMODE(own.mode))
 
 
 def _pair_at(objects: ObjectReader, pair: Pair, path: bytes) -> Pair:
@@ -241,19 +295,13 @@ def checkout(
     What is in the directory and not in `now` (excluded paths) is left alone. Costs the difference of the two. Killed
     midway it leaves neither: capture the directory to know what is there, and call again. Raises CheckoutError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     work = _Checkout(objects, placer or Private(objects), directory)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        before = read_listing(objects, now) if now != EMPTY else {}
-        work.folder(fd, b"", before, read_listing(objects, wanted))
-        work.mend_links(wanted)
-        work.finish_folders()
-    except OSError as error:
+        directory.mkdir(parents=True, exist_ok=True)
+        work.run(now, wanted)
+    except (OSError, RecursionError) as error:
         raise CheckoutError(
             f"{directory}: can't be put in place: {error}",
             hint="make room or mend permissions, then run the same again",
         ) from error
-    finally:
-        os.close(fd)
     return work.placed

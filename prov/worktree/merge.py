@@ -1,16 +1,28 @@
 """Recorded directories merged as trees, before any disk is touched.
 
-`union` puts directories on top of each other, as a sysroot or a task that starts from several outputs wants them;
-`three_way` joins what two tasks made of the same start. Identical subtrees are skipped unread. Pure: trees in, trees
-out; conflicts are data.
+`Union` puts directories on top of each other, as a sysroot or a task that starts from several outputs wants them;
+`three_way` joins what two tasks made of the same start; `edit` changes single paths. Identical subtrees are skipped
+unread. Pure: trees in, trees out; conflicts are data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from prov.worktree.attributes import EMPTY, Listing, Node, Pair, TreeReader, TreeWriter, read_listing, write_listing
+from prov.worktree.attributes import (
+    DIRECTORY_MODE,
+    EMPTY,
+    Listing,
+    Node,
+    Pair,
+    TreeReader,
+    TreeWriter,
+    read_listing,
+    write_listing,
+)
 
 
 class TreeStore(TreeReader, TreeWriter, Protocol):
@@ -39,32 +51,105 @@ class Owned(NamedTuple):
     pair: Pair
 
 
-def union(trees: TreeStore, parts: Sequence[Owned], *, path: bytes = b"") -> Merged:
-    """Return all parts on top of each other. The same content at the same path is no conflict."""
-    distinct = list({part.pair: part for part in reversed(parts)}.values())[::-1]
-    if not distinct:
-        return Merged(EMPTY, ())
-    if len(distinct) == 1:
-        return Merged(distinct[0].pair, ())
-    conflicts: list[Conflict] = []
-    entries: dict[bytes, list[tuple[str, Node]]] = {}
-    for owner, pair in distinct:
-        for name, node in read_listing(trees, pair).items():
-            entries.setdefault(name, []).append((owner, node))
-    listing: Listing = {}
-    for name, claims in entries.items():
-        at = path + b"/" + name if path else name
-        if name != b"." and all(node.is_directory for _, node in claims):
-            merged = union(trees, [Owned(owner, node.pair) for owner, node in claims], path=at)
-            listing[name] = claims[0][1]._replace(pair=merged.pair)
-            conflicts += merged.conflicts
-            continue
-        first_owner, first = claims[0]
-        listing[name] = first
-        conflicts += [
-            Conflict(at, first_owner, owner) for owner, node in claims[1:] if node.same_content != first.same_content
-        ]
-    return Merged(write_listing(trees, listing, mtimes=False), tuple(conflicts))
+@dataclass(slots=True)
+class Union:
+    """Puts recorded directories on top of each other. The same content at the same path is no conflict.
+
+    Which files of one directory are hardlinked with each other is no part of the comparison: packages need not agree.
+    """
+
+    trees: TreeStore
+    wins: Mapping[bytes, str] = field(default_factory=dict)
+    """Path -> the owner, or the part of its name before a colon, whose file is taken where others bring another one;
+    a folder's path speaks for all that is in it."""
+    known: dict[frozenset[Pair], Pair] = field(default_factory=dict)
+    """What was merged before, without conflicts: the same directories are not read again."""
+    decided: int = 0
+
+    def merge(self, parts: Sequence[Owned], *, path: bytes = b"") -> Merged:
+        """Return all parts on top of each other."""
+        distinct = {part.pair: part.owner for part in reversed(parts)}
+        if len(distinct) < 2:
+            return Merged(next(iter(distinct), EMPTY), ())
+        key = frozenset(distinct)
+        if key in self.known:
+            return Merged(self.known[key], ())
+        decided, conflicts = self.decided, list[Conflict]()
+        entries: dict[bytes, list[tuple[str, Node]]] = {}
+        for pair, owner in reversed(distinct.items()):
+            for name, node in read_listing(self.trees, pair).items():
+                claims = entries.get(name)
+                if claims is None:
+                    entries[name] = [(owner, node)]
+                else:
+                    claims.append((owner, node))
+        listing: Listing = {}
+        for name, claims in entries.items():
+            first = claims[0][1]
+            if len(claims) == 1:
+                listing[name] = first
+                continue
+            at = path + b"/" + name if path else name
+            if name != b"." and all(node.is_directory for _, node in claims):
+                merged = self.merge([Owned(owner, node.pair) for owner, node in claims], path=at)
+                listing[name] = first._replace(pair=merged.pair)
+                conflicts += merged.conflicts
+                continue
+            if len({node.same_file for _, node in claims}) == 1:
+                listing[name] = min((node for _, node in claims), key=lambda node: node.link)
+                continue
+            winner = self._winner(at, claims)
+            listing[name] = winner or first
+            if winner is None:
+                other = next(owner for owner, node in claims if node.same_file != first.same_file)
+                conflicts.append(Conflict(at, claims[0][0], other))
+        pair = write_listing(self.trees, listing, mtimes=False)
+        if not conflicts and decided == self.decided:
+            self.known[key] = pair
+        return Merged(pair, tuple(conflicts))
+
+    def _winner(self, path: bytes, claims: Sequence[tuple[str, Node]]) -> Node | None:
+        while path:
+            owner = self.wins.get(path)
+            for claimant, node in claims:
+                if owner is not None and owner in (claimant, claimant.partition(":")[0]):
+                    self.decided += 1
+                    return node
+            path = path.rpartition(b"/")[0]
+        return None
+
+
+def union(trees: TreeStore, parts: Sequence[Owned]) -> Merged:
+    """Return all parts on top of each other."""
+    return Union(trees).merge(parts)
+
+
+Edits = Mapping[bytes, Node | None]
+"""Path -> what is to be there, or None for nothing."""
+
+
+def edit(trees: TreeStore, pair: Pair, edits: Edits) -> Pair:
+    """Return a recorded directory (without mtimes) with other things at some paths; folders on the way are made."""
+    listing = read_listing(trees, pair)
+    deeper: dict[bytes, dict[bytes, Node | None]] = {}
+    for path, node in edits.items():
+        name, _, rest = path.partition(b"/")
+        if rest:
+            deeper.setdefault(name, {})[rest] = node
+        elif node is None:
+            listing.pop(name, None)
+        elif node.is_directory and name in listing and listing[name].is_directory:
+            listing[name] = node._replace(pair=listing[name].pair)
+        else:
+            listing[name] = node
+    for name, below in deeper.items():
+        folder = listing.get(name)
+        if folder is None or not folder.is_directory:
+            if all(node is None for node in below.values()):
+                continue
+            folder = Node(stat.S_IFDIR | DIRECTORY_MODE)
+        listing[name] = folder._replace(pair=edit(trees, folder.pair, below))
+    return write_listing(trees, listing, mtimes=False)
 
 
 def three_way(trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b"") -> Merged:

@@ -1,16 +1,18 @@
-"""One list of work, two processes: packing is bound by the processor, and Python's threads share one."""
+"""One list of work, two processes: Python's threads share a processor, and forked processes do not."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from prov.processes import decode_answer, start_child
 
 SHARE_HERE = 0.54
 """The second process has its pack to finish and its answer to send."""
+HANDED_OUT = 8192
+"""So many pieces at most fit a pipe, with the number of each in four bytes."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,14 +35,39 @@ def in_two_processes(
         if first >= half:
             break
     mine, theirs = list(work[: at + 1]), list(work[at + 1 :])
-    child = start_child(lambda: there(theirs))
+    done, others = _both(lambda: here(mine), lambda: there(theirs), "reading files")
+    return done + others
+
+
+def by_turns(work: Sequence[Item], do: Callable[[Iterator[Item]], Result], what: str) -> tuple[Result, Result]:
+    """Return what `do` made of the work in this process and in a second one; who is free takes the next item.
+
+    An expected failure of either is raised here, `what` being what they are at; results must be picklable.
+    """
+    pieces = min(len(work), HANDED_OUT)
+    reader, writer = os.pipe()
+    os.write(writer, b"".join(number.to_bytes(4) for number in range(pieces)))
+    os.close(writer)
+
+    def taken() -> Iterator[Item]:
+        while number := os.read(reader, 4):
+            yield from work[int.from_bytes(number) :: pieces]
+
+    try:
+        return _both(lambda: do(taken()), lambda: do(taken()), what)
+    finally:
+        os.close(reader)
+
+
+def _both(here: Callable[[], Result], there: Callable[[], Result], what: str) -> tuple[Result, Result]:
+    child = start_child(there)
     try:
         with os.fdopen(child.answer, "rb") as answers:
-            done = here(mine)
+            done = here()
             data = answers.read()
     except BaseException:
         child.kill(signal.SIGKILL)
         os.waitpid(child.pid, 0)
         raise
     status = os.waitpid(child.pid, 0)[1]
-    return done + cast(list[Result], decode_answer(data, status, "reading files"))
+    return done, cast(Result, decode_answer(data, status, what))

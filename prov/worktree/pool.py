@@ -1,36 +1,41 @@
 """The pool: plain files to hardlink from, keyed by blob and mode.
 
 Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode, mode and mtime, and
-root writes through a read-only one: a pool file is *sealed* by an mtime whose nanoseconds derive from its blob, so
-that one lstat (size, mode, owner, mtime) tells whether somebody wrote to it. One that was is made again from git.
+root writes through a read-only one: a pool file is *sealed* by an mtime that derives from its blob and size, so that
+one lstat (size, mode, owner, mtime) tells whether somebody wrote to it. What was linked is looked at right after; one
+that was changed is made again from git, and nobody gets a link to it. The *generation* is a number that moves with
+each such find, so that who linked before knows that there is something to look for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.store.objects import Oid, object_id
-from prov.store.odb import ObjectDatabase
+from prov.files import locked, replace_file
+from prov.store.objects import object_id
 from prov.worktree.attributes import Node
-from prov.worktree.checkout import EPOCH_NS, Private, write_blob
+from prov.worktree.place import ObjectReader, Private, content, is_sealed, sealed_mtime, write_chunks
+from prov.worktree.places import Places
+from prov.worktree.scan import Seen
 
-LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EACCES)
-"""What a file system says that can't link here: another one, one without hardlinks, 65,000 links on ext4."""
+LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS)
+"""What a file system says that can't link here: another one, one without hardlinks, another's file, read-only."""
+NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 EMPTY_BLOB = object_id("blob", b"")
+FICLONE = 0x40049409
+"""linux/fs.h: share the blocks of another file, where the file system can."""
+ATTEMPTS = 4
+GUARDED, OPEN = "pool", "pool-open"
+"""Folders of the two pools in a store's cache: one whose files only sandboxes see, read-only, and one for all others.
 
-
-def sealed_mtime(oid: Oid, size: int) -> int:
-    """Return the mtime, in nanoseconds, of a pool file with this blob of `size` bytes.
-
-    The size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its mtime
-    back, as `strip -p` does, breaks the seal too.
-    """
-    return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
+So nothing that a task without a sandbox writes through a link can reach a task that has one."""
 
 
 @dataclass(slots=True)
@@ -38,50 +43,108 @@ class Pool:
     """A placer that hardlinks. Where linking is refused it places a copy; empty files are not worth a link."""
 
     folder: Path
-    objects: ObjectDatabase
-    repaired: list[Path] = field(default_factory=list)
-    """Pool files that were found changed and made again."""
+    objects: ObjectReader
+    places: Places | None = None
+    """Whose paths stand for tokens; None leaves the tokens."""
+    private: frozenset[bytes] = frozenset()
+    """Paths that get a copy of their own."""
+    shares: bool = True
+    repaired: list[bytes] = field(default_factory=list)
+    """Paths for which the pool's file was found changed, and made again."""
+    _fd: int = -1
 
-    def path(self, oid: Oid, mode: int) -> Path:
-        text = oid.hex()
-        return self.folder / text[:2] / f"{text[2:]}-{stat.S_IMODE(mode):o}"
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
-    def place(self, node: Node, name: bytes, folder: int) -> None:
-        if node.xattrs:
-            Private(self.objects).place(node, name, folder)
+    def name(self, node: Node) -> str:
+        """Return the name, below the pool's folder, of the file that a node is linked to."""
+        text = node.oid.hex()
+        place = f"-{self.places.digest(node.fixme)}" if node.fixme and self.places else ""
+        return f"{text[:2]}/{text[2:]}-{stat.S_IMODE(node.mode):o}{place}"
+
+    def place(self, node: Node, path: bytes, folder: int) -> None:
+        if path in self.private or self._is_private(node):
+            self._private(node, path, folder)
             return
-        if node.oid == EMPTY_BLOB:
-            Private(self.objects).place(node._replace(mtime=sealed_mtime(node.oid, 0)), name, folder)
-            return
-        source = self.path(node.oid, node.mode)
-        if not self.intact(source, node):
-            self.fill(source, node)
-        try:
-            os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in LINK_REFUSED:
+        source, name = self.name(node), path[path.rfind(b"/") + 1 :]
+        for _ in range(ATTEMPTS):
+            try:
+                os.link(source, name, src_dir_fd=self._directory(), dst_dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                # all 65,000 links of the inode are taken (ext4): another one comes under its name
+                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node):
+                    continue
+                if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
+                    break
                 raise
-            Private(self.objects).place(node._replace(mtime=source.lstat().st_mtime_ns), name, folder)
+            if is_sealed(os.stat(name, dir_fd=folder, follow_symlinks=False), node):
+                return
+            os.unlink(name, dir_fd=folder)
+            self.repaired.append(path)
+            if not self.repair(node):
+                break
+        self._private(node, path, folder)
 
-    def intact(self, path: Path, node: Node) -> bool:
-        """Tell whether a pool file is there and as it was sealed."""
+    def _is_private(self, node: Node) -> bool:
+        # what is made for one place is of no use to another
+        own = node.fixme and self.places is not None and not self.places.constant
+        return bool(own or node.xattrs or node.oid == EMPTY_BLOB)
+
+    def _private(self, node: Node, path: bytes, folder: int) -> None:
+        Private(self.objects, self.places, sealed=True).place(node, path, folder)
+
+    def _directory(self) -> int:
+        if self._fd < 0:
+            with contextlib.suppress(OSError):
+                self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._fd
+
+    # files of the pool
+
+    def intact(self, node: Node) -> bool:
+        """Tell whether the pool's file for a node is as it was sealed, or not there."""
         try:
-            state = path.lstat()
+            return is_sealed((self.folder / self.name(node)).lstat(), node)
         except FileNotFoundError:
-            return False
-        sealed = sealed_mtime(node.oid, state.st_size)
-        if state.st_mtime_ns == sealed and state.st_mode == node.mode and state.st_uid == os.geteuid():
             return True
-        self.repaired.append(path)
-        return False
 
-    def fill(self, path: Path, node: Node) -> None:
-        """Write a pool file from its blob; whoever comes first wins, and a changed file is replaced."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def repair(self, node: Node) -> bool:
+        """Make a file that was changed again from git, under another inode; return whether that could be done."""
+        with contextlib.suppress(OSError):
+            self._advance()  # first: a kill in between makes others look once too often
+        return self._fill(self.name(node), node)
+
+    def adopt(self, path: Path, node: Node, captured: Seen) -> None:
+        """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
+
+        Never by a link: the inode belongs to a WORKDIR. `captured` is the stat that goes with the node's content.
+        """
+        name = self.name(node)
+        if self._is_private(node) or (self.folder / name).exists():
+            return
+        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            write_blob(self.objects, node.oid, fd)
+            self._write(name, node, lambda fd: _clone(source, fd, captured))
+        finally:
+            os.close(source)
+
+    def _fill(self, name: str, node: Node) -> bool:
+        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places)))
+
+    def _write(self, name: str, node: Node, fill: Callable[[int], object]) -> bool:
+        """Write a pool file; whoever comes first wins. False where the pool can't be written to."""
+        path = self.folder / name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in NOT_WRITABLE:
+                return False
+            raise
+        try:
+            fill(fd)
             os.fchmod(fd, stat.S_IMODE(node.mode))
             mtime = sealed_mtime(node.oid, os.fstat(fd).st_size)
             os.utime(fd, ns=(mtime, mtime))
@@ -92,3 +155,40 @@ class Pool:
             raise
         finally:
             os.close(fd)
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # the folder was deleted and is another one now
+            os.close(self._fd)
+            self._fd = -1
+        return True
+
+    # the generation
+
+    @property
+    def _generation_file(self) -> Path:
+        return self.folder / "generation"
+
+    def generation(self) -> int:
+        """Return how often a changed file was found in this pool."""
+        try:
+            return int(self._generation_file.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def _advance(self) -> None:
+        with locked(self.folder / "lock"):
+            replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
+
+
+class _Changed(OSError):
+    """A file is not as it was captured any more."""
+
+
+def _clone(source: int, target: int, captured: Seen) -> None:
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError:  # most file systems can't
+        at = 0
+        while copied := os.sendfile(target, source, at, 1 << 30):
+            at += copied
+    state = os.fstat(source)
+    if (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns) != captured[2:]:
+        raise _Changed

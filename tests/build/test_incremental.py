@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,7 @@ from prov.build.project import Project
 from prov.build.run import RunOptions, Summary
 from prov.build.session import Request, Session
 from prov.store.repository import Store
-from prov.sysroot.compose import Sysroots
-from prov.worktree.pool import Pool
+from prov.sysroot.compose import sysroots_of
 
 from .generated import Recipe, edit, random_recipes, write_project
 
@@ -48,7 +48,7 @@ class Watcher:
 def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
     store = Store.create(root / ".prov")
     project = Project.load(root, memory=store.cache / "parsed")
-    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    sysroots = partial(sysroots_of, store)
     session = Session(project, store, sysroots, {"PATH": os.environ["PATH"]})
     watcher = Watcher()
     targets = tuple(f"{name}:{task}" for name in project.names() for task in ("give", "count"))
@@ -170,7 +170,7 @@ def test_only_names_what_is_missing(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     store = Store.create(tmp_path / ".prov")
-    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    sysroots = partial(sysroots_of, store)
     session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
     with pytest.raises(BuildError, match="a:give is not built, and b:make needs its output"):
         session.plan(Request(("b",), only=True))
@@ -259,7 +259,7 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
 
     def make(**request: object) -> str:
         store = Store.create(tmp_path / ".prov")
-        sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+        sysroots = partial(sysroots_of, store)
         session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
         summary, _ = session.build(Request(("c:make",), **request), Watcher(), RunOptions(jobs=1))  # type: ignore[arg-type]
         assert summary.ok
@@ -283,7 +283,7 @@ def test_follow_never_remembers_what_a_partial_build_left_out(tmp_path: Path) ->
     recipes["a"].edit = 3
     write_project(tmp_path, recipes)
     store = Store.create(tmp_path / ".prov")
-    sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+    sysroots = partial(sysroots_of, store)
     session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
     session.build(Request(("a:give",)), Watcher(), RunOptions(jobs=1))
     plan, _ = session.plan(Request(("b:give",), follow="never"))

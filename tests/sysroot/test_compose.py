@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prov.errors import SysrootConflict
 from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
+from prov.sysroot.state import State
 from prov.worktree.attributes import Pair
 from prov.worktree.merge import Owned, union
 from prov.worktree.pool import Pool
@@ -41,7 +42,7 @@ class Composer:
 
     def compose(self, directory: Path, packages: list[Owned]) -> Pair:
         with self.store.objects.writer() as writer:
-            return self.sysroots.compose(writer, directory, packages)
+            return self.sysroots.compose(writer, directory, packages).pair
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damag
     packages = some_packages(composer, tmp_path)
     composer.compose(tmp_path / "sysroot", packages)
     expected = describe(tmp_path / "sysroot")
-    [state] = composer.sysroots.states.glob("*.ready")
+    [state] = composer.sysroots.states.glob("*.state")
     if damage == "no directory":
         shutil.rmtree(tmp_path / "sysroot")
     else:
@@ -170,7 +171,7 @@ def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damag
     elif damage == "garbage":
         state.write_text("half a li")
     elif damage == "unknown tree":
-        state.write_text(f"{'ab' * 20} -\n")
+        State(True, pair=Pair(b"\xab" * 20, None)).write(state)
     composer.compose(tmp_path / "sysroot", packages)
     assert describe(tmp_path / "sysroot") == expected
 
@@ -182,15 +183,16 @@ def test_an_interrupted_one_is_known_as_such(
     composer.compose(tmp_path / "sysroot", packages[:3])
     placed = Pool.place
 
-    def dies(self: Pool, node: object, name: bytes, folder: int) -> None:
-        if name == b"l5":
+    def dies(self: Pool, node: object, path: bytes, folder: int) -> None:
+        if path.endswith(b"/l5"):
             raise KeyboardInterrupt
-        placed(self, node, name, folder)  # type: ignore[arg-type]
+        placed(self, node, path, folder)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Pool, "place", dies)
         composer.compose(tmp_path / "sysroot", packages)
-    assert list(composer.sysroots.states.glob("*.ready")) == []
+    [state] = composer.sysroots.states.glob("*.state")
+    assert not (State.read(state) or State(ready=True)).ready
     composer.compose(tmp_path / "sysroot", packages)
     composer.compose(tmp_path / "fresh", packages)
     assert describe(tmp_path / "sysroot") == describe(tmp_path / "fresh")

@@ -12,9 +12,10 @@ import pytest
 
 from prov.store.objects import object_id
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
-from prov.worktree.checkout import EPOCH_NS, checkout
-from prov.worktree.pool import LINK_REFUSED, Pool, sealed_mtime
+from prov.worktree.attributes import Node, Pair
+from prov.worktree.checkout import checkout
+from prov.worktree.place import EPOCH_NS, sealed_mtime
+from prov.worktree.pool import LINK_REFUSED, Pool
 from tests.trees import describe
 from tests.worktree.conftest import Work
 
@@ -44,6 +45,10 @@ def put(pool: Pool, package: Pair, directory: Path) -> Path:
     return directory
 
 
+def pool_file(pool: Pool, mode: int) -> Path:
+    return pool.folder / pool.name(Node(stat.S_IFREG | mode, object_id("blob", CONTENT)))
+
+
 def inode(path: Path) -> tuple[int, int]:
     return path.stat().st_dev, path.stat().st_ino
 
@@ -51,7 +56,7 @@ def inode(path: Path) -> tuple[int, int]:
 def test_files_are_links_to_one_inode_per_content_and_mode(pool: Pool, package: Pair, tmp_path: Path) -> None:
     one, two = put(pool, package, tmp_path / "one"), put(pool, package, tmp_path / "two")
     for name, mode in (("usr/bin/tool", 0o755), ("usr/data", 0o644), ("usr/su", 0o4755)):
-        source = pool.path(object_id("blob", CONTENT), mode)
+        source = pool_file(pool, mode)
         assert inode(one / name) == inode(two / name) == inode(source)
         assert stat.S_IMODE(source.stat().st_mode) == mode
         assert source.stat().st_nlink == 3
@@ -104,7 +109,8 @@ def test_tampering_is_detected_named_and_repaired(pool: Pool, package: Pair, tmp
     expected = describe(put(pool, package, tmp_path / "before"))
     TAMPERING[how](tmp_path / "before" / "usr" / "data")
     assert describe(put(pool, package, tmp_path / "after")) == expected
-    assert pool.repaired == [pool.path(object_id("blob", CONTENT), 0o644)]
+    assert pool.repaired == [b"usr/data"]
+    assert pool.generation() == 1
     assert (tmp_path / "after" / "usr" / "data").read_bytes() == CONTENT
     put(pool, package, tmp_path / "third")
     assert len(pool.repaired) == 1
@@ -112,7 +118,7 @@ def test_tampering_is_detected_named_and_repaired(pool: Pool, package: Pair, tmp
 
 def test_a_link_put_in_the_place_of_a_pool_file_is_not_followed(pool: Pool, package: Pair, tmp_path: Path) -> None:
     put(pool, package, tmp_path / "before")
-    source = pool.path(object_id("blob", CONTENT), 0o644)
+    source = pool_file(pool, 0o644)
     source.unlink()
     (tmp_path / "secret").write_text("secret")
     source.symlink_to(tmp_path / "secret")
@@ -176,7 +182,7 @@ def test_on_another_file_system_files_are_copies(pool: Pool, package: Pair, tmp_
 
 def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) -> None:
     first = put(pool, package, tmp_path / "first")
-    source, many = pool.path(object_id("blob", CONTENT), 0o644), tmp_path / "many"
+    source, many = pool_file(pool, 0o644), tmp_path / "many"
     many.mkdir()
     fd = os.open(many, os.O_RDONLY | os.O_DIRECTORY)
     try:

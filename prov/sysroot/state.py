@@ -1,0 +1,98 @@
+"""What is known of a sysroot on disk: a file beside the store's other caches, replaced as a whole.
+
+It says `working` from before the first write until after the last one, and `ready` then, with the tree that is there.
+So a sysroot is known to be whole, to be half made, or (no file) to be nobody's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.files import replace_file
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.merge import Owned
+from prov.worktree.places import Places
+
+FORMAT = 1
+KNOWN_MERGES = 20_000
+"""So many merges are remembered at most: a sysroot of 142 -dev packages needs some hundreds."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A sysroot as its state file tells it."""
+
+    ready: bool
+    wish: bytes = b""
+    """What it was composed of; see `wish_of`."""
+    place: bytes = b""
+    """For which paths, and from which pool."""
+    pair: Pair = EMPTY
+    generation: int = 0
+    """The pool's when all files were last known to be good."""
+    boot: str = ""
+    """Of the machine: after a crash, nobody knows what of the last one reached the disk."""
+    private: frozenset[bytes] = frozenset()
+    """Paths that postinst scripts made or changed."""
+    known: dict[frozenset[Pair], Pair] = field(default_factory=dict)
+    """Merges that need not be made again."""
+
+    def write(self, path: Path) -> None:
+        """Replace the state file."""
+        known = self.known if len(self.known) < KNOWN_MERGES else {}
+        merges = [(tuple(map(tuple, parts)), tuple(merged)) for parts, merged in known.items()]
+        plain = (
+            FORMAT,
+            self.ready,
+            self.wish,
+            self.place,
+            tuple(self.pair),
+            self.generation,
+            self.boot,
+            tuple(self.private),
+            merges,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, marshal.dumps(plain), durable=False)
+
+    @staticmethod
+    def read(path: Path) -> State | None:
+        """Return the state in a file, one that is not ready if it can't be read, None where there is no file."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            form, ready, wish, place, pair, generation, boot, private, merges = marshal.loads(data)
+        except (ValueError, EOFError, TypeError):
+            return State(ready=False)
+        if form != FORMAT:
+            return State(ready=False)
+        known = {frozenset(Pair(*part) for part in parts): Pair(*merged) for parts, merged in merges}
+        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private), known)
+
+
+def wish_of(packages: Sequence[Owned], wins: Mapping[bytes, str], environment: Mapping[str, str]) -> bytes:
+    """Return a digest of all that a sysroot is composed of: the same again needs no look at any tree."""
+    lines = [f"{owner}\0{pair.tree.hex()}\0{(pair.attributes or b'').hex()}" for owner, pair in packages]
+    lines = [*sorted(lines), *(f"{os.fsdecode(path)}\0{owner}" for path, owner in sorted(wins.items()))]
+    lines += [f"{name}={value}" for name, value in sorted(environment.items())]
+    return hashlib.sha1("\n".join(lines).encode("utf-8", "surrogateescape")).digest()
+
+
+def place_of(places: Places | None, pool: Path) -> bytes:
+    """Return a digest of what files hold, or are linked to, beyond their content."""
+    return hashlib.sha1(os.fsencode(pool) + b"\n" + (places.text() if places else b"")).digest()
+
+
+def boot_id() -> str:
+    """Return a text that is another one after each start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

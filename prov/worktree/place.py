@@ -1,0 +1,112 @@
+"""One regular file at a time: how content gets from the store to a name on disk.
+
+A `Placer` decides whether the file is private (a WORKDIR's) or a hardlink into the pool (a sysroot's). A file whose
+content names places by tokens is written with this place's own paths, by either. Runs of zeros become holes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prov.store.objects import Oid
+from prov.worktree.attributes import Node, TreeReader
+from prov.worktree.places import Places, relocate
+
+EPOCH_NS = 315_532_800_000_000_000
+"""1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
+HOLE = 1 << 16
+"""As many zeros in a row, so aligned, are not written: no file system has larger blocks."""
+_ZEROS = bytes(HOLE)
+
+
+class ObjectReader(TreeReader, Protocol):
+    """What putting a tree on disk needs of a store."""
+
+    def stream_blob(self, oid: Oid) -> Iterator[bytes]: ...
+
+
+class Placer(Protocol):
+    """Puts one regular file, mode and mtime included, at a path that is free; `folder` is open, and the path's last
+    part is the name in it."""
+
+    shares: bool
+    """The same content and mode is the same inode anyway: hardlink groups need no care."""
+    repaired: list[bytes]
+    """Paths for which what is shared with others was found changed, and made again."""
+
+    def place(self, node: Node, path: bytes, folder: int) -> None: ...
+
+
+def sealed_mtime(oid: Oid, size: int) -> int:
+    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob.
+
+    The size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its mtime
+    back, as `strip -p` does, breaks the seal too.
+    """
+    return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
+
+
+def is_sealed(state: os.stat_result, node: Node) -> bool:
+    """Tell whether a file is as it was sealed, by its mode, owner, size and mtime."""
+    return (
+        state.st_mtime_ns == sealed_mtime(node.oid, state.st_size)
+        and state.st_mode == node.mode
+        and state.st_uid == os.geteuid()
+    )
+
+
+def content(objects: ObjectReader, node: Node, places: Places | None) -> Iterable[bytes]:
+    """Return a file's content in chunks, with the paths of these places for its tokens."""
+    if places is None or not node.fixme:
+        return objects.stream_blob(node.oid)
+    return [relocate(b"".join(objects.stream_blob(node.oid)), node.fixme, places)]
+
+
+def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
+    """Write a new file's content to a descriptor, runs of zeros as holes; return its size in bytes."""
+    size, hole = 0, False
+    for chunk in chunks:
+        view = memoryview(chunk)
+        for at in range(0, len(view), HOLE):
+            piece = view[at : at + HOLE]
+            size += len(piece)
+            hole = len(piece) == HOLE and piece == _ZEROS
+            if hole:
+                os.lseek(fd, HOLE, os.SEEK_CUR)
+                continue
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+    if hole:
+        os.ftruncate(fd, size)
+    return size
+
+
+@dataclass(slots=True)
+class Private:
+    """Places files of their own, which may be written to."""
+
+    objects: ObjectReader
+    places: Places | None = None
+    sealed: bool = False
+    """Date files by their content, as the pool does, so that a change can be told."""
+    shares: bool = False
+    repaired: list[bytes] = field(default_factory=list)
+
+    def place(self, node: Node, path: bytes, folder: int) -> None:
+        name = path[path.rfind(b"/") + 1 :]
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        try:
+            size = write_chunks(fd, content(self.objects, node, self.places))
+            for key, value in node.xattrs:
+                os.setxattr(fd, key, value)
+            os.fchmod(fd, stat.S_IMODE(node.mode))
+            mtime = EPOCH_NS if node.mtime is None else node.mtime
+            if self.sealed:
+                mtime = sealed_mtime(node.oid, size)
+            os.utime(fd, ns=(mtime, mtime))
+        finally:
+            os.close(fd)

@@ -1,0 +1,134 @@
+"""Paths that differ from place to place, and the tokens that stand for them in what is stored.
+
+A file that holds the path of a WORKDIR, a sysroot or the folder of host tools is stored with a token in its place, so
+that it is the same whoever made it wherever; where it is put on disk, the token becomes the path that counts there.
+
+A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as long as the path
+that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what is left of its C string, and NULs.
+What is neither (a compiled Python file, say) keeps its path and is told as one that holds it. Pure: bytes in, bytes
+out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from mmap import mmap
+from typing import NamedTuple
+
+from prov.errors import RelocationError
+
+TEXT, BINARY, HELD = b"text", b"binary", b"held"
+"""What is to be done with a file: replace as text, as C strings, or nothing, since nothing can be."""
+NAMES = {b"W": b"WORKDIR", b"S": b"SYSROOT", b"N": b"NATIVE", b"H": b"HOSTTOOLS"}
+"""What can be replaced, by the letter that a file's mark has for it."""
+_MARK = b"@PROV:"
+_TOKEN = re.compile(rb"@PROV:(WORKDIR|SYSROOT|NATIVE|HOSTTOOLS)(=*)@")
+_LETTERS = {name: letter for letter, name in NAMES.items()}
+# A path begins where no name goes on, or after an option that is written without a space.
+_BEFORE = rb"(?:(?<![\w.+~-])|(?<=-[LIBR])|(?<=-isystem)|(?<=-idirafter))"
+_BINARIES = (b"\x7fELF", b"!<arch>\n")
+
+
+class Tokenised(NamedTuple):
+    """A file's content as it is stored, and the mark that says how to bring the paths back."""
+
+    data: bytes
+    fixme: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The paths, as a task sees them, of its WORKDIR, its two sysroots, and its folder of host tools."""
+
+    paths: Mapping[bytes, bytes]
+    """Letter of NAMES -> absolute path."""
+    aliases: tuple[tuple[bytes, bytes], ...] = ()
+    """More (path, letter): other ways to the same places, as by a link among the folders."""
+    constant: bool = False
+    """The same for every recipe of the architecture, as in a sandbox: what is relocated once can be shared."""
+    _known: tuple[bytes, ...] = field(init=False, compare=False, repr=False)
+    _pattern: re.Pattern[bytes] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        known = sorted(self.all, key=len, reverse=True)  # a sysroot may be inside the WORKDIR
+        # one that begins with another is found where that one is
+        shortest = [path for path in known if not any(path != other and path.startswith(other) for other in known)]
+        object.__setattr__(self, "_known", tuple(shortest))
+        alternatives = b"|".join(map(re.escape, known)) if known else rb"(?!)"
+        object.__setattr__(self, "_pattern", re.compile(_BEFORE + b"(" + alternatives + b")"))
+
+    @property
+    def all(self) -> dict[bytes, bytes]:
+        """Every path -> its letter."""
+        return {**dict(self.aliases), **{path: letter for letter, path in self.paths.items()}}
+
+    def find(self, data: bytes | mmap) -> bool:
+        """Tell whether any of the paths is in a file's content."""
+        return any(data.find(path) >= 0 for path in self._known) and self._pattern.search(data) is not None
+
+    def text(self) -> bytes:
+        """Return the paths as lines: what an output that keeps them is tied to."""
+        return b"".join(b"%s %s\n" % (NAMES[letter], path) for letter, path in sorted(self.paths.items()))
+
+    def digest(self, fixme: bytes) -> str:
+        """Return a short text that is the same for places that make the same of a file with this mark."""
+        used = [self.paths.get(letter, b"") for letter in _letters(fixme)]
+        return hashlib.sha1(b"\0".join(used)).hexdigest()[:12]
+
+
+def _letters(fixme: bytes) -> list[bytes]:
+    return [bytes([letter]) for letter in fixme.partition(b":")[2]]
+
+
+def tokenise(data: bytes, places: Places) -> Tokenised | None:
+    """Return a file's content with tokens for the paths that it holds; None if it holds none."""
+    if not places.find(data):
+        return None
+    used = {match[1]: places.all[match[1]] for match in places._pattern.finditer(data)}
+    suffix = b":" + b"".join(sorted(set(used.values())))
+    if _MARK in data:  # what is there already could not be told from ours
+        return Tokenised(data, HELD)
+    if b"\0" not in data:
+        return Tokenised(places._pattern.sub(lambda match: _token(places.all[match[1]]), data), TEXT + suffix)
+    if not data.startswith(_BINARIES) or any(len(path) < len(_token(letter)) for path, letter in used.items()):
+        return Tokenised(data, HELD)
+    return Tokenised(
+        places._pattern.sub(lambda match: _token(places.all[match[1]], len(match[1])), data), BINARY + suffix
+    )
+
+
+def _token(letter: bytes, length: int = 0) -> bytes:
+    bare = _MARK + NAMES[letter] + b"@"
+    return _MARK + NAMES[letter] + b"=" * max(0, length - len(bare)) + b"@"
+
+
+def relocate(data: bytes, fixme: bytes, places: Places) -> bytes:
+    """Return a stored file's content with this place's paths. Raises RelocationError where one does not fit."""
+    kind = fixme.partition(b":")[0]
+    if kind == TEXT:
+        return _TOKEN.sub(lambda match: places.paths[_LETTERS[match[1]]], data)
+    if kind == BINARY:
+        return _relocate_strings(data, places)
+    return data
+
+
+def _relocate_strings(data: bytes, places: Places) -> bytes:
+    pieces, at = [], 0
+    while match := _TOKEN.search(data, at):
+        end = data.find(b"\0", match.end())
+        end = len(data) if end < 0 else end
+        old = data[match.start() : end]
+        new = _TOKEN.sub(lambda each: places.paths[_LETTERS[each[1]]], old)
+        if len(new) > len(old):
+            here = os.fsdecode(places.paths[_LETTERS[match[1]]])
+            raise RelocationError(
+                f"it has room for a path of {len(match[0])} characters, and {here} is longer",
+                hint="build in a folder with a shorter path, or with bubblewrap, or build what made it again (-f)",
+            )
+        pieces += [data[at : match.start()], new, bytes(len(old) - len(new))]
+        at = end
+    return b"".join([*pieces, data[at:]])

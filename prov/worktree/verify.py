@@ -1,0 +1,81 @@
+"""Is a directory what it was composed to be? One walk, one lstat per entry, no content read.
+
+What was placed is sealed: mode, owner, size and mtime tell whether a file was written to, through whichever name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from prov.worktree.attributes import Node, Pair, TreeReader, read_listing
+from prov.worktree.place import EPOCH_NS, is_sealed
+
+What = Literal["changed", "gone", "added"]
+
+
+class Difference(NamedTuple):
+    """A path that is not as it was placed."""
+
+    path: bytes
+    what: What
+    wanted: Node | None
+    """What was placed; None for what was added."""
+    detail: str = ""
+    changed_at: float = 0.0
+    """When the inode last changed, in seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"{os.fsdecode(self.path)} ({self.detail or self.what})"
+
+
+def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Difference]:
+    """Return what is different between a directory and the tree of which it was composed, sorted by path."""
+    found: list[Difference] = []
+    _compare(reader, os.fsencode(directory), b"", wanted, found)
+    return sorted(found)
+
+
+def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]) -> int:
+    """Add what is different in one folder and below; return the mode that the folder should have."""
+    listing = read_listing(reader, pair)
+    prefix = path + b"/" if path else b""
+    seen: set[bytes] = set()
+    with os.scandir(root + b"/" + path if path else root) as entries:
+        for entry in entries:
+            name = entry.name
+            node = listing.get(name)
+            state = entry.stat(follow_symlinks=False)
+            if node is None:
+                found.append(Difference(prefix + name, "added", None, "was not there", state.st_ctime))
+                continue
+            seen.add(name)
+            detail = _difference(root + b"/" + prefix + name, state, node)
+            if detail:
+                found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
+            elif node.is_directory:
+                own = _compare(reader, root, prefix + name, node.pair, found)
+                if own != stat.S_IMODE(state.st_mode):
+                    detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
+                    found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
+    found += [Difference(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}]
+    return stat.S_IMODE(listing[b"."].mode)
+
+
+def _difference(path: bytes, state: os.stat_result, node: Node) -> str:
+    """Return what is not as it was placed, in words, or nothing."""
+    if stat.S_IFMT(state.st_mode) != stat.S_IFMT(node.mode):
+        return "is of another type"
+    if stat.S_ISLNK(node.mode):
+        return "" if state.st_mtime_ns == EPOCH_NS else "was replaced"  # nobody can write to a link
+    if stat.S_ISREG(node.mode):
+        if is_sealed(state, node):
+            return ""
+        if state.st_uid != os.geteuid():
+            return f"its owner is {state.st_uid}"
+        if state.st_mode != node.mode:
+            return f"its mode was {stat.S_IMODE(node.mode):o}, is {stat.S_IMODE(state.st_mode):o}"
+        return f"was written to, has {state.st_size} bytes now"
+    return ""
