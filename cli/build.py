@@ -80,6 +80,8 @@ def _report(summary: Summary) -> None:
         say(f"failed: {result.key}: {result.problem}")
         for line in result.log_tail:
             say(f"    {line}")
+        for line in result.advice:
+            say(f"  hint: {line}")
         if result.log:
             say(f"  the whole log: less {result.log}")
     for key in summary.not_built:

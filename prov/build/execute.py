@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from prov.build.fixmes import Tokeniser
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
+from prov.build.missing import advice
 from prov.build.record import (
     Output,
     Records,
@@ -79,10 +80,11 @@ class _Execution:
             start = self.workdir.start(job)
             self.workdir.put_in_place(start.pair, now=here.pair)
         self.postprocess_taken()
+        began = time.time()
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.site, job, self.workdir.path)
-        trespass = self.guard()
+        trespass = self.guard(began)
         if trespass:
             outcome = replace(outcome, trespass=trespass)
         return self.record(oid, start, outcome, sysroots)
@@ -128,14 +130,17 @@ class _Execution:
                 found[name] = composed.pair
         return found
 
-    def guard(self) -> str:
-        """Without a sandbox: return in words what the task wrote into its sysroots, or nothing."""
+    def guard(self, began: float) -> str:
+        """Without a sandbox: return in words what was written into the task's sysroots, or nothing.
+
+        What the task itself added is no harm: it is gone with the next composition, and nobody else sees it.
+        """
+        found: list[str] = []
         if self.site.sandbox is not None:
             return ""
-        found = []
         for folder in (SYSROOT, SYSROOT_NATIVE):
             for each in self.site.sysroots.check(self.writer, self.workdir.path / folder):
-                if each.what != "added":  # that is gone with the next composition, and nobody else sees it
+                if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         return f"it changed its sysroot: {', '.join(found[:3])}{more}" if found else ""
@@ -187,6 +192,7 @@ class _Execution:
             problem=problem,
             log=str(log),
             log_tail=text.decode("utf-8", "replace").splitlines()[-LOG_TAIL:] if problem else [],
+            advice=advice(store, job.node, text.decode("utf-8", "replace")) if problem else [],
             notes=self.workdir.notes,
         )
 

@@ -151,4 +151,6 @@ class Result:
     problem: str = ""
     log: str = ""
     log_tail: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    """What would probably help."""
     notes: list[str] = field(default_factory=list)

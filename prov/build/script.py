@@ -22,6 +22,7 @@ from prov.build.variables import expand, with_values
 from prov.errors import BuildError
 from prov.files import remove_tree
 
+RPATH_LENGTH = 128
 HOME = "home"
 """In the folder for temporary files; empty when a task begins."""
 
@@ -120,6 +121,8 @@ def task_values(job: Job) -> tuple[dict[str, str], str]:
     places = {
         "WORKDIR": seen,
         "RECIPE_SYSROOT_NATIVE": native,
+        # of one length everywhere, so that what is linked is of one size, and its RPATH can be made relative in place
+        "NATIVE_RPATH": native + "/" * max(1, RPATH_LENGTH - len(native)) + "usr/lib",
         "RECIPE_SYSROOT": native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT),
         "JOBS": str(job.jobs),
         "TASK": node.task.name,
@@ -152,6 +155,8 @@ def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, s
         "PATH": ":".join([*folders, job.room.seen_links]),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
+        "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
+        "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "SHELL": "/bin/sh",
@@ -202,11 +207,10 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
     """Run a script of one of the task's sysroots, which it may change; return exit status and what it printed."""
     room, seen = job.room, job.room.seen_sysroot(folder)
     values = task_values(job)[0]
-    places = {name: values[name] for name in ("RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE")}
     command = [f"{seen}/{script}"]
     if site.sandbox is not None and room.root is not None:
         command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
-    environment = {**_environment(site, job, values), **places, "HOME": "/nonexistent", "SYSROOT": seen}
+    environment = {**_environment(site, job, values), "HOME": "/nonexistent", "SYSROOT": seen}
     try:
         done = subprocess.run(
             command,

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Quoted text is kept; a comment begins at a # that begins a word.
 _SHELL_COMMENT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{?\#)|(?<![^\s;&|()])\#[^\n]*""", re.DOTALL)
 
-PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "OUTPUT_DIR", "JOBS", "TASK", "SOURCES")
+PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "NATIVE_RPATH", "OUTPUT_DIR", "JOBS", "TASK", "SOURCES")
 """Variables that differ from place to place, or (SOURCES) stand for what is hashed by content; never part of a hash."""
 
 

@@ -89,6 +89,7 @@ def describe(name, paths, settings):
         "summary": settings.get("summary", os.environ.get("SUMMARY", "")),
         "recipe": PN,
         "files": paths,
+        "postinst": settings.get("postinst", ""),
     }
     data |= {"shlibs": [], "needs": [], "pc": [], "pc_requires": [], "rdepends": list(settings.get("rdepends", []))}
     for path in paths:

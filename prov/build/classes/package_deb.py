@@ -35,6 +35,10 @@ for name, data in packages.items():
     os.mkdir(f"{top}/DEBIAN", 0o755)
     with open(f"{top}/DEBIAN/control", "w") as stream:
         stream.write(control(name, data, arch))
+    if data["postinst"]:
+        with open(f"{top}/DEBIAN/postinst", "w") as stream:
+            stream.write(f"#!/bin/sh\nset -e\n{data['postinst']}\n")
+        os.chmod(f"{top}/DEBIAN/postinst", 0o755)
     date(top)
     file = f"deploy-deb/deb/{name.replace('_', '-')}_{data['version']}_{label}.deb"
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH)}

@@ -45,10 +45,11 @@ def control(name, data, arch):
     return ("\n".join(lines) + "\n").encode()
 
 
-def add_control(archive, text):
-    member = owned_by_root(tarfile.TarInfo("./control"))
-    member.size = len(text)
-    archive.addfile(member, io.BytesIO(text))
+def add_control(archive, files):
+    for name, text, mode in files:
+        member = owned_by_root(tarfile.TarInfo(f"./{name}"))
+        member.size, member.mode = len(text), mode
+        archive.addfile(member, io.BytesIO(text))
 
 
 os.makedirs("deploy-ipk/ipk", exist_ok=True)
@@ -58,7 +59,10 @@ label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", 
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():
-    tarball("control.tar.gz", lambda archive, text=control(name, data, arch): add_control(archive, text))
+    files = [("control", control(name, data, arch), 0o644)]
+    if data["postinst"]:
+        files.append(("postinst", f"#!/bin/sh\nset -e\n{data['postinst']}\n".encode(), 0o755))
+    tarball("control.tar.gz", lambda archive, files=files: add_control(archive, files))
     tarball("data.tar.gz", lambda archive, top=f"packages-split/{name}": add_tree(archive, top))
     with open("debian-binary", "w") as stream:
         stream.write("2.0\n")

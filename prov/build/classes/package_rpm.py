@@ -32,7 +32,9 @@ def spec(name, data, arch, files):
     ]
     lines += [f"License: {os.environ['LICENSE']}", f"BuildArch: {arch}", "AutoReqProv: no"]
     lines += [f"Requires: {each}" for each in data["rdepends"]]
-    return "\n".join([*lines, "%description", data["summary"] or name, "%files", "%defattr(-,root,root)", *files, ""])
+    lines += ["%description", data["summary"] or name, "%files", "%defattr(-,root,root)", *files]
+    lines += ["%post", "set -e", data["postinst"].replace("%", "%%")] if data["postinst"] else []
+    return "\n".join([*lines, ""])
 
 
 os.makedirs("deploy-rpm/rpm", exist_ok=True)

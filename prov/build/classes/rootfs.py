@@ -1,10 +1,14 @@
-"""Unpacks the packages of an image into rootfs/, those that others need first, and lists them in manifest/packages."""
+"""Unpacks the packages of an image into rootfs/, those that others need first, and lists them in manifest/packages.
+
+Then their postinst scripts run, in the same order, with D for the root directory and native tools on PATH.
+"""
 
 import glob
 import os
 import re
 import subprocess
 import sys
+import tempfile
 
 TYPE = os.environ["IMAGE_PKGTYPE"]
 
@@ -58,8 +62,40 @@ def unpack_rpm(path):
     )
 
 
+def postinst_deb(path):
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["dpkg-deb", "--control", path, folder], check=True)
+        return read_if_there(os.path.join(folder, "postinst"))
+
+
+def postinst_ipk(path):
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["tar", "-xz", "-C", folder], input=output("ar", "p", path, "control.tar.gz"), check=True)
+        return read_if_there(os.path.join(folder, "postinst"))
+
+
+def postinst_rpm(path):
+    text = output("rpm", "--query", "--package", "--queryformat", "%{POSTIN}", path).decode()
+    return "" if text == "(none)" else text
+
+
+def read_if_there(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def run_postinst(name, script):
+    environment = os.environ | {"D": os.path.abspath("rootfs")}
+    done = subprocess.run(["sh", "-e", "-s", "configure"], input=script, text=True, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"the postinst script of {name} ended with {done.returncode}; what it printed is above")
+
+
 READ = {"deb": read_deb, "ipk": read_ipk, "rpm": read_rpm}
 UNPACK = {"deb": unpack_deb, "ipk": unpack_ipk, "rpm": unpack_rpm}
+POSTINST = {"deb": postinst_deb, "ipk": postinst_ipk, "rpm": postinst_rpm}
 
 
 def order(wanted, known):
@@ -88,9 +124,15 @@ known = {}
 for path in sorted(glob.glob(f"deploy-{TYPE}/{TYPE}/*.{TYPE}")):
     name, version, needs = READ[TYPE](path)
     known[name] = (path, version, needs)
+wanted = order(os.environ["IMAGE_INSTALL"].split(), known)
 with open("manifest/packages", "w") as manifest:
-    for name in order(os.environ["IMAGE_INSTALL"].split(), known):
+    for name in wanted:
         path, version, _ = known[name]
         print(f"{name} {version}")
         UNPACK[TYPE](path)
         manifest.write(f"{name} {version}\n")
+for name in wanted:
+    script = POSTINST[TYPE](known[name][0])
+    if script:
+        print(f"postinst of {name}", flush=True)
+        run_postinst(name, script)
