@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from . import build, capture, checkout, diff, init, log, plan, run, show, status, var
+from . import build, capture, check, checkout, compose, diff, init, log, plan, run, show, status, sysroot, var
 
 app = typer.Typer(
     name="prov",
@@ -33,6 +33,9 @@ app.command("log")(log.log)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("checkout")(checkout.checkout)
+app.command("sysroot")(sysroot.sysroot)
+app.command("compose")(compose.compose)
+app.command("check")(check.check)
 app.command("capture")(capture.capture)
 app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)

@@ -17,7 +17,7 @@ from prov.build.variables import expand
 from prov.errors import NameUnknown, PlanError, RecipeError, nearest
 
 WORLD = "world"
-_SELECTOR = re.compile(r"@(depends|depends_native|runtime|runtime_native):([a-z][a-z0-9_]*)")
+SELECTOR = re.compile(r"@(depends|depends_native|runtime|runtime_native):([a-z][a-z0-9_]*)")
 BOOTSTRAP = "-initial"
 """What the names of recipes end with that are there to build others' first versions."""
 
@@ -25,6 +25,18 @@ BOOTSTRAP = "-initial"
 def is_bootstrap(recipe: str) -> bool:
     """Tell whether a recipe is one that builds others' first versions, such as `gcc-cross-initial`."""
     return recipe.removesuffix(NATIVE).endswith(BOOTSTRAP)
+
+
+def tasks_before(recipe: Recipe, task: Task) -> list[Task]:
+    """Return the tasks of a recipe that one comes after, directly or not."""
+    found: dict[str, None] = {}
+    pending = list(task.after)
+    while pending:
+        name = pending.pop()
+        if name not in found and name in recipe.tasks:
+            found[name] = None
+            pending += recipe.tasks[name].after
+    return [recipe.tasks[name] for name in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class _Resolver:
         task = recipe.tasks[task_name]
         needs = dict.fromkeys(self.edges(recipe, task, task.needs, "needs"))
         if recipe.sysroot == "recipe":
-            for before in self.line(recipe, task):
+            for before in tasks_before(recipe, task):
                 needs |= dict.fromkeys(self.edges(recipe, before, before.needs, "needs"))
         return Node(
             key=key,
@@ -85,17 +97,6 @@ class _Resolver:
             needs=tuple(needs),
             direct=frozenset(key for key in needs if self.project.recipe(key.partition(":")[0]).direct),
         )
-
-    def line(self, recipe: Recipe, task: Task) -> list[Task]:
-        """Return the tasks of the recipe that a task comes after, directly or not."""
-        found: dict[str, None] = {}
-        pending = list(task.after)
-        while pending:
-            name = pending.pop()
-            if name not in found and name in recipe.tasks:
-                found[name] = None
-                pending += recipe.tasks[name].after
-        return [recipe.tasks[name] for name in found]
 
     def own(self, recipe: Recipe, task: Task, name: str) -> str:
         if name not in recipe.tasks:
@@ -110,7 +111,7 @@ class _Resolver:
         for text in texts:
             where = f"{recipe.path}: tasks.{task.name}: {kind}"
             value = expand(text, recipe.variables, where=where)
-            selector = _SELECTOR.fullmatch(value)
+            selector = SELECTOR.fullmatch(value)
             if selector:
                 keys.update(dict.fromkeys(self.select(recipe, selector[1], selector[2])))
             elif value.startswith("@"):

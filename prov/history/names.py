@@ -1,4 +1,7 @@
-"""What users call things: `recipe:task`, `recipe:task@output`, `recipe:task@before`, or anything that git can name."""
+"""What users call things: `recipe:task`, one of its parts (`recipe:task@output`), or anything that git can name.
+
+A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from prov.errors import NameUnknown, StoreError, nearest
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
+from prov.worktree.attributes import EMPTY, Pair, at_path
 
-KINDS = ("output", "before")
+KINDS = ("output", "before", "sysroot", "sysroot-native")
+_SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+_OUTPUT_ENTRIES = {b"content", b"attributes", b"postprocess", b"fixed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,20 @@ class Found:
 
 def find(store: Store, name: str) -> Found:
     """Return the recorded directory that a name stands for. Raises NameUnknown."""
-    base, _, kind = name.partition("@")
+    base, _, part = name.partition("@")
+    kind, _, path = part.partition("/")
     if kind and kind not in KINDS:
-        raise NameUnknown(f"{name}: nothing is called @{kind}", hint=nearest(kind, KINDS) or "@output or @before")
+        raise NameUnknown(f"{name}: nothing is called @{kind}", hint=nearest(kind, KINDS) or f"@{', @'.join(KINDS)}")
+    found = _find(store, name, base, kind)
+    if not path:
+        return found
+    node = at_path(store.objects, found.pair, path.encode("utf-8", "surrogateescape"))
+    if node is None or not node.is_directory:
+        raise NameUnknown(f"{name}: there is no folder {path} in it")
+    return Found(name, node.pair)
+
+
+def _find(store: Store, name: str, base: str, kind: str) -> Found:
     if ":" in base and "/" not in base.partition(":")[0]:
         return _part(store, name, last_run(store, base).commit, kind)
     found = _by_git(store, base)
@@ -92,6 +108,9 @@ def find(store: Store, name: str) -> Found:
 
 def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:
     held = store.objects.commit(commit)
+    if kind in _SYSROOTS:
+        entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, _SYSROOTS[kind])
+        return Found(name, read_pair(store.objects, entry.oid) if entry else EMPTY)
     if kind == "before":
         return Found(name, Records(store).workdir(held.parents[0]), held.parents[0])
     if kind == "output":
@@ -123,6 +142,6 @@ def _by_git(store: Store, name: str) -> Found:
     elif kind != "tree":
         raise NameUnknown(f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree")
     entries = {entry.name for entry in store.objects.tree(oid)}
-    if entries and entries <= {b"content", b"attributes", b"postprocess"}:
+    if entries and entries <= _OUTPUT_ENTRIES:
         return Found(name, read_pair(store.objects, oid), commit)
     return Found(name, Pair(oid, None), commit)

@@ -147,6 +147,11 @@ class ObjectDatabase:
             return streamed[2]
         return iter([self.blob(oid)])
 
+    def blob_size(self, oid: Oid) -> int:
+        """Return a blob's size in bytes; of one that we packed, nothing is inflated."""
+        streamed = self._ask_packs(oid, PackFile.stream)
+        return len(self.blob(oid)) if streamed is None else streamed[1]
+
     def entry(self, tree: Oid, path: str) -> Entry | None:
         """Return what a tree has at a path (`a/b`), or None."""
         found = Entry(b"", 0o040000, tree)

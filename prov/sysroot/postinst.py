@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,30 @@ class Run(Protocol):
     """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it printed."""
 
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
+
+
+def plain_run(environment: Mapping[str, str]) -> Run:
+    """Return what runs scripts on the host as it is, with a sysroot's own programs first on PATH."""
+
+    def run(script: str, directory: Path) -> tuple[int, bytes]:
+        own = [f"{directory}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+        places = {"SYSROOT": str(directory), "RECIPE_SYSROOT": str(directory), "RECIPE_SYSROOT_NATIVE": str(directory)}
+        known = {**environment, **places, "PATH": ":".join([*own, environment.get("PATH", os.defpath)])}
+        try:
+            done = subprocess.run(
+                [f"{directory}/{script}"],
+                cwd=directory,
+                env=known,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except OSError as error:
+            return 126, str(error).encode()
+        return done.returncode, done.stdout
+
+    return run
 
 
 def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:

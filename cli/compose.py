@@ -1,0 +1,63 @@
+"""`prov compose`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .context import StoreOption, open_store
+from .output import note, say
+
+
+def compose(
+    directory: Annotated[Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")],
+    names: Annotated[list[str], typer.Argument(metavar="TREEISH…", help="RECIPE:TASK for what it gives, or any tree.")],
+    owner: Annotated[
+        list[str] | None,
+        typer.Option("--owner", metavar="PATH=TREEISH", help="Whose file is taken where two bring different ones."),
+    ] = None,
+    store: StoreOption = None,
+) -> None:
+    """Merge trees into one directory, by hardlinks; with other trees later, update it in place.
+
+    Files are links to ones that others have too: don't write to them. Example: prov compose /tmp/root
+    zlib:populate_sysroot libpng:populate_sysroot
+    """
+    from prov.history.staging import packages
+    from prov.sysroot.compose import Sysroots
+    from prov.sysroot.postinst import plain_run
+    from prov.worktree.places import Places
+    from prov.worktree.pool import OPEN, Pool
+
+    opened = open_store(store)
+    directory = directory.absolute()
+    wins = {}
+    for text in owner or []:
+        path, equals, name = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot")
+        wins[os.fsencode(path.strip("/"))] = name
+    here = os.fsencode(directory)
+    places = Places({b"W": here, b"S": here, b"N": here, b"H": b"/usr/bin"})
+    with ExitStack() as stack:
+        states, memory = opened.cache / "sysroots", not os.access(opened.objects.folder, os.W_OK)
+        if memory:  # nothing can be remembered there
+            states = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prov-compose-")))
+        writer = stack.enter_context(opened.objects.writer(memory=memory))
+        composed = Sysroots(Pool(opened.cache / OPEN, opened.objects), states).compose(
+            writer,
+            directory,
+            [package for name in names for package in packages(opened, name)],
+            wins=wins,
+            places=places,
+            run=plain_run(os.environ),
+            ours=False,
+        )
+    for text in composed.notes:
+        note(f"note: {text}")
+    say(f"{directory} is composed of {len(names)} {'tree' if len(names) == 1 else 'trees'}")
