@@ -1,9 +1,10 @@
 """Benchmarks: ratios of prov and of what people use today, measured in turns in one run.
 
-    python -m tests.bench [help] [plan] [capture] [world] [--source DIR]
+    python -m tests.bench [help] [plan] [capture] [world] [sysroot] [--source DIR] [--dev-packages DIR]
 
 The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's tarball is unpacked.
-Each figure is the median of three rounds; the ratio is what counts, machines are noisy.
+The packages of the sysroot are Debian's; without --dev-packages they are fetched once, by get-dev-packages.
+Each figure is the median of three rounds, of the sysroot five; the ratio is what counts, machines are noisy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.bench.measure import row, timed
+from tests.bench.sysroot import bench_sysroot
 
 ROUNDS = 3
 TARBALL = Path("/usr/src/linux-source-6.1.tar.xz")
@@ -38,23 +42,12 @@ print(seconds, peak / 1024)
 """
 
 
-def timed(*command: str, shell: str = "", cwd: Path | None = None) -> float:
-    begun = time.perf_counter()
-    subprocess.run(shell or command, shell=bool(shell), cwd=cwd, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
-
-
 def captured(store: Path, source: Path) -> tuple[float, float, float]:
     """Return seconds of a capture, seconds of the whole process, peak memory in MB of its largest process."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", MEASURE, store, source], check=True, capture_output=True, text=True)
     seconds, peak = map(float, done.stdout.split())
     return seconds, time.perf_counter() - begun, peak
-
-
-def row(name: str, value: float, other: float, bound: float) -> None:
-    ratio = value / other
-    print(f"{name:52} {value:8.3f} s {other:8.3f} s  ratio {ratio:5.2f}  (wanted: at most {bound})")
 
 
 def bench_capture(source: Path, scratch: Path) -> None:
@@ -149,11 +142,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("what", nargs="*", default=["help", "plan", "capture", "world"])
     parser.add_argument("--source", type=Path)
+    parser.add_argument("--dev-packages", type=Path)
     options = parser.parse_args()
     benches: dict[str, Callable[[Path], None]] = {
         "help": bench_help,
         "plan": bench_plan,
         "world": bench_world,
+        "sysroot": lambda scratch: bench_sysroot(options.dev_packages, scratch),
     }
     with tempfile.TemporaryDirectory(prefix="prov-bench-") as name:
         scratch = Path(name)
