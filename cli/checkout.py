@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .context import StoreOption, open_store
-from .output import say
+from .output import note, say
 
 
 def checkout(
@@ -34,4 +35,6 @@ def checkout(
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
     placer = Pool(opened.cache / OPEN, opened.objects) if link else None
     placed = put(opened.objects, directory, found.pair, placer=placer)
+    for path in placer.repaired if placer else []:
+        note(f"note: {os.fsdecode(path)}: the pool's file had been written to; it was made again")
     say(f"{placed} files in {directory}")

@@ -7,14 +7,27 @@ told apart from one that failed.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
 from prov.errors import ProvError
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Don't look for cycles: among hundreds of thousands of small tuples there are none, and looking takes a tenth."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,9 @@ class _Execution:
         if self.site.sandbox is not None:
             return ""
         for folder in (SYSROOT, SYSROOT_NATIVE):
-            for each in self.site.sysroots.check(self.writer, self.workdir.path / folder):
+            for each in self.site.sysroots.check(
+                self.writer, self.workdir.path / folder, places=self.job.room.places()
+            ):
                 if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -38,14 +38,20 @@ def encode_tree(entries: list[Entry]) -> bytes:
     return b"".join([b"%o %s\0%s" % (mode, name, oid) for name, mode, oid in ordered])
 
 
+_MODES = {b"%o" % mode: mode for mode in (MODE_DIRECTORY, MODE_FILE, MODE_EXECUTABLE, MODE_SYMLINK)}
+
+
 def decode_tree(data: bytes) -> list[Entry]:
     """Return the entries of a tree's content, in git's order."""
-    entries = []
+    entries: list[Entry] = []
+    # bound once, and the tuple made without its constructor: a sysroot's trees have tens of thousands of entries
+    add, find, new, modes, size = entries.append, data.index, tuple.__new__, _MODES, len(data)
     at = 0
-    while at < len(data):
-        space = data.index(b" ", at)
-        end = data.index(b"\0", space)
-        entries.append(Entry(data[space + 1 : end], int(data[at:space], 8), data[end + 1 : end + 21]))
+    while at < size:
+        space = find(b" ", at)
+        end = find(b"\0", space)
+        mode = data[at:space]
+        add(new(Entry, (data[space + 1 : end], modes.get(mode) or int(mode, 8), data[end + 1 : end + 21])))
         at = end + 21
     return entries
 

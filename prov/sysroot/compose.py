@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.errors import SysrootConflict, SysrootError
+from prov.errors import RelocationError, SysrootConflict, SysrootError
 from prov.files import locked, remove_tree
+from prov.processes import without_collecting
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.postinst import Run, run_scripts, scripts
-from prov.sysroot.state import State, boot_id, place_of, wish_of
+from prov.sysroot.state import State, boot_id, place_of, read_merges, wish_of, write_merges
 from prov.worktree.attributes import EMPTY, Node, Pair, walk
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, Union, edit
@@ -81,7 +82,7 @@ class Sysroots:
         in it that was never composed is refused too.
         """
         wanted = Wanted(packages, wins or {}, places, run, environment or {})
-        with self._locked(directory):
+        with self._locked(directory), without_collecting():
             return self._compose(writer, directory, wanted, ours=ours)
 
     def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None:
@@ -93,7 +94,7 @@ class Sysroots:
             with contextlib.suppress(OSError):  # what is not in the pool comes out of the store when it is wanted
                 self.pool.adopt(path, Node(seen.mode, oid), seen)
 
-    def check(self, writer: ObjectWriter, directory: Path) -> list[Difference]:
+    def check(self, writer: ObjectWriter, directory: Path, *, places: Places | None = None) -> list[Difference]:
         """Return what was done to a sysroot since it was composed; then it is composed anew before its next use, and
         files of the pool that were written to are made again."""
         with self._locked(directory):
@@ -103,9 +104,10 @@ class Sysroots:
             found = differences(writer, directory, state.pair)
             if found:
                 State(ready=False).write(self._path(directory))
+            pool = Pool(self.pool.folder, writer, places)
             for each in found:
-                if each.wanted is not None and not each.wanted.is_directory and not self.pool.intact(each.wanted):
-                    self.pool.repair(each.wanted)
+                if each.wanted is not None and not each.wanted.is_directory and not pool.intact(each.wanted):
+                    pool.repair(each.wanted, each.path)
             return found
 
     # state
@@ -146,8 +148,8 @@ class Sysroots:
             if (state.generation, state.boot) != (generation, boot):
                 replace(state, generation=generation, boot=boot).write(self._path(directory))
             return Composed(state.pair)
-        known = state.known if state is not None else {}
-        merged, known = self._merged(writer, wanted, known)
+        union = Union(writer, wanted.wins, read_merges(self._path(directory, "merges")))
+        merged = self._merged(union, wanted.packages)
         State(ready=False).write(self._path(directory))
         now = state.pair if there and state is not None else None
         if now is None and directory.exists():
@@ -157,8 +159,12 @@ class Sysroots:
             pair, private = self._postinst(writer, directory, merged, wanted)
             now = None
         pool = Pool(self.pool.folder, writer, wanted.places, private)
-        checkout(writer, directory, pair, now=now or EMPTY, placer=pool)
-        State(True, wish, place, pair, generation, boot, private, known).write(self._path(directory))
+        try:
+            checkout(writer, directory, pair, now=now or EMPTY, placer=pool)
+        except RelocationError as error:
+            raise SysrootError(f"{directory} can't be composed: {error}", hint=error.hint) from error
+        write_merges(self._path(directory, "merges"), union.remembered())
+        State(True, wish, place, pair, generation, boot, private).write(self._path(directory))
         notes += [
             f"{directory}/{os.fsdecode(path)}: the pool's file had been changed; it was made again"
             for path in pool.repaired
@@ -166,11 +172,8 @@ class Sysroots:
         return Composed(pair, tuple(notes))
 
     @staticmethod
-    def _merged(
-        writer: ObjectWriter, wanted: Wanted, known: dict[frozenset[Pair], Pair]
-    ) -> tuple[Pair, dict[frozenset[Pair], Pair]]:
-        union = Union(writer, wanted.wins, known)
-        merged = union.merge(wanted.packages)
+    def _merged(union: Union, packages: Sequence[Owned]) -> Pair:
+        merged = union.merge(packages)
         if merged.conflicts:
             path, first, second = merged.conflicts[0]
             more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
@@ -179,7 +182,7 @@ class Sysroots:
                 hint="leave the file out of one of the two outputs, or say whose is taken: "
                 f'sysroot_owner = {{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}',
             )
-        return merged.pair, union.known
+        return merged.pair
 
     @staticmethod
     def _postinst(writer: ObjectWriter, directory: Path, merged: Pair, wanted: Wanted) -> tuple[Pair, frozenset[bytes]]:

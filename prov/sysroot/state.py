@@ -10,17 +10,16 @@ import hashlib
 import marshal
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prov.files import replace_file
-from prov.worktree.attributes import EMPTY, Pair
-from prov.worktree.merge import Owned
+from prov.worktree.attributes import EMPTY, Node, Pair
+from prov.worktree.merge import Known, Owned
 from prov.worktree.places import Places
 
 FORMAT = 1
-KNOWN_MERGES = 20_000
-"""So many merges are remembered at most: a sysroot of 142 -dev packages needs some hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,42 +38,69 @@ class State:
     """Of the machine: after a crash, nobody knows what of the last one reached the disk."""
     private: frozenset[bytes] = frozenset()
     """Paths that postinst scripts made or changed."""
-    known: dict[frozenset[Pair], Pair] = field(default_factory=dict)
-    """Merges that need not be made again."""
 
     def write(self, path: Path) -> None:
         """Replace the state file."""
-        known = self.known if len(self.known) < KNOWN_MERGES else {}
-        merges = [(tuple(map(tuple, parts)), tuple(merged)) for parts, merged in known.items()]
-        plain = (
-            FORMAT,
-            self.ready,
-            self.wish,
-            self.place,
-            tuple(self.pair),
-            self.generation,
-            self.boot,
-            tuple(self.private),
-            merges,
-        )
+        plain = (self.wish, self.place, tuple(self.pair), self.generation, self.boot, tuple(self.private))
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, marshal.dumps(plain), durable=False)
+        replace_file(path, marshal.dumps((FORMAT, self.ready, plain)), durable=False)
 
     @staticmethod
     def read(path: Path) -> State | None:
         """Return the state in a file, one that is not ready if it can't be read, None where there is no file."""
         try:
-            data = path.read_bytes()
+            form, ready, plain = marshal.loads(path.read_bytes())
+            if form != FORMAT:
+                return State(ready=False)
+            wish, place, pair, generation, boot, private = plain
         except FileNotFoundError:
             return None
-        try:
-            form, ready, wish, place, pair, generation, boot, private, merges = marshal.loads(data)
         except (ValueError, EOFError, TypeError):
             return State(ready=False)
+        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private))
+
+
+def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
+    """Keep how a sysroot was merged, so that the next time only what changed is read."""
+    plain = [
+        (
+            at,
+            [(tuple(pair), owner) for pair, owner in known.parts.items()],
+            tuple(known.pair),
+            [
+                (name, [(tuple(pair), _plain(node)) for pair, node in nodes.items()])
+                for name, nodes in known.shared.items()
+            ],
+        )
+        for at, known in merges.items()
+    ]
+    replace_file(path, marshal.dumps((FORMAT, plain)), durable=False)
+
+
+def read_merges(path: Path) -> dict[bytes, Known]:
+    """Return what `write_merges` kept, or nothing."""
+    try:
+        form, plain = marshal.loads(path.read_bytes())
         if form != FORMAT:
-            return State(ready=False)
-        known = {frozenset(Pair(*part) for part in parts): Pair(*merged) for parts, merged in merges}
-        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private), known)
+            return {}
+        return {
+            at: Known(
+                {Pair(*pair): owner for pair, owner in parts},
+                Pair(*merged),
+                {name: {Pair(*pair): _node(node) for pair, node in nodes} for name, nodes in shared},
+            )
+            for at, parts, merged, shared in plain
+        }
+    except (OSError, ValueError, EOFError, TypeError):
+        return {}
+
+
+def _plain(node: Node) -> tuple[object, ...]:
+    return (*node[:2], tuple(node.pair), *node[3:])
+
+
+def _node(plain: tuple[Any, ...]) -> Node:
+    return Node._make((*plain[:2], Pair(*plain[2]), *plain[3:]))
 
 
 def wish_of(packages: Sequence[Owned], wins: Mapping[bytes, str], environment: Mapping[str, str]) -> bytes:

@@ -23,6 +23,7 @@ from typing import NamedTuple, Protocol
 from prov.errors import StoreError
 from prov.store.objects import (
     EMPTY_TREE,
+    ESCAPE,
     MODE_DIRECTORY,
     MODE_EXECUTABLE,
     MODE_FILE,
@@ -80,6 +81,9 @@ class Node(NamedTuple):
         """The same, whatever else it is hardlinked with."""
         return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme
 
+
+_FOLDER = Node(stat.S_IFDIR | DIRECTORY_MODE)
+_FULL_MODES = {MODE_EXECUTABLE: stat.S_IFREG | 0o755, MODE_SYMLINK: stat.S_IFLNK | 0o777}
 
 Listing = dict[bytes, Node]
 """A directory's entries by their real names; `.` holds the directory's own mode, mtime and xattrs."""
@@ -178,22 +182,19 @@ def _with_fields(node: Node, fields: dict[bytes, bytes]) -> Node:
 
 def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     """Return the entries of a recorded directory, its own attributes under `.`."""
-    listing: Listing = {b".": Node(stat.S_IFDIR | DIRECTORY_MODE)}
+    listing: Listing = {b".": _FOLDER}
     attributes = reader.tree(pair.attributes) if pair.attributes else []
     below = {entry.name: entry.oid for entry in attributes}
     lines = below.pop(BLOB_NAME, None)
+    new, rest = tuple.__new__, _FOLDER[3:]  # without the constructor: tens of thousands are made for one sysroot
     for name, mode, oid in reader.tree(pair.tree):
-        real = unescape_name(name)
-        if real == b".":  # stands for the directory itself here; other bad names are found when they are used
-            raise StoreError(
-                f"a tree holds the name {name!r}, which no directory can have", hint="don't trust its origin"
-            )
+        real = unescape_name(name) if name[:1] == ESCAPE else name
         if mode == MODE_DIRECTORY:
             listing[real] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None)))
-        elif mode == MODE_SYMLINK:
-            listing[real] = Node(stat.S_IFLNK | 0o777, oid)
         else:
-            listing[real] = Node(stat.S_IFREG | (0o755 if mode == MODE_EXECUTABLE else 0o644), oid)
+            listing[real] = new(Node, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest))
+    if listing[b"."] is not _FOLDER:  # stands for the directory itself; other bad names are found when they are used
+        raise StoreError("a tree holds the name '.', which no directory can have", hint="don't trust its origin")
     for name, oid in below.items():
         listing[unescape_name(name)] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid))
     if lines is not None:

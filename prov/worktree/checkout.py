@@ -28,13 +28,16 @@ from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private
 
 PROGRAMS = (b"bin", b"sbin", b"libexec")
 """Folders that come last."""
-SHARE_FROM = 64
+SHARE_FROM = 128
 """New folders to have in hand before they are shared with a second process."""
+
+
+_NO_NAMES = frozenset((b"", b".", b".."))
 
 
 def check_name(name: bytes) -> None:
     """Raise CheckoutError for a name that would lead out of its directory."""
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+    if b"/" in name or name in _NO_NAMES or b"\0" in name:
         raise CheckoutError(
             f"a tree holds the name {name!r}, which no directory can have", hint="don't trust its origin"
         )
@@ -151,8 +154,14 @@ class _Checkout:
             else:
                 if have is not None:
                     self.remove(fd, prefix, name, have)
-                self.place(fd, prefix, name, node)
+                self.placed += 1
                 touched = True
+                if node.link and not self.placer.shares:
+                    self.torn.add(node.link)  # mend_links places it
+                elif node.mode & 0o170000 == stat.S_IFREG:
+                    self.placer.place(node, prefix + name, fd)
+                else:
+                    self.put(fd, prefix, name, node)
         for name, have, node in folders:
             touched |= self.enter(fd, prefix, name, have, node)
         if touched:
@@ -194,15 +203,8 @@ class _Checkout:
         mtime = EPOCH_NS if node.mtime is None else node.mtime
         os.utime(name, ns=(mtime, mtime), dir_fd=fd, follow_symlinks=False)
 
-    def place(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
-        self.placed += 1
-        if node.link and not self.placer.shares:
-            self.torn.add(node.link)  # mend_links places it
-        else:
-            self.put(fd, prefix, name, node)
-
     def put(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
-        if stat.S_ISREG(node.mode):
+        if node.mode & 0o170000 == stat.S_IFREG:
             self.placer.place(node, prefix + name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)

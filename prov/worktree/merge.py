@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from prov.store.objects import Oid
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
     EMPTY,
@@ -27,6 +28,8 @@ from prov.worktree.attributes import (
 
 class TreeStore(TreeReader, TreeWriter, Protocol):
     """Reads what is stored and what was just written."""
+
+    def has(self, oid: Oid) -> bool: ...
 
 
 class Conflict(NamedTuple):
@@ -51,6 +54,20 @@ class Owned(NamedTuple):
     pair: Pair
 
 
+Claims = dict[Pair, Node]
+"""What each of the directories that are merged has under one name."""
+
+
+class Known(NamedTuple):
+    """How one directory was merged, without conflicts."""
+
+    parts: dict[Pair, str]
+    """Recorded directory -> who made it."""
+    pair: Pair
+    shared: dict[bytes, Claims]
+    """The names that more than one of the parts has."""
+
+
 @dataclass(slots=True)
 class Union:
     """Puts recorded directories on top of each other. The same content at the same path is no conflict.
@@ -62,51 +79,119 @@ class Union:
     wins: Mapping[bytes, str] = field(default_factory=dict)
     """Path -> the owner, or the part of its name before a colon, whose file is taken where others bring another one;
     a folder's path speaks for all that is in it."""
-    known: dict[frozenset[Pair], Pair] = field(default_factory=dict)
-    """What was merged before, without conflicts: the same directories are not read again."""
+    known: dict[bytes, Known] = field(default_factory=dict)
+    """Path -> how it was merged the last time: where few parts are others now, the rest is not read again."""
+    used: set[bytes] = field(default_factory=set)
+    """Paths at which `known` is true of this merge."""
     decided: int = 0
+    """How often `wins` decided."""
 
     def merge(self, parts: Sequence[Owned], *, path: bytes = b"") -> Merged:
         """Return all parts on top of each other."""
         distinct = {part.pair: part.owner for part in reversed(parts)}
         if len(distinct) < 2:
             return Merged(next(iter(distinct), EMPTY), ())
-        key = frozenset(distinct)
-        if key in self.known:
-            return Merged(self.known[key], ())
+        distinct = dict(reversed(distinct.items()))
+        before = self._before(path)
+        if before is not None and before.parts.keys() == distinct.keys():
+            self._keep(path)
+            return Merged(before.pair, ())
+        found = self._changed(before, distinct) if before is not None else None
+        listing, shared, claims = found or self._all(distinct)
         decided, conflicts = self.decided, list[Conflict]()
-        entries: dict[bytes, list[tuple[str, Node]]] = {}
-        for pair, owner in reversed(distinct.items()):
-            for name, node in read_listing(self.trees, pair).items():
-                claims = entries.get(name)
-                if claims is None:
-                    entries[name] = [(owner, node)]
-                else:
-                    claims.append((owner, node))
-        listing: Listing = {}
-        for name, claims in entries.items():
-            first = claims[0][1]
-            if len(claims) == 1:
-                listing[name] = first
-                continue
-            at = path + b"/" + name if path else name
-            if name != b"." and all(node.is_directory for _, node in claims):
-                merged = self.merge([Owned(owner, node.pair) for owner, node in claims], path=at)
-                listing[name] = first._replace(pair=merged.pair)
-                conflicts += merged.conflicts
-                continue
-            if len({node.same_file for _, node in claims}) == 1:
-                listing[name] = min((node for _, node in claims), key=lambda node: node.link)
-                continue
-            winner = self._winner(at, claims)
-            listing[name] = winner or first
-            if winner is None:
-                other = next(owner for owner, node in claims if node.same_file != first.same_file)
-                conflicts.append(Conflict(at, claims[0][0], other))
+        for name, nodes in claims.items():
+            shared.pop(name, None)
+            if not nodes:
+                listing.pop(name, None)
+            elif len(nodes) == 1:
+                [listing[name]] = nodes.values()
+            else:
+                shared[name] = nodes
+                at = path + b"/" + name if path else name
+                listing[name] = self._resolve(at, name, [(distinct[pair], nodes[pair]) for pair in nodes], conflicts)
+        for name in shared.keys() - claims.keys():
+            self._keep(path + b"/" + name if path else name)
         pair = write_listing(self.trees, listing, mtimes=False)
-        if not conflicts and decided == self.decided:
-            self.known[key] = pair
+        shared.pop(b".", None)
+        if conflicts or decided != self.decided:
+            self.known.pop(path, None)
+        else:
+            self.known[path] = Known(distinct, pair, shared)
+            self.used.add(path)
         return Merged(pair, tuple(conflicts))
+
+    def _before(self, path: bytes) -> Known | None:
+        """Return how a directory was merged the last time, if that is in the store still."""
+        known = self.known.get(path)
+        return known if known and all(oid is None or self.trees.has(oid) for oid in known.pair) else None
+
+    def _keep(self, path: bytes) -> None:
+        """Note that what is known of a directory, and of those in it, is true of this merge."""
+        self.used.update(at for at in self.known if not path or at == path or at.startswith(path + b"/"))
+
+    def remembered(self) -> dict[bytes, Known]:
+        """Return what is known of this merge, for the next one."""
+        return {path: known for path, known in self.known.items() if path in self.used}
+
+    def _all(self, distinct: dict[Pair, str]) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]]:
+        """Return what to start from when all parts are read: nothing, and all names to resolve."""
+        claims: dict[bytes, Claims] = {}
+        for pair in distinct:
+            for name, node in read_listing(self.trees, pair).items():
+                if name in claims:
+                    claims[name][pair] = node
+                else:
+                    claims[name] = {pair: node}
+        return {}, {}, claims
+
+    def _changed(
+        self, before: Known, distinct: dict[Pair, str]
+    ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]] | None:
+        """Return what to start from when few parts are others: the last result, and the names that these have.
+
+        None where that would not be less work, or the directory itself is another one.
+        """
+        gone, come = before.parts.keys() - distinct.keys(), distinct.keys() - before.parts.keys()
+        if 2 * (len(gone) + len(come)) > len(distinct):
+            return None
+        listing, shared = read_listing(self.trees, before.pair), dict(before.shared)
+        claims: dict[bytes, Claims] = {}
+        for pair in gone:
+            for name in read_listing(self.trees, pair):
+                if name != b".":
+                    nodes = claims.setdefault(name, dict(shared.get(name, {})))
+                    nodes.pop(pair, None)
+        for pair in come:
+            for name, node in read_listing(self.trees, pair).items():
+                if name == b".":
+                    if node.same_file != listing[b"."].same_file:
+                        return None
+                    continue
+                if name not in claims:
+                    claims[name] = dict(shared.get(name, {})) or self._only_claim(before, name, listing.get(name))
+                claims[name][pair] = node
+        return listing, shared, claims
+
+    def _only_claim(self, before: Known, name: bytes, node: Node | None) -> Claims:
+        """Return the claim of the only part that had a name, of which part nothing was kept."""
+        if node is None:
+            return {}
+        return next({pair: node} for pair in before.parts if name in read_listing(self.trees, pair))
+
+    def _resolve(self, path: bytes, name: bytes, claims: list[tuple[str, Node]], conflicts: list[Conflict]) -> Node:
+        """Return what several parts have at a path, together."""
+        owner, first = claims[0]
+        if name != b"." and all(node.is_directory for _, node in claims):
+            merged = self.merge([Owned(owner, node.pair) for owner, node in claims], path=path)
+            conflicts += merged.conflicts
+            return first._replace(pair=merged.pair)
+        other = next((owner for owner, node in claims if node.same_file != first.same_file), None)
+        if other is None:
+            return min((node for _, node in claims), key=lambda node: node.link)
+        winner = self._winner(path, claims)
+        if winner is None:
+            conflicts.append(Conflict(path, owner, other))
+        return winner or first
 
     def _winner(self, path: bytes, claims: Sequence[tuple[str, Node]]) -> Node | None:
         while path:

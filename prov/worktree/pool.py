@@ -59,21 +59,26 @@ class Pool:
 
     def name(self, node: Node) -> str:
         """Return the name, below the pool's folder, of the file that a node is linked to."""
-        text = node.oid.hex()
         place = f"-{self.places.digest(node.fixme)}" if node.fixme and self.places else ""
-        return f"{text[:2]}/{text[2:]}-{stat.S_IMODE(node.mode):o}{place}"
+        return _name(node) + place
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
-        if path in self.private or self._is_private(node):
-            self._private(node, path, folder)
-            return
-        source, name = self.name(node), path[path.rfind(b"/") + 1 :]
+        if node.fixme or node.xattrs or node.oid == EMPTY_BLOB or self.private:
+            if path in self.private or self._is_private(node):
+                self._private(node, path, folder)
+                return
+            source = self.name(node)
+        else:
+            source = _name(node)
+        name = path[path.rfind(b"/") + 1 :]
         for _ in range(ATTEMPTS):
             try:
-                os.link(source, name, src_dir_fd=self._directory(), dst_dir_fd=folder, follow_symlinks=False)
+                os.link(source, name, src_dir_fd=self._fd, dst_dir_fd=folder, follow_symlinks=False)
             except OSError as error:
-                # all 65,000 links of the inode are taken (ext4): another one comes under its name
-                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node):
+                if error.errno == errno.EBADF and self._open():
+                    continue
+                # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under its name
+                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node, path):
                     continue
                 if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
                     break
@@ -82,7 +87,7 @@ class Pool:
                 return
             os.unlink(name, dir_fd=folder)
             self.repaired.append(path)
-            if not self.repair(node):
+            if not self.repair(node, path):
                 break
         self._private(node, path, folder)
 
@@ -94,11 +99,11 @@ class Pool:
     def _private(self, node: Node, path: bytes, folder: int) -> None:
         Private(self.objects, self.places, sealed=True).place(node, path, folder)
 
-    def _directory(self) -> int:
-        if self._fd < 0:
-            with contextlib.suppress(OSError):
-                self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return self._fd
+    def _open(self) -> bool:
+        """Open the pool's folder for links; false where there is none yet."""
+        with contextlib.suppress(OSError):
+            self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return self._fd >= 0
 
     # files of the pool
 
@@ -109,11 +114,11 @@ class Pool:
         except FileNotFoundError:
             return True
 
-    def repair(self, node: Node) -> bool:
+    def repair(self, node: Node, path: bytes) -> bool:
         """Make a file that was changed again from git, under another inode; return whether that could be done."""
         with contextlib.suppress(OSError):
             self._advance()  # first: a kill in between makes others look once too often
-        return self._fill(self.name(node), node)
+        return self._fill(self.name(node), node, path)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
         """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
@@ -129,8 +134,8 @@ class Pool:
         finally:
             os.close(source)
 
-    def _fill(self, name: str, node: Node) -> bool:
-        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places)))
+    def _fill(self, name: str, node: Node, path: bytes) -> bool:
+        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places, path)))
 
     def _write(self, name: str, node: Node, fill: Callable[[int], object]) -> bool:
         """Write a pool file; whoever comes first wins. False where the pool can't be written to."""
@@ -176,6 +181,11 @@ class Pool:
     def _advance(self) -> None:
         with locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
+
+
+def _name(node: Node) -> str:
+    text = node.oid.hex()
+    return f"{text[:2]}/{text[2:]}-{node.mode & 0o7777:o}"
 
 
 class _Changed(OSError):

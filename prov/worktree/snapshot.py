@@ -10,7 +10,6 @@ the clock's tick would leave no trace in its stat.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import marshal
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from prov.errors import CaptureError
 from prov.files import replace_file
+from prov.processes import without_collecting
 from prov.store.objects import EMPTY_TREE, Entry, Oid, escape_name
 from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK
@@ -94,13 +94,8 @@ def capture(
     The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
     can't be read or keeps changing.
     """
-    collecting = gc.isenabled()
-    gc.disable()  # hundreds of thousands of small tuples and no cycle among them: looking for one takes a tenth
-    try:
+    with without_collecting():
         return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _capture(
