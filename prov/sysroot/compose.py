@@ -23,7 +23,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.postinst import Run, run_scripts, scripts
 from prov.sysroot.state import State, boot_id, place_of, read_merges, wish_of, write_merges
-from prov.worktree.attributes import EMPTY, Node, Pair, walk
+from prov.worktree.attributes import EMPTY, Node, Pair, at_path, walk
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, Union, edit
 from prov.worktree.place import Private
@@ -131,12 +131,10 @@ class Sysroots:
         state = self._state(writer, directory)
         if directory.is_symlink() and ours:
             directory.unlink()  # nothing is composed where somebody's link leads
+        if not ours:
+            self._refuse_strangers(writer, directory, state)
         place = place_of(wanted.places, self.pool.folder)
         there = state is not None and state.ready and state.place == place and directory.is_dir()
-        if state is None and not ours and directory.exists() and any(directory.iterdir()):
-            raise SysrootError(
-                f"{directory} is not empty, and was not composed", hint="name another folder, or empty this one"
-            )
         generation, boot, wish = self.pool.generation(), boot_id(), wanted.digest()
         notes = []
         if there and state is not None and (state.generation, state.boot) != (generation, boot):
@@ -150,7 +148,8 @@ class Sysroots:
             return Composed(state.pair)
         union = Union(writer, wanted.wins, read_merges(self._path(directory, "merges")))
         merged = self._merged(union, wanted.packages)
-        State(ready=False).write(self._path(directory))
+        before = state.pair if state is not None else EMPTY
+        State(ready=False, pair=merged, before=before).write(self._path(directory))
         now = state.pair if there and state is not None else None
         if now is None and directory.exists():
             remove_tree(directory)
@@ -170,6 +169,19 @@ class Sysroots:
             for path in pool.repaired
         ]
         return Composed(pair, tuple(notes))
+
+    @staticmethod
+    def _refuse_strangers(writer: ObjectWriter, directory: Path, state: State | None) -> None:
+        """Raise SysrootError when there is something in a directory that nobody composed, or that was written to."""
+        if not directory.exists() or not any(directory.iterdir()):
+            return
+        hint = "move it away, or name another folder: what is composed may be removed at any time"
+        if state is None or not all(oid is None or writer.has(oid) for oid in (*state.pair, *state.before)):
+            raise SysrootError(f"{directory} is not empty, and was not composed here", hint=hint)
+        for each in differences(writer, directory, state.pair):
+            stranger = each.what == "added" and at_path(writer, state.before, each.path) is None
+            if stranger or (each.what == "changed" and state.ready):
+                raise SysrootError(f"{directory}/{each} since it was composed", hint=hint)
 
     @staticmethod
     def _merged(union: Union, packages: Sequence[Owned]) -> Pair:

@@ -38,10 +38,20 @@ class State:
     """Of the machine: after a crash, nobody knows what of the last one reached the disk."""
     private: frozenset[bytes] = frozenset()
     """Paths that postinst scripts made or changed."""
+    before: Pair = EMPTY
+    """While it is worked on: what was there."""
 
     def write(self, path: Path) -> None:
         """Replace the state file."""
-        plain = (self.wish, self.place, tuple(self.pair), self.generation, self.boot, tuple(self.private))
+        plain = (
+            self.wish,
+            self.place,
+            tuple(self.pair),
+            self.generation,
+            self.boot,
+            tuple(self.private),
+            tuple(self.before),
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, marshal.dumps((FORMAT, self.ready, plain)), durable=False)
 
@@ -52,12 +62,12 @@ class State:
             form, ready, plain = marshal.loads(path.read_bytes())
             if form != FORMAT:
                 return State(ready=False)
-            wish, place, pair, generation, boot, private = plain
+            wish, place, pair, generation, boot, private, before = plain
         except FileNotFoundError:
             return None
         except (ValueError, EOFError, TypeError):
             return State(ready=False)
-        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private))
+        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private), Pair(*before))
 
 
 def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:

@@ -49,7 +49,7 @@ def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: li
             node = listing.get(name)
             state = entry.stat(follow_symlinks=False)
             if node is None:
-                found.append(Difference(prefix + name, "added", None, "was not there", state.st_ctime))
+                found.append(Difference(prefix + name, "added", None, "was added", state.st_ctime))
                 continue
             seen.add(name)
             detail = _difference(root + b"/" + prefix + name, state, node)
