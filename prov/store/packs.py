@@ -86,7 +86,7 @@ class PackFile:
             self._file.close()
 
     def find(self, oid: Oid) -> int:
-        """Return the object's place in the index, or -1. Costs a look at 256 numbers, a bisection, a search in memory."""
+        """Return the object's place in the index, or -1: by 256 numbers, a bisection, and a search."""
         first = oid[0]
         low = self._fanout[first - 1] if first else 0
         high = self._fanout[first]
