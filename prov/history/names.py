@@ -64,11 +64,19 @@ def last_run(store: Store, key: str) -> RunName:
     recipe, _, task = key.partition(":")
     found = runs(store, recipe, task)
     if found:
-        return found[0]
+        # git dates a commit in seconds, and a task may have run twice within one
+        same = [run for run in found if run.seconds == found[0].seconds]
+        return same[0] if len(same) == 1 else max(same, key=lambda run: _began(store, run.commit))
     known = sorted({run.key for run in runs(store)})
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
     raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
+
+
+def _began(store: Store, commit: Oid) -> float:
+    """Return when a run began, in seconds since the epoch."""
+    lines = Records(store).record_entry(commit, "record").decode("utf-8", "replace").splitlines()
+    return next((float(line.removeprefix("began ")) for line in lines if line.startswith("began ")), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
