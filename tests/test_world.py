@@ -44,9 +44,13 @@ class Build:
 @dataclass(frozen=True)
 class World:
     root: Path
+    store: Path | None = None
 
     def prov(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False)
+        environment = os.environ | ({"PROV_STORE": str(self.store)} if self.store else {})
+        done = subprocess.run(
+            [PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False, env=environment
+        )
         assert done.returncode == 0, f"prov {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
         return done
 
@@ -74,6 +78,12 @@ class World:
         self.recipe("zlib").write_text(text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1))
 
 
+def copy_of_the_fixture(root: Path) -> Path:
+    shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns(".prov", "build", "downloads"))
+    (root / "downloads").symlink_to(FIXTURE / "downloads")
+    return root
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A copy of fixtures/world, built once from nothing."""
@@ -83,10 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     got = subprocess.run([FIXTURE / "get-sources"], capture_output=True, text=True, check=False)
     if got.returncode:
         pytest.skip(got.stderr.strip() or "get-sources failed")
-    root = tmp_path_factory.mktemp("world") / "world"
-    shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns(".prov", "build", "downloads"))
-    (root / "downloads").symlink_to(FIXTURE / "downloads")
-    made = World(root)
+    made = World(copy_of_the_fixture(tmp_path_factory.mktemp("world") / "world"))
     made.prov("init")
     first = made.build("-j", str(os.cpu_count() or 1), "world")
     assert {"zlib:compile", "libpng:configure", "sqlite:install", "m4-native:install", "world-image:image"} <= first.ran
@@ -148,3 +155,47 @@ def test_the_store_is_sound(world: World) -> None:
     done = subprocess.run(git, cwd=world.root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("error", "warning"))]
+
+
+WITH_PNG = """
+version = "1"
+depends = ["libpng"]
+depends_native = ["pkgconf"]
+
+[tasks.use]
+needs = ["@depends:populate_sysroot", "@depends_native:populate_sysroot"]
+hosttools = ["@toolchain"]
+outputdir = "out"
+script = '''
+echo '#include <png.h>' > p.c
+echo 'int main(void) { return png_access_version_number() != PNG_LIBPNG_VER; }' >> p.c
+$CC $CFLAGS $(pkg-config --cflags libpng) p.c $LDFLAGS $(pkg-config --libs libpng) -o p
+LD_LIBRARY_PATH=$RECIPE_SYSROOT/usr/lib ./p
+. "$RECIPE_SYSROOT/usr/lib/libpng16.la"
+for flag in $dependency_libs; do
+    case $flag in -L*) [ -d "${flag#-L}" ] ;; esac
+done
+echo "$dependency_libs" > dependency_libs
+echo right > out/said
+'''
+"""
+
+
+def test_libpng_made_in_one_directory_is_the_same_and_right_in_another(world: World, tmp_path: Path) -> None:
+    """Without a sandbox, with libtool's archives kept, which hold the paths of the sysroot that they were linked in."""
+    options = ("--sandbox", "none", "--set", "libpng:REMOVE_LIBTOOL_LA=0")
+    one, other = (World(copy_of_the_fixture(tmp_path / place)) for place in ("one", "quite/another"))
+    ids = []
+    for each in (one, other):
+        each.build(*options, "libpng")
+        ids.append([each.prov("show", task, "--json").stdout for task in ("libpng:install", "libpng:populate_sysroot")])
+    outputs = [[re.findall(r'"output": "(\w+)"', text) for text in each] for each in ids]
+    assert outputs[0] == outputs[1]
+    user = World(other.root, one.root / ".prov")
+    (user.root / "recipes/with-png").mkdir()
+    (user.root / "recipes/with-png/with-png.toml").write_text(WITH_PNG)
+    build = user.build(*options, "with-png:use")
+    assert "with-png:use" in build.ran
+    assert build.recipes <= {"with-png", "pkgconf-native"}
+    [workdir] = user.root.glob("build/work/*/with-png/use")
+    assert f"-L{workdir}/recipe-sysroot/usr/lib" in (workdir / "dependency_libs").read_text()

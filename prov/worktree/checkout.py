@@ -14,7 +14,7 @@ import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ PROGRAMS = (b"bin", b"sbin", b"libexec")
 """Folders that come last."""
 SHARE_FROM = 128
 """New folders to have in hand before they are shared with a second process."""
+CROWD = 250
+"""Files in one folder that are placed as one piece of work."""
 
 
 _NO_NAMES = frozenset((b"", b".", b".."))
@@ -50,6 +52,8 @@ class _Folder(NamedTuple):
     now: Pair | None
     """None: nothing."""
     wanted: Pair
+    files: tuple[tuple[bytes, Node], ...] = ()
+    """Of a crowded folder that is done otherwise: files that are to be placed yet."""
 
 
 class _Done(NamedTuple):
@@ -72,8 +76,9 @@ class _Checkout:
     placed: int = 0
     new: deque[_Folder] = field(default_factory=deque)
     programs: list[_Folder] = field(default_factory=list)
+    crowds: list[_Folder] = field(default_factory=list)
     closed: list[tuple[bytes, Node]] = field(default_factory=list)
-    """Folders that their owner may not pass through: they get their mode last."""
+    """Folders that get their own attributes last: crowded ones, and those that their owner may not pass through."""
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups of which a member was touched."""
 
@@ -93,22 +98,24 @@ class _Checkout:
     def work_off(self, folders: deque[_Folder], *, programs: bool = False) -> None:
         """Do what is queued, with all that comes of it; two processes share it when it is much."""
         alone = len(os.sched_getaffinity(0)) < 2
-        while folders:
-            if len(folders) < SHARE_FROM or alone:
-                self.visit(folders.popleft())
-                if programs:  # nothing comes after them
-                    folders.extend(self.programs)
-                    self.programs = []
-                continue
-            share = partial(self.share, len(self.placer.repaired), programs=programs)
-            here, there = by_turns(list(folders), share, "placing files")
-            self.placer.repaired += there.repaired
-            for done in (here, there):
-                self.placed += done.placed
-                self.torn |= done.torn
-                self.programs += done.programs
-                self.closed += done.closed
+        while folders and (alone or len(folders) < SHARE_FROM):
+            self.visit(folders.popleft())
+            if programs:  # nothing comes after them
+                folders.extend(self.programs)
+                self.programs = []
+        work, self.crowds = [*folders, *self.crowds], []
+        if alone or len(work) < 2:
+            for folder in work:
+                self.visit(folder)
             return
+        share = partial(self.share, len(self.placer.repaired), programs=programs)
+        here, there = by_turns(work, share, "placing files")
+        self.placer.repaired += there.repaired
+        for done in (here, there):
+            self.placed += done.placed
+            self.torn |= done.torn
+            self.programs += done.programs
+            self.closed += done.closed
 
     def share(self, known: int, folders: Iterator[_Folder], *, programs: bool) -> _Done:
         """Do a share of the work, without a queue but for programs; so many repairs are `known` already."""
@@ -123,7 +130,10 @@ class _Checkout:
 
     def visit(self, folder: _Folder) -> None:
         with self.opened(folder.path) as fd:
-            self.folder(fd, folder)
+            if folder.files:
+                self.place(fd, folder.path + b"/" if folder.path else b"", folder.files)
+            else:
+                self.folder(fd, folder)
 
     def folder(self, fd: int, folder: _Folder) -> None:
         """Make one folder what it should be, but for those in it that are queued."""
@@ -139,7 +149,7 @@ class _Checkout:
         for name in now.keys() - wanted.keys():
             self.remove(fd, prefix, name, now[name])
             touched = True
-        folders = []
+        folders, files = [], []
         for name, node in wanted.items():
             if name == b".":
                 continue
@@ -154,21 +164,32 @@ class _Checkout:
             else:
                 if have is not None:
                     self.remove(fd, prefix, name, have)
-                self.placed += 1
+                files.append((name, node))
                 touched = True
-                if node.link and not self.placer.shares:
-                    self.torn.add(node.link)  # mend_links places it
-                elif node.mode & 0o170000 == stat.S_IFREG:
-                    self.placer.place(node, prefix + name, fd)
-                else:
-                    self.put(fd, prefix, name, node)
+        crowded = self.queues and len(files) > CROWD
+        if crowded:
+            parts = [tuple(files[at : at + CROWD]) for at in range(0, len(files), CROWD)]
+            self.crowds += [folder._replace(files=part) for part in parts]
+        else:
+            self.place(fd, prefix, files)
         for name, have, node in folders:
             touched |= self.enter(fd, prefix, name, have, node)
         if touched:
-            if own.mode & stat.S_IRWXU == stat.S_IRWXU:
+            if own.mode & stat.S_IRWXU == stat.S_IRWXU and not crowded:
                 _finish(fd, own)
             else:
                 self.closed.append((path, own))
+
+    def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, Node]]) -> None:
+        """Place files and the like at names that are free."""
+        for name, node in files:
+            self.placed += 1
+            if node.link and not self.placer.shares:
+                self.torn.add(node.link)  # mend_links places it
+            elif node.mode & 0o170000 == stat.S_IFREG:
+                self.placer.place(node, prefix + name, fd)
+            else:
+                self.put(fd, prefix, name, node)
 
     def enter(self, fd: int, prefix: bytes, name: bytes, have: Node | None, node: Node) -> bool:
         """Make a folder what it should be, now or later; return whether it was made anew."""

@@ -22,6 +22,7 @@ EPOCH_NS = 315_532_800_000_000_000
 HOLE = 1 << 16
 """As many zeros in a row, so aligned, are not written: no file system has larger blocks."""
 _ZEROS = bytes(HOLE)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _geteuid = os.geteuid
 
 
@@ -67,7 +68,7 @@ def content(objects: ObjectReader, node: Node, places: Places | None, path: byte
     if places is None or not node.fixme:
         return objects.stream_blob(node.oid)
     try:
-        return [relocate(b"".join(objects.stream_blob(node.oid)), node.fixme, places)]
+        return [relocate(objects.blob(node.oid), node.fixme, places)]
     except RelocationError as error:
         raise RelocationError(f"{os.fsdecode(path)}: {error}", hint=error.hint) from error
 
@@ -104,12 +105,14 @@ class Private:
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
         name = path[path.rfind(b"/") + 1 :]
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        mode = stat.S_IMODE(node.mode)
+        fd = os.open(name, _NEW, mode & 0o777 | 0o600, dir_fd=folder)
         try:
             size = write_chunks(fd, content(self.objects, node, self.places, path))
             for key, value in node.xattrs:
                 os.setxattr(fd, key, value)
-            os.fchmod(fd, stat.S_IMODE(node.mode))
+            if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+                os.fchmod(fd, mode)
             mtime = EPOCH_NS if node.mtime is None else node.mtime
             if self.sealed:
                 mtime = sealed_mtime(node.oid, size)

@@ -17,16 +17,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from prov.build.fixmes import Tokeniser
 from prov.files import remove_tree
 from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
 from prov.worktree.merge import Owned
+from prov.worktree.places import Places
 from prov.worktree.pool import Pool
 from prov.worktree.snapshot import capture
 from tests.bench.measure import in_child, row, timed
 
 ROUNDS = 5
 DEV_PACKAGES = Path(tempfile.gettempdir()) / "prov-dev-packages"
+FIXMES = 1000
 SMALL = 200
 """So many files the package that is replaced has at most."""
 
@@ -44,7 +47,7 @@ def settle() -> None:
     time.sleep(0.2)
 
 
-def composed(path: Path, directory: Path, packages: Sequence[Owned]) -> Times:
+def composed(path: Path, directory: Path, packages: Sequence[Owned], places: Places | None = None) -> Times:
     """Compose a sysroot in a fresh process."""
 
     def work() -> Times:
@@ -52,7 +55,7 @@ def composed(path: Path, directory: Path, packages: Sequence[Owned]) -> Times:
         begun = time.perf_counter()
         with store.objects.writer() as writer:
             sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
-            sysroots.compose(writer, directory, packages)
+            sysroots.compose(writer, directory, packages, places=places)
             ready = time.perf_counter()
             writer.finish()
             return Times(ready - begun, time.perf_counter() - ready)
@@ -126,9 +129,52 @@ def find_packages(given: Path | None, scratch: Path) -> Path:
     return folder
 
 
+def places_of(top: Path) -> Places:
+    """Return the paths of a task below some folder."""
+    names = {b"W": top, b"S": top / "recipe-sysroot", b"N": top / "recipe-sysroot-native", b"H": top / "tools"}
+    return Places({letter: os.fsencode(path) for letter, path in names.items()})
+
+
+def write_texts(folder: Path, places: Places) -> None:
+    """Write so many files as a package with many libraries has of pkg-config's and libtool's, with a few paths each."""
+    folder.mkdir()
+    sysroot = os.fsdecode(places.paths[b"S"])
+    for number in range(FIXMES):
+        lines = [f"libdir='{sysroot}/usr/lib{number}'", f"dependency_libs=' -L{sysroot}/usr/lib -lz'"]
+        filling = [f"# {line} of {number}: nothing that names a place" for line in range(30)]
+        (folder / f"lib{number}.la").write_text("\n".join([*lines, *filling, f"prefix={sysroot}/usr", ""]))
+
+
+def bench_fixmes(scratch: Path) -> None:
+    """Relocate texts into a sysroot, and copy the same files."""
+    store, source, sysroot = scratch / "store", scratch / "texts", scratch / "place/recipe-sysroot"
+    made, here = places_of(scratch / "made"), places_of(scratch / "place")
+    write_texts(source, made)
+    [plain] = captured(store, [source])
+
+    def tokenised() -> Owned:
+        with Store.open(store).objects.writer() as writer:
+            return Owned("texts", Tokeniser(writer, made).output(source, plain.pair))
+
+    package = in_child(tokenised)
+    times: dict[str, list[float]] = {"relocated": [], "copied": []}
+    for _ in range(ROUNDS):
+        for folder in (sysroot, scratch / "copy"):
+            if folder.exists():
+                remove_tree(folder)
+        os.sync()
+        times["copied"].append(timed("cp", "-r", str(source), str(scratch / "copy")))
+        times["relocated"].append(composed(store, sysroot, [package], here).compose)
+    wanted = (source / "lib7.la").read_text().replace(str(scratch / "made"), str(scratch / "place"))
+    assert (sysroot / "lib7.la").read_text() == wanted
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    row(f"{FIXMES} texts relocated / cp -r of them", middle["relocated"], middle["copied"], 1.5)
+
+
 def bench_sysroot(given: Path | None, scratch: Path) -> None:
     if shutil.which("ostree") is None:
         sys.exit("ostree is missing; apt-get install ostree")
+    bench_fixmes(scratch)
     source = find_packages(given, scratch)
     folders = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     counts = {folder: len(files_in(folder)) for folder in folders}
