@@ -113,7 +113,7 @@ class _Execution:
         """Give the task its two sysroots, exactly what it needs in each; the native one first, whose tools the
         scripts of the other may use."""
         site, job, found = self.site, self.job, {}
-        environment = {key: taken.output.hex() for taken in job.needs for key in [taken.key] if taken.native}
+        environment = {taken.key: taken.output.hex() for taken in job.needs if taken.native}
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = site.sysroots.compose(
@@ -145,7 +145,7 @@ class _Execution:
                 if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        return f"it changed its sysroot: {', '.join(found[:3])}{more}" if found else ""
+        return f"its sysroot was changed while it ran: {', '.join(found[:3])}{more}" if found else ""
 
     def packages(self, taken: Taken) -> list[Owned]:
         """Return the directories of an output, each the top of a sysroot."""
@@ -192,6 +192,7 @@ class _Execution:
             script_seconds=outcome.seconds,
             added=self.writer.total,
             problem=problem,
+            trespass=bool(outcome.trespass),
             log=str(log),
             log_tail=text.decode("utf-8", "replace").splitlines()[-LOG_TAIL:] if problem else [],
             advice=advice(store, job.node, text.decode("utf-8", "replace")) if problem else [],

@@ -149,6 +149,8 @@ class Result:
     added: int = 0
     """Bytes added to the store."""
     problem: str = ""
+    trespass: bool = False
+    """The problem is that somebody wrote where it works."""
     log: str = ""
     log_tail: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)

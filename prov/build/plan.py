@@ -169,7 +169,7 @@ class _Planner:
                 step.output = self.known.static_output(key, static_key)
             waits = [edge for edge in node.edges if self.undecided(edge)]
             known = step.output is None and self.last(key) is None
-            step.reason = "not built before" if known else f"unless {_few(waits)} comes out the same"
+            step.reason = "not built before" if known else f"unless {few(waits)} comes out the same"
         if key in self.forced:
             step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"
@@ -227,7 +227,7 @@ class _Planner:
         if changed:
             return f"changed: {', '.join(changed)}"
         if dict(kept.after) != dict(edges["after"]):
-            return f"follows {_few(node.after)}, which changed"
+            return f"follows {few(node.after)}, which changed"
         return "an output that it takes changed"
 
     def wanted(self) -> dict[str, Step]:
@@ -259,6 +259,7 @@ class _Planner:
         step.reason, step.for_workdir = "its WORKDIR was never recorded here", True
 
 
-def _few(keys: Iterable[str]) -> str:
+def few(keys: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
     names = list(dict.fromkeys(keys))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

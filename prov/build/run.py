@@ -21,7 +21,7 @@ from prov.build.execute import run_task
 from prov.build.graph import Node
 from prov.build.job import Job, Result, Site, Taken
 from prov.build.jobserver import Jobserver
-from prov.build.plan import Plan, edge_ids
+from prov.build.plan import Plan, edge_ids, few
 from prov.build.record import Records, author
 from prov.build.room import make_room
 from prov.build.taskhash import HashOnly, output_paths, task_hash
@@ -119,6 +119,7 @@ class Runner:
     _script_seconds: float = 0.0
     _own_seconds: float = 0.0
     _spans: list[tuple[str, float, float]] = field(default_factory=list)
+    _running: dict[str, float] = field(default_factory=dict)
     _stopping: bool = False
     _interrupted: bool = False
     _jobserver: Jobserver | None = None
@@ -283,11 +284,16 @@ class Runner:
                 job = self._job(node, edges, tuple(after), incremental=incremental)
                 self._note_restored(node)
                 self.progress.started(key)
-                began = time.time()
+                began = self._running[key] = time.time()
                 result = await self._in_worker(job)
                 self._spans.append((key, began, time.time()))
             finally:
+                self._running.pop(key, None)
                 self._jobserver.release()
+        if result.trespass:
+            others = [*self._running, *(other for other, _, end in self._spans if other != key and end >= began)]
+            if others:
+                result.problem += f"; {few(others)} ran at the same time, and may have done it"
         for note in result.notes:
             self.progress.note(note)
         self._added += result.added
