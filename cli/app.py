@@ -5,6 +5,7 @@ Exit 1 for a failed build or an expected error, 2 for wrong usage, 130 for ^C, 3
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -23,6 +24,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_HINTS = {
+    errno.ENOSPC: "make room on the disk of the store and of the build directory, then run the same again",
+    errno.EDQUOT: "the quota is used up; make room, then run the same again",
+}
 _ANY_COMMAND = {"allow_interspersed_args": False}
 
 app.command("init")(init.init)
@@ -91,6 +96,7 @@ def main() -> None:
             note("prov: this is a bug of prov's own; please report it with the lines above")
             sys.exit(3)
         note(f"prov: {error}")
-        if isinstance(error, ProvError) and error.hint:
-            note(f"  hint: {error.hint}")
+        hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")
+        if hint:
+            note(f"  hint: {hint}")
         sys.exit(1)
