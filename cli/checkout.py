@@ -35,6 +35,6 @@ def checkout(
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
     placer = Pool(opened.cache / OPEN, opened.objects) if link else None
     placed = put(opened.objects, directory, found.pair, placer=placer)
-    for path in placer.repaired if placer else []:
-        note(f"note: {os.fsdecode(path)}: the pool's file had been written to; it was made again")
+    for path, text in placer.notes if placer else []:
+        note(f"note: {os.fsdecode(path)}: {text}")
     say(f"{placed} files in {directory}")

@@ -25,13 +25,14 @@ def compose(
 ) -> None:
     """Merge trees into one directory, by hardlinks; with other trees later, update it in place.
 
-    Files are links to ones that others have too: don't write to them. Example: prov compose /tmp/root
+    Files are links to ones that others have too: don't write to them. postinst-* scripts in the trees are run, on the
+    host as it is. Example: prov compose /tmp/root
     zlib:populate_sysroot libpng:populate_sysroot
     """
     from prov.history.staging import packages
     from prov.sysroot.compose import Sysroots
     from prov.sysroot.postinst import plain_run
-    from prov.worktree.places import Places
+    from prov.worktree.places import NOWHERE, Places
     from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
@@ -43,7 +44,7 @@ def compose(
             raise typer.BadParameter(f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot")
         wins[os.fsencode(path.strip("/"))] = name
     here = os.fsencode(directory)
-    places = Places({b"W": here, b"S": here, b"N": here, b"H": b"/usr/bin"})
+    places = Places({b"W": NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"})
     with ExitStack() as stack:
         states, memory = opened.cache / "sysroots", not os.access(opened.objects.folder, os.W_OK)
         if memory:  # nothing can be remembered there

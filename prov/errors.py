@@ -42,10 +42,6 @@ class SysrootConflict(SysrootError):
     """Two packages bring different content to one path."""
 
 
-class RelocationError(ProvError):
-    """A file holds a path that can't be replaced by the one that counts here."""
-
-
 class RecipeError(ProvError):
     """A recipe, a class or prov.toml says something wrong."""
 

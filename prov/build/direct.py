@@ -13,24 +13,23 @@ from pathlib import Path
 from prov.build.job import Site, Taken
 from prov.build.record import read_pair
 from prov.build.sandbox import DIRECT
-from prov.errors import RelocationError, SysrootError
 from prov.files import locked, remove_tree
 from prov.worktree.attributes import at_path
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, union
 from prov.worktree.place import Private
-from prov.worktree.places import Places
+from prov.worktree.places import NOWHERE, Places
 from prov.worktree.verify import differences
 
 
 def put_direct(site: Site, taken: Taken, links: Path) -> Path:
-    """Put an output into its own folder, unless it is there, and return that. Raises SysrootError."""
+    """Put an output into its own folder, unless it is there, and return that."""
     recipe = taken.key.partition(":")[0]
     own = hashlib.sha1(f"{taken.output.hex()} {site.sandbox is None} {links}".encode()).hexdigest()
     folder = site.store.cache / "direct" / f"{recipe}-{own[:16]}"
     seen = os.fsencode(f"{DIRECT}/{recipe}" if site.sandbox else folder)
     tools = os.fsencode(links)
-    places = Places({b"W": seen, b"S": seen, b"N": seen, b"H": tools})
+    places = Places({b"W": NOWHERE, b"S": seen, b"N": seen, b"H": tools})
     objects = site.store.objects
     with locked(site.store.cache / "locks" / "direct"), objects.writer() as writer:
         whole = read_pair(writer, taken.output)
@@ -42,9 +41,6 @@ def put_direct(site: Site, taken: Taken, links: Path) -> Path:
         for leftover in (temporary, folder):
             if leftover.exists():
                 remove_tree(leftover)
-        try:
-            checkout(writer, temporary, pair, placer=Private(writer, places, sealed=True, shares=True))
-        except RelocationError as error:
-            raise SysrootError(f"{taken.key}: {error}", hint=error.hint) from error
+        checkout(writer, temporary, pair, placer=Private(writer, places, sealed=True, shares=True))
         temporary.rename(folder)
     return folder

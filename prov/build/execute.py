@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from prov.build.fixmes import Tokeniser
+from prov.build.fixmes import Tokeniser, held_blobs
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
 from prov.build.missing import advice
 from prov.build.record import (
@@ -121,7 +121,7 @@ class _Execution:
                 self.workdir.path / folder,
                 [part for taken in needs for part in self.packages(taken)],
                 wins=job.node.recipe.sysroot_owner,
-                places=job.room.places(),
+                places=job.room.sysroot_places(),
                 run=lambda script, _directory, folder=folder: run_in_sysroot(site, job, folder, script),
                 environment=environment,
             )
@@ -140,7 +140,7 @@ class _Execution:
             return ""
         for folder in (SYSROOT, SYSROOT_NATIVE):
             for each in self.site.sysroots.check(
-                self.writer, self.workdir.path / folder, places=self.job.room.places()
+                self.writer, self.workdir.path / folder, places=self.job.room.sysroot_places()
             ):
                 if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
@@ -205,12 +205,13 @@ class _Execution:
         if outcome.problem:
             return None, outcome.problem
         found, places = {}, self.job.room.places()
+        taken = held_blobs(self.writer, [read_pair(self.writer, each.output) for each in self.job.from_])
         held: list[str] = []
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
             if pair is None:
                 return None, f"its outputdir {os.fsdecode(path)} is gone"
-            tokeniser = Tokeniser(self.writer, places)
+            tokeniser = Tokeniser(self.writer, places, taken)
             found[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
             held += [f"{os.fsdecode(path)}/{os.fsdecode(each)}" for each in tokeniser.held]
         if held:

@@ -2,7 +2,8 @@
 
 When a task has ended, the files that it gives to others are searched for the paths of its WORKDIR, its sysroots and its
 host tools. Texts and ELF files get tokens, and a mark among their attributes; RPATHs become relative. A file in which
-nothing can be replaced is marked too, and ties its output to the place where it was made.
+nothing can be replaced is marked too, and ties its output, and those that it goes on into, to the place where it was
+made.
 """
 
 from __future__ import annotations
@@ -14,18 +15,24 @@ import stat
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.errors import BuildError, RelocationError
+from prov.errors import BuildError
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import BLOB_NAME, Listing, Node, Pair, TreeReader, read_listing, walk, write_listing
-from prov.worktree.places import HELD, Places, relocate, tokenise
+from prov.worktree.places import BINARY, HELD, MARK, TEXT, Places, relocate, token_letters, tokenise
 
 MAPPED_FROM = 16 << 20
 """Files of this size and more are searched without being in memory."""
 ELF = b"\x7fELF"
+
+
+def held_blobs(reader: TreeReader, pairs: Iterable[Pair]) -> frozenset[Oid]:
+    """Return the blobs in recorded directories that hold a path of the place where they were made."""
+    return frozenset(node.oid for pair in pairs for _, node in marks(reader, pair) if node.fixme.startswith(HELD))
 
 
 @dataclass(slots=True)
@@ -34,6 +41,8 @@ class Tokeniser:
 
     writer: ObjectWriter
     places: Places
+    taken: frozenset[Oid] = frozenset()
+    """Blobs that came with what the task started from, and hold a path of another place."""
     held: list[bytes] = field(default_factory=list)
     """Paths of files that keep a path of their place."""
 
@@ -51,36 +60,44 @@ class Tokeniser:
                 if inside != node.pair:
                     changed[name] = node._replace(pair=inside)
             elif stat.S_ISREG(node.mode):
-                stored = self.file(os.path.join(where, name), at)
+                stored = self.file(os.path.join(where, name), at, node.oid)
                 if stored is not None:
                     changed[name] = node._replace(oid=stored[0], fixme=stored[1])
         return write_listing(self.writer, listing | changed, mtimes=False) if changed else pair
 
-    def file(self, full: bytes, at: bytes) -> tuple[Oid, bytes] | None:
-        """Return blob and mark of a file that holds a path; None if it holds none."""
+    def file(self, full: bytes, at: bytes, oid: Oid) -> tuple[Oid, bytes] | None:
+        """Return blob and mark of a file that holds a path, or has tokens; None for all others."""
+        if oid in self.taken:
+            self.held.append(at)
+            return oid, HELD
         data = _read_if(full, self.places)
         if data is None:
             return None
         if data.startswith(ELF):
             data = relative_rpath(data, at, self.places)
         stored = tokenise(data, self.places)
-        if stored is None:  # the path was in the RPATH alone
-            return self.writer.add_blob(data), b""
+        if stored is None:
+            letters = token_letters(data)  # without any, the path was in the RPATH alone
+            return self.writer.add_blob(data), BINARY + b":" + letters if letters else b""
         if stored.fixme.startswith(HELD):
             self.held.append(at)
         return self.writer.add_blob(stored.data), stored.fixme
 
 
 def _read_if(path: bytes, places: Places) -> bytes | None:
-    """Return a file's content if it holds one of the paths."""
+    """Return a file's content if it holds one of the paths, or what looks like a token: ELF files come with theirs."""
+
+    def interesting(data: bytes | mmap.mmap) -> bool:
+        return places.find(data) or data.find(MARK) >= 0
+
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
         if size < MAPPED_FROM:
             data = os.read(fd, size)
-            return data if places.find(data) else None
+            return data if interesting(data) else None
         with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as mapped:
-            return bytes(mapped) if places.find(mapped) else None
+            return bytes(mapped) if interesting(mapped) else None
     finally:
         os.close(fd)
 
@@ -126,7 +143,10 @@ def _patchelf() -> str:
 
 
 def relocated(writer: ObjectWriter, pair: Pair, places: Places) -> Pair:
-    """Return a recorded directory with this place's paths for its tokens. Raises RelocationError with the file."""
+    """Return a recorded directory with this place's paths for the tokens in its texts, and without marks.
+
+    ELF files keep their tokens: what a path needs of room is not there everywhere.
+    """
     if not has_marks(writer, pair):
         return pair
     listing = read_listing(writer, pair)
@@ -135,12 +155,11 @@ def relocated(writer: ObjectWriter, pair: Pair, places: Places) -> Pair:
             continue
         if node.is_directory:
             listing[name] = node._replace(pair=relocated(writer, node.pair, places))
-        elif node.fixme:
-            try:
-                data = relocate(writer.blob(node.oid), node.fixme, places)
-            except RelocationError as error:
-                raise RelocationError(f"{os.fsdecode(name)}: {error}", hint=error.hint) from error
+        elif node.fixme.startswith(TEXT):
+            data = relocate(writer.blob(node.oid), node.fixme, places)
             listing[name] = node._replace(oid=writer.add("blob", data), fixme=b"")
+        elif node.fixme:
+            listing[name] = node._replace(fixme=b"")
     return write_listing(writer, listing, mtimes=False)
 
 

@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from prov.errors import BuildError
-from prov.worktree.places import Places
+from prov.worktree.places import NOWHERE, Places
 
 WORK = "/build/work"
 HOSTTOOLS = "/build/hosttools"
@@ -86,6 +86,11 @@ class Room:
             return Places(paths, constant=True)
         real = {letter: os.path.realpath(path) for letter, path in paths.items()}
         return Places(paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter]))
+
+    def sysroot_places(self) -> Places:
+        """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is not there."""
+        places = self.places()
+        return replace(places, paths={**places.paths, b"W": NOWHERE})
 
     def place(self) -> bytes:
         """Return what an output is tied to that keeps a path of this place."""

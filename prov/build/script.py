@@ -211,6 +211,7 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
     if site.sandbox is not None and room.root is not None:
         command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
     environment = {**_environment(site, job, values), "HOME": "/nonexistent", "SYSROOT": seen}
+    environment.pop("MAKEFLAGS", None)  # its jobserver is the task's own
     try:
         done = subprocess.run(
             command,

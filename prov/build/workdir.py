@@ -16,7 +16,7 @@ from prov.build.graph import Node
 from prov.build.job import Job, Site, Taken
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.taskhash import LocalFile
-from prov.errors import BuildError, RelocationError
+from prov.errors import BuildError
 from prov.files import remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
@@ -119,10 +119,7 @@ class Workdir:
 
     def _taken(self, job: Job, taken: Taken) -> Pair:
         """Return an output as it is put into this WORKDIR: with its paths."""
-        try:
-            return relocated(self.writer, read_pair(self.writer, taken.output), job.room.places())
-        except RelocationError as error:
-            raise BuildError(f"{taken.key} can't be put into {self.path}: {error}", hint=error.hint) from error
+        return relocated(self.writer, read_pair(self.writer, taken.output), job.room.places())
 
     def _joined(self, starts: list[Start]) -> Pair:
         if not starts:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.errors import RelocationError, SysrootConflict, SysrootError
+from prov.errors import SysrootConflict, SysrootError
 from prov.files import locked, remove_tree
 from prov.processes import without_collecting
 from prov.store.objects import Oid
@@ -30,7 +30,7 @@ from prov.worktree.place import Private
 from prov.worktree.places import Places
 from prov.worktree.pool import GUARDED, OPEN, Pool
 from prov.worktree.scan import Seen
-from prov.worktree.verify import Difference, differences
+from prov.worktree.verify import Difference, differences, folders_untouched
 
 
 class Composed(NamedTuple):
@@ -107,7 +107,7 @@ class Sysroots:
             pool = Pool(self.pool.folder, writer, places)
             for each in found:
                 if each.wanted is not None and not each.wanted.is_directory and not pool.intact(each.wanted):
-                    pool.repair(each.wanted, each.path)
+                    pool.repair(each.wanted)
             return found
 
     # state
@@ -137,9 +137,12 @@ class Sysroots:
         there = state is not None and state.ready and state.place == place and directory.is_dir()
         generation, boot, wish = self.pool.generation(), boot_id(), wanted.digest()
         notes = []
-        if there and state is not None and (state.generation, state.boot) != (generation, boot):
-            # a file of the pool was found changed since, or the machine went down: what is there may be anything
-            there = not differences(writer, directory, state.pair)
+        if there and state is not None:
+            if (state.generation, state.boot) != (generation, boot):
+                # a file of the pool was found changed since, or the machine went down: what is there may be anything
+                there = not differences(writer, directory, state.pair)
+            elif ours:
+                there = folders_untouched(directory, (b"", *state.folders))
             if not there:
                 notes.append(f"{directory} was not as it had been composed, and is composed anew")
         if there and state is not None and state.wish == wish:
@@ -158,16 +161,11 @@ class Sysroots:
             pair, private = self._postinst(writer, directory, merged, wanted)
             now = None
         pool = Pool(self.pool.folder, writer, wanted.places, private)
-        try:
-            checkout(writer, directory, pair, now=now or EMPTY, placer=pool)
-        except RelocationError as error:
-            raise SysrootError(f"{directory} can't be composed: {error}", hint=error.hint) from error
+        folders = set(state.folders) if now is not None and state is not None else set()
+        checkout(writer, directory, pair, now=now or EMPTY, placer=pool, folders=folders)
         write_merges(self._path(directory, "merges"), union.remembered())
-        State(True, wish, place, pair, generation, boot, private).write(self._path(directory))
-        notes += [
-            f"{directory}/{os.fsdecode(path)}: the pool's file had been changed; it was made again"
-            for path in pool.repaired
-        ]
+        State(True, wish, place, pair, generation, boot, private, frozenset(folders)).write(self._path(directory))
+        notes += [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
         return Composed(pair, tuple(notes))
 
     @staticmethod
@@ -191,8 +189,8 @@ class Sysroots:
             more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
             raise SysrootConflict(
                 f"{os.fsdecode(path)}: {first} and {second} bring different content{more}",
-                hint="leave the file out of one of the two outputs, or say whose is taken: "
-                f'sysroot_owner = {{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}',
+                hint="leave it out of one of the two outputs, or say whose is taken: in the recipe by sysroot_owner = "
+                f'{{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}, for `prov compose` by --owner',
             )
         return merged.pair
 

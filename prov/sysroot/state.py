@@ -38,20 +38,16 @@ class State:
     """Of the machine: after a crash, nobody knows what of the last one reached the disk."""
     private: frozenset[bytes] = frozenset()
     """Paths that postinst scripts made or changed."""
+    folders: frozenset[bytes] = frozenset()
+    """The paths of all folders in it."""
     before: Pair = EMPTY
     """While it is worked on: what was there."""
 
     def write(self, path: Path) -> None:
         """Replace the state file."""
-        plain = (
-            self.wish,
-            self.place,
-            tuple(self.pair),
-            self.generation,
-            self.boot,
-            tuple(self.private),
-            tuple(self.before),
-        )
+        pairs = (tuple(self.pair), tuple(self.before))
+        paths = (tuple(self.private), tuple(self.folders))
+        plain = (self.wish, self.place, pairs, self.generation, self.boot, paths)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, marshal.dumps((FORMAT, self.ready, plain)), durable=False)
 
@@ -62,12 +58,13 @@ class State:
             form, ready, plain = marshal.loads(path.read_bytes())
             if form != FORMAT:
                 return State(ready=False)
-            wish, place, pair, generation, boot, private, before = plain
+            wish, place, (pair, before), generation, boot, (private, folders) = plain
         except FileNotFoundError:
             return None
         except (ValueError, EOFError, TypeError):
             return State(ready=False)
-        return State(ready, wish, place, Pair(*pair), generation, boot, frozenset(private), Pair(*before))
+        paths = frozenset(private), frozenset(folders)
+        return State(ready, wish, place, Pair(*pair), generation, boot, *paths, Pair(*before))
 
 
 def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:

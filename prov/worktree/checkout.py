@@ -63,7 +63,9 @@ class _Done(NamedTuple):
     torn: set[bytes]
     programs: list[_Folder]
     closed: list[tuple[bytes, Node]]
-    repaired: list[bytes]
+    notes: list[tuple[bytes, str]]
+    made: list[bytes]
+    gone: list[bytes]
 
 
 @dataclass(slots=True)
@@ -81,6 +83,9 @@ class _Checkout:
     """Folders that get their own attributes last: crowded ones, and those that their owner may not pass through."""
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups of which a member was touched."""
+    made: list[bytes] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    """Folders that were made, and removed with all that was in them."""
 
     # the order of the work
 
@@ -108,23 +113,26 @@ class _Checkout:
             for folder in work:
                 self.visit(folder)
             return
-        share = partial(self.share, len(self.placer.repaired), programs=programs)
+        share = partial(self.share, len(self.placer.notes), programs=programs)
         here, there = by_turns(work, share, "placing files")
-        self.placer.repaired += there.repaired
+        self.placer.notes += there.notes
         for done in (here, there):
             self.placed += done.placed
             self.torn |= done.torn
             self.programs += done.programs
             self.closed += done.closed
+            self.made += done.made
+            self.gone += done.gone
 
     def share(self, known: int, folders: Iterator[_Folder], *, programs: bool) -> _Done:
-        """Do a share of the work, without a queue but for programs; so many repairs are `known` already."""
+        """Do a share of the work, without a queue but for programs; so many notes are `known` already."""
         part = _Checkout(self.objects, self.placer, self.root, queues=False)
         for folder in folders:
             part.visit(folder)
         while programs and part.programs:
             part.visit(part.programs.pop())
-        return _Done(part.placed, part.torn, part.programs, part.closed, self.placer.repaired[known:])
+        notes = self.placer.notes[known:]
+        return _Done(part.placed, part.torn, part.programs, part.closed, notes, part.made, part.gone)
 
     # one folder
 
@@ -198,6 +206,7 @@ class _Checkout:
             if have is not None:
                 self.remove(fd, prefix, name, have)
             os.mkdir(name, 0o755, dir_fd=fd)
+            self.made.append(prefix + name)
         folder = _Folder(prefix + name, have.pair if have is not None and not new else None, node.pair)
         if name in PROGRAMS:
             self.programs.append(folder)
@@ -218,6 +227,7 @@ class _Checkout:
         if not node.is_directory:
             os.unlink(name, dir_fd=fd)
             return
+        self.gone.append(prefix + name)
         remove_tree(self.root / os.fsdecode(prefix + name))
 
     def date(self, fd: int, name: bytes, node: Node) -> None:
@@ -311,12 +321,19 @@ def _pair_at(objects: ObjectReader, pair: Pair, path: bytes) -> Pair:
 
 
 def checkout(
-    objects: ObjectReader, directory: Path, wanted: Pair, *, now: Pair = EMPTY, placer: Placer | None = None
+    objects: ObjectReader,
+    directory: Path,
+    wanted: Pair,
+    *,
+    now: Pair = EMPTY,
+    placer: Placer | None = None,
+    folders: set[bytes] | None = None,
 ) -> int:
     """Make a directory hold `wanted`, given that it holds `now`; return how many files and links were placed.
 
-    What is in the directory and not in `now` (excluded paths) is left alone. Costs the difference of the two. Killed
-    midway it leaves neither: capture the directory to know what is there, and call again. Raises CheckoutError.
+    `folders`, the paths of all folders in the directory, is brought up to date. What is there and not in `now`
+    (excluded paths) is left alone. Costs the difference of the two. Killed midway it leaves neither: capture the
+    directory to know what is there, and call again. Raises CheckoutError.
     """
     work = _Checkout(objects, placer or Private(objects), directory)
     try:
@@ -327,4 +344,8 @@ def checkout(
             f"{directory}: can't be put in place: {error}",
             hint="make room or mend permissions, then run the same again",
         ) from error
+    if folders is not None:
+        tops = tuple(path + b"/" for path in work.gone)
+        folders.difference_update([path for path in folders if (path + b"/").startswith(tops)] if tops else ())
+        folders.update(work.made)
     return work.placed

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from prov.errors import RelocationError
 from prov.store.objects import Oid
 from prov.worktree.attributes import Node, TreeReader
-from prov.worktree.places import Places, relocate
+from prov.worktree.places import BINARY, Places, fits, relocate
 
 EPOCH_NS = 315_532_800_000_000_000
 """1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
@@ -38,8 +37,8 @@ class Placer(Protocol):
 
     shares: bool
     """The same content and mode is the same inode anyway: hardlink groups need no care."""
-    repaired: list[bytes]
-    """Paths for which what is shared with others was found changed, and made again."""
+    notes: list[tuple[bytes, str]]
+    """Path, and what somebody should know of the file that was placed there."""
 
     def place(self, node: Node, path: bytes, folder: int) -> None: ...
 
@@ -60,17 +59,16 @@ def is_sealed(state: os.stat_result, node: Node) -> bool:
     return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == _geteuid()
 
 
-def content(objects: ObjectReader, node: Node, places: Places | None, path: bytes) -> Iterable[bytes]:
-    """Return a file's content in chunks, with the paths of these places for its tokens.
-
-    Raises RelocationError, naming `path`, where one of them does not fit.
-    """
+def content(objects: ObjectReader, node: Node, places: Places | None) -> Iterable[bytes]:
+    """Return a file's content in chunks, with the paths of these places for its tokens."""
     if places is None or not node.fixme:
         return objects.stream_blob(node.oid)
-    try:
-        return [relocate(objects.blob(node.oid), node.fixme, places)]
-    except RelocationError as error:
-        raise RelocationError(f"{os.fsdecode(path)}: {error}", hint=error.hint) from error
+    return [relocate(objects.blob(node.oid), node.fixme, places)]
+
+
+def has_room(objects: ObjectReader, node: Node, places: Places) -> bool:
+    """Tell whether a file can hold the paths of these places."""
+    return not node.fixme.startswith(BINARY) or fits(objects.blob(node.oid), places)
 
 
 def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
@@ -101,14 +99,16 @@ class Private:
     sealed: bool = False
     """Date files by their content, as the pool does, so that a change can be told."""
     shares: bool = False
-    repaired: list[bytes] = field(default_factory=list)
+    notes: list[tuple[bytes, str]] = field(default_factory=list)
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
         name = path[path.rfind(b"/") + 1 :]
         mode = stat.S_IMODE(node.mode)
+        if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
+            self.notes.append((path, "has no room for the paths of this place, and holds /nonexistent instead"))
         fd = os.open(name, _NEW, mode & 0o777 | 0o600, dir_fd=folder)
         try:
-            size = write_chunks(fd, content(self.objects, node, self.places, path))
+            size = write_chunks(fd, content(self.objects, node, self.places))
             for key, value in node.xattrs:
                 os.setxattr(fd, key, value)
             if stat.S_IMODE(os.fstat(fd).st_mode) != mode:

@@ -5,32 +5,31 @@ that it is the same whoever made it wherever; where it is put on disk, the token
 
 A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as long as the path
 that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what is left of its C string, and NULs.
-What is neither (a compiled Python file, say) keeps its path and is told as one that holds it. Pure: bytes in, bytes
-out.
+A path that is longer than there is room for becomes one that nothing has, `/nonexistent`. What is neither (a compiled
+Python file, say) keeps its path and is told as one that holds it. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from mmap import mmap
 from typing import NamedTuple
 
-from prov.errors import RelocationError
-
 TEXT, BINARY, HELD = b"text", b"binary", b"held"
 """What is to be done with a file: replace as text, as C strings, or nothing, since nothing can be."""
 NAMES = {b"W": b"WORKDIR", b"S": b"SYSROOT", b"N": b"NATIVE", b"H": b"HOSTTOOLS"}
 """What can be replaced, by the letter that a file's mark has for it."""
-_MARK = b"@PROV:"
+MARK = b"@PROV:"
 _TOKEN = re.compile(rb"@PROV:(WORKDIR|SYSROOT|NATIVE|HOSTTOOLS)(=*)@")
 _LETTERS = {name: letter for letter, name in NAMES.items()}
 # A path begins where no name goes on, or after an option that is written without a space.
 _BEFORE = rb"(?:(?<![\w.+~-])|(?<=-[LIBR])|(?<=-isystem)|(?<=-idirafter))"
 _BINARIES = (b"\x7fELF", b"!<arch>\n")
+NOWHERE = b"/nonexistent"
+"""Stands for a WORKDIR where that is nobody's, and for a path that does not fit: shorter than every token."""
 
 
 class Tokenised(NamedTuple):
@@ -90,7 +89,7 @@ def tokenise(data: bytes, places: Places) -> Tokenised | None:
         return None
     used = {match[1]: places.all[match[1]] for match in places._pattern.finditer(data)}
     suffix = b":" + b"".join(sorted(set(used.values())))
-    if _MARK in data:  # what is there already could not be told from ours
+    if MARK in data:  # what is there already could not be told from ours
         return Tokenised(data, HELD)
     if b"\0" not in data:
         return Tokenised(places._pattern.sub(lambda match: _token(places.all[match[1]]), data), TEXT + suffix)
@@ -102,12 +101,24 @@ def tokenise(data: bytes, places: Places) -> Tokenised | None:
 
 
 def _token(letter: bytes, length: int = 0) -> bytes:
-    bare = _MARK + NAMES[letter] + b"@"
-    return _MARK + NAMES[letter] + b"=" * max(0, length - len(bare)) + b"@"
+    bare = MARK + NAMES[letter] + b"@"
+    return MARK + NAMES[letter] + b"=" * max(0, length - len(bare)) + b"@"
+
+
+def token_letters(data: bytes) -> bytes:
+    """Return which places the tokens in an ELF file or an archive stand for, nothing for other files."""
+    if not data.startswith(_BINARIES):
+        return b""
+    return b"".join(sorted({_LETTERS[match[1]] for match in _TOKEN.finditer(data)}))
+
+
+def fits(data: bytes, places: Places) -> bool:
+    """Tell whether a stored ELF file has room for all of this place's paths."""
+    return all(len(places.paths[_LETTERS[match[1]]]) <= len(match[0]) for match in _TOKEN.finditer(data))
 
 
 def relocate(data: bytes, fixme: bytes, places: Places) -> bytes:
-    """Return a stored file's content with this place's paths. Raises RelocationError where one does not fit."""
+    """Return a stored file's content with this place's paths."""
     kind = fixme.partition(b":")[0]
     if kind == TEXT:
         return _TOKEN.sub(lambda match: places.paths[_LETTERS[match[1]]], data)
@@ -116,19 +127,17 @@ def relocate(data: bytes, fixme: bytes, places: Places) -> bytes:
     return data
 
 
+def _fitting(path: bytes, room: int) -> bytes:
+    return path if len(path) <= room else NOWHERE
+
+
 def _relocate_strings(data: bytes, places: Places) -> bytes:
     pieces, at = [], 0
     while match := _TOKEN.search(data, at):
         end = data.find(b"\0", match.end())
         end = len(data) if end < 0 else end
         old = data[match.start() : end]
-        new = _TOKEN.sub(lambda each: places.paths[_LETTERS[each[1]]], old)
-        if len(new) > len(old):
-            here = os.fsdecode(places.paths[_LETTERS[match[1]]])
-            raise RelocationError(
-                f"it has room for a path of {len(match[0])} characters, and {here} is longer",
-                hint="build in a folder with a shorter path, or with bubblewrap, or build what made it again (-f)",
-            )
+        new = _TOKEN.sub(lambda each: _fitting(places.paths[_LETTERS[each[1]]], len(each[0])), old)
         pieces += [data[at : match.start()], new, bytes(len(old) - len(new))]
         at = end
     return b"".join([*pieces, data[at:]])

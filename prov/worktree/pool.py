@@ -49,8 +49,7 @@ class Pool:
     private: frozenset[bytes] = frozenset()
     """Paths that get a copy of their own."""
     shares: bool = True
-    repaired: list[bytes] = field(default_factory=list)
-    """Paths for which the pool's file was found changed, and made again."""
+    notes: list[tuple[bytes, str]] = field(default_factory=list)
     _fd: int = -1
 
     def __del__(self) -> None:
@@ -78,7 +77,7 @@ class Pool:
                 if error.errno == errno.EBADF and self._open():
                     continue
                 # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under its name
-                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node, path):
+                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node):
                     continue
                 if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
                     break
@@ -86,8 +85,8 @@ class Pool:
             if is_sealed(os.stat(name, dir_fd=folder, follow_symlinks=False), node):
                 return
             os.unlink(name, dir_fd=folder)
-            self.repaired.append(path)
-            if not self.repair(node, path):
+            self.notes.append((path, "the pool's file had been written to, and was made again"))
+            if not self.repair(node):
                 break
         self._private(node, path, folder)
 
@@ -97,7 +96,7 @@ class Pool:
         return bool(own or node.xattrs or node.oid == EMPTY_BLOB)
 
     def _private(self, node: Node, path: bytes, folder: int) -> None:
-        Private(self.objects, self.places, sealed=True).place(node, path, folder)
+        Private(self.objects, self.places, sealed=True, notes=self.notes).place(node, path, folder)
 
     def _open(self) -> bool:
         """Open the pool's folder for links; false where there is none yet."""
@@ -114,11 +113,11 @@ class Pool:
         except FileNotFoundError:
             return True
 
-    def repair(self, node: Node, path: bytes) -> bool:
+    def repair(self, node: Node) -> bool:
         """Make a file that was changed again from git, under another inode; return whether that could be done."""
         with contextlib.suppress(OSError):
             self._advance()  # first: a kill in between makes others look once too often
-        return self._fill(self.name(node), node, path)
+        return self._fill(self.name(node), node)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
         """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
@@ -134,8 +133,8 @@ class Pool:
         finally:
             os.close(source)
 
-    def _fill(self, name: str, node: Node, path: bytes) -> bool:
-        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places, path)))
+    def _fill(self, name: str, node: Node) -> bool:
+        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places)))
 
     def _write(self, name: str, node: Node, fill: Callable[[int], object]) -> bool:
         """Write a pool file; whoever comes first wins. False where the pool can't be written to."""

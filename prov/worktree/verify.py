@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,6 +37,16 @@ def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Diffe
     found: list[Difference] = []
     _compare(reader, os.fsencode(directory), b"", wanted, found)
     return sorted(found)
+
+
+def folders_untouched(directory: Path, folders: Iterable[bytes]) -> bool:
+    """Tell whether nothing came into, or went out of, these folders of a sysroot since it was composed."""
+    root = os.fsencode(directory)
+    try:
+        states = [os.lstat(root + b"/" + path) for path in folders]
+    except OSError:
+        return False
+    return all(state.st_mtime_ns == EPOCH_NS and stat.S_ISDIR(state.st_mode) for state in states)
 
 
 def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]) -> int:
@@ -69,7 +80,8 @@ def _difference(path: bytes, state: os.stat_result, node: Node) -> str:
     if stat.S_IFMT(state.st_mode) != stat.S_IFMT(node.mode):
         return "is of another type"
     if stat.S_ISLNK(node.mode):
-        return "" if state.st_mtime_ns == EPOCH_NS else "was replaced"  # nobody can write to a link
+        placed = EPOCH_NS if node.mtime is None else node.mtime
+        return "" if state.st_mtime_ns == placed else "was replaced"  # nobody can write to a link
     if stat.S_ISREG(node.mode):
         if is_sealed(state, node):
             return ""

@@ -432,3 +432,48 @@ postinst = 'printf abc > "$D/usr/lib/in"; cd "$D/usr/lib"; embed in > words.cach
     assert not (out / "usr/lib/in").exists()
     words.write_text(words.read_text().replace("embed in >", "exit 7; embed in >"))
     assert "the postinst script of words ended with 7" in project.prov("build", "demo-image", code=1)
+
+
+PROGRAM_WITH_PATHS = """
+cat > p.c <<'END'
+#include <stdio.h>
+int main(void) { puts(WHERE); puts(DATA); return 0; }
+END
+mkdir -p image/usr/bin image/usr/lib
+gcc -DWHERE="\\"$WORKDIR/x\\"" -DDATA="\\"$RECIPE_SYSROOT_NATIVE/usr/share/data\\"" p.c -o image/usr/bin/p
+printf '%s\\0x' "$WORKDIR" > image/usr/lib/module.pyc
+"""
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(tmp_path: Path, sandbox: str) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("needs gcc")
+    project = Project(tmp_path, sandbox)
+    make = f"[tasks.make]\noutputdir = 'image'\nhosttools = ['@toolchain']\nscript = '''{PROGRAM_WITH_PATHS}'''"
+    stage = "[tasks.populate_sysroot]\nfrom = ['make']\nscript = 'cp -a image/usr sysroot-destdir/'"
+    project.recipe("p", f"classextend = ['native']\n{make}\n{stage}")
+    project.uses("a-user-with-quite-a-long-name", "p > out/said", 'depends_native = ["p"]')
+    said = project.prov("build", "a-user-with-quite-a-long-name:use")
+    found = (project.workdir("a-user-with-quite-a-long-name") / "out/said").read_text().splitlines()
+    native = "/build/sysroot-native" if sandbox == "bwrap" else "/nonexistent"
+    assert found == ["/nonexistent/x", f"{native}/usr/share/data"]
+    if sandbox == "none":  # the user's path is longer than the maker's
+        assert "usr/bin/p: has no room for the paths of this place, and holds /nonexistent instead" in said
+    listed = project.prov("check", "p-native", code=1)
+    for task, path in (("make", "image"), ("populate_sysroot", "sysroot-destdir/usr")):
+        inside = path if task == "make" else path.removesuffix("/usr")
+        assert f"p-native:{task}  {inside}/usr/bin/p  binary, NATIVE, WORKDIR" in listed
+        assert f"p-native:{task}  {inside}/usr/lib/module.pyc  holds a path that can't be replaced" in listed
+
+
+def test_a_sysroot_that_was_changed_by_hand_is_composed_anew(tmp_path: Path) -> None:
+    project = Project(tmp_path, "auto")
+    project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"; echo 2 > "$top/usr/lib/other"')
+    project.uses("app", SEES, 'depends = ["lib"]')
+    project.prov("build", "app:use")
+    sysroot = project.workdir("app") / "recipe-sysroot/usr/lib"
+    (sysroot / "data").unlink()
+    (sysroot / "junk").write_text("junk")
+    assert "composed anew" in project.prov("build", "app:use", "-f", "app:use")
+    assert project.read("app:use", "out/target") == "./usr/lib/data\n./usr/lib/other\n"

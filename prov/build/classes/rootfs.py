@@ -88,7 +88,10 @@ def read_if_there(path):
 
 def run_postinst(name, script):
     environment = os.environ | {"D": os.path.abspath("rootfs")}
-    done = subprocess.run(["sh", "-e", "-s", "configure"], input=script, text=True, env=environment, check=False)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as stream:
+        stream.write(script)
+        stream.flush()
+        done = subprocess.run(["sh", "-e", stream.name, "configure"], env=environment, check=False)
     if done.returncode:
         sys.exit(f"the postinst script of {name} ended with {done.returncode}; what it printed is above")
 
