@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .context import StoreOption, open_store
-from .output import note, say
+from .output import count_text, note, say
 
 
 def compose(
@@ -61,4 +61,4 @@ def compose(
         )
     for text in composed.notes:
         note(f"note: {text}")
-    say(f"{directory} is composed of {len(names)} {'tree' if len(names) == 1 else 'trees'}")
+    say(f"{directory} is composed of {count_text(len(names), 'tree')}")

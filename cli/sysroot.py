@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import say, say_json
+from .output import count_text, say, say_json
 
 if TYPE_CHECKING:
     from prov.build.staging import Seen, Staged
@@ -82,7 +82,7 @@ def _print(store: Store, seen: Seen, *, sizes: bool) -> None:
                 text = f"{text:{width}}  not built"
             elif sizes:
                 files, size = size_of(store, each)
-                text = f"{text:{width}} {files:6} files {size_text(size):>10}"
+                text = f"{text:{width}} {count_text(files, 'file'):>12} {size_text(size):>10}"
             say(f"    {text}")
     if not seen.packages:
         say("  nothing")

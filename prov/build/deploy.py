@@ -73,7 +73,7 @@ def _with_paths(writer: ObjectWriter, output: Oid, name: str, places: Callable[[
     pair = read_pair(writer, output)
     if places is None or not has_marks(writer, pair):
         return output
-    return write_pair(writer, relocated(writer, pair, places(name)))
+    return write_pair(writer, relocated(writer, pair, places(name), binaries=True))
 
 
 def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -> Pair:

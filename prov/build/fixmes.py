@@ -142,10 +142,10 @@ def _patchelf() -> str:
     return found
 
 
-def relocated(writer: ObjectWriter, pair: Pair, places: Places) -> Pair:
+def relocated(writer: ObjectWriter, pair: Pair, places: Places, *, binaries: bool = False) -> Pair:
     """Return a recorded directory with this place's paths for the tokens in its texts, and without marks.
 
-    ELF files keep their tokens: what a path needs of room is not there everywhere.
+    ELF files keep their tokens unless `binaries` says otherwise: who gives them on would lose room for longer paths.
     """
     if not has_marks(writer, pair):
         return pair
@@ -154,8 +154,8 @@ def relocated(writer: ObjectWriter, pair: Pair, places: Places) -> Pair:
         if name == b".":
             continue
         if node.is_directory:
-            listing[name] = node._replace(pair=relocated(writer, node.pair, places))
-        elif node.fixme.startswith(TEXT):
+            listing[name] = node._replace(pair=relocated(writer, node.pair, places, binaries=binaries))
+        elif node.fixme.startswith(TEXT) or (binaries and node.fixme.startswith(BINARY)):
             data = relocate(writer.blob(node.oid), node.fixme, places)
             listing[name] = node._replace(oid=writer.add("blob", data), fixme=b"")
         elif node.fixme:
