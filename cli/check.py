@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .context import JsonOption, StoreOption, open_store
-from .output import count_text, say, say_json
+from .output import say, say_json
 
 
 def check(
@@ -32,8 +32,7 @@ def check(
             what = "holds a path that can't be replaced" if each.held else f"{each.kind}, {', '.join(each.places)}"
             say(f"{each.task}  {os.fsdecode(each.path)}  {what}")
         held = sum(each.held for each in found)
-        say(
-            f"{count_text(len(found), 'file')} with a path of the place where it was made; {held} can't be used elsewhere"
-        )
+        names = "1 file names its" if len(found) == 1 else f"{len(found)} files name their"
+        say(f"{names} place; {held} of them can't be used elsewhere")
     if any(each.held for each in found):
         raise typer.Exit(1)
