@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from prov.files import locked, replace_file
@@ -77,7 +78,8 @@ class Pool:
                 if error.errno == errno.EBADF and self._open():
                     continue
                 # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under its name
-                if error.errno in (errno.ENOENT, errno.EMLINK, errno.EBADF) and self._fill(source, node):
+                full = error.errno == errno.EMLINK
+                if (full or error.errno in (errno.ENOENT, errno.EBADF)) and self._fill(source, node, replace=full):
                     continue
                 if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
                     break
@@ -117,7 +119,7 @@ class Pool:
         """Make a file that was changed again from git, under another inode; return whether that could be done."""
         with contextlib.suppress(OSError):
             self._advance()  # first: a kill in between makes others look once too often
-        return self._fill(self.name(node), node)
+        return self._fill(self.name(node), node, replace=True)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
         """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
@@ -133,11 +135,12 @@ class Pool:
         finally:
             os.close(source)
 
-    def _fill(self, name: str, node: Node) -> bool:
-        return self._write(name, node, lambda fd: write_chunks(fd, content(self.objects, node, self.places)))
+    def _fill(self, name: str, node: Node, *, replace: bool) -> bool:
+        chunks = partial(content, self.objects, node, self.places)
+        return self._write(name, node, lambda fd: write_chunks(fd, chunks()), replace=replace)
 
-    def _write(self, name: str, node: Node, fill: Callable[[int], object]) -> bool:
-        """Write a pool file; whoever comes first wins. False where the pool can't be written to."""
+    def _write(self, name: str, node: Node, fill: Callable[[int], object], *, replace: bool = False) -> bool:
+        """Write a pool file; unless it is to replace one, whoever comes first wins. False where that can't be done."""
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -152,7 +155,8 @@ class Pool:
             os.fchmod(fd, stat.S_IMODE(node.mode))
             mtime = sealed_mtime(node.oid, os.fstat(fd).st_size)
             os.utime(fd, ns=(mtime, mtime))
-            os.rename(temporary, path)
+            if replace or not _link_first(temporary, path):
+                os.rename(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -180,6 +184,18 @@ class Pool:
     def _advance(self) -> None:
         with locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
+
+
+def _link_first(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless another has it; false where that can't be done by a link."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    os.unlink(temporary)
+    return True
 
 
 def _name(node: Node) -> str:

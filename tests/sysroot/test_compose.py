@@ -2,90 +2,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from prov.errors import SysrootConflict
 from prov.store.repository import Store
-from prov.sysroot.compose import Sysroots
 from prov.sysroot.state import State
 from prov.worktree.attributes import Pair
 from prov.worktree.merge import Owned, union
 from prov.worktree.pool import Pool
-from tests.trees import describe, everything
-from tests.worktree.conftest import Work
-
-
-class Composer:
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.work = Work(store)
-        self.sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
-
-    def package(self, folder: Path, files: dict[str, str], *, links: dict[str, str] | None = None) -> Pair:
-        folder.mkdir(parents=True)
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if name.endswith("/"):
-                path.mkdir(exist_ok=True)
-            else:
-                path.write_text(text)
-                path.chmod(0o755 if "bin" in name else 0o644)
-        for name, target in (links or {}).items():
-            os.link(folder / target, folder / name)
-        return self.work.output(folder)
-
-    def compose(self, directory: Path, packages: list[Owned]) -> Pair:
-        with self.store.objects.writer() as writer:
-            return self.sysroots.compose(writer, directory, packages).pair
-
-
-@pytest.fixture
-def composer(store: Store) -> Composer:
-    return Composer(store)
-
-
-def some_packages(composer: Composer, here: Path) -> list[Owned]:
-    """Packages with folders, files and hardlinks of their own and in common."""
-    packages = []
-    for number in range(8):
-        files = {
-            f"usr/lib/l{number}": f"{number}",
-            "usr/share/common": "same",
-            f"usr/bin/tool{number % 3}{number}": "#!",
-        }
-        files |= {
-            f"usr/share/empty{number}/": "",
-            f"only{number}/deep/er/f": "x",
-            f"usr/include/{number // 2}/h{number}": "h",
-        }
-        links = {f"usr/bin/alias{number}": f"usr/bin/tool{number % 3}{number}"} if number % 2 else None
-        packages.append(Owned(f"p{number}", composer.package(here / f"p{number}", files, links=links)))
-    return packages
-
-
-def test_a_difference_composed_equals_a_fresh_one(composer: Composer, tmp_path: Path) -> None:
-    packages = some_packages(composer, tmp_path)
-    subsets = st.lists(st.sets(st.integers(0, len(packages) - 1)), min_size=1, max_size=4)
-
-    @settings(max_examples=40)
-    @given(chain=subsets)
-    def check(chain: list[set[int]]) -> None:
-        here = Path(tempfile.mkdtemp(dir=tmp_path))
-        for chosen in chain:
-            wanted = [packages[number] for number in sorted(chosen)]
-            composed = composer.compose(here / "delta", wanted)
-        fresh = composer.compose(here / "fresh", wanted)
-        assert composed == fresh
-        assert describe(here / "delta") == describe(here / "fresh")
-        shutil.rmtree(here)
-
-    check()
+from tests.sysroot.conftest import Composer, fingerprint, some_packages
+from tests.trees import describe
 
 
 def test_the_tree_returned_is_the_union_and_git_has_it(composer: Composer, tmp_path: Path) -> None:
@@ -101,12 +29,6 @@ def test_files_cost_a_link(composer: Composer, tmp_path: Path) -> None:
     for name in ("one", "two"):
         composer.compose(tmp_path / name, [package])
     assert (tmp_path / "one/usr/lib/l").stat().st_ino == (tmp_path / "two/usr/lib/l").stat().st_ino
-
-
-def fingerprint(directory: Path) -> dict[bytes, tuple[int, int, int]]:
-    directories, others = everything(os.fsencode(directory))
-    states = {path: os.lstat(path) for path in directories + others}
-    return {path: (state.st_ino, state.st_mtime_ns, state.st_ctime_ns) for path, state in states.items()}
 
 
 CONFLICTS = [

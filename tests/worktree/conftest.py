@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,26 @@ class Work:
 @pytest.fixture
 def work(store: Store) -> Work:
     return Work(store)
+
+
+@pytest.fixture
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let work be shared on any machine."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+
+def pipes() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the folder's own
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+    return {target for target in found if target.startswith("pipe:")}
+
+
+@pytest.fixture
+def nothing_is_left() -> Iterator[None]:
+    """See that a test leaves no child behind, and no pipe to one."""
+    before = pipes()
+    yield
+    assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == []
+    assert pipes() == before

@@ -13,7 +13,8 @@ from prov.worktree.attributes import EMPTY, Listing, Node, Pair, read_listing, w
 from prov.worktree.merge import Conflict, Owned, three_way, union
 
 Spec = dict[str, Any]
-"""name -> text of a file, (text, mode) of one with a mode, or a directory; `.` is a directory's own mode."""
+"""name -> text of a file, (text, mode) or (text, mode, link) of one with these, or a directory; `.` is a directory's
+own mode."""
 
 
 @pytest.fixture
@@ -30,9 +31,10 @@ def build(writer: ObjectWriter, spec: Spec, *, mtimes: dict[str, int] | None = N
         if isinstance(what, dict):
             listing[name.encode()] = Node(0o40755, pair=build(writer, what, mtimes=mtimes, path=at + "/"))
         else:
-            text, mode = what if isinstance(what, tuple) else (what, 0o644)
+            text, mode, *link = what if isinstance(what, tuple) else (what, 0o644)
             mtime = (mtimes or {}).get(at)
-            listing[name.encode()] = Node(stat.S_IFREG | mode, writer.add("blob", text.encode()), mtime=mtime)
+            node = Node(stat.S_IFREG | mode, writer.add("blob", text.encode()), mtime=mtime)
+            listing[name.encode()] = node._replace(link=link[0].encode() if link else b"")
     return write_listing(writer, listing, mtimes=mtimes is not None)
 
 

@@ -109,11 +109,11 @@ def test_tampering_is_detected_named_and_repaired(pool: Pool, package: Pair, tmp
     expected = describe(put(pool, package, tmp_path / "before"))
     TAMPERING[how](tmp_path / "before" / "usr" / "data")
     assert describe(put(pool, package, tmp_path / "after")) == expected
-    assert pool.repaired == [b"usr/data"]
+    assert [path for path, _ in pool.notes] == [b"usr/data"]
     assert pool.generation() == 1
     assert (tmp_path / "after" / "usr" / "data").read_bytes() == CONTENT
     put(pool, package, tmp_path / "third")
-    assert len(pool.repaired) == 1
+    assert len(pool.notes) == 1
 
 
 def test_a_link_put_in_the_place_of_a_pool_file_is_not_followed(pool: Pool, package: Pair, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, tmp_path: 
     expected = describe(put(pool, package, tmp_path / "before"))
     shutil.rmtree(pool.folder)
     assert describe(put(pool, package, tmp_path / "after")) == expected
-    assert pool.repaired == []
+    assert pool.notes == []
 
 
 @pytest.mark.parametrize("number", LINK_REFUSED, ids=[errno.errorcode[number] for number in LINK_REFUSED])
@@ -183,6 +183,7 @@ def test_on_another_file_system_files_are_copies(pool: Pool, package: Pair, tmp_
 def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) -> None:
     first = put(pool, package, tmp_path / "first")
     source, many = pool_file(pool, 0o644), tmp_path / "many"
+    full = inode(source)
     many.mkdir()
     fd = os.open(many, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -194,7 +195,14 @@ def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) 
         pytest.skip("this file system allows more than 70,000 links to an inode")
     finally:
         os.close(fd)
-    assert describe(put(pool, package, tmp_path / "second")) == describe(first)
+    second = put(pool, package, tmp_path / "second")
+    assert describe(second) == describe(first)
+    assert inode(second / "usr/data") == inode(source) != full
+    assert inode(first / "usr/data") == full
+    assert inode(put(pool, package, tmp_path / "third") / "usr/data") == inode(source)
+    assert source.stat().st_nlink == 3
+    assert (pool.notes, pool.generation()) == ([], 0)
+    shutil.rmtree(many)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99_999_999, 100_000_000, 1 << 40])

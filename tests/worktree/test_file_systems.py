@@ -1,0 +1,341 @@
+"""Sysroots on file systems that share blocks, that have no hardlinks, or that can't be written to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.checkout import checkout
+from prov.worktree.place import Private, is_sealed
+from prov.worktree.pool import LINK_REFUSED, Pool
+from tests.trees import AS_ROOT, describe
+from tests.worktree.conftest import Work
+from tests.worktree.test_adopt import captured, files, refuse
+from tests.worktree.test_checkout import as_nobody, open_folder
+from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, put, write_through
+
+__all__ = ["open_folder", "package", "pool"]  # fixtures
+
+
+class Kind(NamedTuple):
+    """How a file system is made in a file, and mounted."""
+
+    make: list[str]
+    mount: list[str]
+    size: int = 64 << 20
+
+
+KINDS = {
+    "btrfs": Kind(["mkfs.btrfs", "-q", "-K"], ["mount", "-o", "loop"], 256 << 20),
+    "xfs": Kind(["mkfs.xfs", "-q", "-K", "-m", "reflink=1"], ["mount", "-o", "loop"], 320 << 20),
+    # a file's mode can't be set on these; with `quiet` that is no error
+    "vfat": Kind(["mkfs.vfat"], ["mount", "-t", "vfat", "-o", "loop,quiet"]),
+    "exfat": Kind(["mkfs.exfat"], ["mount", "-t", "exfat-fuse", "-o", "loop"]),
+}
+
+
+def attempt(*command: str | Path) -> None:
+    """Run a command; skip the test, with what the command said, where it fails."""
+    if not AS_ROOT:
+        pytest.skip("only root can mount a file system")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip(f"there is no {command[0]} here")
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().partition("\n")[0]
+        pytest.skip(f"{' '.join(map(str, command[:-1]))}: {said}")
+
+
+class Mounts:
+    """Mounts file systems until the end of a test."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self.stack = stack
+        self.folder = folder
+
+    def image(self, name: str) -> Path:
+        """Mount a new file system of a kind; return where."""
+        kind, image, place = KINDS[name], self.folder / f"{name}.image", self.folder / name
+        with open(image, "wb") as stream:
+            stream.truncate(kind.size)
+        self.stack.callback(image.unlink)
+        attempt(*kind.make, image)
+        place.mkdir()
+        self.mounted(place, *kind.mount, image, place)
+        return place
+
+    def mounted(self, place: Path, *command: str | Path) -> None:
+        attempt(*command)
+        # whatever is still open in it, as by a test that failed
+        self.stack.callback(subprocess.run, ["umount", "--lazy", place], check=True)
+
+    def again(self, folder: Path, place: Path) -> None:
+        """Mount a folder at a second place, where it can't be written to."""
+        place.mkdir()
+        self.mounted(place, "mount", "--bind", folder, place)
+        attempt("mount", "-o", "remount,bind,ro", place)
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    with ExitStack() as stack:
+        yield Mounts(stack, tmp_path)
+
+
+@pytest.fixture(params=["btrfs", "xfs"])
+def sharing(request: pytest.FixtureRequest, mounts: Mounts) -> Path:
+    """A folder on a file system that shares blocks."""
+    return mounts.image(request.param)
+
+
+@pytest.fixture(params=["vfat", "exfat"])
+def linkless(request: pytest.FixtureRequest, mounts: Mounts) -> Path:
+    """A folder on a file system that has no hardlinks."""
+    return mounts.image(request.param)
+
+
+def in_it(pool: Pool, folder: Path) -> Pool:
+    return Pool(folder / "pool", pool.objects)
+
+
+# what shares blocks
+
+
+def test_there_a_sysroot_is_the_same(pool: Pool, package: Pair, tmp_path: Path, sharing: Path) -> None:
+    expected = describe(put(pool, package, tmp_path / "expected"))
+    there = in_it(pool, sharing)
+    for name in ("one", "two"):
+        assert describe(put(there, package, sharing / name)) == expected
+    assert inode(sharing / "one" / "usr/data") == inode(sharing / "two" / "usr/data") == inode(pool_file(there, 0o644))
+    copied = put(pool, package, sharing / "from another")
+    assert describe(copied) == expected
+    assert (copied / "usr/data").stat().st_nlink == 1
+    assert (pool.notes, there.notes) == ([], [])
+
+
+def test_there_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, sharing: Path) -> None:
+    """By the very process that has its folder open."""
+    there = in_it(pool, sharing)
+    expected = describe(put(there, package, sharing / "before"))
+    shutil.rmtree(there.folder)
+    after = put(there, package, sharing / "after")
+    assert describe(after) == expected
+    assert inode(after / "usr/data") == inode(pool_file(there, 0o644))
+
+
+def test_there_tampering_is_found_and_repaired(pool: Pool, package: Pair, sharing: Path) -> None:
+    there = in_it(pool, sharing)
+    expected = describe(put(there, package, sharing / "before"))
+    write_through(sharing / "before" / "usr" / "data")
+    assert describe(put(there, package, sharing / "after")) == expected
+    assert [path for path, _ in there.notes] == [b"usr/data"]
+    assert there.generation() == 1
+
+
+def test_there_what_is_adopted_shares_blocks_and_no_inode(
+    store: Store, pool: Pool, tmp_path: Path, sharing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, there = sharing / "made", in_it(pool, sharing)
+    content = os.urandom(300_000)
+    made.write_bytes(content)
+    node, seen = captured(store, made)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sendfile", refuse)
+        there.adopt(made, node, seen)
+    [source] = files(there.folder)
+    assert source.read_bytes() == content
+    assert inode(source) != inode(made)
+    assert is_sealed(source.stat(), node)
+    assert made.stat().st_mtime_ns == seen.mtime
+    made.write_bytes(b"the task goes on")
+    assert source.read_bytes() == content
+
+
+def test_there_what_changed_since_is_not_adopted(store: Store, pool: Pool, sharing: Path) -> None:
+    made, there = sharing / "made", in_it(pool, sharing)
+    made.write_bytes(b"x" * 9000)
+    node, seen = captured(store, made)
+    made.write_bytes(b"y" * 9000)
+    with pytest.raises(OSError):
+        there.adopt(made, node, seen)
+    assert files(there.folder) == []
+
+
+def test_from_another_file_system_it_is_copied(store: Store, pool: Pool, sharing: Path, tmp_path: Path) -> None:
+    """In both directions."""
+    for where, adopting in ((sharing, pool), (tmp_path, in_it(pool, sharing))):
+        made = where / "made"
+        made.write_bytes(b"content" * 5000)
+        node, seen = captured(store, made)
+        adopting.adopt(made, node, seen)
+        [source] = files(adopting.folder)
+        assert source.read_bytes() == b"content" * 5000
+        assert is_sealed(source.stat(), node)
+
+
+# what has no hardlinks
+
+
+@pytest.fixture
+def plain(work: Work, tmp_path: Path) -> Pair:
+    """A package of what every file system can hold."""
+    (tmp_path / "plain" / "usr" / "bin").mkdir(parents=True)
+    (tmp_path / "plain" / "usr" / "bin" / "tool").write_bytes(CONTENT)
+    (tmp_path / "plain" / "usr" / "bin" / "tool").chmod(0o755)
+    (tmp_path / "plain" / "usr" / "data").write_bytes(bytes(1 << 17) + CONTENT)
+    (tmp_path / "plain" / "usr" / "empty").touch()
+    return work.output(tmp_path / "plain")
+
+
+def contents(top: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(top)): path.read_bytes() for path in files(top)}
+
+
+def test_without_hardlinks_files_are_copies(pool: Pool, plain: Pair, tmp_path: Path, linkless: Path) -> None:
+    (linkless / "f").touch()
+    with pytest.raises(OSError) as refused:
+        os.link(linkless / "f", linkless / "g")
+    assert refused.value.errno in LINK_REFUSED
+    expected = contents(put(pool, plain, tmp_path / "expected"))
+    assert expected == contents(tmp_path / "plain")
+    there = in_it(pool, linkless)
+    for placing, name in ((there, "one"), (there, "two"), (pool, "from another")):
+        assert contents(put(placing, plain, linkless / name)) == expected
+    assert contents(put(there, plain, tmp_path / "to another")) == expected
+    assert {path.stat().st_nlink for path in files(linkless) + files(tmp_path / "to another")} == {1}
+    assert [path for path in files(linkless) if path.name.startswith(".")] == []
+    assert (pool.notes, there.notes) == ([], [])
+
+
+def test_to_where_there_are_no_hardlinks_it_is_adopted_by_copy(store: Store, pool: Pool, linkless: Path) -> None:
+    made, there = linkless / "made", in_it(pool, linkless)
+    made.write_bytes(b"content")
+    node, seen = captured(store, made)
+    there.adopt(made, node, seen)
+    assert [path.read_bytes() for path in files(there.folder)] == [b"content"]
+
+
+# what can't be written to
+
+
+def test_from_a_pool_mounted_read_only_files_are_copies(
+    pool: Pool, package: Pair, tmp_path: Path, mounts: Mounts
+) -> None:
+    expected = describe(put(pool, package, tmp_path / "expected"))
+    pool_file(pool, 0o644).unlink()
+    before = files(pool.folder)
+    mounts.again(pool.folder, tmp_path / "read only")
+    closed = Pool(tmp_path / "read only", pool.objects)
+    with pytest.raises(OSError, match="Read-only"):
+        (closed.folder / "f").touch()
+    assert describe(put(closed, package, tmp_path / "top")) == expected
+    assert {path.stat().st_nlink for path in files(tmp_path / "top")} == {1}
+    assert files(pool.folder) == before
+    assert (closed.notes, closed.generation()) == ([], 0)
+
+
+def test_a_pool_mounted_read_only_adopts_nothing(store: Store, pool: Pool, tmp_path: Path, mounts: Mounts) -> None:
+    pool.folder.mkdir()
+    mounts.again(pool.folder, tmp_path / "read only")
+    (tmp_path / "made").write_bytes(b"content")
+    Pool(tmp_path / "read only", pool.objects).adopt(tmp_path / "made", *captured(store, tmp_path / "made"))
+    assert files(pool.folder) == []
+
+
+FILLED = {"not there": [1, 1], "empty": [1, 1], "with one of two": [3, 1], "full": [3, 3]}
+
+
+@pytest.mark.parametrize("filled", FILLED)
+def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(open_folder: Path, filled: str) -> None:
+    def go() -> None:
+        work = Work(Store.create(open_folder / "store"))
+        pool = Pool(open_folder / "closed" / "pool", work.store.objects)
+        pool.folder.parent.mkdir()
+        first, whole = two_files(work, open_folder / "package")
+        there = {"empty": EMPTY, "with one of two": first, "full": whole}
+        if filled in there:
+            put(pool, there[filled], open_folder / "first")
+            pool.folder.mkdir(exist_ok=True)
+        before = files(pool.folder)
+        set_modes(pool.folder.parent, 0o555)
+        put(pool, whole, open_folder / "second")
+        checkout(work.store.objects, open_folder / "expected", whole, placer=Private(work.store.objects, sealed=True))
+        assert describe(open_folder / "second") == describe(open_folder / "expected")
+        assert [(open_folder / "second" / name).stat().st_nlink for name in ("old", "new")] == FILLED[filled]
+        assert files(pool.folder) == before
+        assert (pool.notes, pool.generation()) == ([], 0)
+        set_modes(pool.folder.parent, 0o755)
+
+    as_nobody(go)
+
+
+def two_files(work: Work, top: Path) -> tuple[Pair, Pair]:
+    """Return a package with one file, and one with another in addition."""
+    top.mkdir()
+    (top / "old").write_text("old")
+    first = work.output(top)
+    (top / "new").write_text("new")
+    return first, work.output(top)
+
+
+def set_modes(folder: Path, mode: int) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(mode)
+
+
+def test_what_was_tampered_with_in_a_closed_pool_reaches_nobody(open_folder: Path) -> None:
+    def go() -> None:
+        work = Work(Store.create(open_folder / "store"))
+        pool = Pool(open_folder / "pool", work.store.objects)
+        _, whole = two_files(work, open_folder / "package")
+        put(pool, whole, open_folder / "first")
+        (open_folder / "first" / "old").write_text("tampered with")
+        set_modes(pool.folder, 0o555)
+        put(pool, whole, open_folder / "second")
+        assert (open_folder / "second" / "old").read_text() == "old"
+        assert (open_folder / "second" / "old").stat().st_nlink == 1
+        set_modes(pool.folder, 0o755)
+
+    as_nobody(go)
+
+
+# what may not be linked to
+
+
+@pytest.fixture
+def immutable() -> Iterator[Callable[[Path], None]]:
+    """Makes a file one that nobody can change, or link to."""
+    with ExitStack() as stack:
+
+        def make(path: Path) -> None:
+            attempt("chattr", "+i", path)
+            stack.callback(subprocess.run, ["chattr", "-i", path], check=True)
+
+        yield make
+
+
+def test_what_may_not_be_linked_to_is_copied(
+    pool: Pool, package: Pair, tmp_path: Path, immutable: Callable[[Path], None]
+) -> None:
+    linked = put(pool, package, tmp_path / "linked")
+    immutable(pool_file(pool, 0o644))
+    with pytest.raises(PermissionError) as refused:
+        os.link(pool_file(pool, 0o644), tmp_path / "refused")
+    assert refused.value.errno == errno.EPERM
+    copied = put(pool, package, tmp_path / "copied")
+    assert describe(copied) == describe(linked)
+    assert (copied / "usr/data").stat().st_nlink == 1
+    assert inode(copied / "usr/bin/tool") == inode(linked / "usr/bin/tool")
+    assert (pool.notes, pool.generation()) == ([], 0)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prov.errors import CheckoutError, ProvError
+from prov.worktree import parallel
+from prov.worktree.parallel import HANDED_OUT, by_turns, in_two_processes
+
+HERE = os.getpid()
+
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+def taken(items: Iterator[int]) -> tuple[int, list[int]]:
+    return os.getpid(), list(items)
+
+
+@settings(max_examples=15)
+@given(count=st.integers(0, 300))
+def test_all_is_done_once_by_one_or_the_other(count: int) -> None:
+    (here, mine), (there, theirs) = by_turns(range(count), taken, "counting")
+    assert (here == os.getpid(), there == os.getpid()) == (True, False)
+    assert sorted(mine + theirs) == list(range(count))
+
+
+@pytest.mark.parametrize("count", [HANDED_OUT - 1, HANDED_OUT, HANDED_OUT + 1, 3 * HANDED_OUT + 7])
+def test_more_than_a_pipe_holds_is_no_obstacle(count: int) -> None:
+    (_, mine), (_, theirs) = by_turns(range(count), taken, "counting")
+    assert sorted(mine + theirs) == list(range(count))
+
+
+def test_who_is_free_takes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+
+    def waiting(items: Iterator[int]) -> list[int]:
+        if os.getpid() != HERE:
+            os.read(reader, 1)  # until this process has done all that is left
+            return list(items)
+        done = list(items)
+        os.write(writer, b"x")
+        return done
+
+    assert by_turns(range(50), waiting, "counting") == (list(range(50)), [])
+    os.close(reader)
+    os.close(writer)
+
+
+def fail(items: Iterator[int], *, here: bool, error: BaseException) -> list[int]:
+    if (os.getpid() == HERE) == here:
+        raise error
+    return list(items)
+
+
+ERRORS: dict[str, BaseException] = {
+    "expected": CheckoutError("no room", hint="make some"),
+    "of the system": FileExistsError(17, "File exists", "name"),
+    "a bug": RecursionError("too deep"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("here", [True, False], ids=["here", "there"])
+def test_an_error_of_either_is_raised_here(error: str, here: bool) -> None:
+    wanted = ERRORS[error]
+    with pytest.raises(type(wanted)) as raised:
+        by_turns(range(50), lambda items: fail(items, here=here, error=wanted), "placing files")
+    assert str(raised.value) == str(wanted)
+    assert getattr(raised.value, "hint", "") == getattr(wanted, "hint", "")
+
+
+def test_an_interrupt_here_ends_both() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        by_turns(range(50), lambda items: fail(items, here=True, error=KeyboardInterrupt()), "placing files")
+
+
+def die(items: Iterator[int], how: Callable[[], object]) -> list[int]:
+    if os.getpid() != HERE:
+        how()
+    return list(items)
+
+
+DEATHS: dict[str, tuple[Callable[[], object], str]] = {
+    "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
+    "gone": (lambda: os._exit(3), "ended with exit status 3"),
+}
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_a_second_process_that_dies_is_told(how: str) -> None:
+    end, said = DEATHS[how]
+    with pytest.raises(ProvError, match=f"the process for placing files {said}"):
+        by_turns(range(50), lambda items: die(items, end), "placing files")
+
+
+def test_an_answer_that_can_not_be_sent_is_told() -> None:
+    def unsendable(items: Iterator[int]) -> object:
+        return list(items) if os.getpid() == HERE else (lambda: None)
+
+    with pytest.raises(ProvError, match="the process for counting ended with exit status 1"):
+        by_turns(range(5), unsendable, "counting")
+
+
+@settings(max_examples=15)
+@given(weights=st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_results_are_in_the_order_of_the_work(weights: list[int]) -> None:
+    work = list(enumerate(weights))
+
+    def done(part: list[tuple[int, int]]) -> list[tuple[int, bool]]:
+        return [(number, os.getpid() == HERE) for number, _ in part]
+
+    result = in_two_processes(work, lambda item: item[1], here=done, there=done)
+    assert [number for number, _ in result] == list(range(len(work)))
+    share = sum(weight for (_, weight), (_, here) in zip(work, result, strict=True) if here)
+    assert share >= int(sum(weights) * parallel.SHARE_HERE)
+    assert [here for _, here in result] == sorted((here for _, here in result), reverse=True)

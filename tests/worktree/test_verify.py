@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from prov.store.repository import Store
+from prov.worktree.attributes import Pair, at_path
+from prov.worktree.checkout import checkout
+from prov.worktree.place import EPOCH_NS, Private
+from prov.worktree.pool import Pool
+from prov.worktree.verify import What, differences, folders_untouched
+from tests.trees import AS_ROOT, Step, carry_out, steps
+from tests.worktree.conftest import Work
+from tests.worktree.test_checkout import scratch
+
+
+@pytest.fixture
+def pair(work: Work, tmp_path: Path) -> Pair:
+    top = tmp_path / "package"
+    (top / "usr" / "lib" / "empty").mkdir(parents=True)
+    (top / "usr" / "lib" / "l.so").write_text("a library")
+    (top / "usr" / "lib" / "same.so").write_text("a library")
+    (top / "usr" / "lib" / "l.so.1").symlink_to("l.so")
+    (top / "usr" / "lib" / "none").touch()
+    (top / "usr" / "tool").write_text("#!")
+    (top / "usr" / "tool").chmod(0o4755)
+    os.link(top / "usr" / "tool", top / "usr" / "alias")
+    (top / "usr" / "closed").mkdir(mode=0o700)
+    (top / "usr" / "closed" / "f").write_text("f")
+    return work.output(top)
+
+
+@pytest.fixture(params=["links", "copies"])
+def composed(request: pytest.FixtureRequest, store: Store, pair: Pair, tmp_path: Path) -> Path:
+    pool = Pool(store.cache / "pool", store.objects)
+    placer = pool if request.param == "links" else Private(store.objects, sealed=True, shares=True)
+    checkout(store.objects, tmp_path / "top", pair, placer=placer)
+    return tmp_path / "top"
+
+
+def keep_date(path: Path, change: Callable[[Path], object]) -> None:
+    before = path.stat().st_mtime_ns
+    change(path)
+    os.utime(path, ns=(before, before))
+
+
+def swap(path: Path, make: Callable[[Path], object]) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    make(path)
+
+
+Told = tuple[str, What, str]
+LIB = "usr/lib/l.so"
+TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
+    "written to": (
+        lambda top: (top / "usr/lib/none").write_text("four"),
+        [("usr/lib/none", "changed", "was written to, has 4 bytes now")],
+    ),
+    "dated": (lambda top: os.utime(top / "usr/lib/none"), [("usr/lib/none", "changed", "was written to, has 0")]),
+    "stripped": (
+        lambda top: keep_date(top / "usr/lib/none", lambda path: os.truncate(path, 3)),
+        [("usr/lib/none", "changed", "was written to, has 3 bytes now")],
+    ),
+    "replaced": (
+        lambda top: swap(top / LIB, lambda path: path.write_text("a library")),
+        [(LIB, "changed", "was written to, has 9 bytes now")],
+    ),
+    "mode": (
+        lambda top: (top / "usr/lib/none").chmod(0o755),
+        [("usr/lib/none", "changed", "its mode was 644, is 755")],
+    ),
+    "setuid gone": (
+        lambda top: swap(top / "usr/tool", lambda path: (path.write_text("#!"), path.chmod(0o755))),
+        [("usr/tool", "changed", "its mode was 4755, is 755")],
+    ),
+    "file to folder": (
+        lambda top: swap(top / LIB, lambda path: path.mkdir()),
+        [(LIB, "changed", "is of another type")],
+    ),
+    "file to link": (
+        lambda top: swap(top / LIB, lambda path: path.symlink_to("same.so")),
+        [(LIB, "changed", "is of another type")],
+    ),
+    "folder to link": (
+        lambda top: (top / "usr/lib").rename(top / "usr/lib64") and (top / "usr/lib").symlink_to("lib64"),
+        [("usr/lib", "changed", "is of another type"), ("usr/lib64", "added", "was added")],
+    ),
+    "folder to file": (
+        lambda top: swap(top / "usr/lib/empty", lambda path: path.touch()),
+        [("usr/lib/empty", "changed", "is of another type")],
+    ),
+    "link elsewhere": (
+        lambda top: swap(top / "usr/lib/l.so.1", lambda path: path.symlink_to("elsewhere")),
+        [("usr/lib/l.so.1", "changed", "was replaced")],
+    ),
+    "link to file": (
+        lambda top: swap(top / "usr/lib/l.so.1", lambda path: path.write_text("a library")),
+        [("usr/lib/l.so.1", "changed", "is of another type")],
+    ),
+    "folder's mode": (
+        lambda top: (top / "usr/closed").chmod(0o755),
+        [("usr/closed", "changed", "its mode was 700, is 755")],
+    ),
+    "gone": (lambda top: (top / LIB).unlink(), [(LIB, "gone", "")]),
+    "a link gone": (lambda top: (top / "usr/lib/l.so.1").unlink(), [("usr/lib/l.so.1", "gone", "")]),
+    "a folder gone": (lambda top: shutil.rmtree(top / "usr/closed"), [("usr/closed", "gone", "")]),
+    "moved": (
+        lambda top: (top / LIB).rename(top / "usr/lib/l.so.2"),
+        [(LIB, "gone", ""), ("usr/lib/l.so.2", "added", "was added")],
+    ),
+    "added": (lambda top: (top / "usr/lib/empty/f").touch(), [("usr/lib/empty/f", "added", "was added")]),
+    "a folder added": (
+        lambda top: (top / "new/deep").mkdir(parents=True),
+        [("new", "added", "was added")],
+    ),
+    "all gone": (lambda top: shutil.rmtree(top / "usr"), [("usr", "gone", "")]),
+    "several": (
+        lambda top: ((top / "z").touch(), (top / "usr/closed/f").unlink(), (top / "usr/closed").chmod(0o711)),
+        [("usr/closed", "changed", "700, is 711"), ("usr/closed/f", "gone", ""), ("z", "added", "was added")],
+    ),
+}
+
+
+def test_what_was_composed_just_now_is_as_it_was_composed(store: Store, pair: Pair, composed: Path) -> None:
+    assert differences(store.objects, composed, pair) == []
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, how: str) -> None:
+    tamper, expected = TAMPERING[how]
+    tamper(composed)
+    found = differences(store.objects, composed, pair)
+    assert [(os.fsdecode(each.path), each.what) for each in found] == [told[:2] for told in expected]
+    for each, (path, what, detail) in zip(found, expected, strict=True):
+        assert detail in each.detail
+        assert path in str(each)
+        assert (each.detail or what) in str(each)
+        assert each.wanted == (None if what == "added" else at_path(store.objects, pair, each.path))
+        assert (each.changed_at > 0) == (what != "gone")
+
+
+# a quick look
+
+
+FOLDERS = [b"", b"usr", b"usr/lib", b"usr/lib/empty", b"usr/closed"]
+UNSEEN = {"written to", "dated", "stripped", "mode", "folder's mode"}
+"""What leaves folders as they are."""
+
+
+def test_what_was_composed_just_now_is_untouched(composed: Path) -> None:
+    assert folders_untouched(composed, FOLDERS)
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+def test_what_comes_into_a_folder_or_goes_out_of_it_is_seen(composed: Path, how: str) -> None:
+    TAMPERING[how][0](composed)
+    assert folders_untouched(composed, FOLDERS) == (how in UNSEEN)
+
+
+def test_a_folder_behind_a_link_is_not_taken_for_it(composed: Path) -> None:
+    (composed / "usr").rename(composed.parent / "elsewhere")
+    (composed / "usr").symlink_to(composed.parent / "elsewhere")
+    os.utime(composed, ns=(EPOCH_NS, EPOCH_NS))
+    os.utime(composed / "usr", ns=(EPOCH_NS, EPOCH_NS), follow_symlinks=False)
+    assert not folders_untouched(composed, FOLDERS)
+    assert not folders_untouched(composed.parent / "nowhere", FOLDERS)
+
+
+# what else is seen
+
+
+def test_a_write_through_one_link_is_found_at_every_path(store: Store, pair: Pair, tmp_path: Path) -> None:
+    pool = Pool(store.cache / "pool", store.objects)
+    for name in ("one", "two"):
+        checkout(store.objects, tmp_path / name, pair, placer=pool)
+    (tmp_path / "one" / "usr" / "tool").write_text("#! changed")
+    found = [(each.path, each.what) for each in differences(store.objects, tmp_path / "two", pair)]
+    assert found == [(b"usr/alias", "changed"), (b"usr/tool", "changed")]
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can give a file away")
+def test_another_owner_is_named(store: Store, pair: Pair, composed: Path) -> None:
+    os.chown(composed / LIB, 1, -1)
+    assert {each.detail for each in differences(store.objects, composed, pair)} == {"its owner is 1"}
+
+
+def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> None:
+    """One that leads to the very same."""
+    (composed / "usr").rename(composed.parent / "elsewhere")
+    (composed / "usr").symlink_to(composed.parent / "elsewhere")
+    [found] = differences(store.objects, composed, pair)
+    assert (found.path, found.what, found.detail) == (b"usr", "changed", "is of another type")
+
+
+@settings(max_examples=40)
+@given(made=steps(changes=False, max_size=20))
+def test_nothing_is_different_in_what_was_just_placed(work: Work, tmp_path: Path, made: list[Step]) -> None:
+    with scratch(tmp_path) as here:
+        carry_out(here / "a", made)
+        pair = work.output(here / "a")
+        for name, placer in (
+            ("links", Pool(here / "pool", work.store.objects)),
+            ("copies", Private(work.store.objects, sealed=True, shares=True)),
+        ):
+            checkout(work.store.objects, here / name, pair, placer=placer)
+            assert differences(work.store.objects, here / name, pair) == []
+
+
+@settings(max_examples=40)
+@given(made=steps(changes=False, max_size=20), changed=steps(changes=True))
+def test_what_is_told_is_what_another_capture_finds(
+    work: Work, tmp_path: Path, made: list[Step], changed: list[Step]
+) -> None:
+    """Whatever is done to files and links; of folders, what a script or a task may do."""
+    with scratch(tmp_path) as here:
+        carry_out(here / "a", made)
+        pair = work.output(here / "a")
+        checkout(work.store.objects, here / "b", pair, placer=Private(work.store.objects, sealed=True, shares=True))
+        carry_out(here / "b", [step for step in changed if step.what not in ("hardlink", "date")])
+        told = {each.path for each in differences(work.store.objects, here / "b", pair)}
+        after = work.output(here / "b")
+        for path in (path for path in paths(here / "a") | paths(here / "b") if not is_below(path, told)):
+            before, now = (at_path(work.store.objects, each, path) for each in (pair, after))
+            assert before is not None
+            assert now is not None
+            if stat.S_ISREG(before.mode) or stat.S_ISLNK(before.mode):
+                assert (before.mode, before.oid) == (now.mode, now.oid)
+            assert stat.S_IFMT(before.mode) == stat.S_IFMT(now.mode)
+
+
+def paths(top: Path) -> set[bytes]:
+    root = os.fsencode(top)
+    return {
+        os.path.join(folder, name)[len(root) + 1 :]
+        for folder, folders, files in os.walk(root)
+        for name in (*folders, *files)
+    }
+
+
+def is_below(path: bytes, tops: set[bytes]) -> bool:
+    return any(path == top or path.startswith(top + b"/") for top in tops)
+
+
+def test_a_link_of_another_date_is_one_that_was_replaced(store: Store, pair: Pair, composed: Path) -> None:
+    link = composed / "usr/lib/l.so.1"
+    assert link.lstat().st_mtime_ns == EPOCH_NS
+    os.utime(link, ns=(7, 7), follow_symlinks=False)
+    [found] = differences(store.objects, composed, pair)
+    assert (found.path, found.detail) == (b"usr/lib/l.so.1", "was replaced")
