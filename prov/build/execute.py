@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import stat
 import time
@@ -114,6 +115,7 @@ class _Execution:
         scripts of the other may use."""
         site, job, found = self.site, self.job, {}
         environment = {taken.key: taken.output.hex() for taken in job.needs if taken.native}
+        environment["host tools"] = f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = site.sysroots.compose(
@@ -168,6 +170,7 @@ class _Execution:
             "host": socket.gethostname(),
             "workdir": str(self.workdir.path),
             "seen-workdir": job.room.seen_workdir,
+            "outputdir": shlex.join(map(os.fsdecode, output_paths(job.node.recipe, job.node))),
         }
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
@@ -205,7 +208,7 @@ class _Execution:
         if outcome.problem:
             return None, outcome.problem
         found, places = {}, self.job.room.places()
-        taken = held_blobs(self.writer, [read_pair(self.writer, each.output) for each in self.job.from_])
+        taken = held_blobs(self.writer, [read_pair(self.writer, output) for output in self.job.sources])
         held: list[str] = []
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
@@ -217,7 +220,7 @@ class _Execution:
         if held:
             more = f" and {len(held) - 3} more" if len(held) > 3 else ""
             self.workdir.notes.append(
-                f"{node.key}: {', '.join(held[:3])}{more} hold a path of this place, which can't be replaced; "
+                f"{node.key}: {', '.join(held[:3])}{more}: a path of this place that can't be replaced; "
                 "the output is of no use elsewhere"
             )
         where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"

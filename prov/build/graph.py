@@ -52,6 +52,8 @@ class Node:
     needs: tuple[str, ...]
     direct: frozenset[str] = frozenset()
     """Those of `needs` that are used from a folder of their own."""
+    staging: tuple[str, ...] = ()
+    """For each of `needs`, as text: which of its folders go where."""
 
     @property
     def edges(self) -> tuple[str, ...]:
@@ -78,6 +80,7 @@ class _Resolver:
     project: Project
     nodes: dict[str, Node] = field(default_factory=dict)
     resolved: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    placed: dict[str, str] = field(default_factory=dict)
 
     def node(self, key: str) -> Node:
         recipe_name, _, task_name = key.partition(":")
@@ -96,7 +99,22 @@ class _Resolver:
             from_=self.edges(recipe, task, task.from_, "from"),
             needs=tuple(needs),
             direct=frozenset(key for key in needs if self.project.recipe(key.partition(":")[0]).direct),
+            staging=tuple(self.staging(key) for key in needs),
         )
+
+    def staging(self, key: str) -> str:
+        """Return what of an output goes into which sysroot, as it takes part in the hash of who sees it."""
+        known = self.placed.get(key)
+        if known is None:
+            name, _, task = key.partition(":")
+            provider = self.project.recipe(name)
+            where = "direct" if provider.direct else "native" if provider.arch in ("native", "cross") else "target"
+            at = f"{provider.path}: tasks.{task}: outputdir"
+            folders = [
+                expand(text, provider.variables, where=at, keep=("WORKDIR",)) for text in provider.tasks[task].outputdir
+            ]
+            known = self.placed[key] = " ".join([key, where, *folders])
+        return known
 
     def own(self, recipe: Recipe, task: Task, name: str) -> str:
         if name not in recipe.tasks:

@@ -129,6 +129,8 @@ class Job:
     """Build on what is in the WORKDIR instead of `after`."""
     staged: bool = False
     """Its output goes into sysroots of this build."""
+    sources: tuple[Oid, ...] = ()
+    """Outputs of which something may be in its WORKDIR or its sysroots, by itself or by a task that it comes after."""
 
 
 @dataclass(slots=True)

@@ -352,7 +352,21 @@ class Runner:
             plain=not self._stands_on_odd(node),
             incremental=incremental,
             staged=node.key in self._staged,
+            sources=self._sources(node),
         )
+
+    def _sources(self, node: Node) -> tuple[Oid, ...]:
+        found: dict[Oid, None] = {}
+        pending = [node.key]
+        while pending:
+            each = self.plan.graph.nodes[pending.pop()]
+            pending += each.after
+            for key in (*each.from_, *each.needs):
+                settled = self.settled.get(key)
+                output = settled.output if settled else self.plan.steps[key].output
+                if output is not None:
+                    found[output] = None
+        return tuple(found)
 
     def _taken(self, key: str) -> Taken:
         node = self.plan.graph.nodes[key]

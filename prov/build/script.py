@@ -145,14 +145,18 @@ def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
     return "\n".join([*lines, node.task.script, ""])
 
 
+def _search_path(room: Room) -> str:
+    tops = [room.seen_sysroot(SYSROOT_NATIVE), *room.seen_direct().values()]
+    folders = [f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+    return ":".join([*folders, room.seen_links])
+
+
 def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, str]:
     seen, direct = job.room.seen_workdir, job.room.seen_direct()
-    tops = [job.room.seen_sysroot(SYSROOT_NATIVE), *direct.values()]
-    folders = [f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
     environment = {
         **site.environment,
         **{f"DIRECT_{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
-        "PATH": ":".join([*folders, job.room.seen_links]),
+        "PATH": _search_path(job.room),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
         "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
@@ -210,8 +214,16 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
     command = [f"{seen}/{script}"]
     if site.sandbox is not None and room.root is not None:
         command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
-    environment = {**_environment(site, job, values), "HOME": "/nonexistent", "SYSROOT": seen}
-    environment.pop("MAKEFLAGS", None)  # its jobserver is the task's own
+    # nothing of the task's own: what a script does depends on the sysroots and the host tools alone
+    environment = {
+        "PATH": _search_path(room),
+        "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
+        "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
+        "SYSROOT": seen,
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
     try:
         done = subprocess.run(
             command,

@@ -167,7 +167,7 @@ class InputsReader:
             lines.append(f"python {sys.version_info.major}.{sys.version_info.minor}")
         lines.append(f"dir {task.dir}")
         lines += [f"outputdir {path}" for path in task.outputdir]
-        lines += [f"direct {key}" for key in sorted(node.direct)]
+        lines += [f"needs {text}" for text in sorted(node.staging)]
         if node.needs:
             lines += [f"sysroot_owner {path.decode()} {owner}" for path, owner in sorted(recipe.sysroot_owner.items())]
         lines += [f"export {name}" for name in recipe.exports(task)]

@@ -339,4 +339,5 @@ class ObjectWriter:
             stream.finish()
             self._finished += stream.size
             self._odb.refresh()
-        self._recent.clear()
+        if not self._memory:
+            self._recent.clear()

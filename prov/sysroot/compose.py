@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from prov.worktree.place import Private
 from prov.worktree.places import Places
 from prov.worktree.pool import GUARDED, OPEN, Pool
 from prov.worktree.scan import Seen
-from prov.worktree.verify import Difference, differences, folders_untouched
+from prov.worktree.verify import Difference, differences, folders_seal
 
 
 class Composed(NamedTuple):
@@ -105,6 +106,8 @@ class Sysroots:
             if found:
                 State(ready=False).write(self._path(directory))
             pool = Pool(self.pool.folder, writer, places)
+            if any(_is_shared(directory, each) for each in found):
+                pool.advance()  # whether the pool has the inode still, or had it once
             for each in found:
                 if each.wanted is not None and not each.wanted.is_directory and not pool.intact(each.wanted):
                     pool.repair(each.wanted)
@@ -142,7 +145,7 @@ class Sysroots:
                 # a file of the pool was found changed since, or the machine went down: what is there may be anything
                 there = not differences(writer, directory, state.pair)
             elif ours:
-                there = folders_untouched(directory, (b"", *state.folders))
+                there = folders_seal(directory, state.folders) == state.seal
             if not there:
                 notes.append(f"{directory} was not as it had been composed, and is composed anew")
         if there and state is not None and state.wish == wish:
@@ -152,19 +155,24 @@ class Sysroots:
         union = Union(writer, wanted.wins, read_merges(self._path(directory, "merges")))
         merged = self._merged(union, wanted.packages)
         before = state.pair if state is not None else EMPTY
-        State(ready=False, pair=merged, before=before).write(self._path(directory))
+        scripted = wanted.run is not None and bool(scripts(writer, merged))
+        if not ours:
+            writer.finish()  # who comes after a kill must be able to tell what is ours
+        State(ready=False, pair=merged, before=before, scripts=scripted).write(self._path(directory))
         now = state.pair if there and state is not None else None
         if now is None and directory.exists():
             remove_tree(directory)
         pair, private = merged, frozenset[bytes]()
-        if wanted.run is not None and scripts(writer, merged):
+        if scripted:
             pair, private = self._postinst(writer, directory, merged, wanted)
             now = None
         pool = Pool(self.pool.folder, writer, wanted.places, private)
         folders = set(state.folders) if now is not None and state is not None else set()
         checkout(writer, directory, pair, now=now or EMPTY, placer=pool, folders=folders)
         write_merges(self._path(directory, "merges"), union.remembered())
-        State(True, wish, place, pair, generation, boot, private, frozenset(folders)).write(self._path(directory))
+        seal = folders_seal(directory, folders)
+        state = State(True, wish, place, pair, generation, boot, private, frozenset(folders), seal)
+        state.write(self._path(directory))
         notes += [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
         return Composed(pair, tuple(notes))
 
@@ -176,6 +184,8 @@ class Sysroots:
         hint = "move it away, or name another folder: what is composed may be removed at any time"
         if state is None or not all(oid is None or writer.has(oid) for oid in (*state.pair, *state.before)):
             raise SysrootError(f"{directory} is not empty, and was not composed here", hint=hint)
+        if state.scripts and not state.ready:
+            return
         for each in differences(writer, directory, state.pair):
             stranger = each.what == "added" and at_path(writer, state.before, each.path) is None
             if stranger or (each.what == "changed" and state.ready):
@@ -211,6 +221,14 @@ class Sysroots:
             for path, _ in walk(writer, node.pair, path=at + b"/")
         }
         return edit(writer, merged, edits), frozenset(made.keys() | inside)
+
+
+def _is_shared(directory: Path, difference: Difference) -> bool:
+    """Tell whether a file that was written to is one that others may have too."""
+    if difference.what != "changed":
+        return False
+    state = os.lstat(os.path.join(os.fsencode(directory), difference.path))
+    return stat.S_ISREG(state.st_mode) and state.st_nlink > 1
 
 
 def sysroots_of(store: Store, sandboxed: bool) -> Sysroots:

@@ -40,6 +40,10 @@ class State:
     """Paths that postinst scripts made or changed."""
     folders: frozenset[bytes] = frozenset()
     """The paths of all folders in it."""
+    seal: bytes = b""
+    """Of the folders; see `folders_seal`."""
+    scripts: bool = False
+    """While it is worked on: scripts may have written anything."""
     before: Pair = EMPTY
     """While it is worked on: what was there."""
 
@@ -47,7 +51,7 @@ class State:
         """Replace the state file."""
         pairs = (tuple(self.pair), tuple(self.before))
         paths = (tuple(self.private), tuple(self.folders))
-        plain = (self.wish, self.place, pairs, self.generation, self.boot, paths)
+        plain = (self.wish, self.place, pairs, self.generation, self.boot, paths, self.seal, self.scripts)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, marshal.dumps((FORMAT, self.ready, plain)), durable=False)
 
@@ -58,13 +62,13 @@ class State:
             form, ready, plain = marshal.loads(path.read_bytes())
             if form != FORMAT:
                 return State(ready=False)
-            wish, place, (pair, before), generation, boot, (private, folders) = plain
+            wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
         except FileNotFoundError:
             return None
         except (ValueError, EOFError, TypeError):
             return State(ready=False)
         paths = frozenset(private), frozenset(folders)
-        return State(ready, wish, place, Pair(*pair), generation, boot, *paths, Pair(*before))
+        return State(ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before))
 
 
 def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:

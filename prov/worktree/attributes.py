@@ -16,6 +16,7 @@ part in its id. In that form a directory where nothing is out of the ordinary ha
 from __future__ import annotations
 
 import base64
+import re
 import stat
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -161,7 +162,17 @@ def _decode_line(line: bytes) -> tuple[bytes, dict[bytes, bytes]]:
     return _unescape(name), fields
 
 
-def _with_fields(node: Node, fields: dict[bytes, bytes]) -> Node:
+_FIXME = re.compile(rb"((text|binary)(:[HNSW]*)?|held(:[HNSW]*)?)?")
+
+
+def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
+    """Return an entry with its attributes. Raises ValueError or KeyError for what no entry can have."""
+    if node is None:
+        if b"type" not in fields:
+            raise ValueError("there is no such file")
+        node = Node(stat.S_IFREG | 0o644)
+    if not _FIXME.fullmatch(fields.get(b"fixme", b"")):
+        raise ValueError("unknown mark")
     mode, mtime, rdev = node.mode, None, None
     if b"type" in fields:
         mode = _TYPES[fields[b"type"].decode()] | stat.S_IMODE(mode)
@@ -200,7 +211,12 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     if lines is not None:
         for line in reader.blob(lines).split(b"\n")[:-1]:  # not splitlines: a name may hold a carriage return
             name, fields = _decode_line(line)
-            listing[name] = _with_fields(listing.get(name, Node(stat.S_IFREG | 0o644)), fields)
+            try:
+                listing[name] = _with_fields(listing.get(name), fields)
+            except (ValueError, KeyError) as error:
+                raise StoreError(
+                    f"attributes of {name!r} are not what they should be: {error}", hint="don't trust their origin"
+                ) from error
     return listing
 
 

@@ -45,6 +45,10 @@ def check_name(name: bytes) -> None:
         )
 
 
+_Group = tuple[object, ...]
+"""Files that are to be one inode: their label and their content."""
+
+
 class _Folder(NamedTuple):
     """A folder that is on disk, and what it holds and is to hold."""
 
@@ -73,6 +77,8 @@ class _Checkout:
     objects: ObjectReader
     placer: Placer
     root: Path
+    fresh: bool = False
+    """The directory was made just now."""
     queues: bool = True
     """New folders are queued, programs' put off; else all is done at once."""
     placed: int = 0
@@ -149,7 +155,7 @@ class _Checkout:
         prefix = path + b"/" if path else b""
         now = read_listing(self.objects, folder.now) if folder.now is not None else {}
         wanted = read_listing(self.objects, folder.wanted)
-        own, touched = wanted[b"."], now.get(b".") != wanted[b"."]
+        own, touched = wanted[b"."], now.get(b".") != wanted[b"."] or (self.fresh and not path)
         mode = stat.S_IMODE(os.fstat(fd).st_mode)
         if mode & stat.S_IRWXU != stat.S_IRWXU:
             os.fchmod(fd, 0o700)
@@ -266,7 +272,7 @@ class _Checkout:
             if node.link and node.link in self.torn:
                 folder, _, name = path.rpartition(b"/")
                 folders.setdefault(folder, []).append((name, node))
-        first: dict[bytes, bytes] = {}
+        first: dict[_Group, bytes] = {}
         for folder, members in folders.items():
             with self.opened(folder) as fd:
                 if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
@@ -279,16 +285,19 @@ class _Checkout:
                 else:
                     self.closed.append((folder, own))
 
-    def mend_link(self, fd: int, prefix: bytes, name: bytes, node: Node, first: dict[bytes, bytes]) -> None:
+    def mend_link(
+        self, fd: int, prefix: bytes, name: bytes, node: Node, first: dict[tuple[object, ...], bytes]
+    ) -> None:
         """Place one member of a group: the first as a file, the others as links to it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=fd)
-        if node.link in first:
-            start = os.path.join(os.fsencode(self.root), first[node.link])
+        group = (node.link, node.same_file)  # a label says nothing of content that is not the same
+        if group in first:
+            start = os.path.join(os.fsencode(self.root), first[group])
             os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
         else:
             self.put(fd, prefix, name, node)
-            first[node.link] = prefix + name
+            first[group] = prefix + name
 
     @contextlib.contextmanager
     def opened(self, path: bytes) -> Iterator[int]:
@@ -335,11 +344,11 @@ def checkout(
     (excluded paths) is left alone. Costs the difference of the two. Killed midway it leaves neither: capture the
     directory to know what is there, and call again. Raises CheckoutError.
     """
-    work = _Checkout(objects, placer or Private(objects), directory)
+    work = _Checkout(objects, placer or Private(objects), directory, fresh=not directory.exists())
     try:
         directory.mkdir(parents=True, exist_ok=True)
         work.run(now, wanted)
-    except (OSError, RecursionError) as error:
+    except (OSError, RecursionError, ValueError, OverflowError) as error:
         raise CheckoutError(
             f"{directory}: can't be put in place: {error}",
             hint="make room or mend permissions, then run the same again",

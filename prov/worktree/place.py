@@ -68,7 +68,7 @@ def content(objects: ObjectReader, node: Node, places: Places | None) -> Iterabl
 
 def has_room(objects: ObjectReader, node: Node, places: Places) -> bool:
     """Tell whether a file can hold the paths of these places."""
-    return not node.fixme.startswith(BINARY) or fits(objects.blob(node.oid), places)
+    return not node.fixme.startswith(BINARY) or fits(objects.blob(node.oid), node.fixme, places)
 
 
 def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:

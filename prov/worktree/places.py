@@ -74,13 +74,17 @@ class Places:
         return b"".join(b"%s %s\n" % (NAMES[letter], path) for letter, path in sorted(self.paths.items()))
 
     def digest(self, fixme: bytes) -> str:
-        """Return a short text that is the same for places that make the same of a file with this mark."""
-        used = [self.paths.get(letter, b"") for letter in _letters(fixme)]
-        return hashlib.sha1(b"\0".join(used)).hexdigest()[:12]
+        """Return a short text that differs where something else may become of a file with this mark."""
+        used = [self.paths[letter] for letter in _letters(fixme)]
+        return hashlib.sha1(b"\0".join([fixme, *used])).hexdigest()[:12]
+
+    def replacing(self, fixme: bytes) -> Mapping[bytes, bytes]:
+        """Return token name -> path, of the places that a mark names: no other token counts."""
+        return {NAMES[letter]: self.paths[letter] for letter in _letters(fixme)}
 
 
 def _letters(fixme: bytes) -> list[bytes]:
-    return [bytes([letter]) for letter in fixme.partition(b":")[2]]
+    return [letter for letter in NAMES if letter in fixme.partition(b":")[2]]
 
 
 def tokenise(data: bytes, places: Places) -> Tokenised | None:
@@ -112,32 +116,34 @@ def token_letters(data: bytes) -> bytes:
     return b"".join(sorted({_LETTERS[match[1]] for match in _TOKEN.finditer(data)}))
 
 
-def fits(data: bytes, places: Places) -> bool:
+def fits(data: bytes, fixme: bytes, places: Places) -> bool:
     """Tell whether a stored ELF file has room for all of this place's paths."""
-    return all(len(places.paths[_LETTERS[match[1]]]) <= len(match[0]) for match in _TOKEN.finditer(data))
+    paths = places.replacing(fixme)
+    return all(len(paths.get(match[1], b"")) <= len(match[0]) for match in _TOKEN.finditer(data))
 
 
 def relocate(data: bytes, fixme: bytes, places: Places) -> bytes:
     """Return a stored file's content with this place's paths."""
-    kind = fixme.partition(b":")[0]
+    kind, paths = fixme.partition(b":")[0], places.replacing(fixme)
     if kind == TEXT:
-        return _TOKEN.sub(lambda match: places.paths[_LETTERS[match[1]]], data)
+        return _TOKEN.sub(lambda match: paths.get(match[1], match[0]), data)
     if kind == BINARY:
-        return _relocate_strings(data, places)
+        return _relocate_strings(data, paths)
     return data
 
 
-def _fitting(path: bytes, room: int) -> bytes:
-    return path if len(path) <= room else NOWHERE
+def _fitting(match: re.Match[bytes], paths: Mapping[bytes, bytes]) -> bytes:
+    path = paths.get(match[1], match[0])
+    return path if len(path) <= len(match[0]) else NOWHERE
 
 
-def _relocate_strings(data: bytes, places: Places) -> bytes:
+def _relocate_strings(data: bytes, paths: Mapping[bytes, bytes]) -> bytes:
     pieces, at = [], 0
     while match := _TOKEN.search(data, at):
         end = data.find(b"\0", match.end())
         end = len(data) if end < 0 else end
         old = data[match.start() : end]
-        new = _TOKEN.sub(lambda each: _fitting(places.paths[_LETTERS[each[1]]], len(each[0])), old)
+        new = _TOKEN.sub(lambda each: _fitting(each, paths), old)
         pieces += [data[at : match.start()], new, bytes(len(old) - len(new))]
         at = end
     return b"".join([*pieces, data[at:]])

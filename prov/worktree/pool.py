@@ -117,8 +117,7 @@ class Pool:
 
     def repair(self, node: Node) -> bool:
         """Make a file that was changed again from git, under another inode; return whether that could be done."""
-        with contextlib.suppress(OSError):
-            self._advance()  # first: a kill in between makes others look once too often
+        self.advance()  # first: a kill in between makes others look once too often
         return self._fill(self.name(node), node, replace=True)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
@@ -181,8 +180,9 @@ class Pool:
         except (OSError, ValueError):
             return 0
 
-    def _advance(self) -> None:
-        with locked(self.folder / "lock"):
+    def advance(self) -> None:
+        """Note that a changed file was found, so that all who linked before look at what they have."""
+        with contextlib.suppress(OSError), locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
 
 

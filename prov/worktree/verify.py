@@ -5,6 +5,7 @@ What was placed is sealed: mode, owner, size and mtime tell whether a file was w
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -39,14 +40,20 @@ def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Diffe
     return sorted(found)
 
 
-def folders_untouched(directory: Path, folders: Iterable[bytes]) -> bool:
-    """Tell whether nothing came into, or went out of, these folders of a sysroot since it was composed."""
+def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
+    """Return a digest that changes when something comes into, or goes out of, these folders, or one is another one.
+
+    By inode and ctime, which nobody can put back; empty where a folder is gone.
+    """
     root = os.fsencode(directory)
     try:
-        states = [os.lstat(root + b"/" + path) for path in folders]
+        states = [os.lstat(root + b"/" + path) for path in (b"", *sorted(folders))]
     except OSError:
-        return False
-    return all(state.st_mtime_ns == EPOCH_NS and stat.S_ISDIR(state.st_mode) for state in states)
+        return b""
+    digest = hashlib.sha1()
+    for state in states:
+        digest.update(b"%d %d %d\n" % (state.st_mode, state.st_ino, state.st_ctime_ns))
+    return digest.digest()
 
 
 def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]) -> int:

@@ -301,7 +301,7 @@ def test_an_output_that_keeps_a_path_is_not_taken_for_recorded_elsewhere(tmp_pat
     store, first = tmp_path / "store", Project(tmp_path / "first")
     first.gives("lib", HOLDS)
     said = first.prov("build", "lib", store=store)
-    assert "sysroot-destdir/usr/lib/module.pyc hold a path of this place" in said
+    assert "sysroot-destdir/usr/lib/module.pyc: a path of this place that" in said
     assert "nothing to do" in first.prov("build", "lib", store=store)
     shutil.copytree(first.root / "recipes", tmp_path / "second" / "recipes")
     shutil.copy(first.root / "prov.toml", tmp_path / "second")

@@ -100,13 +100,12 @@ class Composer:
         return pool.folder / pool.name(Node(stat.S_IFREG | mode, object_id("blob", data)))
 
     def assert_pool_intact(self) -> None:
-        """Each file that a sysroot may be linked to holds what its name says; what a kill left is linked to nothing."""
+        """Each file that a sysroot may be linked to holds what its name says; half a file is linked to nothing."""
         folder = self.sysroots.pool.folder
         for path in folder.glob("??/*") if folder.is_dir() else []:
-            if path.name.startswith("."):
-                assert path.lstat().st_nlink == 1, path
-                continue
-            name, _, rest = path.name.partition("-")
+            if path.name.startswith(".") and path.lstat().st_nlink == 1:
+                continue  # what a kill left
+            name, _, rest = path.name.lstrip(".").partition(".")[0].partition("-")
             mode, _, place = rest.partition("-")
             oid = bytes.fromhex(path.parent.name + name)
             if not place:

@@ -160,6 +160,7 @@ def test_two_processes_place_what_one_does(
     everything_at_once(tmp_path / "a", count)
     before = work.capture(tmp_path / "a").pair
     for number in range(count):
+        (tmp_path / "a" / f"d{number}" / "bin").chmod(0o755)
         (tmp_path / "a" / f"d{number}" / "bin" / "new").mkdir()
         (tmp_path / "a" / f"d{number}" / "bin" / "new" / "f").write_text("new")
         remove_tree(tmp_path / "a" / f"d{number}" / "empty")
@@ -245,6 +246,18 @@ def test_a_difference_applied_by_two_equals_a_fresh_checkout_by_one(
             assert work.capture(here / "delta").pair == end
             shutil.rmtree(here / "delta")
             shutil.rmtree(here / "fresh")
+
+
+def test_folders_that_two_processes_made_and_removed_are_told(work: Work, tmp_path: Path, sharing: Sharing) -> None:
+    sharing.since(2)
+    with work.store.objects.writer() as writer:
+        old = build(writer, {f"{n}": {"bin": {"old": {"deep": {}}, "same": {}}} for n in range(9)})
+        new = build(writer, {f"{n}": {"bin": {"new": {"deep": {}}, "same": {}, "old more": {}}} for n in range(9)})
+    folders: set[bytes] = set()
+    for now, wanted, names in ((EMPTY, old, ["old", "old/deep"]), (old, new, ["new", "new/deep", "old more"])):
+        checkout(work.store.objects, tmp_path / "b", wanted, now=now, folders=folders)
+        inside = ["", "/bin", "/bin/same", *(f"/bin/{name}" for name in names)]
+        assert folders == {f"{n}{path}".encode() for n in range(9) for path in inside}
 
 
 # crowded folders

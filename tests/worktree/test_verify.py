@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from prov.worktree.attributes import Pair, at_path
 from prov.worktree.checkout import checkout
 from prov.worktree.place import EPOCH_NS, Private
 from prov.worktree.pool import Pool
-from prov.worktree.verify import What, differences, folders_untouched
+from prov.worktree.verify import What, differences, folders_seal
 from tests.trees import AS_ROOT, Step, carry_out, steps
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import scratch
@@ -59,6 +60,8 @@ def swap(path: Path, make: Callable[[Path], object]) -> None:
 
 
 Told = tuple[str, What, str]
+CLOCK = 0.02
+"""Seconds after which a file system without finer dates gives another one."""
 LIB = "usr/lib/l.so"
 TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
     "written to": (
@@ -151,28 +154,48 @@ def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, 
 # a quick look
 
 
-FOLDERS = [b"", b"usr", b"usr/lib", b"usr/lib/empty", b"usr/closed"]
-UNSEEN = {"written to", "dated", "stripped", "mode", "folder's mode"}
+FOLDERS = {b"usr", b"usr/lib", b"usr/lib/empty", b"usr/closed"}
+UNSEEN = {"written to", "dated", "stripped", "mode"}
 """What leaves folders as they are."""
-
-
-def test_what_was_composed_just_now_is_untouched(composed: Path) -> None:
-    assert folders_untouched(composed, FOLDERS)
 
 
 @pytest.mark.parametrize("how", TAMPERING)
 def test_what_comes_into_a_folder_or_goes_out_of_it_is_seen(composed: Path, how: str) -> None:
+    before = folders_seal(composed, FOLDERS)
+    assert before == folders_seal(composed, sorted(FOLDERS)) != b""
+    time.sleep(CLOCK)
     TAMPERING[how][0](composed)
-    assert folders_untouched(composed, FOLDERS) == (how in UNSEEN)
+    assert (folders_seal(composed, FOLDERS) == before) == (how in UNSEEN)
 
 
-def test_a_folder_behind_a_link_is_not_taken_for_it(composed: Path) -> None:
-    (composed / "usr").rename(composed.parent / "elsewhere")
-    (composed / "usr").symlink_to(composed.parent / "elsewhere")
-    os.utime(composed, ns=(EPOCH_NS, EPOCH_NS))
-    os.utime(composed / "usr", ns=(EPOCH_NS, EPOCH_NS), follow_symlinks=False)
-    assert not folders_untouched(composed, FOLDERS)
-    assert not folders_untouched(composed.parent / "nowhere", FOLDERS)
+def put_back(path: Path) -> None:
+    """Add a file; leave the folder's date as it was."""
+    before = path.stat().st_mtime_ns
+    (path / "added").touch()
+    os.utime(path, ns=(before, before))
+
+
+def by_a_copy(path: Path) -> None:
+    shutil.copytree(path, path.with_name("copy"), symlinks=True)
+    path.rename(path.with_name("before"))
+    path.with_name("copy").rename(path)
+
+
+HIDDEN: dict[str, Callable[[Path], object]] = {
+    "dates put back": put_back,
+    "a copy of it": by_a_copy,
+    "a link to it": lambda path: (path.rename(path.with_name("before")), path.symlink_to("before")),
+    "gone": lambda path: shutil.rmtree(path),
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+@pytest.mark.parametrize("folder", [".", *map(os.fsdecode, sorted(FOLDERS))])
+def test_what_is_done_to_a_folder_can_not_be_hidden(composed: Path, folder: str, how: str) -> None:
+    before = folders_seal(composed, FOLDERS)
+    time.sleep(CLOCK)
+    HIDDEN[how](composed / folder)
+    assert folders_seal(composed, FOLDERS) != before
 
 
 # what else is seen
