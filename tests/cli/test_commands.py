@@ -167,6 +167,8 @@ def test_environment_is_clean(prov: Prov, tmp_path: Path) -> None:
         "HOME",
         "TMPDIR",
         "LC_ALL",
+        "RECIPE_SYSROOT",
+        "RECIPE_SYSROOT_NATIVE",
         "TZ",
         "SHELL",
         "USER",

@@ -62,6 +62,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, script in RECIPES.items():
         text = f"version = '1'\n[tasks.install]\nscript = '''mkdir -p $D/usr/share\n{script}\n'''\n"
         (root / "recipes" / f"{name}.toml").write_text(text)
+    (root / "recipes/user.toml").write_text("version = '1'\ndepends = ['left', 'missing']\n")
+    (root / "recipes/missing.toml").write_text("version = '1'\n")
     run("build", *RECIPES, cwd=root)
     return root
 
@@ -135,16 +137,13 @@ def test_sysroot_of_a_task_that_has_none_says_so(demo: Path) -> None:
     assert run("sysroot", "hello:unpack", cwd=demo).stdout.splitlines() == ["hello:unpack", "  nothing"]
 
 
-def test_sysroot_tells_what_is_not_built(small: Path, tmp_path: Path) -> None:
-    shutil.copytree(small / "recipes", tmp_path / "recipes")
-    shutil.copy(small / "prov.toml", tmp_path)
-    (tmp_path / "recipes/user.toml").write_text("version = '1'\ndepends = ['left', 'right']\n")
-    run("build", "left", cwd=tmp_path)
-    lines = run("sysroot", "user:compile", "--tree", cwd=tmp_path).stdout.splitlines()
+def test_sysroot_tells_what_is_not_built(small: Path) -> None:
+    lines = run("sysroot", "user:compile", "--tree", cwd=small).stdout.splitlines()
     assert [line.split()[1:3] for line in lines[2:]] == [["3", "files"], ["not", "built"]]
-    rows = json.loads(run("sysroot", "user:compile", "--json", cwd=tmp_path).stdout)["sysroots"][0]["packages"]
+    rows = json.loads(run("sysroot", "user:compile", "--json", cwd=small).stdout)["sysroots"][0]["packages"]
     assert [row["output"] is None for row in rows] == [False, True]
-    run("sysroot", "user", "--why", "usr/share/right", cwd=tmp_path, code=1)
+    assert "left:populate_sysroot" in run("sysroot", "user", "--why", "usr/share/same", cwd=small).stdout
+    run("sysroot", "user", "--why", "usr/share/right", cwd=small, code=1)
 
 
 WHYS = [

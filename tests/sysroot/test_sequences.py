@@ -146,7 +146,7 @@ def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("processes")
 def test_after_any_steps_a_sysroot_equals_a_fresh_one(composer: Composer, tmp_path: Path) -> None:
-    @settings(max_examples=80)
+    @settings(max_examples=60)
     @given(chain=st.lists(st.lists(changes, min_size=1, max_size=5), min_size=2, max_size=6))
     def check(chain: list[list[Change]]) -> None:
         assert_each_equals_a_fresh_one(composer, tmp_path / str(next(counter)), chain)

@@ -1,128 +1,32 @@
-"""The order of a checkout, and its sharing between two processes."""
+"""A checkout that two processes share, and its order."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import signal
 import stat
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prov.errors import CheckoutError, ProvError, StoreError, SysrootError
 from prov.files import remove_tree
 from prov.store.repository import Store
 from prov.worktree import checkout as checkouts
-from prov.worktree.attributes import EMPTY, Node, Pair, write_listing
-from prov.worktree.checkout import PROGRAMS, checkout
-from prov.worktree.place import Placer, Private
+from prov.worktree.attributes import EMPTY
+from prov.worktree.checkout import checkout
+from prov.worktree.place import Private
 from prov.worktree.pool import Pool
 from tests.trees import AS_ROOT, Step, carry_out, describe, everything, steps
 from tests.worktree.conftest import Work
+from tests.worktree.sharing import Noting, OnlyThere, Sharing, lines, only_there, sharing
 from tests.worktree.test_checkout import as_nobody, open_folder, scratch
 from tests.worktree.test_merge import Spec, build
 from tests.worktree.test_pool import inode
 
-__all__ = ["open_folder"]  # a fixture
-HERE = os.getpid()
-
-
-@dataclass
-class Sharing:
-    """Sets from how many folders on a checkout is shared, and how many files are a crowd; counts how often one was."""
-
-    monkeypatch: pytest.MonkeyPatch
-    shared: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        real = checkouts.by_turns
-
-        def counting(work: list[object], *rest: object) -> object:
-            self.shared.append(len(work))
-            return real(work, *rest)  # type: ignore[arg-type]
-
-        self.monkeypatch.setattr(checkouts, "by_turns", counting)
-
-    def since(self, count: int, *, crowd: int = checkouts.CROWD) -> None:
-        self.monkeypatch.setattr(checkouts, "SHARE_FROM", count)
-        self.monkeypatch.setattr(checkouts, "CROWD", crowd)
-
-
-@pytest.fixture
-def sharing(monkeypatch: pytest.MonkeyPatch, two_processors: None) -> Sharing:
-    return Sharing(monkeypatch)
-
-
-@dataclass
-class Noting:
-    """A placer that notes, for both processes, what it places, and does something before."""
-
-    inner: Placer
-    log: Path
-    before: Callable[[bytes], object] = lambda path: None
-
-    @property
-    def shares(self) -> bool:
-        return self.inner.shares
-
-    @property
-    def notes(self) -> list[tuple[bytes, str]]:
-        return self.inner.notes
-
-    @notes.setter
-    def notes(self, notes: list[tuple[bytes, str]]) -> None:
-        self.inner.notes = notes
-
-    def place(self, node: Node, path: bytes, folder: int) -> None:
-        self.before(path)
-        self.inner.place(node, path, folder)
-        with open(self.log, "ab", buffering=0) as stream:
-            stream.write(b"%d %s\n" % (os.getpid(), path))
-
-    def placed(self) -> list[bytes]:
-        return [line.split(b" ", 1)[1] for line in self.log.read_bytes().splitlines()]
-
-    def processes(self) -> set[bytes]:
-        return {line.split(b" ", 1)[0] for line in self.log.read_bytes().splitlines()}
-
-
-def lines(paths: list[bytes]) -> list[bool]:
-    """For each path, whether a program's folder is on it."""
-    return [any(part in PROGRAMS for part in path.split(b"/")[:-1]) for path in paths]
-
-
-OnlyThere = Callable[[Callable[[], object]], Callable[[bytes], None]]
-
-
-@pytest.fixture
-def only_there() -> Iterator[OnlyThere]:
-    """Something to be done by the second process alone, for which the first one waits."""
-    reader, writer = os.pipe()
-    waited = False
-
-    def make(action: Callable[[], object]) -> Callable[[bytes], None]:
-        def act(path: bytes) -> None:
-            nonlocal waited
-            if os.getpid() != HERE:
-                os.write(writer, b"x")
-                action()
-            elif not waited:
-                os.read(reader, 1)
-                waited = True
-
-        return act
-
-    yield make
-    os.close(reader)
-    os.close(writer)
+__all__ = ["only_there", "open_folder", "sharing"]  # fixtures
 
 
 def below(top: Path) -> Callable[[bytes], bytes]:
@@ -379,194 +283,3 @@ def test_a_file_that_is_called_bin_does_not_come_last(work: Work, tmp_path: Path
         pair = build(writer, {"bin": "a file", "lib": {"bin": "a file too"}, "libexec": {}})
     assert work.checkout(tmp_path / "b", pair) == 2
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["bin", "lib", "libexec"]
-
-
-# errors
-
-
-def many_folders(work: Work, *, name: str = "d") -> Pair:
-    with work.store.objects.writer() as writer:
-        return build(writer, {f"{name}{number:02}": {"f": str(number), "e": {"g": "x"}} for number in range(30)})
-
-
-def raising(error: BaseException) -> Callable[[], object]:
-    def action() -> None:
-        raise error
-
-    return action
-
-
-FAILURES: dict[str, tuple[Callable[[], object], type[ProvError], str]] = {
-    "no room": (
-        raising(OSError(errno.ENOSPC, "No space left")),
-        CheckoutError,
-        r"b: can't be put in place: .*No space",
-    ),
-    "damage": (raising(StoreError("object 1 is damaged", hint="fsck")), StoreError, "object 1 is damaged"),
-    "no fit": (raising(SysrootError("bin/f: no room", hint="shorter")), SysrootError, "bin/f: no room"),
-    "too deep": (raising(RecursionError("depth")), CheckoutError, "can't be put in place: depth"),
-    "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), ProvError, "placing files was killed by SIGKILL"),
-    "gone": (lambda: os._exit(5), ProvError, "placing files ended with exit status 5"),
-}
-
-
-@pytest.mark.parametrize("programs", [False, True], ids=["libraries", "programs"])
-@pytest.mark.parametrize("failure", FAILURES)
-def test_an_error_of_the_second_process_is_raised_here(
-    work: Work,
-    tmp_path: Path,
-    sharing: Sharing,
-    nothing_is_left: None,
-    only_there: OnlyThere,
-    failure: str,
-    programs: bool,
-) -> None:
-    sharing.since(2)
-    action, kind, said = FAILURES[failure]
-    pair = many_folders(work)
-    if programs:
-        with work.store.objects.writer() as writer:
-            pair = build(writer, {f"{number}": {"bin": {"f": str(number)}} for number in range(30)})
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", only_there(action))
-    with pytest.raises(kind, match=said) as raised:
-        checkout(work.store.objects, tmp_path / "b", pair, placer=placer)
-    assert raised.value.hint
-
-
-def test_after_an_error_here_the_second_process_is_gone(
-    work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None
-) -> None:
-    sharing.since(2)
-
-    def fail_here(path: bytes) -> None:
-        if os.getpid() == HERE:
-            raise OSError(errno.EDQUOT, "Disk quota exceeded")
-        signal.pause()
-
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", fail_here)
-    with pytest.raises(CheckoutError, match="Disk quota exceeded"):
-        checkout(work.store.objects, tmp_path / "b", many_folders(work), placer=placer)
-
-
-def test_what_is_in_the_way_of_the_second_process_is_named(
-    work: Work,
-    tmp_path: Path,
-    sharing: Sharing,
-    nothing_is_left: None,
-    only_there: OnlyThere,
-) -> None:
-    sharing.since(2)
-    pair = many_folders(work)
-
-    def put_in_the_way() -> None:
-        for folder in (tmp_path / "b").iterdir():
-            with suppress(FileExistsError):
-                (folder / "f").symlink_to("somewhere")
-
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", only_there(put_in_the_way))
-    with pytest.raises(CheckoutError, match=r"File exists: b'f'"):
-        checkout(work.store.objects, tmp_path / "b", pair, placer=placer)
-
-
-# links on the way
-
-
-FOLDERS: Spec = {
-    "0": {"f": "x"},
-    "1": {"f": "x"},
-    "a": {"b": {"f": "x"}},
-    "bin": {"f": "x"},
-    "usr": {"bin": {"f": "x"}},
-    "z": {"f": "x"},
-}
-SWAPPED = [
-    # folder, what is placed when it becomes a link, by how many processes
-    ("a", b"0/f", 1),
-    ("a", b"0/f", 2),
-    ("a", b"z/f", 1),  # what is in it is queued
-    ("a/b", b"z/f", 1),
-    ("bin", b"0/f", 1),
-    ("bin", b"0/f", 2),
-    ("usr", b"z/f", 1),
-    ("usr", b"z/f", 2),
-    ("usr/bin", b"z/f", 1),
-]
-
-
-@pytest.mark.parametrize(("folder", "when", "processes"), SWAPPED)
-def test_a_link_in_the_place_of_a_queued_folder_is_not_followed(
-    work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None, folder: str, when: bytes, processes: int
-) -> None:
-    sharing.since(2 if processes == 2 else 1 << 30)
-    outside, place = tmp_path / "outside", tmp_path / "top" / folder
-    for name in ("b", "bin"):
-        (outside / name).mkdir(parents=True)
-    with work.store.objects.writer() as writer:
-        pair = build(writer, FOLDERS)
-
-    def before(path: bytes) -> None:
-        if path == when:
-            place.rename(tmp_path / "moved")
-            place.symlink_to(outside)
-        while path == b"1/f" and when == b"0/f" and not place.is_symlink():
-            time.sleep(0.001)  # until the other process is there
-
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", before)
-    with pytest.raises(CheckoutError, match=r"Not a directory: b'(a|b|bin|usr)'"):
-        checkout(work.store.objects, tmp_path / "top", pair, placer=placer)
-    assert bool(sharing.shared) == (processes == 2)
-    assert [path for path in outside.rglob("*") if path.is_file()] == []
-
-
-# depth
-
-DEPTH = 600
-"""More than a recursion in Python can do."""
-
-
-def nested(work: Work, text: bytes) -> Pair:
-    with work.store.objects.writer() as writer:
-        pair = beside = build(writer, {"f": text.decode()})
-        for _ in range(DEPTH):
-            pair = write_listing(writer, {b"d": Node(0o40755, pair=pair)}, mtimes=False)
-        folders = {b"d": Node(0o40755, pair=pair), b"beside": Node(0o40755, pair=beside)}
-        return write_listing(writer, folders, mtimes=False)
-
-
-def innermost(top: Path) -> bytes | None:
-    """Return what is in the file below all folders."""
-    fd = os.open(top, os.O_RDONLY)
-    with suppress(FileNotFoundError):
-        while True:
-            fd, outer = os.open("d", os.O_RDONLY, dir_fd=fd), fd
-            os.close(outer)
-    try:
-        with suppress(FileNotFoundError), os.fdopen(os.open("f", os.O_RDONLY, dir_fd=fd), "rb") as stream:
-            return stream.read()
-        return None
-    finally:
-        os.close(fd)
-
-
-@pytest.mark.parametrize("since", [1 << 30, 2], ids=["one", "two"])
-def test_what_is_nested_too_deeply_is_refused_or_put_in_place(
-    work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None, since: int
-) -> None:
-    sharing.since(since)
-    one, two = nested(work, b"one"), nested(work, b"two")
-    top = tmp_path / "b"
-    try:
-        for now, wanted, text in ((EMPTY, one, b"one"), (one, two, b"two")):
-            try:
-                work.checkout(top, wanted, now=now)
-            except CheckoutError as error:
-                assert error.hint
-                assert innermost(top) != text
-            else:
-                assert innermost(top) == text
-    finally:
-        while (top / "d").exists():  # shutil's own recursion is no deeper
-            (top / "d").rename(tmp_path / "outer")
-            if (tmp_path / "outer" / "d").exists():
-                (tmp_path / "outer" / "d").rename(top / "d")
-            shutil.rmtree(tmp_path / "outer")

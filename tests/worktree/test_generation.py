@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from prov.processes import decode_answer, start_child
-from prov.store.objects import object_id
+from prov.store.objects import Oid, object_id
+from prov.worktree import pool as pools
 from prov.worktree.attributes import Node, Pair
 from prov.worktree.pool import Pool
-from tests.worktree.test_pool import CONTENT, package, pool, pool_file, put, write_through
+from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, put, write_through
 
 __all__ = ["package", "pool"]  # fixtures
 
@@ -68,6 +69,26 @@ def test_finds_of_several_processes_are_all_counted(pool: Pool, package: Pair, t
             decode_answer(answer.read(), os.waitpid(child.pid, 0)[1], "finding")
     assert pool.generation() == 120
     assert pool.intact(node)
+    assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_of_two_processes_that_fill_the_pool_the_first_wins(
+    pool: Pool, package: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, others = pools.sealed_mtime, list[Path]()
+
+    def meanwhile(oid: Oid, size: int) -> int:
+        if not others:
+            others.append(tmp_path / "other")
+            child = start_child(lambda: str(put(Pool(pool.folder, pool.objects), package, tmp_path / "other")))
+            with os.fdopen(child.answer, "rb") as answer:
+                decode_answer(answer.read(), os.waitpid(child.pid, 0)[1], "filling")
+        return real(oid, size)
+
+    monkeypatch.setattr(pools, "sealed_mtime", meanwhile)
+    top = put(pool, package, tmp_path / "top")
+    for name in ("usr/bin/tool", "usr/data", "usr/su"):
+        assert inode(top / name) == inode(tmp_path / "other" / name)
     assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == []
 
 

@@ -1,0 +1,107 @@
+"""What tests of shared checkouts use: settings, a placer that notes what it does, and who does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from prov.worktree import checkout as checkouts
+from prov.worktree.attributes import Node
+from prov.worktree.checkout import PROGRAMS
+from prov.worktree.place import Placer
+
+HERE = os.getpid()
+
+
+@dataclass
+class Sharing:
+    """Sets from how many folders on a checkout is shared, and how many files are a crowd; counts how often one was."""
+
+    monkeypatch: pytest.MonkeyPatch
+    shared: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        real = checkouts.by_turns
+
+        def counting(work: list[object], *rest: object) -> object:
+            self.shared.append(len(work))
+            return real(work, *rest)  # type: ignore[arg-type]
+
+        self.monkeypatch.setattr(checkouts, "by_turns", counting)
+
+    def since(self, count: int, *, crowd: int = checkouts.CROWD) -> None:
+        self.monkeypatch.setattr(checkouts, "SHARE_FROM", count)
+        self.monkeypatch.setattr(checkouts, "CROWD", crowd)
+
+
+@pytest.fixture
+def sharing(monkeypatch: pytest.MonkeyPatch, two_processors: None) -> Sharing:
+    return Sharing(monkeypatch)
+
+
+@dataclass
+class Noting:
+    """A placer that notes, for both processes, what it places, and does something before."""
+
+    inner: Placer
+    log: Path
+    before: Callable[[bytes], object] = lambda path: None
+
+    @property
+    def shares(self) -> bool:
+        return self.inner.shares
+
+    @property
+    def notes(self) -> list[tuple[bytes, str]]:
+        return self.inner.notes
+
+    @notes.setter
+    def notes(self, notes: list[tuple[bytes, str]]) -> None:
+        self.inner.notes = notes
+
+    def place(self, node: Node, path: bytes, folder: int) -> None:
+        self.before(path)
+        self.inner.place(node, path, folder)
+        with open(self.log, "ab", buffering=0) as stream:
+            stream.write(b"%d %s\n" % (os.getpid(), path))
+
+    def placed(self) -> list[bytes]:
+        return [line.split(b" ", 1)[1] for line in self.log.read_bytes().splitlines()]
+
+    def processes(self) -> set[bytes]:
+        return {line.split(b" ", 1)[0] for line in self.log.read_bytes().splitlines()}
+
+
+def lines(paths: list[bytes]) -> list[bool]:
+    """For each path, whether a program's folder is on it."""
+    return [any(part in PROGRAMS for part in path.split(b"/")[:-1]) for path in paths]
+
+
+OnlyThere = Callable[[Callable[[], object]], Callable[[bytes], None]]
+
+
+@pytest.fixture
+def only_there() -> Iterator[OnlyThere]:
+    """Something to be done by the second process alone, for which the first one waits."""
+    reader, writer = os.pipe()
+    waited = False
+
+    def make(action: Callable[[], object]) -> Callable[[bytes], None]:
+        def act(path: bytes) -> None:
+            nonlocal waited
+            if os.getpid() != HERE:
+                os.write(writer, b"x")
+                action()
+            elif not waited:
+                os.read(reader, 1)
+                waited = True
+
+        return act
+
+    yield make
+    os.close(reader)
+    os.close(writer)
