@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from prov.errors import StoreError
 from prov.store.objects import Oid
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
@@ -96,7 +97,10 @@ class Union:
         if before is not None and before.parts.keys() == distinct.keys():
             self._keep(path)
             return Merged(before.pair, ())
-        found = self._changed(before, distinct) if before is not None else None
+        try:
+            found = self._changed(before, distinct) if before is not None else None
+        except StoreError:  # a part that left is not in the store any more
+            found = None
         listing, shared, claims = found or self._all(distinct)
         decided, conflicts = self.decided, list[Conflict]()
         for name, nodes in claims.items():

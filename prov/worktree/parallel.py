@@ -11,8 +11,8 @@ from prov.processes import decode_answer, start_child
 
 SHARE_HERE = 0.54
 """The second process has its pack to finish and its answer to send."""
-HANDED_OUT = 8192
-"""So many pieces at most fit a pipe, with the number of each in four bytes."""
+HANDED_OUT = 1024
+"""So many pieces, with the number of each in four bytes, fit the smallest pipe that a user gets who has many."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -20,6 +20,7 @@ EPOCH_NS = 315_532_800_000_000_000
 """1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
 HOLE = 1 << 16
 """As many zeros in a row, so aligned, are not written: no file system has larger blocks."""
+NO_ROOM = "has no room for the paths of this place, and holds /nonexistent instead"
 _ZEROS = bytes(HOLE)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _geteuid = os.geteuid
@@ -105,7 +106,7 @@ class Private:
         name = path[path.rfind(b"/") + 1 :]
         mode = stat.S_IMODE(node.mode)
         if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
-            self.notes.append((path, "has no room for the paths of this place, and holds /nonexistent instead"))
+            self.notes.append((path, NO_ROOM))
         fd = os.open(name, _NEW, mode & 0o777 | 0o600, dir_fd=folder)
         try:
             size = write_chunks(fd, content(self.objects, node, self.places))

@@ -22,11 +22,20 @@ from pathlib import Path
 from prov.files import locked, replace_file
 from prov.store.objects import object_id
 from prov.worktree.attributes import Node
-from prov.worktree.place import ObjectReader, Private, content, is_sealed, sealed_mtime, write_chunks
+from prov.worktree.place import (
+    NO_ROOM,
+    ObjectReader,
+    Private,
+    content,
+    has_room,
+    is_sealed,
+    sealed_mtime,
+    write_chunks,
+)
 from prov.worktree.places import Places
 from prov.worktree.scan import Seen
 
-LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS)
+LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
 """What a file system says that can't link here: another one, one without hardlinks, another's file, read-only."""
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 EMPTY_BLOB = object_id("blob", b"")
@@ -68,6 +77,8 @@ class Pool:
                 self._private(node, path, folder)
                 return
             source = self.name(node)
+            if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
+                self.notes.append((path, NO_ROOM))
         else:
             source = _name(node)
         name = path[path.rfind(b"/") + 1 :]
