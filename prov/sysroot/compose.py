@@ -144,7 +144,7 @@ class Sysroots:
             if (state.generation, state.boot) != (generation, boot):
                 # a file of the pool was found changed since, or the machine went down: what is there may be anything
                 there = not differences(writer, directory, state.pair)
-            elif ours:
+            else:
                 there = folders_seal(directory, state.folders) == state.seal
             if not there:
                 notes.append(f"{directory} was not as it had been composed, and is composed anew")

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,10 +153,10 @@ class Pool:
     def _write(self, name: str, node: Node, fill: Callable[[int], object], *, replace: bool = False) -> bool:
         """Write a pool file; unless it is to replace one, whoever comes first wins. False where that can't be done."""
         path = self.folder / name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno in NOT_WRITABLE:
                 return False
