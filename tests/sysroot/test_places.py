@@ -18,9 +18,9 @@ from tests.trees import describe
 LONG = b"/where/it/was/made" + b"/longer" * 20
 MADE = Places(
     {
-        b"W": LONG + b"/work",
-        b"S": LONG + b"/work/recipe-sysroot",
-        b"N": LONG + b"/work/recipe-sysroot-native",
+        b"W": LONG + b"/wd",
+        b"S": LONG + b"/wd/recipe-sysroot",
+        b"N": LONG + b"/wd/recipe-sysroot-native",
         b"H": LONG + b"/hosttools",
     }
 )
