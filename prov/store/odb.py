@@ -266,6 +266,10 @@ class ObjectWriter:
             self._stream.abort()
             self._stream = None
 
+    def refresh(self) -> None:
+        """See what others put into the store since this writer began."""
+        self._odb.refresh()
+
     @property
     def total(self) -> int:
         """Bytes that this writer added to the store, or is about to."""

@@ -131,6 +131,7 @@ class Sysroots:
     # composing
 
     def _compose(self, writer: ObjectWriter, directory: Path, wanted: Wanted, *, ours: bool) -> Composed:
+        writer.refresh()  # who had the lock before may have written the trees that the state names
         state = self._state(writer, directory)
         if directory.is_symlink() and ours:
             directory.unlink()  # nothing is composed where somebody's link leads

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from prov.errors import SysrootConflict, SysrootError
+from prov.store.repository import Store
 from prov.sysroot.postinst import Run
 from prov.worktree.merge import Owned
 from tests.sysroot.conftest import Composer, File, Folder, Link, fingerprint, in_child
@@ -177,3 +178,12 @@ def test_what_a_script_made_there_is_no_strangers(
     with pytest.raises(SysrootError, match="root/made"):
         composer.compose(here, packages, run=run, ours=False)
     assert (here / "made").read_text() == "mine"
+
+
+def test_who_waited_for_the_lock_sees_what_was_composed_meanwhile(composer: Composer, tmp_path: Path) -> None:
+    first, second = composer.owned("first", {"usr/a": "1"}), composer.owned("second", {"usr/b": "2"})
+    late = Composer(Store.open(composer.store.path))
+    with late.store.objects.writer() as writer:
+        composer.compose(tmp_path / "sysroot", [first, second], ours=False)
+        late.sysroots.compose(writer, tmp_path / "sysroot", [second], ours=False)
+    assert not (tmp_path / "sysroot/usr/a").exists()
