@@ -53,7 +53,7 @@ def seen_by(session: Session, name: str) -> list[Seen]:
     recipe = session.project.recipe(name.partition(":")[0])
     tasks = [name.partition(":")[2]] if ":" in name else list(recipe.tasks)
     if ":" in name and tasks[0] not in recipe.tasks:
-        raise NameUnknown(f"{recipe.name} has no task {tasks[0]!r}", hint=nearest(tasks[0], recipe.tasks))
+        raise NameUnknown(f"{recipe.name} has no task {tasks[0]}", hint=nearest(tasks[0], recipe.tasks))
     plan, _ = session.plan(Request(tuple(f"{recipe.name}:{task}" for task in tasks)))
     groups: dict[tuple[Staged, ...], list[str]] = {}
     for task in tasks:
