@@ -2,7 +2,9 @@
 
     tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN
     happened       a line per task that was not simply up to date: RECIPE:TASK WHAT
-    build          targets, result, seconds, counts
+    timeline       a line per task that ran: RECIPE:TASK BEGAN SECONDS BYTES, BEGAN in seconds since the build's
+    recipes        a line per recipe: RECIPE VERSION
+    build          targets, result, times, counts, host
 
 Refs, not these lists, keep outputs alive.
 """
@@ -33,6 +35,16 @@ class Line:
     task_hash: Oid
     output: Oid | None
     run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a task ran, in seconds since its build began, how long, and how many bytes it added to the store."""
+
+    key: str
+    began: float
+    seconds: float
+    added: int
 
 
 def encode_tasks(lines: Iterable[Line]) -> bytes:
@@ -78,6 +90,27 @@ class BuildList:
 
     def recipes(self) -> list[str]:
         return list(self._tree())
+
+    def facts(self) -> dict[str, str]:
+        """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("build"))
+
+    def happened(self) -> dict[str, str]:
+        """Return task -> what happened to it; of those that were up to date, nothing."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("happened"))
+
+    def versions(self) -> dict[str, str]:
+        """Return recipe -> version."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("recipes"))
+
+    def timeline(self) -> list[Span]:
+        """Return when each task ran that did."""
+        rows = (line.split(" ") for line in self._lines_of("timeline"))
+        return [Span(key, float(began), float(seconds), int(added)) for key, began, seconds, added in rows]
+
+    def _lines_of(self, name: str) -> list[str]:
+        entry = self.store.objects.entry(self.store.objects.commit(self.commit).tree, name)
+        return self.store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines() if entry else []
 
     def _tree(self) -> dict[str, Oid]:
         if self._entries is None:
@@ -133,7 +166,14 @@ class BuildList:
 
 
 def record_build(
-    store: Store, lines: Iterable[Line], happened: Mapping[str, str], facts: Mapping[str, str], author: Identity
+    store: Store,
+    lines: Iterable[Line],
+    happened: Mapping[str, str],
+    facts: Mapping[str, str],
+    author: Identity,
+    *,
+    timeline: Iterable[Span] = (),
+    versions: Mapping[str, str] | None = None,
 ) -> Oid:
     """Append a build to the history and return its commit. Builds that end at once both get in, one after the other."""
     recipes: dict[str, list[Line]] = {}
@@ -144,15 +184,14 @@ def record_build(
             Entry(recipe.encode(), MODE_FILE, writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))))
             for recipe, each in recipes.items()
         ]
-        texts = "".join(f"{key} {what}\n" for key, what in sorted(happened.items()))
-        about = "".join(f"{name} {value}\n" for name, value in facts.items())
-        tree = writer.add_tree(
-            [
-                Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)),
-                Entry(b"happened", MODE_FILE, writer.add("blob", texts.encode())),
-                Entry(b"build", MODE_FILE, writer.add("blob", about.encode())),
-            ]
-        )
+        texts = {
+            b"build": [f"{name} {value}\n" for name, value in facts.items()],
+            b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
+            b"timeline": [f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n" for each in timeline],
+            b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
+        }
+        entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
+        tree = writer.add_tree([Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)), *entries])
         for _ in range(ATTEMPTS):
             before = store.refs.get(BUILDS)
             message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"

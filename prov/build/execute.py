@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from prov.build.definition import define
 from prov.build.fixmes import Tokeniser, held_blobs
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
 from prov.build.missing import advice
@@ -88,7 +89,7 @@ class _Execution:
         trespass = self.guard(began)
         if trespass:
             outcome = replace(outcome, trespass=trespass)
-        return self.record(oid, start, outcome, sysroots)
+        return self.record(oid, start, outcome, sysroots, own)
 
     def done_by_another(self, oid: Oid) -> Result | None:
         """Return the result of a process that ran the task while this one waited for the recipe's lock."""
@@ -102,7 +103,7 @@ class _Execution:
     def incremental_hash(self, own: OwnInputs, start: Start) -> Oid:
         """Return the hash of a run that builds on leftovers: what it started from is an input, and told as such."""
         mark = Entry(b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode()))
-        return task_hash(self.writer, OwnInputs((*own.entries, mark), own.reached), self.job.edges)
+        return task_hash(self.writer, replace(own, entries=(*own.entries, mark)), self.job.edges)
 
     def postprocess_taken(self) -> None:
         for taken in self.job.from_:
@@ -155,7 +156,7 @@ class _Execution:
         nodes = [at_path(self.writer, whole, path) for path in taken.paths]
         return [Owned(taken.key, node.pair) for node in nodes if node is not None]
 
-    def record(self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair]) -> Result:
+    def record(self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair], own: OwnInputs) -> Result:
         job, store, ended = self.job, self.site.store, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
@@ -174,12 +175,17 @@ class _Execution:
         }
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
-        run = Run(job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots)
+        definition = define(job.node, job.chain, own)
+        run = Run(
+            job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots, definition
+        )
         recorded = write_run(self.writer, run, author(ended))
         self.writer.finish()
         tag = tag_update(store, job.node.key, oid, recorded.commit, failed=output is None)
-        updates = [tag, RefUpdate(self.workdir.ref, recorded.commit)]
-        if output is not None and not job.incremental:
+        updates = [RefUpdate(self.workdir.ref, recorded.commit)]
+        if self.site.keeps:
+            updates.append(tag)
+        if self.site.keeps and output is not None and not job.incremental:
             updates.append(RefUpdate(output_ref(job.node.key, oid), recorded.output_commit))
             if job.plain:
                 updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))

@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 from prov.build.graph import Graph, Node
 from prov.build.sandbox import HOSTTOOLS, Room, place_text, seen_workdir
-from prov.build.taskhash import InputsReader, OwnInputs
+from prov.build.taskhash import OwnInputs
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
+from prov.worktree.attributes import Pair, TreeWriter
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned
 from prov.worktree.places import Places
@@ -62,12 +62,18 @@ class Composer(Protocol):
     def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None: ...
 
 
+class TaskInputs(Protocol):
+    """Tells tasks' own inputs: from recipes, or as they were recorded."""
+
+    def own(self, node: Node, sink: TreeWriter) -> OwnInputs: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What all tasks of a build share."""
 
     store: Store
-    inputs: InputsReader
+    inputs: TaskInputs
     sysroots: Composer
     work: Path
     """The folder of all WORKDIRs."""
@@ -75,8 +81,10 @@ class Site:
     """Bubblewrap's program, or None."""
     exclude: Exclude
     xattrs: tuple[str, ...]
-    environment: Mapping[str, str]
-    """The caller's variables that are let through."""
+    alias: str = ""
+    """Of a build aside, whose WORKDIRs are in a folder of its own: what keeps its refs and memory apart."""
+    keeps: bool = True
+    """Whether what a task gives is recorded as its task hash's result."""
 
     def workdir(self, node: Node, chain: str) -> Path:
         return self.work / node.arch / node.recipe.name / chain

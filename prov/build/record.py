@@ -7,6 +7,7 @@
         attributes/   what git's modes lack of the WORKDIR, mtimes among it
         sysroot/      target/ and native/, as the task saw them
         log, environment, record
+        definition   what it needs to be run again, and is in no hash; only of recipes' tasks
 
 The output has a commit of its own, without parents and with constant author, date and message, so that one output is
 one commit id everywhere.
@@ -55,8 +56,9 @@ def tag_prefix(key: str, task_hash: Oid, *, failed: bool = False) -> str:
     return f"refs/tags/{'failed/' if failed else ''}{key.replace(':', '/')}/{task_hash.hex()}"
 
 
-def workdir_ref(arch: str, recipe: str, chain: str) -> str:
-    return f"refs/prov/workdir/{arch}/{recipe}/{chain}"
+def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> str:
+    """Return the ref of what a WORKDIR was last put to; `alias` keeps those of a build aside apart."""
+    return f"refs/prov/{f'aside/{alias}' if alias else 'workdir'}/{arch}/{recipe}/{chain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Run:
     facts: Mapping[str, str]
     """Times, exit status, sandbox, host and the like: one line each in the record."""
     sysroots: Mapping[str, Pair] = field(default_factory=dict)
+    definition: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
         Entry(b"environment", MODE_FILE, writer.add("blob", _lines(run.environment, "="))),
         Entry(b"record", MODE_FILE, writer.add("blob", _lines(facts, " "))),
     ]
+    if run.definition:
+        entries.append(Entry(b"definition", MODE_FILE, writer.add("blob", run.definition)))
     if run.output is not None:
         entries.append(Entry(b"output", MODE_DIRECTORY, output))
     if run.after.attributes is not None:

@@ -8,12 +8,13 @@ from prov.build.direct import put_direct
 from prov.build.graph import Node
 from prov.build.job import Site, Taken
 from prov.build.sandbox import Room
-from prov.build.toolchain import Toolchains
+from prov.build.toolchain import Toolchain, Toolchains
 
 
-def make_room(site: Site, toolchains: Toolchains, node: Node, chain: str, needs: tuple[Taken, ...] = ()) -> Room:
+def make_room(
+    site: Site, toolchains: Toolchains, node: Node, chain: str, tools: Toolchain, needs: tuple[Taken, ...] = ()
+) -> Room:
     """Return a task's room; what it has for host tools, and what it needs and is `direct`, is put on disk."""
-    tools = toolchains.capture(site.inputs.tools(node), node.key)
     links = toolchains.links(tools)
     readable = [
         source.url.removeprefix("file://") or source.git.removeprefix("file://")

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
-from prov.build.builds import BuildList, Line, record_build
+from prov.build.builds import BuildList, Line, Span, record_build
 from prov.build.execute import run_task
 from prov.build.graph import Node
 from prov.build.job import Job, Result, Site, Taken
@@ -83,6 +84,8 @@ class Summary:
     interrupted: bool = False
     spans: list[tuple[str, float, float]] = field(default_factory=list)
     """Each task that ran, and when: seconds since the epoch."""
+    added_by: dict[str, int] = field(default_factory=dict)
+    """Task -> bytes that it added to the store."""
 
     def count(self, what: str) -> int:
         return sum(1 for each in self.settled.values() if each.what == what)
@@ -119,6 +122,7 @@ class Runner:
     _script_seconds: float = 0.0
     _own_seconds: float = 0.0
     _spans: list[tuple[str, float, float]] = field(default_factory=list)
+    _added_by: dict[str, int] = field(default_factory=dict)
     _running: dict[str, float] = field(default_factory=dict)
     _stopping: bool = False
     _interrupted: bool = False
@@ -148,7 +152,7 @@ class Runner:
         summary.script_seconds, summary.own_seconds = self._script_seconds, self._own_seconds
         summary.added = self._added
         summary.interrupted = self._interrupted
-        summary.spans = self._spans
+        summary.spans, summary.added_by = self._spans, self._added_by
         if record:
             summary.commit = self._record(summary, begun)
             self.site.store.refs.pack()
@@ -297,6 +301,7 @@ class Runner:
         for note in result.notes:
             self.progress.note(note)
         self._added += result.added
+        self._added_by[key] = result.added
         self._script_seconds += result.script_seconds
         self._own_seconds += result.seconds - result.script_seconds
         what = "cut off" if result.status == "done by another" else result.status
@@ -341,7 +346,7 @@ class Runner:
             own=self.plan.own[node.key],
             edges=edges,
             static_key=self.plan.steps[node.key].static_key,
-            room=make_room(self.site, self.toolchains, node, chain, needs),
+            room=make_room(self.site, self.toolchains, node, chain, self.plan.own[node.key].toolchain, needs),
             after=after,
             from_=tuple(self._taken(key) for key in node.from_),
             needs=needs,
@@ -429,6 +434,15 @@ class Runner:
             "seconds": f"{summary.seconds:.3f}",
             "script-seconds": f"{summary.script_seconds:.3f}",
             "own-seconds": f"{summary.own_seconds:.3f}",
+            "host": socket.gethostname(),
+            "sandbox": "bwrap" if self.site.sandbox else "none",
+            "jobs": str(self.options.jobs),
+            "added": str(summary.added),
         }
         facts |= {what: str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
-        return record_build(self.site.store, lines, happened, facts, author(begun))
+        timeline = [
+            Span(key, began - begun, ended - began, summary.added_by.get(key, 0)) for key, began, ended in summary.spans
+        ]
+        versions = {node.recipe.name: node.recipe.version for node in self.plan.graph.nodes.values()}
+        by = author(begun)
+        return record_build(self.site.store, lines, happened, facts, by, timeline=timeline, versions=versions)

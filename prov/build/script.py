@@ -63,7 +63,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
         _make_folder(workdir, os.fsdecode(path), node.key)
     here = _real(job, directory, workdir)
     _make_folder(workdir, str(here.relative_to(workdir)), node.key)
-    environment = _environment(site, job, values)
+    environment = _environment(job, values)
     python = node.task.interpreter == "python3"
     script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
     text = node.task.script if python else shell_script(node, job.own, values)
@@ -80,7 +80,9 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
         log.seek(0)
         written = log.read()
     # what a task with the network got from the caller may be a secret, and is no input
-    kept = {name: value for name, value in environment.items() if not node.task.network or name not in site.environment}
+    kept = {
+        name: value for name, value in environment.items() if not node.task.network or name not in job.own.environment
+    }
     return Outcome(code, dict(sorted(kept.items())), seconds, written)
 
 
@@ -151,10 +153,10 @@ def _search_path(room: Room) -> str:
     return ":".join([*folders, room.seen_links])
 
 
-def _environment(site: Site, job: Job, values: Mapping[str, str]) -> dict[str, str]:
+def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
     seen, direct = job.room.seen_workdir, job.room.seen_direct()
     environment = {
-        **site.environment,
+        **job.own.environment,
         **{f"DIRECT_{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
         "PATH": _search_path(job.room),
         "HOME": f"{seen}/{TEMP}/{HOME}",

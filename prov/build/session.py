@@ -67,7 +67,9 @@ class Session:
         """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
-            inputs = InputsReader(self.store, writer, self._toolchain_id, self._let_through(), self._capture_settings())
+            inputs = InputsReader(
+                self.store, writer, self.toolchains.capture, self._let_through(), self._capture_settings()
+            )
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
         site = self._site(inputs)
         choices = self._choices(request, graph)
@@ -110,9 +112,6 @@ class Session:
     def _let_through(self) -> dict[str, str]:
         return allowed_environment(self.project.settings.get("environment", []), self.environment)
 
-    def _toolchain_id(self, tools: tuple[str, ...], asker: str) -> str:
-        return self.toolchains.capture(tools, asker).tree.hex()
-
     def _site(self, inputs: InputsReader) -> Site:
         settings = self.project.settings
         sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
@@ -124,7 +123,6 @@ class Session:
             sandbox=sandbox,
             exclude=Exclude([*DEFAULT, *settings.get("exclude", [])]),
             xattrs=tuple(settings.get("xattrs", [])),
-            environment=self._let_through(),
         )
 
     def _choices(self, request: Request, graph: Graph) -> Choices:
@@ -184,7 +182,9 @@ class Session:
 
         def places(name: str) -> Places:
             node = nodes[name]
-            return make_room(site, self.toolchains, node, plan.graph.chain(node.key)).places()
+            return make_room(
+                site, self.toolchains, node, plan.graph.chain(node.key), plan.own[node.key].toolchain
+            ).places()
 
         if not outputs and not gone:
             return Deployed((), ())
@@ -195,12 +195,11 @@ class Session:
 
     def _postprocess(self, plan: Plan, outputs: Mapping[str, Oid]) -> None:
         """Run the postprocess scripts of what is deployed, in the deploy directory."""
-        inputs = InputsReader(self.store, self.store.objects.writer(), self._toolchain_id)
         for key, node in plan.graph.nodes.items():
             output = outputs.get(f"{node.arch}/{key.replace(':', '/')}")
             text = read_postprocess(self.store.objects, output) if output else b""
             if text:
-                links = self.toolchains.links(self.toolchains.capture(inputs.tools(node), key))
+                links = self.toolchains.links(plan.own[key].toolchain)
                 run_postprocess(links, text, self.deploy_dir, key)
 
     def _no_longer_made(self) -> list[str]:

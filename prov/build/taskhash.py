@@ -30,10 +30,11 @@ from pathlib import Path
 from prov.build.graph import Node
 from prov.build.recipe import TOOLCHAIN, Recipe, Source
 from prov.build.sandbox import interpreter_tools
+from prov.build.toolchain import Toolchain
 from prov.build.variables import PLACES, Reached, expand, reach
 from prov.errors import RecipeError
 from prov.files import replace_file
-from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import Listing, Pair, TreeWriter, git_mode, map_directories
@@ -41,6 +42,7 @@ from prov.worktree.attributes import Node as FileNode
 from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import TICK_NS, capture, remember
 
+NO_TOOLCHAIN = Toolchain(EMPTY_TREE, ())
 EDGES = ("after", "from", "needs")
 
 
@@ -73,6 +75,9 @@ class OwnInputs:
 
     entries: tuple[Entry, ...]
     reached: Reached
+    toolchain: Toolchain = NO_TOOLCHAIN
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the caller that the task gets."""
     sources: tuple[LocalFile, ...] = ()
     patches: tuple[LocalFile, ...] = ()
 
@@ -96,8 +101,8 @@ class InputsReader:
 
     store: Store
     writer: ObjectWriter
-    toolchain: Callable[[tuple[str, ...], str], str]
-    """Host tools and who asks -> hex id of the captured tree."""
+    toolchain: Callable[[tuple[str, ...], str], Toolchain]
+    """Host tools and who asks -> the captured tree."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
     capture: str = ""
@@ -133,8 +138,9 @@ class InputsReader:
         if patches:
             below = [Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid) for file in patches]
             entries.append(Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below)))
-        entries.append(_text(sink, "host-toolchain", self.toolchain(self.tools(node), node.key) + "\n"))
-        return OwnInputs(tuple(entries), reached, sources, patches)
+        toolchain = self.toolchain(self.tools(node), node.key)
+        entries.append(_text(sink, "host-toolchain", f"{toolchain.tree.hex()}\n"))
+        return OwnInputs(tuple(entries), reached, toolchain, self.environment, sources, patches)
 
     def tools(self, node: Node) -> tuple[str, ...]:
         """Return the host tools of a task: those that every task has, and its own."""

@@ -53,11 +53,12 @@ class Workdir:
 
     @property
     def ref(self) -> str:
-        return workdir_ref(self.node.arch, self.node.recipe.name, self.chain)
+        return workdir_ref(self.node.arch, self.node.recipe.name, self.chain, self.site.alias)
 
     @property
     def memory(self) -> Path:
-        return self.site.store.cache / "workdirs" / f"{self.node.arch}%{self.node.recipe.name}%{self.chain}"
+        name = f"{self.node.arch}%{self.node.recipe.name}%{self.chain}"
+        return self.site.store.cache / "workdirs" / (f"{self.site.alias}%{name}" if self.site.alias else name)
 
     @property
     def _running(self) -> Path:
