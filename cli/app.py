@@ -13,7 +13,25 @@ import traceback
 
 import typer
 
-from . import build, capture, check, checkout, compose, diff, init, log, plan, run, show, status, sysroot, var
+from . import (
+    build,
+    builds,
+    capture,
+    check,
+    checkout,
+    compose,
+    diff,
+    init,
+    label,
+    log,
+    plan,
+    run,
+    show,
+    status,
+    sysroot,
+    var,
+    why,
+)
 
 app = typer.Typer(
     name="prov",
@@ -44,6 +62,10 @@ app.command("check")(check.check)
 app.command("capture")(capture.capture)
 app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
+app.command("why")(why.why)
+app.command("builds")(builds.builds)
+app.command("label")(label.label)
+app.command("pin")(label.pin)
 
 
 def _version(wanted: bool) -> None:

@@ -25,6 +25,10 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a schema version.")]
 
+BuildOption = Annotated[
+    str, typer.Option("--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id.")
+]
+
 
 def root() -> Path:
     from prov.build.project import find_root
@@ -53,6 +57,13 @@ def open_project(store: Store, settings: list[str] | None) -> Project:
             raise typer.BadParameter(f"{setting!r} has no =; as in --set CFLAGS=-O3")
         overrides[name] = value
     return Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
+
+
+def session_here(store: Store, settings: list[str] | None) -> Session | None:
+    """Return a session for the project of the current folder, or None where there is none."""
+    from prov.build.project import PROJECT_FILE
+
+    return open_session(store.path, settings) if (root() / PROJECT_FILE).is_file() else None
 
 
 def open_session(

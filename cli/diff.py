@@ -2,51 +2,177 @@
 
 from __future__ import annotations
 
-import stat as st
+import shlex
+import tempfile
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .context import JsonOption, StoreOption, open_store
-from .output import colour, say, say_json
+from .output import colour, count_text, say, say_json
+
+if TYPE_CHECKING:
+    from prov.history.causes import BuildDifference
+    from prov.history.names import Found
+    from prov.store.repository import Store
+
+FILES = 20
+"""Of each target's output, how many paths a difference between builds shows."""
 
 
 def diff(
-    name: Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="A task, a tag, or recipe:task@output.")],
-    other: Annotated[str, typer.Argument(help="What to compare it with; by default the WORKDIR before the task.")] = "",
-    stat: Annotated[bool, typer.Option("--stat", help="git's summary of lines.")] = False,
-    patch: Annotated[bool, typer.Option("--patch", "-p", help="git's patch.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A task, a tag, recipe:task@output, or a build.")],
+    other: Annotated[
+        str, typer.Argument(help="What to compare it with; else what was before the task, or build.")
+    ] = "",
+    stat: Annotated[bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", "-p", help="git's patch, and what git can't show.")] = False,
+    tool: Annotated[
+        str, typer.Option("--tool", metavar="COMMAND", help="Run this on both, checked out; as in diffoscope.")
+    ] = "",
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Show what a task changed, or what is different between two runs.
+    """Show what a task changed, or what is different between two runs, outputs, sysroots or builds.
 
-    A added, D removed, M content, P permissions, T type, X other attributes. Example: prov diff zlib:install --stat
+    A added, D removed, R renamed, M content, P permissions, T type, X other attributes. Of builds, root causes come
+    first. Examples: prov diff zlib:install --stat; prov diff latest~1/zlib:install zlib:install; prov diff latest
     """
-    from prov.build.record import Records
-    from prov.errors import NameUnknown
+    from prov.history.builds import is_build_name
     from prov.history.diff import diff_pairs, git_diff
-    from prov.history.names import Found, find
 
     opened = open_store(store)
-    new = find(opened, name)
-    if other:
-        old, new = new, find(opened, other)
-    else:
-        parents = opened.objects.commit(new.commit).parents if new.commit else ()
-        if not parents:
-            raise NameUnknown(f"{name} has no WORKDIR before it", hint="give a second name to compare with")
-        old = Found(f"{name}@before", Records(opened).workdir(parents[0]), parents[0])
-    if stat or patch:
-        say(git_diff(opened, old.pair, new.pair, stat_only=stat, colour=colour()).rstrip("\n"))
+    if ":" not in name and is_build_name(opened, name):
+        _builds(opened, name, other, json=json)
         return
-    found = diff_pairs(opened, old.pair, new.pair)
+    old, new = _sides(opened, name, other)
+    if tool:
+        raise typer.Exit(_with_tool(opened, tool, old, new))
+    found = diff_pairs(opened.objects, old.pair, new.pair)
     if json:
         say_json("diff", old=old.name, new=new.name, differences=[asdict(each) for each in found])
-        return
-    for each in found:
-        modes = ""
-        if each.change in ("mode", "type") and each.old_mode is not None and each.new_mode is not None:
-            modes = f"  {st.filemode(each.old_mode)} -> {st.filemode(each.new_mode)}"
-        say(f"{each.letter} {each.path}{modes}")
+    elif stat or patch:
+        text = git_diff(opened, old.pair, new.pair, stat_only=stat, colour=colour()).rstrip("\n")
+        for line in [text] if text else []:
+            say(line)
+        for each in found:
+            if each.beyond_git:
+                say(each.line)
+    else:
+        for each in found:
+            say(each.line)
+
+
+def _sides(store: Store, name: str, other: str) -> tuple[Found, Found]:
+    from prov.build.record import Records
+    from prov.errors import NameUnknown
+    from prov.history.names import Found, find
+
+    new = find(store, name)
+    if other:
+        return new, find(store, other)
+    parents = store.objects.commit(new.commit).parents if new.commit else ()
+    if not parents:
+        raise NameUnknown(f"{name} has no WORKDIR before it", hint="give a second name to compare with")
+    return Found(f"{name}@before", Records(store).workdir(parents[0]), parents[0]), new
+
+
+def _with_tool(store: Store, tool: str, old: Found, new: Found) -> int:
+    from prov.history.diff import run_tool
+    from prov.worktree.checkout import checkout
+
+    with tempfile.TemporaryDirectory(prefix="prov-diff-") as folder:
+        for side, found in (("old", old), ("new", new)):
+            checkout(store.objects, Path(folder, side), found.pair)
+        return run_tool(shlex.split(tool), f"{folder}/old", f"{folder}/new")
+
+
+# builds
+
+
+def _builds(store: Store, name: str, other: str, *, json: bool) -> None:
+    from prov.history.builds import find_build
+    from prov.history.causes import build_difference
+
+    old = find_build(store, name if other else f"{name}~1")
+    new = find_build(store, other or name)
+    found = build_difference(store.objects, old, new)
+    files = {key: lines for key in new.facts().get("targets", "").split() if (lines := _files(store, old, new, key))}
+    if json:
+        _builds_json(store, (old.commit.hex(), new.commit.hex()), found, files)
+    else:
+        say(f"build {old.commit.hex()[:12]} -> {new.commit.hex()[:12]}")
+        _print_builds(store, found, files)
+
+
+def _files(store: Store, old: object, new: object, key: str) -> list[str]:
+    from prov.build.builds import BuildList
+    from prov.build.record import read_pair
+    from prov.history.diff import diff_pairs
+
+    assert isinstance(old, BuildList) and isinstance(new, BuildList)
+    outputs = [line.output for line in (old.line(key), new.line(key)) if line is not None and line.output is not None]
+    if len(outputs) != 2 or outputs[0] == outputs[1]:
+        return []
+    pairs = [read_pair(store.objects, output) for output in outputs]
+    return [each.line for each in diff_pairs(store.objects, pairs[0], pairs[1])]
+
+
+def _builds_json(store: Store, ids: tuple[str, str], found: BuildDifference, files: dict[str, list[str]]) -> None:
+    from prov.history.inputs import difference_text
+
+    causes = [
+        {
+            "kind": each.change.kind,
+            "name": each.change.name,
+            "tasks": list(each.tasks),
+            "diff": difference_text(store.objects, each.change),
+        }
+        for each in found.causes
+    ]
+    tasks = [
+        {
+            "task": each.key,
+            "old": each.old and each.old.task_hash.hex(),
+            "new": each.new and each.new.task_hash.hex(),
+            "failed": bool(each.new and each.new.output is None),
+            "root_cause": bool(each.own),
+        }
+        for each in found.tasks
+    ]
+    recipes = {"versions": dict(found.versions), "added": list(found.added), "removed": list(found.removed)}
+    say_json("build diff", old=ids[0], new=ids[1], recipes=recipes, causes=causes, tasks=tasks, files=files)
+
+
+def _print_builds(store: Store, found: BuildDifference, files: dict[str, list[str]]) -> None:
+    from prov.build.plan import few
+    from prov.history.inputs import difference_text
+
+    if not found.tasks:
+        say("no task is another")
+    for recipe, (before, after) in found.versions.items():
+        say(f"version of {recipe}: {before} -> {after}")
+    for what, names in (("new recipes", found.added), ("recipes that are not in it", found.removed)):
+        if names:
+            say(f"{what}: {', '.join(names)}")
+    if found.causes:
+        say("root causes:")
+    for each in found.causes:
+        say(f"  {each.title}")
+        for line in difference_text(store.objects, each.change):
+            say(f"    {line}")
+        if each.change.kind != "same inputs":
+            say(f"    in {few(each.tasks)}")
+    failed = [each.key for each in found.tasks if each.new is not None and each.new.output is None]
+    if failed:
+        say(f"failed: {', '.join(failed)}")
+    if found.followed:
+        say(f"followed: {count_text(len(found.followed), 'task')}: {few(found.followed)}")
+    for key, lines in files.items():
+        say(f"files of {key}:")
+        for line in lines[:FILES]:
+            say(f"  {line}")
+        if len(lines) > FILES:
+            say(f"  and {len(lines) - FILES} more")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from .context import JsonOption, StoreOption, open_store
-from .output import say, say_json
+from .output import say, say_json, time_text
 
 
 def log(
@@ -34,5 +33,4 @@ def log(
         say_json("log", runs=[{field: getattr(run, field) for field in fields} for run in found[:limit]])
         return
     for run in found[:limit]:
-        when = datetime.fromtimestamp(run.seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        say(f"{when}  {run.key}{'  FAILED' if run.failed else ''}  {run.tag}")
+        say(f"{time_text(run.seconds)}  {run.key}{'  FAILED' if run.failed else ''}  {run.tag}")

@@ -91,6 +91,12 @@ class BuildList:
     def recipes(self) -> list[str]:
         return list(self._tree())
 
+    def differing(self, other: BuildList) -> set[str]:
+        """Return the recipes whose tasks are not listed alike in two builds, and those with failed tasks in `other`."""
+        mine, others = self._tree(), other._tree()
+        failed = {key.partition(":")[0] for key, what in other.happened().items() if what.startswith("failed")}
+        return {name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)} | failed
+
     def facts(self) -> dict[str, str]:
         """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("build"))

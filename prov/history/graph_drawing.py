@@ -258,6 +258,10 @@ def _rows(columns: list[list[int]], takes: Sequence[Sequence[int]], users: Seque
     return [place - top for place in row]
 
 
+def _class(what: str) -> str:
+    return what.replace(" ", "-") if what in PALETTE else "not-built"
+
+
 def variables() -> str:
     """Return the colours as CSS variables: declarations for the light, then for the dark."""
     colours = {**BASE, **{_class(what): pair for what, pair in PALETTE.items()}}
@@ -285,7 +289,7 @@ STYLE = (
 .prov-graph .task:hover .box, .prov-graph .task:focus .box { stroke: var(--ink); stroke-width: 3; }
 .prov-graph .task:focus { outline: none; }
 """
-    + "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in (w.replace(" ", "-") for w in PALETTE))
+    + "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in map(_class, PALETTE))
 )
 """The drawing's style sheet; all rules but the colours' are bound to its class, so that a page may hold it."""
 
@@ -348,7 +352,3 @@ def _short(text: str) -> str:
 
 def _title(task: Drawn) -> str:
     return f"{printable(task.key)}: {printable(task.what)}{', a root cause' if task.root else ''}"
-
-
-def _class(what: str) -> str:
-    return what.replace(" ", "-") if what in PALETTE else "not-built"

@@ -1,20 +1,24 @@
 """What users call things: `recipe:task`, one of its parts (`recipe:task@output`), or anything that git can name.
 
-A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`.
+A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build before it says of which run:
+`latest~3/zlib:compile`; without one it is the newest.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prov.build.record import Records, read_pair
+from prov.build.builds import BuildList
+from prov.build.record import Records, read_pair, tag_prefix
 from prov.errors import NameUnknown, StoreError, nearest
+from prov.history.builds import find_build
+from prov.history.producers import failures
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, at_path
 
-KINDS = ("output", "before", "sysroot", "sysroot-native")
+KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")
 _SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
 _OUTPUT_ENTRIES = {b"content", b"attributes", b"postprocess", b"fixed"}
 
@@ -67,10 +71,60 @@ def last_run(store: Store, key: str) -> RunName:
         # git dates a commit in seconds, and a task may have run twice within one
         same = [run for run in found if run.seconds == found[0].seconds]
         return same[0] if len(same) == 1 else max(same, key=lambda run: _began(store, run.commit))
-    known = sorted({run.key for run in runs(store)})
+    known = recorded_tasks(store)
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
     raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
+
+
+def find_run(store: Store, name: str) -> RunName:
+    """Return the run that `[BUILD/]RECIPE:TASK` or a tag stands for. Raises NameUnknown."""
+    build, _, key = name.rpartition("/")
+    if ":" not in name:
+        return _by_tag(store, name)
+    return run_in(find_build(store, build), key) if build else last_run(store, key)
+
+
+def run_in(build: BuildList, key: str) -> RunName:
+    """Return the run that a build has of a task, be it from an earlier build. Raises NameUnknown."""
+    failed = failures(build).get(key)
+    line = failed or build.line(key)
+    if line is None:
+        known = [each for recipe in build.recipes() for each in build.lines(recipe)]
+        raise NameUnknown(f"build {build.commit.hex()[:12]} has no task {key}", hint=nearest(key, known))
+    prefix = tag_prefix(key, line.task_hash, failed=failed is not None)
+    number = build.store.refs.last_number(prefix) if failed else line.run
+    commit = build.store.refs.get(f"{prefix}/{number}") if number else None
+    if commit is None:
+        raise NameUnknown(
+            f"no run of {key} is recorded here for build {build.commit.hex()[:12]}, its output alone",
+            hint=f"`prov checkout {key}@output` has that; `prov rerun` where it was built",
+        )
+    return _run_name(build.store, f"{prefix}/{number}".removeprefix("refs/tags/"), commit)
+
+
+def _by_tag(store: Store, name: str) -> RunName:
+    name = name.removeprefix("refs/tags/")
+    commit = store.refs.get(f"refs/tags/{name}")
+    if commit is None or len(name.removeprefix("failed/").split("/")) != 4 or name.startswith("outside/"):
+        known = recorded_tasks(store)
+        raise NameUnknown(f"{name} is no run of a task", hint=nearest(name, known) or "write recipe:task, or a tag")
+    return _run_name(store, name, commit)
+
+
+def _run_name(store: Store, tag: str, commit: Oid) -> RunName:
+    failed = tag.startswith("failed/")
+    recipe, task, task_hash, number = tag.removeprefix("failed/").split("/")
+    seconds = store.objects.commit(commit).author.seconds
+    return RunName(tag, commit, recipe, task, task_hash, int(number), failed, seconds)
+
+
+def recorded_tasks(store: Store) -> list[str]:
+    """Return the keys of tasks that are known, for hints: of the last build, or else of all tags."""
+    build = BuildList.latest(store)
+    if build is not None:
+        return [key for recipe in build.recipes() for key in build.lines(recipe)]
+    return sorted({run.key for run in runs(store)})
 
 
 def _began(store: Store, commit: Oid) -> float:
@@ -104,8 +158,13 @@ def find(store: Store, name: str) -> Found:
 
 
 def _find(store: Store, name: str, base: str, kind: str) -> Found:
-    if ":" in base and "/" not in base.partition(":")[0]:
-        return _part(store, name, last_run(store, base).commit, kind)
+    build, _, key = base.rpartition("/")
+    if ":" in key and ":" not in build:
+        if build and kind == "output":  # which may be here without a run
+            line = find_build(store, build).line(key)
+            if line is not None and line.output is not None:
+                return Found(name, read_pair(store.objects, line.output))
+        return _part(store, name, find_run(store, base).commit, kind)
     found = _by_git(store, base)
     if not kind:
         return found
@@ -136,7 +195,7 @@ def _by_git(store: Store, name: str) -> Found:
     try:
         text = run_git(store.path, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}"])
     except StoreError as error:
-        known = sorted({run.key for run in runs(store)})
+        known = recorded_tasks(store)
         raise NameUnknown(f"{name!r} names nothing in the store", hint=nearest(name, known)) from error
     oid = bytes.fromhex(text.decode().strip())
     kind, _ = store.objects.read(oid)

@@ -1,0 +1,265 @@
+"""Why a task ran, or would run now: the first causes of its hash being another, and the nearest that is recorded.
+
+Two states of the graph are compared: what the recipes say now, or a build, against the last build before it, another
+one, a run's tag, or another machine's store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prov.build.builds import BuildList
+from prov.build.job import Site
+from prov.build.plan import Plan, Step
+from prov.build.session import Request, Session
+from prov.errors import NameUnknown, StoreError, nearest
+from prov.history.builds import find_build, is_build_name, walk_builds
+from prov.history.causes import Cause, Recorded, Side, first_causes
+from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
+from prov.history.names import find_run
+from prov.history.producers import Producers, failures
+from prov.store.objects import Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+from prov.worktree.attributes import TreeReader
+
+FAR = 400
+"""A recorded task hash with more entries that differ is nobody's nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of a task, with all that is below it."""
+
+    name: str
+    """In words: `now`, `build 0123…`."""
+    inputs: Inputs
+    side: Side
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The recorded task hash whose inputs are the least different."""
+
+    task_hash: Oid
+    own: tuple[Change, ...]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The answer."""
+
+    key: str
+    verdict: str
+    """In words: it would run, or it ran in a build."""
+    old: str
+    """What it is compared with; empty if there is nothing."""
+    causes: tuple[Cause, ...]
+    differences: dict[Change, tuple[str, ...]]
+    """Each cause's change, as lines of a diff."""
+    versions: dict[str, tuple[str, str]]
+    """Of the causes' recipes whose version changed: before and after."""
+    nearest: Nearest | None = None
+
+
+class Both:
+    """Objects of two stores: of ours, and what is only in the other one."""
+
+    def __init__(self, ours: TreeReader, other: TreeReader) -> None:
+        self.readers = (ours, other)
+
+    def tree(self, oid: Oid) -> list[Entry]:
+        try:
+            return self.readers[0].tree(oid)
+        except StoreError:
+            return self.readers[1].tree(oid)
+
+    def blob(self, oid: Oid) -> bytes:
+        try:
+            return self.readers[0].blob(oid)
+        except StoreError:
+            return self.readers[1].blob(oid)
+
+
+@dataclass(slots=True)
+class Planned:
+    """The state that the recipes say now. What is hashed goes to a writer that keeps it in memory."""
+
+    site: Site
+    plan: Plan
+    writer: ObjectWriter
+
+    def behind(self, edge: Edge, at: str | None) -> Inputs | None:
+        return self.inputs(edge[1]) if edge[1] in self.plan.graph.nodes else None
+
+    def inputs(self, key: str) -> Inputs:
+        node = self.plan.graph.nodes[key]
+        own = self.site.inputs.own(node, self.writer)
+        edges: dict[Edge, str | None] = {}
+        for kind, keys in (("after", node.after), ("from", node.from_), ("needs", node.needs)):
+            for each in keys:
+                step = self.plan.steps[each]
+                oid = step.task_hash if kind == "after" else step.output
+                edges[kind, each] = oid.hex() if oid is not None else None
+        return Inputs(key, self.plan.steps[key].task_hash, inputs_of(self.writer, key, None, own.entries).own, edges)
+
+
+def why(store: Store, name: str, *, session: Session | None = None, against: str = "", build: str = "") -> Why:
+    """Return why a task ran or would run. With a session it is asked of the recipes as they are now.
+
+    Raises NameUnknown.
+    """
+    with store.objects.writer(memory=True) as writer:
+        step, new = _planned(session, name, writer) if session is not None and not build else (None, None)
+        if new is None or (step is not None and step.action not in ("run", "may run") and not against):
+            return _why_recorded(store, name, build, against)
+        assert step is not None
+        reader, old = _old(store, new.inputs.key, against, writer)
+        verdict = f"would run: {step.reason}" if step.action in ("run", "may run") else f"is {step.action} now"
+        return _answer(store, reader, verdict, old, new)
+
+
+def _planned(session: Session | None, name: str, writer: ObjectWriter) -> tuple[Step | None, State | None]:
+    if session is None or "/" in name or session.project.resolve(name.partition(":")[0]) is None:
+        return None, None
+    plan, site = session.plan(Request((name,)))
+    key = plan.graph.targets[-1]
+    side = Planned(site, plan, writer)
+    versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
+    return plan.steps[key], State("now", side.inputs(key), side, versions)
+
+
+def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
+    before, slash, key = name.rpartition("/")
+    if slash and ":" not in key:  # a tag
+        run = find_run(store, name)
+        new = _of_run(store, run.key, bytes.fromhex(run.task_hash), f"run {run.tag}")
+        reader, old = _old(store, run.key, against, store.objects)
+        return _answer(store, reader, "ran", old if against else None, new)
+    named = find_build(store, build or before or "latest")
+    if _at(named, key) is None:
+        named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
+    task_hash = _at(named, key)
+    if task_hash is None:
+        known = [each for recipe in named.recipes() for each in named.lines(recipe)]
+        raise NameUnknown(f"no build has a task {key}", hint=nearest(key, known) or "write recipe:task")
+    earlier = None
+    for each in walk_builds(named.before()):
+        at = _at(each, key)
+        if at == task_hash:
+            named = each  # it is from an earlier build
+        elif at is not None:
+            earlier = each
+            break
+    new = _in_build(store, named, key, task_hash)
+    objects: TreeReader = store.objects
+    how = "failed" if key in failures(named) else named.happened().get(key, "was up to date")
+    old = None
+    if against:
+        objects, old = _old(store, key, against, objects)
+    elif earlier is not None:
+        old = _in_build(store, earlier, key, _at(earlier, key))
+    return _answer(store, objects, f"{how} in {new.name}", old, new)
+
+
+def _at(build: BuildList, key: str) -> Oid | None:
+    line = failures(build).get(key) or build.line(key)
+    return line.task_hash if line else None
+
+
+def _in_build(store: Store, build: BuildList, key: str, task_hash: Oid | None) -> State:
+    assert task_hash is not None
+    inputs = read_inputs(store.objects, key, task_hash)
+    side = Recorded(store.objects, Producers(store, (build,)))
+    return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions())
+
+
+def _of_run(store: Store, key: str, task_hash: Oid, name: str) -> State:
+    inputs = read_inputs(store.objects, key, task_hash)
+    return State(name, inputs, Recorded(store.objects, Producers(store)), {})
+
+
+def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[TreeReader, State | None]:
+    """Return what a task is compared with, and what reads both."""
+    if not against:
+        latest = BuildList.latest(store)
+        build = next((each for each in walk_builds(latest) if each.line(key) is not None), None)
+        return reader, _in_build(store, build, key, _at_line(build, key)) if build else None
+    if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
+        folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
+        other = Store.open(folder)
+        build = next((each for each in walk_builds(BuildList.latest(other)) if _at(each, key) is not None), None)
+        if build is None:
+            raise NameUnknown(f"{against}: no build there has a task {key}")
+        found = _in_build(other, build, key, _at(build, key))
+        return Both(reader, other.objects), replace(found, name=f"{found.name} of {against}")
+    if is_build_name(store, against):
+        build = find_build(store, against)
+        if _at(build, key) is None:
+            raise NameUnknown(f"build {against} has no task {key}", hint="`prov builds` lists others")
+        return reader, _in_build(store, build, key, _at(build, key))
+    run = find_run(store, against)
+    return reader, _of_run(store, run.key, bytes.fromhex(run.task_hash), f"run {run.tag}")
+
+
+def _at_line(build: BuildList, key: str) -> Oid | None:
+    line = build.line(key)
+    return line.task_hash if line else None
+
+
+def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, new: State) -> Why:
+    key = new.inputs.key
+    causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side)) if old else []
+    recipes = dict.fromkeys(cause.key.partition(":")[0] for cause in causes)
+    versions = {}
+    for recipe in recipes if old else ():
+        pair = (old.versions.get(recipe, ""), new.versions.get(recipe, "")) if old else ("", "")
+        if all(pair) and pair[0] != pair[1]:
+            versions[recipe] = pair
+    near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
+    changes = dict.fromkeys(change for cause in causes for change in cause.changes)
+    differences = {change: tuple(difference_text(reader, change)) for change in changes}
+    return Why(key, verdict, old.name if old else "", tuple(causes), differences, versions, near)
+
+
+def nearest_recorded(store: Store, reader: TreeReader, new: Inputs, old: Inputs | None) -> Nearest | None:
+    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`; never the task's own."""
+    prefix = f"refs/prov/output/{new.key.replace(':', '/')}/"
+    hashes = [bytes.fromhex(name.rpartition("/")[2]) for name in store.refs.list(prefix)]
+    skipped = {new.task_hash, old.task_hash if old else None}
+    limit = _size(reader, old, new) if old else FAR
+    mine = {entry.name: entry for entry in _top(reader, new)} if new.task_hash else {}
+    candidates = []
+    for oid in hashes:
+        if oid not in skipped:
+            try:
+                entries = reader.tree(oid)
+            except StoreError:
+                continue
+            # how many entries of the top differ is at the most as much as all that does
+            candidates.append((sum(mine.get(entry.name) != entry for entry in entries) if mine else 0, oid))
+    best: Nearest | None = None
+    for at_least, oid in sorted(candidates):
+        if at_least >= limit:
+            break
+        compared = compare(reader, read_inputs(reader, new.key, oid), new)
+        size = len(compared.own) + len(compared.edges)
+        if size < limit:
+            limit, best = size, Nearest(oid, compared.own, compared.edges)
+    return best
+
+
+def _top(reader: TreeReader, inputs: Inputs) -> Iterable[Entry]:
+    try:
+        return reader.tree(inputs.task_hash) if inputs.task_hash else []
+    except StoreError:  # hashed, and written nowhere
+        return []
+
+
+def _size(reader: TreeReader, old: Inputs, new: Inputs) -> int:
+    compared = compare(reader, old, new)
+    return len(compared.own) + len(compared.edges)
