@@ -14,6 +14,7 @@ import traceback
 import typer
 
 from . import (
+    blame,
     build,
     builds,
     capture,
@@ -63,6 +64,7 @@ app.command("capture")(capture.capture)
 app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
 app.command("why")(why.why)
+app.command("blame")(blame.blame)
 app.command("builds")(builds.builds)
 app.command("label")(label.label)
 app.command("pin")(label.pin)

@@ -9,7 +9,7 @@ import typer
 from .context import JsonOption, StoreOption, open_store
 from .output import say, say_json, seconds_text, time_text
 
-COUNTS = ("ran", "restored", "cut off", "stale")
+COUNTS = ("ran", "restored", "cut-off", "stale")
 
 
 def builds(
@@ -39,7 +39,7 @@ def builds(
         return
     for each in rows:
         facts = each.facts
-        counts = [f"{facts[what]} {what}" for what in COUNTS if facts.get(what, "0") != "0"]
+        counts = [f"{facts[what]} {what.replace('-', ' ')}" for what in COUNTS if facts.get(what, "0") != "0"]
         took = seconds_text(float(facts.get("seconds", 0)))
         marks = [*each.labels, *(["pinned"] if each.pinned else [])]
         words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", facts.get("targets", "")]

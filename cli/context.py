@@ -59,6 +59,13 @@ def open_project(store: Store, settings: list[str] | None) -> Project:
     return Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
 
 
+def work_here() -> Path | None:
+    """Return the folder of the WORKDIRs of the current folder's project, or None where there is none."""
+    from prov.build.project import PROJECT_FILE, Project
+
+    return Project.load(root()).builddir / "work" if (root() / PROJECT_FILE).is_file() else None
+
+
 def session_here(store: Store, settings: list[str] | None) -> Session | None:
     """Return a session for the project of the current folder, or None where there is none."""
     from prov.build.project import PROJECT_FILE

@@ -40,11 +40,10 @@ def diff(
     A added, D removed, R renamed, M content, P permissions, T type, X other attributes. Of builds, root causes come
     first. Examples: prov diff zlib:install --stat; prov diff latest~1/zlib:install zlib:install; prov diff latest
     """
-    from prov.history.builds import is_build_name
     from prov.history.diff import diff_pairs, git_diff
 
     opened = open_store(store)
-    if ":" not in name and is_build_name(opened, name):
+    if _is_build(opened, name):
         _builds(opened, name, other, json=json)
         return
     old, new = _sides(opened, name, other)
@@ -63,6 +62,25 @@ def diff(
     else:
         for each in found:
             say(each.line)
+
+
+def _is_build(store: Store, name: str) -> bool:
+    """Tell whether a build is meant; what names neither that nor a tree is told as an unknown build."""
+    from prov.errors import NameUnknown
+    from prov.history.builds import find_build
+    from prov.history.names import find
+
+    if ":" in name:
+        return False
+    try:
+        find_build(store, name)
+    except NameUnknown as error:
+        try:
+            find(store, name)
+        except NameUnknown:
+            raise error from None
+        return False
+    return True
 
 
 def _sides(store: Store, name: str, other: str) -> tuple[Found, Found]:

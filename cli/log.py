@@ -6,31 +6,54 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, work_here
 from .output import say, say_json, time_text
 
 
 def log(
-    name: Annotated[str, typer.Argument(metavar="[RECIPE[:TASK]]", help="Whose runs; all by default.")] = "",
+    name: Annotated[str, typer.Argument(metavar="[RECIPE[:TASK]|PATH]", help="Whose runs, or which file.")] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 50,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List recorded runs, newest first, with the tags to give to git.
+    """List recorded runs, newest first, with the tags to give to git; of a path, the builds that changed it.
 
-    Example: prov log zlib:compile
+    Examples: prov log zlib:compile; prov log usr/bin/hello
     """
     from prov.errors import NameUnknown, nearest
-    from prov.history.names import runs
+    from prov.history.names import recorded_tasks, runs
 
     opened = open_store(store)
+    if "/" in name:
+        _log_path(name, limit, json=json, store=store)
+        return
     recipe, _, task = name.partition(":")
     found = runs(opened, recipe, task)
     if name and not found:
-        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, {run.key for run in runs(opened)}))
+        known = recorded_tasks(opened)
+        known += sorted({key.partition(":")[0] for key in known})
+        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, known))
     if json:
         fields = ("tag", "recipe", "task", "task_hash", "number", "failed", "seconds")
         say_json("log", runs=[{field: getattr(run, field) for field in fields} for run in found[:limit]])
         return
     for run in found[:limit]:
         say(f"{time_text(run.seconds)}  {run.key}{'  FAILED' if run.failed else ''}  {run.tag}")
+
+
+def _log_path(name: str, limit: int, *, json: bool, store: StoreOption) -> None:
+    from prov.history.files import find_file, versions
+
+    opened = open_store(store)
+    file = find_file(opened, name, work=work_here())
+    found = list(reversed(versions(opened, file)))[:limit]
+    if json:
+        rows = [
+            {"build": each.build.hex(), "seconds": each.seconds, "blob": each.node.oid.hex() if each.node else None}
+            for each in found
+        ]
+        say_json("log of a path", file=file.text, versions=rows)
+        return
+    for each in found:
+        what = "not there" if each.node is None else "" if each.node.is_directory else each.node.oid.hex()[:12]
+        say(f"{time_text(each.seconds)}  build {each.build.hex()[:12]}  {file.text}  {what}".rstrip())

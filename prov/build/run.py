@@ -439,7 +439,7 @@ class Runner:
             "jobs": str(self.options.jobs),
             "added": str(summary.added),
         }
-        facts |= {what: str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
+        facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
         timeline = [
             Span(key, began - begun, ended - began, summary.added_by.get(key, 0)) for key, began, ended in summary.spans
         ]

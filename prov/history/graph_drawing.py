@@ -37,7 +37,7 @@ BASE: Mapping[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#14171b"),
     "ink": ("#1a1e23", "#e3e7eb"),
     "quiet": ("#57606b", "#9da7b2"),
-    "line": ("#c3cad2", "#454d57"),
+    "line": ("#87919c", "#626d78"),
 }
 
 SWEEPS = 10

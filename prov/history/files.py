@@ -1,0 +1,204 @@
+"""A file in what was recorded: found by name, and followed over builds.
+
+`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone is
+looked for in the last build: in its targets' outputs first, then in all others, at the top of each folder that a task
+gives to others, or one folder further down, as packages have it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.build.builds import BuildList
+from prov.build.job import SYSROOT, SYSROOT_NATIVE
+from prov.build.record import Records, read_pair, workdir_ref
+from prov.errors import NameUnknown, nearest
+from prov.history.builds import find_build, walk_builds
+from prov.history.names import KINDS, RunName, find_run, recorded_tasks, run_in
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.worktree.attributes import Node, Pair, at_path, read_listing
+
+PARTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A path in one part of a task: its `output`, its `workdir`, or one of its sysroots."""
+
+    key: str
+    part: str
+    path: bytes
+    commit: Oid | None = None
+    """The run, where one is named or the path on disk tells it."""
+
+    @property
+    def text(self) -> str:
+        return f"{self.key}@{self.part}/{os.fsdecode(self.path)}"
+
+
+def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
+    """Return the file that a name or a path stands for. `work` is the folder of WORKDIRs. Raises NameUnknown."""
+    base, at, rest = name.partition("@")
+    part, _, path = rest.partition("/")
+    if at and part in KINDS and path:
+        run = find_run(store, base)
+        return FileName(run.key, part, os.fsencode(path), run.commit)
+    on_disk = _on_disk(store, name, work) if work is not None else None
+    return on_disk or _in_last_build(store, os.fsencode(name.strip("/")))
+
+
+def _on_disk(store: Store, name: str, work: Path) -> FileName | None:
+    full = Path(os.path.normpath(Path.cwd() / name))
+    if not full.is_relative_to(work) or len(full.relative_to(work).parts) < 4:
+        return None
+    arch, recipe, chain, *rest = full.relative_to(work).parts
+    commit = store.refs.get(workdir_ref(arch, recipe, chain))
+    if commit is None:
+        raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
+    while len(store.objects.commit(commit).parents) == 2 and not Records(store).record_entry(commit, "record"):
+        commit = store.objects.commit(commit).parents[0]  # what somebody changed by hand
+    key = task_of(store, commit)
+    if key is None:
+        raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
+    tops = {SYSROOT: "sysroot", SYSROOT_NATIVE: "sysroot-native"}
+    if rest[0] in tops:
+        return FileName(key, tops[rest[0]], os.fsencode("/".join(rest[1:])), commit)
+    return FileName(key, "workdir", os.fsencode("/".join(rest)), commit)
+
+
+def _in_last_build(store: Store, path: bytes) -> FileName:
+    build = BuildList.latest(store)
+    if build is None:
+        raise NameUnknown("no build is recorded", hint="`prov build`")
+    lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
+    targets = [key for key in build.facts().get("targets", "").split() if key in lines]
+    for key in dict.fromkeys([*targets, *sorted(lines, key=_packaging_first)]):
+        output = lines[key].output
+        found = _below(store, read_pair(store.objects, output), path) if output else None
+        if found is not None:
+            return FileName(key, "output", found)
+    text = os.fsdecode(path)
+    raise NameUnknown(
+        f"no output of the last build has {text}",
+        hint=nearest(text, recorded_tasks(store)) or "name it exactly, as in hello:install@output/image/usr/bin/hello",
+    )
+
+
+def _packaging_first(key: str) -> tuple[bool, str]:
+    return not key.partition(":")[2].startswith(("image", "rootfs", "package", "populate")), key
+
+
+def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
+    """Return where a path is in an output: at its top, or a few folders down."""
+    if at_path(store.objects, pair, path) is not None:
+        return path
+    if depth:
+        for name, node in sorted(read_listing(store.objects, pair).items()):
+            if name != b"." and node.is_directory and not path.startswith(name + b"/"):
+                found = _below(store, node.pair, path, depth - 1)
+                if found is not None:
+                    return name + b"/" + found
+    return None
+
+
+def task_of(store: Store, commit: Oid) -> str | None:
+    """Return the key of the task that a commit records, or None."""
+    for line in Records(store).record_entry(commit, "record").decode("utf-8", "replace").splitlines():
+        if line.startswith("task "):
+            return line.removeprefix("task ")
+    return None
+
+
+def part_of(store: Store, commit: Oid, part: str) -> Pair | None:
+    """Return one part of a recorded run; None where it has none."""
+    held = store.objects.commit(commit)
+    if part == "workdir":
+        return Records(store).workdir(commit)
+    if part == "before":
+        return Records(store).workdir(held.parents[0])
+    entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, PARTS.get(part, part))
+    return read_pair(store.objects, entry.oid) if entry else None
+
+
+def node_in(store: Store, file: FileName, run: RunName | None = None) -> Node | None:
+    """Return what is recorded of a file in a run, by default in the one that its name says."""
+    commit = run.commit if run else file.commit
+    pair = part_of(store, commit, file.part) if commit else None
+    return at_path(store.objects, pair, file.path) if pair else None
+
+
+# over builds
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A file's content from a build on, until the next version; None: it was not there."""
+
+    build: Oid
+    seconds: int
+    node: Node | None
+
+
+def versions(store: Store, file: FileName, *, until: str = "latest") -> list[Version]:
+    """Return a file's versions over builds, the oldest first."""
+    found: list[Version] = []
+    known: dict[Oid, Node | None] = {}
+    for build in reversed(list(walk_builds(find_build(store, until)))):
+        line = build.line(file.key)
+        if line is None or line.output is None:
+            continue
+        at = line.output if file.part == "output" else line.task_hash
+        if at not in known:
+            known[at] = _in_build(store, build, file)
+        node = known[at]
+        last = found[-1].node if found else None
+        if (node and node.same_content) != (last and last.same_content):
+            found.append(Version(build.commit, store.objects.commit(build.commit).author.seconds, node))
+    return found
+
+
+def _in_build(store: Store, build: BuildList, file: FileName) -> Node | None:
+    line = build.line(file.key)
+    if file.part == "output" and line is not None and line.output is not None:
+        return at_path(store.objects, read_pair(store.objects, line.output), file.path)
+    try:
+        return node_in(store, file, run_in(build, file.key))
+    except NameUnknown:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BlamedLine:
+    """A line of a text, and the version that brought it."""
+
+    version: int
+    """Its place in the list of versions."""
+    text: str
+
+
+def blame_lines(texts: Sequence[str]) -> list[BlamedLine]:
+    """Return the lines of the last text, each with the number of the first text that has had it since.
+
+    Line ends count: who changed only those changed the line.
+    """
+    blamed: list[BlamedLine] = []
+    for number, text in enumerate(texts):
+        now = text.splitlines(keepends=True)
+        matcher = difflib.SequenceMatcher(None, [line.text for line in blamed], now, autojunk=False)
+        blamed = list(_blend(blamed, now, matcher, number))
+    return blamed
+
+
+def _blend(
+    before: list[BlamedLine], now: list[str], matcher: difflib.SequenceMatcher[str], number: int
+) -> Iterator[BlamedLine]:
+    for what, low, high, at, end in matcher.get_opcodes():
+        if what == "equal":
+            yield from before[low:high]
+        else:
+            yield from (BlamedLine(number, text) for text in now[at:end])
