@@ -252,8 +252,8 @@ def _rows(columns: list[list[int]], takes: Sequence[Sequence[int]], users: Seque
         for column in reversed(columns) if sweep % 2 else columns:
             wishes = {number: wish(number, near) for number in column}
             column.sort(key=wishes.__getitem__)
-            for number, place in zip(column, spread([wishes[number] for number in column]), strict=True):
-                row[number] = place
+            for number, height in zip(column, spread([wishes[number] for number in column]), strict=True):
+                row[number] = height
     top = min(row, default=0.0)
     return [place - top for place in row]
 

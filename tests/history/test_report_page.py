@@ -325,7 +325,7 @@ class Browser:
         self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     def run(self, script: str) -> Any:
-        return self.chrome.execute_script(f"return {script}")  # type: ignore[no-untyped-call]
+        return self.chrome.execute_script(f"return {script}")
 
     def press(self, *keys: str) -> None:
         from selenium.webdriver import ActionChains
@@ -453,7 +453,7 @@ def test_each_group_of_tasks_is_one_stop_of_the_tab_key(browser: Browser) -> Non
     from selenium.webdriver import Keys
 
     browser.open(made(1000))
-    stops = []
+    stops: list[str] = []
     while len(stops) < 100:
         browser.press(Keys.TAB)
         at = browser.run(
