@@ -27,6 +27,7 @@ from . import (
     log,
     plan,
     run,
+    shell,
     show,
     status,
     sysroot,
@@ -65,6 +66,9 @@ app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
 app.command("why")(why.why)
 app.command("blame")(blame.blame)
+app.command("shell")(shell.shell)
+app.command("rerun")(shell.rerun)
+app.command("reproduce")(shell.reproduce)
 app.command("builds")(builds.builds)
 app.command("label")(label.label)
 app.command("pin")(label.pin)

@@ -55,11 +55,15 @@ class Room:
     """What else of the host may be read, at its own path: local sources that are fetched."""
     direct: tuple[tuple[str, Path], ...] = ()
     """Packages that are used from a folder of their own: recipe, folder."""
+    at: str = ""
+    """Without a sandbox: where the task sees its WORKDIR, if that is not its own path but mounted there."""
+    mounter: str = ""
+    """Bubblewrap's program, which does that."""
 
     @property
     def seen_workdir(self) -> str:
         """The WORKDIR's path as the task sees it."""
-        return str(self.workdir) if self.root is None else seen_workdir(*self.name)
+        return self.at or str(self.workdir) if self.root is None else seen_workdir(*self.name)
 
     @property
     def seen_links(self) -> str:
@@ -67,7 +71,7 @@ class Room:
 
     def seen_sysroot(self, folder: str) -> str:
         """Return where the task sees one of its sysroots."""
-        return str(self.workdir / folder) if self.root is None else SYSROOTS[folder]
+        return f"{self.seen_workdir}/{folder}" if self.root is None else SYSROOTS[folder]
 
     def seen_direct(self) -> dict[str, str]:
         """Return recipe -> where the task sees the folder of its package."""
@@ -144,10 +148,30 @@ def _usable_bubblewrap() -> tuple[str | None, str]:
     return program, ""
 
 
+def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> list[str]:
+    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is mounted `at`.
+
+    Where that path is not there, the folder above it that is gets an empty one over it, with all else in it again.
+    """
+    above = Path(room.at)
+    while not above.is_dir():
+        above = above.parent
+    bound = ["--dev-bind", "/", "/"]
+    if above != Path(room.at):
+        bound += ["--tmpfs", str(above)]
+        for entry in sorted(above.iterdir()):
+            bound += ["--dev-bind", str(entry), str(entry)]
+    bound += ["--bind", str(room.workdir), room.at]
+    return [room.mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
+
+
 def sandbox_command(
-    program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = ""
+    program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = "", terminal: bool = False
 ) -> list[str]:
-    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed."""
+    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed.
+
+    With `terminal` the command is the user's own, and keeps the terminal for its own.
+    """
     assert room.root is not None
     bound = ["--ro-bind", str(room.root / "usr"), "/usr"]
     for entry in sorted(room.root.iterdir()):
@@ -186,7 +210,8 @@ def sandbox_command(
         "--unshare-user",
         *(["--share-net"] if room.network else []),
         *("--uid", USER, "--gid", USER, "--hostname", "prov"),
-        *("--die-with-parent", "--new-session"),
+        "--die-with-parent",
+        *([] if terminal else ["--new-session"]),
         *("--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/etc"),
         *bound,
         *("--chdir", directory),

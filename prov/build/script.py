@@ -16,7 +16,7 @@ from pathlib import Path
 from prov.build.graph import Node
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
 from prov.build.recipe import Recipe
-from prov.build.sandbox import Room, sandbox_command
+from prov.build.sandbox import Room, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
@@ -194,8 +194,9 @@ def _spawn(
     seen, here = directory
     if sandbox is not None and room.root is not None:
         command = sandbox_command(sandbox, room, command, directory=seen)
-    elif command[0] == "sh":
-        command = [str(room.links / "sh"), *command[1:]]
+    else:
+        command = [str(room.links / "sh"), *command[1:]] if command[0] == "sh" else command
+        command = mounted_command(room, command, directory=seen) if room.at else command
     with subprocess.Popen(
         command,
         cwd=here,
@@ -216,6 +217,8 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
     command = [f"{seen}/{script}"]
     if site.sandbox is not None and room.root is not None:
         command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
+    elif room.at:
+        command = mounted_command(room, command, directory=seen)
     # nothing of the task's own: what a script does depends on the sysroots and the host tools alone
     environment = {
         "PATH": _search_path(room),

@@ -8,32 +8,20 @@ there or not is the task's own, too.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from prov.build.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.build.taskhash import EDGES
 from prov.history.diff import diff_pairs
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.worktree.attributes import Pair, TreeReader
 
-_NAMED = {b"variables": "variable", b"functions": "function", b"sources": "source", b"patches": "patch"}
-_ALONE = {
-    b"task": "definition",
-    b"script": "script",
-    b"postprocess": "postprocess",
-    b"host-toolchain": "host tools",
-    b"environment": "environment",
-    b"capture": "capture settings",
-    b"incremental": "leftovers",
-}
-KINDS = (*_NAMED.values(), *_ALONE.values(), "dependency", "same inputs")
+KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
 """Of changes. `same inputs`: a task gave another output although nothing that goes into it changed."""
 LONG = 40
 """Lines of one text's difference that people are shown."""
 
-Named = tuple[str, str]
-"""Kind and name of an own input; the name is empty where there is one of a kind."""
 Edge = tuple[str, str]
 """`after`, `from` or `needs`, and the task's key."""
 
@@ -45,7 +33,7 @@ class Inputs:
     key: str
     task_hash: Oid | None
     """None where it can't be known before something has run."""
-    own: Mapping[Named, Entry]
+    own: OwnEntries
     edges: Mapping[Edge, str | None]
     """None: of a task that has to run first."""
 
@@ -82,21 +70,15 @@ def read_inputs(reader: TreeReader, key: str, task_hash: Oid) -> Inputs:
 
 def inputs_of(reader: TreeReader, key: str, task_hash: Oid | None, entries: Iterable[Entry]) -> Inputs:
     """Return the inputs that an inputs tree's entries stand for."""
-    own: dict[Named, Entry] = {}
+    entries = list(entries)
     edges: dict[Edge, str | None] = {}
     recipe = key.partition(":")[0]
     for entry in entries:
-        if entry.name in _NAMED:
-            for below in reader.tree(entry.oid):
-                own[_NAMED[entry.name], os.fsdecode(below.name)] = below
-        elif entry.name.decode() in EDGES:
-            kind = entry.name.decode()
-            for below in reader.tree(entry.oid):
-                name = below.name.decode()
-                edges[kind, f"{recipe}:{name}" if kind == "after" else name] = reader.blob(below.oid).decode().strip()
-        else:
-            own[_ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
-    return Inputs(key, task_hash, own, edges)
+        kind = entry.name.decode()
+        for below in reader.tree(entry.oid) if kind in EDGES else ():
+            name = below.name.decode()
+            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = reader.blob(below.oid).decode().strip()
+    return Inputs(key, task_hash, flatten(reader, entries), edges)
 
 
 def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:

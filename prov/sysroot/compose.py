@@ -113,6 +113,11 @@ class Sysroots:
                     pool.repair(each.wanted)
             return found
 
+    def forget(self, directory: Path) -> None:
+        """Drop what is known of a sysroot whose directory is gone for good."""
+        for kind in ("state", "merges", "lock"):
+            self._path(directory, kind).unlink(missing_ok=True)
+
     # state
 
     def _path(self, directory: Path, kind: str = "state") -> Path:

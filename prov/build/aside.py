@@ -1,0 +1,308 @@
+"""Recorded tasks put back, or run again, aside from the builds: in a scratch directory, and without a trace in refs.
+
+What a task is run with comes from its record, so that the recipes may have changed since, or be gone. Where bubblewrap
+can be used the WORKDIR is mounted at the path that it had. The scratch directory is in the store's cache, so that
+sysroots are hardlinks as usual, and goes when it is no longer needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prov.build.execute import run_task
+from prov.build.graph import Node
+from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Composer, Job, Result, Site, Taken
+from prov.build.record import Records, read_pair
+from prov.build.recorded import RecordedInputs, RecordedTask, make_node, own_inputs
+from prov.build.room import make_room
+from prov.build.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandbox_command
+from prov.build.script import log_path, shell_script, task_values
+from prov.build.taskhash import HashOnly
+from prov.build.toolchain import Toolchains
+from prov.errors import StoreError
+from prov.files import remove_tree
+from prov.processes import decode_answer, start_child
+from prov.store.objects import Oid
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.checkout import checkout
+from prov.worktree.exclude import DEFAULT, Exclude
+from prov.worktree.place import Placer, Private
+from prov.worktree.pool import GUARDED, Pool
+
+_PARTS = {SYSROOT: "sysroot/target", SYSROOT_NATIVE: "sysroot/native"}
+
+
+@dataclass(slots=True)
+class Aside:
+    """A scratch directory, and what tasks need there."""
+
+    store: Store
+    sysroots: Composer
+    sandbox: str | None
+    """Bubblewrap's program, or None."""
+    folder: Path
+    toolchains: Toolchains
+    jobs: int = 1
+    notes: list[str] = field(default_factory=list)
+    _composed: set[Path] = field(default_factory=set)
+
+    @property
+    def alias(self) -> str:
+        return self.folder.name
+
+    def close(self) -> None:
+        """Remove the directory, and all that is known of it."""
+        for workdir in self._composed:
+            for name in (SYSROOT, SYSROOT_NATIVE):
+                self.sysroots.forget(workdir / name)
+        refs = self.store.refs.list(f"refs/prov/aside/{self.alias}/")
+        if refs:
+            self.store.refs.update(*(RefUpdate(name, None) for name in refs))
+        for memory in (self.store.cache / "workdirs").glob(f"{self.alias}%*"):
+            memory.unlink(missing_ok=True)
+        if self.folder.exists():
+            remove_tree(self.folder)
+
+    # running again
+
+    def run(self, task: RecordedTask, *, chain: str = "", start: Sequence[Oid] | None = None) -> Result:
+        """Run a task again and return how it went; its output is in the store, and no ref names it.
+
+        It starts from what it started from when it was recorded, or from the WORKDIRs of the commits in `start`.
+        `chain` names its WORKDIR, where that is not to be at its old path. Raises StoreError where something that it
+        takes is not recorded here.
+        """
+        node = make_node(self.store.objects, task)
+        self._composed.add(self.folder / "work" / node.arch / node.recipe.name / (chain or task.definition.chain))
+        after, from_ = self._start(task) if start is None else (tuple(start), self._taken(task, "from"))
+        child = start_child(lambda: self._run(task, node, chain or task.definition.chain, after, from_), leads=True)
+        try:
+            with os.fdopen(child.answer, "rb") as answer:
+                data = answer.read()
+        except BaseException:
+            child.kill(15)
+            raise
+        finally:
+            status = os.waitpid(child.pid, 0)[1]
+            child.kill(9)
+            self.store.objects.refresh()
+        result = decode_answer(data, status, task.key)
+        assert isinstance(result, Result)
+        return result
+
+    def _run(
+        self, task: RecordedTask, node: Node, chain: str, after: tuple[Oid, ...], from_: tuple[Taken, ...]
+    ) -> Result:
+        site = self._site(task)
+        own = own_inputs(self.store.objects, HashOnly(), task)
+        needs = self._taken(task, "needs")
+        edges = {
+            "after": {key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after},
+            "from": {taken.key: taken.output.hex() for taken in self._taken(task, "from")},
+            "needs": {taken.key: taken.output.hex() for taken in needs},
+        }
+        room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
+        seen = _facts(self.store, task).get("seen-workdir", "")
+        if site.sandbox is None and self.sandbox is not None and chain == task.definition.chain and seen:
+            room = replace(room, at=seen, mounter=self.sandbox)
+        job = Job(
+            node=node,
+            chain=chain,
+            own=own,
+            edges=edges,
+            static_key=b"",
+            room=room,
+            after=after,
+            from_=from_,
+            needs=needs,
+            jobs=self.jobs,
+            makeflags=f"-j{self.jobs}",
+            force=True,
+            plain=False,
+        )
+        return run_task(site, job)
+
+    def _site(self, task: RecordedTask) -> Site:
+        """Return a site like the one that a task was recorded in: sandboxed if that was."""
+        sandboxed = _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
+        entry = task.own.get(("capture settings", ""))
+        lines = self.store.objects.blob(entry.oid).decode("utf-8", "surrogateescape").splitlines() if entry else []
+        rows = [line.partition(" ") for line in lines]
+        return Site(
+            store=self.store,
+            inputs=RecordedInputs(self.store.objects, {task.key: task}),
+            sysroots=self.sysroots,
+            work=self.folder / "work",
+            sandbox=self.sandbox if sandboxed else None,
+            exclude=Exclude([*DEFAULT, *(value for what, _, value in rows if what == "exclude")]),
+            xattrs=tuple(value for what, _, value in rows if what == "xattr"),
+            alias=self.alias,
+            keeps=False,
+        )
+
+    def _start(self, task: RecordedTask) -> tuple[tuple[Oid, ...], tuple[Taken, ...]]:
+        objects = self.store.objects
+        assert task.commit is not None
+        start = objects.commit(task.commit).parents[0]
+        parents = objects.commit(start).parents
+        if len(parents) == 2 and not objects.commit(start).message.startswith("start from "):
+            return (start,), ()  # another task's, or what somebody had changed
+        return parents, self._taken(task, "from")
+
+    def _taken(self, task: RecordedTask, kind: str) -> tuple[Taken, ...]:
+        found = []
+        keys = task.definition.from_ if kind == "from" else task.definition.needs
+        for key in keys:
+            output = task.outputs.get((kind, key))
+            if output is None or not self.store.objects.exists(output):
+                raise StoreError(
+                    f"{task.key} takes an output of {key} that is not here",
+                    hint="`prov build` makes it again, if the recipes are still the same",
+                )
+            found.append(self._taken_one(task, key, output))
+        return tuple(found)
+
+    def _taken_one(self, task: RecordedTask, key: str, output: Oid) -> Taken:
+        texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
+        where, *folders = texts.get(key, ["target"])
+        paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
+        return Taken(key, output, tuple(paths), where == "native", direct=key in task.definition.direct)
+
+    # putting back
+
+    def put_back(self, task: RecordedTask, *, before: bool) -> Scene:
+        """Put a task's WORKDIR, as it was after or before it, and its sysroots in place; return all of it."""
+        assert task.commit is not None
+        site, objects = self._site(task), self.store.objects
+        node, own = make_node(objects, task), own_inputs(objects, HashOnly(), task)
+        chain = task.definition.chain
+        needs = tuple(taken for taken in self._taken_if_there(task) if taken.direct)
+        room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
+        seen = _facts(self.store, task).get("seen-workdir", str(room.workdir))
+        if site.sandbox is None and self.sandbox is not None:
+            room = replace(room, at=seen, mounter=self.sandbox)
+        held = objects.commit(task.commit)
+        records = Records(self.store)
+        room.workdir.mkdir(parents=True, exist_ok=True)
+        checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
+        self._put_sysroots(task.commit, room)
+        environment = recorded_environment(self.store, task.commit)
+        if room.root is None and not room.at:
+            environment = {name: _moved(value, seen, room) for name, value in environment.items()}
+            self.notes.append(
+                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold {seen}, its path then"
+            )
+        environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are gone
+        self._put_script(task, node, room, before=before)
+        return Scene(room, self.sandbox if room.root is not None else None, environment, node.key)
+
+    def _taken_if_there(self, task: RecordedTask) -> Iterator[Taken]:
+        for key in task.definition.direct:
+            output = task.outputs.get(("needs", key))
+            if output is not None and self.store.objects.exists(output):
+                yield self._taken_one(task, key, output)
+
+    def _put_sysroots(self, commit: Oid, room: Room) -> None:
+        objects = self.store.objects
+        record = objects.commit(objects.commit(commit).parents[1]).tree
+        for folder, part in _PARTS.items():
+            entry = objects.entry(record, part)
+            (room.workdir / folder).mkdir(exist_ok=True)
+            if entry is not None:
+                places = room.sysroot_places()
+                placer: Placer = Private(objects, places)
+                if room.root is not None:  # mounted read-only: links do no harm
+                    placer = Pool(self.store.cache / GUARDED, objects, places)
+                checkout(objects, room.workdir / folder, read_pair(objects, entry.oid), placer=placer)
+
+    def _put_script(self, task: RecordedTask, node: Node, room: Room, *, before: bool) -> None:
+        """Put the run script and the log where they were, so that the task can be run by hand."""
+        assert task.commit is not None
+        temp = room.workdir / TEMP
+        (temp / "home").mkdir(parents=True, exist_ok=True)
+        own = own_inputs(self.store.objects, HashOnly(), task)
+        if node.task.interpreter == "python3":
+            (temp / f"run.{node.task.name}.py").write_text(node.task.script, "utf-8", "surrogateescape")
+        else:
+            job = Job(node, task.definition.chain, own, {}, b"", room, jobs=self.jobs)
+            text = shell_script(node, own, task_values(job)[0])
+            (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
+        if not before:
+            log_path(room.workdir, node.task.name).write_bytes(Records(self.store).record_entry(task.commit, "log"))
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A task's WORKDIR, sysroots and environment, put back."""
+
+    room: Room
+    sandbox: str | None
+    environment: Mapping[str, str]
+    key: str
+
+    def run(self, command: Sequence[str], *, terminal: str = "") -> int:
+        """Run a command in the WORKDIR, on the caller's terminal, and return its exit status."""
+        room, seen = self.room, self.room.seen_workdir
+        environment = {**self.environment, "TERM": terminal or "dumb", "PS1": f"{self.key}$ "}
+        if self.sandbox is not None:
+            command = sandbox_command(self.sandbox, room, command, directory=seen, terminal=True)
+        elif room.at:
+            command = mounted_command(room, command, directory=seen)
+        code = subprocess.run(command, cwd=room.workdir, env=environment, check=False).returncode
+        return 128 - code if code < 0 else code
+
+    def shell(self) -> list[str]:
+        """Return the command of an interactive shell among the task's own tools."""
+        for name, options in (("bash", ["--norc", "--noprofile", "-i"]), ("sh", ["-i"])):
+            if (self.room.links / name).is_symlink():
+                return [name if self.sandbox else os.path.realpath(self.room.links / name), *options]
+        raise StoreError(f"{self.key} has no shell among its tools", hint="name a command: `-- COMMAND`")
+
+
+@contextlib.contextmanager
+def aside(store: Store, sysroots: Composer, sandbox: str | None, *, search_path: str, jobs: int = 1) -> Iterator[Aside]:
+    """Yield a scratch directory of its own for recorded tasks; it is removed at the end."""
+    folder = store.cache / "aside" / uuid.uuid4().hex[:12]
+    folder.mkdir(parents=True)
+    made = Aside(store, sysroots, sandbox, folder, Toolchains(store, search_path), jobs)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def recorded_environment(store: Store, commit: Oid) -> dict[str, str]:
+    """Return the environment that a run had, as far as it is recorded."""
+    text = Records(store).record_entry(commit, "environment").decode("utf-8", "surrogateescape")
+    return {name: unescape_value(value) for name, _, value in (line.partition("=") for line in text.splitlines())}
+
+
+def unescape_value(text: str) -> str:
+    """Return the value for one that a record holds in one line."""
+    parts = text.split("\\\\")
+    return "\\".join(part.replace("\\n", "\n") for part in parts)
+
+
+def _facts(store: Store, task: RecordedTask) -> dict[str, str]:
+    if task.commit is None:
+        return {}
+    lines = Records(store).record_entry(task.commit, "record").decode("utf-8", "surrogateescape").splitlines()
+    return {name: unescape_value(value) for name, _, value in (line.partition(" ") for line in lines)}
+
+
+def _moved(value: str, seen: str, room: Room) -> str:
+    """Return a variable's value with the paths that a sandbox had replaced by those that are there."""
+    for old, new in (
+        *((place, str(room.workdir / folder)) for folder, place in sorted(SYSROOTS.items(), reverse=True)),
+        (seen, str(room.workdir)),
+        (HOSTTOOLS, str(room.links)),
+    ):
+        value = value.replace(old, new)
+    return value

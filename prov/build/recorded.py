@@ -1,0 +1,262 @@
+"""Tasks as they were recorded, made into what a scheduler and a worker need: no recipe is asked.
+
+The inputs tree holds what was hashed, the run's definition the rest. Own inputs are handled one by one (a variable, a
+source, a text), so that a task can also be put together from two runs' inputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prov.build.definition import Definition, read_definition
+from prov.build.graph import Graph, Node
+from prov.build.recipe import Recipe, Setting, Source, Task
+from prov.build.record import Records
+from prov.build.taskhash import EDGES, LocalFile, OwnInputs
+from prov.build.toolchain import Toolchain
+from prov.build.variables import Reached
+from prov.errors import NameUnknown, StoreError
+from prov.store.objects import MODE_DIRECTORY, Entry, Oid
+from prov.store.repository import Store
+from prov.worktree.attributes import TreeReader, TreeWriter
+
+NAMED = {b"variables": "variable", b"functions": "function", b"sources": "source", b"patches": "patch"}
+ALONE = {
+    b"task": "definition",
+    b"script": "script",
+    b"postprocess": "postprocess",
+    b"host-toolchain": "host tools",
+    b"environment": "environment",
+    b"capture": "capture settings",
+    b"incremental": "leftovers",
+}
+Named = tuple[str, str]
+"""Kind and name of an own input; the name is empty where there is one of a kind."""
+OwnEntries = Mapping[Named, Entry]
+
+
+def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
+    """Return the own inputs among an inputs tree's entries, one by one."""
+    own: dict[Named, Entry] = {}
+    for entry in entries:
+        if entry.name in NAMED:
+            own |= {(NAMED[entry.name], os.fsdecode(below.name)): below for below in reader.tree(entry.oid)}
+        elif entry.name.decode() not in EDGES:
+            own[ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
+    return own
+
+
+def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
+    """Return the entries of the inputs tree that holds these own inputs; folders are written to `sink`."""
+    folders = {kind: name for name, kind in NAMED.items()}
+    below: dict[bytes, list[Entry]] = {}
+    entries = []
+    for (kind, _), entry in sorted(own.items()):
+        if kind in folders:
+            below.setdefault(folders[kind], []).append(entry)
+        else:
+            entries.append(entry)
+    return (*entries, *(Entry(name, MODE_DIRECTORY, sink.add_tree(each)) for name, each in below.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTask:
+    """A task with all that it takes to run it."""
+
+    key: str
+    own: OwnEntries
+    definition: Definition
+    outputs: Mapping[tuple[str, str], Oid]
+    """(`from` or `needs`, task) -> the output that it took."""
+    hashes: Mapping[str, Oid] = field(default_factory=dict)
+    """Task that it came after -> task hash of that."""
+    commit: Oid | None = None
+    """Of the run; None for one that was put together."""
+
+    @property
+    def recipe(self) -> str:
+        return self.key.partition(":")[0]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        return (*self.definition.after, *self.definition.from_, *self.definition.needs)
+
+
+def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
+    """Return the task that a run's commit records. Raises StoreError where its record can't be used for that."""
+    objects = store.objects
+    definition = read_definition(Records(store).record_entry(commit, "definition"), key)
+    inputs = objects.entry(objects.commit(objects.commit(commit).parents[1]).tree, "inputs")
+    if inputs is None:
+        raise StoreError(f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing")
+    entries = objects.tree(inputs.oid)
+    outputs = {
+        (entry.name.decode(), below.name.decode()): bytes.fromhex(objects.blob(below.oid).decode().strip())
+        for entry in entries
+        if entry.name in (b"from", b"needs")
+        for below in objects.tree(entry.oid)
+    }
+    recipe = key.partition(":")[0]
+    hashes = {
+        f"{recipe}:{below.name.decode()}": bytes.fromhex(objects.blob(below.oid).decode().strip())
+        for entry in entries
+        if entry.name == b"after"
+        for below in objects.tree(entry.oid)
+    }
+    return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
+
+
+def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnInputs:
+    """Return a task's own inputs as a worker wants them."""
+    definition = task.definition
+    reached = Reached(
+        tuple(sorted({*_names(task.own, "variable"), *definition.excluded})), tuple(_names(task.own, "function"))
+    )
+    lines = _text(reader, task.own, "environment").splitlines()
+    return OwnInputs(
+        entries=unflatten(sink, task.own),
+        reached=reached,
+        toolchain=Toolchain(_toolchain(reader, task), definition.programs),
+        environment=dict(line.partition("=")[::2] for line in lines),
+        sources=_files(definition.sources, task.own, "source"),
+        patches=_files(definition.patches, task.own, "patch"),
+    )
+
+
+def _names(own: OwnEntries, kind: str) -> list[str]:
+    return sorted(name for each, name in own if each == kind)
+
+
+def _text(reader: TreeReader, own: OwnEntries, kind: str, name: str = "") -> str:
+    entry = own.get((kind, name))
+    return reader.blob(entry.oid).decode("utf-8", "surrogateescape") if entry else ""
+
+
+def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[LocalFile, ...]:
+    return tuple(file for file in files if (kind, file.name) in own)
+
+
+def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
+    tree = bytes.fromhex(_text(reader, task.own, "host tools").strip())
+    try:
+        reader.tree(tree)
+    except StoreError as error:
+        raise StoreError(
+            f"the host tools of {task.key} ({tree.hex()[:12]}) are not in the store",
+            hint="they are where it was built",
+        ) from error
+    return tree
+
+
+def make_node(reader: TreeReader, task: RecordedTask, *, leaf: bool = False) -> Node:
+    """Return a task as a node of a graph; a leaf has no edges, and only gives what is recorded."""
+    definition, own = task.definition, task.own
+    name = task.key.partition(":")[2]
+    variables = {each: Setting(_text(reader, own, "variable", each), "recorded") for each in _names(own, "variable")}
+    variables |= {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
+    made = Task(
+        name=name,
+        script=_text(reader, own, "script"),
+        postprocess=_text(reader, own, "postprocess"),
+        vardepsexclude=tuple(definition.excluded),
+        **definition.task,
+    )
+    recipe = Recipe(
+        name=task.recipe,
+        version=definition.version,
+        arch=definition.arch,
+        path=Path(f"{task.recipe} as recorded"),
+        sources=_sources(definition),
+        export=definition.export,
+        variables=variables,
+        functions={each: _text(reader, own, "function", each) for each in _names(own, "function")},
+        tasks={name: made},
+        sysroot_owner={os.fsencode(path): owner for path, owner in definition.sysroot_owner.items()},
+    )
+    return Node(
+        key=task.key,
+        recipe=recipe,
+        task=made,
+        arch=definition.arch_name,
+        after=() if leaf else definition.after,
+        from_=() if leaf else definition.from_,
+        needs=() if leaf else definition.needs,
+        direct=frozenset(definition.direct),
+        staging=definition.staging,
+    )
+
+
+def _sources(definition: Definition) -> tuple[Source, ...]:
+    rows = json.loads(definition.excluded.get("SOURCES", "[]"))
+    return tuple(Source(**row) for row in rows)
+
+
+def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]) -> Graph:
+    """Return the graph of recorded tasks that targets depend on. Raises NameUnknown for one that is not among them."""
+    wanted = tuple(targets)
+    nodes: dict[str, Node] = {}
+    pending: list[tuple[str, bool]] = [(key, False) for key in reversed(wanted)]
+    asker = ""
+    while pending:
+        key, ready = pending.pop()
+        if key in nodes:
+            continue
+        task = tasks.get(key)
+        if task is None:
+            raise NameUnknown(f"{key}, which {asker or 'this'} needs, is not recorded", hint="is it in that build?")
+        if ready:
+            nodes[key] = make_node(reader, task)
+        else:
+            asker = key
+            pending.append((key, True))
+            pending += [(edge, False) for edge in reversed(task.edges) if edge not in nodes]
+    return Graph(nodes, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedInputs:
+    """Tells tasks' own inputs as they were recorded, or put together."""
+
+    reader: TreeReader
+    tasks: Mapping[str, RecordedTask]
+
+    def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
+        return own_inputs(self.reader, sink, self.tasks[node.key])
+
+
+def mixed(old: RecordedTask, new: RecordedTask, own: OwnEntries) -> RecordedTask:
+    """Return a task with some inputs of one run and some of another, `own` being those it is to have.
+
+    What is in no hash goes with the definition's text, sources with their entries; edges are the definition's.
+    """
+    side = new if own.get(("definition", "")) == new.own.get(("definition", "")) else old
+    other = old if side is new else new
+    definition = side.definition
+    excluded = {**other.definition.excluded, **definition.excluded}
+    tools = new if own.get(("host tools", "")) == new.own.get(("host tools", "")) else old
+    return replace(
+        side,
+        own=own,
+        definition=replace(
+            definition,
+            excluded=excluded,
+            programs=tools.definition.programs,
+            sources=_chosen("source", own, old, new),
+            patches=_chosen("patch", own, old, new),
+        ),
+        commit=None,
+    )
+
+
+def _chosen(kind: str, own: OwnEntries, old: RecordedTask, new: RecordedTask) -> tuple[LocalFile, ...]:
+    found: dict[str, LocalFile] = {}
+    for task in (old, new):
+        files = task.definition.sources if kind == "source" else task.definition.patches
+        for file in files:
+            if own.get((kind, file.name)) is not None and own.get((kind, file.name)) == task.own.get((kind, file.name)):
+                found[file.name] = file
+    return tuple(found.values())
