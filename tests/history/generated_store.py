@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import random
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from prov.build.builds import Line, encode_tasks
+from prov.build.builds import Line, Span, encode_tasks
+from prov.build.definition import FORMAT
 from prov.build.record import (
     Output,
     Run,
@@ -58,6 +60,8 @@ from prov.worktree.place import EPOCH_NS
 FIRST_BUILD = 1_700_000_000
 """When the first build begins, in seconds since the epoch."""
 MACHINE = "qemux86-64"
+VERSION = "1.0"
+TOOLS = ("gcc", "ld", "make", "sh", "sed", "install")
 REMEMBERED = 30
 """Results of a task that a change taken back may find again."""
 TASKS = ("fetch", "unpack", "patch", "configure", "compile", "install", "populate_sysroot", "package", "package_deb")
@@ -187,6 +191,11 @@ class Objects:
     def abort(self) -> None:
         self._stream.abort()
 
+    @property
+    def size(self) -> int:
+        """Bytes in the pack that is being written."""
+        return self._stream.size
+
     def file(self, data: bytes, mode: int = MODE_FILE, mtime: int = EPOCH_NS) -> File:
         return File(self.add("blob", data), mode, mtime)
 
@@ -248,7 +257,7 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        return f"{self.name}-1.0"
+        return f"{self.name}-{VERSION}"
 
     def code(self, path: str) -> tuple[object, ...]:
         """Return what a compiler sees of a source file."""
@@ -475,6 +484,15 @@ class Node(NamedTuple):
         return "unpack" if self.task in _AFTER else self.task
 
     @property
+    def where(self) -> str:
+        """The folder that its script begins in."""
+        return "${B}" if self.task in _WITH_SYSROOT else "${WORKDIR}"
+
+    @property
+    def staging(self) -> list[str]:
+        return [f"{key} target sysroot-destdir" for key in self.needs]
+
+    @property
     def outputdirs(self) -> list[str]:
         return [path.format(name=self.recipe.name) for path in _OUTPUTDIRS.get(self.task, [])]
 
@@ -530,6 +548,8 @@ class History:
         self.sysroots: dict[str, tuple[tuple[Oid, ...], Pair]] = {}
         self.dirty = set(self.nodes)
         self.listed: dict[str, tuple[list[Line], Oid]] = {}
+        self.spans: list[tuple[str, float, float, int]] = []
+        """Of the build that is played: task, when it began, how many seconds it took, bytes added."""
         self.undo: list[Change] = []
         self.counter = itertools.count(1)
         self.use_compiler()
@@ -558,7 +578,7 @@ class History:
 
     def use_compiler(self) -> None:
         """Capture the host's tools."""
-        files = {f"usr/bin/{name}": self._tool(name) for name in ("gcc", "ld", "make", "sh", "sed", "install")}
+        files = {f"usr/bin/{name}": self._tool(name) for name in TOOLS}
         self.toolchain = self.objects.tree(with_items(Folder(), files))
         commit = Commit(self.toolchain, (), CONSTANT_IDENTITY, "host-toolchain\n")
         self.refs[f"refs/prov/toolchain/{self.toolchain.hex()}"] = self.objects.add_commit(commit)
@@ -712,13 +732,13 @@ class History:
         """Return a task's own inputs, as `InputsReader` gathers them."""
         add, recipe, task = self.objects.add, node.recipe, node.task
         lines = [f"task {node.key}", f"arch target {node.arch}" if node.key != IMAGE else f"arch machine {MACHINE}"]
-        lines += ["interpreter sh", f"dir {'${B}' if task in _WITH_SYSROOT else '${WORKDIR}'}"]
+        lines += ["interpreter sh", f"dir {node.where}"]
         lines += [f"outputdir {path}" for path in node.outputdirs]
-        lines += [f"needs {key} target sysroot-destdir" for key in node.needs]
+        lines += [f"needs {text}" for text in node.staging]
         texts = {"task": "\n".join(lines) + "\n", "host-toolchain": f"{self.toolchain.hex()}\n"}
         texts["script"] = f"# {task}\nrun_{task}\n"
         entries = [Entry(name.encode(), MODE_FILE, add("blob", text.encode())) for name, text in texts.items()]
-        values = {"BPN": recipe.name, "PV": "1.0"}
+        values = {"BPN": recipe.name, "PV": VERSION}
         if task in _WITH_SYSROOT:
             values |= {"B": "${S}", "S": "${WORKDIR}/${BPN}-${PV}", "CC": "gcc"}
             values["CFLAGS"] = f"-O2 -DFLAG={recipe.variables['CFLAGS']}"
@@ -741,7 +761,7 @@ class History:
 
     def run(self, node: Node, oid: Oid) -> Result | None:
         """Run a task; None if it failed."""
-        start = self._start(node)
+        start, size = self._start(node), self.objects.size
         seconds = self.random.uniform(0.01, 4)
         began, self.time = self.time + 0.02, self.time + 0.04 + seconds
         taken = Taken(start[1], [self._sysroot(key) for key in node.needs], int(began * 1e9), self.compiler)
@@ -760,9 +780,11 @@ class History:
             environment=_environment(node),
             facts=self._facts(node, began, seconds, failed=output is None),
             sysroots=self._sysroots(node, taken.needs),
+            definition=self._definition(node),
         )
         recorded = write_run(cast(ObjectWriter, self.objects), run, author(self.time))
         number = self._tag(node, oid, recorded.commit, failed=output is None)
+        self.spans.append((node.key, began, seconds, self.objects.size - size))
         self.ran += 1
         if self.ran in self.packs:
             self.objects.finish_pack()
@@ -776,6 +798,46 @@ class History:
         result = Result(oid, recorded.output, recorded.commit, number, made.workdir, gives)
         self._remember(node.key, result)
         return result
+
+    def _definition(self, node: Node) -> bytes:
+        """Return what it needs to be run again, as `define` words it."""
+        sources: list[list[object]] = []
+        patches: list[list[object]] = []
+        if node.task == "fetch":
+            tree = self.objects.tree(self.bodies.sources(node.recipe))
+            sources = [[node.recipe.folder, 0o40755, tree.hex(), ""]]
+        if node.task == "patch":
+            files = self.bodies.patch_files(node.recipe).items()
+            patches = [[name, 0o100644, file.oid.hex(), ""] for name, file in files]
+        table = {
+            "format": FORMAT,
+            "version": VERSION,
+            "arch": "machine" if node.key == IMAGE else "target",
+            "arch_name": node.arch,
+            "chain": node.chain,
+            "after": [node.after] if node.after else [],
+            "from": node.from_,
+            "needs": node.needs,
+            "direct": [],
+            "staging": node.staging,
+            "task": {
+                "dir": node.where,
+                "outputdir": node.outputdirs,
+                "inputs": {"fetch": ["sources"], "patch": ["patches"]}.get(node.task, []),
+                "interpreter": "sh",
+                "hosttools": [],
+                "network": False,
+                "deploy": node.task in ("package_deb", "image"),
+            },
+            "export": [],
+            "sysroot_owner": {},
+            "excluded": {},
+            "programs": [[name, f"/usr/bin/{name}"] for name in TOOLS],
+            "sources": sources,
+            "patches": patches,
+        }
+        rows = ",\n".join(f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in sorted(table.items()))
+        return f"{{\n{rows}\n}}\n".encode()
 
     def _start(self, node: Node) -> tuple[Oid, Folder]:
         """Return the commit and the WORKDIR that a task starts from."""
@@ -843,13 +905,22 @@ class History:
         facts = {"targets": " ".join(self.targets), "result": "ok" if ok else "failed"}
         facts |= {"seconds": f"{self.time - began:.3f}", "script-seconds": f"{(self.time - began) * 0.9:.3f}"}
         facts["own-seconds"] = f"{(self.time - began) * 0.1:.3f}"
+        added = sum(added for *_, added in self.spans)
+        facts |= {"host": "builder", "sandbox": "bwrap", "jobs": "2", "added": str(added)}
         counted = ("ran", "restored", "cut off", "stale")
-        facts |= {what: str(sum(each == what for each in happened.values())) for what in counted}
+        facts |= {what.replace(" ", "-"): str(sum(each == what for each in happened.values())) for what in counted}
+        timeline = [Span(key, at - began, seconds, added) for key, at, seconds, added in self.spans]
+        self.spans = []
+        versions = sorted(["image", *(recipe.name for recipe in self.recipes)])
         texts = {
             "happened": "".join(f"{key} {what}\n" for key, what in sorted(happened.items())),
             "build": "".join(f"{name} {value}\n" for name, value in facts.items()),
+            "timeline": "".join(f"{on.key} {on.began:.3f} {on.seconds:.3f} {on.added}\n" for on in timeline),
+            "recipes": "".join(f"{name} {VERSION}\n" for name in versions),
         }
-        entries = [Entry(name.encode(), MODE_FILE, self.objects.add("blob", t.encode())) for name, t in texts.items()]
+        entries = [
+            Entry(name.encode(), MODE_FILE, self.objects.add("blob", each.encode())) for name, each in texts.items()
+        ]
         tasks = [Entry(name.encode(), MODE_FILE, self._listed(name, each)) for name, each in lines.items()]
         entries.append(Entry(b"tasks", MODE_DIRECTORY, self.objects.add_tree(tasks)))
         before = self.refs.get(BUILDS)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prov.build.builds import BuildList, Line, record_build
+from prov.build.definition import read_definition
 from prov.build.record import Records, author, output_ref, read_pair, static_ref, tag_prefix
 from prov.build.taskhash import EDGES, HashOnly, OwnInputs, task_hash
 from prov.build.variables import Reached
@@ -47,18 +48,16 @@ def lines_of(build: BuildList) -> list[Line]:
     return [line for recipe in build.recipes() for line in build.lines(recipe).values()]
 
 
-def text_of(build: BuildList, name: str) -> str:
-    tree = build.store.objects.commit(build.commit).tree
-    entry = build.store.objects.entry(tree, name)
-    assert entry is not None
-    return build.store.objects.blob(entry.oid).decode()
-
-
 def output_of(store: Store, key: str) -> Pair:
     build = BuildList.latest(store)
     line = build.line(key) if build else None
     assert line is not None and line.output is not None
     return read_pair(store.objects, line.output)
+
+
+def edges_of(store: Store, inputs: Oid, kind: str) -> set[str]:
+    entry = store.objects.entry(inputs, kind)
+    return {each.name.decode() for each in store.objects.tree(entry.oid)} if entry else set()
 
 
 def prov(store: Store, *arguments: str) -> str:
@@ -123,7 +122,7 @@ def test_all_tasks_are_in_the_last_build(made: Store) -> None:
     latest = BuildList.latest(made)
     assert latest is not None
     assert len(lines_of(latest)) == RECIPES * len(TASKS) + 1
-    assert "result ok" in text_of(latest, "build")
+    assert latest.facts()["result"] == "ok"
 
 
 def test_edges_name_what_the_build_has(made: Store) -> None:
@@ -141,22 +140,40 @@ def test_edges_name_what_the_build_has(made: Store) -> None:
 
 
 def test_builds_cut_off_and_fail_and_do_nothing(made: Store) -> None:
-    happened = "".join(text_of(build, "happened") for build in builds(made))
-    assert {line.split(" ")[1] for line in happened.splitlines()} == {"ran", "restored", "cut", "failed"}
+    happened = [what for build in builds(made) for what in build.happened().values()]
+    assert {what.partition(" ")[0] for what in happened} == {"ran", "restored", "cut", "failed"}
 
 
 def test_a_build_is_encoded_as_prov_does(made: Store, store: Store) -> None:
     build = BuildList.latest(made)
     assert build is not None
-    happened = dict(line.split(" ", 1) for line in text_of(build, "happened").splitlines())
-    facts = {}
-    for line in text_of(build, "build").splitlines():
-        name, _, value = line.replace("cut off", "cut_off").partition(" ")
-        facts[name.replace("_", " ")] = value
-    commit = record_build(store, lines_of(build), happened, facts, author(0))
+    commit = record_build(
+        store,
+        lines_of(build),
+        build.happened(),
+        build.facts(),
+        author(0),
+        timeline=build.timeline(),
+        versions=build.versions(),
+    )
     held, expected = made.objects.commit(build.commit), store.objects.commit(commit)
-    assert held.message == expected.message
-    assert set(made.objects.tree(held.tree)) <= set(store.objects.tree(expected.tree))
+    assert (held.tree, held.message) == (expected.tree, expected.message)
+    assert set(build.versions()) == set(build.recipes())
+
+
+def test_a_run_holds_what_is_needed_to_run_it_again(made: Store) -> None:
+    records, build = Records(made), BuildList.latest(made)
+    assert build is not None
+    for line in lines_of(build):
+        commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+        assert commit is not None
+        definition = read_definition(records.record_entry(commit, "definition"), line.key)
+        edges = {f"{line.key.partition(':')[0]}:{name}" for name in edges_of(made, line.task_hash, "after")}
+        assert set(definition.after) == edges
+        assert set(definition.from_) == edges_of(made, line.task_hash, "from")
+        assert set(definition.needs) == edges_of(made, line.task_hash, "needs")
+        for each in (*definition.sources, *definition.patches):
+            assert made.objects.exists(each.node.pair.tree if each.node.is_directory else each.node.oid)
 
 
 def test_static_keys_are_those_of_the_first_build(made: Store) -> None:
