@@ -14,6 +14,7 @@ import traceback
 import typer
 
 from . import (
+    bisect,
     blame,
     build,
     builds,
@@ -69,6 +70,7 @@ app.command("blame")(blame.blame)
 app.command("shell")(shell.shell)
 app.command("rerun")(shell.rerun)
 app.command("reproduce")(shell.reproduce)
+app.add_typer(bisect.bisect, name="bisect")
 app.command("builds")(builds.builds)
 app.command("label")(label.label)
 app.command("pin")(label.pin)

@@ -228,28 +228,21 @@ class RecordedInputs:
         return own_inputs(self.reader, sink, self.tasks[node.key])
 
 
-def mixed(old: RecordedTask, new: RecordedTask, own: OwnEntries) -> RecordedTask:
+def mixed(old: RecordedTask, new: RecordedTask, own: OwnEntries, *, definition: RecordedTask) -> RecordedTask:
     """Return a task with some inputs of one run and some of another, `own` being those it is to have.
 
-    What is in no hash goes with the definition's text, sources with their entries; edges are the definition's.
+    `definition` is the one of the two whose edges and folders it gets; what is in no hash goes with what is hashed.
     """
-    side = new if own.get(("definition", "")) == new.own.get(("definition", "")) else old
-    other = old if side is new else new
-    definition = side.definition
-    excluded = {**other.definition.excluded, **definition.excluded}
+    other = old if definition is new else new
     tools = new if own.get(("host tools", "")) == new.own.get(("host tools", "")) else old
-    return replace(
-        side,
-        own=own,
-        definition=replace(
-            definition,
-            excluded=excluded,
-            programs=tools.definition.programs,
-            sources=_chosen("source", own, old, new),
-            patches=_chosen("patch", own, old, new),
-        ),
-        commit=None,
+    words = replace(
+        definition.definition,
+        excluded={**other.definition.excluded, **definition.definition.excluded},
+        programs=tools.definition.programs,
+        sources=_chosen("source", own, old, new),
+        patches=_chosen("patch", own, old, new),
     )
+    return replace(definition, own=own, definition=words, commit=None)
 
 
 def _chosen(kind: str, own: OwnEntries, old: RecordedTask, new: RecordedTask) -> tuple[LocalFile, ...]:

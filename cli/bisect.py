@@ -1,0 +1,209 @@
+"""`prov bisect`: start, continue, log, replay, reset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .build import Sandbox
+from .context import StoreOption, open_store
+from .output import count_text, note, say, say_json
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from prov.build.run import Progress
+    from prov.history.bisect import Answer, Log
+    from prov.history.bisection import Verdict
+    from prov.store.repository import Store
+
+LOG = "bisect"
+"""The log's name in the store."""
+
+bisect = typer.Typer(
+    help="Find the change that broke something, over recorded builds; nothing is built that has been built.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Alone = Annotated[
+    bool, typer.Option("--no-combination", help="Don't ask whether it is bad only together with an earlier change.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, with a schema version.")]
+
+
+class _Shown:
+    """Tells on standard error how a bisection goes on."""
+
+    def __init__(self) -> None:
+        self._open: AbstractContextManager[Progress] | None = None
+
+    def trying(self, what: str, left: int) -> None:
+        note(f"prov: trying {what}; {count_text(left, 'step')} left at the most")
+
+    def verdict(self, what: str, verdict: Verdict, *, flaky: bool) -> None:
+        note(f"prov: {what}: {verdict}{' (not every time)' if flaky else ''}")
+
+    def progress(self) -> Progress:
+        from .progress import make_progress
+
+        self._open = make_progress()
+        return self._open.__enter__()
+
+    def built(self) -> None:
+        if self._open is not None:
+            self._open.__exit__(None, None, None)
+            self._open = None
+
+
+@bisect.command("start")
+def start(
+    good: Annotated[str, typer.Argument(metavar="GOOD", help="A build that is good.")],
+    bad: Annotated[str, typer.Argument(metavar="BAD", help="A later one that is bad.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND…", help="Gets the directory in place of {}, or last.")
+    ],
+    of: Annotated[
+        str, typer.Option("--of", metavar="NAME", help="What it gets (app:image@output); else the target.")
+    ] = "",
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Run the command so often; bad once is bad.")] = 1,
+    no_combination: Alone = False,
+    json: Json = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
+    """Begin, and go on to the end. The command exits with 0 for good, 125 for "can't be told", else bad.
+
+    After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
+    """
+    from prov.errors import ProvError
+    from prov.history.bisect import Log, Question
+    from prov.history.builds import find_build
+
+    opened = open_store(store)
+    if not command:
+        raise typer.BadParameter("a command is missing; as in prov bisect start GOOD BAD -- ./test.sh")
+    log = Log(opened.path / LOG)
+    if log.path.exists():
+        raise ProvError("a bisection is going on", hint="`prov bisect continue`, or `prov bisect reset` to drop it")
+    builds = [find_build(opened, name) for name in (good, bad)]
+    targets = builds[1].facts().get("targets", "").split()
+    if not of and len(targets) != 1:
+        raise typer.BadParameter(f"build {bad} has {len(targets)} targets; name one, as in --of {targets[0]}@output")
+    ids = [build.commit.hex() for build in builds]
+    name = of or f"{targets[0]}@output"
+    log.begin(Question(ids[0], ids[1], name if "@" in name else f"{name}@output", tuple(command), repeat))
+    _go_on(opened, log, sandbox, json=json, combinations=not no_combination)
+
+
+@bisect.command("continue")
+def go_on(no_combination: Alone = False, json: Json = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
+    """Go on with a bisection that was interrupted."""
+    from prov.history.bisect import Log
+
+    opened = open_store(store)
+    _go_on(opened, Log(opened.path / LOG), sandbox, json=json, combinations=not no_combination)
+
+
+@bisect.command("log")
+def show_log(store: StoreOption = None) -> None:
+    """Print the question and the verdicts so far, as `replay` reads them."""
+    from prov.history.bisect import Log
+
+    log = Log(open_store(store).path / LOG)
+    log.read()
+    for line in log.path.read_text().splitlines():
+        say(line)
+
+
+@bisect.command("replay")
+def replay(
+    file: Annotated[Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")],
+    no_combination: Alone = False,
+    json: Json = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
+    """Begin with the question and the verdicts in a file, and go on to the end."""
+    from prov.history.bisect import Log
+
+    opened = open_store(store)
+    Log(file).read()
+    log = Log(opened.path / LOG)
+    shutil.copyfile(file, log.path)
+    _go_on(opened, log, sandbox, json=json, combinations=not no_combination)
+
+
+@bisect.command("reset")
+def reset(store: StoreOption = None) -> None:
+    """Drop the bisection that is going on, with its verdicts."""
+    (open_store(store).path / LOG).unlink(missing_ok=True)
+
+
+def _go_on(store: Store, log: Log, sandbox: str, *, json: bool, combinations: bool) -> None:
+    from prov.build.aside import aside
+    from prov.build.mixture import Workshop
+    from prov.build.run import RunOptions
+    from prov.build.sandbox import bubblewrap
+    from prov.files import try_locked
+    from prov.history.bisect import Bisect
+    from prov.sysroot.compose import sysroots_of
+
+    program = bubblewrap(sandbox or "auto")
+    composer = sysroots_of(store, program is not None)
+    with (
+        try_locked(store.cache / "locks" / LOG) as free,
+        aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch,
+    ):
+        if not free:
+            from prov.errors import ProvError
+
+            raise ProvError("another process is bisecting in this store", hint="wait for it")
+        workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
+        answer = Bisect(store, log, workshop, _Shown()).run(combinations=combinations)
+    _print(store, answer, json=json)
+    done = log.path.with_name(f"{LOG}.done")
+    os.replace(log.path, done)
+    note(f"prov: the log is kept as {done}")
+
+
+def _print(store: Store, answer: Answer, *, json: bool) -> None:
+    from prov.history.bisect import commits_of, describe
+    from prov.history.inputs import difference_text
+
+    if json:
+        groups = {
+            name: [
+                {
+                    "kind": each.change.kind,
+                    "name": each.change.name,
+                    "tasks": list(each.tasks),
+                    "commits": commits_of(store, each),
+                    "diff": difference_text(store.objects, each.change),
+                }
+                for each in found
+            ]
+            for name, found in (("causes", answer.causes), ("earlier", answer.earlier))
+        }
+        say_json(
+            "bisect",
+            good=answer.good.hex(),
+            bad=answer.bad.hex(),
+            between=answer.between,
+            checkouts=answer.tried,
+            flaky=answer.flaky,
+            sentence=describe(store, answer),
+            **groups,
+        )
+        return
+    for each in (*answer.causes, *answer.earlier):
+        say(each.title)
+        for line in difference_text(store.objects, each.change):
+            say(f"  {line}")
+    if answer.flaky:
+        say("the command did not always say the same")
+    say(describe(store, answer))
