@@ -27,6 +27,7 @@ from . import (
     label,
     log,
     plan,
+    report,
     run,
     shell,
     show,
@@ -70,6 +71,8 @@ app.command("blame")(blame.blame)
 app.command("shell")(shell.shell)
 app.command("rerun")(shell.rerun)
 app.command("reproduce")(shell.reproduce)
+app.command("report")(report.report)
+app.command("graph")(report.graph)
 app.add_typer(bisect.bisect, name="bisect")
 app.command("builds")(builds.builds)
 app.command("label")(label.label)

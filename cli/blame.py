@@ -36,10 +36,10 @@ def blame(
     if file.commit is None:
         file = replace(file, commit=run_in(find_build(opened, "latest"), file.key).commit)
     if lines:
-        _lines(opened, file, versions(opened, file), json=json)
+        _lines(opened, file, list(versions(opened, file))[::-1], json=json)
         return
     found = trace(opened, file)
-    since = next((each for each in reversed(versions(opened, file)) if _same(each, found.node)), None)
+    since = next((each for each in versions(opened, file) if _same(each, found.node)), None)
     if json:
         steps = [
             {"task": each.key, "what": each.what, "path": each.path, "commit": each.commit.hex(), "from": each.origin}

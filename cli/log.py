@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -46,7 +47,7 @@ def _log_path(name: str, limit: int, *, json: bool, store: StoreOption) -> None:
 
     opened = open_store(store)
     file = find_file(opened, name, work=work_here())
-    found = list(reversed(versions(opened, file)))[:limit]
+    found = list(islice(versions(opened, file), limit))
     if json:
         rows = [
             {"build": each.build.hex(), "seconds": each.seconds, "blob": each.node.oid.hex() if each.node else None}

@@ -427,6 +427,7 @@ class Runner:
                 number = before.run if same and before else self.records.last_run(key, task_hash)[0]
             lines.append(Line(key, task_hash, output, number))
         happened = {each.key: each.what for each in self.settled.values() if each.what != "up to date"}
+        happened |= {step.key: "not built" for step in self.plan.work if step.key not in happened}
         happened |= {result.key: f"failed {result.task_hash.hex()}" for result in summary.failed}
         facts = {
             "targets": " ".join(self.plan.graph.targets),

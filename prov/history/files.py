@@ -144,11 +144,11 @@ class Version:
     node: Node | None
 
 
-def versions(store: Store, file: FileName, *, until: str = "latest") -> list[Version]:
-    """Return a file's versions over builds, the oldest first."""
-    found: list[Version] = []
+def versions(store: Store, file: FileName, *, until: str = "latest") -> Iterator[Version]:
+    """Yield a file's versions over builds, the newest first; it costs the builds that are asked for."""
     known: dict[Oid, Node | None] = {}
-    for build in reversed(list(walk_builds(find_build(store, until)))):
+    first: tuple[BuildList, Node | None] | None = None
+    for build in walk_builds(find_build(store, until)):
         line = build.line(file.key)
         if line is None or line.output is None:
             continue
@@ -156,10 +156,15 @@ def versions(store: Store, file: FileName, *, until: str = "latest") -> list[Ver
         if at not in known:
             known[at] = _in_build(store, build, file)
         node = known[at]
-        last = found[-1].node if found else None
-        if (node and node.same_content) != (last and last.same_content):
-            found.append(Version(build.commit, store.objects.commit(build.commit).author.seconds, node))
-    return found
+        if first is not None and (node and node.same_content) != (first[1] and first[1].same_content):
+            yield _version(*first)
+        first = build, node
+    if first is not None and first[1] is not None:
+        yield _version(*first)
+
+
+def _version(build: BuildList, node: Node | None) -> Version:
+    return Version(build.commit, build.store.objects.commit(build.commit).author.seconds, node)
 
 
 def _in_build(store: Store, build: BuildList, file: FileName) -> Node | None:
