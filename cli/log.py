@@ -22,7 +22,7 @@ def log(
     Examples: prov log zlib:compile; prov log usr/bin/hello
     """
     from prov.errors import NameUnknown, nearest
-    from prov.history.names import recorded_tasks, runs
+    from prov.history.names import builds_of, recorded_tasks, runs
 
     opened = open_store(store)
     if "/" in name:
@@ -34,12 +34,16 @@ def log(
         known = recorded_tasks(opened)
         known += sorted({key.partition(":")[0] for key in known})
         raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, known))
+    found = found[:limit]
+    builds = {tag: build.commit.hex() for tag, build in builds_of(opened, found).items()}
     if json:
         fields = ("tag", "recipe", "task", "task_hash", "number", "failed", "seconds")
-        say_json("log", runs=[{field: getattr(run, field) for field in fields} for run in found[:limit]])
+        rows = [{field: getattr(run, field) for field in fields} | {"build": builds.get(run.tag)} for run in found]
+        say_json("log", runs=rows)
         return
-    for run in found[:limit]:
-        say(f"{time_text(run.seconds)}  {run.key}{'  FAILED' if run.failed else ''}  {run.tag}")
+    for run in found:
+        where = f"build {builds[run.tag][:12]}" if run.tag in builds else "in no build"
+        say(f"{time_text(run.seconds)}  {where}  {run.key}{'  FAILED' if run.failed else ''}  {run.tag}")
 
 
 def _log_path(name: str, limit: int, *, json: bool, store: StoreOption) -> None:

@@ -6,12 +6,13 @@ A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prov.build.builds import BuildList
 from prov.build.record import Records, read_pair, tag_prefix
 from prov.errors import NameUnknown, StoreError, nearest
-from prov.history.builds import find_build
+from prov.history.builds import find_build, walk_builds
 from prov.history.producers import failures
 from prov.store.git import run_git
 from prov.store.objects import Oid
@@ -61,6 +62,27 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
             RunName(tag, bytes.fromhex(oid), parts[0], parts[1], parts[2], int(parts[3]), failed, int(seconds))
         )
     return sorted(found, key=lambda run: (-run.seconds, -run.number))
+
+
+def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
+    """Return tag -> the build in which a run ran, for runs of builds; it costs the builds since the oldest of them.
+
+    A build's commit has the time when it began, a run's the time when it ended.
+    """
+    pending = sorted(found, key=lambda run: -run.seconds)
+    builds: dict[str, BuildList] = {}
+    for build in walk_builds(BuildList.latest(store)):
+        began = store.objects.commit(build.commit).author.seconds
+        while pending and pending[0].seconds >= began:
+            run = pending.pop(0)
+            line = build.line(run.key)
+            failed = failures(build).get(run.key) if run.failed else None
+            ran = line is not None and (line.task_hash.hex(), line.run) == (run.task_hash, run.number)
+            if ran or (failed is not None and failed.task_hash.hex() == run.task_hash):
+                builds[run.tag] = build
+        if not pending:
+            break
+    return builds
 
 
 def last_run(store: Store, key: str) -> RunName:
