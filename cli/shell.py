@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -61,6 +62,8 @@ def shell(
             note(f"note: {text}")
         if not command:
             note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
+            # ^C is the shell's; a handler, which unlike SIG_IGN the shell does not inherit
+            signal.signal(signal.SIGINT, lambda _number, _frame: None)
         code = scene.run(command or scene.shell(), terminal=os.environ.get("TERM", ""))
     raise typer.Exit(code)
 

@@ -26,7 +26,7 @@ from prov.build.script import log_path, shell_script, task_values
 from prov.build.taskhash import HashOnly
 from prov.build.toolchain import Toolchains
 from prov.errors import StoreError
-from prov.files import remove_tree
+from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
@@ -51,7 +51,6 @@ class Aside:
     toolchains: Toolchains
     jobs: int = 1
     notes: list[str] = field(default_factory=list)
-    _composed: set[Path] = field(default_factory=set)
 
     @property
     def alias(self) -> str:
@@ -59,7 +58,7 @@ class Aside:
 
     def close(self) -> None:
         """Remove the directory, and all that is known of it."""
-        for workdir in self._composed:
+        for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
                 self.sysroots.forget(workdir / name)
         refs = self.store.refs.list(f"refs/prov/aside/{self.alias}/")
@@ -80,7 +79,6 @@ class Aside:
         takes is not recorded here.
         """
         node = make_node(self.store.objects, task)
-        self._composed.add(self.folder / "work" / node.arch / node.recipe.name / (chain or task.definition.chain))
         after, from_ = self._start(task) if start is None else (tuple(start), self._taken(task, "from"))
         child = start_child(lambda: self._run(task, node, chain or task.definition.chain, after, from_), leads=True)
         try:
@@ -268,14 +266,26 @@ class Scene:
 
 @contextlib.contextmanager
 def aside(store: Store, sysroots: Composer, sandbox: str | None, *, search_path: str, jobs: int = 1) -> Iterator[Aside]:
-    """Yield a scratch directory of its own for recorded tasks; it is removed at the end."""
-    folder = store.cache / "aside" / uuid.uuid4().hex[:12]
-    folder.mkdir(parents=True)
-    made = Aside(store, sysroots, sandbox, folder, Toolchains(store, search_path), jobs)
-    try:
-        yield made
-    finally:
-        made.close()
+    """Yield a scratch directory of its own for recorded tasks; it is removed at the end.
+
+    Those of processes that were killed are removed first: a lock that the kernel drops tells which.
+    """
+    top, toolchains = store.cache / "aside", Toolchains(store, search_path)
+    for left in sorted(top.glob("*.lock")):
+        with try_locked(left) as free:
+            if free:
+                with contextlib.suppress(OSError):  # mounted still, say: the next one tries again
+                    Aside(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
+                    left.unlink(missing_ok=True)
+    made = Aside(store, sysroots, sandbox, top / uuid.uuid4().hex[:12], toolchains, jobs)
+    lock = made.folder.with_suffix(".lock")
+    with locked(lock):
+        made.folder.mkdir()
+        try:
+            yield made
+        finally:
+            made.close()
+            lock.unlink(missing_ok=True)
 
 
 def recorded_environment(store: Store, commit: Oid) -> dict[str, str]:

@@ -154,7 +154,7 @@ def other_order(folder: Path) -> Iterator[str]:
     if program is None or unmount is None:
         yield "folders are read in the file system's own order; with disorderfs installed, in another one"
         return
-    below = folder.with_name(f"{folder.name}.below")
+    below = folder.with_name(f"{folder.name}.below")  # beside it, and removed with it
     below.mkdir()
     folder.mkdir(exist_ok=True)
     options = ["--quiet", "--shuffle-dirents=no", "--reverse-dirents=yes", "--sort-dirents=yes", "--pad-blocks=0"]
