@@ -128,7 +128,8 @@ def _report(store: Store, found: list[Again], *, json: bool) -> None:
         say_json("reproduced", tasks=rows)
     else:
         for each in found:
-            _print(each)
+            # an output that is the same says that what is different in the WORKDIR does no harm
+            _print(each, workdir=len(found) == 1 or any(not other.same for other in found))
         different = [each.key for each in found if not each.same]
         verdict = f"not the same: {', '.join(different)}" if different else "the same"
         say(f"{count_text(len(found), 'task')} run again: {verdict}")
@@ -136,12 +137,12 @@ def _report(store: Store, found: list[Again], *, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print(each: Again) -> None:
+def _print(each: Again, *, workdir: bool) -> None:
     if each.problem:
         say(f"{each.key}: {each.problem}")
         for text in each.log.splitlines()[-SHOWN:]:
             say(f"    {text}")
-    for title, lines in (("output", each.output), ("WORKDIR", each.workdir)):
+    for title, lines in (("output", each.output), ("WORKDIR", each.workdir if workdir else ())):
         if lines and not each.problem:
             say(f"{each.key}: its {title} is different:")
             for line in lines[:SHOWN]:

@@ -7,20 +7,27 @@ is built is recorded under them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from prov.build.definition import Definition
 from prov.build.job import Composer, Site
 from prov.build.plan import Choices, make_plan
 from prov.build.record import Records
-from prov.build.recorded import Named, RecordedInputs, RecordedTask, graph_of, mixed, own_inputs
+from prov.build.recorded import Named, OwnEntries, RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
 from prov.build.run import Progress, Runner, RunOptions, Summary
-from prov.build.taskhash import HashOnly
+from prov.build.taskhash import HashOnly, LocalFile, task_text
 from prov.build.toolchain import Toolchains
 from prov.store.objects import Entry, Oid
 from prov.store.repository import Store
+from prov.worktree.attributes import TreeReader, TreeWriter
 from prov.worktree.exclude import DEFAULT, Exclude
+
+TOOLS: Named = ("host tools", "")
+ORDER: Named = ("source", "%order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +40,115 @@ class InputStep:
     tasks: tuple[str, ...]
 
 
-EDGE_KINDS = ("dependency", "definition")
-"""Changes with which a task gets the other build's definition, edges and all."""
-
-
 def mixture(
-    old: Mapping[str, RecordedTask], new: Mapping[str, RecordedTask], steps: Iterable[InputStep]
+    store: Store, old: Mapping[str, RecordedTask], new: Mapping[str, RecordedTask], steps: Iterable[InputStep]
 ) -> dict[str, RecordedTask]:
     """Return the old build's tasks with some steps to the new one's; tasks that only one of them has are kept."""
     chosen: dict[str, list[InputStep]] = {}
     for step in steps:
         for key in step.tasks:
             chosen.setdefault(key, []).append(step)
+    moved = {key for key, each in chosen.items() if any(step.kind == "definition" for step in each)}
     found = {**new, **old}
-    for key, changes in chosen.items():
-        if key in old and key in new:
-            found[key] = _mixed(old[key], new[key], changes)
+    with store.objects.writer() as writer:
+        for key, changes in chosen.items():
+            if key in old and key in new:
+                found[key] = _Mixed(store.objects, writer, old[key], new[key], changes, moved).make()
     return found
 
 
-def _mixed(old: RecordedTask, new: RecordedTask, steps: list[InputStep]) -> RecordedTask:
-    own: dict[Named, Entry] = dict(old.own)
-    redefined = any(step.kind in EDGE_KINDS for step in steps)
-    for step in steps:
-        name = (step.kind, step.name)
-        if step.kind in EDGE_KINDS:
-            continue
-        if step.new is not None:
-            own[name] = step.new
-        else:
-            own.pop(name, None)
-    if redefined:
-        own["definition", ""] = new.own["definition", ""]
-    return mixed(old, new, own, definition=new if redefined else old)
+@dataclass(slots=True)
+class _Mixed:
+    """One task of a mixture."""
+
+    reader: TreeReader
+    sink: TreeWriter
+    old: RecordedTask
+    new: RecordedTask
+    steps: list[InputStep]
+    moved: set[str]
+    """Tasks whose own words are the new build's: where their output goes is told by these."""
+
+    def make(self) -> RecordedTask:
+        """Return the old task with the steps made. What is in no hash goes with what is hashed."""
+        own: dict[Named, Entry] = dict(self.old.own)
+        for step in self.steps:
+            if step.kind == "dependency":
+                continue
+            if step.new is not None:
+                own[step.kind, step.name] = step.new
+            else:
+                own.pop((step.kind, step.name), None)
+        redefined = self.old.key in self.moved
+        base, other = (self.new, self.old) if redefined else (self.old, self.new)
+        tools = self.new if own.get(TOOLS) == self.new.own.get(TOOLS) else self.old
+        excluded = {**other.definition.excluded, **base.definition.excluded}
+        if "SOURCES" in excluded:
+            excluded["SOURCES"] = json.dumps(self.source_rows(own))
+        words = replace(
+            base.definition,
+            after=self.edges("after", self.old.definition.after, self.new.definition.after),
+            from_=self.edges("from", self.old.definition.from_, self.new.definition.from_),
+            needs=self.edges("needs", self.old.definition.needs, self.new.definition.needs),
+            excluded=excluded,
+            programs=tools.definition.programs,
+            sources=self.files("source", own),
+            patches=self.files("patch", own),
+        )
+        task = replace(base, own=own, definition=words, commit=None)
+        return self.staged(task, like_new=redefined or self.all_edges_are_new(words))
+
+    def edges(self, kind: str, old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+        chosen = {step.name for step in self.steps if step.kind == "dependency"}
+        found = [key for key in old if key in new or f"{kind} {key}" not in chosen]
+        found += [key for key in new if key not in old and f"{kind} {key}" in chosen]
+        return new if set(found) == set(new) else tuple(found)
+
+    def all_edges_are_new(self, words: Definition) -> bool:
+        new = self.new.definition
+        chosen = any(step.kind == "dependency" for step in self.steps)
+        return chosen and (words.after, words.from_, words.needs) == (new.after, new.from_, new.needs)
+
+    def staged(self, task: RecordedTask, *, like_new: bool) -> RecordedTask:
+        """Return a task that says of all that it needs where it goes, as the build does from which it has it."""
+        lines, direct = [], []
+        for key in task.definition.needs:
+            first = like_new or key in self.moved
+            side = next(
+                each.definition
+                for each in ((self.new, self.old) if first else (self.old, self.new))
+                if key in each.definition.needs
+            )
+            lines += [text for text in side.staging if text.partition(" ")[0] == key]
+            direct += [key] if key in side.direct else []
+        if sorted(lines) == sorted(task.definition.staging):
+            return task
+        words = replace(task.definition, staging=tuple(lines), direct=tuple(direct))
+        text = task_text(make_node(self.reader, replace(task, definition=words)))
+        entry = replace(task.own["definition", ""], oid=self.sink.add("blob", text.encode("utf-8", "surrogateescape")))
+        return replace(task, definition=words, own={**task.own, ("definition", ""): entry})
+
+    def files(self, kind: str, own: OwnEntries) -> tuple[LocalFile, ...]:
+        """Return the files behind sources or patches, of the build that has the same."""
+        found: dict[str, LocalFile] = {}
+        for task in (self.old, self.new):
+            for file in task.definition.sources if kind == "source" else task.definition.patches:
+                if (kind, file.name) in own and own[kind, file.name] == task.own.get((kind, file.name)):
+                    found[file.name] = file
+        return tuple(found.values())
+
+    def source_rows(self, own: OwnEntries) -> list[dict[str, Any]]:
+        """Return what `SOURCES` says of the sources that the task has: where to fetch just these."""
+        found: dict[str, dict[str, Any]] = {}
+        first, last = self.old, self.new
+        if own.get(ORDER) != self.old.own.get(ORDER):
+            first, last = last, first
+        for task in (first, last):
+            for row in json.loads(task.definition.excluded.get("SOURCES", "[]")):
+                name = row["name"]
+                if ("source", name) in own and own["source", name] == task.own.get(("source", name)):
+                    found[name] = {**row, "unpack": ("source", f"%{name}.unpack") not in own}
+        return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.build.definition import Definition, read_definition
@@ -156,8 +156,8 @@ def make_node(reader: TreeReader, task: RecordedTask, *, leaf: bool = False) -> 
     """Return a task as a node of a graph; a leaf has no edges, and only gives what is recorded."""
     definition, own = task.definition, task.own
     name = task.key.partition(":")[2]
-    variables = {each: Setting(_text(reader, own, "variable", each), "recorded") for each in _names(own, "variable")}
-    variables |= {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
+    variables = {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
+    variables |= {each: Setting(_text(reader, own, "variable", each), "recorded") for each in _names(own, "variable")}
     made = Task(
         name=name,
         script=_text(reader, own, "script"),
@@ -226,30 +226,3 @@ class RecordedInputs:
 
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
         return own_inputs(self.reader, sink, self.tasks[node.key])
-
-
-def mixed(old: RecordedTask, new: RecordedTask, own: OwnEntries, *, definition: RecordedTask) -> RecordedTask:
-    """Return a task with some inputs of one run and some of another, `own` being those it is to have.
-
-    `definition` is the one of the two whose edges and folders it gets; what is in no hash goes with what is hashed.
-    """
-    other = old if definition is new else new
-    tools = new if own.get(("host tools", "")) == new.own.get(("host tools", "")) else old
-    words = replace(
-        definition.definition,
-        excluded={**other.definition.excluded, **definition.definition.excluded},
-        programs=tools.definition.programs,
-        sources=_chosen("source", own, old, new),
-        patches=_chosen("patch", own, old, new),
-    )
-    return replace(definition, own=own, definition=words, commit=None)
-
-
-def _chosen(kind: str, own: OwnEntries, old: RecordedTask, new: RecordedTask) -> tuple[LocalFile, ...]:
-    found: dict[str, LocalFile] = {}
-    for task in (old, new):
-        files = task.definition.sources if kind == "source" else task.definition.patches
-        for file in files:
-            if own.get((kind, file.name)) is not None and own.get((kind, file.name)) == task.own.get((kind, file.name)):
-                found[file.name] = file
-    return tuple(found.values())

@@ -116,7 +116,7 @@ class InputsReader:
         output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
         reached = reach(recipe, task)
         left_out = {*PLACES, *task.vardepsexclude}
-        entries = [_text(sink, "task", self._task_text(node))]
+        entries = [_text(sink, "task", task_text(node))]
         for name, text in (("script", task.script), ("postprocess", task.postprocess)):
             if text:
                 entries.append(_text(sink, name, text))
@@ -162,22 +162,6 @@ class InputsReader:
             wanted = {name for name in names if name.removesuffix("?") not in required} | required
             known = self._tools[key] = tuple(sorted(wanted))
         return known
-
-    def _task_text(self, node: Node) -> str:
-        recipe, task = node.recipe, node.task
-        lines = [f"task {node.key}"]
-        if recipe.arch != "allarch":
-            lines.append(f"arch {recipe.arch} {node.arch}")
-        lines.append(f"interpreter {task.interpreter}")
-        if task.interpreter == "python3":
-            lines.append(f"python {sys.version_info.major}.{sys.version_info.minor}")
-        lines.append(f"dir {task.dir}")
-        lines += [f"outputdir {path}" for path in task.outputdir]
-        lines += [f"needs {text}" for text in sorted(node.staging)]
-        if node.needs:
-            lines += [f"sysroot_owner {path.decode()} {owner}" for path, owner in sorted(recipe.sysroot_owner.items())]
-        lines += [f"export {name}" for name in recipe.exports(task)]
-        return "\n".join(lines) + "\n"
 
     def _sources(self, recipe: Recipe) -> tuple[LocalFile, ...]:
         found = []
@@ -274,6 +258,24 @@ def _text(sink: TreeWriter, name: str, text: str) -> Entry:
 def _pinned(source: Source) -> str:
     """Return what stands for a source whose content is fixed by a checksum: where it comes from does not matter."""
     return f"git {source.commit}\n" if source.git else f"sha256 {source.sha256}\n"
+
+
+def task_text(node: Node) -> str:
+    """Return what a task is called and what it declares, as the inputs tree has it."""
+    recipe, task = node.recipe, node.task
+    lines = [f"task {node.key}"]
+    if recipe.arch != "allarch":
+        lines.append(f"arch {recipe.arch} {node.arch}")
+    lines.append(f"interpreter {task.interpreter}")
+    if task.interpreter == "python3":
+        lines.append(f"python {sys.version_info.major}.{sys.version_info.minor}")
+    lines.append(f"dir {task.dir}")
+    lines += [f"outputdir {path}" for path in task.outputdir]
+    lines += [f"needs {text}" for text in sorted(node.staging)]
+    if node.needs:
+        lines += [f"sysroot_owner {path.decode()} {owner}" for path, owner in sorted(recipe.sysroot_owner.items())]
+    lines += [f"export {name}" for name in recipe.exports(task)]
+    return "\n".join(lines) + "\n"
 
 
 def output_paths(recipe: Recipe, node: Node) -> list[bytes]:

@@ -157,7 +157,8 @@ def other_order(folder: Path) -> Iterator[str]:
     below = folder.with_name(f"{folder.name}.below")  # beside it, and removed with it
     below.mkdir()
     folder.mkdir(exist_ok=True)
-    options = ["--quiet", "--shuffle-dirents=no", "--reverse-dirents=yes", "--sort-dirents=yes", "--pad-blocks=0"]
+    # without the last three the second link of a file is taken for another file (disorderfs 0.5.11)
+    options = ["--quiet", "--sort-dirents=yes", "--reverse-dirents=yes", "-o", "use_ino,noforget,attr_timeout=0"]
     done = subprocess.run([program, *options, str(below), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         yield f"folders are read in the file system's own order: {done.stderr.strip()}"

@@ -299,7 +299,7 @@ class Bisect:
             for each in chosen
             if each.change.kind != SAME_INPUTS
         ]
-        tasks = mixture(self.tasks(good), self.tasks(bad), steps)
+        tasks = mixture(self.store, self.tasks(good), self.tasks(bad), steps)
         output, _ = self.workshop.build(
             tasks, target, self.watcher.progress(), outputs=self._outputs(good, bad, chosen)
         )

@@ -37,28 +37,20 @@ class Step:
 def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> Try | Step:
     """Return which of a line to try next, or the step at which it turns bad.
 
-    `trees` has the id of what each gives, None of one that gives nothing to try; the first is good, the last bad.
+    `trees` has the id of what each gives, None of one that gives nothing to try; the first is good, the last bad. What
+    can't be told often comes in a row, so that the middle of the longest row without it is tried.
     """
-    groups = [(tree, [index for index, _ in each]) for tree, each in groupby(enumerate(trees), lambda pair: pair[1])]
-    low, high = 0, len(groups) - 1
-
-    def verdict(at: int) -> Verdict | None:
-        tree = groups[at][0]
-        if tree is None:
-            return "skip"
-        if tree in (trees[0], trees[-1]):
-            return "good" if tree == trees[0] else "bad"
-        return verdicts.get(tree)
-
-    while True:
-        open_ = [at for at in range(low + 1, high) if verdict(at) != "skip"]
-        if not open_:
-            return Step(groups[low][1][-1], groups[high][1][0])
-        middle = min(open_, key=lambda at: abs(2 * at - low - high))
-        known = verdict(middle)
-        if known is None:
-            return Try(groups[middle][1][0], ceil(log2(len(open_) + 1)))
-        low, high = (middle, high) if known == "good" else (low, middle)
+    told = ((tree, index) for index, tree in enumerate(trees) if tree is not None)
+    groups = [(tree, [index for _, index in each]) for tree, each in groupby(told, lambda pair: pair[0])]
+    known = {**verdicts, str(trees[0]): "good", str(trees[-1]): "bad"}
+    said = [known.get(tree) for tree, _ in groups]
+    high = said.index("bad")
+    low = max(at for at in range(high) if said[at] == "good")
+    rows = [list(row) for skip, row in groupby(range(low + 1, high), lambda at: said[at] == "skip") if not skip]
+    if not rows:
+        return Step(groups[low][1][-1], groups[high][1][0])
+    row = max(rows, key=len)
+    return Try(groups[row[(len(row) - 1) // 2]][1][0], ceil(log2(sum(map(len, rows)) + 1)))
 
 
 @dataclass(frozen=True, slots=True)
