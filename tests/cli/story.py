@@ -1,0 +1,92 @@
+"""A project that changes, is built and asked about: what the stories in these tests are told with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROV = str(Path(sys.executable).with_name("prov"))
+DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
+HOSTTOOLS = "sh cat chmod cp date ln mkdir mv rm touch true"
+
+Done = subprocess.CompletedProcess[str]
+
+
+@dataclass(slots=True)
+class Project:
+    """A folder with a project in it; its commands run as a user runs them."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    """Over the caller's."""
+
+    def prov(self, *arguments: str, code: int = 0) -> Done:
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run([PROV, *arguments], cwd=self.root, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def ask(self, *arguments: str, code: int = 0) -> str:
+        """Return what a command answers."""
+        return self.prov(*arguments, code=code).stdout
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        return json.loads(self.prov(*arguments, "--json", code=code).stdout)
+
+    def refused(self, *arguments: str) -> str:
+        """Return what a command that ends with an expected error says of it, in one line."""
+        return " ".join(self.prov(*arguments, code=1).stderr.split())
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "--git-dir=.prov", *arguments]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True)
+        assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text()
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new))
+
+    def write(self, path: str, text: str) -> Path:
+        full = self.root / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.write_text(text)
+        return full
+
+    def append(self, path: str, text: str) -> None:
+        self.write(path, (self.root / path).read_text() + text)
+
+    def task(self, script: str, recipe: str = "a", more: str = "") -> None:
+        """Write a recipe of one task, `go`."""
+        text = f"version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = 'out'\nscript = '''{script}'''\n{more}"
+        self.write(f"recipes/{recipe}.toml", text)
+
+    def tag(self, key: str) -> str:
+        """Return the tag of a task's newest run."""
+        tag = self.json("log", key)["runs"][0]["tag"]
+        assert isinstance(tag, str)
+        return tag
+
+    def refs(self) -> str:
+        return self.git("for-each-ref")
+
+    def leftovers(self) -> list[str]:
+        """Return what is left of tasks that were put back: there should be nothing."""
+        folder = self.root / ".prov/prov/aside"
+        return [
+            *map(str, folder.iterdir() if folder.exists() else ()),
+            *self.git("for-each-ref", "refs/prov/aside").split(),
+        ]
+
+
+def in_order(text: str, *wanted: str) -> None:
+    """Assert that lines are in a text one after the other, be there others between them; indents do not count."""
+    lines = iter(line.strip() for line in text.splitlines())
+    for line in wanted:
+        assert any(line == each for each in lines), f"no line {line!r} in its place in:\n{text}"
