@@ -24,14 +24,13 @@ def report(
 
     Example: prov report -o build.html
     """
-    from prov.files import replace_file
     from prov.history.builds import find_build
     from prov.history.report import report as read
     from prov.history.report_page import render
 
     opened = open_store(store)
     page = render(read(opened, find_build(opened, build)))
-    replace_file(output, page.encode("utf-8", "replace"))
+    _write(output, page)
     note(f"prov: {output} is written; open it in a browser")
 
 
@@ -45,7 +44,6 @@ def graph(
 
     Example: prov graph --format dot | dot -Tpdf -o graph.pdf
     """
-    from prov.files import replace_file
     from prov.history.builds import find_build
     from prov.history.graph_drawing import dot, svg
     from prov.history.report import drawn
@@ -56,4 +54,15 @@ def graph(
     if output is None:
         say(text)
     else:
-        replace_file(output, text.encode("utf-8", "replace"))
+        _write(output, text)
+
+
+def _write(output: Path, text: str) -> None:
+    """Write a file whole or not at all; a device or a pipe is written to as it is."""
+    from prov.files import replace_file
+
+    data = text.encode("utf-8", "replace")
+    if output.exists() and not output.is_file():
+        output.write_bytes(data)
+    else:
+        replace_file(output.resolve(), data)  # of a link, what it leads to

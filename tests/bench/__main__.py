@@ -1,9 +1,10 @@
 """Benchmarks: ratios of prov and of what people use today, measured in turns in one run.
 
-    python -m tests.bench [help] [plan] [capture] [world] [sysroot] [--source DIR] [--dev-packages DIR]
+    python -m tests.bench [help] [plan] [capture] [world] [sysroot] [history] [--source DIR] [--dev-packages DIR]
 
 The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's tarball is unpacked.
 The packages of the sysroot are Debian's; without --dev-packages they are fetched once, by get-dev-packages.
+The store of history is made by a generator, which takes two minutes, or given by --history-store.
 Each figure is the median of three rounds, of the sysroot five; the ratio is what counts, machines are noisy.
 """
 
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.bench.history import bench_history
 from tests.bench.measure import row, timed
 from tests.bench.sysroot import bench_sysroot
 
@@ -143,12 +145,14 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["help", "plan", "capture", "world"])
     parser.add_argument("--source", type=Path)
     parser.add_argument("--dev-packages", type=Path)
+    parser.add_argument("--history-store", type=Path)
     options = parser.parse_args()
     benches: dict[str, Callable[[Path], None]] = {
         "help": bench_help,
         "plan": bench_plan,
         "world": bench_world,
         "sysroot": lambda scratch: bench_sysroot(options.dev_packages, scratch),
+        "history": lambda scratch: bench_history(options.history_store, scratch),
     }
     with tempfile.TemporaryDirectory(prefix="prov-bench-") as name:
         scratch = Path(name)
