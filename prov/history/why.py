@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prov.build.builds import BuildList
+from prov.build.builds import BuildList, Line
 from prov.build.job import Site
 from prov.build.plan import Plan, Step
 from prov.build.session import Request, Session
@@ -18,7 +18,7 @@ from prov.errors import NameUnknown, StoreError, nearest
 from prov.history.builds import find_build, is_build_name, walk_builds
 from prov.history.causes import Cause, Recorded, Side, first_causes
 from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
-from prov.history.names import find_run
+from prov.history.names import RunName, find_run
 from prov.history.producers import Producers, failures
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
@@ -38,6 +38,8 @@ class State:
     inputs: Inputs
     side: Side
     versions: dict[str, str]
+    output: Oid | None = None
+    """What the task gave; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def why(store: Store, name: str, *, session: Session | None = None, against: str
             return _why_recorded(store, name, build, against)
         assert step is not None
         reader, old = _old(store, new.inputs.key, against, writer)
-        verdict = f"would run: {step.reason}" if step.action in ("run", "may run") else f"is {step.action} now"
+        verdicts = {"run": f"would run: {step.reason}", "may run": f"may run, {step.reason}"}
+        verdict = verdicts.get(step.action, f"is {step.action} now")
         return _answer(store, reader, verdict, old, new)
 
 
@@ -130,32 +133,31 @@ def _planned(session: Session | None, name: str, writer: ObjectWriter) -> tuple[
     key = plan.graph.targets[-1]
     side = Planned(site, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
-    return plan.steps[key], State("now", side.inputs(key), side, versions)
+    return plan.steps[key], State("now", side.inputs(key), side, versions, plan.steps[key].output)
 
 
 def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     before, slash, key = name.rpartition("/")
     if slash and ":" not in key:  # a tag
         run = find_run(store, name)
-        new = _of_run(store, run.key, bytes.fromhex(run.task_hash), f"run {run.tag}")
+        new = _of_run(store, run)
         reader, old = _old(store, run.key, against, store.objects)
         return _answer(store, reader, "ran", old if against else None, new)
     named = find_build(store, build or before or "latest")
-    if _at(named, key) is None:
-        named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
-    task_hash = _at(named, key)
-    if task_hash is None:
+    named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
+    line = _at(named, key)
+    if line is None:
         known = [each for recipe in named.recipes() for each in named.lines(recipe)]
         raise NameUnknown(f"no build has a task {key}", hint=nearest(key, known) or "write recipe:task")
     earlier = None
     for each in walk_builds(named.before()):
         at = _at(each, key)
-        if at == task_hash:
+        if at is not None and (at.task_hash, at.output) == (line.task_hash, line.output):
             named = each  # it is from an earlier build
         elif at is not None:
             earlier = each
             break
-    new = _in_build(store, named, key, task_hash)
+    new = _in_build(store, named, key, line)
     objects: TreeReader = store.objects
     how = "failed" if key in failures(named) else named.happened().get(key, "was up to date")
     old = None
@@ -166,21 +168,23 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     return _answer(store, objects, f"{how} in {new.name}", old, new)
 
 
-def _at(build: BuildList, key: str) -> Oid | None:
-    line = failures(build).get(key) or build.line(key)
-    return line.task_hash if line else None
+def _at(build: BuildList, key: str) -> Line | None:
+    return failures(build).get(key) or build.line(key)
 
 
-def _in_build(store: Store, build: BuildList, key: str, task_hash: Oid | None) -> State:
-    assert task_hash is not None
-    inputs = read_inputs(store.objects, key, task_hash)
+def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> State:
+    assert line is not None
+    inputs = read_inputs(store.objects, key, line.task_hash)
     side = Recorded(store.objects, Producers(store, (build,)))
-    return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions())
+    return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions(), line.output)
 
 
-def _of_run(store: Store, key: str, task_hash: Oid, name: str) -> State:
-    inputs = read_inputs(store.objects, key, task_hash)
-    return State(name, inputs, Recorded(store.objects, Producers(store)), {})
+def _of_run(store: Store, run: RunName) -> State:
+    inputs = read_inputs(store.objects, run.key, bytes.fromhex(run.task_hash))
+    record = store.objects.commit(store.objects.commit(run.commit).parents[1])
+    output = store.objects.entry(record.tree, "output")
+    side = Recorded(store.objects, Producers(store))
+    return State(f"run {run.tag}", inputs, side, {}, output.oid if output else None)
 
 
 def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[TreeReader, State | None]:
@@ -188,7 +192,7 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
     if not against:
         latest = BuildList.latest(store)
         build = next((each for each in walk_builds(latest) if each.line(key) is not None), None)
-        return reader, _in_build(store, build, key, _at_line(build, key)) if build else None
+        return reader, _in_build(store, build, key, build.line(key)) if build else None
     if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
         folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
         other = Store.open(folder)
@@ -197,23 +201,20 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
             raise NameUnknown(f"{against}: no build there has a task {key}")
         found = _in_build(other, build, key, _at(build, key))
         return Both(reader, other.objects), replace(found, name=f"{found.name} of {against}")
-    if is_build_name(store, against):
+    if is_build_name(store, against) or not {":", "/"}.intersection(against):
         build = find_build(store, against)
         if _at(build, key) is None:
             raise NameUnknown(f"build {against} has no task {key}", hint="`prov builds` lists others")
         return reader, _in_build(store, build, key, _at(build, key))
     run = find_run(store, against)
-    return reader, _of_run(store, run.key, bytes.fromhex(run.task_hash), f"run {run.tag}")
-
-
-def _at_line(build: BuildList, key: str) -> Oid | None:
-    line = build.line(key)
-    return line.task_hash if line else None
+    return reader, _of_run(store, run)
 
 
 def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, new: State) -> Why:
     key = new.inputs.key
-    causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side)) if old else []
+    causes = []
+    if old is not None and not _is_same(old, new):
+        causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side))
     recipes = dict.fromkeys(cause.key.partition(":")[0] for cause in causes)
     versions = {}
     for recipe in recipes if old else ():
@@ -224,6 +225,13 @@ def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, n
     changes = dict.fromkeys(change for cause in causes for change in cause.changes)
     differences = {change: tuple(difference_text(reader, change)) for change in changes}
     return Why(key, verdict, old.name if old else "", tuple(causes), differences, versions, near)
+
+
+def _is_same(old: State, new: State) -> bool:
+    """Tell whether two states have the same inputs, and not another output for all that."""
+    if new.inputs.task_hash is None or old.inputs.task_hash != new.inputs.task_hash:
+        return False
+    return old.output == new.output or None in (old.output, new.output)
 
 
 def nearest_recorded(store: Store, reader: TreeReader, new: Inputs, old: Inputs | None) -> Nearest | None:
