@@ -6,6 +6,7 @@ The tests are in order, each goes on from the one before. `pytest -m world`, min
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -57,6 +58,10 @@ class World:
     def build(self, *arguments: str) -> Build:
         done = self.prov("build", *arguments)
         return Build(frozenset(RAN.findall(done.stderr)), done.stdout + done.stderr)
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "--git-dir", self.root / ".prov", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def recipe(self, name: str) -> Path:
         return self.root / "recipes" / name / f"{name}.toml"
@@ -127,6 +132,40 @@ def test_a_changed_header_reruns_what_is_built_with_it(world: World) -> None:
     assert ZLIB_CHAIN | {"zlib:populate_sysroot", "libpng:configure", "libpng:install", "sqlite:configure"} <= build.ran
     assert build.ran.isdisjoint({"zlib:fetch", "zlib:unpack", "libpng:patch", "readline:configure"})
     assert build.recipes.isdisjoint({"expat", "xz", "lz4", "m4", "m4-native", "ncurses", "busybox", "machine-info"})
+
+
+def test_why_something_ran_is_told_down_to_the_patch(world: World) -> None:
+    answer = json.loads(world.prov("why", "sqlite:compile", "--json").stdout)
+    [cause] = answer["causes"]
+    assert cause["task"] == "zlib:patch"
+    assert cause["chain"][-1] == "sqlite:compile"
+    changes = {change["name"]: change["diff"] for change in cause["changes"] if change["kind"] == "patch"}
+    assert any("+#define ZLIB_H /* changed */" in line for diff in changes.values() for line in diff)
+    difference = json.loads(world.prov("diff", "latest", "--json").stdout)
+    assert {key for cause in difference["causes"] for key in cause["tasks"]} == {"zlib:patch"}
+
+
+def test_which_task_made_a_file_of_the_image(world: World) -> None:
+    steps = json.loads(world.prov("blame", "usr/bin/sqlite3", "--json").stdout)["steps"]
+    assert [step["task"] for step in steps][:1] == ["world-image:rootfs"]
+    assert steps[-1]["task"].startswith("sqlite:")
+
+
+def test_bisect_finds_the_changed_header_without_building(world: World, tmp_path: Path) -> None:
+    before = world.git("for-each-ref", "refs/tags")
+    command = ["sh", "-c", "! grep -q changed {}/usr/include/zlib.h"]
+    name = "zlib:populate_sysroot@output/sysroot-destdir"
+    answer = json.loads(
+        world.prov("bisect", "start", "latest~3", "latest", "--of", name, "--json", "--", *command).stdout
+    )
+    assert [cause["kind"] for cause in answer["causes"]] == ["patch"]
+    assert answer["causes"][0]["tasks"] == ["zlib:patch"]
+    assert world.git("for-each-ref", "refs/tags") == before
+
+
+@pytest.mark.parametrize("recipe", ["zlib", "libpng", "world-image"])
+def test_what_was_built_can_be_reproduced_elsewhere(world: World, recipe: str) -> None:
+    assert "run again: the same" in world.prov("reproduce", recipe).stdout
 
 
 def test_a_changed_packaging_rule_reruns_packaging_alone(world: World) -> None:

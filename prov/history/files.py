@@ -1,8 +1,8 @@
 """A file in what was recorded: found by name, and followed over builds.
 
 `hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone is
-looked for in the last build: in its targets' outputs first, then in all others, at the top of each folder that a task
-gives to others, or one folder further down, as packages have it.
+looked for in the last build: in images first, then in its targets' outputs, then in all others; at the top of each, or
+a few folders further down, as packages have it.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
     if build is None:
         raise NameUnknown("no build is recorded", hint="`prov build`")
     lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
-    targets = [key for key in build.facts().get("targets", "").split() if key in lines]
-    for key in dict.fromkeys([*targets, *sorted(lines, key=_packaging_first)]):
+    targets = build.facts().get("targets", "").split()
+    for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, key)):
         output = lines[key].output
         found = _below(store, read_pair(store.objects, output), path) if output else None
         if found is not None:
@@ -89,8 +89,8 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
     )
 
 
-def _packaging_first(key: str) -> tuple[bool, str]:
-    return not key.partition(":")[2].startswith(("image", "rootfs", "package", "populate")), key
+def _is_image(key: str) -> bool:
+    return key.partition(":")[2].startswith(("image", "rootfs"))
 
 
 def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
