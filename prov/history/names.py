@@ -6,6 +6,7 @@ A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from prov.worktree.attributes import EMPTY, Pair, at_path
 
 KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")
 _SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+_TAG = re.compile(r"(failed/)?[^/\s~^:?*\[\\]+/[^/\s~^:?*\[\\]+/[0-9a-f]{40}/[0-9]+")
 _OUTPUT_ENTRIES = {b"content", b"attributes", b"postprocess", b"fixed"}
 
 
@@ -127,8 +129,8 @@ def run_in(build: BuildList, key: str) -> RunName:
 
 def _by_tag(store: Store, name: str) -> RunName:
     name = name.removeprefix("refs/tags/")
-    commit = store.refs.get(f"refs/tags/{name}")
-    if commit is None or len(name.removeprefix("failed/").split("/")) != 4 or name.startswith("outside/"):
+    commit = store.refs.get(f"refs/tags/{name}") if _TAG.fullmatch(name) else None
+    if commit is None:
         known = recorded_tasks(store)
         raise NameUnknown(f"{name} is no run of a task", hint=nearest(name, known) or "write recipe:task, or a tag")
     return _run_name(store, name, commit)
@@ -218,7 +220,8 @@ def _by_git(store: Store, name: str) -> Found:
         text = run_git(store.path, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}"])
     except StoreError as error:
         known = recorded_tasks(store)
-        raise NameUnknown(f"{name!r} names nothing in the store", hint=nearest(name, known)) from error
+        hint = nearest(name, known) or "write [build/]recipe:task[@output], a tag, a commit or a tree"
+        raise NameUnknown(f"{name!r} names nothing in the store", hint=hint) from error
     oid = bytes.fromhex(text.decode().strip())
     kind, _ = store.objects.read(oid)
     commit = None
