@@ -69,7 +69,7 @@ class Project:
 
     def tag(self, key: str) -> str:
         """Return the tag of a task's newest run."""
-        tag = self.json("log", key)["runs"][0]["tag"]
+        tag = self.json("show", key)["run"]["tag"]
         assert isinstance(tag, str)
         return tag
 
