@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from prov.build.run import Progress
-    from prov.history.bisect import Answer, Log
+    from prov.history.bisect import Answer
+    from prov.history.bisect_log import Log
     from prov.history.bisection import Verdict
     from prov.store.repository import Store
 
@@ -43,7 +45,7 @@ class _Shown:
         self._open: AbstractContextManager[Progress] | None = None
 
     def trying(self, what: str, left: int) -> None:
-        note(f"prov: trying {what}; {count_text(left, 'step')} left at the most")
+        note(f"prov: trying {what}; about {count_text(left, 'step')} left")
 
     def verdict(self, what: str, verdict: Verdict, *, flaky: bool) -> None:
         note(f"prov: {what}: {verdict}{' (not every time)' if flaky else ''}")
@@ -80,95 +82,126 @@ def start(
 
     After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
     """
-    from prov.errors import ProvError
-    from prov.history.bisect import Log, Question
+    from prov.history.bisect import check_command, compared
+    from prov.history.bisect_log import Question
     from prov.history.builds import find_build
 
     opened = open_store(store)
     if not command:
         raise typer.BadParameter("a command is missing; as in prov bisect start GOOD BAD -- ./test.sh")
-    log = Log(opened.path / LOG)
-    if log.path.exists():
-        raise ProvError("a bisection is going on", hint="`prov bisect continue`, or `prov bisect reset` to drop it")
+    log = _new_log(opened)
     builds = [find_build(opened, name) for name in (good, bad)]
     targets = builds[1].facts().get("targets", "").split()
     if not of and len(targets) != 1:
         raise typer.BadParameter(f"build {bad} has {len(targets)} targets; name one, as in --of {targets[0]}@output")
     ids = [build.commit.hex() for build in builds]
     name = of or f"{targets[0]}@output"
-    log.begin(Question(ids[0], ids[1], name if "@" in name else f"{name}@output", tuple(command), repeat))
-    _go_on(opened, log, sandbox, json=json, combinations=not no_combination)
+    name = name if "@" in name else f"{name}@output"
+    question = Question(ids[0], ids[1], name, tuple(command), repeat, not no_combination)
+    check_command(command)
+    compared(opened, question)  # nothing is begun that can't be answered
+    log.begin(question)
+    _go_on(opened, log, sandbox, json=json)
 
 
 @bisect.command("continue")
-def go_on(no_combination: Alone = False, json: Json = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
+def go_on(json: Json = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
     """Go on with a bisection that was interrupted."""
-    from prov.history.bisect import Log
+    from prov.history.bisect_log import Log
 
     opened = open_store(store)
-    _go_on(opened, Log(opened.path / LOG), sandbox, json=json, combinations=not no_combination)
+    _go_on(opened, Log(opened.path / LOG), sandbox, json=json)
 
 
 @bisect.command("log")
 def show_log(store: StoreOption = None) -> None:
     """Print the question and the verdicts so far, as `replay` reads them."""
-    from prov.history.bisect import Log
+    from prov.history.bisect_log import Log
 
-    log = Log(open_store(store).path / LOG)
-    log.read()
-    for line in log.path.read_text().splitlines():
+    for line in Log(open_store(store).path / LOG).lines():
         say(line)
 
 
 @bisect.command("replay")
 def replay(
     file: Annotated[Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")],
-    no_combination: Alone = False,
     json: Json = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
     """Begin with the question and the verdicts in a file, and go on to the end."""
-    from prov.history.bisect import Log
+    from prov.history.bisect import compared
+    from prov.history.bisect_log import Log
 
     opened = open_store(store)
-    Log(file).read()
-    log = Log(opened.path / LOG)
-    shutil.copyfile(file, log.path)
-    _go_on(opened, log, sandbox, json=json, combinations=not no_combination)
+    log, other = _new_log(opened), Log(file)
+    if not file.exists():
+        raise typer.BadParameter(f"there is no {file}")
+    compared(opened, other.read().question)
+    log.copy(other)
+    _go_on(opened, log, sandbox, json=json)
 
 
 @bisect.command("reset")
 def reset(store: StoreOption = None) -> None:
     """Drop the bisection that is going on, with its verdicts."""
-    (open_store(store).path / LOG).unlink(missing_ok=True)
+    opened = open_store(store)
+    with _alone(opened):
+        (opened.path / LOG).unlink(missing_ok=True)
 
 
-def _go_on(store: Store, log: Log, sandbox: str, *, json: bool, combinations: bool) -> None:
+def _new_log(store: Store) -> Log:
+    from prov.errors import ProvError
+    from prov.history.bisect_log import Log
+
+    log = Log(store.path / LOG)
+    if log.path.exists():
+        raise ProvError("a bisection is going on", hint="`prov bisect continue`, or `prov bisect reset` to drop it")
+    return log
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    from prov.errors import ProvError
+    from prov.files import try_locked
+
+    with try_locked(store.cache / "locks" / LOG) as free:
+        if not free:
+            raise ProvError("another process is bisecting in this store", hint="wait for it, or end it")
+        yield
+
+
+def _go_on(store: Store, log: Log, sandbox: str, *, json: bool) -> None:
+    with _alone(store):
+        try:
+            answer = _answer(store, log, sandbox)
+        except KeyboardInterrupt:
+            note("prov: `prov bisect continue` goes on with the verdicts so far")
+            raise
+        _print(store, answer, json=json)
+        done = log.path.with_name(f"{LOG}.done")
+        os.replace(log.path, done)
+    note(f"prov: the log is kept as {done}")
+
+
+def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     from prov.build.aside import aside
     from prov.build.mixture import Workshop
     from prov.build.run import RunOptions
     from prov.build.sandbox import bubblewrap
-    from prov.files import try_locked
     from prov.history.bisect import Bisect
+    from prov.history.builds import find_build
     from prov.sysroot.compose import sysroots_of
 
-    program = bubblewrap(sandbox or "auto")
+    was = find_build(store, log.read().question.bad).facts().get("sandbox", "")
+    program = bubblewrap(sandbox or ("none" if was == "none" else "auto"))
     composer = sysroots_of(store, program is not None)
-    with (
-        try_locked(store.cache / "locks" / LOG) as free,
-        aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch,
-    ):
-        if not free:
-            from prov.errors import ProvError
-
-            raise ProvError("another process is bisecting in this store", hint="wait for it")
+    with aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch:
         workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
-        answer = Bisect(store, log, workshop, _Shown()).run(combinations=combinations)
-    _print(store, answer, json=json)
-    done = log.path.with_name(f"{LOG}.done")
-    os.replace(log.path, done)
-    note(f"prov: the log is kept as {done}")
+        try:
+            return Bisect(store, log, workshop, _Shown()).run()
+        finally:
+            workshop.close()
 
 
 def _print(store: Store, answer: Answer, *, json: bool) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from prov.build.definition import Definition
-from prov.build.job import Composer, Site
-from prov.build.plan import Choices, make_plan
+from prov.build.job import SYSROOT, SYSROOT_NATIVE, Composer, Site
+from prov.build.plan import Choices, Plan, make_plan
 from prov.build.record import Records
 from prov.build.recorded import Named, OwnEntries, RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
 from prov.build.run import Progress, Runner, RunOptions, Summary
@@ -27,6 +27,7 @@ from prov.worktree.attributes import TreeReader, TreeWriter
 from prov.worktree.exclude import DEFAULT, Exclude
 
 TOOLS: Named = ("host tools", "")
+DEFINITION: Named = ("definition", "")
 ORDER: Named = ("source", "%order")
 
 
@@ -51,9 +52,9 @@ def mixture(
     moved = {key for key, each in chosen.items() if any(step.kind == "definition" for step in each)}
     found = {**new, **old}
     with store.objects.writer() as writer:
-        for key, changes in chosen.items():
-            if key in old and key in new:
-                found[key] = _Mixed(store.objects, writer, old[key], new[key], changes, moved).make()
+        for key in old.keys() & new.keys():
+            if key in chosen or moved.intersection(old[key].definition.needs):
+                found[key] = _Mixed(store.objects, writer, old[key], new[key], chosen.get(key, []), moved).make()
     return found
 
 
@@ -125,8 +126,9 @@ class _Mixed:
             return task
         words = replace(task.definition, staging=tuple(lines), direct=tuple(direct))
         text = task_text(make_node(self.reader, replace(task, definition=words)))
-        entry = replace(task.own["definition", ""], oid=self.sink.add("blob", text.encode("utf-8", "surrogateescape")))
-        return replace(task, definition=words, own={**task.own, ("definition", ""): entry})
+        oid = self.sink.add("blob", text.encode("utf-8", "surrogateescape"))
+        own = {**task.own, DEFINITION: task.own[DEFINITION]._replace(oid=oid)}
+        return replace(task, definition=words, own=own)
 
     def files(self, kind: str, own: OwnEntries) -> tuple[LocalFile, ...]:
         """Return the files behind sources or patches, of the build that has the same."""
@@ -161,6 +163,14 @@ class Workshop:
     toolchains: Toolchains
     folder: Path
     options: RunOptions
+    workdirs: set[Path] = field(default_factory=set)
+    """All that there may be."""
+
+    def close(self) -> None:
+        """Drop what is known of the sysroots there, which are gone for good."""
+        for workdir in self.workdirs:
+            for name in (SYSROOT, SYSROOT_NATIVE):
+                self.sysroots.forget(workdir / name)
 
     def build(
         self,
@@ -182,6 +192,8 @@ class Workshop:
         site = self._site(nodes)
         records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
         plan = make_plan(graph, own, records, Choices(), lambda _key: None)
+        keep_apart(plan, {key for key, _ in records.chosen})
+        self.workdirs.update(site.workdir(node, graph.chain(key)) for key, node in graph.nodes.items())
         runner = Runner(site, plan, self.toolchains, progress, self.options)
         runner.records = records
         summary = runner.run(record=False)
@@ -218,3 +230,20 @@ class _Chosen(Records):
     def output(self, key: str, task_hash: Oid) -> Oid | None:
         known = self.chosen.get((key, task_hash))
         return known if known is not None else Records.output(self, key, task_hash)
+
+    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+        """Return nothing where something is chosen: a static key knows of no choice."""
+        return None if self.chosen else Records.static_output(self, key, static_key)
+
+
+def keep_apart(plan: Plan, chosen: set[str]) -> None:
+    """Let what stands on chosen outputs leave no static keys: these tell what comes of the outputs that are recorded.
+
+    It is as with what is kept although stale.
+    """
+    apart = set(chosen)
+    for key, node in plan.graph.nodes.items():
+        if apart.intersection(node.edges):
+            apart.add(key)
+        if key in apart and plan.steps[key].action in ("up to date", "restore"):
+            plan.steps[key].action = "stale"

@@ -8,22 +8,24 @@ written to a log before the next is asked for: who goes on after an interruption
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from prov.build.builds import BuildList
 from prov.build.mixture import InputStep, Workshop, mixture
-from prov.build.record import read_pair
+from prov.build.plan import few
+from prov.build.record import Records, read_pair
 from prov.build.recorded import RecordedTask, read_task
 from prov.build.run import Progress
-from prov.errors import NameUnknown, ProvError
-from prov.files import replace_file
+from prov.errors import NameUnknown, ProvError, nearest
+from prov.history.bisect_log import Log, Question
 from prov.history.bisection import (
     Combine,
     Fewest,
@@ -36,29 +38,17 @@ from prov.history.bisection import (
 )
 from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
-from prov.history.names import find, run_in
+from prov.history.names import KINDS, find, run_in
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
+from prov.worktree.attributes import Pair, at_path
 from prov.worktree.checkout import checkout
 
 SKIP = 125
 """git's: the exit status that says that it can't be told."""
+STDERR = 2
 PLACE = "{}"
 """In a command, what stands for the directory; otherwise that is the last argument."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is bisected: two builds, what of them is checked out, and the command that judges it."""
-
-    good: str
-    bad: str
-    """Ids of builds."""
-    name: str
-    """What a command gets: `image:image@output`, without a build."""
-    command: tuple[str, ...]
-    repeat: int = 1
 
 
 class Watcher(Protocol):
@@ -71,37 +61,6 @@ class Watcher(Protocol):
     def progress(self) -> Progress: ...
 
     def built(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Log:
-    """The question and all verdicts, a line of JSON each; whole lines alone count."""
-
-    path: Path
-
-    def read(self) -> tuple[Question, dict[str, Verdict]]:
-        """Return the question and the verdicts so far, by tree. Raises ProvError where there is none."""
-        try:
-            lines = self.path.read_text().splitlines(keepends=True)
-        except FileNotFoundError as error:
-            raise ProvError("no bisection is going on", hint="`prov bisect start`") from error
-        try:
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
-            question = {**rows[0]["question"], "command": tuple(rows[0]["question"]["command"])}
-            return Question(**question), {row["tree"]: row["verdict"] for row in rows[1:]}
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
-
-    def begin(self, question: Question) -> None:
-        line = json.dumps({"question": asdict(question)}) + "\n"
-        replace_file(self.path, line.encode())
-
-    def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
-        """Append a verdict, durably."""
-        with open(self.path, "ab") as stream:
-            stream.write(json.dumps({"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}).encode() + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,62 +93,37 @@ class Bisect:
     question: Question = field(init=False)
     verdicts: dict[str, Verdict] = field(init=False)
     _tried: int = 0
-    _flaky: bool = False
+    _flaky: bool = field(init=False)
     _tasks: dict[Oid, dict[str, RecordedTask]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.question, self.verdicts = self.log.read()
+        said = self.log.read()
+        self.question, self.verdicts, self._flaky = said.question, said.verdicts, said.flaky
 
-    def run(self, *, combinations: bool = True) -> Answer:
+    def run(self) -> Answer:
         """Go on to the end. Raises ProvError where the question can't be answered; KeyboardInterrupt goes through."""
-        builds = self.line()
-        trees = [self.tree_in(build) for build in builds]
-        if trees[0] is None or trees[-1] is None:
-            missing = builds[0] if trees[0] is None else builds[-1]
-            raise NameUnknown(f"build {missing.commit.hex()[:12]} has no {self.question.name}", hint="`prov show`")
-        if trees[0] == trees[-1]:
-            raise ProvError(
-                f"{self.question.name} is the same in the good build and the bad one",
-                hint="is the command about something else? --of names what it gets",
-            )
+        builds, trees = compared(self.store, self.question)
         step = self.over_builds(builds, trees)
         good, bad = builds[step.good], builds[step.bad]
         causes = self.causes(good, bad)
         fewest = self.over_causes(good, bad, causes, [])
+        parts = _by_recipe(fewest)
+        if len(parts) > len(fewest):
+            fewest = self.over_causes(good, bad, parts, [])
         earlier: list[CauseGroup] = []
-        if combinations and fewest and step.good > 0:
+        if self.question.combinations and fewest and step.good > 0:
             earlier = self.together(builds[0], bad, fewest)
         between = step.bad - step.good - 1
-        return Answer(good.commit, bad.commit, between, tuple(fewest), tuple(earlier), self._tried, self._flaky)
-
-    def line(self) -> list[BuildList]:
-        """Return the builds from the good one to the bad one."""
-        good, bad = (find_build(self.store, name) for name in (self.question.good, self.question.bad))
-        builds = [bad]
-        while builds[-1].commit != good.commit:
-            before = builds[-1].before()
-            if before is None:
-                raise ProvError(
-                    f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
-                    hint="the good one is the older; to find what mended something, let the command say the opposite",
-                )
-            builds.append(before)
-        return builds[::-1]
+        found = _joined(fewest), _joined(earlier)
+        return Answer(good.commit, bad.commit, between, *found, self._tried, self._flaky)
 
     # what is checked out
 
     def pair_in(self, build: BuildList) -> Pair | None:
-        try:
-            return find(self.store, f"{build.commit.hex()}/{self.question.name}").pair
-        except NameUnknown:
-            return None
+        return pair_in(self.store, self.question.name, build)
 
     def tree_in(self, build: BuildList) -> str | None:
-        key = self.question.name.partition("@")[0]
-        if build.line(key) is None:  # not built, or failed
-            return None
-        pair = self.pair_in(build)
-        return tree_id(pair) if pair is not None else None
+        return tree_in(self.store, self.question.name, build)
 
     def tell(self, pair: Pair, what: str) -> Verdict:
         """Return the verdict on a tree: the one that is known, or the command's."""
@@ -300,20 +234,28 @@ class Bisect:
             if each.change.kind != SAME_INPUTS
         ]
         tasks = mixture(self.store, self.tasks(good), self.tasks(bad), steps)
-        output, _ = self.workshop.build(
-            tasks, target, self.watcher.progress(), outputs=self._outputs(good, bad, chosen)
-        )
-        self.watcher.built()
+        outputs = self._outputs(good, bad, chosen)
+        try:
+            output, summary = self.workshop.build(tasks, target, self.watcher.progress(), outputs=outputs)
+        finally:
+            self.watcher.built()
+        if summary.interrupted:
+            raise KeyboardInterrupt
         if output is None:
             return None
-        pair = read_pair(self.store.objects, output)
-        folder = part.partition("/")[2]
-        if not part.startswith("output"):
-            raise ProvError(
-                f"{self.question.name}: combinations of changes can be judged by an output alone",
-                hint=f"--of {target}@output",
-            )
-        return _below(self.store, pair, folder)
+        kind, _, folder = part.partition("/")
+        if kind == "output":
+            return _below(self.store, read_pair(self.store.objects, output), folder)
+        task_hash = summary.settled[target].task_hash
+        assert task_hash is not None
+        return self._part_of_run(target, task_hash, part)
+
+    def _part_of_run(self, target: str, task_hash: Oid, part: str) -> Pair | None:
+        number, _ = Records(self.store).last_run(target, task_hash)
+        try:
+            return find(self.store, f"{target.replace(':', '/')}/{task_hash.hex()}/{number}@{part}").pair
+        except NameUnknown:  # no such folder in it, or its output alone is here
+            return None
 
     @staticmethod
     def _outputs(good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Mapping[tuple[str, Oid], Oid]:
@@ -331,11 +273,11 @@ class Bisect:
 
     def together(self, first: BuildList, bad: BuildList, fewest: list[CauseGroup]) -> list[CauseGroup]:
         """Return what changed between the first good build and the guilty step without which that does no harm."""
-        there = self.causes(first, bad)
-        names = {_name(each) for each in fewest}
+        there = _by_recipe(self.causes(first, bad))
+        names = {_name(each) for each in _by_recipe(fewest)}
         always = [each for each in there if _name(each) in names]
         others = [each for each in there if _name(each) not in names]
-        if not others or len(always) != len(names):
+        if not others or {_name(each) for each in always} != names:
             return []
         if self.combination(first, bad, always, 1) != "good":
             return []
@@ -345,12 +287,87 @@ class Bisect:
 def _name(each: CauseGroup) -> tuple[object, ...]:
     """Return what two differences that end at the same build have in common of one change."""
     change = each.change
-    return change.kind, change.name, change.new and change.new.oid, each.tasks if change.kind == SAME_INPUTS else ()
+    where = each.tasks[0] if change.kind == SAME_INPUTS else each.tasks[0].partition(":")[0]
+    return change.kind, change.name, change.new and change.new.oid, where
+
+
+def _by_recipe(causes: Iterable[CauseGroup]) -> list[CauseGroup]:
+    """Return changes apart that are the same in several recipes."""
+    found = []
+    for each in causes:
+        for _, tasks in groupby(sorted(each.tasks), lambda key: key.partition(":")[0]):
+            found.append(replace(each, tasks=tuple(tasks)))
+    return found
+
+
+def _joined(causes: Iterable[CauseGroup]) -> tuple[CauseGroup, ...]:
+    """Return changes that are the same in several recipes as one."""
+    found: dict[object, CauseGroup] = {}
+    for each in causes:
+        name = each.tasks if each.change.kind == SAME_INPUTS else each.change
+        known = found.get(name)
+        found[name] = replace(each, tasks=(*known.tasks, *each.tasks)) if known else each
+    return tuple(found.values())
+
+
+def compared(store: Store, question: Question) -> tuple[list[BuildList], list[str | None]]:
+    """Return the builds from the good one to the bad one, and of each the id of what a command would get.
+
+    Raises ProvError for a question that makes no sense.
+    """
+    good, bad = (find_build(store, name) for name in (question.good, question.bad))
+    builds = [bad]
+    while builds[-1].commit != good.commit:
+        before = builds[-1].before()
+        if before is None:
+            raise ProvError(
+                f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
+                hint="the good one is the older; to find what mended something, let the command say the opposite",
+            )
+        builds.append(before)
+    builds.reverse()
+    trees = [tree_in(store, question.name, build) for build in builds]
+    for tree, build in ((trees[0], good), (trees[-1], bad)):
+        if tree is None:
+            raise NameUnknown(
+                f"build {build.commit.hex()[:12]} has no {question.name}", hint=_near(build, question.name)
+            )
+    if trees[0] == trees[-1]:
+        raise ProvError(
+            f"{question.name} is the same in the good build and the bad one",
+            hint="is the command about something else? --of names what it gets",
+        )
+    return builds, trees
+
+
+def _near(build: BuildList, name: str) -> str:
+    """Return what to name instead of what a build does not have."""
+    key, _, part = name.partition("@")
+    if build.line(key) is None:
+        known = [each for recipe in build.recipes() for each in build.lines(recipe)]
+        return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
+    kind = part.partition("/")[0]
+    if kind not in KINDS:
+        return nearest(kind, KINDS) or f"@{', @'.join(KINDS)}"
+    return f"`prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` shows what it has"
+
+
+def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
+    try:
+        return find(store, f"{build.commit.hex()}/{name}").pair
+    except NameUnknown:
+        return None
+
+
+def tree_in(store: Store, name: str, build: BuildList) -> str | None:
+    """Return the id of what a build has under a name; None where the task was not built, or failed."""
+    if build.line(name.partition("@")[0]) is None:
+        return None
+    pair = pair_in(store, name, build)
+    return tree_id(pair) if pair is not None else None
 
 
 def _below(store: Store, pair: Pair, folder: str) -> Pair | None:
-    from prov.worktree.attributes import at_path
-
     node = at_path(store.objects, pair, os.fsencode(folder))
     return node.pair if node is not None and node.is_directory else None
 
@@ -360,13 +377,22 @@ def tree_id(pair: Pair) -> str:
     return f"{pair.tree.hex()}{f'+{pair.attributes.hex()}' if pair.attributes else ''}"
 
 
+def check_command(command: Sequence[str]) -> None:
+    """Raise ProvError where there is no such program."""
+    if shutil.which(command[0]) is None:
+        raise ProvError(f"{command[0]} is no program that can be run", hint="name one by its path, as in ./test.sh")
+
+
 def run_command(command: Sequence[str]) -> int:
-    """Run a command on the caller's terminal and return its exit status. Raises ProvError where there is none."""
+    """Run a command on the caller's terminal and return its exit status; what it prints is no answer: standard error.
+
+    Raises ProvError where it can't be run.
+    """
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(command, check=False, stdout=STDERR).returncode
     except OSError as error:
-        hint = "name a command by its path, as in ./test.sh"
-        raise ProvError(f"{command[0]}: {error.strerror}", hint=hint) from error
+        hint = "it can be named by its path, as in ./test.sh; if it is a script, its first line names a program"
+        raise ProvError(f"{command[0]} can't be run: {error.strerror}", hint=hint) from error
 
 
 def verdict_of(code: int) -> Verdict:
@@ -376,27 +402,28 @@ def verdict_of(code: int) -> Verdict:
     if code == SKIP:
         return "skip"
     if code >= 128 or code < 0:
-        raise ProvError(f"the command ended with {code}, which is no verdict", hint="`prov bisect continue` asks again")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        raise ProvError(f"the command {how}, which is no verdict", hint="`prov bisect continue` asks again")
     return "bad"
 
 
 def describe(store: Store, answer: Answer) -> str:
     """Return the end of a bisection in one sentence."""
-    bad = answer.bad.hex()[:12]
+    since = f"build {answer.bad.hex()[:12]}"
+    if answer.between:
+        which = "the one" if answer.between == 1 else f"one of the {answer.between}"
+        since = f"{since}, or {which} before it that could not be told,"
     if not answer.causes:
-        return f"build {bad} is the first bad one, and no recorded change of an input explains it"
+        return f"{since} is the first bad one, and no recorded change of an input explains it"
     words = _and(_cause(store, each) for each in answer.causes)
     together = f", together with {_and(_cause(store, each) for each in answer.earlier)}" if answer.earlier else ""
-    since = f"build {bad}" if not answer.between else f"build {bad} or one of the {answer.between} before it"
-    return f"{words} broke it in {since}{together}"
+    return f"{words} broke it in {since.rstrip(',')}{together}"
 
 
 def _cause(store: Store, each: CauseGroup) -> str:
-    first = each.tasks[0]
-    more = f" and {len(each.tasks) - 1} more" if len(each.tasks) > 1 else ""
     if each.change.kind == SAME_INPUTS:
-        return each.title
-    return f"{each.title}{commits_of(store, each)} in {first}{more}"
+        return f"that {each.title}"
+    return f"{each.title}{commits_of(store, each)} in {few(each.tasks)}"
 
 
 def commits_of(store: Store, each: CauseGroup) -> str:
@@ -413,9 +440,3 @@ def commits_of(store: Store, each: CauseGroup) -> str:
 def _and(words: Iterable[str]) -> str:
     *first, last = list(words)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def rows(log: Log) -> list[dict[str, Any]]:
-    """Return a log's verdicts in their order. Raises ProvError where there is no log."""
-    log.read()
-    return [json.loads(line) for line in log.path.read_text().splitlines()[1:]]

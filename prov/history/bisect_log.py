@@ -1,0 +1,91 @@
+"""The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and is where he was.
+
+A line of JSON each. One that was cut off by a kill does not count, and is gone with the next verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from prov.errors import ProvError
+from prov.files import replace_file
+from prov.history.bisection import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is bisected: two builds, what of them is checked out, and the command that judges it."""
+
+    good: str
+    bad: str
+    """Ids of builds."""
+    name: str
+    """What a command gets: `image:image@output`, without a build."""
+    command: tuple[str, ...]
+    repeat: int = 1
+    combinations: bool = True
+    """Whether it is asked, too, if it is bad only together with an earlier change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a log says."""
+
+    question: Question
+    verdicts: dict[str, Verdict]
+    """By tree."""
+    flaky: bool
+    """Whether the command said now this, now that of one tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A file that holds it."""
+
+    path: Path
+
+    def read(self) -> Said:
+        """Return the question and the verdicts so far. Raises ProvError where there is none, or no log."""
+        try:
+            first, *rows = [json.loads(line) for line in self.lines()]
+            question = Question(**{**first["question"], "command": tuple(first["question"]["command"])})
+            verdicts: dict[str, Verdict] = {row["tree"]: row["verdict"] for row in rows}
+            flaky = any(row.get("flaky", False) for row in rows)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
+        for verdict in verdicts.values():
+            if verdict not in get_args(Verdict):
+                raise ProvError(f"{self.path}: {verdict!r} is no verdict", hint=f"{', '.join(get_args(Verdict))} are")
+        return Said(question, verdicts, flaky)
+
+    def lines(self) -> list[str]:
+        """Return the whole lines. Raises ProvError where there is no log."""
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError as error:
+            raise ProvError("no bisection is going on", hint="`prov bisect start` begins one") from error
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def begin(self, question: Question) -> None:
+        self._write([{"question": asdict(question)}])
+
+    def copy(self, other: Log) -> None:
+        """Begin with what another log says."""
+        self._write([json.loads(line) for line in other.lines()])
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        replace_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
+        """Append a verdict, durably."""
+        row = {"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}
+        with open(self.path, "r+b") as stream:
+            stream.seek(stream.read().rfind(b"\n") + 1)
+            stream.truncate()
+            stream.write(json.dumps(row).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())

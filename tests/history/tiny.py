@@ -1,0 +1,82 @@
+"""Projects of a few lines, built in this process: what builds leave behind, in a fraction of a second."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from prov.build.builds import BuildList
+from prov.build.job import Result
+from prov.build.project import Project
+from prov.build.run import RunOptions, Summary
+from prov.build.session import Request, Session
+from prov.store.repository import Store
+from prov.sysroot.compose import sysroots_of
+
+HOSTTOOLS = "sh cat cp ls mkdir date sleep grep"
+Texts = Mapping[str, str]
+"""Path below the project -> what is in that file."""
+
+
+@dataclass
+class Watcher:
+    """Takes what a build tells of itself."""
+
+    ran: list[str] = field(default_factory=list)
+
+    def planned(self, total: int) -> None: ...
+
+    def started(self, key: str) -> None: ...
+
+    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+        if what == "ran":
+            self.ran.append(key)
+
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A project that has the recipes that it is told to have."""
+
+    root: Path
+
+    @property
+    def store(self) -> Store:
+        return Store.create(self.root / ".prov")
+
+    def write(self, texts: Texts) -> None:
+        """Make the recipes' folder hold these files and no others."""
+        wanted = {self.root / "prov.toml": f'sandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'}
+        wanted |= {self.root / "recipes" / name: text for name, text in texts.items()}
+        for path in set(self._files()) - wanted.keys():
+            path.unlink()
+        for path, text in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+
+    def _files(self) -> Iterator[Path]:
+        return (path for path in self.root.glob("recipes/**/*") if path.is_file())
+
+    def build(self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()) -> Summary:
+        """Build with these recipes."""
+        self.write(texts)
+        store = self.store
+        session = Session(
+            Project.load(self.root, memory=store.cache / "parsed"),
+            store,
+            partial(sysroots_of, store),
+            {"PATH": os.environ["PATH"]},
+        )
+        summary, _ = session.build(Request(targets, force=force), Watcher(), RunOptions(jobs=2))
+        assert summary.ok is ok, summary.failed
+        return summary
+
+    def latest(self) -> BuildList:
+        build = BuildList.latest(self.store)
+        assert build is not None
+        return build
