@@ -22,7 +22,7 @@ from prov.errors import NameUnknown, ProvError
 from prov.history.builds import walk_builds
 from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
-from prov.store.objects import Oid
+from prov.store.objects import EMPTY_TREE, Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 
@@ -67,8 +67,10 @@ def _compared(store: Store, run: RunName, result: Result) -> Again:
     if result.output is not None and recorded is not None and result.output != recorded:
         output = tuple(diff_pairs(store.objects, read_pair(store.objects, recorded), _pair(store, result.output)))
         output = output or (Difference(".", "attributes", detail="how it is put in place"),)
-    records = Records(store)
-    workdir = diff_pairs(store.objects, records.workdir(run.commit), records.workdir(result.commit))
+    workdir: list[Difference] = []
+    if output or recorded == EMPTY_TREE:
+        records = Records(store)
+        workdir = diff_pairs(store.objects, records.workdir(run.commit), records.workdir(result.commit))
     return Again(run.key, run, problem, log, output, tuple(workdir))
 
 
