@@ -82,8 +82,9 @@ def start(
 
     After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
     """
-    from prov.history.bisect import check_command, compared
+    from prov.history.bisect import check_command
     from prov.history.bisect_log import Question
+    from prov.history.bisect_trees import compared
     from prov.history.builds import find_build
 
     opened = open_store(store)
@@ -130,8 +131,8 @@ def replay(
     store: StoreOption = None,
 ) -> None:
     """Begin with the question and the verdicts in a file, and go on to the end."""
-    from prov.history.bisect import compared
     from prov.history.bisect_log import Log
+    from prov.history.bisect_trees import compared
 
     opened = open_store(store)
     log, other = _new_log(opened), Log(file)
@@ -189,7 +190,7 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     from prov.build.mixture import Workshop
     from prov.build.run import RunOptions
     from prov.build.sandbox import bubblewrap
-    from prov.history.bisect import Bisect
+    from prov.history.bisect import Bisect, run_command
     from prov.history.builds import find_build
     from prov.sysroot.compose import sysroots_of
 
@@ -199,13 +200,13 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     with aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch:
         workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
         try:
-            return Bisect(store, log, workshop, _Shown()).run()
+            return Bisect(store, log, workshop, _Shown(), run_command).run()
         finally:
             workshop.close()
 
 
 def _print(store: Store, answer: Answer, *, json: bool) -> None:
-    from prov.history.bisect import commits_of, describe
+    from prov.history.bisect_words import commits_of, describe
     from prov.history.inputs import difference_text
 
     if json:

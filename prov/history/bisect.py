@@ -8,7 +8,6 @@ written to a log before the next is asked for: who goes on after an interruption
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -18,14 +17,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
-from prov.build.builds import BuildList
+from prov.build.builds import BuildList, Line
 from prov.build.mixture import InputStep, Workshop, mixture
-from prov.build.plan import few
-from prov.build.record import Records, read_pair
 from prov.build.recorded import RecordedTask, read_task
 from prov.build.run import Progress
-from prov.errors import NameUnknown, ProvError, nearest
+from prov.errors import ProvError
 from prov.history.bisect_log import Log, Question
+from prov.history.bisect_trees import compared, pair_in, part_of, tree_id, tree_in
 from prov.history.bisection import (
     Combine,
     Fewest,
@@ -36,12 +34,11 @@ from prov.history.bisection import (
     next_build,
     next_combination,
 )
-from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
-from prov.history.names import KINDS, find, run_in
+from prov.history.names import run_in
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair, at_path
+from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
 
 SKIP = 125
@@ -89,7 +86,7 @@ class Bisect:
     log: Log
     workshop: Workshop
     watcher: Watcher
-    judge: Callable[[Sequence[str], Path], int] = field(default=lambda command, _place: run_command(command))
+    judge: Callable[[Sequence[str]], int]
     question: Question = field(init=False)
     verdicts: dict[str, Verdict] = field(init=False)
     _tried: int = 0
@@ -131,23 +128,22 @@ class Bisect:
         known = self.verdicts.get(tree)
         if known is not None:
             return known
-        with tempfile.TemporaryDirectory(prefix="prov-bisect-") as folder:
-            place = Path(folder, "tree")
-            checkout(self.store.objects, place, pair)
-            self._tried += 1
-            verdict, flaky = joint_verdict(list(self._judged(place)))
+        self._tried += 1
+        verdict, flaky = joint_verdict(list(self._judged(pair)))
         self._flaky |= flaky
         self.log.add(tree, verdict, what, flaky=flaky)
         self.verdicts[tree] = verdict
         self.watcher.verdict(what, verdict, flaky=flaky)
         return verdict
 
-    def _judged(self, place: Path) -> Iterator[Verdict]:
+    def _judged(self, pair: Pair) -> Iterator[Verdict]:
         words = self.question.command
-        command = [word.replace(PLACE, str(place)) for word in words]
-        command = command if command != list(words) else [*words, str(place)]
         for _ in range(self.question.repeat):
-            verdict = verdict_of(self.judge(command, place))
+            with tempfile.TemporaryDirectory(prefix="prov-bisect-") as folder:  # a new one: the command may change it
+                place = Path(folder, "tree")
+                checkout(self.store.objects, place, pair)
+                command = [word.replace(PLACE, str(place)) for word in words]
+                verdict = verdict_of(self.judge(command if command != list(words) else [*words, str(place)]))
             yield verdict
             if verdict == "bad":
                 return
@@ -243,19 +239,9 @@ class Bisect:
             raise KeyboardInterrupt
         if output is None:
             return None
-        kind, _, folder = part.partition("/")
-        if kind == "output":
-            return _below(self.store, read_pair(self.store.objects, output), folder)
-        task_hash = summary.settled[target].task_hash
-        assert task_hash is not None
-        return self._part_of_run(target, task_hash, part)
-
-    def _part_of_run(self, target: str, task_hash: Oid, part: str) -> Pair | None:
-        number, _ = Records(self.store).last_run(target, task_hash)
-        try:
-            return find(self.store, f"{target.replace(':', '/')}/{task_hash.hex()}/{number}@{part}").pair
-        except NameUnknown:  # no such folder in it, or its output alone is here
-            return None
+        settled = summary.settled[target]
+        assert settled.task_hash is not None
+        return part_of(self.store, Line(target, settled.task_hash, output, settled.number), part)
 
     @staticmethod
     def _outputs(good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Mapping[tuple[str, Oid], Oid]:
@@ -310,73 +296,6 @@ def _joined(causes: Iterable[CauseGroup]) -> tuple[CauseGroup, ...]:
     return tuple(found.values())
 
 
-def compared(store: Store, question: Question) -> tuple[list[BuildList], list[str | None]]:
-    """Return the builds from the good one to the bad one, and of each the id of what a command would get.
-
-    Raises ProvError for a question that makes no sense.
-    """
-    good, bad = (find_build(store, name) for name in (question.good, question.bad))
-    builds = [bad]
-    while builds[-1].commit != good.commit:
-        before = builds[-1].before()
-        if before is None:
-            raise ProvError(
-                f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
-                hint="the good one is the older; to find what mended something, let the command say the opposite",
-            )
-        builds.append(before)
-    builds.reverse()
-    trees = [tree_in(store, question.name, build) for build in builds]
-    for tree, build in ((trees[0], good), (trees[-1], bad)):
-        if tree is None:
-            raise NameUnknown(
-                f"build {build.commit.hex()[:12]} has no {question.name}", hint=_near(build, question.name)
-            )
-    if trees[0] == trees[-1]:
-        raise ProvError(
-            f"{question.name} is the same in the good build and the bad one",
-            hint="is the command about something else? --of names what it gets",
-        )
-    return builds, trees
-
-
-def _near(build: BuildList, name: str) -> str:
-    """Return what to name instead of what a build does not have."""
-    key, _, part = name.partition("@")
-    if build.line(key) is None:
-        known = [each for recipe in build.recipes() for each in build.lines(recipe)]
-        return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
-    kind = part.partition("/")[0]
-    if kind not in KINDS:
-        return nearest(kind, KINDS) or f"@{', @'.join(KINDS)}"
-    return f"`prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` shows what it has"
-
-
-def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
-    try:
-        return find(store, f"{build.commit.hex()}/{name}").pair
-    except NameUnknown:
-        return None
-
-
-def tree_in(store: Store, name: str, build: BuildList) -> str | None:
-    """Return the id of what a build has under a name; None where the task was not built, or failed."""
-    if build.line(name.partition("@")[0]) is None:
-        return None
-    pair = pair_in(store, name, build)
-    return tree_id(pair) if pair is not None else None
-
-
-def _below(store: Store, pair: Pair, folder: str) -> Pair | None:
-    node = at_path(store.objects, pair, os.fsencode(folder))
-    return node.pair if node is not None and node.is_directory else None
-
-
-def tree_id(pair: Pair) -> str:
-    """Return the id by which trees are told apart."""
-    return f"{pair.tree.hex()}{f'+{pair.attributes.hex()}' if pair.attributes else ''}"
-
-
 def check_command(command: Sequence[str]) -> None:
     """Raise ProvError where there is no such program."""
     if shutil.which(command[0]) is None:
@@ -405,38 +324,3 @@ def verdict_of(code: int) -> Verdict:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
         raise ProvError(f"the command {how}, which is no verdict", hint="`prov bisect continue` asks again")
     return "bad"
-
-
-def describe(store: Store, answer: Answer) -> str:
-    """Return the end of a bisection in one sentence."""
-    since = f"build {answer.bad.hex()[:12]}"
-    if answer.between:
-        which = "the one" if answer.between == 1 else f"one of the {answer.between}"
-        since = f"{since}, or {which} before it that could not be told,"
-    if not answer.causes:
-        return f"{since} is the first bad one, and no recorded change of an input explains it"
-    words = _and(_cause(store, each) for each in answer.causes)
-    together = f", together with {_and(_cause(store, each) for each in answer.earlier)}" if answer.earlier else ""
-    return f"{words} broke it in {since.rstrip(',')}{together}"
-
-
-def _cause(store: Store, each: CauseGroup) -> str:
-    if each.change.kind == SAME_INPUTS:
-        return f"that {each.title}"
-    return f"{each.title}{commits_of(store, each)} in {few(each.tasks)}"
-
-
-def commits_of(store: Store, each: CauseGroup) -> str:
-    """Return the range of commits where a git source changed, as words; nothing for all else."""
-    change = each.change
-    if change.kind != "source" or change.old is None or change.new is None:
-        return ""
-    old, new = (store.objects.read(entry.oid)[1] for entry in (change.old, change.new))
-    if not (old.startswith(b"git ") and new.startswith(b"git ")):
-        return ""
-    return f" (commits {old[4:].decode().strip()}..{new[4:].decode().strip()})"
-
-
-def _and(words: Iterable[str]) -> str:
-    *first, last = list(words)
-    return f"{', '.join(first)} and {last}" if first else last

@@ -253,6 +253,8 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(story: Story, bu
     )
     running = story.begin("start", builds[0], builds[-1], "./judge.sh")
     story.wait_for("held")
+    for words in ("continue", "reset"):
+        assert "another process is bisecting" in story.refused(words)
     if how == "kill -9":
         running.kill()
     elif how == "^C":
@@ -286,7 +288,8 @@ def test_after_a_kill_half_a_line_of_the_log_is_no_harm(story: Story, builds: li
     assert all(json.loads(line) for line in log.with_name("bisect.done").read_text().splitlines())
 
 
-def test_an_interrupted_build_of_a_combination_says_nothing_of_it(story: Story) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_build_of_a_combination_says_nothing_of_it(story: Story, number: int) -> None:
     texts = story.of(4)
     good = story.built(texts)
     bad = story.built(texts | {f"r{number}.toml": gives(1) for number in range(4)})
@@ -294,10 +297,11 @@ def test_an_interrupted_build_of_a_combination_says_nothing_of_it(story: Story) 
     (story.root / "hang").touch()
     running = story.begin("start", good, bad, "./judge.sh")
     story.wait_for("hung")
-    os.killpg(running.pid, signal.SIGINT)
-    running.communicate(timeout=30)
-    assert running.returncode == 130
-    (story.root / "hang").unlink()
+    running.send_signal(number)
+    (story.root / "hang").unlink()  # a worker goes on, and ends
+    running.wait(timeout=30)
+    assert running.returncode == (130 if number == signal.SIGINT else -9)
+    time.sleep(1)
     assert causes(json.loads(story.run("bisect", "continue", "--json").stdout)) == [value("r2")]
     assert {tag.rpartition("/")[2] for tag in story.tags() if "/failed/" not in tag} == {"1"}
 
@@ -352,6 +356,12 @@ def test_a_combination_that_cannot_be_built_is_passed_over(story: Story) -> None
     good = story.built(texts | {"image.toml": unbuildable})
     bad = story.built(texts | {"image.toml": unbuildable, **{f"r{number}.toml": gives(1) for number in range(4)}})
     assert causes(story.find(good, bad)) == [value("r2"), value("r3")]
+
+
+def test_each_time_the_command_gets_what_nobody_changed(story: Story, builds: list[str]) -> None:
+    story.judge(f"{BAD_FROM_8} || [ -e $1/was-here ] || ! touch $1/was-here")
+    answer = story.find(builds[0], builds[-1], "--repeat", "2")
+    assert (answer["bad"], answer["flaky"]) == (builds[8], False)
 
 
 def test_a_command_that_is_not_sure_is_asked_more_often(story: Story, builds: list[str]) -> None:
