@@ -36,6 +36,9 @@ from . import (
     var,
     why,
 )
+from . import (
+    gc as collect,
+)
 
 app = typer.Typer(
     name="prov",
@@ -66,6 +69,7 @@ app.command("check")(check.check)
 app.command("capture")(capture.capture)
 app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
+app.command("gc")(collect.gc)
 app.command("why")(why.why)
 app.command("blame")(blame.blame)
 app.command("shell")(shell.shell)

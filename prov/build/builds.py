@@ -97,6 +97,10 @@ class BuildList:
         failed = {key.partition(":")[0] for key, what in other.happened().items() if what.startswith("failed")}
         return {name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)} | failed
 
+    def listed(self) -> list[tuple[str, Oid]]:
+        """Return each recipe with the id of its list."""
+        return list(self._tree().items())
+
     def facts(self) -> dict[str, str]:
         """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("build"))

@@ -56,6 +56,17 @@ def tag_prefix(key: str, task_hash: Oid, *, failed: bool = False) -> str:
     return f"refs/tags/{'failed/' if failed else ''}{key.replace(':', '/')}/{task_hash.hex()}"
 
 
+RECORDS = "refs/prov/record/"
+"""Below it, named as tags are: the record of a run whose WORKDIR is not kept any more. They have the lower numbers."""
+
+
+def last_number(store: Store, key: str, task_hash: Oid, *, failed: bool = False) -> int:
+    """Return the number of the last run of a task hash, 0 if there is none."""
+    prefix = tag_prefix(key, task_hash, failed=failed)
+    records = 0 if failed else store.refs.last_number(RECORDS + prefix.removeprefix("refs/tags/"))
+    return store.refs.last_number(prefix, after=records)
+
+
 def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> str:
     """Return the ref of what a WORKDIR was last put to; `alias` keeps those of a build aside apart."""
     return f"refs/prov/{f'aside/{alias}' if alias else 'workdir'}/{arch}/{recipe}/{chain}"
@@ -223,9 +234,9 @@ class Records:
 
     def last_run(self, key: str, task_hash: Oid, *, failed: bool = False) -> tuple[int, Oid | None]:
         """Return number and commit of the last run of a task hash; (0, None) if none is recorded here."""
-        prefix = tag_prefix(key, task_hash, failed=failed)
-        number = self.store.refs.last_number(prefix)
-        return number, self.store.refs.get(f"{prefix}/{number}") if number else None
+        number = last_number(self.store, key, task_hash, failed=failed)
+        tag = f"{tag_prefix(key, task_hash, failed=failed)}/{number}"
+        return number, self.store.refs.get(tag) if number else None
 
     def workdir(self, commit: Oid) -> Pair:
         """Return the WORKDIR that a task commit (or one of changes made outside any task) holds."""
@@ -248,4 +259,4 @@ class Records:
 def tag_update(store: Store, key: str, task_hash: Oid, commit: Oid, *, failed: bool = False) -> RefUpdate:
     """Return the creation of the tag for a new run, under the next number."""
     prefix = tag_prefix(key, task_hash, failed=failed)
-    return RefUpdate(f"{prefix}/{store.refs.last_number(prefix) + 1}", commit, None)
+    return RefUpdate(f"{prefix}/{last_number(store, key, task_hash, failed=failed) + 1}", commit, None)

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prov.build.builds import BuildList
-from prov.build.record import Records, read_pair, tag_prefix
+from prov.build.record import Records, last_number, read_pair, tag_prefix
 from prov.errors import NameUnknown, StoreError, nearest
 from prov.history.builds import find_build, walk_builds
 from prov.history.producers import failures
+from prov.history.pruned import run_went, when_it_went
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -117,12 +118,13 @@ def run_in(build: BuildList, key: str) -> RunName:
         known = [each for recipe in build.recipes() for each in build.lines(recipe)]
         raise NameUnknown(f"build {build.commit.hex()[:12]} has no task {key}", hint=nearest(key, known))
     prefix = tag_prefix(key, line.task_hash, failed=failed is not None)
-    number = build.store.refs.last_number(prefix) if failed else line.run
+    number = last_number(build.store, key, line.task_hash, failed=True) if failed else line.run
     commit = build.store.refs.get(f"{prefix}/{number}") if number else None
     if commit is None:
         raise NameUnknown(
             f"no run of {key} is recorded here for build {build.commit.hex()[:12]}, its output alone",
-            hint=f"`prov checkout {key}@output` has that; `prov rerun` where it was built",
+            hint=run_went(build.store, key, line.task_hash, number)
+            or f"`prov checkout {build.commit.hex()[:12]}/{key}@output` puts that on disk",
         )
     return _run_name(build.store, f"{prefix}/{number}".removeprefix("refs/tags/"), commit)
 
@@ -132,7 +134,8 @@ def _by_tag(store: Store, name: str) -> RunName:
     commit = store.refs.get(f"refs/tags/{name}") if _TAG.fullmatch(name) else None
     if commit is None:
         known = recorded_tasks(store)
-        raise NameUnknown(f"{name} is no run of a task", hint=nearest(name, known) or "write recipe:task, or a tag")
+        hint = when_it_went(store, f"refs/tags/{name}") or nearest(name, known) or "write recipe:task, or a tag"
+        raise NameUnknown(f"{name} is no run of a task", hint=hint)
     return _run_name(store, name, commit)
 
 

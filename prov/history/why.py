@@ -20,6 +20,7 @@ from prov.history.causes import Cause, Recorded, Side, first_causes
 from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
 from prov.history.names import RunName, find_run
 from prov.history.producers import Producers, failures
+from prov.history.pruned import inputs_went
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -164,7 +165,11 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     if against:
         objects, old = _old(store, key, against, objects)
     elif earlier is not None:
-        old = _in_build(store, earlier, key, _at(earlier, key))
+        try:
+            old = _in_build(store, earlier, key, _at(earlier, key))
+        except NameUnknown as error:  # what it was is gone; what it is can still be told
+            how = f"{how} in {new.name}; {error} ({error.hint})"
+            return _answer(store, objects, how, None, new)
     return _answer(store, objects, f"{how} in {new.name}", old, new)
 
 
@@ -174,7 +179,13 @@ def _at(build: BuildList, key: str) -> Line | None:
 
 def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> State:
     assert line is not None
-    inputs = read_inputs(store.objects, key, line.task_hash)
+    try:
+        inputs = read_inputs(store.objects, key, line.task_hash)
+    except StoreError as error:
+        raise NameUnknown(
+            f"the inputs of {key} in build {build.commit.hex()[:12]} are not here",
+            hint=inputs_went(store, key, line.task_hash) or "`git fsck` tells what else is missing",
+        ) from error
     side = Recorded(store.objects, Producers(store, (build,)))
     return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions(), line.output)
 

@@ -7,6 +7,8 @@ again before it gives up.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -47,6 +49,29 @@ class ObjectDatabase:
         self._packs: dict[str, PackFile] = {}
         self._stamp = -1
         self._git: pygit2.Repository | None = None
+        self._leased = -1
+
+    @property
+    def lease(self) -> Path:
+        """The file that who writes objects holds a shared lock on; see `sweep`."""
+        return self.git_dir / "prov" / "locks" / "lease"
+
+    def _take_lease(self) -> None:
+        """Hold the lease until this process, and those that it forks, have ended."""
+        if self._leased < 0:
+            try:
+                self.lease.parent.mkdir(parents=True, exist_ok=True)
+                self._leased = os.open(self.lease, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                if error.errno not in (errno.EROFS, errno.EACCES):
+                    raise
+                return  # who may not write here will not
+            fcntl.flock(self._leased, fcntl.LOCK_SH)
+
+    def packs(self) -> list[PackFile]:
+        """Return the packs that are there."""
+        self._look()
+        return list(self._packs.values())
 
     # reading
 
@@ -167,6 +192,8 @@ class ObjectDatabase:
     # writing
 
     def writer(self, *, memory: bool = False) -> ObjectWriter:
+        if not memory:
+            self._take_lease()
         return ObjectWriter(self, memory=memory)
 
     def size(self) -> int:

@@ -177,11 +177,24 @@ class PackFile:
     def _damaged(self, offset: int) -> StoreError:
         return StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
 
+    def sizes(self) -> dict[Oid, int]:
+        """Return how many bytes each object takes."""
+        places = sorted((self._offset(place), place) for place in range(self.count))
+        ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER]
+        at = [_FANOUT_END + 20 * place for _, place in places]
+        starts = (offset for offset, _ in places)
+        return {self._index[each : each + 20]: end - start for each, start, end in zip(at, starts, ends, strict=True)}
+
+    def has_deltas(self) -> bool:
+        """Tell whether any object is stored as a delta, which prov never does and git does."""
+        fd = self._descriptor()
+        return any(os.pread(fd, 1, self._offset(place))[0] >> 4 & 7 in _DELTAS for place in range(self.count))
+
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
         """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""
         places = sorted((self._offset(place), place) for place in range(self.count))
         fd = self._descriptor()
-        if any(os.pread(fd, 1, offset)[0] >> 4 & 7 in _DELTAS for offset, _ in places):
+        if self.has_deltas():
             return None
         end = os.fstat(fd).st_size - _TRAILER
         ends = [offset for offset, _ in places[1:]] + [end]

@@ -78,9 +78,9 @@ class RefStore:
         pairs = (line.split(" ", 1) for line in answer.decode().splitlines())
         return {name: bytes.fromhex(oid) for oid, name in pairs}
 
-    def last_number(self, prefix: str) -> int:
-        """Return the highest N for which `PREFIX/N` exists, numbers being given from 1 without gaps; else 0."""
-        number = 0
+    def last_number(self, prefix: str, *, after: int = 0) -> int:
+        """Return the highest N for which `PREFIX/N` exists, numbers being given without gaps; else `after`."""
+        number = after
         while self.get(f"{prefix}/{number + 1}") is not None:
             number += 1
         return number
@@ -116,8 +116,11 @@ class RefStore:
                     ) from error
             time.sleep(0.05)
 
-    def pack(self) -> None:
-        """Move loose refs into one file when there are many of them."""
+    def pack(self, *, at_once: bool = False) -> None:
+        """Move loose refs into one file when there are many of them, or at once."""
+        if at_once:
+            run_git(self.git_dir, ["pack-refs", "--all"])
+            return
         loose = 0
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)

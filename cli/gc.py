@@ -1,0 +1,80 @@
+"""`prov gc`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from typing import Annotated
+
+import typer
+
+from .context import JsonOption, StoreOption, open_store
+from .output import count_text, say, say_json
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+POOL_AGE = 86_400.0
+
+
+def gc(
+    builds: Annotated[int, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")] = 20,
+    days: Annotated[float, typer.Option("--days", min=0, help="Keep everything that is younger.")] = 30.0,
+    workdirs: Annotated[int, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")] = 5,
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
+    json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Drop what is old: WORKDIRs first, then outputs; and free their room.
+
+    Builds with a label or a pin, and what was built last of each task, are kept. Safe beside running builds; while
+    one runs no room is freed. Example: prov gc --days 14 --size 50G --dry-run
+    """
+    from prov.build.retention import Gone, Rules, plan_gc, prune, remove_unlinked
+    from prov.files import size_text
+    from prov.store.sweep import measure, reachable, sweep
+    from prov.worktree.pool import GUARDED, OPEN
+
+    opened = open_store(store)
+    gone: list[Gone] = plan_gc(opened, Rules(builds, days, workdirs, _bytes(size) if size else None))
+    pool = (0, 0)
+    if dry_run:
+        names = {each.ref for each in gone}
+        roots = [oid for name, oid in opened.refs.list("refs/").items() if name not in names]
+        roots += [opened.objects.commit(each.oid).parents[1] for each in gone if each.record]
+        swept = measure(opened.objects, reachable(opened.path, roots))
+    else:
+        prune(opened, gone)
+        swept = sweep(opened.objects)
+        for name in (GUARDED, OPEN):
+            removed = remove_unlinked(opened.cache / name, older_than=time.time() - POOL_AGE)
+            pool = (pool[0] + removed[0], pool[1] + removed[1])
+    rules = Counter(each.rule for each in gone)
+    if json:
+        say_json(
+            "gc",
+            refs=[{"ref": each.ref, "rule": each.rule} for each in gone],
+            objects=swept.objects,
+            bytes=swept.size,
+            pool_files=pool[0],
+            pool_bytes=pool[1],
+            in_use=swept.in_use,
+        )
+        return
+    for rule, count in rules.items():
+        say(f"by rule {rule}: {count_text(count, 'ref')}{' would go' if dry_run else ''}")
+    if swept.in_use:
+        say("a build is running: the room is freed by the next `prov gc`")
+    else:
+        freed = f"{count_text(swept.objects, 'object')}, {size_text(swept.size)}"
+        more = f"; {size_text(pool[1])} of the pool" if pool[0] else ""
+        say(f"{freed} {'would be' if dry_run else 'were'} freed{more}")
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size; as in 500M or 20G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

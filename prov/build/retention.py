@@ -1,0 +1,276 @@
+"""What is kept and what goes: from builds and rules to the refs that are deleted.
+
+What a build is made of is found by its lists. Of the builds that are kept, outputs stay, and with each its record, so
+that questions can be asked about it; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the room and is
+looked at when something broke lately; an output saves a build for months.
+
+Whatever goes is told in a file first: when, by which rule, and what it was.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.build.builds import BuildList
+from prov.build.record import RECORDS
+from prov.errors import StoreError
+from prov.store.objects import Oid
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.store.sweep import packed_sizes, reachable
+
+DAY = 86_400.0
+LABELS, PINS = "refs/prov/label/", "refs/prov/pin/"
+KEPT_ALWAYS = ("refs/heads/", LABELS, PINS, "refs/prov/workdir/", "refs/prov/deploy/", "refs/prov/aside/")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is kept. Builds with a label or a pin, and of each task what was built last, are kept always."""
+
+    builds: int = 20
+    """The outputs of so many builds."""
+    days: float = 30.0
+    """Everything that is younger."""
+    workdirs: int = 5
+    """The WORKDIRs of so many builds, beyond what is young."""
+    size: int | None = None
+    """Bytes that the store's objects may take; the least recently used outputs go first, young or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A ref that goes, and by which rule."""
+
+    ref: str
+    oid: Oid
+    rule: str
+    record: str = ""
+    """The ref under which the run's record stays."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Task hashes and runs that builds name."""
+
+    outputs: set[tuple[str, Oid]] = field(default_factory=set)
+    runs: set[tuple[str, Oid, int]] = field(default_factory=set)
+    failed: set[tuple[str, Oid]] = field(default_factory=set)
+
+
+def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Gone]:
+    """Return what goes by these rules, sorted by ref."""
+    now = time.time() if now is None else now
+    gone = _by_age(store, rules, now)
+    if rules.size is None:
+        return gone
+    return _by_size(store, rules, now, gone)
+
+
+def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[Gone]:
+    """Return what goes so that the rest fits: fewer and fewer builds are kept, the last one always."""
+    assert rules.size is not None
+    sizes, refs = packed_sizes(store.objects), store.refs.list("refs/")
+
+    def fits(found: list[Gone]) -> bool:
+        names = {each.ref for each in found}
+        roots = [oid for name, oid in refs.items() if name not in names]
+        roots += [_record_of(store, each.oid) for each in found if each.record]
+        return sum(sizes.get(oid, 0) for oid in reachable(store.path, roots)) <= (rules.size or 0)
+
+    if fits(gone):
+        return gone
+    low, high = 1, rules.builds + 1
+    best = gone
+    while low < high:  # how many builds' outputs can stay
+        middle = (low + high) // 2
+        trial = _by_age(store, Rules(middle, 0.0, min(middle, rules.workdirs), rules.size), now, rule="size")
+        if fits(trial):
+            low, best = middle + 1, trial
+        else:
+            high = middle
+    if best is gone:
+        best = _by_age(store, Rules(1, 0.0, 0, rules.size), now, rule="size")
+    return best
+
+
+def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[Gone]:
+    kept = _kept(store, rules, now)
+    refs = store.refs.list("refs/")
+    young = now - rules.days * DAY
+    found: list[Gone] = []
+    outputs = {oid for name, oid in refs.items() if _output_key(name) in kept.outputs}
+    recent: set[tuple[str, Oid]] = set()
+    for name, oid in refs.items():
+        if name.startswith("refs/tags/outside/") and _seconds(store, oid) < young:
+            found.append(Gone(name, oid, rule or f"days {rules.days:g}"))
+    for (key, task_hash, failed), runs in _runs(refs).items():
+        if any(_seconds(store, oid) >= young for _, _, oid in runs):
+            recent.add((key, task_hash))
+        if failed and ((key, task_hash) in kept.failed or (key, task_hash) in recent):
+            continue
+        stays = (key, task_hash) in kept.outputs or (key, task_hash) in recent
+        for number, name, oid in sorted(runs):
+            if name.startswith(RECORDS):
+                if not stays:
+                    found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
+            elif (key, task_hash, number) in kept.runs or _seconds(store, oid) >= young:
+                break  # those that go have the lower numbers, so that new ones are known
+            else:
+                record = RECORDS + name.removeprefix("refs/tags/") if stays and not failed else ""
+                found.append(Gone(name, oid, rule or f"workdirs {rules.workdirs}", record))
+    outputs |= {oid for name, oid in refs.items() if _output_key(name) in recent}
+    for name, oid in refs.items():
+        if name.startswith(("refs/prov/output/", "refs/prov/static/")) and oid not in outputs:
+            found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
+    found += _toolchains(store, refs, kept.outputs | recent, rule or f"builds {rules.builds}")
+    return sorted(found, key=lambda each: each.ref)
+
+
+def _kept(store: Store, rules: Rules, now: float) -> _Kept:
+    kept, newest = _Kept(), set[str]()
+    always = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
+    seen: set[tuple[Oid, bool, bool]] = set()
+    build, number = BuildList.latest(store), 0
+    while build is not None:
+        held = build.commit in always
+        young = store.objects.commit(build.commit).author.seconds >= now - rules.days * DAY
+        outputs, runs = held or young or number < rules.builds, held or young or number < rules.workdirs
+        for recipe, oid in build.listed():
+            state = (oid, outputs, runs)
+            if state in seen:
+                continue
+            seen.add(state)
+            for key, line in build.lines(recipe).items():
+                if outputs or key not in newest:
+                    kept.outputs.add((key, line.task_hash))
+                if runs:
+                    kept.runs.add((key, line.task_hash, line.run))
+                newest.add(key)
+        if runs:
+            for key, what in build.happened().items():
+                word, _, text = what.partition(" ")
+                if word == "failed" and text:
+                    kept.failed.add((key, bytes.fromhex(text)))
+        build, number = build.before(), number + 1
+    return kept
+
+
+def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:
+    """Return task, task hash and number of a run's tag or record, and whether it failed; None for other refs."""
+    for prefix in ("refs/tags/failed/", "refs/tags/", RECORDS):
+        if ref.startswith(prefix):
+            parts = ref.removeprefix(prefix).split("/")
+            if len(parts) == 4 and parts[0] != "outside" and len(parts[2]) == 40 and parts[3].isdigit():
+                return f"{parts[0]}:{parts[1]}", bytes.fromhex(parts[2]), int(parts[3]), "failed" in prefix
+            return None
+    return None
+
+
+def _runs(refs: dict[str, Oid]) -> dict[tuple[str, Oid, bool], list[tuple[int, str, Oid]]]:
+    """Return the runs and records of each task hash: number, ref, commit."""
+    found: dict[tuple[str, Oid, bool], list[tuple[int, str, Oid]]] = {}
+    for name, oid in refs.items():
+        run = _run_of(name)
+        if run is not None:
+            key, task_hash, number, failed = run
+            found.setdefault((key, task_hash, failed), []).append((number, name, oid))
+    return found
+
+
+def _output_key(ref: str) -> tuple[str, Oid] | None:
+    parts = ref.split("/")
+    if ref.startswith("refs/prov/output/") and len(parts) == 6 and len(parts[5]) == 40:
+        return f"{parts[3]}:{parts[4]}", bytes.fromhex(parts[5])
+    return None
+
+
+def _seconds(store: Store, oid: Oid) -> int:
+    return store.objects.commit(oid).author.seconds
+
+
+def _record_of(store: Store, commit: Oid) -> Oid:
+    return store.objects.commit(commit).parents[1]
+
+
+def _toolchains(store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oid]], rule: str) -> Iterator[Gone]:
+    prefix = "refs/prov/toolchain/"
+    there = {name: oid for name, oid in refs.items() if name.startswith(prefix)}
+    used = set()
+    for _, task_hash in kept if len(there) > 1 else ():
+        try:
+            entry = store.objects.entry(task_hash, "host-toolchain")
+        except StoreError:  # fetched without its inputs
+            continue
+        if entry is not None:
+            used.add(prefix + store.objects.blob(entry.oid).decode().strip())
+    for name, oid in there.items():
+        if len(there) > 1 and name not in used:
+            yield Gone(name, oid, rule)
+
+
+def prune(store: Store, gone: list[Gone], *, now: float | None = None) -> None:
+    """Delete these refs, all together; where a run's record stays, it has a ref in the same moment.
+
+    A ref that changed since is an error (RefConflict), and nothing goes.
+    """
+    if not gone:
+        return
+    Pruned(store).add(gone, time.time() if now is None else now)
+    updates = [RefUpdate(each.ref, None, each.oid) for each in gone]
+    updates += [RefUpdate(each.record, _record_of(store, each.oid)) for each in gone if each.record]
+    store.refs.update(*updates)
+    store.refs.pack(at_once=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """The file that tells what went: a line each, of time, rule and ref."""
+
+    store: Store
+    most: int = 32 << 20
+    """Bytes; the older half goes when there are more."""
+
+    @property
+    def path(self) -> Path:
+        return self.store.path / "pruned"
+
+    def add(self, gone: Iterable[Gone], now: float) -> None:
+        """Append, durably, before anything goes: what is told and did not go does no harm."""
+        if self.path.exists() and self.path.stat().st_size > self.most:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            self.path.write_bytes(b"".join(lines[len(lines) // 2 :]))
+        with open(self.path, "ab") as stream:
+            stream.write("".join(f"{now:.0f}\t{each.rule}\t{each.ref}\n" for each in gone).encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def find(self, ref: str) -> tuple[int, str] | None:
+        """Return when, in seconds since the epoch, and by which rule a ref went last; None if it did not."""
+        if not self.path.exists():
+            return None
+        end = f"\t{ref}".encode()
+        with open(self.path, "rb") as stream:
+            rows = [line.split(b"\t") for line in stream if line.rstrip(b"\n").endswith(end)]
+        return (int(rows[-1][0]), rows[-1][1].decode()) if rows else None
+
+
+def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:
+    """Remove a pool's files that nothing is linked to; return how many, and their bytes.
+
+    One that is wanted again comes out of the store. Those written or linked since `older_than` are left.
+    """
+    count = size = 0
+    for path in folder.glob("??/*"):
+        try:
+            state = path.lstat()
+            if state.st_nlink == 1 and state.st_ctime < older_than:
+                path.unlink()
+                count, size = count + 1, size + state.st_size
+        except FileNotFoundError:
+            continue
+    return count, size

@@ -1,0 +1,128 @@
+"""Dropping objects that no ref holds, and the lease that keeps them while somebody may still be about to.
+
+Who writes objects holds a *lease*, a shared lock on one file, for as long as its process lives: an object that the
+store has is not written again, so that one which nothing holds yet may be about to be. Sweeping takes the lock alone.
+It never waits for a build, and builds wait only while packs are written anew.
+
+Objects go with their packs. One in which nothing is held any more is deleted; of one with a part that is, that part is
+copied, compressed as it is, into a new pack, and the old one is deleted when that is durable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import try_locked
+from prov.store.git import git_environment, git_program
+from prov.store.objects import EMPTY_TREE, Oid
+from prov.store.odb import ObjectDatabase
+from prov.store.packs import PackFile, PackStream
+
+AGE_FLOOR = 3600.0
+"""Seconds: younger packs are left alone, for those who write with git itself and know no lease."""
+WORTH_COPYING = 0.05
+"""Of a pack, the part that must be free before the rest is copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What went, or would go."""
+
+    objects: int
+    size: int
+    """In bytes, as they were packed."""
+    in_use: bool = False
+    """Somebody is writing; nothing went."""
+
+
+def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
+    """Return the ids of all objects that refs, or only these roots, hold. Raises StoreError where one is missing."""
+    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-list", "--objects"]
+    command += ["--no-object-names", "--stdin"] if roots is not None else ["--no-object-names", "--all"]
+    data = "".join(f"{oid.hex()}\n" for oid in roots).encode() if roots is not None else b""
+    if roots is not None and not data:
+        return {EMPTY_TREE}
+    done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
+    if done.returncode:
+        words = done.stderr.decode("utf-8", "replace").strip()
+        raise StoreError(f"{git_dir} is not whole: {words}", hint="`prov fsck` tells what is wrong")
+    found = {bytes.fromhex(line.decode()) for line in done.stdout.split(b"\n") if line}
+    found.add(EMPTY_TREE)
+    return found
+
+
+def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:
+    """Return how many bytes each object takes in the packs."""
+    found: dict[Oid, int] = {}
+    for pack in objects.packs():
+        found.update(pack.sizes())
+    return found
+
+
+def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None) -> Swept:
+    """Return what would go if these were all objects that refs hold."""
+    objects.refresh()
+    gone: dict[Oid, int] = {}
+    for pack in _candidates(objects, _floor(now)):
+        gone.update((oid, size) for oid, size in pack.sizes().items() if oid not in held)
+    return Swept(len(gone), sum(gone.values()))
+
+
+def sweep(objects: ObjectDatabase, *, now: float | None = None) -> Swept:
+    """Drop what no ref holds; return how much that was."""
+    with try_locked(objects.lease) as alone:
+        if not alone:
+            return Swept(0, 0, in_use=True)
+        # asked for with the lock: who wrote before is done, and has refs for what is to stay
+        held = reachable(objects.git_dir)
+        objects.refresh()
+        count = size = 0
+        for pack in _candidates(objects, _floor(now)):
+            gone = {oid: each for oid, each in pack.sizes().items() if oid not in held}
+            if gone and sum(gone.values()) >= WORTH_COPYING * pack.path.stat().st_size:
+                _drop(objects, pack, held)
+                count, size = count + len(gone), size + sum(gone.values())
+        objects.refresh()
+        return Swept(count, size)
+
+
+def _floor(now: float | None) -> float:
+    return (time.time() if now is None else now) - AGE_FLOOR
+
+
+def _candidates(objects: ObjectDatabase, floor: float) -> list[PackFile]:
+    found = []
+    for pack in objects.packs():
+        kept = any(pack.path.with_suffix(mark).exists() for mark in (".keep", ".promisor"))
+        with contextlib.suppress(FileNotFoundError):
+            if not kept and pack.path.stat().st_mtime < floor:
+                found.append(pack)
+    return found
+
+
+def _drop(objects: ObjectDatabase, pack: PackFile, held: set[Oid]) -> None:
+    stream = PackStream(objects.folder)
+    try:
+        for oid, crc, packed in pack.packed_entries() or ():
+            if oid in held:
+                stream.add_packed(oid, crc, packed)
+        if pack.has_deltas():  # of git's making: what is held is written whole
+            for oid in pack.sizes():
+                if oid in held:
+                    stream.add(oid, *objects.read(oid))
+        kept = stream.finish()
+    except BaseException:
+        stream.abort()
+        raise
+    if pack.index_path != kept:
+        # the index first: without it nobody looks for the pack
+        pack.index_path.unlink(missing_ok=True)
+        pack.path.unlink(missing_ok=True)
+        for mark in (".rev", ".bitmap", ".mtimes"):
+            pack.path.with_suffix(mark).unlink(missing_ok=True)
