@@ -47,15 +47,29 @@ def _print(answer: Why) -> None:
         say(f"  its inputs are those of {answer.old}")
     else:
         say(f"  against {answer.old}:")
-    for cause in answer.causes:
-        _print_cause(answer, cause)
+    for cause, others in _grouped(answer.causes):
+        _print_cause(answer, cause, others)
     if answer.nearest is not None:
         say(f"nearest recorded inputs: {answer.nearest.task_hash.hex()}, different in")
         for title in _nearest_titles(answer):
             say(f"  {title}")
 
 
-def _print_cause(answer: Why, cause: Cause) -> None:
+def _grouped(causes: tuple[Cause, ...]) -> list[tuple[Cause, list[str]]]:
+    """Return each cause with the tasks that have just the same changes: a flag, or a tool, is one that many have."""
+    groups: dict[object, tuple[Cause, list[str]]] = {}
+    for cause in causes:
+        shared = cause.changes if cause.changes and cause.changes[0].kind != "same inputs" else cause.key
+        if shared in groups:
+            groups[shared][1].append(cause.key)
+        else:
+            groups[shared] = cause, []
+    return list(groups.values())
+
+
+def _print_cause(answer: Why, cause: Cause, others: list[str]) -> None:
+    from prov.build.plan import few
+
     version = answer.versions.get(cause.key.partition(":")[0])
     say(f"  {cause.key}{f'  (version {version[0]} -> {version[1]})' if version else ''}")
     for change in cause.changes:
@@ -67,6 +81,8 @@ def _print_cause(answer: Why, cause: Cause) -> None:
         say("    what it was made from is not recorded here")
     if len(cause.chain) > 1:
         say(f"    by way of {' -> '.join(cause.chain[1:])}")
+    if others:
+        say(f"    and the same in {few(others)}")
 
 
 def _nearest_titles(answer: Why) -> list[str]:
