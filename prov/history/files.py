@@ -1,8 +1,8 @@
 """A file in what was recorded: found by name, and followed over builds.
 
-`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone is
-looked for in the last build: in images first, then in its targets' outputs, then in all others; at the top of each, or
-a few folders further down, as packages have it.
+`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone, or
+one in the deploy directory, is looked for in the last build: in images first, then in its targets' outputs, then in all
+others; at the top of each, or a few folders further down, as packages have it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path, read_listing
 
+DEPLOY = "deploy"
+"""The folder beside that of the WORKDIRs where files are deployed, without the names of outputs' folders."""
 PARTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
 
 
@@ -48,12 +50,17 @@ def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
     if at and part in KINDS and path:
         run = find_run(store, base)
         return FileName(run.key, part, os.fsencode(path), run.commit)
-    on_disk = _on_disk(store, name, work) if work is not None else None
-    return on_disk or _in_last_build(store, os.fsencode(name.strip("/")))
+    if work is not None:
+        full = Path(os.path.normpath(Path.cwd() / name))
+        on_disk = _on_disk(store, name, full, work)
+        if on_disk is not None:
+            return on_disk
+        if full.is_relative_to(work.with_name(DEPLOY)):
+            name = str(full.relative_to(work.with_name(DEPLOY)))
+    return _in_last_build(store, os.fsencode(name.strip("/")))
 
 
-def _on_disk(store: Store, name: str, work: Path) -> FileName | None:
-    full = Path(os.path.normpath(Path.cwd() / name))
+def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None:
     if not full.is_relative_to(work) or len(full.relative_to(work).parts) < 4:
         return None
     arch, recipe, chain, *rest = full.relative_to(work).parts
