@@ -22,7 +22,7 @@ def log(
     Examples: prov log zlib:compile; prov log usr/bin/hello
     """
     from prov.errors import NameUnknown, nearest
-    from prov.history.names import builds_of, recorded_tasks, runs
+    from prov.history.names import builds_of, newest, recorded_tasks, runs
 
     opened = open_store(store)
     if "/" in name:
@@ -34,7 +34,7 @@ def log(
         known = recorded_tasks(opened)
         known += sorted({key.partition(":")[0] for key in known})
         raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, known))
-    found = found[:limit]
+    found = newest(opened, found, limit)
     builds = {tag: build.commit.hex() for tag, build in builds_of(opened, found).items()}
     if json:
         fields = ("tag", "recipe", "task", "task_hash", "number", "failed", "seconds")

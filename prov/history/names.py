@@ -7,7 +7,7 @@ A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prov.build.builds import BuildList
@@ -67,6 +67,14 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
     return sorted(found, key=lambda run: (-run.seconds, -run.number))
 
 
+def newest(store: Store, found: Sequence[RunName], limit: int) -> list[RunName]:
+    """Return the first of some runs, the newest first: git dates a commit in seconds, and many tasks run within one."""
+    end = min(limit, len(found))
+    while 0 < end < len(found) and found[end].seconds == found[end - 1].seconds:
+        end += 1
+    return sorted(found[:end], key=lambda run: (-run.seconds, -_began(store, run.commit)))[:limit]
+
+
 def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
     """Return tag -> the build in which a run ran, for runs of builds; it costs the builds since the oldest of them.
 
@@ -93,9 +101,7 @@ def last_run(store: Store, key: str) -> RunName:
     recipe, _, task = key.partition(":")
     found = runs(store, recipe, task)
     if found:
-        # git dates a commit in seconds, and a task may have run twice within one
-        same = [run for run in found if run.seconds == found[0].seconds]
-        return same[0] if len(same) == 1 else max(same, key=lambda run: _began(store, run.commit))
+        return newest(store, found, 1)[0]
     known = recorded_tasks(store)
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
