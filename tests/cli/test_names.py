@@ -129,6 +129,16 @@ def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> Non
     assert f"{begin} is the beginning of 2 builds hint: {begin}" in said
 
 
+def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None:
+    tasks = "".join(f"[tasks.t{n}]\nafter = ['t{n + 1}']\nscript = 'true'\n" for n in range(3, 9))
+    small.task("true", more=f"after = ['t3']\n{tasks}[tasks.t9]\nscript = 'true'\n")
+    small.prov("build", "a")
+    small.prov("build", "-f", "a:go", "a")
+    runs = [(run["task"], run["number"]) for run in small.json("log", "a")["runs"]]
+    assert runs == [("go", 2), ("go", 1), *((f"t{n}", 1) for n in range(3, 10))]
+    assert [line.split()[4] for line in small.ask("log", "a", "-n", "3").splitlines()] == ["a:go", "a:go", "a:t3"]
+
+
 # against
 
 

@@ -62,11 +62,13 @@ def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> No
     in_order(
         text,
         "demo-image:image may run, unless demo-image:rootfs comes out the same",
-        "hello:compile",
+        "greet:install",
         "variable CFLAGS",
         "--O2 ${DEBUG_PREFIX_MAP}",
         "+-O1 ${DEBUG_PREFIX_MAP}",
     )
+    assert text.count("variable CFLAGS") == 1
+    assert "and the same in hello:install, words:install, greet:compile and 5 more" in text
     found = causes(story.json("why", "demo-image:image"))
     assert {(kind, name) for _, kind, name in found} == {("variable", "CFLAGS")}
     assert {key.partition(":")[0] for key, _, _ in found} == {"words", "greet", "hello"}
@@ -234,6 +236,14 @@ def test_program_of_an_image_leads_to_the_task_that_compiled_it(story: Project) 
         "hello:install",
         "hello:compile",
     ]
+
+
+def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
+    answer = story.json("blame", "build/deploy/images/demo/demo-image-demo.manifest")
+    assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
+    text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
+    assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
+    assert "no output of the last build has deb/nothing" in story.refused("blame", "build/deploy/deb/nothing")
 
 
 # failures, and what is not the same twice
