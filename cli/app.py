@@ -21,8 +21,10 @@ from . import (
     capture,
     check,
     checkout,
+    collect,
     compose,
     diff,
+    du,
     init,
     label,
     log,
@@ -35,9 +37,6 @@ from . import (
     sysroot,
     var,
     why,
-)
-from . import (
-    gc as collect,
 )
 
 app = typer.Typer(
@@ -70,6 +69,7 @@ app.command("capture")(capture.capture)
 app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
 app.command("gc")(collect.gc)
+app.command("du")(du.du)
 app.command("why")(why.why)
 app.command("blame")(blame.blame)
 app.command("shell")(shell.shell)
