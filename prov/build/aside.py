@@ -100,6 +100,11 @@ class Aside:
     ) -> Result:
         site = self._site(task)
         own = own_inputs(self.store.objects, HashOnly(), task)
+        if site.sandbox is None and not self.toolchains.is_current(own.toolchain):
+            raise StoreError(
+                f"the host tools that {task.key} had are not those of this host any more",
+                hint="in a sandbox it gets the recorded ones: install bubblewrap, and build in it",
+            )
         needs = self._taken(task, "needs")
         edges = {
             "after": {key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after},

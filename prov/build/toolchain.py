@@ -77,12 +77,22 @@ class Toolchains:
                 programs.append((os.path.basename(name), found))
             elif name == tool:
                 raise BuildError(f"{asker} needs the host tool {name}, which is not installed", hint="install it")
+        return Toolchain(self._tree_of(programs), tuple(programs))
+
+    def is_current(self, toolchain: Toolchain) -> bool:
+        """Tell whether the host's programs are what was captured: without a sandbox it is they that are used."""
+        try:
+            return self._tree_of(list(toolchain.programs)) == toolchain.tree
+        except OSError:
+            return False
+
+    def _tree_of(self, programs: Sequence[tuple[str, str]]) -> Oid:
         memory = self.folder / f"{hashlib.sha1(repr(programs).encode()).hexdigest()}.files"
         tree = self._recall(memory)
         if tree is None:
             with locked(self.store.cache / "locks" / "toolchain"):
                 tree = self._recall(memory) or self._record(programs, memory)
-        return Toolchain(tree, tuple(programs))
+        return tree
 
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
