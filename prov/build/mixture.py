@@ -192,7 +192,7 @@ class Workshop:
         site = self._site(nodes)
         records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
         plan = make_plan(graph, own, records, Choices(), lambda _key: None)
-        keep_apart(plan, {key for key, _ in records.chosen})
+        keep_apart(plan, records)
         self.workdirs.update(site.workdir(node, graph.chain(key)) for key, node in graph.nodes.items())
         runner = Runner(site, plan, self.toolchains, progress, self.options)
         runner.records = records
@@ -228,22 +228,27 @@ class _Chosen(Records):
     chosen: Mapping[tuple[str, Oid], Oid] = field(default_factory=dict)
 
     def output(self, key: str, task_hash: Oid) -> Oid | None:
-        known = self.chosen.get((key, task_hash))
-        return known if known is not None else Records.output(self, key, task_hash)
+        recorded = Records.output(self, key, task_hash)
+        return None if recorded is None else self.chosen.get((key, task_hash), recorded)
 
     def static_output(self, key: str, static_key: Oid) -> Oid | None:
-        """Return nothing where something is chosen: a static key knows of no choice."""
-        return None if self.chosen else Records.static_output(self, key, static_key)
+        """Return nothing: what was last recorded under a static key may stand on other outputs than are chosen."""
+        return None
+
+    def odd(self, key: str, task_hash: Oid | None) -> bool:
+        """Tell whether another output stands for a task than is recorded."""
+        return task_hash is not None and self.output(key, task_hash) != Records.output(self, key, task_hash)
 
 
-def keep_apart(plan: Plan, chosen: set[str]) -> None:
+def keep_apart(plan: Plan, records: _Chosen) -> None:
     """Let what stands on chosen outputs leave no static keys: these tell what comes of the outputs that are recorded.
 
     It is as with what is kept although stale.
     """
-    apart = set(chosen)
+    apart: set[str] = set()
     for key, node in plan.graph.nodes.items():
-        if apart.intersection(node.edges):
+        step = plan.steps[key]
+        if apart.intersection(node.edges) or records.odd(key, step.task_hash):
             apart.add(key)
-        if key in apart and plan.steps[key].action in ("up to date", "restore"):
-            plan.steps[key].action = "stale"
+            if step.action in ("up to date", "restore"):
+                step.action = "stale"

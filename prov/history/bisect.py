@@ -245,16 +245,17 @@ class Bisect:
 
     @staticmethod
     def _outputs(good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Mapping[tuple[str, Oid], Oid]:
-        """Return which output stands for a hash that led to another in each build: the good one's, unless chosen."""
-        other = {key for each in chosen if each.change.kind == SAME_INPUTS for key in each.tasks}
+        """Return which output stands for a task hash: the good build's, else the bad one's, or as chosen."""
         found = {}
-        for recipe in good.recipes():
-            for key, line in good.lines(recipe).items():
-                there = bad.line(key)
-                if there is not None and there.task_hash == line.task_hash and there.output != line.output:
-                    output = there.output if key in other else line.output
-                    if output is not None:
-                        found[key, line.task_hash] = output
+        for build in (bad, good):
+            for recipe in build.recipes():
+                for key, line in build.lines(recipe).items():
+                    if line.output is not None:
+                        found[key, line.task_hash] = line.output
+        for key in (key for each in chosen if each.change.kind == SAME_INPUTS for key in each.tasks):
+            line = bad.lines(key.partition(":")[0])[key]
+            if line.output is not None:
+                found[key, line.task_hash] = line.output
         return found
 
     def together(self, first: BuildList, bad: BuildList, fewest: list[CauseGroup]) -> list[CauseGroup]:

@@ -433,28 +433,41 @@ def test_another_output_of_the_same_inputs_is_told_as_such(story: Story, others:
     assert len(story.asked()) == answer["checkouts"]
 
 
-def test_combinations_leave_the_builds_outputs_as_they_are(story: Story) -> None:
-    chain = {
-        "middle.toml": gives().replace("[tasks.give]", "[tasks.give]\nfrom = ['r1:give']").replace("> give", ">> give")
-    }
-    texts = story.of(3) | {"r1.toml": TIME} | chain | {"image.toml": story.image("r0", "r2", "middle")}
+MIDDLE = """
+version = "1"
+[variables]
+VALUE = "0"
+MORE = "0"
+[tasks.give]
+from = ["r1:give"]
+outputdir = "give"
+script = 'echo "$PN $VALUE $MORE" >> give/$PN'
+"""
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_another_output_is_told_from_a_change_of_what_takes_it(story: Story, later: int) -> None:
+    texts = story.of(3) | {"r1.toml": TIME, "middle.toml": MIDDLE, "image.toml": story.image("middle", "r2")}
     good = story.built(texts)
-    changes = {"r2.toml": gives(1), "middle.toml": chain["middle.toml"].replace("'0'", "'1'")}
-    bad = story.built(texts | changes, force=("r1:give",))
-    shutil.copytree(story.store.path, story.root / "kept-store")
-    story.judge("grep -q 'middle 1' $all")
-    assert causes(story.find(good, bad)) == [value("middle")]
-    # a build of such a state: what comes of it must be made of the output that is recorded now
-    summary = story.build(texts | {"middle.toml": changes["middle.toml"]}, "image:image")
-    taken = summary.settled["image:image"]
-    assert taken.what == "ran" or taken.output is not None
-    line = story.latest().line("middle:give")
-    last = story.latest().line("r1:give")
-    assert line is not None and last is not None
-    entry = story.store.objects.entry(line.task_hash, "from")
-    assert entry is not None
-    below = [story.store.objects.blob(each.oid).decode().strip() for each in story.store.objects.tree(entry.oid)]
-    assert last.output is not None and below == [last.output.hex()]
+    bad = story.built(texts | {"middle.toml": MIDDLE.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",))
+    story.run("checkout", "latest/r1:give@output", "forced")
+    for _ in range(later):  # then what is recorded is neither's
+        story.built(texts, force=("r1:give",))
+    story.judge("grep -q $(tail -n 1 forced/give/r1) $all")
+    assert causes(story.find(good, bad)) == [("same inputs", "", "r1:give")]
+
+
+def test_a_later_build_takes_the_output_that_is_recorded_not_one_of_a_combination(story: Story) -> None:
+    texts = story.of(3) | {"r1.toml": TIME, "middle.toml": MIDDLE, "image.toml": story.image("middle", "r2")}
+    good = story.built(texts)
+    changed = MIDDLE.replace('MORE = "0"', 'MORE = "1"')
+    bad = story.built(texts | {"middle.toml": changed.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",))
+    story.judge("grep -q 'middle . 1' $all")
+    assert causes(story.find(good, bad)) == [("variable", "MORE", "middle:give")]
+    story.built(texts | {"middle.toml": changed})
+    story.run("checkout", "latest/r1:give@output", "forced")
+    story.run("checkout", "latest/image:image@output", "after")
+    assert (story.root / "forced/give/r1").read_text() in (story.root / "after/out/all").read_text()
 
 
 # other parts
@@ -479,6 +492,19 @@ def test_a_folder_of_an_output_is_bisected_too(story: Story) -> None:
     command = ["sh", "-c", "! grep -q 'r1 1' $0/all"]
     answer = story.find(good, bad, "--of", "image:image@output/out", command=command)
     assert causes(answer) == [value("r1")]
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="no bwrap")
+def test_combinations_are_built_in_a_sandbox_if_the_builds_were(tmp_path: Path) -> None:
+    story = Story(tmp_path / "story", "bwrap")
+    texts = story.of(4) | {"r1.toml": gives(0, 'echo "$PN $VALUE $WORKDIR" > give/$PN')}
+    good = story.built(texts)
+    bad = story.built(
+        texts | {f"r{number}.toml": texts[f"r{number}.toml"].replace("'0'", "'1'") for number in range(4)}
+    )
+    story.judge("grep -q 'r1 1' $all && grep -q 'r3 1' $all")
+    assert causes(story.find(good, bad)) == [value("r1"), value("r3")]
+    assert not list((story.store.cache / "aside").glob("*/work"))
 
 
 # what is wrong

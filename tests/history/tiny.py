@@ -43,6 +43,7 @@ class Tiny:
     """A project that has the recipes that it is told to have."""
 
     root: Path
+    sandbox: str = "none"
 
     @property
     def store(self) -> Store:
@@ -50,7 +51,7 @@ class Tiny:
 
     def write(self, texts: Texts) -> None:
         """Make the recipes' folder hold these files and no others."""
-        wanted = {self.root / "prov.toml": f'sandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'}
+        wanted = {self.root / "prov.toml": f'sandbox = "{self.sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'}
         wanted |= {self.root / "recipes" / name: text for name, text in texts.items()}
         for path in set(self._files()) - wanted.keys():
             path.unlink()
