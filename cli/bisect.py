@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .build import Sandbox
-from .context import StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ LOG = "bisect"
 """The log's name in the store."""
 
 bisect = typer.Typer(
-    help="Find the change that broke something, over recorded builds; nothing is built that has been built.",
+    help="Find the change that broke something, over recorded builds; nothing is built that has been built.\n\n"
+    "Example: prov bisect start release latest -- ./boots.sh",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -35,7 +36,6 @@ bisect = typer.Typer(
 Alone = Annotated[
     bool, typer.Option("--no-combination", help="Don't ask whether it is bad only together with an earlier change.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, with a schema version.")]
 
 
 class _Shown:
@@ -74,7 +74,7 @@ def start(
     ] = "",
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Run the command so often; bad once is bad.")] = 1,
     no_combination: Alone = False,
-    json: Json = False,
+    json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
@@ -106,7 +106,7 @@ def start(
 
 
 @bisect.command("continue")
-def go_on(json: Json = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
+def go_on(json: JsonOption = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
     """Go on with a bisection that was interrupted."""
     from prov.history.bisect_log import Log
 
@@ -126,7 +126,7 @@ def show_log(store: StoreOption = None) -> None:
 @bisect.command("replay")
 def replay(
     file: Annotated[Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")],
-    json: Json = False,
+    json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
