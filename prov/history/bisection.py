@@ -2,9 +2,10 @@
 
 Two searches. Over builds in a line, of which the first is good and the last is bad, by halving; builds that give the
 same tree have the same verdict, and are one. Over a set of changes, all of which together are bad and none of which is
-good, for the fewest that are bad: delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
-Input", 2002). Both ask the same question twice only of a caller that forgets the answer, so that going on after an
-interruption is to begin anew with all verdicts.
+good, for the fewest that are bad: by halving again, and what that leaves by delta debugging (Zeller and Hildebrandt,
+"Simplifying and Isolating Failure-Inducing Input", 2002), which holds whatever the verdicts. Both ask the same question
+twice only of a caller that forgets the answer, so that going on after an interruption is to begin anew with all
+verdicts.
 """
 
 from __future__ import annotations
@@ -88,12 +89,30 @@ def next_combination(count: int, verdicts: Mapping[frozenset[int], Verdict]) -> 
         return verdicts[frozenset(chosen)] == "bad"
 
     try:
-        return Fewest(frozenset(_fewest(list(range(count)), is_bad)))
+        return Fewest(frozenset(_fewest(_needed(list(range(count)), is_bad), is_bad)))
     except _Unknown as unknown:
-        return Combine(unknown.chosen, max(1, ceil(2 * log2(max(2, count)))))
+        return Combine(unknown.chosen, ceil(log2(count)) + 1)
+
+
+def _needed(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
+    """Return some of the changes that are bad, found by halving: the last that is needed, then the one before, …
+
+    If more changes never turn bad into good, these are the fewest.
+    """
+    found: list[int] = []
+    while True:
+        low, high = 0, len(changes)  # how many of them with those that were found are not bad, and how many are
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_bad(changes[:middle] + found) else (middle, high)
+        found = [changes[high - 1], *found]
+        changes = changes[: high - 1]
+        if not changes or is_bad(found):
+            return found
 
 
 def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
+    """Return those of the changes without any one of which they are not bad: delta debugging."""
     parts = 2
     while len(changes) > 1:
         chunks = [changes[at * len(changes) // parts : (at + 1) * len(changes) // parts] for at in range(parts)]

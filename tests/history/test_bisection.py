@@ -184,7 +184,13 @@ def test_every_single_pair_and_triple_is_found(count: int, size: int) -> None:
 def test_a_single_one_is_found_by_halving() -> None:
     for guilty_one in range(64):
         _, asked = over_changes(64, any_of([frozenset({guilty_one})]), {})
-        assert len(asked) <= 2 * log2(64)
+        assert len(asked) <= log2(64) + 1
+
+
+def test_a_pair_is_found_by_halving_twice() -> None:
+    for pair in combinations(range(32), 2):
+        _, asked = over_changes(32, any_of([frozenset(pair)]), {})
+        assert len(asked) <= 2 * (log2(32) + 1) + 1
 
 
 @given(st.data(), st.integers(1, 10))
