@@ -84,16 +84,25 @@ def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
     builds: dict[str, BuildList] = {}
     for build in walk_builds(BuildList.latest(store)):
         began = store.objects.commit(build.commit).author.seconds
+        left = []
         while pending and pending[0].seconds >= began:
             run = pending.pop(0)
-            line = build.line(run.key)
-            failed = failures(build).get(run.key) if run.failed else None
-            ran = line is not None and (line.task_hash.hex(), line.run) == (run.task_hash, run.number)
-            if ran or (failed is not None and failed.task_hash.hex() == run.task_hash):
+            if _has_run(build, run):
                 builds[run.tag] = build
+            elif run.seconds == began:
+                left.append(run)  # of the build before, which ended in the second in which this one began
+        pending = left + pending
         if not pending:
             break
     return builds
+
+
+def _has_run(build: BuildList, run: RunName) -> bool:
+    line = build.line(run.key)
+    failed = failures(build).get(run.key) if run.failed else None
+    if failed is not None and failed.task_hash.hex() == run.task_hash:
+        return True
+    return line is not None and (line.task_hash.hex(), line.run) == (run.task_hash, run.number)
 
 
 def last_run(store: Store, key: str) -> RunName:
