@@ -1,8 +1,8 @@
 """A file in what was recorded: found by name, and followed over builds.
 
 `hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone, or
-one in the deploy directory, is looked for in the last build: in images first, then in its targets' outputs, then in all
-others; at the top of each, or a few folders further down, as packages have it.
+one in the deploy directory, is looked for in the last build: in images first, then in its targets' outputs, in
+packages, and in all others; at the top of each, or a few folders further down, as packages have it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
         raise NameUnknown("no build is recorded", hint="`prov build`")
     lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
     targets = build.facts().get("targets", "").split()
-    for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, key)):
+    for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, not _is_packaging(key), key)):
         output = lines[key].output
         found = _below(store, read_pair(store.objects, output), path) if output else None
         if found is not None:
@@ -98,6 +98,10 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
 
 def _is_image(key: str) -> bool:
     return key.partition(":")[2].startswith(("image", "rootfs"))
+
+
+def _is_packaging(key: str) -> bool:
+    return key.partition(":")[2].startswith(("package", "populate"))
 
 
 def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
