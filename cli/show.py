@@ -12,7 +12,7 @@ from .output import say, say_json
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="The task; its newest run is shown.")],
+    name: Annotated[str, typer.Argument(metavar="[BUILD/]RECIPE:TASK", help="A task, its newest run; or a run's tag.")],
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -20,11 +20,11 @@ def show(
 
     Example: prov show zlib:compile
     """
-    from prov.history.names import last_run
+    from prov.history.names import find_run
     from prov.history.show import show as read
 
     opened = open_store(store)
-    shown = read(opened, last_run(opened, name))
+    shown = read(opened, find_run(opened, name))
     if json:
         content = asdict(shown)
         content["run"].pop("commit")
