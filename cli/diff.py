@@ -175,15 +175,16 @@ def _print_builds(store: Store, found: BuildDifference, files: dict[str, list[st
     for what, names in (("new recipes", found.added), ("recipes that are not in it", found.removed)):
         if names:
             say(f"{what}: {', '.join(names)}")
+    failed = [each.key for each in found.tasks if each.new is not None and each.new.output is None]
     if found.causes:
         say("root causes:")
     for each in found.causes:
-        say(f"  {each.title}")
+        again = each.change.kind == "same inputs" and each.tasks[0] in failed
+        say(f"  {each.tasks[0]} failed with the same inputs" if again else f"  {each.title}")
         for line in difference_text(store.objects, each.change):
             say(f"    {line}")
         if each.change.kind != "same inputs":
             say(f"    in {few(each.tasks)}")
-    failed = [each.key for each in found.tasks if each.new is not None and each.new.output is None]
     if failed:
         say(f"failed: {', '.join(failed)}")
     if found.followed:

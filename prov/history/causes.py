@@ -119,7 +119,7 @@ class BuildDifference:
     """Recipe -> version before and after, of those whose version changed."""
     added: tuple[str, ...]
     removed: tuple[str, ...]
-    """Recipes that only one of them has."""
+    """Recipes that only one of them has, where the other one is whole."""
     tasks: tuple[TaskDifference, ...]
     causes: tuple[CauseGroup, ...]
 
@@ -148,11 +148,16 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
             for name in sorted(before.keys() & after.keys())
             if before[name] != after[name]
         },
-        added=tuple(sorted(recipes[1] - recipes[0])),
-        removed=tuple(sorted(recipes[0] - recipes[1])),
+        added=tuple(sorted(recipes[1] - recipes[0])) if _is_whole(old) else (),
+        removed=tuple(sorted(recipes[0] - recipes[1])) if _is_whole(new) else (),
         tasks=tuple(tasks),
         causes=tuple(CauseGroup(changes[name], tuple(each.key for each in tasks)) for name, tasks in groups.items()),
     )
+
+
+def _is_whole(build: BuildList) -> bool:
+    """Tell whether a build came to all of its recipes: one that failed or was interrupted may not have."""
+    return build.facts().get("result", "ok") == "ok"
 
 
 def changed_tasks(reader: TreeReader, old: BuildList, new: BuildList) -> list[TaskDifference]:
