@@ -139,6 +139,13 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
     assert [line.split()[4] for line in small.ask("log", "a", "-n", "3").splitlines()] == ["a:go", "a:go", "a:t3"]
 
 
+def test_run_of_a_build_is_shown_by_name_or_tag(two: Project) -> None:
+    old, new = (two.json("show", name)["run"]["tag"] for name in ("latest~1/a:go", "a:go"))
+    assert old != new
+    assert two.ask("show", old) == two.ask("show", "latest~1/a:go")
+    assert "is no run of a task hint: write recipe:task, or a tag" in two.refused("show", "b")
+
+
 # against
 
 

@@ -260,6 +260,7 @@ def test_failed_compile_is_told_with_the_line_that_broke_it(story: Project) -> N
     answer = story.json("diff", "latest")
     assert [each["task"] for each in answer["tasks"] if each["failed"]] == ["hello:compile"]
     assert grouped(answer) == {("source", "hello"): ["hello:fetch"]}
+    assert answer["recipes"] == {"versions": {}, "added": [], "removed": []}  # the image was not come to
 
 
 def test_mended_compile_is_told_against_the_one_that_failed(story: Project) -> None:
@@ -269,8 +270,21 @@ def test_mended_compile_is_told_against_the_one_that_failed(story: Project) -> N
     in_order(story.ask("why", "hello:compile"), "-\treturn 0;", "+\treturn (0);")
     story.prov("build", "demo-image")
     in_order(story.ask("why", "hello:compile"), "-\treturn zero;", "+\treturn (0);")
+    assert story.json("diff", "latest")["recipes"]["added"] == []
     assert "failed" not in story.ask("diff", "latest")
     in_order(story.ask("diff", "latest~2", "latest"), "-\treturn 0;", "+\treturn (0);")
+
+
+def test_failure_with_the_same_inputs_is_told_as_one(small: Project) -> None:
+    flag = small.write("flag", "there\n")
+    small.task(f"cat {flag} > out/x")
+    small.prov("build", "a")
+    flag.unlink()
+    small.prov("build", "-f", "a:go", "a", code=1)
+    in_order(small.ask("diff", "latest"), "root causes:", "a:go failed with the same inputs", "failed: a:go")
+    assert causes(small.json("why", "a:go")) == []
+    text = small.ask("why", "a:go")
+    assert text.startswith("a:go failed in build ") and "its inputs are those of build" in text
 
 
 def test_dependents_of_what_is_not_the_same_twice_are_told_so(story: Project) -> None:
