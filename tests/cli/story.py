@@ -25,9 +25,10 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
     """Over the caller's."""
 
-    def prov(self, *arguments: str, code: int = 0) -> Done:
+    def prov(self, *arguments: str, code: int = 0, typed: str = "") -> Done:
         environment = {**os.environ, **self.environment}
-        done = subprocess.run([PROV, *arguments], cwd=self.root, env=environment, capture_output=True, text=True)
+        command = [PROV, *arguments]
+        done = subprocess.run(command, cwd=self.root, env=environment, input=typed, capture_output=True, text=True)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.story import Project, in_order
+from tests.cli.story import PROV, Project, in_order
 from tests.cli.test_commands import needs_bubblewrap
 from tests.cli.test_stories import CLOCK
 
@@ -110,6 +111,24 @@ def test_caller_is_not_asked_for_a_project(small: Project) -> None:
     assert small.ask("shell", "a:go", "--", "cat", "out/x") == "a\n"
     assert small.ask("rerun", "a:go") == "1 task run again: the same\n"
     assert small.leftovers() == []
+
+
+def test_shell_without_a_command_is_interactive_and_says_whose_it_is(story: Project) -> None:
+    done = story.prov("shell", "hello:compile", typed="pwd; ls hello/hello.o\nexit 5\n", code=5)
+    assert "/build/work/x86_64/hello/unpack\nhello/hello.o\n" in done.stdout
+    assert f"prov: {story.tag('hello:compile')}, after the task; its script is temp/run.compile" in done.stderr
+    assert "hello:compile$ " in done.stderr
+
+
+def test_unknown_command_and_dead_shell_leave_nothing(story: Project) -> None:
+    for sandbox in ("auto", "none"):
+        assert "nosuch" in story.prov("shell", "--sandbox", sandbox, "hello:compile", "--", "nosuch", code=1).stderr
+    assert story.leftovers() == []
+    command = [PROV, "shell", "hello:compile", "--", "sh", "-c", "echo here; read x"]
+    with subprocess.Popen(command, cwd=story.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"here\n"
+        process.kill()
+    story.prov("shell", "hello:compile", "--", "true")  # who comes next tidies up
 
 
 # rerun, reproduce
