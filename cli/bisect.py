@@ -82,7 +82,7 @@ def start(
 
     After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
     """
-    from prov.history.bisect import check_command
+    from prov.history.bisect_command import check_command
     from prov.history.bisect_log import Question
     from prov.history.bisect_trees import compared
     from prov.history.builds import find_build
@@ -190,7 +190,8 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     from prov.build.mixture import Workshop
     from prov.build.run import RunOptions
     from prov.build.sandbox import bubblewrap
-    from prov.history.bisect import Bisect, run_command
+    from prov.history.bisect import Bisect
+    from prov.history.bisect_command import run_command
     from prov.history.builds import find_build
     from prov.sysroot.compose import sysroots_of
 
@@ -206,7 +207,7 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
 
 
 def _print(store: Store, answer: Answer, *, json: bool) -> None:
-    from prov.history.bisect_words import commits_of, describe
+    from prov.history.bisect_words import commits_of, describe, describe_cause
     from prov.history.inputs import difference_text
 
     if json:
@@ -235,7 +236,7 @@ def _print(store: Store, answer: Answer, *, json: bool) -> None:
         )
         return
     for each in (*answer.causes, *answer.earlier):
-        say(each.title)
+        say(describe_cause(store, each))
         for line in difference_text(store.objects, each.change):
             say(f"  {line}")
     if answer.flaky:

@@ -8,8 +8,6 @@ written to a log before the next is asked for: who goes on after an interruption
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,9 +17,11 @@ from typing import Protocol
 
 from prov.build.builds import BuildList, Line
 from prov.build.mixture import InputStep, Workshop, mixture
+from prov.build.plan import few
 from prov.build.recorded import RecordedTask, read_task
 from prov.build.run import Progress
 from prov.errors import ProvError
+from prov.history.bisect_command import NOT_FOUND, verdict_of
 from prov.history.bisect_log import Log, Question
 from prov.history.bisect_trees import compared, pair_in, part_of, tree_id, tree_in
 from prov.history.bisection import (
@@ -34,6 +34,7 @@ from prov.history.bisection import (
     next_build,
     next_combination,
 )
+from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
 from prov.history.names import run_in
 from prov.store.objects import Oid
@@ -41,9 +42,6 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
 
-SKIP = 125
-"""git's: the exit status that says that it can't be told."""
-STDERR = 2
 PLACE = "{}"
 """In a command, what stands for the directory; otherwise that is the last argument."""
 
@@ -90,6 +88,7 @@ class Bisect:
     question: Question = field(init=False)
     verdicts: dict[str, Verdict] = field(init=False)
     _tried: int = 0
+    _usable: bool = False
     _flaky: bool = field(init=False)
     _tasks: dict[Oid, dict[str, RecordedTask]] = field(default_factory=dict)
 
@@ -137,16 +136,35 @@ class Bisect:
         return verdict
 
     def _judged(self, pair: Pair) -> Iterator[Verdict]:
-        words = self.question.command
         for _ in range(self.question.repeat):
-            with tempfile.TemporaryDirectory(prefix="prov-bisect-") as folder:  # a new one: the command may change it
-                place = Path(folder, "tree")
-                checkout(self.store.objects, place, pair)
-                command = [word.replace(PLACE, str(place)) for word in words]
-                verdict = verdict_of(self.judge(command if command != list(words) else [*words, str(place)]))
+            code = self._asked(pair)
+            if code in NOT_FOUND and not self._usable:
+                self._check_usable()
+            verdict = verdict_of(code)
             yield verdict
             if verdict == "bad":
                 return
+
+    def _asked(self, pair: Pair) -> int:
+        """Run the command with a tree of its own, which it may change, and return how it ended."""
+        words = self.question.command
+        with tempfile.TemporaryDirectory(prefix="prov-bisect-") as folder:
+            place = Path(folder, "tree")
+            checkout(self.store.objects, place, pair)
+            command = [word.replace(PLACE, str(place)) for word in words]
+            return self.judge(command if command != list(words) else [*words, str(place)])
+
+    def _check_usable(self) -> None:
+        """Ask about the good build: what is not found there, too, is a mistake in the command. As git does."""
+        pair = self.pair_in(find_build(self.store, self.question.good))
+        assert pair is not None  # it has a tree
+        code = self._asked(pair)
+        if code in NOT_FOUND:
+            raise ProvError(
+                f"the command ends with {code} for the good build, too: a program that it names can't be run",
+                hint="`prov bisect reset`, then start with another; or mend it, and `prov bisect continue`",
+            )
+        self._usable = True
 
     # over builds
 
@@ -211,7 +229,7 @@ class Bisect:
         return [causes[index] for index in sorted(found.chosen)]
 
     def combination(self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup], left: int) -> Verdict:
-        what = f"{good.commit.hex()[:12]} with {', '.join(each.title for each in chosen)}"
+        what = f"{good.commit.hex()[:12]} with {few(map(_title, chosen))}"
         self.watcher.trying(what, left)
         pair = self.built(good, bad, chosen)
         if pair is None:
@@ -278,6 +296,11 @@ def _name(each: CauseGroup) -> tuple[object, ...]:
     return change.kind, change.name, change.new and change.new.oid, where
 
 
+def _title(each: CauseGroup) -> str:
+    recipes = (key.partition(":")[0] for key in each.tasks)
+    return each.title if each.change.kind == SAME_INPUTS else f"{each.title} in {' and '.join(dict.fromkeys(recipes))}"
+
+
 def _by_recipe(causes: Iterable[CauseGroup]) -> list[CauseGroup]:
     """Return changes apart that are the same in several recipes."""
     found = []
@@ -295,33 +318,3 @@ def _joined(causes: Iterable[CauseGroup]) -> tuple[CauseGroup, ...]:
         known = found.get(name)
         found[name] = replace(each, tasks=(*known.tasks, *each.tasks)) if known else each
     return tuple(found.values())
-
-
-def check_command(command: Sequence[str]) -> None:
-    """Raise ProvError where there is no such program."""
-    if shutil.which(command[0]) is None:
-        raise ProvError(f"{command[0]} is no program that can be run", hint="name one by its path, as in ./test.sh")
-
-
-def run_command(command: Sequence[str]) -> int:
-    """Run a command on the caller's terminal and return its exit status; what it prints is no answer: standard error.
-
-    Raises ProvError where it can't be run.
-    """
-    try:
-        return subprocess.run(command, check=False, stdout=STDERR).returncode
-    except OSError as error:
-        hint = "it can be named by its path, as in ./test.sh; if it is a script, its first line names a program"
-        raise ProvError(f"{command[0]} can't be run: {error.strerror}", hint=hint) from error
-
-
-def verdict_of(code: int) -> Verdict:
-    """Return what an exit status says. As with git, 128 and more, and signals, end the bisection: ProvError."""
-    if code == 0:
-        return "good"
-    if code == SKIP:
-        return "skip"
-    if code >= 128 or code < 0:
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
-        raise ProvError(f"the command {how}, which is no verdict", hint="`prov bisect continue` asks again")
-    return "bad"

@@ -24,8 +24,13 @@ def describe(store: Store, answer: Answer) -> str:
 
 
 def _cause(store: Store, each: CauseGroup) -> str:
+    return f"that {each.title}" if each.change.kind == SAME_INPUTS else describe_cause(store, each)
+
+
+def describe_cause(store: Store, each: CauseGroup) -> str:
+    """Return what a change is, and of which tasks."""
     if each.change.kind == SAME_INPUTS:
-        return f"that {each.title}"
+        return each.title
     return f"{each.title}{commits_of(store, each)} in {few(each.tasks)}"
 
 

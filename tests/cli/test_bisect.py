@@ -179,7 +179,7 @@ def test_the_answer_in_words(story: Story) -> None:
     done = story.run("bisect", "start", good, bad, "./judge.sh")
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines == [
-        "variable VALUE",
+        "variable VALUE in r2:give",
         "@@ -1 +1 @@",
         "-0",
         "+1",
@@ -543,6 +543,14 @@ def test_an_end_that_is_no_verdict_ends_it_and_is_asked_again(
     assert "`prov bisect continue`" in said
     (story.root / "on").touch()
     assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
+
+
+def test_a_program_that_a_shell_does_not_find_is_a_mistake_and_no_verdict(story: Story, builds: list[str]) -> None:
+    said = story.refused("start", builds[0], builds[-1], "--", "sh", "-c", "there-is-no-such-program")
+    assert "ends with 127 for the good build, too" in said
+    story.run("bisect", "reset")
+    story.judge(BAD_FROM_8.replace("]", "] && exit 127; false"))  # as the loader does that misses a library
+    assert story.find(builds[0], builds[-1])["bad"] == builds[8]
 
 
 def test_a_file_that_is_no_program_is_told(story: Story, builds: list[str]) -> None:
