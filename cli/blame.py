@@ -27,14 +27,12 @@ def blame(
     Examples: prov blame usr/bin/hello; prov blame hello:install@output/image/usr/bin/hello
     """
     from prov.history.blame import blame as trace
-    from prov.history.builds import find_build
-    from prov.history.files import find_file, versions
-    from prov.history.names import run_in
+    from prov.history.files import built_run, find_file, versions
 
     opened = open_store(store)
     file = find_file(opened, name, work=work_here())
     if file.commit is None:
-        file = replace(file, commit=run_in(find_build(opened, "latest"), file.key).commit)
+        file = replace(file, commit=built_run(opened, file.key).commit)
     if lines:
         _lines(opened, file, list(versions(opened, file))[::-1], json=json)
         return

@@ -1,8 +1,9 @@
 """A file in what was recorded: found by name, and followed over builds.
 
 `hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone, or
-one in the deploy directory, is looked for in the last build: in images first, then in its targets' outputs, in
-packages, and in all others; at the top of each, or a few folders further down, as packages have it.
+one in the deploy directory, is looked for in the last build, in images first, then in its targets' outputs, in
+packages, and in all others; at the top of each, or a few folders further down, as packages have it. Of tasks that this
+build did not come to, those before it tell.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import difflib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from prov.build.builds import BuildList
+from prov.build.builds import LOOK_BACK, BuildList
 from prov.build.job import SYSROOT, SYSROOT_NATIVE
 from prov.build.record import Records, read_pair, workdir_ref
 from prov.errors import NameUnknown, nearest
@@ -79,16 +81,23 @@ def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None
 
 
 def _in_last_build(store: Store, path: bytes) -> FileName:
-    build = BuildList.latest(store)
-    if build is None:
+    latest = BuildList.latest(store)
+    if latest is None:
         raise NameUnknown("no build is recorded", hint="`prov build`")
-    lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
-    targets = build.facts().get("targets", "").split()
-    for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, not _is_packaging(key), key)):
-        output = lines[key].output
-        found = _below(store, read_pair(store.objects, output), path) if output else None
-        if found is not None:
-            return FileName(key, "output", found)
+    seen: set[str] = set()
+    recipes = set(latest.recipes())
+    for build in islice(walk_builds(latest), LOOK_BACK):
+        lines = {key: line for recipe in recipes for key, line in build.lines(recipe).items()}
+        targets = build.facts().get("targets", "").split()
+        for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, not _is_packaging(key), key)):
+            output = lines[key].output if key not in seen else None
+            there = output is not None and store.objects.exists(output)
+            found = _below(store, read_pair(store.objects, output), path) if output and there else None
+            if found is not None:
+                return FileName(key, "output", found)
+        seen |= lines.keys()  # the builds before it tell of other tasks: this one had another target, or failed
+        before = build.before()
+        recipes = before.differing(build) if before else set()
     text = os.fsdecode(path)
     raise NameUnknown(
         f"no output of the last build has {text}",
@@ -144,6 +153,12 @@ def node_in(store: Store, file: FileName, run: RunName | None = None) -> Node | 
 
 
 # over builds
+
+
+def built_run(store: Store, key: str) -> RunName:
+    """Return the run that the last build which had a task has of it. Raises NameUnknown."""
+    latest = find_build(store, "latest")
+    return run_in(next((build for build in walk_builds(latest) if build.line(key) is not None), latest), key)
 
 
 @dataclass(frozen=True, slots=True)
