@@ -246,6 +246,16 @@ def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
     assert "no output of the last build has deb/nothing" in story.refused("blame", "build/deploy/deb/nothing")
 
 
+def test_path_is_found_though_the_last_build_had_another_target_or_failed(story: Project) -> None:
+    answer = story.json("blame", "usr/bin/hello")
+    story.prov("build", "words:fetch")
+    assert story.json("blame", "usr/bin/hello") == answer
+    story.edit("recipes/words/words/words.c", "return", "retrun")
+    story.prov("build", "demo-image", code=1)
+    assert story.json("blame", "usr/bin/hello") == answer
+    assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [answer["since"]]
+
+
 # failures, and what is not the same twice
 
 
