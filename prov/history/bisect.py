@@ -8,6 +8,7 @@ written to a log before the next is asked for: who goes on after an interruption
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,9 +19,10 @@ from typing import Protocol
 from prov.build.builds import BuildList, Line
 from prov.build.mixture import InputStep, Workshop, mixture
 from prov.build.plan import few
+from prov.build.record import tag_prefix
 from prov.build.recorded import RecordedTask, read_task
 from prov.build.run import Progress
-from prov.errors import ProvError
+from prov.errors import ProvError, StoreError
 from prov.history.bisect_command import NOT_FOUND, verdict_of
 from prov.history.bisect_log import Log, Question
 from prov.history.bisect_trees import compared, pair_in, part_of, tree_id, tree_in
@@ -36,7 +38,6 @@ from prov.history.bisection import (
 )
 from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
-from prov.history.names import run_in
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
@@ -207,11 +208,12 @@ class Bisect:
         if build.commit not in self._tasks:
             found = {}
             for recipe in build.recipes():
-                for key in build.lines(recipe):
-                    try:
-                        found[key] = read_task(self.store, key, run_in(build, key).commit)
-                    except ProvError:  # from elsewhere, or an older prov: told when it is needed
+                for key, line in build.lines(recipe).items():
+                    commit = self.store.refs.get(f"{tag_prefix(key, line.task_hash)}/{line.run}")
+                    if commit is None:  # built elsewhere: told when it is needed
                         continue
+                    with contextlib.suppress(StoreError):  # from an older prov: the same
+                        found[key] = read_task(self.store, key, commit)
             self._tasks[build.commit] = found
         return self._tasks[build.commit]
 
