@@ -149,7 +149,7 @@ class Bisect:
     def _asked(self, pair: Pair) -> int:
         """Run the command with a tree of its own, which it may change, and return how it ended."""
         words = self.question.command
-        with tempfile.TemporaryDirectory(prefix="prov-bisect-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.workshop.folder) as folder:
             place = Path(folder, "tree")
             checkout(self.store.objects, place, pair)
             command = [word.replace(PLACE, str(place)) for word in words]

@@ -273,6 +273,7 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(story: Story, bu
     assert (answer["bad"], causes(answer)) == (builds[8], [value("r1")])
     assert len(set(story.asked())) == len(story.asked())
     assert "no bisection is going on" in story.refused("continue")
+    assert not list((story.store.cache / "aside").glob("*/*"))
 
 
 def test_after_a_kill_half_a_line_of_the_log_is_no_harm(story: Story, builds: list[str]) -> None:
