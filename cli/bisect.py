@@ -200,10 +200,7 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     composer = sysroots_of(store, program is not None)
     with aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch:
         workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
-        try:
-            return Bisect(store, log, workshop, _Shown(), run_command).run()
-        finally:
-            workshop.close()
+        return Bisect(store, log, workshop, _Shown(), run_command).run()
 
 
 def _print(store: Store, answer: Answer, *, json: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,11 +101,8 @@ class Aside:
     ) -> Result:
         site = self._site(task)
         own = own_inputs(self.store.objects, HashOnly(), task)
-        if site.sandbox is None and not self.toolchains.is_current(own.toolchain):
-            raise StoreError(
-                f"the host tools that {task.key} had are not those of this host any more",
-                hint="in a sandbox it gets the recorded ones: install bubblewrap, and build in it",
-            )
+        if site.sandbox is None:
+            self.toolchains.check_current(own.toolchain, task.key)
         needs = self._taken(task, "needs")
         edges = {
             "after": {key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after},
@@ -235,7 +233,8 @@ class Aside:
             (temp / f"run.{node.task.name}.py").write_text(node.task.script, "utf-8", "surrogateescape")
         else:
             job = Job(node, task.definition.chain, own, {}, b"", room, jobs=self.jobs)
-            text = shell_script(node, own, task_values(job)[0])
+            values, directory = task_values(job)
+            text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
             (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
         if not before:
             log_path(room.workdir, node.task.name).write_bytes(Records(self.store).record_entry(task.commit, "log"))

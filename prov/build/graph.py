@@ -236,7 +236,8 @@ def resolve_targets(project: Project, targets: Sequence[str]) -> list[str]:
         for recipe_name in project.names() if name == WORLD else [name]:
             recipe = project.recipe(recipe_name)
             if task and task not in recipe.tasks and name != WORLD:
-                raise NameUnknown(f"{recipe.name} has no task {task}", hint=nearest(task, recipe.tasks))
+                hint = nearest(task, recipe.tasks) or f"it has {', '.join(sorted(recipe.tasks))}"
+                raise NameUnknown(f"{recipe.name} has no task {task}", hint=hint)
             for wanted in [task] if task else recipe.build:
                 if wanted in recipe.tasks:
                     keys[f"{recipe.name}:{wanted}"] = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.build.definition import Definition
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, Composer, Site
+from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Plan, make_plan
 from prov.build.record import Records
 from prov.build.recorded import Named, OwnEntries, RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
@@ -163,14 +163,6 @@ class Workshop:
     toolchains: Toolchains
     folder: Path
     options: RunOptions
-    workdirs: set[Path] = field(default_factory=set)
-    """All that there may be."""
-
-    def close(self) -> None:
-        """Drop what is known of the sysroots there, which are gone for good."""
-        for workdir in self.workdirs:
-            for name in (SYSROOT, SYSROOT_NATIVE):
-                self.sysroots.forget(workdir / name)
 
     def build(
         self,
@@ -189,11 +181,13 @@ class Workshop:
         graph = graph_of(objects, tasks, [target])
         nodes = {key: tasks[key] for key in graph.nodes}
         own = {key: own_inputs(objects, HashOnly(), task) for key, task in nodes.items()}
+        askers = {each.toolchain: key for key, each in own.items()}
+        for toolchain, key in askers.items() if self.sandbox is None else ():
+            self.toolchains.check_current(toolchain, key)
         site = self._site(nodes)
         records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
         plan = make_plan(graph, own, records, Choices(), lambda _key: None)
         keep_apart(plan, records)
-        self.workdirs.update(site.workdir(node, graph.chain(key)) for key, node in graph.nodes.items())
         runner = Runner(site, plan, self.toolchains, progress, self.options)
         runner.records = records
         summary = runner.run(record=False)

@@ -11,6 +11,7 @@ compiler its own folder and the system's headers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import marshal
 import os
@@ -79,12 +80,16 @@ class Toolchains:
                 raise BuildError(f"{asker} needs the host tool {name}, which is not installed", hint="install it")
         return Toolchain(self._tree_of(programs), tuple(programs))
 
-    def is_current(self, toolchain: Toolchain) -> bool:
-        """Tell whether the host's programs are what was captured: without a sandbox it is they that are used."""
-        try:
-            return self._tree_of(list(toolchain.programs)) == toolchain.tree
-        except OSError:
-            return False
+    def check_current(self, toolchain: Toolchain, asker: str) -> None:
+        """Raise BuildError unless the host's programs are those that were captured: without a sandbox it is they that
+        a task gets, and its hash must not tell of others."""
+        with contextlib.suppress(OSError):
+            if self._tree_of(list(toolchain.programs)) == toolchain.tree:
+                return
+        raise BuildError(
+            f"the host tools that {asker} had are not those of this host any more",
+            hint="in a sandbox it gets the recorded ones: install bubblewrap, and build in it",
+        )
 
     def _tree_of(self, programs: Sequence[tuple[str, str]]) -> Oid:
         memory = self.folder / f"{hashlib.sha1(repr(programs).encode()).hexdigest()}.files"

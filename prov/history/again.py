@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.build.aside import Aside
@@ -43,16 +43,18 @@ class Again:
     """What is different in what it gives."""
     workdir: tuple[Difference, ...] = ()
     """What is different in its WORKDIR, of a task whose output is, or that gives nothing."""
+    at_its_path: bool = False
+    """It was run where it was, so that its WORKDIR counts, too, if it gives nothing."""
 
     @property
     def same(self) -> bool:
-        return not self.problem and not self.output
+        return not self.problem and not self.output and not (self.at_its_path and self.workdir)
 
 
 def rerun(store: Store, run: RunName, where: Aside) -> Again:
     """Run a recorded task as it was run, and compare."""
     task = read_task(store, run.key, run.commit)
-    return _compared(store, run, where.run(task))
+    return replace(_compared(store, run, where.run(task)), at_its_path=where.sandbox is not None)
 
 
 def _compared(store: Store, run: RunName, result: Result) -> Again:

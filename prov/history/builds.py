@@ -141,8 +141,10 @@ def pinned(store: Store) -> frozenset[Oid]:
 
 def set_label(store: Store, label: str, build: BuildList) -> Oid | None:
     """Give a build a label, which moves if another one has it; return that other one."""
-    if not _LABEL.fullmatch(label) or ".." in label or label.endswith((".lock", ".")) or label in (LATEST, "builds"):
-        raise ProvError(f"{label!r} can't be a label", hint="letters, digits and . _ + -, and not `latest`")
+    taken = label in (LATEST, "builds") or label.endswith("HEAD") or re.fullmatch("[0-9a-f]{4,40}", label)
+    if taken or not _LABEL.fullmatch(label) or ".." in label or label.endswith((".lock", ".")):
+        hint = "letters, digits and . _ + -; not `latest`, nor what may be the beginning of an id"
+        raise ProvError(f"{label!r} can't be a label", hint=hint)
     before = store.refs.get(LABELS + label)
     store.refs.update(RefUpdate(LABELS + label, build.commit, before))
     return before if before != build.commit else None
