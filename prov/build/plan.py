@@ -169,11 +169,8 @@ class _Planner:
                 step.output = self.known.static_output(key, static_key)
             waits = [edge for edge in node.edges if self.undecided(edge)]
             known = step.output is None and self.last(key) is None
-            step.reason = (
-                "not built before"
-                if known
-                else f"unless {few(waits)} {'comes' if len(waits) == 1 else 'come'} out the same"
-            )
+            come = "comes" if len(waits) == 1 else "come"
+            step.reason = "not built before" if known else f"unless {few(waits)} {come} out the same"
         if key in self.forced:
             step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"
