@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .build import Sandbox
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, sandbox_here
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from prov.build.job import Result
     from prov.build.run import Progress
     from prov.history.bisect import Answer
     from prov.history.bisect_log import Log
@@ -55,6 +57,12 @@ class _Shown:
 
         self._open = make_progress()
         return self._open.__enter__()
+
+    def failed(self, result: Result) -> None:
+        self.built()
+        note(f"prov: {result.key}: {result.problem}")
+        for line in result.log_tail[-5:]:
+            note(f"    {line}")
 
     def built(self) -> None:
         if self._open is not None:
@@ -196,9 +204,10 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     from prov.sysroot.compose import sysroots_of
 
     was = find_build(store, log.read().question.bad).facts().get("sandbox", "")
-    program = bubblewrap(sandbox or ("none" if was == "none" else "auto"))
-    composer = sysroots_of(store, program is not None)
-    with aside(store, composer, program, search_path=os.environ.get("PATH", "")) as scratch:
+    here = "none" if was == sandbox_here() == "none" else "auto"  # not for the record alone to say
+    program = bubblewrap(sandbox or here)
+    with aside(store, partial(sysroots_of, store), program, search_path=os.environ.get("PATH", "")) as scratch:
+        composer = scratch.sysroots(program is not None)
         workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
         return Bisect(store, log, workshop, _Shown(), run_command).run()
 

@@ -9,7 +9,7 @@ import typer
 from .context import JsonOption, StoreOption, open_store
 from .output import say, say_json, seconds_text, time_text
 
-COUNTS = ("ran", "restored", "cut-off", "stale")
+COUNTS = ("ran", "restored", "cut-off", "stale", "failed")
 
 
 def builds(
@@ -40,7 +40,7 @@ def builds(
     for each in rows:
         facts = each.facts
         counts = [f"{facts[what]} {what.replace('-', ' ')}" for what in COUNTS if facts.get(what, "0") != "0"]
-        took = seconds_text(float(facts.get("seconds", 0)))
+        took = seconds_text(each.took)
         marks = [*each.labels, *(["pinned"] if each.pinned else [])]
         words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", facts.get("targets", "")]
         words += [f"{', '.join(counts) or 'nothing to do'}; {took}", facts.get("host", ""), ", ".join(marks)]

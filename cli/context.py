@@ -66,6 +66,13 @@ def work_here() -> Path | None:
     return Project.load(root()).builddir / "work" if (root() / PROJECT_FILE).is_file() else None
 
 
+def sandbox_here() -> str:
+    """Return what the current folder's project says of the sandbox, or nothing where there is none."""
+    from prov.build.project import PROJECT_FILE, Project
+
+    return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
+
+
 def session_here(store: Store, settings: list[str] | None) -> Session | None:
     """Return a session for the project of the current folder, or None where there is none."""
     from prov.build.project import PROJECT_FILE

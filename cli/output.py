@@ -13,7 +13,10 @@ SCHEMA = 1
 
 def say(text: str = "") -> None:
     """Print a line of an answer."""
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that is not
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode() + "\n")
 
 
 def say_json(kind: str, **content: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .build import Sandbox
-from .context import BuildOption, JsonOption, StoreOption, open_store
+from .context import BuildOption, JsonOption, StoreOption, open_store, sandbox_here
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
@@ -31,10 +31,19 @@ def _scratch(store: Store, sandbox: str) -> Iterator[Aside]:
     from prov.build.sandbox import bubblewrap
     from prov.sysroot.compose import sysroots_of
 
-    program = bubblewrap(sandbox or "auto")
-    composer = partial(sysroots_of, store)(program is not None)
-    jobs = len(os.sched_getaffinity(0))
-    with aside(store, composer, program, search_path=os.environ.get("PATH", ""), jobs=jobs) as made:
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)  # so that what is mounted is unmounted
+    with aside(
+        store,
+        partial(sysroots_of, store),
+        bubblewrap(sandbox or "auto"),
+        search_path=os.environ.get("PATH", ""),
+        jobs=len(os.sched_getaffinity(0)),
+        on_host="none" in (sandbox, sandbox_here()),
+        mounter=bubblewrap("auto"),
+    ) as made:
         yield made
 
 

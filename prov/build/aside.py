@@ -8,11 +8,14 @@ sysroots are hardlinks as usual, and goes when it is no longer needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,14 +29,13 @@ from prov.build.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandb
 from prov.build.script import log_path, shell_script, task_values
 from prov.build.taskhash import HashOnly
 from prov.build.toolchain import Toolchains
-from prov.errors import StoreError
+from prov.errors import BuildError, StoreError
 from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout
-from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.place import Placer, Private
 from prov.worktree.pool import GUARDED, Pool
 
@@ -45,12 +47,17 @@ class Aside:
     """A scratch directory, and what tasks need there."""
 
     store: Store
-    sysroots: Composer
+    sysroots: Callable[[bool], Composer]
+    """Makes what composes sysroots; told whether a sandbox keeps tasks from writing to them."""
     sandbox: str | None
     """Bubblewrap's program, or None."""
     folder: Path
     toolchains: Toolchains
     jobs: int = 1
+    on_host: bool = False
+    """The caller says that a task which had no sandbox may run without one: a record does not decide that."""
+    mounter: str | None = None
+    """Bubblewrap's program, if it can mount such a task's WORKDIR at the path that it had."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -58,10 +65,11 @@ class Aside:
         return self.folder.name
 
     def close(self) -> None:
-        """Remove the directory, and all that is known of it."""
+        """Remove the directory, and all that is known of it; what is mounted in it is unmounted first."""
+        unmount_below(self.folder)
         for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
-                self.sysroots.forget(workdir / name)
+                self.sysroots(False).forget(workdir / name)
         refs = self.store.refs.list(f"refs/prov/aside/{self.alias}/")
         if refs:
             self.store.refs.update(*(RefUpdate(name, None) for name in refs))
@@ -111,8 +119,9 @@ class Aside:
         }
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
         seen = _facts(self.store, task).get("seen-workdir", "")
-        if site.sandbox is None and self.sandbox is not None and chain == task.definition.chain and seen:
-            room = replace(room, at=seen, mounter=self.sandbox)
+        room = replace(room, readable=())  # a record says of no folder of the host that it may be read
+        if self._is_mounted(task) and chain == task.definition.chain and seen:
+            room = replace(room, at=seen, mounter=self.mounter or "")
         job = Job(
             node=node,
             chain=chain,
@@ -132,21 +141,27 @@ class Aside:
 
     def _site(self, task: RecordedTask) -> Site:
         """Return a site like the one that a task was recorded in: sandboxed if that was."""
-        sandboxed = _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
-        entry = task.own.get(("capture settings", ""))
-        lines = self.store.objects.blob(entry.oid).decode("utf-8", "surrogateescape").splitlines() if entry else []
-        rows = [line.partition(" ") for line in lines]
+        sandbox = self.sandbox if self._was_sandboxed(task) else None
+        if sandbox is None and self.mounter is not None and not self.on_host:
+            raise BuildError(
+                f"{task.key} was recorded without a sandbox",
+                hint="`--sandbox none` runs what was recorded on this host, with your rights",
+            )
         return Site(
             store=self.store,
             inputs=RecordedInputs(self.store.objects, {task.key: task}),
-            sysroots=self.sysroots,
+            sysroots=self.sysroots(sandbox is not None),
             work=self.folder / "work",
-            sandbox=self.sandbox if sandboxed else None,
-            exclude=Exclude([*DEFAULT, *(value for what, _, value in rows if what == "exclude")]),
-            xattrs=tuple(value for what, _, value in rows if what == "xattr"),
+            sandbox=sandbox,
             alias=self.alias,
             keeps=False,
         )
+
+    def _was_sandboxed(self, task: RecordedTask) -> bool:
+        return _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
+
+    def _is_mounted(self, task: RecordedTask) -> bool:
+        return self.mounter is not None and not self._was_sandboxed(task)
 
     def _start(self, task: RecordedTask) -> tuple[tuple[Oid, ...], tuple[Taken, ...]]:
         objects = self.store.objects
@@ -187,14 +202,15 @@ class Aside:
         needs = tuple(taken for taken in self._taken_if_there(task) if taken.direct)
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
         seen = _facts(self.store, task).get("seen-workdir", str(room.workdir))
-        if site.sandbox is None and self.sandbox is not None:
-            room = replace(room, at=seen, mounter=self.sandbox)
+        room = replace(room, readable=())
+        if self._is_mounted(task):
+            room = replace(room, at=seen, mounter=self.mounter or "")
         held = objects.commit(task.commit)
         records = Records(self.store)
         room.workdir.mkdir(parents=True, exist_ok=True)
         checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
         self._put_sysroots(task.commit, room)
-        environment = recorded_environment(self.store, task.commit)
+        environment = records.environment(task.commit)
         if room.root is None and not room.at:
             environment = {name: _moved(value, seen, room) for name, value in environment.items()}
             self.notes.append(
@@ -269,7 +285,16 @@ class Scene:
 
 
 @contextlib.contextmanager
-def aside(store: Store, sysroots: Composer, sandbox: str | None, *, search_path: str, jobs: int = 1) -> Iterator[Aside]:
+def aside(
+    store: Store,
+    sysroots: Callable[[bool], Composer],
+    sandbox: str | None,
+    *,
+    search_path: str,
+    jobs: int = 1,
+    on_host: bool = False,
+    mounter: str | None = None,
+) -> Iterator[Aside]:
     """Yield a scratch directory of its own for recorded tasks; it is removed at the end.
 
     Those of processes that were killed are removed first: a lock that the kernel drops tells which.
@@ -278,10 +303,10 @@ def aside(store: Store, sysroots: Composer, sandbox: str | None, *, search_path:
     for left in sorted(top.glob("*.lock")):
         with try_locked(left) as free:
             if free:
-                with contextlib.suppress(OSError):  # mounted still, say: the next one tries again
+                with contextlib.suppress(OSError):  # busy still, say: the next one tries again
                     Aside(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
                     left.unlink(missing_ok=True)
-    made = Aside(store, sysroots, sandbox, top / uuid.uuid4().hex[:12], toolchains, jobs)
+    made = Aside(store, sysroots, sandbox, top / uuid.uuid4().hex[:12], toolchains, jobs, on_host, mounter)
     lock = made.folder.with_suffix(".lock")
     with locked(lock):
         made.folder.mkdir()
@@ -292,23 +317,20 @@ def aside(store: Store, sysroots: Composer, sandbox: str | None, *, search_path:
             lock.unlink(missing_ok=True)
 
 
-def recorded_environment(store: Store, commit: Oid) -> dict[str, str]:
-    """Return the environment that a run had, as far as it is recorded."""
-    text = Records(store).record_entry(commit, "environment").decode("utf-8", "surrogateescape")
-    return {name: unescape_value(value) for name, _, value in (line.partition("=") for line in text.splitlines())}
-
-
-def unescape_value(text: str) -> str:
-    """Return the value for one that a record holds in one line."""
-    parts = text.split("\\\\")
-    return "\\".join(part.replace("\\n", "\n") for part in parts)
+def unmount_below(folder: Path) -> None:
+    """Unmount what a killed process left mounted below a folder. Raises OSError for what can't be."""
+    for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
+        place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[1])
+        if Path(place).is_relative_to(folder):
+            fuse = shutil.which("fusermount") or shutil.which("fusermount3")
+            command = [fuse, "-u", "-z", place] if fuse else ["umount", "-l", place]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise OSError(errno.EBUSY, done.stderr.strip(), place)
 
 
 def _facts(store: Store, task: RecordedTask) -> dict[str, str]:
-    if task.commit is None:
-        return {}
-    lines = Records(store).record_entry(task.commit, "record").decode("utf-8", "surrogateescape").splitlines()
-    return {name: unescape_value(value) for name, _, value in (line.partition(" ") for line in lines)}
+    return Records(store).facts(task.commit) if task.commit is not None else {}
 
 
 def _moved(value: str, seen: str, room: Room) -> str:

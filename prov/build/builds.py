@@ -11,6 +11,7 @@ Refs, not these lists, keep outputs alive.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -58,18 +59,20 @@ def encode_tasks(lines: Iterable[Line]) -> bytes:
 
 def decode_tasks(recipe: str, data: bytes) -> list[Line]:
     """Return the lines of one recipe's list."""
-    lines = []
-    for text in data.decode().splitlines():
-        task, task_hash, output, run = text.split(" ")
-        lines.append(
-            Line(
-                f"{recipe}:{task}",
-                bytes.fromhex(task_hash),
-                None if output == "-" else bytes.fromhex(output),
-                0 if run == "-" else int(run),
-            )
-        )
-    return lines
+    try:
+        return [_line(recipe, text) for text in data.decode().split("\n") if text]
+    except ValueError as error:
+        raise StoreError(
+            f"a build's list of {recipe} is not what it should be: {error}", hint="`git fsck`; don't trust its origin"
+        ) from error
+
+
+def _line(recipe: str, text: str) -> Line:
+    task, task_hash, output, run = text.split(" ")
+    oids = bytes.fromhex(task_hash), None if output == "-" else bytes.fromhex(output)
+    if any(oid is not None and len(oid) != 20 for oid in oids):
+        raise ValueError(f"no id in {text!r}")
+    return Line(f"{recipe}:{task}", oids[0], oids[1], 0 if run == "-" else int(run))
 
 
 @dataclass(slots=True)
@@ -116,7 +119,18 @@ class BuildList:
     def timeline(self) -> list[Span]:
         """Return when each task ran that did."""
         rows = (line.split(" ") for line in self._lines_of("timeline"))
-        return [Span(key, float(began), float(seconds), int(added)) for key, began, seconds, added in rows]
+        try:
+            spans = [Span(key, float(began), float(seconds), int(added)) for key, began, seconds, added in rows]
+        except ValueError as error:
+            raise StoreError(f"the timeline of build {self.commit.hex()} is none: {error}") from error
+        return [span for span in spans if math.isfinite(span.began) and math.isfinite(span.seconds)]
+
+    def seconds(self) -> float:
+        """Return how long the build took, 0 where that is not told."""
+        try:
+            return float(self.facts().get("seconds", "0"))
+        except ValueError:
+            return 0.0
 
     def _lines_of(self, name: str) -> list[str]:
         entry = self.store.objects.entry(self.store.objects.commit(self.commit).tree, name)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from prov.build.graph import Node
+from prov.build.recipe import INTERPRETERS, VARIABLE_NAME
 from prov.build.taskhash import LocalFile, OwnInputs
 from prov.errors import StoreError
 from prov.store.objects import Oid
@@ -20,7 +23,18 @@ from prov.worktree.attributes import Node as FileNode
 from prov.worktree.attributes import Pair
 
 FORMAT = 1
-_TASK = ("dir", "outputdir", "inputs", "interpreter", "hosttools", "network", "deploy")
+_TASK = {
+    "dir": "text",
+    "outputdir": "texts",
+    "inputs": "texts",
+    "interpreter": "text",
+    "hosttools": "texts",
+    "network": "yes or no",
+    "deploy": "yes or no",
+}
+"""Fields of a task, and of what kind they are."""
+_COMPONENT = re.compile(r"[A-Za-z0-9_][\w.+-]*", re.ASCII)
+_FILES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,41 +99,107 @@ def _file(file: LocalFile) -> list[Any]:
 
 
 def read_definition(text: bytes, key: str) -> Definition:
-    """Return what `define` wrote. Raises StoreError for a record that has none, or one of a later prov."""
+    """Return what `define` wrote. Raises StoreError for a record that has none, or one that nobody can trust.
+
+    A record may be somebody else's: what becomes a part of a path, or of a script, is checked here.
+    """
     if not text:
         raise StoreError(
             f"the run of {key} was recorded without what is needed to run it again",
-            hint="it is from an older prov, or no recipe's; build it again",
+            hint="it is no recipe's, or from an older prov; `prov checkout` puts its WORKDIR on disk",
         )
-    table = json.loads(text)
-    if table["format"] != FORMAT:
-        raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
+    try:
+        table = json.loads(text)
+        if table["format"] != FORMAT:
+            raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
+        return _checked(table, key)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise StoreError(
+            f"the record of {key} is not what it should be: {what}", hint="don't trust its origin"
+        ) from error
+
+
+def _checked(table: dict[str, Any], key: str) -> Definition:
+    task = {name: _typed(table["task"][name], kind) for name, kind in _TASK.items()}
+    if task["interpreter"] not in INTERPRETERS:
+        raise ValueError(f"interpreter {task['interpreter']!r}")
+    excluded = _texts_by_name(table["excluded"])
+    if "SOURCES" in excluded and not all(isinstance(row, dict) for row in json.loads(excluded["SOURCES"])):
+        raise ValueError("SOURCES is no list of tables")
+    for part in key.split(":"):
+        _component(part)
     return Definition(
-        version=table["version"],
-        arch=table["arch"],
-        arch_name=table["arch_name"],
-        chain=table["chain"],
-        after=tuple(table["after"]),
-        from_=tuple(table["from"]),
-        needs=tuple(table["needs"]),
-        direct=tuple(table["direct"]),
-        staging=tuple(table["staging"]),
-        export=tuple(table["export"]),
-        task={name: tuple(value) if isinstance(value, list) else value for name, value in table["task"].items()},
-        sysroot_owner=table["sysroot_owner"],
-        excluded=table["excluded"],
-        programs=tuple((name, path) for name, path in table["programs"]),
+        version=_typed(table["version"], "text"),
+        arch=_typed(table["arch"], "text"),
+        arch_name=_component(table["arch_name"]),
+        chain=_component(table["chain"]),
+        after=tuple(_key(each, key) for each in _typed(table["after"], "texts")),
+        from_=tuple(_key(each) for each in _typed(table["from"], "texts")),
+        needs=tuple(_key(each) for each in _typed(table["needs"], "texts")),
+        direct=tuple(_key(each) for each in _typed(table["direct"], "texts")),
+        staging=_typed(table["staging"], "texts"),
+        export=tuple(_variable(each) for each in _typed(table["export"], "texts")),
+        task=task,
+        sysroot_owner={_typed(path, "text"): _typed(owner, "text") for path, owner in table["sysroot_owner"].items()},
+        excluded=excluded,
+        programs=tuple(_program(row) for row in table["programs"]),
         sources=tuple(_local_file(row) for row in table["sources"]),
         patches=tuple(_local_file(row) for row in table["patches"]),
     )
 
 
+def _typed(value: Any, kind: str) -> Any:
+    """Return a value if it is of a kind, lists as tuples. Raises ValueError."""
+    if kind == "texts" and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    if (kind == "text" and isinstance(value, str)) or (kind == "yes or no" and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{value!r} is not {kind}")
+
+
+def _component(text: Any) -> str:
+    """Return a text that can be one part of a path. Raises ValueError."""
+    if not isinstance(text, str) or not _COMPONENT.fullmatch(text) or ".." in text:
+        raise ValueError(f"{text!r} can't be a name")
+    return text
+
+
+def _key(text: str, of: str = "") -> str:
+    recipe, colon, task = text.partition(":")
+    if not colon or (of and (recipe != of.partition(":")[0] or text == of)):
+        raise ValueError(f"{text!r} is no task that it can have an edge to")
+    return f"{_component(recipe)}:{_component(task)}"
+
+
+def _variable(text: Any) -> str:
+    if not isinstance(text, str) or not VARIABLE_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} can't be a variable's name")
+    return text
+
+
+def _texts_by_name(table: dict[str, Any]) -> dict[str, str]:
+    return {_variable(name): _typed(value, "text") for name, value in table.items()}
+
+
+def _program(row: Any) -> tuple[str, str]:
+    name, path = row
+    if not os.path.isabs(_typed(path, "text")) or name in ("", ".", "..") or "/" in _typed(name, "text"):
+        raise ValueError(f"{row!r} is no program")
+    return name, path
+
+
 def _local_file(row: list[Any]) -> LocalFile:
     name, mode, oid, attributes = row
+    if name in ("", ".", "..") or "/" in _typed(name, "text") or "\0" in name or stat.S_IFMT(mode) not in _FILES:
+        raise ValueError(f"{row!r} is no file")
     pair = Pair(_oid(oid), _oid(attributes) if attributes else None)
-    is_directory = mode & 0o170000 == 0o040000
+    is_directory = stat.S_ISDIR(mode)
     return LocalFile(name, FileNode(mode, pair=pair) if is_directory else FileNode(mode, _oid(oid)))
 
 
 def _oid(text: str) -> Oid:
-    return bytes.fromhex(text)
+    oid = bytes.fromhex(text)
+    if len(oid) != 20:
+        raise ValueError(f"{text!r} is no id")
+    return oid

@@ -52,7 +52,7 @@ def run_task(site: Site, job: Job) -> Result:
     begun = time.monotonic()
     with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
         with site.store.objects.writer() as writer:
-            result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer)).run()
+            result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer, job.own.capture)).run()
         with contextlib.suppress(OSError):  # the task is recorded; tidying up can wait for room on the disk
             site.store.objects.consolidate()
     result.seconds = time.monotonic() - begun
@@ -173,6 +173,8 @@ class _Execution:
             "seen-workdir": job.room.seen_workdir,
             "outputdir": shlex.join(map(os.fsdecode, output_paths(job.node.recipe, job.node))),
         }
+        if self.site.alias:
+            facts["aside"] = self.site.alias
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
         definition = define(job.node, job.chain, own)
@@ -185,8 +187,11 @@ class _Execution:
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
         if self.site.keeps:
             updates.append(tag)
-        if self.site.keeps and output is not None and not job.incremental:
-            updates.append(RefUpdate(output_ref(job.node.key, oid), recorded.output_commit))
+        name = output_ref(job.node.key, oid)
+        # what is run aside takes nothing's place, and is of no use to others if it is tied to where it ran
+        taken = bool(self.site.alias) and (bool(output and output.fixed) or store.refs.get(name) is not None)
+        if self.site.keeps and output is not None and not job.incremental and not taken:
+            updates.append(RefUpdate(name, recorded.output_commit))
             if job.plain:
                 updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
         store.refs.update(*updates)

@@ -14,7 +14,6 @@ from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair, TreeWriter
-from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned
 from prov.worktree.places import Places
 from prov.worktree.scan import Seen
@@ -81,8 +80,6 @@ class Site:
     """The folder of all WORKDIRs."""
     sandbox: str | None
     """Bubblewrap's program, or None."""
-    exclude: Exclude
-    xattrs: tuple[str, ...]
     alias: str = ""
     """Of a build aside, whose WORKDIRs are in a folder of its own: what keeps its refs and memory apart."""
     keeps: bool = True
@@ -161,6 +158,8 @@ class Result:
     added: int = 0
     """Bytes added to the store."""
     problem: str = ""
+    environment: bool = False
+    """The problem is no fault of the task: a full disk, say."""
     trespass: bool = False
     """The problem is that somebody wrote where it works."""
     log: str = ""

@@ -24,7 +24,6 @@ from prov.build.toolchain import Toolchains
 from prov.store.objects import Entry, Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import TreeReader, TreeWriter
-from prov.worktree.exclude import DEFAULT, Exclude
 
 TOOLS: Named = ("host tools", "")
 DEFINITION: Named = ("definition", "")
@@ -196,21 +195,12 @@ class Workshop:
         return (output if summary.ok else None), summary
 
     def _site(self, tasks: Mapping[str, RecordedTask]) -> Site:
-        texts = dict.fromkeys(
-            self.store.objects.blob(entry.oid).decode("utf-8", "surrogateescape")
-            for task in tasks.values()
-            for (kind, _), entry in task.own.items()
-            if kind == "capture settings"
-        )
-        rows = [line.partition(" ") for text in texts for line in text.splitlines()]
         return Site(
             store=self.store,
             inputs=RecordedInputs(self.store.objects, tasks),
             sysroots=self.sysroots,
             work=self.folder / "work",
             sandbox=self.sandbox,
-            exclude=Exclude([*DEFAULT, *(value for what, _, value in rows if what == "exclude")]),
-            xattrs=tuple(value for what, _, value in rows if what == "xattr"),
             alias=self.folder.name,
         )
 

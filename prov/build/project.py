@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import marshal
 import platform
@@ -92,12 +93,13 @@ class ParsedFiles:
     def save(self) -> None:
         """Keep what was parsed for the next time."""
         if self.memory is not None and self._changed:
-            self.memory.parent.mkdir(parents=True, exist_ok=True)
             try:
+                self.memory.parent.mkdir(parents=True, exist_ok=True)
                 data = marshal.dumps((CACHE_FORMAT, self._known))
-            except ValueError:  # a date, say, that TOML has and marshal has not
+            except (ValueError, OSError):  # a date, say, that TOML has and marshal has not
                 return
-            replace_file(self.memory, data, durable=False)
+            with contextlib.suppress(OSError):  # it is only for speed
+                replace_file(self.memory, data, durable=False)
             self._changed = False
 
 

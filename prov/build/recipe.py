@@ -22,7 +22,7 @@ INTERPRETERS = ("sh", "python3")
 
 _RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOOLCHAIN = "@toolchain"
 """Among a task's `hosttools`: the compiler and what belongs to it, as the variable HOSTTOOLS_TOOLCHAIN lists them."""
 SYSROOTS = ("task", "recipe")
@@ -228,7 +228,7 @@ def check_raw(raw: Raw, where: str, *, variant: bool = False) -> None:
         check_keys(table, _SOURCE_KEYS, f"{where}: sources[{number}]")
     for kind in ("variables", "functions"):
         for name, value in raw.get(kind, {}).items():
-            if not _VARIABLE_NAME.fullmatch(name):
+            if not VARIABLE_NAME.fullmatch(name):
                 raise RecipeError(f"{where}: `{kind}.{name}`: a name has letters, digits and _ only")
             if not isinstance(value, str):
                 raise RecipeError(

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prov.build.lines import decode_lines, encode_lines
 from prov.store.objects import (
     CONSTANT_IDENTITY,
     EMPTY_TREE,
@@ -166,8 +167,8 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
     entries = [
         Entry(b"inputs", MODE_DIRECTORY, run.task_hash),
         Entry(b"log", MODE_FILE, writer.add("blob", run.log)),
-        Entry(b"environment", MODE_FILE, writer.add("blob", _lines(run.environment, "="))),
-        Entry(b"record", MODE_FILE, writer.add("blob", _lines(facts, " "))),
+        Entry(b"environment", MODE_FILE, writer.add("blob", encode_lines(run.environment, "="))),
+        Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))),
     ]
     if run.definition:
         entries.append(Entry(b"definition", MODE_FILE, writer.add("blob", run.definition)))
@@ -192,16 +193,6 @@ def write_found(writer: ObjectWriter, pair: Pair, before: Oid, by: Identity, mes
     entries = [Entry(b"attributes", MODE_DIRECTORY, pair.attributes)] if pair.attributes is not None else []
     record = writer.add_commit(Commit(writer.add_tree(entries), (), by, "attributes\n"))
     return writer.add_commit(Commit(pair.tree, (before, record), by, f"{message}\n"))
-
-
-def _lines(values: Mapping[str, str], between: str) -> bytes:
-    return "".join(f"{name}{between}{_one_line(value)}\n" for name, value in values.items()).encode(
-        "utf-8", "surrogateescape"
-    )
-
-
-def _one_line(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 @dataclass(slots=True)
@@ -254,6 +245,14 @@ class Records:
             return b""
         entry = self.store.objects.entry(self.store.objects.commit(held.parents[1]).tree, name)
         return self.store.objects.blob(entry.oid) if entry else b""
+
+    def facts(self, commit: Oid) -> dict[str, str]:
+        """Return what a record says of a run: its task, result, times, host, folders."""
+        return decode_lines(self.record_entry(commit, "record"), " ")
+
+    def environment(self, commit: Oid) -> dict[str, str]:
+        """Return the environment that a run had, as far as it is recorded."""
+        return decode_lines(self.record_entry(commit, "environment"), "=")
 
 
 def tag_update(store: Store, key: str, task_hash: Oid, commit: Oid, *, failed: bool = False) -> RefUpdate:

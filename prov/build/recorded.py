@@ -14,7 +14,8 @@ from pathlib import Path
 
 from prov.build.definition import Definition, read_definition
 from prov.build.graph import Graph, Node
-from prov.build.recipe import Recipe, Setting, Source, Task
+from prov.build.lines import decode_lines
+from prov.build.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
 from prov.build.record import Records
 from prov.build.taskhash import EDGES, LocalFile, OwnInputs
 from prov.build.toolchain import Toolchain
@@ -107,6 +108,13 @@ def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
         if entry.name == b"after"
         for below in objects.tree(entry.oid)
     }
+    told = {
+        *definition.after,
+        *(("from", each) for each in definition.from_),
+        *(("needs", each) for each in definition.needs),
+    }
+    if told != {*hashes, *outputs}:
+        raise StoreError(f"the record of {key} tells of other edges than its inputs", hint="don't trust its origin")
     return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
 
 
@@ -116,19 +124,25 @@ def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnI
     reached = Reached(
         tuple(sorted({*_names(task.own, "variable"), *definition.excluded})), tuple(_names(task.own, "function"))
     )
-    lines = _text(reader, task.own, "environment").splitlines()
+    environment = task.own.get(("environment", ""))
     return OwnInputs(
         entries=unflatten(sink, task.own),
         reached=reached,
         toolchain=Toolchain(_toolchain(reader, task), definition.programs),
-        environment=dict(line.partition("=")[::2] for line in lines),
+        environment=decode_lines(reader.blob(environment.oid), "=") if environment else {},
+        capture=_text(reader, task.own, "capture settings"),
         sources=_files(definition.sources, task.own, "source"),
         patches=_files(definition.patches, task.own, "patch"),
     )
 
 
 def _names(own: OwnEntries, kind: str) -> list[str]:
-    return sorted(name for each, name in own if each == kind)
+    """Return the names of variables or functions, which become a part of a script. Raises StoreError."""
+    names = sorted(name for each, name in own if each == kind)
+    for name in names:
+        if not VARIABLE_NAME.fullmatch(name):
+            raise StoreError(f"{name!r} can't be a {kind}'s name", hint="don't trust the origin of that record")
+    return names
 
 
 def _text(reader: TreeReader, own: OwnEntries, kind: str, name: str = "") -> str:
@@ -192,7 +206,8 @@ def make_node(reader: TreeReader, task: RecordedTask, *, leaf: bool = False) -> 
 
 def _sources(definition: Definition) -> tuple[Source, ...]:
     rows = json.loads(definition.excluded.get("SOURCES", "[]"))
-    return tuple(Source(**row) for row in rows)
+    fields = ("name", "url", "sha256", "git", "commit", "unpack")
+    return tuple(Source(**{field: row[field] for field in fields if field in row}) for row in rows)
 
 
 def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]) -> Graph:
@@ -200,7 +215,7 @@ def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Ite
     wanted = tuple(targets)
     nodes: dict[str, Node] = {}
     pending: list[tuple[str, bool]] = [(key, False) for key in reversed(wanted)]
-    asker = ""
+    asker, begun = "", set[str]()
     while pending:
         key, ready = pending.pop()
         if key in nodes:
@@ -210,8 +225,11 @@ def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Ite
             raise NameUnknown(f"{key}, which {asker or 'this'} needs, is not recorded", hint="is it in that build?")
         if ready:
             nodes[key] = make_node(reader, task)
+        elif key in begun:
+            raise StoreError(f"{key} needs itself, by way of {asker}", hint="don't trust the origin of that record")
         else:
             asker = key
+            begun.add(key)
             pending.append((key, True))
             pending += [(edge, False) for edge in reversed(task.edges) if edge not in nodes]
     return Graph(nodes, wanted)

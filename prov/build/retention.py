@@ -10,6 +10,7 @@ Whatever goes is told in a file first: when, by which rule, and what it was.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -154,7 +155,7 @@ def _kept(store: Store, rules: Rules, now: float) -> _Kept:
         if runs:
             for key, what in build.happened().items():
                 word, _, text = what.partition(" ")
-                if word == "failed" and text:
+                if word == "failed" and re.fullmatch("[0-9a-f]{40}", text):
                     kept.failed.add((key, bytes.fromhex(text)))
         build, number = build.before(), number + 1
     return kept

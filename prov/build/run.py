@@ -28,7 +28,7 @@ from prov.build.room import make_room
 from prov.build.taskhash import HashOnly, output_paths, task_hash
 from prov.build.toolchain import Toolchains
 from prov.build.workers import Workers
-from prov.errors import ProvError
+from prov.errors import CaptureError, CheckoutError, ProvError, StoreError
 from prov.store.objects import Oid
 
 SECONDS_TO_STOP = 3.0
@@ -388,7 +388,8 @@ class Runner:
             if self._interrupted:
                 raise _NotBuilt(key) from error
             hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
-            self._fail(Result(key, "failed", b"", problem=f"{error}{hint}"))
+            environment = isinstance(error, (OSError, StoreError, CheckoutError, CaptureError))
+            self._fail(Result(key, "failed", b"", problem=f"{error}{hint}", environment=environment))
             raise _NotBuilt(key) from error
         finally:
             self.site.store.objects.refresh()
@@ -439,6 +440,7 @@ class Runner:
             "sandbox": "bwrap" if self.site.sandbox else "none",
             "jobs": str(self.options.jobs),
             "added": str(summary.added),
+            "failed": str(len(summary.failed)),
         }
         facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
         timeline = [

@@ -26,7 +26,6 @@ from prov.build.trespass import StoreSeal, trespasses
 from prov.errors import BuildError, NameUnknown, nearest
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.places import Places
 
 
@@ -97,7 +96,7 @@ class Session:
         seal = StoreSeal(self.store)
         summary = Runner(site, plan, self.toolchains, progress, options).run()
         if site.sandbox is None and summary.spans and not summary.interrupted:
-            for line in trespasses(site, plan.graph, summary.spans, seal):
+            for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):
                 progress.note(line)
         deployed = self._deploy(plan, summary, site)
         summary.seconds = time.monotonic() - begun
@@ -121,8 +120,6 @@ class Session:
             sysroots=self.sysroots(sandbox is not None),
             work=self.project.builddir / "work",
             sandbox=sandbox,
-            exclude=Exclude([*DEFAULT, *settings.get("exclude", [])]),
-            xattrs=tuple(settings.get("xattrs", [])),
         )
 
     def _choices(self, request: Request, graph: Graph) -> Choices:

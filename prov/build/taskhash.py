@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from prov.build.graph import Node
+from prov.build.lines import encode_lines
 from prov.build.recipe import TOOLCHAIN, Recipe, Source
 from prov.build.sandbox import interpreter_tools
 from prov.build.toolchain import Toolchain
@@ -78,6 +79,8 @@ class OwnInputs:
     toolchain: Toolchain = NO_TOOLCHAIN
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that the task gets."""
+    capture: str = ""
+    """What its captures leave out, and which extended attributes they have: prov.toml's words."""
     sources: tuple[LocalFile, ...] = ()
     patches: tuple[LocalFile, ...] = ()
 
@@ -127,8 +130,8 @@ class InputsReader:
                 below = [_text(sink, name, text) for name, text in texts.items()]
                 entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
         if self.environment and not task.network:
-            lines = [f"{name}={value}\n" for name, value in sorted(self.environment.items())]
-            entries.append(_text(sink, "environment", "".join(lines)))
+            lines = encode_lines(dict(sorted(self.environment.items())), "=")
+            entries.append(Entry(b"environment", MODE_FILE, sink.add("blob", lines)))
         if self.capture:
             entries.append(_text(sink, "capture", self.capture))
         sources = self._sources(recipe) if "sources" in task.inputs else ()
@@ -140,7 +143,7 @@ class InputsReader:
             entries.append(Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below)))
         toolchain = self.toolchain(self.tools(node), node.key)
         entries.append(_text(sink, "host-toolchain", f"{toolchain.tree.hex()}\n"))
-        return OwnInputs(tuple(entries), reached, toolchain, self.environment, sources, patches)
+        return OwnInputs(tuple(entries), reached, toolchain, self.environment, self.capture, sources, patches)
 
     def tools(self, node: Node) -> tuple[str, ...]:
         """Return the host tools of a task: those that every task has, and its own."""

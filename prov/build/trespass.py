@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from prov.build.graph import Graph
 from prov.build.job import Site
 from prov.build.record import Records
+from prov.build.taskhash import OwnInputs
 from prov.build.workdir import Workdir
 from prov.files import locked
 from prov.store.repository import Store
@@ -49,7 +50,9 @@ class StoreSeal:
         return [path for path, state in self.files.items() if path in now and now[path] != state]
 
 
-def trespasses(site: Site, graph: Graph, spans: Iterable[Span], seal: StoreSeal) -> list[str]:
+def trespasses(
+    site: Site, graph: Graph, own: Mapping[str, OwnInputs], spans: Iterable[Span], seal: StoreSeal
+) -> list[str]:
     """Return a line for everything that was written where no task should write."""
     spans = list(spans)
     notes = [
@@ -60,7 +63,7 @@ def trespasses(site: Site, graph: Graph, spans: Iterable[Span], seal: StoreSeal)
         if not site.workdir(node, chain).is_dir():
             continue
         with locked(site.store.cache / "locks" / f"{arch}-{recipe}"), site.store.objects.writer() as writer:
-            workdir = Workdir(site, node, chain, writer)
+            workdir = Workdir(site, node, chain, writer, own[node.key].capture)
             commit = site.store.refs.get(workdir.ref)
             before = dict(walk(writer, Records(site.store).workdir(commit))) if commit else {}
             found = workdir.settle()

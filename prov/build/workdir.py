@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from prov.build.fixmes import relocated
@@ -24,6 +25,7 @@ from prov.store.refs import RefUpdate
 from prov.worktree.attributes import EMPTY, Pair, at_path
 from prov.worktree.attributes import Node as FileNode
 from prov.worktree.checkout import checkout
+from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.merge import Merged, Owned, three_way, union
 from prov.worktree.place import Private
 from prov.worktree.snapshot import Snapshot, capture, remember
@@ -37,6 +39,14 @@ class _Fresh(Private):
         Private.place(self, node._replace(mtime=time.time_ns()), path, folder)
 
 
+@lru_cache(maxsize=16)
+def capture_rules(text: str) -> tuple[Exclude, tuple[str, ...]]:
+    """Return what the words of prov.toml mean: a line each of `exclude PATTERN` and `xattr NAME`."""
+    rows = [line.partition(" ") for line in text.split("\n") if line]
+    patterns = [value for what, _, value in rows if what == "exclude"]
+    return Exclude([*DEFAULT, *patterns]), tuple(value for what, _, value in rows if what == "xattr")
+
+
 @dataclass(slots=True)
 class Workdir:
     """The WORKDIR of one chain of a recipe's tasks."""
@@ -45,6 +55,8 @@ class Workdir:
     node: Node
     chain: str
     writer: ObjectWriter
+    rules: str
+    """What its captures leave out, and which extended attributes they have: prov.toml's words."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -66,8 +78,8 @@ class Workdir:
         return self.memory.with_name(self.memory.name + ".running")
 
     def capture(self) -> Snapshot:
-        site = self.site
-        return capture(site.store, self.path, self.writer, memory=self.memory, exclude=site.exclude, xattrs=site.xattrs)
+        exclude, xattrs = capture_rules(self.rules)
+        return capture(self.site.store, self.path, self.writer, memory=self.memory, exclude=exclude, xattrs=xattrs)
 
     def settle(self) -> Start:
         """Find out what is in the WORKDIR and keep what no task put there; return it as a commit."""
@@ -81,6 +93,8 @@ class Workdir:
             return Start(commit, snapshot.pair)
         if not top.entries and not top.folders:
             return Start(empty_start(self.writer).commit, snapshot.pair)  # cleared, as rm_work does: nothing to keep
+        if self.site.alias:
+            return Start(empty_start(self.writer).commit, snapshot.pair)  # aside: nobody's but ours
         return self._keep(snapshot, commit)
 
     def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:

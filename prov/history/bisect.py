@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from prov.build.builds import BuildList, Line
+from prov.build.job import Result
 from prov.build.mixture import InputStep, Workshop, mixture
 from prov.build.plan import few
 from prov.build.record import tag_prefix
@@ -56,6 +57,8 @@ class Watcher(Protocol):
 
     def progress(self) -> Progress: ...
 
+    def failed(self, result: Result) -> None: ...
+
     def built(self) -> None: ...
 
 
@@ -75,6 +78,8 @@ class Answer:
     tried: int
     """How many trees were checked out for the command."""
     flaky: bool
+    untold: int = 0
+    """How many combinations could not be built: fewer changes may do."""
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class Bisect:
     question: Question = field(init=False)
     verdicts: dict[str, Verdict] = field(init=False)
     _tried: int = 0
+    _untold: int = 0
     _usable: bool = False
     _flaky: bool = field(init=False)
     _tasks: dict[Oid, dict[str, RecordedTask]] = field(default_factory=dict)
@@ -101,6 +107,7 @@ class Bisect:
         """Go on to the end. Raises ProvError where the question can't be answered; KeyboardInterrupt goes through."""
         builds, trees = compared(self.store, self.question)
         step = self.over_builds(builds, trees)
+        self._check_ends(builds, step)
         good, bad = builds[step.good], builds[step.bad]
         causes = self.causes(good, bad)
         fewest = self.over_causes(good, bad, causes, [])
@@ -112,7 +119,18 @@ class Bisect:
             earlier = self.together(builds[0], bad, fewest)
         between = step.bad - step.good - 1
         found = _joined(fewest), _joined(earlier)
-        return Answer(good.commit, bad.commit, between, *found, self._tried, self._flaky)
+        return Answer(good.commit, bad.commit, between, *found, self._tried, self._flaky, self._untold)
+
+    def _check_ends(self, builds: list[BuildList], step: Step) -> None:
+        """Ask about the good and the bad build where nothing else was found to be so: is the command the right one?"""
+        ends = ((builds[0], builds[step.good], "good", "bad"), (builds[-1], builds[step.bad], "bad", "good"))
+        for build, found, told, other in ends:
+            pair = self.pair_in(build) if self.tree_in(build) == self.tree_in(found) else None
+            if pair is not None and self.tell(pair, f"build {build.commit.hex()[:12]}") == other:
+                raise ProvError(
+                    f"the command says that build {build.commit.hex()[:12]} is {other}, which was given as {told}",
+                    hint="`prov bisect reset`, then start with other builds or another command",
+                )
 
     # what is checked out
 
@@ -235,7 +253,8 @@ class Bisect:
         self.watcher.trying(what, left)
         pair = self.built(good, bad, chosen)
         if pair is None:
-            self.watcher.verdict(what, "skip", flaky=False)
+            self._untold += 1
+            self.watcher.verdict(f"{what}, which can't be built", "skip", flaky=False)
             return "skip"
         if tree_id(pair) in (self.tree_in(good), self.tree_in(bad)):
             return "good" if tree_id(pair) == self.tree_in(good) else "bad"
@@ -257,6 +276,12 @@ class Bisect:
             self.watcher.built()
         if summary.interrupted:
             raise KeyboardInterrupt
+        for failed in summary.failed:
+            self.watcher.failed(failed)
+            if failed.environment:
+                raise ProvError(
+                    f"{failed.key} can't be run here: {failed.problem}", hint="mend that, then `prov bisect continue`"
+                )
         if output is None:
             return None
         settled = summary.settled[target]

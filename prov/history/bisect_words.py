@@ -20,7 +20,9 @@ def describe(store: Store, answer: Answer) -> str:
         return f"{since} is the first bad one, and no recorded change of an input explains it"
     words = _and(_cause(store, each) for each in answer.causes)
     together = f", together with {_and(_cause(store, each) for each in answer.earlier)}" if answer.earlier else ""
-    return f"{words} broke it in {since.rstrip(',')}{together}"
+    number = f"{answer.untold} combination{'' if answer.untold == 1 else 's'}"
+    untold = f"; {number} could not be built, so that fewer changes may do" if answer.untold else ""
+    return f"{words} broke it in {since.rstrip(',')}{together}{untold}"
 
 
 def _cause(store: Store, each: CauseGroup) -> str:

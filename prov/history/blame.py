@@ -21,11 +21,14 @@ from prov.history.producers import Producers
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, unescape_name
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path
+from prov.worktree.pool import EMPTY_BLOB
 
 What = Literal["made", "rewrote", "copied"]
 MOST_STEPS = 500
 MOST_TREES = 20_000
 """How many trees are read in search of a content under another name."""
+SHORT = 64
+"""Bytes; files that are shorter have often the same content by chance."""
 LEVELS = 4
 """Of the graph, how far down a content is searched for that no task had as a file: a package's, in an archive."""
 
@@ -141,10 +144,8 @@ class _Tracer:
 
     def tops(self, run: Oid) -> list[bytes]:
         """Return the folders that a task gives to others, each with a slash."""
-        for line in Records(self.store).record_entry(run, "record").decode("utf-8", "replace").splitlines():
-            if line.startswith("outputdir "):
-                return [os.fsencode(text) + b"/" for text in shlex.split(line.removeprefix("outputdir "))]
-        return []
+        folders = Records(self.store).facts(run).get("outputdir", "")
+        return [os.fsencode(text) + b"/" for text in shlex.split(folders)]
 
     def inputs(self, commit: Oid) -> Inputs | None:
         key = task_of(self.store, commit)
@@ -172,7 +173,12 @@ class _Tracer:
     # copies
 
     def copied_from(self, commit: Oid, path: bytes, node: Node) -> tuple[str, tuple[Oid, bytes]] | None:
-        """Return what a new file was copied from, in words, and where that is."""
+        """Return what a new file was copied from, in words, and where that is.
+
+        Of an empty file, or a short one with another name, the same content is no sign of that.
+        """
+        if node.oid == EMPTY_BLOB:
+            return None
         before = part_of(self.store, commit, "before")
         found = self.search(before, node.oid, path) if before else None
         if found is not None:
@@ -207,7 +213,10 @@ class _Tracer:
 
     def search(self, pair: Pair, oid: Oid, like: bytes) -> bytes | None:
         """Return the path of a content in a tree, the one most like another path; None if it is not there."""
-        return max(self.paths_of(pair.tree, oid, b""), key=lambda path: _common_end(path, like), default=None)
+        found = self.paths_of(pair.tree, oid, b"")
+        if found and self.store.objects.blob_size(oid) < SHORT:
+            found = [path for path in found if path.rpartition(b"/")[2] == like.rpartition(b"/")[2]]
+        return max(found, key=lambda path: _common_end(path, like), default=None)
 
     def paths_of(self, tree: Oid, oid: Oid, prefix: bytes) -> list[bytes]:
         if (tree, oid) in self._without or self._trees > MOST_TREES:

@@ -31,6 +31,8 @@ class BuildRow:
     commit: Oid
     seconds: int
     """When it began, since the epoch."""
+    took: float
+    """Seconds."""
     facts: dict[str, str]
     labels: tuple[str, ...]
     pinned: bool
@@ -122,8 +124,9 @@ def list_builds(store: Store, limit: int) -> list[BuildRow]:
 
 def row(build: BuildList, labels: dict[Oid, tuple[str, ...]], pins: frozenset[Oid]) -> BuildRow:
     """Return a build as a list shows it."""
-    when = build.store.objects.commit(build.commit).author.seconds
-    return BuildRow(build.commit, when, build.facts(), labels.get(build.commit, ()), build.commit in pins)
+    commit = build.commit
+    when = build.store.objects.commit(commit).author.seconds
+    return BuildRow(commit, when, build.seconds(), build.facts(), labels.get(commit, ()), commit in pins)
 
 
 def labels_of(store: Store) -> dict[Oid, tuple[str, ...]]:

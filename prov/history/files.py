@@ -128,10 +128,7 @@ def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | Non
 
 def task_of(store: Store, commit: Oid) -> str | None:
     """Return the key of the task that a commit records, or None."""
-    for line in Records(store).record_entry(commit, "record").decode("utf-8", "replace").splitlines():
-        if line.startswith("task "):
-            return line.removeprefix("task ")
-    return None
+    return Records(store).facts(commit).get("task")
 
 
 def part_of(store: Store, commit: Oid, part: str) -> Pair | None:

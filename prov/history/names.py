@@ -23,6 +23,10 @@ from prov.worktree.attributes import EMPTY, Pair, at_path
 
 KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")
 _SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+NEWEST = 20
+"""So many runs of a task are looked at for one that is a build's."""
+OVERLAPPING = 20
+"""How many builds back a run is looked for that ended while others had begun."""
 _TAG = re.compile(r"(failed/)?[^/\s~^:?*\[\\]+/[^/\s~^:?*\[\\]+/[0-9a-f]{40}/[0-9]+")
 _OUTPUT_ENTRIES = {b"content", b"attributes", b"postprocess", b"fixed"}
 
@@ -54,13 +58,11 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
     found = []
     for line in dict.fromkeys(answer.decode().splitlines()):
         oid, seconds, name = line.split(" ", 2)
-        parts = name.removeprefix("refs/tags/").split("/")
-        failed = parts[0] == "failed"
-        if failed:
-            parts = parts[1:]
-        if len(parts) != 4 or parts[0] == "outside":
-            continue
         tag = name.removeprefix("refs/tags/")
+        if not _TAG.fullmatch(tag):  # what was found in a WORKDIR, or somebody's own
+            continue
+        failed = tag.startswith("failed/")
+        parts = tag.removeprefix("failed/").split("/")
         found.append(
             RunName(tag, bytes.fromhex(oid), parts[0], parts[1], parts[2], int(parts[3]), failed, int(seconds))
         )
@@ -82,15 +84,17 @@ def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
     """
     pending = sorted(found, key=lambda run: -run.seconds)
     builds: dict[str, BuildList] = {}
+    asked: dict[str, int] = {}
     for build in walk_builds(BuildList.latest(store)):
         began = store.objects.commit(build.commit).author.seconds
         left = []
         while pending and pending[0].seconds >= began:
             run = pending.pop(0)
+            asked[run.tag] = asked.get(run.tag, 0) + 1
             if _has_run(build, run):
                 builds[run.tag] = build
-            elif run.seconds == began:
-                left.append(run)  # of the build before, which ended in the second in which this one began
+            elif asked[run.tag] < OVERLAPPING:
+                left.append(run)  # of a build that began before this one, perhaps, and was not over yet
         pending = left + pending
         if not pending:
             break
@@ -109,6 +113,9 @@ def last_run(store: Store, key: str) -> RunName:
     """Return the newest run of a task. Raises NameUnknown with the nearest names."""
     recipe, _, task = key.partition(":")
     found = runs(store, recipe, task)
+    for run in newest(store, found, NEWEST):
+        if "aside" not in Records(store).facts(run.commit):  # a bisection's, of a state that no build had
+            return run
     if found:
         return newest(store, found, 1)[0]
     known = recorded_tasks(store)
@@ -171,8 +178,10 @@ def recorded_tasks(store: Store) -> list[str]:
 
 def _began(store: Store, commit: Oid) -> float:
     """Return when a run began, in seconds since the epoch."""
-    lines = Records(store).record_entry(commit, "record").decode("utf-8", "replace").splitlines()
-    return next((float(line.removeprefix("began ")) for line in lines if line.startswith("began ")), 0.0)
+    try:
+        return float(Records(store).facts(commit).get("began", "0"))
+    except ValueError:
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ or, where no build at hand has it, by the refs of outputs: an output's commit ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -26,7 +27,7 @@ def failures(build: BuildList) -> dict[str, Line]:
     found = {}
     for key, what in build.happened().items():
         word, _, oid = what.partition(" ")
-        if word == "failed" and oid:
+        if word == "failed" and re.fullmatch("[0-9a-f]{40}", oid):
             found[key] = Line(key, bytes.fromhex(oid), None, 0)
     return found
 

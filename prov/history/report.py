@@ -139,8 +139,7 @@ class _Cards:
         log = records.record_entry(run.commit, "log").decode("utf-8", "replace").splitlines()
         if len(log) > LOG_LINES:
             log = [f"… {len(log) - LOG_LINES} lines before: prov show {run.tag}", *log[-LOG_LINES:]]
-        facts = records.record_entry(run.commit, "record").decode("utf-8", "replace").splitlines()
-        result = next((line.removeprefix("result ") for line in facts if line.startswith("result ")), "")
+        result = records.facts(run.commit).get("result", "")
         return run.tag, tuple(changes), "\n".join(log), result.removeprefix("failed: ") if run.failed else ""
 
 
@@ -151,7 +150,7 @@ def _head(store: Store, build: BuildList, tasks: tuple[TaskCard, ...]) -> BuildH
         id=build.commit.hex()[:12],
         when=store.objects.commit(build.commit).author.seconds,
         result=facts.get("result", ""),
-        seconds=float(facts.get("seconds", 0)),
+        seconds=build.seconds(),
         targets=facts.get("targets", ""),
         host=facts.get("host", ""),
         labels=labels_of(store).get(build.commit, ()),

@@ -27,7 +27,6 @@ class Shown:
 def show(store: Store, run: RunName) -> Shown:
     """Return what is recorded of a run."""
     records = Records(store)
-    facts = records.record_entry(run.commit, "record").decode("utf-8", "replace").splitlines()
     tree = store.objects.commit(store.objects.commit(run.commit).parents[1]).tree
     output = store.objects.entry(tree, "output")
     content = store.objects.entry(output.oid, "content") if output else None
@@ -38,7 +37,7 @@ def show(store: Store, run: RunName) -> Shown:
         output=output.oid.hex() if output else "",
         output_paths=[entry.name.decode("utf-8", "replace") for entry in names],
         environment=records.record_entry(run.commit, "environment").decode("utf-8", "replace"),
-        facts=dict(line.partition(" ")[::2] for line in facts),
+        facts=records.facts(run.commit),
         log=records.record_entry(run.commit, "log").decode("utf-8", "replace"),
     )
 

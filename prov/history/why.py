@@ -218,6 +218,9 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
             raise NameUnknown(f"build {against} has no task {key}", hint="`prov builds` lists others")
         return reader, _in_build(store, build, key, _at(build, key))
     run = find_run(store, against)
+    if run.key != key:
+        hint = f"`prov log {key}` lists runs"
+        raise NameUnknown(f"--against {against}: that is a run of {run.key}, not of {key}", hint=hint)
     return reader, _of_run(store, run)
 
 

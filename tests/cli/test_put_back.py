@@ -108,9 +108,20 @@ def test_caller_is_not_asked_for_a_project(small: Project) -> None:
     small.task("echo $PN > out/x")
     small.prov("build", "a")
     (small.root / "prov.toml").unlink()
-    assert small.ask("shell", "a:go", "--", "cat", "out/x") == "a\n"
-    assert small.ask("rerun", "a:go") == "1 task run again: the same\n"
+    assert small.ask("shell", "--sandbox", "none", "a:go", "--", "cat", "out/x") == "a\n"
+    assert small.ask("rerun", "--sandbox", "none", "a:go") == "1 task run again: the same\n"
     assert small.leftovers() == []
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+@pytest.mark.parametrize("command", [("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("reproduce", "a")])
+def test_record_does_not_decide_that_there_is_no_sandbox(small: Project, command: tuple[str, ...]) -> None:
+    small.task("echo $PN > out/x")
+    small.prov("build", "a")
+    (small.root / "prov.toml").unlink()
+    said = small.prov(*command, code=1).stderr
+    assert "a:go was recorded without a sandbox" in said
+    assert "--sandbox none" in said
 
 
 def test_shell_without_a_command_is_interactive_and_says_whose_it_is(story: Project) -> None:
@@ -233,9 +244,8 @@ def test_demo_built_without_a_sandbox_is_reproduced_without_one(story: Project) 
     shutil.rmtree(story.root / "build")
     story.edit("recipes/words/words/words.c", '"hi"', '"hey"')
     story.prov("build", "--sandbox", "none", "demo-image")
-    for sandbox in ("none", "auto"):
-        assert story.ask("reproduce", "--sandbox", sandbox, "words").endswith("run again: the same\n")
-    assert story.ask("rerun", "words:compile") == "1 task run again: the same\n"
-    place = story.ask("shell", "words:compile", "--", "pwd").strip()
+    assert story.ask("reproduce", "--sandbox", "none", "words").endswith("run again: the same\n")
+    assert story.ask("rerun", "--sandbox", "none", "words:compile") == "1 task run again: the same\n"
+    place = story.ask("shell", "--sandbox", "none", "words:compile", "--", "pwd").strip()
     if shutil.which("bwrap"):
         assert place == f"{story.root}/build/work/x86_64/words/unpack"

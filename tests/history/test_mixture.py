@@ -163,7 +163,7 @@ def steps(causes: Iterable[CauseGroup]) -> list[InputStep]:
 def workshop(project: Tiny) -> Iterator[Workshop]:
     store = project.store
     sysroots = sysroots_of(store, False)
-    with aside(store, sysroots, None, search_path="/usr/bin:/bin") as scratch:
+    with aside(store, lambda _: sysroots, None, search_path="/usr/bin:/bin") as scratch:
         yield Workshop(store, sysroots, None, scratch.toolchains, scratch.folder, RunOptions(jobs=2))
 
 
