@@ -29,6 +29,7 @@ from prov.build.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandb
 from prov.build.script import log_path, shell_script, task_values
 from prov.build.taskhash import HashOnly
 from prov.build.toolchain import Toolchains
+from prov.build.workdir import clear_links
 from prov.errors import BuildError, StoreError
 from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
@@ -118,7 +119,7 @@ class Aside:
             "needs": {taken.key: taken.output.hex() for taken in needs},
         }
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
-        seen = _facts(self.store, task).get("seen-workdir", "")
+        seen = self._seen(task)
         room = replace(room, readable=())  # a record says of no folder of the host that it may be read
         if self._is_mounted(task) and chain == task.definition.chain and seen:
             room = replace(room, at=seen, mounter=self.mounter or "")
@@ -159,6 +160,13 @@ class Aside:
 
     def _was_sandboxed(self, task: RecordedTask) -> bool:
         return _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
+
+    def _seen(self, task: RecordedTask) -> str:
+        """Return the path of its WORKDIR that a task saw, empty if that is not recorded. Raises StoreError."""
+        seen = _facts(self.store, task).get("seen-workdir", "")
+        if seen and (not seen.startswith("/") or ".." in seen.split("/") or seen.strip("/") == ""):
+            raise StoreError(f"{task.key} can't have run in {seen!r}", hint="don't trust the origin of that record")
+        return seen
 
     def _is_mounted(self, task: RecordedTask) -> bool:
         return self.mounter is not None and not self._was_sandboxed(task)
@@ -201,7 +209,7 @@ class Aside:
         chain = task.definition.chain
         needs = tuple(taken for taken in self._taken_if_there(task) if taken.direct)
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
-        seen = _facts(self.store, task).get("seen-workdir", str(room.workdir))
+        seen = self._seen(task) or str(room.workdir)
         room = replace(room, readable=())
         if self._is_mounted(task):
             room = replace(room, at=seen, mounter=self.mounter or "")
@@ -209,6 +217,7 @@ class Aside:
         records = Records(self.store)
         room.workdir.mkdir(parents=True, exist_ok=True)
         checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
+        clear_links(room.workdir)
         self._put_sysroots(task.commit, room)
         environment = records.environment(task.commit)
         if room.root is None and not room.at:

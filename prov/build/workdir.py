@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prov.build.fixmes import relocated
 from prov.build.graph import Node
-from prov.build.job import Job, Site, Taken
+from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site, Taken
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.taskhash import LocalFile
 from prov.errors import BuildError
@@ -37,6 +37,13 @@ class _Fresh(Private):
 
     def place(self, node: FileNode, path: bytes, folder: int) -> None:
         Private.place(self, node._replace(mtime=time.time_ns()), path, folder)
+
+
+def clear_links(workdir: Path) -> None:
+    """Remove links where prov has folders of its own in a WORKDIR: who writes into these must not be led elsewhere."""
+    for name in (TEMP, SYSROOT, SYSROOT_NATIVE):
+        if (workdir / name).is_symlink():
+            (workdir / name).unlink()
 
 
 @lru_cache(maxsize=16)
@@ -173,6 +180,7 @@ class Workdir:
         self._running.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
         checkout(self.writer, self.path, wanted, now=now)
+        clear_links(self.path)
 
     def put_over(self, job: Job, now: Pair) -> None:
         """Put the outputs that a task starts from over what is in the WORKDIR, as an incremental build wants it.

@@ -153,6 +153,25 @@ def test_bad_definition_is_one_line_and_touches_nothing(
     assert sorted(lab.root.rglob("*evil*")) == before
 
 
+@pytest.mark.parametrize("name", ["temp", "recipe-sysroot", "recipe-sysroot-native"])
+@pytest.mark.parametrize("command", [("shell", "a:make", "--", "true"), ("shell", "--before", "a:make", "--", "true")])
+def test_link_in_a_recorded_tree_leads_nowhere(lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]) -> None:
+    lab.write()
+    lab.build()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    tag = lab.git("for-each-ref", "--format=%(refname)", "refs/tags/a/make")
+    link = lab.git("hash-object", "-w", "--stdin", data=str(outside).encode())
+    rows = [*lab.git("ls-tree", tag).splitlines(), f"120000 blob {link}\t{name}"]
+    tree = lab.git("mktree", data="".join(f"{row}\n" for row in rows).encode())
+    before = lab.git("commit-tree", tree, "-m", "start from x")
+    record = lab.git("rev-parse", f"{tag}^2")
+    lab.git("update-ref", tag, lab.git("commit-tree", tree, "-p", before, "-p", record, "-m", "a:make"))
+    lab.prov(*command, code=None)
+    lab.prov("rerun", "a:make", code=None)
+    assert list(outside.iterdir()) == []
+
+
 @NEEDS_BWRAP
 def test_record_can_not_switch_the_sandbox_off(lab: Lab, tmp_path: Path) -> None:
     lab.write()
