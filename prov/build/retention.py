@@ -20,13 +20,11 @@ from prov.build.builds import BuildList
 from prov.build.record import RECORDS
 from prov.errors import StoreError
 from prov.store.objects import Oid
-from prov.store.refs import RefUpdate
+from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
 
 DAY = 86_400.0
-LABELS, PINS = "refs/prov/label/", "refs/prov/pin/"
-KEPT_ALWAYS = ("refs/heads/", LABELS, PINS, "refs/prov/workdir/", "refs/prov/deploy/", "refs/prov/aside/")
 
 
 @dataclass(frozen=True, slots=True)

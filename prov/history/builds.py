@@ -14,11 +14,9 @@ from prov.build.builds import BuildList
 from prov.errors import NameUnknown, ProvError, StoreError, nearest
 from prov.store.git import run_git
 from prov.store.objects import Oid
-from prov.store.refs import BUILDS, RefUpdate
+from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
 from prov.store.repository import Store
 
-LABELS = "refs/prov/label/"
-PINS = "refs/prov/pin/"
 LATEST = "latest"
 _STEPS = re.compile(r"(.*?)((?:~\d*|\^)*)", re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")

@@ -8,6 +8,9 @@
 | `refs/prov/output/RECIPE/TASK/HASH` | the output of a task hash, by its parentless commit |
 | `refs/prov/static/RECIPE/TASK/KEY` | the same by static key |
 | `refs/prov/workdir/ARCH/RECIPE/CHAIN` | the commit that a WORKDIR on disk was last put to |
+| `refs/prov/record/RECIPE/TASK/HASH/N` | the record of a run whose WORKDIR was collected |
+| `refs/prov/label/NAME`, `refs/prov/pin/ID` | a build with a label; one that is kept for good |
+| `refs/prov/aside/ID/ARCH/RECIPE/CHAIN` | a WORKDIR of what is run aside |
 | `refs/prov/toolchain/ID` | a captured host toolchain |
 | `refs/heads/builds` | the history of builds |
 
@@ -31,6 +34,8 @@ from prov.store.git import open_repository, run_git
 from prov.store.objects import Oid
 
 BUILDS = "refs/heads/builds"
+LABELS = "refs/prov/label/"
+PINS = "refs/prov/pin/"
 PACK_AFTER = 500
 PATIENCE = 60.0
 """Seconds to wait for a ref that another process has locked."""
