@@ -43,6 +43,7 @@ def builds(
         counts = [f"{facts[what]} {what.replace('-', ' ')}" for what in COUNTS if facts.get(what, "0") != "0"]
         took = seconds_text(each.took)
         marks = [*each.labels, *(["pinned"] if each.pinned else [])]
-        words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", few(facts.get("targets", "").split())]
+        targets = few(facts.get("targets", "").split())
+        words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", targets]
         words += [f"{', '.join(counts) or 'nothing to do'}; {took}", facts.get("host", ""), ", ".join(marks)]
         say("  ".join(word for word in words if word))
