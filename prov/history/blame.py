@@ -27,7 +27,7 @@ What = Literal["made", "rewrote", "copied"]
 MOST_STEPS = 500
 MOST_TREES = 20_000
 """How many trees are read in search of a content under another name."""
-SHORT = 64
+SHORT = 16
 """Bytes; files that are shorter have often the same content by chance."""
 LEVELS = 4
 """Of the graph, how far down a content is searched for that no task had as a file: a package's, in an archive."""
