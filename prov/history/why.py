@@ -235,7 +235,9 @@ def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, n
         pair = (old.versions.get(recipe, ""), new.versions.get(recipe, "")) if old else ("", "")
         if all(pair) and pair[0] != pair[1]:
             versions[recipe] = pair
-    near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
+    near = None
+    if old is None or isinstance(new.side, Planned):  # of one that is recorded itself nobody asks which are near
+        near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
     changes = dict.fromkeys(change for cause in causes for change in cause.changes)
     differences = {change: tuple(difference_text(reader, change)) for change in changes}
     return Why(key, verdict, old.name if old else "", tuple(causes), differences, versions, near)
