@@ -44,20 +44,24 @@ class ObjectDatabase:
     """The objects of one store."""
 
     def __init__(self, git_dir: Path) -> None:
+        self._leased = -1
         self.git_dir = git_dir
         self.folder = git_dir / "objects" / "pack"
         self._packs: dict[str, PackFile] = {}
         self._stamp = -1
         self._git: pygit2.Repository | None = None
-        self._leased = -1
 
     @property
     def lease(self) -> Path:
         """The file that who writes objects holds a shared lock on; see `sweep`."""
         return self.git_dir / "prov" / "locks" / "lease"
 
+    def __del__(self) -> None:
+        if self._leased >= 0:
+            os.close(self._leased)
+
     def _take_lease(self) -> None:
-        """Hold the lease until this process, and those that it forks, have ended."""
+        """Hold the lease for as long as this object lives, here and in processes that are forked from here."""
         if self._leased < 0:
             try:
                 self.lease.parent.mkdir(parents=True, exist_ok=True)
