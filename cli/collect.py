@@ -32,19 +32,16 @@ def gc(
     Builds with a label or a pin, and what was built last of each task, are kept. Safe beside running builds; while
     one runs no room is freed. Example: prov gc --days 14 --size 50G --dry-run
     """
-    from prov.build.retention import Gone, Rules, plan_gc, prune, remove_unlinked
+    from prov.build.retention import Gone, Rules, held_after, plan_gc, prune, remove_unlinked
     from prov.files import size_text
-    from prov.store.sweep import measure, reachable, sweep
+    from prov.store.sweep import measure, sweep
     from prov.worktree.pool import GUARDED, OPEN
 
     opened = open_store(store)
     gone: list[Gone] = plan_gc(opened, Rules(builds, days, workdirs, _bytes(size) if size else None))
     pool = (0, 0)
     if dry_run:
-        names = {each.ref for each in gone}
-        roots = [oid for name, oid in opened.refs.list("refs/").items() if name not in names]
-        roots += [opened.objects.commit(each.oid).parents[1] for each in gone if each.record]
-        swept = measure(opened.objects, reachable(opened.path, roots))
+        swept = measure(opened.objects, held_after(opened, gone))
     else:
         prune(opened, gone)
         swept = sweep(opened.objects)

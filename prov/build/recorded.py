@@ -166,8 +166,8 @@ def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
     return tree
 
 
-def make_node(reader: TreeReader, task: RecordedTask, *, leaf: bool = False) -> Node:
-    """Return a task as a node of a graph; a leaf has no edges, and only gives what is recorded."""
+def make_node(reader: TreeReader, task: RecordedTask) -> Node:
+    """Return a task as a node of a graph."""
     definition, own = task.definition, task.own
     name = task.key.partition(":")[2]
     variables = {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
@@ -196,9 +196,9 @@ def make_node(reader: TreeReader, task: RecordedTask, *, leaf: bool = False) -> 
         recipe=recipe,
         task=made,
         arch=definition.arch_name,
-        after=() if leaf else definition.after,
-        from_=() if leaf else definition.from_,
-        needs=() if leaf else definition.needs,
+        after=definition.after,
+        from_=definition.from_,
+        needs=definition.needs,
         direct=frozenset(definition.direct),
         staging=definition.staging,
     )

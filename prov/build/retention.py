@@ -73,13 +73,10 @@ def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Gon
 def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[Gone]:
     """Return what goes so that the rest fits: fewer and fewer builds are kept, the last one always."""
     assert rules.size is not None
-    sizes, refs = packed_sizes(store.objects), store.refs.list("refs/")
+    sizes = packed_sizes(store.objects)
 
     def fits(found: list[Gone]) -> bool:
-        names = {each.ref for each in found}
-        roots = [oid for name, oid in refs.items() if name not in names]
-        roots += [_record_of(store, each.oid) for each in found if each.record]
-        return sum(sizes.get(oid, 0) for oid in reachable(store.path, roots)) <= (rules.size or 0)
+        return sum(sizes.get(oid, 0) for oid in held_after(store, found)) <= (rules.size or 0)
 
     if fits(gone):
         return gone
@@ -210,6 +207,17 @@ def _toolchains(store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oi
     for name, oid in there.items():
         if len(there) > 1 and name not in used:
             yield Gone(name, oid, rule)
+
+
+def held_after(store: Store, gone: Iterable[Gone]) -> set[Oid]:
+    """Return the ids of all objects that refs hold when these refs are gone."""
+    there = store.refs.list("refs/")
+    records = []
+    for each in gone:
+        there.pop(each.ref, None)
+        if each.record:
+            records.append(_record_of(store, each.oid))
+    return reachable(store.path, [*there.values(), *records])
 
 
 def prune(store: Store, gone: list[Gone], *, now: float | None = None) -> None:

@@ -24,7 +24,6 @@ from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
 from prov.store.objects import EMPTY_TREE, Oid
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
 
 MOST_PENDING = 100_000
 OTHER_CHAIN = "-again"
@@ -68,17 +67,15 @@ def _compared(store: Store, run: RunName, result: Result) -> Again:
     output: tuple[Difference, ...] = ()
     recorded = _output(store, run.commit)
     if result.output is not None and recorded is not None and result.output != recorded:
-        output = tuple(diff_pairs(store.objects, read_pair(store.objects, recorded), _pair(store, result.output)))
+        output = tuple(
+            diff_pairs(store.objects, read_pair(store.objects, recorded), read_pair(store.objects, result.output))
+        )
         output = output or (Difference(".", "attributes", detail="how it is put in place"),)
     workdir: list[Difference] = []
     if output or recorded == EMPTY_TREE:
         records = Records(store)
         workdir = diff_pairs(store.objects, records.workdir(run.commit), records.workdir(result.commit))
     return Again(run.key, run, problem, log, output, tuple(workdir))
-
-
-def _pair(store: Store, output: Oid) -> Pair:
-    return read_pair(store.objects, output)
 
 
 def _output(store: Store, commit: Oid) -> Oid | None:

@@ -20,14 +20,13 @@ from prov.build.job import SYSROOT, SYSROOT_NATIVE
 from prov.build.record import Records, read_pair, workdir_ref
 from prov.errors import NameUnknown, nearest
 from prov.history.builds import find_build, walk_builds
-from prov.history.names import KINDS, RunName, find_run, recorded_tasks, run_in
+from prov.history.names import KINDS, SYSROOTS, RunName, find_run, recorded_tasks, run_in
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path, read_listing
 
 DEPLOY = "deploy"
 """The folder beside that of the WORKDIRs where files are deployed, without the names of outputs' folders."""
-PARTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def part_of(store: Store, commit: Oid, part: str) -> Pair | None:
         return Records(store).workdir(commit)
     if part == "before":
         return Records(store).workdir(held.parents[0])
-    entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, PARTS.get(part, part))
+    entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, SYSROOTS.get(part, part))
     return read_pair(store.objects, entry.oid) if entry else None
 
 

@@ -22,7 +22,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, at_path
 
 KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")
-_SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
 NEWEST = 20
 """So many runs of a task are looked at for one that is a build's."""
 OVERLAPPING = 20
@@ -226,8 +226,8 @@ def _find(store: Store, name: str, base: str, kind: str) -> Found:
 
 def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:
     held = store.objects.commit(commit)
-    if kind in _SYSROOTS:
-        entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, _SYSROOTS[kind])
+    if kind in SYSROOTS:
+        entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, SYSROOTS[kind])
         return Found(name, read_pair(store.objects, entry.oid) if entry else EMPTY)
     if kind == "before":
         return Found(name, Records(store).workdir(held.parents[0]), held.parents[0])

@@ -15,7 +15,7 @@ from prov.history.graph_drawing import Drawn
 from prov.history.inputs import Inputs, difference_text, read_inputs
 from prov.history.names import run_in
 from prov.history.producers import lines_with_failures
-from prov.history.report_page import BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
+from prov.history.report_page import WORKED, BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
 from prov.store.objects import MODE_DIRECTORY
 from prov.store.repository import Store
 
@@ -24,7 +24,6 @@ LOG_LINES = 400
 LONGEST = 4000
 """Characters of one input's text."""
 MOST_CHANGES = 200
-WORKED = ("ran", "failed")
 COUNTS = ("ran", "restored", "cut off", "failed", "stale", "up to date", "not built")
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from prov.build.builds import BuildList, Line
 from prov.build.record import RECORDS, output_ref, read_pair, tag_prefix
-from prov.build.retention import Pruned, Rules, plan_gc, prune, remove_unlinked
+from prov.build.retention import Pruned, Rules, held_after, plan_gc, prune, remove_unlinked
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import measure, packed_sizes, reachable, sweep
@@ -150,10 +150,7 @@ def test_a_limit_is_kept_by_dropping_the_oldest_builds(store: Store) -> None:
 
 def test_what_would_be_freed_is_freed(store: Store) -> None:
     gone = plan_gc(store, ALL_OLD, now=FAR)
-    names = {each.ref for each in gone}
-    roots = [oid for name, oid in store.refs.list("refs/").items() if name not in names]
-    roots += [store.objects.commit(each.oid).parents[1] for each in gone if each.record]
-    told = measure(store.objects, reachable(store.path, roots), now=FAR)
+    told = measure(store.objects, held_after(store, gone), now=FAR)
     prune(store, gone, now=FAR)
     swept = sweep(store.objects, now=FAR)
     assert 0 < swept.size <= told.size
