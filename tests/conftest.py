@@ -14,6 +14,8 @@ from prov.store.repository import Store
 
 Git = Callable[..., str]
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 settings.register_profile(
     "prov",
     deadline=None,
