@@ -14,6 +14,7 @@ import traceback
 import typer
 
 from . import (
+    attest,
     bisect,
     blame,
     build,
@@ -76,6 +77,7 @@ app.command("shell")(shell.shell)
 app.command("rerun")(shell.rerun)
 app.command("reproduce")(shell.reproduce)
 app.command("report")(report.report)
+app.command("attest")(attest.attest)
 app.command("graph")(report.graph)
 app.add_typer(bisect.bisect, name="bisect")
 app.command("builds")(builds.builds)

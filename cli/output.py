@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
@@ -33,6 +34,16 @@ def pass_on(data: bytes) -> None:
     """Pass on what a command prints, as it comes."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; a device or a pipe is written to as it is."""
+    from prov.files import replace_file
+
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+    else:
+        replace_file(path.resolve(), data)  # of a link, what it leads to
 
 
 def colour() -> bool:

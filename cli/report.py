@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .context import StoreOption, open_store
-from .output import note, say
+from .output import note, say, write_file
 
 Build = Annotated[str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")]
 
@@ -30,7 +30,7 @@ def report(
 
     opened = open_store(store)
     page = render(read(opened, find_build(opened, build)))
-    _write(output, page)
+    write_file(output, page.encode("utf-8", "replace"))
     note(f"prov: {output} is written; open it in a browser")
 
 
@@ -54,15 +54,4 @@ def graph(
     if output is None:
         say(text)
     else:
-        _write(output, text)
-
-
-def _write(output: Path, text: str) -> None:
-    """Write a file whole or not at all; a device or a pipe is written to as it is."""
-    from prov.files import replace_file
-
-    data = text.encode("utf-8", "replace")
-    if output.exists() and not output.is_file():
-        output.write_bytes(data)
-    else:
-        replace_file(output.resolve(), data)  # of a link, what it leads to
+        write_file(output, text.encode("utf-8", "replace"))
