@@ -1,0 +1,78 @@
+"""Git's deltas: an object told by what is different from another. prov writes none; packs that git made have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from prov.store.objects import Kind, Oid, object_id
+
+
+class Delta(NamedTuple):
+    """A delta in a pack: where it stands, and what it is based on, by place or by id."""
+
+    start: int
+    end: int
+    base: int | Oid
+    data: bytes
+
+
+def resolve(
+    deltas: list[Delta], places: dict[int, tuple[Oid, Kind]], content_at: Callable[[int], bytes]
+) -> Iterator[tuple[Kind, bytes]]:
+    """Yield kind and content of every delta whose base can be read; `places` tells where whole objects are."""
+    offsets = {oid: at for at, (oid, _) in places.items()}
+    kinds = {at: kind for at, (_, kind) in places.items()}
+    made: dict[int, bytes] = {}
+    pending = deltas
+    while pending:
+        left = []
+        for delta in pending:
+            at = offsets.get(delta.base) if isinstance(delta.base, bytes) else delta.base
+            if at is None or at not in kinds:
+                left.append(delta)
+                continue
+            content = apply(made[at] if at in made else content_at(at), delta.data)
+            if content is not None:
+                made[delta.start], kinds[delta.start] = content, kinds[at]
+                offsets[object_id(kinds[at], content)] = delta.start
+                yield kinds[at], content
+        if len(left) == len(pending):
+            return
+        pending = left
+
+
+def apply(base: bytes, delta: bytes) -> bytes | None:
+    """Return what a delta makes of its base, None where it does not fit."""
+    try:
+        before, at = _size(delta, 0)
+        after, at = _size(delta, at)
+        pieces = []
+        while at < len(delta):
+            order, at = delta[at], at + 1
+            if not order & 128:
+                pieces.append(delta[at : at + order])
+                at += order
+                continue
+            offset = length = 0
+            for bit in range(4):
+                if order & 1 << bit:
+                    offset, at = offset | delta[at] << 8 * bit, at + 1
+            for bit in range(3):
+                if order & 16 << bit:
+                    length, at = length | delta[at] << 8 * bit, at + 1
+            pieces.append(base[offset : offset + (length or 0x10000)])
+    except IndexError:
+        return None
+    content = b"".join(pieces)
+    return content if (len(base), len(content)) == (before, after) else None
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    size = shift = 0
+    while True:
+        byte, at = data[at], at + 1
+        size |= (byte & 127) << shift
+        shift += 7
+        if not byte & 128:
+            return size, at

@@ -1,0 +1,131 @@
+"""Refs as they stand in files, read without git: git gives up at the first line that is not what it should be.
+
+Only for looking at a store that may be damaged, and for putting its files right; all else goes through `refs`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import sync_directory
+from prov.store.objects import Oid
+from prov.store.refs import LOCK_IS_DEAD
+
+HEAD = b"ref: refs/heads/builds\n"
+_HEADER = b"# pack-refs with: sorted \n"
+_OID = re.compile(rb"[0-9a-f]{40}")
+# git check-ref-format: what no name may have; a part may not begin with a dot nor end in .lock
+_BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
+
+
+@dataclass(slots=True)
+class RawRefs:
+    """All refs of a store, and what is wrong with the files that hold them."""
+
+    names: dict[str, Oid] = field(default_factory=dict)
+    """Sorted by name."""
+    packed_wrong: list[str] = field(default_factory=list)
+    """What is wrong with packed-refs: a sentence each."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Name -> what is wrong with that ref's own file, or its line."""
+    loose: set[str] = field(default_factory=set)
+    packed: dict[str, Oid] = field(default_factory=dict)
+    """As packed-refs has them; a ref's own file counts before that."""
+
+
+def read_refs(git_dir: Path) -> RawRefs:
+    """Return every ref below `refs/`, whatever state the files are in."""
+    found = RawRefs()
+    _read_packed(git_dir / "packed-refs", found)
+    names = dict(found.packed)
+    for path in _loose(git_dir):
+        name = os.fsdecode(os.path.relpath(path, os.fsencode(git_dir)))
+        found.loose.add(name)
+        text = Path(os.fsdecode(path)).read_bytes() if os.path.isfile(path) else b""
+        names.pop(name, None)
+        if text.startswith(b"ref:"):
+            found.broken[name] = "is symbolic, which prov never makes"
+        elif not _OID.fullmatch(text.rstrip(b"\n")):
+            found.broken[name] = "its file holds no id"
+        else:
+            names[name] = bytes.fromhex(text.strip().decode())
+    for name in list(names):
+        if _BAD_NAME.search(name) or not name.startswith("refs/") or name.count("/") < 2:
+            found.broken[name] = "has a name that no ref can have"
+            del names[name]
+    found.names = dict(sorted(names.items()))
+    return found
+
+
+def _loose(git_dir: Path) -> Iterator[bytes]:
+    for folder, _folders, files in os.walk(os.fsencode(git_dir / "refs")):
+        yield from (os.path.join(folder, name) for name in files if not name.endswith(b".lock"))
+
+
+def _read_packed(path: Path, found: RawRefs) -> None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        found.packed_wrong.append(f"can't be read: {error.strerror}")
+        return
+    last = b""
+    is_sorted, peelable, unordered = False, False, False
+    if data and not data.endswith(b"\n"):
+        found.packed_wrong.append("ends in the middle of a line")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not number - 1 and line.startswith(b"# pack-refs with:"):
+            is_sorted = b" sorted " in line
+        elif line[:1] == b"^" and peelable and _OID.fullmatch(line[1:]):
+            peelable = False
+        elif len(line) > 41 and line[40:41] == b" " and _OID.fullmatch(line[:40]) and _is_name(line[41:]):
+            name = line[41:]
+            unordered |= is_sorted and name <= last
+            last, peelable = name, True
+            found.packed[name.decode("utf-8", "surrogateescape")] = bytes.fromhex(line[:40].decode())
+        elif line:
+            found.packed_wrong.append(f"line {number} is none: {line[:100]!r}")
+            _salvage_name(line, found)
+    if unordered:
+        found.packed_wrong.append("is not sorted, although it says so")
+
+
+def _is_name(name: bytes) -> bool:
+    return name.startswith(b"refs/") and not any(byte < 33 or byte == 127 for byte in name)
+
+
+def _salvage_name(line: bytes, found: RawRefs) -> None:
+    name = line[41:].decode("utf-8", "surrogateescape")
+    if line[40:41] == b" " and name.startswith("refs/") and not _BAD_NAME.search(name):
+        found.broken[name] = "its line in packed-refs holds no id"
+
+
+def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
+    """Replace packed-refs as git does it, with its lock. Raises StoreError where somebody else has that."""
+    lock = git_dir / "packed-refs.lock"
+    if lock.exists() and time.time() - lock.stat().st_mtime > LOCK_IS_DEAD:
+        lock.unlink(missing_ok=True)
+    try:
+        fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError as error:
+        raise StoreError(f"{lock} is held", hint="if no prov or git is at work there, delete it") from error
+    rows = sorted((os.fsencode(name), oid) for name, oid in refs.items())
+    with os.fdopen(fd, "wb") as stream:
+        stream.write(_HEADER + b"".join(b"%s %s\n" % (oid.hex().encode(), name) for name, oid in rows))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(lock, git_dir / "packed-refs")
+    sync_directory(git_dir)
+
+
+def stale_locks(git_dir: Path, *, now: float) -> list[Path]:
+    """Return lock files of refs that a killed process left: an update takes milliseconds."""
+    found = [*(git_dir / "refs").rglob("*.lock"), *git_dir.glob("*.lock")]
+    return sorted(path for path in found if path.is_file() and now - path.lstat().st_mtime > LOCK_IS_DEAD)

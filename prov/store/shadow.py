@@ -1,0 +1,55 @@
+"""A damaged store as it would be without what is damaged in it: a folder of links to what is whole, and what was saved
+of the rest. Whatever reads a store reads it, git too, and finds no object that is not what its id says.
+
+It is a scratch directory outside of the store: looking at one changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from prov.store.objects import Oid
+from prov.store.packs import PackStream
+from prov.store.repository import Store
+from prov.store.verify import PackState, loose_objects, salvage
+
+
+@contextlib.contextmanager
+def shadow_of(store: Store, packs: Sequence[PackState], bad: frozenset[Oid]) -> Iterator[Store]:
+    """Yield a store with all objects that are whole; `bad` ones, which are malformed, are left out."""
+    with tempfile.TemporaryDirectory(prefix="prov-fsck-") as scratch:
+        path = Path(scratch)
+        (path / "objects/pack").mkdir(parents=True)
+        (path / "refs").mkdir()
+        shutil.copyfile(store.path / "config", path / "config")
+        (path / "HEAD").write_text("ref: refs/heads/builds\n")
+        _fill(store.path, path, packs, bad)
+        view = Store(path)
+        view.cache = store.cache
+        yield view
+
+
+def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[Oid]) -> None:
+    alternates = source / "objects/info/alternates"
+    if alternates.exists():
+        lines = [str(source / "objects" / line) for line in alternates.read_text().splitlines() if line]
+        (path / "objects/info").mkdir()
+        (path / "objects/info/alternates").write_text("".join(f"{line}\n" for line in lines))
+    for state in packs:
+        pack = source / "objects/pack" / state.name
+        if not state.wrong:
+            for suffix in (".pack", ".idx"):
+                (path / "objects/pack" / f"{state.name}{suffix}").symlink_to(pack.with_suffix(suffix).absolute())
+        elif pack.with_suffix(".pack").exists():
+            stream = PackStream(path / "objects/pack")
+            salvage(pack.with_suffix(".pack"), stream, leave_out=bad)
+            stream.finish()
+    for file, oid, wrong in loose_objects(source):
+        if not wrong and oid not in bad:
+            target = path / "objects" / file.parent.name / file.name
+            target.parent.mkdir(exist_ok=True)
+            target.symlink_to(file.absolute())

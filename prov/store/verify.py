@@ -1,0 +1,297 @@
+"""Are the objects of a store what their ids say? git is asked first; what it finds wrong is looked at pack by pack.
+
+An object's id is the hash of its content, so that whatever can still be inflated out of a damaged pack is an object
+again, wherever it is found and whatever the index says. A pack that prov wrote has no deltas: its objects are found one
+behind the other, and after a damaged place by the bytes that a compressed object begins with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from prov.errors import StoreError
+from prov.store.deltas import Delta, resolve
+from prov.store.git import git_environment, git_program
+from prov.store.objects import Kind, Oid, object_id
+from prov.store.packs import STREAM_CHUNK, PackFile, PackStream
+
+_KINDS: dict[int, Kind] = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
+_OFS_DELTA, _REF_DELTA = 6, 7
+_HEADER, _TRAILER = 12, 20
+_MOST_OF_A_HEADER = 10
+# how zlib begins: a window of 32 kB, and a check that is a multiple of 31
+_ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
+_MALFORMED = re.compile(r"^error in (?:blob|tree|commit|tag) ([0-9a-f]{40}): (.*)$", re.MULTILINE)
+
+
+@dataclass(slots=True)
+class GitFsck:
+    """`git fsck --strict` at work on a store, beside whatever this process does."""
+
+    process: subprocess.Popen[bytes]
+
+    @staticmethod
+    def start(git_dir: Path) -> GitFsck:
+        command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "fsck"]
+        command += ["--strict", "--full", "--no-dangling", "--no-progress"]
+        return GitFsck(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment())
+        )
+
+    def answer(self) -> list[str]:
+        """Wait for the end; return what git finds wrong, a line each."""
+        text = self.process.communicate()[0].decode("utf-8", "replace")
+        lines = [line for line in text.splitlines() if line and not line.startswith("notice: ")]
+        if not lines and self.process.returncode:
+            return [f"git fsck ended with exit status {self.process.returncode}"]
+        return lines
+
+    def stop(self) -> None:
+        """End it where nobody wants the answer any more."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def malformed(lines: list[str]) -> dict[Oid, str]:
+    """Return the objects of which git says that they are not what such an object should be, and what it says."""
+    return {bytes.fromhex(oid): words for oid, words in _MALFORMED.findall("\n".join(lines))}
+
+
+@dataclass(frozen=True, slots=True)
+class PackState:
+    """What is known of one pack: `wrong` is empty where all is well."""
+
+    name: str
+    """Without a suffix: pack-…"""
+    wrong: str = ""
+    unindexed: bool = False
+    """A pack without an index, as a kill in the wrong moment leaves one: nobody looks into it."""
+
+
+def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
+    """Look at every pack, content and index; one that holds a `bad` object is wrong too."""
+    names = sorted({path.stem for path in folder.glob("pack-*") if path.suffix in (".pack", ".idx")})
+    return [_check_pack(folder / name, bad) for name in names]
+
+
+def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
+    if not path.with_suffix(".pack").exists():
+        return PackState(path.name, "its pack is missing, only the index is there")
+    if not path.with_suffix(".idx").exists():
+        return PackState(path.name, "its index is missing", unindexed=True)
+    command = [git_program(), "verify-pack", str(path.with_suffix(".idx"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
+    if done.returncode or done.stderr:
+        words = done.stderr.strip().splitlines()
+        return PackState(path.name, words[0] if words else "git verify-pack finds it damaged")
+    try:
+        pack = PackFile(path.with_suffix(".idx"))
+    except (StoreError, OSError, ValueError) as error:
+        return PackState(path.name, str(error))
+    held = [oid for oid in bad if pack.find(oid) >= 0]
+    pack.close()
+    return PackState(path.name, f"{len(held)} of its objects are malformed" if held else "")
+
+
+def listed(index: Path) -> set[Oid]:
+    """Return the ids that an index names, as far as it can be read."""
+    try:
+        data = index.read_bytes()
+    except OSError:
+        return set()
+    count = int.from_bytes(data[1028:1032])
+    end = min(1032 + 20 * count, len(data))
+    return {data[at : at + 20] for at in range(1032, end - 19, 20)}
+
+
+class Found(NamedTuple):
+    """An object in a damaged pack."""
+
+    oid: Oid
+    kind: Kind
+    packed: Callable[[], Iterator[bytes]] | None
+    """Its packed form in chunks; None for one whose content follows, since it was a delta."""
+    content: bytes = b""
+
+
+def salvage(pack: Path, into: PackStream, *, leave_out: frozenset[Oid] = frozenset()) -> int:
+    """Copy all that can be read of a damaged pack; return how many objects that were."""
+    count = 0
+    for found in _readable(pack):
+        if found.oid in into or found.oid in leave_out:
+            continue
+        if found.packed is None:
+            into.add(found.oid, found.kind, found.content)
+        else:
+            crc = 0
+            for chunk in found.packed():
+                crc = isal_zlib.crc32(chunk, crc)
+            into.add_packed(found.oid, crc, found.packed())
+        count += 1
+    return count
+
+
+def _readable(pack: Path) -> Iterator[Found]:
+    """Yield every object of a pack that can be read, be the pack cut off, or changed in places."""
+    with open(pack, "rb") as file:
+        if os.fstat(file.fileno()).st_size <= _HEADER:
+            return
+        data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    with data:
+        deltas: list[Delta] = []
+        places: dict[int, tuple[Oid, Kind]] = {}
+        for entry in _entries(data):
+            if isinstance(entry, Delta):
+                deltas.append(entry)
+                continue
+            places[entry.start] = entry.oid, entry.kind
+            start, end = entry.start, entry.end
+            yield Found(entry.oid, entry.kind, lambda start=start, end=end: _chunks(data, start, end))  # type: ignore[misc]
+        if deltas:
+            yield from (
+                Found(object_id(kind, content), kind, None, content)
+                for kind, content in resolve(deltas, places, lambda at: _content_at(data, at))
+            )
+
+
+def _chunks(data: mmap.mmap, start: int, end: int) -> Iterator[bytes]:
+    for at in range(start, end, STREAM_CHUNK):
+        yield data[at : min(at + STREAM_CHUNK, end)]
+
+
+class _Entry(NamedTuple):
+    start: int
+    end: int
+    oid: Oid
+    kind: Kind
+
+
+def _entries(data: mmap.mmap) -> Iterator[_Entry | Delta]:
+    """Yield the entries one after the other; behind one that can't be read, look for where the next one begins."""
+    at = _HEADER
+    while at < len(data):
+        entry = _entry_at(data, at)
+        if entry is None:
+            if len(data) - at <= _TRAILER:
+                return
+            entry = next((found for found in _later_entries(data, at + 1)), None)
+            if entry is None:
+                return
+        yield entry
+        at = entry.end
+
+
+def _later_entries(data: mmap.mmap, after: int) -> Iterator[_Entry | Delta]:
+    for match in _ZLIB.finditer(data, after):
+        # a header's last byte alone has its high bit unset
+        start = match.start() - 1
+        while start >= after and start >= match.start() - _MOST_OF_A_HEADER:
+            entry = _entry_at(data, start)
+            if entry is not None and not isinstance(entry, Delta):
+                yield entry
+            if start - 1 < after or not data[start - 1] & 128:
+                break
+            start -= 1
+
+
+def _entry_at(data: mmap.mmap, at: int) -> _Entry | Delta | None:
+    header = _header_at(data, at)
+    if header is None:
+        return None
+    number, size, begins = header
+    if number in (_OFS_DELTA, _REF_DELTA):
+        return _delta_at(data, at, number, size, begins)
+    kind = _KINDS.get(number)
+    if kind is None:
+        return None
+    digest = hashlib.sha1(b"%s %d\0" % (kind.encode(), size))
+    end = _inflate(data, begins, size, digest.update)
+    return None if end is None else _Entry(at, end, digest.digest(), kind)
+
+
+def _header_at(data: mmap.mmap, at: int) -> tuple[int, int, int] | None:
+    """Return kind number, size of the content, and where the compressed bytes begin."""
+    if at >= len(data):
+        return None
+    byte = data[at]
+    number, size, shift = byte >> 4 & 7, byte & 15, 4
+    while byte & 128:
+        at += 1
+        if at >= len(data) or shift > 60:
+            return None
+        byte = data[at]
+        size |= (byte & 127) << shift
+        shift += 7
+    return number, size, at + 1
+
+
+def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object]) -> int | None:
+    """Give the content at a place to `take`; return where it ends, None where it is not so many bytes."""
+    inflater, left = isal_zlib.decompressobj(), size
+    while not inflater.eof:
+        chunk = data[at : at + min(STREAM_CHUNK, left + (left >> 10) + 64)]
+        if not chunk:
+            return None
+        try:
+            content = inflater.decompress(chunk)
+        except isal_zlib.error:  # type: ignore[misc]  # isal's stub says it is a value
+            return None
+        at, left = at + len(chunk), left - len(content)
+        if left < 0:
+            return None
+        take(content)
+    return at - len(inflater.unused_data) if not left else None
+
+
+def _delta_at(data: mmap.mmap, at: int, number: int, size: int, begins: int) -> Delta | None:
+    base: int | Oid
+    if number == _REF_DELTA:
+        base, begins = data[begins : begins + 20], begins + 20
+    else:
+        if begins >= len(data):
+            return None
+        byte = data[begins]
+        back = byte & 127
+        while byte & 128:
+            begins += 1
+            if begins >= len(data):
+                return None
+            byte = data[begins]
+            back = (back + 1) << 7 | byte & 127
+        base, begins = at - back, begins + 1
+    pieces: list[bytes] = []
+    end = _inflate(data, begins, size, pieces.append)
+    return None if end is None else Delta(at, end, base, b"".join(pieces))
+
+
+def _content_at(data: mmap.mmap, at: int) -> bytes:
+    header = _header_at(data, at)
+    assert header is not None  # it was read before
+    pieces: list[bytes] = []
+    _inflate(data, header[2], header[1], pieces.append)
+    return b"".join(pieces)
+
+
+def loose_objects(git_dir: Path) -> Iterator[tuple[Path, Oid, str]]:
+    """Yield the file, the id and, where it is not that object, what is wrong, of each object in a file of its own."""
+    for path in sorted((git_dir / "objects").glob("[0-9a-f][0-9a-f]/*")):
+        name = path.parent.name + path.name
+        if re.fullmatch("[0-9a-f]{40}", name):
+            oid = bytes.fromhex(name)
+            try:
+                content = isal_zlib.decompress(path.read_bytes())
+                wrong = "" if hashlib.sha1(content).digest() == oid else "it is not the object of that id"
+            except (isal_zlib.error, OSError) as error:  # type: ignore[misc]  # isal's stub says it is a value
+                wrong = f"it can't be read: {error}"
+            yield path, oid, wrong
