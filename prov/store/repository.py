@@ -5,12 +5,12 @@ Everything that counts is objects and refs. `prov/` holds stat caches, pool file
 
 from __future__ import annotations
 
-import subprocess
+import re
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import replace_file
-from prov.store.git import git_environment, git_program
+from prov.files import make_folder, replace_file, sync_directory
+from prov.store.git import git_program
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 
@@ -34,6 +34,14 @@ _CONFIGURATION = f"""\
 [prov]
 	format = {FORMAT}
 """
+_HEAD = re.compile(rb"(ref: refs/\S+|[0-9a-f]{40})\n")
+
+
+def _is_made(path: Path) -> bool:
+    try:
+        return b"[prov]" in (path / "config").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 class Store:
@@ -47,19 +55,21 @@ class Store:
 
     @staticmethod
     def create(path: Path) -> Store:
-        """Make an empty store, or open the one that is there already."""
-        if not (path / "HEAD").exists():
-            path.mkdir(parents=True, exist_ok=True)
-            command = [git_program(), "init", "--quiet", "--bare", "--template=", "--initial-branch=builds", str(path)]
-            done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
-            if done.returncode:
-                raise StoreError(f"no store could be made at {path}: {done.stderr.strip()}")
-        if "[prov]" not in (path / "config").read_text():
-            # last, so that a store without it was interrupted while it was made
-            for folder in ("objects/pack", "objects/info", "refs/tags", "info", "prov"):
-                (path / folder).mkdir(parents=True, exist_ok=True)
+        """Make an empty store, or open the one that is there already.
+
+        git is not asked to: it syncs no folder, and can't go on where it was interrupted.
+        """
+        if not _is_made(path):
+            for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info", "prov"):
+                make_folder(path / folder)
+                sync_directory((path / folder).parent)  # also where one that was interrupted had made it
+            sync_directory(path)
+            sync_directory(path.parent)
+            if not _HEAD.fullmatch((path / "HEAD").read_bytes() if (path / "HEAD").exists() else b""):
+                replace_file(path / "HEAD", b"ref: refs/heads/builds\n")
             with ObjectDatabase(path).writer() as writer:
                 writer.write_empty_tree()
+            # last, so that a store without it was interrupted while it was made
             replace_file(path / "config", _CONFIGURATION.encode())
         return Store.open(path)
 
@@ -68,7 +78,7 @@ class Store:
         """Open a store. Raises StoreError when there is none, or one of another format."""
         git_program()
         try:
-            configuration = (path / "config").read_text()
+            configuration = (path / "config").read_text(errors="replace")
         except OSError as error:
             raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
         if "[prov]" not in configuration:

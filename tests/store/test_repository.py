@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prov.errors import StoreError
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 
 
@@ -30,6 +31,21 @@ def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:
     Store.create(tmp_path / "s")
     subprocess.run(["git", "-C", str(tmp_path / "s"), "fsck", "--strict"], check=True, capture_output=True)
     assert Store.open(tmp_path / "s").objects.packed(bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"))
+
+
+@pytest.mark.parametrize("head", [None, b"", b"ref: refs/h", bytes(21)])
+@pytest.mark.parametrize("config", [None, b"", b"[co", bytes(30)])
+def test_what_a_crash_left_of_a_creation_does_no_harm(tmp_path: Path, head: bytes | None, config: bytes | None) -> None:
+    folder = tmp_path / "s"
+    (folder / "objects").mkdir(parents=True)
+    for name, content in (("HEAD", head), ("config", config)):
+        if content is not None:
+            (folder / name).write_bytes(content)
+    store = Store.create(folder)
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"x")
+    store.refs.update(RefUpdate("refs/prov/x", oid))
+    subprocess.run(["git", "-C", str(folder), "fsck", "--strict"], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
