@@ -24,12 +24,14 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pygit2
 
 from prov.errors import RefConflict, StoreError
+from prov.files import sync_directory
 from prov.store.git import open_repository, run_git
 from prov.store.objects import Oid
 
@@ -42,6 +44,9 @@ PATIENCE = 60.0
 LOCK_IS_DEAD = 20.0
 """Seconds after which a lock file is what a killed process left."""
 _MISSING = "0" * 40
+_HELD = re.compile(
+    r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new): File exists"
+)
 _CHANGED = re.compile("cannot lock ref|but expected|reference already exists|unable to resolve")
 
 
@@ -108,31 +113,62 @@ class RefStore:
         while True:
             try:
                 run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data=data)
+                self._sync(updates)
                 return
             except StoreError as error:
-                held = re.search(r"Unable to create '([^']+\.lock)': File exists", str(error))
+                held = _HELD.search(str(error))
                 if held is None:
                     if _CHANGED.search(str(error)):
                         raise RefConflict(f"refs in {self.git_dir} changed meanwhile: {error}") from error
                     raise
-                if not _clear_dead_lock(Path(held[1])) and time.monotonic() > patience:
+                if not _clear_dead_lock(Path(held[1] or held[2])) and time.monotonic() > patience:
                     raise StoreError(
-                        f"{held[1]} is held", hint="if no prov or git is at work there, delete it"
+                        f"{held[1] or held[2]} is held", hint="if no prov or git is at work there, delete it"
                     ) from error
             time.sleep(0.05)
+
+    def _sync(self, updates: Sequence[RefUpdate]) -> None:
+        """Make the names of refs durable, in the order of the updates: git syncs what is in their files, and no folder.
+
+        Those that are new come first. Then the file of packed refs: one that was deleted is gone from there before its
+        own file goes.
+        """
+        made = [update.name for update in updates if update.new is not None]
+        gone = [update.name for update in updates if update.new is None]
+        folders = [*map(_folders, made), [PurePath()] if gone else [], *map(_folders, gone)]
+        for folder in dict.fromkeys(each for line in folders for each in line):
+            with contextlib.suppress(FileNotFoundError):  # removed by git with the last ref in it
+                sync_directory(self.git_dir / folder)
 
     def pack(self, *, at_once: bool = False) -> None:
         """Move loose refs into one file when there are many of them, or at once."""
         if at_once:
-            run_git(self.git_dir, ["pack-refs", "--all"])
+            self._pack()
             return
         loose = 0
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)
             if loose > PACK_AFTER:
                 with contextlib.suppress(StoreError):  # another process does it, or the next build will
-                    run_git(self.git_dir, ["pack-refs", "--all"])
+                    self._pack()
                 return
+
+    def _pack(self) -> None:
+        """Pack refs so that each is durable in the new file before its own goes: git alone does not see to that."""
+        try:
+            run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
+        except StoreError as error:
+            held = _HELD.search(str(error))
+            if held is None or not _clear_dead_lock(Path(held[1] or held[2])):
+                raise
+            run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
+        sync_directory(self.git_dir)
+        run_git(self.git_dir, ["pack-refs", "--all"])
+
+
+def _folders(name: str) -> list[PurePath]:
+    """Return the folders that a ref's file is in, from `refs` down."""
+    return list(PurePath(name).parents)[-2::-1]
 
 
 def _clear_dead_lock(lock: Path) -> bool:
