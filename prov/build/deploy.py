@@ -55,7 +55,7 @@ def deploy(
         old = dict(walk(writer, _merged(writer, before, strict=False)))
         new = dict(walk(writer, _merged(writer, after, strict=True)))
         removed = _remove(folder, [path for path in old if path not in new])
-        placed = _place(writer, folder, old, new)
+        placed = _place(store, writer, folder, old, new)
         updates = []
         for name in sorted(before.keys() | after.keys()):
             wanted = after.get(name)
@@ -91,7 +91,9 @@ def _merged(writer: ObjectWriter, outputs: Mapping[str, Oid], *, strict: bool) -
     return merged.pair if parts else EMPTY
 
 
-def _place(writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: Mapping[bytes, Node]) -> list[str]:
+def _place(
+    store: Store, writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: Mapping[bytes, Node]
+) -> list[str]:
     placed = []
     for path, node in new.items():
         name = os.fsdecode(path)
@@ -101,22 +103,23 @@ def _place(writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: M
             if target.is_symlink() or target.is_file():
                 target.unlink()
             target.mkdir(parents=True, exist_ok=True)
-        elif old.get(path) != node or not _untouched(writer, target, node):
+        elif old.get(path) != node or not _untouched(store, target, node):
             target.parent.mkdir(parents=True, exist_ok=True)
             _replace(writer, target, node)
             placed.append(name)
     return placed
 
 
-def _untouched(writer: ObjectWriter, target: Path, node: Node) -> bool:
-    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime."""
+def _untouched(store: Store, target: Path, node: Node) -> bool:
+    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves it too small."""
     try:
         state = target.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     if stat.S_ISLNK(node.mode):
-        return stat.S_ISLNK(state.st_mode) and os.fsencode(target.readlink()) == writer.blob(node.oid)
-    return state.st_mode == node.mode and state.st_mtime_ns == EPOCH_NS
+        return stat.S_ISLNK(state.st_mode) and os.fsencode(target.readlink()) == store.objects.blob(node.oid)
+    same = state.st_mode == node.mode and state.st_mtime_ns == EPOCH_NS
+    return same and state.st_size == store.objects.blob_size(node.oid)
 
 
 def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:

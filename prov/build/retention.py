@@ -19,6 +19,7 @@ from pathlib import Path
 from prov.build.builds import BuildList
 from prov.build.record import RECORDS
 from prov.errors import StoreError
+from prov.files import replace_file, sync_directory
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
@@ -250,11 +251,12 @@ class Pruned:
         """Append, durably, before anything goes: what is told and did not go does no harm."""
         if self.path.exists() and self.path.stat().st_size > self.most:
             lines = self.path.read_bytes().splitlines(keepends=True)
-            self.path.write_bytes(b"".join(lines[len(lines) // 2 :]))
+            replace_file(self.path, b"".join(lines[len(lines) // 2 :]))
         with open(self.path, "ab") as stream:
             stream.write("".join(f"{now:.0f}\t{each.rule}\t{each.ref}\n" for each in gone).encode())
             stream.flush()
             os.fsync(stream.fileno())
+        sync_directory(self.path.parent)
 
     def find(self, ref: str) -> tuple[int, str] | None:
         """Return when, in seconds since the epoch, and by which rule a ref went last; None if it did not."""
@@ -263,7 +265,9 @@ class Pruned:
         end = f"\t{ref}".encode()
         with open(self.path, "rb") as stream:
             rows = [line.split(b"\t") for line in stream if line.rstrip(b"\n").endswith(end)]
-        return (int(rows[-1][0]), rows[-1][1].decode()) if rows else None
+        # before the time may stand what a crash left of a line
+        seconds = re.search(rb"\d*$", rows[-1][0]) if rows else None
+        return (int(seconds[0] or 0), rows[-1][1].decode()) if seconds else None
 
 
 def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:

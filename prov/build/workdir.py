@@ -7,6 +7,7 @@ becomes a commit of its own, tagged, before anything is overwritten.
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -105,7 +106,7 @@ class Workdir:
         return self._keep(snapshot, commit)
 
     def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:
-        interrupted = self._running.read_text().strip() if self._running.exists() else ""
+        interrupted = self._interrupted()
         message = f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
         before = commit or empty_start(self.writer).commit
         found = write_found(self.writer, snapshot.pair, before, author(time.time()), message)
@@ -119,6 +120,14 @@ class Workdir:
             tag = f"{prefix}/{number}".removeprefix("refs/tags/")
             self.notes.append(f"{self.path} was changed outside any task; what was there is kept as tag {tag}")
         return Start(found, snapshot.pair)
+
+    def _interrupted(self) -> str:
+        """Return the task that was killed here, empty if none was; the file that names it may be torn."""
+        try:
+            name = self._running.read_bytes().decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return ""
+        return name if re.fullmatch(r"[!-~]+:[!-~]+", name) else "a task"
 
     def start(self, job: Job) -> Start:
         """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into them."""
