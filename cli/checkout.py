@@ -26,7 +26,7 @@ def checkout(
     """
     from prov.errors import CheckoutError
     from prov.history.names import find
-    from prov.worktree.checkout import checkout as put
+    from prov.worktree.checkout import checkout_new
     from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
@@ -34,7 +34,7 @@ def checkout(
     if directory.exists() and any(directory.iterdir()):
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
     placer = Pool(opened.cache / OPEN, opened.objects) if link else None
-    placed = put(opened.objects, directory, found.pair, placer=placer)
+    placed = checkout_new(opened.objects, directory, found.pair, placer=placer)
     for path, text in placer.notes if placer else []:
         note(f"note: {os.fsdecode(path)}: {text}")
     say(f"{placed} files in {directory}")

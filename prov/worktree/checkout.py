@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -358,3 +359,35 @@ def checkout(
         folders.difference_update([path for path in folders if (path + b"/").startswith(tops)] if tops else ())
         folders.update(work.made)
     return work.placed
+
+
+def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer: Placer | None = None) -> int:
+    """Make a directory that is not there, or is empty; return how many files and links were placed.
+
+    One that is not there appears when it is whole: it is made beside and renamed. Raises CheckoutError.
+    """
+    if os.path.lexists(directory):
+        return checkout(objects, directory, wanted, placer=placer)
+    beside = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        _remove_leftovers(directory)
+        placed = checkout(objects, beside, wanted, placer=placer)
+        beside.rename(directory)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            remove_tree(beside)
+        if isinstance(error, OSError):
+            raise CheckoutError(
+                f"{directory}: can't be put in place: {error}",
+                hint="make room or mend permissions, then run the same again",
+            ) from error
+        raise
+    return placed
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what processes that were killed left beside a directory."""
+    for path in directory.parent.glob(f".{escape(directory.name)}.*.tmp"):
+        pid = path.name.removesuffix(".tmp").rpartition(".")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            remove_tree(path)
