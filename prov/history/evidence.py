@@ -31,7 +31,7 @@ from prov.worktree.attributes import walk
 _PINNED = re.compile(r"(?:sha256 (?P<sha256>[0-9a-f]{64})|git (?P<gitCommit>[0-9a-f]{40}))\n")
 _OID = re.compile(r"[0-9a-f]{40}\n")
 _PUBLIC_SCHEMES = ("https", "http", "git", "ssh", "ftp")
-_TREES = {**dict.fromkeys(EDGES, "gitTree"), "host-toolchain": "gitTree", "incremental": "gitCommit"}
+_IDS = {**dict.fromkeys(EDGES, "gitTree"), "host-toolchain": "gitTree", "incremental": "gitCommit"}
 """Inputs that are an id as text, and of what."""
 
 
@@ -61,9 +61,9 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
         hint = nearest(recipe, build.recipes()) or "`prov builds` lists others"
         raise NameUnknown(f"build {build.commit.hex()[:12]} has no recipe {recipe}", hint=hint)
     asked = [key for key in build.facts().get("targets", "").split() if key in listed]
-    found = asked or [key for key, line in listed.items() if line.output != EMPTY_TREE]
+    found = asked if len(asked) == 1 else [key for key in asked or listed if listed[key].output != EMPTY_TREE]
     if len(found) != 1:
-        raise NameUnknown(f"{recipe} names no task", hint=f"write one of {', '.join(found or listed)}")
+        raise NameUnknown(f"{recipe} names no task", hint=f"write one of {', '.join(sorted(found or listed))}")
     return found[0]
 
 
@@ -149,30 +149,32 @@ class _Reader:
 
     def dependencies(self) -> Iterator[Artifact]:
         """Yield all inputs that are told by digest, then the WORKDIR that was taken over."""
-        local = {file.name: file.node.oid for file in self.definition.sources}
-        addresses = dict(self.addresses())
         taken_over = False
         for name, entry in self.inputs():
-            kind, _, below = name.partition("/")
+            kind = name.partition("/")[0]
+            if kind not in ("variables", "environment"):
+                yield self.dependency(name, entry)
             taken_over = taken_over or kind in ("after", "incremental")
-            if kind in _TREES:
-                yield Artifact(name, {_TREES[kind]: self.oid(name, entry)})
-            elif entry.mode == MODE_DIRECTORY:
-                yield Artifact(name, {"gitTree": entry.oid.hex()})
-            elif kind == "sources" and not below.startswith("%") and local.get(below) != entry.oid:
-                yield Artifact(name, self.pinned(name, entry), uri=addresses.get(below, ""))
-            elif kind not in ("variables", "environment"):
-                yield self.blob(name, entry.oid)
         if taken_over:
             yield Artifact("workdir", {"gitCommit": self.store.objects.commit(self.run.commit).parents[0].hex()})
 
-    def addresses(self) -> Iterator[tuple[str, str]]:
-        """Yield name and URI of sources that came from elsewhere; where from is not a part of the hash."""
-        for row in json.loads(self.definition.excluded.get("SOURCES", "[]")):
-            git, commit, url = (str(row.get(name) or "") for name in ("git", "commit", "url"))
-            address = public_address(git or url)
-            if address:
-                yield str(row.get("name")), f"git+{address}@{commit}" if git else address
+    def dependency(self, name: str, entry: Entry) -> Artifact:
+        kind, _, below = name.partition("/")
+        if kind in _IDS:
+            return Artifact(name, {_IDS[kind]: self.oid(name, entry)})
+        if entry.mode == MODE_DIRECTORY:
+            return Artifact(name, {"gitTree": entry.oid.hex()})
+        local = any(file.name == below and file.node.oid == entry.oid for file in self.definition.sources)
+        if kind == "sources" and not below.startswith("%") and not local:
+            return self.pinned(name, entry, self.address(below))
+        return self.blob(name, entry.oid)
+
+    def address(self, source: str) -> str:
+        """Return where a source came from, as far as that is told to all; it is no part of the hash."""
+        rows = json.loads(self.definition.excluded.get("SOURCES", "[]"))
+        return next(
+            (public_address(str(row.get("git") or row.get("url"))) for row in rows if row.get("name") == source), ""
+        )
 
     def blob(self, name: str, oid: Oid) -> Artifact:
         return Artifact(name, {"gitBlob": oid.hex(), "sha256": self.sha256(oid)})
@@ -192,11 +194,14 @@ class _Reader:
             raise StoreError(f"the record of {self.run.tag}: {name} is no id", hint="don't trust its origin")
         return text.strip()
 
-    def pinned(self, name: str, entry: Entry) -> dict[str, str]:
+    def pinned(self, name: str, entry: Entry, address: str) -> Artifact:
         match = _PINNED.fullmatch(self.text(entry))
         if match is None:
             raise StoreError(f"the record of {self.run.tag}: {name} is no checksum", hint="don't trust its origin")
-        return {kind: value for kind, value in match.groupdict().items() if value}
+        if match["gitCommit"]:
+            uri = f"git+{address}@{match['gitCommit']}" if address else ""
+            return Artifact(name, {"gitCommit": match["gitCommit"]}, uri)
+        return Artifact(name, {"sha256": match["sha256"]}, address)
 
 
 def _sha256(chunks: Iterable[bytes]) -> str:
@@ -210,10 +215,8 @@ def public_address(url: str) -> str:
     """Return a URL without what may be a secret (user, password, query), or nothing for one that leads nowhere."""
     try:
         parts = urlsplit(url)
+        path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
     except ValueError:
         return ""
-    host = parts.netloc.rpartition("@")[2].lower()
-    if parts.scheme not in _PUBLIC_SCHEMES or not host:
-        return ""
-    address = urlunsplit((parts.scheme, host, quote(parts.path, safe="/%:@!$&'()*+,;=~"), "", ""))
-    return address if is_uri(address) else ""
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), path, "", ""))
+    return address if parts.netloc and parts.scheme in _PUBLIC_SCHEMES and is_uri(address) else ""

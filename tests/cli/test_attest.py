@@ -1,0 +1,197 @@
+"""What a build made is attested, and somebody who has the public key and in-toto's tools alone believes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from base64 import b64decode, b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.story import Project
+
+LIB = """
+version = '1'
+build = ['go']
+sources = [{ file = 'lib.txt' }]
+[variables]
+NAME = 'lib-${SUFFIX}'
+SUFFIX = 'a'
+[tasks.go]
+inputs = ['sources']
+outputdir = 'out'
+script = 'cp sources/lib.txt out/$NAME; echo made'
+"""
+APP = (
+    "version = '1'\nbuild = ['go']\n[tasks.go]\nfrom = ['lib:go']\noutputdir = 'out'\nscript = 'echo more > out/more'\n"
+)
+
+
+@pytest.fixture
+def built(small: Project) -> Project:
+    small.write("recipes/lib.toml", LIB)
+    small.write("recipes/lib.txt", "one\n")
+    small.write("recipes/app.toml", APP)
+    small.prov("build", "app")
+    return small
+
+
+def make_key(project: Project, *options: str) -> str:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is not installed")
+    command = ["ssh-keygen", "-q", "-f", project.root / "attest.key", "-t", "ed25519", "-N", "", *options]
+    subprocess.run(command, check=True)
+    return "attest.key"
+
+
+def verified(project: Project, envelope: Path) -> Any:
+    """Return the statement in an envelope as in-toto's types read it. Raises securesystemslib's VerificationError."""
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    statements = pytest.importorskip("in_toto_attestation.v1.statement")
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+    from google.protobuf import json_format
+    from in_toto_attestation.v1.statement_pb2 import Statement
+    from securesystemslib.signer import SSlibKey
+
+    public = load_ssh_public_key((project.root / "attest.key.pub").read_bytes())
+    read = dsse.Envelope.from_dict(json.loads(envelope.read_bytes()))
+    read.verify([SSlibKey.from_crypto(public)], 1)
+    assert read.payload_type == "application/vnd.in-toto+json"
+    found = statements.Statement.copy_from_pb(json_format.Parse(read.payload, Statement()))
+    found.validate()
+    return found.pb
+
+
+def test_attestation_is_believed_by_who_has_the_public_key_alone(built: Project) -> None:
+    key = make_key(built)
+    for name in ("app", "lib:go"):
+        assert built.ask("attest", name, "--key", key, "-o", f"{name}.json") == ""
+    app, lib = (verified(built, built.root / f"{name}.json") for name in ("app", "lib:go"))
+    # the file on disk is one of those that are attested
+    built.prov("checkout", "app:go@output", "there")
+    digest = hashlib.sha256((built.root / "there/out/lib-a").read_bytes()).hexdigest()
+    assert {each.name: dict(each.digest) for each in app.subject}["out/lib-a"] == {"sha256": digest}
+    # and what it was made of leads to the attestation of that
+    taken = app.predicate["buildDefinition"]["resolvedDependencies"][0]
+    assert taken["name"] == "from/lib:go"
+    assert dict(taken["digest"]) == dict(lib.subject[0].digest)
+
+
+def test_tampered_envelope_is_not_believed(built: Project) -> None:
+    errors = pytest.importorskip("securesystemslib.exceptions")
+    key = make_key(built)
+    built.prov("attest", "app", "--key", key, "-o", "app.json")
+    verified(built, built.root / "app.json")
+    table = json.loads((built.root / "app.json").read_text())
+    payload = b64decode(table["payload"])
+    assert b'"sandbox":"none"' in payload
+    changed = b64encode(payload.replace(b'"sandbox":"none"', b'"sandbox":"bwrap"')).decode()
+    (built.root / "app.json").write_text(json.dumps({**table, "payload": changed}))
+    with pytest.raises(errors.VerificationError):
+        verified(built, built.root / "app.json")
+
+
+def test_same_record_gives_the_same_statement_signed_or_not(built: Project) -> None:
+    bare = built.ask("attest", "app", "--unsigned")
+    assert bare == built.ask("attest", built.tag("app:go"), "--unsigned")
+    signed = json.loads(built.ask("attest", "app:go", "--build", "latest", "--key", make_key(built)))
+    assert b64decode(signed["payload"]).decode() == bare
+    # an ed25519 signature has no randomness
+    assert signed == json.loads(built.ask("attest", "app:go", "--key", "attest.key"))
+
+
+def test_git_has_what_the_statement_names(built: Project) -> None:
+    table = json.loads(built.ask("attest", "lib:go", "--unsigned"))["predicate"]
+    rows = {row["name"]: row["digest"] for row in table["buildDefinition"]["resolvedDependencies"]}
+    assert built.git("cat-file", "blob", rows["sources/lib.txt"]["gitBlob"]) == "one\n"
+    assert built.git("cat-file", "-t", rows["host-toolchain"]["gitTree"]) == "tree\n"
+    assert built.git("cat-file", "blob", table["runDetails"]["byproducts"][0]["digest"]["gitBlob"]) == "made\n"
+    assert built.git("cat-file", "-t", table["runDetails"]["metadata"]["invocationId"]) == "commit\n"
+    assert table["buildDefinition"]["externalParameters"]["variables"] == {"NAME": "lib-${SUFFIX}", "SUFFIX": "a"}
+
+
+def test_values_of_the_environment_stay_out(built: Project) -> None:
+    built.edit("prov.toml", 'sandbox = "none"\n', 'sandbox = "none"\nenvironment = ["TOKEN"]\n')
+    built.environment["TOKEN"] = "hush-hush"
+    built.prov("build", "app")
+    assert "hush-hush" in built.ask("show", "app:go")  # it is recorded
+    text = built.ask("attest", "app", "--unsigned")
+    assert "hush-hush" not in text
+    parameters = json.loads(text)["predicate"]["buildDefinition"]["externalParameters"]
+    assert (parameters["environment"], parameters["variables"]) == (["TOKEN"], {})
+    # nor is there a digest, by which a short one could be guessed
+    digests = {
+        hashlib.sha256(b"TOKEN=hush-hush\n").hexdigest(),
+        built.git("rev-parse", f"{built.tag('app:go')}^2:inputs/environment").strip(),
+    }
+    assert not any(digest in text for digest in digests)
+
+
+def test_leftovers_are_told(built: Project) -> None:
+    built.prov("build", "app:go", "--force", "app:go", "--incremental")
+    table = json.loads(built.ask("attest", "app:go", "--unsigned"))["predicate"]["buildDefinition"]
+    assert table["internalParameters"]["incremental"] is True
+    rows = {row["name"]: row["digest"] for row in table["resolvedDependencies"]}
+    assert rows["incremental"] == rows["workdir"]
+
+
+def test_stale_result_is_attested_as_what_it_was_made_from(built: Project) -> None:
+    before = built.ask("attest", "app", "--unsigned")
+    built.edit("recipes/lib.txt", "one", "two")
+    built.prov("build", "lib", "app", "--follow", "never")
+    done = built.prov("attest", "app:go", "--build", "latest", "--unsigned")
+    assert done.stdout == before
+    assert "app:go is stale in build" in done.stderr
+
+
+def test_failed_run_is_refused(built: Project) -> None:
+    built.edit("recipes/app.toml", "echo more", "exit 1; echo more")
+    built.prov("build", "app", code=1)
+    said = built.refused("attest", "app:go", "--unsigned")
+    assert "prov: that run of app:go failed, so that there is nothing to attest hint: `prov log app:go`" in said
+    built.prov("attest", "app:go", "--build", "latest~1", "--unsigned")
+
+
+def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project) -> None:
+    said = built.refused("attest", "app", "--key", make_key(built, "-N", "open sesame"), "-o", "app.json")
+    assert "attest.key: the key has a passphrase" in said
+    assert "hint: have a key for this that has none" in said
+    said = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
+    assert "that is the public key" in said
+    make_rsa = ["ssh-keygen", "-q", "-f", built.root / "rsa.key", "-t", "rsa", "-N", ""]
+    subprocess.run(make_rsa, check=True)
+    said = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
+    assert "rsa.key: a key of the kind RSA, where ed25519 or ECDSA is needed hint: `ssh-keygen" in said
+    assert not (built.root / "app.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("app",), "give either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or --unsigned"),
+        (("app", "--key", "x", "--unsigned"), "give either --key FILE"),
+        (("app", "--unsigned", "--builder-id", "me"), "--builder-id me: not a URI"),
+        (("latest/app:go", "--unsigned", "--build", "latest"), "--build goes with RECIPE:TASK"),
+    ],
+)
+def test_wrong_usage_is_told(small: Project, arguments: tuple[str, ...], said: str) -> None:
+    assert said in small.prov("attest", *arguments, code=2).stderr
+
+
+def test_missing_library_is_one_line_with_the_command_and_unsigned_needs_none(built: Project) -> None:
+    hidden = built.write("hidden/securesystemslib/__init__.py", "raise ImportError('not here')\n").parents[1]
+    built.environment["PYTHONPATH"] = str(hidden)
+    said = built.refused("attest", "app", "--key", make_key(built))
+    assert said == "prov: signing needs securesystemslib (not here) hint: pip install 'git-prov[attest]'"
+    built.prov("attest", "app", "--unsigned", "--builder-id", "https://builds.example.org/a")
+
+
+def test_library_is_imported_only_to_sign(built: Project) -> None:
+    code = "import sys; sys.argv = ['prov', 'attest', 'app', '--unsigned']\nfrom prov_cli.app import app\n"
+    code += "app(standalone_mode=False); sys.exit('securesystemslib' in sys.modules or 'cryptography' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=built.root, check=True, capture_output=True)
