@@ -29,6 +29,6 @@ def git_daemon(folder: Path, private: Path) -> Iterator[Server]:
             port=port,
             log=log,
             access=log,
-            mark="] Request ",
+            mark=r"\] Request ",
             processes=(process,),
         )

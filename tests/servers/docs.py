@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
 
 
 def block(heading: str, language: str, changes: Mapping[str, str]) -> str:
-    """Return the first block in a language under a heading, with each text of `changes` replaced, which must be there."""
+    """Return the first block in a language under a heading, `changes` made: each old text must be there."""
     section = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert section, f"{PAGE.name} has no section {heading!r}"
     found = re.search(rf"^```{language}\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE)

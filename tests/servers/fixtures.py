@@ -1,45 +1,80 @@
 """Fixtures: each gives a function that starts a server, which is gone after the test.
 
-def test_it(git_daemon: Servers, tmp_path: Path) -> None:
-    server = git_daemon(tmp_path)
-    url = server.create("cache.git")
-    server.git("ls-remote", url)
+    def test_it(http_server: Servers, proxy: Lines, tmp_path: Path) -> None:
+        server = http_server(tmp_path, v2=False)
+        url = server.create("cache.git")
+        server.git("ls-remote", url)                       # or anything else, with server.environment over its own
+        line = proxy(server, cut_after=10_000)
+        server.git("ls-remote", server.at(line.port).url("cache.git"))
+
+A server's programs may be missing: then the test is skipped.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.servers import daemon
+from tests.servers import daemon, http, ssh, static
+from tests.servers import proxy as proxies
+from tests.servers.proxy import Line
 from tests.servers.server import Server
 
 Servers = Callable[..., Server]
+Lines = Callable[..., Line]
 
 
 @pytest.fixture
-def until_the_end() -> Iterator[ExitStack]:
-    """What was started in a test, ended after it in the other order."""
+def servers_of_test() -> Iterator[ExitStack]:
+    """What was started in a test; ended after it, the last one first."""
     with ExitStack() as stack:
         yield stack
 
 
-@pytest.fixture
-def private_folder(until_the_end: ExitStack) -> Callable[[], Path]:
-    """Folders with short names: a socket's path has at most 107 bytes."""
-    return lambda: Path(until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="prov-server-")))
-
-
-@pytest.fixture
-def git_daemon(until_the_end: ExitStack, private_folder: Callable[[], Path]) -> Servers:
-    """`git_daemon(folder)`"""
+def starting(stack: ExitStack, server: Callable[..., AbstractContextManager[Server]]) -> Servers:
+    """Return what starts a server, with a private folder of a short name: a socket's path has at most 107 bytes."""
 
     def start(folder: Path, **options: Any) -> Server:
-        return until_the_end.enter_context(daemon.git_daemon(folder, private_folder(), **options))
+        private = stack.enter_context(tempfile.TemporaryDirectory(prefix="prov-server-", ignore_cleanup_errors=True))
+        return stack.enter_context(server(folder, Path(private), **options))
+
+    return start
+
+
+@pytest.fixture
+def git_daemon(servers_of_test: ExitStack) -> Servers:
+    """`git_daemon(folder)`: fetch and push for all, v2."""
+    return starting(servers_of_test, daemon.git_daemon)
+
+
+@pytest.fixture
+def ssh_server(servers_of_test: ExitStack) -> Servers:
+    """`ssh_server(folder, v2=True)`"""
+    return starting(servers_of_test, ssh.ssh_server)
+
+
+@pytest.fixture
+def http_server(servers_of_test: ExitStack) -> Servers:
+    """`http_server(folder, v2=True, max_body="0")`"""
+    return starting(servers_of_test, http.http_server)
+
+
+@pytest.fixture
+def static_server(servers_of_test: ExitStack) -> Servers:
+    """`static_server(folder, ranges=True)`"""
+    return starting(servers_of_test, static.static_server)
+
+
+@pytest.fixture
+def proxy(servers_of_test: ExitStack) -> Lines:
+    """`proxy(server, cut_after=None, cut_after_up=None, delay=0.0, chunk=16384)`"""
+
+    def start(server: Server, **limits: Any) -> Line:
+        return servers_of_test.enter_context(proxies.proxy(server.port, **limits))
 
     return start

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.servers.process import Process
+from tests.servers.process import PATIENCE, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Server:
     access: Path
     """Where it notes requests; may be the log."""
     mark: str = ""
-    """What a line of `access` has in it if it is a request."""
+    """What a line of `access` has in it if it is a request: an expression."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What a client needs over its own environment."""
     processes: tuple[Process, ...] = ()
@@ -34,10 +36,18 @@ class Server:
         """Return the URL of a repository or a file."""
         return self.base.format(port=self.port) + name
 
-    def requests(self) -> list[str]:
-        """Return the lines of all requests so far, in order of their end."""
-        lines = self.access.read_text(errors="replace").splitlines() if self.access.exists() else []
-        return [line for line in lines if self.mark in line]
+    def requests(self, *, at_least: int = 0) -> list[str]:
+        """Return the lines of all requests so far.
+
+        nginx notes a request shortly after its client has the answer: who counts waits for `at_least` so many.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            lines = self.access.read_text(errors="replace").splitlines() if self.access.exists() else []
+            found = [line for line in lines if re.search(self.mark, line)]
+            if len(found) >= at_least or time.monotonic() > until:
+                return found
+            time.sleep(0.005)
 
     def at(self, port: int) -> Server:
         """Return the same server as it is seen through another port: a proxy's."""

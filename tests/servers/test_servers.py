@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.servers.fixtures import Servers
+from tests.servers.fixtures import Lines, Servers
+from tests.servers.http import login
 from tests.servers.server import Server
 
-FOREIGN = "Server does not allow request for unadvertised object"
+NO_PROMPT = {"GIT_TERMINAL_PROMPT": "0"}
+UNADVERTISED = "Server does not allow request for unadvertised object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +51,146 @@ def clone(server: Server, folder: Path, name: str = "cache.git") -> Clone:
     return Clone(server, url, here)
 
 
-def pushed_and_fetched(client: Clone) -> tuple[str, str]:
-    """Push two commits to a ref of ours and fetch them; return both."""
+def pushed_and_fetched(client: Clone) -> str:
+    """Push two commits to a ref of ours and fetch them; return the first, which no ref names."""
     first, second = client.commit(b"1"), client.commit(b"2")
     client.git("push", "-q", client.url, "HEAD:refs/prov/x")
     assert client.git("ls-remote", client.url) == f"{second}\trefs/prov/x"
     client.git("init", "-q", "--bare", "other")
     client.git("--git-dir=other", "fetch", "-q", client.url, "refs/prov/x:refs/prov/y")
     assert client.git("--git-dir=other", "rev-parse", "refs/prov/y") == second
-    client.git("init", "-q", "--bare", "third")
-    return first, second
+    client.git("init", "-q", "--bare", "empty")
+    return first
 
 
-def test_git_daemon(git_daemon: Servers, tmp_path: Path) -> None:
-    """git daemon speaks v2 always: an object that no ref names can be fetched by its id."""
-    client = clone(git_daemon(tmp_path), tmp_path)
-    first, _ = pushed_and_fetched(client)
-    client.git("--git-dir=third", "fetch", "-q", "--depth=1", client.url, first)
-    assert any("receive-pack" in line for line in client.server.requests())
+def by_id(client: Clone, oid: str) -> tuple[str, ...]:
+    return ("--git-dir=empty", "fetch", "-q", "--depth=1", client.url, oid)
+
+
+def server_of(request: pytest.FixtureRequest, fixture: str, folder: Path, **options: bool) -> Server:
+    start: Servers = request.getfixturevalue(fixture)
+    return start(folder, **options)
+
+
+@pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
+def test_v2_gives_any_object_by_its_id(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+    """Be it a commit below a ref's, or a blob that nothing refers to."""
+    client = clone(server_of(request, fixture, tmp_path), tmp_path)
+    first = pushed_and_fetched(client)
+    client.git(*by_id(client, first))
+    assert client.git("--git-dir=empty", "cat-file", "-t", first) == "commit"
+    loose = client.git(f"--git-dir={tmp_path / 'cache.git'}", "hash-object", "-w", __file__)
+    client.git(*by_id(client, loose))
+    assert client.git("--git-dir=empty", "cat-file", "-t", loose) == "blob"
+    requests = client.server.requests(at_least=4)
+    assert any("receive-pack" in line for line in requests)
+    assert any("upload-pack" in line for line in requests)
+
+
+@pytest.mark.parametrize("fixture", ["ssh_server", "http_server"])
+def test_v0_gives_what_refs_name(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+    """Git, as a client, refuses for the server: it reads from the advertisement what may be asked for.
+
+    With uploadpack.allowAnySHA1InWant in the repository, v0 gives whatever v2 gives.
+    """
+    client = clone(server_of(request, fixture, tmp_path, v2=False), tmp_path)
+    first = pushed_and_fetched(client)
+    assert f"{UNADVERTISED} {first}" in client.refused(*by_id(client, first))
+    client.git("-C", str(tmp_path / "cache.git"), "config", "uploadpack.allowAnySHA1InWant", "true")
+    client.git(*by_id(client, first))
+    loose = client.git(f"--git-dir={tmp_path / 'cache.git'}", "hash-object", "-w", __file__)
+    client.git(*by_id(client, loose))
+
+
+@pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
+def test_a_server_goes_and_comes_back(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+    client = clone(server_of(request, fixture, tmp_path), tmp_path)
+    pushed_and_fetched(client)
+    client.server.stop()
+    said = client.refused("ls-remote", client.url)
+    assert "refused" in said or "Couldn't connect" in said
+    client.server.start()
+    assert client.git("ls-remote", client.url)
+
+
+@pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
+def test_the_line_is_cut_midway(request: pytest.FixtureRequest, proxy: Lines, fixture: str, tmp_path: Path) -> None:
+    """First below, in a fetch; then above, in a push. What was cut works when the line is whole again."""
+    client = clone(server_of(request, fixture, tmp_path), tmp_path)
+    client.commit(os.urandom(1_000_000))
+    client.git("push", "-q", client.url, "HEAD:refs/prov/x")
+    line = proxy(client.server, cut_after=300_000)
+    url = client.server.at(line.port).url("cache.git")
+    client.git("init", "-q", "--bare", "other")
+    fetch = ("--git-dir=other", "fetch", "-q", url, "refs/prov/x:refs/prov/x")
+    said = client.refused(*fetch)
+    assert "early EOF" in said or "unexpected disconnect" in said or "remote end hung up" in said
+    assert (line.cuts, line.down >= 300_000) == (1, True)
+    assert client.git("--git-dir=other", "for-each-ref") == ""
+    line.cut_after, line.cut_after_up = None, 300_000
+    client.git(*fetch)
+    client.commit(os.urandom(1_000_000))
+    said = client.refused("push", "-q", url, "HEAD:refs/prov/z")
+    assert "hung up" in said or "disconnect" in said or "Broken pipe" in said or "RPC failed" in said, said
+    assert "refs/prov/z" not in client.git("ls-remote", client.url)
+    line.cut_after_up = None
+    client.git("push", "-q", url, "HEAD:refs/prov/z")
+    assert line.connections >= 4
+
+
+def test_ssh_knows_its_keys_only(ssh_server: Servers, tmp_path: Path) -> None:
+    client = clone(ssh_server(tmp_path), tmp_path)
+    command = client.server.environment["GIT_SSH_COMMAND"]
+    alone = f"{command} -o IdentityFile=/dev/null -o IdentitiesOnly=no"
+    key = next(Path(command.split()[-1]).parent.glob("client"))
+    key.rename(key.with_name("away"))
+    assert "Permission denied (publickey)" in client.refused("-c", "core.sshCommand=" + alone, "ls-remote", client.url)
+
+
+def test_a_wrong_password_is_refused(http_server: Servers, tmp_path: Path) -> None:
+    client = clone(http_server(tmp_path), tmp_path)
+    for environment in (login(tmp_path / "stranger", password="wrong"), {"HOME": str(tmp_path), **NO_PROMPT}):
+        done = subprocess.run(
+            ["git", "ls-remote", client.url], env={**os.environ, **environment}, capture_output=True, text=True
+        )
+        assert done.returncode == 128
+        assert "Authentication failed" in done.stderr or "could not read Username" in done.stderr
+    assert all(" 401 " in line for line in client.server.requests())
+
+
+def test_http_refuses_a_big_push(http_server: Servers, tmp_path: Path) -> None:
+    client = clone(http_server(tmp_path, max_body="100k"), tmp_path)
+    pushed_and_fetched(client)
+    client.commit(os.urandom(200_000))
+    assert "HTTP 413" in client.refused("push", "-q", client.url, "HEAD:refs/prov/big")
+    client.commit(os.urandom(2_000_000))  # beyond http.postBuffer, so in chunks
+    assert "HTTP 413" in client.refused("push", "-q", client.url, "HEAD:refs/prov/big")
+
+
+def part(url: str) -> tuple[int, bytes]:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Range": "bytes=2-4"}), timeout=20) as answer:
+        return answer.status, answer.read()
+
+
+def test_a_static_server_gives_parts_of_files(static_server: Servers, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    server, whole = static_server(tmp_path), static_server(tmp_path, ranges=False)
+    assert part(server.url("file")) == (206, b"234")
+    assert part(whole.url("file")) == (200, b"0123456789")
+    assert server.requests(at_least=1) == ["GET /file 206 3 range=bytes=2-4 protocol=-"]
+    server.stop()
+    with pytest.raises(urllib.error.URLError):
+        part(server.url("file"))
+    server.start()
+    assert part(server.url("file")) == (206, b"234")
+
+
+def test_a_slow_line(static_server: Servers, proxy: Lines, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(4000))
+    server = static_server(tmp_path)
+    line = proxy(server, delay=0.01, chunk=500)
+    assert part(server.at(line.port).url("file"))[0] == 206
+    with urllib.request.urlopen(server.at(line.port).url("file"), timeout=20) as answer:
+        assert len(answer.read()) == 4000
+    assert (line.connections, line.cuts) == (2, 0)
+    assert line.down > 4000 > line.up > 0

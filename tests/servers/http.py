@@ -1,0 +1,82 @@
+"""nginx, fcgiwrap and git http-backend: fetch and push over HTTP, with a user's name and password."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers.docs import block, command
+from tests.servers.nginx import nginx
+from tests.servers.process import Process, on_a_port, program
+from tests.servers.server import Server
+
+USER, PASSWORD = "alice", "correct horse"
+PROTOCOL = "fastcgi_param GIT_PROTOCOL $http_git_protocol;"
+
+
+def login(home: Path, *, password: str = PASSWORD) -> dict[str, str]:
+    """Return the environment of a client who has a password, in a home."""
+    home.mkdir(exist_ok=True)
+    netrc = home / ".netrc"
+    netrc.write_text(f'machine 127.0.0.1 login {USER} password "{password}"\n')
+    netrc.chmod(0o600)
+    return {"HOME": str(home), "GIT_TERMINAL_PROMPT": "0"}
+
+
+@contextmanager
+def fcgiwrap(path: Path, log: Path) -> Iterator[Process]:
+    """Run CGI programs for whoever connects to a socket."""
+
+    def is_ready(_: str) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(path)) == 0
+
+    found = program("fcgiwrap", "fcgiwrap")
+    # It does not take a socket's name that is there: after a stop, that is.
+    words = ["sh", "-c", 'rm -f "$2" && exec "$1" -f -c 4 -s "unix:$2"', "sh", found, str(path)]
+    process = Process(words, log, is_ready)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@contextmanager
+def http_server(folder: Path, private: Path, *, v2: bool = True, max_body: str = "0") -> Iterator[Server]:
+    """Serve the repositories in a folder; without `v2` git hears nothing of the protocol that a client asks for.
+
+    `max_body` is the largest body of a request, in nginx's words ("100k"); "0" is any.
+    """
+    program("git-http-backend", "git")
+    passwords, backend = private / "passwords", private / "fcgiwrap.socket"
+    make_hash = [*command("HTTP", "openssl passwd", {}), "-stdin"]
+    hashed = subprocess.run(make_hash, input=f"{PASSWORD}\n", capture_output=True, text=True, check=True).stdout
+    passwords.write_text(f"{USER}:{hashed}")
+
+    def config(port: int) -> str:
+        changes = {
+            "listen 80;": f"listen 127.0.0.1:{port};",
+            "client_max_body_size 0;": f"client_max_body_size {max_body};",
+            "/srv/git": str(folder),
+            "/etc/nginx/git.passwords": str(passwords),
+            "/run/fcgiwrap.socket": str(backend),
+        }
+        if not v2:
+            changes[PROTOCOL] = 'fastcgi_param HTTP_GIT_PROTOCOL "";'
+        return block("HTTP", "nginx", changes)
+
+    make = nginx(private, config)
+    with fcgiwrap(backend, private / "nginx.log") as behind, on_a_port(make) as (port, process):
+        yield Server(
+            folder=folder,
+            base="http://127.0.0.1:{port}/",
+            port=port,
+            log=process.log,
+            access=private / "access.log",
+            environment=login(private / "home"),
+            processes=(behind, process),
+        )
