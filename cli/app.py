@@ -26,12 +26,15 @@ from . import (
     compose,
     diff,
     du,
+    fsck,
     init,
     label,
     log,
     plan,
+    remote,
     report,
     run,
+    share,
     shell,
     show,
     status,
@@ -71,6 +74,7 @@ app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
 app.command("gc")(collect.gc)
 app.command("du")(du.du)
+app.command("fsck")(fsck.fsck)
 app.command("why")(why.why)
 app.command("blame")(blame.blame)
 app.command("shell")(shell.shell)
@@ -80,6 +84,10 @@ app.command("report")(report.report)
 app.command("attest")(attest.attest)
 app.command("graph")(report.graph)
 app.add_typer(bisect.bisect, name="bisect")
+app.add_typer(remote.remote, name="remote")
+app.command("push")(share.push)
+app.command("pull")(share.pull)
+app.command("reproducible")(share.reproducible)
 app.command("builds")(builds.builds)
 app.command("label")(label.label)
 app.command("pin")(label.pin)

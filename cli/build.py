@@ -74,6 +74,7 @@ def build(
 
 
 def _report(summary: Summary) -> None:
+    from prov.build.run import COUNTED
     from prov.files import size_text
 
     for result in summary.failed:
@@ -86,9 +87,7 @@ def _report(summary: Summary) -> None:
             say(f"  the whole log: less {result.log}")
     for key in summary.not_built:
         say(f"not built: {key}")
-    counts = [
-        f"{summary.count(what)} {what}" for what in ("ran", "restored", "cut off", "stale") if summary.count(what)
-    ]
+    counts = [f"{summary.count(what)} {what}" for what in COUNTED if summary.count(what)]
     counts += [f"{len(summary.failed)} failed"] if summary.failed else []
     took, added = seconds_text(summary.seconds), size_text(summary.added)
     say(f"{', '.join(counts) or 'nothing to do'}; {took}; {added} added to the store")

@@ -9,7 +9,7 @@ import typer
 from .context import JsonOption, StoreOption, open_store
 from .output import say, say_json, seconds_text, time_text
 
-COUNTS = ("ran", "restored", "cut-off", "stale", "failed")
+COUNTS = ("ran", "restored", "fetched", "cut-off", "stale", "failed")
 
 
 def builds(

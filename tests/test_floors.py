@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "prov.store": {"prov.errors", "prov.files"},
     "prov.worktree": BASE | {"prov.store"},
     "prov.sysroot": BASE | {"prov.store", "prov.worktree"},
-    "prov.build": BASE | {"prov.store", "prov.worktree"},
-    "prov.history": BASE | {"prov.store", "prov.worktree", "prov.sysroot", "prov.build"},
+    "prov.remote": BASE | {"prov.store", "prov.worktree"},
+    "prov.build": BASE | {"prov.store", "prov.worktree", "prov.remote"},
+    "prov.history": BASE | {"prov.store", "prov.worktree", "prov.remote", "prov.sysroot", "prov.build"},
     "prov.bitbake": BASE | {"prov.store", "prov.worktree", "prov.sysroot", "prov.build", "prov.history"},
 }
 

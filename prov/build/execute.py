@@ -173,6 +173,8 @@ class _Execution:
             "seen-workdir": job.room.seen_workdir,
             "outputdir": shlex.join(map(os.fsdecode, output_paths(job.node.recipe, job.node))),
         }
+        if job.plain and not job.incremental:
+            facts["static-key"] = job.static_key.hex()
         if self.site.alias:
             facts["aside"] = self.site.alias
         if job.incremental:

@@ -19,18 +19,24 @@ from prov.build.graph import Graph, Node
 from prov.build.taskhash import HashOnly, OwnInputs, task_hash
 from prov.store.objects import Oid
 
-Action = Literal["up to date", "restore", "run", "may run", "stale"]
+Action = Literal["up to date", "restore", "fetch", "run", "may run", "stale"]
 Follow = Literal["never", "changed", "always"]
 
 
 class Known(Protocol):
-    """What the plan asks of the store."""
+    """What the plan asks of the store, and of what is known of remotes."""
 
     def output(self, key: str, task_hash: Oid) -> Oid | None: ...
 
     def static_output(self, key: str, static_key: Oid) -> Oid | None: ...
 
     def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]: ...
+
+    def away(self, key: str, task_hash: Oid) -> bool:
+        """Tell whether the output of a task hash is at a remote only."""
+
+    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+        """Tell whether a remote has the WORKDIR of a task hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Step:
     output: Oid | None = None
     forced: bool = False
     """It runs although its hash may be recorded."""
+    away: bool = False
+    """Its output is at a remote only."""
     for_workdir: bool = False
     """Its output is recorded; it runs since its WORKDIR is not, and is needed."""
 
@@ -86,6 +94,11 @@ class Plan:
     def work(self) -> list[Step]:
         """The steps that run, or may."""
         return [step for step in self.wanted.values() if step.action in ("run", "may run")]
+
+    @property
+    def fetches(self) -> list[Step]:
+        """The steps whose results come from remotes."""
+        return [step for step in self.wanted.values() if step.action == "fetch"]
 
 
 def edge_ids(
@@ -164,6 +177,7 @@ class _Planner:
         if edges is not None:
             step.task_hash = task_hash(HashOnly(), self.own[key], edges)
             step.output = self.known.output(key, step.task_hash)
+            step.away = step.output is not None and self.known.away(key, step.task_hash)
         else:
             if not self.unsettled.intersection(node.edges):
                 step.output = self.known.static_output(key, static_key)
@@ -247,14 +261,28 @@ class _Planner:
                 for edge in (*node.from_, *node.needs):
                     needed.setdefault(edge, "output")
                     if self.steps[edge].action == "up to date":
-                        self.steps[edge].action = "restore"
-                        self.steps[edge].reason = f"its output is put in place for {key}"
+                        self.bring(self.steps[edge], f"its output is put in place for {key}")
+        for key, node in self.graph.nodes.items():
+            # what is deployed has to be here, as what was asked for has
+            step = self.steps[key]
+            kept = node.task.deploy or key in self.graph.targets
+            if kept and step.away and step.action == "up to date":
+                self.bring(step, "its output is deployed" if node.task.deploy else "it is asked for")
+                needed.setdefault(key, "output")
         return {key: self.steps[key] for key in self.graph.nodes if key in needed}
+
+    @staticmethod
+    def bring(step: Step, why: str) -> None:
+        """Have an output put in place, from the store or else from a remote."""
+        step.action, step.reason = ("fetch", f"{why}, from a remote") if step.away else ("restore", why)
 
     def need_workdir(self, step: Step) -> None:
         if step.task_hash is not None and self.known.last_run(step.key, step.task_hash)[1] is not None:
             if step.action == "up to date":
                 step.action, step.reason = "restore", "its WORKDIR is put back"
+            return
+        if step.task_hash is not None and step.action != "fetch" and self.known.workdir_away(step.key, step.task_hash):
+            step.action, step.reason = "fetch", "its WORKDIR is put back, from a remote"
             return
         step.action = "run" if step.task_hash is not None else "may run"
         step.reason, step.for_workdir = "its WORKDIR was never recorded here", True

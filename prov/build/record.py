@@ -229,6 +229,13 @@ class Records:
         tag = f"{tag_prefix(key, task_hash, failed=failed)}/{number}"
         return number, self.store.refs.get(tag) if number else None
 
+    def away(self, key: str, task_hash: Oid) -> bool:
+        """Tell whether an output is at a remote only: these records know of none."""
+        return False
+
+    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+        return False
+
     def workdir(self, commit: Oid) -> Pair:
         """Return the WORKDIR that a task commit (or one of changes made outside any task) holds."""
         held = self.store.objects.commit(commit)

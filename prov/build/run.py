@@ -13,18 +13,22 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from prov.build.builds import BuildList, Line, Span, record_build
+from prov.build.caches import Anywhere
 from prov.build.execute import run_task
+from prov.build.fetching import Fetcher
 from prov.build.graph import Node
 from prov.build.job import Job, Result, Site, Taken
 from prov.build.jobserver import Jobserver
-from prov.build.plan import Plan, edge_ids, few
+from prov.build.plan import Known, Plan, edge_ids, few
+from prov.build.pushing import Publisher
 from prov.build.record import Records, author
 from prov.build.room import make_room
+from prov.build.sharing import Shareable
 from prov.build.taskhash import HashOnly, output_paths, task_hash
 from prov.build.toolchain import Toolchains
 from prov.build.workers import Workers
@@ -32,6 +36,8 @@ from prov.errors import CaptureError, CheckoutError, ProvError, StoreError
 from prov.store.objects import Oid
 
 SECONDS_TO_STOP = 3.0
+COUNTED = ("ran", "restored", "fetched", "cut off", "stale")
+"""What can happen to a task that is no failure."""
 
 
 class Progress(Protocol):
@@ -108,6 +114,10 @@ class Runner:
     toolchains: Toolchains
     progress: Progress
     options: RunOptions
+    anywhere: Anywhere | None = None
+    """What is recorded here or at remotes, where there are any."""
+    publishers: Sequence[Publisher] = ()
+    """Told of each result that others may have."""
     records: Records = field(init=False)
     settled: dict[str, Settled] = field(default_factory=dict)
     failed: list[Result] = field(default_factory=list)
@@ -117,6 +127,7 @@ class Runner:
     _work: set[str] = field(default_factory=set)
     _staged: set[str] = field(default_factory=set)
     _odd: set[str] = field(default_factory=set)
+    _fetcher: Fetcher | None = None
     _done: int = 0
     _added: int = 0
     _script_seconds: float = 0.0
@@ -131,8 +142,14 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.records = Records(self.site.store, self.site.place_in(self.plan.graph))
+        if self.anywhere is not None:
+            self._fetcher = Fetcher(self.anywhere, self._workers, self.progress.note)
         self._staged = {edge for node in self.plan.graph.nodes.values() for edge in node.needs}
         self._work = {step.key for step in self.plan.work}
+
+    @property
+    def _known(self) -> Known:
+        return self.anywhere or self.records
 
     def run(self, *, record: bool = True) -> Summary:
         """Carry out the plan and append the build to the history. Raises ProvError for what is no task's failure."""
@@ -156,7 +173,20 @@ class Runner:
         if record:
             summary.commit = self._record(summary, begun)
             self.site.store.refs.pack()
+        for publisher in self.publishers:
+            publisher.whole = self._shareable()
         return summary
+
+    def _shareable(self) -> list[Shareable]:
+        """Return the results that this build stands on and that others may have."""
+        found = []
+        for key, step in self.plan.steps.items():
+            settled = self.settled.get(key)
+            task_hash = settled.task_hash if settled else step.task_hash
+            odd = key in self._odd or step.action == "stale" or not self._starts_clean(key)
+            if task_hash is not None and not odd:
+                found.append(Shareable(key, task_hash, step.static_key))
+        return found
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,13 +194,18 @@ class Runner:
             loop.add_signal_handler(number, self._interrupt)
         self._jobserver = Jobserver(self.options.jobs)
         try:
-            await asyncio.gather(*(self.output(key) for key in self.plan.graph.targets), return_exceptions=True)
+            await asyncio.gather(*(self.content(key) for key in self._asked_for()), return_exceptions=True)
             await self._wait_for_the_rest()
         finally:
             self._jobserver.close()
         if not self._stopping and not self.failed:
             for key in self._work - self.settled.keys():
                 self._finish(Settled(key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output))
+
+    def _asked_for(self) -> list[str]:
+        """Return the tasks whose outputs are to be here in the end: targets, and what is fetched to be deployed."""
+        fetched = [step.key for step in self.plan.fetches if self.plan.graph.nodes[step.key].task.deploy]
+        return list(dict.fromkeys((*self.plan.graph.targets, *fetched)))
 
     async def _wait_for_the_rest(self) -> None:
         """Wait for every question that was asked, also of those asked meanwhile; keep what is no task's failure."""
@@ -205,6 +240,10 @@ class Runner:
         """Ask for a task's hash."""
         return self._ask("hash", key, lambda: self._hash(key))
 
+    def content(self, key: str) -> Awaitable[Settled]:
+        """Ask for a task's output to be in the store."""
+        return self._ask("content", key, lambda: self._content(key))
+
     def workdir(self, key: str) -> Awaitable[Oid]:
         """Ask for the commit of a task's WORKDIR."""
         return self._ask("workdir", key, lambda: self._workdir(key))
@@ -219,7 +258,7 @@ class Runner:
             what = "stale" if step.action == "stale" else "up to date"
             return self._finish(Settled(key, what, step.task_hash, step.output))
         oid = await self.hash(key)
-        output = None if await self._forced(key) else self.records.output(key, oid)
+        output = None if await self._forced(key) else self._known.output(key, oid)
         if output is None:
             return await self.rerun(key)
         self._stands_on_odd(self.plan.graph.nodes[key])
@@ -227,6 +266,21 @@ class Runner:
         settled = Settled(key, "cut off", oid, output, commit, number)
         # one that is wanted for its WORKDIR is not over yet
         return settled if step.for_workdir and commit is None else self._finish(settled)
+
+    async def _content(self, key: str) -> Settled:
+        settled = await self.output(key)
+        while settled.task_hash is not None and self._known.away(key, settled.task_hash):
+            assert self._fetcher is not None  # only remotes know of what is away
+            if await self._fetcher.fetch(key, settled.task_hash, self.plan.steps[key].static_key):
+                settled.what = "fetched"
+                return settled
+            output = self._known.output(key, settled.task_hash)  # another remote may have it
+            if output is None:
+                ran = await self.rerun(key)
+                settled.what, settled.output, settled.commit, settled.number = "ran", ran.output, ran.commit, ran.number
+                return settled
+            settled.output = output
+        return settled
 
     async def _forced(self, key: str) -> bool:
         """Tell whether a task runs even if its hash is recorded: it was asked for, or what it follows ran."""
@@ -269,6 +323,9 @@ class Runner:
                 return settled.commit
         else:
             commit = self.records.last_run(key, oid)[1]
+            if commit is None and self._fetcher is not None and self._known.workdir_away(key, oid):
+                await self._fetcher.fetch(key, oid, self.plan.steps[key].static_key, workdir=True)
+                commit = self.records.last_run(key, oid)[1]
             if commit is not None:
                 return commit
         return cast(Oid, (await self.rerun(key)).commit)
@@ -276,6 +333,7 @@ class Runner:
     async def _run(self, key: str) -> Settled:
         node = self.plan.graph.nodes[key]
         incremental = not self._starts_clean(key)
+        await asyncio.gather(*(self.content(edge) for edge in (*node.from_, *node.needs)))
         edges = await self._edges(key)
         after = [] if incremental else [await self.workdir(edge) for edge in node.after]
         lock = self._recipe_locks.setdefault((node.arch, node.recipe.name), asyncio.Lock())
@@ -309,6 +367,9 @@ class Runner:
         if result.status == "failed":
             self._fail(result)
             raise _NotBuilt(key)
+        if result.status == "ran" and job.plain and not incremental:
+            for publisher in self.publishers:
+                publisher.offer(key, result.task_hash, job.static_key)
         return self._finish(settled, result)
 
     def _note_restored(self, node: Node) -> None:
@@ -442,7 +503,7 @@ class Runner:
             "added": str(summary.added),
             "failed": str(len(summary.failed)),
         }
-        facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in ("ran", "restored", "cut off", "stale")}
+        facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
         timeline = [
             Span(key, began - begun, ended - began, summary.added_by.get(key, 0)) for key, began, ended in summary.spans
         ]

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.build.builds import BuildList
+from prov.build.caches import Anywhere, Caches, Pulled, Wanted
 from prov.build.deploy import Deployed, deploy
 from prov.build.graph import Graph, Node, make_graph, resolve_targets
 from prov.build.hooks import invalidated
 from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
 from prov.build.project import Project, allowed_environment
+from prov.build.pushing import publishing
 from prov.build.record import Records, read_postprocess
 from prov.build.room import make_room
 from prov.build.run import Progress, Runner, RunOptions, Summary
@@ -24,6 +26,8 @@ from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
 from prov.errors import BuildError, NameUnknown, nearest
+from prov.remote.settings import Remote, read_remotes
+from prov.remote.transport import Access
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.places import Places
@@ -53,10 +57,15 @@ class Session:
     """The caller's; only what the project lets through reaches a task."""
     sandbox: str = ""
     """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
+    offline: bool = False
+    """Remotes are neither asked nor told."""
+    caches: Caches = field(init=False)
     toolchains: Toolchains = field(init=False)
 
     def __post_init__(self) -> None:
         self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""))
+        remotes = [] if self.offline else read_remotes(self.store)
+        self.caches = Caches(self.store, remotes, Access(self.environment))
 
     @property
     def deploy_dir(self) -> Path:
@@ -73,6 +82,12 @@ class Session:
         site = self._site(inputs)
         choices = self._choices(request, graph)
         plan = self._plan(graph, own, choices, site)
+        if plan.work and self.caches.remotes:  # what is here needs nobody else
+            self.caches.refresh()
+            plan = self._plan(graph, own, choices, site)
+            for step in plan.work:
+                if step.task_hash is not None:
+                    self.caches.explain(step.key, step.task_hash)
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
         again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
         if again - choices.force:
@@ -94,7 +109,13 @@ class Session:
         if site.sandbox is None:
             progress.note("no sandbox: tasks are not kept from what they did not declare")
         seal = StoreSeal(self.store)
-        summary = Runner(site, plan, self.toolchains, progress, options).run()
+        for text in self.caches.notes:
+            progress.note(text)
+        self.caches.notes.clear()
+        with publishing(self.store, self._publishing_to(plan), self.caches.access, progress.note) as publishers:
+            runner = Runner(site, plan, self.toolchains, progress, options, self.anywhere(plan.graph, site))
+            runner.publishers = publishers
+            summary = runner.run()
         if site.sandbox is None and summary.spans and not summary.interrupted:
             for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):
                 progress.note(line)
@@ -102,6 +123,35 @@ class Session:
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)
         return summary, deployed
+
+    def pull(self, request: Request, *, workdirs: bool = False) -> Pulled:
+        """Fetch what remotes have of the tasks that a request stands for; nothing is built."""
+        plan, site = self.plan(request)
+        self.caches.refresh()
+        anywhere = self.anywhere(plan.graph, site)
+        plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        pulled = Pulled(notes=self.caches.notes)
+        while True:
+            wanted: dict[str, list[Wanted]] = {}
+            for step in plan.steps.values():
+                if step.task_hash is None or step.output is None:
+                    continue
+                missing = workdirs and not anywhere.last_run(step.key, step.task_hash)[1]
+                found = anywhere.published(step.key, step.task_hash) if step.away or missing else None
+                if found is not None and (step.away or found[1].workdir) and found[1].record not in pulled.records:
+                    wanted.setdefault(found[0], []).append(Wanted(found[0], found[1], step.static_key))
+            if not wanted:
+                break
+            for remote in self.caches.remotes:
+                if remote.name in wanted:
+                    pulled.take(self.caches, remote, wanted[remote.name], workdirs=workdirs)
+            plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        pulled.here = sum(step.output is not None and not step.away for step in plan.steps.values()) - len(pulled.tasks)
+        return pulled
+
+    def _publishing_to(self, plan: Plan) -> list[Remote]:
+        """Return the remotes that may hear of a build; of one with nothing to do, none need to."""
+        return [*self.caches.remotes] if plan.work or plan.fetches else []
 
     def _capture_settings(self) -> str:
         settings = self.project.settings
@@ -143,7 +193,11 @@ class Session:
         )
 
     def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site) -> Plan:
-        return make_plan(graph, own, Records(self.store, site.place_in(graph)), choices, self._last())
+        return make_plan(graph, own, self.anywhere(graph, site), choices, self._last())
+
+    def anywhere(self, graph: Graph, site: Site) -> Anywhere:
+        """Return what is recorded here or published at the remotes."""
+        return Anywhere(Records(self.store, site.place_in(graph)), self.caches)
 
     def _last(self) -> Callable[[str], Kept | None]:
         latest = BuildList.latest(self.store)

@@ -24,7 +24,7 @@ LOG_LINES = 400
 LONGEST = 4000
 """Characters of one input's text."""
 MOST_CHANGES = 200
-COUNTS = ("ran", "restored", "cut off", "failed", "stale", "up to date", "not built")
+COUNTS = ("ran", "restored", "fetched", "cut off", "failed", "stale", "up to date", "not built")
 
 
 def report(store: Store, build: BuildList) -> Report:

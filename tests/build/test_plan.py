@@ -29,6 +29,12 @@ class Known:
     def static_output(self, key: str, static_key: Oid) -> Oid | None:
         return self.static.get((key, static_key))
 
+    def away(self, key: str, task_hash: Oid) -> bool:
+        return False
+
+    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+        return False
+
     def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
         return (1, task_hash) if (key, task_hash) in self.workdirs else (0, None)
 

@@ -1,0 +1,127 @@
+"""`prov remote`: the caches that a store shares with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .context import JsonOption, StoreOption, open_store
+from .output import count_text, note, say, say_json
+
+remote = typer.Typer(
+    name="remote",
+    help="Share results through git remotes: folders, ssh, http, git servers; or read a static web server.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")]
+
+
+@remote.command("add")
+def add(
+    name: Name,
+    url: Annotated[str, typer.Argument(metavar="URL", help="file:///srv/cache, ssh://…, https://…, a folder.")],
+    push: Annotated[bool, typer.Option("--push", help="Builds publish their results there.")] = False,
+    priority: Annotated[int, typer.Option("--priority", min=0, help="Smaller ones are asked first.")] = 50,
+    trust: Annotated[
+        str, typer.Option("--trust", metavar="keys|any-signed|none", help="Whose results are used; see below.")
+    ] = "",
+    signers: Annotated[str, typer.Option("--signers", metavar="FILE", help="The keys that are allowed.")] = "",
+    key: Annotated[
+        str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's.")
+    ] = "",
+    workdirs: Annotated[bool, typer.Option("--with-workdirs", help="Builds publish WORKDIRs and logs, too.")] = False,
+    limit: Annotated[int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")] = 1024,
+    store: StoreOption = None,
+) -> None:
+    """Add a remote, or change one. A folder that does not exist is made.
+
+    Trust `keys`, the default for all but your own folders, takes results that are signed by a key in the file of
+    allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
+    """
+    from prov.remote.address import folder_of, without_password
+    from prov.remote.settings import make_remote, write_remote
+    from prov.store.git import make_bare
+
+    opened = open_store(store)
+    made = make_remote(
+        name,
+        os.path.expanduser(url),
+        Path.cwd(),
+        trust=trust,
+        signers=os.path.expanduser(signers),
+        push=push,
+        priority=priority,
+        key=key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute()),
+        limit=limit << 20,
+        workdirs=workdirs,
+    )
+    folder = folder_of(made.url)
+    if folder is not None and not (folder / "HEAD").exists():
+        if folder.exists() and any(folder.iterdir()):
+            from prov.remote.errors import RemoteError
+
+            raise RemoteError(f"{folder} is neither empty nor a git repository", hint="name another folder")
+        make_bare(folder)
+        note(f"made an empty cache in {folder}")
+    write_remote(opened, made)
+    say(f"{made.name}  {without_password(made.url)}  trust {made.trust}{'  push' if made.push else ''}")
+
+
+@remote.command("remove")
+def remove(name: Name, store: StoreOption = None) -> None:
+    """Forget a remote; what was fetched from it stays. Example: prov remote remove team"""
+    from prov.remote.opening import forget_memory
+    from prov.remote.settings import remove_remote
+
+    opened = open_store(store)
+    remove_remote(opened, name)
+    forget_memory(opened, name)
+
+
+@remote.command("list")
+def list_(
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask each what is new.")] = False,
+    json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """List the remotes, in the order in which they are asked, and what they have. Example: prov remote list"""
+    from prov.build.caches import Caches
+    from prov.build.pushing import last_problem
+    from prov.remote.address import without_password
+    from prov.remote.settings import read_remotes
+    from prov.remote.transport import Access
+
+    opened = open_store(store)
+    remotes = read_remotes(opened)
+    caches = Caches(opened, remotes, Access(dict(os.environ), interactive=True))
+    if refresh:
+        caches.refresh()
+    counts = {each.name: each.index.count() for each in caches.opened()}
+    for text in caches.notes:
+        note(f"note: {text}")
+    if json:
+        rows = [
+            {
+                "name": each.name,
+                "url": without_password(each.url),
+                "priority": each.priority,
+                "trust": each.trust,
+                "push": each.push,
+                "tasks": counts.get(each.name),
+                "problem": last_problem(opened, each.name),
+            }
+            for each in remotes
+        ]
+        say_json("remotes", remotes=rows)
+        return
+    for each in remotes:
+        has = count_text(counts[each.name], "result") if each.name in counts else "not reached"
+        words = [each.name, without_password(each.url), f"trust {each.trust}", *(["push"] if each.push else []), has]
+        say("  ".join(words))
+        problem = last_problem(opened, each.name)
+        if problem:
+            say(f"    the last push failed: {problem}")

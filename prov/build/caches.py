@@ -1,0 +1,192 @@
+"""The remotes of a store as a build uses them: asked in order, dropped at the first failure, named once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from prov.build.record import Records
+from prov.build.sharing import enter, holds, place_id
+from prov.errors import ProvError
+from prov.remote.errors import Unreachable, Untrusted
+from prov.remote.opening import AnyRemote, open_remote
+from prov.remote.publication import Published
+from prov.remote.receive import receive
+from prov.remote.settings import Remote
+from prov.remote.transport import Access
+from prov.store.objects import Oid
+from prov.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A result that is fetched: from which remote, and the static key under which it is known here."""
+
+    remote: str
+    task: Published
+    static_key: Oid
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What a transfer brought."""
+
+    tasks: list[Published] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failed: str = ""
+    """The remote did not answer: why."""
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Caches:
+    """The remotes of one store, during one command."""
+
+    store: Store
+    remotes: Sequence[Remote]
+    access: Access
+    notes: list[str] = field(default_factory=list)
+    """What somebody should know; whoever shows them empties the list."""
+    _open: dict[str, AnyRemote] = field(default_factory=dict)
+    _dropped: set[str] = field(default_factory=set)
+    _refused: set[Oid] = field(default_factory=set)
+    """Records that came and must not be used."""
+
+    def opened(self) -> Iterable[AnyRemote]:
+        """Yield the remotes that can be asked."""
+        for remote in self.remotes:
+            if remote.name not in self._dropped:
+                if remote.name not in self._open:
+                    self._open[remote.name] = open_remote(remote, self.store, self.access)
+                yield self._open[remote.name]
+
+    def refresh(self) -> None:
+        """Learn what is new at the remotes; one that does not answer is named and dropped."""
+        for remote in list(self.opened()):
+            try:
+                refused = remote.refresh()
+            except ProvError as error:
+                self.drop(remote.name, str(error))
+                continue
+            for problem in dict.fromkeys(str(each) for each in refused):
+                self.notes.append(f"{problem}; what it says is not used")
+
+    def drop(self, name: str, why: str) -> None:
+        """Use a remote no more, and say so once."""
+        if name not in self._dropped:
+            self._dropped.add(name)
+            self.notes.append(f"{why}; it is left out of this build")
+
+    def refuse(self, task: Published) -> None:
+        """Never offer a result again."""
+        self._refused.add(task.record)
+
+    def find(self, task_hash: Oid, place: str) -> tuple[str, Published] | None:
+        """Return what the first remote that has a task hash has of it, and that remote's name."""
+        for remote in self.opened():
+            for task in remote.index.find(task_hash):
+                if task.record not in self._refused and task.place in ("", place):
+                    return remote.name, task
+        return None
+
+    def find_static(self, static_key: Oid, place: str) -> Published | None:
+        for remote in self.opened():
+            task = remote.index.find_static(static_key)
+            if task is not None and task.record not in self._refused and task.place in ("", place):
+                return task
+        return None
+
+    def explain(self, key: str, task_hash: Oid) -> None:
+        """Note why what a remote has of a task is not used, if it has something."""
+        for remote in self.opened():
+            problem = remote.index.problem(task_hash)
+            if problem:
+                self.notes.append(str(Untrusted(remote.name, problem[0], key=problem[1], task=key)))
+
+
+def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted], *, workdirs: bool = False) -> Fetched:
+    """Fetch results from one remote and enter those that may be used; made for a process of its own."""
+    found = Fetched()
+    opened = open_remote(remote, store, access)
+    try:
+        tasks = [each.task for each in wanted]
+        received = receive(opened, store, tasks, holds=lambda task: holds(store, task), workdirs=workdirs)
+    except Unreachable as error:
+        found.failed = str(error)
+        return found
+    except ProvError as error:
+        found.failed = f"remote {remote.name}: {error}"
+        return found
+    enter(store, received.tasks, {each.task.key: each.static_key for each in wanted})
+    found.tasks, found.size = received.tasks, received.size
+    found.notes = [str(problem) for problem in received.refused]
+    return found
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What a pull brought."""
+
+    notes: list[str]
+    tasks: list[Published] = field(default_factory=list)
+    size: int = 0
+    here: int = 0
+    """Tasks whose outputs were here before."""
+    failed: bool = False
+    records: set[Oid] = field(default_factory=set)
+    """What was asked for."""
+
+    def take(self, caches: Caches, remote: Remote, wanted: Sequence[Wanted], *, workdirs: bool) -> None:
+        """Fetch results from one remote; what can't be used is not asked for again."""
+        fetched = fetch(caches.store, remote, caches.access, wanted, workdirs=workdirs)
+        self.records |= {each.task.record for each in wanted}
+        self.tasks += fetched.tasks
+        self.size += fetched.size
+        self.notes += fetched.notes
+        self.failed = self.failed or bool(fetched.failed or fetched.notes)
+        if fetched.failed:
+            caches.drop(remote.name, fetched.failed)
+        for each in wanted:
+            if each.task not in fetched.tasks:
+                caches.refuse(each.task)
+
+
+@dataclass(slots=True)
+class Anywhere:
+    """What is recorded here or published at a remote: what a plan goes by."""
+
+    records: Records
+    caches: Caches
+    _found: dict[Oid, tuple[str, Published] | None] = field(default_factory=dict)
+
+    def output(self, key: str, task_hash: Oid) -> Oid | None:
+        here = self.records.output(key, task_hash)
+        if here is not None:
+            return here
+        found = self.published(key, task_hash)
+        return found[1].output if found else None
+
+    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+        here = self.records.static_output(key, static_key)
+        if here is not None:
+            return here
+        found = self.caches.find_static(static_key, self._place(key))
+        return found.output if found and found.key == key else None
+
+    def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
+        return self.records.last_run(key, task_hash)
+
+    def away(self, key: str, task_hash: Oid) -> bool:
+        return self.records.output(key, task_hash) is None and self.published(key, task_hash) is not None
+
+    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+        found = self.published(key, task_hash)
+        return found is not None and bool(found[1].workdir)
+
+    def published(self, key: str, task_hash: Oid) -> tuple[str, Published] | None:
+        """Return what a remote has of a task, and that remote's name."""
+        found = self.caches.find(task_hash, self._place(key))
+        return found if found and found[1].key == key else None
+
+    def _place(self, key: str) -> str:
+        return place_id(self.records.places(key)) if self.records.places else ""

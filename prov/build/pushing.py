@@ -1,0 +1,207 @@
+"""Publishing what a store has: at once, or in the background while a build goes on.
+
+The process in the background is told of each result as it is made. The build never waits for it, neither while it runs
+nor at its end: what is left then is published after it, and what became of it is told by the next build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.build.record import output_ref
+from prov.build.sharing import Shareable, add_digests, holds, offer
+from prov.errors import ProvError
+from prov.files import replace_file
+from prov.remote.opening import AnyRemote, open_remote
+from prov.remote.publish import Outcome, publish
+from prov.remote.receive import digests_of
+from prov.remote.settings import Remote
+from prov.remote.transport import Access
+from prov.store.objects import Oid
+from prov.store.repository import Store
+
+QUIET = 5.0
+"""Seconds without a new result after which those that there are go out."""
+ENOUGH = 200
+"""So many results go out at once, however busy the build is."""
+_PIPE_SIZE = 1 << 20
+
+
+def push(
+    store: Store,
+    remote: Remote,
+    access: Access,
+    results: Sequence[Shareable],
+    *,
+    used: Iterable[Oid] = (),
+    workdirs: bool = False,
+) -> Outcome:
+    """Publish those results that a remote lacks. Raises Unreachable, or another ProvError for what keeps it from it."""
+    opened = open_remote(remote, store, access)
+    opened.refresh()
+    new = [each for each in results if workdirs or not _published(store, opened, each)]
+    with store.objects.writer() as writer:
+        offered = offer(store, writer, new, workdirs=workdirs)
+    offered = add_digests(digests_of(store.objects), offered)
+    outcome = publish(opened, offered, used, holds=lambda task: holds(store, task))
+    outcome.known += len(results) - len(new)
+    return outcome
+
+
+def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:
+    there = remote.index.find(result.task_hash)
+    commit = store.refs.get(output_ref(result.key, result.task_hash)) if there else None
+    return commit is not None and store.objects.commit(commit).tree in {each.output for each in there}
+
+
+@dataclass(slots=True)
+class Publisher:
+    """A process that publishes to one remote what it is told of."""
+
+    store: Store
+    remote: Remote
+    pid: int
+    pipe: int
+    whole: list[Shareable] = field(default_factory=list)
+    """All that the build has in the end."""
+
+    @staticmethod
+    def start(store: Store, remote: Remote, access: Access) -> Publisher:
+        reader, writer = os.pipe()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+        os.set_blocking(writer, False)
+        pid = os.fork()
+        if pid == 0:
+            os.close(writer)
+            _serve(store, remote, access, reader)
+        os.close(reader)
+        return Publisher(store, remote, pid, writer)
+
+    def offer(self, key: str, task_hash: Oid, static_key: Oid) -> None:
+        """Tell of a result. If the process can't keep up, it hears of it at the end."""
+        self._tell(f"result {key} {task_hash.hex()} {static_key.hex()}\n")
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self.pipe, line.encode())
+
+    def close(self) -> str:
+        """Let the process publish the rest, all that a build has; return what went wrong so far, if it ended."""
+        path = status_file(self.store, self.remote.name).with_name(f"rest-{self.pid}")
+        with contextlib.suppress(OSError):
+            replace_file(path, "".join(_line(each) for each in self.whole).encode(), durable=False)
+            self._tell(f"rest {path.name}\n")
+        os.close(self.pipe)
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                return last_problem(self.store, self.remote.name)
+        return ""
+
+
+@contextlib.contextmanager
+def publishing(
+    store: Store, remotes: Iterable[Remote], access: Access, note: Callable[[str], None]
+) -> Iterator[list[Publisher]]:
+    """Yield what publishes in the background, for each of these remotes that builds publish to."""
+    chosen = [remote for remote in remotes if remote.push]
+    for remote in chosen:
+        problem = last_problem(store, remote.name)
+        if problem:
+            note(f"the last push to {remote.name} failed: {problem}")
+    publishers = [Publisher.start(store, remote, access) for remote in chosen]
+    try:
+        yield publishers
+    finally:
+        for publisher in publishers:
+            problem = publisher.close()
+            if problem:
+                note(f"nothing is published to {publisher.remote.name}: {problem}")
+
+
+def _line(result: Shareable) -> str:
+    return f"{result.key} {result.task_hash.hex()} {result.static_key.hex()}\n"
+
+
+def _parse(words: Sequence[str]) -> Shareable:
+    key, task_hash, static_key = words
+    return Shareable(key, bytes.fromhex(task_hash), bytes.fromhex(static_key))
+
+
+def status_file(store: Store, name: str) -> Path:
+    """Return the file that tells how the last push in the background went."""
+    folder = store.cache / "remotes" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "last-push"
+
+
+def last_problem(store: Store, name: str) -> str:
+    """Return what went wrong in the last push in the background, empty if nothing did."""
+    try:
+        text = status_file(store, name).read_text()
+    except FileNotFoundError:
+        return ""
+    return text.removeprefix("failed ").strip() if text.startswith("failed ") else ""
+
+
+def _serve(store: Store, remote: Remote, access: Access, pipe: int) -> None:
+    """Publish what comes through the pipe until it ends; the process ends with it."""
+    status = status_file(store, remote.name)
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nothing, fd)
+        replace_file(status, b"running\n", durable=False)
+        count = 0
+        for results, last in _batches(pipe, status.parent):
+            outcome = push(
+                store,
+                remote,
+                access,
+                results,
+                used=[each.task_hash for each in results] if last else (),
+                workdirs=remote.workdirs,
+            )
+            count += len(outcome.published)
+        replace_file(status, f"ok {count}\n".encode(), durable=False)
+    except (ProvError, OSError) as error:
+        replace_file(status, f"failed {error}\n".encode(), durable=False)
+    finally:
+        os._exit(0)
+
+
+def _batches(pipe: int, folder: Path) -> Iterable[tuple[list[Shareable], bool]]:
+    """Yield results as they are worth a push; the last time, all that the build has."""
+    text, rest = b"", folder / "none"
+    waiting: list[Shareable] = []
+    while True:
+        ready, _, _ = select.select([pipe], [], [], QUIET if waiting else None)
+        chunk = os.read(pipe, 1 << 16) if ready else b""
+        text += chunk
+        *lines, text = text.split(b"\n")
+        for line in lines:
+            word, *words = line.decode().split(" ")
+            if word == "result":
+                waiting.append(_parse(words))
+            else:
+                rest = folder / words[0]
+        if waiting and (not ready or len(waiting) >= ENOUGH):
+            yield waiting, False
+            waiting = []
+        if ready and not chunk:
+            break
+    if rest.exists():
+        waiting = [_parse(line.split(" ")) for line in rest.read_text().splitlines()]
+        rest.unlink(missing_ok=True)
+    yield waiting, True

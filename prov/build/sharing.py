@@ -1,0 +1,186 @@
+"""Between what is recorded here and what is published: which results are shared, what of their records, and how those
+that come are entered.
+
+Of a record, others get what anybody could make who has the recipes: inputs, output, definition, when it ran and how.
+Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only if somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from prov.build.builds import BuildList
+from prov.build.lines import decode_lines, encode_lines
+from prov.build.record import (
+    FIXED_MESSAGE,
+    OUTPUT_MESSAGE,
+    RECORDS,
+    last_number,
+    output_ref,
+    static_ref,
+    tag_prefix,
+)
+from prov.remote.digest import Digests
+from prov.remote.publication import Published
+from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+
+PUBLIC = (b"inputs", b"output", b"definition", b"record")
+"""What is published of a record."""
+PUBLIC_FACTS = ("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir")
+"""And of its facts."""
+NO_KEY = bytes(20)
+"""For a result whose static key is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shareable:
+    """A result that may be shared: task, task hash and, where it is known, static key."""
+
+    key: str
+    task_hash: Oid
+    static_key: Oid = NO_KEY
+
+
+def place_id(text: bytes) -> str:
+    """Return what stands for a place in a publication, empty for an output that is of use everywhere."""
+    return hashlib.sha1(text).hexdigest() if text else ""
+
+
+def recorded_results(store: Store) -> list[Shareable]:
+    """Return everything that is recorded here."""
+    found = []
+    for ref in store.refs.list("refs/prov/output/"):
+        recipe, task, task_hash = ref.removeprefix("refs/prov/output/").split("/")
+        found.append(Shareable(f"{recipe}:{task}", bytes.fromhex(task_hash)))
+    return found
+
+
+def results_of(build: BuildList) -> list[Shareable]:
+    """Return the results that a build lists."""
+    lines = (line for recipe in build.recipes() for line in build.lines(recipe).values())
+    return [Shareable(line.key, line.task_hash) for line in lines if line.output is not None]
+
+
+def offer(
+    store: Store, writer: ObjectWriter, results: Iterable[Shareable], *, workdirs: bool = False
+) -> list[Published]:
+    """Write the public records of those results that can be shared, and return what would be said of them.
+
+    Not shared is what was built on leftovers, and what was made aside. The objects are to be finished before
+    `add_digests`, which reads them.
+    """
+    found = []
+    for result in results:
+        output_commit = store.refs.get(output_ref(result.key, result.task_hash))
+        output = store.objects.commit(output_commit).tree if output_commit else None
+        run = _run_with(store, result, output) if output else None
+        if output is None or run is None or not store.objects.exists(result.task_hash):
+            continue
+        commit, record = run
+        facts = record_facts(store, record)
+        if "incremental" in facts or "aside" in facts or facts.get("result") != "ok":
+            continue
+        fixed = store.objects.entry(output, "fixed")
+        static = bytes.fromhex(facts["static-key"]) if "static-key" in facts else result.static_key
+        found.append(
+            Published(
+                result.key,
+                result.task_hash,
+                static,
+                output,
+                public_record(store, writer, record),
+                bytes(32),
+                place_id(store.objects.blob(fixed.oid)) if fixed else "",
+                commit if workdirs and commit else b"",
+                bytes(32) if workdirs and commit else b"",
+            )
+        )
+    return found
+
+
+def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Published]:
+    """Return what is offered with the ids that are signed."""
+    found = []
+    for task in offered:
+        workdir = digests.commit(task.workdir).id if task.workdir else b""
+        found.append(replace(task, digest=digests.commit(task.record).id, workdir_digest=workdir))
+    digests.save()
+    return found
+
+
+def _run_with(store: Store, result: Shareable, output: Oid) -> tuple[Oid | None, Oid] | None:
+    """Return task commit (None where the WORKDIR is not here) and record of the last run that gave an output."""
+    for number in range(last_number(store, result.key, result.task_hash), 0, -1):
+        tag = f"{tag_prefix(result.key, result.task_hash)}/{number}"
+        commit = store.refs.get(tag)
+        record = store.refs.get(RECORDS + tag.removeprefix("refs/tags/"))
+        if commit is not None:
+            record = store.objects.commit(commit).parents[1]
+        if record is None:
+            continue
+        entry = store.objects.entry(store.objects.commit(record).tree, "output")
+        if entry is not None and entry.oid == output:
+            return commit, record
+    return None
+
+
+def record_facts(store: Store, record: Oid) -> dict[str, str]:
+    """Return the facts of a record, by its own commit."""
+    entry = store.objects.entry(store.objects.commit(record).tree, "record")
+    return decode_lines(store.objects.blob(entry.oid), " ") if entry else {}
+
+
+def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
+    """Write the part of a record that is published, and return its commit; of one that was published, itself."""
+    commit = store.objects.commit(record)
+    entries = [each for each in store.objects.tree(commit.tree) if each.name in PUBLIC and each.name != b"record"]
+    known = record_facts(store, record)
+    facts = {name: known[name] for name in PUBLIC_FACTS if name in known}
+    entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
+    return writer.add_commit(Commit(writer.add_tree(entries), (), commit.author, commit.message))
+
+
+def holds(store: Store, task: Published) -> bool:
+    """Tell whether a published record is here with all that it holds."""
+    commit = store.refs.get(output_ref(task.key, task.task_hash))
+    return (
+        commit is not None
+        and store.objects.exists(task.record)
+        and store.objects.exists(task.task_hash)
+        and store.objects.commit(commit).tree == task.output
+    )
+
+
+def enter(store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] | None = None) -> None:
+    """Give received results their refs, all together; what is recorded here already stays as it is.
+
+    `statics` are the static keys under which these tasks are known here, where they are.
+    """
+    updates = []
+    with store.objects.writer() as writer:
+        for task in tasks:
+            updates += list(_refs(store, writer, task, (statics or {}).get(task.key, task.static_key)))
+    store.refs.update(*updates) if updates else None
+
+
+def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) -> Iterable[RefUpdate]:
+    fixed = any(each.name == b"fixed" for each in store.objects.tree(task.output))
+    message = FIXED_MESSAGE if fixed else OUTPUT_MESSAGE
+    commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
+    name = output_ref(task.key, task.task_hash)
+    if store.refs.get(name) is None:
+        yield RefUpdate(name, commit)
+    if static_key != NO_KEY and store.refs.get(static_ref(task.key, static_key)) is None:
+        yield RefUpdate(static_ref(task.key, static_key), commit)
+    prefix = tag_prefix(task.key, task.task_hash)
+    number = last_number(store, task.key, task.task_hash)
+    if task.workdir and store.objects.exists(task.workdir):
+        if store.refs.last_number(prefix) == 0:
+            yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
+    elif number == 0:
+        yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", task.record)

@@ -1,0 +1,57 @@
+"""What can be wrong with a remote. One that can't be reached and one that can't be trusted have nothing in common:
+whoever tries again after the first must never pass over the second.
+"""
+
+from __future__ import annotations
+
+from prov.errors import ProvError
+
+
+class RemoteError(ProvError):
+    """Something is wrong with a remote as it is set up here."""
+
+
+class Unreachable(ProvError):
+    """A remote did not answer, or not in time, or refused."""
+
+    def __init__(self, remote: str, words: str, *, hint: str = "") -> None:
+        super().__init__(f"remote {remote}: {words}", hint=hint or "the build goes on without it")
+        self.remote = remote
+        self.words = words
+
+
+class Untrusted(ProvError):
+    """A remote gave what must not be used. `key` is the signer's, `task` the task in question; each may be empty."""
+
+    def __init__(self, remote: str, words: str, *, key: str = "", task: str = "") -> None:
+        of = f" {task}" if task else ""
+        by = f" (key {key})" if key else ""
+        super().__init__(f"remote {remote}:{of} {words}{by}", hint="it was not used")
+        self.remote = remote
+        self.words = words
+        self.key = key
+        self.task = task
+
+
+class Unsigned(Untrusted):
+    """Nobody signed it, and the remote's policy asks for a signature."""
+
+
+class UnknownKey(Untrusted):
+    """Signed, by a key that the remote's signers file does not allow."""
+
+
+class Altered(Untrusted):
+    """The signature is of something else."""
+
+
+class WrongContent(Untrusted):
+    """The record or the output that came is not the one that was signed."""
+
+
+class Replayed(Untrusted):
+    """What came is another task's."""
+
+
+class Malformed(Untrusted):
+    """A name, mode, link or size that no tree from elsewhere may have, or a text that is not what it should be."""

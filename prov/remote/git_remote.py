@@ -1,0 +1,222 @@
+"""A remote that git serves: a bare repository in a folder, behind ssh, git's own daemon or http.
+
+| ref there | holds |
+|---|---|
+| `refs/heads/prov/index` | what was published: a commit for each push, with its publications and their signatures |
+| `refs/heads/prov/content` | all records, and with them inputs and outputs, as parents of commits without content |
+| `refs/heads/prov/incoming/…` | what a push that is under way, or was broken off, has sent so far |
+
+Nobody fetches `content`: records are asked for by their ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import locked
+from prov.remote.address import scheme_of
+from prov.remote.errors import Malformed, Unreachable, Untrusted
+from prov.remote.index import Index, Listed
+from prov.remote.intake import Source
+from prov.remote.publication import Publication, decode_publication
+from prov.remote.settings import Remote
+from prov.remote.signature import examine
+from prov.remote.transport import Access, Refused, Transport, make_scratch
+from prov.remote.trust import Seal, judge
+from prov.store.git import run_git
+from prov.store.objects import Kind, Oid
+from prov.store.odb import ObjectDatabase
+from prov.store.refs import RefStore
+from prov.store.repository import Store
+
+INDEX = "refs/heads/prov/index"
+CONTENT = "refs/heads/prov/content"
+INCOMING = "refs/heads/prov/incoming/"
+PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
+_NOT_ENOUGH = re.compile(r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)")
+_NUMBER = re.compile(r"[0-9]{8,12}")
+
+
+@dataclass(slots=True)
+class GitRemote:
+    """A remote and what this machine knows of it; `folder` may be deleted at any time."""
+
+    remote: Remote
+    store: Store
+    access: Access
+    folder: Path = field(init=False)
+    index: Index = field(init=False)
+    transport: Transport = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = self.store.cache / "remotes" / self.remote.name
+        known = hashlib.sha1(self.remote.url.encode()).hexdigest()[:12]  # another URL is another remote
+        self.folder = self.folder / known
+        make_scratch(self.git)
+        self.index = Index(self.folder / "index")
+        self.transport = Transport(self.remote.name, self.remote.url, self.access)
+
+    @property
+    def name(self) -> str:
+        return self.remote.name
+
+    @property
+    def git(self) -> Path:
+        """The repository that holds the index's branch."""
+        return self.folder / "git"
+
+    def refresh(self) -> list[Untrusted]:
+        """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
+        with locked(self.folder / "lock"):
+            try:
+                self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"])
+            except KeyError:  # nothing was published yet
+                with self.index.changing():
+                    self.index.clear()
+                return []
+            return self._read()
+
+    def _policy(self) -> str:
+        signers = Path(self.remote.signers)
+        content = signers.read_bytes() if self.remote.signers and signers.is_file() else b""
+        return f"{self.remote.trust} {hashlib.sha256(content).hexdigest()}"
+
+    def _read(self) -> list[Untrusted]:
+        """Enter the branch's new commits; all of them, if it was rewritten or the policy is another now."""
+        tip = RefStore(self.git).get(INDEX)
+        assert tip is not None
+        known = self.index.get("tip")
+        if known == tip.hex() and self.index.get("policy") == self._policy():
+            return []
+        new = run_git(self.git, ["rev-list", "--first-parent", "--reverse", tip.hex()]).decode().split()
+        again = self.index.get("policy") != self._policy() or known not in new
+        objects = ObjectDatabase(self.git)
+        refused: list[Untrusted] = []
+        with self.index.changing():
+            if again:
+                self.index.clear()
+            for commit in new if again else new[new.index(known) + 1 :]:
+                refused += self._enter(objects, bytes.fromhex(commit))
+            self.index.put("tip", tip.hex())
+            self.index.put("policy", self._policy())
+        return refused
+
+    def _enter(self, objects: ObjectDatabase, commit: Oid) -> list[Untrusted]:
+        folders = {each.name: each.oid for each in objects.tree(objects.commit(commit).tree)}
+        texts = objects.tree(folders[b"publications"]) if b"publications" in folders else []
+        seals = objects.tree(folders[b"signatures"]) if b"signatures" in folders else []
+        signatures = {each.name: each.oid for each in seals}
+        refused = []
+        for entry in texts:
+            number = entry.name.decode("ascii", "replace")
+            if not _NUMBER.fullmatch(number):
+                continue
+            text = objects.blob(entry.oid)
+            signature = objects.blob(signatures[entry.name]) if entry.name in signatures else None
+            problem = self._add(int(number), entry.oid, text, signature)
+            refused += [problem] if problem else []
+        if b"gone" in folders:
+            rows = objects.blob(folders[b"gone"]).decode("ascii", "replace").split()
+            self.index.remove(bytes.fromhex(row) for row in rows if re.fullmatch("[0-9a-f]{40}", row))
+        return refused
+
+    def _add(self, number: int, oid: Oid, text: bytes, signature: bytes | None) -> Untrusted | None:
+        seal = self.examine(text, signature)
+        signer = seal.key if seal and seal.good else ""
+        try:
+            publication = judge(self.name, self.remote.trust, text, seal)
+        except Untrusted as error:
+            said: Publication | None = None
+            if not isinstance(error, Malformed):
+                try:
+                    said = decode_publication(text)  # so that a task's absence can be explained
+                except (ValueError, IndexError):
+                    said = None
+            self.index.add(Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said)
+            return error
+        self.index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
+        return None
+
+    def examine(self, text: bytes, signature: bytes | None) -> Seal | None:
+        """Return what a publication's signature says, None if it has none or the policy asks for none."""
+        if signature is None or self.remote.trust == "none":
+            return None
+        return examine(text, signature, self.remote.signers if self.remote.trust == "keys" else "")
+
+    @contextmanager
+    def objects(self, records: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
+        """Fetch records into a repository of their own, and yield what reads them. Raises Unreachable.
+
+        `have` names records that are here and there, from which the server can tell what is missing.
+        """
+        with self.scratch() as scratch:
+            found = scratch
+            try:
+                if self._whole.exists():
+                    raise Refused(self.name, "it gave no objects by their ids before")
+                self._fetch_objects(scratch, records, have)
+            except Refused:
+                found = self._fetch_everything()
+            yield _reader(found)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty repository that also reads what the store and the index hold; it is removed afterwards."""
+        for left in self.folder.glob("scratch-*"):
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"scratch-{os.getpid()}-", dir=self.folder) as folder:
+            yield make_scratch(Path(folder), self.store.path, self.git)
+
+    @property
+    def _whole(self) -> Path:
+        """A copy of all the content, of a remote that gives nothing less."""
+        return self.folder / "whole"
+
+    def _fetch_objects(self, scratch: Path, records: Sequence[Oid], have: Sequence[Oid]) -> None:
+        by_variable = self.index.get("way") == "variable"
+        try:
+            self._fetch_missing(scratch, records, have, by_variable=by_variable)
+        except Refused:
+            if by_variable or scheme_of(self.remote.url) != "ssh":
+                raise
+            self._fetch_missing(scratch, records, have, by_variable=True)
+            with self.index.changing():
+                self.index.put("way", "variable")
+
+    def _fetch_missing(self, scratch: Path, records: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool) -> None:
+        try:
+            self.transport.fetch_objects(scratch, records, have, by_variable=by_variable)
+        except Unreachable as error:
+            if not have or isinstance(error, Refused) or not _NOT_ENOUGH.search(error.words):
+                raise
+            # something of what we said to have was collected here meanwhile
+            self.transport.fetch_objects(scratch, records, (), by_variable=by_variable)
+
+    def _fetch_everything(self) -> Path:
+        """The slow way, where only refs are given out: keep a copy of all content, and fetch what is new of it."""
+        with locked(self.folder / "whole.lock"):
+            part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
+            self.transport.fetch(part, [f"+{CONTENT}:{CONTENT}"])
+            return part if part == self._whole else part.rename(self._whole)
+
+
+def _reader(repository: Path) -> Source:
+    objects = ObjectDatabase(repository)
+
+    def read(oid: Oid) -> tuple[Kind, bytes] | None:
+        try:
+            return objects.read(oid)
+        except StoreError:
+            return None
+
+    return read

@@ -1,0 +1,116 @@
+"""A publication: what one push says of many tasks, as a text that is signed as a whole.
+
+    prov publication 1
+    time 1763690000
+    task words:compile HASH STATIC OUTPUT RECORD DIGEST [place=…] [workdir=COMMIT:DIGEST]
+    used HASH
+
+A `task` line says that a task hash led to an output, and names the commit of the record that tells of it. DIGEST is
+that commit's id in git's SHA-256 object format: it covers inputs and output, file by file, so that what is signed does
+not rest on SHA-1. `place` is there if the output is of use in one place only. `used` names a task hash that was
+published before and that a build took up again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from prov.store.objects import Oid
+
+HEADER = "prov publication 1"
+_KEY = re.compile(r"[A-Za-z0-9_][\w.+-]*:[A-Za-z0-9_][\w.+-]*", re.ASCII)
+_PLACE = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A task's result, as it is published."""
+
+    key: str
+    task_hash: Oid
+    static_key: Oid
+    output: Oid
+    """The output id: a tree."""
+    record: Oid
+    """The commit of the record, which holds inputs and output."""
+    digest: bytes
+    """32 bytes: the record's id in git's SHA-256 object format."""
+    place: str = ""
+    """SHA-1, in hex, of the paths to which the output is tied."""
+    workdir: Oid = b""
+    """The task commit, where the WORKDIR is shared, too."""
+    workdir_digest: bytes = b""
+
+    def encode(self) -> str:
+        oids = (self.task_hash, self.static_key, self.output, self.record, self.digest)
+        words = ["task", self.key, *(oid.hex() for oid in oids)]
+        words += [f"place={self.place}"] if self.place else []
+        words += [f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}"] if self.workdir else []
+        return " ".join(words) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What one push says."""
+
+    seconds: int
+    """Since the epoch."""
+    tasks: tuple[Published, ...]
+    used: tuple[Oid, ...] = ()
+
+    def encode(self) -> bytes:
+        lines = [f"{HEADER}\n", f"time {self.seconds}\n"]
+        lines += [task.encode() for task in self.tasks]
+        lines += [f"used {oid.hex()}\n" for oid in self.used]
+        return "".join(lines).encode()
+
+
+def decode_publication(data: bytes) -> Publication:
+    """Return what `encode` wrote. Raises ValueError for anything else."""
+    lines = data.decode("ascii").split("\n")
+    if lines[0] != HEADER or lines[-1] != "":
+        raise ValueError("it is no publication")
+    if not lines[1].startswith("time ") or not 0 <= int(lines[1][5:]) < 1 << 40:
+        raise ValueError("it has no time")
+    tasks, used = [], []
+    for line in lines[2:-1]:
+        word, _, rest = line.partition(" ")
+        if word == "task":
+            tasks.append(_task(rest))
+        elif word == "used":
+            used.append(_id(rest, 20))
+        else:
+            raise ValueError(f"unknown word {word[:20]!r}")
+    return Publication(int(lines[1][5:]), tuple(tasks), tuple(used))
+
+
+def _task(text: str) -> Published:
+    key, task_hash, static_key, output, record, digest, *more = text.split(" ")
+    if not _KEY.fullmatch(key) or ".." in key or len(key) > 400:
+        raise ValueError(f"{key[:80]!r} is no task")
+    extra = dict(word.partition("=")[::2] for word in more)
+    if len(extra) != len(more) or extra.keys() - {"place", "workdir"}:
+        raise ValueError(f"{key}: unknown fields")
+    place = extra.get("place", "")
+    if place and not _PLACE.fullmatch(place):
+        raise ValueError(f"{key}: {place[:50]!r} is no place")
+    commit, _, commit_digest = extra.get("workdir", "").partition(":")
+    oids = [_id(each, 20) for each in (task_hash, static_key, output, record)]
+    return Published(
+        key,
+        oids[0],
+        oids[1],
+        oids[2],
+        oids[3],
+        _id(digest, 32),
+        place,
+        _id(commit, 20) if commit else b"",
+        _id(commit_digest, 32) if commit else b"",
+    )
+
+
+def _id(text: str, size: int) -> bytes:
+    if not re.fullmatch("[0-9a-f]*", text) or len(text) != 2 * size:
+        raise ValueError(f"{text[:80]!r} is no id")
+    return bytes.fromhex(text)

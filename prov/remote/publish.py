@@ -1,0 +1,246 @@
+"""Publishing: records go up first, under a ref of their own, and become visible by one small change of the index.
+
+However long the first takes, nobody waits for it and nobody is in its way. The second takes three refs and a moment;
+who comes second there reads what the first said, and tries again. A push that is broken off has shown nothing: what it
+sent is under `incoming`, and goes after a day.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.remote.bases import choose_bases
+from prov.remote.errors import RemoteError, Unreachable
+from prov.remote.git_remote import CONTENT, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.publication import Publication, Published
+from prov.remote.signature import sign
+from prov.remote.transport import Changed
+from prov.store.git import run_git
+from prov.store.objects import (
+    CONSTANT_IDENTITY,
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_FILE,
+    Commit,
+    Entry,
+    Identity,
+    Oid,
+)
+from prov.store.odb import ObjectDatabase
+from prov.store.refs import RefStore
+
+ATTEMPTS = 40
+"""How often the index is tried when others publish at the same time."""
+TOUCH_AFTER = 86_400
+"""Seconds after which a result that is taken up again is said to be of use still."""
+LEFT_AFTER = 86_400
+"""Seconds after which what a broken push sent is removed."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a push did."""
+
+    published: list[Published] = field(default_factory=list)
+    known: int = 0
+    """Tasks that were published before, with this output."""
+    differing: list[Published] = field(default_factory=list)
+    """Those of the published that somebody else published with another output first."""
+    pushes: int = 0
+
+
+def publish(
+    remote: GitRemote,
+    offered: Sequence[Published],
+    used: Iterable[Oid] = (),
+    *,
+    holds: Callable[[Published], bool],
+    now: float | None = None,
+) -> Outcome:
+    """Publish results that the remote lacks. Their records are in the store; `holds` tells which others are, whole.
+
+    Raises Unreachable, and RemoteError when there is nothing to sign with where others will ask for it.
+    """
+    if remote.remote.trust != "none" and not remote.remote.key:
+        raise RemoteError(
+            f"nothing to sign with for remote {remote.name}, which is trusted by signatures",
+            hint=f"`prov remote add {remote.name} … --key FILE`",
+        )
+    remote.refresh()
+    outcome = Outcome()
+    new = _new(remote, offered, outcome)
+    if not new:
+        return outcome
+    seconds = int(time.time() if now is None else now)
+    with remote.scratch() as scratch:
+        incoming = f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
+        batch = _send(remote, scratch, incoming, new, choose_bases(remote.index, new, holds), outcome)
+        touched = [oid for oid, last in remote.index.used(used).items() if last < seconds - TOUCH_AFTER]
+        for attempt in range(ATTEMPTS):
+            outcome.published = _new(remote, new, outcome)
+            if not outcome.published:
+                remove_refs(remote, scratch, [incoming])
+                break
+            publication = Publication(seconds, tuple(outcome.published), tuple(touched))
+            try:
+                _announce(remote, scratch, incoming, batch, publication)
+                break
+            except Changed:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+                remote.refresh()
+    remote.refresh()
+    return outcome
+
+
+def _new(remote: GitRemote, offered: Sequence[Published], outcome: Outcome) -> list[Published]:
+    """Return what the remote has not with this output, and count what it has."""
+    found, outcome.known, outcome.differing = [], 0, []
+    for task in offered:
+        there = remote.index.find(task.task_hash)
+        if any(each.output == task.output and (each.workdir or not task.workdir) for each in there):
+            outcome.known += 1
+            continue
+        found.append(task)
+        if any(each.output != task.output for each in there):
+            outcome.differing.append(task)
+    return found
+
+
+# sending content
+
+
+def _send(
+    remote: GitRemote, scratch: Path, ref: str, tasks: Sequence[Published], bases: Sequence[Oid], outcome: Outcome
+) -> Oid:
+    """Push records, in as many parts as the limit asks for; return the commit that holds all of them."""
+    (scratch / "shallow").write_text("".join(sorted(f"{oid.hex()}\n" for oid in bases)))
+    if not bases:
+        (scratch / "shallow").unlink()
+    last: Oid | None = None
+    pending = _parts(remote, scratch, list(tasks), bases)
+    while pending:
+        part = pending.pop(0)
+        new = (oid for task in part for oid in (task.record, task.workdir) if oid)
+        parents = [*([last] if last else []), *bases, *new]
+        commit = make_commit(scratch, parents, "content")
+        try:
+            remote.transport.push(scratch, {ref: commit}, {})
+        except Unreachable:
+            if len(part) == 1:
+                raise
+            middle = len(part) // 2  # refused as too large, perhaps
+            pending[:0] = [part[:middle], part[middle:]]
+            continue
+        outcome.pushes += 1
+        last = commit
+    assert last is not None
+    return last
+
+
+def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:
+    """Return tasks in groups whose objects fit into one push each, as far as they can be divided."""
+    if len(tasks) < 2:
+        return [tasks]
+    rows = [oid.hex() for task in tasks for oid in (task.record, task.workdir) if oid]
+    rows += [f"^{oid.hex()}" for oid in bases]
+    command = ["rev-list", "--objects", "--disk-usage", "--stdin"]
+    if int(run_git(scratch, command, data="\n".join(rows).encode() + b"\n")) <= remote.remote.limit:
+        return [tasks]
+    middle = len(tasks) // 2
+    return _parts(remote, scratch, tasks[:middle], bases) + _parts(remote, scratch, tasks[middle:], bases)
+
+
+def make_commit(
+    repository: Path, parents: Sequence[Oid], message: str, tree: Oid = EMPTY_TREE, seconds: int = 0
+) -> Oid:
+    """Write a commit into a repository; without a tree, one without content."""
+    by = Identity(CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail, seconds)
+    with ObjectDatabase(repository).writer() as writer:
+        return writer.add_commit(Commit(tree, tuple(dict.fromkeys(parents)), by, f"{message}\n"))
+
+
+# the index
+
+
+def _announce(remote: GitRemote, scratch: Path, incoming: str, batch: Oid, publication: Publication) -> None:
+    """Make what was sent a part of the remote: content, index, and the incoming ref gone, together."""
+    text = publication.encode()
+    number = max([0, *(each.number for each in remote.index.publications())]) + 1
+    signature = sign(text, remote.remote.key) if remote.remote.key else b""
+    tip = RefStore(remote.git).get(INDEX) if remote.index.get("tip") else None
+    files = {f"{PUBLICATIONS}/{number:08d}": text}
+    if signature:
+        files[f"{SIGNATURES}/{number:08d}"] = signature
+    index = make_commit(
+        scratch,
+        [tip] if tip else [],
+        f"{len(publication.tasks)} tasks",
+        write_files(scratch, files),
+        publication.seconds,
+    )
+    before = content_tip(remote, scratch)
+    content = make_commit(scratch, [*([before] if before else []), batch], "content")
+    announce(remote, scratch, {CONTENT: content, INDEX: index}, {CONTENT: before, INDEX: tip}, [incoming])
+
+
+def announce(
+    remote: GitRemote,
+    scratch: Path,
+    updates: dict[str, Oid | None],
+    expected: dict[str, Oid | None],
+    done: Sequence[str] = (),
+) -> None:
+    """Change content and index at once; where a server can't, content first. Raises Changed when others were first."""
+    try:
+        remote.transport.push(scratch, updates, expected)
+    except Unreachable as error:
+        if "--atomic" not in error.words:
+            raise
+        for ref, oid in updates.items():  # in order
+            remote.transport.push(scratch, {ref: oid}, {ref: expected[ref]})
+    remove_refs(remote, scratch, [*done, *_left_behind(remote, scratch)])
+
+
+def remove_refs(remote: GitRemote, scratch: Path, refs: Sequence[str]) -> None:
+    """Remove refs that are of no use any more; a server that allows no removal keeps them, and no harm is done."""
+    for ref in refs:
+        try:
+            remote.transport.push(scratch, {ref: None}, {})
+        except Unreachable:
+            return
+
+
+def _left_behind(remote: GitRemote, scratch: Path) -> list[str]:
+    refs = remote.transport.refs(scratch, f"{INCOMING}*")
+    old = time.time() - LEFT_AFTER
+    stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
+    return [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]
+
+
+def content_tip(remote: GitRemote, scratch: Path) -> Oid | None:
+    """Return the commit of the remote's content, and have it here without what it holds."""
+    local = "refs/heads/content"
+    try:
+        remote.transport.fetch(scratch, [f"+{CONTENT}:{local}"], "--depth=1", "--update-shallow")
+    except KeyError:
+        return None
+    return RefStore(scratch).get(local)
+
+
+def write_files(repository: Path, files: dict[str, bytes]) -> Oid:
+    """Write a tree with these files, at the top or in a folder, into a repository."""
+    folders: dict[str, list[Entry]] = {}
+    with ObjectDatabase(repository).writer() as writer:
+        for path, content in files.items():
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(Entry(name.encode(), MODE_FILE, writer.add("blob", content)))
+        top = folders.pop("", [])
+        below = [Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(each)) for name, each in folders.items()]
+        return writer.add_tree([*top, *below])

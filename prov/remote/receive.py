@@ -1,0 +1,118 @@
+"""Receiving: what a remote sends is compared with what was signed, looked at, and only then put into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prov.remote.bases import choose_bases
+from prov.remote.digest import Digests
+from prov.remote.errors import Malformed, Untrusted
+from prov.remote.index import Index
+from prov.remote.intake import BadObject, Intake, Limits, Source
+from prov.remote.publication import Published
+from prov.remote.trust import Came, check_record
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Oid
+from prov.store.odb import ObjectDatabase
+from prov.store.repository import Store
+from prov.worktree.attributes import Pair
+
+MOST_BAD = 20
+"""So many records that must not be used, and a remote is not asked for more."""
+
+
+class Sender(Protocol):
+    """A remote, as far as receiving from it goes."""
+
+    index: Index
+
+    @property
+    def name(self) -> str: ...
+
+    def objects(self, records: Sequence[Oid], have: Sequence[Oid]) -> AbstractContextManager[Source]: ...
+
+
+@dataclass(slots=True)
+class Received:
+    """What came."""
+
+    tasks: list[Published] = field(default_factory=list)
+    refused: list[Untrusted] = field(default_factory=list)
+    size: int = 0
+    """Bytes that the store grew by."""
+
+
+def digests_of(objects: ObjectDatabase) -> Digests:
+    """Return the SHA-256 ids of a store's objects."""
+    return Digests(objects, objects.git_dir / "prov" / "digests")
+
+
+def receive(
+    sender: Sender,
+    store: Store,
+    wanted: Sequence[Published],
+    *,
+    holds: Callable[[Published], bool],
+    limits: Limits | None = None,
+    workdirs: bool = False,
+) -> Received:
+    """Fetch results and put those that may be used into the store, whole, without refs. Raises Unreachable."""
+    received = Received()
+    pending = list(wanted)
+    ids = [oid for task in pending for oid in (task.record, task.workdir if workdirs else b"") if oid]
+    with sender.objects(ids, choose_bases(sender.index, pending, holds)) as source:
+        while pending and len(received.refused) < MOST_BAD:
+            try:
+                received.size = _take(sender, store, source, pending, limits or Limits(), workdirs=workdirs)
+            except _Bad as bad:  # everything anew without it: what was taken of it is not to stay
+                received.refused.append(bad.problem)
+                pending.remove(bad.task)
+            else:
+                received.tasks = pending
+                break
+    return received
+
+
+class _Bad(Exception):
+    def __init__(self, task: Published, problem: Untrusted) -> None:
+        self.task = task
+        self.problem = problem
+
+
+def _take(
+    sender: Sender, store: Store, source: Source, tasks: Sequence[Published], limits: Limits, *, workdirs: bool
+) -> int:
+    with store.objects.writer() as writer:
+        intake = Intake(source, writer, digests_of(store.objects), limits)
+        for task in tasks:
+            key = sender.index.signer(task.record)
+            try:
+                came = take_record(intake, task.record)
+                check_record(sender.name, key, task, came)
+                if workdirs and task.workdir and intake.commit(task.workdir).id != task.workdir_digest:
+                    raise BadObject("its WORKDIR is not the one that was signed")
+            except BadObject as error:
+                raise _Bad(task, Malformed(sender.name, f"is refused: {error}", key=key, task=task.key)) from error
+            except Untrusted as error:
+                raise _Bad(task, error) from error
+        writer.finish()
+        intake.learn()
+        return writer.total
+
+
+def take_record(intake: Intake, oid: Oid) -> Came:
+    """Take in a record and return what there is to check of it. Raises BadObject."""
+    digest = intake.commit(oid)
+    if intake.writer.commit(oid).parents:
+        raise BadObject("its record is none: it has parents")
+    entries = {each.name: each for each in intake.reader.tree(intake.writer.commit(oid).tree)}
+    folders = {name: each.oid for name, each in entries.items() if each.mode == MODE_DIRECTORY}
+    facts = intake.reader.blob(entries[b"record"].oid) if b"record" in entries else b""
+    output = folders.get(b"output")
+    if output is not None:
+        parts = {each.name: each.oid for each in intake.reader.tree(output) if each.mode == MODE_DIRECTORY}
+        intake.check_pair(Pair(parts.get(b"content", EMPTY_TREE), parts.get(b"attributes")))
+    lines = (line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line)
+    return Came(digest.id, dict(lines), folders.get(b"inputs"), output)

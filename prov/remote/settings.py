@@ -1,0 +1,140 @@
+"""The remotes of a store: kept in its git configuration, so that they go where it goes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from prov.errors import nearest
+from prov.remote.address import check_name, folder_of, parse_address
+from prov.remote.errors import RemoteError
+from prov.store.git import run_git
+from prov.store.repository import Store
+
+Trust = Literal["keys", "any-signed", "none"]
+SECTION = "prov-remote"
+PRIORITY = 50
+PUSH_LIMIT = 1 << 30
+"""Bytes in one push; hosts refuse more than about two of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A cache elsewhere, and what this store thinks of it."""
+
+    name: str
+    url: str
+    push: bool = False
+    """Whether builds publish there."""
+    priority: int = PRIORITY
+    """Remotes with a smaller number are asked first."""
+    trust: Trust = "keys"
+    signers: str = ""
+    """A file of allowed signers as ssh has it, or of GnuPG's public keys."""
+    key: str = ""
+    """What to sign with: a file with an ssh key, or `gpg:KEYID`."""
+    limit: int = PUSH_LIMIT
+    """Bytes in one push."""
+    workdirs: bool = False
+    """Builds publish WORKDIRs, too."""
+
+
+def default_trust(url: str) -> Trust:
+    """Return how far a remote is trusted if nobody says: a folder of the user's own is, what is elsewhere is not."""
+    folder = folder_of(url)
+    if folder is None:
+        return "keys"
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return "none" if folder.stat().st_uid == os.getuid() else "keys"
+
+
+def make_remote(name: str, text: str, folder: Path, *, trust: str = "", signers: str = "", **more: object) -> Remote:
+    """Return a remote as a user describes it, checked. Raises RemoteError."""
+    url = parse_address(text, folder)
+    chosen = trust or default_trust(url)
+    if chosen not in get_args(Trust):
+        raise RemoteError(f"--trust {trust}: unknown", hint=f"one of {', '.join(get_args(Trust))}")
+    if chosen == "keys" and not signers:
+        raise RemoteError(
+            f"remote {name} is trusted by keys, and no file of allowed signers is given",
+            hint="--signers FILE, as `ssh-keygen` has it; or --trust any-signed, or none",
+        )
+    if signers and not (folder / signers).is_file():
+        raise RemoteError(f"--signers {signers}: no such file")
+    full = str((folder / signers).resolve()) if signers else ""
+    return Remote(check_name(name), url, trust=cast(Trust, chosen), signers=full, **more)  # type: ignore[arg-type]
+
+
+def write_remote(store: Store, remote: Remote) -> None:
+    """Keep a remote, in place of one of the same name."""
+    remove_remote(store, remote.name, missing_ok=True)
+    values = {
+        "url": remote.url,
+        "push": str(remote.push).lower(),
+        "priority": str(remote.priority),
+        "trust": remote.trust,
+        "signers": remote.signers,
+        "key": remote.key,
+        "limit": str(remote.limit),
+        "workdirs": str(remote.workdirs).lower(),
+    }
+    for name, value in values.items():
+        if value and value != "false":
+            run_git(store.path, ["config", f"{SECTION}.{remote.name}.{name}", value])
+
+
+def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
+    """Forget a remote. Raises RemoteError when there is none of that name."""
+    if name not in {remote.name for remote in read_remotes(store)}:
+        if missing_ok:
+            return
+        known = [remote.name for remote in read_remotes(store)]
+        raise RemoteError(f"there is no remote {name}", hint=nearest(name, known))
+    run_git(store.path, ["config", "--remove-section", f"{SECTION}.{name}"])
+
+
+def read_remotes(store: Store) -> list[Remote]:
+    """Return the remotes of a store, those first that are asked first."""
+    if f"[{SECTION} " not in (store.path / "config").read_text():
+        return []
+    text = run_git(store.path, ["config", "--null", "--get-regexp", f"^{SECTION}\\."]).decode()
+    found: dict[str, dict[str, str]] = {}
+    for row in text.split("\0"):
+        key, _, value = row.partition("\n")
+        name, _, field = key.removeprefix(f"{SECTION}.").rpartition(".")
+        if name:
+            found.setdefault(name, {})[field] = value
+    return sorted((_remote(name, each) for name, each in found.items()), key=lambda each: (each.priority, each.name))
+
+
+def _remote(name: str, fields: dict[str, str]) -> Remote:
+    try:
+        trust = fields.get("trust", "keys")
+        if trust not in get_args(Trust):
+            raise ValueError(f"trust = {trust}")
+        return Remote(
+            name=check_name(name),
+            url=parse_address(fields["url"], Path("/")),
+            push=fields.get("push") == "true",
+            priority=int(fields.get("priority", PRIORITY)),
+            trust=cast(Trust, trust),
+            signers=fields.get("signers", ""),
+            key=fields.get("key", ""),
+            limit=int(fields.get("limit", PUSH_LIMIT)),
+            workdirs=fields.get("workdirs") == "true",
+        )
+    except (KeyError, ValueError) as error:
+        raise RemoteError(f"the settings of remote {name} make no sense: {error}", hint="`prov remote add`") from error
+
+
+def find_remote(store: Store, name: str) -> Remote:
+    """Return a remote by its name. Raises RemoteError with the nearest ones."""
+    remotes = read_remotes(store)
+    for remote in remotes:
+        if remote.name == name:
+            return remote
+    known = [remote.name for remote in remotes]
+    raise RemoteError(f"there is no remote {name}", hint=nearest(name, known) or "`prov remote add NAME URL` adds one")
