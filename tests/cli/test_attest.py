@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.story import Project
 
+DOCS = Path(__file__).parents[2] / "docs" / "attestation.md"
 LIB = """
 version = '1'
 build = ['go']
@@ -80,6 +81,22 @@ def test_attestation_is_believed_by_who_has_the_public_key_alone(built: Project)
     taken = app.predicate["buildDefinition"]["resolvedDependencies"][0]
     assert taken["name"] == "from/lib:go"
     assert dict(taken["digest"]) == dict(lib.subject[0].digest)
+
+
+def test_verifier_in_the_docs_says_so_too(built: Project) -> None:
+    pytest.importorskip("securesystemslib")
+    built.write("verify.py", DOCS.read_text().partition("```python\n")[2].partition("```")[0])
+    built.prov("attest", "app", "--key", make_key(built), "-o", "app.json")
+    command = [sys.executable, "verify.py", "attest.key.pub", "app.json"]
+    done = subprocess.run(command, cwd=built.root, check=True, capture_output=True, text=True)
+    assert [line.split()[::2] for line in done.stdout.splitlines()] == [
+        ["gitTree", "app:go"],
+        ["sha256", "out/lib-a"],
+        ["sha256", "out/more"],
+    ]
+    built.edit("app.json", '"keyid": "', '"keyid": "0')
+    done = subprocess.run(command, cwd=built.root, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_tampered_envelope_is_not_believed(built: Project) -> None:
