@@ -19,7 +19,7 @@ from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.attestation import Artifact, Evidence, encode, is_uri, statement
 from prov.history.evidence import attested_run, public_address, read_evidence
 from prov.history.names import RunName
-from prov.store.objects import object_id
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
 from prov.worktree.attributes import walk
 from tests.history.tiny import Tiny
 
@@ -133,6 +133,14 @@ def test_what_it_took_leads_to_the_attestation_of_that(tiny: Tiny) -> None:
         assert found[f"{kind}/{key}"] == digests(attest(tiny, key)["subject"])[key]
 
 
+def test_file_with_tokens_for_paths_is_told_as_such(tmp_path: Path) -> None:
+    tiny = Tiny(tmp_path)
+    tiny.build({"a.toml": "version='1'\nbuild=['go']\n[tasks.go]\noutputdir='out'\nscript='pwd > out/here'\n"}, "a")
+    here = attest(tiny, "a")["subject"][1]
+    digest = hashlib.sha256(b"@PROV:WORKDIR@\n").hexdigest()
+    assert here == {"name": "out/here", "digest": {"sha256": digest}, "annotations": {"fixme": "text:W"}}
+
+
 def test_predecessor_is_its_task_hash_and_the_workdir_that_was_taken_over(tiny: Tiny) -> None:
     table, line = attest(tiny, "lib:give"), tiny.latest().line("lib:make")
     run, _ = attested_run(tiny.store, "lib:make")
@@ -230,6 +238,43 @@ def test_record_of_another_task_is_refused(tiny: Tiny) -> None:
     for wrong in (replace(run, task="give"), replace(run, task_hash=other.task_hash)):
         with pytest.raises(StoreError, match="is that of another task"):
             read_evidence(tiny.store, wrong)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "text", "said"),
+    [
+        ("from", "b:go", "zz\n", "from/b:go is no id"),
+        ("after", "x", "", "after/x is no id"),
+        ("", "host-toolchain", "0" * 40, "host-toolchain is no id"),
+        ("", "incremental", f"{'A' * 40}\n", "incremental is no id"),
+        ("sources", "x.tar", "sha256 00\n", "sources/x.tar is no checksum"),
+        ("sources", "x.tar", f"git {'0' * 40}\nmore", "sources/x.tar is no checksum"),
+    ],
+)
+def test_record_with_other_texts_than_prov_writes_is_refused(
+    tiny: Tiny, folder: str, name: str, text: str, said: str
+) -> None:
+    run = with_input(tiny, attested_run(tiny.store, "app:make")[0], folder, name, text.encode())
+    with pytest.raises(StoreError, match=said) as caught:
+        read_evidence(tiny.store, run)
+    assert caught.value.hint == "don't trust its origin"
+
+
+def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) -> RunName:
+    """Return a run whose inputs have a text that is another."""
+    objects = tiny.store.objects
+    with objects.writer() as writer:
+        entry = Entry(name.encode(), MODE_FILE, writer.add("blob", text))
+        if folder:
+            entry = Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree([entry]))
+        others = [each for each in objects.tree(bytes.fromhex(run.task_hash)) if each.name != entry.name]
+        inputs = writer.add_tree([*others, entry])
+        held = objects.commit(run.commit)
+        record = objects.commit(held.parents[1])
+        rest = [each for each in objects.tree(record.tree) if each.name != b"inputs"]
+        changed = replace(record, tree=writer.add_tree([*rest, Entry(b"inputs", MODE_DIRECTORY, inputs)]))
+        commit = writer.add_commit(replace(held, parents=(held.parents[0], writer.add_commit(changed))))
+    return replace(run, commit=commit, task_hash=inputs.hex())
 
 
 # sources from elsewhere
