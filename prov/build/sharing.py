@@ -8,6 +8,7 @@ Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from prov.build.record import (
     FIXED_MESSAGE,
     OUTPUT_MESSAGE,
     RECORDS,
+    author,
     last_number,
     output_ref,
     static_ref,
@@ -95,6 +97,7 @@ def offer(
                 output,
                 public_record(store, writer, record),
                 bytes(32),
+                0,
                 place_id(store.objects.blob(fixed.oid)) if fixed else "",
                 commit if workdirs and commit else b"",
                 bytes(32) if workdirs and commit else b"",
@@ -108,7 +111,8 @@ def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Publishe
     found = []
     for task in offered:
         workdir = digests.commit(task.workdir).id if task.workdir else b""
-        found.append(replace(task, digest=digests.commit(task.record).id, workdir_digest=workdir))
+        record = digests.tree(task.record)
+        found.append(replace(task, digest=record.id, size=record.size, workdir_digest=workdir))
     digests.save()
     return found
 
@@ -136,13 +140,16 @@ def record_facts(store: Store, record: Oid) -> dict[str, str]:
 
 
 def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
-    """Write the part of a record that is published, and return its commit; of one that was published, itself."""
-    commit = store.objects.commit(record)
-    entries = [each for each in store.objects.tree(commit.tree) if each.name in PUBLIC and each.name != b"record"]
+    """Write the part of a record that is published, and return its tree; of one that was published, itself."""
+    entries = [
+        each
+        for each in store.objects.tree(store.objects.commit(record).tree)
+        if each.name in PUBLIC and each.name != b"record"
+    ]
     known = record_facts(store, record)
     facts = {name: known[name] for name in PUBLIC_FACTS if name in known}
     entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
-    return writer.add_commit(Commit(writer.add_tree(entries), (), commit.author, commit.message))
+    return writer.add_tree(entries)
 
 
 def holds(store: Store, task: Published) -> bool:
@@ -183,4 +190,6 @@ def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) 
         if store.refs.last_number(prefix) == 0:
             yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
     elif number == 0:
-        yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", task.record)
+        # dated when it came, so that it is kept as long as what is made here
+        record = writer.add_commit(Commit(task.record, (), author(time.time()), f"record of {task.key}\n"))
+        yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)

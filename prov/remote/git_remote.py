@@ -24,6 +24,7 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import locked
 from prov.remote.address import scheme_of
+from prov.remote.bases import write_record_commits
 from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index, Listed
 from prov.remote.intake import Source
@@ -153,8 +154,8 @@ class GitRemote:
         return examine(text, signature, self.remote.signers if self.remote.trust == "keys" else "")
 
     @contextmanager
-    def objects(self, records: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
-        """Fetch records into a repository of their own, and yield what reads them. Raises Unreachable.
+    def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
+        """Fetch commits into a repository of their own, and yield what reads all that they hold. Raises Unreachable.
 
         `have` names records that are here and there, from which the server can tell what is missing.
         """
@@ -163,7 +164,7 @@ class GitRemote:
             try:
                 if self._whole.exists():
                     raise Refused(self.name, "it gave no objects by their ids before")
-                self._fetch_objects(scratch, records, have)
+                self._fetch_objects(scratch, commits, write_record_commits(scratch, have))
             except Refused:
                 found = self._fetch_everything()
             yield _reader(found)
@@ -182,25 +183,25 @@ class GitRemote:
         """A copy of all the content, of a remote that gives nothing less."""
         return self.folder / "whole"
 
-    def _fetch_objects(self, scratch: Path, records: Sequence[Oid], have: Sequence[Oid]) -> None:
+    def _fetch_objects(self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid]) -> None:
         by_variable = self.index.get("way") == "variable"
         try:
-            self._fetch_missing(scratch, records, have, by_variable=by_variable)
+            self._fetch_missing(scratch, commits, have, by_variable=by_variable)
         except Refused:
             if by_variable or scheme_of(self.remote.url) != "ssh":
                 raise
-            self._fetch_missing(scratch, records, have, by_variable=True)
+            self._fetch_missing(scratch, commits, have, by_variable=True)
             with self.index.changing():
                 self.index.put("way", "variable")
 
-    def _fetch_missing(self, scratch: Path, records: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool) -> None:
+    def _fetch_missing(self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool) -> None:
         try:
-            self.transport.fetch_objects(scratch, records, have, by_variable=by_variable)
+            self.transport.fetch_objects(scratch, commits, have, by_variable=by_variable)
         except Unreachable as error:
             if not have or isinstance(error, Refused) or not _NOT_ENOUGH.search(error.words):
                 raise
             # something of what we said to have was collected here meanwhile
-            self.transport.fetch_objects(scratch, records, (), by_variable=by_variable)
+            self.transport.fetch_objects(scratch, commits, (), by_variable=by_variable)
 
     def _fetch_everything(self) -> Path:
         """The slow way, where only refs are given out: keep a copy of all content, and fetch what is new of it."""

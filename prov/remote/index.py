@@ -21,13 +21,13 @@ create table meta (name text primary key, value text) without rowid;
 create table publications (
     number integer primary key, text blob, seconds integer, signer text, problem text);
 create table tasks (
-    hash blob, number integer, static blob, output blob, record blob, digest blob, key text, place text,
+    hash blob, number integer, static blob, output blob, record blob, digest blob, key text, size integer, place text,
     workdir blob, workdir_digest blob, used integer, refused integer);
 create index by_hash on tasks (hash);
 create index by_static on tasks (static);
 create index by_key on tasks (key, number);
 """
-_FIELDS = "key, hash, static, output, record, digest, place, workdir, workdir_digest"
+_FIELDS = "key, hash, static, output, record, digest, size, place, workdir, workdir_digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path = path.with_name(f"{path.name}{FORMAT}")
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -110,6 +110,7 @@ class Index:
                 task.record,
                 task.digest,
                 task.key,
+                task.size,
                 task.place,
                 task.workdir,
                 task.workdir_digest,
@@ -118,18 +119,20 @@ class Index:
             )
             for task in publication.tasks
         )
-        self._database.executemany("insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.executemany("insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         if not refused:
             used = ((listed.seconds, oid) for oid in publication.used)
             self._database.executemany("update tasks set used = max(used, ?1) where hash = ?2", used)
 
-    def remove(self, records: Iterable[Oid]) -> None:
-        """Take out tasks by their records: what the remote has no more."""
-        rows = ((oid,) for oid in records)
-        self._database.execute("create temp table if not exists gone (record blob primary key) without rowid")
+    def remove(self, gone: Iterable[Oid]) -> None:
+        """Take out what the remote has no more: records by their trees, WORKDIRs by their commits."""
+        self._database.execute("create temp table if not exists gone (id blob primary key) without rowid")
         self._database.execute("delete from gone")
-        self._database.executemany("insert or ignore into gone values (?)", rows)
-        self._database.execute("delete from tasks where record in (select record from gone)")
+        self._database.executemany("insert or ignore into gone values (?)", ((oid,) for oid in gone))
+        self._database.execute("delete from tasks where record in (select id from gone)")
+        self._database.execute(
+            "update tasks set workdir = x'', workdir_digest = x'' where workdir in (select id from gone)"
+        )
 
     # asking
 

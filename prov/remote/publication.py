@@ -2,13 +2,16 @@
 
     prov publication 1
     time 1763690000
-    task words:compile HASH STATIC OUTPUT RECORD DIGEST [place=…] [workdir=COMMIT:DIGEST]
+    task words:compile HASH STATIC OUTPUT RECORD DIGEST size=BYTES [place=…] [workdir=COMMIT:DIGEST]
     used HASH
 
-A `task` line says that a task hash led to an output, and names the commit of the record that tells of it. DIGEST is
-that commit's id in git's SHA-256 object format: it covers inputs and output, file by file, so that what is signed does
-not rest on SHA-1. `place` is there if the output is of use in one place only. `used` names a task hash that was
-published before and that a build took up again.
+A `task` line says that a task hash led to an output, and names the tree of the record that tells of it. DIGEST is that
+tree's id in git's SHA-256 object format: it covers inputs and output, file by file, so that what is signed does not
+rest on SHA-1. `size` is what inputs and output take on disk. `place` is there if the output is of use in one place
+only. `used` names a task hash that was published before and that a build took up again.
+
+At the remote a record is held by a commit that is made of its tree and nothing else, so that whoever knows the tree
+knows the commit.
 """
 
 from __future__ import annotations
@@ -16,11 +19,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from prov.store.objects import Oid
+from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 
 HEADER = "prov publication 1"
 _KEY = re.compile(r"[A-Za-z0-9_][\w.+-]*:[A-Za-z0-9_][\w.+-]*", re.ASCII)
 _PLACE = re.compile(r"[0-9a-f]{40}")
+_SIZE = re.compile(r"[0-9]{1,15}", re.ASCII)
+
+
+def record_commit(tree: Oid) -> Commit:
+    """Return the commit that holds a record at a remote."""
+    return Commit(tree, (), CONSTANT_IDENTITY, "record\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +42,26 @@ class Published:
     output: Oid
     """The output id: a tree."""
     record: Oid
-    """The commit of the record, which holds inputs and output."""
+    """The tree of the record, which holds inputs and output."""
     digest: bytes
     """32 bytes: the record's id in git's SHA-256 object format."""
+    size: int = 0
+    """Bytes of its files when they are put on disk."""
     place: str = ""
     """SHA-1, in hex, of the paths to which the output is tied."""
     workdir: Oid = b""
     """The task commit, where the WORKDIR is shared, too."""
     workdir_digest: bytes = b""
 
+    @property
+    def commit(self) -> Oid:
+        """The commit that holds the record at a remote."""
+        return object_id("commit", record_commit(self.record).encode())
+
     def encode(self) -> str:
         oids = (self.task_hash, self.static_key, self.output, self.record, self.digest)
         words = ["task", self.key, *(oid.hex() for oid in oids)]
+        words += [f"size={self.size}"]
         words += [f"place={self.place}"] if self.place else []
         words += [f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}"] if self.workdir else []
         return " ".join(words) + "\n"
@@ -90,9 +107,11 @@ def _task(text: str) -> Published:
     if not _KEY.fullmatch(key) or ".." in key or len(key) > 400:
         raise ValueError(f"{key[:80]!r} is no task")
     extra = dict(word.partition("=")[::2] for word in more)
-    if len(extra) != len(more) or extra.keys() - {"place", "workdir"}:
+    if len(extra) != len(more) or extra.keys() - {"size", "place", "workdir"}:
         raise ValueError(f"{key}: unknown fields")
-    place = extra.get("place", "")
+    size, place = extra.get("size", "0"), extra.get("place", "")
+    if not _SIZE.fullmatch(size):
+        raise ValueError(f"{key}: {size[:50]!r} is no size")
     if place and not _PLACE.fullmatch(place):
         raise ValueError(f"{key}: {place[:50]!r} is no place")
     commit, _, commit_digest = extra.get("workdir", "").partition(":")
@@ -104,6 +123,7 @@ def _task(text: str) -> Published:
         oids[2],
         oids[3],
         _id(digest, 32),
+        int(size),
         place,
         _id(commit, 20) if commit else b"",
         _id(commit_digest, 32) if commit else b"",

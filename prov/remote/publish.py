@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.remote.bases import choose_bases
+from prov.remote.bases import choose_bases, write_record_commits
 from prov.remote.errors import RemoteError, Unreachable
 from prov.remote.git_remote import CONTENT, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
 from prov.remote.publication import Publication, Published
@@ -120,14 +120,15 @@ def _send(
     remote: GitRemote, scratch: Path, ref: str, tasks: Sequence[Published], bases: Sequence[Oid], outcome: Outcome
 ) -> Oid:
     """Push records, in as many parts as the limit asks for; return the commit that holds all of them."""
-    (scratch / "shallow").write_text("".join(sorted(f"{oid.hex()}\n" for oid in bases)))
-    if not bases:
-        (scratch / "shallow").unlink()
+    bases = write_record_commits(scratch, bases)
+    write_record_commits(scratch, (task.record for task in tasks))
+    if bases:
+        (scratch / "shallow").write_text("".join(sorted(f"{oid.hex()}\n" for oid in bases)))
     last: Oid | None = None
     pending = _parts(remote, scratch, list(tasks), bases)
     while pending:
         part = pending.pop(0)
-        new = (oid for task in part for oid in (task.record, task.workdir) if oid)
+        new = (oid for task in part for oid in (task.commit, task.workdir) if oid)
         parents = [*([last] if last else []), *bases, *new]
         commit = make_commit(scratch, parents, "content")
         try:
@@ -148,7 +149,7 @@ def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequ
     """Return tasks in groups whose objects fit into one push each, as far as they can be divided."""
     if len(tasks) < 2:
         return [tasks]
-    rows = [oid.hex() for task in tasks for oid in (task.record, task.workdir) if oid]
+    rows = [oid.hex() for task in tasks for oid in (task.commit, task.workdir) if oid]
     rows += [f"^{oid.hex()}" for oid in bases]
     command = ["rev-list", "--objects", "--disk-usage", "--stdin"]
     if int(run_git(scratch, command, data="\n".join(rows).encode() + b"\n")) <= remote.remote.limit:

@@ -31,7 +31,7 @@ class Sender(Protocol):
     @property
     def name(self) -> str: ...
 
-    def objects(self, records: Sequence[Oid], have: Sequence[Oid]) -> AbstractContextManager[Source]: ...
+    def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> AbstractContextManager[Source]: ...
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ def receive(
     """Fetch results and put those that may be used into the store, whole, without refs. Raises Unreachable."""
     received = Received()
     pending = list(wanted)
-    ids = [oid for task in pending for oid in (task.record, task.workdir if workdirs else b"") if oid]
+    ids = [oid for task in pending for oid in (task.commit, task.workdir if workdirs else b"") if oid]
     with sender.objects(ids, choose_bases(sender.index, pending, holds)) as source:
         while pending and len(received.refused) < MOST_BAD:
             try:
@@ -104,10 +104,8 @@ def _take(
 
 def take_record(intake: Intake, oid: Oid) -> Came:
     """Take in a record and return what there is to check of it. Raises BadObject."""
-    digest = intake.commit(oid)
-    if intake.writer.commit(oid).parents:
-        raise BadObject("its record is none: it has parents")
-    entries = {each.name: each for each in intake.reader.tree(intake.writer.commit(oid).tree)}
+    digest = intake.tree(oid)
+    entries = {each.name: each for each in intake.reader.tree(oid)}
     folders = {name: each.oid for name, each in entries.items() if each.mode == MODE_DIRECTORY}
     facts = intake.reader.blob(entries[b"record"].oid) if b"record" in entries else b""
     output = folders.get(b"output")

@@ -52,7 +52,7 @@ _FORCED = {
     "http.lowSpeedTime": str(int(PATIENCE)),
 }
 # git looks for objects that a shallow repository lacks only when told that it is one
-_REFUSED = re.compile(r"not our ref|unadvertised object|does not allow request", re.IGNORECASE)
+_REFUSED = re.compile(r"does not allow request for unadvertised object")
 _CHANGED = re.compile(r"stale info|fetch first|non-fast-forward|failed to update ref|cannot lock ref|remote rejected")
 _NO_REF = re.compile(r"couldn't find remote ref")
 
