@@ -16,7 +16,7 @@ from pathlib import Path
 from prov.build.fixmes import has_marks, relocated
 from prov.build.record import OUTPUT_MESSAGE, read_pair, write_pair
 from prov.errors import BuildError
-from prov.files import locked
+from prov.files import locked, sync_directory
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -64,8 +64,24 @@ def deploy(
                 updates.append(RefUpdate(PREFIX + name, commit))
         writer.finish()
         if updates:
+            _sync(folder, [*removed, *placed])
             store.refs.update(*updates)
     return Deployed(tuple(placed), tuple(removed))
+
+
+def _sync(folder: Path, paths: list[str]) -> None:
+    """Make files and their names durable, before refs tell that they are deployed."""
+    tops = {folder.parent}
+    for path in (folder / each for each in paths):
+        if path.is_file() and not path.is_symlink():
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        tops.update(each for each in path.parents if each.is_relative_to(folder))
+    for top in sorted(each for each in tops if each.is_dir()):
+        sync_directory(top)
 
 
 def _with_paths(writer: ObjectWriter, output: Oid, name: str, places: Callable[[str], Places] | None) -> Oid:
@@ -123,7 +139,7 @@ def _untouched(store: Store, target: Path, node: Node) -> bool:
 
 
 def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:
-    temporary = os.fsencode(f".{target.name}.{os.getpid()}.tmp")
+    temporary = _beside(target)
     fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -137,6 +153,11 @@ def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:
         os.close(fd)
 
 
+def _beside(target: Path) -> bytes:
+    """Return the name under which a file is made: who deploys is alone, so the next one overwrites what is left."""
+    return os.fsencode(f".{target.name}.prov.tmp")
+
+
 def _remove(folder: Path, paths: list[bytes]) -> list[str]:
     removed = []
     for path in sorted(paths, reverse=True):
@@ -146,6 +167,7 @@ def _remove(folder: Path, paths: list[bytes]) -> list[str]:
                 with contextlib.suppress(OSError):  # somebody else's files are in it
                     target.rmdir()
             else:
+                target.with_name(os.fsdecode(_beside(target))).unlink(missing_ok=True)
                 target.unlink()
                 removed.append(os.fsdecode(path))
     return removed

@@ -193,9 +193,10 @@ class _Execution:
         # what is run aside takes nothing's place, and is of no use to others if it is tied to where it ran
         taken = bool(self.site.alias) and (bool(output and output.fixed) or store.refs.get(name) is not None)
         if self.site.keeps and output is not None and not job.incremental and not taken:
-            updates.append(RefUpdate(name, recorded.output_commit))
             if job.plain:
                 updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
+            # last: refs move one after the other, and with this one the task need not run again
+            updates.append(RefUpdate(name, recorded.output_commit))
         store.refs.update(*updates)
         self.workdir.done(snapshot)
         return Result(
