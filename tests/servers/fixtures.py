@@ -7,14 +7,17 @@
         line = proxy(server, cut_after=10_000)
         server.git("ls-remote", server.at(line.port).url("cache.git"))
 
-A server's programs may be missing: then the test is skipped.
+A server's programs may be missing: then the test is skipped. A fixture of another scope uses `serving`:
+
+    with serving(http.http_server, folder) as server:
+        yield server
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +39,18 @@ def servers_of_test() -> Iterator[ExitStack]:
         yield stack
 
 
+@contextmanager
+def serving(server: Callable[..., AbstractContextManager[Server]], folder: Path, **options: Any) -> Iterator[Server]:
+    """Run a server with a private folder of a short name: a socket's path has at most 107 bytes."""
+    with (
+        tempfile.TemporaryDirectory(prefix="prov-server-", ignore_cleanup_errors=True) as private,
+        server(folder, Path(private), **options) as running,
+    ):
+        yield running
+
+
 def starting(stack: ExitStack, server: Callable[..., AbstractContextManager[Server]]) -> Servers:
-    """Return what starts a server, with a private folder of a short name: a socket's path has at most 107 bytes."""
-
-    def start(folder: Path, **options: Any) -> Server:
-        private = stack.enter_context(tempfile.TemporaryDirectory(prefix="prov-server-", ignore_cleanup_errors=True))
-        return stack.enter_context(server(folder, Path(private), **options))
-
-    return start
+    return lambda folder, **options: stack.enter_context(serving(server, folder, **options))
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from tests.servers.process import Process, on_a_port, program
 from tests.servers.server import Server
 
 USER, PASSWORD = "alice", "correct horse"
+# It does not take a socket's name that is there, as after a stop, and leaves its children behind when it is ended.
+FCGIWRAP = 'rm -f "$3"; trap "trap - TERM; kill 0" TERM; "$1" "$2" -s "unix:$3" & wait'
 PROTOCOL = "fastcgi_param GIT_PROTOCOL $http_git_protocol;"
 
 
@@ -35,9 +37,8 @@ def fcgiwrap(path: Path, log: Path) -> Iterator[Process]:
             return probe.connect_ex(str(path)) == 0
 
     found = program("fcgiwrap", "fcgiwrap")
-    # It does not take a socket's name that is there: after a stop, that is.
-    words = ["sh", "-c", 'rm -f "$2" && exec "$1" -f -c 4 -s "unix:$2"', "sh", found, str(path)]
-    process = Process(words, log, is_ready)
+    options = block("HTTP", "sh", {}).strip().removeprefix("DAEMON_OPTS=")
+    process = Process(["sh", "-c", FCGIWRAP, "sh", found, options, str(path)], log, is_ready)
     process.start()
     try:
         yield process

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -11,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import process
+from tests.servers.docs import command
 from tests.servers.fixtures import Lines, Servers
 from tests.servers.http import login
+from tests.servers.process import NotStartedError, free_port
 from tests.servers.server import Server
 
 NO_PROMPT = {"GIT_TERMINAL_PROMPT": "0"}
@@ -138,13 +144,83 @@ def test_the_line_is_cut_midway(request: pytest.FixtureRequest, proxy: Lines, fi
     assert line.connections >= 4
 
 
+def test_a_folder_needs_no_server(tmp_path: Path) -> None:
+    """Git starts git for it, which speaks v2. What is written others of the group can write to."""
+    make = command("A folder", "git init", {"/srv/git/cache.git": str(tmp_path / "cache.git")})
+    subprocess.run([*make, "-q"], check=True)
+    nobody = Server(tmp_path, str(tmp_path), 0, tmp_path / "log", tmp_path / "log")
+    subprocess.run(["git", "init", "-q", str(tmp_path / "here")], check=True)
+    client = Clone(nobody, str(tmp_path / "cache.git"), tmp_path / "here")
+    client.git(*by_id(client, pushed_and_fetched(client)))
+    assert all(each.stat().st_mode & 0o020 for each in (tmp_path / "cache.git").rglob("*") if each.is_dir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a repository to another user")
+def test_a_folder_of_somebody_else_has_to_be_trusted(tmp_path: Path) -> None:
+    path = str(tmp_path / "cache.git")
+    subprocess.run(["git", "init", "-q", "--bare", path], check=True)
+    os.chown(path, 65534, 65534)
+    refused = subprocess.run(["git", "ls-remote", path], capture_output=True, text=True)
+    assert "detected dubious ownership" in refused.stderr
+    subprocess.run(command("A folder", "git config", {"/srv/git/cache.git": path}), check=True)
+    subprocess.run(["git", "ls-remote", path], check=True)
+
+
+@pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server"])
+def test_a_port_that_is_taken(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, free_port()])
+        monkeypatch.setattr(process, "free_port", lambda: next(ports))
+        client = clone(server_of(request, fixture, tmp_path), tmp_path)
+    assert client.server.port != taken
+    pushed_and_fetched(client)
+
+
+def test_a_server_that_does_not_start_says_why(http_server: Servers, tmp_path: Path) -> None:
+    with pytest.raises(NotStartedError, match='"client_max_body_size" directive invalid value'):
+        http_server(tmp_path, max_body="nonsense")
+
+
+def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(pytest.skip.Exception, match=r"nonesuch is not installed \(Debian's some-package\)"):
+        process.program("nonesuch", "some-package")
+
+
+@pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server", "static_server"])
+def test_nothing_is_left_of_a_server(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+    """Nor when the test dies without a word: what a server has running ends with the server's own process."""
+    server = server_of(request, fixture, tmp_path)
+    pids = [each.running.pid for each in server.processes if each.running]
+    everyone = {*pids, *(below for pid in pids for below in process.below(pid))}
+    process.send(signal.SIGTERM, pids)  # as the kernel does for setpriv
+    until = time.monotonic() + 10
+    while alive(everyone) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert alive(everyone) == []
+    server.stop()
+
+
+def alive(pids: set[int]) -> list[str]:
+    """Return the command lines of processes; one that has ended has none."""
+    return [line for pid in pids if (line := command_line(pid))]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def test_ssh_knows_its_keys_only(ssh_server: Servers, tmp_path: Path) -> None:
     client = clone(ssh_server(tmp_path), tmp_path)
-    command = client.server.environment["GIT_SSH_COMMAND"]
-    alone = f"{command} -o IdentityFile=/dev/null -o IdentitiesOnly=no"
-    key = next(Path(command.split()[-1]).parent.glob("client"))
-    key.rename(key.with_name("away"))
-    assert "Permission denied (publickey)" in client.refused("-c", "core.sshCommand=" + alone, "ls-remote", client.url)
+    client.git("ls-remote", client.url)
+    authorized = client.server.log.with_name("client.pub")
+    authorized.rename(authorized.with_name("away"))
+    assert "Permission denied (publickey)" in client.refused("ls-remote", client.url)
 
 
 def test_a_wrong_password_is_refused(http_server: Servers, tmp_path: Path) -> None:
