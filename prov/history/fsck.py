@@ -17,11 +17,13 @@ from typing import cast
 from prov.history.fsck_builds import BuildChecker
 from prov.history.fsck_disk import check_disk
 from prov.history.fsck_names import Problem
+from prov.history.fsck_orphans import has_builds
 from prov.history.fsck_reach import Reach, holders
 from prov.history.fsck_refs import RefChecker, missing_numbers
 from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid
 from prov.store.rawrefs import HEAD, RawRefs, read_refs
+from prov.store.refs import BUILDS
 from prov.store.repository import Store
 from prov.store.shadow import shadow_of
 from prov.store.verify import GitFsck, PackState, check_packs, listed, loose_objects, malformed
@@ -32,6 +34,8 @@ MOST = 1000
 """So many missing objects are told one by one."""
 SALVAGE = "what can be read is written to a new pack; the old one is kept in damaged/"
 RESTORE = "looked for in pools, WORKDIRs and sources; if it is nowhere, the refs that hold it are dropped"
+
+NO_BUILDS = Problem("ref", BUILDS, "is missing, though there are builds", repair="runs and builds get refs again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ def _lost_packs(store: Store) -> bool:
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
     found = [*check_refs(refs), *RefChecker(store.objects).check(refs.names), *missing_numbers(refs.names)]
+    if BUILDS not in refs.names and has_builds(store):
+        found.append(NO_BUILDS)
     return [*found, *BuildChecker(store).check(refs.names), *check_disk(store, thorough=thorough)]
 
 
@@ -108,13 +114,9 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
     told("something is wrong; looking at every pack")
     words = malformed(lines)
     bad = frozenset(words)
-    states = [state for state in check_packs(store.objects.folder, bad) if not state.unindexed or _is_needed(lines)]
+    states = check_packs(store.objects.folder, bad)
     damaged = [state for state in states if state.wrong]
-    problems = [
-        Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE)
-        for state in damaged
-        if not state.unindexed
-    ]
+    problems = [Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE) for state in damaged]
     for path, oid, wrong in loose_objects(store.path):
         if wrong or oid in bad:
             where = os.path.relpath(path, store.path)
@@ -128,17 +130,14 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
         whole = {name: oid for name, oid in refs.names.items() if name not in broken}
         problems += RefChecker(view.objects).check(whole)
         problems += missing_numbers(refs.names)
+        if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):
+            problems.append(NO_BUILDS)
         problems += BuildChecker(view).check(whole)
         view.path = store.path
         problems += check_disk(view, thorough=thorough)
     if not any(not each.harmless for each in problems):
         problems += [Problem("object", "git fsck", line, repair="none is known") for line in lines]
     return Findings(problems, damaged, bad, deep=True)
-
-
-def _is_needed(lines: list[str]) -> bool:
-    """Tell whether a pack that nobody looks into may hold what git misses."""
-    return bool(lines)
 
 
 def _missing(

@@ -92,33 +92,49 @@ def _parents_first(oids: list[Oid], parents: Mapping[Oid, tuple[Oid, ...]]) -> l
     return list(done)
 
 
-def rewrite(writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid]) -> dict[Oid, Oid | None]:
+def rewrite(
+    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], tips: list[Oid]
+) -> dict[Oid, Oid | None]:
     """Return build -> the build in its place, of those that change; None for one of which nothing is left.
 
-    A build of which a list is lost keeps its other lists.
+    A build of which a list is lost keeps its other lists. `tips` are builds behind a lost one, the newest last.
     """
     made: dict[Oid, Oid | None] = {}
     checker = BuildChecker(store)
-    for oid in chain(store.objects, refs):
+    older = {f"{LABELS}{oid.hex()}": oid for oid in tips}
+    for oid in dict.fromkeys([*chain(store.objects, older), *chain(store.objects, refs)]):
         commit = store.objects.commit(oid)
         tree: Oid | None = commit.tree
         if not reach.is_whole(commit.tree) or checker.wrong(oid):
             tree = _mended(writer, store, reach, commit.tree)
-        parents = tuple(parent for each in commit.parents if (parent := _stands_for(made, reach, each)) is not None)
+        near = _nearest(store, [tip for tip in tips if tip != oid], commit.author.seconds)
+        stand_ins = [_stands_for(made, reach, each, near) for each in commit.parents]
+        parents = tuple(each for each in stand_ins if each is not None)
         if tree is None:
             made[oid] = parents[0] if parents else None
         elif tree != commit.tree or parents != commit.parents:
             made[oid] = writer.add_commit(replace(commit, tree=tree, parents=parents))
-    for oid in build_refs(refs).values():
+    for name, oid in build_refs(refs).items():
         if oid not in reach.have:
-            made[oid] = None
+            made[oid] = _newest(store, made, reach, [*tips, *build_refs(refs).values()]) if name == BUILDS else None
     return made
 
 
-def _stands_for(made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid) -> Oid | None:
-    if parent in made:
-        return made[parent]
-    return parent if parent in reach.have else None
+def _nearest(store: Store, tips: list[Oid], seconds: int) -> Oid | None:
+    earlier = [tip for tip in tips if store.objects.commit(tip).author.seconds <= seconds]
+    return earlier[-1] if earlier else None
+
+
+def _newest(store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]) -> Oid | None:
+    known = [oid for oid in oids if oid in reach.have]
+    newest = max(known, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
+    return None if newest is None else made.get(newest, newest)
+
+
+def _stands_for(made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid, near: Oid | None) -> Oid | None:
+    if parent not in made and parent not in reach.have:
+        parent = near or parent
+    return made.get(parent, parent if parent in reach.have else None)
 
 
 def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Oid, decode_commit, decode_tree
+from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.verify import listed, loose_objects
 
@@ -17,7 +17,7 @@ FAR = 10_000
 
 def object_ids(objects: ObjectDatabase) -> set[Oid]:
     """Return the ids of all objects in packs that have both their files, and in files of their own."""
-    found = {EMPTY_TREE}
+    found: set[Oid] = set()
     for index in objects.folder.glob("pack-*.idx"):
         if index.with_suffix(".pack").exists():
             found |= listed(index)

@@ -5,6 +5,7 @@ Every object that is asked for here is there: which refs hold one that is missin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ TOOLCHAIN_MESSAGE = "host-toolchain\n"
 _ODD = (StoreError, ValueError, KeyError, IndexError)
 """What reading something raises that is not what it should be."""
 
+_RUN = re.compile(r"([^/\s:]+:[^/\s:]+)( \(failed\))?\n\nTask-Hash: ([0-9a-f]{40})\n")
+
 
 class Wrong(Exception):
     """What is wrong with a ref."""
@@ -50,8 +53,7 @@ class RefChecker:
         for name, oid in refs.items():
             ref = parse_ref(name)
             if ref is None:
-                what = "is no name that prov gives; it is left alone"
-                yield Problem("ref", name, what, repair="none: it is somebody's own", harmless=True)
+                yield self._unknown(refs, name, oid)
                 continue
             wrong = self.wrong(ref, oid)
             if wrong:
@@ -63,6 +65,17 @@ class RefChecker:
             if had and self._commits[oid] not in had:
                 what = "names an output that no recorded run of that task hash had"
                 yield Problem("ref", name, what, repair="it gets the output of a recorded run")
+
+    def _unknown(self, refs: Mapping[str, Oid], name: str, oid: Oid) -> Problem:
+        if run_of(self.objects, oid) is not None:
+            named = any(
+                other == oid and parse_ref(each) for each, other in refs.items() if each.startswith("refs/tags/")
+            )
+            if not named:
+                what = "is no name that prov gives, and the only one of a run"
+                return Problem("ref", name, what, repair="the run gets its own name")
+        what = "is no name that prov gives; it is left alone"
+        return Problem("ref", name, what, repair="none: it is somebody's own", harmless=True)
 
     def wrong(self, ref: RefName, oid: Oid) -> str:
         """Return what is wrong with a ref that names an object, or nothing."""
@@ -154,6 +167,15 @@ class RefChecker:
             raise Wrong("names no build")
         if ref.kind == "pin" and ref.oid != oid:
             raise Wrong("names another build than the one in its name")
+
+
+def run_of(objects: ObjectDatabase, oid: Oid) -> RefName | None:
+    """Return what a run's commit says of itself, None for another object."""
+    try:
+        match = _RUN.fullmatch(objects.commit(oid).message)
+    except (StoreError, ValueError):
+        return None
+    return RefName("failed" if match[2] else "run", match[1], bytes.fromhex(match[3])) if match else None
 
 
 def output_commit(commit: Commit) -> Commit:

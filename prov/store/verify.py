@@ -75,8 +75,6 @@ class PackState:
     name: str
     """Without a suffix: pack-…"""
     wrong: str = ""
-    unindexed: bool = False
-    """A pack without an index, as a kill in the wrong moment leaves one: nobody looks into it."""
 
 
 def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
@@ -89,7 +87,7 @@ def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
     if not path.with_suffix(".pack").exists():
         return PackState(path.name, "its pack is missing, only the index is there")
     if not path.with_suffix(".idx").exists():
-        return PackState(path.name, "its index is missing", unindexed=True)
+        return PackState(path.name, "its index is missing")
     command = [git_program(), "verify-pack", str(path.with_suffix(".idx"))]
     done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
     if done.returncode or done.stderr:
