@@ -1,4 +1,5 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
+# `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,10 +32,13 @@ wheel: $(VENV)/.installed
 
 check: lint wheel test
 
+faults: $(VENV)/.installed
+	$(BIN)/python -m pytest -m faults -s tests/faults
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check bench clean
+.PHONY: all demo test lint wheel check faults bench clean

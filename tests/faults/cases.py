@@ -1,0 +1,239 @@
+"""The commands that are disturbed, each with a small state that makes it do what it is there for."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from prov.build.plain import capture_as
+from prov.store.repository import Store
+from tests.cli.story import Project
+from tests.faults.sweep import Case, files, git, refs
+
+_TOOLS = r"""
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+int main(int count, char **words)
+{
+    char *name = strrchr(words[0], '/');
+    if (!strcmp(name ? name + 1 : words[0], "mkdir"))
+        return mkdir(words[1], 0755) != 0;
+    FILE *file = fopen(words[1], "r");
+    int each;
+    if (count < 2 || !file)
+        return 1;
+    while ((each = getc(file)) != EOF)
+        putchar(each);
+    return fflush(stdout) != 0;
+}
+"""
+
+
+def make_tools(folder: Path) -> None:
+    """Make the host tools of tasks: no distribution's, whose packages would make the store large."""
+    folder.mkdir()
+    shutil.copy2(os.path.realpath("/bin/sh"), folder / "sh")
+    (folder / "tools.c").write_text(_TOOLS)
+    subprocess.run([shutil.which("gcc") or "cc", "-o", folder / "cat", folder / "tools.c"], check=True)
+    shutil.copy2(folder / "cat", folder / "mkdir")
+
+
+LIBRARY = """\
+version = '{version}'
+build = ['go', 'give']
+[tasks.go]
+script = 'mkdir deep; mkdir deep/er; echo {made} > deep/er/made; echo left > left'
+[tasks.give]
+after = ['go']
+outputdir = 'out'
+script = 'mkdir out/lib; cat deep/er/made > out/lib/made; {more}'
+"""
+PROGRAM = """\
+version = '1'
+build = ['link']
+[tasks.link]
+needs = ['library:give']
+deploy = true
+outputdir = 'out'
+script = 'mkdir out/bin; cat recipe-sysroot/lib/made > out/bin/program'
+"""
+
+# pictures
+
+
+def recorded(root: Path) -> dict[str, object]:
+    """Return what is recorded, however often it ran: outputs, and what each task's WORKDIR was."""
+    found: dict[str, object] = {}
+    for name, (oid, tree) in refs(root / ".prov").items():
+        if name.startswith(("refs/prov/output/", "refs/prov/static/")):
+            found[name] = oid
+        elif name.startswith("refs/prov/workdir/"):
+            found[name] = tree
+        elif name.startswith("refs/tags/") and not name.startswith(("refs/tags/failed/", "refs/tags/outside/")):
+            found[name.rpartition("/")[0]] = tree
+    return found
+
+
+def built(root: Path) -> dict[str, object]:
+    """Return what a build made: records, the list of the last build, WORKDIRs."""
+    listed = git(root / ".prov", "grep", "--no-color", "-h", "", "refs/heads/builds", "--", "tasks").stdout
+    lines = [" ".join(line.split(" ")[:3]) for line in listed.splitlines()]
+    return recorded(root) | {"list": sorted(lines), "files": files(root / "build", "temp")}
+
+
+def mended(root: Path) -> dict[str, object]:
+    """Return the outputs that are recorded, and what is deployed.
+
+    A cut between the first and the last ref of a run may leave the output without the run, which nobody had been told
+    of. WORKDIRs are put back when a task needs them.
+    """
+    found = {
+        name: held for name, held in recorded(root).items() if name.startswith(("refs/prov/output", "refs/prov/s"))
+    }
+    return found | {"deployed": files(root / "build/deploy")}
+
+
+def captured(root: Path) -> dict[str, object]:
+    """Return what is recorded of a directory: its tree."""
+    held = refs(root / ".prov")
+    return {
+        **{name: tree for name, (_, tree) in held.items() if name.startswith("refs/prov/workdir/")},
+        "tags": bool([name for name in held if name.startswith("refs/tags/app/")]),
+    }
+
+
+def told(root: Path, said: str) -> str:
+    """Return a task of which a build said that it ran, and of which nothing is there."""
+    held = refs(root / ".prov")
+    for recipe, task in re.findall(r"^task \d+ of \d+: (\S+):(\S+) ran ", said, re.MULTILINE):
+        if not any(name.startswith(f"refs/prov/output/{recipe}/{task}/") for name in held):
+            return f"{recipe}:{task} was told to be done, and is not there"
+    return ""
+
+
+# states
+
+
+def _project(root: Path) -> Project:
+    project = Project(root)
+    project.write("prov.toml", 'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "sh cat mkdir"\n')
+    project.write("recipes/library.toml", LIBRARY.format(version="1", made="one", more="true"))
+    project.write("recipes/program.toml", PROGRAM)
+    return project
+
+
+def _old(root: Path) -> None:
+    """Make packs old enough to be collected."""
+    past = time.time() - 7200
+    for path in root.glob(".prov/objects/pack/*"):
+        os.utime(path, (past, past))
+
+
+def nothing_recorded(root: Path) -> None:
+    """A directory, and no store."""
+    project = Project(root)
+    project.write("prov.toml", "")
+    project.write("dir/one", "1\n")
+    project.write("dir/deep/two", "2\n" * 1000)
+    os.symlink("one", root / "dir/three")
+
+
+def captured_once(root: Path) -> None:
+    nothing_recorded(root)
+    capture_as(Store.create(root / ".prov"), root / "dir", "app:compile")
+    project = Project(root)
+    project.write("dir/deep/two", "two\n")
+    # does not get smaller, so that the pack is written in more than one piece
+    (root / "dir/large").write_bytes(b"".join(os.urandom(1 << 10) for _ in range(600)))
+
+
+def many_packs(root: Path) -> None:
+    """So many packs that the next capture joins them."""
+    nothing_recorded(root)
+    store = Store.create(root / ".prov")
+    for number in range(22):
+        (root / "dir/one").write_text(f"{number}\n")
+        capture_as(store, root / "dir", "app:compile")
+    (root / "dir/one").write_text("last\n")
+
+
+def built_before(root: Path) -> None:
+    """A project that was built, and then its library was changed."""
+    project = _project(root)
+    project.prov("build", "program")
+    project.write("recipes/library.toml", LIBRARY.format(version="1", made="two", more="true"))
+
+
+def not_built(root: Path) -> None:
+    """A project of which nothing was built but what brings the host's tools into the store."""
+    project = _project(root)
+    project.write("recipes/other.toml", "version = '1'\nbuild = ['go']\n[tasks.go]\nscript = 'true'\n")
+    project.prov("build", "other")
+
+
+def workdirs_gone(root: Path) -> None:
+    """A project that was built; a WORKDIR is gone and must be put back, since the task after it was changed."""
+    project = _project(root)
+    project.prov("build", "program")
+    subprocess.run(["rm", "-rf", root / "build/work"], check=True)
+    project.write("recipes/library.toml", LIBRARY.format(version="1", made="one", more="cat left > out/lib/left"))
+
+
+def collectable(root: Path) -> None:
+    """Builds of which all but the last go, WORKDIRs too; one has a label."""
+    project = _project(root)
+    for number in range(4):
+        project.write("recipes/library.toml", LIBRARY.format(version="1", made=str(number), more="true"))
+        project.prov("build", "program")
+        if number == 1:
+            project.prov("label", "release")
+    _old(root)
+
+
+def labelled(root: Path) -> None:
+    """A build, and refs in all their forms: packed, loose, packed and another one loose."""
+    project = _project(root)
+    project.prov("build", "program")
+    project.prov("label", "one")
+    project.git("pack-refs", "--all")
+    project.write("recipes/program.toml", PROGRAM.replace("bin/program", "bin/other"))
+    project.prov("build", "program")
+
+
+FIRST_CAPTURE = Case("first capture", nothing_recorded, ("capture", "dir", "--as", "app:compile"), captured)
+CAPTURE = Case("capture", captured_once, ("capture", "dir", "--as", "app:compile"), captured)
+CONSOLIDATE = Case("joining packs", many_packs, ("capture", "dir", "--as", "app:compile"), captured)
+FIRST_BUILD = Case("first build", not_built, ("build", "program"), built, recorded, mended, told=told)
+BUILD = Case("build", built_before, ("build", "program"), built, recorded, mended, told=told)
+RESTORE = Case(
+    "build that puts a WORKDIR back", workdirs_gone, ("build", "program"), built, recorded, mended, told=told
+)
+COLLECT = Case("gc", collectable, ("gc", "--days", "0", "--builds", "1", "--workdirs", "0"), recorded)
+LABEL = Case(
+    "ref update",
+    labelled,
+    ("label", "two"),
+    lambda root: recorded(root) | {"label": refs(root / ".prov").get("refs/prov/label/two")},
+)
+UNLABEL = Case(
+    "ref removal",
+    labelled,
+    ("label", "--remove", "one"),
+    lambda root: recorded(root) | {"label": refs(root / ".prov").get("refs/prov/label/one")},
+    already="there is no label one",
+)
+CHECKOUT = Case(
+    "checkout",
+    labelled,
+    ("checkout", "library:give", "there"),
+    lambda root: files(root / "there"),
+    lambda _root: None,  # what is on disk is a copy, and not synced
+    lambda _root: None,
+    already="is not empty",  # the kill came when it was done
+)
+CASES = (FIRST_CAPTURE, CAPTURE, CONSOLIDATE, FIRST_BUILD, BUILD, RESTORE, COLLECT, LABEL, UNLABEL, CHECKOUT)

@@ -1,0 +1,300 @@
+"""One command of prov, disturbed at any of its writing calls: what must hold after each.
+
+    sweep(machine, folder, Case(name, make_state, command, picture))
+
+It is killed, or the disk is full or broken, or the power is cut. A `Case` says which command, in which state, and what
+it is that it makes. After each disturbance: the store passes `git fsck --strict`; all refs that were there and were to
+stay are there; what was reported done is there; the command fails with an expected error or not at all; the same
+command, run again, succeeds, and makes what an undisturbed one makes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.replay import VARIANTS, Deed, Disk, read_journal
+from tests.faults.shim import FAULTS, KINDS, Done, Fault, Machine
+
+GIT = {**{key: value for key, value in os.environ.items() if not key.startswith("GIT_")}, "GIT_CONFIG_NOSYSTEM": "1"}
+MOST_TOLD = 12
+"""Failures that are told of one sweep."""
+
+Look = Callable[[Path], object]
+Refs = dict[str, tuple[str, str]]
+"""Name -> object, and the tree that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A command and how it is judged."""
+
+    name: str
+    make_state: Callable[[Path], None]
+    """Makes what the command finds, in an empty folder; called once, and copied for each point."""
+    command: tuple[str, ...]
+    """Run in that folder."""
+    picture: Callable[[Path], object]
+    """Returns what the command made: the same however often it was disturbed before it succeeded."""
+    lasting: Callable[[Path], object] | None = None
+    """The same, of what must be there when the power is cut after the command said that it is done."""
+    mended: Callable[[Path], object] | None = None
+    """The same, of what the command makes when it is run after a power cut."""
+    already: str = "(?!)"
+    """What the command says, as a pattern, when there is nothing left to do."""
+    store: str = ".prov"
+    stores: tuple[str, ...] = ()
+    """More stores below the folder that must stay whole: of a push or a pull, the other side's."""
+    told: Callable[[Path, str], str] = field(default=lambda _root, _said: "")
+    """Returns what is not there although the command, by what it printed until then, had said that it is done."""
+
+
+def git(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-c", "safe.directory=*", f"--git-dir={store}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=GIT, check=False)
+
+
+def refs(store: Path) -> Refs:
+    """Return a store's refs; none where there is no store."""
+    if not made(store):
+        return {}
+    said = git(store, "for-each-ref", "--format=%(refname) %(objectname) %(tree)").stdout
+    rows = [line.split(" ") for line in said.splitlines()]
+    return {name: (oid, tree) for name, oid, tree in rows}
+
+
+def files(folder: Path, *leave_out: str) -> dict[str, str]:
+    """Return path -> mode and content of all files in a folder, but for folders of these names."""
+    found = {}
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in leave_out]
+        for name in names:
+            path = Path(top, name)
+            content = os.readlink(path) if path.is_symlink() else path.read_bytes()
+            found[str(path.relative_to(folder))] = f"{path.lstat().st_mode:o} {content!r}"
+    return found
+
+
+def made(store: Path) -> bool:
+    """Tell whether a store is there; one that says not that it is prov's was interrupted while it was made."""
+    return (store / "config").exists() and "[prov]" in (store / "config").read_text()
+
+
+def damage(store: Path) -> str:
+    """Return what `git fsck` has to say of a store, if there is one."""
+    if not made(store):
+        return ""
+    done = git(store, "fsck", "--strict", "--full", "--no-dangling", "--no-progress")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")]
+    return "\n".join(lines) or (f"git fsck ended with {done.returncode}" if done.returncode else "")
+
+
+def age_locks(store: Path) -> None:
+    """Let time pass, so that a lock that a killed git left is known for what it is."""
+    past = time.time() - 120
+    for pattern in ("**/*.lock", "packed-refs.new"):
+        for path in store.glob(pattern):
+            os.utime(path, (past, past))
+
+
+def _start_anew(stores: Iterable[Path]) -> None:
+    """Let the machine have been started since: what caches say of its last start is of one before."""
+    now = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    for store in stores:
+        for path in store.glob("prov/sysroots/*.state"):
+            path.write_bytes(path.read_bytes().replace(now, now[::-1]))
+
+
+@dataclass(slots=True)
+class _Bench:
+    """One case at work: the state it begins with, and what an undisturbed run makes of it."""
+
+    machine: Machine
+    folder: Path
+    case: Case
+    base: Path = field(init=False)
+    work: Path = field(init=False)
+    journal: Path = field(init=False)
+    wanted: dict[Look, object] = field(default_factory=dict)
+    before: list[Refs] = field(default_factory=list)
+    after: list[Refs] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.base, self.work, self.journal = (self.folder / name for name in ("base", "work", "journal"))
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        self.case.make_state(self.work)
+        self.before = [refs(store) for store in self.stores()]
+        self.work.rename(self.base)
+        self.renew()
+        done = self.run(journal=True)
+        assert done.code == 0, f"{self.case.name}, undisturbed: {done.said}"
+        self.wanted = {look: look(self.work) for look in self.looks()}
+        self.after = [refs(store) for store in self.stores()]
+        found = self.broken() or self.case.told(self.work, done.said)
+        assert not found, f"{self.case.name}, undisturbed: {found}"
+
+    def looks(self) -> tuple[Look, Look, Look]:
+        """Return how what is made is looked at: always, after a power cut at the end, when run after a power cut."""
+        case = self.case
+        return case.picture, case.lasting or case.picture, case.mended or case.picture
+
+    def compare(self, look: Look, when: str) -> str:
+        """Return in what the folder is not what an undisturbed run made of it."""
+        now, wanted = look(self.work), self.wanted[look]
+        return "" if now == wanted else f"{when} {_difference(now, wanted)}"
+
+    def stores(self) -> list[Path]:
+        return [self.work / name for name in (self.case.store, *self.case.stores)]
+
+    def clear(self) -> None:
+        if self.work.exists():
+            subprocess.run(["chmod", "-R", "u+rwx", self.work], check=True)
+            shutil.rmtree(self.work)
+
+    def renew(self) -> None:
+        self.clear()
+        subprocess.run(["cp", "-a", self.base, self.work], check=True)
+
+    def run(self, fault: Fault | None = None, at: int = 0, *, journal: bool = False) -> Done:
+        return self.machine.run(
+            self.case.command, self.work, fault=fault, at=at, journal=self.journal if journal else None
+        )
+
+    def broken(self) -> str:
+        """Return what is wrong with the stores as they are."""
+        for store, before, after in zip(self.stores(), self.before, self.after, strict=True):
+            found = damage(store)
+            if found:
+                return f"{store.name}: {found}"
+            now = refs(store)
+            for name, held in before.items():
+                if name in after and name not in now:
+                    return f"{store.name}: {name} is gone"
+                if name in after and now[name] != held and after[name] == held:
+                    return f"{store.name}: {name} is another"
+        return ""
+
+    def again(self, look: Look) -> str:
+        """Run the command once more; return what is wrong then."""
+        for store in self.stores():
+            age_locks(store)
+        done = self.run()
+        if done.code and not re.search(self.case.already, done.said):
+            return f"the next run ends with {done.code}: {done.said}"
+        found = self.broken()
+        if found:
+            return f"after the next run: {found}"
+        return self.compare(look, "the next run made")
+
+    def judge(self, done: Done, *, killed: bool) -> str:
+        """Return what is wrong after a disturbed run."""
+        if "Traceback" in done.said or done.code == 3:
+            return f"a bug is told: {done.said}"
+        if not killed and done.code not in (0, 1, -9):
+            return f"it ends with {done.code}: {done.said}"
+        if done.code == 1 and not re.search("prov: .|failed: .", done.said):
+            return f"no error is named: {done.said!r}"
+        found = self.broken() or self.case.told(self.work, done.said)
+        if found:
+            return found
+        wrong = self.compare(self.case.picture, "it says that it is done, and made") if done.code == 0 else ""
+        return wrong or self.again(self.case.picture)
+
+    def note(self, where: str, wrong: str) -> None:
+        if wrong:
+            self.failures.append(f"{where}:\n{wrong}")
+
+    def end(self, points: int, seed: int) -> int:
+        if self.failures:
+            raise AssertionError(
+                f"{self.case.name}: {len(self.failures)} of {points} points fail (seed {seed})\n\n"
+                + "\n\n".join(self.failures[:MOST_TOLD])
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return points
+
+
+def _difference(now: object, wanted: object) -> str:
+    if isinstance(now, dict) and isinstance(wanted, dict):
+        keys = [key for key in {**wanted, **now} if wanted.get(key) != now.get(key)]
+        return "; ".join(f"{key}: {now.get(key)!s:.300} and not {wanted.get(key)!s:.300}" for key in keys[:4])
+    return f"{now!s:.300} and not {wanted!s:.300}"
+
+
+def sweep(
+    machine: Machine,
+    folder: Path,
+    case: Case,
+    *,
+    faults: Iterable[Fault] = FAULTS,
+    cuts: Iterable[str] = VARIANTS,
+    points: int | None = None,
+    seed: int = 0,
+) -> int:
+    """Disturb a command at every call by every fault and cut, or at so many points by chance; return how many.
+
+    `folder` is for this alone. Raises AssertionError, which tells of the first points that fail.
+    """
+    bench, chance = _Bench(machine, folder, case), random.Random(seed)
+    deeds = read_journal(bench.journal)
+    own = [deed for deed in deeds if (deed.path + "/").startswith(f"{bench.work}/")]
+    disturbed = [
+        (fault, number)
+        for fault in faults
+        for number, deed in enumerate(own, 1)
+        if fault.kinds >> KINDS.index(deed.kind) & 1 and (not fault.torn or len(deed.data) > 1)
+    ]
+    cut = [(number, variant) for number in range(1, len(deeds) + 1) for variant in cuts]
+    if points is not None and points < len(disturbed) + len(cut):
+        part = round(points * len(cut) / (len(disturbed) + len(cut)))
+        last = [each for each in cut if each[0] == len(deeds)]  # all was reported done
+        cut = sorted({*chance.sample(cut, part), *last})
+        disturbed = chance.sample(disturbed, points - part)
+    for fault, number in disturbed:
+        bench.renew()
+        done = bench.run(fault, number)
+        bench.note(f"{fault.name} at {number} of {len(own)}, {own[number - 1]}", bench.judge(done, killed=fault.kills))
+    _cut_power(bench, deeds, cut, seed)
+    return bench.end(len(disturbed) + len(cut), seed)
+
+
+def _cut_power(bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int) -> None:
+    """Cut the power after some calls, in the order that they have in the journal."""
+    disk, at = Disk(bench.base, bench.work), 0
+    _, lasting, mended = bench.looks()
+    for number, variant in plan:
+        for deed in deeds[at:number]:
+            disk.apply(deed)
+        at = number
+        bench.clear()
+        disk.write(bench.work, variant, seed + number)
+        _start_anew(bench.stores())
+        wrong = bench.broken() or bench.case.told(bench.work, disk.said)
+        if not wrong and number == len(deeds):
+            wrong = bench.compare(lasting, "it had said that it is done, and left")
+        wrong = wrong or bench.again(mended)
+        bench.note(f"power cut ({variant}) after {number} of {len(deeds)}, {deeds[number - 1]}", wrong)
+
+
+def replay_of(machine: Machine, folder: Path, case: Case) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the files that a command left, and those that the replay of its journal has."""
+    bench = _Bench(machine, folder, case)
+    disk = Disk(bench.base, bench.work)
+    for deed in read_journal(bench.journal):
+        disk.apply(deed)
+    there = {}
+    for top, folders, names in os.walk(bench.work):
+        for name in [*names, *(each for each in folders if Path(top, each).is_symlink())]:
+            path = Path(top, name)
+            content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+            there[f"/{path.relative_to(bench.work)}"] = content
+    return there, dict(disk.now())

@@ -1,0 +1,58 @@
+"""Nothing is lost: prov's commands are killed, run out of room, and lose what was not synced, at any call that writes.
+
+The ordinary run takes points by chance: another seed each time, which a failure tells; FAULTS_SEED gives it back.
+`pytest -m faults` goes through all points, hours of them; FAULTS_POINTS=N through so many of each command.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cases import BUILD, CAPTURE, CASES, COLLECT, FIRST_CAPTURE, UNLABEL
+from tests.faults.shim import FULL, KILL, Machine
+from tests.faults.sweep import Case, replay_of, sweep
+
+SAMPLE = 16
+SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
+
+_cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+
+
+@_cases
+def test_some_points(machine: Machine, room: Path, case: Case) -> None:
+    sweep(machine, room / "case", case, points=SAMPLE, seed=SEED)
+
+
+@pytest.mark.faults
+@_cases
+def test_all_points(machine: Machine, room: Path, case: Case) -> None:
+    points = int(os.environ.get("FAULTS_POINTS") or 0) or None
+    print(f"{sweep(machine, room / 'case', case, points=points, seed=SEED)} points")
+
+
+@pytest.mark.parametrize("case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name)
+def test_the_replay_knows_what_commands_do(machine: Machine, room: Path, case: Case) -> None:
+    """If the journal missed a call, cuts would lose too much, or nothing."""
+    there, replayed = replay_of(machine, room / "case", case)
+    copied = {path for path in there if path.startswith("/.prov/prov/pool")}  # by the kernel
+    assert {path: there.get(path) for path in replayed if path not in copied and "recipe-sysroot" not in path} == {
+        path: content for path, content in replayed.items() if path not in copied and "recipe-sysroot" not in path
+    }
+    assert there.keys() - replayed.keys() == set()
+
+
+def test_faults_come_where_they_are_told_to(machine: Machine, room: Path) -> None:
+    folder = room / "alone"
+    folder.mkdir()
+    FIRST_CAPTURE.make_state(folder)
+    full = machine.run(FIRST_CAPTURE.command, folder, fault=FULL, at=5)
+    assert (full.code, bool(full.hit)) == (1, True)
+    assert "No space left on device" in full.said
+    assert "make room" in full.said
+    killed = machine.run(FIRST_CAPTURE.command, folder, fault=KILL, at=5)
+    assert (killed.code, killed.calls) == (-9, 5)
+    assert machine.run(FIRST_CAPTURE.command, folder).code == 0
