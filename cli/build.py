@@ -28,6 +28,7 @@ Follow = Annotated[
 Incremental = Annotated[
     bool, typer.Option("--incremental", help="Start the targets' tasks from what is in their WORKDIRs; never reused.")
 ]
+Offline = Annotated[bool, typer.Option("--offline", help="Leave remotes alone.")]
 Sandbox = Annotated[str, typer.Option("--sandbox", metavar="auto|bwrap|none", help="Over what prov.toml says.")]
 
 
@@ -44,6 +45,7 @@ def build(
     only: Only = False,
     follow: Follow = "changed",
     incremental: Incremental = False,
+    offline: Offline = False,
     sandbox: Sandbox = "",
     settings: SetOption = None,
     store: StoreOption = None,
@@ -57,7 +59,7 @@ def build(
 
     from .progress import make_progress
 
-    session = open_session(store, settings, sandbox=sandbox, create=True)
+    session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
     options = RunOptions(keep_going=keep_going) if not jobs else RunOptions(jobs=jobs, keep_going=keep_going)
     with make_progress() as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from typing import Annotated
@@ -12,7 +11,6 @@ import typer
 from .context import JsonOption, StoreOption, open_store
 from .output import count_text, say, say_json
 
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 POOL_AGE = 86_400.0
 
 
@@ -33,12 +31,12 @@ def gc(
     one runs no room is freed. Example: prov gc --days 14 --size 50G --dry-run
     """
     from prov.build.retention import Gone, Rules, held_after, plan_gc, prune, remove_unlinked
-    from prov.files import size_text
+    from prov.files import parse_size, size_text
     from prov.store.sweep import measure, sweep
     from prov.worktree.pool import GUARDED, OPEN
 
     opened = open_store(store)
-    gone: list[Gone] = plan_gc(opened, Rules(builds, days, workdirs, _bytes(size) if size else None))
+    gone: list[Gone] = plan_gc(opened, Rules(builds, days, workdirs, parse_size(size) if size else None))
     pool = (0, 0)
     if dry_run:
         swept = measure(opened.objects, held_after(opened, gone))
@@ -68,10 +66,3 @@ def gc(
         freed = f"{count_text(swept.objects, 'object')}, {size_text(swept.size)}"
         more = f"; {size_text(pool[1])} of the pool" if pool[0] else ""
         say(f"{freed} {'would be' if dry_run else 'were'} freed{more}")
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no size; as in 500M or 20G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])

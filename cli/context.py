@@ -81,7 +81,7 @@ def session_here(store: Store, settings: list[str] | None) -> Session | None:
 
 
 def open_session(
-    option: Path | None, settings: list[str] | None, *, sandbox: str = "", create: bool = False
+    option: Path | None, settings: list[str] | None, *, sandbox: str = "", offline: bool = False, create: bool = False
 ) -> Session:
     """Open project and store; `create` makes the store where there is none, as building does."""
     from prov.build.project import PROJECT_FILE
@@ -94,4 +94,6 @@ def open_session(
         raise ProvError(f"there is no {PROJECT_FILE} here or above", hint="`prov init` makes one")
     path = store_path(option)
     store = Store.create(path) if create else Store.open(path)
-    return Session(open_project(store, settings), store, partial(sysroots_of, store), dict(os.environ), sandbox)
+    return Session(
+        open_project(store, settings), store, partial(sysroots_of, store), dict(os.environ), sandbox, offline
+    )

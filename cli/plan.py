@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .build import Follow, Force, Incremental, Only, Rebuild, Sandbox, Targets
+from .build import Follow, Force, Incremental, Offline, Only, Rebuild, Sandbox, Targets
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import SCHEMA, say
+from .output import SCHEMA, note, say
 
 
 def plan(
@@ -14,6 +14,7 @@ def plan(
     only: Only = False,
     follow: Follow = "changed",
     incremental: Incremental = False,
+    offline: Offline = False,
     sandbox: Sandbox = "",
     json: JsonOption = False,
     settings: SetOption = None,
@@ -28,7 +29,7 @@ def plan(
     from prov.build.hooks import plan_table
     from prov.build.session import Request
 
-    session = open_session(store, settings, sandbox=sandbox, create=True)
+    session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
     made, site = session.plan(request)
     if json:
@@ -37,6 +38,9 @@ def plan(
     width = max((len(key) for key in made.wanted), default=0)
     for step in made.wanted.values():
         say(f"{step.key:{width}}  {step.action:10}  {step.reason}")
+    for text in session.caches.notes:
+        note(f"note: {text}")
     recorded = len(made.steps) - len(made.wanted)
     below = f"; {recorded} more are not needed" if recorded else ""
-    say(f"{len(made.work)} of {len(made.steps)} tasks to run, at the most{below}")
+    fetched = f", {len(made.fetches)} to fetch" if made.fetches else ""
+    say(f"{len(made.work)} of {len(made.steps)} tasks to run, at the most{fetched}{below}")

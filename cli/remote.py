@@ -82,6 +82,44 @@ def remove(name: Name, store: StoreOption = None) -> None:
     forget_memory(opened, name)
 
 
+@remote.command("gc")
+def gc(
+    name: Name,
+    days: Annotated[float, typer.Option("--days", min=0, help="Keep what was published or used since.")] = 30.0,
+    builds: Annotated[int, typer.Option("--builds", min=0, help="Keep what so many publications named last.")] = 20,
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Expire old results at a remote; of each task, what was published last stays.
+
+    Safe beside publishers. Sizes are what results take on disk. Example: prov remote gc team --days 90
+    """
+    import time
+
+    from prov.files import parse_size, size_text
+    from prov.remote.opening import open_git_remote
+    from prov.remote.settings import find_remote
+    from prov.remote.shrink import RemoteRules, expired, free, shrink
+    from prov.remote.transport import Access
+
+    opened = open_store(store)
+    found = open_git_remote(find_remote(opened, name), opened, Access(dict(os.environ), interactive=True))
+    rules = RemoteRules(days, builds, parse_size(size) if size else None)
+    if dry_run:
+        found.refresh()
+        gone = expired(found, rules, time.time())
+        text = f"{count_text(len(gone), 'result')} would go, {size_text(sum(task.size for task in gone))} on disk"
+        say(f"{text}; {found.index.count() - len(gone)} would stay")
+        return
+    shrunk = shrink(found, lambda: expired(found, rules, time.time()))
+    say(f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    if not free(found):
+        note("the server frees the room when it collects garbage")
+
+
 @remote.command("list")
 def list_(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask each what is new.")] = False,

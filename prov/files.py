@@ -6,9 +6,12 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from prov.errors import ProvError
 
 
 def sync_directory(path: Path) -> None:
@@ -107,3 +110,14 @@ def size_text(size: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size as people write it stands for: `500M`, `20G`. Raises ProvError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

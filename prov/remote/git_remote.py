@@ -34,7 +34,7 @@ from prov.remote.signature import examine
 from prov.remote.transport import Access, Refused, Transport, make_scratch
 from prov.remote.trust import Seal, judge
 from prov.store.git import run_git
-from prov.store.objects import Kind, Oid
+from prov.store.objects import Kind, Oid, object_id
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.store.repository import Store
@@ -112,26 +112,25 @@ class GitRemote:
         return refused
 
     def _enter(self, objects: ObjectDatabase, commit: Oid) -> list[Untrusted]:
-        folders = {each.name: each.oid for each in objects.tree(objects.commit(commit).tree)}
-        texts = objects.tree(folders[b"publications"]) if b"publications" in folders else []
-        seals = objects.tree(folders[b"signatures"]) if b"signatures" in folders else []
-        signatures = {each.name: each.oid for each in seals}
-        refused = []
-        for entry in texts:
-            number = entry.name.decode("ascii", "replace")
-            if not _NUMBER.fullmatch(number):
-                continue
-            text = objects.blob(entry.oid)
-            signature = objects.blob(signatures[entry.name]) if entry.name in signatures else None
-            problem = self._add(int(number), entry.oid, text, signature)
-            refused += [problem] if problem else []
-        if b"gone" in folders:
-            rows = objects.blob(folders[b"gone"]).decode("ascii", "replace").split()
-            self.index.remove(bytes.fromhex(row) for row in rows if re.fullmatch("[0-9a-f]{40}", row))
-        return refused
+        texts, gone = _read_commit(objects, commit)
+        problems = [self._add(number, each) for number, each in sorted(texts.items())]
+        self.index.remove(gone)
+        return [problem for problem in problems if problem]
 
-    def _add(self, number: int, oid: Oid, text: bytes, signature: bytes | None) -> Untrusted | None:
-        seal = self.examine(text, signature)
+    def published_texts(self) -> tuple[dict[int, PublishedText], set[Oid]]:
+        """Return all publications by their numbers, as the branch has them, and what is gone of what they name."""
+        objects = ObjectDatabase(self.git)
+        texts: dict[int, PublishedText] = {}
+        gone: set[Oid] = set()
+        for commit in run_git(self.git, ["rev-list", "--first-parent", "--reverse", INDEX]).decode().split():
+            more, out = _read_commit(objects, bytes.fromhex(commit))
+            texts.update(more)
+            gone |= out
+        return texts, gone
+
+    def _add(self, number: int, each: PublishedText) -> Untrusted | None:
+        oid, text = object_id("blob", each.text), each.text
+        seal = self.examine(text, each.signature)
         signer = seal.key if seal and seal.good else ""
         try:
             publication = judge(self.name, self.remote.trust, text, seal)
@@ -209,6 +208,32 @@ class GitRemote:
             part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
             self.transport.fetch(part, [f"+{CONTENT}:{CONTENT}"])
             return part if part == self._whole else part.rename(self._whole)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedText:
+    """A publication as it is at the remote."""
+
+    text: bytes
+    signature: bytes | None
+
+
+def _read_commit(objects: ObjectDatabase, commit: Oid) -> tuple[dict[int, PublishedText], set[Oid]]:
+    """Return the publications of one commit of the index by their numbers, and what it says is gone."""
+    top = {each.name.decode("ascii", "replace"): each.oid for each in objects.tree(objects.commit(commit).tree)}
+    folders = {
+        name: {each.name.decode("ascii", "replace"): each.oid for each in objects.tree(top[name])}
+        for name in (PUBLICATIONS, SIGNATURES)
+        if name in top
+    }
+    signatures = folders.get(SIGNATURES, {})
+    texts = {
+        int(name): PublishedText(objects.blob(oid), objects.blob(signatures[name]) if name in signatures else None)
+        for name, oid in folders.get(PUBLICATIONS, {}).items()
+        if _NUMBER.fullmatch(name)
+    }
+    rows = objects.blob(top[GONE]).decode("ascii", "replace").split() if GONE in top else []
+    return texts, {bytes.fromhex(row) for row in rows if re.fullmatch("[0-9a-f]{40}", row)}
 
 
 def _reader(repository: Path) -> Source:

@@ -12,6 +12,11 @@ from prov.store.repository import Store
 AnyRemote = GitRemote
 
 
+def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:
+    """Return a remote that can be written to."""
+    return GitRemote(remote, store, access)
+
+
 def forget_memory(store: Store, name: str) -> None:
     """Remove what this machine knows of a remote."""
     shutil.rmtree(store.cache / "remotes" / name, ignore_errors=True)

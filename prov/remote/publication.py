@@ -17,7 +17,7 @@ knows the commit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 
@@ -28,8 +28,11 @@ _SIZE = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 def record_commit(tree: Oid) -> Commit:
-    """Return the commit that holds a record at a remote."""
-    return Commit(tree, (), CONSTANT_IDENTITY, "record\n")
+    """Return the commit that holds a record at a remote.
+
+    It is dated later than the commits of the content, so that git asks a server for records before it asks for those.
+    """
+    return Commit(tree, (), replace(CONSTANT_IDENTITY, seconds=1), "record\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ sent is under `incoming`, and goes after a day.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import time
@@ -38,6 +39,8 @@ ATTEMPTS = 40
 """How often the index is tried when others publish at the same time."""
 TOUCH_AFTER = 86_400
 """Seconds after which a result that is taken up again is said to be of use still."""
+LAST = "-last"
+"""The end of the name of a second ref that a push makes while it is under way."""
 LEFT_AFTER = 86_400
 """Seconds after which what a broken push sent is removed."""
 
@@ -84,7 +87,7 @@ def publish(
         for attempt in range(ATTEMPTS):
             outcome.published = _new(remote, new, outcome)
             if not outcome.published:
-                remove_refs(remote, scratch, [incoming])
+                tidy(remote, scratch, [incoming])
                 break
             publication = Publication(seconds, tuple(outcome.published), tuple(touched))
             try:
@@ -132,7 +135,7 @@ def _send(
         parents = [*([last] if last else []), *bases, *new]
         commit = make_commit(scratch, parents, "content")
         try:
-            remote.transport.push(scratch, {ref: commit}, {})
+            send(remote, scratch, ref, commit)
         except Unreachable:
             if len(part) == 1:
                 raise
@@ -143,6 +146,19 @@ def _send(
         last = commit
     assert last is not None
     return last
+
+
+def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
+    """Push a commit, and of what it holds only what the server lacks.
+
+    Git asks the server which commits it has, and stops asking when each of those that it pushes descends from one that
+    is there. Hence a second one, which descends only from what is asked for last.
+    """
+    updates = {ref: commit}
+    tip = content_tip(remote, scratch)
+    if tip is not None:
+        updates[f"{ref}{LAST}"] = make_commit(scratch, [tip], "last")
+    remote.transport.push(scratch, updates, {}, negotiate=tip is not None)
 
 
 def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:
@@ -206,23 +222,23 @@ def announce(
             raise
         for ref, oid in updates.items():  # in order
             remote.transport.push(scratch, {ref: oid}, {ref: expected[ref]})
-    remove_refs(remote, scratch, [*done, *_left_behind(remote, scratch)])
+    tidy(remote, scratch, done)
 
 
 def remove_refs(remote: GitRemote, scratch: Path, refs: Sequence[str]) -> None:
     """Remove refs that are of no use any more; a server that allows no removal keeps them, and no harm is done."""
-    for ref in refs:
-        try:
-            remote.transport.push(scratch, {ref: None}, {})
-        except Unreachable:
-            return
+    with contextlib.suppress(Unreachable):
+        remote.transport.push(scratch, dict.fromkeys(refs), {}) if refs else None
 
 
-def _left_behind(remote: GitRemote, scratch: Path) -> list[str]:
+def tidy(remote: GitRemote, scratch: Path, done: Sequence[str]) -> None:
+    """Remove the incoming refs of a push that is over, and of those that were broken off long ago."""
     refs = remote.transport.refs(scratch, f"{INCOMING}*")
     old = time.time() - LEFT_AFTER
     stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
-    return [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]
+    left = [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]
+    mine = [ref for ref in refs if ref.removesuffix(LAST) in done]
+    remove_refs(remote, scratch, [*mine, *left])
 
 
 def content_tip(remote: GitRemote, scratch: Path) -> Oid | None:

@@ -47,7 +47,6 @@ _FORCED = {
     "push.recurseSubmodules": "no",
     "push.followTags": "false",
     "push.gpgSign": "false",
-    "push.negotiate": "true",
     "http.lowSpeedLimit": "100",
     "http.lowSpeedTime": str(int(PATIENCE)),
 }
@@ -125,12 +124,21 @@ class Transport:
         pairs = (line.split("\t") for line in rows.splitlines())
         return {name: bytes.fromhex(oid) for oid, name in pairs}
 
-    def push(self, git_dir: Path, updates: Mapping[str, Oid | None], expected: Mapping[str, Oid | None]) -> None:
+    def push(
+        self,
+        git_dir: Path,
+        updates: Mapping[str, Oid | None],
+        expected: Mapping[str, Oid | None],
+        *,
+        negotiate: bool = False,
+    ) -> None:
         """Set refs at the remote, all or none, if those in `expected` are what is said there.
 
-        Raises Changed when they are not, Unreachable for everything else.
+        With `negotiate` the server is asked which of the commits it has; one that can't tell is sent all of it. Raises
+        Changed when refs are not as expected, Unreachable for everything else.
         """
-        arguments = ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
+        arguments = ["-c", f"push.negotiate={str(negotiate).lower()}"]
+        arguments += ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
         arguments += ["--atomic"] if len(updates) > 1 else []
         arguments += [f"--force-with-lease={ref}:{oid.hex() if oid else ''}" for ref, oid in expected.items()]
         specs = [f"{oid.hex() if oid else ''}:{ref}" for ref, oid in updates.items()]

@@ -1,0 +1,170 @@
+"""Making a remote smaller: by rules, or by taking out what should never have been there.
+
+Both branches are written anew: the index from the publications of which anything stays, as they were signed, with a
+list of what is gone; the content from the commits of what stays. These are known from the index, so that nothing has to
+be fetched. Whoever publishes at the same time comes before or after, as two publishers do. The room is freed by the
+server's own `git gc`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.remote.address import folder_of
+from prov.remote.bases import write_record_commits
+from prov.remote.errors import Unreachable
+from prov.remote.git_remote import CONTENT, GONE, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote, PublishedText
+from prov.remote.publication import Published, decode_publication
+from prov.remote.publish import ATTEMPTS, TOUCH_AFTER, announce, content_tip, make_commit, send, write_files
+from prov.remote.transport import Changed
+from prov.store.git import run_git
+from prov.store.objects import Oid
+from prov.store.refs import RefStore
+
+DAY = 86_400.0
+PARENTS = 1000
+"""Records that one commit of the content holds."""
+PRUNE = "2.days.ago"
+"""What nothing holds any more is freed in a folder when it is so old: a push under way may count on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRules:
+    """What is kept at a remote; of each task, what was published last is kept always."""
+
+    days: float = 30.0
+    """What was published or taken up by a build since."""
+    builds: int = 20
+    """What the last publications named."""
+    size: int | None = None
+    """Bytes that the results would take on disk; the least recently used go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What went, or would go."""
+
+    kept: int
+    gone: tuple[Published, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that what went would take on disk."""
+        return sum(task.size for task in self.gone)
+
+
+def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published]:
+    """Return what goes by the rules, going by what is known of the remote."""
+    newest: dict[str, Oid] = {}
+    rows = [(task, used) for task, _number, used in remote.index.tasks(refused=True)]
+    for task, _ in rows:
+        newest[task.key] = task.record
+    times = sorted((each.seconds for each in remote.index.publications()), reverse=True)
+    since = now - rules.days * DAY
+    if rules.builds and times:
+        since = min(since, times[min(rules.builds, len(times)) - 1] - TOUCH_AFTER)
+    gone = [task for task, used in rows if used < since and newest[task.key] != task.record]
+    if rules.size is None:
+        return gone
+    out = {task.record for task in gone}
+    rest = sorted(
+        ((used, task) for task, used in rows if task.record not in out and newest[task.key] != task.record),
+        key=lambda pair: pair[0],
+    )
+    total = sum(task.size for task, _ in rows if task.record not in out)
+    for _, task in rest:
+        if total <= rules.size:
+            break
+        gone.append(task)
+        total -= task.size
+    return gone
+
+
+def shrink(remote: GitRemote, choose: Callable[[], list[Published]], *, keep_workdirs: bool = True) -> Shrunk:
+    """Take out what `choose` returns; it is asked again when somebody published meanwhile. Raises Unreachable."""
+    for attempt in range(ATTEMPTS):
+        remote.refresh()
+        gone = choose()
+        records = {task.record for task in gone}
+        kept = [task for task, *_ in remote.index.tasks(refused=True) if task.record not in records]
+        if not gone:
+            break
+        try:
+            _rewrite(remote, kept, records, keep_workdirs=keep_workdirs)
+            break
+        except Changed:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+    remote.refresh()
+    return Shrunk(len(kept), tuple(gone))
+
+
+def _rewrite(remote: GitRemote, kept: list[Published], gone: set[Oid], *, keep_workdirs: bool) -> None:
+    tip = RefStore(remote.git).get(INDEX)
+    texts, before = remote.published_texts()
+    gone = gone | before
+    with remote.scratch() as scratch:
+        alternates = scratch / "objects" / "info" / "alternates"
+        objects = remote.store.objects
+        workdirs = [task.workdir for task in kept if task.workdir]
+        here = [oid for oid in workdirs if keep_workdirs and objects.exists(oid)]
+        if not here:  # nothing is read of the store, and git need not look whether it could be
+            alternates.write_text(f"{remote.git}/objects\n")
+        files = _index_files(texts, gone | (set(workdirs) - set(here)))
+        content = _content(scratch, kept, here)
+        index = make_commit(scratch, [], "collected", write_files(scratch, files), int(time.time()))
+        expected = {CONTENT: content_tip(remote, scratch), INDEX: tip}
+        incoming = f"{INCOMING}{int(time.time())}-{secrets.token_hex(8)}"
+        try:
+            send(remote, scratch, incoming, content)
+            announce(remote, scratch, {CONTENT: content, INDEX: index}, expected, [incoming])
+        except Changed:
+            raise
+        except Unreachable as error:
+            raise Unreachable(
+                remote.name,
+                error.words,
+                hint="what is kept can be told only to a server with protocol version 2; else collect it as a folder",
+            ) from error
+
+
+def _index_files(texts: dict[int, PublishedText], gone: set[Oid]) -> dict[str, bytes]:
+    """Return the files of the new index: publications of which anything stays, and what of theirs is gone."""
+    files: dict[str, bytes] = {}
+    named: set[Oid] = set()
+    for number, each in sorted(texts.items()):
+        try:
+            tasks = decode_publication(each.text).tasks
+        except (ValueError, IndexError):
+            continue
+        if all(task.record in gone for task in tasks):
+            continue
+        named |= {oid for task in tasks for oid in (task.record, task.workdir) if oid in gone}
+        files[f"{PUBLICATIONS}/{number:08d}"] = each.text
+        if each.signature is not None:
+            files[f"{SIGNATURES}/{number:08d}"] = each.signature
+    files[GONE] = "".join(sorted(f"{oid.hex()}\n" for oid in named)).encode()
+    return files
+
+
+def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
+    commits = [*write_record_commits(scratch, dict.fromkeys(task.record for task in kept)), *workdirs]
+    last = make_commit(scratch, commits[:PARENTS], "content")
+    for start in range(PARENTS, len(commits), PARENTS):
+        last = make_commit(scratch, [last, *commits[start : start + PARENTS]], "content")
+    return last
+
+
+def free(remote: GitRemote) -> bool:
+    """Free the room of what nothing holds any more, where the remote is a folder; tell whether it is."""
+    folder = folder_of(remote.remote.url)
+    if folder is None:
+        return False
+    run_git(folder, ["gc", "--quiet", f"--prune={PRUNE}"])
+    return True
