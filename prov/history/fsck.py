@@ -99,7 +99,14 @@ def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
     found = [*check_refs(refs), *RefChecker(store.objects).check(refs.names), *missing_numbers(refs.names)]
     if BUILDS not in refs.names and has_builds(store):
         found.append(NO_BUILDS)
-    return [*found, *BuildChecker(store).check(refs.names), *check_disk(store, thorough=thorough)]
+    builds = BuildChecker(store).check(_without(refs.names, found))
+    return [*found, *builds, *check_disk(store, thorough=thorough)]
+
+
+def _without(refs: dict[str, Oid], found: list[Problem]) -> dict[str, Oid]:
+    """Return refs without those that are known to be wrong."""
+    wrong = {each.where for each in found if each.kind == "ref"} - {BUILDS}
+    return {name: oid for name, oid in refs.items() if name not in wrong}
 
 
 def check_refs(refs: RawRefs) -> Iterator[Problem]:
@@ -132,7 +139,7 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
         problems += missing_numbers(refs.names)
         if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):
             problems.append(NO_BUILDS)
-        problems += BuildChecker(view).check(whole)
+        problems += BuildChecker(view).check(_without(whole, problems))
         view.path = store.path
         problems += check_disk(view, thorough=thorough)
     if not any(not each.harmless for each in problems):

@@ -58,7 +58,8 @@ class Mending:
             self._lost(name, refs.packed.get(name))
         for name in sorted(wrong & self.after.keys()):
             self._wrong(name)
-        if refs.packed_wrong or BUILDS in wrong - refs.names.keys():
+        nameless = any(parse_ref(name) is None for name in refs.broken)
+        if refs.packed_wrong or nameless or BUILDS in wrong - refs.names.keys():
             self._nameless()
         self._numbers()
 
@@ -106,8 +107,7 @@ class Mending:
         elif ref is not None and ref.kind == "pin":
             found = ref.oid if self.reach.is_whole(ref.oid) else None
         elif name == BUILDS:
-            known = tips(self.store, self.orphans)
-            found = known[-1] if known else None
+            found = self._last_build()
         if found is None and ref is not None and ref.kind != "workdir":
             found = packed  # as it was before its own file was written
         if found is not None and self.reach.is_whole(found):
@@ -139,7 +139,7 @@ class Mending:
         if run is not None and not RefChecker(self.store.objects).wrong(run, self.after[name]):
             prefix = f"{TAGS}{'failed/' if run.kind == 'failed' else ''}{run.key.replace(':', '/')}/{run.oid.hex()}"
             right, commit = self._free(prefix), self.after.pop(name)
-            known = commit in self.after.values()
+            known = any(oid == commit and other.startswith(TAGS) for other, oid in self.after.items())
             self._say(name, "was dropped: that run has another name" if known else f"is {right} now")
             if not known:
                 self.after[right] = commit
@@ -167,7 +167,7 @@ class Mending:
             output = f"refs/prov/output/{name.split('/', 2)[2].rpartition('/')[0]}"
             if ref is not None and ref.kind == "run" and output not in self.after and output not in pruned:
                 self._output_again(ref, name, output)
-        if BUILDS not in self.after and self.orphans.builds:
+        if BUILDS not in self.after and (self.orphans.builds or build_refs(self.after)):
             self._lost(BUILDS)
 
     def _free(self, prefix: str) -> str:
@@ -188,6 +188,12 @@ class Mending:
         return self.store.objects.entry(record.tree, "definition") is not None
 
     # builds and numbers
+
+    def _last_build(self) -> Oid | None:
+        """Return the newest build that is left: one that no ref holds, or one with a label or a pin."""
+        known = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
+        known.sort(key=lambda oid: self.store.objects.commit(oid).author.seconds)
+        return known[-1] if known else None
 
     def _builds(self, problems: Iterable[Problem]) -> None:
         broken = any(not self.reach.is_whole(oid) for oid in build_refs(self.after).values())

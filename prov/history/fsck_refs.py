@@ -68,10 +68,8 @@ class RefChecker:
 
     def _unknown(self, refs: Mapping[str, Oid], name: str, oid: Oid) -> Problem:
         if run_of(self.objects, oid) is not None:
-            named = any(
-                other == oid and parse_ref(each) for each, other in refs.items() if each.startswith("refs/tags/")
-            )
-            if not named:
+            tags = (each for each, other in refs.items() if other == oid and each.startswith("refs/tags/"))
+            if not any(parse_ref(each) for each in tags):
                 what = "is no name that prov gives, and the only one of a run"
                 return Problem("ref", name, what, repair="the run gets its own name")
         what = "is no name that prov gives; it is left alone"

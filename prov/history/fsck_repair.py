@@ -148,7 +148,7 @@ def _change_refs(store: Store, refs: RawRefs, after: dict[str, Oid]) -> None:
 
 
 def _note(store: Store, now: float, names: Iterable[str]) -> None:
-    gone = [Gone(name, b"", RULE) for name in names]
+    gone = [Gone(name.encode("utf-8", "backslashreplace").decode(), b"", RULE) for name in names]
     if gone:
         Pruned(store).add(gone, now)
 

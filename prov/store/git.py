@@ -52,7 +52,7 @@ def open_repository(git_dir: Path) -> pygit2.Repository:
         return pygit2.Repository(str(git_dir))
     except pygit2.GitError as error:
         raise StoreError(
-            f"{git_dir} can't be opened: {error}", hint="`git fsck` tells what is wrong with it"
+            f"{git_dir} can't be opened: {error}", hint="`prov fsck` tells what is wrong with it"
         ) from error
 
 

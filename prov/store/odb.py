@@ -150,7 +150,7 @@ class ObjectDatabase:
             kind, data = self._libgit2().odb.read(oid.hex())
         except KeyError as error:
             raise StoreError(
-                f"object {oid.hex()} is not in {self.git_dir}", hint="`git fsck` tells what else is missing"
+                f"object {oid.hex()} is not in {self.git_dir}", hint="`prov fsck` tells what else is missing"
             ) from error
         return _KINDS[kind], data
 

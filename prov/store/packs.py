@@ -37,6 +37,7 @@ STREAM_CHUNK = 1 << 20
 LEVEL = 1
 SEARCHED = 128
 """So many ids are searched faster than halved."""
+_REPAIR = "`prov fsck` tells what depends on it, `prov fsck --repair` repairs what can be"
 TEMPORARY = "tmp_pack_prov_"
 """What an unfinished pack's name begins with; the process id follows."""
 
@@ -70,15 +71,19 @@ class PackFile:
         self.index_path = index_path
         self.path = index_path.with_suffix(".pack")
         with open(index_path, "rb") as stream:
+            if os.fstat(stream.fileno()).st_size < _FANOUT_END + 2 * _TRAILER:
+                raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
             self._index = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
         if self._index[:8] != _INDEX_MAGIC:
-            raise StoreError(f"{index_path}: not a pack index of version 2", hint="git index-pack makes a new one")
+            raise StoreError(f"{index_path}: not a pack index of version 2", hint=_REPAIR)
         self._fanout = array("I", self._index[8:_FANOUT_END])
         self._fanout.byteswap()
         self.count = self._fanout[255]
         self._crcs = _FANOUT_END + 20 * self.count
         self._offsets = self._crcs + 4 * self.count
         self._file: BinaryIO | None = None
+        if len(self._index) < self._offsets + 4 * self.count + 2 * _TRAILER:
+            raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
 
     def close(self) -> None:
         self._index.close()
@@ -139,6 +144,8 @@ class PackFile:
             raise self._damaged(offset) from error
         if len(content) != size:
             raise self._damaged(offset)
+        if number not in _KIND_NAMES:
+            raise self._damaged(offset)
         return _KIND_NAMES[number], content
 
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
@@ -175,7 +182,7 @@ class PackFile:
         return _KIND_NAMES[number], size, chunks()
 
     def _damaged(self, offset: int) -> StoreError:
-        return StoreError(f"{self.path}: object at {offset} is damaged", hint="run `git fsck` on the store")
+        return StoreError(f"{self.path}: object at {offset} is damaged", hint=_REPAIR)
 
     def sizes(self) -> dict[Oid, int]:
         """Return how many bytes each object takes."""

@@ -56,7 +56,7 @@ def read_refs(git_dir: Path) -> RawRefs:
         else:
             names[name] = bytes.fromhex(text.strip().decode())
     for name in list(names):
-        if _BAD_NAME.search(name) or not name.startswith("refs/") or name.count("/") < 2:
+        if _BAD_NAME.search(name) or not _is_text(name) or not name.startswith("refs/") or name.count("/") < 2:
             found.broken[name] = "has a name that no ref can have"
             del names[name]
     found.names = dict(sorted(names.items()))
@@ -105,6 +105,11 @@ def _salvage_name(line: bytes, found: RawRefs) -> None:
     name = line[41:].decode("utf-8", "surrogateescape")
     if line[40:41] == b" " and name.startswith("refs/") and not _BAD_NAME.search(name):
         found.broken[name] = "its line in packed-refs holds no id"
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name is UTF-8, as all of prov's are."""
+    return not any("\ud800" <= each <= "\udfff" for each in name)
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
