@@ -1,0 +1,1 @@
+"""Sharing through remotes, by the commands that users have and the servers that there are."""

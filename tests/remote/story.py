@@ -1,0 +1,209 @@
+"""Machines that share results: a small project on each, and caches that they share through."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cli.story import Project
+from tests.servers.proxy import Line
+from tests.servers.server import Server
+
+FILES = 40
+"""So many files the library gives, and the app after it."""
+SIZE = 3000
+"""Bytes in each."""
+PATIENCE = 30.0
+"""Seconds after which what should happen soon has not happened."""
+
+SETTINGS = """
+recipes = ["recipes"]
+sandbox = "none"
+environment = ["SHOWN"]
+[variables]
+HOSTTOOLS = "sh cat cp mkdir ls head sleep"
+"""
+WORDS = """
+version = "1"
+build = ["stage"]
+sources = [{ file = "words" }]
+[tasks.take]
+inputs = ["sources"]
+script = 'ls sources/words'
+[tasks.make]
+after = ["take"]
+outputdir = "image"
+script = '''
+mkdir image/usr
+cp sources/words/* image/usr
+cat sources/words/* > all
+'''
+[tasks.stage]
+from = ["make"]
+outputdir = "sysroot"
+script = 'cp -r image/usr sysroot/'
+"""
+APP = """
+version = "1"
+build = ["pack"]
+depends = ["words"]
+sources = [{ file = "main" }]
+[tasks.make]
+inputs = ["sources"]
+needs = ["@depends:stage"]
+outputdir = "image"
+script = '''
+cp -r "$RECIPE_SYSROOT/usr" image/usr
+cp sources/main image/main
+'''
+[tasks.pack]
+from = ["make"]
+outputdir = "app"
+deploy = true
+script = 'cp -r image/* app/'
+"""
+TASKS = ("words:take", "words:make", "words:stage", "app:make", "app:pack")
+
+
+def noise(seed: str, size: int = SIZE) -> str:
+    """Return a text that hardly gets smaller when it is compressed."""
+    return random.Random(seed).randbytes(size).hex()[:size] + "\n"
+
+
+class Machine(Project):
+    """A machine with the project and a store of its own."""
+
+    def make(self) -> Machine:
+        self.write("prov.toml", SETTINGS)
+        self.write("recipes/words/words.toml", WORDS)
+        self.write("recipes/app/app.toml", APP)
+        self.write("recipes/app/main", "main\n")
+        for number in range(FILES):
+            self.write(f"recipes/words/words/{number:02}", noise(f"words {number}"))
+        return self
+
+    def change(self, text: str, file: int = 7) -> None:
+        """Change one source file of the library."""
+        self.write(f"recipes/words/words/{file:02}", noise(text))
+
+    def deployed(self) -> dict[str, str]:
+        folder = self.root / "build/deploy"
+        return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+    def wanted(self) -> dict[str, str]:
+        """Return what is to be deployed, by the sources."""
+        words = self.root / "recipes/words/words"
+        return {"main": (self.root / "recipes/app/main").read_text()} | {
+            f"usr/{path.name}": path.read_text() for path in words.iterdir()
+        }
+
+    def build(self, *arguments: str, **keywords: int) -> str:
+        """Build the app; return what was counted, without seconds and bytes."""
+        done = self.prov("build", "app", *arguments, **keywords)
+        self.said = done.stderr
+        return done.stdout.splitlines()[-1].split(";")[0] if done.stdout else ""
+
+    said = ""
+    """What the last build noted."""
+
+    def outputs(self) -> set[str]:
+        """Return the tasks of which an output is recorded here."""
+        rows = self.git("for-each-ref", "--format=%(refname)", "refs/prov/output").split()
+        return {":".join(row.split("/")[3:5]) for row in rows}
+
+    def objects(self) -> set[str]:
+        return all_objects(self.root / ".prov")
+
+    def is_clean(self) -> None:
+        is_clean(self.root / ".prov")
+
+    def add(self, name: str, url: str, *options: str) -> None:
+        trust = [] if url.startswith("/") or "--trust" in options else ["--trust", "none"]
+        self.prov("remote", "add", name, url, *trust, *options)
+
+    def join(self, name: str, cache: Cache, *options: str) -> None:
+        """Have a cache for a remote."""
+        self.environment |= cache.server.environment if cache.server else {}
+        self.add(name, cache.url, *options)
+
+    def results(self, name: str) -> int:
+        """Return how many results a remote has, asking it."""
+        rows = self.json("remote", "list", "--refresh")["remotes"]
+        (found,) = [row["tasks"] for row in rows if row["name"] == name]
+        assert isinstance(found, int)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A remote: its repository, who serves it, and the line to it, if there is one."""
+
+    path: Path
+    url: str
+    server: Server | None = None
+    line: Line | None = None
+
+    def moved(self) -> int:
+        """Return the bytes that went over the line so far; 0 where there is none."""
+        return self.line.down + self.line.up if self.line else 0
+
+    def requests(self, *, at_least: int = 0) -> list[str]:
+        assert self.server is not None
+        return self.server.requests(at_least=at_least)
+
+    def git(self, *arguments: str) -> str:
+        return git(self.path, *arguments)
+
+    def refs(self) -> set[str]:
+        return set(self.git("for-each-ref", "--format=%(refname)").split())
+
+    def published(self) -> list[str]:
+        """Return the lines of all publications: `task KEY HASH …`."""
+        commits = self.git("rev-list", "--reverse", "prov/index").split()
+        found = []
+        for commit in commits:
+            for path in self.git("ls-tree", "-r", "--name-only", commit, "publications").split():
+                found += self.git("show", f"{commit}:{path}").splitlines()
+        return [line for line in found if line.startswith("task ")]
+
+    def keys(self) -> list[str]:
+        """Return what tasks are published, in that order."""
+        return [line.split(" ")[1] for line in self.published()]
+
+    def is_clean(self) -> None:
+        """Assert that all is whole, that nothing is left of pushes, and that no result is there twice."""
+        is_clean(self.path)
+        assert self.refs() <= {"refs/heads/prov/index", "refs/heads/prov/content"}
+        results = [tuple(line.split(" ")[2:5:2]) for line in self.published()]  # task hash and output
+        assert len(results) == len(set(results))
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", f"--git-dir={folder}", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def is_clean(folder: Path) -> None:
+    command = ["git", f"--git-dir={folder}", "fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    said = (done.stdout + done.stderr).splitlines()
+    assert [line for line in said if not line.startswith("notice: ")] == []
+    assert done.returncode == 0
+
+
+def all_objects(folder: Path) -> set[str]:
+    rows = git(folder, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)")
+    return set(rows.split())
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; fail when it takes too long."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"not in {PATIENCE:.0f} s: {what}"
+        time.sleep(0.02)
