@@ -56,7 +56,7 @@ class Mending:
         # records and tags first: outputs are told by them
         for name in sorted(lost, key=lambda name: not name.startswith((TAGS, RECORDS))):
             self._lost(name, refs.packed.get(name))
-        for name in sorted(wrong & self.after.keys()):
+        for name in sorted(wrong & refs.names.keys() & self.after.keys()):
             self._wrong(name)
         nameless = any(parse_ref(name) is None for name in refs.broken)
         if refs.packed_wrong or nameless or BUILDS in wrong - refs.names.keys():

@@ -39,7 +39,8 @@ def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[O
         lines = [str(source / "objects" / line) for line in alternates.read_text().splitlines() if line]
         (path / "objects/info").mkdir()
         (path / "objects/info/alternates").write_text("".join(f"{line}\n" for line in lines))
-    for state in packs:
+    # whole ones first: after a kill, one may hold what can be read of a damaged one, under the same name
+    for state in sorted(packs, key=lambda each: bool(each.wrong)):
         pack = source / "objects/pack" / state.name
         if not state.wrong:
             for suffix in (".pack", ".idx"):
