@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,6 +65,29 @@ def push(
         say(f"{remote.name}: {new} published in {pushes.replace('pushs', 'pushes')}; {outcome.known} were there")
         for task in outcome.differing:
             say(f"  not reproducible: {task.key}: another output was published before; `prov reproducible` shows both")
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a web server serves.")],
+    everything: Annotated[bool, typer.Option("--all", help="All that is recorded, not only the last build.")] = False,
+    build: Annotated[str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")] = "latest",
+    key: Annotated[str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")] = "",
+    store: StoreOption = None,
+) -> None:
+    """Write results as plain files, for any web server; what is there already is not written again.
+
+    Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov export /srv/www/cache
+    """
+    from prov.build.pushing import export_results
+    from prov.build.sharing import recorded_results, results_of
+    from prov.files import size_text
+    from prov.history.builds import find_build
+
+    opened = open_store(store)
+    results = recorded_results(opened) if everything else results_of(find_build(opened, build))
+    signer = key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute())
+    count, size = export_results(opened, folder.absolute(), results, key=signer)
+    say(f"{count_text(count, 'result')} written to {folder}, {size_text(size)}")
 
 
 def pull(

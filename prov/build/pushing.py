@@ -19,7 +19,8 @@ from prov.build.record import output_ref
 from prov.build.sharing import Shareable, add_digests, holds, offer
 from prov.errors import ProvError
 from prov.files import replace_file
-from prov.remote.opening import AnyRemote, open_remote
+from prov.remote.export import export, exported
+from prov.remote.opening import AnyRemote, open_git_remote
 from prov.remote.publish import Outcome, publish
 from prov.remote.receive import digests_of
 from prov.remote.settings import Remote
@@ -44,7 +45,7 @@ def push(
     workdirs: bool = False,
 ) -> Outcome:
     """Publish those results that a remote lacks. Raises Unreachable, or another ProvError for what keeps it from it."""
-    opened = open_remote(remote, store, access)
+    opened = open_git_remote(remote, store, access)
     opened.refresh()
     new = [each for each in results if workdirs or not _published(store, opened, each)]
     with store.objects.writer() as writer:
@@ -53,6 +54,15 @@ def push(
     outcome = publish(opened, offered, used, holds=lambda task: holds(store, task))
     outcome.known += len(results) - len(new)
     return outcome
+
+
+def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, key: str) -> tuple[int, int]:
+    """Write those results that a folder of plain files lacks; return how many, and the bytes that it grew by."""
+    known = exported(folder)
+    with store.objects.writer() as writer:
+        offered = offer(store, writer, results)
+    new = [task for task in offered if (task.task_hash, task.output) not in known]
+    return len(new), export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key)
 
 
 def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:

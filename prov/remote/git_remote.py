@@ -11,7 +11,6 @@ Nobody fetches `content`: records are asked for by their ids.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -25,16 +24,14 @@ from prov.errors import StoreError
 from prov.files import locked
 from prov.remote.address import scheme_of
 from prov.remote.bases import write_record_commits
-from prov.remote.errors import Malformed, Unreachable, Untrusted
-from prov.remote.index import Index, Listed
+from prov.remote.errors import Unreachable, Untrusted
+from prov.remote.index import Index
 from prov.remote.intake import Source
-from prov.remote.publication import Publication, decode_publication
+from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.signature import examine
 from prov.remote.transport import Access, Refused, Transport, make_scratch
-from prov.remote.trust import Seal, judge
 from prov.store.git import run_git
-from prov.store.objects import Kind, Oid, object_id
+from prov.store.objects import Kind, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.store.repository import Store
@@ -59,9 +56,7 @@ class GitRemote:
     transport: Transport = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder = self.store.cache / "remotes" / self.remote.name
-        known = hashlib.sha1(self.remote.url.encode()).hexdigest()[:12]  # another URL is another remote
-        self.folder = self.folder / known
+        self.folder = memory_folder(self.store, self.remote)
         make_scratch(self.git)
         self.index = Index(self.folder / "index")
         self.transport = Transport(self.remote.name, self.remote.url, self.access)
@@ -86,20 +81,15 @@ class GitRemote:
                 return []
             return self._read()
 
-    def _policy(self) -> str:
-        signers = Path(self.remote.signers)
-        content = signers.read_bytes() if self.remote.signers and signers.is_file() else b""
-        return f"{self.remote.trust} {hashlib.sha256(content).hexdigest()}"
-
     def _read(self) -> list[Untrusted]:
         """Enter the branch's new commits; all of them, if it was rewritten or the policy is another now."""
         tip = RefStore(self.git).get(INDEX)
         assert tip is not None
         known = self.index.get("tip")
-        if known == tip.hex() and self.index.get("policy") == self._policy():
+        if known == tip.hex() and self.index.get("policy") == policy_of(self.remote):
             return []
         new = run_git(self.git, ["rev-list", "--first-parent", "--reverse", tip.hex()]).decode().split()
-        again = self.index.get("policy") != self._policy() or known not in new
+        again = self.index.get("policy") != policy_of(self.remote) or known not in new
         objects = ObjectDatabase(self.git)
         refused: list[Untrusted] = []
         with self.index.changing():
@@ -108,12 +98,12 @@ class GitRemote:
             for commit in new if again else new[new.index(known) + 1 :]:
                 refused += self._enter(objects, bytes.fromhex(commit))
             self.index.put("tip", tip.hex())
-            self.index.put("policy", self._policy())
+            self.index.put("policy", policy_of(self.remote))
         return refused
 
     def _enter(self, objects: ObjectDatabase, commit: Oid) -> list[Untrusted]:
         texts, gone = _read_commit(objects, commit)
-        problems = [self._add(number, each) for number, each in sorted(texts.items())]
+        problems = [enter(self.index, self.remote, number, each) for number, each in sorted(texts.items())]
         self.index.remove(gone)
         return [problem for problem in problems if problem]
 
@@ -127,30 +117,6 @@ class GitRemote:
             texts.update(more)
             gone |= out
         return texts, gone
-
-    def _add(self, number: int, each: PublishedText) -> Untrusted | None:
-        oid, text = object_id("blob", each.text), each.text
-        seal = self.examine(text, each.signature)
-        signer = seal.key if seal and seal.good else ""
-        try:
-            publication = judge(self.name, self.remote.trust, text, seal)
-        except Untrusted as error:
-            said: Publication | None = None
-            if not isinstance(error, Malformed):
-                try:
-                    said = decode_publication(text)  # so that a task's absence can be explained
-                except (ValueError, IndexError):
-                    said = None
-            self.index.add(Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said)
-            return error
-        self.index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
-        return None
-
-    def examine(self, text: bytes, signature: bytes | None) -> Seal | None:
-        """Return what a publication's signature says, None if it has none or the policy asks for none."""
-        if signature is None or self.remote.trust == "none":
-            return None
-        return examine(text, signature, self.remote.signers if self.remote.trust == "keys" else "")
 
     @contextmanager
     def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
@@ -208,14 +174,6 @@ class GitRemote:
             part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
             self.transport.fetch(part, [f"+{CONTENT}:{CONTENT}"])
             return part if part == self._whole else part.rename(self._whole)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedText:
-    """A publication as it is at the remote."""
-
-    text: bytes
-    signature: bytes | None
 
 
 def _read_commit(objects: ObjectDatabase, commit: Oid) -> tuple[dict[int, PublishedText], set[Oid]]:

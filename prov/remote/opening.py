@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import shutil
 
+from prov.remote.address import scheme_of
+from prov.remote.errors import RemoteError
 from prov.remote.git_remote import GitRemote
+from prov.remote.reading import memory_folder
 from prov.remote.settings import Remote
+from prov.remote.static_remote import StaticRemote, is_static
 from prov.remote.transport import Access
 from prov.store.repository import Store
 
-AnyRemote = GitRemote
+AnyRemote = GitRemote | StaticRemote
+
+
+def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
+    """Return a remote, ready to be asked. A URL of a web server is looked at once: git, or plain files?"""
+    if scheme_of(remote.url) in ("http", "https"):
+        mark = memory_folder(store, remote) / "static"
+        if mark.exists() or (not (mark.parent / "git").exists() and is_static(remote, access)):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+            return StaticRemote(remote, store, access)
+    return GitRemote(remote, store, access)
 
 
 def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:
-    """Return a remote that can be written to."""
-    return GitRemote(remote, store, access)
+    """Return a remote that can be written to. Raises RemoteError for one that can't."""
+    opened = open_remote(remote, store, access)
+    if not isinstance(opened, GitRemote):
+        raise RemoteError(f"remote {remote.name} is a static cache: it is only read", hint="`prov export` writes one")
+    return opened
 
 
 def forget_memory(store: Store, name: str) -> None:
     """Remove what this machine knows of a remote."""
     shutil.rmtree(store.cache / "remotes" / name, ignore_errors=True)
-
-
-def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
-    """Return a remote, ready to be asked."""
-    return GitRemote(remote, store, access)

@@ -18,9 +18,10 @@ from pathlib import Path
 from prov.remote.address import folder_of
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
-from prov.remote.git_remote import CONTENT, GONE, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote, PublishedText
+from prov.remote.git_remote import CONTENT, GONE, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
 from prov.remote.publication import Published, decode_publication
 from prov.remote.publish import ATTEMPTS, TOUCH_AFTER, announce, content_tip, make_commit, send, write_files
+from prov.remote.reading import PublishedText
 from prov.remote.transport import Changed
 from prov.store.git import run_git
 from prov.store.objects import Oid

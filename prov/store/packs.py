@@ -27,7 +27,7 @@ from prov.files import sync_directory
 from prov.store.objects import Kind, Oid
 
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
-_KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
+KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
 _DELTAS = (6, 7)
 _HEADER = struct.Struct(">4sII")
 _INDEX_MAGIC = b"\xfftOc\0\0\0\x02"
@@ -53,7 +53,7 @@ def _entry_header(kind: int, size: int) -> bytes:
     return bytes(header)
 
 
-def _read_entry_header(data: bytes) -> tuple[int, int, int]:
+def read_entry_header(data: bytes) -> tuple[int, int, int]:
     """Return kind number, size of the content, length of the header."""
     byte = data[0]
     kind, size, shift, length = byte >> 4 & 7, byte & 15, 4, 1
@@ -130,7 +130,7 @@ class PackFile:
         """Return kind and content of the object at a place; None for a delta, which git must resolve."""
         fd, offset = self._descriptor(), self._offset(place)
         data = os.pread(fd, 4096, offset)
-        number, size, length = _read_entry_header(data)
+        number, size, length = read_entry_header(data)
         if number in _DELTAS:
             return None
         # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
@@ -144,14 +144,14 @@ class PackFile:
             raise self._damaged(offset) from error
         if len(content) != size:
             raise self._damaged(offset)
-        if number not in _KIND_NAMES:
+        if number not in KIND_NAMES:
             raise self._damaged(offset)
-        return _KIND_NAMES[number], content
+        return KIND_NAMES[number], content
 
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
         """Return kind, size and content in chunks, for objects that must not be held in memory."""
         fd, offset = self._descriptor(), self._offset(place)
-        number, size, length = _read_entry_header(os.pread(fd, 32, offset))
+        number, size, length = read_entry_header(os.pread(fd, 32, offset))
         if number in _DELTAS:
             return None
         if size <= STREAM_CHUNK:  # most are: what is read of the pack is then no more than the object
@@ -179,10 +179,15 @@ class PackFile:
             if left:
                 raise self._damaged(offset)
 
-        return _KIND_NAMES[number], size, chunks()
+        return KIND_NAMES[number], size, chunks()
 
     def _damaged(self, offset: int) -> StoreError:
         return StoreError(f"{self.path}: object at {offset} is damaged", hint=_REPAIR)
+
+    def offsets(self) -> dict[Oid, int]:
+        """Return where in the file each object begins."""
+        at = (_FANOUT_END + 20 * place for place in range(self.count))
+        return {self._index[each : each + 20]: self._offset(place) for place, each in enumerate(at)}
 
     def sizes(self) -> dict[Oid, int]:
         """Return how many bytes each object takes."""

@@ -1,0 +1,143 @@
+"""Writing a cache as plain files, for a web server that knows nothing of git; see `static_remote` for their layout.
+
+Each time, what is new goes into one bundle and one publication. A reader never sees a part: the list of what there is
+comes last, in one step, and nothing that it names ever changes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prov.files import locked, replace_file, sync_directory
+from prov.remote.errors import RemoteError
+from prov.remote.publication import Publication, Published, decode_publication, record_commit
+from prov.remote.signature import sign
+from prov.remote.static_remote import MANIFEST, Bundle, Manifest, decode_manifest
+from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, Commit, Oid, object_id
+from prov.store.odb import ObjectDatabase
+from prov.store.pack_ranges import PackIndex
+from prov.store.packs import PackStream
+
+CONTENT = "refs/heads/prov/content"
+
+
+def exported(folder: Path) -> set[tuple[Oid, Oid]]:
+    """Return what a folder holds: task hashes with outputs."""
+    found = set()
+    for number in _manifest(folder).publications:
+        text = (folder / f"publications/{number:08d}").read_bytes()
+        found |= {(task.task_hash, task.output) for task in decode_publication(text).tasks}
+    return found
+
+
+def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *, key: str) -> int:
+    """Write those results that a folder has not; return the bytes that it grew by. Raises RemoteError."""
+    for name in ("publications", "bundles"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock"):
+        manifest = _manifest(folder)
+        known = exported(folder)
+        new = [task for task in tasks if (task.task_hash, task.output) not in known]
+        if not new:
+            return 0
+        number = max(manifest.publications, default=0) + 1
+        bundle = _write_bundle(objects, folder, number, new, manifest.bundles)
+        text = Publication(int(time.time()), tuple(new)).encode()
+        path = folder / f"publications/{number:08d}"
+        replace_file(path, text)
+        if key:
+            replace_file(path.with_name(f"{path.name}.sig"), sign(text, key))
+        publications = {**manifest.publications, number: bool(key)}
+        replace_file(folder / MANIFEST, Manifest(publications, (*manifest.bundles, bundle)).encode())
+        return bundle.size + len(text)
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return decode_manifest((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        if any(path.name not in ("publications", "bundles", ".lock") for path in folder.glob("*")):
+            raise RemoteError(f"{folder} holds something else than a cache", hint="name another folder") from None
+        return Manifest({}, ())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise RemoteError(
+            f"{folder / MANIFEST} is not what it should be: {error}", hint="name another folder"
+        ) from error
+
+
+def _write_bundle(
+    objects: ObjectDatabase, folder: Path, number: int, tasks: Sequence[Published], before: Sequence[Bundle]
+) -> Bundle:
+    """Write the objects of some results that no earlier bundle has, and their index."""
+    indexes = [PackIndex(folder / f"{each.name}.idx") for each in before]
+    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder) as scratch:
+        stream = PackStream(Path(scratch))
+        try:
+            for task in tasks:
+                _add_tree(objects, stream, task.record, indexes)
+            commits = [record_commit(task.record) for task in tasks]
+            last = _content_tip(folder, before)
+            parents = (*([last] if last else []), *(task.commit for task in tasks))
+            content = Commit(EMPTY_TREE, parents, CONSTANT_IDENTITY, "content\n")
+            for commit in (*commits, content):
+                _add(stream, commit, indexes)
+            if not any(EMPTY_TREE in index for index in indexes) and EMPTY_TREE not in stream:
+                stream.add(EMPTY_TREE, "tree", b"")
+            index = stream.finish()
+        except BaseException:
+            stream.abort()
+            raise
+        assert index is not None
+        tip = object_id("commit", content.encode())
+        lines = ["# v2 git bundle", *([f"-{last.hex()} content"] if last else []), f"{tip.hex()} {CONTENT}", "", ""]
+        header = "\n".join(lines).encode()
+        pack = index.with_suffix(".pack")
+        bundle = Bundle(number, len(header) + pack.stat().st_size, len(header))
+        _join(folder / f"{bundle.name}.bundle", header, pack)
+        replace_file(folder / f"{bundle.name}.idx", index.read_bytes())
+    return bundle
+
+
+def _add(stream: PackStream, commit: Commit, indexes: Iterable[PackIndex]) -> None:
+    oid = object_id("commit", commit.encode())
+    if oid not in stream and not any(oid in index for index in indexes):
+        stream.add(oid, "commit", commit.encode())
+
+
+def _add_tree(objects: ObjectDatabase, stream: PackStream, top: Oid, indexes: Sequence[PackIndex]) -> None:
+    """Add what a tree holds, folder by folder, so that what belongs together can be read at once."""
+    pending = [top]
+    while pending:
+        oid = pending.pop()
+        if oid in stream or any(oid in index for index in indexes):
+            continue
+        kind, content = objects.read(oid)
+        stream.add(oid, kind, content)
+        if kind == "tree":
+            entries = objects.tree(oid)
+            pending += [each.oid for each in reversed(entries) if each.mode == MODE_DIRECTORY]
+            pending += [each.oid for each in reversed(entries) if each.mode != MODE_DIRECTORY]
+
+
+def _content_tip(folder: Path, before: Sequence[Bundle]) -> Oid | None:
+    if not before:
+        return None
+    with open(folder / f"{before[-1].name}.bundle", "rb") as stream:
+        lines = stream.read(before[-1].header).decode().splitlines()
+    return next(bytes.fromhex(line.partition(" ")[0]) for line in lines if line.endswith(CONTENT))
+
+
+def _join(path: Path, header: bytes, pack: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as target, open(pack, "rb") as source:
+        target.write(header)
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.flush()
+        os.fsync(target.fileno())
+    part.rename(path)
+    sync_directory(path.parent)

@@ -1,0 +1,65 @@
+"""Reading publications into an index, under a remote's policy: the same for every kind of remote."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from prov.remote.errors import Malformed, Untrusted
+from prov.remote.index import Index, Listed
+from prov.remote.publication import Publication, decode_publication
+from prov.remote.settings import Remote
+from prov.remote.signature import examine
+from prov.remote.trust import Seal, judge
+from prov.store.objects import object_id
+from prov.store.repository import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedText:
+    """A publication as it is at the remote."""
+
+    text: bytes
+    signature: bytes | None
+
+
+def memory_folder(store: Store, remote: Remote) -> Path:
+    """Return the folder for what is known here of a remote; another URL under its name is another remote."""
+    return store.cache / "remotes" / remote.name / hashlib.sha1(remote.url.encode()).hexdigest()[:12]
+
+
+def policy_of(remote: Remote) -> str:
+    """Return what an index was read under: when it changes, all is read anew."""
+    signers = Path(remote.signers)
+    content = signers.read_bytes() if remote.signers and signers.is_file() else b""
+    return f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
+
+
+def enter(index: Index, remote: Remote, number: int, each: PublishedText) -> Untrusted | None:
+    """Enter a publication into an index; return why it is not used, if it is not."""
+    oid = object_id("blob", each.text)
+    seal = _seal(remote, each)
+    signer = seal.key if seal and seal.good else ""
+    try:
+        publication = judge(remote.name, remote.trust, each.text, seal)
+    except Untrusted as error:
+        said = None if isinstance(error, Malformed) else _decoded(each.text)
+        index.add(Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said)
+        return error
+    index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
+    return None
+
+
+def _decoded(text: bytes) -> Publication | None:
+    """Return what an untrusted publication says, so that a task's absence can be explained."""
+    try:
+        return decode_publication(text)
+    except (ValueError, IndexError):
+        return None
+
+
+def _seal(remote: Remote, each: PublishedText) -> Seal | None:
+    if each.signature is None or remote.trust == "none":
+        return None
+    return examine(each.text, each.signature, remote.signers if remote.trust == "keys" else "")
