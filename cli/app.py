@@ -26,6 +26,7 @@ from . import (
     compose,
     diff,
     du,
+    forget,
     fsck,
     init,
     label,
@@ -74,6 +75,7 @@ app.command("run", context_settings=_ANY_COMMAND)(run.run)
 app.command("var")(var.var)
 app.command("gc")(collect.gc)
 app.command("du")(du.du)
+app.command("forget")(forget.forget)
 app.command("fsck")(fsck.fsck)
 app.command("why")(why.why)
 app.command("blame")(blame.blame)

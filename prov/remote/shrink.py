@@ -162,10 +162,10 @@ def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
     return last
 
 
-def free(remote: GitRemote) -> bool:
+def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
     """Free the room of what nothing holds any more, where the remote is a folder; tell whether it is."""
     folder = folder_of(remote.remote.url)
     if folder is None:
         return False
-    run_git(folder, ["gc", "--quiet", f"--prune={PRUNE}"])
+    run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
     return True

@@ -11,6 +11,7 @@ copied, compressed as it is, into a new pack, and the old one is deleted when th
 from __future__ import annotations
 
 import contextlib
+import math
 import subprocess
 import time
 from collections.abc import Iterable
@@ -74,8 +75,8 @@ def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None
     return Swept(len(gone), sum(gone.values()))
 
 
-def sweep(objects: ObjectDatabase, *, now: float | None = None) -> Swept:
-    """Drop what no ref holds; return how much that was."""
+def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool = False) -> Swept:
+    """Drop what no ref holds; return how much that was. Thorough: however young and however little it is."""
     with try_locked(objects.lease) as alone:
         if not alone:
             return Swept(0, 0, in_use=True)
@@ -83,9 +84,10 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None) -> Swept:
         held = reachable(objects.git_dir)
         objects.refresh()
         count = size = 0
-        for pack in _candidates(objects, _floor(now)):
+        worth = 0.0 if thorough else WORTH_COPYING
+        for pack in _candidates(objects, math.inf if thorough else _floor(now)):
             gone = {oid: each for oid, each in pack.sizes().items() if oid not in held}
-            if gone and sum(gone.values()) >= WORTH_COPYING * pack.path.stat().st_size:
+            if gone and sum(gone.values()) >= worth * pack.path.stat().st_size:
                 _drop(objects, pack, held)
                 count, size = count + len(gone), size + sum(gone.values())
         objects.refresh()
