@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
+import marshal
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prov.errors import ProvError
 
@@ -54,6 +57,21 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def write_cache(path: Path, value: Any) -> None:
+    """Keep a value, of what marshal takes, that can be made again. It is not synced."""
+    data = marshal.dumps(value)
+    replace_file(path, hashlib.sha1(data).digest() + data, durable=False)
+
+
+def read_cache(path: Path) -> Any:
+    """Return what `write_cache` kept; None if it is not there as it was written, since a power cut may tear it."""
+    try:
+        data = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    return marshal.loads(data[20:]) if hashlib.sha1(data[20:]).digest() == data[:20] else None
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import marshal
 import platform
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,7 @@ from prov.build.recipe import (
 )
 from prov.build.sandbox import SANDBOXES
 from prov.errors import NameUnknown, RecipeError, nearest
-from prov.files import replace_file
+from prov.files import read_cache, write_cache
 
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
@@ -83,23 +82,17 @@ class ParsedFiles:
             return
         self._loaded = True
         if self.memory is not None:
-            try:
-                form, known = marshal.loads(self.memory.read_bytes())
-            except (OSError, ValueError, EOFError, TypeError):
-                return
+            form, known = read_cache(self.memory) or (None, {})
             if form == CACHE_FORMAT:
                 self._known = known
 
     def save(self) -> None:
         """Keep what was parsed for the next time."""
         if self.memory is not None and self._changed:
-            try:
+            # it is only for speed; ValueError: a date, say, that TOML has and marshal has not
+            with contextlib.suppress(OSError, ValueError):
                 self.memory.parent.mkdir(parents=True, exist_ok=True)
-                data = marshal.dumps((CACHE_FORMAT, self._known))
-            except (ValueError, OSError):  # a date, say, that TOML has and marshal has not
-                return
-            with contextlib.suppress(OSError):  # it is only for speed
-                replace_file(self.memory, data, durable=False)
+                write_cache(self.memory, (CACHE_FORMAT, self._known))
             self._changed = False
 
 

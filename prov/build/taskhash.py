@@ -34,7 +34,7 @@ from prov.build.sandbox import interpreter_tools
 from prov.build.toolchain import Toolchain
 from prov.build.variables import PLACES, Reached, expand, reach
 from prov.errors import RecipeError
-from prov.files import replace_file
+from prov.files import read_cache, write_cache
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -227,17 +227,14 @@ class InputsReader:
         state = path.stat()
         seal = f"{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
         mode = 0o100755 if state.st_mode & 0o100 else 0o100644
-        try:
-            known_seal, _, text = memory.read_text().rpartition(" ")
-            if known_seal == seal and self.store.objects.exists(bytes.fromhex(text)):
-                return FileNode(mode, bytes.fromhex(text))
-        except (OSError, ValueError):
-            pass
+        known_seal, known = read_cache(memory) or ("", b"")
+        if known_seal == seal and self.store.objects.exists(known):
+            return FileNode(mode, known)
         oid = self.writer.add("blob", path.read_bytes())
         self.writer.finish()
         if state.st_ctime_ns < time.time_ns() - TICK_NS:
             memory.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(memory, f"{seal} {oid.hex()}".encode(), durable=False)
+            write_cache(memory, (seal, oid))
         return FileNode(mode, oid)
 
     def _memory(self, path: Path) -> Path:

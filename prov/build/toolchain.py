@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import marshal
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import BuildError
-from prov.files import locked, replace_file
+from prov.files import locked, read_cache, write_cache
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK, blob_id_of_stream
@@ -108,14 +107,14 @@ class Toolchains:
         self.store.refs.update(RefUpdate(f"refs/prov/toolchain/{pair.tree.hex()}", commit))
         memory.parent.mkdir(parents=True, exist_ok=True)
         found = (CACHE_FORMAT, _dpkg_stamp(), pair.tree, list(zip(files, states, strict=True)))
-        replace_file(memory, marshal.dumps(found), durable=False)
+        write_cache(memory, found)
         return pair.tree
 
     def _recall(self, memory: Path) -> Oid | None:
-        try:
-            form, stamp, tree, files = marshal.loads(memory.read_bytes())
-        except (OSError, ValueError, EOFError, TypeError):
+        kept = read_cache(memory)
+        if kept is None:
             return None
+        form, stamp, tree, files = kept
         if form != CACHE_FORMAT or stamp != _dpkg_stamp() or not self.store.objects.exists(tree):
             return None
         try:

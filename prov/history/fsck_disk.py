@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import marshal
 import os
 import re
 import stat
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prov.errors import StoreError
+from prov.files import read_cache
 from prov.history.fsck_names import Problem
 from prov.store.objects import Oid
 from prov.store.packs import STREAM_CHUNK, TEMPORARY
@@ -114,7 +114,7 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
     """Yield the states of sysroots that can't be read, or whose trees are not in the store."""
     for path in sorted((store.cache / "sysroots").glob("*.state")):
         how = "it is removed; the sysroot is composed anew"
-        if not _is_marshalled(path):
+        if not _is_whole(path):
             yield Problem("sysroot", _below(store, path), "can't be read", (), how, harmless=True)
             continue
         state = State.read(path)
@@ -132,18 +132,12 @@ def check_caches(store: Store) -> Iterator[Problem]:
         path for path in (*cache.glob("workdirs/*"), *cache.glob("sources/*")) if not path.name.endswith(".running")
     ]
     for path in sorted([*files, *cache.glob("sysroots/*.merges"), *cache.glob("toolchains/*.files")]):
-        if path.is_file() and not path.name.startswith(".") and not _is_marshalled(path):
+        if path.is_file() and not path.name.startswith(".") and not _is_whole(path):
             yield Problem("cache", _below(store, path), "can't be read", (), REMOVE, harmless=True)
 
 
-def _is_marshalled(path: Path) -> bool:
-    try:
-        marshal.loads(path.read_bytes())
-    except FileNotFoundError:  # gone since it was listed
-        return True
-    except (OSError, ValueError, EOFError, TypeError):
-        return False
-    return True
+def _is_whole(path: Path) -> bool:
+    return read_cache(path) is not None or not path.exists()  # gone since it was listed
 
 
 def memories(store: Store) -> list[Path]:

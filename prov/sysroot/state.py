@@ -7,14 +7,13 @@ So a sysroot is known to be whole, to be half made, or (no file) to be nobody's.
 from __future__ import annotations
 
 import hashlib
-import marshal
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prov.files import replace_file
+from prov.files import read_cache, write_cache
 from prov.worktree.attributes import EMPTY, Node, Pair
 from prov.worktree.merge import Known, Owned
 from prov.worktree.places import Places
@@ -53,20 +52,18 @@ class State:
         paths = (tuple(self.private), tuple(self.folders))
         plain = (self.wish, self.place, pairs, self.generation, self.boot, paths, self.seal, self.scripts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, marshal.dumps((FORMAT, self.ready, plain)), durable=False)
+        write_cache(path, (FORMAT, self.ready, plain))
 
     @staticmethod
     def read(path: Path) -> State | None:
         """Return the state in a file, one that is not ready if it can't be read, None where there is no file."""
-        try:
-            form, ready, plain = marshal.loads(path.read_bytes())
-            if form != FORMAT:
-                return State(ready=False)
-            wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
-        except FileNotFoundError:
-            return None
-        except (ValueError, EOFError, TypeError):
+        kept = read_cache(path)
+        if kept is None:
+            return State(ready=False) if path.exists() else None
+        form, ready, plain = kept
+        if form != FORMAT:
             return State(ready=False)
+        wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
         paths = frozenset(private), frozenset(folders)
         return State(ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before))
 
@@ -85,25 +82,22 @@ def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
         )
         for at, known in merges.items()
     ]
-    replace_file(path, marshal.dumps((FORMAT, plain)), durable=False)
+    write_cache(path, (FORMAT, plain))
 
 
 def read_merges(path: Path) -> dict[bytes, Known]:
     """Return what `write_merges` kept, or nothing."""
-    try:
-        form, plain = marshal.loads(path.read_bytes())
-        if form != FORMAT:
-            return {}
-        return {
-            at: Known(
-                {Pair(*pair): owner for pair, owner in parts},
-                Pair(*merged),
-                {name: {Pair(*pair): _node(node) for pair, node in nodes} for name, nodes in shared},
-            )
-            for at, parts, merged, shared in plain
-        }
-    except (OSError, ValueError, EOFError, TypeError):
+    form, plain = read_cache(path) or (None, ())
+    if form != FORMAT:
         return {}
+    return {
+        at: Known(
+            {Pair(*pair): owner for pair, owner in parts},
+            Pair(*merged),
+            {name: {Pair(*pair): _node(node) for pair, node in nodes} for name, nodes in shared},
+        )
+        for at, parts, merged, shared in plain
+    }
 
 
 def _plain(node: Node) -> tuple[object, ...]:

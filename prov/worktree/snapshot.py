@@ -11,7 +11,6 @@ the clock's tick would leave no trace in its stat.
 from __future__ import annotations
 
 import hashlib
-import marshal
 import os
 import re
 import stat
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import CaptureError
-from prov.files import replace_file
+from prov.files import read_cache, write_cache
 from prov.processes import without_collecting
 from prov.store.objects import EMPTY_TREE, Entry, Oid, escape_name
 from prov.store.odb import ObjectWriter
@@ -155,16 +154,16 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
         )
         for path, folder in snapshot.folders.items()
     }
-    replace_file(memory, marshal.dumps((CACHE_FORMAT, tuple(snapshot.pair), plain)), durable=False)
+    write_cache(memory, (CACHE_FORMAT, tuple(snapshot.pair), plain))
 
 
 def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
     if memory is None:
         return {}
-    try:
-        form, pair, folders = marshal.loads(memory.read_bytes())
-    except (OSError, ValueError, EOFError, TypeError):
+    kept = read_cache(memory)
+    if kept is None:
         return {}
+    form, pair, folders = kept
     # an object that was collected since must be written again
     if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
         return {}
