@@ -22,7 +22,8 @@ def load() -> None:
     for name in ("prov", "prov_cli"):
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             if ".classes" not in module.name:
-                import_module(module.name)
+                with contextlib.suppress(ImportError):  # of what is optional; a command that needs it says so
+                    import_module(module.name)
     with contextlib.suppress(ImportError):
         import_module("typer._adapters")  # which it imports late, and where there is one
     app = import_module("prov_cli.app")

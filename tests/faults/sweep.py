@@ -10,6 +10,7 @@ command, run again, succeeds, and makes what an undisturbed one makes.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -24,6 +25,8 @@ from tests.faults.replay import VARIANTS, Deed, Disk, read_journal
 from tests.faults.shim import FAULTS, KINDS, Done, Fault, Machine
 
 GIT = {**{key: value for key, value in os.environ.items() if not key.startswith("GIT_")}, "GIT_CONFIG_NOSYSTEM": "1"}
+SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
+"""Another one with each run, which a failure tells; FAULTS_SEED gives it back."""
 MOST_TOLD = 12
 """Failures that are told of one sweep."""
 
@@ -109,7 +112,10 @@ def _start_anew(stores: Iterable[Path]) -> None:
     now = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for store in stores:
         for path in store.glob("prov/sysroots/*.state"):
-            path.write_bytes(path.read_bytes().replace(now, now[::-1]))
+            data = path.read_bytes()[20:]
+            if path.read_bytes()[:20] == hashlib.sha1(data).digest():  # else it is torn, and decides nothing
+                data = data.replace(now, now[::-1])
+                path.write_bytes(hashlib.sha1(data).digest() + data)
 
 
 @dataclass(slots=True)

@@ -7,17 +7,15 @@ The ordinary run takes points by chance: another seed each time, which a failure
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 
 import pytest
 
 from tests.faults.cases import BUILD, CAPTURE, CASES, COLLECT, FIRST_CAPTURE, UNLABEL
 from tests.faults.shim import FULL, KILL, Machine
-from tests.faults.sweep import Case, replay_of, sweep
+from tests.faults.sweep import SEED, Case, replay_of, sweep
 
 SAMPLE = 16
-SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
 
 _cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 

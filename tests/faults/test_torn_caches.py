@@ -1,0 +1,66 @@
+"""What is below `.prov/prov` decides nothing: each file there is torn as a power cut may tear it, in its place.
+
+The sweeps copy what they disturb, so that stats that were kept tell of other files. Here files keep their stats, and a
+cache that is believed would be believed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cases import built_before, recorded
+from tests.faults.shim import Machine
+from tests.faults.sweep import SEED, damage
+
+BUILD = ("build", "--force", "library:go", "program")
+
+
+def _hole(data: bytes) -> bytes:
+    third = len(data) // 3
+    return data[:third] + bytes(third) + data[2 * third :]
+
+
+def _zero_end(data: bytes) -> bytes:
+    return data[: -len(data) // 4] + bytes(len(data) // 4)
+
+
+TEARS: tuple[Callable[[bytes], bytes], ...] = (
+    lambda _data: b"",
+    lambda data: data[:-1],
+    lambda data: data[:-6],
+    lambda data: bytes(len(data)),
+    _hole,
+    _zero_end,
+)
+
+
+@pytest.mark.parametrize("rounds", [10, pytest.param(400, marks=pytest.mark.faults)])
+def test_torn_caches_are_as_good_as_none(machine: Machine, room: Path, rounds: int) -> None:
+    root, chance = room / f"torn-{rounds}", random.Random(SEED)
+    (root / "recipes").mkdir(parents=True)
+    (root / "recipes/given").write_text("given\n")  # what is as young as its capture is read again
+    built_before(root)
+    text = (root / "recipes/library.toml").read_text()
+    text = text.replace("'1'\n", "'1'\nsources = [{ file = 'given' }]\n", 1)
+    (root / "recipes/library.toml").write_text(text.replace("[tasks.go]\n", "[tasks.go]\ninputs = ['sources']\n"))
+    done = machine.run(BUILD, root)
+    assert done.code == 0, done.said
+    wanted, caches = recorded(root), root / ".prov/prov"
+    for _ in range(rounds):
+        known = [path for path in sorted(caches.rglob("*")) if path.is_file() and path.stat().st_size]
+        known = [path for path in known if path.relative_to(caches).parts[0] not in ("pool", "pool-open", "locks")]
+        assert {"parsed", "sysroots", "sources", "toolchains", "workdirs"} <= {
+            path.relative_to(caches).parts[0] for path in known
+        }
+        torn = chance.sample(known, chance.randint(1, len(known)))
+        for path in torn:
+            path.write_bytes(chance.choice(TEARS)(path.read_bytes()))
+        done = machine.run(BUILD, root)
+        told = f"seed {SEED}, {[str(path.relative_to(caches)) for path in torn]}: {done.said}"
+        assert done.code == 0, told
+        assert damage(root / ".prov") == "", told
+        assert recorded(root) == wanted, told
