@@ -58,14 +58,18 @@ def tag_prefix(key: str, task_hash: Oid, *, failed: bool = False) -> str:
 
 
 RECORDS = "refs/prov/record/"
-"""Below it, named as tags are: the record of a run whose WORKDIR is not kept any more. They have the lower numbers."""
+"""Below it, named as tags are: the record of a run whose WORKDIR is not kept any more, or was lost."""
 
 
 def last_number(store: Store, key: str, task_hash: Oid, *, failed: bool = False) -> int:
     """Return the number of the last run of a task hash, 0 if there is none."""
     prefix = tag_prefix(key, task_hash, failed=failed)
-    records = 0 if failed else store.refs.last_number(RECORDS + prefix.removeprefix("refs/tags/"))
-    return store.refs.last_number(prefix, after=records)
+    if failed:
+        return store.refs.last_number(prefix)
+    record, number = RECORDS + prefix.removeprefix("refs/tags/"), 0
+    while any(store.refs.get(f"{top}/{number + 1}") is not None for top in (prefix, record)):
+        number += 1
+    return number
 
 
 def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prov.build.builds import BuildList
-from prov.build.record import RECORDS
+from prov.build.record import RECORDS, last_number
 from prov.errors import StoreError
 from prov.history.fsck import Findings, check, head_problem
 from prov.history.fsck_mend import TAGS
@@ -337,6 +337,9 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     after = contents(store.path)
     assert after[f"{prefix}/3"] == refs[run]
     record = store.objects.commit(refs[run]).parents[1]
+    ref = parse_ref(run)
+    assert ref is not None
+    assert last_number(Store.open(store.path), ref.key, ref.oid) == 3
     assert {after[f"{RECORDS}{prefix.removeprefix(TAGS)}/{number}"] for number in (1, 2)} == {record}
     assert after["refs/tags/outside/x86_64/a/b/1"] == found and failed not in after
 

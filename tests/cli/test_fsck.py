@@ -1,0 +1,147 @@
+"""`prov fsck`, told with real commands: damage, what is said of it, repair, and the build after that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.story import Project
+from tests.history.damage import flip, git_says
+
+CHAIN = """
+version = '1'
+build = ['pack']
+
+[tasks.make]
+outputdir = 'out'
+script = '''
+mkdir -p out temp-files
+echo made > out/made
+echo of no use to others > temp-files/left
+'''
+
+[tasks.pack]
+from = ['make']
+outputdir = 'packed'
+script = '''
+mkdir -p packed
+cat out/made > packed/file
+'''
+"""
+
+
+@pytest.fixture
+def built(small: Project) -> Project:
+    small.write("recipes/a.toml", CHAIN)
+    small.prov("build", "a:pack")
+    assert small.ask("fsck") == "the store is whole\n"
+    return small
+
+
+def oid_of(project: Project, text: str) -> str:
+    """Return the id of the blob with a text."""
+    path = project.write("../text", text)
+    return project.git("hash-object", str(path)).strip()
+
+
+def lose(project: Project, *oids: str) -> None:
+    """Make objects unreadable where they stand."""
+    for index in (project.root / ".prov/objects/pack").glob("*.idx"):
+        for line in project.git("verify-pack", "-v", str(index)).splitlines():
+            parts = line.split()
+            if parts[0] in oids:
+                flip(index.with_suffix(".pack"), int(parts[4]) + 5, 3)
+
+
+def outputs(project: Project) -> str:
+    return project.git("for-each-ref", "refs/prov/output")
+
+
+def store(project: Project) -> Path:
+    return project.root / ".prov"
+
+
+def test_what_is_in_a_workdir_yet_comes_back_from_there(built: Project) -> None:
+    refs = built.refs()
+    lose(built, oid_of(built, "of no use to others\n"), oid_of(built, "made\n"))
+    said = built.ask("fsck", code=1)
+    assert "can't be read any more" in said
+    assert "needed by refs/" in said
+    assert "`prov fsck --repair` repairs what can be" in said
+    said = built.ask("fsck", "--repair")
+    assert "was found elsewhere and put back" in said
+    assert said.endswith("the store is whole again\n")
+    assert git_says(store(built)) == ""
+    assert built.refs() == refs
+    assert "nothing to do" in built.ask("build", "a:pack")
+
+
+def test_what_is_nowhere_goes_and_runs_again(built: Project) -> None:
+    before = outputs(built)
+    shutil.rmtree(built.root / "build")
+    shutil.rmtree(store(built) / "prov")
+    lose(built, oid_of(built, "made\n"))
+    assert "with --repair: looked for" in built.ask("fsck", code=1)
+    said = built.ask("fsck", "--repair")
+    assert "was dropped: what it holds is lost" in said
+    assert git_says(store(built)) == ""
+    assert outputs(built) != before
+    assert "2 ran" in built.ask("build", "a:pack")
+    assert outputs(built) == before
+    assert built.ask("fsck") == "the store is whole\n"
+
+
+def test_a_workdir_alone_that_is_lost_costs_no_run(built: Project) -> None:
+    before = outputs(built)
+    shutil.rmtree(built.root / "build")
+    shutil.rmtree(store(built) / "prov")
+    lose(built, oid_of(built, "of no use to others\n"))
+    said = built.ask("fsck", "--repair")
+    assert "its WORKDIR is lost; its record stays" in said
+    assert outputs(built) == before
+    assert git_says(store(built)) == ""
+    built.prov("build", "a:pack")
+    assert built.json("builds")["builds"][0]["facts"].get("ran", "0") == "0"
+    assert built.ask("fsck") == "the store is whole\n"
+
+
+def test_as_json(built: Project) -> None:
+    assert built.json("fsck") == {"schema": 1, "kind": "fsck", "problems": [], "done": [], "left": []}
+    lose(built, oid_of(built, "made\n"))
+    answer = built.json("fsck", code=1)
+    assert {each["kind"] for each in answer["problems"]} >= {"pack", "object"}
+    assert all(each["where"] and each["what"] and each["repair"] for each in answer["problems"])
+    assert answer["left"] == answer["problems"]
+    answer = built.json("fsck", "--repair")
+    assert answer["done"] and answer["left"] == []
+
+
+def test_a_file_of_the_pool_is_made_again(story: Project) -> None:
+    file = next(path for path in sorted((store(story) / "prov/pool").glob("??/*")) if path.lstat().st_size)
+    shutil.copy(file, file.with_name("copy"))  # the fixture's are links to those of other tests
+    file.with_name("copy").replace(file)
+    said = story.ask("fsck", code=1)
+    assert f"wrong: pool {file.relative_to(store(story))}: " in said
+    story.prov("fsck", "--repair")
+    assert not file.exists()
+    assert story.ask("fsck", "--full") == "the store is whole\n"
+    story.prov("build", "demo-image")
+
+
+def test_a_store_without_its_head(built: Project) -> None:
+    (store(built) / "HEAD").unlink()
+    assert "wrong: store HEAD" in built.ask("fsck", code=1)
+    built.prov("fsck", "--repair")
+    assert built.ask("fsck") == "the store is whole\n"
+
+
+def test_damage_told_by_other_commands_names_fsck(built: Project) -> None:
+    for pack in (store(built) / "objects/pack").glob("*.idx"):
+        pack.chmod(0o644)
+        pack.write_bytes(b"cut off")
+    assert "prov fsck --repair" in built.refused("build", "a:pack")
+    assert built.ask("fsck", code=1)
+    built.prov("fsck", "--repair")
+    assert "nothing to do" in built.ask("build", "a:pack")
