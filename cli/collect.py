@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, rules_here
 from .output import count_text, say, say_json
 
 POOL_AGE = 86_400.0
 
 
 def gc(
-    builds: Annotated[int, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")] = 20,
-    days: Annotated[float, typer.Option("--days", min=0, help="Keep everything that is younger.")] = 30.0,
-    workdirs: Annotated[int, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")] = 5,
+    builds: Annotated[int | None, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")] = None,
+    days: Annotated[float | None, typer.Option("--days", min=0, help="Keep everything that is younger.")] = None,
+    workdirs: Annotated[
+        int | None, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")
+    ] = None,
     size: Annotated[
         str, typer.Option("--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits.")
     ] = "",
@@ -28,15 +31,19 @@ def gc(
     """Drop what is old: WORKDIRs first, then outputs; and free their room.
 
     Builds with a label or a pin, and what was built last of each task, are kept. Safe beside running builds; while
-    one runs no room is freed. Example: prov gc --days 14 --size 50G --dry-run
+    one runs no room is freed. What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5
+    WORKDIRs. Example: prov gc --days 14 --size 50G --dry-run
     """
-    from prov.build.retention import Gone, Rules, held_after, plan_gc, prune, remove_unlinked
+    from prov.build.retention import Gone, held_after, plan_gc, prune, remove_unlinked
     from prov.files import parse_size, size_text
     from prov.store.sweep import measure, sweep
     from prov.worktree.pool import GUARDED, OPEN
 
     opened = open_store(store)
-    gone: list[Gone] = plan_gc(opened, Rules(builds, days, workdirs, parse_size(size) if size else None))
+    rules = rules_here()
+    given = {"builds": builds, "days": days, "workdirs": workdirs, "size": parse_size(size) if size else None}
+    rules = replace(rules, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    gone: list[Gone] = plan_gc(opened, rules)
     pool = (0, 0)
     if dry_run:
         swept = measure(opened.objects, held_after(opened, gone))
@@ -46,7 +53,7 @@ def gc(
         for name in (GUARDED, OPEN):
             removed = remove_unlinked(opened.cache / name, older_than=time.time() - POOL_AGE)
             pool = (pool[0] + removed[0], pool[1] + removed[1])
-    rules = Counter(each.rule for each in gone)
+    by_rule = Counter(each.rule for each in gone)
     if json:
         say_json(
             "gc",
@@ -58,7 +65,7 @@ def gc(
             in_use=swept.in_use,
         )
         return
-    for rule, count in rules.items():
+    for rule, count in by_rule.items():
         say(f"by rule {rule}: {count_text(count, 'ref')}{' would go' if dry_run else ''}")
     if swept.in_use:
         say("a build is running: the room is freed by the next `prov gc`")

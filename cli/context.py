@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from prov.build.project import Project
+    from prov.build.retention import Rules
     from prov.build.session import Session
     from prov.store.repository import Store
 
@@ -71,6 +72,15 @@ def sandbox_here() -> str:
     from prov.build.project import PROJECT_FILE, Project
 
     return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
+
+
+def rules_here() -> Rules:
+    """Return what is collected by: as the current folder's project says, or the defaults."""
+    from prov.build.project import PROJECT_FILE, Project
+    from prov.build.retention import rules_from
+
+    path = root() / PROJECT_FILE
+    return rules_from(Project.load(root()).settings if path.is_file() else {}, str(path))[0]
 
 
 def session_here(store: Store, settings: list[str] | None) -> Session | None:

@@ -42,6 +42,7 @@ _PROJECT_KEYS: dict[str, str] = {
     "exclude": "a list of texts",
     "xattrs": "a list of texts",
     "plan_hooks": "a list of texts",
+    "gc": "a table",
     "variables": "a table",
     "recipe": "a table",
 }

@@ -194,6 +194,8 @@ def _is(value: object, kind: str) -> bool:
         return isinstance(value, bool)
     if kind == "a table":
         return isinstance(value, dict)
+    if kind == "a number":
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 40
     if kind == "a list of tables":
         return isinstance(value, list) and all(isinstance(item, dict) for item in value)
     texts = isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prov.build.builds import BuildList
+from prov.build.recipe import check_keys
 from prov.build.record import RECORDS
 from prov.errors import StoreError
-from prov.files import replace_file, sync_directory
+from prov.files import parse_size, replace_file, sync_directory
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
@@ -40,6 +42,24 @@ class Rules:
     """The WORKDIRs of so many builds, beyond what is young."""
     size: int | None = None
     """Bytes that the store's objects may take; the least recently used outputs go first, young or not."""
+
+
+_SETTINGS = {
+    "auto": "true or false",
+    "builds": "a number",
+    "days": "a number",
+    "workdirs": "a number",
+    "size": "a text",
+}
+
+
+def rules_from(settings: Mapping[str, Any], origin: str) -> tuple[Rules, bool]:
+    """Return the rules of prov.toml's `[gc]`, and whether builds collect by them. Raises RecipeError."""
+    table = settings.get("gc", {})
+    check_keys(table, _SETTINGS, f"{origin}: gc")
+    size = parse_size(table["size"]) if "size" in table else None
+    builds, workdirs = max(1, int(table.get("builds", 20))), int(table.get("workdirs", 5))
+    return Rules(builds, float(table.get("days", 30)), workdirs, size), bool(table.get("auto", False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from prov.build.graph import Graph, Node, make_graph, resolve_targets
 from prov.build.hooks import invalidated
 from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
-from prov.build.project import Project, allowed_environment
+from prov.build.project import PROJECT_FILE, Project, allowed_environment
 from prov.build.pushing import publishing
 from prov.build.record import Records, read_postprocess
+from prov.build.retention import rules_from
 from prov.build.room import make_room
 from prov.build.run import Progress, Runner, RunOptions, Summary
 from prov.build.sandbox import bubblewrap
@@ -25,6 +26,7 @@ from prov.build.script import run_postprocess
 from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
+from prov.build.upkeep import start_upkeep
 from prov.errors import BuildError, NameUnknown, nearest
 from prov.remote.settings import Remote, read_remotes
 from prov.remote.transport import Access
@@ -120,6 +122,9 @@ class Session:
             for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):
                 progress.note(line)
         deployed = self._deploy(plan, summary, site)
+        if plan.work or plan.fetches:
+            rules, automatic = rules_from(self.project.settings, str(self.project.root / PROJECT_FILE))
+            start_upkeep(self.store, rules if automatic else None)
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)
         return summary, deployed

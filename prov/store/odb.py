@@ -29,6 +29,8 @@ Answer = TypeVar("Answer")
 
 PACKS_TO_CONSOLIDATE = 24
 """With so many packs the small ones are joined; git and libgit2 search packs one by one."""
+AT_ONCE = 64 << 20
+"""Bytes that are copied while somebody waits."""
 CONSOLIDATE_UP_TO = 1 << 30
 """Packs of this many bytes and more are left as they are: copying them again buys nothing."""
 
@@ -211,29 +213,39 @@ class ObjectDatabase:
             if not Path("/proc", pid).exists():
                 path.unlink(missing_ok=True)
 
-    def consolidate(self) -> int:
-        """Join small packs into one when there are many; return how many went into it.
+    def many_packs(self) -> bool:
+        """Tell whether there are so many packs that some should be joined."""
+        self._look()
+        return len(self._packs) >= PACKS_TO_CONSOLIDATE
+
+    def release(self) -> None:
+        """Give the lease back, in a process that was forked from one that has it and writes nothing itself."""
+        if self._leased >= 0:
+            os.close(self._leased)
+            self._leased = -1
+
+    def consolidate(self, *, most: int = AT_ONCE) -> int:
+        """Join small packs into one when there are many; return how many went into it. No more than `most` bytes.
 
         Geometric, as `git repack --geometric=2` does it: from the smallest upwards, as long as a pack is not twice as
         large as all that are smaller, so that a byte is copied a logarithmic number of times. One process at a
         time; others go on meanwhile, and a reader that loses a pack looks again.
         """
-        self._look()
-        if len(self._packs) < PACKS_TO_CONSOLIDATE:
+        if not self.many_packs():
             return 0
         with try_locked(self.git_dir / "prov" / "locks" / "consolidate") as held:
             if not held:
                 return 0
             self._look()
-            return self._join(self._small_packs())
+            return self._join(self._small_packs(most))
 
-    def _small_packs(self) -> list[PackFile]:
+    def _small_packs(self, most: int) -> list[PackFile]:
         kept = (".keep", ".promisor")
         free = [pack for pack in self._packs.values() if not any(pack.path.with_suffix(mark).exists() for mark in kept)]
         sizes = sorted(((pack.path.stat().st_size, pack) for pack in free), key=lambda pair: pair[0])
         total, chosen = 0, 0
         for number, (size, _) in enumerate(sizes):
-            if size > CONSOLIDATE_UP_TO:
+            if size > CONSOLIDATE_UP_TO or total + size > most:
                 break
             if size <= 2 * total or number < PACKS_TO_CONSOLIDATE // 2:
                 chosen = number + 1

@@ -1,0 +1,86 @@
+"""Keeping a store in shape behind a build: packs are joined, and, if prov.toml says so, what is old is collected.
+
+It is a process of its own that nobody waits for, with low priority and an end: whatever it is at when its time is over
+is done anew another time, and a kill loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from prov.build.retention import Rules, plan_gc, prune, remove_unlinked
+from prov.errors import ProvError
+from prov.files import try_locked
+from prov.store.repository import Store
+from prov.store.sweep import sweep
+from prov.worktree.pool import GUARDED, OPEN
+
+SECONDS = 600
+"""It ends after so long, done or not."""
+WHOLE = 1 << 40
+PATIENCE = 30.0
+"""Seconds to wait for those who still write, before what nothing holds is dropped."""
+EVERY = 86_400.0
+"""Seconds between two collections."""
+POOL_AGE = 86_400.0
+"""Seconds for which a pool's file stays although nothing is linked to it."""
+
+
+def start_upkeep(store: Store, rules: Rules | None) -> int:
+    """Start what is due in the background; return the process's id, 0 if nothing is. `rules`: what to collect by."""
+    due = rules is not None and _is_due(store)
+    if not due and not store.objects.many_packs():
+        return 0
+    pid = os.fork()
+    if pid == 0:
+        _run(store, rules if due else None)
+    return pid
+
+
+def collect(store: Store, rules: Rules) -> None:
+    """Collect by rules: refs, objects that nothing holds any more, and pool files."""
+    prune(store, plan_gc(store, rules))
+    end = time.monotonic() + PATIENCE
+    while sweep(store.objects).in_use and time.monotonic() < end:
+        time.sleep(1.0)
+    for name in (GUARDED, OPEN):
+        remove_unlinked(store.cache / name, older_than=time.time() - POOL_AGE)
+    _mark(store).touch()
+
+
+def _mark(store: Store) -> Path:
+    return store.cache / "collected"
+
+
+def _is_due(store: Store) -> bool:
+    try:
+        return time.time() - _mark(store).stat().st_mtime > EVERY
+    except FileNotFoundError:
+        return True
+
+
+def _run(store: Store, rules: Rules | None) -> None:
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        signal.alarm(SECONDS)
+        os.nice(10)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nothing, fd)
+        store.objects.release()
+        own = Store.open(store.path)
+        with try_locked(own.cache / "locks" / "upkeep") as alone:
+            if alone:
+                own.objects.consolidate(most=WHOLE)
+                if rules is not None:
+                    collect(own, rules)
+    except (ProvError, OSError):
+        pass  # the next one tries again
+    finally:
+        os._exit(0)
