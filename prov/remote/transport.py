@@ -158,6 +158,9 @@ class Transport:
         if status is None:
             raise Unreachable(self.name, f"no byte came or went in {self.access.patience:.0f} s; given up")
         if status:
+            # why a ref was not set stands in what push prints
+            rows = [row for row in output.decode("utf-8", "replace").splitlines() if row.startswith("!")]
+            words = "\n".join([words, *rows])
             said = _words(words.replace(self.url, without_password(self.url)))
             raise (Refused if _REFUSED.search(words) else Unreachable)(self.name, said)
         return output

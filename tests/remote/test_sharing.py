@@ -10,7 +10,7 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
     """Nothing runs, and of all outputs only the one that is asked for comes over."""
     one, other = machines("one", cache, built=True), machines("other", cache)
     assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
-    assert cache.keys() == sorted(TASKS)
+    assert sorted(cache.keys()) == sorted(TASKS)
     moved = cache.moved()
     assert other.build() == "1 fetched"
     whole = cache.moved() - moved
@@ -36,3 +36,73 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
         machine.is_clean()
     cache.is_clean()
     assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+
+
+def test_asking_costs_few_requests_however_many_results_there_are(http_cache: Cache, machines: Machines) -> None:
+    """The index is brought up to date, and asked here."""
+    one, other = machines("one", http_cache, built=True), machines("other", http_cache)
+    one.prov("push")
+    for file in range(3):  # three more publications
+        one.change("many", file)
+        one.build()
+        one.prov("push")
+    before = len(http_cache.requests(at_least=1))
+    other.write("recipes/words/words/00", (one.root / "recipes/words/words/00").read_text())
+    other.prov("plan", "app")
+    asked = [line for line in http_cache.requests(at_least=before + 1)[before:] if " 401 " not in line]
+    assert len(asked) <= 3, asked
+    before = http_cache.requests()
+    other.prov("plan", "app")  # of which all is known by now
+    assert http_cache.requests() == before
+
+
+def test_a_build_with_nothing_to_do_asks_nobody(http_cache: Cache, machines: Machines) -> None:
+    one, other = machines("one", http_cache, "--push", built=True), machines("other", http_cache)
+    one.prov("push")
+    other.build()
+    before = http_cache.requests()
+    for machine in (one, other):
+        assert machine.build() == "nothing to do"
+        machine.prov("plan", "app")
+    assert http_cache.requests() == before
+
+
+def test_without_a_network_after_fetching_once(http_cache: Cache, machines: Machines) -> None:
+    one, other = machines("one", http_cache, built=True), machines("other", http_cache)
+    one.prov("push")
+    assert other.ask("pull", "app").startswith("5 results fetched")
+    assert http_cache.server is not None
+    http_cache.server.stop()
+    assert other.build() == "nothing to do"
+    assert other.said.count("remote team") == 0
+    assert other.deployed() == one.wanted()
+    other.change("without a network")
+    assert other.build() == "5 ran"
+    assert other.said.count("remote team") == 1
+    assert other.deployed() == other.wanted()
+    other.is_clean()
+
+
+def test_plan_says_what_would_be_fetched(folder_cache: Cache, machines: Machines) -> None:
+    one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
+    one.prov("push")
+    lines = other.ask("plan", "app").splitlines()
+    assert lines[0] == "app:pack  fetch       its output is deployed, from a remote"
+    assert len(lines) == 2
+    assert lines[1].startswith("0 of 5 tasks to run, at the most")
+    (step,) = [each for each in other.json("plan", "app")["steps"] if each["action"] == "fetch"]
+    assert step["task"] == "app:pack"
+    other.edit("recipes/app/app.toml", "cp -r image/* app/", "cp -r image/* app/; ls app")
+    lines = other.ask("plan", "app").splitlines()
+    assert lines[0] == "app:make  fetch       its output is put in place for app:pack, from a remote"
+    assert other.build() == "1 ran, 1 fetched"
+
+
+def test_deployed_outputs_and_what_a_new_task_takes(folder_cache: Cache, machines: Machines) -> None:
+    """A task that runs has what it takes fetched, and the WORKDIR that it takes over made, since nobody shared it."""
+    one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
+    one.prov("push")
+    other.edit("recipes/words/words.toml", "cp sources/words/* image/usr", "cp sources/words/0* image/usr")
+    assert other.build() == "5 ran"
+    assert len(other.deployed()) == 11
+    other.is_clean()
