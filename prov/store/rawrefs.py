@@ -132,5 +132,5 @@ def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
 
 def stale_locks(git_dir: Path, *, now: float) -> list[Path]:
     """Return lock files of refs that a killed process left: an update takes milliseconds."""
-    found = [*(git_dir / "refs").rglob("*.lock"), *git_dir.glob("*.lock")]
+    found = [*(git_dir / "refs").rglob("*.lock"), *git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]
     return sorted(path for path in found if path.is_file() and now - path.lstat().st_mtime > LOCK_IS_DEAD)

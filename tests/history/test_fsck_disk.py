@@ -123,10 +123,10 @@ def test_leftovers_are_notes_and_go(store: Store) -> None:
     (aside / "file").write_text("x")
     aside.with_suffix(".lock").touch()
     stale = [pack / f"tmp_pack_prov_{pid}_1", pack / "tmp_pack_git", store.path / "refs/heads/builds.lock"]
-    stale.append(store.path / "packed-refs.lock")
+    stale += [store.path / "packed-refs.lock", store.path / "packed-refs.new"]
     shutil.copy(next(pack.glob("*.pack")), pack / f"pack-{'1' * 40}.pack")
     stale.append(pack / f"pack-{'1' * 40}.pack")
-    for path in stale[:4]:
+    for path in stale[:5]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     for path in stale:
