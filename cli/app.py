@@ -55,6 +55,7 @@ app = typer.Typer(
 
 _HINTS = {
     errno.ENOSPC: "make room on the disk of the store and of the build directory, then run the same again",
+    errno.EIO: "a disk fails; the kernel's log tells more",
     errno.EDQUOT: "the quota is used up; make room, then run the same again",
 }
 _ANY_COMMAND = {"allow_interspersed_args": False}

@@ -17,11 +17,23 @@ from typing import Any
 from prov.errors import ProvError
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of what is done with a file by its descriptor name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(fd)
+        with naming(path):
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -45,7 +57,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        with os.fdopen(fd, "wb") as stream:
+        with naming(path), os.fdopen(fd, "wb") as stream:
             stream.write(data)
             if durable:
                 stream.flush()

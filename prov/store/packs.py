@@ -23,7 +23,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from prov.errors import StoreError
-from prov.files import sync_directory
+from prov.files import naming, sync_directory
 from prov.store.objects import Kind, Oid
 
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
@@ -255,8 +255,15 @@ class PackStream:
         """Append one object in its packed form, which comes in chunks."""
         self._objects[oid] = (self._at, crc)
         for chunk in packed:
-            self._file.write(chunk)
+            self._write(chunk)
             self._at += len(chunk)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+        except OSError as error:
+            error.filename = error.filename or str(self._temporary)
+            raise
 
     def add_blob_stream(self, oid: Oid, size: int, source: BinaryIO) -> bool:
         """Append a blob of known id and size, chunk by chunk; false if what is read is not that blob.
@@ -267,14 +274,14 @@ class PackStream:
         deflater = isal_zlib.compressobj(LEVEL)
         header = _entry_header(_KINDS["blob"], size)
         crc, left = isal_zlib.crc32(header), size
-        self._file.write(header)
+        self._write(header)
         self._at += len(header)
         while left >= 0:
             chunk = source.read(min(STREAM_CHUNK, left)) if left else b""
             packed = deflater.compress(chunk) if chunk else deflater.flush()
             digest.update(chunk)
             crc = isal_zlib.crc32(packed, crc)
-            self._file.write(packed)
+            self._write(packed)
             self._at += len(packed)
             if not chunk:
                 break
@@ -300,7 +307,8 @@ class PackStream:
             self.abort()
             return None
         try:
-            return self._finish()
+            with naming(self._temporary):
+                return self._finish()
         except BaseException:
             self.abort()
             raise

@@ -10,6 +10,7 @@ the clock's tick would leave no trace in its stat.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -142,7 +143,6 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
     """Keep what the next capture of this directory need not read again. Call it when the writer is finished."""
     if snapshot.as_remembered:
         return
-    memory.parent.mkdir(parents=True, exist_ok=True)
     # marshal takes tuples, not named ones
     plain = {
         path: (
@@ -154,7 +154,9 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
         )
         for path, folder in snapshot.folders.items()
     }
-    write_cache(memory, (CACHE_FORMAT, tuple(snapshot.pair), plain))
+    with contextlib.suppress(OSError):  # what was captured is recorded
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_cache(memory, (CACHE_FORMAT, tuple(snapshot.pair), plain))
 
 
 def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
@@ -240,6 +242,8 @@ def _read_file(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
             f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
         ) from error
     except OSError as error:
+        if error.filename not in (None, path):  # the pack, which could not be written
+            raise
         raise CaptureError(
             f"{os.fsdecode(path)}: can't be read: {error.strerror}",
             hint="give its owner read permission, or exclude it",
