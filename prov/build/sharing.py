@@ -24,8 +24,12 @@ from prov.build.record import (
     static_ref,
     tag_prefix,
 )
+from prov.errors import StoreError
 from prov.remote.digest import Digests
+from prov.remote.errors import Untrusted
 from prov.remote.publication import Published
+from prov.remote.receive import read_run
+from prov.remote.trust import check_task
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -175,6 +179,15 @@ def enter(store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] |
     store.refs.update(*updates) if updates else None
 
 
+def _has_run(store: Store, task: Published) -> bool:
+    """Tell whether the WORKDIR's commit is here, and of that very run: it may have been published as anything."""
+    try:
+        check_task("", "", task, read_run(store.objects, task.workdir))
+    except (StoreError, Untrusted):
+        return False
+    return True
+
+
 def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) -> Iterable[RefUpdate]:
     fixed = any(each.name == b"fixed" for each in store.objects.tree(task.output))
     message = FIXED_MESSAGE if fixed else OUTPUT_MESSAGE
@@ -186,7 +199,7 @@ def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) 
         yield RefUpdate(static_ref(task.key, static_key), commit)
     prefix = tag_prefix(task.key, task.task_hash)
     number = last_number(store, task.key, task.task_hash)
-    if task.workdir and store.objects.exists(task.workdir):
+    if task.workdir and _has_run(store, task):
         if store.refs.last_number(prefix) == 0:
             yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
     elif number == 0:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Commit, Entry, Kind, Oid
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Digest(NamedTuple):
@@ -31,6 +31,7 @@ class Digest(NamedTuple):
     """Folders below one another; 0 for a file."""
     length: int = 0
     """Bytes of the longest path below."""
+    kind: Kind = "blob"
 
 
 class Reader(Protocol):
@@ -61,6 +62,7 @@ def tree_digest(entries: list[Entry], digests: list[Digest]) -> Digest:
         sum(each.size for each in digests),
         1 + max((each.depth for each in digests), default=0),
         max((len(each.name) + 1 + of.length for each, of in zip(entries, digests, strict=True)), default=0),
+        "tree",
     )
 
 
@@ -83,7 +85,7 @@ class Digests:
     def __init__(self, reader: Reader, memory: Path) -> None:
         self._reader = reader
         self._path = memory
-        self._known: dict[Oid, Digest] = {EMPTY_TREE: Digest(object_digest("tree", b""))}
+        self._known: dict[Oid, Digest] = {EMPTY_TREE: Digest(object_digest("tree", b""), kind="tree")}
         self._new: dict[Oid, Digest] = {}
         self._database: sqlite3.Connection | None = None
 
@@ -96,8 +98,8 @@ class Digests:
                 database.execute("pragma synchronous=normal")
                 database.execute(
                     f"create table if not exists digests{FORMAT} "
-                    "(oid blob primary key, id blob, paths integer, size integer, depth integer, length integer) "
-                    "without rowid"
+                    "(oid blob primary key, id blob, paths integer, size integer, depth integer, length integer, "
+                    "kind text) without rowid"
                 )
                 self._database = database
         return self._database
@@ -108,7 +110,7 @@ class Digests:
         database = self._connect() if found is None else None
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
-                query = f"select id, paths, size, depth, length from digests{FORMAT} where oid = ?"
+                query = f"select id, paths, size, depth, length, kind from digests{FORMAT} where oid = ?"
                 row = database.execute(query, (oid,)).fetchone()
                 if row:
                     found = self._known[oid] = Digest(*row)
@@ -124,7 +126,7 @@ class Digests:
         if database is not None:
             rows = [(oid, *digest) for oid, digest in self._new.items()]
             with contextlib.suppress(sqlite3.Error), database:
-                database.executemany(f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?)", rows)
+                database.executemany(f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?, ?)", rows)
         self._new = {}
 
     def blob(self, oid: Oid) -> Digest:
@@ -165,6 +167,6 @@ class Digests:
             tree = self.tree(commit.tree)
             parents = [self.known(parent) or Digest(b"") for parent in commit.parents]
             found = commit_digest(commit.encode(), tree.id, [parent.id for parent in parents])
-            self.learn(each, tree._replace(id=found))
+            self.learn(each, tree._replace(id=found, kind="commit"))
             pending.pop()
         return self.known(oid) or Digest(b"")

@@ -8,55 +8,28 @@ another, or, by naming one tree many times, more files than any disk holds. None
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from prov.errors import ProvError, StoreError
+from prov.errors import StoreError
 from prov.remote.digest import Digest, Digests, commit_digest, object_digest, tree_digest
-from prov.store.objects import (
-    EMPTY_TREE,
-    MODE_DIRECTORY,
-    MODE_EXECUTABLE,
-    MODE_FILE,
-    MODE_SYMLINK,
-    Entry,
-    Kind,
-    Oid,
-    decode_commit,
-    decode_tree,
-    encode_tree,
-    escape_name,
-    object_id,
-    unescape_name,
-)
+from prov.remote.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, Commit, Entry, Kind, Oid, object_id
 from prov.store.odb import ObjectWriter
-from prov.worktree.attributes import BLOB_NAME, Pair, read_listing
+from prov.worktree.attributes import Pair, read_listing
 
 Source = Callable[[Oid], "tuple[Kind, bytes] | None"]
 """Gives an object's kind and content, None if it has it not."""
 
-_MODES = (MODE_DIRECTORY, MODE_FILE, MODE_EXECUTABLE, MODE_SYMLINK)
-_SPECIAL = (stat.S_IFCHR, stat.S_IFBLK)
-
-
-class BadObject(Exception):
-    """Something that can't be taken in; the message says what and where."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How large what comes from elsewhere may be, when it is put on disk."""
-
-    paths: int = 5_000_000
-    size: int = 1 << 40
-    depth: int = 256
-    name: int = 255
-    path: int = 4095
-    commits: int = 1_000
-    """In the history of one WORKDIR."""
-    devices: bool = False
-    """Device nodes are allowed."""
+_RECORD = {
+    **dict.fromkeys((b"inputs", b"output", b"attributes", b"sysroot"), MODE_DIRECTORY),
+    **dict.fromkeys((b"record", b"definition", b"log", b"environment"), MODE_FILE),
+}
+"""What a record has, and what of it is a folder."""
+_PAIR = {
+    **dict.fromkeys((b"content", b"attributes"), MODE_DIRECTORY),
+    **dict.fromkeys((b"postprocess", b"fixed"), MODE_FILE),
+}
 
 
 @dataclass(slots=True)
@@ -67,53 +40,94 @@ class Intake:
     writer: ObjectWriter
     digests: Digests
     limits: Limits = field(default_factory=Limits)
-    taken: int = 0
-    """Objects that were not here."""
     _done: dict[Oid, Digest] = field(default_factory=dict)
+    _fresh: set[Oid] = field(default_factory=set)
+    """Objects that were not here."""
+    _looked: set[Pair] = field(default_factory=set)
 
     @property
     def reader(self) -> _Reader:
         """What was taken in, and what is in the store."""
         return _Reader(self)
 
+    def _here(self, oid: Oid, kind: Kind) -> Digest | None:
+        """Return the digest of what was taken in or is in the store. Raises BadObject if it is of another kind."""
+        found = self._done.get(oid)
+        if found is None and self.writer.has(oid):
+            read = {"blob": self.digests.blob, "tree": self.digests.tree, "commit": self.digests.commit}[kind]
+            try:
+                found = self._done[oid] = read(oid)
+            except (StoreError, RecursionError) as error:
+                raise BadObject(f"object {oid.hex()}, which is here: {error}") from error
+        if found is not None and found.kind != kind:
+            raise BadObject(f"object {oid.hex()} is a {found.kind}, not the {kind} that it should be")
+        return found
+
     def commit(self, oid: Oid) -> Digest:
         """Take in a commit and all that it holds; return its digest. Raises BadObject."""
-        pending, number = [oid], 0
+        pending, known = [oid], dict[Oid, tuple[bytes, Commit]]()
         while pending:
             each = pending[-1]
-            if self._commit_digest(each) is not None:
+            if self._here(each, "commit") is not None:
                 pending.pop()
                 continue
-            number += 1
-            if number > 4 * self.limits.commits:
-                raise BadObject(f"commit {oid.hex()} has too long a history")
-            content = self._content(each, "commit")
-            commit = decode_commit(content)
-            missing = [parent for parent in commit.parents if self._commit_digest(parent) is None]
+            if each not in known:
+                content = self._content(each, "commit")
+                known[each] = content, checked_commit(content, each)
+                if len(known) > 2 * self.limits.commits:  # a run and its record
+                    raise BadObject(f"commit {oid.hex()} has too long a history")
+            content, commit = known[each]
+            missing = [parent for parent in commit.parents if self._here(parent, "commit") is None]
             if missing:
-                if set(missing) & set(pending):
-                    raise BadObject(f"commit {each.hex()} descends from itself")
                 pending += missing
                 continue
             tree = self.tree(commit.tree)
             parents = [self._done[parent].id for parent in commit.parents]
-            self._add(each, "commit", content)
-            self._done[each] = tree._replace(id=commit_digest(content, tree.id, parents))
+            digest = commit_digest(content, tree.id, parents)
+            self._add(each, "commit", content, tree._replace(id=digest, kind="commit"))
             pending.pop()
         return self._done[oid]
 
-    def _commit_digest(self, oid: Oid) -> Digest | None:
-        if oid not in self._done and self.writer.has(oid):
-            self._done[oid] = self.digests.commit(oid)
-        return self._done.get(oid)
+    def workdir(self, oid: Oid) -> Digest:
+        """Take in a WORKDIR's commit, and look at it and at those before it as they would be put on disk."""
+        digest = self.commit(oid)
+        while oid in self._fresh:
+            commit = self.writer.commit(oid)
+            attributes = self._look_at_record(commit.parents[1]) if len(commit.parents) > 1 else None
+            self.check_pair(Pair(commit.tree, attributes))
+            oid = commit.parents[0] if commit.parents else b""
+        return digest
+
+    def _look_at_record(self, commit: Oid) -> Oid | None:
+        """Look at a record that goes with a WORKDIR; return the tree of the WORKDIR's attributes."""
+        parts = self.parts(self.writer.commit(commit).tree)
+        if b"output" in parts:
+            self.check_output(parts[b"output"])
+        for each in self.reader.tree(parts[b"sysroot"]) if b"sysroot" in parts else ():
+            self.check_output(each.oid) if each.mode == MODE_DIRECTORY else None
+        return parts.get(b"attributes")
+
+    def parts(self, tree: Oid) -> dict[bytes, Oid]:
+        """Return the parts of a record. Raises BadObject if one is not of its kind."""
+        entries = self.reader.tree(tree)
+        for each in entries:
+            if each.mode != _RECORD.get(each.name, each.mode):
+                raise BadObject(f"{each.name!r} of a record has the mode {each.mode:o}")
+        return {each.name: each.oid for each in entries}
+
+    def check_output(self, tree: Oid) -> None:
+        """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject."""
+        parts = {}
+        for each in self.reader.tree(tree):
+            if each.mode != _PAIR.get(each.name):
+                raise BadObject(f"an output has {each.name!r} with the mode {each.mode:o}")
+            parts[each.name] = each.oid
+        self.check_pair(Pair(parts.get(b"content", EMPTY_TREE), parts.get(b"attributes")))
 
     def tree(self, oid: Oid, path: bytes = b"", depth: int = 0) -> Digest:
         """Take in a tree and all that it holds; return its digest. Raises BadObject."""
-        done = self._done.get(oid)
+        done = self._here(oid, "tree")
         if done is not None:
-            return done
-        if self.writer.has(oid):
-            done = self._done[oid] = self.digests.tree(oid)
             return done
         if depth > self.limits.depth:
             raise BadObject(f"a tree has more than {self.limits.depth} folders below one another")
@@ -122,8 +136,7 @@ class Intake:
         below = [self._entry(each, path, depth) for each in entries]
         found = tree_digest(entries, below)
         self._check_size(found, path)
-        self._add(oid, "tree", content)
-        self._done[oid] = found
+        self._add(oid, "tree", content, found)
         return found
 
     def _check_size(self, tree: Digest, path: bytes) -> None:
@@ -143,16 +156,12 @@ class Intake:
         return digest
 
     def _blob(self, oid: Oid) -> Digest:
-        done = self._done.get(oid)
+        done = self._here(oid, "blob")
         if done is None:
-            if self.writer.has(oid):
-                done = self.digests.blob(oid)
-            else:
-                content = self._content(oid, "blob")
-                done = Digest(object_digest("blob", content), 1, len(content))
-                self.writer.add_blob(content)
-                self.taken += 1
-            self._done[oid] = done
+            content = self._content(oid, "blob")
+            done = self._done[oid] = Digest(object_digest("blob", content), 1, len(content))
+            self.writer.add_blob(content)
+            self._fresh.add(oid)
         return done
 
     def _check_target(self, oid: Oid, digest: Digest, path: bytes) -> None:
@@ -164,8 +173,8 @@ class Intake:
     def _content(self, oid: Oid, wanted: Kind) -> bytes:
         try:
             found = self.source(oid)
-        except ProvError as error:
-            raise BadObject(str(error)) from error
+        except StoreError as error:
+            raise BadObject(f"object {oid.hex()} can't be read: {error}") from error
         if found is None:
             raise BadObject(f"object {oid.hex()} is missing")
         kind, content = found
@@ -173,9 +182,10 @@ class Intake:
             raise BadObject(f"object {oid.hex()} is not the {wanted} that it should be")
         return content
 
-    def _add(self, oid: Oid, kind: Kind, content: bytes) -> None:
+    def _add(self, oid: Oid, kind: Kind, content: bytes, digest: Digest) -> None:
         self.writer.add(kind, content)
-        self.taken += 1
+        self._done[oid] = digest
+        self._fresh.add(oid)
 
     def learn(self) -> None:
         """Remember the digests of what is in the store by now."""
@@ -185,26 +195,24 @@ class Intake:
         self.digests.save()
 
     def check_pair(self, pair: Pair) -> None:
-        """Look at a recorded directory as it would be put on disk. Raises BadObject."""
+        """Look at a recorded directory as it would be put on disk. Raises BadObject.
+
+        What is there many times is looked at once: a few trees may be more folders than anybody could look at.
+        """
         pending = [(pair, b"")]
         while pending:
             each, path = pending.pop()
+            if each in self._looked:
+                continue
+            self._looked.add(each)
             try:
                 listing = read_listing(self.reader, each)
             except StoreError as error:
                 raise BadObject(str(error)) from error
-            for name, node in listing.items():
-                below = path + name
-                check_real_name(name, below, self.limits) if name != b"." else None
-                if stat.S_IFMT(node.mode) in _SPECIAL and not self.limits.devices:
-                    raise BadObject(f"{below!r} is a device node")
-                odd = [key for key, _ in node.xattrs if not key.startswith(b"user.")]
-                if odd and not self.limits.devices:
-                    raise BadObject(f"{below!r} has the extended attribute {odd[0]!r}")
-                if node.link and not _inside(node.link):
-                    raise BadObject(f"{below!r} is linked to {node.link!r}, which is outside")
-                if node.is_directory and name != b".":
-                    pending.append((node.pair, below + b"/"))
+            check_listing(each, listing, path, self.limits)
+            pending += [
+                (node.pair, path + name + b"/") for name, node in listing.items() if node.is_directory and name != b"."
+            ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,42 +222,14 @@ class _Reader:
     intake: Intake
 
     def tree(self, oid: Oid) -> list[Entry]:
+        if self.intake._here(oid, "tree") is None:
+            raise StoreError(f"tree {oid.hex()} is missing")
         return self.intake.writer.tree(oid)
 
+    def commit(self, oid: Oid) -> Commit:
+        return self.intake.writer.commit(oid)
+
     def blob(self, oid: Oid) -> bytes:
-        found = self.intake.source(oid)
-        return found[1] if found is not None and found[0] == "blob" else self.intake.writer.blob(oid)
-
-
-def checked_entries(content: bytes, path: bytes, limits: Limits) -> list[Entry]:
-    """Return a tree's entries if it is one that prov, or git, could have made. Raises BadObject."""
-    try:
-        entries = decode_tree(content)
-    except (ValueError, IndexError) as error:
-        raise BadObject(f"the tree at {path!r} is damaged") from error
-    names = [each.name for each in entries]
-    if encode_tree(entries) != content or len(set(names)) != len(names):
-        raise BadObject(f"the tree at {path!r} is not as git writes trees")
-    for each in entries:
-        below = path + b"/" + each.name if path else each.name
-        if each.mode not in _MODES or len(each.oid) != 20:
-            raise BadObject(f"{below!r} has the mode {each.mode:o}")
-        if each.name == BLOB_NAME and each.mode == MODE_FILE:
-            continue
-        real = unescape_name(each.name)
-        check_real_name(real, below, limits)
-        if escape_name(real) != each.name:
-            raise BadObject(f"{below!r} is a name that git, or some file system, takes for another")
-    return entries
-
-
-def check_real_name(name: bytes, path: bytes, limits: Limits) -> None:
-    """Raise BadObject for a name that no file in a directory can have, or a path that is too long."""
-    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or len(name) > limits.name:
-        raise BadObject(f"{path[:300]!r} has a name that no file can have")
-    if len(path) > limits.path:
-        raise BadObject(f"{path[:100]!r}… is too long a path")
-
-
-def _inside(link: bytes) -> bool:
-    return not link.startswith(b"/") and not any(part in (b"", b".", b"..") for part in link.split(b"/"))
+        if oid in self.intake._fresh:
+            return self.intake._content(oid, "blob")
+        return self.intake.writer.blob(oid)

@@ -11,13 +11,13 @@ from prov.remote.bases import choose_bases
 from prov.remote.digest import Digests
 from prov.remote.errors import Malformed, Untrusted
 from prov.remote.index import Index
-from prov.remote.intake import BadObject, Intake, Limits, Source
+from prov.remote.intake import Intake, Source
 from prov.remote.publication import Published
-from prov.remote.trust import Came, check_record
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Oid
+from prov.remote.trust import Came, check_record, check_task
+from prov.remote.wellformed import BadObject, Limits
+from prov.store.objects import Commit, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
-from prov.worktree.attributes import Pair
 
 MOST_BAD = 20
 """So many records that must not be used, and a remote is not asked for more."""
@@ -32,6 +32,16 @@ class Sender(Protocol):
     def name(self) -> str: ...
 
     def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> AbstractContextManager[Source]: ...
+
+
+class RunReader(Protocol):
+    """What reading a run needs of a store."""
+
+    def blob(self, oid: Oid) -> bytes: ...
+
+    def tree(self, oid: Oid) -> list[Entry]: ...
+
+    def commit(self, oid: Oid) -> Commit: ...
 
 
 @dataclass(slots=True)
@@ -91,9 +101,11 @@ def _take(
             try:
                 came = take_record(intake, task.record)
                 check_record(sender.name, key, task, came)
-                if workdirs and task.workdir and intake.commit(task.workdir).id != task.workdir_digest:
-                    raise BadObject("its WORKDIR is not the one that was signed")
-            except BadObject as error:
+                if workdirs and task.workdir:
+                    if intake.workdir(task.workdir).id != task.workdir_digest:
+                        raise BadObject("its WORKDIR is not the one that was signed")
+                    check_task(sender.name, key, task, read_run(intake.reader, task.workdir))
+            except (BadObject, RecursionError) as error:
                 raise _Bad(task, Malformed(sender.name, f"is refused: {error}", key=key, task=task.key)) from error
             except Untrusted as error:
                 raise _Bad(task, error) from error
@@ -105,12 +117,22 @@ def _take(
 def take_record(intake: Intake, oid: Oid) -> Came:
     """Take in a record and return what there is to check of it. Raises BadObject."""
     digest = intake.tree(oid)
-    entries = {each.name: each for each in intake.reader.tree(oid)}
-    folders = {name: each.oid for name, each in entries.items() if each.mode == MODE_DIRECTORY}
-    facts = intake.reader.blob(entries[b"record"].oid) if b"record" in entries else b""
-    output = folders.get(b"output")
-    if output is not None:
-        parts = {each.name: each.oid for each in intake.reader.tree(output) if each.mode == MODE_DIRECTORY}
-        intake.check_pair(Pair(parts.get(b"content", EMPTY_TREE), parts.get(b"attributes")))
+    parts = intake.parts(oid)
+    if b"output" in parts:
+        intake.check_output(parts[b"output"])
+    return _read_record(intake.reader, parts, digest.id)
+
+
+def read_run(reader: RunReader, commit: Oid) -> Came:
+    """Return what there is to check of the run that a WORKDIR's commit tells of."""
+    held = reader.commit(commit)
+    if len(held.parents) < 2:
+        return Came(b"", {}, None, None)
+    record = reader.tree(reader.commit(held.parents[1]).tree)
+    return _read_record(reader, {each.name: each.oid for each in record}, b"")
+
+
+def _read_record(reader: RunReader, parts: dict[bytes, Oid], digest: bytes) -> Came:
+    facts = reader.blob(parts[b"record"]) if b"record" in parts else b""
     lines = (line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line)
-    return Came(digest.id, dict(lines), folders.get(b"inputs"), output)
+    return Came(digest, dict(lines), parts.get(b"inputs"), parts.get(b"output"))

@@ -61,8 +61,15 @@ def check_record(remote: str, key: str, signed: Published, came: Came) -> None:
     """Raise Untrusted unless a fetched record is the one that was signed, of the task that it was signed for."""
     if came.digest != signed.digest:
         raise WrongContent(remote, "is not what was signed: its SHA-256 differs", key=key, task=signed.key)
+    check_task(remote, key, signed, came)
+
+
+def check_task(remote: str, key: str, signed: Published, came: Came) -> None:
+    """Raise Untrusted unless a record is of the task that was signed, and of the output."""
     is_of = (came.facts.get("task"), came.facts.get("task-hash"), came.inputs)
     if is_of != (signed.key, signed.task_hash.hex(), signed.task_hash):
-        raise Replayed(remote, f"has the record of {came.facts.get('task', 'nothing')}", key=key, task=signed.key)
+        raise Replayed(
+            remote, f"has the record of {came.facts.get('task', 'nothing')[:400]!r}", key=key, task=signed.key
+        )
     if came.output != signed.output or came.facts.get("result") != "ok":
         raise WrongContent(remote, "has another output than was signed", key=key, task=signed.key)
