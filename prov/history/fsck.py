@@ -143,6 +143,8 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
         view.path = store.path
         problems += check_disk(view, thorough=thorough)
     if not any(not each.harmless for each in problems):
+        # a second look: packs may have been joined, or refs changed, under git's hands
+        lines = GitFsck.start(store.path).answer() if lines else []
         problems += [Problem("object", "git fsck", line, repair="none is known") for line in lines]
     return Findings(problems, damaged, bad, deep=True)
 

@@ -39,6 +39,8 @@ class Reach:
 
     objects: ObjectDatabase
     have: set[Oid]
+    shallow: frozenset[Oid] = frozenset()
+    """Commits whose parents need not be there."""
     whole: set[Oid] = field(default_factory=set)
     """All below them is there."""
     broken: dict[Oid, tuple[Oid, ...]] = field(default_factory=dict)
@@ -47,7 +49,9 @@ class Reach:
     @staticmethod
     def of(objects: ObjectDatabase) -> Reach:
         objects.refresh()
-        return Reach(objects, object_ids(objects))
+        file = objects.git_dir / "shallow"
+        lines = file.read_text().split() if file.exists() else []
+        return Reach(objects, object_ids(objects), frozenset(map(bytes.fromhex, lines)))
 
     def is_whole(self, root: Oid) -> bool:
         """Tell whether an object and all that it holds are there."""
@@ -74,7 +78,7 @@ class Reach:
         kind, data = self.objects.read(oid)
         if kind == "commit":
             commit = decode_commit(data)
-            return [commit.tree, *commit.parents]
+            return [commit.tree, *(commit.parents if oid not in self.shallow else ())]
         if kind == "tag":  # somebody's own: its first line names what it stands for
             return [bytes.fromhex(data[7:47].decode())]
         if kind == "blob":

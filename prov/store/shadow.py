@@ -34,6 +34,8 @@ def shadow_of(store: Store, packs: Sequence[PackState], bad: frozenset[Oid]) -> 
 
 
 def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[Oid]) -> None:
+    if (source / "shallow").exists():
+        shutil.copyfile(source / "shallow", path / "shallow")
     alternates = source / "objects/info/alternates"
     if alternates.exists():
         lines = [str(source / "objects" / line) for line in alternates.read_text().splitlines() if line]
