@@ -110,10 +110,11 @@ class RefStore:
         lines += ["prepare\0", "commit\0"]
         data = "".join(lines).encode()
         patience = time.monotonic() + PATIENCE
+        made = self._folders_to_make(updates)
         while True:
             try:
                 run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data=data)
-                self._sync(updates)
+                self._sync(updates, made)
                 return
             except StoreError as error:
                 held = _HELD.search(str(error))
@@ -127,18 +128,35 @@ class RefStore:
                     ) from error
             time.sleep(0.05)
 
-    def _sync(self, updates: Sequence[RefUpdate]) -> None:
+    def _folders_to_make(self, updates: Sequence[RefUpdate]) -> set[Path]:
+        """Return the folders that git will make for new refs."""
+        parents = {self.git_dir / parent for each in updates if each.new for parent in PurePath(each.name).parents[:-1]}
+        return {folder for folder in parents if not folder.is_dir()}
+
+    def _sync(self, updates: Sequence[RefUpdate], made: set[Path]) -> None:
         """Make the names of refs durable, in the order of the updates: git syncs what is in their files, and no folder.
 
         Those that are new come first. Then the file of packed refs: one that was deleted is gone from there before its
         own file goes.
         """
-        made = [update.name for update in updates if update.new is not None]
-        gone = [update.name for update in updates if update.new is None]
-        folders = [*map(_folders, made), [PurePath()] if gone else [], *map(_folders, gone)]
-        for folder in dict.fromkeys(each for line in folders for each in line):
-            with contextlib.suppress(FileNotFoundError):  # removed by git with the last ref in it
-                sync_directory(self.git_dir / folder)
+        folders: list[Path] = []
+        for update in (each for each in updates if each.new is not None):
+            folder = (self.git_dir / update.name).parent
+            folders.append(folder)
+            while folder in made:
+                folder = folder.parent
+                folders.append(folder)
+        gone = [each for each in updates if each.new is None]
+        if gone:
+            folders.append(self.git_dir)
+        for update in gone:
+            folder = (self.git_dir / update.name).parent
+            while not folder.is_dir():  # git removes it with the last ref in it
+                folder = folder.parent
+            folders.append(folder)
+        for folder in dict.fromkeys(folders):
+            with contextlib.suppress(FileNotFoundError):
+                sync_directory(folder)
 
     def pack(self, *, at_once: bool = False) -> None:
         """Move loose refs into one file when there are many of them, or at once."""
@@ -164,11 +182,6 @@ class RefStore:
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         sync_directory(self.git_dir)
         run_git(self.git_dir, ["pack-refs", "--all"])
-
-
-def _folders(name: str) -> list[PurePath]:
-    """Return the folders that a ref's file is in, from `refs` down."""
-    return list(PurePath(name).parents)[-2::-1]
 
 
 def _clear_dead_lock(lock: Path) -> bool:
