@@ -102,12 +102,16 @@ def decode_publication(data: bytes) -> Publication:
             used.append(_id(rest, 20))
         else:
             raise ValueError(f"unknown word {word[:20]!r}")
-    return Publication(int(lines[1][5:]), tuple(tasks), tuple(used))
+    publication = Publication(int(lines[1][5:]), tuple(tasks), tuple(used))
+    if publication.encode() != data:
+        raise ValueError("it is not written as it should be")
+    return publication
 
 
 def _task(text: str) -> Published:
     key, task_hash, static_key, output, record, digest, *more = text.split(" ")
-    if not _KEY.fullmatch(key) or ".." in key or len(key) > 400:
+    parts = key.split(":")
+    if not _KEY.fullmatch(key) or ".." in key or any(len(each) > 200 or each.endswith(".lock") for each in parts):
         raise ValueError(f"{key[:80]!r} is no task")
     extra = dict(word.partition("=")[::2] for word in more)
     if len(extra) != len(more) or extra.keys() - {"size", "place", "workdir"}:
