@@ -113,8 +113,8 @@ def read_definition(text: bytes, key: str) -> Definition:
         if table["format"] != FORMAT:
             raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
         return _checked(table, key)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        what = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
             f"the record of {key} is not what it should be: {what}", hint="don't trust its origin"
         ) from error
@@ -184,14 +184,20 @@ def _texts_by_name(table: dict[str, Any]) -> dict[str, str]:
 
 def _program(row: Any) -> tuple[str, str]:
     name, path = row
-    if not os.path.isabs(_typed(path, "text")) or name in ("", ".", "..") or "/" in _typed(name, "text"):
+    if not os.path.isabs(_typed(path, "text")) or not _file_name(name) or b"\0" in os.fsencode(path):
         raise ValueError(f"{row!r} is no program")
     return name, path
 
 
+def _file_name(name: Any) -> bool:
+    """Tell whether a file can be called so; a name that is no text, or can't be encoded, raises ValueError."""
+    text = os.fsencode(_typed(name, "text"))
+    return text not in (b"", b".", b"..") and b"/" not in text and b"\0" not in text
+
+
 def _local_file(row: list[Any]) -> LocalFile:
     name, mode, oid, attributes = row
-    if name in ("", ".", "..") or "/" in _typed(name, "text") or "\0" in name or stat.S_IFMT(mode) not in _FILES:
+    if not _file_name(name) or stat.S_IFMT(mode) not in _FILES:
         raise ValueError(f"{row!r} is no file")
     pair = Pair(_oid(oid), _oid(attributes) if attributes else None)
     is_directory = stat.S_ISDIR(mode)
