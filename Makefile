@@ -35,10 +35,13 @@ check: lint wheel test
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m pytest -m fuzz tests/remote
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check faults bench clean
+.PHONY: all demo test lint wheel check faults fuzz bench clean
