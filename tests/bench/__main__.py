@@ -1,6 +1,7 @@
 """Benchmarks: ratios of prov and of what people use today, measured in turns in one run.
 
-    python -m tests.bench [help] [plan] [capture] [world] [sysroot] [history] [--source DIR] [--dev-packages DIR]
+    python -m tests.bench [help] [plan] [capture] [world] [sysroot] [history] [sharing]
+                          [--source DIR] [--dev-packages DIR] [--history-store DIR]
 
 The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's tarball is unpacked.
 The packages of the sysroot are Debian's; without --dev-packages they are fetched once, by get-dev-packages.
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from tests.bench.history import bench_history
 from tests.bench.measure import row, timed
+from tests.bench.sharing import bench_sharing
 from tests.bench.sysroot import bench_sysroot
 
 ROUNDS = 3
@@ -152,6 +154,7 @@ def main() -> None:
         "plan": bench_plan,
         "world": bench_world,
         "sysroot": lambda scratch: bench_sysroot(options.dev_packages, scratch),
+        "sharing": bench_sharing,
         "history": lambda scratch: bench_history(options.history_store, scratch),
     }
     with tempfile.TemporaryDirectory(prefix="prov-bench-") as name:
