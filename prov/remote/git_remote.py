@@ -11,6 +11,7 @@ Nobody fetches `content`: records are asked for by their ids.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ from prov.errors import StoreError
 from prov.files import locked
 from prov.remote.address import scheme_of
 from prov.remote.bases import write_record_commits
-from prov.remote.errors import Unreachable, Untrusted
+from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
@@ -42,6 +43,8 @@ INCOMING = "refs/heads/prov/incoming/"
 PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
 _NOT_ENOUGH = re.compile(r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)")
 _NUMBER = re.compile(r"[0-9]{8,12}")
+_UNREADABLE = (StoreError, ValueError, IndexError)
+"""What reading a commit of the index may lead to: whoever may push may have written anything."""
 
 
 @dataclass(slots=True)
@@ -102,10 +105,18 @@ class GitRemote:
         return refused
 
     def _enter(self, objects: ObjectDatabase, commit: Oid) -> list[Untrusted]:
-        texts, gone = _read_commit(objects, commit)
-        problems = [enter(self.index, self.remote, number, each) for number, each in sorted(texts.items())]
+        try:
+            texts, gone = _read_commit(objects, commit)
+        except _UNREADABLE as error:
+            return [Malformed(self.name, f"commit {commit.hex()} of its index can't be read: {error}")]
+        problems = [self._enter_text(number, each) for number, each in sorted(texts.items())]
         self.index.remove(gone)
         return [problem for problem in problems if problem]
+
+    def _enter_text(self, number: int, each: PublishedText) -> Untrusted | None:
+        if number <= self.index.last():
+            return Malformed(self.name, f"publication {number} has the number of an earlier one, or a lower one")
+        return enter(self.index, self.remote, number, each)
 
     def published_texts(self) -> tuple[dict[int, PublishedText], set[Oid]]:
         """Return all publications by their numbers, as the branch has them, and what is gone of what they name."""
@@ -113,9 +124,10 @@ class GitRemote:
         texts: dict[int, PublishedText] = {}
         gone: set[Oid] = set()
         for commit in run_git(self.git, ["rev-list", "--first-parent", "--reverse", INDEX]).decode().split():
-            more, out = _read_commit(objects, bytes.fromhex(commit))
-            texts.update(more)
-            gone |= out
+            with contextlib.suppress(*_UNREADABLE):
+                more, out = _read_commit(objects, bytes.fromhex(commit))
+                texts = more | texts  # of a number that was used again, the first counts
+                gone |= out
         return texts, gone
 
     @contextmanager
@@ -188,7 +200,7 @@ def _read_commit(objects: ObjectDatabase, commit: Oid) -> tuple[dict[int, Publis
     texts = {
         int(name): PublishedText(objects.blob(oid), objects.blob(signatures[name]) if name in signatures else None)
         for name, oid in folders.get(PUBLICATIONS, {}).items()
-        if _NUMBER.fullmatch(name)
+        if _NUMBER.fullmatch(name) and f"{int(name):08d}" == name
     }
     rows = objects.blob(top[GONE]).decode("ascii", "replace").split() if GONE in top else []
     return texts, {bytes.fromhex(row) for row in rows if re.fullmatch("[0-9a-f]{40}", row)}

@@ -191,6 +191,10 @@ class Index:
         query = "select number, text, seconds, signer, problem from publications order by number"
         return [Listed(*row) for row in self._database.execute(query)]
 
+    def last(self) -> int:
+        """Return the number of the last publication, 0 if there is none."""
+        return int(self._database.execute("select coalesce(max(number), 0) from publications").fetchone()[0])
+
     def count(self) -> int:
         """Return of how many tasks the results may be used."""
         return int(self._database.execute("select count(*) from tasks where not refused").fetchone()[0])
