@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.processes import without_collecting
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.verify import listed, loose_objects
@@ -92,7 +93,8 @@ class Reach:
 
     def look(self, refs: dict[str, Oid]) -> dict[str, Oid]:
         """Return those refs below which something is missing."""
-        return {name: oid for name, oid in refs.items() if not self.is_whole(oid)}
+        with without_collecting():
+            return {name: oid for name, oid in refs.items() if not self.is_whole(oid)}
 
     def missing_below(self, root: Oid) -> list[Oid]:
         """Return what is missing below an object, as far as a look at `FAR` broken ones finds it."""
