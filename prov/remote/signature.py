@@ -73,17 +73,20 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
     home = signature.parent / "gnupg"
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--no-autostart", "--no-auto-key-retrieve", "--trust-model"]
-    gpg += ["always"]
+    gpg += ["always", "--weak-digest", "SHA1"]  # nothing that is signed rests on SHA-1
     if signers:
         _run([*gpg, "--quiet", "--import", signers], b"")
     checked = _run([*gpg, "--status-fd", "1", "--verify", str(signature), "-"], text)
-    valid = re.search(rb"^\[GNUPG:\] VALIDSIG (\S+)", checked.stdout, re.MULTILINE)
-    unknown = re.search(rb"^\[GNUPG:\] NO_PUBKEY (\S+)", checked.stdout, re.MULTILINE)
+    valid, unknown, honest = (
+        re.search(rb"^\[GNUPG:\] %s (\S+)" % word, checked.stdout, re.MULTILINE)
+        for word in (b"VALIDSIG", b"NO_PUBKEY", b"GOODSIG")
+    )
     named = valid or unknown
     key = named[1].decode("ascii", "replace") if named else ""
+    # without GOODSIG the key is expired or revoked; of an unknown key nobody can say more than that it is unknown
     good = checked.returncode == 0 and valid is not None
-    # of an unknown key nobody can say more than that it is unknown
-    return Seal(key, good=good or unknown is not None, allowed=good)
+    unknown_one = bool(signers) and unknown is not None
+    return Seal(key, good=good or unknown_one, allowed=good and honest is not None)
 
 
 def _run(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
