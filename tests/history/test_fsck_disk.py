@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,7 @@ def _dies_at(number: int, path: Path) -> bool:
 
     def run() -> None:
         left = [number]
+        tempfile.tempdir = str(path.parent)  # what it leaves goes with the test
 
         def counted(do: Callable[..., object]) -> Callable[..., object]:
             def step(*arguments: object, **options: object) -> object:
