@@ -60,7 +60,7 @@ def add(
         workdirs=workdirs,
     )
     folder = folder_of(made.url)
-    if folder is not None and not (folder / "HEAD").exists():
+    if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
         if folder.exists() and any(folder.iterdir()):
             from prov.remote.errors import RemoteError
 

@@ -49,8 +49,8 @@ class Caches:
     """What somebody should know; whoever shows them empties the list."""
     _open: dict[str, AnyRemote] = field(default_factory=dict)
     _dropped: set[str] = field(default_factory=set)
-    _refused: set[Oid] = field(default_factory=set)
-    """Records that came and must not be used."""
+    _refused: set[tuple[str, Published]] = field(default_factory=set)
+    """What came from a remote, by its name, and must not be used."""
 
     def opened(self) -> Iterable[AnyRemote]:
         """Yield the remotes that can be asked."""
@@ -77,22 +77,22 @@ class Caches:
             self._dropped.add(name)
             self.notes.append(f"{why}; it is left out of this build")
 
-    def refuse(self, task: Published) -> None:
-        """Never offer a result again."""
-        self._refused.add(task.record)
+    def refuse(self, name: str, task: Published) -> None:
+        """Never offer a remote's result again; another remote may have a good one."""
+        self._refused.add((name, task))
 
     def find(self, task_hash: Oid, place: str) -> tuple[str, Published] | None:
         """Return what the first remote that has a task hash has of it, and that remote's name."""
         for remote in self.opened():
             for task in remote.index.find(task_hash):
-                if task.record not in self._refused and task.place in ("", place):
+                if (remote.name, task) not in self._refused and task.place in ("", place):
                     return remote.name, task
         return None
 
     def find_static(self, static_key: Oid, place: str) -> Published | None:
         for remote in self.opened():
             task = remote.index.find_static(static_key)
-            if task is not None and task.record not in self._refused and task.place in ("", place):
+            if task is not None and (remote.name, task) not in self._refused and task.place in ("", place):
                 return task
         return None
 
@@ -111,7 +111,7 @@ def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted]
     try:
         tasks = [each.task for each in wanted]
         received = receive(opened, store, tasks, holds=lambda task: holds(store, task), workdirs=workdirs)
-    except Unreachable as error:
+    except (Unreachable, Untrusted) as error:
         found.failed = str(error)
         return found
     except ProvError as error:
@@ -133,13 +133,13 @@ class Pulled:
     here: int = 0
     """Tasks whose outputs were here before."""
     failed: bool = False
-    records: set[Oid] = field(default_factory=set)
-    """What was asked for."""
+    asked: set[tuple[str, Published]] = field(default_factory=set)
+    """What was asked for, of which remote."""
 
     def take(self, caches: Caches, remote: Remote, wanted: Sequence[Wanted], *, workdirs: bool) -> None:
         """Fetch results from one remote; what can't be used is not asked for again."""
         fetched = fetch(caches.store, remote, caches.access, wanted, workdirs=workdirs)
-        self.records |= {each.task.record for each in wanted}
+        self.asked |= {(remote.name, each.task) for each in wanted}
         self.tasks += fetched.tasks
         self.size += fetched.size
         self.notes += fetched.notes
@@ -148,7 +148,7 @@ class Pulled:
             caches.drop(remote.name, fetched.failed)
         for each in wanted:
             if each.task not in fetched.tasks:
-                caches.refuse(each.task)
+                caches.refuse(remote.name, each.task)
 
 
 @dataclass(slots=True)
@@ -172,6 +172,12 @@ class Anywhere:
             return here
         found = self.caches.find_static(static_key, self._place(key))
         return found.output if found and found.key == key else None
+
+    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+        if self.records.static_output(key, static_key) is not None:
+            return None
+        found = self.caches.find_static(static_key, self._place(key))
+        return found.task_hash if found and found.key == key else None
 
     def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
         return self.records.last_run(key, task_hash)

@@ -80,7 +80,7 @@ class Fetcher:
         got = {task.record for task in fetched.tasks}
         for each, wanted in asked.items():
             if wanted.task.record not in got:
-                caches.refuse(wanted.task)
+                caches.refuse(name, wanted.task)
             self._answer(each, here=wanted.task.record in got)
 
     def _answer(self, asked: Asked, *, here: bool) -> None:

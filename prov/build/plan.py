@@ -35,6 +35,9 @@ class Known(Protocol):
     def away(self, key: str, task_hash: Oid) -> bool:
         """Tell whether the output of a task hash is at a remote only."""
 
+    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+        """Return the task hash of an output that is at a remote only; None if it is here."""
+
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         """Tell whether a remote has the WORKDIR of a task hash."""
 
@@ -181,6 +184,9 @@ class _Planner:
         else:
             if not self.unsettled.intersection(node.edges):
                 step.output = self.known.static_output(key, static_key)
+            if step.output is not None:
+                step.task_hash = self.known.static_away(key, static_key)  # by which it is fetched
+                step.away = step.task_hash is not None
             waits = [edge for edge in node.edges if self.undecided(edge)]
             known = step.output is None and self.last(key) is None
             come = "comes" if len(waits) == 1 else "come"

@@ -237,6 +237,9 @@ class Records:
         """Tell whether an output is at a remote only: these records know of none."""
         return False
 
+    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+        return None
+
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         return False
 

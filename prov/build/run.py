@@ -269,9 +269,9 @@ class Runner:
 
     async def _content(self, key: str) -> Settled:
         settled = await self.output(key)
-        while settled.task_hash is not None and self._known.away(key, settled.task_hash):
-            assert self._fetcher is not None  # only remotes know of what is away
-            if await self._fetcher.fetch(key, settled.task_hash, self.plan.steps[key].static_key):
+        while settled.task_hash is not None and self._is_missing(key, settled):
+            away = self._fetcher if self._known.away(key, settled.task_hash) else None
+            if away and await away.fetch(key, settled.task_hash, self.plan.steps[key].static_key):
                 settled.what = "fetched"
                 return settled
             output = self._known.output(key, settled.task_hash)  # another remote may have it
@@ -281,6 +281,11 @@ class Runner:
                 return settled
             settled.output = output
         return settled
+
+    def _is_missing(self, key: str, settled: Settled) -> bool:
+        """Tell whether an output is not here, as a remote's that it was known of, be it still there or not."""
+        made = settled.what in ("ran", "fetched", "stale")
+        return not made and settled.task_hash is not None and self.records.output(key, settled.task_hash) is None
 
     async def _forced(self, key: str) -> bool:
         """Tell whether a task runs even if its hash is recorded: it was asked for, or what it follows ran."""

@@ -143,7 +143,7 @@ class Session:
                     continue
                 missing = workdirs and not anywhere.last_run(step.key, step.task_hash)[1]
                 found = anywhere.published(step.key, step.task_hash) if step.away or missing else None
-                if found is not None and (step.away or found[1].workdir) and found[1].record not in pulled.records:
+                if found is not None and (step.away or found[1].workdir) and found not in pulled.asked:
                     wanted.setdefault(found[0], []).append(Wanted(found[0], found[1], step.static_key))
             if not wanted:
                 break

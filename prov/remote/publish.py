@@ -43,6 +43,8 @@ LAST = "-last"
 """The end of the name of a second ref that a push makes while it is under way."""
 LEFT_AFTER = 86_400
 """Seconds after which what a broken push sent is removed."""
+_NOT_THERE = "shallow update not allowed"
+"""What git says when records that are compared with are not at the remote."""
 
 
 @dataclass(slots=True)
@@ -136,7 +138,12 @@ def _send(
         commit = make_commit(scratch, parents, "content")
         try:
             send(remote, scratch, ref, commit)
-        except Unreachable:
+        except Unreachable as error:
+            if bases and _NOT_THERE in error.words:  # its content was deleted
+                bases = []
+                (scratch / "shallow").unlink(missing_ok=True)
+                pending.insert(0, part)
+                continue
             if len(part) == 1:
                 raise
             middle = len(part) // 2  # refused as too large, perhaps

@@ -32,6 +32,9 @@ class Known:
     def away(self, key: str, task_hash: Oid) -> bool:
         return False
 
+    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+        return None
+
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         return False
 

@@ -66,6 +66,13 @@ outputdir = "app"
 deploy = true
 script = 'cp -r image/* app/'
 """
+ONE = """
+version = "1"
+build = ["go"]
+[tasks.go]
+outputdir = "out"
+script = '''{script}'''
+"""
 TASKS = ("words:take", "words:make", "words:stage", "app:make", "app:pack")
 
 
@@ -130,12 +137,17 @@ class Machine(Project):
         self.environment |= cache.server.environment if cache.server else {}
         self.add(name, cache.url, *options)
 
-    def results(self, name: str) -> int:
-        """Return how many results a remote has, asking it."""
-        rows = self.json("remote", "list", "--refresh")["remotes"]
-        (found,) = [row["tasks"] for row in rows if row["name"] == name]
-        assert isinstance(found, int)
-        return found
+    def complaint(self, *arguments: str) -> str:
+        """Return what a command that ends with an expected error says of it: a line, and perhaps a hint."""
+        said = self.prov(*arguments, code=1).stderr.splitlines()
+        said = [line for line in said if not line.startswith("note: no sandbox")]
+        assert said[0].startswith("prov: ")
+        assert [line for line in said[1:] if not line.startswith("  hint: ")] == []
+        return said[0]
+
+    def one(self, recipe: str, script: str) -> None:
+        """Have a recipe of one task more, `go`."""
+        self.write(f"recipes/{recipe}.toml", ONE.format(script=script))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +167,8 @@ class Cache:
         assert self.server is not None
         return self.server.requests(at_least=at_least)
 
-    def git(self, *arguments: str) -> str:
-        return git(self.path, *arguments)
+    def git(self, *arguments: str, data: str = "") -> str:
+        return git(self.path, *arguments, data=data)
 
     def refs(self) -> set[str]:
         return set(self.git("for-each-ref", "--format=%(refname)").split())
@@ -174,6 +186,21 @@ class Cache:
         """Return what tasks are published, in that order."""
         return [line.split(" ")[1] for line in self.published()]
 
+    def rewrite(self, change: Callable[[str], str] = lambda text: text) -> None:
+        """Make the index's history one commit with all publications, changed."""
+        commits = self.git("rev-list", "--reverse", "prov/index").split()
+        rows = {}
+        for commit in commits:
+            for path in self.git("ls-tree", "-r", "--name-only", commit, "publications").split():
+                text = change(self.git("show", f"{commit}:{path}"))
+                blob = self.git("hash-object", "-w", "--stdin", data=text).strip()
+                rows[path.rpartition("/")[2]] = f"100644 blob {blob}"
+        folder = self.git("mktree", data="".join(f"{row}\t{name}\n" for name, row in rows.items())).strip()
+        tree = self.git("mktree", data=f"040000 tree {folder}\tpublications\n").strip()
+        by = ("-c", "user.name=a", "-c", "user.email=a@b")
+        commit = self.git(*by, "commit-tree", "-m", "anew", tree).strip()
+        self.git("update-ref", "refs/heads/prov/index", commit)
+
     def is_clean(self) -> None:
         """Assert that all is whole, that nothing is left of pushes, and that no result is there twice."""
         is_clean(self.path)
@@ -182,8 +209,8 @@ class Cache:
         assert len(results) == len(set(results))
 
 
-def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", f"--git-dir={folder}", *arguments], capture_output=True, text=True)
+def git(folder: Path, *arguments: str, data: str = "") -> str:
+    done = subprocess.run(["git", f"--git-dir={folder}", *arguments], input=data, capture_output=True, text=True)
     assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
