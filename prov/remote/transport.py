@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.remote.address import SCHEMES, scheme_of, without_password
-from prov.remote.errors import Unreachable
+from prov.remote.errors import Malformed, Unreachable
 from prov.store.git import git_program
 from prov.store.objects import Oid
 
@@ -53,6 +53,7 @@ _FORCED = {
 # git looks for objects that a shallow repository lacks only when told that it is one
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
 _CHANGED = re.compile(r"stale info|fetch first|non-fast-forward|failed to update ref|cannot lock ref|remote rejected")
+_BROKEN = re.compile(r"fsck error in pack")
 _NO_REF = re.compile(r"couldn't find remote ref")
 
 
@@ -162,6 +163,8 @@ class Transport:
             rows = [row for row in output.decode("utf-8", "replace").splitlines() if row.startswith("!")]
             words = "\n".join([words, *rows])
             said = _words(words.replace(self.url, without_password(self.url)))
+            if _BROKEN.search(words):  # it was reached, and is not to be asked again
+                raise Malformed(self.name, f"sends what git refuses: {said}")
             raise (Refused if _REFUSED.search(words) else Unreachable)(self.name, said)
         return output
 
