@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from prov.remote.errors import RemoteError
 
@@ -27,29 +28,40 @@ def parse_address(text: str, folder: Path) -> str:
 
     Raises RemoteError for what git could take for an option, a helper (`ext::sh …`) or a command.
     """
-    if not text or text != text.strip() or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+    if not text or text != text.strip() or not text.isprintable():
         raise RemoteError(f"{text!r} is no URL", hint="as in file:///srv/cache or ssh://host/srv/cache")
     if text.startswith("-") or "::" in text.partition("/")[0].partition("[")[0]:
         raise RemoteError(f"{text!r} is refused: git would take it for an option or a helper's name")
     url = _URL.fullmatch(text)
     if url:
         return _checked(text, url["scheme"], url["host"], url["path"] or "")
+    if "://" in text:
+        raise RemoteError(f"{text!r} is no URL", hint=f"one that begins with {', '.join(SCHEMES)}, and ://")
     short = _SSH_SHORT.fullmatch(text)
     if short and not text.startswith(("/", "./", "../")):
         return _checked(text, "ssh", short["host"], short["path"])
-    return "file://" + os.path.normpath(folder / text)
+    # git takes %41 in a URL for A
+    path = os.path.normpath(folder / text).replace("%", "%25")
+    return _checked(f"file://{path}", "file", "", path)
 
 
 def _checked(text: str, scheme: str, host: str, path: str) -> str:
     if scheme not in SCHEMES:
         raise RemoteError(f"{text!r}: {scheme}:// is not supported", hint=f"one of {', '.join(SCHEMES)}")
-    if not _HOST.fullmatch(host) or (scheme != "file" and not host):
+    if not _HOST.fullmatch(host) or (scheme != "file" and not host) or _decoded(host).startswith("-"):
         raise RemoteError(f"{text!r} is refused: {host!r} is no host")
     if scheme == "file" and (host or not path):
         raise RemoteError(f"{text!r} is no file URL", hint="as in file:///srv/cache")
-    if scheme == "ssh" and path.lstrip("/").startswith(("-", "~-")):
+    if scheme == "ssh" and _decoded(path).lstrip("/").startswith(("-", "~-")):
         raise RemoteError(f"{text!r} is refused: its path looks like an option")
+    if not _decoded(text).isprintable():
+        raise RemoteError(f"{text!r} is refused: it has characters that nobody can read")
     return text
+
+
+def _decoded(text: str) -> str:
+    """Return a URL, or a part of one, as git reads it."""
+    return os.fsdecode(unquote_to_bytes(text))
 
 
 def scheme_of(url: str) -> str:
@@ -59,7 +71,7 @@ def scheme_of(url: str) -> str:
 
 def folder_of(url: str) -> Path | None:
     """Return the folder of a file URL, None for others."""
-    return Path(url.removeprefix("file://")) if url.startswith("file://") else None
+    return Path(_decoded(url.removeprefix("file://"))) if url.startswith("file://") else None
 
 
 def without_password(url: str) -> str:
