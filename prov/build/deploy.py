@@ -16,7 +16,7 @@ from pathlib import Path
 from prov.build.fixmes import has_marks, relocated
 from prov.build.record import OUTPUT_MESSAGE, read_pair, write_pair
 from prov.errors import BuildError
-from prov.files import locked, sync_directory
+from prov.files import locked, naming, sync_directory
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -121,7 +121,8 @@ def _place(
             target.mkdir(parents=True, exist_ok=True)
         elif old.get(path) != node or not _untouched(store, target, node):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _replace(writer, target, node)
+            with naming(target):
+                _replace(writer, target, node)
             placed.append(name)
     return placed
 

@@ -20,7 +20,7 @@ from prov.build.sandbox import Room, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
-from prov.files import remove_tree
+from prov.files import naming, remove_tree
 
 RPATH_LENGTH = 128
 HOME = "home"
@@ -67,7 +67,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     python = node.task.interpreter == "python3"
     script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
     text = node.task.script if python else shell_script(node, job.own, values)
-    with os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream:
+    with naming(script), os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
     if python:
         environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -376,6 +376,8 @@ def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer
     except BaseException as error:
         with contextlib.suppress(OSError):
             remove_tree(beside)
+        if isinstance(error, CheckoutError):
+            raise CheckoutError(str(error).replace(str(beside), str(directory)), hint=error.hint) from error
         if isinstance(error, OSError):
             raise CheckoutError(
                 f"{directory}: can't be put in place: {error}",
