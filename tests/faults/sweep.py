@@ -209,7 +209,7 @@ class _Bench:
             return f"it ends with {done.code}: {done.said}"
         if done.code == 1 and not re.search("prov: .|failed: .", done.said):
             return f"no error is named: {done.said!r}"
-        if re.search(r"\[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):
+        if re.search(r"^(prov|failed: \S+): \[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):
             return f"no file is named: {done.said!r}"
         found = self.broken() or self.case.told(self.work, done.said)
         if found:
