@@ -21,7 +21,7 @@ from prov.build.builds import BuildList
 from prov.build.recipe import check_keys
 from prov.build.record import RECORDS
 from prov.errors import StoreError
-from prov.files import parse_size, replace_file, sync_directory
+from prov.files import naming, parse_size, replace_file, sync_directory
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
@@ -272,7 +272,7 @@ class Pruned:
         if self.path.exists() and self.path.stat().st_size > self.most:
             lines = self.path.read_bytes().splitlines(keepends=True)
             replace_file(self.path, b"".join(lines[len(lines) // 2 :]))
-        with open(self.path, "ab") as stream:
+        with naming(self.path), open(self.path, "ab") as stream:
             stream.write("".join(f"{now:.0f}\t{each.rule}\t{each.ref}\n" for each in gone).encode())
             stream.flush()
             os.fsync(stream.fileno())
