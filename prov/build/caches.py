@@ -84,9 +84,14 @@ class Caches:
     def find(self, task_hash: Oid, place: str) -> tuple[str, Published] | None:
         """Return what the first remote that has a task hash has of it, and that remote's name."""
         for remote in self.opened():
-            for task in remote.index.find(task_hash):
-                if (remote.name, task) not in self._refused and task.place in ("", place):
-                    return remote.name, task
+            found = [
+                task
+                for task in remote.index.find(task_hash)
+                if (remote.name, task) not in self._refused and task.place in ("", place)
+            ]
+            if found:  # its WORKDIR may have been published later
+                same = (task for task in found if task.output == found[0].output and task.workdir)
+                return remote.name, next(same, found[0])
         return None
 
     def find_static(self, static_key: Oid, place: str) -> Published | None:

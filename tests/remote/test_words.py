@@ -1,0 +1,67 @@
+"""What users see of remotes: lists, one line for what is wrong, and no password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.remote.conftest import Machines
+from tests.remote.story import Cache
+from tests.servers.http import PASSWORD, USER, login
+
+
+def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", built=True)
+    assert one.ask("remote", "list") == ""
+    assert one.json("remote", "list")["remotes"] == []
+    one.join("team", folder_cache, "--push")
+    one.add("second", "ssh://nobody@example.org/srv/cache", "--priority", "70")
+    url = f"file://{folder_cache.path}"
+    assert one.ask("remote", "list").splitlines() == [
+        f"team  {url}  trust none  push  0 results",
+        "second  ssh://nobody@example.org/srv/cache  trust none  0 results",
+    ]
+    one.prov("push", "-r", "team")
+    first, second = one.json("remote", "list")["remotes"]
+    expected = {"name": "team", "url": url, "priority": 50, "trust": "none", "push": True, "tasks": 5, "problem": ""}
+    assert first.items() >= expected.items()
+    assert (second["name"], second["priority"], second["push"]) == ("second", 70, False)
+
+
+def test_no_password_is_shown(http_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+    """Be it one that works or one that does not, in lists, in errors, in notes."""
+    one, password = machines("one", built=True), PASSWORD.replace(" ", "%20")
+    assert http_cache.server is not None
+    url = http_cache.url.replace("http://", f"http://{USER}:{password}@")
+    one.environment["HOME"] = str(tmp_path)
+    one.add("team", url, "--push")
+    assert one.ask("push").startswith("team: 5 results")
+    shown = one.ask("remote", "list") + one.ask("remote", "list", "--json")
+    one.add("team", url.replace(password, "wr0ng"), "--push")
+    shown += one.complaint("push")
+    http_cache.server.stop()
+    one.add("team", url, "--push")
+    shown += one.complaint("push")
+    one.change("new")
+    one.build()
+    shown += one.said + one.ask("remote", "list", "--refresh") + one.prov("remote", "list", "--refresh").stderr
+    assert "remote team" in shown
+    for text in (password, PASSWORD, "wr0ng"):
+        assert text not in shown
+
+
+def test_what_is_wrong_is_one_line(http_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+    one = machines("one", http_cache, "--push", built=True)
+    one.environment |= login(tmp_path / "home", password="wrong")
+    assert "remote team: " in one.complaint("push")
+    one.change("new")
+    assert one.build() == "5 ran"
+    assert [line for line in one.said.splitlines() if "remote team" in line and "left out" in line] != []
+    assert one.said.count("remote team") == 1
+    assert "there is no remote tem" in one.complaint("push", "-r", "tem")
+    assert "is refused" in one.complaint("remote", "add", "bad", "ext::sh -c true", "--trust", "none")
+    assert "can't be a remote's name" in one.complaint("remote", "add", "../bad", "/tmp/x", "--trust", "none")
+    assert "trusted by keys" in one.complaint("remote", "add", "more", "ssh://example.org/srv/cache")
+    one.add("gone", http_cache.url.replace("cache.git", "gone.git"), "--push")
+    assert "remote gone: " in one.complaint("push", "-r", "gone")
+    one.add("nowhere", "git://127.0.0.1:1/cache.git")
+    assert "remote nowhere: " in one.complaint("push", "-r", "nowhere")
