@@ -233,7 +233,7 @@ def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair
     content: list[Entry] = []
     attributes: list[Entry] = []
     lines = []
-    for name in sorted(listing):
+    for name in sorted(listing, key=lambda name: (name != b".", name)):  # its own line first, as a capture has it
         node = listing[name]
         lines.append(attribute_line(name, node, mtimes=mtimes) if name == b"." or not node.is_directory else b"")
         if name == b".":
