@@ -30,6 +30,8 @@ _SPECIAL = (stat.S_IFCHR, stat.S_IFBLK)
 _PARENTS = 2
 _TIMES = 1 << 40
 """Seconds since the epoch, fewer than which git can hold."""
+_NANOSECONDS = 1 << 65
+"""And those that an mtime is from it: file systems reach the year 2446."""
 _NUMBERS = 1 << 20
 """What a device's numbers are smaller than."""
 _VALUE = 1 << 16
@@ -129,7 +131,7 @@ def _check_node(node: Node, path: bytes, limits: Limits) -> None:
         raise BadObject(f"{path!r} is a device node")
     if node.rdev is not None and not (special and all(0 <= number < _NUMBERS for number in node.rdev)):
         raise BadObject(f"{path!r} has the numbers of a device")
-    if node.mtime is not None and abs(node.mtime) >= 1 << 63:
+    if node.mtime is not None and abs(node.mtime) >= _NANOSECONDS:
         raise BadObject(f"{path!r} has an mtime that no file can have")
     if node.link and not _inside(node.link):
         raise BadObject(f"{path!r} is linked to {node.link!r}, which is outside")
