@@ -21,7 +21,7 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import try_locked
 from prov.store.git import git_environment, git_program
-from prov.store.objects import EMPTY_TREE, Oid
+from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
 
@@ -69,8 +69,9 @@ def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:
 def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None) -> Swept:
     """Return what would go if these were all objects that refs hold."""
     objects.refresh()
+    held = set(held)
     gone: dict[Oid, int] = {}
-    for pack in _candidates(objects, _floor(now)):
+    for pack in _worth_it(objects, held, WORTH_COPYING, _floor(now)):
         gone.update((oid, size) for oid, size in pack.sizes().items() if oid not in held)
     return Swept(len(gone), sum(gone.values()))
 
@@ -83,15 +84,62 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
         # asked for with the lock: who wrote before is done, and has refs for what is to stay
         held = reachable(objects.git_dir)
         objects.refresh()
+        chosen = _worth_it(objects, held, 0.0 if thorough else WORTH_COPYING, math.inf if thorough else _floor(now))
         count = size = 0
-        worth = 0.0 if thorough else WORTH_COPYING
-        for pack in _candidates(objects, math.inf if thorough else _floor(now)):
+        for pack in chosen:
             gone = {oid: each for oid, each in pack.sizes().items() if oid not in held}
-            if gone and sum(gone.values()) >= worth * pack.path.stat().st_size:
+            if gone:
                 _drop(objects, pack, held)
                 count, size = count + len(gone), size + sum(gone.values())
         objects.refresh()
         return Swept(count, size)
+
+
+def _worth_it(objects: ObjectDatabase, held: set[Oid], worth: float, floor: float) -> list[PackFile]:
+    """Return the packs of which enough is free, and add to `held` what has to stay because something else does.
+
+    Whoever finds a tree in the store takes it that all below it is there, too. So what nothing holds and yet stays, in
+    a pack that is young or of which too little is free, keeps what it names; a pack with such a thing of which
+    something is missing already is written anew, if it may be.
+    """
+    candidates = _candidates(objects, floor)
+    chosen = [pack for pack in candidates if _free(pack, held) >= worth * pack.path.stat().st_size]
+    while True:
+        staying = [pack for pack in objects.packs() if pack not in chosen]
+        found: set[Oid] = set()
+        broken = []
+        for pack in staying:
+            roots = [oid for oid in pack.sizes() if oid not in held]
+            if not _name_all(objects, roots, held, found) and pack in candidates:
+                broken.append(pack)
+        if not broken:
+            held |= found
+            return chosen
+        chosen += broken
+
+
+def _free(pack: PackFile, held: set[Oid]) -> int:
+    return sum(size for oid, size in pack.sizes().items() if oid not in held)
+
+
+def _name_all(objects: ObjectDatabase, roots: Iterable[Oid], held: set[Oid], found: set[Oid]) -> bool:
+    """Add to `found` what is reached from roots and not held; tell whether all of it is there."""
+    pending, whole = [oid for oid in roots if oid not in found], True
+    while pending:
+        oid = pending.pop()
+        if oid in held or oid in found:
+            continue
+        if not objects.exists(oid):
+            whole = False
+            continue
+        found.add(oid)
+        kind, data = objects.read(oid)
+        if kind == "tree":
+            pending += [entry.oid for entry in decode_tree(data)]
+        elif kind == "commit":
+            commit = decode_commit(data)
+            pending += [commit.tree, *commit.parents]
+    return whole
 
 
 def _floor(now: float | None) -> float:
