@@ -13,7 +13,8 @@ from .output import count_text, note, say, say_json
 
 remote = typer.Typer(
     name="remote",
-    help="Share results through git remotes: folders, ssh, http, git servers; or read a static web server.",
+    help="Share results through git remotes: folders, ssh, http, git servers; or read a static web server.\n\n"
+    "Example: prov remote add team /srv/cache --push",
     no_args_is_help=True,
 )
 
@@ -27,9 +28,11 @@ def add(
     push: Annotated[bool, typer.Option("--push", help="Builds publish their results there.")] = False,
     priority: Annotated[int, typer.Option("--priority", min=0, help="Smaller ones are asked first.")] = 50,
     trust: Annotated[
-        str, typer.Option("--trust", metavar="keys|any-signed|none", help="Whose results are used; see below.")
+        str, typer.Option("--trust", metavar="keys|any-signed|none", help="Whose results are used; see above.")
     ] = "",
-    signers: Annotated[str, typer.Option("--signers", metavar="FILE", help="The keys that are allowed.")] = "",
+    signers: Annotated[
+        str, typer.Option("--signers", metavar="FILE", help="Allowed signers, as ssh-keygen has it.")
+    ] = "",
     key: Annotated[
         str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's.")
     ] = "",

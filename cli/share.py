@@ -49,6 +49,7 @@ def push(
 ) -> None:
     """Publish results that the remotes lack: outputs and their inputs, of the last build.
 
+    To remotes that were added with --push, or to the only one; it ends when all is there.
     Example: prov push --remote team
     """
     from prov.build.pushing import push as push_to
@@ -101,7 +102,8 @@ def pull(
 ) -> None:
     """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build without a network.
 
-    `prov build` needs no pull: it fetches what it needs. Example: prov pull image
+    `prov build` needs no pull: it fetches what it needs. Exit status 1 if something was refused or a remote failed.
+    Example: prov pull image
     """
     from prov.build.session import Request
     from prov.files import size_text
