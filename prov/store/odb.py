@@ -154,6 +154,10 @@ class ObjectDatabase:
             raise StoreError(
                 f"object {oid.hex()} is not in {self.git_dir}", hint="`prov fsck` tells what else is missing"
             ) from error
+        except pygit2.GitError as error:
+            raise StoreError(
+                f"object {oid.hex()} in {self.git_dir} is damaged: {error}", hint="run `git fsck`"
+            ) from error
         return _KINDS[kind], data
 
     def blob(self, oid: Oid) -> bytes:

@@ -10,6 +10,7 @@ import resource
 import shutil
 import stat
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,13 @@ from prov.build.record import read_pair
 from prov.build.sharing import enter
 from prov.errors import CheckoutError, StoreError
 from prov.remote.errors import Malformed, Untrusted
+from prov.remote.git_remote import _reader as reader
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.receive import receive
 from prov.remote.trust import Seal, judge
-from prov.store.objects import Oid
+from prov.store.git import make_bare
+from prov.store.objects import Oid, object_id
 from prov.store.repository import Store
 from prov.worktree.checkout import checkout
 from tests.remote.hostile import KEY, Case
@@ -99,6 +102,7 @@ class Lab:
         else:
             assert case.refused is not True, f"{case.name} came in"
             self.came += 1
+            self.store.objects.consolidate()  # as builds do it: who looks for an object looks into every pack
             self.put_on_disk(case)
             enter(self.store, received.tasks)
         assert received.tasks or self.refs() == refs, case.name
@@ -174,3 +178,14 @@ def test_hostile_definitions_are_refused() -> None:
             assert name not in ("", ".", "..") and "/" not in name and "\0" not in name, f"{number}: {text!r}"
             os.fsencode(name)
     assert good
+
+
+def test_objects_that_git_can_not_read(tmp_path: Path) -> None:
+    """In the repository that a remote's objects are fetched into: they are as good as missing."""
+    make_bare(tmp_path)
+    oid = object_id("blob", b"hello")
+    path = tmp_path / "objects" / oid.hex()[:2] / oid.hex()[2:]
+    path.parent.mkdir()
+    for data in (b"", b"noise", *map(zlib.compress, (b"what 5\0hello", b"blob 6\0hello", b"tree 5\0hello", b"blob x"))):
+        path.write_bytes(data)
+        assert reader(tmp_path)(oid) is None, data
