@@ -226,12 +226,25 @@ def _bytes_of_processes(pid: int) -> int:
 
 
 def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
+    """End git and what it runs, such as ssh."""
+    others = [] if group else _below(child.pid)
     with contextlib.suppress(ProcessLookupError):
         if group:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
+    for pid in others:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     child.wait()
+
+
+def _below(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *_below(int(child))]
+    return found
 
 
 def _words(text: str) -> str:

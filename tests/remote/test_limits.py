@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
+from prov.remote.errors import Unreachable
+from prov.remote.transport import Access, Transport, make_scratch
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import FILES, TASKS, Cache, Machine, noise, until
 
@@ -32,9 +36,7 @@ def test_a_push_is_split_where_it_is_too_large(folder_cache: Cache, machines: Ma
     other.is_clean()
 
 
-def test_a_server_that_refuses_large_bodies(
-    request: pytest.FixtureRequest, tmp_path: pytest.TempPathFactory, machines: Machines
-) -> None:
+def test_a_server_that_refuses_large_bodies(request: pytest.FixtureRequest, tmp_path: Path, machines: Machines) -> None:
     """What it refuses comes in two halves, and so on; what is too large alone is told."""
     cache = make_cache(request, tmp_path, "http", max_body="900k")
     one = machines("one", cache)
@@ -51,7 +53,7 @@ def test_a_server_that_refuses_large_bodies(
 
 @pytest.mark.parametrize("kind", ["daemon", "ssh", "http", "http-v0"])
 def test_a_line_that_is_cut_while_fetching(
-    kind: str, request: pytest.FixtureRequest, tmp_path: pytest.TempPathFactory, machines: Machines
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
     """What can't be fetched is built, nothing half is in the store, and later it is fetched."""
     cache = make_cache(request, tmp_path, kind)
@@ -103,6 +105,20 @@ def test_a_server_that_goes_away_midway(daemon_cache: Cache, machines: Machines)
     assert other.said.count("remote team") == 1
     assert (other.root / "build/deploy/main").stat().st_size == 12_000_000
     other.is_clean()
+
+
+@pytest.mark.parametrize("interactive", [True, False])
+def test_nothing_runs_on_for_a_remote_that_is_given_up(interactive: bool, tmp_path: Path) -> None:
+    """Not even ssh, which git does not end when it is killed."""
+    script = tmp_path / "ssh"
+    script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 100\n")
+    script.chmod(0o755)
+    environment = {**os.environ, "GIT_SSH_COMMAND": str(script), "GIT_SSH_VARIANT": "ssh"}
+    transport = Transport("team", "ssh://host/cache.git", Access(environment, interactive, patience=0.5))
+    with pytest.raises(Unreachable, match="no byte came or went"):
+        transport.refs(make_scratch(tmp_path / "git"), "*")
+    pid = (tmp_path / "pid").read_text().strip()
+    until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), "ssh has ended")
 
 
 def test_a_push_that_is_cut(daemon_cache: Cache, machines: Machines) -> None:
