@@ -46,7 +46,9 @@ def add(
     allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
     """
     from prov.remote.address import folder_of, without_password
+    from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
+    from prov.remote.transport import Access
     from prov.store.git import make_bare
 
     opened = open_store(store)
@@ -62,6 +64,7 @@ def add(
         limit=limit << 20,
         workdirs=workdirs,
     )
+    made = with_kind(made, Access(dict(os.environ)))
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
         if folder.exists() and any(folder.iterdir()):
@@ -71,7 +74,8 @@ def add(
         make_bare(folder)
         note(f"made an empty cache in {folder}")
     write_remote(opened, made)
-    say(f"{made.name}  {without_password(made.url)}  trust {made.trust}{'  push' if made.push else ''}")
+    more = f"{'  push' if made.push else ''}{'  plain files' if made.static else ''}"
+    say(f"{made.name}  {without_password(made.url)}  trust {made.trust}{more}")
 
 
 @remote.command("remove")

@@ -79,9 +79,8 @@ class GitRemote:
             try:
                 self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"])
             except KeyError:  # nothing was published yet
-                with self.index.changing():
-                    self.index.clear()
-                return []
+                with self.index.changing(anew=True):
+                    return []
             return self._read()
 
     def _read(self) -> list[Untrusted]:
@@ -95,9 +94,7 @@ class GitRemote:
         again = self.index.get("policy") != policy_of(self.remote) or known not in new
         objects = ObjectDatabase(self.git)
         refused: list[Untrusted] = []
-        with self.index.changing():
-            if again:
-                self.index.clear()
+        with self.index.changing(anew=again):
             for commit in new if again else new[new.index(known) + 1 :]:
                 refused += self._enter(objects, bytes.fromhex(commit))
             self.index.put("tip", tip.hex())

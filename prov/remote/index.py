@@ -7,7 +7,7 @@ up to date costs what is new. What the policy refuses is kept apart, so that who
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,9 @@ create table publications (
 create table tasks (
     hash blob, number integer, static blob, output blob, record blob, digest blob, key text, size integer, place text,
     workdir blob, workdir_digest blob, used integer, refused integer);
-create index by_hash on tasks (hash);
-create index by_static on tasks (static);
-create index by_key on tasks (key, number);
 """
+_SEARCHED = {"by_hash": "hash", "by_static": "static", "by_key": "key, number"}
+"""By what tasks are looked for."""
 _FIELDS = "key, hash, static, output, record, digest, size, place, workdir, workdir_digest"
 
 
@@ -49,6 +48,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.with_name(f"{path.name}{FORMAT}")
+        self._used: list[tuple[int, Oid]] = []
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -59,7 +59,8 @@ class Index:
                 database.execute("pragma synchronous=normal")
                 made = database.execute("select count(*) from sqlite_master where name = 'by_key'").fetchone()[0]
                 if not made:
-                    database.executescript(f"begin; {_TABLES} commit;")
+                    indexes = "".join(f"create index {name} on tasks ({of});" for name, of in _SEARCHED.items())
+                    database.executescript(f"begin; {_TABLES} {indexes} commit;")
                 return database
             except sqlite3.DatabaseError:
                 database.close()
@@ -73,15 +74,31 @@ class Index:
         self._database.close()
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """All changes that are made within, or none."""
+    def changing(self, *, anew: bool = False) -> Iterator[None]:
+        """All changes that are made within, or none. Anew: what is there is forgotten first."""
         self._database.execute("begin immediate")
         try:
+            if anew:
+                self._clear()
             yield
+            self._complete() if anew else self._mark_used()
         except BaseException:
             self._database.execute("rollback")
+            self._used.clear()
             raise
         self._database.execute("commit")
+
+    def _clear(self) -> None:
+        """Forget everything, and how to look for tasks: what is entered in bulk is sorted once, at the end."""
+        for name in _SEARCHED:
+            self._database.execute(f"drop index {name}")
+        for table in ("meta", "publications", "tasks"):
+            self._database.execute(f"delete from {table}")
+
+    def _complete(self) -> None:
+        for name, of in _SEARCHED.items():
+            self._database.execute(f"create index {name} on tasks ({of})")
+        self._mark_used()
 
     def get(self, name: str) -> str:
         row = self._database.execute("select value from meta where name = ?", (name,)).fetchone()
@@ -89,10 +106,6 @@ class Index:
 
     def put(self, name: str, value: str) -> None:
         self._database.execute("insert or replace into meta values (?, ?)", (name, value))
-
-    def clear(self) -> None:
-        for table in ("meta", "publications", "tasks"):
-            self._database.execute(f"delete from {table}")
 
     def add(self, listed: Listed, publication: Publication | None) -> None:
         """Enter a publication; None for one that makes no sense."""
@@ -121,11 +134,16 @@ class Index:
         )
         self._database.executemany("insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         if not refused:
-            used = ((listed.seconds, oid) for oid in publication.used)
-            self._database.executemany("update tasks set used = max(used, ?1) where hash = ?2", used)
+            self._used += [(listed.seconds, oid) for oid in publication.used]
 
-    def remove(self, gone: Iterable[Oid]) -> None:
+    def _mark_used(self) -> None:
+        self._database.executemany("update tasks set used = max(used, ?1) where hash = ?2", self._used)
+        self._used.clear()
+
+    def remove(self, gone: Collection[Oid]) -> None:
         """Take out what the remote has no more: records by their trees, WORKDIRs by their commits."""
+        if not gone:
+            return
         self._database.execute("create temp table if not exists gone (id blob primary key) without rowid")
         self._database.execute("delete from gone")
         self._database.executemany("insert or ignore into gone values (?)", ((oid,) for oid in gone))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 from prov.remote.address import scheme_of
 from prov.remote.errors import RemoteError
 from prov.remote.git_remote import GitRemote
-from prov.remote.reading import memory_folder
 from prov.remote.settings import Remote
 from prov.remote.static_remote import StaticRemote, is_static
 from prov.remote.transport import Access
@@ -17,14 +17,14 @@ AnyRemote = GitRemote | StaticRemote
 
 
 def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
-    """Return a remote, ready to be asked. A URL of a web server is looked at once: git, or plain files?"""
-    if scheme_of(remote.url) in ("http", "https"):
-        mark = memory_folder(store, remote) / "static"
-        if mark.exists() or (not (mark.parent / "git").exists() and is_static(remote, access)):
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-            return StaticRemote(remote, store, access)
-    return GitRemote(remote, store, access)
+    """Return a remote, ready to be asked."""
+    return (StaticRemote if remote.static else GitRemote)(remote, store, access)
+
+
+def with_kind(remote: Remote, access: Access) -> Remote:
+    """Return a remote that is described anew, having looked at what is behind the URL of a web server."""
+    web = scheme_of(remote.url) in ("http", "https")
+    return replace(remote, static=web and is_static(remote, access))
 
 
 def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:

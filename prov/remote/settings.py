@@ -39,6 +39,8 @@ class Remote:
     """Bytes in one push."""
     workdirs: bool = False
     """Builds publish WORKDIRs, too."""
+    static: bool = False
+    """It is no git repository but plain files, to be read only."""
 
 
 def default_trust(url: str) -> Trust:
@@ -80,6 +82,7 @@ def write_remote(store: Store, remote: Remote) -> None:
         "key": remote.key,
         "limit": str(remote.limit),
         "workdirs": str(remote.workdirs).lower(),
+        "static": str(remote.static).lower(),
     }
     for name, value in values.items():
         if value and value != "false":
@@ -125,6 +128,7 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
             key=fields.get("key", ""),
             limit=int(fields.get("limit", PUSH_LIMIT)),
             workdirs=fields.get("workdirs") == "true",
+            static=fields.get("static") == "true",
         )
     except (KeyError, ValueError) as error:
         raise RemoteError(f"the settings of remote {name} make no sense: {error}", hint="`prov remote add`") from error

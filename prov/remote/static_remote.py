@@ -123,9 +123,7 @@ class StaticRemote:
             again = self.index.get("policy") != policy or not known <= manifest.publications.keys()
             new = sorted(manifest.publications.keys() - (set() if again else known))
             texts = {number: self._publication(number, signed=manifest.publications[number]) for number in new}
-            with self.index.changing():
-                if again:
-                    self.index.clear()
+            with self.index.changing(anew=again):
                 problems = [enter(self.index, self.remote, number, each) for number, each in texts.items()]
                 self.index.put("policy", policy)
             return [problem for problem in problems if problem]

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prov.build.record import output_ref, static_ref
-from prov.remote.git_remote import INDEX, GitRemote
+from prov.remote.git_remote import INDEX, PUBLICATIONS, GitRemote
 from prov.remote.publication import Publication, Published
-from prov.remote.publish import make_commit, write_files
 from prov.remote.settings import make_remote
 from prov.remote.transport import Access
 from prov.store.git import make_bare, run_git
+from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry
+from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
 from tests.servers.daemon import git_daemon
 from tests.servers.proxy import proxy
@@ -141,21 +142,26 @@ def _published(number: int) -> Published:
     return Published(f"recipe{number % 5000}:task{number % 10}", *oids, digest=chance.randbytes(32), size=1)
 
 
-def _append(remote: Path, number: int, count: int) -> None:
-    tasks = tuple(_published(number * IN_ONE + each) for each in range(count))
-    tree = write_files(remote, {f"publications/{number:08d}": Publication(number, tasks).encode()})
+def _append(remote: Path, first: int, publications: int, count: int) -> None:
+    """Append publications to a remote's index, each of so many tasks."""
     known = run_git(remote, ["for-each-ref", "--format=%(objectname)", INDEX]).decode().strip()
-    commit = make_commit(remote, [bytes.fromhex(known)] if known else [], "tasks", tree, number)
-    run_git(remote, ["update-ref", INDEX, commit.hex()])
+    last = bytes.fromhex(known) if known else None
+    with ObjectDatabase(remote).writer() as writer:
+        for number in range(first, first + publications):
+            tasks = tuple(_published(number * IN_ONE + each) for each in range(count))
+            blob = writer.add_blob(Publication(number, tasks).encode())
+            folder = writer.add_tree([Entry(f"{number:08d}".encode(), MODE_FILE, blob)])
+            tree = writer.add_tree([Entry(PUBLICATIONS.encode(), MODE_DIRECTORY, folder)])
+            last = writer.add_commit(Commit(tree, (last,) if last else (), CONSTANT_IDENTITY, "tasks\n"))
+    assert last is not None
+    run_git(remote, ["update-ref", INDEX, last.hex()])
 
 
 def _bench_asking(scratch: Path) -> None:
     """Ask which of 10,000 task hashes are at a remote with a million, half of them; after one more push there."""
     served = scratch / "served"
     make_bare(served / "cache.git")
-    for number in range(1, CACHED // IN_ONE + 1):
-        _append(served / "cache.git", number, IN_ONE)
-    run_git(served / "cache.git", ["repack", "-adq"])
+    _append(served / "cache.git", 1, CACHED // IN_ONE, IN_ONE)
     store = Store.create(scratch / "store")
     chance = random.Random(5)
     known = [_published(chance.randrange(IN_ONE, CACHED)).task_hash for _ in range(ASKED // 2)]
@@ -168,7 +174,7 @@ def _bench_asking(scratch: Path) -> None:
         cold = time.perf_counter() - begun
         times = []
         for each in range(ROUNDS):
-            _append(served / "cache.git", CACHED // IN_ONE + 1 + each, 100)
+            _append(served / "cache.git", CACHED // IN_ONE + 1 + each, 1, 100)
             requests = len(server.requests())
             begun = time.perf_counter()
             again = GitRemote(remote, store, Access(dict(os.environ)))
