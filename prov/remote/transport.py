@@ -54,6 +54,8 @@ _FORCED = {
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
 _CHANGED = re.compile(r"stale info|fetch first|non-fast-forward|failed to update ref|cannot lock ref|remote rejected")
 _BROKEN = re.compile(r"fsck error in pack")
+# a server that runs git's programs and nothing else, or one that is gone: what is tried next will tell
+_NO_SHELL = re.compile(r"Could not read from remote repository", re.IGNORECASE)
 _NO_REF = re.compile(r"couldn't find remote ref")
 
 
@@ -117,7 +119,12 @@ class Transport:
         if by_variable and scheme_of(self.url) == "ssh":
             arguments.append("--upload-pack=GIT_PROTOCOL=version=2 git-upload-pack")
         data = "".join(f"{oid.hex()}\n" for oid in wanted).encode()
-        self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
+        try:
+            self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
+        except Unreachable as error:
+            if by_variable and _NO_SHELL.search(error.words):
+                raise Refused(self.name, error.words) from error
+            raise
 
     def refs(self, git_dir: Path, pattern: str) -> dict[str, Oid]:
         """Return the remote's refs that match a pattern."""

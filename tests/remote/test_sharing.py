@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from tests.remote.conftest import Machines
+from pathlib import Path
+
+import pytest
+
+from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache
+
+SHELL = """#!/bin/sh
+for word; do :; done
+case $word in
+GIT_PROTOCOL*) echo "fatal: unrecognized command" >&2; touch "$(dirname "$0")/refused"; exit 128 ;;
+esac
+exec {ssh} "$@"
+"""
 
 
 def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> None:
@@ -36,6 +48,21 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
         machine.is_clean()
     cache.is_clean()
     assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+
+
+def test_ssh_that_runs_git_and_nothing_else(request: pytest.FixtureRequest, tmp_path: Path, machines: Machines) -> None:
+    """Such as git-shell: a server of the old protocol, and no way to ask it for the new one. All content is copied."""
+    cache = make_cache(request, tmp_path, "ssh-v0")
+    one, other = machines("one", cache, built=True), machines("other", cache)
+    shell = tmp_path / "shell"
+    shell.write_text(SHELL.format(ssh=other.environment["GIT_SSH_COMMAND"]))
+    shell.chmod(0o755)
+    other.environment["GIT_SSH_COMMAND"] = str(shell)
+    one.prov("push")
+    assert other.build() == "1 fetched"
+    assert (tmp_path / "refused").exists()
+    assert other.deployed() == one.wanted()
+    other.is_clean()
 
 
 def test_asking_costs_few_requests_however_many_results_there_are(http_cache: Cache, machines: Machines) -> None:
