@@ -102,7 +102,7 @@ def pull(
 ) -> None:
     """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build without a network.
 
-    `prov build` needs no pull: it fetches what it needs. Exit status 1 if something was refused or a remote failed.
+    `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or what came was refused.
     Example: prov pull image
     """
     from prov.build.session import Request
