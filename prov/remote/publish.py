@@ -165,7 +165,8 @@ def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
     tip = content_tip(remote, scratch)
     if tip is not None:
         updates[f"{ref}{LAST}"] = make_commit(scratch, [tip], "last")
-    remote.transport.push(scratch, updates, {}, negotiate=tip is not None)
+    by_variable = remote.index.get("way") == "variable"
+    remote.transport.push(scratch, updates, {}, negotiate=tip is not None, by_variable=by_variable)
 
 
 def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:

@@ -56,6 +56,7 @@ _CHANGED = re.compile(r"stale info|fetch first|non-fast-forward|failed to update
 _BROKEN = re.compile(r"fsck error in pack")
 # a server that runs git's programs and nothing else, or one that is gone: what is tried next will tell
 _NO_SHELL = re.compile(r"Could not read from remote repository", re.IGNORECASE)
+_BY_VARIABLE = "GIT_PROTOCOL=version=2 git-upload-pack"
 _NO_REF = re.compile(r"couldn't find remote ref")
 
 
@@ -117,7 +118,7 @@ class Transport:
         if not have:
             (git_dir / "shallow").unlink()
         if by_variable and scheme_of(self.url) == "ssh":
-            arguments.append("--upload-pack=GIT_PROTOCOL=version=2 git-upload-pack")
+            arguments.append(f"--upload-pack={_BY_VARIABLE}")
         data = "".join(f"{oid.hex()}\n" for oid in wanted).encode()
         try:
             self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
@@ -139,13 +140,16 @@ class Transport:
         expected: Mapping[str, Oid | None],
         *,
         negotiate: bool = False,
+        by_variable: bool = False,
     ) -> None:
         """Set refs at the remote, all or none, if those in `expected` are what is said there.
 
-        With `negotiate` the server is asked which of the commits it has; one that can't tell is sent all of it. Raises
-        Changed when refs are not as expected, Unreachable for everything else.
+        With `negotiate` the server is asked which of the commits it has, with `by_variable` as in `fetch_objects`; one
+        that can't tell is sent all of it. Raises Changed when refs are not as expected, else Unreachable.
         """
         arguments = ["-c", f"push.negotiate={str(negotiate).lower()}"]
+        if by_variable and scheme_of(self.url) == "ssh" and "=" not in self.url:
+            arguments += ["-c", f"remote.{self.url}.uploadpack={_BY_VARIABLE}"]  # of the fetch that git push asks by
         arguments += ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
         arguments += ["--atomic"] if len(updates) > 1 else []
         arguments += [f"--force-with-lease={ref}:{oid.hex() if oid else ''}" for ref, oid in expected.items()]

@@ -44,10 +44,31 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
         print(f"{cache.line.connections} connections")
     print(f"first {whole}, pushed {pushed}, then {fetched} bytes and {len(other.objects() - had)} objects")
     assert len(other.objects() - had) < 40
+    assert fetched <= whole / 2
     for machine in (one, other):
         machine.is_clean()
     cache.is_clean()
     assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+
+
+def test_who_fetched_by_ssh_of_the_old_protocol_pushes_what_is_new(
+    request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
+) -> None:
+    """It knows how to ask such a server what it has; who did not sends it all."""
+    cache = make_cache(request, tmp_path, "ssh-v0")
+    one, other = machines("one", cache, built=True), machines("other", cache)
+    one.prov("push")
+    assert other.build() == "1 fetched"
+    pushed = {}
+    for machine in (one, other):
+        machine.change(f"of {machine.root.name}")
+        machine.build()
+        moved = cache.moved()
+        machine.prov("push")
+        pushed[machine.root.name] = cache.moved() - moved
+    print(pushed)
+    assert pushed["other"] < pushed["one"] - 40_000
+    cache.is_clean()
 
 
 def test_ssh_that_runs_git_and_nothing_else(request: pytest.FixtureRequest, tmp_path: Path, machines: Machines) -> None:
