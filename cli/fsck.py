@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,9 @@ def fsck(
     from prov.history.fsck_repair import repair as repair_store
     from prov.history.fsck_repair import repair_head
     from prov.history.fsck_sources import Sources
+    from prov.remote.lost import lost_objects
+    from prov.remote.settings import read_remotes
+    from prov.remote.transport import Access
     from prov.store.repository import Store
 
     path = store_path(store)
@@ -49,7 +53,8 @@ def fsck(
         found = check(opened, thorough=full, told=told)
         _show(found, None, json=json)
     else:
-        done = repair_store(opened, Sources(work_here(), root()), thorough=full, told=told)
+        with lost_objects(opened, read_remotes(opened), Access(dict(os.environ))) as fetch:
+            done = repair_store(opened, Sources(work_here(), root(), fetch), thorough=full, told=told)
         found = done.after
         _show(done.before, done, json=json)
     if found.wrong:

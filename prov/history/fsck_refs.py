@@ -23,7 +23,8 @@ OUTPUT_ENTRIES = {
     b"postprocess": MODE_FILE,
     b"fixed": MODE_FILE,
 }
-RECORD_FILES = (b"log", b"environment", b"record")
+RUN_FILES = (b"log", b"environment")
+"""Of a run's record; of one that came from a remote these stayed where it was made."""
 DROP = "the ref is dropped; the task runs again when it is needed"
 TOOLCHAIN_MESSAGE = "host-toolchain\n"
 _ODD = (StoreError, ValueError, KeyError, IndexError)
@@ -113,13 +114,14 @@ class RefChecker:
         self._record(ref, commit.parents[1], failed=ref.kind == "failed")
 
     def _record_ref(self, ref: RefName, oid: Oid) -> None:
-        self._record(ref, oid, failed=False)
+        self._record(ref, oid, failed=False, whole=False)
 
-    def _record(self, ref: RefName, oid: Oid, *, failed: bool) -> None:
+    def _record(self, ref: RefName, oid: Oid, *, failed: bool, whole: bool = True) -> None:
         commit = self.objects.commit(oid)
         held = {entry.name: entry for entry in self.objects.tree(commit.tree)}
-        if commit.parents or not held.keys() >= {b"inputs", *RECORD_FILES}:
-            lacks = sorted(name.decode() for name in {b"inputs", *RECORD_FILES} - held.keys())
+        wanted = {b"inputs", b"record", *(RUN_FILES if whole else ())}
+        if commit.parents or not held.keys() >= wanted:
+            lacks = sorted(name.decode() for name in wanted - held.keys())
             raise Wrong(f"has a record without {', '.join(lacks)}" if lacks else "names no record")
         if held[b"inputs"].oid != ref.oid:
             raise Wrong(f"has a record of other inputs: their task hash is {held[b'inputs'].oid.hex()}")

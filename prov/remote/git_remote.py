@@ -128,12 +128,13 @@ class GitRemote:
         return texts, gone
 
     @contextmanager
-    def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
+    def objects(self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False) -> Iterator[Source]:
         """Fetch commits into a repository of their own, and yield what reads all that they hold. Raises Unreachable.
 
-        `have` names records that are here and there, from which the server can tell what is missing.
+        `have` names records that are here and there, from which the server can tell what is missing. Alone: nothing
+        that the store says to have is taken to be there.
         """
-        with self.scratch() as scratch:
+        with self.scratch(alone=alone) as scratch:
             found = scratch
             try:
                 if self._whole.exists():
@@ -144,13 +145,13 @@ class GitRemote:
             yield _reader(found)
 
     @contextmanager
-    def scratch(self) -> Iterator[Path]:
+    def scratch(self, *, alone: bool = False) -> Iterator[Path]:
         """Yield an empty repository that also reads what the store and the index hold; it is removed afterwards."""
         for left in self.folder.glob("scratch-*"):
             if not Path("/proc", left.name.split("-")[1]).exists():
                 shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f"scratch-{os.getpid()}-", dir=self.folder) as folder:
-            yield make_scratch(Path(folder), self.store.path, self.git)
+            yield make_scratch(Path(folder), *(() if alone else (self.store.path, self.git)))
 
     @property
     def _whole(self) -> Path:

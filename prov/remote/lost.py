@@ -1,0 +1,48 @@
+"""Asking remotes for single objects by their ids: what a damaged store has lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from prov.errors import ProvError
+from prov.remote.intake import Source
+from prov.remote.opening import AnyRemote, open_remote
+from prov.remote.settings import Remote
+from prov.remote.transport import Access
+from prov.store.objects import Kind, Oid
+from prov.store.repository import Store
+
+
+@contextmanager
+def lost_objects(store: Store, remotes: Sequence[Remote], access: Access) -> Iterator[Source]:
+    """Yield what asks the remotes, one after the other; one that does not answer is asked no more."""
+    with ExitStack() as stack:
+        yield _Asker(stack, [open_remote(remote, store, access) for remote in remotes]).read
+
+
+@dataclass(slots=True)
+class _Asker:
+    stack: ExitStack
+    remotes: list[AnyRemote]
+    sources: list[Source] = field(default_factory=list)
+    """What was fetched so far: with a tree comes all that it holds."""
+
+    def read(self, oid: Oid) -> tuple[Kind, bytes] | None:
+        for source in self.sources:
+            found = source(oid)
+            if found is not None:
+                return found
+        for remote in list(self.remotes):
+            try:
+                source = self.stack.enter_context(remote.objects([oid], [], alone=True))
+                found = source(oid)
+            except ProvError as error:
+                if "not our ref" not in str(error):  # it has not got this one, and may have another
+                    self.remotes.remove(remote)
+                continue
+            if found is not None:
+                self.sources.append(source)
+                return found
+        return None
