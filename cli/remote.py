@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, store_path
 from .output import count_text, note, say, say_json
 
 remote = typer.Typer(
@@ -46,12 +46,14 @@ def add(
     allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
     """
     from prov.remote.address import folder_of, without_password
+    from prov.remote.errors import Unreachable
     from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
     from prov.remote.transport import Access
     from prov.store.git import make_bare
+    from prov.store.repository import Store
 
-    opened = open_store(store)
+    opened = Store.create(store_path(store))
     made = make_remote(
         name,
         os.path.expanduser(url),
@@ -64,7 +66,10 @@ def add(
         limit=limit << 20,
         workdirs=workdirs,
     )
-    made = with_kind(made, Access(dict(os.environ)))
+    try:
+        made = with_kind(made, Access(dict(os.environ)))
+    except Unreachable as error:
+        note(f"note: {error.words}: taken for a git repository; add it again if it is a static cache")
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
         if folder.exists() and any(folder.iterdir()):
@@ -145,7 +150,7 @@ def list_(
     caches = Caches(opened, remotes, Access(dict(os.environ), interactive=True))
     if refresh:
         caches.refresh()
-    counts = {each.name: each.index.count() for each in caches.opened()}
+    counts = {each.name: each.index.count() for each in caches.opened() if each.index.get("policy")}
     for text in caches.notes:
         note(f"note: {text}")
     if json:
@@ -164,7 +169,7 @@ def list_(
         say_json("remotes", remotes=rows)
         return
     for each in remotes:
-        has = count_text(counts[each.name], "result") if each.name in counts else "not reached"
+        has = count_text(counts[each.name], "result") if each.name in counts else "not asked yet"
         words = [each.name, without_password(each.url), f"trust {each.trust}", *(["push"] if each.push else []), has]
         say("  ".join(words))
         problem = last_problem(opened, each.name)

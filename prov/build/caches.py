@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from prov.build.plan import few
 from prov.build.record import Records
 from prov.build.sharing import enter, holds, place_id
 from prov.errors import ProvError
@@ -77,6 +78,11 @@ class Caches:
             self._dropped.add(name)
             self.notes.append(f"{why}; it is left out of this build")
 
+    @property
+    def incomplete(self) -> bool:
+        """Some remote did not answer."""
+        return bool(self._dropped)
+
     def refuse(self, name: str, task: Published) -> None:
         """Never offer a remote's result again; another remote may have a good one."""
         self._refused.add((name, task))
@@ -101,12 +107,16 @@ class Caches:
                 return task
         return None
 
-    def explain(self, key: str, task_hash: Oid) -> None:
-        """Note why what a remote has of a task is not used, if it has something."""
-        for remote in self.opened():
-            problem = remote.index.problem(task_hash)
-            if problem:
-                self.notes.append(str(Untrusted(remote.name, problem[0], key=problem[1], task=key)))
+    def explain(self, tasks: Iterable[tuple[str, Oid]]) -> None:
+        """Note why what remotes have of some tasks is not used, if they have something."""
+        found: dict[tuple[str, str, str], list[str]] = {}
+        for key, task_hash in tasks:
+            for remote in self.opened():
+                problem = remote.index.problem(task_hash)
+                if problem:
+                    found.setdefault((remote.name, *problem), []).append(key)
+        for (name, words, signer), keys in found.items():
+            self.notes.append(str(Untrusted(name, words, key=signer, task=few(keys))))
 
 
 def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted], *, workdirs: bool = False) -> Fetched:

@@ -20,6 +20,7 @@ from typing import Any
 from prov.build.builds import BuildList
 from prov.build.recipe import check_keys
 from prov.build.record import RECORDS
+from prov.build.toolchain import Toolchains
 from prov.errors import StoreError
 from prov.files import naming, parse_size, replace_file, sync_directory
 from prov.store.objects import Oid
@@ -225,6 +226,8 @@ def _toolchains(store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oi
             continue
         if entry is not None:
             used.add(prefix + store.objects.blob(entry.oid).decode().strip())
+    # what plans go by here, though nothing that is kept may have been made with it
+    used |= {prefix + tree.hex() for tree in Toolchains(store, "").remembered()}
     for name, oid in there.items():
         if len(there) > 1 and name not in used:
             yield Gone(name, oid, rule)

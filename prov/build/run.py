@@ -435,7 +435,8 @@ class Runner:
             for key in (*each.from_, *each.needs):
                 settled = self.settled.get(key)
                 output = settled.output if settled else self.plan.steps[key].output
-                if output is not None:
+                # of a WORKDIR that came from a remote, what was in it may never have been here
+                if output is not None and self.site.store.objects.exists(output):
                     found[output] = None
         return tuple(found)
 

@@ -87,9 +87,7 @@ class Session:
         if plan.work and self.caches.remotes:  # what is here needs nobody else
             self.caches.refresh()
             plan = self._plan(graph, own, choices, site)
-            for step in plan.work:
-                if step.task_hash is not None:
-                    self.caches.explain(step.key, step.task_hash)
+            self.caches.explain((step.key, step.task_hash) for step in plan.work if step.task_hash is not None)
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
         again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
         if again - choices.force:
@@ -151,6 +149,7 @@ class Session:
                 if remote.name in wanted:
                     pulled.take(self.caches, remote, wanted[remote.name], workdirs=workdirs)
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        pulled.failed = pulled.failed or self.caches.incomplete
         pulled.here = sum(step.output is not None and not step.away for step in plan.steps.values()) - len(pulled.tasks)
         return pulled
 

@@ -151,7 +151,8 @@ def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
         if each.name in PUBLIC and each.name != b"record"
     ]
     known = record_facts(store, record)
-    facts = {name: known[name] for name in PUBLIC_FACTS if name in known}
+    hidden = {"seen-workdir"} if known.get("sandbox") == "none" else set()  # it is a path of this machine then
+    facts = {name: known[name] for name in PUBLIC_FACTS if name in known and name not in hidden}
     entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
     return writer.add_tree(entries)
 

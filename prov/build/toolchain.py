@@ -110,6 +110,11 @@ class Toolchains:
         write_cache(memory, found)
         return pair.tree
 
+    def remembered(self) -> set[Oid]:
+        """Return the trees of the sets that this host has, as they were captured last."""
+        kept = (read_cache(path) for path in self.folder.glob("*.files"))
+        return {each[2] for each in kept if each is not None and each[0] == CACHE_FORMAT}
+
     def _recall(self, memory: Path) -> Oid | None:
         kept = read_cache(memory)
         if kept is None:

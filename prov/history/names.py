@@ -121,6 +121,11 @@ def last_run(store: Store, key: str) -> RunName:
     known = recorded_tasks(store)
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
+    if store.refs.list(f"refs/prov/output/{recipe}/{task}/"):
+        raise NameUnknown(
+            f"no run of {key} is here, its output alone",
+            hint=f"`prov checkout latest/{key}@output DIR` puts that on disk; `prov pull --with-workdirs` fetches runs",
+        )
     raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
 
 

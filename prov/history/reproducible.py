@@ -45,7 +45,7 @@ class Found:
 def differing_tasks(store: Store, remotes: Sequence[Remote] | None, access: Access, *, ask: bool) -> Found:
     """Return tasks with several outputs, what was published first before what is only here; `ask` remotes what is new.
 
-    Outputs that are at a remote only are fetched, to tell what is different; nothing uses them.
+    Outputs that are at a remote only are fetched, the first that was published first, to tell what is different.
     """
     caches = Caches(store, read_remotes(store) if remotes is None else remotes, access)
     if ask:

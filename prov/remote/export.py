@@ -46,12 +46,13 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
         if not new:
             return 0
         number = max(manifest.publications, default=0) + 1
-        bundle = _write_bundle(objects, folder, number, new, manifest.bundles)
         text = Publication(int(time.time()), tuple(new)).encode()
+        signature = sign(text, key) if key else b""
+        bundle = _write_bundle(objects, folder, number, new, manifest.bundles)
         path = folder / f"publications/{number:08d}"
         replace_file(path, text)
-        if key:
-            replace_file(path.with_name(f"{path.name}.sig"), sign(text, key))
+        if signature:
+            replace_file(path.with_name(f"{path.name}.sig"), signature)
         publications = {**manifest.publications, number: bool(key)}
         replace_file(folder / MANIFEST, Manifest(publications, (*manifest.bundles, bundle)).encode())
         return bundle.size + len(text)

@@ -79,16 +79,18 @@ def publish(
     remote.refresh()
     outcome = Outcome()
     new = _new(remote, offered, outcome)
-    if not new:
-        return outcome
     seconds = int(time.time() if now is None else now)
+    touched = [oid for oid, last in remote.index.used(used).items() if last < seconds - TOUCH_AFTER]
+    if not new and not touched:
+        return outcome
     with remote.scratch() as scratch:
         incoming = f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
-        batch = _send(remote, scratch, incoming, new, choose_bases(remote.index, new, holds), outcome)
-        touched = [oid for oid, last in remote.index.used(used).items() if last < seconds - TOUCH_AFTER]
+        batch = None
+        if new:
+            batch = _send(remote, scratch, incoming, new, choose_bases(remote.index, new, holds), outcome)
         for attempt in range(ATTEMPTS):
             outcome.published = _new(remote, new, outcome)
-            if not outcome.published:
+            if not outcome.published and not touched:
                 tidy(remote, scratch, [incoming])
                 break
             publication = Publication(seconds, tuple(outcome.published), tuple(touched))
@@ -194,7 +196,7 @@ def make_commit(
 # the index
 
 
-def _announce(remote: GitRemote, scratch: Path, incoming: str, batch: Oid, publication: Publication) -> None:
+def _announce(remote: GitRemote, scratch: Path, incoming: str, batch: Oid | None, publication: Publication) -> None:
     """Make what was sent a part of the remote: content, index, and the incoming ref gone, together."""
     text = publication.encode()
     number = max([0, *(each.number for each in remote.index.publications())]) + 1
@@ -210,6 +212,9 @@ def _announce(remote: GitRemote, scratch: Path, incoming: str, batch: Oid, publi
         write_files(scratch, files),
         publication.seconds,
     )
+    if batch is None:  # nothing is new, and what is there is of use still
+        announce(remote, scratch, {INDEX: index}, {INDEX: tip})
+        return
     before = content_tip(remote, scratch)
     content = make_commit(scratch, [*([before] if before else []), batch], "content")
     announce(remote, scratch, {CONTENT: content, INDEX: index}, {CONTENT: before, INDEX: tip}, [incoming])
@@ -241,7 +246,10 @@ def remove_refs(remote: GitRemote, scratch: Path, refs: Sequence[str]) -> None:
 
 def tidy(remote: GitRemote, scratch: Path, done: Sequence[str]) -> None:
     """Remove the incoming refs of a push that is over, and of those that were broken off long ago."""
-    refs = remote.transport.refs(scratch, f"{INCOMING}*")
+    try:
+        refs = remote.transport.refs(scratch, f"{INCOMING}*")
+    except Unreachable:  # what was to be done is done
+        return
     old = time.time() - LEFT_AFTER
     stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
     left = [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]

@@ -62,4 +62,4 @@ def _decoded(text: bytes) -> Publication | None:
 def _seal(remote: Remote, each: PublishedText) -> Seal | None:
     if each.signature is None or remote.trust == "none":
         return None
-    return examine(each.text, each.signature, remote.signers if remote.trust == "keys" else "")
+    return examine(each.text, each.signature, remote.signers)

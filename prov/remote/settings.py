@@ -91,18 +91,24 @@ def write_remote(store: Store, remote: Remote) -> None:
 
 def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
     """Forget a remote. Raises RemoteError when there is none of that name."""
-    if name not in {remote.name for remote in read_remotes(store)}:
+    known = _fields(store)
+    if name not in known:
         if missing_ok:
             return
-        known = [remote.name for remote in read_remotes(store)]
         raise RemoteError(f"there is no remote {name}", hint=nearest(name, known))
     run_git(store.path, ["config", "--remove-section", f"{SECTION}.{name}"])
 
 
 def read_remotes(store: Store) -> list[Remote]:
-    """Return the remotes of a store, those first that are asked first."""
+    """Return the remotes of a store, those first that are asked first. Raises RemoteError."""
+    found = _fields(store)
+    return sorted((_remote(name, each) for name, each in found.items()), key=lambda each: (each.priority, each.name))
+
+
+def _fields(store: Store) -> dict[str, dict[str, str]]:
+    """Return what the configuration says of each remote, whether it makes sense or not."""
     if f"[{SECTION} " not in (store.path / "config").read_text():
-        return []
+        return {}
     text = run_git(store.path, ["config", "--null", "--get-regexp", f"^{SECTION}\\."]).decode()
     found: dict[str, dict[str, str]] = {}
     for row in text.split("\0"):
@@ -110,7 +116,7 @@ def read_remotes(store: Store) -> list[Remote]:
         name, _, field = key.removeprefix(f"{SECTION}.").rpartition(".")
         if name:
             found.setdefault(name, {})[field] = value
-    return sorted((_remote(name, each) for name, each in found.items()), key=lambda each: (each.priority, each.name))
+    return found
 
 
 def _remote(name: str, fields: dict[str, str]) -> Remote:

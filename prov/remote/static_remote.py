@@ -27,7 +27,7 @@ from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
 from prov.remote.transport import Access
-from prov.remote.web import Missing, Web
+from prov.remote.web import Denied, Missing, Web
 from prov.store.objects import MODE_DIRECTORY, Entry, Kind, Oid, decode_tree, object_id
 from prov.store.pack_ranges import PackIndex, parse_entry
 from prov.store.repository import Store
@@ -87,8 +87,8 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def is_static(remote: Remote, access: Access) -> bool:
-    """Tell whether a URL is that of a static cache."""
-    with contextlib.suppress(Unreachable, Missing):
+    """Tell whether a URL is that of a static cache. Raises Unreachable when nobody can say."""
+    with contextlib.suppress(Missing, Denied):
         return Web(remote.name, remote.url, access).get(MANIFEST, most=MOST_TEXT).startswith(HEADER.encode())
     return False
 

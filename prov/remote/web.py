@@ -23,6 +23,10 @@ class Missing(Exception):
     """The server has no such file."""
 
 
+class Denied(Unreachable):
+    """The server answers, and gives nothing."""
+
+
 @dataclass(slots=True)
 class Web:
     """Files below a URL."""
@@ -77,7 +81,7 @@ class Web:
         except urllib.error.HTTPError as error:
             if error.code in (http.client.NOT_FOUND, http.client.GONE):
                 raise Missing(path) from error
-            raise Unreachable(self.name, f"{path}: the server says {error.code}") from error
+            raise Denied(self.name, f"{path}: the server says {error.code}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             where = without_password(self.url)
             raise Unreachable(self.name, f"{where}/{path}: {error or type(error).__name__}") from error

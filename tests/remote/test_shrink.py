@@ -1,0 +1,189 @@
+"""A remote that gets smaller, what is taken out of it for good, and what it gives back to a damaged store."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prov.store.packs import PackFile
+from tests.cli.story import PROV
+from tests.remote.conftest import Machines, make_cache
+from tests.remote.story import TASKS, Cache, Machine, until
+
+SECRET = "hunter2-is-the-password"
+
+
+def grown(machines: Machines, cache: Cache) -> Machine:
+    """Return a machine that has published three states of the project."""
+    one = machines("one", cache, "--push", built=True)
+    one.prov("push")
+    for text in ("second", "third"):
+        one.change(text)
+        one.build("--offline")
+        one.prov("push")
+    return one
+
+
+@pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
+def test_what_is_old_goes_and_what_was_published_last_stays(
+    kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
+) -> None:
+    cache = make_cache(request, tmp_path, kind)
+    one = grown(machines, cache)
+    assert len(cache.keys()) == 15
+    assert "10 results would go" in one.ask("remote", "gc", "team", "--days", "0", "--builds", "0", "-n")
+    assert len(cache.keys()) == 15
+    said = one.ask("remote", "gc", "team", "--days", "0", "--builds", "0")
+    assert said.startswith("10 results gone")
+    assert cache.git("rev-list", "--count", "prov/index").strip() == "1"
+    cache.is_clean()
+    held = cache.git("rev-list", "prov/content").split()
+    records = {line.split(" ")[5] for line in cache.published()}
+    assert sum(cache.git("show", "-s", "--format=%T", oid).strip() in records for oid in held) == 5
+    # everybody goes on: who knew the old index, and who comes new
+    other = machines("other", cache)
+    other.change("third")
+    assert "fetched" in other.build()
+    assert other.deployed() == other.wanted()
+    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+    assert one.ask("push", "--all").startswith("team: 10 results published")
+    cache.is_clean()
+
+
+def test_a_remote_that_old_servers_serve_says_that_it_cant(
+    request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
+) -> None:
+    cache = make_cache(request, tmp_path, "http-v0")
+    one = grown(machines, cache)
+    before = cache.published()
+    done = one.prov("remote", "gc", "team", "--days", "0", "--builds", "0", code=1)
+    assert "protocol version 2" in done.stderr
+    assert cache.published() == before
+    other = machines("other", cache)
+    other.change("third")
+    assert "fetched" in other.build()
+
+
+def test_by_size_the_least_used_go(folder_cache: Cache, machines: Machines) -> None:
+    one = grown(machines, folder_cache)
+    sizes = [int(line.split("size=")[1].split(" ")[0]) for line in folder_cache.published()]
+    limit = sum(sizes) - 1
+    said = one.ask("remote", "gc", "team", "--size", f"{limit}")
+    assert said.startswith("1 result gone")
+    folder_cache.is_clean()
+
+
+def test_publishers_beside_it_lose_nothing(folder_cache: Cache, machines: Machines) -> None:
+    one = grown(machines, folder_cache)
+    pushers = []
+    for number in range(4):
+        other = machines(f"m{number}", folder_cache, "--push")
+        other.change(f"of machine {number}")
+        other.build("--offline")
+        pushers.append(subprocess.Popen([PROV, "push"], cwd=other.root, stdout=subprocess.DEVNULL))
+    for _ in range(3):
+        one.prov("remote", "gc", "team", "--days", "0", "--builds", "0")
+    assert [pusher.wait(60) for pusher in pushers] == [0] * 4
+    keys = folder_cache.keys()
+    folder_cache.is_clean()
+    assert set(keys) == set(TASKS)
+
+
+def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push")
+    one.change(SECRET)
+    one.write("recipes/words/words/08", f"{SECRET}\n")
+    one.build("--offline")
+    one.prov("push")
+    (one.root / "recipes/words/words/08").write_text("clean\n")
+    one.build("--offline")
+    one.prov("push")
+    before = len(folder_cache.keys())
+    assert "would go" in one.ask("forget", "--containing", SECRET, "-n")
+    said = one.ask("forget", "--containing", SECRET)
+    assert "team: " in said
+    for folder in (one.root / ".prov", folder_cache.path):
+        command = ["git", f"--git-dir={folder}", "cat-file", "--batch-all-objects", "--batch"]
+        assert SECRET.encode() not in subprocess.run(command, capture_output=True, check=True).stdout
+    found = subprocess.run(["grep", "-rl", SECRET, ".prov", "build/work"], cwd=one.root, capture_output=True, text=True)
+    assert found.stdout == ""
+    assert len(folder_cache.keys()) <= before
+    one.is_clean()
+    folder_cache.is_clean()
+    assert "nothing to do" in one.build()
+    assert one.deployed() == one.wanted()
+
+
+def test_where_it_cant_be_taken_out_is_told(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push")
+    one.add("away", "git://127.0.0.1:9/cache.git")
+    one.write("recipes/words/words/08", f"{SECRET}\n")
+    one.build("--offline")
+    done = one.prov("forget", "--containing", SECRET, code=1)
+    assert "still there: away" in done.stdout
+    assert one.complaint("forget", "--containing", SECRET) == "prov: no file in the store contains that text"
+
+
+def test_a_run_is_forgotten_by_its_name(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", None, built=True)
+    assert one.git("tag", "-l", "words/take/*")
+    one.prov("forget", "words:take")
+    assert one.git("tag", "-l", "words/take/*") == ""
+    one.is_clean()
+    one.build()
+    assert one.deployed() == one.wanted()
+
+
+def test_what_a_store_lost_comes_back_from_a_remote(folder_cache: Cache, machines: Machines) -> None:
+    machines("one", folder_cache, "--push", built=True).prov("push")
+    other = machines("other", folder_cache)
+    other.build()
+    other.prov("fsck")
+    (ref,) = other.git("for-each-ref", "--format=%(refname)", "refs/prov/output/app/pack").split()
+    file = next(row.split()[2] for row in other.git("ls-tree", "-r", ref).splitlines() if row.endswith("/main"))
+    for left in ("build", ".prov/prov/pool", ".prov/prov/pool-open"):
+        subprocess.run(["rm", "-rf", other.root / left], check=True)
+    (other.root / "recipes/app/main").write_text("another\n")
+    spoil(other.root / ".prov", bytes.fromhex(file))
+    assert file in other.prov("fsck", code=1).stdout
+    assert f"{file}: was found elsewhere and put back" in other.ask("fsck", "--repair")
+    assert other.git("cat-file", "blob", file) == "main\n"
+    other.prov("fsck")
+    other.is_clean()
+
+
+def spoil(store: Path, oid: bytes) -> None:
+    """Overwrite a part of an object in its pack."""
+    for index in (store / "objects/pack").glob("*.idx"):
+        offset = PackFile(index).offsets().get(oid)
+        if offset is not None:
+            pack = index.with_suffix(".pack")
+            data = bytearray(pack.read_bytes())
+            data[offset + 3 : offset + 6] = b"\xff\xff\xff"
+            pack.unlink()
+            pack.write_bytes(data)
+            return
+    raise AssertionError("it is in no pack")
+
+
+def test_collecting_goes_on_behind_builds(machines: Machines) -> None:
+    one = machines("one", None, built=True)
+    with (one.root / "prov.toml").open("a") as stream:
+        stream.write("\n[gc]\nauto = true\ndays = 0\nbuilds = 1\nworkdirs = 1\n")
+    one.change("second")
+    one.build()
+    until(lambda: (one.root / ".prov/prov/collected").exists(), "it collects")
+    assert all(len(one.git("tag", "-l", f"{task.replace(':', '/')}/*").split()) == 1 for task in TASKS)
+    one.build()
+    assert one.deployed() == one.wanted()
+    one.is_clean()
+
+
+@pytest.mark.parametrize("text", ["days = -1", 'builds = "x"', "much = 3", 'size = "lots"', "auto = 1"])
+def test_nonsense_about_collecting_is_named(text: str, machines: Machines) -> None:
+    one = machines("one")
+    with (one.root / "prov.toml").open("a") as stream:
+        stream.write(f"\n[gc]\n{text}\n")
+    assert one.complaint("gc").startswith("prov: ")
