@@ -116,7 +116,8 @@ class Caches:
                 if problem:
                     found.setdefault((remote.name, *problem), []).append(key)
         for (name, words, signer), keys in found.items():
-            self.notes.append(str(Untrusted(name, words, key=signer, task=few(keys))))
+            by = f" (key {signer})" if signer else ""
+            self.notes.append(f"remote {name}: {few(keys)}: {words}{by}")
 
 
 def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted], *, workdirs: bool = False) -> Fetched:

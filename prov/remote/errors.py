@@ -24,7 +24,7 @@ class Untrusted(ProvError):
     """A remote gave what must not be used. `key` is the signer's, `task` the task in question; each may be empty."""
 
     def __init__(self, remote: str, words: str, *, key: str = "", task: str = "") -> None:
-        of = f" {task}:" if task else ""
+        of = f" {task}" if task else ""
         by = f" (key {key})" if key else ""
         super().__init__(f"remote {remote}:{of} {words}{by}", hint="it was not used")
         self.remote = remote

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -187,3 +188,41 @@ def test_nonsense_about_collecting_is_named(text: str, machines: Machines) -> No
     with (one.root / "prov.toml").open("a") as stream:
         stream.write(f"\n[gc]\n{text}\n")
     assert one.complaint("gc").startswith("prov: ")
+
+
+def test_what_is_taken_up_again_is_said_to_be_of_use(folder_cache: Cache, machines: Machines) -> None:
+    """A machine that only fetches keeps results at the remote alive, though it has nothing new to say."""
+    one = machines("one", folder_cache, "--push", built=True)
+    one.prov("push")
+    folder_cache.rewrite(lambda text: re.sub(r"^time \d+$", "time 1000000000", text, flags=re.MULTILINE))
+    other = machines("other", folder_cache, "--push")
+    other.build()
+    until(lambda: folder_cache.git("rev-list", "--count", "prov/index").strip() == "2", "it says what it used")
+    path = "prov/index:publications/00000002"
+    assert "used " in folder_cache.git("show", path)
+    assert "task " not in folder_cache.git("show", path)
+    one.change("second")
+    one.build("--offline")
+    one.prov("push")
+    said = one.ask("remote", "gc", "team", "--days", "30", "--builds", "0")
+    assert said.startswith("0 results gone"), "the old ones were used today"
+
+
+def test_toolchains_that_plans_go_by_are_kept(folder_cache: Cache, machines: Machines) -> None:
+    machines("one", folder_cache, "--push", built=True).prov("push")
+    other = machines("other", folder_cache)
+    other.build()
+    before = other.git("for-each-ref", "refs/prov/toolchain")
+    assert before
+    other.prov("gc", "--days", "0", "--builds", "1", "--workdirs", "0")
+    assert other.git("for-each-ref", "refs/prov/toolchain") == before
+
+
+def test_a_task_goes_on_from_a_workdir_of_others(folder_cache: Cache, machines: Machines) -> None:
+    """What that WORKDIR was made from, of its own chain and others', never was here."""
+    machines("one", folder_cache, built=True).prov("push", "--remote", "team", "--with-workdirs")
+    other = machines("other", folder_cache)
+    other.prov("build", "words", "--force", "words:make")
+    assert "words:take fetched" not in other.said
+    assert "words:make" in other.outputs()
+    other.is_clean()

@@ -17,8 +17,8 @@ def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
     one.add("second", "ssh://nobody@example.org/srv/cache", "--priority", "70")
     url = f"file://{folder_cache.path}"
     assert one.ask("remote", "list").splitlines() == [
-        f"team  {url}  trust none  push  0 results",
-        "second  ssh://nobody@example.org/srv/cache  trust none  0 results",
+        f"team  {url}  trust none  push  not asked yet",
+        "second  ssh://nobody@example.org/srv/cache  trust none  not asked yet",
     ]
     one.prov("push", "-r", "team")
     first, second = one.json("remote", "list")["remotes"]
@@ -65,3 +65,14 @@ def test_what_is_wrong_is_one_line(http_cache: Cache, machines: Machines, tmp_pa
     assert "remote gone: " in one.complaint("push", "-r", "gone")
     one.add("nowhere", "git://127.0.0.1:1/cache.git")
     assert "remote nowhere: " in one.complaint("push", "-r", "nowhere")
+
+
+def test_settings_that_make_no_sense_are_named_and_can_be_replaced(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache)
+    one.git("config", "prov-remote.team.priority", "high")
+    assert "the settings of remote team make no sense" in one.complaint("remote", "list")
+    one.join("team", folder_cache)
+    assert one.ask("remote", "list").startswith("team  ")
+    one.git("config", "prov-remote.team.trust", "blindly")
+    one.prov("remote", "remove", "team")
+    assert one.ask("remote", "list") == ""
