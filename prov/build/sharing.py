@@ -193,9 +193,6 @@ def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) 
     fixed = any(each.name == b"fixed" for each in store.objects.tree(task.output))
     message = FIXED_MESSAGE if fixed else OUTPUT_MESSAGE
     commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
-    name = output_ref(task.key, task.task_hash)
-    if store.refs.get(name) is None:
-        yield RefUpdate(name, commit)
     if static_key != NO_KEY and store.refs.get(static_ref(task.key, static_key)) is None:
         yield RefUpdate(static_ref(task.key, static_key), commit)
     prefix = tag_prefix(task.key, task.task_hash)
@@ -207,3 +204,6 @@ def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) 
         # dated when it came, so that it is kept as long as what is made here
         record = writer.add_commit(Commit(task.record, (), author(time.time()), f"record of {task.key}\n"))
         yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)
+    name = output_ref(task.key, task.task_hash)
+    if store.refs.get(name) is None:  # last: it is what says that the result is here
+        yield RefUpdate(name, commit)

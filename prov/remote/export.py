@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prov.files import locked, replace_file, sync_directory
+from prov.files import locked, make_folder, naming, replace_file, sync_directory
 from prov.remote.errors import RemoteError
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
@@ -23,6 +23,7 @@ from prov.store.odb import ObjectDatabase
 from prov.store.pack_ranges import PackIndex
 from prov.store.packs import PackStream
 
+_SCRATCH = ".bundle-"
 CONTENT = "refs/heads/prov/content"
 
 
@@ -38,8 +39,10 @@ def exported(folder: Path) -> set[tuple[Oid, Oid]]:
 def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *, key: str) -> int:
     """Write those results that a folder has not; return the bytes that it grew by. Raises RemoteError."""
     for name in ("publications", "bundles"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     with locked(folder / ".lock"):
+        for left in folder.glob(f"{_SCRATCH}*"):  # of one that was killed
+            shutil.rmtree(left, ignore_errors=True)
         manifest = _manifest(folder)
         known = exported(folder)
         new = [task for task in tasks if (task.task_hash, task.output) not in known]
@@ -62,7 +65,7 @@ def _manifest(folder: Path) -> Manifest:
     try:
         return decode_manifest((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
-        if any(path.name not in ("publications", "bundles", ".lock") for path in folder.glob("*")):
+        if any(path.name not in ("publications", "bundles") for path in folder.glob("[!.]*")):
             raise RemoteError(f"{folder} holds something else than a cache", hint="name another folder") from None
         return Manifest({}, ())
     except (ValueError, UnicodeDecodeError) as error:
@@ -76,7 +79,7 @@ def _write_bundle(
 ) -> Bundle:
     """Write the objects of some results that no earlier bundle has, and their index."""
     indexes = [PackIndex(folder / f"{each.name}.idx") for each in before]
-    with tempfile.TemporaryDirectory(prefix=".bundle-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
         stream = PackStream(Path(scratch))
         try:
             for task in tasks:
@@ -135,7 +138,7 @@ def _content_tip(folder: Path, before: Sequence[Bundle]) -> Oid | None:
 
 def _join(path: Path, header: bytes, pack: Path) -> None:
     part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as target, open(pack, "rb") as source:
+    with naming(path), open(part, "wb") as target, open(pack, "rb") as source:
         target.write(header)
         shutil.copyfileobj(source, target, 1 << 20)
         target.flush()

@@ -42,6 +42,9 @@ CONTENT = "refs/heads/prov/content"
 INCOMING = "refs/heads/prov/incoming/"
 PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
 _NOT_ENOUGH = re.compile(r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)")
+_TORN = re.compile(
+    r"bad object|necessary objects|corrupt|[Cc]ould not (read|parse)|is empty|bad (config|pack)|broken|Unable to create"
+)
 _NUMBER = re.compile(r"[0-9]{8,12}")
 _UNREADABLE = (StoreError, ValueError, IndexError)
 """What reading a commit of the index may lead to: whoever may push may have written anything."""
@@ -77,11 +80,22 @@ class GitRemote:
         """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
         with locked(self.folder / "lock"):
             try:
-                self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"])
+                self._fetch_index()
             except KeyError:  # nothing was published yet
                 with self.index.changing(anew=True):
                     return []
             return self._read()
+
+    def _fetch_index(self) -> None:
+        try:
+            self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"])
+        except Unreachable as error:
+            if not _TORN.search(error.words):
+                raise
+            # what is kept here is not synced, and did not survive a power cut or a kill: it is fetched anew
+            shutil.rmtree(self.git)
+            make_scratch(self.git)
+            self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"])
 
     def _read(self) -> list[Untrusted]:
         """Enter the branch's new commits; all of them, if it was rewritten or the policy is another now."""

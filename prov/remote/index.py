@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from prov.errors import StoreError
 from prov.remote.publication import Publication, Published
 from prov.store.objects import Oid
 
@@ -42,6 +44,33 @@ class Listed:
     """Why it is not used; empty if it is."""
 
 
+class _Connection(sqlite3.Connection):
+    """Says in prov's words what is wrong with the file."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        with _told():
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        with _told():
+            return super().executemany(*arguments)
+
+    def executescript(self, *arguments: Any) -> sqlite3.Cursor:
+        with _told():
+            return super().executescript(*arguments)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        what = "what is known of a remote can't be read or written"
+        raise StoreError(
+            f"{what}: {error}", hint="is the disk full? `prov/remotes` in the store may be deleted"
+        ) from error
+
+
 class Index:
     """One remote's index on this machine."""
 
@@ -53,7 +82,8 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         for attempt in (1, 2):
-            database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+            with _told():
+                database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, factory=_Connection)
             try:
                 database.execute("pragma journal_mode=wal")
                 database.execute("pragma synchronous=normal")
@@ -62,7 +92,7 @@ class Index:
                     indexes = "".join(f"create index {name} on tasks ({of});" for name, of in _SEARCHED.items())
                     database.executescript(f"begin; {_TABLES} {indexes} commit;")
                 return database
-            except sqlite3.DatabaseError:
+            except StoreError:
                 database.close()
                 if attempt == 2:
                     raise
@@ -83,8 +113,9 @@ class Index:
             yield
             self._complete() if anew else self._mark_used()
         except BaseException:
-            self._database.execute("rollback")
             self._used.clear()
+            if self._database.in_transaction:
+                self._database.execute("rollback")
             raise
         self._database.execute("commit")
 

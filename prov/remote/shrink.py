@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from prov.errors import StoreError
 from prov.remote.address import folder_of
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
@@ -167,5 +168,8 @@ def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
     folder = folder_of(remote.remote.url)
     if folder is None:
         return False
-    run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
+    try:
+        run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
+    except StoreError:  # somebody else is at it, or was killed at it: git waits for twelve hours then
+        return False
     return True

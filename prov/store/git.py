@@ -56,13 +56,14 @@ def open_repository(git_dir: Path) -> pygit2.Repository:
         ) from error
 
 
-def make_bare(path: Path, branch: str = "builds") -> None:
-    """Make an empty bare repository. Raises StoreError."""
+def make_bare(path: Path) -> None:
+    """Make an empty bare repository in which everything that git writes is synced. Raises StoreError."""
     path.mkdir(parents=True, exist_ok=True)
-    command = [git_program(), "init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", str(path)]
+    command = [git_program(), "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
     if done.returncode:
         raise StoreError(f"no repository could be made at {path}: {done.stderr.strip()}")
+    run_git(path, ["config", "core.fsync", "all"])
 
 
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:

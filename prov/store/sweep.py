@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import try_locked
+from prov.files import sync_directory, try_locked
 from prov.store.git import git_environment, git_program
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
@@ -91,6 +91,8 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
             if gone:
                 _drop(objects, pack, held)
                 count, size = count + len(gone), size + sum(gone.values())
+        if count:
+            sync_directory(objects.folder)
         objects.refresh()
         return Swept(count, size)
 

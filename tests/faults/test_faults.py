@@ -12,24 +12,31 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cases import BUILD, CAPTURE, CASES, COLLECT, FIRST_CAPTURE, UNLABEL
+from tests.faults.replay import VARIANTS
+from tests.faults.sharing import PUSH, SHARING, SHRINK
 from tests.faults.shim import FULL, KILL, Machine
 from tests.faults.sweep import SEED, Case, replay_of, sweep
 
 SAMPLE = 16
 
-_cases = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+_cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: case.name)
+
+
+def cuts_of(case: Case) -> tuple[str, ...]:
+    """What a remote loses when its power is cut is up to the git that serves it: it syncs no folders."""
+    return () if case in (PUSH, SHRINK) else tuple(VARIANTS)
 
 
 @_cases
 def test_some_points(machine: Machine, room: Path, case: Case) -> None:
-    sweep(machine, room / "case", case, points=SAMPLE, seed=SEED)
+    sweep(machine, room / "case", case, points=SAMPLE, seed=SEED, cuts=cuts_of(case))
 
 
 @pytest.mark.faults
 @_cases
 def test_all_points(machine: Machine, room: Path, case: Case) -> None:
     points = int(os.environ.get("FAULTS_POINTS") or 0) or None
-    print(f"{sweep(machine, room / 'case', case, points=points, seed=SEED)} points")
+    print(f"{sweep(machine, room / 'case', case, points=points, seed=SEED, cuts=cuts_of(case))} points")
 
 
 @pytest.mark.parametrize("case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name)
