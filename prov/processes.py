@@ -60,6 +60,29 @@ def start_child(function: Callable[[], object], *, leads: bool = False) -> Child
     return Child(pid, reader, leads)
 
 
+def start_detached(function: Callable[[], None]) -> None:
+    """Run a function in a process that nobody waits for: no child of this one, in a session of its own, and silent.
+
+    What goes wrong in it is the function's to tell.
+    """
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+                signal.signal(number, signal.SIG_DFL)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(nothing, fd)
+            function()
+    finally:
+        os._exit(0)
+
+
 def _serve(function: Callable[[], object], writer: int) -> NoReturn:
     code = 1
     try:

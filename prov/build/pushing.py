@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import select
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from prov.build.record import output_ref
 from prov.build.sharing import Shareable, add_digests, holds, offer
 from prov.errors import ProvError
 from prov.files import replace_file
+from prov.processes import start_detached
 from prov.remote.export import export, exported
 from prov.remote.opening import AnyRemote, open_git_remote
 from prov.remote.publish import Outcome, publish
@@ -77,7 +77,6 @@ class Publisher:
 
     store: Store
     remote: Remote
-    pid: int
     pipe: int
     whole: list[Shareable] = field(default_factory=list)
     """All that the build has in the end."""
@@ -88,12 +87,10 @@ class Publisher:
         with contextlib.suppress(OSError):
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(writer, False)
-        pid = os.fork()
-        if pid == 0:
-            os.close(writer)
-            _serve(store, remote, access, reader)
+        replace_file(status_file(store, remote.name), b"running\n", durable=False)
+        start_detached(lambda: _serve(store, remote, access, reader, writer))
         os.close(reader)
-        return Publisher(store, remote, pid, writer)
+        return Publisher(store, remote, writer)
 
     def offer(self, key: str, task_hash: Oid, static_key: Oid) -> None:
         """Tell of a result. If the process can't keep up, it hears of it at the end."""
@@ -104,16 +101,13 @@ class Publisher:
             os.write(self.pipe, line.encode())
 
     def close(self) -> str:
-        """Let the process publish the rest, all that a build has; return what went wrong so far, if it ended."""
-        path = status_file(self.store, self.remote.name).with_name(f"rest-{self.pid}")
+        """Let the process publish the rest, all that the build has; return what went wrong so far."""
+        path = status_file(self.store, self.remote.name).with_name(f"rest-{os.getpid()}-{self.pipe}")
         with contextlib.suppress(OSError):
             replace_file(path, "".join(_line(each) for each in self.whole).encode(), durable=False)
             self._tell(f"rest {path.name}\n")
         os.close(self.pipe)
-        with contextlib.suppress(ChildProcessError):
-            if os.waitpid(self.pid, os.WNOHANG)[0]:
-                return last_problem(self.store, self.remote.name)
-        return ""
+        return last_problem(self.store, self.remote.name)
 
 
 @contextlib.contextmanager
@@ -161,34 +155,18 @@ def last_problem(store: Store, name: str) -> str:
     return text.removeprefix("failed ").strip() if text.startswith("failed ") else ""
 
 
-def _serve(store: Store, remote: Remote, access: Access, pipe: int) -> None:
-    """Publish what comes through the pipe until it ends; the process ends with it."""
-    status = status_file(store, remote.name)
+def _serve(store: Store, remote: Remote, access: Access, pipe: int, other_end: int) -> None:
+    """Publish what comes through the pipe until it ends."""
+    os.close(other_end)
+    status, count = status_file(store, remote.name), 0
     try:
-        os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(nothing, fd)
-        replace_file(status, b"running\n", durable=False)
-        count = 0
         for results, last in _batches(pipe, status.parent):
-            outcome = push(
-                store,
-                remote,
-                access,
-                results,
-                used=[each.task_hash for each in results] if last else (),
-                workdirs=remote.workdirs,
-            )
+            used = [each.task_hash for each in results] if last else ()
+            outcome = push(store, remote, access, results, used=used, workdirs=remote.workdirs)
             count += len(outcome.published)
         replace_file(status, f"ok {count}\n".encode(), durable=False)
     except (ProvError, OSError) as error:
         replace_file(status, f"failed {error}\n".encode(), durable=False)
-    finally:
-        os._exit(0)
 
 
 def _batches(pipe: int, folder: Path) -> Iterable[tuple[list[Shareable], bool]]:

@@ -6,6 +6,7 @@ is done anew another time, and a kill loses nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from prov.build.retention import Rules, plan_gc, prune, remove_unlinked
 from prov.errors import ProvError
 from prov.files import try_locked
+from prov.processes import start_detached
 from prov.store.repository import Store
 from prov.store.sweep import sweep
 from prov.worktree.pool import GUARDED, OPEN
@@ -29,15 +31,13 @@ POOL_AGE = 86_400.0
 """Seconds for which a pool's file stays although nothing is linked to it."""
 
 
-def start_upkeep(store: Store, rules: Rules | None) -> int:
-    """Start what is due in the background; return the process's id, 0 if nothing is. `rules`: what to collect by."""
+def start_upkeep(store: Store, rules: Rules | None) -> bool:
+    """Start what is due in the background; tell whether anything is. `rules`: what to collect by."""
     due = rules is not None and _is_due(store)
     if not due and not store.objects.many_packs():
-        return 0
-    pid = os.fork()
-    if pid == 0:
-        _run(store, rules if due else None)
-    return pid
+        return False
+    start_detached(lambda: _run(store, rules if due else None))
+    return True
 
 
 def collect(store: Store, rules: Rules) -> None:
@@ -63,24 +63,12 @@ def _is_due(store: Store) -> bool:
 
 
 def _run(store: Store, rules: Rules | None) -> None:
-    try:
-        os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        signal.alarm(SECONDS)
-        os.nice(10)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(nothing, fd)
-        store.objects.release()
-        own = Store.open(store.path)
-        with try_locked(own.cache / "locks" / "upkeep") as alone:
-            if alone:
-                own.objects.consolidate(most=WHOLE)
-                if rules is not None:
-                    collect(own, rules)
-    except (ProvError, OSError):
-        pass  # the next one tries again
-    finally:
-        os._exit(0)
+    signal.alarm(SECONDS)
+    os.nice(10)
+    store.objects.release()
+    own = Store.open(store.path)
+    with contextlib.suppress(ProvError, OSError), try_locked(own.cache / "locks" / "upkeep") as alone:
+        if alone:  # what can't be done now is tried by the next one
+            own.objects.consolidate(most=WHOLE)
+            if rules is not None:
+                collect(own, rules)

@@ -83,7 +83,8 @@ class GitRemote:
                 self._fetch_index()
             except KeyError:  # nothing was published yet
                 with self.index.changing(anew=True):
-                    return []
+                    self.index.put("policy", policy_of(self.remote))
+                return []
             return self._read()
 
     def _fetch_index(self) -> None:
