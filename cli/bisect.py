@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from prov.build.job import Result
-    from prov.build.run import Progress
+    from prov.build.summary import Progress
     from prov.history.bisect import Answer
     from prov.history.bisect_log import Log
     from prov.history.bisection import Verdict
@@ -196,8 +196,8 @@ def _go_on(store: Store, log: Log, sandbox: str, *, json: bool) -> None:
 def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     from prov.build.aside import aside
     from prov.build.mixture import Workshop
-    from prov.build.run import RunOptions
     from prov.build.sandbox import bubblewrap
+    from prov.build.summary import RunOptions
     from prov.history.bisect import Bisect
     from prov.history.bisect_command import run_command
     from prov.history.builds import find_build

@@ -10,7 +10,7 @@ from .context import SetOption, StoreOption, open_session
 from .output import note, say, seconds_text
 
 if TYPE_CHECKING:
-    from prov.build.run import Summary
+    from prov.build.summary import Summary
 
 Targets = Annotated[list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")]
 Force = Annotated[
@@ -54,8 +54,8 @@ def build(
 
     Example: prov build -j4 image
     """
-    from prov.build.run import RunOptions
     from prov.build.session import Request
+    from prov.build.summary import RunOptions
 
     from .progress import make_progress
 
@@ -76,7 +76,7 @@ def build(
 
 
 def _report(summary: Summary) -> None:
-    from prov.build.run import COUNTED
+    from prov.build.summary import COUNTED
     from prov.files import size_text
 
     for result in summary.failed:

@@ -11,7 +11,7 @@ from .output import note, seconds_text
 
 if TYPE_CHECKING:
     from prov.build.job import Result
-    from prov.build.run import Progress
+    from prov.build.summary import Progress
 
 
 class Lines:

@@ -23,6 +23,7 @@ FIXTURE = Path(__file__).parent.parent / "fixtures" / "world"
 PROV = Path(sys.executable).with_name("prov")
 RAN = re.compile(r"^task \d+ of \d+: (\S+:\S+) ran in ", re.MULTILINE)
 ZLIB_CHAIN = {f"zlib:{task}" for task in ("patch", "configure", "compile", "install")}
+OUTPUTS = "refs/prov/output"
 TOOLS = ("gcc", "make", "cmake", "ninja", "tclsh", "bzip2", "xz", "dpkg-deb")
 
 pytestmark = pytest.mark.world
@@ -186,6 +187,36 @@ def test_another_machine_reruns_what_is_made_for_a_machine(world: World) -> None
     assert build.recipes == {"machine-info", "world-image"}
     assert (world.root / "build/deploy/images/other/world-image-other.tar.gz").is_file()
     assert world.build("world").nothing, "the first machine's is recorded still"
+
+
+@pytest.fixture(scope="module")
+def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same project with a store of its own, nothing in it, and a remote that has what the world has."""
+    folder = tmp_path_factory.mktemp("other")
+    world.prov("remote", "add", "team", str(folder / "cache.git"), "--push", "--trust", "none")
+    world.prov("push", "--all")
+    world.prov("remote", "remove", "team")
+    shutil.copytree(world.root, folder / "world", symlinks=True, ignore=shutil.ignore_patterns(".prov", "build"))
+    made = World(folder / "world")
+    made.prov("remote", "add", "team", str(folder / "cache.git"), "--trust", "none")
+    return made
+
+
+def test_another_store_fetches_the_image_and_the_packages_and_runs_nothing(other: World) -> None:
+    build = other.build("world-image")
+    assert not build.ran
+    fetched = {tuple(ref.split("/")[3:5]) for ref in other.git("for-each-ref", "--format=%(refname)", OUTPUTS).split()}
+    assert {task for _, task in fetched} == {"package_deb", "image"}
+    assert ("zlib", "package_deb") in fetched
+    assert (other.root / "build/deploy/images/qemux86-64/world-image-qemux86-64.tar.gz").is_file()
+
+
+def test_an_image_that_must_be_made_takes_fetched_packages_and_compiles_nothing(other: World) -> None:
+    with other.recipe("world-image").open("a") as stream:
+        stream.write("\n# made once more\n")
+    build = other.build("--force", "world-image:rootfs", "world-image")
+    assert {key.partition(":")[0] for key in build.ran} == {"world-image"}
+    assert not (other.root / "build/work" / "x86_64" / "zlib").exists()
 
 
 def test_the_store_is_sound(world: World) -> None:

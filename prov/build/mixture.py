@@ -18,7 +18,8 @@ from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Plan, make_plan
 from prov.build.record import Records
 from prov.build.recorded import Named, OwnEntries, RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
-from prov.build.run import Progress, Runner, RunOptions, Summary
+from prov.build.run import Runner
+from prov.build.summary import Progress, RunOptions, Summary
 from prov.build.taskhash import HashOnly, LocalFile, task_text
 from prov.build.toolchain import Toolchains
 from prov.store.objects import Entry, Oid

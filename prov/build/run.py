@@ -9,15 +9,12 @@ waits, is the scheduler.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from prov.build.builds import BuildList, Line, Span, record_build
 from prov.build.caches import Anywhere
 from prov.build.execute import run_task
 from prov.build.fetching import Fetcher
@@ -26,9 +23,10 @@ from prov.build.job import Job, Result, Site, Taken
 from prov.build.jobserver import Jobserver
 from prov.build.plan import Known, Plan, edge_ids, few
 from prov.build.pushing import Publisher
-from prov.build.record import Records, author
+from prov.build.record import Records
 from prov.build.room import make_room
 from prov.build.sharing import Shareable
+from prov.build.summary import Progress, RunOptions, Settled, Summary, record_summary
 from prov.build.taskhash import HashOnly, output_paths, task_hash
 from prov.build.toolchain import Toolchains
 from prov.build.workers import Workers
@@ -36,69 +34,6 @@ from prov.errors import CaptureError, CheckoutError, ProvError, StoreError
 from prov.store.objects import Oid
 
 SECONDS_TO_STOP = 3.0
-COUNTED = ("ran", "restored", "fetched", "cut off", "stale")
-"""What can happen to a task that is no failure."""
-
-
-class Progress(Protocol):
-    """What a build tells while it runs; the command line shows it."""
-
-    def planned(self, total: int) -> None: ...
-
-    def started(self, key: str) -> None: ...
-
-    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to carry out a plan."""
-
-    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    keep_going: bool = False
-
-
-@dataclass(slots=True)
-class Settled:
-    """A task of which nothing more is to be done: `what` happened, and the result."""
-
-    key: str
-    what: str
-    task_hash: Oid | None
-    output: Oid | None
-    commit: Oid | None = None
-    number: int = 0
-
-
-@dataclass(slots=True)
-class Summary:
-    """A build that is over."""
-
-    settled: dict[str, Settled]
-    failed: list[Result]
-    not_built: list[str]
-    """Tasks that were wanted and could not be built, since something that they need failed."""
-    seconds: float = 0.0
-    script_seconds: float = 0.0
-    """What the tasks' own scripts took, all added up."""
-    own_seconds: float = 0.0
-    """What prov took for itself in the workers, all added up."""
-    added: int = 0
-    commit: Oid | None = None
-    interrupted: bool = False
-    spans: list[tuple[str, float, float]] = field(default_factory=list)
-    """Each task that ran, and when: seconds since the epoch."""
-    added_by: dict[str, int] = field(default_factory=dict)
-    """Task -> bytes that it added to the store."""
-
-    def count(self, what: str) -> int:
-        return sum(1 for each in self.settled.values() if each.what == what)
-
-    @property
-    def ok(self) -> bool:
-        return not self.failed and not self.not_built and not self.interrupted
 
 
 class _NotBuilt(Exception):
@@ -171,7 +106,7 @@ class Runner:
         summary.interrupted = self._interrupted
         summary.spans, summary.added_by = self._spans, self._added_by
         if record:
-            summary.commit = self._record(summary, begun)
+            summary.commit = record_summary(self.site, self.plan, self.records, summary, begun, self.options.jobs)
             self.site.store.refs.pack()
         for publisher in self.publishers:
             publisher.whole = self._shareable()
@@ -478,41 +413,3 @@ class Runner:
             self._done += 1
             self.progress.finished(settled.key, settled.what, self._done, len(self._work), result)
         return settled
-
-    def _record(self, summary: Summary, begun: float) -> Oid:
-        last = BuildList.latest(self.site.store)
-        lines = []
-        for key, step in self.plan.steps.items():
-            settled = self.settled.get(key)
-            task_hash = (settled.task_hash if settled else None) or step.task_hash
-            output = (settled.output if settled else None) or step.output
-            if task_hash is None or output is None:
-                continue
-            before = last.line(key) if last else None
-            number = settled.number if settled else 0
-            if not number:
-                same = before is not None and before.task_hash == task_hash and before.run
-                number = before.run if same and before else self.records.last_run(key, task_hash)[0]
-            lines.append(Line(key, task_hash, output, number))
-        happened = {each.key: each.what for each in self.settled.values() if each.what != "up to date"}
-        happened |= {step.key: "not built" for step in self.plan.work if step.key not in happened}
-        happened |= {result.key: f"failed {result.task_hash.hex()}" for result in summary.failed}
-        facts = {
-            "targets": " ".join(self.plan.graph.targets),
-            "result": "ok" if summary.ok else "interrupted" if summary.interrupted else "failed",
-            "seconds": f"{summary.seconds:.3f}",
-            "script-seconds": f"{summary.script_seconds:.3f}",
-            "own-seconds": f"{summary.own_seconds:.3f}",
-            "host": socket.gethostname(),
-            "sandbox": "bwrap" if self.site.sandbox else "none",
-            "jobs": str(self.options.jobs),
-            "added": str(summary.added),
-            "failed": str(len(summary.failed)),
-        }
-        facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
-        timeline = [
-            Span(key, began - begun, ended - began, summary.added_by.get(key, 0)) for key, began, ended in summary.spans
-        ]
-        versions = {node.recipe.name: node.recipe.version for node in self.plan.graph.nodes.values()}
-        by = author(begun)
-        return record_build(self.site.store, lines, happened, facts, by, timeline=timeline, versions=versions)

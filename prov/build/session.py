@@ -20,9 +20,10 @@ from prov.build.pushing import publishing
 from prov.build.record import Records, read_postprocess
 from prov.build.retention import rules_from
 from prov.build.room import make_room
-from prov.build.run import Progress, Runner, RunOptions, Summary
+from prov.build.run import Runner
 from prov.build.sandbox import bubblewrap
 from prov.build.script import run_postprocess
+from prov.build.summary import Progress, RunOptions, Summary
 from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
@@ -130,9 +131,10 @@ class Session:
     def pull(self, request: Request, *, workdirs: bool = False) -> Pulled:
         """Fetch what remotes have of the tasks that a request stands for; nothing is built."""
         plan, site = self.plan(request)
-        self.caches.refresh()
         anywhere = self.anywhere(plan.graph, site)
-        plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        if not plan.work:  # else they were asked when the plan was made
+            self.caches.refresh()
+            plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled = Pulled(notes=self.caches.notes)
         while True:
             wanted: dict[str, list[Wanted]] = {}

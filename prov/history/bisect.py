@@ -22,7 +22,7 @@ from prov.build.mixture import InputStep, Workshop, mixture
 from prov.build.plan import few
 from prov.build.record import tag_prefix
 from prov.build.recorded import RecordedTask, read_task
-from prov.build.run import Progress
+from prov.build.summary import Progress
 from prov.errors import ProvError, StoreError
 from prov.history.bisect_command import NOT_FOUND, verdict_of
 from prov.history.bisect_log import Log, Question

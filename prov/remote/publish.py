@@ -67,7 +67,9 @@ def publish(
     holds: Callable[[Published], bool],
     now: float | None = None,
 ) -> Outcome:
-    """Publish results that the remote lacks. Their records are in the store; `holds` tells which others are, whole.
+    """Publish results that the remote, as it was seen last, lacks.
+
+    Their records are in the store; `holds` tells which others are, whole.
 
     Raises Unreachable, and RemoteError when there is nothing to sign with where others will ask for it.
     """
@@ -76,7 +78,6 @@ def publish(
             f"nothing to sign with for remote {remote.name}, which is trusted by signatures",
             hint=f"`prov remote add {remote.name} … --key FILE`",
         )
-    remote.refresh()
     outcome = Outcome()
     new = _new(remote, offered, outcome)
     seconds = int(time.time() if now is None else now)

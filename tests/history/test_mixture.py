@@ -11,7 +11,7 @@ import pytest
 from prov.build.aside import aside
 from prov.build.mixture import InputStep, Workshop, mixture
 from prov.build.recorded import RecordedTask, read_task
-from prov.build.run import RunOptions, Summary
+from prov.build.summary import RunOptions, Summary
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
 from prov.history.names import run_in
 from prov.store.objects import Oid

@@ -11,8 +11,8 @@ from pathlib import Path
 from prov.build.builds import BuildList
 from prov.build.job import Result
 from prov.build.project import Project
-from prov.build.run import RunOptions, Summary
 from prov.build.session import Request, Session
+from prov.build.summary import RunOptions, Summary
 from prov.store.repository import Store
 from prov.sysroot.compose import sysroots_of
 

@@ -8,8 +8,8 @@ import time
 from functools import partial
 
 from prov.build.project import Project
-from prov.build.run import RunOptions
 from prov.build.session import Request, Session
+from prov.build.summary import RunOptions
 from prov.remote.transport import Access
 from prov.store.repository import Store
 from prov.sysroot.compose import sysroots_of
