@@ -81,6 +81,8 @@ class _Kept:
     outputs: set[tuple[str, Oid]] = field(default_factory=set)
     runs: set[tuple[str, Oid, int]] = field(default_factory=set)
     failed: set[tuple[str, Oid]] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
+    """Tasks that any build names."""
 
 
 def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Gone]:
@@ -119,6 +121,7 @@ def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[G
 def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[Gone]:
     kept = _kept(store, rules, now)
     refs = store.refs.list("refs/")
+    _keep_unlisted(store, kept, refs)
     young = now - rules.days * DAY
     found: list[Gone] = []
     outputs = {oid for name, oid in refs.items() if _output_key(name) in kept.outputs}
@@ -150,7 +153,8 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
 
 
 def _kept(store: Store, rules: Rules, now: float) -> _Kept:
-    kept, newest = _Kept(), set[str]()
+    kept = _Kept()
+    newest = kept.listed
     always = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
     seen: set[tuple[Oid, bool, bool]] = set()
     build, number = BuildList.latest(store), 0
@@ -176,6 +180,18 @@ def _kept(store: Store, rules: Rules, now: float) -> _Kept:
                     kept.failed.add((key, bytes.fromhex(text)))
         build, number = build.before(), number + 1
     return kept
+
+
+def _keep_unlisted(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
+    """Keep the newest run of each task that no build names, as `prov capture` and `prov run` leave them."""
+    newest: dict[str, tuple[int, int, Oid]] = {}
+    for (key, task_hash, failed), runs in _runs(refs).items():
+        if key not in kept.listed and not failed:
+            number, _name, oid = max(runs)
+            newest[key] = max(newest.get(key, (0, 0, b"")), (_seconds(store, oid), number, task_hash))
+    for key, (_when, number, task_hash) in newest.items():
+        kept.outputs.add((key, task_hash))
+        kept.runs.add((key, task_hash, number))
 
 
 def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:
