@@ -28,6 +28,12 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def write_scratch(path: Path, text: str) -> None:
+    """Write a small file that nobody misses; an error names it."""
+    with naming(path):
+        path.write_text(text)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

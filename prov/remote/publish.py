@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.files import write_scratch
 from prov.remote.bases import choose_bases, write_record_commits
 from prov.remote.errors import RemoteError, Unreachable
 from prov.remote.git_remote import CONTENT, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
@@ -131,7 +132,7 @@ def _send(
     bases = write_record_commits(scratch, bases)
     write_record_commits(scratch, (task.record for task in tasks))
     if bases:
-        (scratch / "shallow").write_text("".join(sorted(f"{oid.hex()}\n" for oid in bases)))
+        write_scratch(scratch / "shallow", "".join(sorted(f"{oid.hex()}\n" for oid in bases)))
     last: Oid | None = None
     pending = _parts(remote, scratch, list(tasks), bases)
     while pending:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import StoreError
+from prov.files import write_scratch
 from prov.remote.address import folder_of
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
@@ -117,7 +118,7 @@ def _rewrite(remote: GitRemote, kept: list[Published], gone: set[Oid], *, keep_w
         workdirs = [task.workdir for task in kept if task.workdir]
         here = [oid for oid in workdirs if keep_workdirs and objects.exists(oid)]
         if not here:  # nothing is read of the store, and git need not look whether it could be
-            alternates.write_text(f"{remote.git}/objects\n")
+            write_scratch(alternates, f"{remote.git}/objects\n")
         files = _index_files(texts, gone | (set(workdirs) - set(here)))
         content = _content(scratch, kept, here)
         index = make_commit(scratch, [], "collected", write_files(scratch, files), int(time.time()))

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.files import write_scratch
 from prov.remote.address import SCHEMES, scheme_of, without_password
 from prov.remote.errors import Malformed, Unreachable
 from prov.store.git import git_program
@@ -112,7 +113,7 @@ class Transport:
         trees of commits that are not related. Raises Refused where ids can't be asked for. `by_variable` asks an ssh
         server for the protocol that can in a way that needs no setting of sshd's.
         """
-        (git_dir / "shallow").write_text("".join(sorted(f"{oid.hex()}\n" for oid in have)))
+        write_scratch(git_dir / "shallow", "".join(sorted(f"{oid.hex()}\n" for oid in have)))
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--stdin"]
         arguments += [f"--negotiation-tip={oid.hex()}" for oid in have]
         if not have:
@@ -270,8 +271,8 @@ def make_scratch(folder: Path, *alternates: Path) -> Path:
     """Make an empty repository that also reads the objects of others; without templates, and quicker than git."""
     for name in ("objects/info", "objects/pack", "refs/heads"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "HEAD").write_text("ref: refs/heads/none\n")
-    (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    write_scratch(folder / "HEAD", "ref: refs/heads/none\n")
+    write_scratch(folder / "config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
     if alternates:
-        (folder / "objects/info/alternates").write_text("".join(f"{path}/objects\n" for path in alternates))
+        write_scratch(folder / "objects/info/alternates", "".join(f"{path}/objects\n" for path in alternates))
     return folder

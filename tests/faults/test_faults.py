@@ -1,6 +1,6 @@
 """Nothing is lost: prov's commands are killed, run out of room, and lose what was not synced, at any call that writes.
 
-The ordinary run takes points by chance: another seed each time, which a failure tells; FAULTS_SEED gives it back.
+The ordinary run takes some points, always the same ones, or others with FAULTS_SEED=N.
 `pytest -m faults` goes through all points, hours of them; FAULTS_POINTS=N through so many of each command.
 """
 
@@ -17,7 +17,7 @@ from tests.faults.sharing import PUSH, SHARING, SHRINK
 from tests.faults.shim import FULL, KILL, Machine
 from tests.faults.sweep import SEED, Case, replay_of, sweep
 
-SAMPLE = 16
+SAMPLE = 10
 
 _cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: case.name)
 

@@ -36,7 +36,7 @@ from tests.remote.hostile_cases import cases
 from tests.remote.hostile_history import definition_text, publication_text
 from tests.remote.story import is_clean
 
-SAMPLE = int(os.environ.get("PROV_FUZZ_SAMPLE", "1500"))
+SAMPLE = int(os.environ.get("PROV_FUZZ_SAMPLE", "800"))
 ALL = 10_000
 SEED = int(os.environ.get("PROV_FUZZ_SEED", "1"))
 SECONDS = 2.0
