@@ -21,7 +21,7 @@ from prov.remote.errors import RemoteError, Unreachable
 from prov.remote.git_remote import CONTENT, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import sign
-from prov.remote.transport import Changed
+from prov.remote.transport import Changed, Stalled
 from prov.store.git import run_git
 from prov.store.objects import (
     CONSTANT_IDENTITY,
@@ -142,6 +142,8 @@ def _send(
         commit = make_commit(scratch, parents, "content")
         try:
             send(remote, scratch, ref, commit)
+        except Stalled:
+            raise
         except Unreachable as error:
             if bases and _NOT_THERE in error.words:  # its content was deleted
                 bases = []

@@ -65,6 +65,10 @@ class Refused(Unreachable):
     """The server does not give out objects by their ids, as servers of the old protocol don't."""
 
 
+class Stalled(Unreachable):
+    """Nothing moved for too long."""
+
+
 class Changed(Unreachable):
     """Refs at the remote are not what they were: somebody else published meanwhile."""
 
@@ -169,7 +173,7 @@ class Transport:
         command += [f"--git-dir={git_dir}", *arguments]
         status, output, words = self._watched(command, git_dir, data)
         if status is None:
-            raise Unreachable(self.name, f"no byte came or went in {self.access.patience:.0f} s; given up")
+            raise Stalled(self.name, f"no byte came or went in {self.access.patience:.0f} s; given up")
         if status:
             # why a ref was not set stands in what push prints
             rows = [row for row in output.decode("utf-8", "replace").splitlines() if row.startswith("!")]

@@ -13,7 +13,7 @@ from prov.remote.errors import RemoteError
 from prov.remote.settings import default_trust
 from tests.cli.story import PROV, Project
 
-HERE = Path("/work/here")
+HERE = Path("/somewhere/here")
 
 BAD_NAMES = [
     "",
@@ -38,9 +38,9 @@ BAD_NAMES += ["a]\n[core", 'a"b', "a\\b", "a;b", "$(x)", "\u202ea", "\u0661", "a
 GOOD = {
     "file:///srv/cache": "file:///srv/cache",
     "/srv/cache": "file:///srv/cache",
-    "cache": "file:///work/here/cache",
+    "cache": "file:///somewhere/here/cache",
     "../cache.git": "file:///work/cache.git",
-    "./a:b": "file:///work/here/a:b",
+    "./a:b": "file:///somewhere/here/a:b",
     "/srv/50%20off": "file:///srv/50%2520off",
     "/srv/a b/ü": "file:///srv/a b/ü",
     "ssh://host/srv/cache": "ssh://host/srv/cache",
