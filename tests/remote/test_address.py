@@ -39,7 +39,7 @@ GOOD = {
     "file:///srv/cache": "file:///srv/cache",
     "/srv/cache": "file:///srv/cache",
     "cache": "file:///somewhere/here/cache",
-    "../cache.git": "file:///work/cache.git",
+    "../cache.git": "file:///somewhere/cache.git",
     "./a:b": "file:///somewhere/here/a:b",
     "/srv/50%20off": "file:///srv/50%2520off",
     "/srv/a b/ü": "file:///srv/a b/ü",
