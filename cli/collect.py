@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import Annotated
@@ -11,8 +10,6 @@ import typer
 
 from .context import JsonOption, StoreOption, open_store, rules_here
 from .output import count_text, say, say_json
-
-POOL_AGE = 86_400.0
 
 
 def gc(
@@ -34,10 +31,10 @@ def gc(
     one runs no room is freed. What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5
     WORKDIRs. Example: prov gc --days 14 --size 50G --dry-run
     """
-    from prov.build.retention import Gone, held_after, plan_gc, prune, remove_unlinked
+    from prov.build.retention import Gone, held_after, plan_gc, prune
+    from prov.build.upkeep import clear_pools
     from prov.files import parse_size, size_text
     from prov.store.sweep import measure, sweep
-    from prov.worktree.pool import GUARDED, OPEN
 
     opened = open_store(store)
     rules = rules_here()
@@ -50,9 +47,7 @@ def gc(
     else:
         prune(opened, gone)
         swept = sweep(opened.objects)
-        for name in (GUARDED, OPEN):
-            removed = remove_unlinked(opened.cache / name, older_than=time.time() - POOL_AGE)
-            pool = (pool[0] + removed[0], pool[1] + removed[1])
+        pool = clear_pools(opened)
     by_rule = Counter(each.rule for each in gone)
     if json:
         say_json(

@@ -46,9 +46,15 @@ def collect(store: Store, rules: Rules) -> None:
     end = time.monotonic() + PATIENCE
     while sweep(store.objects).in_use and time.monotonic() < end:
         time.sleep(1.0)
-    for name in (GUARDED, OPEN):
-        remove_unlinked(store.cache / name, older_than=time.time() - POOL_AGE)
+    clear_pools(store)
     _mark(store).touch()
+
+
+def clear_pools(store: Store) -> tuple[int, int]:
+    """Remove pool files that nothing has been linked to for a while; return how many, and their bytes."""
+    old = time.time() - POOL_AGE
+    removed = [remove_unlinked(store.cache / name, older_than=old) for name in (GUARDED, OPEN)]
+    return sum(count for count, _ in removed), sum(size for _, size in removed)
 
 
 def _mark(store: Store) -> Path:
