@@ -114,10 +114,7 @@ def rewrite(
             made[oid] = parents[0] if parents else None
         elif tree != commit.tree or parents != commit.parents:
             made[oid] = writer.add_commit(replace(commit, tree=tree, parents=parents))
-    for name, oid in build_refs(refs).items():
-        if oid not in reach.have:
-            made[oid] = _newest(store, made, reach, [*tips, *build_refs(refs).values()]) if name == BUILDS else None
-    return made
+    return made | {oid: None for oid in build_refs(refs).values() if oid not in reach.have}
 
 
 def _nearest(store: Store, tips: list[Oid], seconds: int) -> Oid | None:
@@ -125,10 +122,11 @@ def _nearest(store: Store, tips: list[Oid], seconds: int) -> Oid | None:
     return earlier[-1] if earlier else None
 
 
-def _newest(store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]) -> Oid | None:
+def newest(store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]) -> Oid | None:
+    """Return the last of the builds that are left, as it is after `rewrite`."""
     known = [oid for oid in oids if oid in reach.have]
-    newest = max(known, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
-    return None if newest is None else made.get(newest, newest)
+    last = max(known, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
+    return None if last is None else made.get(last, last)
 
 
 def _stands_for(made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid, near: Oid | None) -> Oid | None:

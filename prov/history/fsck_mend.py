@@ -13,14 +13,14 @@ from typing import NamedTuple
 from prov.build.record import OUTPUT_MESSAGE, RECORDS
 from prov.build.retention import Pruned
 from prov.errors import StoreError
-from prov.history.fsck_builds import build_refs, rewrite
+from prov.history.fsck_builds import build_refs, newest, rewrite
 from prov.history.fsck_names import Problem, RefName, parse_ref
 from prov.history.fsck_orphans import Orphans, last_output, tips
 from prov.history.fsck_reach import Reach
 from prov.history.fsck_refs import TOOLCHAIN_MESSAGE, RefChecker, missing_numbers, run_of
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
-from prov.store.rawrefs import RawRefs
+from prov.store.rawrefs import RawRefs, is_name
 from prov.store.refs import BUILDS, PINS
 from prov.store.repository import Store
 
@@ -52,15 +52,18 @@ class Mending:
         for name in [name for name, oid in self.after.items() if oid not in self.reach.whole]:
             if name in self.after and not self.reach.is_whole(self.after[name]):
                 self._broken(name)
-        lost = [name for name in refs.broken if name not in self.after]
+        lost = [name for name in refs.broken if name not in self.after and is_name(name)]
         # records and tags first: outputs are told by them
         for name in sorted(lost, key=lambda name: not name.startswith((TAGS, RECORDS))):
             self._lost(name, refs.packed.get(name))
         for name in sorted(wrong & refs.names.keys() & self.after.keys()):
             self._wrong(name)
-        nameless = any(parse_ref(name) is None for name in refs.broken)
+        nameless = any(parse_ref(name) is None or not is_name(name) for name in refs.broken)
         if refs.packed_wrong or nameless or BUILDS in wrong - refs.names.keys():
             self._nameless()
+        for name in refs.broken:
+            if not is_name(name):
+                self._say(name, "was dropped: no ref can have that name")
         self._numbers()
 
     def _say(self, name: str, what: str) -> None:
@@ -190,21 +193,28 @@ class Mending:
     # builds and numbers
 
     def _last_build(self) -> Oid | None:
-        """Return the newest build that is left: one that no ref holds, or one with a label or a pin."""
+        """Return the newest build that is left, or what is left of it: no ref holds it, or a label or a pin."""
         known = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
-        known.sort(key=lambda oid: self.store.objects.commit(oid).author.seconds)
-        return known[-1] if known else None
+        last = newest(self.store, {}, self.reach, known)
+        if last is None or self.reach.is_whole(last):
+            return last
+        made = rewrite(self.writer, self.store, self.reach, {**self.after, BUILDS: last}, [])
+        self.reach.whole.update(oid for oid in made.values() if oid is not None)
+        return made.get(last)
 
     def _builds(self, problems: Iterable[Problem]) -> None:
         broken = any(not self.reach.is_whole(oid) for oid in build_refs(self.after).values())
         if not broken and not any(each.kind == "build" for each in problems):
             return
-        made = rewrite(self.writer, self.store, self.reach, self.after, tips(self.store, self.orphans))
+        behind = tips(self.store, self.orphans)
+        made = rewrite(self.writer, self.store, self.reach, self.after, behind)
         self.reach.whole.update(oid for oid in made.values() if oid is not None)
         for name, oid in build_refs(self.after).items():
             new = made.get(oid, oid)
             if new == oid:
                 continue
+            if new is None and name == BUILDS:
+                new = newest(self.store, made, self.reach, [*behind, *build_refs(self.after).values()])
             del self.after[name]
             if new is None:
                 self._say(name, "was dropped: that build is lost")

@@ -63,10 +63,12 @@ def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans
 
 
 def has_builds(store: Store) -> bool:
-    """Tell whether there are builds in the store, whatever refs say."""
+    """Tell whether there are builds of which anything is left in the store, whatever refs say."""
     for oid in _commits(store):
         with contextlib.suppress(StoreError, ValueError):
-            if store.objects.commit(oid).message.startswith("build of "):
+            commit = store.objects.commit(oid)
+            text = store.objects.entry(commit.tree, "build") if commit.message.startswith("build of ") else None
+            if text is not None and store.objects.exists(text.oid):
                 return True
     return False
 

@@ -23,6 +23,7 @@ from prov.history.fsck_names import Problem
 from prov.history.fsck_orphans import find_orphans
 from prov.history.fsck_packs import leave_out, salvage_pack, set_aside
 from prov.history.fsck_reach import Reach
+from prov.history.fsck_refs import RefChecker
 from prov.history.fsck_sources import Sources, restore
 from prov.store.git import open_repository
 from prov.store.objects import Oid
@@ -81,6 +82,7 @@ def _repair(store: Store, findings: Findings, sources: Sources, told: Told) -> l
     told("looking for what is missing")
     reach = Reach.of(store.objects)
     broken = reach.look(refs.names)
+    unseen = dict(broken)
     while broken:
         found = restore(store, reach, refs.names, sources, findings.bad)
         if not found:
@@ -91,7 +93,8 @@ def _repair(store: Store, findings: Findings, sources: Sources, told: Told) -> l
     orphans = find_orphans(store, reach, refs.names)
     with ObjectWriter(store.objects) as writer:
         mending = Mending(store, writer, reach, orphans, dict(refs.names))
-        mending.mend(refs, findings.problems)
+        seen = {name: oid for name, oid in unseen.items() if name not in broken}
+        mending.mend(refs, [*findings.problems, *RefChecker(store.objects).check(seen)])
     _change_refs(store, refs, mending.after)
     done += mending.done
     if reach.broken:

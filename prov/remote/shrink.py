@@ -22,7 +22,7 @@ from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
 from prov.remote.git_remote import CONTENT, GONE, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
 from prov.remote.publication import Published, decode_publication
-from prov.remote.publish import ATTEMPTS, TOUCH_AFTER, announce, content_tip, make_commit, send, write_files
+from prov.remote.publish import ATTEMPTS, TOUCH_AFTER, announce, content_tip, make_commit, send, tidy, write_files
 from prov.remote.reading import PublishedText
 from prov.remote.transport import Changed
 from prov.store.git import run_git
@@ -128,8 +128,10 @@ def _rewrite(remote: GitRemote, kept: list[Published], gone: set[Oid], *, keep_w
             send(remote, scratch, incoming, content)
             announce(remote, scratch, {CONTENT: content, INDEX: index}, expected, [incoming])
         except Changed:
+            tidy(remote, scratch, [incoming])
             raise
         except Unreachable as error:
+            tidy(remote, scratch, [incoming])
             raise Unreachable(
                 remote.name,
                 error.words,

@@ -56,7 +56,7 @@ def read_refs(git_dir: Path) -> RawRefs:
         else:
             names[name] = bytes.fromhex(text.strip().decode())
     for name in list(names):
-        if _BAD_NAME.search(name) or not _is_text(name) or not name.startswith("refs/") or name.count("/") < 2:
+        if not is_name(name):
             found.broken[name] = "has a name that no ref can have"
             del names[name]
     found.names = dict(sorted(names.items()))
@@ -107,9 +107,10 @@ def _salvage_name(line: bytes, found: RawRefs) -> None:
         found.broken[name] = "its line in packed-refs holds no id"
 
 
-def _is_text(name: str) -> bool:
-    """Tell whether a name is UTF-8, as all of prov's are."""
-    return not any("\ud800" <= each <= "\udfff" for each in name)
+def is_name(name: str) -> bool:
+    """Tell whether a ref can have a name; that it is UTF-8, as all of prov's are, is a part of it."""
+    is_text = not any("\ud800" <= each <= "\udfff" for each in name)
+    return is_text and not _BAD_NAME.search(name) and name.startswith("refs/") and name.count("/") >= 2
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:

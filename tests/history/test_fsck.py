@@ -360,6 +360,51 @@ def test_a_lost_build_leaves_those_before_and_after(store: Store) -> None:
     assert pins == [PINS + after[0][0].hex()]
 
 
+def test_where_the_newest_build_is_lost_the_one_before_it_is_the_newest(store: Store) -> None:
+    """Also where a pin names the lost one, which goes."""
+    lost = contents(store.path)[BUILDS]
+    (before,) = store.objects.commit(lost).parents
+    leave_out(store, [lost])
+    mend(store)
+    after = contents(store.path)
+    assert after[BUILDS] == before
+    assert f"{PINS}{lost.hex()}" not in after
+
+
+def test_builds_without_refs_that_lost_their_lists_are_there_without_them(store: Store) -> None:
+    refs = contents(store.path)
+    trees = [store.objects.commit(oid).tree for oid, _ in chain(store)]
+    leave_out(store, {entry.oid for tree in trees if (entry := store.objects.entry(tree, "tasks")) is not None})
+    for name in (BUILDS, f"{LABELS}good", f"{PINS}{refs[BUILDS].hex()}"):
+        store.refs.update(RefUpdate(name, None, refs[name]))
+    assert told(look(store), "ref") == [f"{BUILDS}: is missing, though there are builds"]
+    mend(store)
+    assert len(chain(store)) == len(trees)
+
+
+def test_a_name_that_no_ref_can_have_goes_and_its_run_gets_its_own(store: Store) -> None:
+    before, packed = contents(store.path), store.path / "packed-refs"
+    name = next(each for each in runs(store) if "/compile/" in each)
+    packed.write_bytes(
+        packed.read_bytes().replace(name.encode(), name.replace("part", "p\udceb").encode(errors="surrogateescape"))
+    )
+    assert told(look(store), "ref")
+    mend(store)
+    assert contents(store.path) == before
+
+
+def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Store) -> None:
+    before, packed = contents(store.path), store.path / "packed-refs"
+    name = next(each for each in runs(store) if "/compile/" in each)
+    tree = store.objects.commit(before[name]).tree
+    packed.write_bytes(packed.read_bytes().replace(b" " + name.encode(), b" " + name.replace("part", "qart").encode()))
+    kind, data = store.objects.read(tree)
+    leave_out(store, [tree])
+    done = mend(store, Sources(fetch=lambda oid: (kind, data) if oid == tree else None))
+    assert done.done
+    assert contents(store.path) == before
+
+
 def chain(store: Store) -> list[tuple[Oid, dict[str, str]]]:
     """Return the builds with what is said of them, the newest first."""
     found, build = [], BuildList.latest(store)

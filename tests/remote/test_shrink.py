@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from prov.remote.opening import open_git_remote
+from prov.remote.publication import Published
+from prov.remote.settings import find_remote
+from prov.remote.shrink import RemoteRules, expired, shrink
+from prov.remote.transport import Access
 from prov.store.packs import PackFile
+from prov.store.repository import Store
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache, Machine, until
@@ -90,6 +98,26 @@ def test_publishers_beside_it_lose_nothing(folder_cache: Cache, machines: Machin
     keys = folder_cache.keys()
     folder_cache.is_clean()
     assert set(keys) == set(TASKS)
+
+
+def test_who_was_second_tries_again_and_leaves_nothing_behind(folder_cache: Cache, machines: Machines) -> None:
+    one, other = grown(machines, folder_cache), machines("other", folder_cache, "--push")
+    other.change("of another machine")
+    other.build("--offline")
+    store, asked = Store.open(one.root / ".prov"), 0
+    opened = open_git_remote(find_remote(store, "team"), store, Access(dict(os.environ)))
+
+    def choose() -> list[Published]:
+        nonlocal asked
+        asked += 1
+        gone = expired(opened, RemoteRules(days=0, builds=0), time.time())
+        if asked == 1:
+            other.prov("push")
+        return gone
+
+    shrink(opened, choose)
+    assert asked == 2
+    folder_cache.is_clean()
 
 
 def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines: Machines) -> None:
