@@ -108,10 +108,11 @@ def _own_mode(reader: TreeReader, one: Node, other: Node, path: bytes) -> list[D
     if one.pair.attributes == other.pair.attributes:
         return []
     old, new = (read_listing(reader, node.pair)[b"."] for node in (one, other))
-    if old.mode == new.mode and old.xattrs == new.xattrs:
+    if (old.mode, old.xattrs, old.owner) == (new.mode, new.xattrs, new.owner):
         return []
     change: Change = "mode" if old.mode != new.mode else "attributes"
-    return [Difference(_text(path), change, old.mode, new.mode)]
+    detail = " -> ".join(_attributes(node) for node in (old, new)) if change == "attributes" else ""
+    return [Difference(_text(path), change, old.mode, new.mode, detail=detail)]
 
 
 def _changed(reader: TreeReader, path: bytes, one: Node | None, other: Node | None) -> list[Difference]:

@@ -133,6 +133,8 @@ def _check_node(node: Node, path: bytes, limits: Limits) -> None:
         raise BadObject(f"{path!r} has the numbers of a device")
     if node.mtime is not None and abs(node.mtime) >= _NANOSECONDS:
         raise BadObject(f"{path!r} has an mtime that no file can have")
+    if not all(0 <= number < 1 << 32 for number in node.owner):
+        raise BadObject(f"{path!r} has an owner that no file can have")
     if node.link and not _inside(node.link):
         raise BadObject(f"{path!r} is linked to {node.link!r}, which is outside")
     for key, value in node.xattrs:

@@ -1,4 +1,4 @@
-"""What git's trees lack, kept beside them: full modes, mtimes, empty directories, hardlinks, devices, xattrs, fixmes.
+"""What git's trees lack, kept beside them: full modes, owners, mtimes, empty directories, hardlinks, devices, xattrs.
 
 A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second, its
 attributes, mirrors the directories of the first; each of its trees may hold a blob `%attributes` with a line per
@@ -48,6 +48,7 @@ class Pair(NamedTuple):
 
 
 EMPTY = Pair(EMPTY_TREE, None)
+ROOT = (0, 0)
 
 
 class Node(NamedTuple):
@@ -56,7 +57,8 @@ class Node(NamedTuple):
     `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a directory. `mtime` is
     in nanoseconds, None where it is not recorded. Nodes of one hardlink group share `link`, the path of its
     first member. `rdev` is (major, minor) of a device. `fixme` marks a file whose content has tokens for paths, or
-    holds a path of the place where it was made; see `prov.worktree.places`.
+    holds a path of the place where it was made; see `prov.worktree.places`. `owner` is (uid, gid): that of root unless
+    it was captured under fakeroot.
     """
 
     mode: int
@@ -67,6 +69,7 @@ class Node(NamedTuple):
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
     rdev: tuple[int, int] | None = None
     fixme: bytes = b""
+    owner: tuple[int, int] = ROOT
 
     @property
     def is_directory(self) -> bool:
@@ -75,12 +78,12 @@ class Node(NamedTuple):
     @property
     def same_content(self) -> tuple[object, ...]:
         """What two nodes have in common that are the same but for when they were written."""
-        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev, self.fixme
+        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev, self.fixme, self.owner
 
     @property
     def same_file(self) -> tuple[object, ...]:
         """The same, whatever else it is hardlinked with."""
-        return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme
+        return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme, self.owner
 
 
 _FOLDER = Node(stat.S_IFDIR | DIRECTORY_MODE)
@@ -143,6 +146,8 @@ def attribute_line(name: bytes, node: Node, *, mtimes: bool) -> bytes:
             fields.append(b"rdev=%d:%d" % node.rdev)
     if not _ordinary(node.mode):
         fields.append(b"mode=%04o" % stat.S_IMODE(node.mode))
+    if node.owner != ROOT:
+        fields.append(b"owner=%d:%d" % node.owner)
     if mtimes and node.mtime is not None:
         fields.append(b"mtime=%d.%09d" % divmod(node.mtime, 1_000_000_000))
     if node.link:
@@ -173,7 +178,7 @@ def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
         node = Node(stat.S_IFREG | 0o644)
     if not _FIXME.fullmatch(fields.get(b"fixme", b"")):
         raise ValueError("unknown mark")
-    mode, mtime, rdev = node.mode, None, None
+    mode, mtime, rdev, owner = node.mode, None, None, ROOT
     if b"type" in fields:
         mode = _TYPES[fields[b"type"].decode()] | stat.S_IMODE(mode)
     if b"mode" in fields:
@@ -184,11 +189,14 @@ def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
     if b"rdev" in fields:
         major, _, minor = fields[b"rdev"].partition(b":")
         rdev = (int(major), int(minor))
+    if b"owner" in fields:
+        uid, _, gid = fields[b"owner"].partition(b":")
+        owner = (int(uid), int(gid))
     xattrs = tuple(
         (_unescape(key[6:]), base64.b64decode(value)) for key, value in fields.items() if key.startswith(b"xattr.")
     )
     link, fixme = _unescape(fields.get(b"link", b"")), fields.get(b"fixme", b"")
-    return Node(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme)
+    return Node(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme, owner)
 
 
 def read_listing(reader: TreeReader, pair: Pair) -> Listing:

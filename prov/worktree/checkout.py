@@ -25,7 +25,7 @@ from prov.errors import CheckoutError
 from prov.files import remove_tree
 from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
-from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private
+from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private, give
 
 PROGRAMS = (b"bin", b"sbin", b"libexec")
 """Folders that come last."""
@@ -246,6 +246,7 @@ class _Checkout:
             self.placer.place(node, prefix + name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)
+            give(node, name, fd)
             self.date(fd, name, node)
         else:
             self.special(fd, prefix, name, node)
@@ -259,6 +260,7 @@ class _Checkout:
                 f"{os.fsdecode(prefix + name)}: only root can make this device node",
                 hint="run as root, or under fakeroot",
             ) from error
+        give(node, name, fd)
         os.chmod(name, stat.S_IMODE(node.mode), dir_fd=fd)
         self.date(fd, name, node)
 
@@ -317,6 +319,7 @@ class _Checkout:
 
 def _finish(fd: int, own: Node) -> None:
     """Give a folder its own attributes, when nothing is written into it any more."""
+    give(own, fd)
     for key, value in own.xattrs:
         os.setxattr(fd, key, value)
     mtime = EPOCH_NS if own.mtime is None else own.mtime

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from prov.store.objects import Oid
-from prov.worktree.attributes import Node, TreeReader
+from prov.worktree.attributes import ROOT, Node, TreeReader
 from prov.worktree.places import BINARY, Places, fits, relocate
 
 EPOCH_NS = 315_532_800_000_000_000
@@ -42,6 +42,15 @@ class Placer(Protocol):
     """Path, and what somebody should know of the file that was placed there."""
 
     def place(self, node: Node, path: bytes, folder: int) -> None: ...
+
+
+def give(node: Node, path: bytes | int, folder: int | None = None) -> None:
+    """Give a file its owner, where it is not root's and the caller may: root, or under fakeroot."""
+    if node.owner != ROOT and _geteuid() == 0:
+        if folder is None:
+            os.chown(path, *node.owner)
+        else:
+            os.chown(path, *node.owner, dir_fd=folder, follow_symlinks=False)
 
 
 def sealed_mtime(oid: Oid, size: int) -> int:
@@ -110,6 +119,7 @@ class Private:
         fd = os.open(name, _NEW, mode & 0o777 | 0o600, dir_fd=folder)
         try:
             size = write_chunks(fd, content(self.objects, node, self.places))
+            give(node, fd)
             for key, value in node.xattrs:
                 os.setxattr(fd, key, value)
             if stat.S_IMODE(os.fstat(fd).st_mode) != mode:

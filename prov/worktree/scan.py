@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from prov.store.objects import Oid
-from prov.worktree.attributes import EMPTY, Pair
+from prov.worktree.attributes import EMPTY, ROOT, Pair
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
@@ -42,7 +42,8 @@ class Folder(NamedTuple):
     """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
 
     `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode, name) of
-    entries with more than one link. `stable` is the pair without mtimes and without hardlink groups.
+    entries with more than one link. `owners` holds those that are not root's, `.` being the directory itself. `stable`
+    is the pair without mtimes and without hardlink groups.
     """
 
     own: tuple[int, int]
@@ -51,12 +52,23 @@ class Folder(NamedTuple):
     oids: tuple[Oid | None, ...]
     links: tuple[tuple[int, int, bytes], ...]
     xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]]
+    owners: dict[bytes, tuple[int, int]]
     recorded: Pair = EMPTY
     stable: Pair = EMPTY
 
 
-Pending = tuple[bytes, int, int]
-"""A folder to be scanned: path, mode, mtime."""
+class Faked(NamedTuple):
+    """What fakeroot says of an entry. It is true of what has this inode, and of nothing that came later."""
+
+    inode: int
+    mode: int
+    owner: tuple[int, int]
+    rdev: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Pending = tuple[bytes, int, int, tuple[int, int]]
+"""A folder to be scanned: path, mode, mtime, owner."""
 
 
 @dataclass(slots=True)
@@ -77,17 +89,19 @@ class Scanner:
     exclude: Exclude
     xattrs: frozenset[bytes] = frozenset()
     """Names of the extended attributes that are recorded."""
+    faked: Mapping[bytes, Faked] = field(default_factory=dict)
+    """By path, what fakeroot says: it goes over what is on disk."""
 
     def scan(self) -> Scan:
         """Return everything in the directory. Raises OSError for what can't be looked at."""
         scan = Scan()
-        pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME)]
+        pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
         if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
             self._scan(pending, scan)
             return scan
         while pending and len(pending) < SPLIT_FROM:
             self._folder(pending.pop(0), pending, scan)
-        weights = self._weights([path for path, _, _ in pending])
+        weights = self._weights([path for path, *_ in pending])
         for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
             folders, unchanged = part
             scan.folders.update(folders)
@@ -121,15 +135,17 @@ class Scanner:
             self._folder(pending.pop(), pending, scan)
 
     def _folder(self, folder: Pending, pending: list[Pending], scan: Scan) -> None:
-        path, mode, mtime = folder
+        path, mode, mtime, owner = folder
         prefix = path + b"/" if path else b""
         where = self.root + b"/" + path if path else self.root
         entries: list[tuple[bytes, int, int, int, int, int]] = []
         names: list[bytes] = []
         links: list[tuple[int, int, bytes]] = []
+        owners = {} if owner == ROOT else {b".": owner}
+        faked_xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}
         # bound once: this loop is most of what an unchanged directory costs
         exclude = self.exclude if self.exclude.may_match(path) else None
-        add = entries.append
+        add, faked = entries.append, self.faked
         with os.scandir(where) as listing:
             for entry in listing:
                 state = entry.stat(follow_symlinks=False)
@@ -137,11 +153,22 @@ class Scanner:
                 directory = kind & 0o170000 == 0o040000
                 if exclude is not None and exclude(prefix + name, directory=directory):
                     continue
+                told = faked.get(prefix + name) if faked else None
+                if told is not None and told.inode != state.st_ino:
+                    told = None
                 if directory:
                     names.append(name)
-                    pending.append((prefix + name, kind, state.st_mtime_ns))
+                    at = (told.mode, told.owner) if told is not None else (kind, ROOT)
+                    pending.append((prefix + name, at[0], state.st_mtime_ns, at[1]))
                     continue
-                size = state.st_rdev if stat.S_ISCHR(kind) or stat.S_ISBLK(kind) else state.st_size
+                rdev = state.st_rdev
+                if told is not None:
+                    kind, rdev = told.mode, told.rdev
+                    if told.owner != ROOT:
+                        owners[name] = told.owner
+                    if told.xattrs:
+                        faked_xattrs[name] = told.xattrs
+                size = rdev if stat.S_ISCHR(kind) or stat.S_ISBLK(kind) else state.st_size
                 add((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
                 if state.st_nlink > 1:
                     links.append((state.st_dev, state.st_ino, name))
@@ -150,6 +177,10 @@ class Scanner:
         old = self.before.get(path)
         same = old is not None and tuple(entries) == old.entries
         unmoved = old is not None and old.own == (mode, mtime) and tuple(names) == old.folders
+        if old is not None and (
+            owners != old.owners or any(old.xattrs.get(at) != faked_xattrs[at] for at in faked_xattrs)
+        ):
+            unmoved = False
         # a device may have another number since the last boot
         if old is not None and same and unmoved and tuple(sorted(links)) == old.links:
             scan.unchanged.add(path)
@@ -157,8 +188,10 @@ class Scanner:
             return
         oids = old.oids if old is not None and same else (None,) * len(entries)
         xattrs = old.xattrs if old is not None and same else self._xattrs(where, [each[0] for each in entries])
+        if faked_xattrs:
+            xattrs = xattrs | faked_xattrs
         seen = tuple(Seen(*each) for each in entries)
-        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs)
+        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs, owners)
 
     def _xattrs(self, where: bytes, names: list[bytes]) -> dict[bytes, tuple[tuple[bytes, bytes], ...]]:
         if not self.xattrs:

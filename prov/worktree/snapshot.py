@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from prov.store.packs import STREAM_CHUNK
 from prov.store.repository import Store
 from prov.worktree.attributes import (
     BLOB_NAME,
+    ROOT,
     Node,
     Pair,
     add_directory,
@@ -37,9 +38,9 @@ from prov.worktree.attributes import (
 )
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
-from prov.worktree.scan import NO_MTIME, Folder, Scan, Scanner, Seen
+from prov.worktree.scan import NO_MTIME, Faked, Folder, Scan, Scanner, Seen
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 TICK_NS = 20_000_000
 """Twice the tick of the coarsest clock by which Linux dates files (10 ms at HZ=100)."""
 STREAM_FROM = 16 << 20
@@ -88,14 +89,17 @@ def capture(
     memory: Path | None = None,
     exclude: Exclude | None = None,
     xattrs: Iterable[str] = (),
+    faked: Mapping[bytes, Faked] | None = None,
 ) -> Snapshot:
     """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be deleted at will.
+
+    `faked` is what fakeroot says of paths; without it everything is root's, and as it is on disk.
 
     The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
     can't be read or keeps changing.
     """
     with without_collecting():
-        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs)
+        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs, faked or {})
 
 
 def _capture(
@@ -105,13 +109,14 @@ def _capture(
     memory: Path | None,
     exclude: Exclude,
     xattrs: Iterable[str],
+    faked: Mapping[bytes, Faked],
 ) -> Snapshot:
     clock = time.time_ns()
     before = _recall(memory, store)
     root = os.fsencode(directory)
     allowed = frozenset(os.fsencode(name) for name in xattrs)
     try:
-        scan = Scanner(root, before, exclude, allowed).scan()
+        scan = Scanner(root, before, exclude, allowed, faked).scan()
     except OSError as error:
         raise CaptureError(
             f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
@@ -148,7 +153,7 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
         path: (
             *folder[:1],
             tuple(map(tuple, folder.entries)),
-            *folder[2:6],
+            *folder[2:7],
             tuple(folder.recorded),
             tuple(folder.stable),
         )
@@ -372,9 +377,15 @@ class _Trees:
 
     def _lines(self, path: bytes, folder: Folder, *, mtimes: bool, links: bool) -> bytes:
         mode, mtime = folder.own
-        own = attribute_line(b".", Node(mode, mtime=None if mtime == NO_MTIME else mtime), mtimes=mtimes)
+        node = Node(mode, mtime=None if mtime == NO_MTIME else mtime, owner=folder.owners.get(b".", ROOT))
+        own = attribute_line(b".", node, mtimes=mtimes)
         groups = self._groups if links and folder.links else {}
-        if not groups and not folder.xattrs and _ORDINARY.issuperset([entry[1] for entry in folder.entries]):
+        if (
+            not groups
+            and not folder.xattrs
+            and not folder.owners
+            and _ORDINARY.issuperset([entry[1] for entry in folder.entries])
+        ):
             if not mtimes:
                 return own
             if not _TO_ESCAPE.search(b"\0".join([entry[0] for entry in folder.entries])):
@@ -385,7 +396,8 @@ class _Trees:
             device = stat.S_ISCHR(seen.mode) or stat.S_ISBLK(seen.mode)
             rdev = (os.major(seen.size), os.minor(seen.size)) if device else None
             link, xattrs = groups.get(_join(path, seen.name), b""), folder.xattrs.get(seen.name, ())
-            node = Node(seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev)
+            owner = folder.owners.get(seen.name, ROOT)
+            node = Node(seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev, owner=owner)
             lines.append(attribute_line(seen.name, node, mtimes=mtimes))
         return b"".join(lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
+from prov.worktree.scan import Faked
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 
@@ -29,9 +30,11 @@ class Work:
         memory: Path | None = None,
         exclude: tuple[str, ...] = (),
         xattrs: tuple[str, ...] = (),
+        faked: Mapping[bytes, Faked] | None = None,
     ) -> Snapshot:
+        rules = Exclude(exclude)
         with self.store.objects.writer() as writer:
-            snapshot = capture(self.store, directory, writer, memory=memory, exclude=Exclude(exclude), xattrs=xattrs)
+            snapshot = capture(self.store, directory, writer, memory=memory, exclude=rules, xattrs=xattrs, faked=faked)
         if memory is not None:
             remember(snapshot, memory)
         return snapshot

@@ -11,6 +11,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import (
     EMPTY,
+    ROOT,
     Listing,
     Node,
     Pair,
@@ -58,6 +59,7 @@ def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> Node:
         xattrs=tuple(sorted(draw(xattrs).items())),
         rdev=(draw(st.integers(0, 300)), draw(st.integers(0, 1 << 19))) if kind == stat.S_IFCHR else None,
         fixme=draw(marks) if kind == stat.S_IFREG else b"",
+        owner=draw(st.sampled_from([ROOT, (1234, 5678), (0, (1 << 32) - 2)])),
     )
 
 

@@ -117,6 +117,58 @@ def tree_of_files(top: Path, count: int) -> None:
         path.write_text(f"{number}\n")
 
 
+FAKED_MODES = {"null": 0o020666, "su": 0o104755, "spool": 0o042775, "link": 0o120777}
+
+
+def faked(top: Path) -> dict[bytes, scan.Faked]:
+    """What fakeroot would say of a directory: a device, a setuid file, owners of a file, a link and a folder."""
+    (top / "spool").mkdir()
+    (top / "null").write_text("")
+    (top / "su").write_text("#!/bin/sh\n")
+    (top / "spool/plain").write_text("plain\n")
+    (top / "link").symlink_to("su")
+    owners = {"null": (0, 0), "su": (0, 5), "spool": (1234, 5678), "link": (7, 7)}
+    rdev = {"null": os.makedev(1, 3)}
+    return {
+        name.encode(): scan.Faked((top / name).lstat().st_ino, mode, owners[name], rdev.get(name, 0))
+        for name, mode in FAKED_MODES.items()
+    }
+
+
+def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, memory: Path) -> None:
+    told = faked(top)
+    first = work.capture(top, memory=memory, faked=told)
+    listing = read_listing(work.store.objects, first.pair)
+    assert {name: (node.mode, node.owner, node.rdev) for name, node in listing.items() if name != b"."} == {
+        b"null": (0o020666, (0, 0), (1, 3)),
+        b"su": (0o104755, (0, 5), None),
+        b"link": (0o120777, (7, 7), None),
+        b"spool": (0o040755, (0, 0), None),  # its own line is in it
+    }
+    own = read_listing(work.store.objects, listing[b"spool"].pair)[b"."]
+    assert (own.mode, own.owner) == (0o042775, (1234, 5678))
+    again = work.capture(top, memory=memory, faked=told)
+    assert again.pair == first.pair
+    # another file under that name is another's
+    (top / "new").write_text("#!/bin/sh\n")
+    (top / "new").rename(top / "su")
+    after = read_listing(work.store.objects, work.capture(top, memory=memory, faked=told).pair)
+    assert (after[b"su"].mode, after[b"su"].owner) == (0o100644, (0, 0))
+    assert after[b"null"].mode == 0o020666
+
+
+def test_owners_come_back_for_root(work: Work, top: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give files away")
+    told = faked(top)
+    pair = work.capture(top, faked=told).pair
+    work.checkout(tmp_path / "out", pair)
+    for name, (_, mode, owner, rdev, _) in told.items():
+        state = (tmp_path / "out" / name.decode()).lstat()
+        assert (state.st_mode, (state.st_uid, state.st_gid), state.st_rdev) == (mode, owner, rdev)
+    assert work.capture(tmp_path / "out").pair.tree == pair.tree
+
+
 def test_an_unchanged_directory_is_not_read(work: Work, top: Path, memory: Path) -> None:
     tree_of_files(top, 50)
     time.sleep(SETTLED)
