@@ -16,6 +16,7 @@ import typer
 from . import (
     attest,
     bisect,
+    bitbake,
     blame,
     build,
     builds,
@@ -88,6 +89,7 @@ app.command("attest")(attest.attest)
 app.command("graph")(report.graph)
 app.add_typer(bisect.bisect, name="bisect")
 app.add_typer(remote.remote, name="remote")
+app.add_typer(bitbake.bitbake, name="bitbake")
 app.command("push")(share.push)
 app.command("export")(share.export)
 app.command("pull")(share.pull)

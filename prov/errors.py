@@ -54,6 +54,10 @@ class BuildError(ProvError):
     """A build could not be carried out."""
 
 
+class BitBakeError(ProvError):
+    """What BitBake hands over, or its build directory, is not what it should be."""
+
+
 class NameUnknown(ProvError):
     """A recipe, task, tag or build was named that does not exist."""
 

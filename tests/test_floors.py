@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 TOP = Path(__file__).parents[1]
 CLASSES = TOP / "prov" / "build" / "classes"
 """Programs that recipes run, not modules of the library."""
+LAYER = TOP / "prov" / "bitbake" / "layer"
+"""What runs in BitBake's own processes."""
 
 BASE = {"prov.errors", "prov.files", "prov.processes"}
 MAY_IMPORT = {
@@ -27,7 +30,7 @@ MAY_IMPORT = {
     "prov.bitbake": BASE | {"prov.store", "prov.worktree", "prov.sysroot", "prov.build", "prov.history"},
 }
 
-MODULES = sorted(path for path in (TOP / "prov").rglob("*.py") if CLASSES not in path.parents)
+MODULES = sorted(path for path in (TOP / "prov").rglob("*.py") if not {CLASSES, LAYER}.intersection(path.parents))
 COMMANDS = sorted((TOP / "cli").rglob("*.py"))
 
 
@@ -117,6 +120,12 @@ def test_the_library_reads_no_environment_behind_the_callers_back(path: Path) ->
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_the_library_runs_no_threads_since_it_forks(path: Path) -> None:
     assert [f"{of(path)}:{line}: {module}" for line, module in imports(path) if module in THREADS] == []
+
+
+@pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)
+def test_the_layer_needs_nothing_but_python_and_bitbake(path: Path) -> None:
+    wanted = {module.split(".")[0] for _, module in imports(path)}
+    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"}
 
 
 def test_every_floor_is_known() -> None:

@@ -5,6 +5,7 @@
     timeline       a line per task that ran: RECIPE:TASK BEGAN SECONDS BYTES, BEGAN in seconds since the build's
     recipes        a line per recipe: RECIPE VERSION
     build          targets, result, times, counts, host
+    bitbake/RECIPE of BitBake's builds: a line per task with its two hashes
 
 Refs, not these lists, keep outputs alive.
 """
@@ -198,8 +199,12 @@ def record_build(
     *,
     timeline: Iterable[Span] = (),
     versions: Mapping[str, str] | None = None,
+    more: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> Oid:
-    """Append a build to the history and return its commit. Builds that end at once both get in, one after the other."""
+    """Append a build to the history and return its commit. Builds that end at once both get in, one after the other.
+
+    `more` is folder -> file -> text, for what only some builders know.
+    """
     recipes: dict[str, list[Line]] = {}
     for line in lines:
         recipes.setdefault(line.key.partition(":")[0], []).append(line)
@@ -215,6 +220,9 @@ def record_build(
             b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
         }
         entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
+        for folder, files in (more or {}).items():
+            below = [Entry(file.encode(), MODE_FILE, writer.add("blob", text)) for file, text in files.items()]
+            entries.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(below)))
         tree = writer.add_tree([Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)), *entries])
         for _ in range(ATTEMPTS):
             before = store.refs.get(BUILDS)

@@ -162,7 +162,8 @@ class _Tracer:
         """Yield kind, task and output of all that a task took; outputs that are gone are left out."""
         inputs = self.inputs(commit)
         for (kind, key), at in inputs.edges.items() if inputs else ():
-            if kind != "after" and at and self.store.objects.exists(bytes.fromhex(at)):
+            # BitBake's edges stand at hashes, which are no objects
+            if kind != "after" and at and len(at) == 40 and self.store.objects.exists(bytes.fromhex(at)):
                 yield kind, key, bytes.fromhex(at)
 
     def run(self, key: str, output: Oid) -> Oid | None:
@@ -264,7 +265,7 @@ class _Tracer:
         if entry.mode == MODE_DIRECTORY:
             return f"tree {entry.oid.hex()}"
         text = self.store.objects.blob(entry.oid)
-        pinned = text.startswith((b"git ", b"sha256 ")) and text.count(b"\n") == 1
+        pinned = text.startswith((b"git ", b"sha256 ", b"md5 ")) and text.count(b"\n") == 1
         return text.decode().strip() if pinned else f"blob {entry.oid.hex()}"
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from prov.build.builds import BuildList, Line
 from prov.errors import StoreError
 from prov.history.inputs import Change, Edge, Inputs, compare, read_inputs
-from prov.history.producers import Producers, failures
+from prov.history.producers import UNIHASH, Producers, failures
 from prov.worktree.attributes import TreeReader
 
 SAME_INPUTS = "same inputs"
@@ -38,7 +38,7 @@ class Recorded:
     def behind(self, edge: Edge, at: str | None) -> Inputs | None:
         kind, key = edge
         oid = bytes.fromhex(at) if at else None
-        if oid is not None and kind != "after":
+        if oid is not None and (kind != "after" or len(oid) == UNIHASH):
             oid = self.producers.hash_of(key, oid)
         if oid is None:
             return None

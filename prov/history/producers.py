@@ -1,7 +1,8 @@
 """Which task hash an output came from: what is behind an edge of the graph, as recorded.
 
 An inputs tree names a dependency by the id of its output. The task that gave that output is found in a build's list,
-or, where no build at hand has it, by the refs of outputs: an output's commit has the same id everywhere.
+or, where no build at hand has it, by the refs of outputs: an output's commit has the same id everywhere. BitBake names
+dependencies by hashes of its own: these are found in a build's list alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from prov.build.builds import BuildList, Line
 from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 from prov.store.repository import Store
+
+UNIHASH = 32
+"""Bytes of the hashes by which BitBake's tasks name their dependencies; an id has 20."""
 
 
 def lines_with_failures(build: BuildList) -> dict[str, Line]:
@@ -42,12 +46,15 @@ class Producers:
     _known: dict[tuple[str, Oid], Oid | None] = field(default_factory=dict)
 
     def hash_of(self, key: str, output: Oid) -> Oid | None:
-        """Return a task hash that led to an output; None if it is not recorded here."""
+        """Return a task hash that led to an output, or has a unihash; None if it is not recorded here."""
         if (key, output) not in self._known:
             self._known[key, output] = self._find(key, output)
         return self._known[key, output]
 
     def _find(self, key: str, output: Oid) -> Oid | None:
+        if len(output) == UNIHASH:  # a build's list has one line for a task: the one with that hash
+            lines = (build.newest_line(key) for build in self.builds)
+            return next((line.task_hash for line in lines if line is not None), None)
         for build in self.builds:
             line = build.line(key)
             if line is not None and line.output == output:

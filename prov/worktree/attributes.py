@@ -236,6 +236,10 @@ class TreeWriter(Protocol):
     def add_tree(self, entries: list[Entry]) -> Oid: ...
 
 
+class TreeReaderWriter(TreeReader, TreeWriter, Protocol):
+    """Both."""
+
+
 def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair:
     """Write a directory's two trees; those of the directories below it are written already."""
     content: list[Entry] = []
@@ -307,6 +311,23 @@ def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
     for first, inside in deeper.items():
         listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=nest(writer, inside))
     return write_listing(writer, listing, mtimes=False)
+
+
+def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None) -> Pair:
+    """Return a recorded directory with something else, or nothing, at a path; folders are made on the way."""
+    first, _, rest = path.partition(b"/")
+    listing = read_listing(writer, pair)
+    if rest:
+        folder = listing.get(first)
+        inside = folder.pair if folder is not None and folder.is_directory else EMPTY
+        made = put_at(writer, inside, rest, node)
+        if made != inside:
+            listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=made)
+    elif node is None:
+        listing.pop(first, None)
+    else:
+        listing[first] = node
+    return write_listing(writer, listing, mtimes=True)
 
 
 def map_directories(reader: TreeReader, pair: Pair, change: Callable[[Listing], Listing], writer: TreeWriter) -> Pair:

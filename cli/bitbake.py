@@ -1,0 +1,55 @@
+"""`prov bitbake`: the layer for BitBake's builds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import note, say
+
+bitbake = typer.Typer(
+    name="bitbake",
+    help="Attach to a build of OpenEmbedded's: a layer that records every task of it.\n\n"
+    "Example: prov bitbake setup build",
+    no_args_is_help=True,
+)
+
+
+@bitbake.command("layer")
+def layer() -> None:
+    """Print the layer's folder. Example: bitbake-layers add-layer $(prov bitbake layer)"""
+    from prov.bitbake.setup import layer as folder
+
+    say(str(folder()))
+
+
+@bitbake.command("setup")
+def setup(
+    builddir: Annotated[Path, typer.Argument(metavar="BUILDDIR", help="The build directory, with conf/ in it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take out what it added.")] = False,
+) -> None:
+    """Add the layer to a build directory, and the line that switches it on.
+
+    Example: prov bitbake setup build
+    """
+    from prov.bitbake.setup import blocks, set_up
+    from prov.bitbake.setup import undo as take_out
+
+    changed = take_out(builddir) if undo else set_up(builddir)
+    for name in changed:
+        say(f"{builddir / name}: {'taken out' if undo else 'added'}")
+        for line in [] if undo else blocks()[name].splitlines():
+            if line and not line.startswith("#"):
+                say(f"  {line}")
+    if not changed:
+        note(f"nothing to {'take out' if undo else 'add'}")
+
+
+@bitbake.command("writer", hidden=True)
+def writer(store: Path, socket: Path) -> None:
+    """Record a build: BitBake's server starts this."""
+    from prov.bitbake.writer import run
+
+    run(store.absolute(), socket.absolute(), (0, 1))

@@ -1,0 +1,314 @@
+"""What a task left, recorded: its WORKDIR as a commit after the one before, its inputs, log and output beside it.
+
+Tasks of one recipe may run at once in one WORKDIR. What belongs to another one that is still at work is left as it was
+last recorded; of the rest a task gets whatever changed since, and its record names those that ran beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prov.bitbake.signature import read_signature, recipe_name, write_inputs
+from prov.build.plain import check_name
+from prov.build.record import (
+    Output,
+    Records,
+    Run,
+    Start,
+    author,
+    empty_start,
+    output_ref,
+    tag_update,
+    workdir_ref,
+    write_found,
+    write_run,
+)
+from prov.errors import CaptureError
+from prov.files import locked, read_cache, write_cache
+from prov.store.objects import Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair, at_path, nest, put_at
+from prov.worktree.exclude import Exclude
+from prov.worktree.scan import Faked
+from prov.worktree.snapshot import Snapshot, capture, remember
+
+LEFT_OUT = ("temp", "pseudo", "recipe-sysroot", "recipe-sysroot-native", "pkgdata-sysroot")
+"""Of a WORKDIR's top: BitBake's and pseudo's own, and what is composed of others' outputs."""
+PASSING = re.compile(r"sstate-(build|install)-")
+"""Folders that are there while shared state is packed or unpacked."""
+ATTEMPTS = 5
+"""How often a WORKDIR that changes under the capture is looked at again."""
+HASH_FACT = "bitbake-taskhash"
+UNIHASH_FACT = "bitbake-unihash"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a build, as its process tells of itself."""
+
+    mc: str
+    pn: str
+    pv: str
+    task: str
+    setscene: bool
+    workdir: Path
+    arch: str
+    owned: tuple[str, ...]
+    """Directories in WORKDIR that belong to it."""
+
+    @staticmethod
+    def of(told: Mapping[str, Any]) -> Task:
+        task = Task(
+            mc=told["mc"],
+            pn=told["pn"],
+            pv=told["pv"],
+            task=told["task"],
+            setscene=bool(told["setscene"]),
+            workdir=Path(told["workdir"]),
+            arch=told["arch"],
+            owned=tuple(told["owned"]),
+        )
+        check_name(task.key)
+        return task
+
+    @property
+    def recipe(self) -> str:
+        return recipe_name(self.mc, self.pn)
+
+    @property
+    def key(self) -> str:
+        return f"{self.recipe}:{self.task}"
+
+    @property
+    def ref(self) -> str:
+        """The ref of what its WORKDIR was last recorded as."""
+        return workdir_ref(self.arch, self.recipe, re.sub(r"[^\w.+-]", "_", self.workdir.name))
+
+
+@dataclass(slots=True)
+class Place:
+    """A WORKDIR, while one task's process is in it."""
+
+    store: Store
+    task: Task
+    writer: ObjectWriter
+
+    @property
+    def memory(self) -> Path:
+        return _memory(self.store, self.task.workdir)
+
+    @property
+    def _faked_memory(self) -> Path:
+        return self.memory.with_name(self.memory.name + ".faked")
+
+    def before(self) -> Start:
+        """Return the WORKDIR as it was last recorded."""
+        commit = self.store.refs.get(self.task.ref)
+        if commit is None:
+            return empty_start(self.writer)
+        return Start(commit, Records(self.store).workdir(commit))
+
+    def faked(self) -> dict[bytes, Faked]:
+        """Return what is remembered of what pseudo said of this WORKDIR."""
+        kept = read_cache(self._faked_memory) or {}
+        return {path: Faked(*each) for path, each in kept.items()}
+
+    def take_faked(self, body: bytes) -> None:
+        """Remember what pseudo says now of the directories that a task's process looked at."""
+        tops, entries = json.loads(body)
+        looked_at = tuple(os.fsencode(top) for top in tops)
+        kept = {
+            path: tuple(each)
+            for path, each in self.faked().items()
+            if not any(path == top or path.startswith(top + b"/") for top in looked_at)
+        }
+        for path, inode, mode, uid, gid, rdev, xattrs in entries:
+            values = tuple((os.fsencode(name), bytes.fromhex(value)) for name, value in xattrs)
+            kept[os.fsencode(path)] = (inode, mode, (uid, gid), rdev, values)
+        self._faked_memory.parent.mkdir(parents=True, exist_ok=True)
+        write_cache(self._faked_memory, kept)
+
+    def look(self, others: Iterable[str]) -> tuple[Snapshot, Pair]:
+        """Capture the WORKDIR but for directories that belong to others, which stay as they were recorded last."""
+        workdir = self.task.workdir
+        for attempt in range(ATTEMPTS):
+            passing = [name for name in os.listdir(workdir) if PASSING.match(name)]
+            left_out = [*LEFT_OUT, *passing, *others]
+            exclude = Exclude(f"/{path}/" for path in left_out)
+            try:
+                found = capture(
+                    self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=self.faked()
+                )
+                break
+            except CaptureError:  # another task is at work beside
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                time.sleep(0.2 * (attempt + 1))
+        pair, before = found.pair, self.before().pair
+        for path in map(os.fsencode, others):
+            pair = put_at(self.writer, pair, path, at_path(self.writer, before, path))
+        return found, pair
+
+
+def _locked(store: Store, task: Task) -> Any:
+    return locked(store.cache / "locks" / f"bitbake-{_name(task.workdir)}")
+
+
+def begin(store: Store, task: Task) -> None:
+    """Look at a WORKDIR in which nobody is at work, before a task: what somebody changed there is kept."""
+    with _locked(store, task), store.objects.writer() as writer:
+        place = Place(store, task, writer)
+        before = place.before()
+        found, pair = place.look(()) if task.workdir.is_dir() else (None, EMPTY)
+        if pair == before.pair:
+            return
+        if found is None or not (found.folders[b""].entries or found.folders[b""].folders):
+            start = empty_start(writer)  # cleared, as do_clean does: nothing to keep
+            writer.finish()
+            store.refs.update(RefUpdate(task.ref, start.commit))
+            return
+        commit = write_found(writer, pair, before.commit, author(time.time()), "changed outside any task")
+        writer.finish()
+        prefix = f"refs/tags/outside/{task.ref.removeprefix('refs/prov/workdir/')}"
+        number = store.refs.last_number(prefix) + 1
+        store.refs.update(RefUpdate(f"{prefix}/{number}", commit, None), RefUpdate(task.ref, commit))
+        remember(found, place.memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A recorded run of a task."""
+
+    key: str
+    task_hash: Oid
+    output: Oid | None
+    number: int
+    commit: Oid
+    added: int
+
+
+def end(
+    store: Store, task: Task, told: Mapping[str, Any], body: bytes, beside: Mapping[str, tuple[str, ...]]
+) -> Captured:
+    """Record what a task left. `beside`: tasks that ran at the same time -> directories of those still at work.
+
+    Raises ProvError, OSError.
+    """
+    with _locked(store, task), store.objects.writer() as writer:
+        place = Place(store, task, writer)
+        if told["faked"] and body:
+            place.take_faked(body)
+        inputs = write_inputs(writer, task.recipe, read_signature(Path(told["signature"])))
+        others = sorted({path for paths in beside.values() for path in paths} - set(task.owned))
+        others = [path for path in others if not any(_inside(path, own) or _inside(own, path) for own in task.owned)]
+        before = place.before()
+        found, pair = place.look(others)
+        outside = _outside(store, writer, told["outside"])
+        failed = bool(told["failed"])
+        output = None if failed else Output(_output(writer, task, found, told["outputs"]))
+        run = Run(
+            key=task.key,
+            task_hash=inputs,
+            start=before,
+            after=pair,
+            output=output,
+            log=_text(told["log"]),
+            environment={},
+            facts=_facts(task, told, beside),
+            extra=_extra(told) | {f"outside-{number}": each.pair for number, (each, _) in enumerate(outside)},
+        )
+        recorded = write_run(writer, run, author(told["ended"]))
+        added = writer.total
+        writer.finish()
+        tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
+        updates = [RefUpdate(task.ref, recorded.commit), tag]
+        if output is not None and output.pair != EMPTY:
+            updates.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
+        store.refs.update(*updates)
+        for each, memory in [(found, place.memory), *outside]:
+            remember(each, memory)
+        number = int(tag.name.rpartition("/")[2])
+        return Captured(task.key, inputs, None if failed else recorded.output, number, recorded.commit, added)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
+
+
+def _text(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes() if path else b""
+    except OSError:  # an empty log is removed
+        return b""
+
+
+def _facts(task: Task, told: Mapping[str, Any], beside: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    facts = {
+        "result": "failed" if told["failed"] else "ok",
+        "began": f"{told['began']:.3f}",
+        "seconds": f"{told['ended'] - told['began']:.3f}",
+        "host": socket.gethostname(),
+        "workdir": str(task.workdir),
+        "version": task.pv,
+        HASH_FACT: told["taskhash"],
+        UNIHASH_FACT: told["unihash"],
+    }
+    if task.setscene:
+        facts["setscene"] = "taken from shared state"
+    if told["faked"]:
+        facts["fakeroot"] = "yes"
+    if beside:
+        facts["beside"] = " ".join(sorted(beside))
+    return facts | {f"outside-{number}": path for number, path in enumerate(told["outside"])}
+
+
+def _output(writer: ObjectWriter, task: Task, found: Snapshot, paths: Iterable[str]) -> Pair:
+    """Return what a task gives to shared state, as far as it is in its WORKDIR."""
+    contents = {}
+    for text in paths:
+        path = os.path.relpath(os.path.realpath(text), task.workdir)
+        pair = None if path.startswith("..") or path == "." else found.output(os.fsencode(path), writer)
+        if pair is not None:
+            contents[os.fsencode(path)] = pair
+    outer = {path for path in contents if not any(path.startswith(other + b"/") for other in contents)}
+    return nest(writer, {path: contents[path] for path in outer}) if outer else EMPTY
+
+
+def _extra(told: Mapping[str, Any]) -> dict[str, Pair | bytes]:
+    """Return what a record has beside the usual: the script that ran, and what sysroots were composed of."""
+    extra: dict[str, Pair | bytes] = {}
+    script = re.sub(r"/log\.([^/]*)$", r"/run.\1", told["log"])
+    if script != told["log"] and _text(script):
+        extra["script"] = _text(script)
+    if told["sysroot"]:
+        extra["sysroot-of"] = "".join(f"{line}\n" for line in told["sysroot"]).encode()
+    return extra
+
+
+def _outside(store: Store, writer: ObjectWriter, paths: Iterable[str]) -> list[tuple[Snapshot, Path]]:
+    """Capture sources that are outside WORKDIR, a kernel's or a developer's; return each with its memory."""
+    exclude = Exclude(("/.git/",))
+    found = []
+    for path in map(Path, paths):
+        memory = _memory(store, path)
+        found.append((capture(store, path, writer, memory=memory, exclude=exclude), memory))
+    return found
+
+
+def _memory(store: Store, path: Path) -> Path:
+    return store.cache / "workdirs" / f"bitbake-{_name(path)}"
+
+
+def _name(path: Path) -> str:
+    return hashlib.sha1(os.fsencode(path)).hexdigest()

@@ -1,0 +1,1 @@
+"""What runs inside BitBake's own processes: Python's standard library and BitBake, nothing else."""

@@ -1,0 +1,204 @@
+"""In BitBake's server: the writer is started with the first task of a build, and told when the build is over.
+
+The writer's life hangs on this process: it reads from a pipe that closes when the server ends, however that ends.
+"""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+
+import bb
+
+from provlayer.task import socket_path
+
+END = 300
+"""Seconds without a word after which a writer that is to end is given up."""
+STARTS = 3
+"""How often a writer that crashes is started again, in one build."""
+
+
+class Build:
+    """A build under way: what it came to so far, and its writer."""
+
+    def __init__(self, targets):
+        self.targets = targets
+        self.began = time.time()
+        self.open = 1
+        self.failed = False
+        self.interrupted = False
+        self.skipped = {}
+        self.executed = {}
+        self.noexec = set()
+        self.process = None
+        self.starts = 0
+        self.said = b""
+        self.losses = []
+        self.dead = ""
+
+    # the writer
+
+    def need_writer(self, d):
+        """Have a writer running, or say once why there is none."""
+        if self.dead or (self.process is not None and self.process.poll() is None):
+            return
+        if self.process is not None:
+            self.starts += 1
+            self.process = None
+        try:
+            if self.starts >= STARTS:
+                raise OSError(f"it crashed {self.starts} times")
+            self._start(d)
+        except OSError as error:
+            self.dead = str(error)
+            bb.warn(f"prov: nothing is recorded of this build: {error}")
+
+    def _start(self, d):
+        origin = d.getVar("BB_ORIGENV", False)
+        path = (origin.getVar("PATH") if origin else "") or os.environ.get("PATH", "")
+        command = shutil.which(d.getVar("PROV_COMMAND"), path=path)
+        if command is None:
+            raise OSError("PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND")))
+        environment = {"PATH": path, "LANG": "C.UTF-8"}
+        home = origin.getVar("HOME") if origin else None
+        if home:
+            environment["HOME"] = home
+        arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), socket_path(d)]
+        self.process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+        )
+        answer = self._listen(END)
+        if answer is None or "ready" not in answer:
+            raise OSError((answer or {}).get("error") or f"{command} bitbake writer did not start")
+
+    def _listen(self, seconds):
+        """Return the next line that the writer says, None when it ends or is silent for so long."""
+        fd = self.process.stdout.fileno()
+        while b"\n" not in self.said:
+            if not select.select([fd], [], [], seconds)[0]:
+                return None
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return None
+            self.said += piece
+        line, self.said = self.said.split(b"\n", 1)
+        return json.loads(line)
+
+    def hear(self):
+        """Take up what the writer said meanwhile: what it could not record. The first is told at once."""
+        if self.process is None:
+            return
+        while b"\n" in self.said or select.select([self.process.stdout.fileno()], [], [], 0)[0]:
+            word = self._listen(0)
+            if word is None:
+                return
+            if "lost" in word:
+                if not self.losses:
+                    bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
+                self.losses.append(word["lost"])
+
+    # its end
+
+    def finish(self):
+        """Tell the writer what the build came to, and let it end."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.hear()
+        result = "interrupted" if self.interrupted else "failed" if self.failed else "ok"
+        facts = {
+            "what": "done",
+            "targets": self.targets,
+            "result": result,
+            "began": self.began,
+            "skipped": list(self.skipped.values()),
+            "executed": list(self.executed.values()),
+        }
+        try:
+            self.process.stdin.write(json.dumps(facts).encode() + b"\n")
+            self.process.stdin.close()
+            word = self._listen(END)
+            while word is not None and "recorded" not in word:
+                if "lost" in word:
+                    self.losses.append(word["lost"])
+                word = self._listen(END)
+            self.process.wait(END)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            bb.warn(f"prov: the build is not recorded: {error}")
+            self.process.kill()
+            self.process.wait()
+            return
+        lost = sorted(set(self.losses))
+        if lost:
+            names = " ".join(lost[:20]) + (" …" if len(lost) > 20 else "")
+            bb.warn(f"prov: {len(lost)} tasks are not recorded: {names}")
+        if word is None:
+            bb.warn("prov: the build is not recorded: the writer ended before")
+        elif word["recorded"]:
+            bb.note("prov: recorded as build {}".format(word["recorded"][:12]))
+
+
+_builds = []
+
+
+def handle(event, d):
+    """Handle an event of the server; nothing that goes wrong here is the build's affair."""
+    try:
+        _handle(event, event.__class__.__name__, d)
+    except Exception as error:
+        bb.warn(f"prov: {event.__class__.__name__}: {error}")
+
+
+def _handle(event, name, d):
+    if name == "BuildStarted":
+        if _builds:  # one for each multiconfig
+            _builds[0].open += 1
+            return
+        _builds.append(Build(list(event.getPkgs())))
+    elif name == "CookerExit":
+        while _builds:
+            build = _builds.pop()
+            build.interrupted = True
+            build.finish()
+    elif not _builds:
+        return
+    elif name == "BuildCompleted":
+        build = _builds[0]
+        build.open -= 1
+        build.failed |= bool(event.getFailures())
+        build.interrupted |= bool(event._interrupted)
+        if not build.open:
+            _builds.clear()
+            build.finish()
+    else:
+        _task(_builds[0], event, name, d)
+
+
+def _task(build, event, name, d):
+    if name in ("runQueueTaskStarted", "sceneQueueTaskStarted"):
+        if getattr(event, "noexec", False):
+            build.noexec.add(event.taskid)
+        else:
+            build.need_writer(d)
+            build.hear()
+        return
+    if name == "runQueueTaskSkipped":
+        line = _line(event.taskid, event.taskhash)
+        if line:
+            build.skipped[event.taskid] = line
+        return
+    build.hear()
+    line = _line(event.taskid, event.taskhash)
+    if line and event.taskid not in build.noexec and line[2] not in (d.getVar("PROV_IGNORED_TASKS") or "").split():
+        build.executed[event.taskid] = line
+
+
+def _line(tid, taskhash):
+    """Return multiconfig, recipe, task, task hash and unihash of a task."""
+    pn = bb.parse.siggen.tidtopn.get(tid)
+    if pn is None:
+        return None
+    mc = bb.runqueue.mc_from_tid(tid)
+    unihash = getattr(bb.parse.siggen, "unihash", {}).get(tid) or taskhash
+    return [mc, pn, bb.runqueue.taskname_from_tid(tid), taskhash, unihash]

@@ -1,0 +1,170 @@
+"""In a task's process: tell the writer that the task begins, and what it left when it has ended.
+
+Where the task runs under pseudo this does, too: what is looked at here has the owners, modes and devices that the task
+gave them. Nothing is written but into T, which pseudo does not track.
+"""
+
+import json
+import os
+import stat
+import time
+
+import bb
+
+from provlayer import wire
+
+OWNED = {
+    "do_unpack": ("S", "UNPACKDIR"),
+    "do_patch": ("S",),
+    "do_configure": ("B",),
+    "do_compile": ("B",),
+    "do_install": ("D",),
+    "do_populate_sysroot": ("SYSROOT_DESTDIR",),
+    "do_package": ("PKGD", "PKGDEST", "PKGDESTWORK"),
+}
+"""Variables with the directories that belong to a task by what everybody means by it."""
+FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
+"""Flags of a task with directories that belong to it."""
+SOURCES = ("do_unpack", "do_patch", "do_configure", "do_compile", "do_install")
+"""Tasks that read or write sources, which may be outside WORKDIR."""
+
+_began = {}
+
+
+def handle(event, d):
+    """Handle an event of a task; nothing that goes wrong here is the build's affair."""
+    try:
+        task = d.getVar("BB_RUNTASK") or event.task
+        if task.replace("_setscene", "") in (d.getVar("PROV_IGNORED_TASKS") or "").split():
+            return
+        if event.__class__.__name__ == "TaskStarted":
+            _began["time"] = time.time()
+            wire.ask(socket_path(d), dict(_names(d, task), what="begin"))
+        else:
+            _ended(event, d, task)
+    except Exception as error:
+        # the build's end says what is missing: the writer has no record of it
+        bb.note(f"prov: {event.__class__.__name__}: {error}")
+
+
+def socket_path(d):
+    """Return where the writer of this build directory is reached."""
+    return os.path.join(d.getVar("TOPDIR"), ".prov.sock")
+
+
+def _names(d, task):
+    workdir = os.path.realpath(d.getVar("WORKDIR"))
+    return {
+        "mc": d.getVar("BB_CURRENT_MC") or "",
+        "pn": d.getVar("PN"),
+        "pv": d.getVar("PV"),
+        "task": task.replace("_setscene", ""),
+        "setscene": task.endswith("_setscene"),
+        "workdir": workdir,
+        "arch": d.getVar("MULTIMACH_TARGET_SYS") or "all",
+        "owned": sorted(_owned(d, task, workdir)),
+        "pid": os.getpid(),
+    }
+
+
+def _owned(d, task, workdir):
+    """Return the directories in WORKDIR, relative to it, that belong to a task."""
+    real = task.replace("_setscene", "")
+    found = [d.getVar(name) for name in OWNED.get(real, ())]
+    for flag in FLAGS:
+        found += (d.getVarFlag(real, flag) or "").split()
+    below = {os.path.relpath(os.path.realpath(path), workdir) for path in found if path}
+    return {path for path in below if path != "." and not path.startswith("..")}
+
+
+def _outside(d, task, workdir):
+    """Return the directories outside WORKDIR with the sources of a recipe."""
+    if task not in SOURCES:
+        return []
+    found = {os.path.realpath(d.getVar(name)) for name in ("S", "B") if d.getVar(name)}
+    outside = sorted(path for path in found if not (path + "/").startswith(workdir + "/") and os.path.isdir(path))
+    tops = [path + "/" for path in outside]
+    return [path for path in outside if not any(path.startswith(top) for top in tops)]
+
+
+def _ended(event, d, task):
+    request = _names(d, task)
+    real, workdir = request["task"], request["workdir"]
+    faked = _faked(d, request["owned"], workdir) if os.environ.get("PSEUDO_DISABLED") == "0" else None
+    signature = os.path.join(d.getVar("T"), f"prov.{real}.{os.getpid()}")
+    try:
+        _dump_signature(d, real, signature)
+        request.update(
+            what="end",
+            failed="Failed" in event.__class__.__name__,
+            signature=signature,
+            taskhash=d.getVar("BB_TASKHASH") or "",
+            unihash=d.getVar("BB_UNIHASH") or "",
+            began=_began.get("time", event.time),
+            ended=time.time(),
+            log=event.logfile or "",
+            outputs=[
+                path
+                for flag in ("sstate-inputdirs", "sstate-plaindirs")
+                for path in (d.getVarFlag(real, flag) or "").split()
+            ],
+            outside=_outside(d, real, workdir),
+            sysroot=_sysroot(d, real),
+            faked=faked is not None,
+        )
+        wire.ask(socket_path(d), request, json.dumps(faked).encode() if faked else b"")
+    finally:
+        if os.path.exists(signature):
+            os.unlink(signature)
+
+
+def _dump_signature(d, task, path):
+    """Write what goes into a task's hash, as BitBake itself writes it."""
+    fn = d.getVar("BB_FILENAME")
+    stamp = bb.parse.siggen.stampfile_base(fn)
+    bb.parse.siggen.dump_sigtask(fn, task, path, "customfile:" + stamp)
+
+
+def _sysroot(d, task):
+    """Return what the recipe's sysroots were composed of, a line each: the task, and its hash."""
+    folder = os.path.join(d.getVar("RECIPE_SYSROOT_NATIVE") or "", "installeddeps")
+    lines = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        if os.path.islink(path) and not name.endswith(".complete"):
+            lines.append("{} {}".format(name, os.readlink(path).rpartition(".")[2]))
+    return lines
+
+
+def _faked(d, owned, workdir):
+    """Return what pseudo says of what is in the directories that its tasks write to, as lists: see `_entry`."""
+    tops = {os.path.realpath(d.getVar(name)) for name in ("D", "PKGD", "PKGDEST") if d.getVar(name)}
+    tops |= {os.path.join(workdir, path) for path in owned}
+    found = {}
+    for top in sorted(tops):
+        if (top + "/").startswith(workdir + "/") and top != workdir and os.path.isdir(top):
+            _walk(os.path.relpath(top, workdir), os.lstat(top), top, found)
+    return [tops_of(tops, workdir), list(found.values())]
+
+
+def tops_of(tops, workdir):
+    """Return directories relative to WORKDIR: what is known of fakeroot below them is told anew."""
+    return sorted(os.path.relpath(top, workdir) for top in tops)
+
+
+def _walk(path, state, where, found):
+    pending = [(path, state, where)]
+    while pending:
+        path, state, where = pending.pop()
+        found[path] = _entry(path, state, where)
+        if not stat.S_ISDIR(state.st_mode):
+            continue
+        with os.scandir(where) as listing:
+            pending += [(path + "/" + entry.name, os.lstat(entry.path), entry.path) for entry in listing]
+
+
+def _entry(path, state, where):
+    names = os.listxattr(where, follow_symlinks=False) if stat.S_ISREG(state.st_mode) else ()
+    wanted = [name for name in sorted(names) if name.startswith("user.") or name == "security.capability"]
+    xattrs = [[name, os.getxattr(where, name, follow_symlinks=False).hex()] for name in wanted]
+    return [path, state.st_ino, state.st_mode, state.st_uid, state.st_gid, state.st_rdev, xattrs]

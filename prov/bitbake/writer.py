@@ -1,0 +1,261 @@
+"""The process that records a BitBake build: one a build, started by BitBake's server and ended with it.
+
+Tasks knock at a socket when they begin and when they have ended, and wait for the answer, so that nothing changes under
+the capture. Each is served by a fork of its own: this process only keeps the account of who runs where. The server
+speaks through a pipe, whose end is the build's, and hears through another one, a line of JSON each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prov.bitbake.builds import Ran, record
+from prov.bitbake.capture import Captured, Task, begin, end
+from prov.bitbake.signature import recipe_name
+from prov.build.upkeep import start_upkeep
+from prov.errors import ProvError
+from prov.files import try_locked
+from prov.processes import Child, decode_answer, start_child
+from prov.store.objects import Oid
+from prov.store.repository import Store
+
+BREATH = 10.0
+"""Seconds between signs of life to those who wait."""
+HEADER = 1 << 20
+"""Bytes that a request's first line may have."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task between its begin and its end."""
+
+    task: Task
+    beside: dict[str, Task] = field(default_factory=dict)
+    """Tasks that were in the same WORKDIR at any time since."""
+
+
+@dataclass(slots=True)
+class _Serving:
+    """A fork at work for a task, which waits at the other end of `connection`."""
+
+    child: Child
+    connection: socket.socket
+    task: Task
+    told: Mapping[str, Any]
+    answer: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
+class Writer:
+    """Keeps the account of a build's tasks."""
+
+    store_path: Path
+    say: Callable[[Mapping[str, object]], None]
+    """Tells the server something."""
+    running: dict[tuple[str, str], _Running] = field(default_factory=dict)
+    """By recipe and task."""
+    serving: dict[int, _Serving] = field(default_factory=dict)
+    """By the descriptor of its fork's answer."""
+    ran: list[Ran] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Task -> why it is not recorded."""
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def store(self) -> Store:
+        return Store.create(self.store_path)
+
+    # the loop
+
+    def serve(self, listening: socket.socket, server: int) -> Mapping[str, Any] | None:
+        """Serve tasks until the server says that the build is over, or is gone: None then."""
+        said = b""
+        self._selector.register(listening, selectors.EVENT_READ)
+        self._selector.register(server, selectors.EVENT_READ)
+        last: Mapping[str, Any] | None = None
+        open_, breathed = True, time.monotonic()
+        while open_ or self.serving:
+            for key, _ in self._selector.select(BREATH):
+                if key.fileobj is listening:
+                    self._accept(listening)
+                elif key.fd == server:
+                    piece = os.read(server, 1 << 16)
+                    said += piece
+                    if not piece:
+                        open_ = False
+                        self._selector.unregister(server)
+                        last = json.loads(said) if said.endswith(b"\n") else None
+                else:
+                    self._hear(self.serving[key.fd])
+            if time.monotonic() - breathed < BREATH:
+                continue
+            breathed = time.monotonic()
+            for each in self.serving.values():
+                with contextlib.suppress(OSError):  # who does not wait any more need not be told
+                    each.connection.send(b" ")
+        return last
+
+    def _accept(self, listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.settimeout(BREATH)
+        try:
+            told, rest = _read_header(connection)
+            task = Task.of(told)
+        except (OSError, ValueError, KeyError, TypeError, ProvError) as error:
+            _answer(connection, {"error": str(error)})
+            return
+        key = (task.recipe, task.task)
+        if told["what"] == "begin":
+            self._begin(key, task)
+        mine = self.running.get(key) or _Running(task)
+        if told["what"] == "end":
+            self.running.pop(key, None)
+        elif mine.beside:  # what these changed is theirs to tell
+            _answer(connection, {})
+            return
+        running = {other.task.key for other in self.running.values()}
+        beside = {name: other.owned if name in running else () for name, other in mine.beside.items()}
+
+        def work() -> object:
+            listening.close()
+            if told["what"] == "begin":
+                begin(self.store(), task)
+                return None
+            return end(self.store(), task, told, _read_body(connection, rest, int(told["body"])), beside)
+
+        child = start_child(work)
+        self.serving[child.answer] = _Serving(child, connection, task, told)
+        self._selector.register(child.answer, selectors.EVENT_READ)
+
+    def _begin(self, key: tuple[str, str], task: Task) -> None:
+        mine = self.running[key] = _Running(task)
+        for other in self.running.values():
+            if other is not mine and other.task.workdir == task.workdir:
+                mine.beside[other.task.key] = other.task
+                other.beside[task.key] = task
+
+    def _hear(self, serving: _Serving) -> None:
+        """Take what a fork says; when it has ended, answer the task."""
+        piece = os.read(serving.child.answer, 1 << 16)
+        if piece:
+            serving.answer += piece
+            return
+        fd = serving.child.answer
+        self._selector.unregister(fd)
+        del self.serving[fd]
+        os.close(fd)
+        status = os.waitpid(serving.child.pid, 0)[1]
+        task = serving.task
+        try:
+            found = decode_answer(bytes(serving.answer), status, task.key)
+        except Exception as error:  # whatever it is, the build goes on
+            hint = getattr(error, "hint", "")
+            self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
+            _answer(serving.connection, {"error": str(error)})
+            return
+        if isinstance(found, Captured):
+            self.ran.append(Ran.of(task, serving.told, found))
+        _answer(serving.connection, {})
+
+    def lose(self, key: str, why: str) -> None:
+        """Note that a task is not recorded, and tell the server."""
+        self.lost[key] = why
+        self.say({"lost": key, "why": why})
+
+
+def _read_header(connection: socket.socket) -> tuple[Mapping[str, Any], bytes]:
+    data = b""
+    while b"\n" not in data:
+        piece = connection.recv(1 << 16)
+        if not piece or len(data) > HEADER:
+            raise ValueError("a request without an end")
+        data += piece
+    line, _, rest = data.partition(b"\n")
+    return json.loads(line), rest
+
+
+def _read_body(connection: socket.socket, start: bytes, size: int) -> bytes:
+    data = bytearray(start)
+    while len(data) < size:
+        piece = connection.recv(1 << 20)
+        if not piece:
+            raise ValueError("a request that breaks off")
+        data += piece
+    return bytes(data)
+
+
+def _answer(connection: socket.socket, answer: Mapping[str, str]) -> None:
+    with contextlib.suppress(OSError), connection:
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def listen(path: Path) -> socket.socket:
+    """Return a socket at a path, however long that is; what a writer that died left there is replaced."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    beside = f"{path.name}.{os.getpid()}"
+    try:
+        umask = os.umask(0o077)
+        try:
+            listening.bind(f"/proc/self/fd/{folder}/{beside}")
+        finally:
+            os.umask(umask)
+        listening.listen(256)
+        os.rename(path.with_name(beside), path)
+    finally:
+        os.close(folder)
+    return listening
+
+
+def run(store: Path, path: Path, server: tuple[int, int]) -> None:
+    """Record a build, until the server closes what it speaks through: descriptors to hear it by, and to answer it.
+
+    Raises ProvError where another writer is at work here.
+    """
+    heard, told = server
+
+    def say(word: Mapping[str, object]) -> None:
+        with contextlib.suppress(OSError):  # the server is gone
+            os.write(told, json.dumps(word).encode() + b"\n")
+
+    with try_locked(path.with_name(path.name + ".lock")) as alone:
+        if not alone:
+            raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")
+        writer = Writer(store, say)
+        listening = listen(path)
+        say({"ready": os.getpid()})
+        try:
+            last = writer.serve(listening, heard)
+        finally:
+            path.unlink(missing_ok=True)
+            listening.close()
+        recorded = _finish(writer, last)
+        say({"recorded": recorded.hex() if recorded else ""})
+        if writer.ran:
+            start_upkeep(writer.store(), None)
+
+
+def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
+    """Record the build as a whole; nothing where no task ran, as in a dry run."""
+    if not writer.ran:
+        return None
+    told = last or {"targets": [], "result": "interrupted", "began": writer.ran[0].began, "skipped": [], "executed": []}
+    missing = record_missing(writer, told)
+    for key in missing:
+        writer.lose(key, "it was not heard of")
+    return record(writer.store(), writer.ran, told, writer.lost)
+
+
+def record_missing(writer: Writer, told: Mapping[str, Any]) -> list[str]:
+    """Return the tasks that the server saw ending, and of which nothing came."""
+    known = {each.key for each in writer.ran} | writer.lost.keys()
+    executed = [f"{recipe_name(mc, pn)}:{task}" for mc, pn, task, _, _ in told["executed"]]
+    return sorted({key for key in executed if key not in known})
