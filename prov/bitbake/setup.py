@@ -39,7 +39,7 @@ def _read(builddir: Path) -> dict[str, str]:
     for name in blocks():
         path = builddir / name
         try:
-            found[name] = path.read_text()
+            found[name] = path.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
             raise BitBakeError(
                 f"{path}: {error.strerror}", hint="name a build directory, as oe-init-build-env makes one"
@@ -73,5 +73,5 @@ def _write(path: Path, text: str) -> None:
     """Replace a configuration file, a link to one being followed, with the mode that it had."""
     real = path.resolve()
     mode = real.stat().st_mode & 0o7777
-    replace_file(real, text.encode())
+    replace_file(real, text.encode(errors="surrogateescape"))
     real.chmod(mode)
