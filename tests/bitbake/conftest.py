@@ -1,0 +1,41 @@
+"""Build directories for stories; the servers that BitBake leaves in them end with the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bitbake.story import BuildDirectory
+
+BuildDirectories = Callable[..., BuildDirectory]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("BB", "PROV_"))]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> Iterator[BuildDirectories]:
+    """`directories(name, layer=False)`: a build directory, without prov's layer if that is wanted."""
+    made: list[BuildDirectory] = []
+
+    def make(name: str = "build", *, layer: bool = True) -> BuildDirectory:
+        made.append(BuildDirectory(tmp_path / name))
+        return made[-1].make(layer=layer)
+
+    yield make
+    for each in made:
+        each.stop()
+        shutil.rmtree(each.root, ignore_errors=True)
+
+
+@pytest.fixture
+def story(directories: BuildDirectories) -> BuildDirectory:
+    """A build directory in which nothing was built yet."""
+    return directories()

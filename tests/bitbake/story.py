@@ -1,0 +1,165 @@
+"""A build directory with a layer of its own, in which BitBake and prov run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.story import Done, Project
+
+META = Path(__file__).parents[2] / "fixtures" / "bitbake" / "meta-small"
+BITBAKE_DIR = os.environ.get("BITBAKE_DIR", "")
+PATIENCE = 60.0
+"""Seconds after which what should happen soon has not happened."""
+TASKS = {
+    *(
+        f"{recipe}:do_{task}"
+        for recipe in ("app", "tool", "words")
+        for task in "fetch unpack configure compile".split()
+    ),
+    *(f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in ("install", "stage")),
+    "app:do_notes",
+}
+"""What a first build of `app` runs."""
+APP = "meta-small/recipes/app/app_0.1.bb"
+WORDS = "meta-small/recipes/words/files/words.txt"
+BASE = "meta-small/classes/base.bbclass"
+BBLAYERS = 'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\nBBLAYERS = "${TOPDIR}/meta-small"\n'
+
+live = pytest.mark.skipif(not BITBAKE_DIR, reason="BITBAKE_DIR is not set")
+"""Of tests that run BitBake."""
+
+
+class BuildDirectory(Project):
+    """A build directory, the layer beside its conf/."""
+
+    def make(self, *, layer: bool = True) -> BuildDirectory:
+        shutil.copytree(META, self.root / "meta-small")
+        self.write("conf/bblayers.conf", BBLAYERS)
+        self.write("conf/local.conf", "")
+        if layer:
+            self.prov("bitbake", "setup", ".")
+        return self
+
+    def setting(self, text: str) -> None:
+        self.append("conf/local.conf", text + "\n")
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start BitBake in a session of its own."""
+        return subprocess.Popen(
+            [f"{BITBAKE_DIR}/bin/{arguments[0]}", *arguments[1:]],
+            cwd=self.root,
+            env={**os.environ, "BBPATH": str(self.root), "BB_SERVER_TIMEOUT": "0", **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def bitbake(self, *arguments: str, code: int = 0) -> str:
+        """Return what BitBake says."""
+        return self.ended(self.start("bitbake", *arguments), code=code)
+
+    def ended(self, running: subprocess.Popen[str], *, code: int | None = 0) -> str:
+        said = running.communicate(timeout=3 * PATIENCE)[0]
+        assert code in (None, running.returncode), f"{running.args}: {running.returncode}\n{said}"
+        self.wait(lambda: not (self.root / "bitbake.sock").exists(), "the server goes")
+        return said
+
+    def wait(self, happened: Callable[[], object], what: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while not happened():
+            assert time.monotonic() < until, f"never: {what}"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Let no server of this directory stay."""
+        if (self.root / "bitbake.sock").exists():
+            self.ended(self.start("bitbake", "-m"), code=None)
+
+    def server(self) -> int:
+        """Return the process number of BitBake's server."""
+        return int((self.root / "bitbake.lock").read_text().split()[0])
+
+    def writer(self) -> int | None:
+        """Return the process number of the writer that is at work here."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if (
+                b"writer" in words
+                and os.fsencode(self.root / ".prov.sock") in words
+                and folder.name != str(os.getpid())
+            ):
+                return int(folder.name)
+        return None
+
+    def kill_writer(self) -> None:
+        found = self.writer()
+        assert found is not None
+        os.kill(found, signal.SIGKILL)
+
+    def workdir(self, recipe: str = "app", version: str = "0.1", tmp: str = "tmp") -> Path:
+        return self.root / tmp / "work/small-machine" / recipe / version
+
+    def tags(self, under: str = "") -> list[str]:
+        return [
+            row.removeprefix("refs/tags/")
+            for row in self.git("for-each-ref", "--format=%(refname)", f"refs/tags/{under}").split()
+        ]
+
+    def recorded(self) -> set[str]:
+        """Return the tasks of which there is a run."""
+        return {":".join(tag.split("/")[:2]) for tag in self.tags() if not tag.startswith(("outside/", "failed/"))}
+
+    def newest(self) -> dict[str, str]:
+        """Return what the newest build tells of itself."""
+        facts = self.json("builds")["builds"][0]["facts"]
+        assert isinstance(facts, dict)
+        return facts
+
+    def builds(self) -> int:
+        return len(self.json("builds")["builds"]) if (self.root / ".prov").exists() else 0
+
+    def facts(self, key: str) -> dict[str, str]:
+        facts = self.json("show", key)["facts"]
+        assert isinstance(facts, dict)
+        return facts
+
+    def changes(self, key: str) -> set[str]:
+        return set(self.ask("diff", key).splitlines())
+
+    def causes(self, key: str) -> dict[str, set[tuple[str, str]]]:
+        """Return what `prov why` gives for causes: task -> kind and name of each change."""
+        return {
+            cause["task"]: {(each["kind"], each["name"]) for each in cause["changes"]}
+            for cause in self.json("why", key)["causes"]
+        }
+
+    def is_clean(self) -> None:
+        said = self.git("fsck", "--strict", "--full", "--no-dangling", "--no-progress")
+        assert [line for line in said.splitlines() if not line.startswith("notice: ")] == []
+        assert self.ask("fsck") == "the store is whole\n"
+
+    def traces(self) -> list[str]:
+        """Return what prov has in the build directory beside conf/."""
+        return sorted(path.name for path in self.root.iterdir() if path.name.startswith(".prov"))
+
+
+def warnings(said: str) -> list[str]:
+    """Return what prov warns of in what BitBake says, each once."""
+    lines = [line for line in said.splitlines() if "prov: " in line and line.startswith("WARNING: ")]
+    return list(dict.fromkeys(line.removeprefix("WARNING: ") for line in lines))
+
+
+__all__ = ["APP", "BASE", "BITBAKE_DIR", "TASKS", "WORDS", "BuildDirectory", "Done", "live", "warnings"]

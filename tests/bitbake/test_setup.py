@@ -1,0 +1,133 @@
+"""`prov bitbake setup`: a build directory's configuration, before and after."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prov.bitbake.setup import set_up, undo
+from prov.errors import BitBakeError
+from tests.bitbake.conftest import BuildDirectories
+from tests.bitbake.story import BuildDirectory
+
+FILES = ("conf/bblayers.conf", "conf/local.conf")
+TEXTS = {
+    "nothing": "",
+    "one line": 'A = "b"\n',
+    "no newline at the end": 'A = "b"',
+    "empty lines at the end": 'A = "b"\n\n\n',
+    "windows": 'A = "b"\r\nC = "d"\r\n',
+    "not UTF-8": b'A = "\xff\xe9"\n',
+}
+
+
+@pytest.fixture
+def plain(directories: BuildDirectories) -> BuildDirectory:
+    """A build directory that does not have the layer."""
+    return directories(layer=False)
+
+
+def contents(story: BuildDirectory) -> dict[str, bytes]:
+    return {name: (story.root / name).read_bytes() for name in FILES}
+
+
+def test_what_was_added_is_told(plain: BuildDirectory) -> None:
+    said = plain.ask("bitbake", "setup", ".")
+    layer = plain.ask("bitbake", "layer").strip()
+    assert Path(layer, "conf/layer.conf").is_file()
+    for line in (f'BBLAYERS += "{layer}"', 'INHERIT += "prov"'):
+        assert line in said
+    assert layer in contents(plain)["conf/bblayers.conf"].decode()
+
+
+def test_second_setup_changes_nothing(plain: BuildDirectory) -> None:
+    plain.prov("bitbake", "setup", ".")
+    before = contents(plain)
+    done = plain.prov("bitbake", "setup", ".")
+    assert (done.stdout, done.stderr) == ("", "nothing to add\n")
+    assert contents(plain) == before
+
+
+def test_undo_of_nothing_says_so(plain: BuildDirectory) -> None:
+    assert plain.prov("bitbake", "setup", "--undo", ".").stderr == "nothing to take out\n"
+
+
+def test_no_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> None:
+    said = plain.prov("bitbake", "setup", "nowhere", code=1).stderr.splitlines()
+    assert said == [
+        "prov: nowhere/conf/bblayers.conf: No such file or directory",
+        "  hint: name a build directory, as oe-init-build-env makes one",
+    ]
+
+
+def test_setup_of_a_moved_prov_takes_the_place_of_the_old_one(plain: BuildDirectory) -> None:
+    plain.prov("bitbake", "setup", ".")
+    wanted = contents(plain)
+    layer = plain.ask("bitbake", "layer").strip()
+    plain.edit("conf/bblayers.conf", layer, "/where/it/was")
+    assert "bblayers.conf: added" in plain.ask("bitbake", "setup", ".")
+    assert contents(plain) == wanted
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_undo_restores_every_byte(plain: BuildDirectory, text: str | bytes) -> None:
+    for name in FILES:
+        (plain.root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        (plain.root / name).chmod(0o640)
+    before = contents(plain)
+    set_up(plain.root)
+    assert contents(plain) != before
+    undo(plain.root)
+    assert contents(plain) == before
+    assert {(plain.root / name).stat().st_mode & 0o777 for name in FILES} == {0o640}
+    assert undo(plain.root) == []
+
+
+def test_lines_that_came_behind_it_stay(plain: BuildDirectory) -> None:
+    set_up(plain.root)
+    for name in FILES:
+        plain.append(name, 'MINE = "1"\n')
+    set_up(plain.root)
+    undo(plain.root)
+    assert all(text.endswith(b'MINE = "1"\n') for text in contents(plain).values())
+    assert not any(b"prov" in text for text in contents(plain).values())
+
+
+def test_links_stay_links(plain: BuildDirectory) -> None:
+    """Configurations are often links into a repository."""
+    (plain.root / "conf").rename(plain.root / "kept")
+    (plain.root / "conf").mkdir()
+    for name in ("bblayers.conf", "local.conf"):
+        (plain.root / "conf" / name).symlink_to(f"../kept/{name}")
+    before = contents(plain)
+    set_up(plain.root)
+    assert all((plain.root / name).is_symlink() for name in FILES)
+    assert 'INHERIT += "prov"' in (plain.root / "kept/local.conf").read_text()
+    undo(plain.root)
+    assert all((plain.root / name).is_symlink() for name in FILES)
+    assert contents(plain) == before
+
+
+def test_conf_may_be_a_link(plain: BuildDirectory) -> None:
+    (plain.root / "conf").rename(plain.root / "kept")
+    (plain.root / "conf").symlink_to("kept")
+    set_up(plain.root)
+    assert 'INHERIT += "prov"' in (plain.root / "kept/local.conf").read_text()
+
+
+@pytest.mark.parametrize("missing", [*FILES, "conf", "."])
+def test_what_is_no_build_directory_is_refused(plain: BuildDirectory, tmp_path: Path, missing: str) -> None:
+    (plain.root / missing).rename(tmp_path / "elsewhere")
+    plain.root.mkdir(exist_ok=True)
+    with pytest.raises(BitBakeError, match="No such file or directory") as caught:
+        set_up(plain.root)
+    assert caught.value.hint.startswith("name a build directory")
+    assert not any(b"prov" in path.read_bytes() for path in plain.root.rglob("*.conf"))
+
+
+def test_file_that_must_not_be_written_is_an_error_of_one_line(plain: BuildDirectory) -> None:
+    os.remove(plain.root / "conf/local.conf")
+    (plain.root / "conf/local.conf").mkdir()
+    assert "Is a directory" in plain.refused("bitbake", "setup", ".")
