@@ -18,15 +18,8 @@ META = Path(__file__).parents[2] / "fixtures" / "bitbake" / "meta-small"
 BITBAKE_DIR = os.environ.get("BITBAKE_DIR", "")
 PATIENCE = 60.0
 """Seconds after which what should happen soon has not happened."""
-TASKS = {
-    *(
-        f"{recipe}:do_{task}"
-        for recipe in ("app", "tool", "words")
-        for task in "fetch unpack configure compile".split()
-    ),
-    *(f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in ("install", "stage")),
-    "app:do_notes",
-}
+EVERY = ("fetch", "unpack", "configure", "compile", "install", "stage")
+TASKS = {f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in EVERY} | {"app:do_notes"}
 """What a first build of `app` runs."""
 APP = "meta-small/recipes/app/app_0.1.bb"
 WORDS = "meta-small/recipes/words/files/words.txt"
@@ -91,16 +84,14 @@ class BuildDirectory(Project):
 
     def writer(self) -> int | None:
         """Return the process number of the writer that is at work here."""
+        path = os.fsencode(self.root / ".prov.sock")
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if (
-                b"writer" in words
-                and os.fsencode(self.root / ".prov.sock") in words
-                and folder.name != str(os.getpid())
-            ):
+            if path in words and parent == self.server():  # others are its forks
                 return int(folder.name)
         return None
 
