@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
 import sys
 import traceback
 
@@ -123,6 +124,11 @@ def _other_prov() -> bool:
     return prov.__file__ is None or os.path.exists(os.path.join(os.path.dirname(prov.__file__), "model.py"))
 
 
+def _plain_name(word: str) -> str:
+    """Return `mc:NAME:RECIPE:TASK`, as BitBake has it, as the store has it; any other word as it is."""
+    return re.sub(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])", r"\1mc.\2.", word)
+
+
 def main() -> None:
     """Run the command line; never returns."""
     from .output import note
@@ -133,6 +139,7 @@ def main() -> None:
         note("prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the same name")
         note("  hint: pip uninstall prov git-prov, then install git-prov into an environment of its own")
         sys.exit(1)
+    sys.argv[1:] = [_plain_name(word) for word in sys.argv[1:]]
     try:
         app()
     except KeyboardInterrupt:

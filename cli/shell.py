@@ -19,6 +19,7 @@ from .output import count_text, note, say, say_json
 if TYPE_CHECKING:
     from prov.build.aside import Aside
     from prov.history.again import Again
+    from prov.history.names import RunName
     from prov.store.repository import Store
 
 TaskName = Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.")]
@@ -60,11 +61,14 @@ def shell(
     Also of a failed task, or of a build months old. What you change is gone at the end. temp/run.TASK is the task's
     script. Exits as the command does. Example: prov shell zlib:compile --before
     """
+    from prov.bitbake.shell import is_bitbakes
     from prov.build.recorded import read_task
     from prov.history.names import find_run
 
     opened = open_store(store)
     run = find_run(opened, f"{build}/{name}" if build else name)
+    if is_bitbakes(opened, run.commit):
+        raise typer.Exit(_bitbake_shell(opened, run, command, before=before))
     with _scratch(opened, sandbox) as scratch:
         scene = scratch.put_back(read_task(opened, run.key, run.commit), before=before)
         for text in scratch.notes:
@@ -75,6 +79,19 @@ def shell(
             signal.signal(signal.SIGINT, lambda _number, _frame: None)
         code = scene.run(command or scene.shell(), terminal=os.environ.get("TERM", ""))
     raise typer.Exit(code)
+
+
+def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, *, before: bool) -> int:
+    from prov.bitbake.shell import put_back
+    from prov.build.sandbox import bubblewrap
+
+    with put_back(store, run.commit, bubblewrap("auto"), before=before) as scene:
+        for text in scene.notes:
+            note(f"note: {text}")
+        if not command:
+            note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
+            signal.signal(signal.SIGINT, lambda _number, _frame: None)
+        return scene.run(command or ["sh", "-i"], dict(os.environ))
 
 
 def rerun(

@@ -315,14 +315,26 @@ def aside(
                 with contextlib.suppress(OSError):  # busy still, say: the next one tries again
                     Aside(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
                     left.unlink(missing_ok=True)
-    made = Aside(store, sysroots, sandbox, top / uuid.uuid4().hex[:12], toolchains, jobs, on_host, mounter)
-    lock = made.folder.with_suffix(".lock")
-    with locked(lock):
-        made.folder.mkdir()
+    with scratch_folder(store) as folder:
+        made = Aside(store, sysroots, sandbox, folder, toolchains, jobs, on_host, mounter)
         try:
             yield made
         finally:
             made.close()
+
+
+@contextlib.contextmanager
+def scratch_folder(store: Store) -> Iterator[Path]:
+    """Yield a folder in the store's cache, which goes at the end; that of a killed process when somebody looks."""
+    folder = store.cache / "aside" / uuid.uuid4().hex[:12]
+    lock = folder.with_suffix(".lock")
+    with locked(lock):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            if folder.exists():
+                remove_tree(folder)
             lock.unlink(missing_ok=True)
 
 

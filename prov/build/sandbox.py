@@ -149,20 +149,30 @@ def _usable_bubblewrap() -> tuple[str | None, str]:
 
 
 def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> list[str]:
-    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is mounted `at`.
+    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is mounted `at`."""
+    return mounted_at(room.mounter, room.workdir, room.at, command, directory=directory)
+
+
+def mounted_at(
+    mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str, through: Sequence[str] = ()
+) -> list[str]:
+    """Return a command line that runs a command on the host as it is, but for a folder, which is mounted at a path.
 
     Where that path is not there, the folder above it that is gets an empty one over it, with all else in it again.
+    `through`: names in it of which what is there really is seen, read-only.
     """
-    above = Path(room.at)
+    above = Path(at)
     while not above.is_dir():
         above = above.parent
     bound = ["--dev-bind", "/", "/"]
-    if above != Path(room.at):
+    if above != Path(at):
         bound += ["--tmpfs", str(above)]
         for entry in sorted(above.iterdir()):
             bound += ["--dev-bind", str(entry), str(entry)]
-    bound += ["--bind", str(room.workdir), room.at]
-    return [room.mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
+    bound += ["--bind", str(folder), at]
+    for name in through:
+        bound += ["--ro-bind", f"{at}/{name}", f"{at}/{name}"]
+    return [mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
 
 
 def sandbox_command(

@@ -39,6 +39,7 @@ from prov.history.bisection import (
 )
 from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
+from prov.history.inputs import read_inputs
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
@@ -80,6 +81,8 @@ class Answer:
     flaky: bool
     untold: int = 0
     """How many combinations could not be built: fewer changes may do."""
+    apart: bool = True
+    """False where no combination can be built here, so that all changes of the step are named."""
 
 
 @dataclass(slots=True)
@@ -110,6 +113,10 @@ class Bisect:
         self._check_ends(builds, step)
         good, bad = builds[step.good], builds[step.bad]
         causes = self.causes(good, bad)
+        between = step.bad - step.good - 1
+        if self.question.name.partition("@")[0] not in self.tasks(bad):  # BitBake's: it is not ours to run again
+            alone = len(causes) < 2
+            return Answer(good.commit, bad.commit, between, _joined(causes), (), self._tried, self._flaky, apart=alone)
         fewest = self.over_causes(good, bad, causes, [])
         parts = _by_recipe(fewest)
         if len(parts) > len(fewest):
@@ -117,7 +124,6 @@ class Bisect:
         earlier: list[CauseGroup] = []
         if self.question.combinations and fewest and step.good > 0:
             earlier = self.together(builds[0], bad, fewest)
-        between = step.bad - step.good - 1
         found = _joined(fewest), _joined(earlier)
         return Answer(good.commit, bad.commit, between, *found, self._tried, self._flaky, self._untold)
 
@@ -211,14 +217,16 @@ class Bisect:
         return found
 
     def reached(self, build: BuildList, target: str) -> set[str]:
-        tasks = self.tasks(build)
+        """Return all tasks of a build that a task goes back to, and that one, as far as inputs are here."""
         found: set[str] = set()
         pending = [target]
         while pending:
             key = pending.pop()
-            if key in tasks and key not in found:
+            line = None if key in found else build.line(key)
+            if line is not None:
                 found.add(key)
-                pending += tasks[key].edges
+                with contextlib.suppress(StoreError):
+                    pending += [edge for _, edge in read_inputs(self.store.objects, key, line.task_hash).edges]
         return found
 
     def tasks(self, build: BuildList) -> dict[str, RecordedTask]:

@@ -19,6 +19,8 @@ def describe(store: Store, answer: Answer) -> str:
     if not answer.causes:
         return f"{since} is the first bad one, and no recorded change of an input explains it"
     words = _and(_cause(store, each) for each in answer.causes)
+    if not answer.apart:
+        return f"{since.rstrip(',')} is the first bad one; one or more of these broke it: {words}"
     together = f", together with {_and(_cause(store, each) for each in answer.earlier)}" if answer.earlier else ""
     number = f"{answer.untold} combination{'' if answer.untold == 1 else 's'}"
     untold = f"; {number} could not be built, so that fewer changes may do" if answer.untold else ""

@@ -151,9 +151,10 @@ def _attributes(node: Node) -> str:
 
 def _one_sided(path: bytes, node: Node, change: Change) -> Difference:
     oid = "" if node.is_directory else node.oid.hex()
-    if change == "added":
-        return Difference(_text(path), change, None, node.mode, "", oid)
-    return Difference(_text(path), change, node.mode, None, oid, "")
+    if change == "removed":
+        return Difference(_text(path), change, node.mode, None, oid, "")
+    odd = _text(attribute_line(b"", node._replace(link=b""), mtimes=False).strip())
+    return Difference(_text(path), change, None, node.mode, "", oid, detail=odd)
 
 
 def _text(path: bytes) -> str:

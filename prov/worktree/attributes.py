@@ -330,10 +330,13 @@ def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None)
     return write_listing(writer, listing, mtimes=True)
 
 
-def map_directories(reader: TreeReader, pair: Pair, change: Callable[[Listing], Listing], writer: TreeWriter) -> Pair:
-    """Rewrite a recorded directory from the leaves up, `change` being given each listing; keeps no mtimes."""
+def map_directories(
+    reader: TreeReader, pair: Pair, change: Callable[[Listing], Listing], writer: TreeWriter, *, mtimes: bool = False
+) -> Pair:
+    """Rewrite a recorded directory from the leaves up, `change` being given each listing."""
     listing = read_listing(reader, pair)
     for name, node in listing.items():
         if name != b"." and node.is_directory:
-            listing[name] = node._replace(pair=map_directories(reader, node.pair, change, writer))
-    return write_listing(writer, change(listing), mtimes=False)
+            inside = map_directories(reader, node.pair, change, writer, mtimes=mtimes)
+            listing[name] = node._replace(pair=inside)
+    return write_listing(writer, change(listing), mtimes=mtimes)
