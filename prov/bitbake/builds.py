@@ -15,8 +15,9 @@ from typing import Any
 from prov.bitbake.capture import Captured, Task
 from prov.bitbake.signature import recipe_name
 from prov.build.builds import LOOK_BACK, BuildList, Line, Span, record_build
+from prov.build.plain import check_name
 from prov.build.record import author
-from prov.errors import StoreError
+from prov.errors import ProvError, StoreError
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -88,10 +89,11 @@ def _known(store: Store, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Lin
 def record(store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapping[str, str]) -> Oid:
     """Append a build to the history and return its commit."""
     skipped = {f"{recipe_name(mc, pn)}:{task}": (hash_, unihash) for mc, pn, task, hash_, unihash in told["skipped"]}
+    skipped = {key: hashes for key, hashes in skipped.items() if _is_name(key)}
     last = {each.key: each for each in ran}
     lines = _known(store, {key: hashes for key, hashes in skipped.items() if key not in last})
     hashes = {key: skipped[key] for key in lines}
-    happened: dict[str, str] = dict.fromkeys(lost, "not recorded")
+    happened = {key: "not recorded" for key in lost if _is_name(key)}
     versions = _versions(store, {key.partition(":")[0] for key in lines})
     for key, each in last.items():
         hashes[key] = (each.task_hash, each.unihash)
@@ -126,6 +128,15 @@ def record(store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapp
         versions=versions,
         more=_lists(hashes),
     )
+
+
+def _is_name(key: str) -> bool:
+    """Tell whether a task can have a tag; of one that can't there is no line in a build."""
+    try:
+        check_name(key)
+    except ProvError:
+        return False
+    return True
 
 
 def _versions(store: Store, recipes: Iterable[str]) -> dict[str, str]:

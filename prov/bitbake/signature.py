@@ -15,7 +15,6 @@ The edges stand at unihashes, since that is what BitBake's own hash is made of.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -32,7 +31,7 @@ MULTICONFIG = "mc"
 KINDS = {32: "md5", 64: "sha256"}
 """Of checksums, by their length in hexadecimal digits."""
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_TID = re.compile(r"(?:mc:(?P<mc>[^:]*):)?(?P<pn>[^:]+):(?P<task>do_[^:]+)")
+_TID = re.compile(r"(?:mc:(?P<mc>[^:]*):)?(?P<pn>[^:/]+):(?P<task>do_[^:/]+)")
 
 
 def recipe_name(mc: str, pn: str) -> str:
@@ -72,7 +71,7 @@ def read_signature(path: Path) -> Signature:
         data = _decompressed(data, path)
     try:
         return decode_signature(json.loads(data))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BitBakeError(
             f"{path} is not what signature data should be: {error!r}", hint="is this BitBake newer than this prov?"
         ) from error
@@ -91,15 +90,36 @@ def _decompressed(data: bytes, path: Path) -> bytes:
 def decode_signature(data: Mapping[str, Any]) -> Signature:
     """Return what the JSON of signature data says; what only the hash's own bookkeeping needs is left out."""
     task = data["task"]
+    _check_texts([task, data.get("taint", ""), *_plain(data["taskdeps"])])
+    _check_texts([text for pair in data.get("runtaskhashes", {}).items() for text in pair])
+    _check_texts([text for pair in data.get("file_checksum_values", []) for text in pair if text is not None])
     values = {name: data["varvals"].get(name) for name in {task, *_plain(data["taskdeps"])}}
     return Signature(
         task=task,
-        values={name: value if value is None else str(value) for name, value in values.items()},
+        values={name: value if value is None else _text(value) for name, value in values.items()},
         checksums=[(name, checksum) for name, checksum in data.get("file_checksum_values", [])],
         dependencies=dict(data.get("runtaskhashes", {})),
         taint=data.get("taint", ""),
         task_hash=data.get("taskhash", ""),
     )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    _encoded(text)
+    return text
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Raise TypeError or ValueError if there is anything among these that is no text, or half a character."""
+    for text in texts:
+        if not isinstance(text, str) or "\0" in text:
+            raise TypeError(text)
+        _encoded(text)
 
 
 def _plain(value: Any) -> list[str]:
@@ -111,9 +131,7 @@ def write_inputs(writer: TreeWriter, recipe: str, signature: Signature) -> Oid:
     """Write the inputs tree and return its id, the task hash."""
 
     def text(name: str, value: str) -> Entry:
-        return Entry(
-            escape_name(name.encode()), MODE_FILE, writer.add("blob", value.encode("utf-8", "surrogateescape"))
-        )
+        return Entry(_name(name), MODE_FILE, writer.add("blob", _encoded(value)))
 
     def folder(name: bytes, entries: Sequence[Entry]) -> list[Entry]:
         return [Entry(name, MODE_DIRECTORY, writer.add_tree(list(entries)))] if entries else []
@@ -147,12 +165,22 @@ def _flat(name: str) -> str:
     return name.replace("%", "%25").replace("/", "%2F")
 
 
+def _name(text: str) -> bytes:
+    """Return a name as a tree has it. `.`, `..` and the empty one get a `%`, as all that git does not take."""
+    name = _encoded(text)
+    return b"%" + name if name in (b"", b".", b"..") else escape_name(name)
+
+
 def _sources(writer: TreeWriter, checksums: Sequence[tuple[str, str | None]]) -> list[Entry]:
-    """Return the entries of files by name: of one name there may be several. A `./path` is in folders of its own."""
+    """Return the entries of files by name: of one name there may be several. A `./path` is in folders of its own.
+
+    Such a path counts for the hash, a plain name does not: the dot stays where nothing else tells them apart.
+    """
     files: dict[str, list[str]] = {}
     folders: dict[str, list[tuple[str, str | None]]] = {}
     for name, checksum in checksums:
-        first, slash, rest = name.removeprefix("./").partition("/")
+        below = name.removeprefix("./")
+        first, slash, rest = (below if "/" in below else name).partition("/")
         if slash:
             folders.setdefault(first, []).append((rest, checksum))
         else:
@@ -160,9 +188,10 @@ def _sources(writer: TreeWriter, checksums: Sequence[tuple[str, str | None]]) ->
     entries = []
     for name, sums in files.items():
         data = "".join(f"{KINDS.get(len(each), 'checksum')} {each}\n" for each in sums).encode()
-        free = name + "+" * (name in folders)
-        entries.append(Entry(escape_name(os.fsencode(free)), MODE_FILE, writer.add("blob", data)))
-    for name, below in folders.items():
-        tree = writer.add_tree(_sources(writer, below))
-        entries.append(Entry(escape_name(os.fsencode(name)), MODE_DIRECTORY, tree))
+        free = name
+        while free in folders or (free != name and free in files):
+            free += "+"
+        entries.append(Entry(_name(free), MODE_FILE, writer.add("blob", data)))
+    for name, each in folders.items():
+        entries.append(Entry(_name(name), MODE_DIRECTORY, writer.add_tree(_sources(writer, each))))
     return entries

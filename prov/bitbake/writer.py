@@ -109,7 +109,9 @@ class Writer:
         try:
             told, rest = _read_header(connection)
             task = Task.of(told)
-        except (OSError, ValueError, KeyError, TypeError, ProvError) as error:
+            if told["what"] not in ("begin", "end"):
+                raise ValueError(f"{told['what']!r} is nothing that tasks ask")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ProvError) as error:
             _answer(connection, {"error": str(error)})
             return
         key = (task.recipe, task.task)
