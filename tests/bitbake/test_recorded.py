@@ -1,0 +1,354 @@
+"""The adapter without BitBake: tasks say to the real writer what BitBake's once said, and the store is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bitbake.recorded import Line, Replayed, read
+from tests.bitbake.story import TASKS
+from tests.cli.story import in_order
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Three builds, and what the writer said of each."""
+    root = tmp_path_factory.mktemp("recorded") / "build"
+    words = {}
+    for build in ("first", "changed", "failing"):
+        words[build] = Replayed(root).replay(build)
+    yield {"root": root, **words}
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def story(once: dict[str, Any]) -> Replayed:
+    """After all three; only to be asked."""
+    return Replayed(once["root"])
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Replayed]:
+    replayed = Replayed(tmp_path / "build")
+    yield replayed
+    replayed.stop()
+
+
+def test_nothing_is_lost(once: dict[str, Any], story: Replayed) -> None:
+    builds = [each["id"] for each in story.json("builds")["builds"]]
+    assert [once[build] for build in ("failing", "changed", "first")] == [[{"recorded": build}] for build in builds]
+
+
+def test_builds_tell_what_ran(story: Replayed) -> None:
+    failing, changed, first = [each["facts"] for each in story.json("builds")["builds"]]
+    wanted = ("result", "ran", "up-to-date", "failed", "restored", "targets", "builder")
+    assert [first[name] for name in wanted] == ["ok", "19", "0", "0", "0", "app:do_build", "bitbake"]
+    assert [changed[name] for name in wanted[:4]] == ["ok", "10", "9", "0"]
+    assert [failing[name] for name in wanted[:4]] == ["failed", "0", "16", "1"]
+
+
+def test_all_tasks_are_recorded(story: Replayed) -> None:
+    assert story.recorded() == TASKS
+    assert len(story.tags()) == 19 + 10 + 1
+
+
+def test_change_is_told_by_task(story: Replayed) -> None:
+    assert story.changes("words:do_unpack") == {"D words-1.0/sorted.txt", "M words-1.0/words.txt"}
+    assert story.changes("words:do_compile") == {"A words-1.0/sorted.txt"}
+    assert story.changes("app:do_install") == {"M image/app"}
+    assert story.ask("diff", "app:do_stage") == ""
+
+
+def test_task_that_ran_beside_keeps_what_is_its_own(story: Replayed) -> None:
+    assert story.changes("app:do_notes") == {"A notes/1", "A notes/2", "A notes/3"}
+    beside = {f"app:do_{task}" for task in ("configure", "compile", "install", "stage")}
+    assert set(story.facts("app:do_notes")["beside"].split()) == beside
+    first = [tag for task in ("compile", "install", "stage") for tag in story.tags(f"app/do_{task}")]
+    first = [tag for tag in first if story.json("show", tag)["facts"].get("beside") == "app:do_notes"]
+    assert len(first) == 3
+    assert not any("notes" in story.git("ls-tree", "--name-only", f"refs/tags/{tag}") for tag in first)
+
+
+def test_why_goes_down_to_a_variable_and_a_file(story: Replayed) -> None:
+    assert story.causes("app:do_install") == {
+        "app:do_compile": {("variable", "GREETING")},
+        "words:do_fetch": {("source", "words.txt")},
+    }
+    in_order(story.ask("why", "app:do_install"), "variable GREETING", "-hello", "+goodbye")
+
+
+def test_two_builds_have_two_causes(story: Replayed) -> None:
+    answer = story.json("diff", "latest~2", "latest~1")
+    assert {(each["kind"], each["name"]) for each in answer["causes"]} == {
+        ("variable", "GREETING"),
+        ("source", "words.txt"),
+    }
+
+
+def test_log_and_script_are_kept(story: Replayed) -> None:
+    log = story.json("show", "words:do_compile")["log"]
+    in_order(log, "DEBUG: Executing shell function do_compile", "DEBUG: Shell function do_compile finished")
+    tag = story.tag("words:do_compile")
+    assert "sort words.txt > sorted.txt" in story.git("show", f"refs/tags/{tag}^2:script")
+
+
+def test_failed_task_is_recorded_with_what_it_left(story: Replayed) -> None:
+    (tag,) = (tag for tag in story.tags() if "failed" in tag)
+    assert tag.startswith("failed/app/do_compile/")
+    assert story.git("show", f"refs/tags/{tag}:app-0.1/app") == "half\n"
+    assert "no such luck" in story.git("show", f"refs/tags/{tag}^2:log")
+
+
+def test_outputs_are_what_goes_to_others(story: Replayed) -> None:
+    rows = story.git("for-each-ref", "--format=%(refname)", "refs/prov/output").split()
+    assert {":".join(row.split("/")[3:5]) for row in rows} == {f"{name}:do_stage" for name in ("app", "tool", "words")}
+    assert story.json("show", "tool:do_stage")["output_paths"] == ["image"]
+
+
+def test_blame_names_the_task(story: Replayed) -> None:
+    assert "words:do_compile" in story.ask("blame", "words:do_stage@output/image/share/words")
+
+
+def test_store_is_whole(story: Replayed) -> None:
+    story.is_clean()
+    assert not [name for name in story.traces() if name.startswith(".prov.sock.") and not name.endswith(".lock")]
+
+
+# builds that do not go well
+
+REFUSED = ("failed", "outside", "a b", "ü", "a.lock", "..", "a/b", "\udcff", "a\n")
+TAKEN = ("gtk+3", "-x")
+
+
+def lines(story: Replayed, build: str = "first") -> list[Line]:
+    return list(read(build, str(story.root)))
+
+
+def of(told: list[Line], recipe: str, *tasks: str) -> list[Line]:
+    """Return what tasks of one recipe said."""
+    asked = [line for line in told if "asked" in line]
+    return [line for line in asked if line["asked"]["pn"] == recipe and line["asked"]["task"] in tasks]
+
+
+def test_second_run_of_the_same_is_another_number(fresh: Replayed) -> None:
+    fresh.replay("first")
+    fresh.replay("first")
+    assert len(fresh.tags()) == 2 * 19
+    assert len([tag for tag in fresh.tags() if tag.endswith("/2")]) == 19
+    assert fresh.newest()["ran"] == "19"
+    fresh.is_clean()
+
+
+def test_build_whose_server_is_gone_is_interrupted(fresh: Replayed) -> None:
+    fresh.begin()
+    for line in of(lines(fresh), "words", "do_fetch", "do_unpack"):
+        fresh.say(line)
+    assert [*fresh.end()[0]] == ["recorded"]
+    facts = fresh.newest()
+    assert (facts["result"], facts["ran"], facts["targets"]) == ("interrupted", "2", "")
+    assert fresh.recorded() == {"words:do_fetch", "words:do_unpack"}
+
+
+def test_last_line_that_breaks_off_is_as_good_as_none(fresh: Replayed) -> None:
+    fresh.begin()
+    for line in of(lines(fresh), "words", "do_fetch"):
+        fresh.say(line)
+    assert fresh.process and fresh.process.stdin
+    fresh.process.stdin.write(b'{"what": "done", "resu')
+    fresh.end()
+    assert fresh.newest()["result"] == "interrupted"
+
+
+def test_build_of_nothing_is_no_build(fresh: Replayed) -> None:
+    fresh.begin()
+    assert fresh.end(lines(fresh)[-1]) == [{"recorded": ""}]
+    assert fresh.builds() == 0
+
+
+def test_tasks_that_were_not_heard_of_are_named(fresh: Replayed) -> None:
+    fresh.begin()
+    told = lines(fresh)
+    for line in told[:-1]:
+        if line["asked"]["pn"] != "tool":
+            fresh.say(line)
+    *lost, recorded = fresh.end(told[-1])
+    assert {word["lost"] for word in lost} == {task for task in TASKS if task.startswith("tool:")}
+    assert {word["why"] for word in lost} == {"it was not heard of"}
+    assert recorded["recorded"]
+    assert (fresh.newest()["ran"], fresh.newest()["result"]) == ("13", "ok")
+
+
+def test_end_without_a_begin_is_recorded(fresh: Replayed) -> None:
+    """As after a writer was started again."""
+    fresh.begin()
+    for line in lines(fresh)[:-1]:
+        if line["asked"]["what"] == "end":
+            assert fresh.say(line) == {}
+    fresh.end()
+    assert fresh.recorded() == TASKS
+
+
+def test_writer_that_was_killed_is_followed_by_another(fresh: Replayed) -> None:
+    told = lines(fresh)
+    fresh.begin()
+    for line in told[:10]:
+        fresh.say(line)
+    assert fresh.process
+    fresh.process.send_signal(signal.SIGKILL)
+    fresh.stop()
+    fresh.begin()
+    for line in told[10:-1]:
+        fresh.say(line)
+    lost = {word["lost"] for word in fresh.end(told[-1]) if "lost" in word}
+    assert lost == {f"{line['asked']['pn']}:{line['asked']['task']}" for line in told[:10] if "signature" in line}
+    assert fresh.recorded() == TASKS
+    fresh.is_clean()
+
+
+def test_second_writer_in_one_place_gives_way(fresh: Replayed) -> None:
+    fresh.begin()
+    said = fresh.refused("bitbake", "writer", ".prov", ".prov.sock")
+    assert "another writer is at work" in said
+    assert fresh.socket.exists()
+    line = of(lines(fresh), "words", "do_fetch")[0]
+    assert fresh.say(line) == {}
+    fresh.end()
+
+
+def test_change_by_hand_is_a_commit_of_its_own(fresh: Replayed) -> None:
+    told = lines(fresh)
+    fresh.begin()
+    for line in of(told, "words", "do_fetch", "do_unpack"):
+        fresh.say(line)
+    fresh.write("tmp/work/small-machine/words/1.0/words-1.0/words.txt", "by hand\n")
+    for line in of(told, "words", "do_configure"):
+        fresh.say(line)
+    fresh.end()
+    (tag,) = fresh.tags("outside")
+    assert tag == "outside/small-machine/words/1.0/1"
+    assert fresh.git("show", f"refs/tags/{tag}:words-1.0/words.txt") == "by hand\n"
+
+
+def test_task_whose_signature_is_not_readable_is_lost_alone(fresh: Replayed) -> None:
+    told = of(lines(fresh), "words", "do_fetch", "do_unpack")
+    told[1] = told[1] | {"signature": []}
+    fresh.begin()
+    answers = [fresh.say(line) for line in told]
+    assert ["error" in answer for answer in answers] == [False, True, False, False]
+    word = fresh.word()
+    assert word["lost"] == "words:do_fetch" and "what signature data should be" in word["why"]
+    fresh.end()
+    assert fresh.recorded() == {"words:do_unpack"}
+    assert (fresh.newest()["ran"], fresh.newest()["failed"]) == ("1", "0")
+
+
+def test_recipes_of_any_name_leave_the_others_alone(fresh: Replayed) -> None:
+    told = lines(fresh)
+    executed = [["", name, "do_fetch", "0" * 64, "0" * 64] for name in (*REFUSED, *TAKEN)]
+    for _ in range(2):
+        fresh.begin()
+        for name in (*REFUSED, *TAKEN):
+            for line in of(told, "words", "do_fetch"):
+                fresh.say(line | {"asked": line["asked"] | {"pn": name}})
+        for line in of(told, "words", "do_unpack"):
+            assert fresh.say(line) == {}
+        *lost, recorded = fresh.end({"server": told[-1]["server"] | {"executed": executed, "skipped": executed}})
+        assert recorded["recorded"]
+        assert {word["lost"] for word in lost} == {f"{name}:do_fetch" for name in REFUSED}
+    assert fresh.recorded() == {"words:do_unpack", *(f"{name}:do_fetch" for name in TAKEN)}
+    assert fresh.ask("diff", "latest")
+    fresh.is_clean()
+
+
+# nonsense at the socket
+
+
+def knock(story: Replayed) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(30)
+    folder = os.open(story.root, os.O_RDONLY)
+    connection.connect(f"/proc/self/fd/{folder}/.prov.sock")
+    os.close(folder)
+    return connection
+
+
+NONSENSE: dict[str, bytes] = {
+    "garbage": os.urandom(500).replace(b"\n", b"") + b"\n",
+    "no JSON": b"hello\n",
+    "a list": b"[]\n",
+    "a number": b"1\n",
+    "an empty object": b"{}\n",
+    "an empty line": b"\n",
+    "nested": b"[" * 100_000 + b"\n",
+    "a header without an end": b"x" * (1 << 21),
+    "names of other kinds": b'{"mc": 1, "pn": [], "pv": {}, "task": null, "workdir": 3, "arch": 1, "owned": 1}\n',
+}
+
+
+def is_at_work(story: Replayed) -> None:
+    """Let one task be recorded, and the build end."""
+    for line in of(lines(story), "words", "do_configure"):
+        assert story.say(line) == {}
+    words = story.end()
+    assert words[-1]["recorded"]
+    assert story.recorded() == {"words:do_configure"}
+
+
+def test_nonsense_is_answered_and_forgotten(fresh: Replayed) -> None:
+    fresh.begin()
+    for data in NONSENSE.values():
+        with knock(fresh) as connection:
+            try:
+                connection.sendall(data)
+                assert b"error" in connection.recv(1 << 16)
+            except (BrokenPipeError, ConnectionResetError):  # it did not hear the end
+                assert len(data) > 1 << 20
+    is_at_work(fresh)
+
+
+def test_requests_that_lack_something_are_refused(fresh: Replayed) -> None:
+    begin = of(lines(fresh), "words", "do_fetch")[0]["asked"]
+    asked = [begin | {"what": "end", "body": 0} | {name: None} for name in ("what", "mc", "workdir", "body", "owned")]
+    asked += [{name: value for name, value in each.items() if value is not None} for each in asked]
+    asked += [begin | {"what": "other"}, begin | {"what": 7}, begin | {"what": "end", "log": None}]
+    fresh.begin()
+    for each in asked:
+        with knock(fresh) as connection:
+            connection.sendall(json.dumps(each).encode() + b"\n")
+            assert b"error" in connection.recv(1 << 16), each
+    is_at_work(fresh)
+
+
+def test_connection_that_closes_is_forgotten(fresh: Replayed) -> None:
+    fresh.begin()
+    knock(fresh).close()
+    with knock(fresh) as connection:
+        connection.sendall(b'{"what": "be')
+    is_at_work(fresh)
+
+
+def test_body_that_breaks_off_is_a_lost_task(fresh: Replayed) -> None:
+    fresh.begin()
+    line = of(lines(fresh), "words", "do_unpack")[1]
+    fresh.lay_out(line)
+    with knock(fresh) as connection:
+        connection.sendall(json.dumps(line["asked"] | {"faked": True, "body": 1000}).encode() + b"\n" + b"[[")
+    word = fresh.word()
+    assert word["lost"] == "words:do_unpack"
+    is_at_work(fresh)
+
+
+def test_large_header_is_read(fresh: Replayed) -> None:
+    fresh.begin()
+    for line in of(lines(fresh), "words", "do_fetch"):
+        assert fresh.say(line | {"asked": line["asked"] | {"sysroot": ["x" * 500_000]}}) == {}
+    fresh.end()
+    assert fresh.recorded() == {"words:do_fetch"}
