@@ -27,6 +27,7 @@ from prov.build.record import (
     author,
     empty_start,
     output_ref,
+    static_ref,
     tag_update,
     workdir_ref,
     write_found,
@@ -83,6 +84,11 @@ class Task:
         return task
 
     @property
+    def name(self) -> tuple[str, str, str]:
+        """Multiconfig, recipe and task, as BitBake has them."""
+        return self.mc, self.pn, self.task
+
+    @property
     def recipe(self) -> str:
         return recipe_name(self.mc, self.pn)
 
@@ -94,6 +100,21 @@ class Task:
     def ref(self) -> str:
         """The ref of what its WORKDIR was last recorded as."""
         return workdir_ref(self.arch, self.recipe, re.sub(r"[^\w.+-]", "_", self.workdir.name))
+
+
+def read_faked(known: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:
+    """Return what was known of what pseudo says, brought up to date by what a process under it sent."""
+    tops, entries = json.loads(body)
+    looked_at = tuple(os.fsencode(top) for top in tops)
+    kept = {
+        path: each
+        for path, each in known.items()
+        if not any(path == top or path.startswith(top + b"/") for top in looked_at)
+    }
+    for path, inode, mode, uid, gid, rdev, xattrs in entries:
+        values = tuple((os.fsencode(name), bytes.fromhex(value)) for name, value in xattrs)
+        kept[os.fsencode(path)] = Faked(inode, mode, (uid, gid), rdev, values)
+    return kept
 
 
 @dataclass(slots=True)
@@ -126,16 +147,7 @@ class Place:
 
     def take_faked(self, body: bytes) -> None:
         """Remember what pseudo says now of the directories that a task's process looked at."""
-        tops, entries = json.loads(body)
-        looked_at = tuple(os.fsencode(top) for top in tops)
-        kept = {
-            path: tuple(each)
-            for path, each in self.faked().items()
-            if not any(path == top or path.startswith(top + b"/") for top in looked_at)
-        }
-        for path, inode, mode, uid, gid, rdev, xattrs in entries:
-            values = tuple((os.fsencode(name), bytes.fromhex(value)) for name, value in xattrs)
-            kept[os.fsencode(path)] = (inode, mode, (uid, gid), rdev, values)
+        kept = {path: tuple(each) for path, each in read_faked(self.faked(), body).items()}
         self._faked_memory.parent.mkdir(parents=True, exist_ok=True)
         write_cache(self._faked_memory, kept)
 
@@ -187,6 +199,25 @@ def begin(store: Store, task: Task) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """An object of shared state."""
+
+    key: Oid
+    """What it is found by: an id that is made of the name that BitBake gives it."""
+    pair: Pair
+    dated: Oid | None
+    """Its attributes with mtimes, which are no part of an output."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {"static-key": self.key.hex()}
+
+    @property
+    def extra(self) -> dict[str, Oid]:
+        return {"dated": self.dated} if self.dated is not None else {}
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
     """A recorded run of a task."""
 
@@ -199,10 +230,16 @@ class Captured:
 
 
 def end(
-    store: Store, task: Task, told: Mapping[str, Any], body: bytes, beside: Mapping[str, tuple[str, ...]]
+    store: Store,
+    task: Task,
+    told: Mapping[str, Any],
+    body: bytes,
+    beside: Mapping[str, tuple[str, ...]],
+    packed: Packed | None = None,
 ) -> Captured:
     """Record what a task left. `beside`: tasks that ran at the same time -> directories of those still at work.
 
+    `packed` is the object of shared state that it made or took, which is its output then.
     Raises ProvError, OSError.
     """
     with _locked(store, task), store.objects.writer() as writer:
@@ -213,27 +250,32 @@ def end(
         others = sorted({path for paths in beside.values() for path in paths} - set(task.owned))
         others = [path for path in others if not any(_inside(path, own) or _inside(own, path) for own in task.owned)]
         before = place.before()
-        found, pair = place.look(others)
+        found, after = place.look(others)
         outside = _outside(store, writer, told["outside"])
         failed = bool(told["failed"])
-        output = None if failed else Output(_output(writer, task, found, told["outputs"]))
+        pair = packed.pair if packed is not None else _output(writer, task, found, told["outputs"])
+        output = None if failed else Output(pair)
         run = Run(
             key=task.key,
             task_hash=inputs,
             start=before,
-            after=pair,
+            after=after,
             output=output,
             log=_text(told["log"]),
             environment={},
-            facts=_facts(task, told, beside),
-            extra=_extra(told) | {f"outside-{number}": each.pair for number, (each, _) in enumerate(outside)},
+            facts=_facts(task, told, beside) | (packed.facts if packed is not None else {}),
+            extra=_extra(told)
+            | {f"outside-{number}": each.pair for number, (each, _) in enumerate(outside)}
+            | (packed.extra if packed is not None else {}),
         )
         recorded = write_run(writer, run, author(told["ended"]))
         added = writer.total
         writer.finish()
         tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
         updates = [RefUpdate(task.ref, recorded.commit), tag]
-        if output is not None and output.pair != EMPTY:
+        if output is not None and (packed is not None or output.pair != EMPTY):
+            if packed is not None:
+                updates.append(RefUpdate(static_ref(task.key, packed.key), recorded.output_commit))
             updates.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
         store.refs.update(*updates)
         for each, memory in [(found, place.memory), *outside]:
@@ -285,14 +327,14 @@ def _output(writer: ObjectWriter, task: Task, found: Snapshot, paths: Iterable[s
     return nest(writer, {path: contents[path] for path in outer}) if outer else EMPTY
 
 
-def _extra(told: Mapping[str, Any]) -> dict[str, Pair | bytes]:
+def _extra(told: Mapping[str, Any]) -> dict[str, Pair | Oid | str]:
     """Return what a record has beside the usual: the script that ran, and what sysroots were composed of."""
-    extra: dict[str, Pair | bytes] = {}
+    extra: dict[str, Pair | Oid | str] = {}
     script = re.sub(r"/log\.([^/]*)$", r"/run.\1", told["log"])
     if script != told["log"] and _text(script):
-        extra["script"] = _text(script)
+        extra["script"] = _text(script).decode("utf-8", "surrogateescape")
     if told["sysroot"]:
-        extra["sysroot-of"] = "".join(f"{line}\n" for line in told["sysroot"]).encode()
+        extra["sysroot-of"] = "".join(f"{line}\n" for line in told["sysroot"])
     return extra
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from prov.bitbake.builds import Ran, record
-from prov.bitbake.capture import Captured, Task, begin, end
+from prov.bitbake.capture import Captured, Packed, Task, begin, end
+from prov.bitbake.shared import Unpacked, archive, object_output, unpack
 from prov.bitbake.signature import recipe_name
 from prov.build.upkeep import start_upkeep
 from prov.errors import ProvError
@@ -30,6 +31,7 @@ from prov.store.repository import Store
 
 BREATH = 10.0
 """Seconds between signs of life to those who wait."""
+QUESTIONS = ("begin", "end", "archive", "unpack", "has")
 HEADER = 1 << 20
 """Bytes that a request's first line may have."""
 
@@ -66,6 +68,8 @@ class Writer:
     serving: dict[int, _Serving] = field(default_factory=dict)
     """By the descriptor of its fork's answer."""
     ran: list[Ran] = field(default_factory=list)
+    packed: dict[str, Packed] = field(default_factory=dict)
+    """Task -> the object of shared state that it made, or took, in this build."""
     lost: dict[str, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -88,11 +92,12 @@ class Writer:
                     self._accept(listening)
                 elif key.fd == server:
                     piece = os.read(server, 1 << 16)
-                    said += piece
                     if not piece:
                         open_ = False
                         self._selector.unregister(server)
-                        last = json.loads(said) if said.endswith(b"\n") else None
+                    *lines, said = (said + piece).split(b"\n")
+                    for line in lines:
+                        last = self._told(json.loads(line)) or last
                 else:
                     self._hear(self.serving[key.fd])
             if time.monotonic() - breathed < BREATH:
@@ -103,13 +108,24 @@ class Writer:
                     each.connection.send(b" ")
         return last
 
+    def _told(self, word: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Answer a question of the server's; return the word by which a build ends."""
+        if word["what"] == "done":
+            return word
+        found: list[str] = []
+        with contextlib.suppress(ProvError, OSError):  # then there is nothing to take
+            store = Store.open(self.store_path)
+            found = [tid for tid, name in word["objects"].items() if object_output(store, name[3], *name[:3])]
+        self.say({"which": found})
+        return None
+
     def _accept(self, listening: socket.socket) -> None:
         connection, _ = listening.accept()
         connection.settimeout(BREATH)
         try:
             told, rest = _read_header(connection)
             task = Task.of(told)
-            if told["what"] not in ("begin", "end"):
+            if told["what"] not in QUESTIONS:
                 raise ValueError(f"{told['what']!r} is nothing that tasks ask")
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ProvError) as error:
             _answer(connection, {"error": str(error)})
@@ -120,7 +136,7 @@ class Writer:
         mine = self.running.get(key) or _Running(task)
         if told["what"] == "end":
             self.running.pop(key, None)
-        elif mine.beside:  # what these changed is theirs to tell
+        elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
             _answer(connection, {})
             return
         running = {other.task.key for other in self.running.values()}
@@ -128,10 +144,19 @@ class Writer:
 
         def work() -> object:
             listening.close()
-            if told["what"] == "begin":
-                begin(self.store(), task)
-                return None
-            return end(self.store(), task, told, _read_body(connection, rest, int(told["body"])), beside)
+            body = _read_body(connection, rest, int(told["body"]))
+            match told["what"]:
+                case "begin":
+                    begin(self.store(), task)
+                case "end":
+                    return end(self.store(), task, told, body, beside, self.packed.get(task.key))
+                case "archive":
+                    return archive(self.store(), task, told, body)
+                case "unpack":
+                    return unpack(self.store(), task, told)
+                case "has":
+                    return object_output(Store.open(self.store_path), told["object"], *task.name) is not None
+            return None
 
         child = start_child(work)
         self.serving[child.answer] = _Serving(child, connection, task, told)
@@ -160,12 +185,21 @@ class Writer:
             found = decode_answer(bytes(serving.answer), status, task.key)
         except Exception as error:  # whatever it is, the build goes on
             hint = getattr(error, "hint", "")
-            self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
+            if serving.told["what"] in ("begin", "end"):  # the rest is done in another way
+                self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
             _answer(serving.connection, {"error": str(error)})
             return
+        answer: dict[str, Any] = {}
         if isinstance(found, Captured):
             self.ran.append(Ran.of(task, serving.told, found))
-        _answer(serving.connection, {})
+        elif isinstance(found, Packed):
+            self.packed[task.key] = found
+        elif isinstance(found, Unpacked):
+            self.packed[task.key] = found.packed
+            answer["entries"] = found.entries
+        elif found is not None:
+            answer["has"] = found
+        _answer(serving.connection, answer)
 
     def lose(self, key: str, why: str) -> None:
         """Note that a task is not recorded, and tell the server."""
@@ -194,7 +228,7 @@ def _read_body(connection: socket.socket, start: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-def _answer(connection: socket.socket, answer: Mapping[str, str]) -> None:
+def _answer(connection: socket.socket, answer: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError), connection:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 

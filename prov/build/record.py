@@ -153,8 +153,8 @@ class Run:
     """Times, exit status, sandbox, host and the like: one line each in the record."""
     sysroots: Mapping[str, Pair] = field(default_factory=dict)
     definition: bytes = b""
-    extra: Mapping[str, Pair | bytes] = field(default_factory=dict)
-    """More entries of the record: texts and directories, by names that nothing above has."""
+    extra: Mapping[str, Pair | Oid | str] = field(default_factory=dict)
+    """More entries of the record, by names that nothing above has: directories, trees, texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +186,12 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
     if seen:
         entries.append(Entry(b"sysroot", MODE_DIRECTORY, writer.add_tree(seen)))
     for name, value in run.extra.items():
-        if isinstance(value, bytes):
-            entries.append(Entry(name.encode(), MODE_FILE, writer.add("blob", value)))
+        if isinstance(value, str):
+            text = value.encode("utf-8", "surrogateescape")
+            entries.append(Entry(name.encode(), MODE_FILE, writer.add("blob", text)))
         else:
-            entries.append(Entry(name.encode(), MODE_DIRECTORY, write_pair(writer, value)))
+            tree = write_pair(writer, value) if isinstance(value, Pair) else value
+            entries.append(Entry(name.encode(), MODE_DIRECTORY, tree))
     record = writer.add_commit(Commit(writer.add_tree(entries), (), by, f"record of {run.key}\n"))
     status = "" if run.output is not None else " (failed)"
     message = f"{run.key}{status}\n\nTask-Hash: {run.task_hash.hex()}\n"

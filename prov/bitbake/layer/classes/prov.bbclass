@@ -1,6 +1,6 @@
 # Records every task of a build: INHERIT += "prov" in local.conf.
 #
-# Two event handlers and nothing else. No task gets a function or a variable from here, so that no task's hash depends
+# Event handlers and nothing else. No task gets a function or a variable from here, so that no task's hash depends
 # on it, and parsing a recipe costs nothing more.
 
 # The store, and the program that writes it: a path, or a name that is looked for in the PATH of whoever runs bitbake.
@@ -10,6 +10,16 @@ PROV_COMMAND ?= "prov"
 # Tasks that people use by hand, and that make nothing.
 PROV_IGNORED_TASKS ?= "do_clean do_cleansstate do_cleanall do_listtasks do_checkuri do_checkpkg do_devshell \
     do_devpyshell do_pydevshell do_menuconfig do_diffconfig do_savedefconfig do_buildclean"
+
+# "1": shared state is kept in the store as trees, and taken from there.
+PROV_CACHE ?= "0"
+
+addhandler prov_configuration_handler
+prov_configuration_handler[eventmask] = "bb.event.ConfigParsed"
+python prov_configuration_handler() {
+    import provlayer.cache
+    provlayer.cache.configure(d)
+}
 
 addhandler prov_build_handler
 prov_build_handler[eventmask] = "bb.event.BuildStarted bb.event.BuildCompleted bb.cooker.CookerExit \

@@ -94,10 +94,13 @@ class Build:
             word = self._listen(0)
             if word is None:
                 return
-            if "lost" in word:
-                if not self.losses:
-                    bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
-                self.losses.append(word["lost"])
+            self._lost(word)
+
+    def _lost(self, word):
+        if "lost" in word:
+            if not self.losses:
+                bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
+            self.losses.append(word["lost"])
 
     # its end
 
@@ -120,8 +123,7 @@ class Build:
             self.process.stdin.close()
             word = self._listen(END)
             while word is not None and "recorded" not in word:
-                if "lost" in word:
-                    self.losses.append(word["lost"])
+                self._lost(word)
                 word = self._listen(END)
             self.process.wait(END)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -137,6 +139,28 @@ class Build:
             bb.warn("prov: the build is not recorded: the writer ended before")
         elif word["recorded"]:
             bb.note("prov: recorded as build {}".format(word["recorded"][:12]))
+
+    # shared state
+
+    def which(self, d, names):
+        """Return those tasks whose objects the store has: names is tid -> what `cache` calls its object."""
+        self.need_writer(d)
+        if self.process is None or self.process.poll() is not None:
+            return set()
+        self.hear()
+        question = {"what": "which", "objects": names}
+        self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        self.process.stdin.flush()
+        word = self._listen(END)
+        while word is not None and "which" not in word:
+            self._lost(word)
+            word = self._listen(END)
+        return set(word["which"]) if word else set()
+
+
+def ask_which(d, names):
+    """Return those tasks whose objects of shared state are in the store."""
+    return _builds[0].which(d, names) if _builds else set()
 
 
 _builds = []

@@ -39,7 +39,11 @@ def handle(event, d):
             return
         if event.__class__.__name__ == "TaskStarted":
             _began["time"] = time.time()
-            wire.ask(socket_path(d), dict(_names(d, task), what="begin"))
+            wire.ask(socket_path(d), dict(names(d, task), what="begin"))
+            if task.endswith("_setscene") and bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+                from provlayer import cache
+
+                cache.stand_in(d)
         else:
             _ended(event, d, task)
     except Exception as error:
@@ -52,7 +56,13 @@ def socket_path(d):
     return os.path.join(d.getVar("TOPDIR"), ".prov.sock")
 
 
-def _names(d, task):
+def under_pseudo():
+    """Tell whether this process sees owners and modes as pseudo has them."""
+    return os.environ.get("PSEUDO_DISABLED") == "0"
+
+
+def names(d, task):
+    """Return what a task says of itself in every request."""
     workdir = os.path.realpath(d.getVar("WORKDIR"))
     return {
         "mc": d.getVar("BB_CURRENT_MC") or "",
@@ -88,9 +98,13 @@ def _outside(d, task, workdir):
 
 
 def _ended(event, d, task):
-    request = _names(d, task)
+    request = names(d, task)
     real, workdir = request["task"], request["workdir"]
-    faked = _faked(d, request["owned"], workdir) if os.environ.get("PSEUDO_DISABLED") == "0" else None
+    told = _faked_here(d, request["owned"], workdir) if under_pseudo() else None
+    if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+        from provlayer import cache
+
+        cache.clear_away(d)
     signature = os.path.join(d.getVar("T"), f"prov.{real}.{os.getpid()}")
     try:
         _dump_signature(d, real, signature)
@@ -110,9 +124,9 @@ def _ended(event, d, task):
             ],
             outside=_outside(d, real, workdir),
             sysroot=_sysroot(d, real),
-            faked=faked is not None,
+            faked=told is not None,
         )
-        wire.ask(socket_path(d), request, json.dumps(faked).encode() if faked else b"")
+        wire.ask(socket_path(d), request, json.dumps(told).encode() if told else b"")
     finally:
         if os.path.exists(signature):
             os.unlink(signature)
@@ -136,20 +150,21 @@ def _sysroot(d, task):
     return lines
 
 
-def _faked(d, owned, workdir):
-    """Return what pseudo says of what is in the directories that its tasks write to, as lists: see `_entry`."""
+def _faked_here(d, owned, workdir):
+    """Return what pseudo says of what is in the directories of a WORKDIR that its tasks write to."""
     tops = {os.path.realpath(d.getVar(name)) for name in ("D", "PKGD", "PKGDEST") if d.getVar(name)}
     tops |= {os.path.join(workdir, path) for path in owned}
+    inside = [top for top in sorted(tops) if top.startswith(workdir + "/")]
+    return faked(inside, workdir)
+
+
+def faked(tops, root):
+    """Return what pseudo says of directories: their paths from a root, and of all in them what `_entry` tells."""
     found = {}
-    for top in sorted(tops):
-        if (top + "/").startswith(workdir + "/") and top != workdir and os.path.isdir(top):
-            _walk(os.path.relpath(top, workdir), os.lstat(top), top, found)
-    return [tops_of(tops, workdir), list(found.values())]
-
-
-def tops_of(tops, workdir):
-    """Return directories relative to WORKDIR: what is known of fakeroot below them is told anew."""
-    return sorted(os.path.relpath(top, workdir) for top in tops)
+    for top in tops:
+        if os.path.isdir(top):
+            _walk(os.path.relpath(top, root), os.lstat(top), top, found)
+    return [[os.path.relpath(top, root) for top in tops], list(found.values())]
 
 
 def _walk(path, state, where, found):
@@ -160,7 +175,8 @@ def _walk(path, state, where, found):
         if not stat.S_ISDIR(state.st_mode):
             continue
         with os.scandir(where) as listing:
-            pending += [(path + "/" + entry.name, os.lstat(entry.path), entry.path) for entry in listing]
+            prefix = "" if path == "." else path + "/"
+            pending += [(prefix + entry.name, os.lstat(entry.path), entry.path) for entry in listing]
 
 
 def _entry(path, state, where):

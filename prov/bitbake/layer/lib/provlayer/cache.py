@@ -1,0 +1,175 @@
+"""Shared state kept in the store: sstate.bbclass's own functions, with another place for what they pack.
+
+Switched on by PROV_CACHE = "1". What sstate.bbclass would put into an archive is captured as a tree, tokens and all,
+and what it would unpack is checked out from there. Where that can't be done its own functions run, as if prov were not
+there; so they do for archives that are there already, which are taken into the store on the way.
+"""
+
+import json
+import os
+import stat
+
+import bb
+
+from provlayer import task, wire
+
+POINTER = "kept in a prov store\n"
+"""What stands at the name of an archive while a task runs: sstate.bbclass looks whether there is one."""
+OWN = "prov_plain_"
+"""In front of the names under which sstate.bbclass's own functions are kept."""
+REPLACED = {
+    "sstate_archive_package": "    import provlayer.cache\n    provlayer.cache.archive(d)\n",
+    "sstate_unpack_package": "    import provlayer.cache\n    provlayer.cache.unpack(d)\n",
+}
+
+
+def configure(d):
+    """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes start from."""
+    if not bb.utils.to_boolean(d.getVar("PROV_CACHE")) or d.getVar("sstate_archive_package", False) is None:
+        return
+    for name, text in REPLACED.items():
+        if d.getVar(OWN + name, False) is not None:
+            continue
+        d.setVar(OWN + name, d.getVar(name, False))
+        d.setVarFlag(OWN + name, "func", "1")
+        d.setVar(name, text)
+        d.setVarFlag(name, "python", "1")
+        d.setVarFlag(name, "func", "1")
+    d.setVar("PROV_PLAIN_HASHCHECK", d.getVar("BB_HASHCHECK_FUNCTION"))
+    d.setVar("BB_HASHCHECK_FUNCTION", "provlayer.cache.check")
+
+
+# in the server: what is there?
+
+
+def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
+    """Tell which tasks need not run, as BB_HASHCHECK_FUNCTION does: what the store has, and what is elsewhere."""
+    from provlayer import server
+
+    found = set()
+    if not siginfo:
+        try:
+            names = {tid: _object_name(tid, sq_data, d) for tid in sq_data["hash"]}
+            found = server.ask_which(d, names)
+        except Exception as error:
+            bb.warn(f"prov: the store is not asked for shared state: {error}")
+    rest = dict(sq_data, hash={tid: value for tid, value in sq_data["hash"].items() if tid not in found})
+    if found and summary:
+        bb.plain(f"prov: {len(found)} of {len(sq_data['hash'])} wanted objects of shared state are in the store")
+    plain = d.getVar("PROV_PLAIN_HASHCHECK")
+    if not plain or not rest["hash"]:
+        return found
+    call = f"{plain}(sq_data, d, siginfo=siginfo, currentcount=currentcount, summary=summary, **kwargs)"
+    names = {"sq_data": rest, "d": d, "siginfo": siginfo, "currentcount": currentcount, "summary": summary}
+    return found | bb.utils.better_eval(call, dict(names, kwargs=kwargs))
+
+
+def _object_name(tid, sq_data, d):
+    """Return the recipe, the task and the name of a task's object, as sstate.bbclass names archives."""
+    native, spec, sources = [*sq_data["hashfn"][tid].split(" "), "", ""][:3]
+    name = bb.runqueue.taskname_from_tid(tid)[3:]
+    folder = d.getVar("NATIVELSBSTRING") + "/" if native == "True" else ""
+    if name in ("fetch", "unpack", "patch", "populate_lic", "preconfigure") and sources:
+        spec, folder = sources, ""
+    mc = bb.runqueue.mc_from_tid(tid)
+    return [mc, bb.parse.siggen.tidtopn[tid], "do_" + name, f"{folder}{spec}{sq_data['unihash'][tid]}_{name}"]
+
+
+# in a task's process
+
+
+def _name_here(d):
+    """Return the name of the object that a task packs or unpacks, as `_object_name` has it."""
+    spec, folder = d.getVar("SSTATE_PKGSPEC"), d.getVar("SSTATE_EXTRAPATH") or ""
+    return f"{folder}{spec}{d.getVar('BB_UNIHASH')}_{d.getVar('SSTATE_CURRTASK')}"
+
+
+def _ask(d, what, folder):
+    request = task.names(d, d.getVar("BB_RUNTASK"))
+    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=task.under_pseudo())
+    body = b""
+    if what == "archive" and task.under_pseudo():
+        body = json.dumps(task.faked([folder], request["folder"])).encode()
+    answer = wire.ask(task.socket_path(d), request, body)
+    return {"error": "there is no writer"} if answer is None else answer
+
+
+def archive(d):
+    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if that fails."""
+    try:
+        answer = _ask(d, "archive", d.getVar("SSTATE_BUILDDIR"))
+    except Exception as error:
+        answer = {"error": str(error)}
+    if "error" in answer:
+        bb.note(f"prov: packed as an archive: {answer['error']}")
+        bb.build.exec_func(OWN + "sstate_archive_package", d)
+        return
+    with open(d.getVar("TMP_SSTATE_PKG"), "w") as stream:
+        stream.write(POINTER)
+
+
+def is_pointer(path):
+    """Tell whether what is at the name of an archive only stands for an object in the store."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(POINTER) + 1) == POINTER.encode()
+    except OSError:
+        return False
+
+
+def stand_in(d):
+    """Before a task that takes shared state: put something at the archive's name if the store has the object."""
+    name = (d.getVar("BB_RUNTASK") or "").replace("_setscene", "")
+    here = d.createCopy()
+    if name == "do_populate_lic":
+        here.setVar("SSTATE_PKGSPEC", "${SSTATE_SWSPEC}")
+        here.setVar("SSTATE_EXTRAPATH", "")
+    here.setVar("SSTATE_CURRTASK", name[3:])
+    path = here.getVar("SSTATE_PKG")
+    if not path or os.path.exists(path):
+        return
+    request = dict(task.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
+    if (wire.ask(task.socket_path(d), request) or {}).get("has"):
+        with bb.utils.umask(0o002):
+            bb.utils.mkdirhier(os.path.dirname(path))
+        with open(path, "x") as stream:
+            stream.write(POINTER)
+
+
+def clear_away(d):
+    """After a task: what stood for an archive goes, so that others who read SSTATE_DIR see archives only."""
+    path = d.getVar("SSTATE_PKG")
+    if path and d.getVar("SSTATE_CURRTASK") and is_pointer(path):
+        os.unlink(path)
+
+
+def unpack(d):
+    """Instead of unpacking an archive into SSTATE_INSTDIR: check it out. A real archive is unpacked, and captured."""
+    path, folder = d.getVar("SSTATE_PKG"), d.getVar("SSTATE_INSTDIR")
+    if is_pointer(path):
+        os.unlink(path)
+        answer = _ask(d, "unpack", folder)
+        if "error" in answer:
+            bb.fatal(f"prov: the object can't be taken from the store: {answer['error']}")
+        _apply(folder, answer.get("entries", []))
+        return
+    bb.build.exec_func(OWN + "sstate_unpack_package", d)
+    try:
+        _ask(d, "archive", folder)
+    except Exception as error:
+        bb.note(f"prov: {error}")
+
+
+def _apply(folder, entries):
+    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know."""
+    for path, mode, uid, gid, rdev, mtime, xattrs in entries:
+        where = os.path.join(folder, path) if path != "." else folder
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            os.mknod(where, mode, os.makedev(*rdev))
+        os.chown(where, uid, gid, follow_symlinks=False)
+        if not stat.S_ISLNK(mode):
+            os.chmod(where, stat.S_IMODE(mode))
+        for name, value in xattrs:
+            os.setxattr(where, name, bytes.fromhex(value))
+        if mtime is not None:
+            os.utime(where, ns=(mtime, mtime), follow_symlinks=False)

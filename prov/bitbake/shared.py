@@ -1,0 +1,114 @@
+"""Shared state as outputs: what sstate.bbclass packs is captured as a tree, and put back from one.
+
+An object is found by the name that BitBake gives it, which has the unihash in it: that name's id is the static key of
+the task whose output it is, so that remotes are asked for it as for any other result. An output has no mtimes; these
+objects have, since packages and make look at them: they are kept in the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prov.bitbake.capture import Packed, Task, read_faked
+from prov.bitbake.signature import recipe_name
+from prov.build.record import RECORDS, output_ref, read_pair, static_ref, tag_prefix
+from prov.errors import BitBakeError, StoreError
+from prov.files import remove_tree
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk
+from prov.worktree.checkout import checkout
+from prov.worktree.exclude import Exclude
+from prov.worktree.snapshot import capture
+
+NOTHING = Exclude(())
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+
+
+def object_key(name: str) -> Oid:
+    """Return the static key of the object that BitBake calls so."""
+    return hashlib.sha1(b"shared state " + name.encode()).digest()
+
+
+def object_output(store: Store, name: str, mc: str, pn: str, task: str) -> Oid | None:
+    """Return the commit of the output that an object is, None where it is not here."""
+    return store.refs.get(static_ref(f"{recipe_name(mc, pn)}:{task}", object_key(name)))
+
+
+def archive(store: Store, task: Task, told: Mapping[str, Any], body: bytes) -> Packed:
+    """Capture what sstate.bbclass would pack. It is durable, and no ref holds it yet: the task has not ended."""
+    folder = Path(told["folder"])
+    with store.objects.writer() as writer:
+        faked = read_faked({}, body) if body else {}
+        found = capture(store, folder, writer, exclude=NOTHING, faked=faked)
+        pair = found.output(b"", writer)
+        assert pair is not None  # the folder itself
+        return Packed(object_key(told["object"]), pair, found.pair.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An object that was put in place, and what is left for a process under pseudo to do."""
+
+    packed: Packed
+    entries: list[list[Any]]
+
+
+def unpack(store: Store, task: Task, told: Mapping[str, Any]) -> Unpacked:
+    """Put an object in place where sstate.bbclass would unpack it.
+
+    Devices and owners are for pseudo to give: for a process under it they are told, else left out.
+    """
+    commit = object_output(store, told["object"], *task.name)
+    if commit is None:
+        raise BitBakeError(f"{told['object']} is not in the store", hint="the task runs instead")
+    output = store.objects.commit(commit).tree
+    pair = read_pair(store.objects, output)
+    dated = _dated(store, task, commit)
+    folder = Path(told["folder"])
+    with store.objects.writer(memory=True) as writer:
+        wanted = Pair(pair.tree, dated) if dated is not None else pair
+        plain = map_directories(writer, wanted, _plain, writer, mtimes=True)
+        for left in folder.iterdir():
+            remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        checkout(writer, folder, plain)
+        entries = _entries(writer, wanted) if told["faked"] else []
+    return Unpacked(Packed(object_key(told["object"]), pair, dated), entries)
+
+
+def _dated(store: Store, task: Task, commit: Oid) -> Oid | None:
+    """Return the attributes with mtimes of an output, from the record of a run that gave it."""
+    prefix = output_ref(task.key, b"")
+    for name in (name for name, oid in store.refs.list(prefix).items() if oid == commit):
+        tags = f"{tag_prefix(task.key, bytes.fromhex(name.rpartition('/')[2]))}/"
+        runs = [store.objects.commit(oid).parents[1] for oid in store.refs.list(tags).values()]
+        runs += store.refs.list(RECORDS + tags.removeprefix("refs/tags/")).values()
+        for record in reversed(runs):
+            with contextlib.suppress(StoreError):
+                held = {entry.name: entry.oid for entry in store.objects.tree(store.objects.commit(record).tree)}
+                if held.get(b"output") == store.objects.commit(commit).tree and b"dated" in held:
+                    return held[b"dated"]
+    return None
+
+
+def _plain(listing: Listing) -> Listing:
+    """Leave out what only root, or pseudo, may make."""
+    return {name: node._replace(owner=ROOT) for name, node in listing.items() if stat.S_IFMT(node.mode) not in _DEVICES}
+
+
+def _entries(writer: Any, pair: Pair) -> list[list[Any]]:
+    """Return path, mode, owner, device, mtime and xattrs of everything in a directory, the deepest first."""
+    rows = []
+    top = read_listing(writer, pair)[b"."]
+    for path, node in [(b".", top), *walk(writer, pair)]:
+        own = read_listing(writer, node.pair)[b"."] if node.is_directory and path != b"." else node
+        xattrs = [[os.fsdecode(name), value.hex()] for name, value in own.xattrs]
+        rows.append([os.fsdecode(path), own.mode, *own.owner, own.rdev, own.mtime, xattrs])
+    return rows[::-1]
