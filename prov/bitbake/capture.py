@@ -33,7 +33,7 @@ from prov.build.record import (
     write_found,
     write_run,
 )
-from prov.errors import CaptureError
+from prov.errors import CaptureError, RefConflict
 from prov.files import locked, read_cache, write_cache
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
@@ -271,13 +271,19 @@ def end(
         recorded = write_run(writer, run, author(told["ended"]))
         added = writer.total
         writer.finish()
-        tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
-        updates = [RefUpdate(task.ref, recorded.commit), tag]
+        outputs = []
         if output is not None and (packed is not None or output.pair != EMPTY):
             if packed is not None:
-                updates.append(RefUpdate(static_ref(task.key, packed.key), recorded.output_commit))
-            updates.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
-        store.refs.update(*updates)
+                outputs.append(RefUpdate(static_ref(task.key, packed.key), recorded.output_commit))
+            outputs.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
+        while True:
+            tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
+            try:
+                store.refs.update(RefUpdate(task.ref, recorded.commit), tag, *outputs)
+                break
+            except RefConflict:  # the same task ran in another build directory just now, and has the number
+                if not store.refs.get(tag.name):
+                    raise
         for each, memory in [(found, place.memory), *outside]:
             remember(each, memory)
         number = int(tag.name.rpartition("/")[2])

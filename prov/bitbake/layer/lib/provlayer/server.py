@@ -179,7 +179,7 @@ def _handle(event, name, d):
         if _builds:  # one for each multiconfig
             _builds[0].open += 1
             return
-        _builds.append(Build(list(event.getPkgs())))
+        _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))  # with multiconfigs, some are there twice
     elif name == "CookerExit":
         while _builds:
             build = _builds.pop()
