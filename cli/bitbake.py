@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -52,4 +53,4 @@ def writer(store: Path, socket: Path) -> None:
     """Record a build: BitBake's server starts this."""
     from prov.bitbake.writer import run
 
-    run(store.absolute(), socket.absolute(), (0, 1))
+    run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))

@@ -37,6 +37,9 @@ def add(
         str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's.")
     ] = "",
     workdirs: Annotated[bool, typer.Option("--with-workdirs", help="Builds publish WORKDIRs and logs, too.")] = False,
+    devices: Annotated[
+        bool, typer.Option("--devices", help="Take outputs with device nodes, as BitBake's packages may have.")
+    ] = False,
     limit: Annotated[int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")] = 1024,
     store: StoreOption = None,
 ) -> None:
@@ -65,6 +68,7 @@ def add(
         key=key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute()),
         limit=limit << 20,
         workdirs=workdirs,
+        devices=devices,
     )
     try:
         made = with_kind(made, Access(dict(os.environ)))

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "prov.remote": BASE | {"prov.store", "prov.worktree"},
     "prov.build": BASE | {"prov.store", "prov.worktree", "prov.remote"},
     "prov.history": BASE | {"prov.store", "prov.worktree", "prov.remote", "prov.sysroot", "prov.build"},
-    "prov.bitbake": BASE | {"prov.store", "prov.worktree", "prov.sysroot", "prov.build", "prov.history"},
+    "prov.bitbake": BASE | {"prov.store", "prov.worktree", "prov.remote", "prov.sysroot", "prov.build", "prov.history"},
 }
 
 MODULES = sorted(path for path in (TOP / "prov").rglob("*.py") if not {CLASSES, LAYER}.intersection(path.parents))

@@ -12,15 +12,19 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prov.bitbake.capture import Packed, Task, read_faked
 from prov.bitbake.signature import recipe_name
+from prov.build.caches import Caches, Wanted, fetch
 from prov.build.record import RECORDS, output_ref, read_pair, static_ref, tag_prefix
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
+from prov.remote.address import folder_of
+from prov.remote.settings import read_remotes
+from prov.remote.transport import Access
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk
@@ -32,14 +36,79 @@ NOTHING = Exclude(())
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
-def object_key(name: str) -> Oid:
-    """Return the static key of the object that BitBake calls so."""
-    return hashlib.sha1(b"shared state " + name.encode()).digest()
+class ObjectName(NamedTuple):
+    """What an object is called: by multiconfig, recipe and task, and as BitBake names archives."""
+
+    mc: str
+    pn: str
+    task: str
+    archive: str
+
+    @property
+    def task_key(self) -> str:
+        return f"{recipe_name(self.mc, self.pn)}:{self.task}"
+
+    @property
+    def static_key(self) -> Oid:
+        return hashlib.sha1(b"shared state " + self.archive.encode()).digest()
 
 
-def object_output(store: Store, name: str, mc: str, pn: str, task: str) -> Oid | None:
+def object_output(store: Store, name: ObjectName) -> Oid | None:
     """Return the commit of the output that an object is, None where it is not here."""
-    return store.refs.get(static_ref(f"{recipe_name(mc, pn)}:{task}", object_key(name)))
+    return store.refs.get(static_ref(name.task_key, name.static_key))
+
+
+@dataclass(slots=True)
+class Shared:
+    """The objects that are here, and those at remotes, during one build."""
+
+    store: Store
+    caches: Caches
+    away: dict[Oid, Wanted] = field(default_factory=dict)
+    """Objects that a remote has, by their static keys."""
+
+    @staticmethod
+    def open(store: Store, environment: Mapping[str, str], *, network: bool) -> Shared:
+        """Return what is shared. Without the network, remotes that are folders of this machine are asked alone."""
+        remotes = [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
+        caches = Caches(store, remotes, Access(environment))
+        caches.refresh()
+        return Shared(store, caches)
+
+    def which(self, names: Mapping[str, ObjectName]) -> set[str]:
+        """Return those whose objects can be had."""
+        found = set()
+        for label, name in names.items():
+            if object_output(self.store, name) is not None or self._published(name):
+                found.add(label)
+        return found
+
+    def _published(self, name: ObjectName) -> bool:
+        for remote in self.caches.opened():
+            task = remote.index.find_static(name.static_key)
+            if task is not None and task.key == name.task_key:
+                self.away[name.static_key] = Wanted(remote.name, task, name.static_key)
+                return True
+        return False
+
+    def has(self, name: ObjectName) -> bool:
+        return name.static_key in self.away or object_output(self.store, name) is not None
+
+    def bring(self, name: ObjectName) -> None:
+        """Fetch an object if it is not here. Raises BitBakeError where it can't be had."""
+        wanted = self.away.get(name.static_key)
+        if wanted is None or object_output(self.store, name) is not None:
+            return
+        remote = next(each for each in self.caches.remotes if each.name == wanted.remote)
+        got = fetch(self.store, remote, self.caches.access, [wanted])
+        self.store.objects.refresh()
+        if not got.tasks:
+            raise BitBakeError("; ".join([got.failed, *got.notes]).strip("; "), hint="the task runs instead")
+
+    def notes(self) -> list[str]:
+        """Return what somebody should know, once."""
+        found, self.caches.notes = self.caches.notes, []
+        return found
 
 
 def archive(store: Store, task: Task, told: Mapping[str, Any], body: bytes) -> Packed:
@@ -50,7 +119,7 @@ def archive(store: Store, task: Task, told: Mapping[str, Any], body: bytes) -> P
         found = capture(store, folder, writer, exclude=NOTHING, faked=faked)
         pair = found.output(b"", writer)
         assert pair is not None  # the folder itself
-        return Packed(object_key(told["object"]), pair, found.pair.attributes)
+        return Packed(ObjectName(*task.name, told["object"]).static_key, pair, found.pair.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +130,14 @@ class Unpacked:
     entries: list[list[Any]]
 
 
-def unpack(store: Store, task: Task, told: Mapping[str, Any]) -> Unpacked:
+def unpack(store: Store, task: Task, name: ObjectName, told: Mapping[str, Any]) -> Unpacked:
     """Put an object in place where sstate.bbclass would unpack it.
 
     Devices and owners are for pseudo to give: for a process under it they are told, else left out.
     """
-    commit = object_output(store, told["object"], *task.name)
+    commit = object_output(store, name)
     if commit is None:
-        raise BitBakeError(f"{told['object']} is not in the store", hint="the task runs instead")
+        raise BitBakeError(f"{name.archive} is not in the store", hint="the task runs instead")
     output = store.objects.commit(commit).tree
     pair = read_pair(store.objects, output)
     dated = _dated(store, task, commit)
@@ -80,7 +149,7 @@ def unpack(store: Store, task: Task, told: Mapping[str, Any]) -> Unpacked:
             remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         checkout(writer, folder, plain)
         entries = _entries(writer, wanted) if told["faked"] else []
-    return Unpacked(Packed(object_key(told["object"]), pair, dated), entries)
+    return Unpacked(Packed(name.static_key, pair, dated), entries)
 
 
 def _dated(store: Store, task: Task, commit: Oid) -> Oid | None:

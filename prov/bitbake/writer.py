@@ -20,7 +20,8 @@ from typing import Any
 
 from prov.bitbake.builds import Ran, record
 from prov.bitbake.capture import Captured, Packed, Task, begin, end
-from prov.bitbake.shared import Unpacked, archive, object_output, unpack
+from prov.bitbake.publishing import publish
+from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, unpack
 from prov.bitbake.signature import recipe_name
 from prov.build.upkeep import start_upkeep
 from prov.errors import ProvError
@@ -68,6 +69,9 @@ class Writer:
     serving: dict[int, _Serving] = field(default_factory=dict)
     """By the descriptor of its fork's answer."""
     ran: list[Ran] = field(default_factory=list)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of whoever started the build: what git needs to reach remotes."""
+    shared: Shared | None = None
     packed: dict[str, Packed] = field(default_factory=dict)
     """Task -> the object of shared state that it made, or took, in this build."""
     lost: dict[str, str] = field(default_factory=dict)
@@ -112,12 +116,20 @@ class Writer:
         """Answer a question of the server's; return the word by which a build ends."""
         if word["what"] == "done":
             return word
-        found: list[str] = []
+        found: set[str] = set()
         with contextlib.suppress(ProvError, OSError):  # then there is nothing to take
-            store = Store.open(self.store_path)
-            found = [tid for tid, name in word["objects"].items() if object_output(store, name[3], *name[:3])]
-        self.say({"which": found})
+            names = {tid: ObjectName(*name) for tid, name in word["objects"].items()}
+            shared = self._shared(network=word["network"])
+            found = shared.which(names)
+            for note in shared.notes():
+                self.say({"note": note})
+        self.say({"which": sorted(found)})
         return None
+
+    def _shared(self, *, network: bool) -> Shared:
+        if self.shared is None:
+            self.shared = Shared.open(self.store(), self.environment, network=network)
+        return self.shared
 
     def _accept(self, listening: socket.socket) -> None:
         connection, _ = listening.accept()
@@ -153,9 +165,12 @@ class Writer:
                 case "archive":
                     return archive(self.store(), task, told, body)
                 case "unpack":
-                    return unpack(self.store(), task, told)
+                    name = ObjectName(*task.name, told["object"])
+                    self._shared(network=False).bring(name)
+                    return unpack(self.store(), task, name, told)
                 case "has":
-                    return object_output(Store.open(self.store_path), told["object"], *task.name) is not None
+                    name = ObjectName(*task.name, told["object"])
+                    return self._shared(network=False).has(name)
             return None
 
         child = start_child(work)
@@ -251,7 +266,7 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
-def run(store: Path, path: Path, server: tuple[int, int]) -> None:
+def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[str, str]) -> None:
     """Record a build, until the server closes what it speaks through: descriptors to hear it by, and to answer it.
 
     Raises ProvError where another writer is at work here.
@@ -265,7 +280,7 @@ def run(store: Path, path: Path, server: tuple[int, int]) -> None:
     with try_locked(path.with_name(path.name + ".lock")) as alone:
         if not alone:
             raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")
-        writer = Writer(store, say)
+        writer = Writer(store, say, environment=environment)
         listening = listen(path)
         say({"ready": os.getpid()})
         try:
@@ -287,7 +302,10 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     missing = record_missing(writer, told)
     for key in missing:
         writer.lose(key, "it was not heard of")
-    return record(writer.store(), writer.ran, told, writer.lost)
+    store = writer.store()
+    build = record(store, writer.ran, told, writer.lost)
+    publish(store, writer.ran, writer.packed, writer.environment, lambda text: writer.say({"note": text}))
+    return build
 
 
 def record_missing(writer: Writer, told: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from prov.remote.publication import Published
 from prov.remote.receive import receive
 from prov.remote.settings import Remote
 from prov.remote.transport import Access
+from prov.remote.wellformed import Limits
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -126,7 +127,10 @@ def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted]
     opened = open_remote(remote, store, access)
     try:
         tasks = [each.task for each in wanted]
-        received = receive(opened, store, tasks, holds=lambda task: holds(store, task), workdirs=workdirs)
+        limits = Limits(devices=remote.devices)
+        received = receive(
+            opened, store, tasks, holds=lambda task: holds(store, task), limits=limits, workdirs=workdirs
+        )
     except (Unreachable, Untrusted) as error:
         found.failed = str(error)
         return found

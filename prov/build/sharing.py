@@ -35,9 +35,12 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 
-PUBLIC = (b"inputs", b"output", b"definition", b"record")
+PUBLIC = (b"inputs", b"output", b"dated", b"definition", b"record")
 """What is published of a record."""
-PUBLIC_FACTS = ("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir")
+PUBLIC_FACTS = (
+    *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
+    *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
+)
 """And of its facts."""
 NO_KEY = bytes(20)
 """For a result whose static key is not known."""

@@ -22,7 +22,7 @@ Source = Callable[[Oid], "tuple[Kind, bytes] | None"]
 """Gives an object's kind and content, None if it has it not."""
 
 _RECORD = {
-    **dict.fromkeys((b"inputs", b"output", b"attributes", b"sysroot"), MODE_DIRECTORY),
+    **dict.fromkeys((b"inputs", b"output", b"dated", b"attributes", b"sysroot"), MODE_DIRECTORY),
     **dict.fromkeys((b"record", b"definition", b"log", b"environment"), MODE_FILE),
 }
 """What a record has, and what of it is a folder."""
@@ -115,14 +115,20 @@ class Intake:
                 raise BadObject(f"{each.name!r} of a record has the mode {each.mode:o}")
         return {each.name: each.oid for each in entries}
 
-    def check_output(self, tree: Oid) -> None:
-        """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject."""
+    def check_output(self, tree: Oid, dated: Oid | None = None) -> None:
+        """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject.
+
+        `dated`: its attributes with mtimes, where a record has them.
+        """
         parts = {}
         for each in self.reader.tree(tree):
             if each.mode != _PAIR.get(each.name):
                 raise BadObject(f"an output has {each.name!r} with the mode {each.mode:o}")
             parts[each.name] = each.oid
-        self.check_pair(Pair(parts.get(b"content", EMPTY_TREE), parts.get(b"attributes")))
+        content = parts.get(b"content", EMPTY_TREE)
+        self.check_pair(Pair(content, parts.get(b"attributes")))
+        if dated is not None:
+            self.check_pair(Pair(content, dated))
 
     def tree(self, oid: Oid, path: bytes = b"", depth: int = 0) -> Digest:
         """Take in a tree and all that it holds; return its digest. Raises BadObject."""

@@ -119,7 +119,7 @@ def take_record(intake: Intake, oid: Oid) -> Came:
     digest = intake.tree(oid)
     parts = intake.parts(oid)
     if b"output" in parts:
-        intake.check_output(parts[b"output"])
+        intake.check_output(parts[b"output"], parts.get(b"dated"))
     return _read_record(intake.reader, parts, digest.id)
 
 

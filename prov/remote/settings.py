@@ -39,6 +39,8 @@ class Remote:
     """Bytes in one push."""
     workdirs: bool = False
     """Builds publish WORKDIRs, too."""
+    devices: bool = False
+    """What comes from there may hold device nodes, and the capabilities of files."""
     static: bool = False
     """It is no git repository but plain files, to be read only."""
 
@@ -82,6 +84,7 @@ def write_remote(store: Store, remote: Remote) -> None:
         "key": remote.key,
         "limit": str(remote.limit),
         "workdirs": str(remote.workdirs).lower(),
+        "devices": str(remote.devices).lower(),
         "static": str(remote.static).lower(),
     }
     for name, value in values.items():
@@ -134,6 +137,7 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
             key=fields.get("key", ""),
             limit=int(fields.get("limit", PUSH_LIMIT)),
             workdirs=fields.get("workdirs") == "true",
+            devices=fields.get("devices") == "true",
             static=fields.get("static") == "true",
         )
     except (KeyError, ValueError) as error:

@@ -16,6 +16,11 @@ from provlayer.task import socket_path
 
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""
+PASSED = (
+    *("HOME", "USER", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GNUPGHOME"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+)
+"""Variables of whoever runs bitbake that git and ssh may need to reach a remote."""
 STARTS = 3
 """How often a writer that crashes is started again, in one build."""
 
@@ -62,9 +67,9 @@ class Build:
         if command is None:
             raise OSError("PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND")))
         environment = {"PATH": path, "LANG": "C.UTF-8"}
-        home = origin.getVar("HOME") if origin else None
-        if home:
-            environment["HOME"] = home
+        for name in PASSED if origin else ():
+            if origin.getVar(name):
+                environment[name] = origin.getVar(name)
         arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), socket_path(d)]
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
@@ -94,9 +99,11 @@ class Build:
             word = self._listen(0)
             if word is None:
                 return
-            self._lost(word)
+            self._note(word)
 
-    def _lost(self, word):
+    def _note(self, word):
+        if "note" in word:
+            bb.warn("prov: " + word["note"])
         if "lost" in word:
             if not self.losses:
                 bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
@@ -123,7 +130,7 @@ class Build:
             self.process.stdin.close()
             word = self._listen(END)
             while word is not None and "recorded" not in word:
-                self._lost(word)
+                self._note(word)
                 word = self._listen(END)
             self.process.wait(END)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -148,12 +155,14 @@ class Build:
         if self.process is None or self.process.poll() is not None:
             return set()
         self.hear()
-        question = {"what": "which", "objects": names}
+        allowed = not bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
+        allowed = allowed or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
+        question = {"what": "which", "objects": names, "network": allowed}
         self.process.stdin.write(json.dumps(question).encode() + b"\n")
         self.process.stdin.flush()
         word = self._listen(END)
         while word is not None and "which" not in word:
-            self._lost(word)
+            self._note(word)
             word = self._listen(END)
         return set(word["which"]) if word else set()
 

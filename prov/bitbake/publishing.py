@@ -1,0 +1,33 @@
+"""What a build made goes to the remotes that builds publish to, in the background: the build does not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from prov.bitbake.builds import Ran
+from prov.bitbake.capture import Packed
+from prov.build.pushing import publishing
+from prov.build.sharing import Shareable
+from prov.remote.settings import read_remotes
+from prov.remote.transport import Access
+from prov.store.repository import Store
+
+
+def publish(
+    store: Store,
+    ran: Sequence[Ran],
+    packed: Mapping[str, Packed],
+    environment: Mapping[str, str],
+    note: Callable[[str], None],
+) -> None:
+    """Start publishing the objects of shared state that a build made or took."""
+    results = [
+        Shareable(each.key, each.captured.task_hash, packed[each.key].key)
+        for each in ran
+        if each.key in packed and not each.failed
+    ]
+    if not results:
+        return
+    with publishing(store, read_remotes(store), Access(environment), note) as publishers:
+        for publisher in publishers:
+            publisher.whole = results
