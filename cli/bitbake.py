@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .output import note, say
+from .context import StoreOption, open_store
+from .output import count_text, note, say
 
 bitbake = typer.Typer(
     name="bitbake",
@@ -46,6 +47,27 @@ def setup(
                 say(f"  {line}")
     if not changed:
         note(f"nothing to {'take out' if undo else 'add'}")
+
+
+@bitbake.command("restore")
+def restore(
+    name: Annotated[str, typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.")],
+    store: StoreOption = None,
+) -> None:
+    """Put a recipe's WORKDIR back as it was after a task, and let BitBake's stamps say so.
+
+    BitBake goes on from there. Without a task: after the last of unpack, patch, configure and compile that is
+    recorded. What is in the WORKDIR now is recorded before. Example: prov bitbake restore zlib:do_patch
+    """
+    from prov.bitbake.restore import choose
+    from prov.bitbake.restore import restore as put_back
+
+    opened = open_store(store)
+    done = put_back(opened, choose(opened, name))
+    for text in done.notes:
+        note(f"note: {text}")
+    say(f"{done.workdir}: as after {done.run.tag}; {count_text(done.placed, 'file')} placed")
+    say(f"stamps: {' '.join(done.stamps)}")
 
 
 @bitbake.command("writer", hidden=True)

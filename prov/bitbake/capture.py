@@ -13,6 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ ATTEMPTS = 5
 """How often a WORKDIR that changes under the capture is looked at again."""
 HASH_FACT = "bitbake-taskhash"
 UNIHASH_FACT = "bitbake-unihash"
+STAMP_FACT = "stamp"
+LINE_FACT = "line"
+"""The ref of the WORKDIR's line of history."""
+WORKDIR_FACT = "workdir"
+SETSCENE_FACT = "setscene"
+FAKEROOT_FACT = "fakeroot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +180,14 @@ class Place:
         return found, pair
 
 
-def _locked(store: Store, task: Task) -> Any:
-    return locked(store.cache / "locks" / f"bitbake-{_name(task.workdir)}")
+def workdir_lock(store: Store, workdir: Path) -> AbstractContextManager[None]:
+    """Return the lock of a WORKDIR: who holds it is the only one to capture it, or to put it back."""
+    return locked(store.cache / "locks" / f"bitbake-{_name(workdir)}")
 
 
 def begin(store: Store, task: Task) -> None:
     """Look at a WORKDIR in which nobody is at work, before a task: what somebody changed there is kept."""
-    with _locked(store, task), store.objects.writer() as writer:
+    with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         place = Place(store, task, writer)
         before = place.before()
         found, pair = place.look(()) if task.workdir.is_dir() else (None, EMPTY)
@@ -242,7 +250,7 @@ def end(
     `packed` is the object of shared state that it made or took, which is its output then.
     Raises ProvError, OSError.
     """
-    with _locked(store, task), store.objects.writer() as writer:
+    with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         place = Place(store, task, writer)
         if told["faked"] and body:
             place.take_faked(body)
@@ -307,15 +315,18 @@ def _facts(task: Task, told: Mapping[str, Any], beside: Mapping[str, tuple[str, 
         "began": f"{told['began']:.3f}",
         "seconds": f"{told['ended'] - told['began']:.3f}",
         "host": socket.gethostname(),
-        "workdir": str(task.workdir),
+        WORKDIR_FACT: str(task.workdir),
+        LINE_FACT: task.ref,
         "version": task.pv,
         HASH_FACT: told["taskhash"],
         UNIHASH_FACT: told["unihash"],
     }
     if task.setscene:
-        facts["setscene"] = "taken from shared state"
+        facts[SETSCENE_FACT] = "taken from shared state"
     if told["faked"]:
-        facts["fakeroot"] = "yes"
+        facts[FAKEROOT_FACT] = "yes"
+    if told.get("stamp"):
+        facts[STAMP_FACT] = told["stamp"]
     if beside:
         facts["beside"] = " ".join(sorted(beside))
     return facts | {f"outside-{number}": path for number, path in enumerate(told["outside"])}

@@ -39,6 +39,14 @@ def recipe_name(mc: str, pn: str) -> str:
     return f"{MULTICONFIG}.{mc}.{pn}" if mc and mc != "default" else pn
 
 
+def split_name(recipe: str) -> tuple[str, str]:
+    """Return multiconfig and recipe of what `recipe_name` put together."""
+    if not recipe.startswith(f"{MULTICONFIG}."):
+        return "", recipe
+    mc, _, pn = recipe.removeprefix(f"{MULTICONFIG}.").partition(".")
+    return mc, pn
+
+
 def key_of(text: str) -> str:
     """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names dependencies."""
     match = _TID.fullmatch(text)

@@ -117,6 +117,7 @@ def _ended(event, d, task):
             began=_began.get("time", event.time),
             ended=time.time(),
             log=event.logfile or "",
+            stamp=bb.parse.siggen.stampfile_mcfn(task, d.getVar("BB_FILENAME")) or "",
             outputs=[
                 path
                 for flag in ("sstate-inputdirs", "sstate-plaindirs")
