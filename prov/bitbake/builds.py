@@ -35,6 +35,9 @@ class Ran:
     task_hash: str
     """BitBake's, and its unihash."""
     unihash: str
+    method: str
+    """By which a server tells that tasks gave the same; empty where none is asked."""
+    outhash: str
     restored: bool
     failed: bool
     captured: Captured
@@ -48,6 +51,8 @@ class Ran:
             ended=float(told["ended"]),
             task_hash=told["taskhash"],
             unihash=told["unihash"],
+            method=str(told.get("method", "")),
+            outhash=str(told.get("outhash", "")),
             restored=task.setscene,
             failed=bool(told["failed"]),
             captured=captured,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prov.bitbake.builds import Ran
 from prov.bitbake.capture import Packed
+from prov.bitbake.equivalence import lines_of, record_lines
 from prov.build.pushing import publishing
 from prov.build.sharing import Shareable
 from prov.remote.settings import read_remotes
@@ -26,6 +27,9 @@ def publish(
         for each in ran
         if each.key in packed and not each.failed
     ]
+    lines = lines_of(ran)
+    if lines:
+        results.append(record_lines(store, lines))
     if not results:
         return
     with publishing(store, read_remotes(store), Access(environment), note) as publishers:

@@ -20,6 +20,7 @@ from typing import Any
 
 from prov.bitbake.builds import Ran, record
 from prov.bitbake.capture import Captured, Packed, Task, begin, end
+from prov.bitbake.equivalence import fetch_lines, read_lines
 from prov.bitbake.publishing import publish
 from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, unpack
 from prov.bitbake.signature import recipe_name
@@ -116,6 +117,16 @@ class Writer:
         """Answer a question of the server's; return the word by which a build ends."""
         if word["what"] == "done":
             return word
+        if word["what"] == "equivalences":
+            lines: dict[str, list[str]] = {}
+            with contextlib.suppress(ProvError, OSError):
+                shared = self._shared(network=word["network"])
+                fetch_lines(shared.caches)
+                lines = read_lines(shared.store, set(word["known"]))
+                for note in shared.notes():
+                    self.say({"note": note})
+            self.say({"equivalences": lines})
+            return None
         found: set[str] = set()
         with contextlib.suppress(ProvError, OSError):  # then there is nothing to take
             names = {tid: ObjectName(*name) for tid, name in word["objects"].items()}

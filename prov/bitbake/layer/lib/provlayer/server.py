@@ -74,9 +74,15 @@ class Build:
         self.process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
-        answer = self._listen(END)
-        if answer is None or "ready" not in answer:
-            raise OSError((answer or {}).get("error") or f"{command} bitbake writer did not start")
+        try:
+            answer = self._listen(END)
+        except ValueError:  # another program of this name
+            answer = None
+        if not isinstance(answer, dict) or "ready" not in answer:
+            self.process.kill()
+            self.process.wait()
+            self.process, self.said = None, b""
+            raise OSError(f"{command} bitbake writer did not start")
 
     def _listen(self, seconds):
         """Return the next line that the writer says, None when it ends or is silent for so long."""
@@ -113,7 +119,10 @@ class Build:
 
     def finish(self):
         """Tell the writer what the build came to, and let it end."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
+            return
+        if self.process.poll() is not None:
+            bb.warn("prov: the build is not recorded: the writer ended before")
             return
         self.hear()
         result = "interrupted" if self.interrupted else "failed" if self.failed else "ok"
@@ -151,20 +160,43 @@ class Build:
 
     def which(self, d, names):
         """Return those tasks whose objects the store has: names is tid -> what `cache` calls its object."""
+        return set(self._ask(d, "which", {"objects": names}) or ())
+
+    def _ask(self, d, what, question):
+        """Ask the writer something and return its answer, None where there is none."""
         self.need_writer(d)
         if self.process is None or self.process.poll() is not None:
-            return set()
+            return None
         self.hear()
         allowed = not bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
         allowed = allowed or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
-        question = {"what": "which", "objects": names, "network": allowed}
-        self.process.stdin.write(json.dumps(question).encode() + b"\n")
+        self.process.stdin.write(json.dumps(dict(question, what=what, network=allowed)).encode() + b"\n")
         self.process.stdin.flush()
         word = self._listen(END)
-        while word is not None and "which" not in word:
+        while word is not None and what not in word:
             self._note(word)
             word = self._listen(END)
-        return set(word["which"]) if word else set()
+        return word[what] if word else None
+
+    def teach(self, d):
+        """Tell this build directory's own hash equivalence server what other builds came to."""
+        folder = d.getVar("PERSISTENT_DIR") or d.getVar("CACHE")
+        if not hasattr(bb.parse.siggen, "client") or not (d.getVar("BB_HASHSERVE") or "").startswith("unix://"):
+            return
+        told, known = os.path.join(folder, "prov-equivalence"), set()
+        if os.path.exists(told) and os.path.exists(os.path.join(folder, "hashserv.db")):
+            with open(told) as stream:
+                known = set(stream.read().split())
+        new = self._ask(d, "equivalences", {"known": sorted(known)}) or {}
+        with bb.parse.siggen.client() as client:
+            for lines in new.values():
+                for line in lines:
+                    method, taskhash, outhash, unihash = line.split(" ")
+                    client.report_unihash(taskhash, method, outhash, unihash, {})
+        if new:
+            bb.utils.mkdirhier(folder)
+            with open(told, "w") as stream:
+                stream.write("\n".join(sorted(known | set(new))) + "\n")
 
 
 def ask_which(d, names):
@@ -189,6 +221,8 @@ def _handle(event, name, d):
             _builds[0].open += 1
             return
         _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))  # with multiconfigs, some are there twice
+        if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+            _builds[0].teach(d)
     elif name == "CookerExit":
         while _builds:
             build = _builds.pop()

@@ -4,6 +4,7 @@ Where the task runs under pseudo this does, too: what is looked at here has the 
 gave them. Nothing is written but into T, which pseudo does not track.
 """
 
+import hashlib
 import json
 import os
 import stat
@@ -117,6 +118,8 @@ def _ended(event, d, task):
             began=_began.get("time", event.time),
             ended=time.time(),
             log=event.logfile or "",
+            method=getattr(bb.parse.siggen, "method", "") if hasattr(bb.parse.siggen, "client") else "",
+            outhash=_outhash(d, real),
             stamp=bb.parse.siggen.stampfile_mcfn(task, d.getVar("BB_FILENAME")) or "",
             outputs=[
                 path
@@ -131,6 +134,15 @@ def _ended(event, d, task):
     finally:
         if os.path.exists(signature):
             os.unlink(signature)
+
+
+def _outhash(d, task):
+    """Return the hash of what a task gave, as it was told to a hash equivalence server: that of the text in T."""
+    path = os.path.join(d.getVar("T"), f"depsig.{task}.{os.getpid()}")
+    if not os.path.exists(path):
+        return ""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
 
 
 def _dump_signature(d, task, path):

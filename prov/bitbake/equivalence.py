@@ -1,0 +1,93 @@
+"""Which tasks gave the same as others: what BitBake's hash equivalence server knows, travelling with the outputs.
+
+A server knows by which hash of an output (`outhash`) a task is told to be another's equal, and under which name
+(`unihash`) both are known. Each build that used one leaves what it came to as a result of its own,
+`bitbake:equivalence`, whose output is a text of a line per task: METHOD TASKHASH OUTHASH UNIHASH. It is shared as any
+result is; the next machine's own server is told, and so agrees.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from prov.bitbake.builds import Ran
+from prov.build.caches import Caches, Wanted, fetch
+from prov.build.record import RECORDS, Output, Run, author, empty_start, output_ref, tag_prefix, write_run
+from prov.build.sharing import NO_KEY, Shareable
+from prov.errors import StoreError
+from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY, Pair
+
+RECIPE, TASK = "bitbake", "equivalence"
+KEY = f"{RECIPE}:{TASK}"
+FILE = b"equivalence"
+MOST = 10_000
+"""So many builds' equivalences are looked at in a remote, the last ones."""
+
+
+def lines_of(ran: Iterable[Ran]) -> list[str]:
+    """Return what a build's tasks are known as, of those that asked a server."""
+    return sorted(
+        f"{each.method} {each.task_hash} {each.outhash} {each.unihash}"
+        for each in ran
+        if each.method and each.outhash and not each.failed
+    )
+
+
+def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
+    """Keep what a build came to; return the result under which it is shared."""
+    text = "".join(f"{line}\n" for line in lines).encode()
+    with store.objects.writer() as writer:
+        held = Pair(writer.add_tree([Entry(FILE, MODE_FILE, writer.add("blob", text))]), None)
+        inputs = writer.add_tree([Entry(FILE, MODE_FILE, writer.add("blob", text))])
+        run = Run(
+            key=KEY,
+            task_hash=inputs,
+            start=empty_start(writer),
+            after=EMPTY,
+            output=Output(held),
+            log=b"",
+            environment={},
+            facts={"result": "ok"},
+        )
+        recorded = write_run(writer, run, author(time.time()))
+        record = writer.commit(recorded.commit).parents[1]
+        writer.finish()
+    name = f"{RECORDS}{tag_prefix(KEY, inputs).removeprefix('refs/tags/')}/1"
+    if store.refs.get(name) is None:
+        store.refs.update(RefUpdate(name, record), RefUpdate(output_ref(KEY, inputs), recorded.output_commit))
+    return Shareable(KEY, inputs)
+
+
+def read_lines(store: Store, known: set[str]) -> dict[str, list[str]]:
+    """Return id -> lines of what is kept here, but for what is known."""
+    found = {}
+    for commit in store.refs.list(output_ref(KEY, b"")).values():
+        try:
+            output = store.objects.commit(commit).tree
+            entry = store.objects.entry(output, f"content/{FILE.decode()}") if output != EMPTY_TREE else None
+            if entry is not None and entry.oid.hex() not in known:
+                rows = store.objects.blob(entry.oid).decode("ascii", "replace").splitlines()
+                found[entry.oid.hex()] = [row for row in rows if len(row.split(" ")) == 4]
+        except StoreError:  # what is damaged is of no use, and no harm
+            continue
+    return found
+
+
+def fetch_lines(caches: Caches) -> None:
+    """Fetch what remotes have and this store has not."""
+    for opened in list(caches.opened()):
+        wanted = [
+            Wanted(opened.name, task, NO_KEY)
+            for task in opened.index.newest(RECIPE, MOST)
+            if task.key == KEY and caches.store.refs.get(output_ref(KEY, task.task_hash)) is None
+        ]
+        if not wanted:
+            continue
+        remote = next(each for each in caches.remotes if each.name == opened.name)
+        got = fetch(caches.store, remote, caches.access, wanted)
+        caches.notes += got.notes + ([got.failed] if got.failed else [])
+    caches.store.objects.refresh()
