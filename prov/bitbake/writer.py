@@ -28,6 +28,7 @@ from prov.build.upkeep import start_upkeep
 from prov.errors import ProvError
 from prov.files import try_locked
 from prov.processes import Child, decode_answer, start_child
+from prov.store.git import git_program
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -45,6 +46,16 @@ class _Running:
     task: Task
     beside: dict[str, Task] = field(default_factory=dict)
     """Tasks that were in the same WORKDIR at any time since."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a task asked; `rest` is what came of its body with the first line."""
+
+    connection: socket.socket
+    task: Task
+    told: Mapping[str, Any]
+    rest: bytes
 
 
 @dataclass(slots=True)
@@ -67,6 +78,8 @@ class Writer:
     """Tells the server something."""
     running: dict[tuple[str, str], _Running] = field(default_factory=dict)
     """By recipe and task."""
+    waiting: list[_Request] = field(default_factory=list)
+    """For the fork that is at work in the same WORKDIR: what one begins to change, another one must not see."""
     serving: dict[int, _Serving] = field(default_factory=dict)
     """By the descriptor of its fork's answer."""
     ran: list[Ran] = field(default_factory=list)
@@ -77,6 +90,7 @@ class Writer:
     """Task -> the object of shared state that it made, or took, in this build."""
     lost: dict[str, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
+    _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def store(self) -> Store:
@@ -86,7 +100,7 @@ class Writer:
 
     def serve(self, listening: socket.socket, server: int) -> Mapping[str, Any] | None:
         """Serve tasks until the server says that the build is over, or is gone: None then."""
-        said = b""
+        said, self._listening = b"", listening
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(server, selectors.EVENT_READ)
         last: Mapping[str, Any] | None = None
@@ -108,9 +122,10 @@ class Writer:
             if time.monotonic() - breathed < BREATH:
                 continue
             breathed = time.monotonic()
-            for each in self.serving.values():
+            waiting = [each.connection for each in self.waiting]
+            for connection in [*(each.connection for each in self.serving.values()), *waiting]:
                 with contextlib.suppress(OSError):  # who does not wait any more need not be told
-                    each.connection.send(b" ")
+                    connection.send(b" ")
         return last
 
     def _told(self, word: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -153,6 +168,24 @@ class Writer:
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ProvError) as error:
             _answer(connection, {"error": str(error)})
             return
+        self.waiting.append(_Request(connection, task, told, rest))
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        """Start what can start: of those that look at a WORKDIR one at a time, in the order in which they came."""
+        looking = ("begin", "end")
+        busy = {each.task.workdir for each in self.serving.values() if each.told["what"] in looking}
+        for request in list(self.waiting):
+            looks = request.told["what"] in looking
+            if looks and request.task.workdir in busy:
+                continue
+            self.waiting.remove(request)
+            if self._serve(request) and looks:
+                busy.add(request.task.workdir)
+
+    def _serve(self, request: _Request) -> bool:
+        """Start a fork for a request, and tell whether it needs one."""
+        connection, task, told, rest = request.connection, request.task, request.told, request.rest
         key = (task.recipe, task.task)
         if told["what"] == "begin":
             self._begin(key, task)
@@ -161,12 +194,13 @@ class Writer:
             self.running.pop(key, None)
         elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
             _answer(connection, {})
-            return
+            return False
         running = {other.task.key for other in self.running.values()}
         beside = {name: other.owned if name in running else () for name, other in mine.beside.items()}
 
         def work() -> object:
-            listening.close()
+            if self._listening is not None:
+                self._listening.close()
             body = _read_body(connection, rest, int(told["body"]))
             match told["what"]:
                 case "begin":
@@ -187,6 +221,7 @@ class Writer:
         child = start_child(work)
         self.serving[child.answer] = _Serving(child, connection, task, told)
         self._selector.register(child.answer, selectors.EVENT_READ)
+        return True
 
     def _begin(self, key: tuple[str, str], task: Task) -> None:
         mine = self.running[key] = _Running(task)
@@ -206,6 +241,7 @@ class Writer:
         del self.serving[fd]
         os.close(fd)
         status = os.waitpid(serving.child.pid, 0)[1]
+        self._serve_waiting()
         task = serving.task
         try:
             found = decode_answer(bytes(serving.answer), status, task.key)
@@ -291,6 +327,7 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
     with try_locked(path.with_name(path.name + ".lock")) as alone:
         if not alone:
             raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")
+        git_program()  # asked for its version once, and not by each fork
         writer = Writer(store, say, environment=environment)
         listening = listen(path)
         say({"ready": os.getpid()})

@@ -7,12 +7,16 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prov.bitbake.capture import Task, workdir_lock
+from prov.store.repository import Store
 from tests.bitbake.recorded import Line, Replayed, read
 from tests.bitbake.story import TASKS
 from tests.cli.story import in_order
@@ -235,6 +239,27 @@ def test_change_by_hand_is_a_commit_of_its_own(fresh: Replayed) -> None:
     (tag,) = fresh.tags("outside")
     assert tag == "outside/small-machine/words/1.0/1"
     assert fresh.git("show", f"refs/tags/{tag}:words-1.0/words.txt") == "by hand\n"
+
+
+def test_task_that_begins_waits_for_who_looks_at_its_workdir(fresh: Replayed) -> None:
+    """Even one that has others beside it, whose own changes nobody looks for."""
+    told = lines(fresh)
+    fresh.begin()
+    for line in of(told, "app", "do_fetch", "do_unpack"):
+        fresh.say(line)
+    configure, notes = (of(told, "app", task)[0] for task in ("do_configure", "do_notes"))
+    store = Store.open(fresh.root / ".prov")
+    with ThreadPoolExecutor() as threads:
+        with workdir_lock(store, Task.of(configure["asked"]).workdir):
+            first = threads.submit(fresh.say, configure)
+            time.sleep(0.2)
+            second = threads.submit(fresh.say, notes)
+            time.sleep(0.5)
+            assert not first.done() and not second.done()
+            line = of(told, "words", "do_fetch")[0]
+            assert fresh.say(line) == {}
+        assert first.result(30) == second.result(30) == {}
+    fresh.end()
 
 
 def test_task_whose_signature_is_not_readable_is_lost_alone(fresh: Replayed) -> None:
