@@ -38,10 +38,13 @@ faults: $(VENV)/.installed
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m pytest -m fuzz tests/remote
 
+bitbake: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/bitbake
+
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check faults fuzz bench clean
+.PHONY: all demo test lint wheel check faults fuzz bitbake bench clean

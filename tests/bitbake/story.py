@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.story import Done, Project
+from tests.cli.story import Project
 
 META = Path(__file__).parents[2] / "fixtures" / "bitbake" / "meta-small"
 BITBAKE_DIR = os.environ.get("BITBAKE_DIR", "")
@@ -62,10 +63,15 @@ class BuildDirectory(Project):
         return self.ended(self.start("bitbake", *arguments), code=code)
 
     def ended(self, running: subprocess.Popen[str], *, code: int | None = 0) -> str:
+        """Return what a command of BitBake said, when it has ended and its server is gone."""
         said = running.communicate(timeout=3 * PATIENCE)[0]
         assert code in (None, running.returncode), f"{running.args}: {running.returncode}\n{said}"
-        self.wait(lambda: not (self.root / "bitbake.sock").exists(), "the server goes")
+        self.wait(lambda: not self.servers(), "the server goes")
         return said
+
+    def servers(self) -> list[int]:
+        """Return the processes of BitBake that are at work here."""
+        return [pid for pid, words in _processes() if os.fsencode(self.root / "bitbake.sock") in words]
 
     def wait(self, happened: Callable[[], object], what: str) -> None:
         until = time.monotonic() + PATIENCE
@@ -78,27 +84,12 @@ class BuildDirectory(Project):
         if (self.root / "bitbake.sock").exists():
             self.ended(self.start("bitbake", "-m"), code=None)
 
-    def server(self) -> int:
-        """Return the process number of BitBake's server."""
-        return int((self.root / "bitbake.lock").read_text().split()[0])
-
-    def writer(self) -> int | None:
-        """Return the process number of the writer that is at work here."""
-        path = os.fsencode(self.root / ".prov.sock")
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            if path in words and parent == self.server():  # others are its forks
-                return int(folder.name)
-        return None
+    def writers(self) -> list[int]:
+        """Return the processes of the writer that is at work here, the first of them before its forks."""
+        return sorted(pid for pid, words in _processes() if os.fsencode(self.root / ".prov.sock") in words)
 
     def kill_writer(self) -> None:
-        found = self.writer()
-        assert found is not None
-        os.kill(found, signal.SIGKILL)
+        os.kill(self.writers()[0], signal.SIGKILL)
 
     def workdir(self, recipe: str = "app", version: str = "0.1", tmp: str = "tmp") -> Path:
         return self.root / tmp / "work/small-machine" / recipe / version
@@ -147,10 +138,14 @@ class BuildDirectory(Project):
         return sorted(path.name for path in self.root.iterdir() if path.name.startswith(".prov"))
 
 
+def _processes() -> Iterator[tuple[int, list[bytes]]]:
+    """Return what runs: process numbers and command lines."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield int(folder.name), (folder / "cmdline").read_bytes().split(b"\0")
+
+
 def warnings(said: str) -> list[str]:
     """Return what prov warns of in what BitBake says, each once."""
     lines = [line for line in said.splitlines() if "prov: " in line and line.startswith("WARNING: ")]
     return list(dict.fromkeys(line.removeprefix("WARNING: ") for line in lines))
-
-
-__all__ = ["APP", "BASE", "BITBAKE_DIR", "TASKS", "WORDS", "BuildDirectory", "Done", "live", "warnings"]

@@ -1,0 +1,193 @@
+"""Builds in which something dies or has no room: the build goes on, and what is not recorded is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bitbake.story import APP, TASKS, BuildDirectory, live, warnings
+
+pytestmark = live
+
+
+def pause(story: BuildDirectory, task: str = "do_compile", seconds: float = 2) -> Callable[[], bool]:
+    """Let a task of `app` take a while; return what tells that it has begun."""
+    head = f"{task}() {{\n"
+    lines = f"    touch ${{TOPDIR}}/paused\n    sleep {seconds}\n"
+    if head in (story.root / APP).read_text():
+        story.edit(APP, head, head + lines)
+    else:
+        story.append(APP, f"{head}{lines}    rm -rf ${{STAGING}}/${{PN}}\n    cp -a ${{D}} ${{STAGING}}/${{PN}}\n}}\n")
+    return (story.root / "paused").exists
+
+
+def during(story: BuildDirectory, disturb: Callable[[], object], task: str = "do_compile", seconds: float = 2) -> str:
+    """Build `app`, disturb while a task is at work, and return what BitBake says."""
+    paused = pause(story, task, seconds)
+    running = story.start("bitbake", "app")
+    story.wait(paused, f"{task} begins")
+    disturb()
+    return story.ended(running)
+
+
+def counted(said: str) -> set[str]:
+    """Return the tasks that are named at the end of a build as not recorded."""
+    (line,) = (line for line in warnings(said) if "tasks are not recorded: " in line)
+    names = line.partition("tasks are not recorded: ")[2].split()
+    assert line.startswith(f"prov: {len(names)} tasks")
+    return set(names)
+
+
+def is_well_afterwards(story: BuildDirectory) -> None:
+    """Let the next build be recorded as if nothing had been."""
+    story.edit(APP, '"hello"', '"goodbye"')
+    assert warnings(story.bitbake("app")) == []
+    assert story.newest()["result"] == "ok"
+    assert story.json("show", "app:do_install")["facts"]["result"] == "ok"
+    assert story.json("show", "app:do_compile")["inputs"]["variables/GREETING"] == "goodbye"
+    assert story.traces() == [".prov", ".prov.sock.lock"]
+    assert story.writers() == []
+    story.is_clean()
+
+
+def test_writer_that_is_killed_is_started_again(story: BuildDirectory) -> None:
+    said = during(story, story.kill_writer)
+    assert "all succeeded" in said
+    lost = counted(said)
+    assert "words:do_stage" in lost and "app:do_stage" not in lost
+    assert story.newest()["result"] == "ok"
+    assert int(story.newest()["ran"]) == 19 - len(lost)
+    assert story.recorded() >= TASKS - {"app:do_compile"}
+    is_well_afterwards(story)
+
+
+def test_writer_that_is_killed_at_the_end_is_told_of(story: BuildDirectory) -> None:
+    """No task begins after it that would start another one."""
+    story.setting('PROV_IGNORED_TASKS:append = " do_notes"')
+    said = during(story, story.kill_writer, "do_stage")
+    assert "all succeeded" in said
+    assert any("not recorded" in line for line in warnings(said))
+    is_well_afterwards(story)
+
+
+def test_writer_that_stops_is_waited_for(story: BuildDirectory) -> None:
+    """As on a machine that has too much to do."""
+    waking: list[subprocess.Popen[bytes]] = []
+
+    def stop() -> None:
+        found = story.writers()[0]
+        os.kill(found, signal.SIGSTOP)
+        waking.append(subprocess.Popen(["sh", "-c", f"sleep 4; kill -CONT {found}"]))
+
+    assert warnings(during(story, stop, seconds=1)) == []
+    assert story.newest()["ran"] == "19"
+    assert waking[0].wait() == 0
+
+
+def test_program_that_is_not_there(story: BuildDirectory) -> None:
+    story.setting('PROV_COMMAND = "/nowhere/prov"')
+    said = story.bitbake("app")
+    assert "all succeeded" in said
+    (line,) = warnings(said)
+    assert "nothing is recorded of this build" in line and "/nowhere/prov" in line
+    assert story.traces() == []
+
+
+@pytest.mark.parametrize("program", ["false", "true", "cat", "yes"])
+def test_program_that_is_another_one(story: BuildDirectory, program: str) -> None:
+    """That of another project may have the same name."""
+    story.setting(f'PROV_COMMAND = "{program}"')
+    said = story.bitbake("words")
+    assert "all succeeded" in said
+    (line,) = warnings(said)
+    assert "nothing is recorded of this build" in line
+
+
+def test_store_that_is_none(story: BuildDirectory) -> None:
+    story.write(".prov", "a file\n")
+    said = story.bitbake("words")
+    assert "all succeeded" in said
+    assert 1 <= len(warnings(said)) <= 2
+    assert "not recorded" in warnings(said)[0] or "nothing is recorded" in warnings(said)[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for the beginning of a store."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"mount is not allowed: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_store_without_room(story: BuildDirectory, small_disk: Path) -> None:
+    story.setting(f'PROV_STORE = "{small_disk}/store"')
+    (small_disk / "ballast").write_bytes(b"x" * 60_000)
+    said = story.bitbake("app")
+    assert "all succeeded" in said
+    told = warnings(said)
+    assert " is not recorded: " in told[0]
+    assert counted(said) <= TASKS
+    assert len(told) <= 3
+
+    (small_disk / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
+    (story.root / ".prov").symlink_to(small_disk / "store")
+    story.edit(APP, '"hello"', '"goodbye"')
+    assert warnings(story.bitbake("app")) == []
+    assert story.newest()["result"] == "ok"
+    story.is_clean()
+
+
+def test_server_that_is_killed(story: BuildDirectory) -> None:
+    paused = pause(story)
+    running = story.start("bitbake", "app")
+    story.wait(paused, "do_compile begins")
+    os.kill(story.servers()[0], signal.SIGKILL)
+    running.kill()  # it would wait for a minute
+    story.ended(running, code=None)
+    story.wait(lambda: not story.writers(), "the writer ends")
+    assert story.traces() == [".prov", ".prov.sock.lock"]
+    facts = story.newest()
+    assert facts["result"] == "interrupted"
+    assert story.recorded() >= {"words:do_stage", "tool:do_stage"}
+    is_well_afterwards(story)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_interrupted_build(story: BuildDirectory, times: int) -> None:
+    """^C once lets running tasks end, twice does not."""
+    paused = pause(story)
+    running = story.start("bitbake", "app")
+    story.wait(paused, "do_compile begins")
+    for _ in range(times):
+        os.kill(running.pid, signal.SIGINT)
+        time.sleep(0.5)
+    said = story.ended(running, code=None)
+    assert running.returncode != 0, said
+    story.wait(lambda: not story.writers(), "the writer ends")
+    assert story.newest()["result"] == "interrupted"
+    assert "app:do_install" not in story.recorded()
+    is_well_afterwards(story)
+
+
+def test_task_that_is_killed(story: BuildDirectory) -> None:
+    """As by the kernel, where there is no memory left: it says nothing any more."""
+    story.edit(APP, "do_compile() {\n", "do_compile() {\n    echo half > app\n    kill -9 $PPID\n    sleep 1\n")
+    said = story.bitbake("app", code=1)
+    assert counted(said) == {"app:do_compile"}
+    facts = story.newest()
+    assert facts["result"] == "failed"
+    story.edit(APP, "    kill -9 $PPID\n    sleep 1\n", "")
+    is_well_afterwards(story)
