@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prov.bitbake.capture import Captured, Task
+from prov.bitbake.capture import HASH_FACT, SETSCENE_FACT, UNIHASH_FACT, Captured, Task
 from prov.bitbake.signature import recipe_name
 from prov.build.builds import LOOK_BACK, BuildList, Line, Span, record_build
 from prov.build.plain import check_name
-from prov.build.record import author
+from prov.build.record import Records, author
 from prov.errors import ProvError, StoreError
+from prov.history.names import runs
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -57,6 +58,46 @@ class Ran:
             failed=bool(told["failed"]),
             captured=captured,
         )
+
+
+def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]:
+    """Return runs of this build that a writer recorded which is gone. `missing` is task -> BitBake's task hash."""
+    found = []
+    records = Records(store)
+    for key, task_hash in missing.items():
+        recipe, _, task = key.partition(":")
+        for run in runs(store, recipe, task):
+            facts = records.facts(run.commit)
+            began = float(facts.get("began", "0"))
+            if facts.get(HASH_FACT) != task_hash or began < since:
+                continue
+            line = Captured(
+                key, bytes.fromhex(run.task_hash), output_of(store, run.commit), run.number, run.commit, added=0
+            )
+            found.append(
+                Ran(
+                    key=key,
+                    version=facts.get("version", ""),
+                    began=began,
+                    ended=began + float(facts.get("seconds", "0")),
+                    task_hash=task_hash,
+                    unihash=facts.get(UNIHASH_FACT, task_hash),
+                    method="",
+                    outhash="",
+                    restored=SETSCENE_FACT in facts,
+                    failed=run.failed,
+                    captured=line,
+                )
+            )
+            break
+    return found
+
+
+def output_of(store: Store, commit: Oid) -> Oid | None:
+    """Return the output that a run's record has."""
+    record = store.objects.commit(store.objects.commit(commit).parents[1])
+    entry = store.objects.entry(record.tree, "output")
+    return entry.oid if entry is not None else None
 
 
 def read_hashes(build: BuildList, recipe: str) -> dict[str, tuple[str, str]]:

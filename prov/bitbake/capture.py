@@ -105,8 +105,9 @@ class Task:
 
     @property
     def ref(self) -> str:
-        """The ref of what its WORKDIR was last recorded as."""
-        return workdir_ref(self.arch, self.recipe, re.sub(r"[^\w.+-]", "_", self.workdir.name))
+        """The ref of what its WORKDIR was last recorded as: each build directory's has a line of its own."""
+        version = re.sub(r"[^\w.+-]", "_", self.workdir.name)
+        return workdir_ref(self.arch, self.recipe, f"{version}-{_name(self.workdir)[:8]}")
 
 
 def read_faked(known: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:

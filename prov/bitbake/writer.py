@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prov.bitbake.builds import Ran, record
+from prov.bitbake.builds import Ran, record, recover
 from prov.bitbake.capture import Captured, Packed, Task, begin, end
 from prov.bitbake.equivalence import fetch_lines, read_lines
 from prov.bitbake.publishing import publish
@@ -154,7 +154,7 @@ class Writer:
 
     def _shared(self, *, network: bool) -> Shared:
         if self.shared is None:
-            self.shared = Shared.open(self.store(), self.environment, network=network)
+            self.shared = Shared.open(Store.open(self.store_path), self.environment, network=network)
         return self.shared
 
     def _accept(self, listening: socket.socket) -> None:
@@ -344,20 +344,22 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
 
 def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     """Record the build as a whole; nothing where no task ran, as in a dry run."""
-    if not writer.ran:
+    if not writer.ran and (last is None or not writer.store_path.is_dir()):
         return None
     told = last or {"targets": [], "result": "interrupted", "began": writer.ran[0].began, "skipped": [], "executed": []}
-    missing = record_missing(writer, told)
-    for key in missing:
-        writer.lose(key, "it was not heard of")
     store = writer.store()
+    writer.ran += recover(store, missing_of(writer, told), float(told["began"]))
+    if not writer.ran:
+        return None
+    for key in missing_of(writer, told):
+        writer.lose(key, "it was not heard of")
     build = record(store, writer.ran, told, writer.lost)
     publish(store, writer.ran, writer.packed, writer.environment, lambda text: writer.say({"note": text}))
     return build
 
 
-def record_missing(writer: Writer, told: Mapping[str, Any]) -> list[str]:
-    """Return the tasks that the server saw ending, and of which nothing came."""
+def missing_of(writer: Writer, told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tasks that the server saw ending, and of which nothing came, each with BitBake's hash."""
     known = {each.key for each in writer.ran} | writer.lost.keys()
-    executed = [f"{recipe_name(mc, pn)}:{task}" for mc, pn, task, _, _ in told["executed"]]
-    return sorted({key for key in executed if key not in known})
+    executed = {f"{recipe_name(mc, pn)}:{task}": task_hash for mc, pn, task, task_hash, _ in told["executed"]}
+    return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in known}

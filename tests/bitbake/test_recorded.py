@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -211,9 +212,9 @@ def test_writer_that_was_killed_is_followed_by_another(fresh: Replayed) -> None:
     fresh.begin()
     for line in told[10:-1]:
         fresh.say(line)
-    lost = {word["lost"] for word in fresh.end(told[-1]) if "lost" in word}
-    assert lost == {f"{line['asked']['pn']}:{line['asked']['task']}" for line in told[:10] if "signature" in line}
+    assert not [word for word in fresh.end(told[-1]) if "lost" in word]
     assert fresh.recorded() == TASKS
+    assert int(fresh.newest()["ran"]) == len(TASKS)  # those of the first writer among them
     fresh.is_clean()
 
 
@@ -237,7 +238,7 @@ def test_change_by_hand_is_a_commit_of_its_own(fresh: Replayed) -> None:
         fresh.say(line)
     fresh.end()
     (tag,) = fresh.tags("outside")
-    assert tag == "outside/small-machine/words/1.0/1"
+    assert re.fullmatch(r"outside/small-machine/words/1\.0-[0-9a-f]{8}/1", tag)
     assert fresh.git("show", f"refs/tags/{tag}:words-1.0/words.txt") == "by hand\n"
 
 

@@ -23,6 +23,7 @@ python prov_configuration_handler() {
 
 addhandler prov_build_handler
 prov_build_handler[eventmask] = "bb.event.BuildStarted bb.event.BuildCompleted bb.cooker.CookerExit \
+    bb.event.HeartbeatEvent \
     bb.runqueue.runQueueTaskStarted bb.runqueue.runQueueTaskCompleted bb.runqueue.runQueueTaskFailed \
     bb.runqueue.runQueueTaskSkipped bb.runqueue.sceneQueueTaskStarted bb.runqueue.sceneQueueTaskCompleted"
 python prov_build_handler() {

@@ -150,7 +150,8 @@ def unpack(d):
         os.unlink(path)
         answer = _ask(d, "unpack", folder)
         if "error" in answer:
-            bb.fatal(f"prov: the object can't be taken from the store: {answer['error']}")
+            bb.warn(f"prov: the task runs, since its object can't be taken: {answer['error']}")
+            raise bb.BBHandledException  # a message of an error would fail the build
         _apply(folder, answer.get("entries", []))
         return
     bb.build.exec_func(OWN + "sstate_unpack_package", d)

@@ -57,7 +57,7 @@ class Build:
                 raise OSError(f"it crashed {self.starts} times")
             self._start(d)
         except OSError as error:
-            self.dead = str(error)
+            self.dead, self.process = str(error), None
             bb.warn(f"prov: nothing is recorded of this build: {error}")
 
     def _start(self, d):
@@ -117,12 +117,12 @@ class Build:
 
     # its end
 
-    def finish(self):
+    def finish(self, d):
         """Tell the writer what the build came to, and let it end."""
         if self.process is None:
             return
-        if self.process.poll() is not None:
-            bb.warn("prov: the build is not recorded: the writer ended before")
+        self.need_writer(d)  # one that crashed left what it had recorded for another to find
+        if self.process is None:
             return
         self.hear()
         result = "interrupted" if self.interrupted else "failed" if self.failed else "ok"
@@ -227,7 +227,7 @@ def _handle(event, name, d):
         while _builds:
             build = _builds.pop()
             build.interrupted = True
-            build.finish()
+            build.finish(d)
     elif not _builds:
         return
     elif name == "BuildCompleted":
@@ -237,12 +237,17 @@ def _handle(event, name, d):
         build.interrupted |= bool(event._interrupted)
         if not build.open:
             _builds.clear()
-            build.finish()
+            build.finish(d)
     else:
         _task(_builds[0], event, name, d)
 
 
 def _task(build, event, name, d):
+    if name == "HeartbeatEvent":
+        if build.process is not None:  # one that crashed is started again while tasks wait for it
+            build.need_writer(d)
+            build.hear()
+        return
     if name in ("runQueueTaskStarted", "sceneQueueTaskStarted"):
         if getattr(event, "noexec", False):
             build.noexec.add(event.taskid)

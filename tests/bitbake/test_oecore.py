@@ -1,0 +1,236 @@
+"""OE-core's own recipes: hashes are left alone, what is restored is what was built, and what pseudo knows is known.
+
+They take minutes, an ordinary user, since BitBake refuses root, and OECORE_TARGET: a folder that `prepare-oecore` made
+of BITBAKE_DIR and OECORE_DIR.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.story import Project
+
+TARGET = os.environ.get("OECORE_TARGET", "")
+RECIPES = ("zlib-native", "owned")
+SAID = re.compile(r"Attempted (\d+) tasks of which (\d+) didn't need to be rerun")
+CHANGING = re.compile(r"fixmepath|manifests/|spdx|\.json\.zstd$")
+"""Paths of what a build leaves that hold its place or time, and would also without prov."""
+
+IDLE = """\
+python () {
+    if d.getVar("PN") == "quilt-native":
+        d.appendVar("do_install", "\\n    :\\n")
+}
+"""
+"""A change that changes nothing."""
+
+pytestmark = [
+    pytest.mark.skipif(not TARGET, reason="OECORE_TARGET is not set"),
+    pytest.mark.skipif(os.geteuid() == 0, reason="BitBake refuses to be run by root"),
+]
+
+
+Results = dict[str, tuple[int, bytes, int]]
+
+
+class OeBuild(Project):
+    """A build directory of OE-core's."""
+
+    made: Results
+    """What its first build left to others."""
+
+    def make(self, *settings: str, layer: bool = True) -> OeBuild:
+        self.run("true")
+        if layer:
+            self.prov("bitbake", "setup", ".")
+        for text in settings:
+            self.append("conf/local.conf", text + "\n")
+        return self
+
+    def run(self, *command: str, code: int | None = 0) -> str:
+        words = [f"{TARGET}/run", str(self.root), *command]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800)
+        assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def bitbake(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("bitbake", *arguments, code=code)
+
+    def built(self, *targets: str) -> int:
+        """Build; return how many tasks ran."""
+        said = SAID.search(self.bitbake(*targets))
+        assert said
+        return int(said[1]) - int(said[2])
+
+    def signatures(self) -> str:
+        self.bitbake("-S", "lockedsigs", *RECIPES)
+        return (self.root / "locked-sigs.inc").read_text()
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp-glibc"
+
+    def workdir(self, pattern: str) -> Path:
+        (found,) = self.tmp.glob(f"work/{pattern}")
+        return found
+
+    def clear(self) -> None:
+        """Lose TMPDIR and SSTATE_DIR."""
+        shutil.rmtree(self.tmp)
+        shutil.rmtree(self.root / "sstate-cache", ignore_errors=True)
+
+    def results(self) -> Results:
+        """Return mode, content and mtime of all that a build leaves to others, but for what is another every time."""
+        found = {}
+        for top in ("sysroots-components", "pkgdata", "deploy"):
+            for path in (self.tmp / top).rglob("*"):
+                name = str(path.relative_to(self.tmp))
+                if path.is_dir() or CHANGING.search(name):
+                    continue
+                state = path.lstat()
+                link = stat.S_ISLNK(state.st_mode)
+                content = os.fsencode(os.readlink(path)) if link else path.read_bytes()
+                found[name] = (state.st_mode, content, 0 if link else state.st_mtime_ns // 10**9)
+        return found
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OeBuild]:
+    """A build that shares what it makes."""
+    top = tmp_path_factory.mktemp("oe")
+    made = OeBuild(top / "first").make('PROV_CACHE = "1"')
+    made.prov("remote", "add", "team", str(top / "cache"), "--push", "--devices")
+    made.bitbake(*RECIPES)
+    made.prov("push")
+    made.made = made.results()
+    yield made
+    shutil.rmtree(top, ignore_errors=True)
+
+
+def restored_as(other: Results, made: Results) -> None:
+    """Assert that what was restored, which is less than what was built, is the same."""
+    assert len(other) > 50
+    assert {name: made.get(name) for name in other} == other
+
+
+def test_no_hash_depends_on_the_layer(first: OeBuild, tmp_path: Path) -> None:
+    plain = OeBuild(tmp_path / "plain").make(layer=False).signatures()
+    assert plain.count("\n") > 100
+    assert OeBuild(tmp_path / "observed").make().signatures() == plain
+    assert first.signatures() == plain
+
+
+def test_what_pseudo_knows_is_recorded(first: OeBuild) -> None:
+    said = first.ask("diff", "owned:do_install")
+    for line in (
+        "image/dev/owned-null  type=char rdev=1:3 mode=0666",
+        "image/usr/bin/owned  mode=4755",
+        "image/var/lib/owned/somebody  owner=1234:5678",
+        "image/var/lib/owned/secret  mode=0600",
+        "image/var/lib/owned/labelled  xattr.user.owned=",
+        "image/var/lib/owned/empty/",
+    ):
+        assert f"A {line}" in said
+    first.prov("fsck")
+
+
+def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: OeBuild) -> None:
+    first.clear()
+    assert first.built(*RECIPES) == 2  # do_build has no stamp
+    restored_as(first.results(), first.made)
+    deb = next(first.tmp.glob("deploy/deb/all/owned_1.0*.deb"))
+    listed = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    first.bitbake("-c", "package_write_deb", "-f", "owned")  # from the restored package, under pseudo
+    assert subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout == listed
+    assert "1234/5678" in listed and "crw-rw-rw-" in listed and "-rwsr-xr-x" in listed
+
+
+def test_another_build_directory_restores_through_a_remote(first: OeBuild, tmp_path: Path) -> None:
+    other = OeBuild(tmp_path / "at/another/path").make('PROV_CACHE = "1"')
+    other.prov("remote", "add", "team", str(first.root.parent / "cache"), "--devices")
+    assert other.built(*RECIPES) == 2
+    restored_as(other.results(), first.made)
+    other.prov("fsck")
+
+
+def test_a_remote_that_may_bring_no_devices_brings_all_else(first: OeBuild, tmp_path: Path) -> None:
+    other = OeBuild(tmp_path / "careful").make('PROV_CACHE = "1"')
+    other.prov("remote", "add", "team", str(first.root.parent / "cache"))
+    said = other.bitbake("-c", "package", "owned")
+    assert "is a device node" in said
+    assert other.workdir("*/owned/*/package").is_dir()
+
+
+def test_what_sstate_has_is_used_and_taken_in(first: OeBuild, tmp_path: Path) -> None:
+    plain = OeBuild(tmp_path / "plain").make(layer=False)
+    plain.bitbake("quilt-native")
+    moved = OeBuild(tmp_path / "moved").make(
+        'PROV_CACHE = "1"', f'SSTATE_MIRRORS = "file://.* file://{plain.root}/sstate-cache/PATH"'
+    )
+    assert moved.built("quilt-native") == 1
+    shutil.rmtree(plain.root)
+    moved.clear()
+    assert moved.built("quilt-native") == 1
+
+
+def test_without_a_store_it_is_sstate_as_ever(tmp_path: Path) -> None:
+    build = OeBuild(tmp_path / "build").make('PROV_CACHE = "1"')
+    build.write(".prov", "no store\n")
+    said = build.bitbake("quilt-native")
+    assert said.count("is not recorded:") == 1
+    assert "tasks are not recorded:" in said
+    assert list((build.root / "sstate-cache").rglob("*.tar.zst"))
+    shutil.rmtree(build.tmp)
+    assert build.built("quilt-native") == 1
+
+
+def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: Path) -> None:
+    build = OeBuild(tmp_path / "build").make('INHERIT += "rm_work"')
+    build.bitbake("zlib-native")
+    workdir = build.workdir("*/zlib-native/*")
+    assert [path.name for path in workdir.iterdir()] == ["temp"]
+    said = build.ask("bitbake", "restore", "zlib-native:do_patch")
+    assert str(workdir) in said
+    assert (workdir / "zlib-1.3.1/configure").exists()
+    said = build.bitbake("-c", "configure", "-f", "zlib-native")
+    started = set(re.findall(r"recipe zlib-native\S*: task (\w+): Started", said))
+    assert "do_configure" in started
+    assert not started & {"do_fetch", "do_unpack", "do_patch"}
+    assert build.refused("bitbake", "restore", "nothing").startswith("prov: nothing is recorded of nothing")
+
+
+def test_a_broken_compile_is_explained_and_opened(tmp_path: Path) -> None:
+    build = OeBuild(tmp_path / "build").make()
+    build.bitbake("zlib-native")
+    build.write("classes/broken.bbclass", 'CFLAGS:append:pn-zlib-native = " -DBROKEN -include nowhere.h"\n')
+    build.append("conf/local.conf", 'INHERIT:append = " broken"\n')
+    build.bitbake("zlib-native", code=1)
+    said = build.ask("why", "zlib-native:do_configure")
+    assert "nowhere.h" in said
+    failed = build.ask("log", "zlib-native")
+    (tag,) = set(re.findall(r"failed/zlib-native/do_\w+/[0-9a-f]{40}/1", failed))
+    shown = build.ask("shell", tag, "--", "sh", "-c", "pwd; ls; cat temp/log.* | tail -50; echo $CFLAGS")
+    assert str(build.workdir("*/zlib-native/*")) in shown
+    assert "nowhere.h" in shown
+
+
+def test_equal_outputs_are_known_on_the_next_machine(tmp_path: Path) -> None:
+    settings = ('PROV_CACHE = "1"', 'BB_SIGNATURE_HANDLER = "OEEquivHash"', 'BB_HASHSERVE = "auto"')
+    one, other = (OeBuild(tmp_path / name).make(*settings) for name in ("one", "other"))
+    for build, more in ((one, ["--push"]), (other, [])):
+        build.prov("remote", "add", "team", str(tmp_path / "cache"), *more)
+        build.write("classes/idle.bbclass", IDLE)
+    one.bitbake("quilt-native", "zlib-native")
+    one.append("conf/local.conf", 'INHERIT:append = " idle"\n')
+    assert one.built("quilt-native", "zlib-native") <= 4  # install and its output again, and no more
+    one.prov("push")
+    other.append("conf/local.conf", 'INHERIT:append = " idle"\n')
+    assert other.built("quilt-native", "zlib-native") == 2
