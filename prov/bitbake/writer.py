@@ -90,6 +90,8 @@ class Writer:
     """Task -> the object of shared state that it made, or took, in this build."""
     lost: dict[str, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
+    held: Store | None = None
+    """Keeps what is packed and no ref holds yet from being collected, until the task has ended."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -195,6 +197,10 @@ class Writer:
         elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
             _answer(connection, {})
             return False
+        if told["what"] == "archive" and self.held is None:
+            with contextlib.suppress(ProvError, OSError):  # then nothing is packed
+                self.held = self.store()
+                self.held.objects.writer()
         running = {other.task.key for other in self.running.values()}
         beside = {name: other.owned if name in running else () for name, other in mine.beside.items()}
 
@@ -338,6 +344,8 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
             listening.close()
         recorded = _finish(writer, last)
         say({"recorded": recorded.hex() if recorded else ""})
+        if writer.held is not None:
+            writer.held.objects.release()
         if writer.ran:
             start_upkeep(writer.store(), None)
 
