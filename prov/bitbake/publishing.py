@@ -9,6 +9,7 @@ from prov.bitbake.capture import Packed
 from prov.bitbake.equivalence import lines_of, record_lines
 from prov.build.pushing import publishing
 from prov.build.sharing import Shareable
+from prov.remote.address import folder_of
 from prov.remote.settings import read_remotes
 from prov.remote.transport import Access
 from prov.store.repository import Store
@@ -20,8 +21,10 @@ def publish(
     packed: Mapping[str, Packed],
     environment: Mapping[str, str],
     note: Callable[[str], None],
+    *,
+    network: bool,
 ) -> None:
-    """Start publishing the objects of shared state that a build made or took."""
+    """Start publishing the objects of shared state that a build made or took; to folders alone without the network."""
     results = [
         Shareable(each.key, each.captured.task_hash, packed[each.key].key)
         for each in ran
@@ -32,6 +35,7 @@ def publish(
         results.append(record_lines(store, lines))
     if not results:
         return
-    with publishing(store, read_remotes(store), Access(environment), note) as publishers:
+    remotes = [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
+    with publishing(store, remotes, Access(environment), note) as publishers:
         for publisher in publishers:
             publisher.whole = results

@@ -26,6 +26,7 @@ from prov.bitbake.capture import (
     workdir_lock,
 )
 from prov.bitbake.signature import split_name
+from prov.build.builds import BuildList
 from prov.build.record import Records
 from prov.errors import BitBakeError, NameUnknown
 from prov.files import remove_tree
@@ -33,11 +34,13 @@ from prov.history.names import RunName, find_run, runs
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY
+from prov.worktree.attributes import EMPTY, put_at, read_listing
 from prov.worktree.checkout import checkout
 
 CHAIN = ("do_compile", "do_configure", "do_patch", "do_unpack")
 """Tasks to go back to where none is named, the last one that there is."""
+UNUSABLE = {FAKEROOT_FACT, SETSCENE_FACT}
+"""Facts of runs that leave nothing to put back."""
 _STAMP = re.compile(r"(.+)\.do_[^./]+\.[^/]+")
 
 
@@ -57,11 +60,13 @@ def choose(store: Store, name: str) -> RunName:
     """Return the run that `RECIPE[:TASK]`, or a tag, stands for. Raises NameUnknown, BitBakeError."""
     if ":" in name or "/" in name:
         return find_run(store, name)
-    facts = Records(store).facts
+    facts, build = Records(store).facts, BuildList.latest(store)
     for task in CHAIN:
-        found = [run for run in runs(store, name, task) if not run.failed and FAKEROOT_FACT not in facts(run.commit)]
+        found = [run for run in runs(store, name, task) if not run.failed and not UNUSABLE & facts(run.commit).keys()]
+        line = build.newest_line(f"{name}:{task}") if build is not None else None
+        wanted = [run for run in found if line and (run.task_hash, run.number) == (line.task_hash.hex(), line.run)]
         if found:
-            return found[0]
+            return (wanted or found)[0]
     raise NameUnknown(f"nothing is recorded of {name} that can be put back", hint="`prov log` lists what is recorded")
 
 
@@ -71,15 +76,14 @@ def restore(store: Store, run: RunName) -> Restored:
     facts = records.facts(run.commit)
     workdir = Path(facts.get(WORKDIR_FACT, ""))
     line = list(_line(store, run.commit))
-    faked = next((key for key, _, each in line if FAKEROOT_FACT in each), None)
     if not {STAMP_FACT, LINE_FACT} <= facts.keys() or not workdir.is_absolute():
         raise BitBakeError(f"{run.tag} is no run of BitBake's", hint="`prov checkout` puts it on disk")
-    if faked is not None:
+    if FAKEROOT_FACT in facts:
         raise BitBakeError(
-            f"{run.key} is behind {faked}, which ran under pseudo: its files can't be put back from outside",
+            f"{run.key} ran under pseudo: its files can't be put back from outside",
             hint=f"name a task before it, as in {run.recipe}:do_compile, and let BitBake go on from there",
         )
-    if any(SETSCENE_FACT in each for _, _, each in line):
+    if SETSCENE_FACT in facts:
         raise BitBakeError(
             f"{run.key} was taken from shared state: there is no WORKDIR to put back",
             hint=f"`prov log {run.key}` lists runs; one that ran can be named by its tag",
@@ -91,7 +95,11 @@ def restore(store: Store, run: RunName) -> Restored:
         if (workdir / "pseudo").is_dir():
             remove_tree(workdir / "pseudo")  # an account of files that go now
         there = records.workdir(now) if now is not None else EMPTY
-        placed = checkout(store.objects, workdir, records.workdir(run.commit), now=there)
+        with store.objects.writer(memory=True) as writer:
+            wanted = records.workdir(run.commit)
+            for name in _faked(store, line):
+                wanted = put_at(writer, wanted, name, None)
+            placed = checkout(writer, workdir, wanted, now=there)
         store.refs.update(RefUpdate(facts[LINE_FACT], run.commit))
         found = Restored(run, workdir, placed)
         _stamp(line, facts[STAMP_FACT], workdir, found)
@@ -111,6 +119,19 @@ def _line(store: Store, commit: Oid) -> Iterator[tuple[str, Oid, dict[str, str]]
         commit = parents[0]
 
 
+def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[bytes]:
+    """Return the folders at the top of a WORKDIR that tasks under pseudo wrote to: these come again with the tasks."""
+    records, found = Records(store), set[bytes]()
+    for _, commit, facts in line:
+        if FAKEROOT_FACT in facts:
+            before, after = (
+                read_listing(store.objects, records.workdir(each))
+                for each in (store.objects.commit(commit).parents[0], commit)
+            )
+            found |= {name for name in after if after[name] != before.get(name)} - {b"."}
+    return found
+
+
 def _task(run: RunName, facts: dict[str, str]) -> Task:
     """Return a task that looks at a run's WORKDIR, and owns nothing in it."""
     arch = facts[LINE_FACT].split("/")[3]
@@ -127,8 +148,9 @@ def _stamp(line: list[tuple[str, Oid, dict[str, str]]], stamp: str, workdir: Pat
     for key, _, facts in reversed(line):
         task = key.partition(":")[2]
         wanted.pop(task, None)  # the last time counts
-        if STAMP_FACT in facts:
-            wanted[task] = facts[STAMP_FACT]
+        if STAMP_FACT in facts and FAKEROOT_FACT not in facts:
+            done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
+            wanted[task] = facts[STAMP_FACT].replace(f".{task}.", done)
     if not (workdir / "recipe-sysroot-native").is_dir() and wanted.pop("do_prepare_recipe_sysroot", ""):
         found.notes.append("its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes after it")
     for path in glob.glob(f"{glob.escape(match[1])}.do_*"):

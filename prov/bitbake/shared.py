@@ -26,8 +26,9 @@ from prov.remote.address import folder_of
 from prov.remote.settings import read_remotes
 from prov.remote.transport import Access
 from prov.store.objects import Oid
+from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk
+from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk, write_listing
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import capture
@@ -144,7 +145,11 @@ def unpack(store: Store, task: Task, name: ObjectName, told: Mapping[str, Any]) 
     folder = Path(told["folder"])
     with store.objects.writer(memory=True) as writer:
         wanted = Pair(pair.tree, dated) if dated is not None else pair
-        plain = map_directories(writer, wanted, _plain, writer, mtimes=True)
+        plain = (
+            _for_pseudo(writer, wanted)
+            if told["faked"]
+            else map_directories(writer, wanted, _plain, writer, mtimes=True)
+        )
         for left in folder.iterdir():
             remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         checkout(writer, folder, plain)
@@ -172,12 +177,26 @@ def _plain(listing: Listing) -> Listing:
     return {name: node._replace(owner=ROOT) for name, node in listing.items() if stat.S_IFMT(node.mode) not in _DEVICES}
 
 
-def _entries(writer: Any, pair: Pair) -> list[list[Any]]:
-    """Return path, mode, owner, device, mtime and xattrs of everything in a directory, the deepest first."""
+def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
+    """Leave out what pseudo has to see being made: devices, and all but the first of files that are linked."""
+    listing = read_listing(writer, pair)
+    for name, node in list(listing.items()):
+        at = path + name
+        if stat.S_IFMT(node.mode) in _DEVICES or node.link not in (b"", at):
+            del listing[name]
+        elif name != b"." and node.is_directory:
+            listing[name] = node._replace(pair=_for_pseudo(writer, node.pair, at + b"/"))
+        else:
+            listing[name] = node._replace(owner=ROOT, link=b"")
+    return write_listing(writer, listing, mtimes=True)
+
+
+def _entries(writer: ObjectWriter, pair: Pair) -> list[list[Any]]:
+    """Return path, mode, owner, device, mtime, xattrs and link of everything in a directory, the deepest first."""
     rows = []
     top = read_listing(writer, pair)[b"."]
     for path, node in [(b".", top), *walk(writer, pair)]:
         own = read_listing(writer, node.pair)[b"."] if node.is_directory and path != b"." else node
         xattrs = [[os.fsdecode(name), value.hex()] for name, value in own.xattrs]
-        rows.append([os.fsdecode(path), own.mode, *own.owner, own.rdev, own.mtime, xattrs])
+        rows.append([os.fsdecode(path), own.mode, *own.owner, own.rdev, own.mtime, xattrs, os.fsdecode(own.link)])
     return rows[::-1]

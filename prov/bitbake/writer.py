@@ -362,7 +362,10 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     for key in missing_of(writer, told):
         writer.lose(key, "it was not heard of")
     build = record(store, writer.ran, told, writer.lost)
-    publish(store, writer.ran, writer.packed, writer.environment, lambda text: writer.say({"note": text}))
+    network = bool(told.get("network"))
+    publish(
+        store, writer.ran, writer.packed, writer.environment, lambda text: writer.say({"note": text}), network=network
+    )
     return build
 
 

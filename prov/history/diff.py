@@ -62,7 +62,7 @@ class Difference:
         modes = (self.old_mode, self.new_mode)
         odd = any(mode is not None and stat.S_IMODE(mode) not in (0o644, 0o755, 0o777) for mode in modes)
         other = any(mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) for mode in modes)
-        return odd or other or self.change == "attributes"
+        return odd or other or self.change == "attributes" or (self.change == "added" and bool(self.detail))
 
 
 def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:

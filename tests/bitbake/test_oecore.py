@@ -158,6 +158,14 @@ def test_another_build_directory_restores_through_a_remote(first: OeBuild, tmp_p
     other.prov("remote", "add", "team", str(first.root.parent / "cache"), "--devices")
     assert other.built(*RECIPES) == 2
     restored_as(other.results(), first.made)
+    # what pseudo has to know is made in the task's own process: owners, devices, second names of a file
+    assert other.built("-c", "package", "owned") == 0
+    (package,) = other.tmp.glob("work/*/owned/*/package/var/lib/owned")
+    assert (package / "one").stat().st_nlink == 4  # in packages-split, too
+    other.bitbake("-c", "package_write_deb", "-f", "owned")
+    (deb,) = other.tmp.glob("deploy/deb/all/owned_1.0*.deb")
+    listed = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    assert all(words in listed for words in ("1234/5678", "crw-rw-rw-", "-rwsr-xr-x", "other link to ./var"))
     other.prov("fsck")
 
 

@@ -163,7 +163,11 @@ def unpack(d):
 
 def _apply(folder, entries):
     """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know."""
-    for path, mode, uid, gid, rdev, mtime, xattrs in entries:
+    links = [(path, link) for path, *_, link in entries if link not in ("", path)]
+    later = {path for path, _ in links}
+    for path, mode, uid, gid, rdev, mtime, xattrs, _link in entries:
+        if path in later:
+            continue
         where = os.path.join(folder, path) if path != "." else folder
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             os.mknod(where, mode, os.makedev(*rdev))
@@ -174,3 +178,5 @@ def _apply(folder, entries):
             os.setxattr(where, name, bytes.fromhex(value))
         if mtime is not None:
             os.utime(where, ns=(mtime, mtime), follow_symlinks=False)
+    for path, link in links:  # pseudo knows files by inodes: it must see that there is a second name
+        os.link(os.path.join(folder, link), os.path.join(folder, path))

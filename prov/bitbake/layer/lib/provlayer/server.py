@@ -133,6 +133,7 @@ class Build:
             "began": self.began,
             "skipped": list(self.skipped.values()),
             "executed": list(self.executed.values()),
+            "network": network_allowed(d),
         }
         try:
             self.process.stdin.write(json.dumps(facts).encode() + b"\n")
@@ -168,8 +169,7 @@ class Build:
         if self.process is None or self.process.poll() is not None:
             return None
         self.hear()
-        allowed = not bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
-        allowed = allowed or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
+        allowed = network_allowed(d)
         self.process.stdin.write(json.dumps(dict(question, what=what, network=allowed)).encode() + b"\n")
         self.process.stdin.flush()
         word = self._listen(END)
@@ -197,6 +197,12 @@ class Build:
             bb.utils.mkdirhier(folder)
             with open(told, "w") as stream:
                 stream.write("\n".join(sorted(known | set(new))) + "\n")
+
+
+def network_allowed(d):
+    """Tell whether shared state may come from, and go to, other machines: as for mirrors of sstate."""
+    forbidden = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
+    return not forbidden or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
 
 
 def ask_which(d, names):
