@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,10 +245,12 @@ def end(
     body: bytes,
     beside: Mapping[str, tuple[str, ...]],
     packed: Packed | None = None,
+    seen: Callable[[], None] = lambda: None,
 ) -> Captured:
     """Record what a task left. `beside`: tasks that ran at the same time -> directories of those still at work.
 
-    `packed` is the object of shared state that it made or took, which is its output then.
+    `packed` is the object of shared state that it made or took, which is its output then. `seen` is called when all
+    that may change has been read: from then on nobody need wait.
     Raises ProvError, OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
@@ -261,6 +263,8 @@ def end(
         before = place.before()
         found, after = place.look(others)
         outside = _outside(store, writer, told["outside"])
+        log, extra = _text(told["log"]), _extra(told)
+        seen()
         failed = bool(told["failed"])
         pair = packed.pair if packed is not None else _output(writer, task, found, told["outputs"])
         output = None if failed else Output(pair)
@@ -270,10 +274,10 @@ def end(
             start=before,
             after=after,
             output=output,
-            log=_text(told["log"]),
+            log=log,
             environment={},
             facts=_facts(task, told, beside) | (packed.facts if packed is not None else {}),
-            extra=_extra(told)
+            extra=extra
             | {f"outside-{number}": each.pair for number, (each, _) in enumerate(outside)}
             | (packed.extra if packed is not None else {}),
         )

@@ -212,7 +212,8 @@ class Writer:
                 case "begin":
                     begin(self.store(), task)
                 case "end":
-                    return end(self.store(), task, told, body, beside, self.packed.get(task.key))
+                    packed = self.packed.get(task.key)
+                    return end(self.store(), task, told, body, beside, packed, lambda: _answer(connection, {}))
                 case "archive":
                     return archive(self.store(), task, told, body)
                 case "unpack":

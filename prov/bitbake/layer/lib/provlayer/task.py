@@ -11,6 +11,7 @@ import stat
 import time
 
 import bb
+import bb.compress.zstd
 
 from provlayer import wire
 
@@ -146,10 +147,15 @@ def _outhash(d, task):
 
 
 def _dump_signature(d, task, path):
-    """Write what goes into a task's hash, as BitBake itself writes it."""
+    """Write what goes into a task's hash, as BitBake itself writes it, but uncompressed: it is read at once."""
     fn = d.getVar("BB_FILENAME")
     stamp = bb.parse.siggen.stampfile_base(fn)
-    bb.parse.siggen.dump_sigtask(fn, task, path, "customfile:" + stamp)
+    compressed = bb.compress.zstd.open
+    bb.compress.zstd.open = lambda file, mode, **_: os.fdopen(file, "w", encoding="utf-8")
+    try:
+        bb.parse.siggen.dump_sigtask(fn, task, path, "customfile:" + stamp)
+    finally:
+        bb.compress.zstd.open = compressed
 
 
 def _sysroot(d, task):
