@@ -22,7 +22,7 @@ from prov.build.recipe import check_keys
 from prov.build.record import RECORDS
 from prov.build.toolchain import Toolchains
 from prov.errors import StoreError
-from prov.files import naming, parse_size, replace_file, sync_directory
+from prov.files import naming, parse_size, replace_file, sync_directory, try_locked
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
@@ -122,6 +122,9 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
     kept = _kept(store, rules, now)
     refs = store.refs.list("refs/")
     _keep_unlisted(store, kept, refs)
+    with try_locked(store.objects.lease) as alone:
+        if not alone:
+            _keep_newest(store, kept, refs)
     young = now - rules.days * DAY
     found: list[Gone] = []
     outputs = {oid for name, oid in refs.items() if _output_key(name) in kept.outputs}
@@ -192,6 +195,21 @@ def _keep_unlisted(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
     for key, (_when, number, task_hash) in newest.items():
         kept.outputs.add((key, task_hash))
         kept.runs.add((key, task_hash, number))
+
+
+def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
+    """Keep the newest run of each task: a build that is under way has made it, and lists it when it ends."""
+    newest: dict[str, tuple[int, set[Oid]]] = {}
+    for (key, task_hash, failed), runs in _runs(refs).items():
+        if not failed:
+            seconds = max(_seconds(store, oid) for _, _, oid in runs)
+            known, hashes = newest.get(key, (0, set()))
+            if seconds > known:
+                newest[key] = seconds, {task_hash}
+            elif seconds == known:
+                hashes.add(task_hash)
+    for key, (_, hashes) in newest.items():
+        kept.outputs |= {(key, task_hash) for task_hash in hashes}
 
 
 def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from prov.build.builds import BuildList, Line
 from prov.build.record import RECORDS, output_ref, read_pair, tag_prefix
 from prov.build.retention import Pruned, Rules, held_after, plan_gc, prune, remove_unlinked
+from prov.store.objects import CONSTANT_IDENTITY, Commit
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import measure, packed_sizes, reachable, sweep
@@ -243,3 +245,23 @@ def test_pool_files_without_links_go_and_others_stay(tmp_path: Path) -> None:
     assert remove_unlinked(tmp_path / "pool", older_than=now - 60) == (0, 0)
     assert remove_unlinked(tmp_path / "pool", older_than=now + 60) == (2, 8)
     assert [path.name for path in folder.iterdir()] == ["linked"]
+
+
+def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
+    """No build lists it yet: it is its task's newest run."""
+    latest = builds(store)[0]
+    line = next(line for line in lines(latest) if line.run and line.output)
+    commit = store.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+    assert commit is not None
+    with store.objects.writer() as writer:
+        made = writer.commit(commit)
+        newer = replace(made.author, seconds=int(time.time()) + 10)
+        again = writer.add_commit(replace(made, author=newer))
+        task_hash = bytes(19) + b"\1"
+        output = writer.add_commit(Commit(made.tree, (), CONSTANT_IDENTITY, "output\n"))
+        writer.finish()
+        unlisted = f"{tag_prefix(line.key, task_hash)}/1"
+        store.refs.update(RefUpdate(unlisted, again, None), RefUpdate(output_ref(line.key, task_hash), output, None))
+        # the writer is there: somebody is at work
+        gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
+    assert output_ref(line.key, task_hash) not in gone
