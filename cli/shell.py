@@ -68,7 +68,7 @@ def shell(
     opened = open_store(store)
     run = find_run(opened, f"{build}/{name}" if build else name)
     if is_bitbakes(opened, run.commit):
-        raise typer.Exit(_bitbake_shell(opened, run, command, before=before))
+        raise typer.Exit(_bitbake_shell(opened, run, command, sandbox, before=before))
     with _scratch(opened, sandbox) as scratch:
         scene = scratch.put_back(read_task(opened, run.key, run.commit), before=before)
         for text in scratch.notes:
@@ -81,11 +81,11 @@ def shell(
     raise typer.Exit(code)
 
 
-def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, *, before: bool) -> int:
+def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, sandbox: str, *, before: bool) -> int:
     from prov.bitbake.shell import put_back
     from prov.build.sandbox import bubblewrap
 
-    with put_back(store, run.commit, bubblewrap("auto"), before=before) as scene:
+    with put_back(store, run.commit, bubblewrap(sandbox or "auto"), before=before) as scene:
         for text in scene.notes:
             note(f"note: {text}")
         if not command:

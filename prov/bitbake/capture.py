@@ -159,23 +159,21 @@ class Place:
         self._faked_memory.parent.mkdir(parents=True, exist_ok=True)
         write_cache(self._faked_memory, kept)
 
-    def look(self, others: Iterable[str]) -> tuple[Snapshot, Pair]:
-        """Capture the WORKDIR but for directories that belong to others, which stay as they were recorded last."""
-        workdir = self.task.workdir
+    def look(self, before: Pair, others: Iterable[str] = ()) -> tuple[Snapshot, Pair]:
+        """Capture the WORKDIR but for directories that belong to others, which stay as they were `before`."""
+        workdir, faked = self.task.workdir, self.faked()
         for attempt in range(ATTEMPTS):
             passing = [name for name in os.listdir(workdir) if PASSING.match(name)]
             left_out = [*LEFT_OUT, *passing, *others]
             exclude = Exclude(f"/{path}/" for path in left_out)
             try:
-                found = capture(
-                    self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=self.faked()
-                )
+                found = capture(self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=faked)
                 break
             except CaptureError:  # another task is at work beside
                 if attempt + 1 == ATTEMPTS:
                     raise
                 time.sleep(0.2 * (attempt + 1))
-        pair, before = found.pair, self.before().pair
+        pair = found.pair
         for path in map(os.fsencode, others):
             pair = put_at(self.writer, pair, path, at_path(self.writer, before, path))
         return found, pair
@@ -191,7 +189,7 @@ def begin(store: Store, task: Task) -> None:
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         place = Place(store, task, writer)
         before = place.before()
-        found, pair = place.look(()) if task.workdir.is_dir() else (None, EMPTY)
+        found, pair = place.look(before.pair) if task.workdir.is_dir() else (None, EMPTY)
         if pair == before.pair:
             return
         if found is None or not (found.folders[b""].entries or found.folders[b""].folders):
@@ -261,7 +259,7 @@ def end(
         others = sorted({path for paths in beside.values() for path in paths} - set(task.owned))
         others = [path for path in others if not any(_inside(path, own) or _inside(own, path) for own in task.owned)]
         before = place.before()
-        found, after = place.look(others)
+        found, after = place.look(before.pair, others)
         outside = _outside(store, writer, told["outside"])
         log, extra = _text(told["log"]), _extra(told)
         seen()
@@ -353,8 +351,9 @@ def _extra(told: Mapping[str, Any]) -> dict[str, Pair | Oid | str]:
     """Return what a record has beside the usual: the script that ran, and what sysroots were composed of."""
     extra: dict[str, Pair | Oid | str] = {}
     script = re.sub(r"/log\.([^/]*)$", r"/run.\1", told["log"])
-    if script != told["log"] and _text(script):
-        extra["script"] = _text(script).decode("utf-8", "surrogateescape")
+    text = _text(script) if script != told["log"] else b""
+    if text:
+        extra["script"] = text.decode("utf-8", "surrogateescape")
     if told["sysroot"]:
         extra["sysroot-of"] = "".join(f"{line}\n" for line in told["sysroot"])
     return extra

@@ -87,7 +87,6 @@ def fetch_lines(caches: Caches) -> None:
         ]
         if not wanted:
             continue
-        remote = next(each for each in caches.remotes if each.name == opened.name)
-        got = fetch(caches.store, remote, caches.access, wanted)
+        got = fetch(caches.store, opened.remote, caches.access, wanted)
         caches.notes += got.notes + ([got.failed] if got.failed else [])
     caches.store.objects.refresh()

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from prov.bitbake.builds import Ran
 from prov.bitbake.capture import Packed
 from prov.bitbake.equivalence import lines_of, record_lines
+from prov.bitbake.shared import remotes_of
 from prov.build.pushing import publishing
 from prov.build.sharing import Shareable
-from prov.remote.address import folder_of
-from prov.remote.settings import read_remotes
 from prov.remote.transport import Access
 from prov.store.repository import Store
 
@@ -35,7 +34,6 @@ def publish(
         results.append(record_lines(store, lines))
     if not results:
         return
-    remotes = [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
-    with publishing(store, remotes, Access(environment), note) as publishers:
+    with publishing(store, remotes_of(store, network=network), Access(environment), note) as publishers:
         for publisher in publishers:
             publisher.whole = results

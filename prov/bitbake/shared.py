@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from prov.build.record import RECORDS, output_ref, read_pair, static_ref, tag_pr
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
 from prov.remote.address import folder_of
-from prov.remote.settings import read_remotes
+from prov.remote.settings import Remote, read_remotes
 from prov.remote.transport import Access
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
@@ -34,7 +33,6 @@ from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import capture
 
 NOTHING = Exclude(())
-_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 
 
 class ObjectName(NamedTuple):
@@ -59,6 +57,11 @@ def object_output(store: Store, name: ObjectName) -> Oid | None:
     return store.refs.get(static_ref(name.task_key, name.static_key))
 
 
+def remotes_of(store: Store, *, network: bool) -> list[Remote]:
+    """Return the remotes of a store; without the network, those that are folders."""
+    return [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
+
+
 @dataclass(slots=True)
 class Shared:
     """The objects that are here, and those at remotes, during one build."""
@@ -71,8 +74,7 @@ class Shared:
     @staticmethod
     def open(store: Store, environment: Mapping[str, str], *, network: bool) -> Shared:
         """Return what is shared. Without the network, remotes that are folders of this machine are asked alone."""
-        remotes = [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
-        caches = Caches(store, remotes, Access(environment))
+        caches = Caches(store, remotes_of(store, network=network), Access(environment))
         caches.refresh()
         return Shared(store, caches)
 
@@ -174,7 +176,7 @@ def _dated(store: Store, task: Task, commit: Oid) -> Oid | None:
 
 def _plain(listing: Listing) -> Listing:
     """Leave out what only root, or pseudo, may make."""
-    return {name: node._replace(owner=ROOT) for name, node in listing.items() if stat.S_IFMT(node.mode) not in _DEVICES}
+    return {name: node._replace(owner=ROOT) for name, node in listing.items() if not node.is_device}
 
 
 def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
@@ -182,7 +184,7 @@ def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
     listing = read_listing(writer, pair)
     for name, node in list(listing.items()):
         at = path + name
-        if stat.S_IFMT(node.mode) in _DEVICES or node.link not in (b"", at):
+        if node.is_device or node.link not in (b"", at):
             del listing[name]
         elif name != b"." and node.is_directory:
             listing[name] = node._replace(pair=_for_pseudo(writer, node.pair, at + b"/"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-import stat
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,5 +120,4 @@ def _plain(match: re.Match[str]) -> str:
 
 def _without_devices(listing: Listing) -> Listing:
     """Leave out devices, which only root may make."""
-    devices = (stat.S_IFCHR, stat.S_IFBLK)
-    return {name: node for name, node in listing.items() if stat.S_IFMT(node.mode) not in devices}
+    return {name: node for name, node in listing.items() if not node.is_device}

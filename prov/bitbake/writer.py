@@ -76,8 +76,8 @@ class Writer:
     store_path: Path
     say: Callable[[Mapping[str, object]], None]
     """Tells the server something."""
-    running: dict[tuple[str, str], _Running] = field(default_factory=dict)
-    """By recipe and task."""
+    running: dict[str, _Running] = field(default_factory=dict)
+    """By task."""
     waiting: list[_Request] = field(default_factory=list)
     """For the fork that is at work in the same WORKDIR: what one begins to change, another one must not see."""
     serving: dict[int, _Serving] = field(default_factory=dict)
@@ -188,12 +188,11 @@ class Writer:
     def _serve(self, request: _Request) -> bool:
         """Start a fork for a request, and tell whether it needs one."""
         connection, task, told, rest = request.connection, request.task, request.told, request.rest
-        key = (task.recipe, task.task)
         if told["what"] == "begin":
-            self._begin(key, task)
-        mine = self.running.get(key) or _Running(task)
+            self._begin(task)
+        mine = self.running.get(task.key) or _Running(task)
         if told["what"] == "end":
-            self.running.pop(key, None)
+            self.running.pop(task.key, None)
         elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
             _answer(connection, {})
             return False
@@ -201,8 +200,7 @@ class Writer:
             with contextlib.suppress(ProvError, OSError):  # then nothing is packed
                 self.held = self.store()
                 self.held.objects.writer()
-        running = {other.task.key for other in self.running.values()}
-        beside = {name: other.owned if name in running else () for name, other in mine.beside.items()}
+        beside = {name: other.owned if name in self.running else () for name, other in mine.beside.items()}
 
         def work() -> object:
             if self._listening is not None:
@@ -230,8 +228,8 @@ class Writer:
         self._selector.register(child.answer, selectors.EVENT_READ)
         return True
 
-    def _begin(self, key: tuple[str, str], task: Task) -> None:
-        mine = self.running[key] = _Running(task)
+    def _begin(self, task: Task) -> None:
+        mine = self.running[task.key] = _Running(task)
         for other in self.running.values():
             if other is not mine and other.task.workdir == task.workdir:
                 mine.beside[other.task.key] = other.task

@@ -76,6 +76,10 @@ class Node(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
     @property
+    def is_device(self) -> bool:
+        return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
+
+    @property
     def same_content(self) -> tuple[object, ...]:
         """What two nodes have in common that are the same but for when they were written."""
         return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev, self.fixme, self.owner
