@@ -27,7 +27,7 @@ from prov.bitbake.capture import (
 )
 from prov.bitbake.signature import split_name
 from prov.build.builds import BuildList
-from prov.build.record import Records
+from prov.build.record import Records, author, write_found
 from prov.errors import BitBakeError, NameUnknown
 from prov.files import remove_tree
 from prov.history.names import RunName, find_run, runs
@@ -95,12 +95,16 @@ def restore(store: Store, run: RunName) -> Restored:
         if (workdir / "pseudo").is_dir():
             remove_tree(workdir / "pseudo")  # an account of files that go now
         there = records.workdir(now) if now is not None else EMPTY
-        with store.objects.writer(memory=True) as writer:
-            wanted = records.workdir(run.commit)
+        with store.objects.writer() as writer:
+            wanted, commit = records.workdir(run.commit), run.commit
             for name in _faked(store, line):
                 wanted = put_at(writer, wanted, name, None)
+            if wanted != records.workdir(run.commit):  # so that what was left out is nobody's change
+                by = author(time.time())
+                commit = write_found(writer, wanted, run.commit, by, "put back without what ran under pseudo")
+            writer.finish()
             placed = checkout(writer, workdir, wanted, now=there)
-        store.refs.update(RefUpdate(facts[LINE_FACT], run.commit))
+        store.refs.update(RefUpdate(facts[LINE_FACT], commit))
         found = Restored(run, workdir, placed)
         _stamp(line, facts[STAMP_FACT], workdir, found)
     return found
