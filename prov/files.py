@@ -92,6 +92,14 @@ def read_cache(path: Path) -> Any:
     return marshal.loads(data[20:]) if hashlib.sha1(data[20:]).digest() == data[:20] else None
 
 
+def status(path: Path) -> os.stat_result | None:
+    """Return what lstat says of a file; None if it is not there, as when another process removes what was listed."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock that the kernel drops with the process, however it ends."""

@@ -92,7 +92,8 @@ def check(store: Store, *, thorough: bool = False, told: Told = lambda text: Non
 
 
 def _lost_packs(store: Store) -> bool:
-    return any(not path.with_suffix(".pack").exists() for path in store.objects.folder.glob("pack-*.idx"))
+    indexes = store.objects.folder.glob("pack-*.idx")
+    return any(not path.with_suffix(".pack").exists() and path.exists() for path in indexes)
 
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import read_cache
+from prov.files import read_cache, status
 from prov.history.fsck_names import Problem
 from prov.store.objects import Oid
 from prov.store.packs import STREAM_CHUNK, TEMPORARY
@@ -158,7 +158,7 @@ def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
         if _is_dead(path, now):
             yield Problem("leftover", _below(store, path), "is an unfinished pack", (), REMOVE, harmless=True)
     for path in sorted(packs.glob("pack-*.pack")):
-        if not path.with_suffix(".idx").exists() and now - path.stat().st_mtime > AGED:
+        if not path.with_suffix(".idx").exists() and _is_aged(path, now):
             what = "is a pack without an index, as a killed process leaves it"
             how = "what can be read is written to a new pack; the old one is kept in damaged/"
             yield Problem("leftover", _below(store, path), what, (), how, harmless=True)
@@ -173,7 +173,12 @@ def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
 def _is_dead(path: Path, now: float) -> bool:
     if path.name.startswith(TEMPORARY):
         return not Path("/proc", path.name.removeprefix(TEMPORARY).partition("_")[0]).exists()
-    return now - path.lstat().st_mtime > AGED  # git's
+    return _is_aged(path, now)  # git's
+
+
+def _is_aged(path: Path, now: float) -> bool:
+    state = status(path)
+    return state is not None and now - state.st_mtime > AGED
 
 
 def _is_held(lock: Path) -> bool:

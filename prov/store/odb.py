@@ -20,7 +20,7 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from prov.errors import StoreError
-from prov.files import try_locked
+from prov.files import status, try_locked
 from prov.store.git import open_repository
 from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
 from prov.store.packs import TEMPORARY, PackFile, PackStream
@@ -57,6 +57,11 @@ class ObjectDatabase:
     def lease(self) -> Path:
         """The file that who writes objects holds a shared lock on; see `sweep`."""
         return self.git_dir / "prov" / "locks" / "lease"
+
+    @property
+    def join_lock(self) -> Path:
+        """The file that who removes packs, since others hold their objects, has an exclusive lock on."""
+        return self.git_dir / "prov" / "locks" / "consolidate"
 
     def __del__(self) -> None:
         if self._leased >= 0:
@@ -208,7 +213,7 @@ class ObjectDatabase:
 
     def size(self) -> int:
         """Return how many bytes the packs take."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.pack"))
+        return sum(state.st_size for path in self.folder.glob("*.pack") if (state := status(path)))
 
     def remove_leftovers(self) -> None:
         """Remove unfinished packs of processes that were killed."""
@@ -237,7 +242,7 @@ class ObjectDatabase:
         """
         if not self.many_packs():
             return 0
-        with try_locked(self.git_dir / "prov" / "locks" / "consolidate") as held:
+        with try_locked(self.join_lock) as held:
             if not held:
                 return 0
             self._look()
@@ -246,7 +251,8 @@ class ObjectDatabase:
     def _small_packs(self, most: int) -> list[PackFile]:
         kept = (".keep", ".promisor")
         free = [pack for pack in self._packs.values() if not any(pack.path.with_suffix(mark).exists() for mark in kept)]
-        sizes = sorted(((pack.path.stat().st_size, pack) for pack in free), key=lambda pair: pair[0])
+        sized = [(state.st_size, pack) for pack in free if (state := status(pack.path))]
+        sizes = sorted(sized, key=lambda pair: pair[0])
         total, chosen = 0, 0
         for number, (size, _) in enumerate(sizes):
             if size > CONSOLIDATE_UP_TO or total + size > most:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import sync_directory
+from prov.files import status, sync_directory
 from prov.store.objects import Oid
 from prov.store.refs import LOCK_IS_DEAD
 
@@ -116,7 +116,7 @@ def is_name(name: str) -> bool:
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
     """Replace packed-refs as git does it, with its lock. Raises StoreError where somebody else has that."""
     lock = git_dir / "packed-refs.lock"
-    if lock.exists() and time.time() - lock.stat().st_mtime > LOCK_IS_DEAD:
+    if _is_stale(lock, time.time()):
         lock.unlink(missing_ok=True)
     try:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -133,5 +133,13 @@ def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
 
 def stale_locks(git_dir: Path, *, now: float) -> list[Path]:
     """Return lock files of refs that a killed process left: an update takes milliseconds."""
-    found = [*(git_dir / "refs").rglob("*.lock"), *git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]
-    return sorted(path for path in found if path.is_file() and now - path.lstat().st_mtime > LOCK_IS_DEAD)
+    # walk, since rglob fails when git removes a folder meanwhile
+    below = (Path(folder, name) for folder, _, names in os.walk(git_dir / "refs") for name in names)
+    locks = [path for path in below if path.suffix == ".lock"]
+    found = [*locks, *git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]
+    return sorted(path for path in found if path.is_file() and _is_stale(path, now))
+
+
+def _is_stale(lock: Path, now: float) -> bool:
+    state = status(lock)
+    return state is not None and now - state.st_mtime > LOCK_IS_DEAD

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import sync_directory, try_locked
+from prov.files import locked, sync_directory, try_locked
 from prov.store.git import git_environment, git_program
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
@@ -78,7 +78,8 @@ def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None
 
 def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool = False) -> Swept:
     """Drop what no ref holds; return how much that was. Thorough: however young and however little it is."""
-    with try_locked(objects.lease) as alone:
+    # both locks: packs are joined without the lease
+    with locked(objects.join_lock), try_locked(objects.lease) as alone:
         if not alone:
             return Swept(0, 0, in_use=True)
         # asked for with the lock: who wrote before is done, and has refs for what is to stay

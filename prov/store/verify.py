@@ -85,7 +85,8 @@ def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
 
 def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
     if not path.with_suffix(".pack").exists():
-        return PackState(path.name, "its pack is missing, only the index is there")
+        gone = not path.with_suffix(".idx").exists()  # joined with others meanwhile
+        return PackState(path.name, "" if gone else "its pack is missing, only the index is there")
     if not path.with_suffix(".idx").exists():
         return PackState(path.name, "its index is missing")
     command = [git_program(), "verify-pack", str(path.with_suffix(".idx"))]

@@ -220,3 +220,11 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: Store) -> 
     assert len(list(store.objects.folder.glob("tmp_pack_*"))) == 1
     mine.finish()
     assert store.objects.exists(object_id("blob", b"unfinished"))
+
+
+def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_blobs(store, [b"here"])
+    there = packs(store)
+    gone = store.objects.folder / f"pack-{0:040x}.pack"
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *there]))
+    assert store.objects.size() == sum(path.stat().st_size for path in there) > 0
