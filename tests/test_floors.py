@@ -125,7 +125,8 @@ def test_the_library_runs_no_threads_since_it_forks(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)
 def test_the_layer_needs_nothing_but_python_and_bitbake(path: Path) -> None:
     wanted = {module.split(".")[0] for _, module in imports(path)}
-    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"}
+    # oe is where staging.bbclass is, whose place is taken
+    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"} | ({"oe"} if path.name == "sysroot.py" else set())
 
 
 def test_every_floor_is_known() -> None:

@@ -24,8 +24,9 @@ from prov.bitbake.equivalence import fetch_lines, read_lines
 from prov.bitbake.publishing import publish
 from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, unpack
 from prov.bitbake.signature import recipe_name
+from prov.bitbake.sysroots import compose
 from prov.build.upkeep import start_upkeep
-from prov.errors import ProvError
+from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
 from prov.processes import Child, decode_answer, start_child
 from prov.store.git import git_program
@@ -34,7 +35,7 @@ from prov.store.repository import Store
 
 BREATH = 10.0
 """Seconds between signs of life to those who wait."""
-QUESTIONS = ("begin", "end", "archive", "unpack", "has")
+QUESTIONS = ("begin", "end", "archive", "unpack", "has", "sysroot")
 HEADER = 1 << 20
 """Bytes that a request's first line may have."""
 
@@ -221,6 +222,8 @@ class Writer:
                 case "has":
                     name = ObjectName(*task.name, told["object"])
                     return self._shared(network=False).has(name)
+                case "sysroot":
+                    compose(self.store(), json.loads(body))
             return None
 
         child = start_child(work)
@@ -254,7 +257,8 @@ class Writer:
             hint = getattr(error, "hint", "")
             if serving.told["what"] in ("begin", "end"):  # the rest is done in another way
                 self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
-            _answer(serving.connection, {"error": str(error)})
+            refused = isinstance(error, SysrootError)  # what no other way would come around
+            _answer(serving.connection, {"error": str(error), "refused": refused, "hint": hint})
             return
         answer: dict[str, Any] = {}
         if isinstance(found, Captured):

@@ -18,7 +18,7 @@ from prov.files import try_locked
 from prov.processes import start_detached
 from prov.store.repository import Store
 from prov.store.sweep import sweep
-from prov.worktree.pool import GUARDED, OPEN
+from prov.worktree.pool import POOLS
 
 SECONDS = 600
 """It ends after so long, done or not."""
@@ -53,7 +53,7 @@ def collect(store: Store, rules: Rules) -> None:
 def clear_pools(store: Store) -> tuple[int, int]:
     """Remove pool files that nothing has been linked to for a while; return how many, and their bytes."""
     old = time.time() - POOL_AGE
-    removed = [remove_unlinked(store.cache / name, older_than=old) for name in (GUARDED, OPEN)]
+    removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
     return sum(count for count, _ in removed), sum(size for _, size in removed)
 
 

@@ -29,7 +29,7 @@ from prov.store.objects import MODE_DIRECTORY, Commit, Oid, object_id
 from prov.store.refs import BUILDS, LABELS, PINS
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
-from prov.worktree.pool import GUARDED, OPEN
+from prov.worktree.pool import POOLS
 
 _EMPTY_BLOB = object_id("blob", b"")
 RULE = "forgotten"
@@ -212,7 +212,7 @@ def _remove_workdirs(store: Store, done: Forgotten, work: Path | None) -> None:
 
 def _remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
     count = 0
-    for pool in (GUARDED, OPEN):
+    for pool in POOLS:
         for oid in targets:
             text = oid.hex()
             for path in (store.cache / pool).glob(f"{text[:2]}/{text[2:]}*"):

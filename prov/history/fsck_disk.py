@@ -23,13 +23,12 @@ from prov.store.rawrefs import stale_locks
 from prov.store.repository import Store
 from prov.sysroot.state import State
 from prov.worktree.place import sealed_mtime
-from prov.worktree.pool import GUARDED, OPEN
+from prov.worktree.pool import POOLS
 
-POOLS = (GUARDED, OPEN)
 AGED = 3600.0
 """Seconds: what is younger may be somebody's who is at work."""
 REMOVE = "it is removed"
-POOL_NAME = re.compile(r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(?P<places>-[0-9a-f]{12})?")
+POOL_NAME = re.compile(r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?")
 
 
 def check_disk(store: Store, *, thorough: bool = False, now: float | None = None) -> Iterator[Problem]:
@@ -79,7 +78,8 @@ def pool_file_wrong(store: Store, path: Path, state: os.stat_result, *, thorough
     size = None if match["places"] else _blob_size(store, oid)
     if size is not None and size != state.st_size:
         return f"has {state.st_size} bytes, and its blob {size}"
-    if state.st_mtime_ns != sealed_mtime(oid, state.st_size):
+    own = int(match["mtime"]) if match["mtime"] else None
+    if state.st_mtime_ns != sealed_mtime(oid, state.st_size, own):
         return "was written to: its seal is broken"
     if thorough and not match["places"] and hash_file(path, state.st_size) != oid:
         return "holds other bytes than its blob, under an unbroken seal"

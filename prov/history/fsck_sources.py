@@ -18,7 +18,7 @@ from prov.build.lines import decode_lines
 from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE, RECORDS, START_MESSAGE
 from prov.build.workdir import capture_rules
 from prov.errors import ProvError, StoreError
-from prov.history.fsck_disk import POOLS, hash_file
+from prov.history.fsck_disk import hash_file
 from prov.history.fsck_names import parse_ref
 from prov.history.fsck_reach import Reach
 from prov.history.fsck_refs import TOOLCHAIN_MESSAGE
@@ -26,6 +26,7 @@ from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Kind, Oid,
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.exclude import Exclude
+from prov.worktree.pool import POOLS
 from prov.worktree.snapshot import capture
 
 Fetch = Callable[[Oid], tuple[Kind, bytes] | None]
@@ -106,7 +107,7 @@ def _from_pools(
     for oid in lost:
         name = oid.hex()
         files = [file for pool in POOLS for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*")]
-        whole = (file for file in files if re.fullmatch("[0-9a-f]{38}-[0-7]{1,4}", file.name))
+        whole = (file for file in files if re.fullmatch(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?", file.name))
         if any(_add_file(writer, file, oid) for file in whole):
             found.add(oid)
     return found

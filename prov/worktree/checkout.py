@@ -174,7 +174,7 @@ class _Checkout:
             check_name(name)
             if stat.S_ISDIR(node.mode):
                 folders.append((name, have, node))
-            elif have is not None and have.same_content == node.same_content and not node.link:
+            elif have is not None and self.is_dated(have, node):
                 self.date(fd, name, node)
             else:
                 if have is not None:
@@ -236,6 +236,10 @@ class _Checkout:
             return
         self.gone.append(prefix + name)
         remove_tree(self.root / os.fsdecode(prefix + name))
+
+    def is_dated(self, have: Node, node: Node) -> bool:
+        """Tell whether another mtime is all that a file needs, and it is nobody else's, too."""
+        return have.same_content == node.same_content and not node.link and not self.placer.shares
 
     def date(self, fd: int, name: bytes, node: Node) -> None:
         mtime = EPOCH_NS if node.mtime is None else node.mtime

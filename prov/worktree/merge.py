@@ -84,6 +84,8 @@ class Union:
     """Path -> how it was merged the last time: where few parts are others now, the rest is not read again."""
     used: set[bytes] = field(default_factory=set)
     """Paths at which `known` is true of this merge."""
+    mtimes: bool = False
+    """The result has the mtimes of what is merged: of one file that several bring, the first one's."""
     decided: int = 0
     """How often `wins` decided."""
 
@@ -115,7 +117,7 @@ class Union:
                 listing[name] = self._resolve(at, name, [(distinct[pair], nodes[pair]) for pair in nodes], conflicts)
         for name in shared.keys() - claims.keys():
             self._keep(path + b"/" + name if path else name)
-        pair = write_listing(self.trees, listing, mtimes=False)
+        pair = write_listing(self.trees, listing, mtimes=self.mtimes)
         shared.pop(b".", None)
         if conflicts or decided != self.decided:
             self.known.pop(path, None)
@@ -217,8 +219,8 @@ Edits = Mapping[bytes, Node | None]
 """Path -> what is to be there, or None for nothing."""
 
 
-def edit(trees: TreeStore, pair: Pair, edits: Edits) -> Pair:
-    """Return a recorded directory (without mtimes) with other things at some paths; folders on the way are made."""
+def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) -> Pair:
+    """Return a recorded directory with other things at some paths; folders on the way are made."""
     listing = read_listing(trees, pair)
     deeper: dict[bytes, dict[bytes, Node | None]] = {}
     for path, node in edits.items():
@@ -237,8 +239,8 @@ def edit(trees: TreeStore, pair: Pair, edits: Edits) -> Pair:
             if all(node is None for node in below.values()):
                 continue
             folder = Node(stat.S_IFDIR | DIRECTORY_MODE)
-        listing[name] = folder._replace(pair=edit(trees, folder.pair, below))
-    return write_listing(trees, listing, mtimes=False)
+        listing[name] = folder._replace(pair=edit(trees, folder.pair, below, mtimes=mtimes))
+    return write_listing(trees, listing, mtimes=mtimes)
 
 
 def three_way(trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b"") -> Merged:

@@ -53,11 +53,11 @@ def give(node: Node, path: bytes | int, folder: int | None = None) -> None:
             os.chown(path, *node.owner, dir_fd=folder, follow_symlinks=False)
 
 
-def sealed_mtime(oid: Oid, size: int) -> int:
-    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob.
+def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
+    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob: its own if it has one.
 
-    The size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its mtime
-    back, as `strip -p` does, breaks the seal too.
+    Else the size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its
+    mtime back, as `strip -p` does, breaks the seal too.
     """
     return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
 
@@ -65,7 +65,9 @@ def sealed_mtime(oid: Oid, size: int) -> int:
 def is_sealed(state: os.stat_result, node: Node) -> bool:
     """Tell whether a file is as it was sealed, by its mode, owner, size and mtime."""
     # sealed_mtime, without another call: this is asked of every file of a sysroot
-    mtime = EPOCH_NS + state.st_size % 100_000_000 * 1_000_000_000 + int.from_bytes(node.oid[:4]) % 1_000_000_000
+    mtime = node.mtime
+    if mtime is None:
+        mtime = EPOCH_NS + state.st_size % 100_000_000 * 1_000_000_000 + int.from_bytes(node.oid[:4]) % 1_000_000_000
     return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == _geteuid()
 
 
@@ -126,7 +128,7 @@ class Private:
                 os.fchmod(fd, mode)
             mtime = EPOCH_NS if node.mtime is None else node.mtime
             if self.sealed:
-                mtime = sealed_mtime(node.oid, size)
+                mtime = sealed_mtime(node.oid, size, node.mtime)
             os.utime(fd, ns=(mtime, mtime))
         finally:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""The pool: plain files to hardlink from, keyed by blob and mode.
+"""The pool: plain files to hardlink from, keyed by blob and mode, and by mtime where a tree has one.
 
 Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode, mode and mtime, and
 root writes through a read-only one: a pool file is *sealed* by an mtime that derives from its blob and size, so that
@@ -43,10 +43,12 @@ EMPTY_BLOB = object_id("blob", b"")
 FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file, where the file system can."""
 ATTEMPTS = 4
-GUARDED, OPEN = "pool", "pool-open"
-"""Folders of the two pools in a store's cache: one whose files only sandboxes see, read-only, and one for all others.
+GUARDED, OPEN, STAGED = "pool", "pool-open", "pool-staged"
+"""Folders of the pools in a store's cache: one whose files only sandboxes see, read-only, one for all others, and one
+whose files are also those of a build directory, where BitBake staged them.
 
 So nothing that a task without a sandbox writes through a link can reach a task that has one."""
+POOLS = (GUARDED, OPEN, STAGED)
 
 
 @dataclass(slots=True)
@@ -146,6 +148,20 @@ class Pool:
         finally:
             os.close(source)
 
+    def share(self, path: Path, node: Node) -> None:
+        """Take a file itself as a node's, for a place that nobody writes to: what is linked to then is that inode."""
+        link = self.folder / self.name(node)
+        if self._is_private(node):
+            return
+        for _ in range(2):
+            try:
+                os.link(path, link, follow_symlinks=False)
+                return
+            except FileNotFoundError:
+                link.parent.mkdir(parents=True, exist_ok=True)
+            except OSError:  # there is one already; or it comes out of the store when it is wanted
+                return
+
     def _fill(self, name: str, node: Node, *, replace: bool) -> bool:
         chunks = partial(content, self.objects, node, self.places)
         return self._write(name, node, lambda fd: write_chunks(fd, chunks()), replace=replace)
@@ -164,7 +180,7 @@ class Pool:
         try:
             fill(fd)
             os.fchmod(fd, stat.S_IMODE(node.mode))
-            mtime = sealed_mtime(node.oid, os.fstat(fd).st_size)
+            mtime = sealed_mtime(node.oid, os.fstat(fd).st_size, node.mtime)
             os.utime(fd, ns=(mtime, mtime))
             if replace or not _link_first(temporary, path):
                 os.rename(temporary, path)
@@ -212,7 +228,8 @@ def _link_first(temporary: Path, path: Path) -> bool:
 
 def _name(node: Node) -> str:
     text = node.oid.hex()
-    return f"{text[:2]}/{text[2:]}-{node.mode & 0o7777:o}"
+    dated = "" if node.mtime is None else f"@{node.mtime}"
+    return f"{text[:2]}/{text[2:]}-{node.mode & 0o7777:o}{dated}"
 
 
 class _Changed(OSError):

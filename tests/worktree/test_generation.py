@@ -77,13 +77,13 @@ def test_of_two_processes_that_fill_the_pool_the_first_wins(
 ) -> None:
     real, others = pools.sealed_mtime, list[Path]()
 
-    def meanwhile(oid: Oid, size: int) -> int:
+    def meanwhile(oid: Oid, size: int, own: int | None) -> int:
         if not others:
             others.append(tmp_path / "other")
             child = start_child(lambda: str(put(Pool(pool.folder, pool.objects), package, tmp_path / "other")))
             with os.fdopen(child.answer, "rb") as answer:
                 decode_answer(answer.read(), os.waitpid(child.pid, 0)[1], "filling")
-        return real(oid, size)
+        return real(oid, size, own)
 
     monkeypatch.setattr(pools, "sealed_mtime", meanwhile)
     top = put(pool, package, tmp_path / "top")

@@ -14,11 +14,16 @@ PROV_IGNORED_TASKS ?= "do_clean do_cleansstate do_cleanall do_listtasks do_check
 # "1": shared state is kept in the store as trees, and taken from there.
 PROV_CACHE ?= "0"
 
+# "1": recipes' sysroots are composed from the store; and what only looks (bitbake -n, -S) takes nothing away.
+PROV_SYSROOTS ?= "0"
+
 addhandler prov_configuration_handler
 prov_configuration_handler[eventmask] = "bb.event.ConfigParsed"
 python prov_configuration_handler() {
     import provlayer.cache
+    import provlayer.stale
     provlayer.cache.configure(d)
+    provlayer.stale.configure(d)
 }
 
 addhandler prov_build_handler

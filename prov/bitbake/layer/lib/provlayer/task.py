@@ -51,6 +51,10 @@ def handle(event, d):
     except Exception as error:
         # the build's end says what is missing: the writer has no record of it
         bb.note(f"prov: {event.__class__.__name__}: {error}")
+    if event.__class__.__name__ == "TaskStarted" and bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
+        from provlayer import sysroot
+
+        sysroot.begin(d, d.getVar("BB_RUNTASK") or event.task)
 
 
 def socket_path(d):

@@ -1,0 +1,330 @@
+"""A recipe's sysroots, composed of what other recipes staged: their trees merged, and hardlinks to the files.
+
+What a recipe staged is captured once, as it is in sysroots-components, and its files are the pool's: nothing is copied,
+and mtimes are those that make would see without prov. Tasks write into their sysroots, too, and run while another task
+of the recipe adds to them: so nothing is taken away but what is not wanted any more, and what nobody staged stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prov.errors import SysrootConflict
+from prov.files import locked, read_cache, remove_tree, write_cache
+from prov.processes import without_collecting
+from prov.store.objects import Oid
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+from prov.sysroot.state import read_merges, write_merges
+from prov.worktree.attributes import DIRECTORY_MODE, EMPTY, Listing, Node, Pair, at_path, map_directories, walk
+from prov.worktree.checkout import checkout
+from prov.worktree.exclude import Exclude
+from prov.worktree.merge import Edits, Owned, Union, edit
+from prov.worktree.place import ObjectReader, Private
+from prov.worktree.pool import STAGED, Pool
+from prov.worktree.snapshot import capture, remember
+from prov.worktree.verify import differences
+
+FORMAT = 1
+FIXMES = "fixmepath"
+"""The file that names those with tokens for paths, in what a recipe staged; beside it is the command that made it."""
+
+
+class Staged(NamedTuple):
+    """Where a recipe staged what it has for others."""
+
+    recipe: str
+    folder: Path
+    manifest: Path
+    """A line for each path, that of a folder with a slash at its end."""
+
+    @staticmethod
+    def of(told: Sequence[str]) -> Staged:
+        recipe, folder, manifest = told
+        return Staged(recipe, Path(folder), Path(manifest))
+
+
+class Package(NamedTuple):
+    """What a recipe staged, as a tree with mtimes, and its files that hold tokens for paths."""
+
+    pair: Pair
+    fixmes: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is known of a sysroot on disk: `pair` is there; or is being made, of what was `before`."""
+
+    pair: Pair
+    ready: bool = True
+    before: Pair = EMPTY
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_cache(path, (FORMAT, self.ready, tuple(self.pair), tuple(self.before)))
+
+    @staticmethod
+    def read(path: Path, writer: ObjectWriter) -> _State | None:
+        """Return the state in a file; None where there is none, or its trees are not in the store any more."""
+        form, *rest = read_cache(path) or (None,)
+        if form != FORMAT:
+            return None
+        ready, pair, before = rest
+        known = all(oid is None or writer.has(oid) for oid in (*pair, *before))
+        return _State(Pair(*pair), ready, Pair(*before)) if known else None
+
+
+def compose(store: Store, told: Mapping[str, Any]) -> None:
+    """Make sysroots hold what recipes staged. The caller has their lock.
+
+    Raises SysrootConflict, before anything is touched, where two recipes bring different content to one path.
+    """
+    with store.objects.writer() as writer, without_collecting():
+        plans = []
+        for each in told["sysroots"]:
+            directory = Path(each["directory"])
+            packages = {name: _package(store, writer, Staged.of((name, *where))) for name, *where in each["packages"]}
+            words = {word.encode(): os.fsencode(path) for word, path in each["fixmes"]}
+            lists = [Path(manifest) for manifest in each["lists"]]
+            plans.append(_Sysroot(store, writer, directory, packages, words, lists))
+        trees = [each.merged() for each in plans]
+        writer.finish()  # what a state names is in the store
+        for each, pair in zip(plans, trees, strict=True):
+            each.apply(pair)
+
+
+def composed(store: Store, directory: Path) -> Pair | None:
+    """Return the tree of what is in a sysroot, None for one that prov did not compose."""
+    form, *rest = read_cache(_memory(store, "sysroots", directory)) or (None,)
+    return Pair(*rest[1]) if form == FORMAT and rest[0] else None
+
+
+@dataclass(slots=True)
+class _Sysroot:
+    """One of a recipe's sysroots."""
+
+    store: Store
+    writer: ObjectWriter
+    directory: Path
+    packages: Mapping[str, Package]
+    words: Mapping[bytes, bytes]
+    """Token -> the path that it stands for here."""
+    lists: Sequence[Path]
+    """Manifests of what was placed here before, by whomever: paths below the folder that the sysroot is in."""
+    _union: Union = field(init=False)
+
+    @property
+    def _merges(self) -> Path:
+        return _memory(self.store, "sysroots", self.directory).with_suffix(".merges")
+
+    def merged(self) -> Pair:
+        """Return all packages as one tree."""
+        self._union = Union(self.writer, known=read_merges(self._merges), mtimes=True)
+        merged = self._union.merge([Owned(name, each.pair) for name, each in self.packages.items()])
+        if merged.conflicts:
+            path, first, second = merged.conflicts[0]
+            more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
+            raise SysrootConflict(
+                f"{os.fsdecode(path)}: {first} and {second} stage different content{more}",
+                hint="let one of the two recipes stage it, or the recipe depend on one of them alone",
+            )
+        return merged.pair
+
+    def apply(self, wanted: Pair) -> None:
+        """Make the directory hold a tree, and what is there of others' making."""
+        path = _memory(self.store, "sysroots", self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        state = _State.read(path, self.writer)
+        before = EMPTY
+        if state is None:
+            self._remove_listed(wanted)
+        elif state.ready:
+            before = state.pair
+        else:
+            before = state.before
+            self._remove_unfinished(state)
+        _State(wanted, ready=False, before=before).write(path)
+        now, wanted = self._reconcile(before, wanted)
+        fixmes = frozenset[bytes]().union(*(each.fixmes for each in self.packages.values()))
+        objects = self.store.objects
+        objects.refresh()
+        placer = _Placer(_pool(self.store), fixmes, Private(_Fixed(objects, self.words)))
+        checkout(self.writer, self.directory, wanted, now=now, placer=placer)
+        _State(wanted).write(path)
+        write_merges(self._merges, self._union.remembered())
+
+    def _remove_unfinished(self, state: _State) -> None:
+        """Remove what a process that was killed had placed, but for folders, and what was there before it."""
+        for path, node in walk(self.writer, state.pair):
+            if not node.is_directory and at_path(self.writer, state.before, path) is None:
+                self._remove(path)
+
+    def _remove_listed(self, wanted: Pair) -> None:
+        """Remove what was placed here by whom no state tells of, and is not wanted any more."""
+        for manifest in self.lists:
+            for line in manifest.read_bytes().splitlines():
+                top, _, path = line.partition(b"/")
+                ours = top == os.fsencode(self.directory.name) and not path.endswith(b"/")
+                if ours and at_path(self.writer, wanted, path) is None:
+                    self._remove(path)
+
+    def _reconcile(self, before: Pair, wanted: Pair) -> tuple[Pair, Pair]:
+        """Return what is there of what was placed `before`, and `wanted` with the folders that hold others' files.
+
+        What somebody else made stays unless its path is wanted; what was changed since is removed, to be made again.
+        """
+        edits: dict[bytes, Node | None] = {}
+        folders: dict[bytes, Node | None] = {}
+        for each in differences(self.writer, self.directory, before):
+            if each.what == "gone":
+                edits[each.path] = None
+            elif each.what == "added":
+                for path, taken in self._strangers(each.path, wanted):
+                    if taken:
+                        edits[path] = Node(stat.S_IFDIR | DIRECTORY_MODE)
+                    else:
+                        above = path.rpartition(b"/")[0]
+                        if above and at_path(self.writer, wanted, above) is None:
+                            folders[above] = Node(stat.S_IFDIR | DIRECTORY_MODE)
+            elif each.wanted is None or not each.wanted.is_directory or each.detail == "is of another type":
+                self._remove(each.path)
+                edits[each.path] = None
+        return self._edited(before, edits), self._edited(wanted, folders)
+
+    def _edited(self, pair: Pair, edits: Edits) -> Pair:
+        return edit(self.writer, pair, edits, mtimes=True) if edits else pair
+
+    def _strangers(self, path: bytes, wanted: Pair) -> Iterator[tuple[bytes, bool]]:
+        """Yield (path, False) for what stays, and (path, True) for folders that others made and that are wanted.
+
+        What is wanted and is no folder is removed.
+        """
+        node = at_path(self.writer, wanted, path)
+        full = os.path.join(os.fsencode(self.directory), path)
+        if node is None:
+            if any(at is not None and not at.is_directory for at in self._above(path, wanted)):
+                self._remove(path)  # a file is to be where its folder is
+            else:
+                yield path, False
+        elif node.is_directory and stat.S_ISDIR(os.lstat(full).st_mode):
+            yield path, True
+            for name in os.listdir(full):
+                yield from self._strangers(path + b"/" + name, wanted)
+        else:
+            self._remove(path)
+
+    def _above(self, path: bytes, wanted: Pair) -> Iterator[Node | None]:
+        while b"/" in path:
+            path = path.rpartition(b"/")[0]
+            yield at_path(self.writer, wanted, path)
+
+    def _remove(self, path: bytes) -> None:
+        full = self.directory / os.fsdecode(path)
+        if os.path.lexists(full):
+            remove_tree(full)
+
+
+@dataclass(slots=True)
+class _Placer:
+    """Hardlinks, but for files with tokens: those are written with this place's paths."""
+
+    pool: Pool
+    fixmes: frozenset[bytes]
+    private: Private
+    shares: bool = True
+
+    @property
+    def notes(self) -> list[tuple[bytes, str]]:
+        return self.pool.notes
+
+    @notes.setter
+    def notes(self, value: list[tuple[bytes, str]]) -> None:
+        self.pool.notes = value
+
+    def place(self, node: Node, path: bytes, folder: int) -> None:
+        placer = self.private if path in self.fixmes else self.pool
+        placer.place(node, path, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """Reads files with paths in place of tokens, as sed would put them there."""
+
+    objects: ObjectReader
+    words: Mapping[bytes, bytes]
+
+    def stream_blob(self, oid: Oid) -> Iterator[bytes]:
+        data = self.objects.blob(oid)
+        for word, path in self.words.items():
+            data = data.replace(word, path)
+        yield data
+
+    def blob(self, oid: Oid) -> bytes:
+        return self.objects.blob(oid)
+
+    def tree(self, oid: Oid) -> list[Any]:
+        return self.objects.tree(oid)
+
+
+# what recipes staged
+
+
+def _package(store: Store, writer: ObjectWriter, staged: Staged) -> Package:
+    """Return what a recipe staged: captured, if it was not yet since its manifest was written."""
+    memory = _memory(store, "staged", staged.folder)
+    state = staged.manifest.stat()
+    version = (state.st_ino, state.st_size, state.st_mtime_ns)
+    with locked(memory.with_suffix(".lock")):
+        form, *rest = read_cache(memory) or (None,)
+        if form == FORMAT and rest[0] == version and all(oid is None or writer.has(oid) for oid in rest[1]):
+            return Package(Pair(*rest[1]), frozenset(rest[2]))
+        package = _captured(store, staged, memory.with_suffix(".files"))
+        writer.refresh()
+        write_cache(memory, (FORMAT, version, tuple(package.pair), tuple(package.fixmes)))
+        return package
+
+
+def _captured(store: Store, staged: Staged, memory: Path) -> Package:
+    """Capture what a manifest names, and make its files the pool's."""
+    if not staged.folder.is_dir():
+        return Package(EMPTY, frozenset())
+    names = {os.path.relpath(line, staged.folder) for line in staged.manifest.read_text().splitlines()}
+    listed = {os.fsencode(name) for name in names}
+    with store.objects.writer() as own:
+        exclude = Exclude((f"/{FIXMES}", f"/{FIXMES}.cmd"))
+        found = capture(store, staged.folder, own, memory=memory, exclude=exclude)
+        others = {path: None for path, _ in walk(own, found.pair) if path not in listed}
+        # folders have no mtimes: they come of what is written into them
+        pair = map_directories(own, edit(own, found.pair, others, mtimes=True), _undated, own, mtimes=True)
+    remember(found, memory)
+    fixmes = frozenset(_fixmes(staged.folder / FIXMES))
+    pool = _pool(store)
+    for path, node in walk(store.objects, pair):
+        if stat.S_ISREG(node.mode) and path not in fixmes:
+            pool.share(staged.folder / os.fsdecode(path), node)
+    return Package(pair, fixmes)
+
+
+def _undated(listing: Listing) -> Listing:
+    return {**listing, b".": listing[b"."]._replace(mtime=None)}
+
+
+def _fixmes(path: Path) -> Iterator[bytes]:
+    """Yield the paths that a list of files with tokens names, after the name of the folder that was staged."""
+    if path.exists():
+        for line in path.read_bytes().splitlines():
+            yield line.partition(b"/")[2]
+
+
+def _pool(store: Store) -> Pool:
+    return Pool(store.cache / STAGED, store.objects)
+
+
+def _memory(store: Store, kind: str, directory: Path) -> Path:
+    return store.cache / "bitbake" / kind / hashlib.sha1(os.fsencode(directory)).hexdigest()
