@@ -20,10 +20,10 @@ PROV_SYSROOTS ?= "0"
 addhandler prov_configuration_handler
 prov_configuration_handler[eventmask] = "bb.event.ConfigParsed"
 python prov_configuration_handler() {
-    import provlayer.cache
-    import provlayer.stale
-    provlayer.cache.configure(d)
-    provlayer.stale.configure(d)
+    from provlayer import cache, hooks, stale
+    cache.configure(d)
+    stale.configure(d)
+    hooks.configure(d)
 }
 
 addhandler prov_build_handler

@@ -15,13 +15,15 @@ import subprocess
 
 import bb
 
-from provlayer import task, wire
+from provlayer import hooks, task, wire
 
 FUNCTION = "extend_recipe_sysroot"
 PLAIN = "prov_plain_extend_recipe_sysroot"
 """The name under which staging.bbclass's own function is kept."""
 EXCLUDED = ("do_prepare_recipe_sysroot", "do_create_spdx")
 """Tasks that get no sysroot before they run: the first one is there to make it."""
+TELLING = ("do_prepare_recipe_sysroot", "do_populate_sysroot_setscene")
+"""Tasks of which each recipe runs one at the most: they name what it hooks in vain."""
 FIXMES = ("PSEUDO_SYSROOT", "HOSTTOOLS_DIR", "PKGDATA_DIR", "PSEUDO_LOCALSTATEDIR", "LOGFIFO")
 """Variables whose tokens, FIXME_ and the name, are replaced by their values."""
 SCRIPTS = "usr/bin/postinst-"
@@ -32,6 +34,8 @@ def begin(d, name):
     own = d.getVar(FUNCTION, False)
     if own is None:
         return
+    if name in TELLING:
+        hooks.tell(d)
     d.setVar(PLAIN, own)
     for flag, value in (d.getVarFlags(FUNCTION) or {}).items():
         d.setVarFlag(PLAIN, flag, value)
