@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bitbake.staged import Directories, staged_below
 from tests.bitbake.story import BuildDirectory
 
 BuildDirectories = Callable[..., BuildDirectory]
@@ -39,3 +40,10 @@ def directories(tmp_path: Path) -> Iterator[BuildDirectories]:
 def story(directories: BuildDirectories) -> BuildDirectory:
     """A build directory in which nothing was built yet."""
     return directories()
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[Directories]:
+    """`staged(name, level=Level.CACHE)`: a build directory with OE-core's classes for shared state and sysroots."""
+    with staged_below(tmp_path) as make:
+        yield make

@@ -66,13 +66,14 @@ class Staged(BuildDirectory):
     def make(self, *, layer: bool = True, level: Level = Level.OBSERVED) -> Staged:
         shutil.copytree(META_STAGED, self.root / "meta-staged")
         self.write("conf/bblayers.conf", BBLAYERS.format(OECORE_DIR))
-        self.write("conf/local.conf", "")
-        if layer and level:
-            self.prov("bitbake", "setup", ".")
-            for each in SWITCHES:
-                if level >= each:
-                    self.setting(SWITCHES[each])
+        self.write("conf/local.conf", "require conf/level.conf\n")
+        self.switch(level if layer else Level.PLAIN)
         return self
+
+    def switch(self, level: Level) -> None:
+        """Let prov do so much from now on."""
+        self.prov("bitbake", "setup", ".", *(() if level else ("--undo",)))
+        self.write("conf/level.conf", "".join(f"{line}\n" for each, line in SWITCHES.items() if level >= each))
 
     def build(self, *arguments: str, conf: str = "", code: int = 0) -> str:
         """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf for this once."""

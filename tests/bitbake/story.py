@@ -147,5 +147,6 @@ def _processes() -> Iterator[tuple[int, list[bytes]]]:
 
 def warnings(said: str) -> list[str]:
     """Return what prov warns of in what BitBake says, each once."""
-    lines = [line for line in said.splitlines() if "prov: " in line and line.startswith("WARNING: ")]
-    return list(dict.fromkeys(line.removeprefix("WARNING: ") for line in lines))
+    # behind the words of a step that is under way, if there is one
+    lines = [line.partition("WARNING: ")[2] for line in said.splitlines()]
+    return list(dict.fromkeys(line for line in lines if "prov: " in line))

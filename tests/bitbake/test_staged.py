@@ -1,0 +1,204 @@
+"""Shared state kept in the store, with OE-core's own classes: what comes back is what was built."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bitbake.staged import RECIPES, Directories, Entry, Level, Staged, Tree, live, staged_below, started
+from tests.bitbake.story import warnings
+
+pytestmark = live
+
+OUTPUTS = {f"{recipe}:do_populate_sysroot" for recipe in RECIPES}
+RESTORED = {f"{task}_setscene" for task in OUTPUTS}
+SYSROOT = "app:do_prepare_recipe_sysroot"
+ALL = (*RECIPES, SYSROOT)
+COMPOSED = RESTORED | {SYSROOT, "app:do_fetch"}
+"""What runs for all of it where the outputs are there already."""
+IDLE = 'WORDS_IDLE = "idle"'
+EQUIVALENCE = 'BB_SIGNATURE_HANDLER = "OEEquivHash"\nBB_HASHSERVE = "auto"'
+
+First = tuple[Staged, dict[str, Tree]]
+
+
+def results(build: Staged) -> dict[str, Tree]:
+    """Return what the recipes gave, and the sysroots of `app`, but for what is of its own time in each of them."""
+    index = "usr/share/tool/index"  # a postinst writes it
+    return {
+        "components": build.tree(build.components, "manifests"),
+        "target": build.tree(build.sysroot()),
+        "native": build.tree(build.native_sysroot(), "installeddeps", index),
+        "index": {index: build.tree(build.native_sysroot())[index]._replace(mtime=None)},
+    }
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
+    """A build directory that shares what it makes, and what it made at first."""
+    top = tmp_path_factory.mktemp("staged")
+    with staged_below(top) as make:
+        build = make("first", level=Level.CACHE)
+        build.prov("remote", "add", "team", str(top / "cache"), "--push")
+        assert warnings(build.build(*ALL)) == []
+        build.prov("push")
+        yield build, results(build)
+        build.is_clean()
+
+
+def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
+    """Return what does not depend on when it was made, nor on the order in which a directory is read."""
+
+    def plain(path: str, entry: Entry) -> Entry:
+        unordered = path.endswith("/fixmepath")
+        content = "".join(sorted(entry.content.splitlines(keepends=True))) if unordered else entry.content
+        return entry._replace(content=content, mtime=None)
+
+    return {name: {path: plain(path, entry) for path, entry in tree.items()} for name, tree in trees.items()}
+
+
+def test_a_build_without_prov_makes_the_same(first: First, staged: Directories) -> None:
+    plain = staged("plain", level=Level.PLAIN)
+    plain.build(*ALL)
+    made = results(plain)
+    assert timeless(first[1]) == timeless(made)
+    # else the tests below compare less than they seem to
+    words = "x86_64/words-native/usr/lib/words/"
+    assert "FIXMESTAGINGDIRHOST" in made["components"][words + "where"].content
+    assert made["native"]["usr/lib/words/where"].content.startswith("words=@TOP@/tmp/work/")
+    assert made["native"]["usr/lib/words/where-sealed"].mode == "-r--r--r--"
+    assert made["components"][words + "list"].links == (words + "list", words + "list-again")
+    assert "usr/lib/words/list" in made["index"]["usr/share/tool/index"].content.split()
+    assert "FIXMESTAGINGDIRTARGET" in made["components"]["core/base/usr/share/base/base-config"].content
+    assert plain.archives() == OUTPUTS
+
+
+@pytest.mark.parametrize("level", [Level.OBSERVED, Level.CACHE])
+def test_no_hash_depends_on_prov(level: Level, staged: Directories) -> None:
+    plain = staged("plain", level=Level.PLAIN)
+    before = plain.signatures()
+    assert before.count(":do_") > 30
+    plain.switch(level)
+    assert plain.signatures() == before
+
+
+def test_hashes_are_the_same_everywhere(first: First, staged: Directories) -> None:
+    assert staged("elsewhere/at/all").signatures() == first[0].signatures()
+
+
+def test_prov_that_comes_to_a_build_directory_lets_nothing_run_again(staged: Directories) -> None:
+    build = staged(level=Level.PLAIN)
+    build.build(*ALL)
+    for level in (Level.OBSERVED, Level.CACHE, Level.PLAIN):
+        build.switch(level)
+        assert started(build.build(*ALL)) == set()
+
+
+def test_nothing_is_kept_as_an_archive(first: First) -> None:
+    build = first[0]
+    assert build.recorded() >= OUTPUTS
+    assert build.archives() == set()
+    assert list(build.sstate.rglob("*populate_sysroot.tar.zst.siginfo"))
+
+
+def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: First) -> None:
+    build, made = first
+    build.lose()
+    said = build.build(*ALL)
+    assert started(said) == COMPOSED
+    assert "prov: 4 of 4 wanted objects of shared state are in the store" in said
+    assert build.newest()["restored"] == "4"
+    assert results(build) == made
+    assert build.archives() == set()
+
+
+def test_another_build_directory_restores_through_a_remote(first: First, staged: Directories) -> None:
+    other = staged("at/another/path", level=Level.CACHE)
+    other.prov("remote", "add", "team", str(first[0].root.parent / "cache"))
+    assert started(other.build(*ALL)) == COMPOSED
+    assert results(other) == first[1]
+    other.is_clean()
+
+
+def test_a_change_that_is_taken_back_comes_from_the_store(staged: Directories) -> None:
+    build = staged(level=Level.CACHE)
+    build.build(*ALL)
+    made, seen = results(build), build.seen()
+    said = build.build(conf='WORDS_TEXT = "other"')
+    assert {"words-native:do_populate_sysroot", SYSROOT, "app:do_populate_sysroot"} <= started(said)
+    assert "base:do_populate_sysroot" not in started(said)
+    assert build.seen() == seen.replace("\nwords\n", "\nother\n").replace('"words"', '"other"')
+    said = build.build(*ALL)
+    assert {task for task in started(said) if "populate_sysroot" in task} == {
+        "app:do_populate_sysroot_setscene",
+        "words-native:do_populate_sysroot_setscene",
+    }
+    assert results(build) == made
+
+
+# where the store is not all there is
+
+
+def test_without_the_program_it_is_sstate_as_ever(staged: Directories) -> None:
+    build = staged(level=Level.CACHE)
+    build.setting('PROV_COMMAND = "/no/such/prov"')
+    said = build.build(*RECIPES)
+    (warning,) = warnings(said)
+    assert warning.startswith("prov: nothing is recorded of this build: PROV_COMMAND is /no/such/prov")
+    assert build.archives() == OUTPUTS
+    build.lose("tmp")
+    said = build.build(*RECIPES)
+    assert started(said) == RESTORED
+    assert len(warnings(said)) == 1
+
+
+def test_without_a_store_it_is_sstate_as_ever(staged: Directories) -> None:
+    build = staged(level=Level.CACHE)
+    build.write(".prov", "no store\n")
+    said = build.build(*RECIPES)
+    assert said.count("is not recorded:") == 1
+    assert "tasks are not recorded:" in said
+    assert build.archives() == OUTPUTS
+    build.lose("tmp")
+    assert started(build.build(*RECIPES)) == RESTORED
+
+
+def test_what_sstate_has_is_used_and_taken_in(staged: Directories) -> None:
+    build = staged(level=Level.PLAIN)
+    build.build(*ALL)
+    build.switch(Level.CACHE)
+    build.lose("tmp")
+    assert started(build.build(*ALL)) == COMPOSED
+    made = results(build)
+    build.lose()
+    assert started(build.build(*ALL)) == COMPOSED
+    assert results(build) == made
+    assert build.archives() == set()
+
+
+def test_what_a_mirror_of_sstate_has_is_used_and_taken_in(staged: Directories) -> None:
+    plain = staged("plain", level=Level.PLAIN)
+    plain.build(*RECIPES)
+    moved = staged("moved", level=Level.CACHE)
+    moved.setting(f'SSTATE_MIRRORS = "file://.* file://{plain.root}/sstate-cache/PATH"')
+    assert started(moved.build(*RECIPES)) == RESTORED
+    shutil.rmtree(plain.sstate)
+    moved.lose()
+    assert started(moved.build(*RECIPES)) == RESTORED
+
+
+def test_equal_outputs_are_known_on_the_next_machine(staged: Directories) -> None:
+    one, other = (staged(name, level=Level.CACHE) for name in ("one", "other"))
+    for build, more in ((one, ["--push"]), (other, [])):
+        build.setting(EQUIVALENCE)
+        build.prov("remote", "add", "team", str(one.root.parent / "cache"), *more)
+    one.build(*RECIPES)
+    ran = started(one.build(*RECIPES, conf=IDLE))
+    assert {task for task in ran if not task.endswith("_setscene")} == {
+        "words-native:do_install",
+        "words-native:do_populate_sysroot",
+    }
+    one.prov("push")
+    assert started(other.build(*RECIPES, conf=IDLE)) == RESTORED
