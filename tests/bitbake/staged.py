@@ -112,7 +112,7 @@ class Staged(BuildDirectory):
         return self.workdir(recipe) / "recipe-sysroot-native"
 
     def seen(self) -> str:
-        """Return what `app` found in its sysroots when it was compiled."""
+        """Return what `app` found in its sysroots when it was compiled, paths and all."""
         return (self.workdir() / "app-0.1/seen").read_text()
 
     def archives(self) -> set[str]:
