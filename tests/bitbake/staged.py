@@ -76,7 +76,10 @@ class Staged(BuildDirectory):
         self.write("conf/level.conf", "".join(f"{line}\n" for each, line in SWITCHES.items() if level >= each))
 
     def build(self, *arguments: str, conf: str = "", code: int = 0) -> str:
-        """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf for this once."""
+        """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf for this once.
+
+        `do_install:append:pn-words-native = "    true"` adds a line to a task; a backslash and n do not make another.
+        """
         self.write("conf/once.conf", conf + "\n")
         return self.bitbake("-R", "conf/once.conf", *(arguments or ("app",)), code=code)
 
