@@ -59,6 +59,8 @@ def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
     Else the size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its
     mtime back, as `strip -p` does, breaks the seal too.
     """
+    if own is not None:
+        return own
     return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
 
 

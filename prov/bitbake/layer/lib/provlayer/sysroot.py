@@ -41,9 +41,10 @@ def begin(d, name):
         d.setVarFlag(PLAIN, flag, value)
     d.setVar(FUNCTION, "    import provlayer.sysroot\n    provlayer.sysroot.extend(d)\n")
     if name not in EXCLUDED and not name.endswith("_setscene"):
-        # a dependency that another handler, or a later one, added after staging.bbclass had looked
-        late = "populate_sysroot" in (d.getVarFlag(name, "depends") or "")
-        if late and FUNCTION not in (d.getVarFlag(name, "prefuncs") or "").split():
+        # what another handler added after staging.bbclass had looked; or what is not needed any more
+        wants = "populate_sysroot" in (d.getVarFlag(name, "depends") or "")
+        had = os.path.exists(os.path.join(d.getVar("RECIPE_SYSROOT_NATIVE"), "installeddeps", f"index.{name}"))
+        if (wants or had) and FUNCTION not in (d.getVarFlag(name, "prefuncs") or "").split():
             bb.build.exec_func(FUNCTION, d)
 
 
@@ -75,6 +76,7 @@ class _Sysroots:
         self.native = d.getVar("RECIPE_SYSROOT_NATIVE")
         self.target = d.getVar("RECIPE_SYSROOT")
         self.account = os.path.join(self.native, "installeddeps")
+        self.replaced = []
         self.wanted, self.before = wanted(d, data, self.task)
 
     # the account
@@ -149,7 +151,8 @@ class _Sysroots:
             {"directory": top, "packages": packages, "fixmes": words, "lists": lists}
             for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
         ]
-        begun = {name: self.manifest(name, taskhash, *staged[name]) for name, (taskhash, _) in new.items()}
+        for name, (taskhash, _) in new.items():
+            self.begin(name, taskhash, *staged[name])
         request = dict(task.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
         body = json.dumps({"sysroots": question}).encode()
         answer = wire.ask(task.socket_path(self.d), request, body)
@@ -161,9 +164,9 @@ class _Sysroots:
             return answer["error"]
         for name in old - set(new):
             self.forget(name)
-        self.run_scripts(begun.values())
-        for name in new:
-            os.symlink(staged[name][2], self.path(name + ".complete"))
+        self.run_scripts([self.path(name) for name in new])
+        for name, (taskhash, _) in new.items():
+            self.end(name, taskhash, *staged[name])
         return None
 
     def staged(self, name, _taskhash, fn):
@@ -193,38 +196,46 @@ class _Sysroots:
             return os.path.join(top, "none")  # nothing was staged
         return os.path.join(top, *line[len(top) + 1 :].split("/")[:2])
 
-    def manifest(self, name, taskhash, top, folder, manifest):
-        """Note that a recipe is being installed, and what of it, so that anybody can take that away again."""
-        for mark in (name, name + ".complete"):
-            if os.path.lexists(self.path(mark)):
-                os.unlink(self.path(mark))
+    def begin(self, name, taskhash, top, folder, manifest):
+        """Note that a recipe is being installed, so that who comes after a kill takes it away, and what it replaces."""
+        link, path = self.path(name), self.path(f"{name}.{taskhash}")
+        before = set()
+        if os.path.exists(link):
+            with open(link) as stream:
+                before = set(stream)
+        lines = self.lines(top, folder, manifest)
+        write(path, lines + sorted(before.difference(lines)))
+        for mark in (link, link + ".complete"):
+            if os.path.lexists(mark):
+                if mark == link and os.readlink(link) != os.path.basename(path):
+                    self.replaced.append(self.path(os.readlink(link)))
+                os.unlink(mark)
+        os.symlink(os.path.basename(path), link)
+
+    def end(self, name, taskhash, top, folder, manifest):
+        """Note that a recipe is installed. Its list is one file for all sysroots that it is in, as far as may be."""
         path = self.path(f"{name}.{taskhash}")
         subfolder = self.d.getVar("RECIPE_SYSROOT_MANIFEST_SUBDIR") or ""
         shared = os.path.join(self.d.getVar("COMPONENTS_DIR"), "manifests", subfolder, os.path.basename(path))
         bb.utils.mkdirhier(os.path.dirname(shared))
         if not os.path.exists(shared):
-            self.write_manifest(shared, top, folder, manifest)
-        if os.path.lexists(path):
-            os.unlink(path)
+            write(shared, self.lines(top, folder, manifest))
+        os.unlink(path)
         try:
             os.link(shared, path)
         except OSError:  # another file system
-            self.write_manifest(path, top, folder, manifest)
-        os.symlink(os.path.basename(path), self.path(name))
-        return path
+            write(path, self.lines(top, folder, manifest))
+        os.symlink(manifest, self.path(name + ".complete"))
+        for old in self.replaced:
+            if os.path.exists(old):
+                os.unlink(old)
 
-    def write_manifest(self, path, top, folder, manifest):
-        """Write the list of a recipe's files, each by its path in WORKDIR."""
-        lines = []
+    def lines(self, top, folder, manifest):
+        """Return the paths of a recipe's files in WORKDIR, a line each."""
         with open(manifest) as stream:
-            for line in stream:
-                rest = line.strip()[len(folder) :]
-                if rest not in ("/fixmepath", "/fixmepath.cmd"):
-                    lines.append(os.path.relpath(top, self.workdir) + rest + "\n")
-        beside = f"{path}.{os.getpid()}"
-        with open(beside, "w") as stream:
-            stream.writelines(lines)
-        os.rename(beside, path)
+            found = [line.strip()[len(folder) :] for line in stream]
+        prefix = os.path.relpath(top, self.workdir)
+        return [f"{prefix}{path}\n" for path in found if path not in ("/fixmepath", "/fixmepath.cmd")]
 
     def forget(self, name):
         """Take a recipe out of the account."""
@@ -241,6 +252,14 @@ class _Sysroots:
             for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
                 said = subprocess.check_output(script, shell=True, stderr=subprocess.STDOUT)
                 bb.note(f"Running postinst {script}, output:\n{said}")
+
+
+def write(path, lines):
+    """Write a file as a whole."""
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w") as stream:
+        stream.writelines(lines)
+    os.rename(beside, path)
 
 
 def has_scripts(manifest):

@@ -1,0 +1,294 @@
+"""Sysroots that prov composes, with OE-core's own classes: what a recipe finds there is what it would find without."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bitbake.staged import RECIPES, Directories, Level, Staged, Tree, live, staged_below, started
+from tests.bitbake.story import warnings
+
+pytestmark = live
+
+SYSROOT = "app:do_prepare_recipe_sysroot"
+INDEX = "usr/share/tool/index"
+"""What a script makes in the sysroot."""
+ALONE = 'PROV_CACHE = "0"'
+"""Sysroots are composed, and shared state is not kept in the store."""
+CHANGED = 'WORDS_TEXT = "other"'
+
+
+def sysroots(build: Staged) -> dict[str, Tree]:
+    """Return what `app` has in its sysroots, of its own time left out: mtimes of what was made for it."""
+    trees = {"target": build.tree(build.sysroot(), "sysroot.lock"), "native": build.tree(build.native_sysroot())}
+    return {
+        name: {path: entry for path, entry in tree.items() if not path.startswith("installeddeps")}
+        for name, tree in trees.items()
+    }
+
+
+def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
+    return {name: {path: entry._replace(mtime=None) for path, entry in tree.items()} for name, tree in trees.items()}
+
+
+def account(build: Staged, recipe: str = "app") -> dict[str, str]:
+    """Return staging.bbclass's account of a recipe's sysroots: name -> content, or where a link points."""
+    folder = build.native_sysroot(recipe) / "installeddeps"
+    found = {}
+    for path in sorted(folder.iterdir()):
+        text = os.readlink(path) if path.is_symlink() else path.read_text()
+        lines = text.replace(str(build.root), "@TOP@").splitlines()
+        if path.name.startswith("index."):
+            lines = [" ".join([lines[0].split()[0], *sorted(lines[0].split()[1:])]), *lines[1:]]
+        found[path.name] = "\n".join(lines)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Staged, Staged]]:
+    """Two build directories in which `app` was built: one without prov, one whose sysroots prov composed."""
+    with staged_below(tmp_path_factory.mktemp("sysroots")) as make:
+        plain, composed = make("plain", level=Level.PLAIN), make("composed", level=Level.SYSROOTS)
+        for build in (plain, composed):
+            assert warnings(build.build(*RECIPES)) == []
+        yield plain, composed
+        composed.is_clean()
+
+
+def test_sysroots_are_those_of_a_build_without_prov(made: tuple[Staged, Staged]) -> None:
+    plain, composed = made
+    assert timeless(sysroots(composed)) == timeless(sysroots(plain))
+    assert composed.seen() == plain.seen().replace(str(plain.root), str(composed.root))
+    assert INDEX in sysroots(composed)["native"]
+    # else a sysroot that nobody made would do
+    where = composed.native_sysroot() / "usr/lib/words/where"
+    assert where.read_text() == f"words={composed.native_sysroot()}/usr/lib/words/list\n"
+
+
+def test_files_are_those_that_were_staged(made: tuple[Staged, Staged]) -> None:
+    """By a link, and as old: make looks at that."""
+    for path in ("usr/include/words.h", "usr/lib/words/list", "usr/share/sealed"):
+        here = (made[1].native_sysroot() / path).stat()
+        there = (made[1].component("words-native") / path).stat()
+        assert (here.st_ino, here.st_mtime_ns) == (there.st_ino, there.st_mtime_ns)
+
+
+def test_the_account_is_as_staging_bbclass_keeps_it(made: tuple[Staged, Staged]) -> None:
+    plain, composed = made
+    for recipe in RECIPES:
+        assert account(composed, recipe) == account(plain, recipe)
+    assert "words-native.complete" in account(composed)
+
+
+def test_no_hash_depends_on_it(made: tuple[Staged, Staged]) -> None:
+    assert made[1].signatures() == made[0].signatures()
+
+
+def test_it_may_come_and_go(staged: Directories) -> None:
+    """What one of the two made, the other one takes over, and nothing runs for that; then changes are the same."""
+    build, fresh = staged(level=Level.PLAIN), staged("fresh", level=Level.PLAIN)
+    build.build()
+    for level in (Level.SYSROOTS, Level.PLAIN, Level.SYSROOTS):
+        build.switch(level)
+        assert started(build.build()) == set()
+        text = f'WORDS_TEXT = "{level} {build.builds()}"'
+        assert SYSROOT in started(build.build(conf=text))
+        fresh.lose()
+        fresh.build(conf=text)
+        assert timeless(sysroots(build)) == timeless(sysroots(fresh))
+        assert account(build).keys() == account(fresh).keys()
+        build.build()
+
+
+@pytest.mark.parametrize("conf", ["", ALONE], ids=["with the cache", "alone"])
+def test_what_changed_is_replaced_and_what_a_task_made_stays(staged: Directories, conf: str) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.build(conf=conf)
+    before = build.tree(build.native_sysroot())
+    own = build.native_sysroot() / "usr/lib/words/made-by-a-task"
+    own.write_text("mine\n")
+    build.build(conf=f"{conf}\n{CHANGED}")
+    after = build.tree(build.native_sysroot())
+    assert own.read_text() == "mine\n"
+    assert '"other"' in after["usr/include/words.h"].content
+    assert after["usr/bin/count"] == before["usr/bin/count"]
+    assert '"other"' in build.seen()
+    assert after["usr/lib/words/list"].content.startswith("other\n")
+    build.is_clean()
+
+
+def test_what_is_not_wanted_any_more_goes(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.build()
+    assert (build.sysroot() / "usr/share/base/base-config").exists()
+    build.build(conf='APP_DEPENDS = "tool-native"')
+    assert not list((build.sysroot() / "usr").rglob("*")) and "words-native" not in account(build)
+    assert not (build.native_sysroot() / "usr/include/words.h").exists()
+    assert (build.native_sysroot() / "usr/bin/count").exists()
+    assert build.seen().splitlines()[0] == "app" and "WORDS" not in build.seen()
+    build.build("-c", "prepare_recipe_sysroot", "app")
+    assert (build.native_sysroot() / "usr/include/words.h").exists()
+
+
+def test_tasks_that_need_more_add_it_and_leave_the_rest(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    more = 'APP_CHECK_DEPENDS = "late-native:do_populate_sysroot"'
+    build.build("app", "-c", "check", conf=more)
+    found = (build.workdir() / "check/found").read_text().split()
+    assert {"usr/share/late", "usr/bin/count", "usr/include/words.h"} <= set(found)
+    assert "late-native" in account(build)["index.do_check"].splitlines()
+    assert "late-native" not in account(build)["index.do_configure"].splitlines()
+    build.build("app", "-c", "check")
+    assert "usr/share/late" not in (build.workdir() / "check/found").read_text().split()
+    assert (build.native_sysroot() / "usr/bin/count").exists()
+
+
+def test_a_dependency_that_is_added_late_is_there(staged: Directories) -> None:
+    """A handler after staging.bbclass's own adds it: that one has looked already."""
+    build = staged(level=Level.SYSROOTS)
+    build.write(
+        "classes/late.bbclass",
+        "addhandler add_late\n"
+        'add_late[eventmask] = "bb.event.RecipeTaskPreProcess"\n'
+        "python add_late() {\n"
+        "    if d.getVar('PN') == 'app':\n"
+        "        d.setVarFlag('do_check', 'depends', 'late-native:do_populate_sysroot')\n"
+        "}\n",
+    )
+    build.build("app", "-c", "check", conf='INHERIT += "late"')
+    assert "usr/share/late" in (build.workdir() / "check/found").read_text().split()
+
+
+@pytest.mark.parametrize("look", [("-n", "app"), ("-S", "none", "app"), ("-S", "printdiff", "app")])
+def test_who_only_looks_destroys_nothing(staged: Directories, look: tuple[str, ...]) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.build()
+    everything = build.tree(build.tmp, "cache", "log", "stamps")
+    stamps = build.tree(build.tmp / "stamps")
+    build.build(*look, conf=CHANGED)
+    after = build.tree(build.tmp, "cache", "log", "stamps")
+    assert after == everything
+    assert stamps.keys() <= build.tree(build.tmp / "stamps").keys()
+    assert started(build.build()) == set()
+
+
+def test_without_it_who_only_looks_destroys_what_is_staged(staged: Directories) -> None:
+    """Else the test before shows nothing."""
+    build = staged(level=Level.PLAIN)
+    build.build()
+    assert build.component("words-native").is_dir()
+    build.build("-n", "app", conf=CHANGED)
+    assert not (build.component("words-native") / "usr/include/words.h").exists()
+
+
+def test_two_recipes_with_one_path_are_refused_before_anything_is_touched(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.build()
+    before = build.tree(build.native_sysroot(), "installeddeps")
+    with _appended(build, "tool-native_2.0", "echo mine > ${D}${datadir}/sealed"):
+        said = build.build(code=1)
+    assert "usr/share/sealed: tool-native and words-native stage different content" in said
+    assert build.tree(build.native_sysroot(), "installeddeps") == before
+    build.build()
+    assert build.tree(build.native_sysroot(), "installeddeps", INDEX) == {
+        path: entry for path, entry in before.items() if path != INDEX
+    }
+
+
+def test_a_script_that_fails_fails_the_task_and_runs_again(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    with _appended(build, "tool-native_2.0", "echo exit 3 >> ${D}${bindir}/postinst-tool"):
+        said = build.build(code=1)
+        assert "postinst-tool" in said and "do_prepare_recipe_sysroot" in said
+        assert "postinst-tool" in build.build(code=1)
+    build.build()
+    assert (build.native_sysroot() / INDEX).exists()
+
+
+def test_a_file_that_was_written_to_is_made_again(staged: Directories) -> None:
+    """All sysroots have the same inode of a file: who writes to one writes to all, and to what was staged."""
+    build = staged(level=Level.SYSROOTS)
+    build.build()
+    with open(build.native_sysroot() / "usr/include/words.h", "a") as stream:
+        stream.write("#error\n")
+    assert "#error" in (build.component("words-native") / "usr/include/words.h").read_text()
+    shutil.rmtree(build.workdir())
+    build.build("-C", "prepare_recipe_sysroot", "app")
+    assert "#error" not in build.seen()
+    assert "#error" not in (build.native_sysroot() / "usr/include/words.h").read_text()
+
+
+def test_a_kill_of_the_writer_at_any_time_costs_nothing(staged: Directories) -> None:
+    build, fresh = staged(level=Level.SYSROOTS), staged("fresh", level=Level.PLAIN)
+    for number in range(4):
+        _build_with_kill(build, f'WORDS_TEXT = "{number}"')
+    build.build(conf=CHANGED)
+    fresh.build(conf=CHANGED)
+    assert timeless(sysroots(build)) == timeless(sysroots(fresh))
+    build.prov("fsck", "--repair")  # removes what they left half written
+    build.is_clean()
+
+
+@contextlib.contextmanager
+def _appended(build: Staged, recipe: str, line: str) -> Iterator[None]:
+    """Let a recipe's do_install do something more."""
+    path = build.root / "meta-staged/recipes" / recipe.partition("_")[0] / f"{recipe}.bb"
+    before = path.read_text()
+    path.write_text(f"{before}\ndo_install:append() {{\n    {line}\n}}\n")
+    yield
+    path.write_text(before)
+
+
+def _once(build: Staged, conf: str) -> tuple[str, str]:
+    build.write("conf/once.conf", conf + "\n")
+    return "-R", "conf/once.conf"
+
+
+def _build_with_kill(build: Staged, conf: str) -> None:
+    """Build, and kill the writer with all its forks while a sysroot is composed."""
+    running = build.start("bitbake", "app", *_once(build, conf))
+    locks = "*/app/*/recipe-sysroot/sysroot.lock"
+    build.wait(lambda: running.poll() is not None or any((build.tmp / "work").glob(locks)), "a sysroot is composed")
+    for pid in build.writers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    build.ended(running, code=None)
+
+
+def test_without_the_program_staging_bbclass_does_it(staged: Directories) -> None:
+    build, plain = staged(level=Level.SYSROOTS), staged("plain", level=Level.PLAIN)
+    build.setting('PROV_COMMAND = "/no/such/prov"')
+    said = build.build()
+    plain.build()
+    assert timeless(sysroots(build)) == timeless(sysroots(plain))
+    assert account(build).keys() == account(plain).keys()
+    assert [line for line in warnings(said) if "PROV_COMMAND" in line]
+
+
+def test_hooks_that_have_no_effect_are_named_with_the_line(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.write(
+        "classes/hooking.bbclass",
+        "# a class of somebody's\n"
+        'SSTATEPOSTINSTFUNCS:append = " after_staging"\n'
+        "after_staging() {\n    :\n}\n"
+        "python extend_recipe_sysroot:append() {\n    bb.plain('never')\n}\n",
+    )
+    build.write("meta-staged/recipes/app/app_0.1.bbappend", "")
+    build.append("meta-staged/recipes/app/app_0.1.bb", '\nSYSROOT_POSTFUNCS += "fix_it"\n')
+    lines = (build.root / "meta-staged/recipes/app/app_0.1.bb").read_text().splitlines()
+    said = warnings(build.build(conf='INHERIT += "hooking"'))
+    place = f"{build.root}/classes/hooking.bbclass"
+    own = f"{build.root}/meta-staged/recipes/app/app_0.1.bb:{len(lines)}"
+    (first,) = [line for line in said if "SSTATEPOSTINSTFUNCS" in line]
+    assert f"prov: {place}:2: SSTATEPOSTINSTFUNCS has no effect on sysroots that prov composes: let the recipe" in first
+    (second,) = [line for line in said if "extend_recipe_sysroot" in line]
+    assert f"prov: {place}:6: extend_recipe_sysroot has no effect" in second
+    (third,) = [line for line in said if "SYSROOT_POSTFUNCS" in line]
+    assert own in third
+    assert len(said) == 3
