@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.bitbake.signature import read_signature, recipe_name, write_inputs
+from prov.bitbake.sysroots import composed
 from prov.build.plain import check_name
 from prov.build.record import (
     Output,
@@ -275,6 +276,7 @@ def end(
             log=log,
             environment={},
             facts=_facts(task, told, beside) | (packed.facts if packed is not None else {}),
+            sysroots=composed(store, writer, task.workdir) if told["sysroot"] else {},
             extra=extra
             | {f"outside-{number}": each.pair for number, (each, _) in enumerate(outside)}
             | (packed.extra if packed is not None else {}),

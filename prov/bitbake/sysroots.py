@@ -99,10 +99,14 @@ def compose(store: Store, told: Mapping[str, Any]) -> None:
             each.apply(pair)
 
 
-def composed(store: Store, directory: Path) -> Pair | None:
-    """Return the tree of what is in a sysroot, None for one that prov did not compose."""
-    form, *rest = read_cache(_memory(store, "sysroots", directory)) or (None,)
-    return Pair(*rest[1]) if form == FORMAT and rest[0] else None
+def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pair]:
+    """Return the trees of what recipes staged for the two sysroots in a WORKDIR, as far as prov composed them."""
+    found = {}
+    for name, directory in (("native", "recipe-sysroot-native"), ("target", "recipe-sysroot")):
+        state = _State.read(_memory(store, "sysroots", workdir / directory), writer)
+        if state is not None and state.ready and (workdir / directory).is_dir():
+            found[name] = state.pair
+    return found
 
 
 @dataclass(slots=True)
@@ -156,6 +160,7 @@ class _Sysroot:
         objects.refresh()
         placer = _Placer(_pool(self.store), fixmes, Private(_Fixed(objects, self.words)))
         checkout(self.writer, self.directory, wanted, now=now, placer=placer)
+        self.writer.finish()
         _State(wanted).write(path)
         write_merges(self._merges, self._union.remembered())
 
@@ -284,7 +289,7 @@ def _package(store: Store, writer: ObjectWriter, staged: Staged) -> Package:
         form, *rest = read_cache(memory) or (None,)
         if form == FORMAT and rest[0] == version and all(oid is None or writer.has(oid) for oid in rest[1]):
             return Package(Pair(*rest[1]), frozenset(rest[2]))
-        package = _captured(store, staged, memory.with_suffix(".files"))
+        package = _captured(store, staged, store.cache / "workdirs" / f"staged-{memory.name}")
         writer.refresh()
         write_cache(memory, (FORMAT, version, tuple(package.pair), tuple(package.fixmes)))
         return package
