@@ -138,6 +138,31 @@ def test_a_change_that_is_taken_back_comes_from_the_store(staged: Directories) -
     assert results(build) == made
 
 
+LOOKING = """
+look() {
+    mkdir -p ${SSTATE_DIR}
+    find ${SSTATE_DIR} ! -type d ! -name '*.siginfo' >> ${TOPDIR}/looked
+    echo "${BB_RUNTASK}" >> ${TOPDIR}/looked
+}
+SSTATEPOSTCREATEFUNCS += "look"
+SSTATEPREINSTFUNCS += "look"
+SSTATEPOSTUNPACKFUNCS += "look"
+"""
+"""Looks into SSTATE_DIR when an object was packed, before one is unpacked, and after."""
+
+
+def test_nothing_stands_in_sstate_dir_that_is_no_archive(staged: Directories) -> None:
+    """A kill would leave it there, and who has no prov would take it for an archive."""
+    build = staged(level=Level.CACHE)
+    build.write("classes/looking.bbclass", LOOKING)
+    build.setting('INHERIT += "looking"')
+    build.build("words-native")
+    build.lose()
+    build.build("words-native")
+    looked = (build.root / "looked").read_text().split()
+    assert looked == ["do_populate_sysroot"] + 2 * ["do_populate_sysroot_setscene"]
+
+
 # where the store is not all there is
 
 

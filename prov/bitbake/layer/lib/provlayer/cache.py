@@ -14,7 +14,10 @@ import bb
 from provlayer import task, wire
 
 POINTER = "kept in a prov store\n"
-"""What stands at the name of an archive while a task runs: sstate.bbclass looks whether there is one."""
+"""What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where a kill would leave
+it for others to find."""
+NAMED = "PROV_SSTATE_PKG"
+"""Where the archive's name is kept while SSTATE_PKG is that of what stands for it."""
 OWN = "prov_plain_"
 """In front of the names under which sstate.bbclass's own functions are kept."""
 REPLACED = {
@@ -104,8 +107,11 @@ def archive(d):
         bb.note(f"prov: packed as an archive: {answer['error']}")
         bb.build.exec_func(OWN + "sstate_archive_package", d)
         return
-    with open(d.getVar("TMP_SSTATE_PKG"), "w") as stream:
-        stream.write(POINTER)
+    if bb.utils.to_boolean(d.getVar("SSTATE_VERIFY_SIG")):
+        with open(d.getVar("TMP_SSTATE_PKG"), "w") as stream:  # to be signed
+            stream.write(POINTER)
+    elif os.path.exists(d.getVar("TMP_SSTATE_PKG")):
+        os.unlink(d.getVar("TMP_SSTATE_PKG"))  # then nothing comes to the archive's name
 
 
 def is_pointer(path):
@@ -118,7 +124,7 @@ def is_pointer(path):
 
 
 def stand_in(d):
-    """Before a task that takes shared state: put something at the archive's name if the store has the object."""
+    """Before a task that takes shared state: let something stand for the archive if the store has the object."""
     name = (d.getVar("BB_RUNTASK") or "").replace("_setscene", "")
     here = d.createCopy()
     if name == "do_populate_lic":
@@ -130,24 +136,28 @@ def stand_in(d):
         return
     request = dict(task.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
     if (wire.ask(task.socket_path(d), request) or {}).get("has"):
-        with bb.utils.umask(0o002):
-            bb.utils.mkdirhier(os.path.dirname(path))
-        with open(path, "x") as stream:
+        pointer = os.path.join(d.getVar("T"), f"prov.{os.path.basename(path)}.{os.getpid()}")
+        with open(pointer, "w") as stream:
             stream.write(POINTER)
+        d.setVar(NAMED, d.getVar("SSTATE_PKG", False))
+        d.setVar("SSTATE_PKG", pointer)
 
 
 def clear_away(d):
-    """After a task: what stood for an archive goes, so that others who read SSTATE_DIR see archives only."""
+    """After a task: what stood for an archive goes."""
     path = d.getVar("SSTATE_PKG")
-    if path and d.getVar("SSTATE_CURRTASK") and is_pointer(path):
+    if path and is_pointer(path):
         os.unlink(path)
+    if d.getVar(NAMED, False) is not None:
+        d.setVar("SSTATE_PKG", d.getVar(NAMED, False))
+        d.delVar(NAMED)
 
 
 def unpack(d):
     """Instead of unpacking an archive into SSTATE_INSTDIR: check it out. A real archive is unpacked, and captured."""
     path, folder = d.getVar("SSTATE_PKG"), d.getVar("SSTATE_INSTDIR")
     if is_pointer(path):
-        os.unlink(path)
+        clear_away(d)
         answer = _ask(d, "unpack", folder)
         if "error" in answer:
             bb.warn(f"prov: the task runs, since its object can't be taken: {answer['error']}")
