@@ -140,6 +140,25 @@ class _Tracer:
             for top in self.tops(run) if run is not None else ():
                 if at_path(self.store.objects, read_pair(self.store.objects, output), top + path) is not None:
                     return (run, top + path) if run is not None else None
+        return self.from_staged(commit, path)
+
+    def from_staged(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
+        """Return where a file of a sysroot comes from that was composed for one of BitBake's tasks.
+
+        What recipes staged is named by BitBake's own hashes. A native recipe stages its sysroot's path, too.
+        """
+        recipe = (task_of(self.store, commit) or "").partition(":")[0]
+        multiconfig = recipe[: recipe.rindex(".") + 1] if recipe.startswith("mc.") else ""
+        for line in Records(self.store).record_entry(commit, "sysroot-of").decode().splitlines():
+            name, _, task_hash = line.partition(" ")
+            for run in self.store.refs.list(f"refs/tags/{multiconfig}{name}/do_populate_sysroot/").values():
+                facts = Records(self.store).facts(run)
+                if facts.get("bitbake-taskhash") != task_hash:
+                    continue
+                for top in ("", f"{facts.get('workdir', '')}/recipe-sysroot-native"):
+                    place = os.fsencode(f"sysroot-destdir{top}/") + path
+                    if self.at(run, place) is not None:
+                        return run, place
         return None
 
     def tops(self, run: Oid) -> list[bytes]:

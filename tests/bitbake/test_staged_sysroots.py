@@ -85,6 +85,12 @@ def test_the_account_is_as_staging_bbclass_keeps_it(made: tuple[Staged, Staged])
     assert "words-native.complete" in account(composed)
 
 
+def test_the_record_tells_who_brought_a_file(made: tuple[Staged, Staged]) -> None:
+    said = made[1].ask("blame", "app:do_compile@sysroot-native/usr/include/words.h")
+    steps = [line.split()[0] for line in said.splitlines() if line.startswith("  words-native:")]
+    assert steps == ["words-native:do_populate_sysroot", "words-native:do_install"]
+
+
 def test_no_hash_depends_on_it(made: tuple[Staged, Staged]) -> None:
     assert made[1].signatures() == made[0].signatures()
 
@@ -119,6 +125,9 @@ def test_what_changed_is_replaced_and_what_a_task_made_stays(staged: Directories
     assert after["usr/bin/count"] == before["usr/bin/count"]
     assert '"other"' in build.seen()
     assert after["usr/lib/words/list"].content.startswith("other\n")
+    seen = "app:do_compile@sysroot-native"
+    lines = build.ask("diff", f"latest~1/{seen}", seen).splitlines()
+    assert "M usr/include/words.h" in lines and not [line for line in lines if "count" in line]
     build.is_clean()
 
 
