@@ -84,9 +84,19 @@ class World:
         self.recipe("zlib").write_text(text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1))
 
 
+QUICKLY = """
+[variables]
+CFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
+CXXFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
+"""
+"""Half of the time would go to optimising."""
+
+
 def copy_of_the_fixture(root: Path) -> Path:
     shutil.copytree(FIXTURE, root, ignore=shutil.ignore_patterns(".prov", "build", "downloads"))
     (root / "downloads").symlink_to(FIXTURE / "downloads")
+    with open(root / "prov.toml", "a") as stream:
+        stream.write(QUICKLY)
     return root
 
 
