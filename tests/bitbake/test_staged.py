@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.bitbake.staged import RECIPES, Directories, Entry, Level, Staged, Tree, live, staged_below, started
+from prov.bitbake.setup import layer
+from tests.bitbake.staged import (
+    OECORE_DIR,
+    RECIPES,
+    Directories,
+    Entry,
+    Level,
+    Staged,
+    Tree,
+    live,
+    staged_below,
+    started,
+)
 from tests.bitbake.story import warnings
 
 pytestmark = live
@@ -227,3 +241,12 @@ def test_equal_outputs_are_known_on_the_next_machine(staged: Directories) -> Non
     }
     one.prov("push")
     assert started(other.build(*RECIPES, conf=IDLE)) == RESTORED
+
+
+def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:
+    def series(path: Path, layer: str) -> set[str]:
+        found = re.search(rf'^LAYERSERIES_COMPAT_{layer} = "(.*)"', path.read_text(), re.MULTILINE)
+        assert found is not None
+        return set(found[1].split())
+
+    assert series(Path(OECORE_DIR, "meta/conf/layer.conf"), "core") <= series(layer() / "conf/layer.conf", "prov")

@@ -20,26 +20,45 @@ NAMED = "PROV_SSTATE_PKG"
 """Where the archive's name is kept while SSTATE_PKG is that of what stands for it."""
 OWN = "prov_plain_"
 """In front of the names under which sstate.bbclass's own functions are kept."""
+ARCHIVE = "sstate_archive_package"
 REPLACED = {
-    "sstate_archive_package": "    import provlayer.cache\n    provlayer.cache.archive(d)\n",
+    ARCHIVE: "    import provlayer.cache\n    provlayer.cache.archive(d)\n",
     "sstate_unpack_package": "    import provlayer.cache\n    provlayer.cache.unpack(d)\n",
 }
+"""What BitBake's own functions become."""
 
 
 def configure(d):
     """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes start from."""
-    if not bb.utils.to_boolean(d.getVar("PROV_CACHE")) or d.getVar("sstate_archive_package", False) is None:
+    if not bb.utils.to_boolean(d.getVar("PROV_CACHE")) or d.getVar(ARCHIVE, False) is None:
         return
     for name, text in REPLACED.items():
         if d.getVar(OWN + name, False) is not None:
             continue
         d.setVar(OWN + name, d.getVar(name, False))
+        if name == ARCHIVE and _is_def(d):
+            continue
         d.setVarFlag(OWN + name, "func", "1")
         d.setVar(name, text)
         d.setVarFlag(name, "python", "1")
         d.setVarFlag(name, "func", "1")
     d.setVar("PROV_PLAIN_HASHCHECK", d.getVar("BB_HASHCHECK_FUNCTION"))
     d.setVar("BB_HASHCHECK_FUNCTION", "provlayer.cache.check")
+
+
+def _is_def(d):
+    """Tell whether sstate_archive_package is a `def`, as in newer releases: then it is called without BitBake."""
+    return d.getVar(ARCHIVE, False).lstrip().startswith("def ")
+
+
+def begin(d):
+    """Before a task: put `archive` in the place of such a `def`, in this process alone."""
+    kept = d.getVar(OWN + ARCHIVE, False)
+    if kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept:  # a class of the recipe's has another
+        return
+    functions = bb.utils.get_context()
+    plain = functions[ARCHIVE]
+    functions[ARCHIVE] = lambda path, d: archive(d, path, lambda: plain(path, d))
 
 
 # in the server: what is there?
@@ -97,21 +116,28 @@ def _ask(d, what, folder):
     return {"error": "there is no writer"} if answer is None else answer
 
 
-def archive(d):
-    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if that fails."""
+def archive(d, path=None, plain=None):
+    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if that fails.
+
+    `path` is where the archive would be made, `plain` makes it.
+    """
     try:
         answer = _ask(d, "archive", d.getVar("SSTATE_BUILDDIR"))
     except Exception as error:
         answer = {"error": str(error)}
     if "error" in answer:
         bb.note(f"prov: packed as an archive: {answer['error']}")
-        bb.build.exec_func(OWN + "sstate_archive_package", d)
+        if plain is None:
+            bb.build.exec_func(OWN + ARCHIVE, d)
+        else:
+            plain()
         return
+    path = path or d.getVar("TMP_SSTATE_PKG")
     if bb.utils.to_boolean(d.getVar("SSTATE_VERIFY_SIG")):
-        with open(d.getVar("TMP_SSTATE_PKG"), "w") as stream:  # to be signed
+        with open(path, "w") as stream:  # to be signed
             stream.write(POINTER)
-    elif os.path.exists(d.getVar("TMP_SSTATE_PKG")):
-        os.unlink(d.getVar("TMP_SSTATE_PKG"))  # then nothing comes to the archive's name
+    elif os.path.exists(path):
+        os.unlink(path)  # then nothing comes to the archive's name
 
 
 def is_pointer(path):

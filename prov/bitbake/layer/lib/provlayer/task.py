@@ -42,10 +42,10 @@ def handle(event, d):
         if event.__class__.__name__ == "TaskStarted":
             _began["time"] = time.time()
             wire.ask(socket_path(d), dict(names(d, task), what="begin"))
-            if task.endswith("_setscene") and bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+            if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
                 from provlayer import cache
 
-                cache.stand_in(d)
+                cache.stand_in(d) if task.endswith("_setscene") else cache.begin(d)
         else:
             _ended(event, d, task)
     except Exception as error:
