@@ -258,6 +258,8 @@ class Writer:
             if serving.told["what"] in ("begin", "end"):  # the rest is done in another way
                 self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
             refused = isinstance(error, SysrootError)  # what no other way would come around
+            if serving.told["what"] == "sysroot" and not refused:
+                self.say({"plain": task.key, "why": str(error)})
             _answer(serving.connection, {"error": str(error), "refused": refused, "hint": hint})
             return
         answer: dict[str, Any] = {}

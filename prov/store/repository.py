@@ -57,8 +57,10 @@ class Store:
     def create(path: Path) -> Store:
         """Make an empty store, or open the one that is there already.
 
-        git is not asked to: it syncs no folder, and can't go on where it was interrupted.
+        git is not asked to: it syncs no folder, and can't go on where it was interrupted. Raises StoreError.
         """
+        if path.exists() and not path.is_dir():
+            raise StoreError(f"{path} is no folder", hint="move it away, or name another place for the store")
         if not _is_made(path):
             for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info", "prov"):
                 make_folder(path / folder)

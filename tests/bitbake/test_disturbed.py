@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -38,9 +39,9 @@ def during(story: BuildDirectory, disturb: Callable[[], object], task: str = "do
 
 def counted(said: str) -> set[str]:
     """Return the tasks that are named at the end of a build as not recorded."""
-    (line,) = (line for line in warnings(said) if "tasks are not recorded: " in line)
-    names = line.partition("tasks are not recorded: ")[2].split()
-    assert line.startswith(f"prov: {len(names)} tasks")
+    (line,) = (line for line in warnings(said) if " not recorded: " in line and re.match(r"prov: \d+ task", line))
+    names = line.partition(" not recorded: ")[2].split()
+    assert line.startswith(f"prov: {len(names)} task")
     return set(names)
 
 

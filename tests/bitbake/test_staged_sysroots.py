@@ -276,7 +276,19 @@ def test_without_the_program_staging_bbclass_does_it(staged: Directories) -> Non
     plain.build()
     assert timeless(sysroots(build)) == timeless(sysroots(plain))
     assert account(build).keys() == account(plain).keys()
-    assert [line for line in warnings(said) if "PROV_COMMAND" in line]
+    (warning,) = warnings(said)
+    assert "PROV_COMMAND" in warning
+
+
+def test_without_a_store_staging_bbclass_does_it(staged: Directories) -> None:
+    build = staged(level=Level.SYSROOTS)
+    build.write(".prov", "no store\n")
+    said = build.build()
+    assert "WORDS" in build.seen()
+    assert [line for line in warnings(said) if "sysroots" in line] == [
+        f"prov: the sysroots of {SYSROOT} are made by staging.bbclass: {build.root}/.prov is no folder",
+        f"prov: 1 task had its sysroots made by staging.bbclass: {SYSROOT}",
+    ]
 
 
 def test_hooks_that_have_no_effect_are_named_with_the_line(staged: Directories) -> None:

@@ -69,3 +69,11 @@ def test_a_store_can_do_without_its_cache(store: Store) -> None:
         with again.objects.writer() as writer:
             writer.add("blob", b"%d" % number)
     assert again.objects.consolidate() > 0
+
+
+def test_a_store_is_not_made_where_a_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine\n")
+    with pytest.raises(StoreError, match="file is no folder"):
+        Store.create(path)
+    assert path.read_text() == "mine\n"

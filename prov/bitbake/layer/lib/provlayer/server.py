@@ -41,6 +41,7 @@ class Build:
         self.starts = 0
         self.said = b""
         self.losses = []
+        self.plain = []
         self.dead = ""
 
     # the writer
@@ -114,6 +115,10 @@ class Build:
             if not self.losses:
                 bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
             self.losses.append(word["lost"])
+        if "plain" in word:
+            if not self.plain:
+                bb.warn("prov: the sysroots of {} are made by staging.bbclass: {}".format(word["plain"], word["why"]))
+            self.plain.append(word["plain"])
 
     # its end
 
@@ -148,10 +153,8 @@ class Build:
             self.process.kill()
             self.process.wait()
             return
-        lost = sorted(set(self.losses))
-        if lost:
-            names = " ".join(lost[:20]) + (" …" if len(lost) > 20 else "")
-            bb.warn(f"prov: {len(lost)} tasks are not recorded: {names}")
+        tell_all(self.losses, "is not recorded", "are not recorded")
+        tell_all(self.plain, "had its sysroots made by staging.bbclass", "had their sysroots made by staging.bbclass")
         if word is None:
             bb.warn("prov: the build is not recorded: the writer ended before")
         elif word["recorded"]:
@@ -197,6 +200,14 @@ class Build:
             bb.utils.mkdirhier(folder)
             with open(told, "w") as stream:
                 stream.write("\n".join(sorted(known | set(new))) + "\n")
+
+
+def tell_all(tasks, one, many):
+    """Warn at the end of a build of what happened to tasks, in words for one of them and for many."""
+    tasks = sorted(set(tasks))
+    if tasks:
+        what = f"1 task {one}" if len(tasks) == 1 else f"{len(tasks)} tasks {many}"
+        bb.warn("prov: {}: {}".format(what, " ".join(tasks[:20]) + (" …" if len(tasks) > 20 else "")))
 
 
 def network_allowed(d):

@@ -56,13 +56,15 @@ def extend(d):
         return
     lock = bb.utils.lockfile(os.path.join(d.getVar("RECIPE_SYSROOT"), "sysroot.lock"))
     try:
-        problem = _Sysroots(d, data).extend()
-    except OSError as error:
-        problem = str(error)
+        done = _Sysroots(d, data).extend()
+    except (bb.BBHandledException, subprocess.CalledProcessError):
+        raise  # two recipes with one path, or a script that fails: it would be the same without prov
+    except Exception as error:
+        bb.warn(f"prov: the sysroots of {d.getVar('PN')} are made by {hooks.STAGING}: {error}")
+        done = False
     finally:
         bb.utils.unlockfile(lock)
-    if problem:
-        bb.warn(f"prov: the sysroot of {d.getVar('PN')} is made without it: {problem}")
+    if not done:
         bb.build.exec_func(PLAIN, d)
 
 
@@ -104,7 +106,7 @@ class _Sysroots:
         return found
 
     def extend(self):
-        """Bring the sysroots and the account up to date; return why that can't be done, if so."""
+        """Bring the sysroots and the account up to date; return whether that could be done."""
         bb.utils.mkdirhier(self.account)
         there, lists = self.there(), self.lists()
         # what is not staged any more, and was not begun just now: it may have been listed by other tasks
@@ -116,15 +118,13 @@ class _Sysroots:
         new = {name: each for name, each in self.wanted.items() if there.get(name) != (each[0], True)}
         stay = {name for name in there if name not in gone and name not in new and there[name][1]}
         gone -= set(self.wanted)
-        if new or gone:
-            problem = self.compose(new, stay, gone | {name for name in new if name in there})
-            if problem:
-                return problem
+        if (new or gone) and not self.compose(new, stay, gone | {name for name in new if name in there}):
+            return False
         with open(self.path("index." + self.task), "w") as stream:
             stream.write("TaskDeps: {}\n".format(" ".join(self.before)))
             stream.writelines(f"{name}\n" for name in sorted(self.wanted))
         bb.note("Installed into sysroot: {}; removed: {}".format(" ".join(sorted(new)), " ".join(sorted(gone))))
-        return None
+        return True
 
     def invalidate(self, tasks):
         """Let tasks run again of whose sysroot something is missing now."""
@@ -135,7 +135,7 @@ class _Sysroots:
     # composing
 
     def compose(self, new, stay, old):
-        """Have the writer make the sysroots; return why it can't. What is `new` is not complete until it is there."""
+        """Have the writer make the sysroots; return whether it did. What is `new` is not complete until it is there."""
         staged = {name: self.staged(name, *each) for name, each in new.items()}
         staged.update((name, self.installed(name)) for name in stay)
         lists = [self.path(os.readlink(self.path(name))) for name in stay | old if os.path.exists(self.path(name))]
@@ -145,8 +145,8 @@ class _Sysroots:
         for name, (top, folder, manifest) in sorted(staged.items()):
             sysroots.setdefault(top, []).append((name, folder, manifest))
         for path in lists:
-            for top in tops_of(path):
-                sysroots.setdefault(os.path.join(self.workdir, top), [])
+            if top_of(path):
+                sysroots.setdefault(os.path.join(self.workdir, top_of(path)), [])
         question = [
             {"directory": top, "packages": packages, "fixmes": words, "lists": lists}
             for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
@@ -157,17 +157,18 @@ class _Sysroots:
         body = json.dumps({"sysroots": question}).encode()
         answer = wire.ask(task.socket_path(self.d), request, body)
         if answer is None:
-            return "there is no writer"
+            return False  # that there is no writer was told
         if answer.get("refused"):
             bb.fatal("{} ({})".format(answer["error"], answer["hint"]))
         if "error" in answer:
-            return answer["error"]
+            bb.note("prov: {}".format(answer["error"]))
+            return False
         for name in old - set(new):
             self.forget(name)
         self.run_scripts([self.path(name) for name in new])
         for name, (taskhash, _) in new.items():
             self.end(name, taskhash, *staged[name])
-        return None
+        return True
 
     def staged(self, name, _taskhash, fn):
         """Return where a recipe's files go to, where it staged them, and the manifest of that."""
@@ -184,7 +185,7 @@ class _Sysroots:
     def installed(self, name):
         """The same of what is installed already."""
         manifest = os.readlink(self.path(name + ".complete"))
-        top = next(iter(tops_of(self.path(os.readlink(self.path(name))))), os.path.basename(self.target))
+        top = top_of(self.path(name)) or os.path.basename(self.target)
         return os.path.join(self.workdir, top), self.folder(manifest), manifest
 
     def folder(self, manifest):
@@ -268,10 +269,10 @@ def has_scripts(manifest):
         return any(f"/{SCRIPTS}" in line for line in stream)
 
 
-def tops_of(manifest):
-    """Return the sysroots, by their names in WORKDIR, that a manifest in the account speaks of."""
+def top_of(manifest):
+    """Return the sysroot, by its name in WORKDIR, that a list in the account speaks of; nothing of an empty one."""
     with open(manifest) as stream:
-        return sorted({line.partition("/")[0] for line in stream if "/" in line})
+        return stream.readline().partition("/")[0].strip()
 
 
 def wanted(d, data, name):
