@@ -76,7 +76,7 @@ class OeBuild(Project):
 
     @property
     def tmp(self) -> Path:
-        return self.root / "tmp-glibc"
+        return next(self.root.glob("tmp*"), self.root / "tmp")  # with the name of the C library behind it, or not
 
     def workdir(self, pattern: str) -> Path:
         (found,) = self.tmp.glob(f"work/{pattern}")
@@ -207,7 +207,7 @@ def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: P
     assert [path.name for path in workdir.iterdir()] == ["temp"]
     said = build.ask("bitbake", "restore", "zlib-native:do_patch")
     assert str(workdir) in said
-    assert (workdir / "zlib-1.3.1/configure").exists()
+    assert list(workdir.rglob("zlib-1.3*/configure"))
     said = build.bitbake("-c", "configure", "-f", "zlib-native")
     started = set(re.findall(r"recipe zlib-native\S*: task (\w+): Started", said))
     assert "do_configure" in started
