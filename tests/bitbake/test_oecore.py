@@ -117,13 +117,13 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OeBuild]:
 
 def restored_as(other: Results, made: Results) -> None:
     """Assert that what was restored, which is less than what was built, is the same."""
-    assert len(other) > 50
+    assert len(other) > 30
     assert {name: made.get(name) for name in other} == other
 
 
 def test_no_hash_depends_on_the_layer(first: OeBuild, tmp_path: Path) -> None:
     plain = OeBuild(tmp_path / "plain").make(layer=False).signatures()
-    assert plain.count("\n") > 100
+    assert plain.count("\n") > 50
     assert OeBuild(tmp_path / "observed").make().signatures() == plain
     assert first.signatures() == plain
 
