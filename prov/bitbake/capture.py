@@ -215,6 +215,8 @@ class Packed:
     pair: Pair
     dated: Oid | None
     """Its attributes with mtimes, which are no part of an output."""
+    taken: bool = False
+    """It was there before."""
 
     @property
     def facts(self) -> dict[str, str]:
@@ -235,6 +237,8 @@ class Captured:
     number: int
     commit: Oid
     added: int
+    shared: bool = False
+    """Its output is the object of shared state that others find."""
 
 
 def end(
@@ -248,8 +252,9 @@ def end(
 ) -> Captured:
     """Record what a task left. `beside`: tasks that ran at the same time -> directories of those still at work.
 
-    `packed` is the object of shared state that it made or took, which is its output then. `seen` is called when all
-    that may change has been read: from then on nobody need wait.
+    `packed` is the object of shared state that it made or took, which is its output then; what has the object's name
+    already stays, as with archives: others may have used it. `seen` is called when all that may change has been read:
+    from then on nobody need wait.
     Raises ProvError, OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
@@ -267,6 +272,8 @@ def end(
         failed = bool(told["failed"])
         pair = packed.pair if packed is not None else _output(writer, task, found, told["outputs"])
         output = None if failed else Output(pair)
+        if packed is not None and not packed.taken and store.refs.get(static_ref(task.key, packed.key)) is not None:
+            packed = None
         run = Run(
             key=task.key,
             task_hash=inputs,
@@ -300,7 +307,8 @@ def end(
         for each, memory in [(found, place.memory), *outside]:
             remember(each, memory)
         number = int(tag.name.rpartition("/")[2])
-        return Captured(task.key, inputs, None if failed else recorded.output, number, recorded.commit, added)
+        given = None if failed else recorded.output
+        return Captured(task.key, inputs, given, number, recorded.commit, added, packed is not None)
 
 
 def _inside(path: str, folder: str) -> bool:

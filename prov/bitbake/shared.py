@@ -156,7 +156,7 @@ def unpack(store: Store, task: Task, name: ObjectName, told: Mapping[str, Any]) 
             remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         checkout(writer, folder, plain)
         entries = _entries(writer, wanted) if told["faked"] else []
-    return Unpacked(Packed(name.static_key, pair, dated), entries)
+    return Unpacked(Packed(name.static_key, pair, dated, taken=True), entries)
 
 
 def _dated(store: Store, task: Task, commit: Oid) -> Oid | None:

@@ -265,6 +265,8 @@ class Writer:
         answer: dict[str, Any] = {}
         if isinstance(found, Captured):
             self.ran.append(Ran.of(task, serving.told, found))
+            if not found.shared:
+                self.packed.pop(task.key, None)
         elif isinstance(found, Packed):
             self.packed[task.key] = found
         elif isinstance(found, Unpacked):

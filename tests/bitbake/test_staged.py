@@ -243,6 +243,20 @@ def test_equal_outputs_are_known_on_the_next_machine(staged: Directories) -> Non
     assert started(other.build(*RECIPES, conf=IDLE)) == RESTORED
 
 
+def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> None:
+    """As an archive does: others may have it by now, and mtimes are others each time."""
+    build = staged(level=Level.CACHE)
+    build.setting(EQUIVALENCE)
+    build.build(*RECIPES)
+    made = build.tree(build.component("words-native"))
+    assert "words-native:do_populate_sysroot" in started(build.build("words-native", conf=IDLE))
+    assert build.tree(build.component("words-native")) != made
+    assert "static-key" not in build.facts("words-native:do_populate_sysroot")
+    build.lose()
+    assert "words-native:do_populate_sysroot_setscene" in started(build.build("words-native"))
+    assert build.tree(build.component("words-native")) == made
+
+
 def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:
     def series(path: Path, layer: str) -> set[str]:
         found = re.search(rf'^LAYERSERIES_COMPAT_{layer} = "(.*)"', path.read_text(), re.MULTILINE)
