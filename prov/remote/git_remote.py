@@ -76,6 +76,12 @@ class GitRemote:
         """The repository that holds the index's branch."""
         return self.folder / "git"
 
+    @property
+    def tip(self) -> Oid | None:
+        """The commit of the branch that the index tells of. Ask before the index: who changes it then is noticed."""
+        known = self.index.get("tip")
+        return bytes.fromhex(known) if known else None
+
     def refresh(self) -> list[Untrusted]:
         """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
         with locked(self.folder / "lock"):

@@ -91,13 +91,14 @@ def publish(
         if new:
             batch = _send(remote, scratch, incoming, new, choose_bases(remote.index, new, holds), outcome)
         for attempt in range(ATTEMPTS):
+            tip = remote.tip  # another process of this store may bring the index up to date at any time
             outcome.published = _new(remote, new, outcome)
             if not outcome.published and not touched:
                 tidy(remote, scratch, [incoming])
                 break
             publication = Publication(seconds, tuple(outcome.published), tuple(touched))
             try:
-                _announce(remote, scratch, incoming, batch, publication)
+                _announce(remote, scratch, incoming, batch, publication, tip)
                 break
             except Changed:
                 if attempt + 1 == ATTEMPTS:
@@ -200,12 +201,16 @@ def make_commit(
 # the index
 
 
-def _announce(remote: GitRemote, scratch: Path, incoming: str, batch: Oid | None, publication: Publication) -> None:
-    """Make what was sent a part of the remote: content, index, and the incoming ref gone, together."""
+def _announce(
+    remote: GitRemote, scratch: Path, incoming: str, batch: Oid | None, publication: Publication, tip: Oid | None
+) -> None:
+    """Make what was sent a part of the remote: content, index, and the incoming ref gone, together.
+
+    Raises Changed where the index is not at `tip` any more.
+    """
     text = publication.encode()
     number = max([0, *(each.number for each in remote.index.publications())]) + 1
     signature = sign(text, remote.remote.key) if remote.remote.key else b""
-    tip = RefStore(remote.git).get(INDEX) if remote.index.get("tip") else None
     files = {f"{PUBLICATIONS}/{number:08d}": text}
     if signature:
         files[f"{SIGNATURES}/{number:08d}"] = signature

@@ -27,7 +27,6 @@ from prov.remote.reading import PublishedText
 from prov.remote.transport import Changed
 from prov.store.git import run_git
 from prov.store.objects import Oid
-from prov.store.refs import RefStore
 
 DAY = 86_400.0
 PARENTS = 1000
@@ -92,13 +91,14 @@ def shrink(remote: GitRemote, choose: Callable[[], list[Published]], *, keep_wor
     """Take out what `choose` returns; it is asked again when somebody published meanwhile. Raises Unreachable."""
     for attempt in range(ATTEMPTS):
         remote.refresh()
+        tip = remote.tip
         gone = choose()
         records = {task.record for task in gone}
         kept = [task for task, *_ in remote.index.tasks(refused=True) if task.record not in records]
         if not gone:
             break
         try:
-            _rewrite(remote, kept, records, keep_workdirs=keep_workdirs)
+            _rewrite(remote, tip, kept, records, keep_workdirs=keep_workdirs)
             break
         except Changed:
             if attempt + 1 == ATTEMPTS:
@@ -108,8 +108,7 @@ def shrink(remote: GitRemote, choose: Callable[[], list[Published]], *, keep_wor
     return Shrunk(len(kept), tuple(gone))
 
 
-def _rewrite(remote: GitRemote, kept: list[Published], gone: set[Oid], *, keep_workdirs: bool) -> None:
-    tip = RefStore(remote.git).get(INDEX)
+def _rewrite(remote: GitRemote, tip: Oid | None, kept: list[Published], gone: set[Oid], *, keep_workdirs: bool) -> None:
     texts, before = remote.published_texts()
     gone = gone | before
     with remote.scratch() as scratch:

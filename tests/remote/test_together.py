@@ -11,6 +11,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from prov.build.pushing import push
+from prov.build.sharing import recorded_results
+from prov.remote import publish as publishing
+from prov.remote.git_remote import GitRemote
+from prov.remote.publication import Published
+from prov.remote.settings import read_remotes
+from prov.remote.transport import Access
+from prov.store.repository import Store
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, git
@@ -65,6 +73,30 @@ def test_machines_that_publish_at_once(number: int, folder_cache: Cache, machine
     assert last.build() == "1 fetched"
     for machine in all_of_them:
         machine.is_clean()
+
+
+def test_processes_of_one_store_that_publish_at_once(
+    folder_cache: Cache, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one brings into the index after the other has looked there is not published again."""
+    one = machines("one", folder_cache, built=True)
+    looked, real = [], publishing._new
+
+    def interrupted(remote: GitRemote, offered: Sequence[Published], outcome: publishing.Outcome) -> list[Published]:
+        found = real(remote, offered, outcome)
+        looked.append(len(found))
+        if len(looked) == 2:  # what is announced is decided
+            one.prov("push")
+        return found
+
+    monkeypatch.setattr(publishing, "_new", interrupted)
+    store = Store.open(one.root / ".prov")
+    [remote] = read_remotes(store)
+    outcome = push(store, remote, Access(os.environ), recorded_results(store))
+    assert looked[:2] == [len(TASKS)] * 2 and looked[-1] == 0
+    assert outcome.published == []
+    assert sorted(folder_cache.keys()) == sorted(TASKS)
+    is_whole(folder_cache)
 
 
 def test_machines_that_publish_at_once_over_http(http_cache: Cache, machines: Machines) -> None:
