@@ -152,7 +152,7 @@ class _Sysroots:
             for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
         ]
         for name, (taskhash, _) in new.items():
-            self.begin(name, taskhash, *staged[name])
+            self.note_begin(name, taskhash, *staged[name])
         request = dict(task.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
         body = json.dumps({"sysroots": question}).encode()
         answer = wire.ask(task.socket_path(self.d), request, body)
@@ -167,7 +167,7 @@ class _Sysroots:
             self.forget(name)
         self.run_scripts([self.path(name) for name in new])
         for name, (taskhash, _) in new.items():
-            self.end(name, taskhash, *staged[name])
+            self.note_end(name, taskhash, *staged[name])
         return True
 
     def staged(self, name, _taskhash, fn):
@@ -197,7 +197,7 @@ class _Sysroots:
             return os.path.join(top, "none")  # nothing was staged
         return os.path.join(top, *line[len(top) + 1 :].split("/")[:2])
 
-    def begin(self, name, taskhash, top, folder, manifest):
+    def note_begin(self, name, taskhash, top, folder, manifest):
         """Note that a recipe is being installed, so that who comes after a kill takes it away, and what it replaces."""
         link, path = self.path(name), self.path(f"{name}.{taskhash}")
         before = set()
@@ -213,7 +213,7 @@ class _Sysroots:
                 os.unlink(mark)
         os.symlink(os.path.basename(path), link)
 
-    def end(self, name, taskhash, top, folder, manifest):
+    def note_end(self, name, taskhash, top, folder, manifest):
         """Note that a recipe is installed. Its list is one file for all sysroots that it is in, as far as may be."""
         path = self.path(f"{name}.{taskhash}")
         subfolder = self.d.getVar("RECIPE_SYSROOT_MANIFEST_SUBDIR") or ""
