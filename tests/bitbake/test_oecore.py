@@ -104,6 +104,17 @@ class OeBuild(Project):
         return found
 
 
+    def sysroots(self) -> Results:
+        """Return the same of what is in recipes' sysroots, but for the account of it."""
+        found = {}
+        for top in self.tmp.glob("work/*/*/*/recipe-sysroot*"):
+            for path in top.rglob("*"):
+                if "installeddeps" not in path.parts and (path.is_symlink() or path.is_file()):
+                    content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+                    found[str(path.relative_to(self.tmp))] = (path.lstat().st_mode, content, 0)
+        return found
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OeBuild]:
     """A build that shares what it makes."""
@@ -201,6 +212,26 @@ def test_without_a_store_it_is_sstate_as_ever(tmp_path: Path) -> None:
     assert list((build.root / "sstate-cache").rglob("*.tar.zst"))
     shutil.rmtree(build.tmp)
     assert build.built("quilt-native") == 1
+
+
+def test_sysroots_that_prov_composes_give_what_those_without_it_give(tmp_path: Path) -> None:
+    """In one place, since programs hold paths; where two builds without prov agree."""
+    build = OeBuild(tmp_path / "build")
+    plain = []
+    for _ in range(2):
+        build.make(layer=False).bitbake(*RECIPES)
+        plain.append({**build.results(), **build.sysroots()})
+        hashes = build.signatures()
+        build.clear()
+    build.make('PROV_SYSROOTS = "1"').bitbake(*RECIPES)
+    assert build.signatures() == hashes
+    made = {**build.results(), **build.sysroots()}
+    assert made.keys() == plain[0].keys() == plain[1].keys()
+    same = [name for name in made if plain[0][name][:2] == plain[1][name][:2]]
+    assert len(same) > 0.9 * len(made)
+    assert [name for name in same if made[name][:2] != plain[0][name][:2]] == []
+    assert [name for name in same if "recipe-sysroot-native/usr/bin/quilt" in name]
+    build.prov("fsck")
 
 
 def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: Path) -> None:
