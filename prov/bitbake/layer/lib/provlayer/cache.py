@@ -11,7 +11,7 @@ import stat
 
 import bb
 
-from provlayer import task, wire
+from provlayer import facts, wire
 
 POINTER = "kept in a prov store\n"
 """What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where a kill would leave
@@ -107,12 +107,12 @@ def _name_here(d):
 
 
 def _ask(d, what, folder):
-    request = task.names(d, d.getVar("BB_RUNTASK"))
-    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=task.under_pseudo())
+    request = facts.names(d, d.getVar("BB_RUNTASK"))
+    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=facts.under_pseudo())
     body = b""
-    if what == "archive" and task.under_pseudo():
-        body = json.dumps(task.faked([folder], request["folder"])).encode()
-    answer = wire.ask(task.socket_path(d), request, body)
+    if what == "archive" and facts.under_pseudo():
+        body = json.dumps(facts.faked([folder], request["folder"])).encode()
+    answer = wire.ask(facts.socket_path(d), request, body)
     return {"error": "there is no writer"} if answer is None else answer
 
 
@@ -160,8 +160,8 @@ def stand_in(d):
     path = here.getVar("SSTATE_PKG")
     if not path or os.path.exists(path):
         return
-    request = dict(task.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
-    if (wire.ask(task.socket_path(d), request) or {}).get("has"):
+    request = dict(facts.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
+    if (wire.ask(facts.socket_path(d), request) or {}).get("has"):
         pointer = os.path.join(d.getVar("T"), f"prov.{os.path.basename(path)}.{os.getpid()}")
         with open(pointer, "w") as stream:
             stream.write(POINTER)

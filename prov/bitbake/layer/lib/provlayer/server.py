@@ -12,7 +12,7 @@ import time
 
 import bb
 
-from provlayer.task import socket_path
+from provlayer.facts import socket_path
 
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""

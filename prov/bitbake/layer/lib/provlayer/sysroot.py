@@ -15,7 +15,7 @@ import subprocess
 
 import bb
 
-from provlayer import hooks, task, wire
+from provlayer import facts, hooks, wire
 
 FUNCTION = "extend_recipe_sysroot"
 PLAIN = "prov_plain_extend_recipe_sysroot"
@@ -153,9 +153,9 @@ class _Sysroots:
         ]
         for name, (taskhash, _) in new.items():
             self.note_begin(name, taskhash, *staged[name])
-        request = dict(task.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
+        request = dict(facts.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
         body = json.dumps({"sysroots": question}).encode()
-        answer = wire.ask(task.socket_path(self.d), request, body)
+        answer = wire.ask(facts.socket_path(self.d), request, body)
         if answer is None:
             return False  # that there is no writer was told
         if answer.get("refused"):

@@ -7,26 +7,13 @@ gave them. Nothing is written but into T, which pseudo does not track.
 import hashlib
 import json
 import os
-import stat
 import time
 
 import bb
 import bb.compress.zstd
 
-from provlayer import wire
+from provlayer import facts, wire
 
-OWNED = {
-    "do_unpack": ("S", "UNPACKDIR"),
-    "do_patch": ("S",),
-    "do_configure": ("B",),
-    "do_compile": ("B",),
-    "do_install": ("D",),
-    "do_populate_sysroot": ("SYSROOT_DESTDIR",),
-    "do_package": ("PKGD", "PKGDEST", "PKGDESTWORK"),
-}
-"""Variables with the directories that belong to a task by what everybody means by it."""
-FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
-"""Flags of a task with directories that belong to it."""
 SOURCES = ("do_unpack", "do_patch", "do_configure", "do_compile", "do_install")
 """Tasks that read or write sources, which may be outside WORKDIR."""
 
@@ -41,7 +28,7 @@ def handle(event, d):
             return
         if event.__class__.__name__ == "TaskStarted":
             _began["time"] = time.time()
-            wire.ask(socket_path(d), dict(names(d, task), what="begin"))
+            wire.ask(facts.socket_path(d), dict(facts.names(d, task), what="begin"))
             if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
                 from provlayer import cache
 
@@ -57,42 +44,6 @@ def handle(event, d):
         sysroot.begin(d, d.getVar("BB_RUNTASK") or event.task)
 
 
-def socket_path(d):
-    """Return where the writer of this build directory is reached."""
-    return os.path.join(d.getVar("TOPDIR"), ".prov.sock")
-
-
-def under_pseudo():
-    """Tell whether this process sees owners and modes as pseudo has them."""
-    return os.environ.get("PSEUDO_DISABLED") == "0"
-
-
-def names(d, task):
-    """Return what a task says of itself in every request."""
-    workdir = os.path.realpath(d.getVar("WORKDIR"))
-    return {
-        "mc": d.getVar("BB_CURRENT_MC") or "",
-        "pn": d.getVar("PN"),
-        "pv": d.getVar("PV"),
-        "task": task.replace("_setscene", ""),
-        "setscene": task.endswith("_setscene"),
-        "workdir": workdir,
-        "arch": d.getVar("MULTIMACH_TARGET_SYS") or "all",
-        "owned": sorted(_owned(d, task, workdir)),
-        "pid": os.getpid(),
-    }
-
-
-def _owned(d, task, workdir):
-    """Return the directories in WORKDIR, relative to it, that belong to a task."""
-    real = task.replace("_setscene", "")
-    found = [d.getVar(name) for name in OWNED.get(real, ())]
-    for flag in FLAGS:
-        found += (d.getVarFlag(real, flag) or "").split()
-    below = {os.path.relpath(os.path.realpath(path), workdir) for path in found if path}
-    return {path for path in below if path != "." and not path.startswith("..")}
-
-
 def _outside(d, task, workdir):
     """Return the directories outside WORKDIR with the sources of a recipe."""
     if task not in SOURCES:
@@ -104,9 +55,9 @@ def _outside(d, task, workdir):
 
 
 def _ended(event, d, task):
-    request = names(d, task)
+    request = facts.names(d, task)
     real, workdir = request["task"], request["workdir"]
-    told = _faked_here(d, request["owned"], workdir) if under_pseudo() else None
+    told = _faked_here(d, request["owned"], workdir) if facts.under_pseudo() else None
     if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
         from provlayer import cache
 
@@ -135,7 +86,7 @@ def _ended(event, d, task):
             sysroot=_sysroot(d, real),
             faked=told is not None,
         )
-        wire.ask(socket_path(d), request, json.dumps(told).encode() if told else b"")
+        wire.ask(facts.socket_path(d), request, json.dumps(told).encode() if told else b"")
     finally:
         if os.path.exists(signature):
             os.unlink(signature)
@@ -178,32 +129,4 @@ def _faked_here(d, owned, workdir):
     tops = {os.path.realpath(d.getVar(name)) for name in ("D", "PKGD", "PKGDEST") if d.getVar(name)}
     tops |= {os.path.join(workdir, path) for path in owned}
     inside = [top for top in sorted(tops) if top.startswith(workdir + "/")]
-    return faked(inside, workdir)
-
-
-def faked(tops, root):
-    """Return what pseudo says of directories: their paths from a root, and of all in them what `_entry` tells."""
-    found = {}
-    for top in tops:
-        if os.path.isdir(top):
-            _walk(os.path.relpath(top, root), os.lstat(top), top, found)
-    return [[os.path.relpath(top, root) for top in tops], list(found.values())]
-
-
-def _walk(path, state, where, found):
-    pending = [(path, state, where)]
-    while pending:
-        path, state, where = pending.pop()
-        found[path] = _entry(path, state, where)
-        if not stat.S_ISDIR(state.st_mode):
-            continue
-        with os.scandir(where) as listing:
-            prefix = "" if path == "." else path + "/"
-            pending += [(prefix + entry.name, os.lstat(entry.path), entry.path) for entry in listing]
-
-
-def _entry(path, state, where):
-    names = os.listxattr(where, follow_symlinks=False) if stat.S_ISREG(state.st_mode) else ()
-    wanted = [name for name in sorted(names) if name.startswith("user.") or name == "security.capability"]
-    xattrs = [[name, os.getxattr(where, name, follow_symlinks=False).hex()] for name in wanted]
-    return [path, state.st_ino, state.st_mode, state.st_uid, state.st_gid, state.st_rdev, xattrs]
+    return facts.faked(inside, workdir)
