@@ -103,7 +103,6 @@ class OeBuild(Project):
                 found[name] = (state.st_mode, content, 0 if link else state.st_mtime_ns // 10**9)
         return found
 
-
     def sysroots(self) -> Results:
         """Return the same of what is in recipes' sysroots, but for the account of it."""
         found = {}
