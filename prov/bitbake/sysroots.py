@@ -167,7 +167,8 @@ class _Sysroot:
     def _remove_unfinished(self, state: _State) -> None:
         """Remove what a process that was killed had placed, but for folders, and what was there before it."""
         for path, node in walk(self.writer, state.pair):
-            if not node.is_directory and at_path(self.writer, state.before, path) is None:
+            # by the node: what has the same mtime may have other content
+            if not node.is_directory and at_path(self.writer, state.before, path) != node:
                 self._remove(path)
 
     def _remove_listed(self, wanted: Pair) -> None:
@@ -231,7 +232,9 @@ class _Sysroot:
 
     def _remove(self, path: bytes) -> None:
         full = self.directory / os.fsdecode(path)
-        if os.path.lexists(full):
+        folders = full.parents[: path.count(b"/")]
+        # a task may have put a link in the place of a folder: what it leads to is not ours
+        if os.path.lexists(full) and not any(folder.is_symlink() for folder in folders):
             remove_tree(full)
 
 

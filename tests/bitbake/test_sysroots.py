@@ -157,6 +157,19 @@ def test_a_link_out_of_the_sysroot_is_not_followed(place: Place, tmp_path: Path)
     assert place.files() == {"usr/a.h": "staged\n"}
 
 
+def test_what_is_taken_away_is_not_looked_for_behind_a_link(place: Place, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.h").write_text("not ours\n")
+    place.sysroot.mkdir(parents=True)
+    (place.sysroot / "usr").symlink_to(outside)
+    listed = place.root / "a.list"
+    listed.write_text("recipe-sysroot-native/usr/a.h\n")
+    place.lists = [str(listed)]
+    place.compose()
+    assert (outside / "a.h").read_text() == "not ours\n"
+
+
 def test_two_recipes_with_one_path(place: Place) -> None:
     place.stage("a", A)
     place.compose("a")
