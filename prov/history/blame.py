@@ -8,6 +8,7 @@ package that brought it. A file that is new and whose content a task had at hand
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -149,8 +150,10 @@ class _Tracer:
         """
         recipe = (task_of(self.store, commit) or "").partition(":")[0]
         multiconfig = recipe[: recipe.rindex(".") + 1] if recipe.startswith("mc.") else ""
-        for line in Records(self.store).record_entry(commit, "sysroot-of").decode().splitlines():
+        for line in Records(self.store).record_entry(commit, "sysroot-of").decode("utf-8", "replace").splitlines():
             name, _, task_hash = line.partition(" ")
+            if not re.fullmatch(r"[\w.+-]+", name):  # the record may come from anywhere
+                continue
             for run in self.store.refs.list(f"refs/tags/{multiconfig}{name}/do_populate_sysroot/").values():
                 facts = Records(self.store).facts(run)
                 if facts.get("bitbake-taskhash") != task_hash:
