@@ -78,7 +78,7 @@ class _Sysroots:
         self.native = d.getVar("RECIPE_SYSROOT_NATIVE")
         self.target = d.getVar("RECIPE_SYSROOT")
         self.account = os.path.join(self.native, "installeddeps")
-        self.replaced = []
+        self.multilibs = {}
         self.wanted, self.before = wanted(d, data, self.task)
 
     # the account
@@ -144,9 +144,8 @@ class _Sysroots:
         sysroots = {}
         for name, (top, folder, manifest) in sorted(staged.items()):
             sysroots.setdefault(top, []).append((name, folder, manifest))
-        for path in lists:
-            if top_of(path):
-                sysroots.setdefault(os.path.join(self.workdir, top_of(path)), [])
+        for top in filter(None, map(top_of, lists)):
+            sysroots.setdefault(os.path.join(self.workdir, top), [])
         question = [
             {"directory": top, "packages": packages, "fixmes": words, "lists": lists}
             for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
@@ -168,13 +167,17 @@ class _Sysroots:
         self.run_scripts([self.path(name) for name in new])
         for name, (taskhash, _) in new.items():
             self.note_end(name, taskhash, *staged[name])
+        current = {os.readlink(self.path(name)) for name in stay | set(new)}
+        for path in lists:  # of what was replaced
+            if os.path.basename(path) not in current and os.path.exists(path):
+                os.unlink(path)
         return True
 
     def staged(self, name, _taskhash, fn):
         """Return where a recipe's files go to, where it staged them, and the manifest of that."""
         import oe.sstatesig
 
-        manifest, d2 = oe.sstatesig.find_sstate_manifest(name, fn, "populate_sysroot", self.d, {})
+        manifest, d2 = oe.sstatesig.find_sstate_manifest(name, fn, "populate_sysroot", self.d, self.multilibs)
         if name.endswith("-native") or "-cross-" in name or "-crosssdk" in name:
             return self.native, self.folder(manifest), manifest
         if d2 is not self.d:  # of another multilib: the path is made with this recipe's WORKDIR
@@ -208,8 +211,6 @@ class _Sysroots:
         write(path, lines + sorted(before.difference(lines)))
         for mark in (link, link + ".complete"):
             if os.path.lexists(mark):
-                if mark == link and os.readlink(link) != os.path.basename(path):
-                    self.replaced.append(self.path(os.readlink(link)))
                 os.unlink(mark)
         os.symlink(os.path.basename(path), link)
 
@@ -227,9 +228,6 @@ class _Sysroots:
         except OSError:  # another file system
             write(path, self.lines(top, folder, manifest))
         os.symlink(manifest, self.path(name + ".complete"))
-        for old in self.replaced:
-            if os.path.exists(old):
-                os.unlink(old)
 
     def lines(self, top, folder, manifest):
         """Return the paths of a recipe's files in WORKDIR, a line each."""
