@@ -21,7 +21,7 @@ from prov.processes import without_collecting
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.sysroot.state import read_merges, write_merges
+from prov.sysroot.state import State, read_merges, write_merges
 from prov.worktree.attributes import DIRECTORY_MODE, EMPTY, Listing, Node, Pair, at_path, map_directories, walk
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
@@ -57,29 +57,6 @@ class Package(NamedTuple):
     fixmes: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What is known of a sysroot on disk: `pair` is there; or is being made, of what was `before`."""
-
-    pair: Pair
-    ready: bool = True
-    before: Pair = EMPTY
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_cache(path, (FORMAT, self.ready, tuple(self.pair), tuple(self.before)))
-
-    @staticmethod
-    def read(path: Path, writer: ObjectWriter) -> _State | None:
-        """Return the state in a file; None where there is none, or its trees are not in the store any more."""
-        form, *rest = read_cache(path) or (None,)
-        if form != FORMAT:
-            return None
-        ready, pair, before = rest
-        known = all(oid is None or writer.has(oid) for oid in (*pair, *before))
-        return _State(Pair(*pair), ready, Pair(*before)) if known else None
-
-
 def compose(store: Store, told: Mapping[str, Any]) -> None:
     """Make sysroots hold what recipes staged. The caller has their lock.
 
@@ -103,7 +80,7 @@ def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pai
     """Return the trees of what recipes staged for the two sysroots in a WORKDIR, as far as prov composed them."""
     found = {}
     for name, directory in (("native", "recipe-sysroot-native"), ("target", "recipe-sysroot")):
-        state = _State.read(_memory(store, "sysroots", workdir / directory), writer)
+        state = _known(_state_path(store, workdir / directory), writer)
         if state is not None and state.ready and (workdir / directory).is_dir():
             found[name] = state.pair
     return found
@@ -125,7 +102,7 @@ class _Sysroot:
 
     @property
     def _merges(self) -> Path:
-        return _memory(self.store, "sysroots", self.directory).with_suffix(".merges")
+        return _state_path(self.store, self.directory).with_suffix(".merges")
 
     def merged(self) -> Pair:
         """Return all packages as one tree."""
@@ -142,9 +119,9 @@ class _Sysroot:
 
     def apply(self, wanted: Pair) -> None:
         """Make the directory hold a tree, and what is there of others' making."""
-        path = _memory(self.store, "sysroots", self.directory)
+        path = _state_path(self.store, self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        state = _State.read(path, self.writer)
+        state = _known(path, self.writer)
         before = EMPTY
         if state is None:
             self._remove_listed(wanted)
@@ -153,7 +130,7 @@ class _Sysroot:
         else:
             before = state.before
             self._remove_unfinished(state)
-        _State(wanted, ready=False, before=before).write(path)
+        State(ready=False, pair=wanted, before=before).write(path)
         now, wanted = self._reconcile(before, wanted)
         fixmes = frozenset[bytes]().union(*(each.fixmes for each in self.packages.values()))
         objects = self.store.objects
@@ -161,10 +138,10 @@ class _Sysroot:
         placer = _Placer(_pool(self.store), fixmes, Private(_Fixed(objects, self.words)))
         checkout(self.writer, self.directory, wanted, now=now, placer=placer)
         self.writer.finish()
-        _State(wanted).write(path)
+        State(ready=True, pair=wanted).write(path)
         write_merges(self._merges, self._union.remembered())
 
-    def _remove_unfinished(self, state: _State) -> None:
+    def _remove_unfinished(self, state: State) -> None:
         """Remove what a process that was killed had placed, but for folders, and what was there before it."""
         for path, node in walk(self.writer, state.pair):
             # by the node: what has the same mtime may have other content
@@ -285,7 +262,7 @@ class _Fixed:
 
 def _package(store: Store, writer: ObjectWriter, staged: Staged) -> Package:
     """Return what a recipe staged: captured, if it was not yet since its manifest was written."""
-    memory = _memory(store, "staged", staged.folder)
+    memory = store.cache / "staged" / _name(staged.folder)
     state = staged.manifest.stat()
     version = (state.st_ino, state.st_size, state.st_mtime_ns)
     with locked(memory.with_suffix(".lock")):
@@ -334,5 +311,17 @@ def _pool(store: Store) -> Pool:
     return Pool(store.cache / STAGED, store.objects)
 
 
-def _memory(store: Store, kind: str, directory: Path) -> Path:
-    return store.cache / "bitbake" / kind / hashlib.sha1(os.fsencode(directory)).hexdigest()
+def _state_path(store: Store, directory: Path) -> Path:
+    return store.cache / "sysroots" / f"{_name(directory)}.state"
+
+
+def _known(path: Path, writer: ObjectWriter) -> State | None:
+    """Return the state of a sysroot; None where there is none, or its trees are not in the store any more."""
+    state = State.read(path)
+    if state is None or not all(oid is None or writer.has(oid) for oid in (*state.pair, *state.before)):
+        return None
+    return state if state.ready or state.pair != EMPTY or state.before != EMPTY else None  # one that can't be read
+
+
+def _name(path: Path) -> str:
+    return hashlib.sha1(os.fsencode(path)).hexdigest()
