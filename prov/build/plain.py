@@ -31,6 +31,7 @@ from prov.build.record import (
 )
 from prov.errors import CaptureError, ProvError
 from prov.files import locked
+from prov.processes import follow
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -188,9 +189,11 @@ def _run(
         )
     except OSError as error:
         raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error
-    assert process.stdout is not None
+
+    def keep(chunk: bytes) -> None:
+        log.extend(chunk)
+        passed(chunk)
+
     with process:
-        while chunk := os.read(process.stdout.fileno(), 1 << 16):
-            log += chunk
-            passed(chunk)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode, bytes(log)
+        status = follow(process, keep)
+    return status if status >= 0 else 128 - status, bytes(log)

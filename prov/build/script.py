@@ -21,6 +21,7 @@ from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
 from prov.files import naming, remove_tree
+from prov.processes import exit_status, run_command
 
 RPATH_LENGTH = 128
 HOME = "home"
@@ -207,7 +208,7 @@ def _spawn(
         umask=0o022,
         pass_fds=pass_fds,
     ) as process:
-        return process.wait()
+        return exit_status(process)
 
 
 def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
@@ -230,19 +231,10 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
         "TZ": "UTC",
     }
     try:
-        done = subprocess.run(
-            command,
-            cwd=room.workdir / folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            umask=0o022,
-            check=False,
-        )
+        ended = run_command(command, cwd=room.workdir / folder, env=environment)
     except OSError as error:
         return 126, str(error).encode()
-    return done.returncode, done.stdout
+    return ended.status, ended.output
 
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
@@ -262,16 +254,7 @@ def run_postprocess(links: Path, text: bytes, place: Path, asker: str) -> None:
         "HOME": str(place),
         "OUTPUT_DIR": str(place),
     }
-    done = subprocess.run(
-        [str(links / "sh"), "-eu"],
-        input=text,
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        umask=0o022,
-        check=False,
-    )
-    if done.returncode:
-        words = done.stdout.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise BuildError(f"postprocess of {asker} failed in {place}: {' / '.join(words) or done.returncode}")
+    ended = run_command([str(links / "sh"), "-eu"], cwd=place, env=environment, data=text)
+    if ended.status:
+        words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise BuildError(f"postprocess of {asker} failed in {place}: {' / '.join(words) or ended.status}")
