@@ -16,7 +16,7 @@ from pathlib import Path
 from prov.build.graph import Node
 from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
 from prov.build.recipe import Recipe
-from prov.build.sandbox import Room, mounted_command, sandbox_command
+from prov.build.sandbox import Room, confined_command, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import expand, with_values
 from prov.errors import BuildError
@@ -242,19 +242,28 @@ def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
     return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode("utf-8", "surrogateescape")
 
 
-def run_postprocess(links: Path, text: bytes, place: Path, asker: str) -> None:
+def run_postprocess(
+    links: Path, text: bytes, place: Path, asker: str, *, sandbox: str | None = None, at: Path | None = None
+) -> None:
     """Run an output's postprocess script where the output was put; `links` are its host tools.
 
+    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and has no network.
     Raises BuildError with what it printed.
     """
+    command = [str(links / "sh"), "-eu"]
+    seen = place
+    if sandbox is not None and at is not None:
+        command, seen = confined_command(sandbox, place, at, command), at
     environment = {
         "PATH": str(links),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "HOME": str(place),
-        "OUTPUT_DIR": str(place),
+        "HOME": str(seen),
+        "OUTPUT_DIR": str(seen),
     }
-    ended = run_command([str(links / "sh"), "-eu"], cwd=place, env=environment, data=text)
+    ended = run_command(command, cwd=place, env=environment, data=text)
     if ended.status:
         words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise BuildError(f"postprocess of {asker} failed in {place}: {' / '.join(words) or ended.status}")
+        raise BuildError(
+            f"postprocess of {asker} failed in {at or place}: {' / '.join(words) or f'exit status {ended.status}'}"
+        )

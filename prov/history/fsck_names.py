@@ -31,7 +31,7 @@ class RefName(NamedTuple):
     """What a ref's name says."""
 
     kind: str
-    """run, failed, outside, output, static, workdir, deploy, toolchain, record, label, pin, aside or builds."""
+    """run, failed, outside, output, static, workdir, deployed, toolchain, record, label, pin, aside or builds."""
     key: str = ""
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""
@@ -52,7 +52,7 @@ _PATTERNS = [
         ("output", rf"refs/prov/output/{_TASK}/{_HASH}"),
         ("static", rf"refs/prov/static/{_TASK}/{_HASH}"),
         ("workdir", rf"refs/prov/workdir/(plain/[0-9a-f]{{40}}|(?!plain/){_PART}/{_PART}/{_PART})"),
-        ("deploy", rf"refs/prov/deploy/{_PART}/{_TASK}"),
+        ("deployed", r"refs/prov/deploy(ed|ing)"),
         ("toolchain", rf"refs/prov/toolchain/{_HASH}"),
         ("record", rf"refs/prov/record/{_TASK}/{_HASH}{_NUMBER}"),
         ("label", rf"refs/prov/label/{_PART}"),
