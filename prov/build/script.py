@@ -18,7 +18,7 @@ from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
 from prov.build.recipe import Recipe
 from prov.build.sandbox import Room, confined_command, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
-from prov.build.variables import expand, with_values
+from prov.build.variables import DIRECT, expand, with_values
 from prov.errors import BuildError
 from prov.files import naming, remove_tree
 from prov.processes import exit_status, run_command
@@ -158,7 +158,7 @@ def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
     seen, direct = job.room.seen_workdir, job.room.seen_direct()
     environment = {
         **job.own.environment,
-        **{f"DIRECT_{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
+        **{f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
         "PATH": _search_path(job.room),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",

@@ -162,7 +162,14 @@ class Session:
         return "".join([*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))])
 
     def _inputs(self, writer: ObjectWriter) -> InputsReader:
-        return InputsReader(self.store, writer, self.toolchains.capture, self._let_through(), self._capture_settings())
+        return InputsReader(
+            self.store,
+            writer,
+            self.toolchains.capture,
+            self._let_through(),
+            self._capture_settings(),
+            self.project.settings.get("environment", ()),
+        )
 
     def _let_through(self) -> dict[str, str]:
         return allowed_environment(self.project.settings.get("environment", []), self.environment)

@@ -22,7 +22,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -110,6 +110,8 @@ class InputsReader:
     """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
     capture: str = ""
     """What prov.toml says of what is captured: which paths not, which attributes."""
+    allowed: Collection[str] = ()
+    """Names of the caller's variables that reach tasks where they are set."""
     _files: dict[Path, FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 
@@ -117,7 +119,7 @@ class InputsReader:
         """Return a node's own inputs, their texts written to `sink`."""
         recipe, task = node.recipe, node.task
         output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
-        reached = reach(recipe, task)
+        reached = reach(recipe, task, self.allowed)
         left_out = {*PLACES, *task.vardepsexclude}
         entries = [_text(sink, "task", task_text(node))]
         for name, text in (("script", task.script), ("postprocess", task.postprocess)):
