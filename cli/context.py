@@ -86,6 +86,13 @@ def sandbox_here() -> str:
     return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
 
 
+def exclude_here() -> list[str]:
+    """Return what the current folder's project excludes from captures: patterns, as gitignore has them."""
+    from prov.build.project import PROJECT_FILE, Project
+
+    return list(Project.load(root()).settings.get("exclude", [])) if (root() / PROJECT_FILE).is_file() else []
+
+
 def rules_here() -> Rules:
     """Return what is collected by: as the current folder's project says, or the defaults."""
     from prov.build.project import PROJECT_FILE, Project

@@ -16,6 +16,8 @@ from typing import Any
 
 from prov.errors import ProvError
 
+_ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
+
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
@@ -53,6 +55,30 @@ def make_folder(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         sync_directory(folder.parent)
+
+
+def drop_default_acl(path: Path) -> bool:
+    """Keep a folder from handing its default ACL on to what is made in it; return whether it had one.
+
+    What inherits an ACL has other modes than it was made with, and can't be copied where its users are unknown.
+    """
+    try:
+        os.removexattr(path, _DEFAULT_ACL)
+    except OSError:  # it has none, the file system knows none, or it is another user's
+        return False
+    return True
+
+
+def drop_acls(top: Path) -> None:
+    """Drop the ACLs of everything in a folder, if that folder has a default one, which all in it inherited."""
+    if not drop_default_acl(top):
+        return
+    for folder, _names, files in os.walk(top):
+        drop_default_acl(Path(folder))
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            if not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.removexattr(path, _ACL)
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:

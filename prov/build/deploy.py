@@ -24,7 +24,7 @@ from prov.build.record import read_pair, read_postprocess, write_pair
 from prov.build.script import run_postprocess
 from prov.build.toolchain import Toolchain, Toolchains
 from prov.errors import BuildError
-from prov.files import locked, naming, remove_tree, sync_directory
+from prov.files import drop_default_acl, locked, naming, remove_tree, sync_directory
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -150,6 +150,9 @@ class Deployment:
         if os.path.lexists(scratch):
             remove_tree(scratch)
         self.folder.mkdir(parents=True, exist_ok=True)  # what is mounted over it needs it
+        scratch.mkdir()
+        drop_default_acl(scratch)
+        scratch.chmod(0o755)
         checkout(writer, scratch, merged)
         try:
             for name, text in texts.items():

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 from prov.build.definition import define
 from prov.build.fixmes import Tokeniser, held_blobs
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
+from prov.build.job import Job, Result, Site, Taken
 from prov.build.missing import advice
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.build.record import (
     Output,
     Records,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.build.graph import Node
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
-from prov.build.recipe import Recipe
+from prov.build.job import Job, Site
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
 from prov.build.sandbox import Room, confined_command, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import DIRECT, expand, with_values

@@ -28,6 +28,7 @@ from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
 from prov.build.upkeep import start_upkeep
 from prov.errors import BuildError, NameUnknown, ProvError, nearest
+from prov.files import drop_acls
 from prov.remote.settings import Remote, read_remotes
 from prov.remote.transport import Access
 from prov.store.objects import Oid
@@ -65,6 +66,7 @@ class Session:
     toolchains: Toolchains = field(init=False)
 
     def __post_init__(self) -> None:
+        drop_acls(self.store.cache)
         self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""))
         remotes = [] if self.offline else read_remotes(self.store)
         self.caches = Caches(self.store, remotes, Access(self.environment))
@@ -166,9 +168,10 @@ class Session:
             self.store,
             writer,
             self.toolchains.capture,
-            self._let_through(),
-            self._capture_settings(),
-            self.project.settings.get("environment", ()),
+            environment=self._let_through(),
+            capture=self._capture_settings(),
+            allowed=self.project.settings.get("environment", ()),
+            own_folders=(self.store.path, self.project.builddir),
         )
 
     def _let_through(self) -> dict[str, str]:
@@ -177,6 +180,12 @@ class Session:
     def _site(self, inputs: InputsReader) -> Site:
         settings = self.project.settings
         sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
+        for path in (self.store.cache, self.project.builddir):
+            if sandbox is None and ":" in str(path):
+                raise BuildError(
+                    f"{path}: a colon in a path can't be part of PATH, which tasks without a sandbox need",
+                    hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
+                )
         return Site(
             store=self.store,
             inputs=inputs,

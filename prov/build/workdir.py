@@ -15,11 +15,12 @@ from pathlib import Path
 
 from prov.build.fixmes import relocated
 from prov.build.graph import Node
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site, Taken
+from prov.build.job import Job, Site, Taken
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.taskhash import LocalFile
 from prov.errors import BuildError
-from prov.files import remove_tree, replace_file
+from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -188,6 +189,11 @@ class Workdir:
         """Make the WORKDIR, which holds `now`, hold what the task starts from."""
         self._running.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        drop_default_acl(self.path.parent)
+        if drop_default_acl(self.path):  # what was placed before has inherited it
+            remove_tree(self.path)
+            now = EMPTY
         checkout(self.writer, self.path, wanted, now=now)
         clear_links(self.path)
 
@@ -211,10 +217,21 @@ class Workdir:
         for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
             target = self.path / folder
             if files and os.path.lexists(target):
+                self._check_inputs(target, {file.name for file in files})
                 remove_tree(target)
             for file in files:
                 target.mkdir(exist_ok=True)
                 self._place(target, file)
+
+    def _check_inputs(self, target: Path, names: set[str]) -> None:
+        """Refuse to put inputs over what is in their folder and is none: a task made it, or an archive held it."""
+        others = [target.name] if target.is_symlink() or not target.is_dir() else os.listdir(target)
+        strange = sorted(set(others) - names)
+        if strange:
+            raise BuildError(
+                f"{self.node.key}: its {target.name} go to {target}, where an earlier task put {strange[0]}",
+                hint="give that task's folder another name",
+            )
 
     def _place(self, target: Path, file: LocalFile) -> None:
         if file.node.is_directory:
