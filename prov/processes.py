@@ -13,6 +13,7 @@ import pickle
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from prov.errors import ProvError
 STANDARD_STREAMS = (0, 1, 2)
 POLL_MILLISECONDS = 50
 """How often a command that holds its output open is asked whether it has ended."""
+MOST_FRAMES = 30_000
+"""Python's own limit is 1,000, and what works on a tree may call itself for each of 2,000 folders inside each other."""
 GRACE_SECONDS = 0.2
 """How long output is still read after a command has ended, from processes that end with it."""
 
@@ -37,6 +40,7 @@ def settle_process() -> None:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    sys.setrecursionlimit(MOST_FRAMES)
     for number in STANDARD_STREAMS:
         try:
             os.fstat(number)

@@ -36,7 +36,7 @@ from prov.build.record import (
 from prov.build.script import Outcome, log_path, postprocess_text, run_in_sysroot, run_postprocess, run_script
 from prov.build.taskhash import OwnInputs, output_paths, task_hash
 from prov.build.workdir import Workdir
-from prov.files import locked
+from prov.files import locked, set_mode
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -87,6 +87,8 @@ class _Execution:
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.site, job, self.workdir.path)
+        with contextlib.suppress(PermissionError):  # of the WORKDIR itself, which is not the task's to close
+            set_mode(self.workdir.path, stat.S_IRWXU, add=True)
         trespass = self.guard(began)
         if trespass:
             outcome = replace(outcome, trespass=trespass)

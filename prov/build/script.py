@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from prov.build.sandbox import Room, confined_command, mounted_command, sandbox_
 from prov.build.taskhash import OwnInputs, output_paths
 from prov.build.variables import DIRECT, expand, with_values
 from prov.errors import BuildError
-from prov.files import naming, remove_tree
+from prov.files import naming, open_folder, remove_entry
 from prov.processes import exit_status, run_command
 
 RPATH_LENGTH = 128
@@ -59,7 +60,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
     node, room = job.node, job.room
     values, directory = task_values(job)
-    _fresh_temp(workdir / TEMP, node.task.name)
+    fresh_temp(workdir / TEMP, node.task.name)
     for path in output_paths(node.recipe, node):
         _make_folder(workdir, os.fsdecode(path), node.key)
     here = _real(job, directory, workdir)
@@ -87,7 +88,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     return Outcome(code, dict(sorted(kept.items())), seconds, written)
 
 
-def _fresh_temp(temp: Path, task: str) -> None:
+def fresh_temp(temp: Path, task: str) -> None:
     """Make the folder for temporary files as it is before every task: other tasks' logs and scripts, and an empty home.
 
     The task before could write here: what it left is neither followed nor handed on.
@@ -95,10 +96,16 @@ def _fresh_temp(temp: Path, task: str) -> None:
     if temp.is_symlink() or (temp.exists() and not temp.is_dir()):
         temp.unlink()
     temp.mkdir(exist_ok=True)
-    for entry in os.scandir(temp):
-        ours = entry.is_file(follow_symlinks=False) and entry.name.startswith(("log.", "run."))
-        if not ours or entry.name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
-            remove_tree(Path(entry.path))
+    fd = open_folder(temp)
+    try:
+        os.fchmod(fd, 0o755)
+        for name in os.listdir(fd):
+            kind = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            ours = stat.S_ISREG(kind) and name.startswith(("log.", "run."))
+            if not ours or name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
+                remove_entry(os.fsencode(name), fd)
+    finally:
+        os.close(fd)
     (temp / HOME).mkdir()
 
 

@@ -6,6 +6,7 @@ becomes a commit of its own, tagged, before anything is overwritten.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -18,8 +19,9 @@ from prov.build.graph import Node
 from prov.build.job import Job, Site, Taken
 from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
+from prov.build.script import fresh_temp
 from prov.build.taskhash import LocalFile
-from prov.errors import BuildError
+from prov.errors import BuildError, CheckoutError, UnreadableError
 from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
@@ -31,6 +33,13 @@ from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.merge import Merged, Owned, three_way, union
 from prov.worktree.place import Private
 from prov.worktree.snapshot import Snapshot, capture, remember
+
+ASIDE = "aside"
+"""In the build directory: what was found in WORKDIRs and could neither be captured nor removed."""
+ATTEMPTS = 20
+LONGEST_ASIDE = 120
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS)
+"""Failures that are none of a WORKDIR's own."""
 
 
 @dataclass(slots=True)
@@ -91,7 +100,49 @@ class Workdir:
         return capture(self.site.store, self.path, self.writer, memory=self.memory, exclude=exclude, xattrs=xattrs)
 
     def settle(self) -> Start:
-        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit."""
+        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit.
+
+        What can't be captured or removed, whatever it is, is moved aside: it must not keep the next task from running.
+        """
+        self._clear_way()
+        for _ in range(ATTEMPTS):
+            try:
+                if self.path.is_dir():
+                    fresh_temp(self.path / TEMP, self.node.task.name)
+                return self._settle()
+            except UnreadableError as error:
+                below = error.path.removeprefix(os.fsencode(self.path) + b"/")
+                self._set_aside(os.fsdecode(below.partition(b"/")[0]), str(error))
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                self._set_aside("", str(error))
+        return self._settle()
+
+    def _clear_way(self) -> None:
+        """Move aside what is no folder and stands where the WORKDIR or a folder above it has to be."""
+        folders = [path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)]
+        for path in reversed(folders):
+            if os.path.lexists(path) and not path.is_dir():
+                self._move(path, "it is no folder")
+
+    def _set_aside(self, name: str, why: str) -> None:
+        """Move one entry of the WORKDIR, or all of it, out of the way."""
+        entry = self.path / name
+        try:
+            self._move(entry, why)
+        except OSError:  # a folder of another user's can't be moved, but the one that it is in can
+            self._move(self.path, why)
+
+    def _move(self, path: Path, why: str) -> None:
+        folder = self.site.work.parent / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
+        folder.mkdir(parents=True, exist_ok=True)
+        number = sum(1 for _ in folder.iterdir()) + 1
+        target = folder / f"{number}-{path.name}"[:LONGEST_ASIDE]
+        path.rename(target)
+        self.notes.append(f"{why}; {path} was moved to {target}, and `prov gc` removes it")
+
+    def _settle(self) -> Start:
         commit = self.site.store.refs.get(self.ref)
         if not self.path.is_dir():
             return empty_start(self.writer)
@@ -194,7 +245,14 @@ class Workdir:
         if drop_default_acl(self.path):  # what was placed before has inherited it
             remove_tree(self.path)
             now = EMPTY
-        checkout(self.writer, self.path, wanted, now=now)
+        try:
+            checkout(self.writer, self.path, wanted, now=now)
+        except CheckoutError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno in FULL or not self.path.exists():
+                raise
+            self._set_aside("", str(cause))  # something in it can't be removed
+            checkout(self.writer, self.path, wanted)
         clear_links(self.path)
 
     def put_over(self, job: Job, now: Pair) -> None:
