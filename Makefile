@@ -35,6 +35,10 @@ check: lint wheel test
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
+EDITS ?= 1000
+edits: $(VENV)/.installed
+	EDITS=$(EDITS) $(BIN)/python -m pytest -m edits -s tests/build
+
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m pytest -m fuzz tests/remote
 
@@ -47,4 +51,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check faults fuzz bitbake bench clean
+.PHONY: all demo test lint wheel check faults edits fuzz bitbake bench clean

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.build.recipe import RESERVED_NAMES
+from prov.build.recipe import LONGEST_NAME, RESERVED_NAMES
 from prov.build.record import (
     Output,
     Recorded,
@@ -61,9 +61,12 @@ def check_name(name: str) -> str:
         not good
         or ".." in name
         or recipe in RESERVED_NAMES
-        or any(part.endswith((".lock", ".")) for part in (recipe, task))
+        or any(part.endswith((".lock", ".")) or len(part) > LONGEST_NAME for part in (recipe, task))
     ):
-        raise ProvError(f"--as {name}: not a name", hint="RECIPE:TASK, letters, digits and . _ -, as in app:compile")
+        raise ProvError(
+            f"--as {name}: not a name",
+            hint=f"RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ -, as in app:compile",
+        )
     return name
 
 

@@ -32,7 +32,7 @@ from prov.files import read_cache, write_cache
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
 CACHE_FORMAT = 2
-_ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,100}(?<!\.lock)(?<!\.)")
+_ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,60}(?<!\.lock)(?<!\.)")
 
 _PROJECT_KEYS: dict[str, str] = {
     "recipes": "a list of texts",
@@ -213,7 +213,8 @@ class Project:
         for name in (self.machine, self.arch):
             if not _ARCH_NAME.fullmatch(name):
                 raise RecipeError(
-                    f"{file}: {name!r} can't be a machine or an architecture", hint="letters, digits and . _ + -"
+                    f"{file}: {name!r} can't be a machine or an architecture",
+                    hint="at most 60 letters, digits and . _ + -",
                 )
         for key in self.overrides:
             self._check_override(key)

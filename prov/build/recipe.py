@@ -38,7 +38,9 @@ OWN_FOLDERS = (*NEVER_RECORDED, *INPUT_KINDS)
 KEPT_MARK = ".prov-keep"
 """What the name of a file ends with that says of a source that it is not to be unpacked."""
 LONGEST_NAME = 200
-"""Of what a recipe names, in bytes: file systems allow 255, and prov and git make longer names of it."""
+"""Of sources, labels and runs, in bytes: file systems allow 255, and prov and git make longer names of these."""
+LONGEST_RECIPE, LONGEST_TASK = 100, 60
+"""In bytes: files are named after architecture, recipe and task together."""
 
 Raw = dict[str, Any]
 
@@ -237,8 +239,11 @@ def check_raw(raw: Raw, where: str, *, variant: bool = False) -> None:
     """Check one file's tables, before anything is joined. Raises RecipeError."""
     check_keys(raw, {key: kind for key, kind in _RECIPE_KEYS.items() if not (variant and key == "native")}, where)
     for name, table in raw.get("tasks", {}).items():
-        if not _TASK_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            raise RecipeError(f"{where}: `{name}` can't be a task's name", hint="lower-case letters, digits and _")
+        if not _TASK_NAME.fullmatch(name) or len(name) > LONGEST_TASK:
+            raise RecipeError(
+                f"{where}: `{name}` can't be a task's name",
+                hint=f"at most {LONGEST_TASK} lower-case letters, digits and _",
+            )
         if not isinstance(table, dict):
             raise RecipeError(f"{where}: `tasks.{name}` must be a table")
         check_keys(table, _TASK_KEYS, f"{where}: tasks.{name}")
@@ -309,11 +314,11 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
     """Return the recipe that joined tables describe. Raises RecipeError, naming `path`."""
     where = str(path)
     name, arch = raw.get("name", path.stem), "native" if native else raw.get("arch", "target")
-    unfit = ".." in name or name.endswith((".lock", ".")) or name in RESERVED_NAMES or len(name) > LONGEST_NAME
+    unfit = ".." in name or name.endswith((".lock", ".")) or name in RESERVED_NAMES or len(name) > LONGEST_RECIPE
     if unfit or not _RECIPE_NAME.fullmatch(name):
         raise RecipeError(
             f"{where}: `{name}` can't be a recipe's name",
-            hint="lower-case letters, digits and + . _ -; see the reference",
+            hint=f"at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -; see the reference",
         )
     if "version" not in raw:
         raise RecipeError(f"{where}: `version` is missing", hint='add version = "1.0"')

@@ -19,7 +19,7 @@ from prov.store.repository import Store
 
 LATEST = "latest"
 _STEPS = re.compile(r"(.*?)((?:~\d*|\^)*)", re.DOTALL)
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)

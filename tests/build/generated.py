@@ -7,13 +7,28 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOSTTOOLS = "sh cat cp mkdir rm sed make touch ls tr od head sort find date true"
+HOSTTOOLS = "sh cat chmod cp env mkdir rm sed make touch ls tr od head sort find date true"
 
 MAKEFILE = """\
 all: out.txt
 out.txt: in.txt
 \\t@cat in.txt > out.txt; echo made >> out.txt
 """
+
+LEFT = [
+    "true",
+    "touch left; chmod 000 left",
+    "mkdir -p left/inside; touch left/inside/x; chmod 000 left/inside left",
+    "mkdir -p temp/left/inside; touch temp/left/inside/x; chmod 000 temp/left/inside temp/left",
+    "mkdir -p left/d/d/d/d/d/d/d/d; chmod 500 left; touch x; chmod 200 x",
+]
+"""What a task leaves in its WORKDIR."""
+POSTS = [
+    "",
+    'echo one > "$OUTPUT_DIR/post-{name}"',
+    'ls > "$OUTPUT_DIR/index-{name}"',
+    'mkdir -p d; echo "of {name}" >> d/all; rm -f {name}.txt',
+]
 
 
 @dataclass
@@ -30,26 +45,50 @@ class Recipe:
     deletes: bool = False
     undeclared: int = 0
     fails: bool = False
+    exported: int = 0
+    count: int = 0
+    own: int = 0
+    """A variable that the script sets itself: no input."""
+    leaves: int = 0
+    arch: str = "target"
+    deploys: bool = False
+    shares: bool = False
+    """It deploys `shared.txt`, as one recipe at the most may."""
+    post: int = 0
+    whole: bool = False
+    """The project itself is a source."""
 
     def toml(self) -> str:
         comment = f"# a comment, version {self.comment}"
         needs = json.dumps([f"{name}:give" for name in self.depends])
         delete = "rm -f extra.txt" if self.deletes else "true"
         fail = "exit 7" if self.fails else "true"
+        sources = f'{{ file = "src-{self.name}" }}'
+        if self.whole:
+            sources += ', { file = "..", name = "whole" }'
+        deploy = f"deploy = {str(self.deploys).lower()}"
+        if self.post:
+            deploy += f"\npostprocess = '''{POSTS[self.post].format(name=self.name)}'''"
+        shared = f"echo of {self.name} > give/shared.txt" if self.shares else "true"
         return f"""
 version = "1"
+arch = "{self.arch}"
 build = ["give"]
-sources = [{{ file = "src-{self.name}" }}]
+sources = [{sources}]
 
 [variables]
 VALUE = "v{self.value}"
 UNUSED = "u{self.unused}"
+EXPORTED = "e{self.exported}"
+COUNT = "{self.count}"
+OWN = "o{self.own}"
 
 [tasks.prepare]
 inputs = ["sources"]
 script = '''
 cp -r sources/src-{self.name} work
 printf '{MAKEFILE}' > work/Makefile
+if [ -d sources/whole ]; then ls -A sources/whole/recipes > whole; fi
 echo extra > extra.txt
 '''
 
@@ -67,7 +106,12 @@ od -An -N8 -tx1 /dev/urandom
 after = ["alter"]
 needs = {needs}
 script = '''
+{LEFT[self.leaves]}
 {fail}
+export EXPORTED
+env | sed -n '/^EXPORTED=/p' >> work/in.txt
+OWN=mine
+echo $((COUNT + 1)) $OWN >> work/in.txt
 cat "$RECIPE_SYSROOT"/*.txt >> work/in.txt 2>/dev/null || true
 cd work
 make
@@ -76,9 +120,11 @@ make
 [tasks.give]
 after = ["make"]
 outputdir = "give"
+{deploy}
 script = '''
 cp work/out.txt give/{self.name}.txt
 if [ -e extra.txt ]; then echo extra >> give/{self.name}.txt; fi
+{shared}
 '''
 
 [tasks.count]
@@ -102,23 +148,35 @@ def random_recipes(random_: random.Random) -> dict[str, Recipe]:
     return recipes
 
 
+NUMBERS = ["source", "value", "unused", "edit", "comment", "undeclared", "exported", "count", "own", "post"]
+TRUTHS = ["deletes", "deploys", "whole"]
+ARCHITECTURES = ["target", "allarch", "machine"]
+
+
 def edit(random_: random.Random, recipes: dict[str, Recipe]) -> str:
     """Change one thing in one recipe; return what."""
     recipe = random_.choice(list(recipes.values()))
-    what = random_.choice(["source", "value", "unused", "edit", "comment", "undeclared", "deletes", "depends"])
-    if what == "deletes":
-        recipe.deletes = not recipe.deletes
+    what = random_.choice([*NUMBERS, *TRUTHS, "depends", "leaves", "arch", "shares"])
+    if what in TRUTHS:
+        setattr(recipe, what, not getattr(recipe, what))
     elif what == "depends":
         earlier = [name for name in recipes if name < recipe.name]
         recipe.depends = sorted(random_.sample(earlier, random_.randint(0, len(earlier))))
+    elif what == "leaves":
+        recipe.leaves = random_.randrange(len(LEFT))
+    elif what == "arch":
+        recipe.arch = random_.choice(ARCHITECTURES)
+    elif what == "shares":
+        for each in recipes.values():
+            each.shares = each is recipe
     else:
         setattr(recipe, what, random_.randint(0, 3))
     return f"{recipe.name}.{what}"
 
 
-def write_project(root: Path, recipes: dict[str, Recipe]) -> None:
+def write_project(root: Path, recipes: dict[str, Recipe], sandbox: str = "none") -> None:
     """Write a project's files, touching only those whose content changes."""
-    settings = f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    settings = f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
     texts = {root / "prov.toml": settings}
     for recipe in recipes.values():
         texts[root / "recipes" / f"{recipe.name}.toml"] = recipe.toml()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from hypothesis import strategies as st
 
 from prov.build.job import Result
 from prov.build.project import Project
+from prov.build.retention import Rules, plan_gc, prune
 from prov.build.session import Request, Session
 from prov.build.summary import RunOptions, Summary
+from prov.files import remove_tree
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
+from prov.store.sweep import sweep
 from prov.sysroot.compose import sysroots_of
 
 from .generated import Recipe, edit, random_recipes, write_project
@@ -64,33 +70,113 @@ def outputs(summary: Summary) -> dict[str, str]:
     }
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 10_000))
-def test_incremental_equals_clean(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
-    random_ = random.Random(seed)
-    root = tmp_path_factory.mktemp("incremental")
-    recipes = random_recipes(random_)
-    write_project(root, recipes)
-    build(root)
-    for _ in range(3):
-        what = edit(random_, recipes)
-        if random_.random() < 0.3:
-            subprocess.run(["rm", "-rf", str(root / "build" / "work")], check=True)
-        write_project(root, recipes)
-        summary, watcher = build(root)
+EDITS = int(os.environ.get("EDITS", "0"))
+"""How many edits `make edits` makes in each sandbox."""
+A_PROJECT = 25
+"""Edits to one project, before another one is made."""
+
+
+def deployed(root: Path) -> dict[str, str]:
+    top = root / "build/deploy"
+    return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
+
+
+def remove(root: Path) -> None:
+    remove_tree(root)  # with all that tasks left there
+
+
+@dataclass
+class Edited:
+    """A project that is edited at random, each time built, and compared with a clean build of the same recipes."""
+
+    folder: Path
+    random: random.Random
+    sandbox: str
+    collected: bool = False
+    """WORKDIRs were collected: a task may run again with the same inputs, for the one that comes after it."""
+
+    def __post_init__(self) -> None:
+        self.root, self.clean, self.empty = (self.folder / name for name in ("edited", "clean", "empty"))
+        self.recipes = random_recipes(self.random)
+        # the host tools are captured once, for all clean builds
+        write_project(self.empty, two_recipes(), self.sandbox)
+        build(self.empty)
+        self.write(self.root)
+        build(self.root)
+
+    def write(self, root: Path) -> None:
+        write_project(root, self.recipes, self.sandbox)
+
+    def disturb(self) -> str:
+        """Do what comes between builds: WORKDIRs go, or are collected, or a build fails."""
+        what = self.random.choice(["nothing", "nothing", "rm_work", "collected", "failed", "killed deployment"])
+        store = Store.open(self.root / ".prov")
+        if what == "rm_work":
+            remove(self.root / "build/work")
+        elif what == "collected":
+            self.collected = True
+            prune(store, plan_gc(store, Rules(builds=1, days=0, workdirs=0)))
+            sweep(store.objects)
+        elif what == "failed":
+            recipe = self.random.choice(list(self.recipes.values()))
+            recipe.fails, edited = True, recipe.edit
+            recipe.edit = 9
+            self.write(self.root)
+            assert not build(self.root)[0].ok
+            recipe.fails, recipe.edit = False, edited
+        elif what == "killed deployment":
+            deploy = store.refs.get("refs/prov/deployed")
+            if deploy is not None:
+                store.refs.update(RefUpdate("refs/prov/deploying", deploy), RefUpdate("refs/prov/deployed", None))
+        return what
+
+    def step(self) -> str:
+        """Make an edit and check it; return what it was."""
+        what = f"{self.disturb()}, {edit(self.random, self.recipes)}"
+        self.write(self.root)
+        summary, watcher = build(self.root)
         assert summary.ok, what
-        clean_root = tmp_path_factory.mktemp("clean")
-        write_project(clean_root, recipes)
-        clean, _ = build(clean_root)
+        if self.clean.exists():
+            remove(self.clean)
+        shutil.copytree(self.empty / ".prov", self.clean / ".prov", symlinks=True)
+        self.write(self.clean)
+        clean, _ = build(self.clean)
         assert outputs(summary) == outputs(clean), what
-        reran = [key for key, each in summary.settled.items() if each.what == "ran" and each.number > 1]
-        assert reran == [], f"{what}: ran although its inputs were recorded"
+        assert deployed(self.root) == deployed(self.clean), what
+        again = [key for key, each in summary.settled.items() if each.what == "ran" and each.number > 1]
+        assert self.collected or again == [], f"{what}: {again} ran although their inputs were recorded"
         assert len(watcher.totals) <= 1, "the total changed while the build ran"
         assert not watcher.totals or watcher.last == watcher.totals.pop()
-        again, idle = build(root)
-        assert again.ok and idle.ran == []
-    done = subprocess.run(["git", f"--git-dir={root / '.prov'}", "fsck", "--strict"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        idle = build(self.root)
+        assert idle[0].ok and idle[1].ran == [], f"{what}: {idle[1].ran} ran again with nothing edited"
+        return what
+
+    def check(self) -> None:
+        command = ["git", f"--git-dir={self.root / '.prov'}", "fsck", "--strict", "--no-dangling"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        remove(self.folder)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 1 << 30), sandbox=st.sampled_from(["none", "auto"]))
+def test_incremental_equals_clean(tmp_path_factory: pytest.TempPathFactory, seed: int, sandbox: str) -> None:
+    edited = Edited(tmp_path_factory.mktemp("edited"), random.Random(seed), sandbox)
+    for _ in range(5):
+        edited.step()
+    edited.check()
+
+
+@pytest.mark.edits
+@pytest.mark.skipif(not EDITS, reason="`make edits` makes thousands of edits")
+@pytest.mark.parametrize("sandbox", ["none", "bwrap"])
+def test_many_edits(tmp_path_factory: pytest.TempPathFactory, sandbox: str) -> None:
+    seed = int(os.environ.get("EDITS_SEED", "1"))
+    for first in range(0, EDITS, A_PROJECT):
+        edited = Edited(tmp_path_factory.mktemp("edited"), random.Random(f"{seed} {first}"), sandbox)
+        for number in range(first, min(first + A_PROJECT, EDITS)):
+            print(f"{sandbox}, edit {number + 1} of {EDITS}: {edited.step()}", flush=True)
+        edited.check()
 
 
 def two_recipes() -> dict[str, Recipe]:
