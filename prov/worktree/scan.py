@@ -78,6 +78,18 @@ class Scan:
     folders: dict[bytes, Folder] = field(default_factory=dict)
     unchanged: set[bytes] = field(default_factory=set)
     """Folders whose own mode, mtime and entries are as remembered."""
+    vanished: list[bytes] = field(default_factory=list)
+    """Folders of a live directory that were deleted during the scan."""
+
+    def drop_vanished(self) -> None:
+        """Remove the vanished folders from the folders that list them."""
+        for path in self.vanished:
+            parent, _, name = path.rpartition(b"/")
+            folder = self.folders[parent]
+            entries = tuple(Seen(*entry) for entry in folder.entries)  # those from the memory are plain tuples
+            names = tuple(other for other in folder.folders if other != name)
+            self.folders[parent] = folder._replace(entries=entries, folders=names)
+            self.unchanged.discard(parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,8 @@ class Scanner:
     """Names of the extended attributes that are recorded."""
     faked: Mapping[bytes, Faked] = field(default_factory=dict)
     """By path, what fakeroot says: it goes over what is on disk."""
+    live: bool = False
+    """Other processes create and delete entries meanwhile: skip what vanishes during the scan."""
 
     def scan(self) -> Scan:
         """Return everything in the directory. Raises OSError for what can't be looked at."""
@@ -98,24 +112,27 @@ class Scanner:
         pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
         if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
             self._scan(pending, scan)
+            scan.drop_vanished()
             return scan
         while pending and len(pending) < SPLIT_FROM:
             self._folder(pending.pop(0), pending, scan)
         weights = self._weights([path for path, *_ in pending])
         for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
-            folders, unchanged = part
+            folders, unchanged, vanished = part
+            scan.vanished += vanished
             scan.folders.update(folders)
             scan.folders.update((path, self.before[path]) for path in unchanged)
             scan.unchanged.update(unchanged)
+        scan.drop_vanished()
         scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
         return scan
 
-    def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes]]]:
+    def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes], list[bytes]]]:
         """Scan some folders with all that is in them; what is unchanged is told by name, to be quick to pass on."""
         scan = Scan()
         self._scan(pending, scan)
         changed = {path: folder for path, folder in scan.folders.items() if path not in scan.unchanged}
-        return [(changed, list(scan.unchanged))]
+        return [(changed, list(scan.unchanged), scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
         """Return how many entries are remembered below each path."""
@@ -146,9 +163,21 @@ class Scanner:
         # bound once: this loop is most of what an unchanged directory costs
         exclude = self.exclude if self.exclude.may_match(path) else None
         add, faked = entries.append, self.faked
-        with os.scandir(where) as listing:
+        try:
+            opened = os.scandir(where)
+        except (FileNotFoundError, NotADirectoryError):
+            if not self.live or not path:
+                raise
+            scan.vanished.append(path)
+            return
+        with opened as listing:
             for entry in listing:
-                state = entry.stat(follow_symlinks=False)
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    if not self.live:
+                        raise
+                    continue
                 name, kind = entry.name, state.st_mode
                 directory = kind & 0o170000 == 0o040000
                 if exclude is not None and exclude(prefix + name, directory=directory):
