@@ -31,7 +31,7 @@ class RefName(NamedTuple):
     """What a ref's name says."""
 
     kind: str
-    """run, failed, outside, output, static, workdir, deploy, toolchain, record, label, pin, aside or builds."""
+    """run, failed, outside, output, static, cleaned, workdir, deploy, toolchain, record, label, pin, aside, builds."""
     key: str = ""
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""
@@ -51,6 +51,7 @@ _PATTERNS = [
         ("run", rf"refs/tags/(?!failed/|outside/){_TASK}/{_HASH}{_NUMBER}"),
         ("output", rf"refs/prov/output/{_TASK}/{_HASH}"),
         ("static", rf"refs/prov/static/{_TASK}/{_HASH}"),
+        ("cleaned", rf"refs/prov/cleaned/{_TASK}/{_HASH}"),
         ("workdir", rf"refs/prov/workdir/(plain/[0-9a-f]{{40}}|(?!plain/){_PART}/{_PART}/{_PART})"),
         ("deploy", rf"refs/prov/deploy/{_PART}/{_TASK}"),
         ("toolchain", rf"refs/prov/toolchain/{_HASH}"),

@@ -16,7 +16,9 @@ from tests.bitbake.story import PATIENCE, BuildDirectory
 from tests.cli.story import PROV
 
 sys.path.insert(0, str(layer() / "lib"))
-from provlayer import wire
+from provlayer import facts, wire
+
+__all__ = ["facts"]
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "bitbake" / "recorded"
 BUILDS = ("first", "changed", "failing")

@@ -186,7 +186,7 @@ def test_tasks_that_were_not_heard_of_are_named(fresh: Replayed) -> None:
             fresh.say(line)
     *lost, recorded = fresh.end(told[-1])
     assert {word["lost"] for word in lost} == {task for task in TASKS if task.startswith("tool:")}
-    assert {word["why"] for word in lost} == {"it was not heard of"}
+    assert {word["why"] for word in lost} == {"its process sent no report"}
     assert recorded["recorded"]
     assert (fresh.newest()["ran"], fresh.newest()["result"]) == ("13", "ok")
 
