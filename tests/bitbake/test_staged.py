@@ -257,6 +257,18 @@ def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> 
     assert build.tree(build.component("words-native")) == made
 
 
+@pytest.mark.parametrize("level", [Level.OBSERVED, Level.CACHE])
+def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(level: Level, staged: Directories) -> None:
+    """What it stages is below the whole path of its sysroot."""
+    build = staged(level=level)
+    build.build("words-native")
+    said = build.ask("blame", "usr/lib/words/list")
+    assert "words-native:do_populate_sysroot@output/" in said
+    assert "words-native:do_install copied image/" in said or "words-native:do_install made image/" in said
+    assert "words-native:do_compile" in said
+    assert "source words.txt" in said
+
+
 # what is lost, cleaned, or made by another configuration
 
 BREAKING = """
