@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -351,6 +352,8 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
         with contextlib.suppress(OSError):  # the server is gone
             os.write(told, json.dumps(word).encode() + b"\n")
 
+    # whoever started BitBake may ignore SIGCHLD: then no fork could be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with try_locked(path.with_name(path.name + ".lock")) as alone:
         if not alone:
             raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")

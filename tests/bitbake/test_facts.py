@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,17 @@ def test_directories_of_all_fakeroot_tasks_are_looked_at(workdir: Path) -> None:
 )
 def test_mode_of_the_cache(value: str | None, mode: str) -> None:
     assert facts.cache_mode(Data({"PROV_CACHE": value}, {})) == mode
+
+
+def test_children_are_waited_for_whoever_started_this(tmp_path: Path) -> None:
+    text = """
+import signal, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from provlayer import facts
+before = facts.heed_children()
+assert before == signal.SIG_IGN
+assert subprocess.run(["false"]).returncode == 1
+"""
+    folder = str(Path(facts.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", text, folder], check=True)

@@ -378,6 +378,41 @@ def test_another_multiconfig_takes_what_the_default_one_made(staged: Directories
     second.is_clean()
 
 
+# names that a new release may change
+
+
+@pytest.mark.parametrize("name", ["sstate_unpack_package", "sstate_clean_cachefile"])
+def test_function_of_the_cache_that_is_renamed_is_named_and_archives_are_written(
+    staged: Directories, name: str
+) -> None:
+    build = staged(level=Level.CACHE)
+    text = Path(OECORE_DIR, "meta/classes-global/sstate.bbclass").read_text()
+    build.write("classes-global/sstate.bbclass", text.replace(name, f"renamed_{name}"))
+    said = build.build(*RECIPES)
+    assert warnings(said) == [
+        f"prov: this release of BitBake or OpenEmbedded-Core lacks {name}: shared state is left to sstate.bbclass "
+        "(PROV_CACHE)"
+    ]
+    assert build.archives() == OUTPUTS
+    assert build.recorded() >= OUTPUTS
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("staging", "extend_recipe_sysroot"), ("sstate", "sstate_eventhandler_reachablestamps")],
+)
+def test_function_of_sysroots_that_is_renamed_is_named_and_they_are_made_as_ever(
+    staged: Directories, file: str, name: str
+) -> None:
+    build = staged(level=Level.SYSROOTS)
+    text = Path(OECORE_DIR, f"meta/classes-global/{file}.bbclass").read_text()
+    build.write(f"classes-global/{file}.bbclass", text.replace(name, f"renamed{name[6:]}"))
+    said = build.build()
+    (warning,) = warnings(said)
+    assert f"lacks {name}: sysroots are left to staging.bbclass (PROV_SYSROOTS)" in warning
+    assert "WORDS" in build.seen()
+
+
 def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:
     def series(path: Path, layer: str) -> set[str]:
         found = re.search(rf'^LAYERSERIES_COMPAT_{layer} = "(.*)"', path.read_text(), re.MULTILINE)

@@ -4,6 +4,7 @@ Under pseudo what is looked at here has the owners, modes and devices that the t
 """
 
 import os
+import signal
 import stat
 
 OWNED = {
@@ -31,6 +32,14 @@ def cache_mode(d):
     """Return what PROV_CACHE asks for: "" (sstate.bbclass alone), "store", or "both": archives as well."""
     value = (d.getVar("PROV_CACHE") or "").strip().lower()
     return "both" if value == "both" else "store" if value in ("1", "y", "yes", "true") else ""
+
+
+def heed_children():
+    """Let processes be waited for: whoever ignores SIGCHLD is told that each one succeeded.
+
+    That is inherited by what starts BitBake. Returns how the signal was handled before.
+    """
+    return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def under_pseudo():

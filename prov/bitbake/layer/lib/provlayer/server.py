@@ -12,7 +12,7 @@ import time
 
 import bb
 
-from provlayer import facts
+from provlayer import facts, names
 
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""
@@ -75,7 +75,12 @@ class Build:
                 environment[name] = origin.getVar(name)
         arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), facts.socket_path(d)]
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=facts.heed_children,  # this may not be the main thread, which alone can do it here
         )
         try:
             answer = self._listen(END)
@@ -245,6 +250,9 @@ def _handle(event, name, d):
             _builds[0].open += 1
             return
         _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))  # with multiconfigs, some are there twice
+        _builds[0].dead = names.check(d)
+        if _builds[0].dead:
+            return
         if facts.cache_mode(d):
             _builds[0].teach(d)
     elif name == "CookerExit":
