@@ -173,7 +173,7 @@ class Unpacked:
 def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
     """Put an object in place where sstate.bbclass would unpack it.
 
-    Devices and owners are for pseudo to give: for a process under it they are told, else left out.
+    Only pseudo can make devices and owners: a process under it gets a list of them, for others they are left out.
     """
     pair, dated = packed.pair, packed.dated
     folder = Path(told["folder"])

@@ -198,9 +198,9 @@ class _Sysroot:
                 self._remove(path)  # a file is to be where its folder is
             else:
                 yield path, False
-        elif node.is_directory and stat.S_ISDIR(os.lstat(full).st_mode):
+        elif node.is_directory and os.path.isdir(full) and not os.path.islink(full):
             yield path, True
-            for name in os.listdir(full):
+            for name in _names(full):
                 yield from self._strangers(path + b"/" + name, wanted)
         else:
             self._remove(path)
@@ -216,6 +216,14 @@ class _Sysroot:
         # a task may have put a link in the place of a folder: what it leads to is not ours
         if os.path.lexists(full) and not any(folder.is_symlink() for folder in folders):
             remove_tree(full)
+
+
+def _names(folder: bytes) -> list[bytes]:
+    """Return the names in a folder; none if the task that made it deleted it meanwhile."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(slots=True)

@@ -173,9 +173,9 @@ def packed():
 
 
 def keep(d):
-    """Write the archive of the object that this task packed: its record, which would hold it, could not be written.
+    """Write the object that this task packed as an archive, since there is no record to hold it in the store.
 
-    Raises OSError where the writer can't put the object back.
+    Raises OSError if the writer cannot put the object back.
     """
     folder = d.getVar("SSTATE_BUILDDIR")
     bb.utils.mkdirhier(folder)
@@ -193,7 +193,7 @@ def keep(d):
 
 
 def clean(ss, d, plain):
-    """Delete the archives of a task, as `-c cleansstate` does with `plain`, and let the store have no object of it."""
+    """Delete a task's archives by `plain`, as `-c cleansstate` does, and make its objects in the store unfindable."""
     plain(ss, d)
     if not d.getVarFlag("do_" + ss["task"], "task"):
         return
@@ -266,7 +266,7 @@ def unpack(d):
 def _apply(folder, entries):
     """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know.
 
-    Outside the paths that pseudo tracks nobody can do that, and there are no others than the builder's.
+    Paths that pseudo does not track keep the builder as their owner: only root could change it.
     """
     known = facts.tracked(os.path.realpath(folder) + "/")
     links = [(path, link) for path, *_, link in entries if link not in ("", path)]

@@ -35,9 +35,9 @@ def cache_mode(d):
 
 
 def heed_children():
-    """Let processes be waited for: whoever ignores SIGCHLD is told that each one succeeded.
+    """Restore the default action of SIGCHLD, and return the previous one.
 
-    That is inherited by what starts BitBake. Returns how the signal was handled before.
+    A process that ignores the signal, which it may inherit, gets no exit status of its children: each seems to succeed.
     """
     return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 

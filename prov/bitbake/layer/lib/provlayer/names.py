@@ -1,7 +1,7 @@
-"""Are the functions of BitBake and OpenEmbedded-Core that the layer replaces, calls or looks for still there?
+"""Checks by name that BitBake and OpenEmbedded-Core have the functions that the layer replaces or calls.
 
-They are not an interface: a new release may rename them, and what is not found is silently not replaced. So each is
-looked for by name before a build. What lacks one is switched off, and one warning says which.
+They are not an interface: a new release may rename them, and a function that is not found is silently not replaced. A
+feature that lacks one is switched off, and one warning names the function when a build starts.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ MISSING = "PROV_MISSING"
 
 
 def configure(d):
-    """Switch off what can't work with this configuration, and keep the reasons for the start of a build."""
+    """Switch off the features that lack a function of the configuration, and keep the reasons for `check`."""
     from provlayer import facts
 
     reasons = []
@@ -40,7 +40,7 @@ def configure(d):
 
 
 def check(d):
-    """Warn at the start of a build of what is missing; return why nothing can be recorded, or nothing."""
+    """Warn about missing functions; return those without which nothing can be recorded, as a text."""
     from provlayer import stale
 
     reasons = [d.getVar(MISSING)] if d.getVar(MISSING) else []
