@@ -18,7 +18,7 @@ from tests.cli.story import PROV
 sys.path.insert(0, str(layer() / "lib"))
 from provlayer import facts, wire
 
-__all__ = ["facts"]
+__all__ = ["facts", "wire"]
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "bitbake" / "recorded"
 BUILDS = ("first", "changed", "failing")

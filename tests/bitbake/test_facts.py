@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from prov.bitbake.capture import read_faked
-from tests.bitbake.recorded import facts
+from tests.bitbake.recorded import facts, wire
 
 BUILDER = (1000, 1000)
 
@@ -153,3 +154,21 @@ assert subprocess.run(["false"]).returncode == 1
 """
     folder = str(Path(facts.__file__).parents[1])
     subprocess.run([sys.executable, "-c", text, folder], check=True)
+
+
+def test_first_answer_counts(tmp_path: Path) -> None:
+    """The writer lets a task go on early, and answers again when the record is complete."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b'  {"first": 1}\n{"second": 2}\n')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert wire.ask(str(tmp_path / "socket"), {"what": "end"}) == {"first": 1}
+        thread.join()
