@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import re
 import sys
 import traceback
 
@@ -124,39 +123,53 @@ def _other_prov() -> bool:
     return prov.__file__ is None or os.path.exists(os.path.join(os.path.dirname(prov.__file__), "model.py"))
 
 
-def _plain_name(word: str) -> str:
-    """Return `mc:NAME:RECIPE:TASK`, as BitBake has it, as the store has it; any other word as it is."""
-    return re.sub(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])", r"\1mc.\2.", word)
-
-
 def main() -> None:
     """Run the command line; never returns."""
-    from .output import note
+    from prov.processes import settle_process
 
+    settle_process()
     # Commands make many small values and few cycles, and end soon: collecting seldom saves a fifth of a large plan.
     gc.set_threshold(100_000, 50, 100)
+
+    from .output import close_streams, open_streams
+
+    open_streams()
+    sys.exit(close_streams(_run()))
+
+
+def _run() -> int:
+    """Run the command line; return its exit status."""
+    from .output import note
+
     if _other_prov():
         note("prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the same name")
         note("  hint: pip uninstall prov git-prov, then install git-prov into an environment of its own")
-        sys.exit(1)
-    sys.argv[1:] = [_plain_name(word) for word in sys.argv[1:]]
+        return 1
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
         note("prov: interrupted; the next build goes on from here")
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        return 130
     except Exception as error:
-        from prov.errors import ProvError
+        return _report(error)
+    return 0
 
-        if not isinstance(error, (ProvError, OSError)):
-            traceback.print_exc()
-            note("prov: this is a bug of prov's own; please report it with the lines above")
-            sys.exit(3)
-        note(f"prov: {error}")
-        hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")
-        if hint:
-            note(f"  hint: {hint}")
-        sys.exit(1)
+
+def _report(error: Exception) -> int:
+    """Print an error; return the exit status that it stands for."""
+    from prov.errors import ProvError
+    from prov.text import one_line
+
+    from .output import note
+
+    if not isinstance(error, (ProvError, OSError)):
+        traceback.print_exception(error)
+        note("prov: this is a bug of prov's own; please report it with the lines above")
+        return 3
+    note(f"prov: {one_line(str(error))}")
+    hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")
+    if hint:
+        note(f"  hint: {hint}")
+    return 1

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .context import BuildOption, StoreOption, open_store
+from .context import BuildOption, StoreOption, open_store, plain_name
 from .output import note, pass_on, write_file
 
 
 def attest(
-    name: Annotated[str, typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.", callback=plain_name),
+    ],
     build: BuildOption = "",
     key: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .context import StoreOption, open_store
+from .context import StoreOption, open_store, plain_name
 from .output import count_text, note, say
 
 bitbake = typer.Typer(
@@ -52,7 +52,10 @@ def setup(
 
 @bitbake.command("restore")
 def restore(
-    name: Annotated[str, typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.", callback=plain_name),
+    ],
     store: StoreOption = None,
 ) -> None:
     """Put a recipe's WORKDIR back as it was after a task, and let BitBake's stamps say so.

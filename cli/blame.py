@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store, work_here
+from .context import JsonOption, StoreOption, open_store, plain_name, work_here
 from .output import say, say_json, time_text
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def blame(
-    name: Annotated[str, typer.Argument(metavar="PATH", help="In the last build, below a WORKDIR, or TASK@PART/PATH.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH", help="In the last build, below a WORKDIR, or TASK@PART/PATH.", callback=plain_name
+        ),
+    ],
     lines: Annotated[bool, typer.Option("--lines", "-l", help="Line by line: the build that brought each.")] = False,
     json: JsonOption = False,
     store: StoreOption = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .context import StoreOption, store_path
+from .context import StoreOption, exclude_here, store_path
 from .output import say
 
 AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="What to call it.")]
@@ -20,10 +20,12 @@ def capture(
 ) -> None:
     """Commit and tag a directory as it is, with no recipe.
 
+    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git, .hg, .svn, .jj).
+
     Example: prov capture build/ --as app:compile
     """
     from prov.build.plain import capture_as
     from prov.store.repository import Store
 
-    captured = capture_as(Store.create(store_path(store)), directory, name)
+    captured = capture_as(Store.create(store_path(store)), directory, name, exclude_here())
     say(captured.tag)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import say, say_json
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe, as it was last built.")],
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe, as it was last built.", callback=plain_name)],
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:

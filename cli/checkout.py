@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from .context import StoreOption, open_store
+from .context import StoreOption, open_store, plain_name
 from .output import note, say
 
 
 def checkout(
-    treeish: Annotated[str, typer.Argument(help="recipe:task, recipe:task@output, a tag, a commit, a tree.")],
+    treeish: Annotated[
+        str, typer.Argument(help="recipe:task, recipe:task@output, a tag, a commit, a tree.", callback=plain_name)
+    ],
     directory: Annotated[Path, typer.Argument(help="Where to put it; must be empty or not there.")],
     link: Annotated[
         bool, typer.Option("--link", help="Hardlinks from the pool: fast and small, not to be written to.")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store, rules_here
-from .output import count_text, say, say_json
+from .context import JsonOption, StoreOption, open_store, rules_here, work_here
+from .output import count_text, note, say, say_json
 
 
 def gc(
@@ -42,12 +42,14 @@ def gc(
     rules = replace(rules, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     gone: list[Gone] = plan_gc(opened, rules)
     pool = (0, 0)
+    aside = 0
     if dry_run:
         swept = measure(opened.objects, held_after(opened, gone))
     else:
         prune(opened, gone)
         swept = sweep(opened.objects)
         pool = clear_pools(opened)
+        aside = _clear_aside()
     by_rule = Counter(each.rule for each in gone)
     if json:
         say_json(
@@ -67,4 +69,18 @@ def gc(
     else:
         freed = f"{count_text(swept.objects, 'object')}, {size_text(swept.size)}"
         more = f"; {size_text(pool[1])} of the pool" if pool[0] else ""
+        more += f"; {count_text(aside, 'folder')} that builds had moved aside removed" if aside else ""
         say(f"{freed} {'would be' if dry_run else 'were'} freed{more}")
+
+
+def _clear_aside() -> int:
+    """Remove what builds of the current folder's project have moved aside; return how many things that was."""
+    from prov.build.upkeep import clear_aside
+
+    work = work_here()
+    if work is None:
+        return 0
+    removed, left = clear_aside(work.parent)
+    for error in left:
+        note(f"note: not removed: {error}")
+    return removed

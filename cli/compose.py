@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
-from .context import StoreOption, open_store
+from .context import StoreOption, open_store, plain_name
 from .output import count_text, note, say
 
 
 def compose(
     directory: Annotated[Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")],
-    names: Annotated[list[str], typer.Argument(metavar="TREEISH…", help="RECIPE:TASK for what it gives, or any tree.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="TREEISH…", help="RECIPE:TASK for what it gives, or any tree.", callback=plain_name),
+    ],
     owner: Annotated[
         list[str] | None,
         typer.Option("--owner", metavar="PATH=TREEISH", help="Whose file is taken where two bring different ones."),

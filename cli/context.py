@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a sch
 BuildOption = Annotated[
     str, typer.Option("--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id.")
 ]
+
+
+def plain_name(name: str | list[str] | None) -> str | list[str] | None:
+    """Return `mc:NAME:RECIPE:TASK`, BitBake's name of a task, as the store writes it; any other name as it is."""
+    if isinstance(name, list):
+        return [_plain(each) for each in name]
+    return name and _plain(name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])", r"\1mc.\2.", name)
 
 
 def root() -> Path:
@@ -74,6 +86,13 @@ def sandbox_here() -> str:
     from prov.build.project import PROJECT_FILE, Project
 
     return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
+
+
+def exclude_here() -> list[str]:
+    """Return what the current folder's project excludes from captures: patterns, as gitignore has them."""
+    from prov.build.project import PROJECT_FILE, Project
+
+    return list(Project.load(root()).settings.get("exclude", [])) if (root() / PROJECT_FILE).is_file() else []
 
 
 def rules_here() -> Rules:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import colour, count_text, say, say_json
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ FILES = 20
 
 
 def diff(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A task, a tag, recipe:task@output, or a build.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A task, a tag, recipe:task@output, or a build.", callback=plain_name)
+    ],
     other: Annotated[
-        str, typer.Argument(help="What to compare it with; else what was before the task, or build.")
+        str,
+        typer.Argument(help="What to compare it with; else what was before the task, or build.", callback=plain_name),
     ] = "",
     stat: Annotated[bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")] = False,
     patch: Annotated[bool, typer.Option("--patch", "-p", help="git's patch, and what git can't show.")] = False,
@@ -54,8 +57,8 @@ def diff(
         say_json("diff", old=old.name, new=new.name, differences=[asdict(each) for each in found])
     elif stat or patch:
         text = git_diff(opened, old.pair, new.pair, stat_only=stat, colour=colour()).rstrip("\n")
-        for line in [text] if text else []:
-            say(line)
+        if text:
+            say(text, coloured=True)
         for each in found:
             if each.beyond_git:
                 say(each.line)

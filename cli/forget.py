@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store, work_here
+from .context import JsonOption, StoreOption, open_store, plain_name, work_here
 from .output import count_text, say, say_json
 
 
 def forget(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE:TASK…]", help="Runs, by task or tag: WORKDIR, log, record.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE:TASK…]", help="Runs, by task or tag: WORKDIR, log, record.", callback=plain_name
+        ),
     ] = None,
     containing: Annotated[
         str, typer.Option("--containing", metavar="TEXT", help="All files with this text; - reads it from stdin.")

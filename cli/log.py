@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store, work_here
+from .context import JsonOption, StoreOption, open_store, plain_name, work_here
 from .output import say, say_json, time_text
 
 
 def log(
-    name: Annotated[str, typer.Argument(metavar="[RECIPE[:TASK]|PATH]", help="Whose runs, or which file.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="[RECIPE[:TASK]|PATH]", help="Whose runs, or which file.", callback=plain_name)
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 50,
     json: JsonOption = False,
     store: StoreOption = None,

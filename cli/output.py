@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import io
 import json
+import locale
 import os
+import select
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from prov.text import printable
 
 SCHEMA = 1
 
 
-def say(text: str = "") -> None:
-    """Print a line of an answer."""
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that is not
-        sys.stdout.write(text.encode("ascii", "backslashreplace").decode() + "\n")
+class _Survivor(io.FileIO):
+    """A standard stream that no longer fails once its reader is gone: `error` says why the rest was dropped.
+
+    A build must not end because the program that shows its progress did.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        while self.error is None:
+            try:
+                written = super().write(data)
+            except OSError as error:
+                self.error = error
+            else:
+                if written is not None:
+                    return written
+                select.select([], [self], [])  # the caller's stream is non-blocking, and full
+        return len(data)
+
+
+def open_streams() -> None:
+    """Replace standard output and error by streams that drop what can't be written and escape what can't be encoded."""
+    sys.stdout = _surviving(1, sys.stdout)
+    sys.stderr = _surviving(2, sys.stderr)
+
+
+def _surviving(number: int, old: TextIO | None) -> TextIO:
+    raw = _Survivor(number, "wb", closefd=False)
+    encoding = old.encoding if old is not None else locale.getpreferredencoding(False)
+    buffered = io.BufferedWriter(raw)
+    line_buffering = number == 2 or raw.isatty()
+    return io.TextIOWrapper(buffered, encoding, errors="backslashreplace", line_buffering=line_buffering)
+
+
+def close_streams(status: int) -> int:
+    """Write out what is buffered; return the exit status, which an answer that could not be written makes 1."""
+    sys.stdout.flush()
+    error = _raw(sys.stdout).error
+    if error is not None and not isinstance(error, BrokenPipeError):  # `prov log | head` is no failure
+        note(f"prov: standard output: {error.strerror}")
+        status = status or 1
+    sys.stderr.flush()
+    return status
+
+
+def _raw(stream: Any) -> _Survivor:
+    raw = stream.buffer.raw
+    assert isinstance(raw, _Survivor)
+    return raw
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """Return a text as a stream gets it: what a terminal would obey is escaped there."""
+    return printable(text) if stream.isatty() else text
+
+
+def say(text: str = "", *, coloured: bool = False) -> None:
+    """Print a line of an answer. A `coloured` one is git's, and keeps its escape sequences."""
+    sys.stdout.write((text if coloured else shown(text, sys.stdout)) + "\n")
 
 
 def say_json(kind: str, **content: Any) -> None:
@@ -27,7 +86,7 @@ def say_json(kind: str, **content: Any) -> None:
 
 def note(text: str) -> None:
     """Print a line that is not part of the answer."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown(text, sys.stderr) + "\n")
 
 
 def pass_on(data: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .output import note, seconds_text
+from .output import note, seconds_text, shown
 
 if TYPE_CHECKING:
     from prov.build.job import Result
@@ -68,7 +68,7 @@ class Bar:
         if self._bar is None:
             note(f"note: {text}")
         else:
-            self._bar.write(f"note: {text}", file=sys.stderr)
+            self._bar.write(shown(f"note: {text}", sys.stderr), file=sys.stderr)
 
 
 @contextmanager

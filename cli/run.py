@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .capture import AsOption
-from .context import StoreOption, store_path
+from .context import StoreOption, exclude_here, store_path
 from .output import note, pass_on
 
 
@@ -23,11 +23,14 @@ def run(
 ) -> None:
     """Run any command in a directory and commit what it changed. Exits as the command does.
 
+    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git, .hg, .svn, .jj).
+
     Example: prov run -C src --as app:compile -- make -j4
     """
     from prov.build.plain import run_as
     from prov.store.repository import Store
 
-    ran = run_as(Store.create(store_path(store)), directory, name, command, dict(os.environ), pass_on)
+    opened = Store.create(store_path(store))
+    ran = run_as(opened, directory, name, command, dict(os.environ), pass_on, exclude_here())
     note(f"prov: {ran.tag}")
     raise typer.Exit(ran.code)

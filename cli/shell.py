@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .build import Sandbox
-from .context import BuildOption, JsonOption, StoreOption, open_store, sandbox_here
+from .context import BuildOption, JsonOption, StoreOption, open_store, plain_name, sandbox_here
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from prov.history.names import RunName
     from prov.store.repository import Store
 
-TaskName = Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.")]
+TaskName = Annotated[
+    str, typer.Argument(metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name)
+]
 SHOWN = 20
 
 
@@ -115,7 +117,10 @@ def rerun(
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="RECIPE[:TASK]", help="A recipe's tasks, or one and those before.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE[:TASK]", help="A recipe's tasks, or one and those before.", callback=plain_name),
+    ],
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,

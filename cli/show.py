@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store
+from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import say, say_json
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="[BUILD/]RECIPE:TASK", help="A task, its newest run; or a run's tag.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[BUILD/]RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name
+        ),
+    ],
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:

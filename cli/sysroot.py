@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .context import JsonOption, SetOption, StoreOption, open_session
+from .context import JsonOption, SetOption, StoreOption, open_session, plain_name
 from .output import count_text, say, say_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ TOPS = ("recipe-sysroot-native/", "recipe-sysroot/", "build/sysroot-native/", "b
 
 
 def sysroot(
-    name: Annotated[str, typer.Argument(metavar="RECIPE[:TASK]", help="Of all tasks that have one, or of one task.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE[:TASK]", help="Of all tasks that have one, or of one task.", callback=plain_name
+        ),
+    ],
     why: Annotated[
         str, typer.Option("--why", metavar="PATH", help="Which package put a path there, and by which chain.")
     ] = "",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .context import BuildOption, JsonOption, SetOption, StoreOption, open_store, session_here
+from .context import BuildOption, JsonOption, SetOption, StoreOption, open_store, plain_name, session_here
 from .output import say, say_json
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def why(
-    name: Annotated[str, typer.Argument(metavar="RECIPE:TASK", help="A task, or the tag of a run.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE:TASK", help="A task, or the tag of a run.", callback=plain_name)
+    ],
     against: Annotated[
         str, typer.Option("--against", metavar="BUILD|TAG|STORE", help="What to compare with; a folder is a store.")
     ] = "",

@@ -30,6 +30,15 @@ class CaptureError(ProvError):
     """A directory could not be captured as it is."""
 
 
+class UnreadableError(CaptureError):
+    """Something in a directory can't be read, and could not be at another time: it is another user's, or too deep."""
+
+    def __init__(self, message: str, path: bytes = b"", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        """Relative to the directory."""
+
+
 class CheckoutError(ProvError):
     """A tree could not be put on disk."""
 

@@ -9,12 +9,16 @@ import hashlib
 import marshal
 import os
 import re
-import shutil
+import stat
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prov.errors import ProvError
+
+_ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 
 
 @contextlib.contextmanager
@@ -55,12 +59,37 @@ def make_folder(path: Path) -> None:
         sync_directory(folder.parent)
 
 
+def drop_default_acl(path: Path) -> bool:
+    """Keep a folder from handing its default ACL on to what is made in it; return whether it had one.
+
+    What inherits an ACL has other modes than it was made with, and can't be copied where its users are unknown.
+    """
+    try:
+        os.removexattr(path, _DEFAULT_ACL)
+    except OSError:  # it has none, the file system knows none, or it is another user's
+        return False
+    return True
+
+
+def drop_acls(top: Path) -> None:
+    """Drop the ACLs of everything in a folder, if that folder has a default one, which all in it inherited."""
+    if not drop_default_acl(top):
+        return
+    for folder, _names, files in os.walk(top):
+        drop_default_acl(Path(folder))
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            if not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.removexattr(path, _ACL)
+
+
 def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
-    The temporary name is unique to the process: two writers don't meet, the last one wins.
+    The temporary name is unique to the process: two writers don't meet, the last one wins. It is no longer than the
+    file's own may be.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         with naming(path), os.fdopen(fd, "wb") as stream:
@@ -130,20 +159,142 @@ def try_locked(path: Path) -> Iterator[bool]:
         os.close(fd)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a directory with all that is in it, also where a task left folders without write permission."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink()
-        return
+def temporary_name(name: str) -> str:
+    """Return a name for what becomes a file called `name`: this process's own, and short however long that one is."""
+    return f".{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}.{os.getpid()}.tmp"
+
+
+# folders of any depth, with any modes
+
+LONGEST_PATH = 3500
+"""In bytes: the kernel takes paths of 4,095, and a name may be added."""
+MOST_OPEN = 32
+"""Folders that are open at once while a tree is removed."""
+
+
+def set_mode(name: bytes | str | Path, mode: int, folder: int | None = None, *, add: bool = False) -> None:
+    """Set, or `add` to, the permissions of a file or folder, following no link. Raises PermissionError for others'."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        shutil.rmtree(path)
+        old = stat.S_IMODE(os.fstat(fd).st_mode) if add else 0
+        os.chmod(f"/proc/self/fd/{fd}", old | mode)
+    finally:
+        os.close(fd)
+
+
+def open_folder(name: bytes | str | Path, folder: int | None = None) -> int:
+    """Open a folder, following no link in its place; one that its owner may not read is made readable first."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=folder)
     except PermissionError:
-        for folder, names, _files in os.walk(path):
-            os.chmod(folder, 0o700)
-            for name in names:
-                if not os.path.islink(os.path.join(folder, name)):
-                    os.chmod(os.path.join(folder, name), 0o700)
-        shutil.rmtree(path)
+        set_mode(name, stat.S_IRWXU, folder, add=True)
+        return os.open(name, flags, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def within_reach(path: bytes) -> Iterator[bytes]:
+    """Yield a path of the same file that is short enough for the kernel: the path itself, or one through /proc."""
+    if len(path) < LONGEST_PATH:
+        yield path
+        return
+    parent, _, name = path.rpartition(b"/")
+    fd = _open_far(parent)
+    try:
+        yield b"/proc/self/fd/%d/%s" % (fd, name)
+    finally:
+        os.close(fd)
+
+
+def _open_far(path: bytes) -> int:
+    """Open a folder whose path is longer than the kernel takes, piece by piece."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = os.open(b"/" if path.startswith(b"/") else b".", flags)
+    parts = path.strip(b"/").split(b"/")
+    while parts:
+        piece = parts.pop(0)
+        while parts and len(piece) + len(parts[0]) < LONGEST_PATH:
+            piece += b"/" + parts.pop(0)
+        try:
+            inside = os.open(piece, flags, dir_fd=fd)
+        finally:
+            os.close(fd)
+        fd = inside
+    return fd
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, however deep it is and whatever its modes are.
+
+    Raises OSError for what can't be removed: another user's files, places where something is mounted.
+    """
+    folder = open_folder(path.parent)
+    try:
+        with naming(path):
+            remove_entry(os.fsencode(path.name), folder)
+    finally:
+        os.close(folder)
+
+
+def remove_entry(name: bytes, folder: int) -> None:
+    """Do as `remove_tree` does, for a name in an open folder."""
+    if _unlinked(name, folder):
+        return
+    open_folders = [_Emptied.begin(name, folder)]
+    try:
+        while open_folders:
+            top = open_folders[-1]
+            if not top.names:
+                open_folders.pop()
+                os.close(top.fd)
+                os.rmdir(top.name, dir_fd=open_folders[-1].fd if open_folders else folder)
+                continue
+            each = top.names.pop()
+            if _unlinked(each, top.fd):
+                continue
+            if len(open_folders) < MOST_OPEN:
+                open_folders.append(_Emptied.begin(each, top.fd))
+            else:  # moved up, so that no more are open
+                set_mode(each, stat.S_IRWXU, top.fd, add=True)
+                near = b".prov-removed.%d.%d" % (os.getpid(), time.monotonic_ns())
+                os.rename(each, near, src_dir_fd=top.fd, dst_dir_fd=open_folders[0].fd)
+                open_folders[0].names.append(near)
+    finally:
+        for left in open_folders:
+            os.close(left.fd)
+
+
+def _unlinked(name: bytes, folder: int) -> bool:
+    """Remove a file; return false for a folder."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return True
+    except IsADirectoryError:
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _Emptied:
+    """An open folder that is being emptied, and what is left in it."""
+
+    name: bytes
+    fd: int
+    names: list[bytes]
+
+    @staticmethod
+    def begin(name: bytes, folder: int) -> _Emptied:
+        fd = open_folder(name, folder)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                with contextlib.suppress(PermissionError):  # it may be empty
+                    os.fchmod(fd, mode | stat.S_IRWXU)
+            return _Emptied(name, fd, [os.fsencode(each) for each in os.listdir(fd)])
+        except BaseException:
+            os.close(fd)
+            raise
 
 
 def size_text(size: int) -> str:

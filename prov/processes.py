@@ -1,7 +1,7 @@
-"""A function in a process of its own: a fork, which needs no start-up and shares what is in memory.
+"""Processes: what one inherits made harmless, a function run in a fork, the exit status of a command.
 
-prov never runs threads, so that forking is safe. The answer comes back through a pipe; a child that dies without one is
-told apart from one that failed.
+prov never runs threads, so that forking is safe. A fork needs no start-up and shares what is in memory; its answer
+comes back through a pipe, and a child that dies without one is distinguished from one that failed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,126 @@ import contextlib
 import gc
 import os
 import pickle
+import select
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from prov.errors import ProvError
+
+STANDARD_STREAMS = (0, 1, 2)
+POLL_MILLISECONDS = 50
+"""How often a command that holds its output open is asked whether it has ended."""
+MOST_FRAMES = 30_000
+"""Python's own limit is 1,000, and what works on a tree may call itself for each of 2,000 folders inside each other."""
+GRACE_SECONDS = 0.2
+"""How long output is still read after a command has ended, from processes that end with it."""
+
+
+def settle_process() -> None:
+    """Undo what a caller may have left to this process that would change its results. Call it first.
+
+    An ignored SIGCHLD makes the kernel discard exit statuses, which Python then reports as 0; a blocked signal is never
+    delivered; a file opened while a standard stream is closed takes that stream's number, and gets what is printed.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    sys.setrecursionlimit(MOST_FRAMES)
+    for number in STANDARD_STREAMS:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, which is this
+
+
+def exit_status(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a command and return its exit status, negative for a signal, as `Popen.returncode` has it.
+
+    Raises ProvError where the kernel discards exit statuses: `Popen.wait` would return 0, a success.
+    """
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError as error:
+        raise ProvError(
+            f"process {process.pid}: its exit status is lost: this process ignores SIGCHLD",
+            hint="reset SIGCHLD to its default before using prov as a library",
+        ) from error
+    return process.wait()
+
+
+def follow(process: subprocess.Popen[bytes], passed: Callable[[bytes], object]) -> int:
+    """Pass on what a command prints, as it comes, until it ends; return its exit status as `exit_status` does.
+
+    A process that the command left in the background may hold the pipe open for ever. It is not waited for: what it
+    prints later is discarded, by a process of its own, so that it does not end by SIGPIPE either.
+    """
+    assert process.stdout is not None
+    fd = process.stdout.fileno()
+    os.set_blocking(fd, False)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    ended_at: float | None = None
+    while ended_at is None or time.monotonic() < ended_at + GRACE_SECONDS:
+        if poll.poll(POLL_MILLISECONDS):
+            chunk = os.read(fd, 1 << 16)
+            if not chunk:
+                return exit_status(process)
+            passed(chunk)
+        if ended_at is None and _has_ended(process):
+            ended_at = time.monotonic()
+    os.set_blocking(fd, True)
+    subprocess.Popen(["cat"], stdin=fd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    return exit_status(process)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    except ChildProcessError:
+        return True  # `exit_status` reports it
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit status, negative for a signal, and what it printed."""
+
+    status: int
+    output: bytes
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    data: bytes = b"",
+    errors: bool = True,
+) -> Ended:
+    """Run a command that is not prov's own, `data` on its standard input; with `errors`, its standard error is output.
+
+    Its umask is 022. It is not waited for longer than it runs: see `follow`. Raises OSError if it can't be started.
+    """
+    printed = bytearray()
+    with tempfile.TemporaryFile() as given:
+        given.write(data)
+        given.seek(0)
+        with subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if errors else None,
+            umask=0o022,
+        ) as process:
+            status = follow(process, printed.extend)
+    return Ended(status, bytes(printed))
 
 
 @contextlib.contextmanager
@@ -73,10 +187,11 @@ def start_detached(function: Callable[[], None]) -> None:
         os.setsid()
         if os.fork() == 0:
             signal.set_wakeup_fd(-1)
+            settle_process()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
                 signal.signal(number, signal.SIG_DFL)
             nothing = os.open(os.devnull, os.O_RDWR)
-            for fd in (0, 1, 2):
+            for fd in STANDARD_STREAMS:
                 os.dup2(nothing, fd)
             function()
     finally:
@@ -87,6 +202,7 @@ def _serve(function: Callable[[], object], writer: int) -> NoReturn:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         answer: object

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from prov.store.repository import Store
+from tests.cli.story import HOSTTOOLS, Project
 
 Git = Callable[..., str]
 
@@ -59,3 +60,11 @@ def is_clean(git: Git) -> Callable[[], None]:
         assert [line for line in said if not line.startswith("notice: ")] == []  # of a HEAD without commits
 
     return check
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Project:
+    """A project without recipes, whose tasks have no sandbox and few tools."""
+    project = Project(tmp_path / "small")
+    project.write("prov.toml", f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n')
+    return project

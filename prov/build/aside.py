@@ -21,7 +21,8 @@ from pathlib import Path
 
 from prov.build.execute import run_task
 from prov.build.graph import Node
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Composer, Job, Result, Site, Taken
+from prov.build.job import Composer, Job, Result, Site, Taken
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
 from prov.build.record import Records, read_pair
 from prov.build.recorded import RecordedInputs, RecordedTask, make_node, own_inputs
 from prov.build.room import make_room

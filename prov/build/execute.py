@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 from prov.build.definition import define
 from prov.build.fixmes import Tokeniser, held_blobs
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, Job, Result, Site, Taken
+from prov.build.job import Job, Result, Site, Taken
 from prov.build.missing import advice
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.build.record import (
     Output,
     Records,
@@ -35,7 +36,7 @@ from prov.build.record import (
 from prov.build.script import Outcome, log_path, postprocess_text, run_in_sysroot, run_postprocess, run_script
 from prov.build.taskhash import OwnInputs, output_paths, task_hash
 from prov.build.workdir import Workdir
-from prov.files import locked
+from prov.files import locked, set_mode
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -86,6 +87,8 @@ class _Execution:
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.site, job, self.workdir.path)
+        with contextlib.suppress(PermissionError):  # of the WORKDIR itself, which is not the task's to close
+            set_mode(self.workdir.path, stat.S_IRWXU, add=True)
         trespass = self.guard(began)
         if trespass:
             outcome = replace(outcome, trespass=trespass)

@@ -70,7 +70,12 @@ class Tokeniser:
         if oid in self.taken:
             self.held.append(at)
             return oid, HELD
-        data = _read_if(full, self.places)
+        try:
+            data = _read_if(full, self.places)
+        except OSError:  # its path is too long, or only its owner's next chmod makes it readable
+            self.writer.finish()  # so that the object can be read
+            content = self.writer.blob(oid)
+            data = content if _is_interesting(content, self.places) else None
         if data is None:
             return None
         if data.startswith(ELF):
@@ -84,20 +89,20 @@ class Tokeniser:
         return self.writer.add_blob(stored.data), stored.fixme
 
 
+def _is_interesting(data: bytes | mmap.mmap, places: Places) -> bool:
+    return places.find(data) or data.find(MARK) >= 0
+
+
 def _read_if(path: bytes, places: Places) -> bytes | None:
     """Return a file's content if it holds one of the paths, or what looks like a token: ELF files come with theirs."""
-
-    def interesting(data: bytes | mmap.mmap) -> bool:
-        return places.find(data) or data.find(MARK) >= 0
-
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
         if size < MAPPED_FROM:
             data = os.read(fd, size)
-            return data if interesting(data) else None
+            return data if _is_interesting(data, places) else None
         with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as mapped:
-            return bytes(mapped) if interesting(mapped) else None
+            return bytes(mapped) if _is_interesting(mapped, places) else None
     finally:
         os.close(fd)
 

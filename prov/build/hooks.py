@@ -8,7 +8,6 @@ same table, returns the names). With `dry_run` true in the plan, nothing will be
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from prov.build.plan import Plan
 from prov.errors import BuildError, nearest
+from prov.processes import run_command
 
 GROUP = "prov.plan_hooks"
 SCHEMA = 1
@@ -62,15 +62,15 @@ def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], 
 
 def _run(script: Path, table: str) -> object:
     try:
-        done = subprocess.run([str(script)], input=table, stdout=subprocess.PIPE, text=True, check=False)
+        ended = run_command([str(script)], data=table.encode(), errors=False)
     except OSError as error:
         raise BuildError(
             f"plan hook {script}: can't be run: {error.strerror}", hint="is it there, and executable?"
         ) from error
-    if done.returncode:
-        raise BuildError(f"plan hook {script}: exit status {done.returncode}")
+    if ended.status:
+        raise BuildError(f"plan hook {script}: exit status {ended.status}")
     try:
-        answer = json.loads(done.stdout or "{}")
+        answer = json.loads(ended.output or "{}")
     except ValueError as error:
         raise BuildError(f"plan hook {script}: its answer is not JSON: {error}") from error
     return answer.get("invalidate", []) if isinstance(answer, dict) else answer

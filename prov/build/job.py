@@ -19,9 +19,6 @@ from prov.worktree.places import Places
 from prov.worktree.scan import Seen
 from prov.worktree.verify import Difference
 
-TEMP = "temp"
-SYSROOT, SYSROOT_NATIVE = "recipe-sysroot", "recipe-sysroot-native"
-
 Status = Literal["ran", "failed", "done by another"]
 
 

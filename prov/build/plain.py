@@ -31,12 +31,13 @@ from prov.build.record import (
 )
 from prov.errors import CaptureError, ProvError
 from prov.files import locked
+from prov.processes import follow
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY
-from prov.worktree.exclude import Exclude
+from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS")
@@ -79,6 +80,7 @@ class _Place:
     store: Store
     directory: Path
     writer: ObjectWriter
+    exclude: Sequence[str] = ()
 
     @property
     def identifier(self) -> str:
@@ -93,11 +95,8 @@ class _Place:
         return self.store.cache / "workdirs" / f"plain-{self.identifier}"
 
     def capture(self) -> Snapshot:
-        inside = [f"/{self.store.path.relative_to(self.directory.resolve())}/"] if self.holds_store() else []
-        return capture(self.store, self.directory, self.writer, memory=self.memory, exclude=Exclude(inside))
-
-    def holds_store(self) -> bool:
-        return self.store.path.resolve().is_relative_to(self.directory.resolve())
+        exclude = Exclude([*VERSION_CONTROL, *inside(self.directory, self.store.path), *self.exclude])
+        return capture(self.store, self.directory, self.writer, memory=self.memory, exclude=exclude)
 
     def before(self) -> Start:
         commit = self.store.refs.get(self.ref)
@@ -135,12 +134,15 @@ def _check_directory(directory: Path) -> None:
         raise CaptureError(f"{directory} is no directory")
 
 
-def capture_as(store: Store, directory: Path, name: str) -> Plain:
-    """Commit and tag a directory as it is. Raises CaptureError."""
+def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] = ()) -> Plain:
+    """Commit and tag a directory as it is, but for what patterns exclude, and version control's data.
+
+    Raises CaptureError.
+    """
     check_name(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
-        place = _Place(store, directory, writer)
+        place = _Place(store, directory, writer, exclude)
         start = place.before()
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
         tag, recorded = place.record(name, inputs, start, _Ran())
@@ -155,12 +157,16 @@ def run_as(
     command: Sequence[str],
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
+    exclude: Sequence[str] = (),
 ) -> Plain:
-    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and given to `passed`."""
+    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and given to `passed`.
+
+    What patterns exclude, and version control's data, is not looked at.
+    """
     check_name(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
-        place = _Place(store, directory, writer)
+        place = _Place(store, directory, writer, exclude)
         start = place.found()
         writer.finish()
         begun = time.monotonic()
@@ -188,9 +194,11 @@ def _run(
         )
     except OSError as error:
         raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error
-    assert process.stdout is not None
+
+    def keep(chunk: bytes) -> None:
+        log.extend(chunk)
+        passed(chunk)
+
     with process:
-        while chunk := os.read(process.stdout.fileno(), 1 << 16):
-            log += chunk
-            passed(chunk)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode, bytes(log)
+        status = follow(process, keep)
+    return status if status >= 0 else 128 - status, bytes(log)

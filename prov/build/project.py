@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,12 +25,14 @@ from prov.build.recipe import (
     sources_json,
 )
 from prov.build.sandbox import SANDBOXES
+from prov.build.shell import names_in
 from prov.errors import NameUnknown, RecipeError, nearest
 from prov.files import read_cache, write_cache
 
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
 CACHE_FORMAT = 2
+_ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,100}(?<!\.lock)(?<!\.)")
 
 _PROJECT_KEYS: dict[str, str] = {
     "recipes": "a list of texts",
@@ -43,6 +46,7 @@ _PROJECT_KEYS: dict[str, str] = {
     "xattrs": "a list of texts",
     "plan_hooks": "a list of texts",
     "gc": "a table",
+    "provider": "a table",
     "variables": "a table",
     "recipe": "a table",
 }
@@ -132,9 +136,12 @@ class Project:
     files: ParsedFiles = field(default_factory=ParsedFiles)
     _paths: dict[str, Path] = field(default_factory=dict)
     _extended: set[str] = field(default_factory=set)
-    _providers: dict[str, str] = field(default_factory=dict)
+    _providers: dict[str, list[str]] = field(default_factory=dict)
+    """Name -> the recipes that provide it."""
     _made: dict[str, Recipe] = field(default_factory=dict)
     _class_paths: dict[str, Path] = field(default_factory=dict)
+    _declared: dict[str, set[str]] = field(default_factory=dict)
+    """Recipe -> its variables, without those that `--set` alone brings."""
 
     @staticmethod
     def load(root: Path, *, overrides: Mapping[str, str] | None = None, memory: Path | None = None) -> Project:
@@ -146,6 +153,7 @@ class Project:
             raise RecipeError(f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES))
         project = Project(root, settings, dict(overrides or {}), ParsedFiles(memory))
         project._find_recipes()
+        project._check_settings()
         project.files.save()
         return project
 
@@ -188,7 +196,50 @@ class Project:
                 if "native" in raw.get("classextend", []):
                     self._extended.add(name)
                 for provided in raw.get("provides", []):
-                    self._providers[provided] = name
+                    self._providers.setdefault(provided, []).append(name)
+
+    def _check_settings(self) -> None:
+        """Refuse settings for what there is not: they would have no effect, and nothing would say so."""
+        file = self.root / PROJECT_FILE
+        for name in self.settings.get("recipe", {}):
+            if name not in self._paths and self.resolve(name) != name:
+                raise RecipeError(f"{file}: recipe.{name}: no recipe is called {name}", hint=self._near(name))
+        for name, chosen in self.settings.get("provider", {}).items():
+            if chosen not in self._providers.get(name, []):
+                known = " or ".join(self._providers.get(name, []))
+                raise RecipeError(
+                    f"{file}: provider.{name}: {chosen} does not provide it", hint=known or self._near(name)
+                )
+        for name in (self.machine, self.arch):
+            if not _ARCH_NAME.fullmatch(name):
+                raise RecipeError(
+                    f"{file}: {name!r} can't be a machine or an architecture", hint="letters, digits and . _ + -"
+                )
+        for key in self.overrides:
+            self._check_override(key)
+
+    def _check_override(self, key: str) -> None:
+        of, _, variable = key.rpartition(":")
+        if variable == "MACHINE" and not of:
+            return
+        if variable == "MACHINE":
+            raise RecipeError(f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME")
+        if of and self.resolve(of) != of:
+            raise RecipeError(f"--set {key}: no recipe is called {of}", hint=self._near(of))
+        known: set[str] = set()
+        for name in [of] if of else [*self.names(), *map(native_name, self._extended)]:
+            recipe = self.recipe(name)
+            if variable in self._declared[name] or _mentions(recipe, variable):
+                return
+            known |= self._declared[name]
+        owner = f"{of} has no" if of else "no recipe has a"
+        raise RecipeError(
+            f"--set {key}: {owner} variable {variable}",
+            hint=nearest(variable, known) or "`prov var NAME RECIPE` prints a variable's value",
+        )
+
+    def _near(self, name: str) -> str:
+        return nearest(name, self.known_names()) or f"there are {', '.join(self.known_names()[:20])}"
 
     def names(self) -> list[str]:
         """Return the names of all recipes, without their `-native` variants."""
@@ -199,15 +250,28 @@ class Project:
         return sorted([*self._paths, *map(native_name, self._extended), *self._providers])
 
     def resolve(self, name: str) -> str | None:
-        """Return the recipe that goes by a name or provides it, or None."""
+        """Return the recipe that goes by a name or provides it, or None. Raises RecipeError if several provide it."""
         if name in self._paths or (name.endswith(NATIVE) and name.removesuffix(NATIVE) in self._extended):
             return name
         if name in self._providers:
-            return self._providers[name]
+            return self._provider(name)
         base = name.removesuffix(NATIVE)
-        if name.endswith(NATIVE) and self._providers.get(base) in self._extended:
-            return native_name(self._providers[base])
+        if name.endswith(NATIVE) and base in self._providers and self._provider(base) in self._extended:
+            return native_name(self._provider(base))
         return None
+
+    def _provider(self, name: str) -> str:
+        chosen = self.settings.get("provider", {}).get(name)
+        providers = self._providers[name]
+        if chosen is not None:
+            return str(chosen)
+        if len(providers) > 1:
+            paths = ", ".join(str(self._paths[each]) for each in providers)
+            raise RecipeError(
+                f"{name} is provided by {' and '.join(providers)} ({paths})",
+                hint=f'choose one in {PROJECT_FILE}: [provider] {name} = "{providers[0]}"',
+            )
+        return providers[0]
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe. Raises NameUnknown with the nearest names, or RecipeError for what is wrong in it."""
@@ -257,6 +321,7 @@ class Project:
             "ARCH": self.host_arch if recipe.arch in ("native", "cross") else self.arch,
             "MACHINE": self.machine,
         }
+        self._declared[name] |= known.keys()
         for variable, value in known.items():
             if variable not in settings:
                 settings[variable] = Setting(value, "prov")
@@ -294,10 +359,17 @@ class Project:
         ):
             for variable, value in values.items():
                 settings[variable] = override(settings.get(variable), str(value), origin)
+        self._declared[name] = set(settings)
         for key, value in self.overrides.items():
             of, _, variable = key.rpartition(":")
             if variable != "MACHINE" and of in ("", name):
                 settings[variable] = override(settings.get(variable), value, "--set")
+
+
+def _mentions(recipe: Recipe, variable: str) -> bool:
+    """Tell whether a task's script uses a variable that the recipe does not declare, as in `${DEBUG:-}`."""
+    scripts = [*(task.script for task in recipe.tasks.values()), *recipe.functions.values()]
+    return any(variable in names_in(script).used for script in scripts)
 
 
 def _with_package_names(raw: Raw, name: str) -> Raw:

@@ -7,6 +7,7 @@ that names the file and the key.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,16 @@ SYSROOTS = ("task", "recipe")
 RESERVED_NAMES = ("failed", "outside")
 """Recipe names that would be taken for a part of the ref namespace."""
 
+TEMP = "temp"
+SYSROOT, SYSROOT_NATIVE = "recipe-sysroot", "recipe-sysroot-native"
+NEVER_RECORDED = (TEMP, SYSROOT, SYSROOT_NATIVE)
+"""prov's own folders in every WORKDIR, which are no part of what is recorded of it."""
+OWN_FOLDERS = (*NEVER_RECORDED, *INPUT_KINDS)
+KEPT_MARK = ".prov-keep"
+"""What the name of a file ends with that says of a source that it is not to be unpacked."""
+LONGEST_NAME = 200
+"""Of what a recipe names, in bytes: file systems allow 255, and prov and git make longer names of it."""
+
 Raw = dict[str, Any]
 
 
@@ -44,6 +55,12 @@ class Source:
     git: str = ""
     commit: str = ""
     unpack: bool = True
+    exclude: tuple[str, ...] = ()
+    """Of a local folder: patterns, as gitignore has them, of what is not part of the source."""
+    gitignore: bool = False
+    """Whether what its `.gitignore` files leave out is not part of it either."""
+    submodules: bool | None = None
+    """Of a git commit: whether its submodules are fetched; None: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +182,9 @@ _SOURCE_KEYS: dict[str, str] = {
     "commit": "a text",
     "name": "a text",
     "unpack": "true or false",
+    "submodules": "true or false",
+    "exclude": _TEXTS,
+    "gitignore": "true or false",
 }
 _PACKAGE_KEYS: dict[str, str] = {
     "files": _TEXTS,
@@ -217,7 +237,7 @@ def check_raw(raw: Raw, where: str, *, variant: bool = False) -> None:
     """Check one file's tables, before anything is joined. Raises RecipeError."""
     check_keys(raw, {key: kind for key, kind in _RECIPE_KEYS.items() if not (variant and key == "native")}, where)
     for name, table in raw.get("tasks", {}).items():
-        if not _TASK_NAME.fullmatch(name):
+        if not _TASK_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             raise RecipeError(f"{where}: `{name}` can't be a task's name", hint="lower-case letters, digits and _")
         if not isinstance(table, dict):
             raise RecipeError(f"{where}: `tasks.{name}` must be a table")
@@ -289,7 +309,8 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
     """Return the recipe that joined tables describe. Raises RecipeError, naming `path`."""
     where = str(path)
     name, arch = raw.get("name", path.stem), "native" if native else raw.get("arch", "target")
-    if not _RECIPE_NAME.fullmatch(name) or ".." in name or name.endswith((".lock", ".")) or name in RESERVED_NAMES:
+    unfit = ".." in name or name.endswith((".lock", ".")) or name in RESERVED_NAMES or len(name) > LONGEST_NAME
+    if unfit or not _RECIPE_NAME.fullmatch(name):
         raise RecipeError(
             f"{where}: `{name}` can't be a recipe's name",
             hint="lower-case letters, digits and + . _ -; see the reference",
@@ -341,7 +362,7 @@ def _owners(table: Raw, where: str) -> dict[bytes, str]:
 
 def sources_json(recipe: Recipe) -> str:
     """Return what a task gets to know of the sources, as the variable SOURCES."""
-    fields = ("name", "url", "sha256", "git", "commit", "unpack")
+    fields = ("name", "url", "sha256", "git", "commit", "unpack", "submodules")
     return json.dumps([{name: getattr(source, name) for name in fields} for source in recipe.sources])
 
 
@@ -359,17 +380,25 @@ def _source(table: Raw, path: Path, number: int) -> Source:
         raise RecipeError(f"{where}: needs exactly one of `file`, `url`, `git`")
     where_from = str(table[kinds[0]])
     name = table.get("name", where_from.rstrip("/").rpartition("/")[2])
-    if not name or "/" in name or name in (".", ".."):
+    if not name or "/" in name or name in (".", "..") or "\0" in name or len(os.fsencode(name)) > LONGEST_NAME:
         raise RecipeError(f"{where}: {name!r} can't be a file's name", hint='add name = "…"')
+    if name in OWN_FOLDERS or name.endswith(KEPT_MARK):
+        raise RecipeError(f"{where}: {name!r} is a name that prov uses in a WORKDIR", hint='add name = "…"')
+    if "submodules" in table and kinds[0] != "git":
+        raise RecipeError(f"{where}: `submodules` goes with `git` only")
     if "sha256" in table and not re.fullmatch("[0-9a-f]{64}", table["sha256"]):
         raise RecipeError(f"{where}: `sha256` must be 64 hex digits")
+    for key in ("exclude", "gitignore"):
+        if key in table and kinds[0] != "file":
+            raise RecipeError(f"{where}: `{key}` goes with `file` only")
     common = {"name": name, "sha256": table.get("sha256", ""), "unpack": table.get("unpack", True)}
     if kinds[0] == "file":
-        return Source(file=path.parent / where_from, **common)
+        exclude, gitignore = tuple(table.get("exclude", ())), table.get("gitignore", False)
+        return Source(file=path.parent / where_from, exclude=exclude, gitignore=gitignore, **common)
     if kinds[0] == "git":
         if not re.fullmatch("[0-9a-f]{40}", table.get("commit", "")):
             raise RecipeError(f"{where}: `git` needs `commit`, 40 hex digits", hint="a branch or a tag is not pinned")
-        return Source(git=where_from, commit=table["commit"], **common)
+        return Source(git=where_from, commit=table["commit"], submodules=table.get("submodules"), **common)
     if not where_from.startswith(("https://", "http://", "file://")):
         raise RecipeError(f"{where}: `url` must begin with https://", hint="use `file` for what is beside the recipe")
     if "sha256" not in table:

@@ -175,6 +175,20 @@ def mounted_at(
     return [mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
 
 
+def confined_command(program: str, folder: Path, at: Path, command: Sequence[str]) -> list[str]:
+    """Return a command line that runs a command on the host, which it can only read, without a network.
+
+    It sees `folder` at the path `at`, which must be a folder, and can write there alone.
+    """
+    return [
+        program,
+        *("--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--new-session"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *("--bind", str(folder), os.path.realpath(at), "--chdir", str(at)),
+        *command,
+    ]
+
+
 def sandbox_command(
     program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = "", terminal: bool = False
 ) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.build.graph import Node
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site
-from prov.build.recipe import Recipe
-from prov.build.sandbox import Room, mounted_command, sandbox_command
+from prov.build.job import Job, Site
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
+from prov.build.sandbox import Room, confined_command, mounted_command, sandbox_command
 from prov.build.taskhash import OwnInputs, output_paths
-from prov.build.variables import expand, with_values
+from prov.build.variables import DIRECT, expand, with_values
 from prov.errors import BuildError
-from prov.files import naming, remove_tree
+from prov.files import naming, open_folder, remove_entry
+from prov.processes import exit_status, run_command
 
 RPATH_LENGTH = 128
 HOME = "home"
@@ -58,7 +60,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
     node, room = job.node, job.room
     values, directory = task_values(job)
-    _fresh_temp(workdir / TEMP, node.task.name)
+    fresh_temp(workdir / TEMP, node.task.name)
     for path in output_paths(node.recipe, node):
         _make_folder(workdir, os.fsdecode(path), node.key)
     here = _real(job, directory, workdir)
@@ -86,7 +88,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     return Outcome(code, dict(sorted(kept.items())), seconds, written)
 
 
-def _fresh_temp(temp: Path, task: str) -> None:
+def fresh_temp(temp: Path, task: str) -> None:
     """Make the folder for temporary files as it is before every task: other tasks' logs and scripts, and an empty home.
 
     The task before could write here: what it left is neither followed nor handed on.
@@ -94,10 +96,16 @@ def _fresh_temp(temp: Path, task: str) -> None:
     if temp.is_symlink() or (temp.exists() and not temp.is_dir()):
         temp.unlink()
     temp.mkdir(exist_ok=True)
-    for entry in os.scandir(temp):
-        ours = entry.is_file(follow_symlinks=False) and entry.name.startswith(("log.", "run."))
-        if not ours or entry.name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
-            remove_tree(Path(entry.path))
+    fd = open_folder(temp)
+    try:
+        os.fchmod(fd, 0o755)
+        for name in os.listdir(fd):
+            kind = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+            ours = stat.S_ISREG(kind) and name.startswith(("log.", "run."))
+            if not ours or name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
+                remove_entry(os.fsencode(name), fd)
+    finally:
+        os.close(fd)
     (temp / HOME).mkdir()
 
 
@@ -157,7 +165,7 @@ def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
     seen, direct = job.room.seen_workdir, job.room.seen_direct()
     environment = {
         **job.own.environment,
-        **{f"DIRECT_{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
+        **{f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
         "PATH": _search_path(job.room),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
@@ -207,7 +215,7 @@ def _spawn(
         umask=0o022,
         pass_fds=pass_fds,
     ) as process:
-        return process.wait()
+        return exit_status(process)
 
 
 def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
@@ -230,19 +238,10 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
         "TZ": "UTC",
     }
     try:
-        done = subprocess.run(
-            command,
-            cwd=room.workdir / folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            umask=0o022,
-            check=False,
-        )
+        ended = run_command(command, cwd=room.workdir / folder, env=environment)
     except OSError as error:
         return 126, str(error).encode()
-    return done.returncode, done.stdout
+    return ended.status, ended.output
 
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
@@ -250,28 +249,28 @@ def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
     return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode("utf-8", "surrogateescape")
 
 
-def run_postprocess(links: Path, text: bytes, place: Path, asker: str) -> None:
+def run_postprocess(
+    links: Path, text: bytes, place: Path, asker: str, *, sandbox: str | None = None, at: Path | None = None
+) -> None:
     """Run an output's postprocess script where the output was put; `links` are its host tools.
 
+    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and has no network.
     Raises BuildError with what it printed.
     """
+    command = [str(links / "sh"), "-eu"]
+    seen = place
+    if sandbox is not None and at is not None:
+        command, seen = confined_command(sandbox, place, at, command), at
     environment = {
         "PATH": str(links),
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "HOME": str(place),
-        "OUTPUT_DIR": str(place),
+        "HOME": str(seen),
+        "OUTPUT_DIR": str(seen),
     }
-    done = subprocess.run(
-        [str(links / "sh"), "-eu"],
-        input=text,
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        umask=0o022,
-        check=False,
-    )
-    if done.returncode:
-        words = done.stdout.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise BuildError(f"postprocess of {asker} failed in {place}: {' / '.join(words) or done.returncode}")
+    ended = run_command(command, cwd=place, env=environment, data=text)
+    if ended.status:
+        words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise BuildError(
+            f"postprocess of {asker} failed in {at or place}: {' / '.join(words) or f'exit status {ended.status}'}"
+        )

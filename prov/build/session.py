@@ -10,30 +10,30 @@ from pathlib import Path
 
 from prov.build.builds import BuildList
 from prov.build.caches import Anywhere, Caches, Pulled, Wanted
-from prov.build.deploy import Deployed, deploy
+from prov.build.deploy import Deployed, Deployment, Given
 from prov.build.graph import Graph, Node, make_graph, resolve_targets
 from prov.build.hooks import invalidated
 from prov.build.job import Composer, Site
 from prov.build.plan import Choices, Follow, Kept, Plan, make_plan
 from prov.build.project import PROJECT_FILE, Project, allowed_environment
 from prov.build.pushing import publishing
-from prov.build.record import Records, read_postprocess
+from prov.build.record import Records
 from prov.build.retention import rules_from
 from prov.build.room import make_room
 from prov.build.run import Runner
 from prov.build.sandbox import bubblewrap
-from prov.build.script import run_postprocess
 from prov.build.summary import Progress, RunOptions, Summary
 from prov.build.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
 from prov.build.upkeep import start_upkeep
-from prov.errors import BuildError, NameUnknown, nearest
+from prov.errors import BuildError, NameUnknown, ProvError, nearest
+from prov.files import drop_acls
 from prov.remote.settings import Remote, read_remotes
 from prov.remote.transport import Access
 from prov.store.objects import Oid
+from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.worktree.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ class Session:
     toolchains: Toolchains = field(init=False)
 
     def __post_init__(self) -> None:
+        drop_acls(self.store.cache)
         self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""))
         remotes = [] if self.offline else read_remotes(self.store)
         self.caches = Caches(self.store, remotes, Access(self.environment))
@@ -78,9 +79,7 @@ class Session:
         """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
-            inputs = InputsReader(
-                self.store, writer, self.toolchains.capture, self._let_through(), self._capture_settings()
-            )
+            inputs = self._inputs(writer)
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
         site = self._site(inputs)
         choices = self._choices(request, graph)
@@ -164,12 +163,29 @@ class Session:
         lines = [f"exclude {pattern}\n" for pattern in settings.get("exclude", [])]
         return "".join([*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))])
 
+    def _inputs(self, writer: ObjectWriter) -> InputsReader:
+        return InputsReader(
+            self.store,
+            writer,
+            self.toolchains.capture,
+            environment=self._let_through(),
+            capture=self._capture_settings(),
+            allowed=self.project.settings.get("environment", ()),
+            own_folders=(self.store.path, self.project.builddir),
+        )
+
     def _let_through(self) -> dict[str, str]:
         return allowed_environment(self.project.settings.get("environment", []), self.environment)
 
     def _site(self, inputs: InputsReader) -> Site:
         settings = self.project.settings
         sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
+        for path in (self.store.cache, self.project.builddir):
+            if sandbox is None and ":" in str(path):
+                raise BuildError(
+                    f"{path}: a colon in a path can't be part of PATH, which tasks without a sandbox need",
+                    hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
+                )
         return Site(
             store=self.store,
             inputs=inputs,
@@ -227,47 +243,40 @@ class Session:
             )
 
     def _deploy(self, plan: Plan, summary: Summary, site: Site) -> Deployed:
-        outputs, nodes = {}, {}
+        given = {}
         for key, node in plan.graph.nodes.items():
             settled = summary.settled.get(key)
             output = settled.output if settled else plan.steps[key].output
             if node.task.deploy and output is not None:
-                name = f"{node.arch}/{key.replace(':', '/')}"
-                outputs[name] = output
-                nodes[name] = node
-        gone = self._no_longer_made()
+                tools = plan.own[key].toolchain
+                places = make_room(site, self.toolchains, node, plan.graph.chain(key), tools).places()
+                given[f"{node.arch}/{key.replace(':', '/')}"] = Given(key, output, tools, places)
 
-        def places(name: str) -> Places:
-            node = nodes[name]
-            return make_room(
-                site, self.toolchains, node, plan.graph.chain(node.key), plan.own[node.key].toolchain
-            ).places()
+        def current(key: str) -> Oid | None:
+            return self._current_output(key, site)
 
-        if not outputs and not gone:
-            return Deployed((), ())
-        deployed = deploy(self.store, self.deploy_dir, {**dict.fromkeys(gone), **outputs}, places)
-        if deployed.placed or deployed.removed:
-            self._postprocess(plan, outputs)
-        return deployed
+        deployment = Deployment(self.store, self.deploy_dir, self.toolchains, site.sandbox, self._deploys, current)
+        return deployment.deploy(given)
 
-    def _postprocess(self, plan: Plan, outputs: Mapping[str, Oid]) -> None:
-        """Run the postprocess scripts of what is deployed, in the deploy directory."""
-        for key, node in plan.graph.nodes.items():
-            output = outputs.get(f"{node.arch}/{key.replace(':', '/')}")
-            text = read_postprocess(self.store.objects, output) if output else b""
-            if text:
-                links = self.toolchains.links(plan.own[key].toolchain)
-                run_postprocess(links, text, self.deploy_dir, key)
+    def _deploys(self, name: str) -> bool:
+        """Tell whether the recipes, as they are now, deploy `ARCH/RECIPE/TASK`."""
+        arch, name, task = name.split("/")
+        if self.project.resolve(name) != name:
+            return False
+        recipe = self.project.recipe(name)
+        own = recipe.tasks.get(task)
+        return own is not None and own.deploy and self.project.arch_name(recipe) == arch
 
-    def _no_longer_made(self) -> list[str]:
-        """Return what is deployed of tasks that no recipe has any more."""
-        gone = []
-        for name in self.store.refs.list("refs/prov/deploy/"):
-            place = name.removeprefix("refs/prov/deploy/")
-            _arch, recipe, task = place.split("/")
-            if self.project.resolve(recipe) is None or task not in self.project.recipe(recipe).tasks:
-                gone.append(place)
-        return gone
+    def _current_output(self, key: str, site: Site) -> Oid | None:
+        """Return the output that a task outside this build has as its recipe is now; None if it is not built."""
+        try:
+            graph = make_graph(self.project, [key])
+            with self.store.objects.writer() as writer:
+                inputs = self._inputs(writer)
+                own = {each: inputs.own(node, HashOnly()) for each, node in graph.nodes.items()}
+        except ProvError:  # a recipe that can't be read, or needs what is not there, makes nothing
+            return None
+        return self._plan(graph, own, Choices(), site).steps[key].output
 
 
 def _recipe(node: Node) -> str:

@@ -22,25 +22,26 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from prov.build.graph import Node
 from prov.build.lines import encode_lines
-from prov.build.recipe import TOOLCHAIN, Recipe, Source
+from prov.build.recipe import NEVER_RECORDED, TOOLCHAIN, Recipe, Source
 from prov.build.sandbox import interpreter_tools
 from prov.build.toolchain import Toolchain
 from prov.build.variables import PLACES, Reached, expand, reach
 from prov.errors import RecipeError
 from prov.files import read_cache, write_cache
+from prov.store.git import ignored_paths
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import Listing, Pair, TreeWriter, git_mode, map_directories
 from prov.worktree.attributes import Node as FileNode
-from prov.worktree.exclude import Exclude
+from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
 from prov.worktree.snapshot import TICK_NS, capture, remember
 
 NO_TOOLCHAIN = Toolchain(EMPTY_TREE, ())
@@ -110,14 +111,18 @@ class InputsReader:
     """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
     capture: str = ""
     """What prov.toml says of what is captured: which paths not, which attributes."""
-    _files: dict[Path, FileNode] = field(default_factory=dict)
+    allowed: Collection[str] = ()
+    """Names of the caller's variables that reach tasks where they are set."""
+    own_folders: Sequence[Path] = ()
+    """The store and the build directory: no part of a source that holds them."""
+    _files: dict[tuple[Path, tuple[str, ...], bool], FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
         """Return a node's own inputs, their texts written to `sink`."""
         recipe, task = node.recipe, node.task
         output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
-        reached = reach(recipe, task)
+        reached = reach(recipe, task, self.allowed)
         left_out = {*PLACES, *task.vardepsexclude}
         entries = [_text(sink, "task", task_text(node))]
         for name, text in (("script", task.script), ("postprocess", task.postprocess)):
@@ -177,7 +182,8 @@ class InputsReader:
                     )
                 if source.sha256 and source.file.is_dir():
                     raise RecipeError(f"{recipe.path}: sources: {source.file} is a folder, which has no sha256")
-                found.append(LocalFile(source.name, self._capture(source.file)))
+                where = f"{recipe.path}: sources"
+                found.append(LocalFile(source.name, self._capture(source.file, source, where)))
         return tuple(found)
 
     def _patches(self, recipe: Recipe) -> tuple[LocalFile, ...]:
@@ -200,20 +206,34 @@ class InputsReader:
                 below.append(Entry(source.name.encode(), git_mode(node.mode), node.oid))
             if not source.unpack:
                 below.append(_text(sink, f"%{source.name}.unpack", "no\n"))
+            if source.submodules is not None:
+                below.append(_text(sink, f"%{source.name}.submodules", f"{source.submodules}\n"))
         if len(recipe.sources) > 1:
             below.append(_text(sink, "%order", "".join(f"{source.name}\n" for source in recipe.sources)))
         return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
 
-    def _capture(self, path: Path) -> FileNode:
+    def _capture(self, path: Path, source: Source | None = None, where: str = "") -> FileNode:
         """Record a local file or folder; remembered by stat in the store's cache."""
-        known = self._files.get(path)
+        rules = (source.exclude, source.gitignore) if source is not None else ((), False)
+        known = self._files.get((path, *rules))
         if known is None:
-            known = self._files[path] = self._capture_folder(path) if path.is_dir() else self._capture_file(path)
+            captured = self._capture_folder(path, *rules, where) if path.is_dir() else self._capture_file(path)
+            known = self._files[path, *rules] = captured
         return known
 
-    def _capture_folder(self, path: Path) -> FileNode:
-        memory = self._memory(path)
-        snapshot = capture(self.store, path, self.writer, memory=memory, exclude=Exclude(()))
+    def _capture_folder(self, path: Path, patterns: tuple[str, ...], gitignore: bool, where: str) -> FileNode:
+        top = path.resolve()
+        for own in self.own_folders:
+            if top.is_relative_to(own.resolve()):
+                raise RecipeError(
+                    f"{where}: {path} is in {own}, which builds write to", hint="name a folder outside it"
+                )
+        exclude = Exclude(
+            [*VERSION_CONTROL, *inside(path, *self.own_folders), *patterns],
+            paths=ignored_paths(path, self.store.path) if gitignore else (),
+        )
+        memory = self._memory(path, repr((patterns, gitignore)) if patterns or gitignore else "")
+        snapshot = capture(self.store, path, self.writer, memory=memory, exclude=exclude)
         pair = snapshot.output(b"", self.writer) or Pair(snapshot.pair.tree, None)
         if pair.attributes is not None:
             pair = map_directories(self.writer, pair, _with_git_modes, self.writer)
@@ -237,8 +257,8 @@ class InputsReader:
             write_cache(memory, (seal, oid))
         return FileNode(mode, oid)
 
-    def _memory(self, path: Path) -> Path:
-        name = object_id("blob", os.fsencode(path.absolute())).hex()
+    def _memory(self, path: Path, rules: str = "") -> Path:
+        name = object_id("blob", os.fsencode(path.absolute()) + rules.encode()).hex()
         return self.store.cache / "sources" / name
 
 
@@ -286,6 +306,8 @@ def output_paths(recipe: Recipe, node: Node) -> list[bytes]:
         value = expand(text, recipe.variables, where=where, keep=("WORKDIR",)).removeprefix("${WORKDIR}/").rstrip("/")
         if "${" in value or any(part in ("", ".", "..") for part in value.split("/")):
             raise RecipeError(f"{where}: {text!r} is not a folder below WORKDIR", hint='a relative path, as in "image"')
+        if value.partition("/")[0] in NEVER_RECORDED:
+            raise RecipeError(f"{where}: {text!r} is a folder of prov's own", hint="give it another name")
         paths.append(os.fsencode(value))
     for one in paths:
         for other in paths:

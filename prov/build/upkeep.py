@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from prov.build.retention import Rules, plan_gc, prune, remove_unlinked
+from prov.build.workdir import ASIDE
 from prov.errors import ProvError
-from prov.files import try_locked
+from prov.files import remove_tree, try_locked
 from prov.processes import start_detached
 from prov.store.repository import Store
 from prov.store.sweep import sweep
@@ -55,6 +56,21 @@ def clear_pools(store: Store) -> tuple[int, int]:
     old = time.time() - POOL_AGE
     removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
     return sum(count for count, _ in removed), sum(size for _, size in removed)
+
+
+def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
+    """Remove what was found in WORKDIRs and moved aside; return how many things that was, and why others stay."""
+    removed, left = 0, []
+    for path in sorted((builddir / ASIDE).glob("*/*")):
+        try:
+            remove_tree(path)
+            removed += 1
+        except OSError as error:
+            left.append(error)
+    for folder in (*(builddir / ASIDE).glob("*"), builddir / ASIDE):
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            folder.rmdir()
+    return removed, left
 
 
 def _mark(store: Store) -> Path:

@@ -1,8 +1,7 @@
 """Variables: which ones a script reaches, and what they expand to, late.
 
 `${NAME}` in a value stands for another variable. In a script, `$NAME` and `${NAME}` are the shell's own: the run
-script defines the variables that the task reaches, and no others, so that what was not found here is not there
-either, and fails by name instead of going unnoticed.
+script defines the variables that the task reaches, and no others.
 """
 
 from __future__ import annotations
@@ -13,16 +12,52 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from prov.build.recipe import Recipe, Setting, Task
+from prov.build.shell import Names, names_in
 from prov.errors import RecipeError, nearest
 
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SHELL_REFERENCE = re.compile(r"\$\{?[#!]?([A-Za-z_][A-Za-z0-9_]*)")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Quoted text is kept; a comment begins at a # that begins a word.
-_SHELL_COMMENT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.|\$\{?\#)|(?<![^\s;&|()])\#[^\n]*""", re.DOTALL)
 
 PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "NATIVE_RPATH", "OUTPUT_DIR", "JOBS", "TASK", "SOURCES")
 """Variables that differ from place to place, or (SOURCES) stand for what is hashed by content; never part of a hash."""
+
+SHELL_VARIABLES = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LC_ALL",
+    "TZ",
+    "SHELL",
+    "USER",
+    "MAKEFLAGS",
+    "PWD",
+    "OLDPWD",
+    "PPID",
+    "IFS",
+    "OPTIND",
+    "OPTARG",
+    "PS1",
+    "PS2",
+    "PS4",
+    "LINENO",
+    "ENV",
+    "REPLY",
+    "RANDOM",
+    "SECONDS",
+    "UID",
+    "EUID",
+    "HOSTNAME",
+    "SHLVL",
+    "FUNCNAME",
+    "PIPESTATUS",
+    "BASH",
+    "BASH_SOURCE",
+    "BASH_VERSION",
+    "_",
+)
+"""Variables that every task's environment has, or that a shell sets by itself."""
+DIRECT = "DIRECT_"
+"""What the names of variables begin with that tell where direct packages are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +73,57 @@ def _references(value: str) -> frozenset[str]:
     return frozenset(REFERENCE.findall(value))
 
 
-@lru_cache(maxsize=4096)
-def _script_words(text: str, interpreter: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return (names used as variables, words that may be functions) of a script."""
-    if interpreter != "sh":
-        words = frozenset(_WORD.findall(text))
-        return words, frozenset()
-    # a line of a here-document may begin with # and is no comment: then all is taken for code, which only costs a rerun
-    code = text if "<<" in text else _SHELL_COMMENT.sub(lambda match: match[1] or "", text)
-    return frozenset(_SHELL_REFERENCE.findall(code)), frozenset(_WORD.findall(code))
+def _script_names(text: str, interpreter: str) -> Names:
+    if interpreter == "sh":
+        return names_in(text)
+    words = frozenset(_WORD.findall(text))
+    return Names(words, frozenset(), readable=False)
 
 
-def reach(recipe: Recipe, task: Task) -> Reached:
-    """Find the variables and functions that a task's script, postprocess and folders reach, transitively."""
+def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) -> Reached:
+    """Find the variables and functions that a task's script, postprocess and folders reach, transitively.
+
+    With `outside`, the variables that its environment has, a name that nothing sets is a RecipeError.
+    """
     variables: set[str] = set()
     functions: set[str] = set()
     settings, bodies = recipe.variables, recipe.functions
-    pending: list[tuple[str, str]] = [(task.script, task.interpreter), (task.postprocess, "sh")]
-    texts = [task.dir, *task.outputdir]
-    names = {name for text in texts for name in _references(text)} | set(recipe.exports(task)) | set(task.vardeps)
+    where = f"{recipe.path}: tasks.{task.name}"
+    scripts: list[Names] = []
+    pending: list[tuple[str, str]] = [(task.script, task.interpreter)]
+    names = {name for text in [task.dir, *task.outputdir] for name in _references(text)}
+    names |= {*recipe.exports(task), *task.vardeps, *names_in(task.postprocess).used, *_references(task.postprocess)}
     while pending or names:
         if pending:
-            used, words = _script_words(*pending.pop())
-            names |= used
-            for name in words & bodies.keys() - functions:
+            script = _script_names(*pending.pop())
+            scripts.append(script)
+            names |= script.used
+            for name in script.words & bodies.keys() - functions:
                 functions.add(name)
                 pending.append((bodies[name], "sh"))
         for name in names & settings.keys() - variables:
             variables.add(name)
-            names |= _references(settings[name].value)
+            references = _references(settings[name].value)
+            if outside is not None:
+                _check_known(references - settings.keys() - set(PLACES), settings, f"{where}: {name}")
+            names |= references
         names -= variables | (names - settings.keys())
+    if outside is not None:
+        _check_known(
+            _references(task.postprocess) - settings.keys() - {"OUTPUT_DIR"}, settings, f"{where}: postprocess"
+        )
+        if all(script.readable for script in scripts):
+            needed = {name for script in scripts for name in script.needed}
+            assigned = {name for script in scripts for name in script.assigned}
+            unset = needed - assigned - settings.keys() - {*PLACES, *SHELL_VARIABLES, *outside}
+            _check_known([name for name in unset if not name.startswith(DIRECT)], settings, f"{where}: script")
     return Reached(tuple(sorted(variables)), tuple(sorted(functions)))
+
+
+def _check_known(unknown: Collection[str], settings: Mapping[str, Setting], where: str) -> None:
+    for name in sorted(unknown)[:1]:
+        hint = nearest(name, settings) or f"declare it under [variables], or write ${{{name}:-}} if it may be unset"
+        raise RecipeError(f"{where}: ${{{name}}} is not set", hint=hint)
 
 
 def expand(

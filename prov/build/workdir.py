@@ -6,6 +6,7 @@ becomes a commit of its own, tagged, before anything is overwritten.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from prov.build.fixmes import relocated
 from prov.build.graph import Node
-from prov.build.job import SYSROOT, SYSROOT_NATIVE, TEMP, Job, Site, Taken
+from prov.build.job import Job, Site, Taken
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
+from prov.build.script import fresh_temp
 from prov.build.taskhash import LocalFile
-from prov.errors import BuildError
-from prov.files import remove_tree, replace_file
+from prov.errors import BuildError, CheckoutError, UnreadableError
+from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -30,6 +33,13 @@ from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.merge import Merged, Owned, three_way, union
 from prov.worktree.place import Private
 from prov.worktree.snapshot import Snapshot, capture, remember
+
+ASIDE = "aside"
+"""In the build directory: what was found in WORKDIRs and could neither be captured nor removed."""
+ATTEMPTS = 20
+LONGEST_ASIDE = 120
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS)
+"""Failures that are none of a WORKDIR's own."""
 
 
 @dataclass(slots=True)
@@ -90,7 +100,49 @@ class Workdir:
         return capture(self.site.store, self.path, self.writer, memory=self.memory, exclude=exclude, xattrs=xattrs)
 
     def settle(self) -> Start:
-        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit."""
+        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit.
+
+        What can't be captured or removed, whatever it is, is moved aside: it must not keep the next task from running.
+        """
+        self._clear_way()
+        for _ in range(ATTEMPTS):
+            try:
+                if self.path.is_dir():
+                    fresh_temp(self.path / TEMP, self.node.task.name)
+                return self._settle()
+            except UnreadableError as error:
+                below = error.path.removeprefix(os.fsencode(self.path) + b"/")
+                self._set_aside(os.fsdecode(below.partition(b"/")[0]), str(error))
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                self._set_aside("", str(error))
+        return self._settle()
+
+    def _clear_way(self) -> None:
+        """Move aside what is no folder and stands where the WORKDIR or a folder above it has to be."""
+        folders = [path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)]
+        for path in reversed(folders):
+            if os.path.lexists(path) and not path.is_dir():
+                self._move(path, "it is no folder")
+
+    def _set_aside(self, name: str, why: str) -> None:
+        """Move one entry of the WORKDIR, or all of it, out of the way."""
+        entry = self.path / name
+        try:
+            self._move(entry, why)
+        except OSError:  # a folder of another user's can't be moved, but the one that it is in can
+            self._move(self.path, why)
+
+    def _move(self, path: Path, why: str) -> None:
+        folder = self.site.work.parent / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
+        folder.mkdir(parents=True, exist_ok=True)
+        number = sum(1 for _ in folder.iterdir()) + 1
+        target = folder / f"{number}-{path.name}"[:LONGEST_ASIDE]
+        path.rename(target)
+        self.notes.append(f"{why}; {path} was moved to {target}, and `prov gc` removes it")
+
+    def _settle(self) -> Start:
         commit = self.site.store.refs.get(self.ref)
         if not self.path.is_dir():
             return empty_start(self.writer)
@@ -188,7 +240,19 @@ class Workdir:
         """Make the WORKDIR, which holds `now`, hold what the task starts from."""
         self._running.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
-        checkout(self.writer, self.path, wanted, now=now)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        drop_default_acl(self.path.parent)
+        if drop_default_acl(self.path):  # what was placed before has inherited it
+            remove_tree(self.path)
+            now = EMPTY
+        try:
+            checkout(self.writer, self.path, wanted, now=now)
+        except CheckoutError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno in FULL or not self.path.exists():
+                raise
+            self._set_aside("", str(cause))  # something in it can't be removed
+            checkout(self.writer, self.path, wanted)
         clear_links(self.path)
 
     def put_over(self, job: Job, now: Pair) -> None:
@@ -211,10 +275,21 @@ class Workdir:
         for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
             target = self.path / folder
             if files and os.path.lexists(target):
+                self._check_inputs(target, {file.name for file in files})
                 remove_tree(target)
             for file in files:
                 target.mkdir(exist_ok=True)
                 self._place(target, file)
+
+    def _check_inputs(self, target: Path, names: set[str]) -> None:
+        """Refuse to put inputs over what is in their folder and is none: a task made it, or an archive held it."""
+        others = [target.name] if target.is_symlink() or not target.is_dir() else os.listdir(target)
+        strange = sorted(set(others) - names)
+        if strange:
+            raise BuildError(
+                f"{self.node.key}: its {target.name} go to {target}, where an earlier task put {strange[0]}",
+                hint="give that task's folder another name",
+            )
 
     def _place(self, target: Path, file: LocalFile) -> None:
         if file.node.is_directory:

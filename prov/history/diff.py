@@ -11,6 +11,7 @@ from typing import Literal
 from prov.errors import ProvError
 from prov.store.git import run_git
 from prov.store.repository import Store
+from prov.text import name_text
 from prov.worktree.attributes import Node, Pair, TreeReader, attribute_line, read_listing, walk
 
 Change = Literal["added", "removed", "changed", "renamed", "mode", "type", "attributes"]
@@ -47,14 +48,16 @@ class Difference:
     @property
     def line(self) -> str:
         """The difference in one line, as people read it."""
-        what = f"{self.old_path} -> {self.path}" if self.old_path else self.path
+        what = name_text(self.path)
+        if self.old_path:
+            what = f"{name_text(self.old_path)} -> {what}"
         folder = (
             "/" if stat.S_ISDIR(self.new_mode or self.old_mode or 0) and self.change in ("added", "removed") else ""
         )
         modes = ""
         if None not in (self.old_mode, self.new_mode) and self.old_mode != self.new_mode:
             modes = f"  {stat.filemode(self.old_mode or 0)} -> {stat.filemode(self.new_mode or 0)}"
-        return f"{self.letter} {what}{folder}{modes}{f'  {self.detail}' if self.detail else ''}"
+        return f"{self.letter} {what}{folder}{modes}{f'  {name_text(self.detail)}' if self.detail else ''}"
 
     @property
     def beyond_git(self) -> bool:

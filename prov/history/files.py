@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from prov.build.builds import LOOK_BACK, BuildList
-from prov.build.job import SYSROOT, SYSROOT_NATIVE
+from prov.build.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.build.record import Records, read_pair, workdir_ref
 from prov.errors import NameUnknown, nearest
 from prov.history.builds import find_build, walk_builds

@@ -31,7 +31,8 @@ class RefName(NamedTuple):
     """What a ref's name says."""
 
     kind: str
-    """run, failed, outside, output, static, cleaned, workdir, deploy, toolchain, record, label, pin, aside, builds."""
+    """run, failed, outside, output, static, cleaned, workdir, deployed, toolchain, record, label, pin, aside or
+    builds."""
     key: str = ""
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""
@@ -53,7 +54,7 @@ _PATTERNS = [
         ("static", rf"refs/prov/static/{_TASK}/{_HASH}"),
         ("cleaned", rf"refs/prov/cleaned/{_TASK}/{_HASH}"),
         ("workdir", rf"refs/prov/workdir/(plain/[0-9a-f]{{40}}|(?!plain/){_PART}/{_PART}/{_PART})"),
-        ("deploy", rf"refs/prov/deploy/{_PART}/{_TASK}"),
+        ("deployed", r"refs/prov/deploy(ed|ing)"),
         ("toolchain", rf"refs/prov/toolchain/{_HASH}"),
         ("record", rf"refs/prov/record/{_TASK}/{_HASH}{_NUMBER}"),
         ("label", rf"refs/prov/label/{_PART}"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prov.build.definition import read_definition
+from prov.build.deploy import MESSAGE as DEPLOYED_MESSAGE
 from prov.build.lines import decode_lines
 from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE, RECORDS
 from prov.errors import StoreError
@@ -84,7 +85,7 @@ class RefChecker:
             "outside": self._found,
             "output": self._output,
             "static": self._output,
-            "deploy": self._output,
+            "deployed": self._deployed,
             "toolchain": self._toolchain,
             "record": self._record_ref,
             "label": self._build,
@@ -155,6 +156,11 @@ class RefChecker:
             if OUTPUT_ENTRIES.get(entry.name) != entry.mode:
                 raise Wrong(f"names a tree that is no output's: it holds {entry.name!r}")
         self._commits[oid] = commit.tree
+
+    def _deployed(self, ref: RefName, oid: Oid) -> None:
+        commit = self.objects.commit(oid)
+        if commit.parents or commit.message != DEPLOYED_MESSAGE:
+            raise Wrong("names no state of the deploy directory")
 
     def _toolchain(self, ref: RefName, oid: Oid) -> None:
         commit = self.objects.commit(oid)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prov.build.builds import BuildList
+from prov.build.deploy import DEPLOYED, DEPLOYING
 from prov.build.record import output_ref, tag_prefix
 from prov.history.builds import walk_builds
 from prov.store.objects import MODE_DIRECTORY, Oid
@@ -21,6 +22,7 @@ from prov.store.sweep import packed_sizes
 By = Literal["recipe", "task", "kind", "build"]
 SHARED = "shared"
 NOBODY = "held by no ref"
+DEPLOY_REFS = (DEPLOYED, DEPLOYING)
 KINDS = ("host tools", "outputs", "records", "WORKDIRs", "builds", "other")
 
 
@@ -44,8 +46,12 @@ def usage(store: Store, by: By) -> list[Row]:
         for kind, oid in sorted(_by_kind(store), key=lambda pair: KINDS.index(pair[0])):
             count.add(kind, oid, first=True)
     else:
-        for name, oid in store.refs.list("refs/").items():
+        refs = store.refs.list("refs/")
+        deployed = {name: refs.pop(name) for name in DEPLOY_REFS if name in refs}
+        for name, oid in refs.items():
             count.add(_owner(name, by), oid)
+        for oid in deployed.values():  # what a recipe's outputs hold is the recipe's
+            count.add("deploy directory", oid, first=True)
     return count.rows(in_order=by == "build")
 
 
@@ -93,7 +99,7 @@ def _owner(ref: str, by: By) -> str:
         return "host tools"
     if parts[0] in ("refs", "label", "pin"):
         return "builds"
-    if parts[0] in ("outside", "workdir", "deploy"):  # the architecture comes first
+    if parts[0] in ("outside", "workdir"):  # the architecture comes first
         return parts[2] if by == "recipe" else f"{parts[2]}:{parts[3]}"
     if parts[0] in ("output", "static", "record"):
         parts = parts[1:]
@@ -104,7 +110,7 @@ def _by_kind(store: Store) -> Iterator[tuple[str, Oid]]:
     for name, oid in store.refs.list("refs/").items():
         if name.startswith("refs/prov/toolchain/"):
             yield "host tools", oid
-        elif name.startswith(("refs/prov/output/", "refs/prov/static/", "refs/prov/deploy/")):
+        elif name.startswith(("refs/prov/output/", "refs/prov/static/", *DEPLOY_REFS)):
             yield "outputs", oid
         elif name.startswith("refs/prov/record/"):
             yield "records", oid

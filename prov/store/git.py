@@ -82,3 +82,19 @@ def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> by
         words = done.stderr.decode("utf-8", "replace").strip()
         raise StoreError(f"git {arguments[0]} failed in {git_dir}: {words}")
     return done.stdout
+
+
+def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
+    """Return the paths in a folder, relative to it, that its `.gitignore` files leave out, folders with a slash.
+
+    In a git work tree what is committed is not left out. `git_dir`, any repository, serves a folder that is in none.
+    Raises StoreError.
+    """
+    command = [git_program(), "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(folder)]
+    listing = ["ls-files", "-z", "--others", "--ignored", "--directory", "--exclude-per-directory=.gitignore"]
+    elsewhere = [f"--git-dir={git_dir}", "--work-tree=."]
+    for options in ([], elsewhere):
+        done = subprocess.run([*command, *options, *listing], capture_output=True, env=git_environment(), check=False)
+        if done.returncode == 0:
+            return [path for path in done.stdout.split(b"\0") if path]
+    raise StoreError(f"{folder}: git can't list what .gitignore leaves out: {done.stderr.decode(errors='replace')}")

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from prov.errors import StoreError
-from prov.files import make_folder, replace_file, sync_directory
+from prov.files import drop_default_acl, make_folder, replace_file, sync_directory
 from prov.store.git import git_program
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
@@ -65,6 +65,7 @@ class Store:
             for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info", "prov"):
                 make_folder(path / folder)
                 sync_directory((path / folder).parent)  # also where one that was interrupted had made it
+            drop_default_acl(path / "prov")
             sync_directory(path)
             sync_directory(path.parent)
             if not _HEAD.fullmatch((path / "HEAD").read_bytes() if (path / "HEAD").exists() else b""):

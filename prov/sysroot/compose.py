@@ -233,7 +233,10 @@ def _is_shared(directory: Path, difference: Difference) -> bool:
     """Tell whether a file that was written to is one that others may have too."""
     if difference.what != "changed":
         return False
-    state = os.lstat(os.path.join(os.fsencode(directory), difference.path))
+    try:
+        state = os.lstat(os.path.join(os.fsencode(directory), difference.path))
+    except OSError:
+        return True
     return stat.S_ISREG(state.st_mode) and state.st_nlink > 1
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from prov.errors import SysrootError
+from prov.processes import run_command
 from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import Node, Pair, at_path, read_listing, write_listing
 from prov.worktree.merge import Edits, Owned
@@ -39,18 +39,10 @@ def plain_run(environment: Mapping[str, str]) -> Run:
         places = {"SYSROOT": str(directory), "RECIPE_SYSROOT": str(directory), "RECIPE_SYSROOT_NATIVE": str(directory)}
         known = {**environment, **places, "PATH": ":".join([*own, environment.get("PATH", os.defpath)])}
         try:
-            done = subprocess.run(
-                [f"{directory}/{script}"],
-                cwd=directory,
-                env=known,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+            ended = run_command([f"{directory}/{script}"], cwd=directory, env=known)
         except OSError as error:
             return 126, str(error).encode()
-        return done.returncode, done.stdout
+        return ended.status, ended.output
 
     return run
 

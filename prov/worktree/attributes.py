@@ -277,16 +277,19 @@ def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pa
 def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, Node]]:
     """Return (path, node) of everything in a recorded directory, parents before what is in them."""
     found: list[tuple[bytes, Node]] = []
-
-    def visit(pair: Pair, prefix: bytes) -> None:
-        for name, node in sorted(read_listing(reader, pair).items()):
-            if name != b".":
-                found.append((prefix + name, node))
-                if node.is_directory:
-                    visit(node.pair, prefix + name + b"/")
-
-    visit(pair, path)
+    pending = _sorted_entries(reader, pair, path)
+    while pending:
+        at, node = pending.pop()
+        found.append((at, node))
+        if node.is_directory:
+            pending += _sorted_entries(reader, node.pair, at + b"/")
     return found
+
+
+def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, Node]]:
+    """Return what is right in a recorded directory, the last name first."""
+    listing = read_listing(reader, pair)
+    return [(prefix + name, listing[name]) for name in sorted(listing, reverse=True) if name != b"."]
 
 
 def at_path(reader: TreeReader, pair: Pair, path: bytes) -> Node | None:

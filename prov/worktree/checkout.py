@@ -17,12 +17,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from prov.errors import CheckoutError
-from prov.files import remove_tree
+from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, temporary_name, within_reach
 from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
 from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private, give
@@ -136,8 +135,12 @@ class _Checkout:
         part = _Checkout(self.objects, self.placer, self.root, queues=False)
         for folder in folders:
             part.visit(folder)
+            while part.new:
+                part.visit(part.new.popleft())
         while programs and part.programs:
             part.visit(part.programs.pop())
+            while part.new:
+                part.visit(part.new.popleft())
         notes = self.placer.notes[known:]
         return _Done(part.placed, part.torn, part.programs, part.closed, notes, part.made, part.gone)
 
@@ -217,10 +220,10 @@ class _Checkout:
         folder = _Folder(prefix + name, have.pair if have is not None and not new else None, node.pair)
         if name in PROGRAMS:
             self.programs.append(folder)
-        elif new and self.queues:
+        elif (new and self.queues) or prefix.count(b"/") % MOST_OPEN == MOST_OPEN - 1:
             self.new.append(folder)
         else:
-            inside = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            inside = open_folder(name, fd)
             try:
                 self.folder(inside, folder)
             finally:
@@ -235,7 +238,7 @@ class _Checkout:
             os.unlink(name, dir_fd=fd)
             return
         self.gone.append(prefix + name)
-        remove_tree(self.root / os.fsdecode(prefix + name))
+        remove_entry(name, fd)
 
     def is_dated(self, have: Node, node: Node) -> bool:
         """Tell whether another mtime is all that a file needs, and it is nobody else's, too."""
@@ -300,8 +303,8 @@ class _Checkout:
             os.unlink(name, dir_fd=fd)
         group = (node.link, node.same_file)  # a label says nothing of content that is not the same
         if group in first:
-            start = os.path.join(os.fsencode(self.root), first[group])
-            os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
+            with within_reach(os.path.join(os.fsencode(self.root), first[group])) as start:
+                os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
         else:
             self.put(fd, prefix, name, node)
             first[group] = prefix + name
@@ -309,11 +312,11 @@ class _Checkout:
     @contextlib.contextmanager
     def opened(self, path: bytes) -> Iterator[int]:
         """Open a folder below the root, no link on the way being followed."""
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_folder(self.root)
         try:
             for part in [part for part in path.split(b"/") if part]:
                 check_name(part)
-                inside = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                inside = open_folder(part, fd)
                 os.close(fd)
                 fd = inside
             yield fd
@@ -355,6 +358,7 @@ def checkout(
     work = _Checkout(objects, placer or Private(objects), directory, fresh=not directory.exists())
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        work.root = directory.resolve()  # a link to a folder may stand for it, and none below it
         work.run(now, wanted)
     except (OSError, RecursionError, ValueError, OverflowError) as error:
         raise CheckoutError(
@@ -375,7 +379,7 @@ def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer
     """
     if os.path.lexists(directory):
         return checkout(objects, directory, wanted, placer=placer)
-    beside = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    beside = directory.with_name(temporary_name(directory.name))
     try:
         _remove_leftovers(directory)
         placed = checkout(objects, beside, wanted, placer=placer)
@@ -396,7 +400,8 @@ def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer
 
 def _remove_leftovers(directory: Path) -> None:
     """Remove what processes that were killed left beside a directory."""
-    for path in directory.parent.glob(f".{escape(directory.name)}.*.tmp"):
+    start = temporary_name(directory.name).split(".")[1]
+    for path in directory.parent.glob(f".{start}.*.tmp"):
         pid = path.name.removesuffix(".tmp").rpartition(".")[2]
         if pid.isdecimal() and not Path("/proc", pid).exists():
             remove_tree(path)

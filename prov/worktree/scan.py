@@ -6,12 +6,15 @@ with as little work per entry as Python allows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from prov.errors import UnreadableError
+from prov.files import set_mode, within_reach
 from prov.store.objects import Oid
 from prov.worktree.attributes import EMPTY, ROOT, Pair
 from prov.worktree.exclude import Exclude
@@ -20,6 +23,8 @@ from prov.worktree.parallel import in_two_processes
 NO_MTIME = -(1 << 63)
 """The top's: it says nothing of the content, since it moves when an excluded entry comes or goes."""
 PARALLEL_ENTRIES = 20_000
+DEEPEST = 2_000
+"""Folders inside each other: what is deeper is no content that git and other tools could handle."""
 SPLIT_FROM = 64
 """Folders to have in hand before they are shared out, so that two halves weigh about the same."""
 
@@ -71,6 +76,10 @@ Pending = tuple[bytes, int, int, tuple[int, int]]
 """A folder to be scanned: path, mode, mtime, owner."""
 
 
+_Part = tuple[dict[bytes, Folder], list[bytes], dict[bytes, int], list[bytes]]
+"""What a process scanned: changed folders, and the unchanged, opened and vanished ones."""
+
+
 @dataclass(slots=True)
 class Scan:
     """Folders by path, each after the one that it is in."""
@@ -91,6 +100,9 @@ class Scan:
             self.folders[parent] = folder._replace(entries=entries, folders=names)
             self.unchanged.discard(parent)
 
+    opened: dict[bytes, int] = field(default_factory=dict)
+    """Folders that were made readable, and the modes that they get back: see `close`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
@@ -107,8 +119,28 @@ class Scanner:
     """Other processes create and delete entries meanwhile: skip what vanishes during the scan."""
 
     def scan(self) -> Scan:
-        """Return everything in the directory. Raises OSError for what can't be looked at."""
+        """Return everything in the directory. Raises UnreadableError, or OSError.
+
+        A folder that its owner may not read is made readable; `close` it when its files have been read.
+        """
         scan = Scan()
+        try:
+            return self._scan_all(scan)
+        except BaseException:
+            self.close(scan)
+            raise
+
+    def close(self, scan: Scan) -> None:
+        """Give the folders that were made readable their own modes again."""
+        for path, mode in sorted(scan.opened.items(), reverse=True):  # the deepest first
+            with contextlib.suppress(OSError), within_reach(self._where(path)) as where:
+                set_mode(where, stat.S_IMODE(mode))
+        scan.opened.clear()
+
+    def _where(self, path: bytes) -> bytes:
+        return self.root + b"/" + path if path else self.root
+
+    def _scan_all(self, scan: Scan) -> Scan:
         pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
         if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
             self._scan(pending, scan)
@@ -118,7 +150,8 @@ class Scanner:
             self._folder(pending.pop(0), pending, scan)
         weights = self._weights([path for path, *_ in pending])
         for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
-            folders, unchanged, vanished = part
+            folders, unchanged, opened, vanished = part
+            scan.opened.update(opened)
             scan.vanished += vanished
             scan.folders.update(folders)
             scan.folders.update((path, self.before[path]) for path in unchanged)
@@ -127,12 +160,16 @@ class Scanner:
         scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
         return scan
 
-    def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes], list[bytes]]]:
+    def _part(self, pending: list[Pending]) -> list[_Part]:
         """Scan some folders with all that is in them; what is unchanged is told by name, to be quick to pass on."""
         scan = Scan()
-        self._scan(pending, scan)
+        try:
+            self._scan(pending, scan)
+        except BaseException:
+            self.close(scan)
+            raise
         changed = {path: folder for path, folder in scan.folders.items() if path not in scan.unchanged}
-        return [(changed, list(scan.unchanged), scan.vanished)]
+        return [(changed, list(scan.unchanged), scan.opened, scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
         """Return how many entries are remembered below each path."""
@@ -152,25 +189,46 @@ class Scanner:
             self._folder(pending.pop(), pending, scan)
 
     def _folder(self, folder: Pending, pending: list[Pending], scan: Scan) -> None:
+        path = folder[0]
+        if path.count(b"/") >= DEEPEST:
+            raise UnreadableError(
+                f"{os.fsdecode(self._where(path[:200]))}…: more than {DEEPEST} folders inside each other", path
+            )
+        try:
+            with within_reach(self._where(path)) as where:
+                try:
+                    self._list(folder, where, pending, scan)
+                except PermissionError as error:
+                    self._open(path, where, scan, error)
+                    self._list(folder, where, pending, scan)
+        except (FileNotFoundError, NotADirectoryError):
+            if not self.live or not path:
+                raise
+            scan.vanished.append(path)
+
+    def _open(self, path: bytes, where: bytes, scan: Scan, error: PermissionError) -> None:
+        """Make a folder readable for its owner, until the capture is over. Raises UnreadableError."""
+        mode = os.lstat(where).st_mode
+        try:
+            set_mode(where, stat.S_IRWXU, add=True)
+        except OSError:
+            message = f"{os.fsdecode(self._where(path))}: can't be read: {error.strerror}"
+            raise UnreadableError(message, path, hint="give its owner read permission, or exclude it") from error
+        scan.opened[path] = mode
+
+    def _list(self, folder: Pending, where: bytes, pending: list[Pending], scan: Scan) -> None:
         path, mode, mtime, owner = folder
         prefix = path + b"/" if path else b""
-        where = self.root + b"/" + path if path else self.root
         entries: list[tuple[bytes, int, int, int, int, int]] = []
         names: list[bytes] = []
+        inside: list[Pending] = []
         links: list[tuple[int, int, bytes]] = []
         owners = {} if owner == ROOT else {b".": owner}
         faked_xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}
         # bound once: this loop is most of what an unchanged directory costs
         exclude = self.exclude if self.exclude.may_match(path) else None
         add, faked = entries.append, self.faked
-        try:
-            opened = os.scandir(where)
-        except (FileNotFoundError, NotADirectoryError):
-            if not self.live or not path:
-                raise
-            scan.vanished.append(path)
-            return
-        with opened as listing:
+        with os.scandir(where) as listing:
             for entry in listing:
                 try:
                     state = entry.stat(follow_symlinks=False)
@@ -188,7 +246,7 @@ class Scanner:
                 if directory:
                     names.append(name)
                     at = (told.mode, told.owner) if told is not None else (kind, ROOT)
-                    pending.append((prefix + name, at[0], state.st_mtime_ns, at[1]))
+                    inside.append((prefix + name, at[0], state.st_mtime_ns, at[1]))
                     continue
                 rdev = state.st_rdev
                 if told is not None:
@@ -201,6 +259,7 @@ class Scanner:
                 add((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
                 if state.st_nlink > 1:
                     links.append((state.st_dev, state.st_ino, name))
+        pending += inside
         entries.sort()
         names.sort()
         old = self.before.get(path)

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.errors import CaptureError
-from prov.files import read_cache, write_cache
+from prov.errors import CaptureError, UnreadableError
+from prov.files import read_cache, set_mode, within_reach, write_cache
 from prov.processes import without_collecting
 from prov.store.objects import EMPTY_TREE, Entry, Oid, escape_name
 from prov.store.odb import ObjectWriter
@@ -124,14 +124,18 @@ def _capture(
     before = _recall(memory, store)
     root = os.fsencode(directory)
     allowed = frozenset(os.fsencode(name) for name in xattrs)
+    scanner = Scanner(root, before, exclude, allowed, faked, live)
     try:
-        scan = Scanner(root, before, exclude, allowed, faked, live).scan()
+        scan = scanner.scan()
     except OSError as error:
         raise CaptureError(
             f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
         ) from error
-    wanted = _unknown_files(scan, before)
-    fresh = _read_files(store, root, wanted, writer, live=live)
+    try:
+        wanted = _unknown_files(scan, before)
+        fresh = _read_files(store, root, wanted, writer, live=live)
+    finally:
+        scanner.close(scan)
     vanished: dict[bytes, set[bytes]] = {}
     for (path, number, scanned), read in zip(wanted, fresh, strict=True):
         folder = scan.folders[path]
@@ -264,34 +268,65 @@ def _read_file(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> 
     Return None for a file of a live directory that vanished, or keeps changing.
     """
     try:
-        if stat.S_ISLNK(seen.mode):
-            return writer.add("blob", os.readlink(path)), seen
-        if seen.size < STREAM_FROM:
-            oid = _read_quickly(path, seen, writer)
-            if oid is not None:
-                return oid, seen
-        for _ in range(READ_AGAIN):
-            oid, now = _read_once(path, seen, writer)
-            if oid is not None:
-                return oid, now
-            seen = now
-    except FileNotFoundError as error:
+        return _read_reached(path, seen, writer, live=live)
+    except FileNotFoundError:  # its folder, before it was reached
         if live:
             return None
-        raise CaptureError(
-            f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
-        ) from error
-    except OSError as error:
-        if error.filename not in (None, path):  # the pack, which could not be written
+        raise
+
+
+def _read_reached(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
+    with within_reach(path) as near:
+        try:
+            return _read_near(near, seen, writer)
+        except CaptureError:  # it keeps changing
+            if live:
+                return None
             raise
-        if live and error.errno in REPLACED:
-            return None
-        raise CaptureError(
-            f"{os.fsdecode(path)}: can't be read: {error.strerror}",
-            hint="give its owner read permission, or exclude it",
-        ) from error
-    if live:
-        return None
+        except FileNotFoundError as error:
+            if live:
+                return None
+            raise CaptureError(
+                f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
+            ) from error
+        except OSError as error:
+            if error.filename not in (None, near):  # the pack, which could not be written
+                raise
+            if live and error.errno in REPLACED:
+                return None
+            raise UnreadableError(
+                f"{os.fsdecode(path)}: can't be read: {error.strerror}",
+                path,
+                hint="give its owner read permission, or exclude it",
+            ) from error
+
+
+def _read_near(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
+    if stat.S_ISLNK(seen.mode):
+        return writer.add("blob", os.readlink(path)), seen
+    try:
+        return _read_regular(path, seen, writer)
+    except PermissionError:
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        set_mode(path, stat.S_IRUSR, add=True)
+    try:
+        oid, now = _read_regular(path, seen._replace(ctime=_CHANGED), writer)
+    finally:
+        set_mode(path, mode)
+    # with its own mode again, it has another ctime
+    return oid, now._replace(mode=seen.mode, ctime=os.lstat(path).st_ctime_ns)
+
+
+def _read_regular(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
+    if seen.size < STREAM_FROM:
+        quick = _read_quickly(path, seen, writer)
+        if quick is not None:
+            return quick, seen
+    for _ in range(READ_AGAIN):
+        oid, now = _read_once(path, seen, writer)
+        if oid is not None:
+            return oid, now
+        seen = now
     raise CaptureError(
         f"{os.fsdecode(path)}: keeps changing while it is read",
         hint="something still writes to it; stop it, or exclude it",

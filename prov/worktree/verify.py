@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -34,10 +35,17 @@ class Difference(NamedTuple):
 
 
 def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Difference]:
-    """Return what is different between a directory and the tree of which it was composed, sorted by path."""
+    """Return what is different between a directory and the tree of which it was composed, sorted by path.
+
+    A folder that can't be looked into ends the walk, as the last difference.
+    """
     found: list[Difference] = []
-    _compare(reader, os.fsencode(directory), b"", wanted, found)
-    return sorted(found)
+    try:
+        _compare(reader, os.fsencode(directory), b"", wanted, found)
+    except OSError as error:
+        path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
+        found.append(Difference(path, "changed", None, f"can't be looked at: {error.strerror}", time.time()))
+    return sorted(found, key=lambda each: each.path)
 
 
 def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:

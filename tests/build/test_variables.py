@@ -45,6 +45,35 @@ def test_a_shell_script_reaches(script: str, variables: str, functions: str) -> 
     assert (" ".join(found.variables), " ".join(found.functions)) == (variables, functions)
 
 
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo $UNKNOWN", r"r.toml: tasks.t: script: \$\{UNKNOWN\} is not set"),
+        ("if false; then echo ${UNKNOWN%x}; fi", "UNKNOWN"),
+        ("echo $C; GAP=1; echo $GAP", ""),
+        ("echo $GAP", r"r.toml: tasks.t: GAP: \$\{NOWHERE\} is not set"),
+        ("echo ${UNKNOWN:-} $UNKNOWN", ""),
+        ("read UNKNOWN; for X in a; do echo $UNKNOWN $X; done; f() { local Y; echo $Y; }", ""),
+        ("awk '{ print $NF }'; echo \\$OTHER; cat <<'END'\n$THIRD\nEND\n", ""),
+        (". ./settings; echo $UNKNOWN", ""),
+        ("echo $HOME $1 $@ $$ $PWD $TOKEN $DIRECT_TOOL $WORKDIR", ""),
+        ("one; echo $LATE", "LATE"),
+    ],
+)
+def test_what_nothing_sets_is_refused(script: str, message: str) -> None:
+    if message:
+        with pytest.raises(RecipeError, match=message):
+            reach(recipe(), Task("t", script), ("TOKEN",))
+    else:
+        reach(recipe(), Task("t", script), ("TOKEN",))
+
+
+def test_a_postprocess_text_is_checked() -> None:
+    reach(recipe(), Task("t", "", postprocess="echo ${A} > $OUTPUT_DIR/x; echo ${OUTPUT_DIR}"), ())
+    with pytest.raises(RecipeError, match=r"tasks.t: postprocess: \$\{NOWHERE\} is not set"):
+        reach(recipe(), Task("t", "", postprocess="echo ${NOWHERE}"), ())
+
+
 def test_a_python_script_reaches_every_name_in_it() -> None:
     assert reach(recipe(), Task("t", "os.environ['B']", interpreter="python3")).variables == ("A", "B")
 

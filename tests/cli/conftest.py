@@ -1,4 +1,4 @@
-"""Projects for stories: copies of the demo as it was built once, and a small one."""
+"""Projects for stories: copies of the demo as it was built once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import DEMO, HOSTTOOLS, Project
+from tests.cli.story import DEMO, Project
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +30,3 @@ def story(demo_once: Path, tmp_path: Path) -> Iterator[Project]:
         subprocess.run(["cp", "-al", demo_once / large, root / large], check=True)
     yield Project(root)
     shutil.rmtree(root)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Project:
-    """A project without recipes, whose tasks have no sandbox and few tools."""
-    project = Project(tmp_path / "small")
-    project.write("prov.toml", f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n')
-    return project

@@ -517,8 +517,7 @@ def test_two_tasks_can_not_deploy_one_name(prov: Prov, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path, one_task(f"echo {name} > out/same", "deploy = true\n"), name)
     done = prov("build", "world", code=1)
-    assert "/a/go and " in done.stderr
-    assert "/b/go both deploy same" in done.stderr
+    assert "a:go and b:go deploy different files as same" in done.stderr
 
 
 def test_variables_let_through_are_inputs_but_for_the_network(prov: Prov, tmp_path: Path) -> None:

@@ -403,8 +403,6 @@ class History:
             return None
         self.refs[output_ref(node.key, oid)] = recorded.output_commit
         self.refs[static_ref(node.key, self.static[node.key])] = recorded.output_commit
-        if node.task in ("package_deb", "image"):
-            self.refs[f"refs/prov/deploy/{node.arch}/{node.key.replace(':', '/')}"] = recorded.output_commit
         gives = without_times(made.output)
         result = Result(oid, recorded.output, recorded.commit, number, made.workdir, gives)
         self._remember(node.key, result)

@@ -243,7 +243,7 @@ def test_refs_that_name_something_else_are_found_and_dropped(store: Store) -> No
         f"refs/tags/outside/x86_64/a/b/{1}": output,
         f"refs/prov/output/a/b/{one}": refs[run],
         f"refs/prov/static/a/b/{one}": build,
-        "refs/prov/deploy/x86_64/a/b": refs[run],
+        "refs/prov/deployed": refs[run],
         f"refs/prov/toolchain/{one}": output,
         f"refs/prov/record/a/b/{one}/1": output,
         "refs/prov/label/nonsense": output,

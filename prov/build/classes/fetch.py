@@ -1,6 +1,6 @@
 """Puts a recipe's sources under sources/: what is local is there already, the rest is fetched and checked.
 
-SOURCES is a JSON list of {name, url, sha256, git, commit, unpack}. Nothing is kept that is not what was asked for.
+SOURCES is a JSON list of {name, url, sha256, git, commit, unpack, submodules}. Nothing is kept that is not what was asked for.
 """
 
 import hashlib
@@ -34,19 +34,48 @@ def fetch_url(source, path):
     checked(path, source["sha256"], source["url"])
 
 
+def git(*arguments, check=""):
+    """Run git; with `check`, what is fetched from where, a failure ends the task with git's own words."""
+    command = ["git", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode and check:
+        words = " / ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
+        sys.exit(f"{check}: git: {words or f'exit status {done.returncode}'}")
+    return done
+
+
 def fetch_git(source, path):
-    commit = source["commit"]
-    git = ["git", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false", "-C", path]
-    subprocess.run(["git", "init", "--quiet", path], check=True)
-    exact = subprocess.run([*git, "fetch", "--quiet", "--depth=1", "--", source["git"], commit], check=False)
+    commit, origin = source["commit"], source["git"]
+    git("init", "--quiet", path, check=origin)
+    exact = git("-C", path, "fetch", "--quiet", "--depth=1", "--", origin, commit)
     if exact.returncode:
         # a server may refuse to serve a commit by its id: then all of it
-        subprocess.run(
-            [*git, "fetch", "--quiet", "--tags", "--", source["git"], "+refs/heads/*:refs/fetched/*"], check=True
-        )
-    subprocess.run([*git, "checkout", "--quiet", "--detach", commit], check=True)
+        git("-C", path, "fetch", "--quiet", "--tags", "--", origin, "+refs/heads/*:refs/fetched/*", check=origin)
+    git("-C", path, "checkout", "--quiet", "--detach", commit, check=origin)
+    fetch_submodules(source, path)
     # the work tree is the source; what git keeps beside it differs from fetch to fetch
-    shutil.rmtree(os.path.join(path, ".git"))
+    for folder, folders, files in os.walk(path):
+        if ".git" in folders and folder == path:
+            shutil.rmtree(os.path.join(folder, ".git"))
+            folders.remove(".git")
+        elif ".git" in files and source["submodules"]:
+            os.unlink(os.path.join(folder, ".git"))
+
+
+def fetch_submodules(source, path):
+    """Fetch a source's submodules, or refuse it: their folders would be empty, and nothing would say so."""
+    listing = git("-C", path, "ls-tree", "-r", "-z", source["commit"], check=source["git"]).stdout
+    names = [entry.partition("\t")[2] for entry in listing.split("\0") if entry.startswith("160000 ")]
+    if not names or source["submodules"] is False:
+        return
+    if source["submodules"] is None:
+        sys.exit(
+            f"{source['git']}: has submodules ({', '.join(names[:5])}); add submodules = true to this source to fetch "
+            "them, or submodules = false to leave their folders empty"
+        )
+    allow = ["-c", "protocol.file.allow=always"] if source["git"].startswith(("/", "file://")) else []
+    git(*allow, "-C", path, "remote", "add", "origin", source["git"], check=source["git"])
+    git(*allow, "-C", path, "submodule", "--quiet", "update", "--init", "--recursive", check=source["git"])
 
 
 os.makedirs("sources", exist_ok=True)

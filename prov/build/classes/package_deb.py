@@ -14,7 +14,7 @@ def control(name, data, arch):
     lines += ["Maintainer: prov <prov@localhost>", "Section: misc", "Priority: optional"]
     if data["rdepends"]:
         lines.append(f"Depends: {', '.join(each.replace('_', '-') for each in data['rdepends'])}")
-    lines.append(f"Description: {data['summary'] or name}")
+    lines.append(f"Description: {' '.join(data['summary'].split()) or name}")
     return "\n".join(lines) + "\n"
 
 

@@ -41,7 +41,9 @@ def control(name, data, arch):
         "Maintainer: prov <prov@localhost>",
     ]
     lines += [f"Depends: {', '.join(data['rdepends'])}"] if data["rdepends"] else []
-    lines += [f"Section: misc\nPriority: optional\nSource: {PN}\nDescription: {data['summary'] or name}"]
+    lines += [
+        f"Section: misc\nPriority: optional\nSource: {PN}\nDescription: {' '.join(data['summary'].split()) or name}"
+    ]
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -3,14 +3,23 @@
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 
 PN = os.environ["PN"]
 EPOCH = os.environ["SOURCE_DATE_EPOCH"]
+
+
+def literal(text):
+    """Return a text in which rpm finds no macro."""
+    return text.replace("%", "%%")
+
+
 DEFINES = {
-    "_topdir": os.path.abspath("rpmbuild"),
-    "_rpmdir": os.path.abspath("rpmbuild/RPMS"),
+    "_topdir": literal(os.path.abspath("rpmbuild")),
+    "_rpmdir": literal(os.path.abspath("rpmbuild/RPMS")),
     "_rpmfilename": "%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm",
     "_build_id_links": "none",
     "__os_install_post": "%{nil}",
@@ -19,21 +28,27 @@ DEFINES = {
     "use_source_date_epoch_as_buildtime": "1",
     "clamp_mtime_to_source_date_epoch": "1",
     "_binary_payload": "w1.gzdio",
-    "_dbpath": os.path.abspath("rpmbuild/db"),
+    "_dbpath": literal(os.path.abspath("rpmbuild/db")),
 }
 
 
-def spec(name, data, arch, files):
-    lines = [
-        f"Name: {name}",
-        f"Version: {data['version'].replace('-', '_')}",
-        "Release: 1",
-        f"Summary: {data['summary'] or name}",
-    ]
-    lines += [f"License: {os.environ['LICENSE']}", f"BuildArch: {arch}", "AutoReqProv: no"]
-    lines += [f"Requires: {each}" for each in data["rdepends"]]
-    lines += ["%description", data["summary"] or name, "%files", "%defattr(-,root,root)", *files]
-    lines += ["%post", "set -e", data["postinst"].replace("%", "%%")] if data["postinst"] else []
+def file_line(name, path):
+    """Return the line of a file in the list of a spec: what rpm would expand becomes `?`, which is any character."""
+    if "\n" in path:
+        sys.exit(f"QA: {name}: {path!r}: rpm can't package a name with a newline")
+    quoted = '"/' + re.sub(r'["%*?\[\]{}\\]', "?", path) + '"'
+    return f"%dir {quoted}" if os.path.isdir(f"packages-split/{name}/{path}") else quoted
+
+
+def spec(name, data, arch):
+    summary = literal(" ".join(data["summary"].split()) or name)
+    lines = [f"Name: {name}", f"Version: {literal(data['version']).replace('-', '_')}", "Release: 1"]
+    lines += [f"Summary: {summary}", f"License: {literal(' '.join(os.environ['LICENSE'].split()))}"]
+    lines += [f"BuildArch: {arch}", "AutoReqProv: no"]
+    lines += [f"Requires: {literal(each)}" for each in data["rdepends"]]
+    lines += ["%description", summary, "%files", "%defattr(-,root,root)"]
+    lines += [file_line(name, path) for path in data["files"]]
+    lines += ["%post", "set -e", literal(data["postinst"])] if data["postinst"] else []
     return "\n".join([*lines, ""])
 
 
@@ -44,12 +59,8 @@ label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", 
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():
-    files = [
-        f'"/{path}"' if not os.path.isdir(f"packages-split/{name}/{path}") else f'%dir "/{path}"'
-        for path in data["files"]
-    ]
-    with open("package.spec", "w") as stream:
-        stream.write(spec(name, data, arch, files))
+    with open("package.spec", "w", errors="surrogateescape") as stream:
+        stream.write(spec(name, data, arch))
     # rpmbuild removes the folder that it packs
     root = os.path.abspath(f"packages-split/{name}")
     command = ["rpmbuild", "-bb", "--quiet", "--noclean", "--buildroot", root, "--target", arch]
