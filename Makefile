@@ -8,7 +8,7 @@ all: demo
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off --editable '.[test]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -92,4 +92,6 @@ def _report(summary: Summary) -> None:
     counts = [f"{summary.count(what)} {what}" for what in COUNTED if summary.count(what)]
     counts += [f"{len(summary.failed)} failed"] if summary.failed else []
     took, added = seconds_text(summary.seconds), size_text(summary.added)
+    if summary.interrupted:
+        counts.append("interrupted")
     say(f"{', '.join(counts) or 'nothing to do'}; {took}; {added} added to the store")

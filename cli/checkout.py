@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .context import StoreOption, open_store, plain_name
+from .elsewhere import fetching
 from .output import note, say
 
 
@@ -32,7 +33,7 @@ def checkout(
     from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
-    found = find(opened, treeish)
+    found = fetching(opened, lambda: find(opened, treeish))
     if directory.exists() and any(directory.iterdir()):
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
     placer = Pool(opened.cache / OPEN, opened.objects) if link else None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .output import note
+
 if TYPE_CHECKING:
     from prov.build.project import Project
     from prov.build.retention import Rules
@@ -125,6 +127,9 @@ def open_session(
         raise ProvError(f"there is no {PROJECT_FILE} here or above", hint="`prov init` makes one")
     path = store_path(option)
     store = Store.create(path) if create else Store.open(path)
-    return Session(
-        open_project(store, settings), store, partial(sysroots_of, store), dict(os.environ), sandbox, offline
-    )
+
+    def told(text: str) -> None:
+        note(f"note: {text}")
+
+    project = open_project(store, settings)
+    return Session(project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, told)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .context import JsonOption, StoreOption, open_store, plain_name
-from .output import colour, count_text, say, say_json
+from .elsewhere import fetching
+from .output import colour, count_text, note, say, say_json
 
 if TYPE_CHECKING:
+    from prov.build.builds import BuildList
     from prov.history.causes import BuildDifference
     from prov.history.names import Found
     from prov.store.repository import Store
@@ -49,7 +51,7 @@ def diff(
     if _is_build(opened, name):
         _builds(opened, name, other, json=json)
         return
-    old, new = _sides(opened, name, other)
+    old, new = fetching(opened, lambda: _sides(opened, name, other))
     if tool:
         raise typer.Exit(_with_tool(opened, tool, old, new))
     found = diff_pairs(opened.objects, old.pair, new.pair)
@@ -114,11 +116,15 @@ def _with_tool(store: Store, tool: str, old: Found, new: Found) -> int:
 
 
 def _builds(store: Store, name: str, other: str, *, json: bool) -> None:
-    from prov.history.builds import find_build
+    from prov.history.builds import find_build, walk_builds
     from prov.history.causes import build_difference
 
-    old = find_build(store, name if other else f"{name}~1")
+    old = find_build(store, name) if other else _before(find_build(store, name), name)
     new = find_build(store, other or name)
+    if not other and not new.happened():
+        note(f"note: nothing was to be done in build {new.commit.hex()[:12]}")
+        new = next((each for each in walk_builds(new) if each.happened()), new)
+        old = _before(new, name)
     found = build_difference(store.objects, old, new)
     files = {key: lines for key in new.facts().get("targets", "").split() if (lines := _files(store, old, new, key))}
     if json:
@@ -126,6 +132,15 @@ def _builds(store: Store, name: str, other: str, *, json: bool) -> None:
     else:
         say(f"build {old.commit.hex()[:12]} -> {new.commit.hex()[:12]}")
         _print_builds(store, found, files)
+
+
+def _before(build: BuildList, name: str) -> BuildList:
+    from prov.errors import NameUnknown
+
+    before = build.before()
+    if before is None:
+        raise NameUnknown(f"there is no build before {name}", hint="give a second build to compare with")
+    return before
 
 
 def _files(store: Store, old: object, new: object, key: str) -> list[str]:

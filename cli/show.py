@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .context import JsonOption, StoreOption, open_store, plain_name
+from .elsewhere import fetching
 from .output import say, say_json
 
 
@@ -25,11 +26,19 @@ def show(
 
     Example: prov show zlib:compile
     """
-    from prov.history.names import find_run
+    from prov.errors import Elsewhere
+    from prov.history.names import RunName, find_run, record_elsewhere
     from prov.history.show import show as read
 
     opened = open_store(store)
-    shown = read(opened, find_run(opened, name))
+
+    def find() -> RunName:
+        try:
+            return find_run(opened, name)
+        except Elsewhere as error:
+            return record_elsewhere(opened, error)
+
+    shown = read(opened, fetching(opened, find))
     if json:
         content = asdict(shown)
         content["run"].pop("commit")

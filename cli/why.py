@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .context import BuildOption, JsonOption, SetOption, StoreOption, open_store, plain_name, session_here
+from .elsewhere import fetching
 from .output import say, say_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def why(
 
     opened = open_store(store)
     session = None if build else session_here(opened, settings)
-    answer = ask(opened, name, session=session, against=against, build=build)
+    answer = fetching(opened, lambda: ask(opened, name, session=session, against=against, build=build))
     if json:
         say_json("why", **_table(answer))
         return

@@ -71,6 +71,15 @@ class NameUnknown(ProvError):
     """A recipe, task, tag or build was named that does not exist."""
 
 
+class Elsewhere(NameUnknown):
+    """A result is known, and was made on another machine: what is asked for is not here, or not all of it."""
+
+    def __init__(self, message: str, key: str = "", task_hash: bytes = b"", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+        self.task_hash = task_hash
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest of `known`, or an empty string."""
     near = get_close_matches(name, list(known), n=3, cutoff=0.6)

@@ -178,6 +178,9 @@ def set_mode(name: bytes | str | Path, mode: int, folder: int | None = None, *, 
     try:
         old = stat.S_IMODE(os.fstat(fd).st_mode) if add else 0
         os.chmod(f"/proc/self/fd/{fd}", old | mode)
+    except OSError as error:
+        error.filename = name
+        raise
     finally:
         os.close(fd)
 

@@ -22,6 +22,7 @@ from prov.errors import RefConflict, StoreError
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
 from prov.store.refs import BUILDS, RefUpdate
 from prov.store.repository import Store
+from prov.text import one_line
 
 ATTEMPTS = 100
 """How often a build that ends together with others tries to get into the history."""
@@ -113,6 +114,10 @@ class BuildList:
         """Return task -> what happened to it; of those that were up to date, nothing."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("happened"))
 
+    def reasons(self) -> dict[str, str]:
+        """Return task -> why it was to run, in words, as the plan had it."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("reasons"))
+
     def versions(self) -> dict[str, str]:
         """Return recipe -> version."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("recipes"))
@@ -199,6 +204,7 @@ def record_build(
     *,
     timeline: Iterable[Span] = (),
     versions: Mapping[str, str] | None = None,
+    reasons: Mapping[str, str] | None = None,
     more: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> Oid:
     """Append a build to the history and return its commit. Builds that end at once both get in, one after the other.
@@ -218,6 +224,7 @@ def record_build(
             b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
             b"timeline": [f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n" for each in timeline],
             b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
+            b"reasons": [f"{key} {one_line(reason)}\n" for key, reason in sorted((reasons or {}).items())],
         }
         entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
         for folder, files in (more or {}).items():

@@ -143,6 +143,20 @@ def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted]
     return found
 
 
+def fetch_published(store: Store, remotes: Sequence[Remote], access: Access, key: str, task_hash: Oid) -> Fetched:
+    """Fetch what the first remote that has a result has published of it, its WORKDIR too if that is shared."""
+    caches = Caches(store, remotes, access)
+    caches.refresh()
+    found = caches.find(task_hash, "")
+    if found is None or found[1].key != key:
+        return Fetched(notes=caches.notes)
+    name, task = found
+    remote = next(each for each in remotes if each.name == name)
+    fetched = fetch(store, remote, access, [Wanted(name, task, task.static_key)], workdirs=bool(task.workdir))
+    fetched.notes = [*caches.notes, *fetched.notes, *filter(None, [fetched.failed])]
+    return fetched
+
+
 @dataclass(slots=True)
 class Pulled:
     """What a pull brought."""
@@ -208,6 +222,9 @@ class Anywhere:
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         found = self.published(key, task_hash)
         return found is not None and bool(found[1].workdir)
+
+    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+        return self.records.why_no_workdir(key, task_hash)
 
     def published(self, key: str, task_hash: Oid) -> tuple[str, Published] | None:
         """Return what a remote has of a task, and that remote's name."""

@@ -20,16 +20,21 @@ LIBRARIES = ("usr/lib", "usr/lib64", "lib", "lib64")
 PROGRAMS = ("usr/bin", "usr/sbin", "bin", "sbin")
 AT_MOST = 5
 
-_HEADER = re.compile(r"fatal error: ([\w./+-]+): No such file or directory")
-_LIBRARY = re.compile(r"cannot find -l([\w.+-]+)|unable to find library -l([\w.+-]+)")
+# A log is anybody's text: every repetition has a bound, and begins behind a fixed text or at a line's beginning.
+_NAME = r"[\w./+-]{1,200}"
+_HEADER = re.compile(rf"fatal error: ({_NAME}): No such file or directory")
+_LIBRARY = re.compile(rf"cannot find -l({_NAME})|unable to find library -l({_NAME})")
 _MODULE = re.compile(
-    r"Package '?([\w.+-]+)'?(?:, required by '[^']*',)? (?:was )?not found|No package '([\w.+-]+)' found"
+    rf"Package '?({_NAME})'?(?:, required by '[^']{{0,200}}',)? (?:was )?not found|No package '({_NAME})' found"
 )
-_PROGRAM = re.compile(r"(?:line )?\d+: ([\w.+-]+): (?:command )?not found|make: ([\w.+-]+): No such file or directory")
+_PROGRAM = re.compile(rf": ({_NAME}): (?:command )?not found|make: ({_NAME}): No such file or directory")
+LONGEST_LOG = 1 << 20
+"""Bytes at the end of a log that are searched: what a task failed for is told last."""
 
 
 def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield what a log says was not found: its name, and the paths of which one would have been it."""
+    log = log[-LONGEST_LOG:]
     for found in _HEADER.findall(log):
         yield found, (f"usr/include/{found}",)
     for names in _LIBRARY.findall(log):

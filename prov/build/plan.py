@@ -41,6 +41,9 @@ class Known(Protocol):
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         """Tell whether a remote has the WORKDIR of a task hash."""
 
+    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+        """Return in words why the WORKDIR of a task hash, whose output is recorded, is not here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -254,16 +257,18 @@ class _Planner:
     def wanted(self) -> dict[str, Step]:
         """Return the steps that the targets need, in the order of the graph."""
         needed: dict[str, str] = dict.fromkeys(self.graph.targets, "output")
+        askers: dict[str, str] = {}
         for key in reversed(self.graph.nodes):
             need, step, node = needed.get(key), self.steps[key], self.graph.nodes[key]
             if need is None:
                 continue
             if need == "workdir" and not self.undecided(key):
-                self.need_workdir(step)
+                self.need_workdir(step, askers[key])
             if self.undecided(key):
                 takes_over = node.recipe.name not in self.choices.incremental
                 for edge in node.after:
                     needed[edge] = "workdir" if takes_over else needed.get(edge, "output")
+                    askers[edge] = key
                 for edge in (*node.from_, *node.needs):
                     needed.setdefault(edge, "output")
                     if self.steps[edge].action == "up to date":
@@ -282,7 +287,7 @@ class _Planner:
         """Have an output put in place, from the store or else from a remote."""
         step.action, step.reason = ("fetch", f"{why}, from a remote") if step.away else ("restore", why)
 
-    def need_workdir(self, step: Step) -> None:
+    def need_workdir(self, step: Step, asker: str) -> None:
         if step.task_hash is not None and self.known.last_run(step.key, step.task_hash)[1] is not None:
             if step.action == "up to date":
                 step.action, step.reason = "restore", "its WORKDIR is put back"
@@ -291,7 +296,9 @@ class _Planner:
             step.action, step.reason = "fetch", "its WORKDIR is put back, from a remote"
             return
         step.action = "run" if step.task_hash is not None else "may run"
-        step.reason, step.for_workdir = "its WORKDIR was never recorded here", True
+        step.for_workdir = True
+        if step.task_hash is not None:
+            step.reason = f"{self.known.why_no_workdir(step.key, step.task_hash)}, and {asker} starts from it"
 
 
 def few(keys: Iterable[str]) -> str:

@@ -252,6 +252,15 @@ class Records:
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         return False
 
+    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+        """Return in words why the WORKDIR of a task hash, whose output is recorded, is not here."""
+        record = RECORDS + tag_prefix(key, task_hash).removeprefix("refs/tags/")
+        kept = self.store.refs.list(f"{record}/")
+        if not kept:
+            return "its WORKDIR was never recorded here"
+        here = any("workdir" in self.facts(commit) for commit in kept.values())  # which is not published
+        return "its WORKDIR was collected" if here else "its WORKDIR stayed on the machine where it ran"
+
     def workdir(self, commit: Oid) -> Pair:
         """Return the WORKDIR that a task commit (or one of changes made outside any task) holds."""
         held = self.store.objects.commit(commit)
@@ -263,11 +272,13 @@ class Records:
 
     def record_entry(self, commit: Oid, name: str) -> bytes:
         """Return a text of a task commit's record (`log`, `environment`, `record`), empty if it has none."""
-        held = self.store.objects.commit(commit)
-        if len(held.parents) < 2:
-            return b""
-        entry = self.store.objects.entry(self.store.objects.commit(held.parents[1]).tree, name)
+        entry = self.store.objects.entry(self.record_tree(commit), name)
         return self.store.objects.blob(entry.oid) if entry else b""
+
+    def record_tree(self, commit: Oid) -> Oid:
+        """Return the tree of the record that a task commit holds; a commit without one may be a record itself."""
+        held = self.store.objects.commit(commit)
+        return self.store.objects.commit(held.parents[1]).tree if len(held.parents) > 1 else held.tree
 
     def facts(self, commit: Oid) -> dict[str, str]:
         """Return what a record says of a run: its task, result, times, host, folders."""

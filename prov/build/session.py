@@ -62,12 +62,14 @@ class Session:
     """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
     offline: bool = False
     """Remotes are neither asked nor told."""
+    told: Callable[[str], object] = lambda _text: None
+    """Gets a line when something begins that takes seconds."""
     caches: Caches = field(init=False)
     toolchains: Toolchains = field(init=False)
 
     def __post_init__(self) -> None:
         drop_acls(self.store.cache)
-        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""))
+        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""), self.told)
         remotes = [] if self.offline else read_remotes(self.store)
         self.caches = Caches(self.store, remotes, Access(self.environment))
 

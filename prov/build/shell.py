@@ -20,7 +20,7 @@ MOST_NESTED = 40
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME = re.compile(NAME)
 _ASSIGNMENT = re.compile(rf"({NAME})\+?=")
-_ASSIGNED_TO = re.compile(rf"({NAME})\s*[-+*/%&|^]?=(?!=)")
+_ASSIGNED_TO = re.compile(rf"(?<!\w)((?>{NAME}))(?!\w)\s*+[-+*/%&|^]?=(?!=)")
 _MENTIONED = re.compile(rf"\$\{{?[#!]?({NAME})")
 _PLAIN = re.compile(r"[^ \t\n\r\f\v\\'\"`$;&|()<>#]+")
 _PLAIN_IN_QUOTES = re.compile(r"[^\\\"`$]+")

@@ -115,4 +115,6 @@ def record_summary(site: Site, plan: Plan, records: Records, summary: Summary, b
     ]
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
     by = author(begun)
-    return record_build(site.store, lines, happened, facts, by, timeline=timeline, versions=versions)
+    ran = {*(key for key, _, _ in summary.spans), *(result.key for result in summary.failed)}
+    reasons = {step.key: step.reason for step in plan.work if step.key in ran}
+    return record_build(site.store, lines, happened, facts, by, timeline=timeline, versions=versions, reasons=reasons)

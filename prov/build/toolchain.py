@@ -18,7 +18,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,8 @@ class Toolchains:
 
     store: Store
     search_path: str
+    told: Callable[[str], object] = lambda _text: None
+    """Gets a line when a capture begins that takes seconds."""
     _known: dict[tuple[str, ...], Toolchain] = field(default_factory=dict)
 
     @property
@@ -100,6 +102,7 @@ class Toolchains:
 
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
+        self.told(f"recording {len(files)} files of the host's tools; unchanged ones are not read again")
         states = [_state(path) for path in files]
         with self.store.objects.writer() as writer:
             pair = _write_files(writer, files)

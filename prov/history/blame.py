@@ -16,7 +16,7 @@ from typing import Literal
 
 from prov.build.record import Records, read_pair
 from prov.errors import NameUnknown, StoreError
-from prov.history.files import FileName, node_in, part_of, task_of
+from prov.history.files import FileName, blame_lines, node_in, part_of, task_of
 from prov.history.inputs import Inputs, read_inputs
 from prov.history.producers import Producers
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, unescape_name
@@ -45,6 +45,8 @@ class Step:
     commit: Oid
     origin: str = ""
     """Of a copy: what it was copied from."""
+    patches: tuple[str, ...] = ()
+    """Of the task's patches, the names of those that change the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,20 @@ class _Tracer:
         key = task_of(self.store, commit)
         if key is None:
             return Step("changed outside any task", "rewrote" if before else "made", _text(path), commit), None
+        patches = tuple(name for name, _ in self.patches(commit, path))
         if before is not None:
-            return Step(key, "rewrote", _text(path), commit), self.task_or_start(commit, path)
+            return Step(key, "rewrote", _text(path), commit, patches=patches), self.task_or_start(commit, path)
         origin = self.copied_from(commit, path, node) if node is not None and not node.is_directory else None
         if origin is None:
-            return Step(key, "made", _text(path), commit), None
+            return Step(key, "made", _text(path), commit, patches=patches), None
         return Step(key, "copied", _text(path), commit, origin[0]), origin[1]
+
+    def patches(self, commit: Oid, path: bytes) -> list[tuple[str, bytes]]:
+        """Return names and texts of a task's own patches that change a path."""
+        inputs = self.inputs(commit)
+        own = inputs.own.items() if inputs else ()
+        texts = [(name, self.store.objects.blob(entry.oid)) for (kind, name), entry in own if kind == "patch"]
+        return sorted((name, text) for name, text in texts if _changes(text, path))
 
     def at(self, commit: Oid, path: bytes) -> Node | None:
         return at_path(self.store.objects, Records(self.store).workdir(commit), path)
@@ -300,6 +310,45 @@ class _Tracer:
         text = self.store.objects.blob(entry.oid)
         pinned = text.startswith((b"git ", b"sha256 ", b"md5 ")) and text.count(b"\n") == 1
         return text.decode().strip() if pinned else f"blob {entry.oid.hex()}"
+
+
+def line_origins(store: Store, found: Blame) -> list[str]:
+    """Return, for each line of a file, the task that brought it, or the patch: `zlib:patch 0001-fix.patch`.
+
+    A line that a task's start already had, and whose task is not known, has an empty text.
+    """
+    tracer = _Tracer(store, Producers(store))
+    versions = []
+    for step in reversed(found.steps):
+        node = tracer.at(step.commit, os.fsencode(step.path))
+        if node is not None and not node.is_directory:
+            versions.append((step, store.objects.blob(node.oid).decode("utf-8", "replace")))
+    last = store.objects.blob(found.node.oid).decode("utf-8", "replace")
+    blamed = blame_lines([*(text for _, text in versions), last])
+    origins = []
+    for line in blamed:
+        known = line.version < len(versions)
+        origins.append(_origin(tracer, versions[line.version][0], line.text) if known else "")
+    return origins
+
+
+def _origin(tracer: _Tracer, step: Step, line: str) -> str:
+    added = b"+" + line.rstrip("\r\n").encode("utf-8", "surrogateescape")
+    for name, text in reversed(tracer.patches(step.commit, os.fsencode(step.path)) if step.patches else []):
+        if added in text.splitlines():
+            return f"{step.key} {name}"
+    return step.key
+
+
+def _changes(patch: bytes, path: bytes) -> bool:
+    """Tell whether a patch changes a path; how many of its folders are left out where it is applied is not known."""
+    for line in patch.splitlines():
+        if line.startswith((b"+++ ", b"--- ")):
+            name = line[4:].split(b"\t")[0].strip()
+            inside = name.partition(b"/")[2] or name
+            if path == inside or path.endswith(b"/" + inside):
+                return True
+    return False
 
 
 def _common_end(one: bytes, other: bytes) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prov.build.builds import BuildList
-from prov.build.record import Records, last_number, read_pair, tag_prefix
-from prov.errors import NameUnknown, StoreError, nearest
+from prov.build.record import RECORDS, Records, last_number, read_pair, tag_prefix
+from prov.errors import Elsewhere, NameUnknown, StoreError, nearest
 from prov.history.builds import find_build, walk_builds
 from prov.history.producers import failures
-from prov.history.pruned import run_went, when_it_went
+from prov.history.pruned import inputs_went, run_went, when_it_went
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -121,11 +121,10 @@ def last_run(store: Store, key: str) -> RunName:
     known = recorded_tasks(store)
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
-    if store.refs.list(f"refs/prov/output/{recipe}/{task}/"):
-        raise NameUnknown(
-            f"no run of {key} is here, its output alone",
-            hint=f"`prov checkout latest/{key}@output DIR` puts that on disk; `prov pull --with-workdirs` fetches runs",
-        )
+    for build in walk_builds(BuildList.latest(store)):
+        line = build.line(key)
+        if line is not None and line.output is not None:
+            raise _elsewhere(store, key, line.task_hash)
     raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
 
 
@@ -148,12 +147,36 @@ def run_in(build: BuildList, key: str) -> RunName:
     number = last_number(build.store, key, line.task_hash, failed=True) if failed else line.run
     commit = build.store.refs.get(f"{prefix}/{number}") if number else None
     if commit is None:
-        raise NameUnknown(
-            f"no run of {key} is recorded here for build {build.commit.hex()[:12]}, its output alone",
-            hint=run_went(build.store, key, line.task_hash, number)
-            or f"`prov checkout {build.commit.hex()[:12]}/{key}@output` puts that on disk",
-        )
+        went = run_went(build.store, key, line.task_hash, number)
+        if went:
+            raise NameUnknown(f"the run of {key} for build {build.commit.hex()[:12]} is not here any more", hint=went)
+        raise _elsewhere(build.store, key, line.task_hash)
     return _run_name(build.store, f"{prefix}/{number}".removeprefix("refs/tags/"), commit)
+
+
+def _elsewhere(store: Store, key: str, task_hash: Oid) -> Elsewhere:
+    """Return the error for a result whose run is not here, since it was made on another machine, or collected."""
+    went = inputs_went(store, key, task_hash)
+    return Elsewhere(
+        f"{key} was run on another machine, and its run is not here",
+        key,
+        task_hash,
+        hint=went or f"`prov pull --with-workdirs {key}` fetches it, if a remote has it",
+    )
+
+
+def record_elsewhere(store: Store, error: Elsewhere) -> RunName:
+    """Return the run of which only the record is here, its commit being the record's. Raises the error if it is not."""
+    recipe, _, task = error.key.partition(":")
+    prefix = f"{RECORDS}{recipe}/{task}/{error.task_hash.hex()}"
+    numbers = {int(name.rpartition("/")[2]): oid for name, oid in store.refs.list(f"{prefix}/").items()}
+    if not numbers:
+        raise error
+    number = max(numbers)
+    commit = numbers[number]
+    seconds = store.objects.commit(commit).author.seconds
+    tag = f"{prefix}/{number}".removeprefix("refs/prov/")
+    return RunName(tag, commit, recipe, task, error.task_hash.hex(), number, failed=False, seconds=seconds)
 
 
 def _by_tag(store: Store, name: str) -> RunName:
@@ -218,6 +241,8 @@ def _find(store: Store, name: str, base: str, kind: str) -> Found:
     if ":" in key and ":" not in build:
         if build and kind == "output":  # which may be here without a run
             line = find_build(store, build).line(key)
+            if line is not None and line.output is not None and not store.objects.exists(line.output):
+                raise _elsewhere(store, key, line.task_hash)
             if line is not None and line.output is not None:
                 return Found(name, read_pair(store.objects, line.output))
         return _part(store, name, find_run(store, base).commit, kind)

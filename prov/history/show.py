@@ -27,7 +27,7 @@ class Shown:
 def show(store: Store, run: RunName) -> Shown:
     """Return what is recorded of a run."""
     records = Records(store)
-    tree = store.objects.commit(store.objects.commit(run.commit).parents[1]).tree
+    tree = records.record_tree(run.commit)
     output = store.objects.entry(tree, "output")
     content = store.objects.entry(output.oid, "content") if output else None
     names = store.objects.tree(content.oid) if content else []

@@ -6,6 +6,7 @@ one, a run's tag, or another machine's store.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from prov.build.builds import BuildList, Line
 from prov.build.job import Site
 from prov.build.plan import Plan, Step
 from prov.build.session import Request, Session
-from prov.errors import NameUnknown, StoreError, nearest
+from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError, nearest
 from prov.history.builds import find_build, is_build_name, walk_builds
 from prov.history.causes import Cause, Recorded, Side, first_causes
 from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
@@ -117,21 +118,35 @@ def why(store: Store, name: str, *, session: Session | None = None, against: str
     Raises NameUnknown.
     """
     with store.objects.writer(memory=True) as writer:
-        step, new = _planned(session, name, writer) if session is not None and not build else (None, None)
+        step, new = _planned(store, session, name, writer) if session is not None and not build else (None, None)
         if new is None or (step is not None and step.action not in ("run", "may run") and not against):
             return _why_recorded(store, name, build, against)
         assert step is not None
         reader, old = _old(store, new.inputs.key, against, writer)
-        verdicts = {"run": f"would run: {step.reason}", "may run": f"may run, {step.reason}"}
+        verdicts = {"run": f"would run: {_reason(store, step, old)}", "may run": f"may run, {step.reason}"}
         verdict = verdicts.get(step.action, f"is {step.action} now")
         return _answer(store, reader, verdict, old, new)
 
 
-def _planned(session: Session | None, name: str, writer: ObjectWriter) -> tuple[Step | None, State | None]:
+def _reason(store: Store, step: Step, old: State | None) -> str:
+    """Return why a task would run: one that failed, and has the same inputs now, is tried again."""
+    if old is not None and old.output is None and old.inputs.task_hash == step.task_hash:
+        return f"it failed in {old.name}, with the same inputs"
+    return step.reason
+
+
+def _planned(
+    store: Store, session: Session | None, name: str, writer: ObjectWriter
+) -> tuple[Step | None, State | None]:
     if session is None or "/" in name or session.project.resolve(name.partition(":")[0]) is None:
         return None, None
     plan, site = session.plan(Request((name,)))
     key = plan.graph.targets[-1]
+    if plan.steps[key].action not in ("run", "may run"):  # it may have to run for a task of the last build all the same
+        last = BuildList.latest(store)
+        targets = last.facts().get("targets", "").split() if last else []
+        with contextlib.suppress(ProvError):  # a target that is no more
+            plan, site = session.plan(Request((*targets, name)))
     side = Planned(site, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
     return plan.steps[key], State("now", side.inputs(key), side, versions, plan.steps[key].output)
@@ -145,7 +160,7 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
         reader, old = _old(store, run.key, against, store.objects)
         return _answer(store, reader, "ran", old if against else None, new)
     named = find_build(store, build or before or "latest")
-    named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
+    asked = named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
     line = _at(named, key)
     if line is None:
         known = [each for recipe in named.recipes() for each in named.lines(recipe)]
@@ -160,6 +175,10 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
             break
     new = _in_build(store, named, key, line)
     objects: TreeReader = store.objects
+    if asked.happened().get(key) == "ran" and asked.commit != named.commit:
+        reason = asked.reasons().get(key, "forced, or since its WORKDIR was needed")
+        how = f"ran in build {asked.commit.hex()[:12]} with the inputs of {new.name}: {reason}"
+        return _answer(store, objects, how, new, new)
     how = "failed" if key in failures(named) else named.happened().get(key, "was up to date")
     old = None
     if against:
@@ -182,9 +201,12 @@ def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> St
     try:
         inputs = read_inputs(store.objects, key, line.task_hash)
     except StoreError as error:
-        raise NameUnknown(
+        went = inputs_went(store, key, line.task_hash)
+        raise Elsewhere(
             f"the inputs of {key} in build {build.commit.hex()[:12]} are not here",
-            hint=inputs_went(store, key, line.task_hash) or "`git fsck` tells what else is missing",
+            key,
+            line.task_hash,
+            hint=went or f"it was run on another machine: `prov pull {key}` fetches what a remote has of it",
         ) from error
     side = Recorded(store.objects, Producers(store, (build,)))
     return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions(), line.output)
@@ -202,8 +224,8 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
     """Return what a task is compared with, and what reads both."""
     if not against:
         latest = BuildList.latest(store)
-        build = next((each for each in walk_builds(latest) if each.line(key) is not None), None)
-        return reader, _in_build(store, build, key, build.line(key)) if build else None
+        build = next((each for each in walk_builds(latest) if _at(each, key) is not None), None)
+        return reader, _in_build(store, build, key, _at(build, key)) if build else None
     if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
         folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
         other = Store.open(folder)

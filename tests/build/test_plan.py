@@ -38,6 +38,9 @@ class Known:
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         return False
 
+    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+        return "its WORKDIR was collected"
+
     def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
         return (1, task_hash) if (key, task_hash) in self.workdirs else (0, None)
 

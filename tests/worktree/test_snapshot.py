@@ -420,16 +420,38 @@ def test_a_file_of_a_live_directory_that_goes_away_is_left_out(
     assert set(read_listing(work.store.objects, found.pair)) == {b".", b"stays", b"linked"}
 
 
-def test_what_can_not_be_read_is_named(open_folder: Path) -> None:
+def test_what_its_owner_may_not_read_is_captured_with_its_mode(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
-        for what, mode in (("file", 0o200), ("folder", 0o300)):
-            top = open_folder / f"top {what}"
-            (top / "folder").mkdir(parents=True)
-            (top / "file").write_text("x")
+        for what, mode in (("file", 0o200), ("folder", 0o300), ("folder", 0o000), (".", 0o100)):
+            top = open_folder / f"top {what} {mode}"
+            (top / "folder/deep").mkdir(parents=True)
+            for name in ("file", "folder/file", "folder/deep/file"):
+                (top / name).write_text(name)
+            plain = work.capture(top).pair
             os.chmod(top / what, mode)
-            with pytest.raises(CaptureError, match=f"top {what}/{what}|top {what}: .*{what}'"):
-                work.capture(top)
+            snapshot = work.capture(top)
+            assert (snapshot.pair.tree, snapshot.pair.attributes) != plain
+            assert snapshot.pair.tree == plain.tree
+            assert (top / what).stat().st_mode & 0o777 == mode
+            assert snapshot.pair == work.capture(top).pair
+
+    as_nobody(go)
+
+
+def test_what_is_another_users_is_named(open_folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make another user's files")
+    for what in ("file", "folder"):
+        (open_folder / f"top {what}/folder").mkdir(parents=True)
+        (open_folder / f"top {what}/file").write_text("x")
+        (open_folder / f"top {what}" / what).chmod(0o000)
+
+    def go() -> None:
+        work = Work(Store.create(open_folder / "store"))
+        for what in ("file", "folder"):
+            with pytest.raises(CaptureError, match=f"top {what}/{what}: can't be read"):
+                work.capture(open_folder / f"top {what}")
 
     as_nobody(go)
 
