@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,7 @@ def setup(
     from prov.bitbake.setup import blocks, set_up
     from prov.bitbake.setup import undo as take_out
 
-    changed = take_out(builddir) if undo else set_up(builddir)
+    changed = take_out(builddir) if undo else set_up(builddir, shutil.which("bitbake"))
     for name in changed:
         say(f"{builddir / name}: {'taken out' if undo else 'added'}")
         for line in [] if undo else blocks()[name].splitlines():

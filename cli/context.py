@@ -46,9 +46,11 @@ def _plain(name: str) -> str:
 
 
 def root() -> Path:
+    """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov records; else this one."""
+    from prov.bitbake.setup import find_build
     from prov.build.project import find_root
 
-    return find_root(Path.cwd())
+    return find_build(Path.cwd()) or find_root(Path.cwd())
 
 
 def store_path(option: Path | None) -> Path:

@@ -62,6 +62,11 @@ SETSCENE_FACT = "setscene"
 FAKEROOT_FACT = "fakeroot"
 
 
+def cleaned_ref(key: str, cleaned: Oid) -> str:
+    """Return the ref that says that a task's shared state was cleaned, and is to be made again."""
+    return f"refs/prov/cleaned/{key.replace(':', '/')}/{cleaned.hex()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A task of a build, as its process tells of itself."""
@@ -92,17 +97,17 @@ class Task:
         return task
 
     @property
-    def name(self) -> tuple[str, str, str]:
-        """Multiconfig, recipe and task, as BitBake has them."""
-        return self.mc, self.pn, self.task
-
-    @property
     def recipe(self) -> str:
         return recipe_name(self.mc, self.pn)
 
     @property
     def key(self) -> str:
         return f"{self.recipe}:{self.task}"
+
+    @property
+    def shared_key(self) -> str:
+        """The key of its shared state, which is the same in all multiconfigs."""
+        return f"{self.pn}:{self.task}"
 
     @property
     def ref(self) -> str:
@@ -112,13 +117,16 @@ class Task:
 
 
 def read_faked(known: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:
-    """Return what was known of what pseudo says, brought up to date by what a process under it sent."""
+    """Return what pseudo says of paths, updated by what a process under pseudo sent.
+
+    A path below a listed top that the process did not send is not tracked by pseudo. `.` is the whole directory.
+    """
     tops, entries = json.loads(body)
-    looked_at = tuple(os.fsencode(top) for top in tops)
+    walked = tuple(os.fsencode(top) for top in tops)
     kept = {
-        path: each
-        for path, each in known.items()
-        if not any(path == top or path.startswith(top + b"/") for top in looked_at)
+        path: faked
+        for path, faked in known.items()
+        if not any(top == b"." or path == top or path.startswith(top + b"/") for top in walked)
     }
     for path, inode, mode, uid, gid, rdev, xattrs in entries:
         values = tuple((os.fsencode(name), bytes.fromhex(value)) for name, value in xattrs)
@@ -168,7 +176,9 @@ class Place:
             left_out = [*LEFT_OUT, *passing, *others]
             exclude = Exclude(f"/{path}/" for path in left_out)
             try:
-                found = capture(self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=faked)
+                found = capture(
+                    self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=faked, live=True
+                )
                 break
             except CaptureError:  # another task is at work beside
                 if attempt + 1 == ATTEMPTS:
@@ -215,8 +225,24 @@ class Packed:
     pair: Pair
     dated: Oid | None
     """Its attributes with mtimes, which are no part of an output."""
+    cleaned: Oid
+    """The key of what says that the task's objects were cleaned."""
     taken: bool = False
     """It was there before."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids as text, by which a task names an object that no ref holds yet."""
+        oids = (self.key, self.pair.tree, self.pair.attributes, self.dated, self.cleaned)
+        return [oid.hex() if oid is not None else "" for oid in oids]
+
+    @staticmethod
+    def of(told: Mapping[str, Any]) -> Packed | None:
+        """Return the object that a request names by `ids`, None if it names none."""
+        if not told.get("packed"):
+            return None
+        key, tree, attributes, dated, cleaned = (bytes.fromhex(text) for text in told["packed"])
+        return Packed(key, Pair(tree, attributes or None), dated or None, cleaned)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -272,7 +298,10 @@ def end(
         failed = bool(told["failed"])
         pair = packed.pair if packed is not None else _output(writer, task, found, told["outputs"])
         output = None if failed else Output(pair)
-        if packed is not None and not packed.taken and store.refs.get(static_ref(task.key, packed.key)) is not None:
+        static = static_ref(task.shared_key, packed.key) if packed is not None else ""
+        cleaned = cleaned_ref(task.shared_key, packed.cleaned) if packed is not None else ""
+        was_cleaned = packed is not None and store.refs.get(cleaned) is not None
+        if packed is not None and not packed.taken and not was_cleaned and store.refs.get(static) is not None:
             packed = None
         run = Run(
             key=task.key,
@@ -294,7 +323,8 @@ def end(
         outputs = []
         if output is not None and (packed is not None or output.pair != EMPTY):
             if packed is not None:
-                outputs.append(RefUpdate(static_ref(task.key, packed.key), recorded.output_commit))
+                outputs.append(RefUpdate(static, recorded.output_commit))
+                outputs += [RefUpdate(cleaned, None)] if was_cleaned else []
             outputs.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
         while True:
             tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
@@ -375,7 +405,7 @@ def _outside(store: Store, writer: ObjectWriter, paths: Iterable[str]) -> list[t
     found = []
     for path in map(Path, paths):
         memory = _memory(store, path)
-        found.append((capture(store, path, writer, memory=memory, exclude=exclude), memory))
+        found.append((capture(store, path, writer, memory=memory, exclude=exclude, live=True), memory))
     return found
 
 

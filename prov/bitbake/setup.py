@@ -1,9 +1,15 @@
-"""The layer's place, and what a build directory needs to use it: a layer in bblayers.conf, two lines in local.conf."""
+"""The layer's place, and what a build directory needs to use it: a layer in bblayers.conf, two lines in local.conf.
+
+Before anything is written, the releases of BitBake and OpenEmbedded-Core that the build directory uses are checked, as
+far as its bblayers.conf leads to them.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from prov.errors import BitBakeError
@@ -11,12 +17,97 @@ from prov.files import replace_file
 
 BEGIN = "# prov: begin (`prov bitbake setup --undo` takes this out)"
 END = "# prov: end"
+OLDEST = (2, 8)
+"""The first release of BitBake that the layer works with."""
 _BLOCK = re.compile(rf"\n?{re.escape(BEGIN)}\n.*?{re.escape(END)}\n", re.DOTALL)
 
 
 def layer() -> Path:
     """Return the folder of the layer, as BBLAYERS has it."""
     return Path(__file__).parent / "layer"
+
+
+def find_build(start: Path) -> Path | None:
+    """Return the nearest build directory of BitBake's, from `start` upwards, that has a store or was set up to get one.
+
+    None if there is none, or if a prov.toml is as near.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "prov.toml").is_file():
+            return None
+        if _is_build(folder):
+            return folder
+    return None
+
+
+def _is_build(folder: Path) -> bool:
+    try:
+        if not (folder / "conf/bblayers.conf").is_file():
+            return False
+        return (folder / ".prov").is_dir() or BEGIN.encode() in (folder / "conf/local.conf").read_bytes()
+    except OSError:
+        return False
+
+
+def check_release(builddir: Path, bitbake: str | None = None) -> None:
+    """Raise BitBakeError if a build directory uses a release that the layer does not work with.
+
+    `bitbake` is the program that the user would run, if known; the one beside the layers comes first.
+    """
+    layers = list(_layers(builddir))
+    series = next(filter(None, map(_series, layers)), None)
+    programs = [layer.parent / "bitbake/bin/bitbake" for layer in layers]
+    programs += [Path(os.path.realpath(bitbake))] if bitbake else []
+    version = next(filter(None, map(_version, programs)), None)
+    supported = _assigned(layer() / "conf/layer.conf", "LAYERSERIES_COMPAT_prov").split()
+    old = version is not None and version[:2] < OLDEST
+    if not old and (series is None or set(series) & set(supported)):
+        return
+    words = [f"BitBake {'.'.join(map(str, version))}"] if version else []
+    words += [f"OpenEmbedded {' '.join(series)}"] if series else []
+    raise BitBakeError(
+        f"{builddir}: {' with '.join(words)} is not supported",
+        hint=f"prov records builds of BitBake {OLDEST[0]}.{OLDEST[1]} and newer, OpenEmbedded {', '.join(supported)}",
+    )
+
+
+def _layers(builddir: Path) -> Iterator[Path]:
+    """Yield the folders that bblayers.conf names, as far as they can be told without BitBake."""
+    text = re.sub(r"^\s*#.*$", "", _read(builddir)["conf/bblayers.conf"], flags=re.MULTILINE)
+    values = dict(re.findall(r'^\s*(\w+)\s*\??=\s*"([^"$]*)"', text, re.MULTILINE)) | {
+        "TOPDIR": str(builddir.absolute())
+    }
+    for _ in range(3):  # a variable's value may name others
+        text = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
+    for word in re.findall(r"/[^\s\"'\\]+", text):
+        path = Path(word)
+        if (path / "conf/layer.conf").is_file():
+            yield path
+        elif (path / "meta/conf/layer.conf").is_file():
+            yield path / "meta"
+
+
+def _series(layer: Path) -> list[str]:
+    """Return the names of the releases that a core layer stands for, nothing for any other layer."""
+    return _assigned(layer / "conf/layer.conf", "LAYERSERIES_CORENAMES").split()
+
+
+def _assigned(path: Path, name: str) -> str:
+    found = re.search(rf'^\s*{name}\s*[?+.:]*=\s*"([^"]*)"', _text(path), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _version(program: Path) -> tuple[int, ...] | None:
+    """Return the version in the text of a bitbake program, None if it is not there."""
+    found = re.search(r'^__version__ = "(\d+(?:\.\d+)+)"', _text(program), re.MULTILINE)
+    return tuple(map(int, found[1].split("."))) if found else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _program() -> str:
@@ -47,8 +138,12 @@ def _read(builddir: Path) -> dict[str, str]:
     return found
 
 
-def set_up(builddir: Path) -> list[str]:
-    """Let a build directory use the layer; return the files that were changed. Doing it again brings it up to date."""
+def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
+    """Let a build directory use the layer; return the files that were changed. Doing it again brings it up to date.
+
+    Raises BitBakeError, before anything is written, for releases that the layer does not work with.
+    """
+    check_release(builddir, bitbake)
     changed = []
     for name, text in _read(builddir).items():
         wanted = _BLOCK.sub("", text) + blocks()[name]

@@ -1,8 +1,12 @@
 """Shared state as outputs: what sstate.bbclass packs is captured as a tree, and put back from one.
 
 An object is found by the name that BitBake gives it, which has the unihash in it: that name's id is the static key of
-the task whose output it is, so that remotes are asked for it as for any other result. An output has no mtimes; these
-objects have, since packages and make look at them: they are kept in the record.
+the task whose output it is, so that remotes are asked for it as for any other result. The name has no multiconfig, and
+the ref that holds an object has none: what one configuration made serves all. An output has no mtimes; these objects
+have, since packages and make look at them: they are kept in the record.
+
+A task whose shared state was cleaned has a ref that says so. Until the task made an object again, none of it is found,
+here or at a remote.
 """
 
 from __future__ import annotations
@@ -10,22 +14,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prov.bitbake.capture import Packed, Task, read_faked
-from prov.bitbake.signature import recipe_name
+from prov.bitbake.capture import UNIHASH_FACT, Packed, cleaned_ref, read_faked
+from prov.bitbake.signature import MULTICONFIG, split_name
 from prov.build.caches import Caches, Wanted, fetch
-from prov.build.record import RECORDS, output_ref, read_pair, static_ref, tag_prefix
+from prov.build.record import RECORDS, output_ref, read_pair, static_ref
+from prov.build.sharing import record_facts
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
 from prov.remote.address import folder_of
 from prov.remote.settings import Remote, read_remotes
 from prov.remote.transport import Access
-from prov.store.objects import Oid
+from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Oid
 from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk, write_listing
 from prov.worktree.checkout import checkout
@@ -36,25 +42,41 @@ NOTHING = Exclude(())
 
 
 class ObjectName(NamedTuple):
-    """What an object is called: by multiconfig, recipe and task, and as BitBake names archives."""
+    """What an object is called: by recipe and task, and the parts of the name that BitBake gives its archive."""
 
-    mc: str
     pn: str
     task: str
-    archive: str
+    spec: str
+    """What is before the unihash, without the folders of two letters."""
+    unihash: str
 
     @property
     def task_key(self) -> str:
-        return f"{recipe_name(self.mc, self.pn)}:{self.task}"
+        return f"{self.pn}:{self.task}"
+
+    @property
+    def archive(self) -> str:
+        return f"{self.spec}{self.unihash}_{self.task.removeprefix('do_')}"
 
     @property
     def static_key(self) -> Oid:
         return hashlib.sha1(b"shared state " + self.archive.encode()).digest()
 
+    @property
+    def cleaned_key(self) -> Oid:
+        """The id of the objects that `-c cleansstate` removes along with this one: those of any unihash."""
+        return hashlib.sha1(b"cleaned " + self._replace(unihash="").archive.encode()).digest()
+
 
 def object_output(store: Store, name: ObjectName) -> Oid | None:
-    """Return the commit of the output that an object is, None where it is not here."""
+    """Return the commit of the output that an object is, None where it is not here, or was cleaned."""
+    if is_cleaned(store, name):
+        return None
     return store.refs.get(static_ref(name.task_key, name.static_key))
+
+
+def is_cleaned(store: Store, name: ObjectName) -> bool:
+    return store.refs.get(cleaned_ref(name.task_key, name.cleaned_key)) is not None
 
 
 def remotes_of(store: Store, *, network: bool) -> list[Remote]:
@@ -87,9 +109,11 @@ class Shared:
         return found
 
     def _published(self, name: ObjectName) -> bool:
+        if is_cleaned(self.store, name):
+            return False
         for remote in self.caches.opened():
             task = remote.index.find_static(name.static_key)
-            if task is not None and task.key == name.task_key:
+            if task is not None and _without_multiconfig(task.key) == name.task_key:
                 self.away[name.static_key] = Wanted(remote.name, task, name.static_key)
                 return True
         return False
@@ -107,6 +131,18 @@ class Shared:
         self.store.objects.refresh()
         if not got.tasks:
             raise BitBakeError("; ".join([got.failed, *got.notes]).strip("; "), hint="the task runs instead")
+        if object_output(self.store, name) is None:  # another multiconfig published it
+            commit = self.store.refs.get(output_ref(wanted.task.key, wanted.task.task_hash))
+            if commit is not None:
+                self.store.refs.update(RefUpdate(static_ref(name.task_key, name.static_key), commit))
+
+    def packed(self, name: ObjectName) -> Packed:
+        """Return an object that is here. Raises BitBakeError for one that is not."""
+        commit = object_output(self.store, name)
+        if commit is None:
+            raise BitBakeError(f"{name.archive} is not in the store", hint="the task runs instead")
+        pair = read_pair(self.store.objects, self.store.objects.commit(commit).tree)
+        return Packed(name.static_key, pair, _dated(self.store, name, commit), name.cleaned_key, taken=True)
 
     def notes(self) -> list[str]:
         """Return what somebody should know, once."""
@@ -114,7 +150,7 @@ class Shared:
         return found
 
 
-def archive(store: Store, task: Task, told: Mapping[str, Any], body: bytes) -> Packed:
+def archive(store: Store, told: Mapping[str, Any], body: bytes) -> Packed:
     """Capture what sstate.bbclass would pack. It is durable, and no ref holds it yet: the task has not ended."""
     folder = Path(told["folder"])
     with store.objects.writer() as writer:
@@ -122,7 +158,8 @@ def archive(store: Store, task: Task, told: Mapping[str, Any], body: bytes) -> P
         found = capture(store, folder, writer, exclude=NOTHING, faked=faked)
         pair = found.output(b"", writer)
         assert pair is not None  # the folder itself
-        return Packed(ObjectName(*task.name, told["object"]).static_key, pair, found.pair.attributes)
+        name = ObjectName(*told["object"])
+        return Packed(name.static_key, pair, found.pair.attributes, name.cleaned_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +170,12 @@ class Unpacked:
     entries: list[list[Any]]
 
 
-def unpack(store: Store, task: Task, name: ObjectName, told: Mapping[str, Any]) -> Unpacked:
+def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
     """Put an object in place where sstate.bbclass would unpack it.
 
-    Devices and owners are for pseudo to give: for a process under it they are told, else left out.
+    Only pseudo can make devices and owners: a process under it gets a list of them, for others they are left out.
     """
-    commit = object_output(store, name)
-    if commit is None:
-        raise BitBakeError(f"{name.archive} is not in the store", hint="the task runs instead")
-    output = store.objects.commit(commit).tree
-    pair = read_pair(store.objects, output)
-    dated = _dated(store, task, commit)
+    pair, dated = packed.pair, packed.dated
     folder = Path(told["folder"])
     with store.objects.writer(memory=True) as writer:
         wanted = Pair(pair.tree, dated) if dated is not None else pair
@@ -156,22 +188,62 @@ def unpack(store: Store, task: Task, name: ObjectName, told: Mapping[str, Any]) 
             remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         checkout(writer, folder, plain)
         entries = _entries(writer, wanted) if told["faked"] else []
-    return Unpacked(Packed(name.static_key, pair, dated, taken=True), entries)
+    return Unpacked(packed, entries)
 
 
-def _dated(store: Store, task: Task, commit: Oid) -> Oid | None:
+def _without_multiconfig(key: str) -> str:
+    recipe, _, task = key.partition(":")
+    return f"{split_name(recipe)[1]}:{task}"
+
+
+def _keys(store: Store, name: ObjectName) -> Iterator[str]:
+    """Yield the tasks, of all multiconfigs, whose runs may have made an object."""
+    yield name.task_key
+    refs = store.refs.list(f"refs/prov/output/{MULTICONFIG}.*.{name.pn}/{name.task}/*")
+    yield from dict.fromkeys(":".join(ref.split("/")[3:5]) for ref in refs)
+
+
+def clean(store: Store, name: ObjectName) -> None:
+    """Make a task's objects unfindable, of any unihash, as `-c cleansstate` deletes archives.
+
+    The task has to make its object again before one of a remote is used.
+    """
+    known = store.refs.list(f"refs/prov/static/{name.pn}/{name.task}/")
+    hashes = {facts.get(UNIHASH_FACT, "") for key in _keys(store, name) for facts in _recorded(store, key)}
+    names = {static_ref(name.task_key, name._replace(unihash=unihash).static_key) for unihash in hashes}
+    with store.objects.writer() as writer:
+        mark = writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, "cleaned\n"))
+        writer.finish()
+    deleted = [RefUpdate(ref, None) for ref in known if ref in names]
+    store.refs.update(RefUpdate(cleaned_ref(name.task_key, name.cleaned_key), mark), *deleted)
+
+
+def _recorded(store: Store, key: str) -> Iterator[Mapping[str, str]]:
+    """Yield the facts of a task's runs."""
+    for record in _records(store, key):
+        with contextlib.suppress(StoreError):
+            yield record_facts(store, record)
+
+
+def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
     """Return the attributes with mtimes of an output, from the record of a run that gave it."""
-    prefix = output_ref(task.key, b"")
-    for name in (name for name, oid in store.refs.list(prefix).items() if oid == commit):
-        tags = f"{tag_prefix(task.key, bytes.fromhex(name.rpartition('/')[2]))}/"
-        runs = [store.objects.commit(oid).parents[1] for oid in store.refs.list(tags).values()]
-        runs += store.refs.list(RECORDS + tags.removeprefix("refs/tags/")).values()
-        for record in reversed(runs):
+    output = store.objects.commit(commit).tree
+    for key in _keys(store, name):
+        hashes = [ref.rpartition("/")[2] for ref, oid in store.refs.list(output_ref(key, b"")).items() if oid == commit]
+        for record in (record for task_hash in hashes for record in _records(store, key, task_hash)):
             with contextlib.suppress(StoreError):
                 held = {entry.name: entry.oid for entry in store.objects.tree(store.objects.commit(record).tree)}
-                if held.get(b"output") == store.objects.commit(commit).tree and b"dated" in held:
+                if held.get(b"output") == output and b"dated" in held:
                     return held[b"dated"]
     return None
+
+
+def _records(store: Store, key: str, task_hash: str = "") -> list[Oid]:
+    """Return the records of a task's runs, of one task hash or of all, the newest first."""
+    path = f"{key.replace(':', '/')}/{task_hash}/".replace("//", "/")
+    records = [store.objects.commit(oid).parents[1] for oid in store.refs.list(f"refs/tags/{path}").values()]
+    records += store.refs.list(f"{RECORDS}{path}").values()
+    return records[::-1]
 
 
 def _plain(listing: Listing) -> Listing:

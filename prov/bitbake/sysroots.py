@@ -31,7 +31,7 @@ from prov.worktree.pool import STAGED, Pool
 from prov.worktree.snapshot import capture, remember
 from prov.worktree.verify import differences
 
-FORMAT = 1
+FORMAT = 2
 FIXMES = "fixmepath"
 """The file that names those with tokens for paths, in what a recipe staged; beside it is the command that made it."""
 
@@ -66,7 +66,10 @@ def compose(store: Store, told: Mapping[str, Any]) -> None:
         plans = []
         for each in told["sysroots"]:
             directory = Path(each["directory"])
-            packages = {name: _package(store, writer, Staged.of((name, *where))) for name, *where in each["packages"]}
+            packages = {
+                name: _package(store, writer, Staged.of((name, *where)), directory.name)
+                for name, *where in each["packages"]
+            }
             words = {word.encode(): os.fsencode(path) for word, path in each["fixmes"]}
             lists = [Path(manifest) for manifest in each["lists"]]
             plans.append(_Sysroot(store, writer, directory, packages, words, lists))
@@ -135,7 +138,7 @@ class _Sysroot:
         fixmes = frozenset[bytes]().union(*(each.fixmes for each in self.packages.values()))
         objects = self.store.objects
         objects.refresh()
-        placer = _Placer(_pool(self.store), fixmes, Private(_Fixed(objects, self.words)))
+        placer = _Placer(_pool(self.store, self.directory.name), fixmes, Private(_Fixed(objects, self.words)))
         checkout(self.writer, self.directory, wanted, now=now, placer=placer)
         self.writer.finish()
         State(ready=True, pair=wanted).write(path)
@@ -195,9 +198,9 @@ class _Sysroot:
                 self._remove(path)  # a file is to be where its folder is
             else:
                 yield path, False
-        elif node.is_directory and stat.S_ISDIR(os.lstat(full).st_mode):
+        elif node.is_directory and os.path.isdir(full) and not os.path.islink(full):
             yield path, True
-            for name in os.listdir(full):
+            for name in _names(full):
                 yield from self._strangers(path + b"/" + name, wanted)
         else:
             self._remove(path)
@@ -213,6 +216,14 @@ class _Sysroot:
         # a task may have put a link in the place of a folder: what it leads to is not ours
         if os.path.lexists(full) and not any(folder.is_symlink() for folder in folders):
             remove_tree(full)
+
+
+def _names(folder: bytes) -> list[bytes]:
+    """Return the names in a folder; none if the task that made it deleted it meanwhile."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 @dataclass(slots=True)
@@ -260,8 +271,8 @@ class _Fixed:
 # what recipes staged
 
 
-def _package(store: Store, writer: ObjectWriter, staged: Staged) -> Package:
-    """Return what a recipe staged: captured, if it was not yet since its manifest was written."""
+def _package(store: Store, writer: ObjectWriter, staged: Staged, sysroot: str) -> Package:
+    """Return what a recipe staged for a sysroot: captured, if it was not yet since its manifest was written."""
     memory = store.cache / "staged" / _name(staged.folder)
     state = staged.manifest.stat()
     version = (state.st_ino, state.st_size, state.st_mtime_ns)
@@ -269,13 +280,13 @@ def _package(store: Store, writer: ObjectWriter, staged: Staged) -> Package:
         form, *rest = read_cache(memory) or (None,)
         if form == FORMAT and rest[0] == version and all(oid is None or writer.has(oid) for oid in rest[1]):
             return Package(Pair(*rest[1]), frozenset(rest[2]))
-        package = _captured(store, staged, store.cache / "workdirs" / f"staged-{memory.name}")
+        package = _captured(store, staged, store.cache / "workdirs" / f"staged-{memory.name}", sysroot)
         writer.refresh()
         write_cache(memory, (FORMAT, version, tuple(package.pair), tuple(package.fixmes)))
         return package
 
 
-def _captured(store: Store, staged: Staged, memory: Path) -> Package:
+def _captured(store: Store, staged: Staged, memory: Path, sysroot: str) -> Package:
     """Capture what a manifest names, and make its files the pool's."""
     if not staged.folder.is_dir():
         return Package(EMPTY, frozenset())
@@ -289,10 +300,10 @@ def _captured(store: Store, staged: Staged, memory: Path) -> Package:
         pair = map_directories(own, edit(own, found.pair, others, mtimes=True), _undated, own, mtimes=True)
     remember(found, memory)
     fixmes = frozenset(_fixmes(staged.folder / FIXMES))
-    pool = _pool(store)
+    pool = _pool(store, sysroot)
     for path, node in walk(store.objects, pair):
         if stat.S_ISREG(node.mode) and path not in fixmes:
-            pool.share(staged.folder / os.fsdecode(path), node)
+            pool.share(staged.folder / os.fsdecode(path), node, path)
     return Package(pair, fixmes)
 
 
@@ -307,8 +318,15 @@ def _fixmes(path: Path) -> Iterator[bytes]:
             yield line.partition(b"/")[2]
 
 
-def _pool(store: Store) -> Pool:
-    return Pool(store.cache / STAGED, store.objects)
+def _pool(store: Store, sysroot: str) -> Pool:
+    """Return the pool of staged files for a sysroot.
+
+    Equal files of one WORKDIR share no inode unless they were staged as hardlinks: a task that writes to one in place
+    would change the others, which it does not with staging.bbclass. So a file in the pool is of one path, in native
+    sysroots or in others.
+    """
+    native = b"native" if sysroot.endswith("recipe-sysroot-native") else b"target"
+    return Pool(store.cache / STAGED, store.objects, by_path=native)
 
 
 def _state_path(store: Store, directory: Path) -> Path:

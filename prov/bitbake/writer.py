@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from prov.bitbake.builds import Ran, record, recover
 from prov.bitbake.capture import Captured, Packed, Task, begin, end
 from prov.bitbake.equivalence import fetch_lines, read_lines
 from prov.bitbake.publishing import publish
-from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, unpack
+from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, clean, unpack
 from prov.bitbake.signature import recipe_name
 from prov.bitbake.sysroots import compose
 from prov.build.upkeep import start_upkeep
@@ -35,7 +36,7 @@ from prov.store.repository import Store
 
 BREATH = 10.0
 """Seconds between signs of life to those who wait."""
-QUESTIONS = ("begin", "end", "archive", "unpack", "has", "sysroot")
+QUESTIONS = ("begin", "end", "lost", "archive", "unpack", "has", "clean", "sysroot")
 HEADER = 1 << 20
 """Bytes that a request's first line may have."""
 
@@ -194,6 +195,11 @@ class Writer:
         mine = self.running.get(task.key) or _Running(task)
         if told["what"] == "end":
             self.running.pop(task.key, None)
+        elif told["what"] == "lost":
+            self.running.pop(task.key, None)
+            self.lose(task.key, str(told.get("why", "")))
+            _answer(connection, {})
+            return False
         elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
             _answer(connection, {})
             return False
@@ -211,17 +217,25 @@ class Writer:
                 case "begin":
                     begin(self.store(), task)
                 case "end":
-                    packed = self.packed.get(task.key)
-                    return end(self.store(), task, told, body, beside, packed, lambda: _answer(connection, {}))
+                    packed = self.packed.get(task.key) or Packed.of(told)
+                    # A task that packed an object waits until a ref holds it: else it writes the archive.
+                    waits = packed is not None and not packed.taken
+                    seen = (lambda: None) if waits else (lambda: _answer(connection, {}))
+                    return end(self.store(), task, told, body, beside, packed, seen)
                 case "archive":
-                    return archive(self.store(), task, told, body)
+                    return archive(self.store(), told, body)
                 case "unpack":
-                    name = ObjectName(*task.name, told["object"])
-                    self._shared(network=False).bring(name)
-                    return unpack(self.store(), task, name, told)
+                    packed = Packed.of(told)
+                    if packed is not None:
+                        return unpack(self.store(), packed, told)
+                    name = ObjectName(*told["object"])
+                    shared = self._shared(network=False)
+                    shared.bring(name)
+                    return unpack(self.store(), shared.packed(name), told)
                 case "has":
-                    name = ObjectName(*task.name, told["object"])
-                    return self._shared(network=False).has(name)
+                    return self._shared(network=False).has(ObjectName(*told["object"]))
+                case "clean":
+                    clean(self.store(), ObjectName(*told["object"]))
                 case "sysroot":
                     compose(self.store(), json.loads(body))
             return None
@@ -269,6 +283,7 @@ class Writer:
                 self.packed.pop(task.key, None)
         elif isinstance(found, Packed):
             self.packed[task.key] = found
+            answer["packed"] = found.ids
         elif isinstance(found, Unpacked):
             self.packed[task.key] = found.packed
             answer["entries"] = found.entries
@@ -337,6 +352,8 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
         with contextlib.suppress(OSError):  # the server is gone
             os.write(told, json.dumps(word).encode() + b"\n")
 
+    # whoever started BitBake may ignore SIGCHLD: then no fork could be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with try_locked(path.with_name(path.name + ".lock")) as alone:
         if not alone:
             raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")
@@ -367,7 +384,7 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     if not writer.ran:
         return None
     for key in missing_of(writer, told):
-        writer.lose(key, "it was not heard of")
+        writer.lose(key, "its process sent no report")
     build = record(store, writer.ran, told, writer.lost)
     network = bool(told.get("network"))
     publish(

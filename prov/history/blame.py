@@ -85,12 +85,23 @@ class _Tracer:
             place = self.from_sysroot(commit, path)
         elif part == "before":
             place = self.from_start(commit, path)
+        elif part == "output" and self.at(commit, path) is None:
+            place = self.in_workdir(commit, path)
         steps = 0
         while place is not None and steps < MOST_STEPS:
             step, place = self.writer(*place)
             if step is not None:
                 yield step
             steps += 1
+
+    def in_workdir(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
+        """Return where a file of an output is in the WORKDIR: outputs of BitBake's tasks may begin further down."""
+        output = part_of(self.store, commit, "output")
+        node = at_path(self.store.objects, output, path) if output else None
+        found = None
+        if node is not None and not node.is_directory:
+            found = self.search(Records(self.store).workdir(commit), node.oid, path)
+        return commit, found or path
 
     def writer(self, commit: Oid, path: bytes) -> tuple[Step | None, tuple[Oid, bytes] | None]:
         """Return the last task that wrote a path, up to a commit, and where its content was before."""

@@ -113,15 +113,23 @@ def _is_packaging(key: str) -> bool:
 
 
 def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
-    """Return where a path is in an output: at its top, or a few folders down."""
+    """Return where a path is in an output: at its top, or a few folders down.
+
+    Folders that hold one folder and nothing else do not count: what BitBake's native recipes stage is below the whole
+    path of their sysroot.
+    """
     if at_path(store.objects, pair, path) is not None:
         return path
-    if depth:
-        for name, node in sorted(read_listing(store.objects, pair).items()):
-            if name != b"." and node.is_directory and not path.startswith(name + b"/"):
-                found = _below(store, node.pair, path, depth - 1)
-                if found is not None:
-                    return name + b"/" + found
+    listing = {name: node for name, node in read_listing(store.objects, pair).items() if name != b"."}
+    folders = sorted(name for name, node in listing.items() if node.is_directory)
+    alone = len(listing) == 1 and len(folders) == 1
+    if not depth and not alone:
+        return None
+    for name in folders:
+        if alone or not path.startswith(name + b"/"):
+            found = _below(store, listing[name].pair, path, depth if alone else depth - 1)
+            if found is not None:
+                return name + b"/" + found
     return None
 
 

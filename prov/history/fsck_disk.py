@@ -28,7 +28,9 @@ from prov.worktree.pool import POOLS
 AGED = 3600.0
 """Seconds: what is younger may be somebody's who is at work."""
 REMOVE = "it is removed"
-POOL_NAME = re.compile(r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?")
+POOL_NAME = re.compile(
+    r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?(\+[0-9a-f]{12})?"
+)
 
 
 def check_disk(store: Store, *, thorough: bool = False, now: float | None = None) -> Iterator[Problem]:

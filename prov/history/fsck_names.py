@@ -31,7 +31,8 @@ class RefName(NamedTuple):
     """What a ref's name says."""
 
     kind: str
-    """run, failed, outside, output, static, workdir, deployed, toolchain, record, label, pin, aside or builds."""
+    """run, failed, outside, output, static, cleaned, workdir, deployed, toolchain, record, label, pin, aside or
+    builds."""
     key: str = ""
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""
@@ -51,6 +52,7 @@ _PATTERNS = [
         ("run", rf"refs/tags/(?!failed/|outside/){_TASK}/{_HASH}{_NUMBER}"),
         ("output", rf"refs/prov/output/{_TASK}/{_HASH}"),
         ("static", rf"refs/prov/static/{_TASK}/{_HASH}"),
+        ("cleaned", rf"refs/prov/cleaned/{_TASK}/{_HASH}"),
         ("workdir", rf"refs/prov/workdir/(plain/[0-9a-f]{{40}}|(?!plain/){_PART}/{_PART}/{_PART})"),
         ("deployed", r"refs/prov/deploy(ed|ing)"),
         ("toolchain", rf"refs/prov/toolchain/{_HASH}"),

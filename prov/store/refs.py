@@ -7,6 +7,7 @@
 | `refs/tags/outside/ARCH/RECIPE/CHAIN/N` | what someone changed in a WORKDIR between tasks |
 | `refs/prov/output/RECIPE/TASK/HASH` | the output of a task hash, by its parentless commit |
 | `refs/prov/static/RECIPE/TASK/KEY` | the same by static key |
+| `refs/prov/cleaned/RECIPE/TASK/KEY` | an empty commit: shared state of a BitBake task was cleaned |
 | `refs/prov/workdir/ARCH/RECIPE/CHAIN` | the commit that a WORKDIR on disk was last put to |
 | `refs/prov/record/RECIPE/TASK/HASH/N` | the record of a run whose WORKDIR was collected |
 | `refs/prov/label/NAME`, `refs/prov/pin/ID` | a build with a label; one that is kept for good |

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 import time
@@ -62,6 +63,8 @@ class Pool:
     private: frozenset[bytes] = frozenset()
     """Paths that get a copy of their own."""
     shares: bool = True
+    by_path: bytes | None = None
+    """If set, equal files at different paths get inodes of their own; pools with different values share none."""
     notes: list[tuple[bytes, str]] = field(default_factory=list)
     _fd: int = -1
 
@@ -69,21 +72,27 @@ class Pool:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def name(self, node: Node) -> str:
-        """Return the name, below the pool's folder, of the file that a node is linked to."""
+    def name(self, node: Node, path: bytes = b"") -> str:
+        """Return the name, below the pool's folder, of the file that a node at a path is linked to."""
         place = f"-{self.places.digest(node.fixme)}" if node.fixme and self.places else ""
-        return _name(node) + place
+        return _name(node) + place + self._own(path)
+
+    def _own(self, path: bytes) -> str:
+        """Return what keeps a path's file apart from equal ones, as the end of its name."""
+        if self.by_path is None:
+            return ""
+        return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
         if node.fixme or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or self.private:
             if path in self.private or self._is_private(node):
                 self._private(node, path, folder)
                 return
-            source = self.name(node)
+            source = self.name(node, path)
             if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
                 self.notes.append((path, NO_ROOM))
         else:
-            source = _name(node)
+            source = _name(node) + self._own(path)
         name = path[path.rfind(b"/") + 1 :]
         for _ in range(ATTEMPTS):
             try:
@@ -102,7 +111,7 @@ class Pool:
                 return
             os.unlink(name, dir_fd=folder)
             self.notes.append((path, "the pool's file had been written to, and was made again"))
-            if not self.repair(node):
+            if not self.repair(node, path):
                 break
         self._private(node, path, folder)
 
@@ -129,10 +138,10 @@ class Pool:
         except FileNotFoundError:
             return True
 
-    def repair(self, node: Node) -> bool:
+    def repair(self, node: Node, path: bytes = b"") -> bool:
         """Make a file that was changed again from git, under another inode; return whether that could be done."""
         self.advance()  # first: a kill in between makes others look once too often
-        return self._fill(self.name(node), node, replace=True)
+        return self._fill(self.name(node, path), node, replace=True)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
         """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
@@ -148,14 +157,14 @@ class Pool:
         finally:
             os.close(source)
 
-    def share(self, path: Path, node: Node) -> None:
-        """Take a file itself as a node's, for a place that nobody writes to: what is linked to then is that inode."""
-        link = self.folder / self.name(node)
+    def share(self, file: Path, node: Node, path: bytes) -> None:
+        """Use a file itself as the pool's, for a place that no task writes to: links to the node share its inode."""
+        link = self.folder / self.name(node, path)
         if self._is_private(node):
             return
         for _ in range(2):
             try:
-                os.link(path, link, follow_symlinks=False)
+                os.link(file, link, follow_symlinks=False)
                 return
             except FileNotFoundError:
                 link.parent.mkdir(parents=True, exist_ok=True)

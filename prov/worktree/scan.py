@@ -76,6 +76,10 @@ Pending = tuple[bytes, int, int, tuple[int, int]]
 """A folder to be scanned: path, mode, mtime, owner."""
 
 
+_Part = tuple[dict[bytes, Folder], list[bytes], dict[bytes, int], list[bytes]]
+"""What a process scanned: changed folders, and the unchanged, opened and vanished ones."""
+
+
 @dataclass(slots=True)
 class Scan:
     """Folders by path, each after the one that it is in."""
@@ -83,6 +87,19 @@ class Scan:
     folders: dict[bytes, Folder] = field(default_factory=dict)
     unchanged: set[bytes] = field(default_factory=set)
     """Folders whose own mode, mtime and entries are as remembered."""
+    vanished: list[bytes] = field(default_factory=list)
+    """Folders of a live directory that were deleted during the scan."""
+
+    def drop_vanished(self) -> None:
+        """Remove the vanished folders from the folders that list them."""
+        for path in self.vanished:
+            parent, _, name = path.rpartition(b"/")
+            folder = self.folders[parent]
+            entries = tuple(Seen(*entry) for entry in folder.entries)  # those from the memory are plain tuples
+            names = tuple(other for other in folder.folders if other != name)
+            self.folders[parent] = folder._replace(entries=entries, folders=names)
+            self.unchanged.discard(parent)
+
     opened: dict[bytes, int] = field(default_factory=dict)
     """Folders that were made readable, and the modes that they get back: see `close`."""
 
@@ -98,6 +115,8 @@ class Scanner:
     """Names of the extended attributes that are recorded."""
     faked: Mapping[bytes, Faked] = field(default_factory=dict)
     """By path, what fakeroot says: it goes over what is on disk."""
+    live: bool = False
+    """Other processes create and delete entries meanwhile: skip what vanishes during the scan."""
 
     def scan(self) -> Scan:
         """Return everything in the directory. Raises UnreadableError, or OSError.
@@ -125,20 +144,23 @@ class Scanner:
         pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
         if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
             self._scan(pending, scan)
+            scan.drop_vanished()
             return scan
         while pending and len(pending) < SPLIT_FROM:
             self._folder(pending.pop(0), pending, scan)
         weights = self._weights([path for path, *_ in pending])
         for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
-            folders, unchanged, opened = part
+            folders, unchanged, opened, vanished = part
             scan.opened.update(opened)
+            scan.vanished += vanished
             scan.folders.update(folders)
             scan.folders.update((path, self.before[path]) for path in unchanged)
             scan.unchanged.update(unchanged)
+        scan.drop_vanished()
         scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
         return scan
 
-    def _part(self, pending: list[Pending]) -> list[tuple[dict[bytes, Folder], list[bytes], dict[bytes, int]]]:
+    def _part(self, pending: list[Pending]) -> list[_Part]:
         """Scan some folders with all that is in them; what is unchanged is told by name, to be quick to pass on."""
         scan = Scan()
         try:
@@ -147,7 +169,7 @@ class Scanner:
             self.close(scan)
             raise
         changed = {path: folder for path, folder in scan.folders.items() if path not in scan.unchanged}
-        return [(changed, list(scan.unchanged), scan.opened)]
+        return [(changed, list(scan.unchanged), scan.opened, scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
         """Return how many entries are remembered below each path."""
@@ -172,12 +194,17 @@ class Scanner:
             raise UnreadableError(
                 f"{os.fsdecode(self._where(path[:200]))}…: more than {DEEPEST} folders inside each other", path
             )
-        with within_reach(self._where(path)) as where:
-            try:
-                self._list(folder, where, pending, scan)
-            except PermissionError as error:
-                self._open(path, where, scan, error)
-                self._list(folder, where, pending, scan)
+        try:
+            with within_reach(self._where(path)) as where:
+                try:
+                    self._list(folder, where, pending, scan)
+                except PermissionError as error:
+                    self._open(path, where, scan, error)
+                    self._list(folder, where, pending, scan)
+        except (FileNotFoundError, NotADirectoryError):
+            if not self.live or not path:
+                raise
+            scan.vanished.append(path)
 
     def _open(self, path: bytes, where: bytes, scan: Scan, error: PermissionError) -> None:
         """Make a folder readable for its owner, until the capture is over. Raises UnreadableError."""
@@ -203,7 +230,12 @@ class Scanner:
         add, faked = entries.append, self.faked
         with os.scandir(where) as listing:
             for entry in listing:
-                state = entry.stat(follow_symlinks=False)
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    if not self.live:
+                        raise
+                    continue
                 name, kind = entry.name, state.st_mode
                 directory = kind & 0o170000 == 0o040000
                 if exclude is not None and exclude(prefix + name, directory=directory):

@@ -11,6 +11,7 @@ the clock's tick would leave no trace in its stat.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -50,6 +51,8 @@ PARALLEL_FILES = 8_000
 FILE_WEIGHT = 20_000
 """Opening a file costs as much as packing so many bytes of it (27 µs, 1.4 s a GB)."""
 READ_AGAIN = 5
+REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ESTALE)
+"""Errors of reading a file that was deleted, or replaced by an entry of another type, since the scan."""
 
 _CHANGED = -1
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -90,16 +93,20 @@ def capture(
     exclude: Exclude | None = None,
     xattrs: Iterable[str] = (),
     faked: Mapping[bytes, Faked] | None = None,
+    live: bool = False,
 ) -> Snapshot:
     """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be deleted at will.
 
     `faked` is what fakeroot says of paths; without it everything is root's, and as it is on disk.
 
+    `live`: other processes create, change and delete entries meanwhile. Entries that vanish or keep changing while they
+    are read are left out instead of raising CaptureError.
+
     The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
     can't be read or keeps changing.
     """
     with without_collecting():
-        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs, faked or {})
+        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs, faked or {}, live=live)
 
 
 def _capture(
@@ -110,12 +117,14 @@ def _capture(
     exclude: Exclude,
     xattrs: Iterable[str],
     faked: Mapping[bytes, Faked],
+    *,
+    live: bool,
 ) -> Snapshot:
     clock = time.time_ns()
     before = _recall(memory, store)
     root = os.fsencode(directory)
     allowed = frozenset(os.fsencode(name) for name in xattrs)
-    scanner = Scanner(root, before, exclude, allowed, faked)
+    scanner = Scanner(root, before, exclude, allowed, faked, live)
     try:
         scan = scanner.scan()
     except OSError as error:
@@ -124,19 +133,38 @@ def _capture(
         ) from error
     try:
         wanted = _unknown_files(scan, before)
-        fresh = _read_files(store, root, wanted, writer)
+        fresh = _read_files(store, root, wanted, writer, live=live)
     finally:
         scanner.close(scan)
-    for (path, number, _), (oid, seen) in zip(wanted, fresh, strict=True):
+    vanished: dict[bytes, set[bytes]] = {}
+    for (path, number, scanned), read in zip(wanted, fresh, strict=True):
         folder = scan.folders[path]
+        if read is None:
+            vanished.setdefault(path, set()).add(scanned.name)
+            continue
+        oid, seen = read
         oids, entries = list(folder.oids), list(folder.entries)
         oids[number], entries[number] = oid, seen
         scan.folders[path] = folder._replace(oids=tuple(oids), entries=tuple(entries))
+    for path, names in vanished.items():
+        scan.folders[path] = _without(scan.folders[path], names)
     trees = _Trees(writer, scan.folders, _link_groups(scan.folders))
     pair = trees.record(before, scan.unchanged)
     _forget_young(scan, clock - TICK_NS)
     same = bool(before) and len(scan.unchanged) == len(scan.folders) == len(before)
     return Snapshot(pair, scan.folders, len(wanted), same)
+
+
+def _without(folder: Folder, names: set[bytes]) -> Folder:
+    """Return a folder without the files that vanished while they were read."""
+    kept = [(seen, oid) for seen, oid in zip(folder.entries, folder.oids, strict=True) if seen[0] not in names]
+    return folder._replace(
+        entries=tuple(seen for seen, _ in kept),
+        oids=tuple(oid for _, oid in kept),
+        links=tuple(link for link in folder.links if link[2] not in names),
+        xattrs={name: values for name, values in folder.xattrs.items() if name not in names},
+        owners={name: owner for name, owner in folder.owners.items() if name not in names},
+    )
 
 
 def _forget_young(scan: Scan, since: int) -> None:
@@ -211,19 +239,21 @@ def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes,
 Read = tuple[Oid, Seen]
 
 
-def _read_files(store: Store, root: bytes, wanted: list[tuple[bytes, int, Seen]], writer: ObjectWriter) -> list[Read]:
+def _read_files(
+    store: Store, root: bytes, wanted: list[tuple[bytes, int, Seen]], writer: ObjectWriter, *, live: bool
+) -> list[Read | None]:
     prefixes = {path: root + b"/" + path + b"/" if path else root + b"/" for path in {path for path, _, _ in wanted}}
     work = [(prefixes[path] + seen.name, seen) for path, _, seen in wanted]
     total = sum(seen.size for _, seen in work)
     if len(work) < 2 or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES) or len(os.sched_getaffinity(0)) < 2:
-        return [_read_file(path, seen, writer) for path, seen in work]
+        return [_read_file(path, seen, writer, live=live) for path, seen in work]
 
-    def read_with_own_pack(part: list[tuple[bytes, Seen]]) -> list[Read]:
+    def read_with_own_pack(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
         with store.objects.writer() as own:
-            return [_read_file(path, seen, own) for path, seen in part]
+            return [_read_file(path, seen, own, live=live) for path, seen in part]
 
-    def read(part: list[tuple[bytes, Seen]]) -> list[Read]:
-        return [_read_file(path, seen, writer) for path, seen in part]
+    def read(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
+        return [_read_file(path, seen, writer, live=live) for path, seen in part]
 
     return in_two_processes(work, lambda item: item[1].size + FILE_WEIGHT, here=read, there=read_with_own_pack)
 
@@ -232,18 +262,38 @@ def _seen_now(name: bytes, state: os.stat_result) -> Seen:
     return Seen(name, state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
 
-def _read_file(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
-    """Put one file's content into the store; return its id and the stat that goes with it."""
+def _read_file(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
+    """Put one file's content into the store; return its id and the stat that goes with it.
+
+    Return None for a file of a live directory that vanished, or keeps changing.
+    """
+    try:
+        return _read_reached(path, seen, writer, live=live)
+    except FileNotFoundError:  # its folder, before it was reached
+        if live:
+            return None
+        raise
+
+
+def _read_reached(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
     with within_reach(path) as near:
         try:
             return _read_near(near, seen, writer)
+        except CaptureError:  # it keeps changing
+            if live:
+                return None
+            raise
         except FileNotFoundError as error:
+            if live:
+                return None
             raise CaptureError(
                 f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
             ) from error
         except OSError as error:
             if error.filename not in (None, near):  # the pack, which could not be written
                 raise
+            if live and error.errno in REPLACED:
+                return None
             raise UnreadableError(
                 f"{os.fsdecode(path)}: can't be read: {error.strerror}",
                 path,

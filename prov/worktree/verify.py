@@ -73,7 +73,10 @@ def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: li
         for entry in entries:
             name = entry.name
             node = listing.get(name)
-            state = entry.stat(follow_symlinks=False)
+            try:
+                state = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # deleted since it was listed
+                continue
             if node is None:
                 found.append(Difference(prefix + name, "added", None, "was added", state.st_ctime))
                 continue
@@ -82,7 +85,11 @@ def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: li
             if detail:
                 found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
             elif node.is_directory:
-                own = _compare(reader, root, prefix + name, node.pair, found)
+                try:
+                    own = _compare(reader, root, prefix + name, node.pair, found)
+                except FileNotFoundError:  # deleted since it was listed
+                    found.append(Difference(prefix + name, "gone", node))
+                    continue
                 if own != stat.S_IMODE(state.st_mode):
                     detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
                     found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))

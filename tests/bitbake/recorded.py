@@ -16,7 +16,9 @@ from tests.bitbake.story import PATIENCE, BuildDirectory
 from tests.cli.story import PROV
 
 sys.path.insert(0, str(layer() / "lib"))
-from provlayer import wire
+from provlayer import facts, wire
+
+__all__ = ["facts", "wire"]
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "bitbake" / "recorded"
 BUILDS = ("first", "changed", "failing")
@@ -43,10 +45,10 @@ class Replayed(BuildDirectory):
     def socket(self) -> Path:
         return self.root / ".prov.sock"
 
-    def begin(self) -> None:
-        """Start a writer, as BitBake's server does."""
+    def begin(self, *by: str) -> None:
+        """Start a writer, as BitBake's server does; `by` another program if need be."""
         self.root.mkdir(exist_ok=True)
-        command = [PROV, "bitbake", "writer", str(self.root / ".prov"), str(self.socket)]
+        command = [*by, PROV, "bitbake", "writer", str(self.root / ".prov"), str(self.socket)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert "ready" in self.word()
 

@@ -154,6 +154,34 @@ def test_what_pseudo_knows_is_recorded(first: OeBuild) -> None:
     first.prov("fsck")
 
 
+def test_root_file_system_is_recorded_as_pseudo_knows_it(first: OeBuild) -> None:
+    """do_image changes what do_rootfs made, as IMAGE_PREPROCESS_COMMAND does; pseudo ignores what is deployed."""
+    assert "WARNING: prov:" not in first.bitbake("rooted")
+    rootfs = first.ask("diff", "rooted:do_rootfs")
+    assert "A rootfs/dev/console  type=char rdev=5:1 mode=0600" in rootfs
+    assert "A rootfs/home/mine  owner=" in rootfs  # a task gave it the builder's id
+    assert "A rootfs/motd\n" in rootfs
+    assert "X rootfs/motd  none -> owner=1234:5678" in first.ask("diff", "rooted:do_image")
+    deployed = first.ask("diff", "rooted:do_image_complete")
+    assert "A deploy-rooted-image-complete/rooted.image\n" in deployed
+    assert "owner=" not in deployed
+
+
+def test_tasks_are_recorded_while_packages_are_written(first: OeBuild) -> None:
+    """do_package_write_deb makes and removes files in packages-split while do_package_qa and others end."""
+    for number in range(3):
+        first.append("conf/local.conf", f'MANY_TEXT = "text {number}"\n')
+        said = first.bitbake("many")
+        assert "WARNING: prov:" not in said
+        assert "is not recorded" not in said
+    assert len([tag for tag in first.git("tag", "-l", "many/do_package_qa/*").split() if tag]) == 3
+    assert "M image/usr/share/many/0/text\n" in first.ask("diff", "many:do_install")
+    assert list((first.root / "sstate-cache").rglob("*many*.tar.zst")) == []
+    said = first.bitbake("-c", "cleansstate", "many")
+    assert "WARNING: prov:" not in said
+    assert re.search("recipe many-1.0-r0: task do_package: Started", first.bitbake("many"))
+
+
 def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: OeBuild) -> None:
     first.clear()
     assert first.built(*RECIPES) == 2  # do_build has no stamp
@@ -206,7 +234,7 @@ def test_without_a_store_it_is_sstate_as_ever(tmp_path: Path) -> None:
     build = OeBuild(tmp_path / "build").make('PROV_CACHE = "1"')
     build.write(".prov", "no store\n")
     said = build.bitbake("quilt-native")
-    assert said.count("is not recorded:") == 1
+    assert said.count("WARNING: prov: ") == 1
     assert "tasks are not recorded:" in said
     assert list((build.root / "sstate-cache").rglob("*.tar.zst"))
     shutil.rmtree(build.tmp)

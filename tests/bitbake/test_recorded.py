@@ -186,9 +186,31 @@ def test_tasks_that_were_not_heard_of_are_named(fresh: Replayed) -> None:
             fresh.say(line)
     *lost, recorded = fresh.end(told[-1])
     assert {word["lost"] for word in lost} == {task for task in TASKS if task.startswith("tool:")}
-    assert {word["why"] for word in lost} == {"it was not heard of"}
+    assert {word["why"] for word in lost} == {"its process sent no report"}
     assert recorded["recorded"]
     assert (fresh.newest()["ran"], fresh.newest()["result"]) == ("13", "ok")
+
+
+def test_writer_waits_for_its_forks_whoever_started_it(fresh: Replayed) -> None:
+    """Where SIGCHLD is ignored no process can be waited for, and that is inherited."""
+    fresh.begin("env", "--ignore-signal=CHLD")
+    told = lines(fresh)
+    for line in told[:-1]:
+        assert fresh.say(line) == {}
+    assert fresh.end(told[-1])[-1]["recorded"]
+    assert fresh.recorded() == TASKS
+
+
+def test_task_that_says_why_it_can_not_report_is_named_with_that(fresh: Replayed) -> None:
+    fresh.begin()
+    told = lines(fresh)
+    for line in told[:-1]:
+        lost = line["asked"]["what"] == "end" and line["asked"]["pn"] == "tool" and line["asked"]["task"] == "do_stage"
+        asked = line["asked"] | ({"what": "lost", "why": "no room"} if lost else {})
+        assert fresh.say(line | {"asked": asked}) == {}
+    *words, recorded = fresh.end(told[-1])
+    assert words == [{"lost": "tool:do_stage", "why": "no room"}]
+    assert recorded["recorded"]
 
 
 def test_end_without_a_begin_is_recorded(fresh: Replayed) -> None:

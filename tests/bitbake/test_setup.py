@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.bitbake.setup import set_up, undo
+from prov.bitbake.setup import check_release, find_build, set_up, undo
 from prov.errors import BitBakeError
 from tests.bitbake.conftest import BuildDirectories
 from tests.bitbake.story import BuildDirectory
@@ -131,3 +131,76 @@ def test_file_that_must_not_be_written_is_an_error_of_one_line(plain: BuildDirec
     os.remove(plain.root / "conf/local.conf")
     (plain.root / "conf/local.conf").mkdir()
     assert "Is a directory" in plain.refused("bitbake", "setup", ".")
+
+
+# releases
+
+
+def release(root: Path, version: str, series: str) -> Path:
+    """Make what is read of a checkout with BitBake beside the core layer; return the build directory in it."""
+    for name, text in {
+        "bitbake/bin/bitbake": f'#!/usr/bin/env python3\n__version__ = "{version}"\n',
+        "meta/conf/layer.conf": f'LAYERSERIES_CORENAMES = "{series}"\n',
+        "build/conf/local.conf": "",
+        "build/conf/bblayers.conf": f'# "/old/meta"\nOEROOT = "{root}"\nBBLAYERS ?= " \\\n  ${{OEROOT}}/meta \\\n  "\n',
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root / "build"
+
+
+@pytest.mark.parametrize(
+    ("version", "series", "words"),
+    [
+        ("2.0.0", "kirkstone", "BitBake 2.0.0 with OpenEmbedded kirkstone is not supported"),
+        ("1.46.0", "", "BitBake 1.46.0 is not supported"),
+        ("2.8.1", "nanbield", "BitBake 2.8.1 with OpenEmbedded nanbield is not supported"),
+    ],
+)
+def test_release_that_the_layer_does_not_work_with_is_refused(
+    tmp_path: Path, version: str, series: str, words: str
+) -> None:
+    build = release(tmp_path, version, series)
+    before = {path: path.read_bytes() for path in build.rglob("*.conf")}
+    with pytest.raises(BitBakeError, match=words) as caught:
+        set_up(build)
+    assert caught.value.hint.startswith("prov records builds of BitBake 2.8 and newer, OpenEmbedded scarthgap, ")
+    assert {path: path.read_bytes() for path in build.rglob("*.conf")} == before
+    assert undo(build) == []
+
+
+@pytest.mark.parametrize(("version", "series"), [("2.8.1", "scarthgap"), ("2.18.0", "wrynose"), ("2.12", "walnascar")])
+def test_release_that_the_layer_works_with_is_taken(tmp_path: Path, version: str, series: str) -> None:
+    assert len(set_up(release(tmp_path, version, series))) == 2
+
+
+def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(plain: BuildDirectory, tmp_path: Path) -> None:
+    program = tmp_path / "bitbake"
+    program.write_text('__version__ = "2.0.0"\n')
+    with pytest.raises(BitBakeError, match=r"BitBake 2\.0\.0 .*is not supported"):
+        check_release(plain.root, str(program))
+    check_release(plain.root)
+
+
+# where commands look for the store
+
+
+def test_build_directory_below_a_project_has_a_store_of_its_own(plain: BuildDirectory, tmp_path: Path) -> None:
+    (tmp_path / "prov.toml").write_text("")
+    below = plain.root / "tmp/work"
+    below.mkdir(parents=True)
+    assert find_build(below) is None
+    (plain.root / ".prov").mkdir()
+    assert find_build(below) == plain.root
+    (plain.root / ".prov").rmdir()
+    set_up(plain.root)
+    assert find_build(below) == plain.root
+    assert find_build(tmp_path) is None
+    (plain.root / "prov.toml").write_text("")
+    assert find_build(below) is None
+
+
+def test_commands_in_a_build_directory_ask_its_store(plain: BuildDirectory, tmp_path: Path) -> None:
+    (tmp_path / "prov.toml").write_text("")
+    set_up(plain.root)
+    assert f"{plain.root}/.prov" in plain.refused("builds")

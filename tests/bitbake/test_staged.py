@@ -197,8 +197,8 @@ def test_without_a_store_it_is_sstate_as_ever(staged: Directories) -> None:
     build = staged(level=Level.CACHE)
     build.write(".prov", "no store\n")
     said = build.build(*RECIPES)
-    assert said.count("is not recorded:") == 1
-    assert "tasks are not recorded:" in said
+    (warning,) = warnings(said)
+    assert "tasks are not recorded:" in warning and f": {build.root}/.prov is no folder" in warning
     assert build.archives() == OUTPUTS
     build.lose("tmp")
     assert started(build.build(*RECIPES)) == RESTORED
@@ -255,6 +255,162 @@ def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> 
     build.lose()
     assert "words-native:do_populate_sysroot_setscene" in started(build.build("words-native"))
     assert build.tree(build.component("words-native")) == made
+
+
+@pytest.mark.parametrize("level", [Level.OBSERVED, Level.CACHE])
+def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(level: Level, staged: Directories) -> None:
+    """What it stages is below the whole path of its sysroot."""
+    build = staged(level=level)
+    build.build("words-native")
+    said = build.ask("blame", "usr/lib/words/list")
+    assert "words-native:do_populate_sysroot@output/" in said
+    assert "words-native:do_install copied image/" in said or "words-native:do_install made image/" in said
+    assert "words-native:do_compile" in said
+    assert "source words.txt" in said
+
+
+# what is lost, cleaned, or made by another configuration
+
+BREAKING = """
+addhandler break_signatures
+break_signatures[eventmask] = "bb.build.TaskStarted"
+python break_signatures() {
+    if (d.getVar("PN"), d.getVar("BB_RUNTASK")) != ("words-native", "do_populate_sysroot"):
+        return
+    plain = bb.parse.siggen.dump_sigtask
+    def dump(fn, task, stampbase, runtime):
+        if os.path.basename(stampbase).startswith("prov."):
+            raise OSError("no signature today")
+        return plain(fn, task, stampbase, runtime)
+    bb.parse.siggen.dump_sigtask = dump
+}
+"""
+
+
+def test_task_that_cannot_be_recorded_says_why_and_leaves_an_archive(staged: Directories) -> None:
+    build = staged(level=Level.CACHE)
+    build.write("classes/breaking.bbclass", BREAKING)
+    said = build.build(*RECIPES, conf='INHERIT += "breaking"')
+    task = "words-native:do_populate_sysroot"
+    assert f"NOTE: prov: {task} is not recorded: OSError: no signature today" in said
+    assert warnings(said) == [f"prov: 1 task is not recorded: {task} ({task}: OSError: no signature today)"]
+    assert build.archives() == {task}
+    made = {"words": build.tree(build.component("words-native"))}
+    build.lose("tmp")
+    assert started(build.build(*RECIPES)) == RESTORED
+    assert timeless({"words": build.tree(build.component("words-native"))}) == timeless(made)
+
+
+CLEANING = """
+addtask cleansstate
+do_cleansstate[nostamp] = "1"
+python do_cleansstate() {
+    bb.build.exec_func("sstate_cleanall", d)
+    sstate_clean_cachefiles(d)
+    bb.utils.remove(d.getVar("WORKDIR"), True)
+    bb.utils.remove(d.getVar("STAMP") + ".*")
+}
+"""
+"""As base.bbclass's do_clean and sstate.bbclass's do_cleansstate do."""
+
+
+def test_cleansstate_lets_the_task_run_again_whatever_a_remote_has(staged: Directories, tmp_path: Path) -> None:
+    build = staged(level=Level.CACHE)
+    build.append("meta-staged/classes-global/base.bbclass", CLEANING)
+    build.prov("remote", "add", "team", str(tmp_path / "cache"), "--push")
+    build.build(*RECIPES)
+    build.prov("push")
+    said = build.build("-c", "cleansstate", "words-native")
+    assert warnings(said) == []
+    ran = started(build.build("words-native"))
+    assert {"words-native:do_install", "words-native:do_populate_sysroot"} <= ran
+    assert "words-native:do_populate_sysroot_setscene" not in ran
+    build.lose()
+    assert started(build.build(*RECIPES)) == RESTORED
+    build.is_clean()
+
+
+def test_both_keeps_archives_as_well(staged: Directories) -> None:
+    build = staged(level=Level.PLAIN)
+    build.prov("bitbake", "setup", ".")
+    build.write("conf/level.conf", 'PROV_CACHE = "both"\n')
+    assert warnings(build.build(*RECIPES)) == []
+    assert build.archives() == OUTPUTS
+    build.lose()
+    said = build.build(*RECIPES)
+    assert started(said) == RESTORED
+    build.lose("tmp", ".prov")
+    build.write("conf/level.conf", "")
+    build.build(*RECIPES)
+
+
+def test_value_that_prov_cache_does_not_know_is_named(staged: Directories) -> None:
+    build = staged(level=Level.OBSERVED)
+    (warning,) = warnings(build.build("words-native", conf='PROV_CACHE = "maybe"'))
+    assert "PROV_CACHE" in warning and "maybe" in warning
+    assert build.archives() == {"words-native:do_populate_sysroot"}
+
+
+def test_another_multiconfig_takes_what_the_default_one_made(staged: Directories, tmp_path: Path) -> None:
+    build = staged(level=Level.CACHE)
+    build.write("conf/multiconfig/two.conf", 'TMPDIR = "${TOPDIR}/tmp-two"\n')
+    build.setting('BBMULTICONFIG = "two"')
+    build.prov("remote", "add", "team", str(tmp_path / "cache"), "--push")
+    build.build(*RECIPES)
+    folder = build.component("words-native")
+    made = build.tree(folder, "fixmepath.cmd")
+    said = build.build(*(f"mc:two:{recipe}" for recipe in RECIPES))
+    assert "prov: 4 of 4 wanted objects of shared state are in the store" in said
+    assert {task for task in started(said) if not task.endswith("_setscene")} == set()
+    assert build.tree(build.root / "tmp-two" / folder.relative_to(build.tmp), "fixmepath.cmd") == made
+    build.is_clean()
+
+    # and the other way round, through a remote
+    first = staged("first", level=Level.CACHE)
+    first.write("conf/multiconfig/two.conf", 'TMPDIR = "${TOPDIR}/tmp-two"\n')
+    first.setting('BBMULTICONFIG = "two"')
+    first.prov("remote", "add", "other", str(tmp_path / "other-cache"), "--push")
+    first.build("mc:two:words-native")
+    first.prov("push")
+    second = staged("second", level=Level.CACHE)
+    second.prov("remote", "add", "other", str(tmp_path / "other-cache"))
+    assert started(second.build("words-native")) == {"words-native:do_populate_sysroot_setscene"}
+    second.is_clean()
+
+
+# names that a new release may change
+
+
+@pytest.mark.parametrize("name", ["sstate_unpack_package", "sstate_clean_cachefile"])
+def test_function_of_the_cache_that_is_renamed_is_named_and_archives_are_written(
+    staged: Directories, name: str
+) -> None:
+    build = staged(level=Level.CACHE)
+    text = Path(OECORE_DIR, "meta/classes-global/sstate.bbclass").read_text()
+    build.write("classes-global/sstate.bbclass", text.replace(name, f"renamed_{name}"))
+    said = build.build(*RECIPES)
+    assert warnings(said) == [
+        f"prov: this release of BitBake or OpenEmbedded-Core lacks {name}: shared state is left to sstate.bbclass "
+        "(PROV_CACHE)"
+    ]
+    assert build.archives() == OUTPUTS
+    assert build.recorded() >= OUTPUTS
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("staging", "extend_recipe_sysroot"), ("sstate", "sstate_eventhandler_reachablestamps")],
+)
+def test_function_of_sysroots_that_is_renamed_is_named_and_they_are_made_as_ever(
+    staged: Directories, file: str, name: str
+) -> None:
+    build = staged(level=Level.SYSROOTS)
+    text = Path(OECORE_DIR, f"meta/classes-global/{file}.bbclass").read_text()
+    build.write(f"classes-global/{file}.bbclass", text.replace(name, f"renamed{name[6:]}"))
+    said = build.build()
+    (warning,) = warnings(said)
+    assert f"lacks {name}: sysroots are left to staging.bbclass (PROV_SYSROOTS)" in warning
+    assert "WORDS" in build.seen()
 
 
 def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:

@@ -109,6 +109,29 @@ def test_everything_that_a_folder_may_hold(place: Place) -> None:
     assert (here / "empty-file").read_bytes() == b""
 
 
+def test_equal_files_share_no_inode_unless_they_were_staged_as_links(place: Place) -> None:
+    """An in-place write to one must not change the others: staging.bbclass makes as many inodes."""
+    same = {"usr/share/a/one": "same\n", "usr/share/a/two": "same\n", "usr/lib/one": "same\n"}
+    place.stage("a", same)
+    os.link(place.root / "components/a/usr/lib/one", place.root / "components/a/usr/lib/linked")
+    manifest = place.root / "control/manifest-a"
+    manifest.write_text(manifest.read_text() + f"{place.root}/components/a/usr/lib/linked\n")
+    place.stage("b", {"usr/share/b/one": "same\n"})
+    place.compose("a", "b")
+    inodes = {path: (place.sysroot / path).stat().st_ino for path in (*same, "usr/share/b/one", "usr/lib/linked")}
+    assert inodes["usr/lib/linked"] == inodes["usr/lib/one"]
+    assert len(set(inodes.values())) == len(inodes) - 1
+    staged = {
+        (place.root / "components" / path[10] / path).stat().st_ino for path in inodes if path[:10] == "usr/share/"
+    }
+    assert staged < set(inodes.values())
+    other = place.workdir / "recipe-sysroot"
+    place.stage("c", same)
+    where = ["c", f"{place.root}/components/c", f"{place.root}/control/manifest-c"]
+    compose(place.store, {"sysroots": [{"directory": str(other), "packages": [where], "fixmes": [], "lists": []}]})
+    assert {(other / path).stat().st_ino for path in same}.isdisjoint(inodes.values())
+
+
 def test_what_no_manifest_names_is_not_staged(place: Place) -> None:
     place.stage("a", A)
     (place.root / "components/a/usr/left-by-an-older-one").mkdir()

@@ -31,10 +31,13 @@ class Work:
         exclude: tuple[str, ...] = (),
         xattrs: tuple[str, ...] = (),
         faked: Mapping[bytes, Faked] | None = None,
+        live: bool = False,
     ) -> Snapshot:
         rules = Exclude(exclude)
         with self.store.objects.writer() as writer:
-            snapshot = capture(self.store, directory, writer, memory=memory, exclude=rules, xattrs=xattrs, faked=faked)
+            snapshot = capture(
+                self.store, directory, writer, memory=memory, exclude=rules, xattrs=xattrs, faked=faked, live=live
+            )
         if memory is not None:
             remember(snapshot, memory)
         return snapshot

@@ -349,6 +349,77 @@ def test_a_file_that_goes_away_is_named(work: Work, top: Path, monkeypatch: pyte
         work.capture(top)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_in_a_live_directory_what_comes_and_goes_is_left_out(
+    work: Work, top: Path, memory: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    if processes == 2:
+        monkeypatch.setattr(scan, "PARALLEL_ENTRIES", 0)
+        monkeypatch.setattr(scan, "SPLIT_FROM", 2)
+    for name in ("a", "b", "c", "d"):
+        (top / name / "stays").mkdir(parents=True)
+        (top / name / "stays/text").write_text(name)
+    work.capture(top, memory=memory)
+    wanted = work.capture(top).pair
+    going = threading.Event()
+
+    def come_and_go() -> None:
+        while not going.is_set():
+            for path in (top / "a/DEBIAN", top / "b.lock", top / "c/stays/DEBIAN"):
+                path.mkdir(exist_ok=True)
+                (path / "control").write_text("x" * 100)
+                shutil.rmtree(path)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(100):
+            found = work.capture(top, memory=memory, live=True).pair
+    finally:
+        going.set()
+        thread.join()
+    assert at_path(work.store.objects, found, b"d/stays/text") is not None
+    assert work.capture(top, memory=memory).pair.tree == wanted.tree
+
+
+def test_a_live_directory_lists_no_folder_that_vanished(
+    work: Work, top: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "DEBIAN").mkdir()
+    (top / "text").write_text("text")
+    work.capture(top, memory=memory)
+    plain = os.scandir
+
+    def vanishing(path: bytes) -> object:
+        if path.endswith(b"/DEBIAN"):
+            raise FileNotFoundError(2, "No such file or directory")
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    with pytest.raises(CaptureError):
+        work.capture(top, memory=memory)
+    found = work.capture(top, memory=memory, live=True)
+    assert set(read_listing(work.store.objects, found.pair)) == {b".", b"text"}
+
+
+def test_a_file_of_a_live_directory_that_goes_away_is_left_out(
+    work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "goes").write_text("goes")
+    (top / "stays").write_text("stays")
+    os.link(top / "goes", top / "linked")
+    plain = os.open
+
+    def opened(path: bytes, *arguments: int) -> int:
+        if os.fsencode(path).endswith(b"/goes"):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return plain(path, *arguments)
+
+    monkeypatch.setattr(os, "open", opened)
+    found = work.capture(top, live=True)
+    assert set(read_listing(work.store.objects, found.pair)) == {b".", b"stays", b"linked"}
+
+
 def test_what_its_owner_may_not_read_is_captured_with_its_mode(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))

@@ -20,7 +20,8 @@ PROV_SYSROOTS ?= "0"
 addhandler prov_configuration_handler
 prov_configuration_handler[eventmask] = "bb.event.ConfigParsed"
 python prov_configuration_handler() {
-    from provlayer import cache, hooks, stale
+    from provlayer import cache, hooks, names, stale
+    names.configure(d)
     cache.configure(d)
     stale.configure(d)
     hooks.configure(d)

@@ -3,6 +3,9 @@
 Switched on by PROV_CACHE = "1". What sstate.bbclass would put into an archive is captured as a tree, tokens and all,
 and what it would unpack is checked out from there. Where that can't be done its own functions run, as if prov were not
 there; so they do for archives that are there already, which are taken into the store on the way.
+
+With PROV_CACHE = "both" the archive is written as well. An object whose task could not be recorded, so that no ref
+holds it, is written as an archive when the task ends.
 """
 
 import json
@@ -21,16 +24,25 @@ NAMED = "PROV_SSTATE_PKG"
 OWN = "prov_plain_"
 """In front of the names under which sstate.bbclass's own functions are kept."""
 ARCHIVE = "sstate_archive_package"
+CLEAN = "sstate_clean_cachefile"
+CREATE = "sstate_create_and_sign_package"
 REPLACED = {
     ARCHIVE: "    import provlayer.cache\n    provlayer.cache.archive(d)\n",
     "sstate_unpack_package": "    import provlayer.cache\n    provlayer.cache.unpack(d)\n",
 }
 """What BitBake's own functions become."""
 
+_packed = []
+"""The ids of the object that this process packed, until it is recorded."""
+_plain = []
+"""Holds something while archives are written in this process."""
+
 
 def configure(d):
     """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes start from."""
-    if not bb.utils.to_boolean(d.getVar("PROV_CACHE")) or d.getVar(ARCHIVE, False) is None:
+    if not facts.cache_mode(d):
+        if (d.getVar("PROV_CACHE") or "0").strip().lower() not in ("0", "n", "no", "false", ""):
+            bb.warn('prov: PROV_CACHE is {!r}; it can be "0", "1" or "both"'.format(d.getVar("PROV_CACHE")))
         return
     for name, text in REPLACED.items():
         if d.getVar(OWN + name, False) is not None:
@@ -52,11 +64,14 @@ def _is_def(d):
 
 
 def begin(d):
-    """Before a task: put `archive` in the place of such a `def`, in this process alone."""
+    """Before a task: replace functions that Python code calls without BitBake, in this process alone."""
+    functions = bb.utils.get_context()
+    if CLEAN in functions:
+        clean_archives = functions[CLEAN]
+        functions[CLEAN] = lambda ss, d: clean(ss, d, clean_archives)
     kept = d.getVar(OWN + ARCHIVE, False)
     if kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept:  # a class of the recipe's has another
         return
-    functions = bb.utils.get_context()
     plain = functions[ARCHIVE]
     functions[ARCHIVE] = lambda path, d: archive(d, path, lambda: plain(path, d))
 
@@ -87,31 +102,34 @@ def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
 
 
 def _object_name(tid, sq_data, d):
-    """Return the recipe, the task and the name of a task's object, as sstate.bbclass names archives."""
+    """Return the name of a task's object: recipe, task, and of the archive's name what is before and in the unihash.
+
+    It has no multiconfig, as sstate.bbclass's archives have none.
+    """
     native, spec, sources = [*sq_data["hashfn"][tid].split(" "), "", ""][:3]
     name = bb.runqueue.taskname_from_tid(tid)[3:]
     folder = d.getVar("NATIVELSBSTRING") + "/" if native == "True" else ""
     if name in ("fetch", "unpack", "patch", "populate_lic", "preconfigure") and sources:
         spec, folder = sources, ""
-    mc = bb.runqueue.mc_from_tid(tid)
-    return [mc, bb.parse.siggen.tidtopn[tid], "do_" + name, f"{folder}{spec}{sq_data['unihash'][tid]}_{name}"]
+    return [bb.parse.siggen.tidtopn[tid], "do_" + name, f"{folder}{spec}", sq_data["unihash"][tid]]
 
 
 # in a task's process
 
 
-def _name_here(d):
+def _name_here(d, task=None):
     """Return the name of the object that a task packs or unpacks, as `_object_name` has it."""
-    spec, folder = d.getVar("SSTATE_PKGSPEC"), d.getVar("SSTATE_EXTRAPATH") or ""
-    return f"{folder}{spec}{d.getVar('BB_UNIHASH')}_{d.getVar('SSTATE_CURRTASK')}"
+    task = task or d.getVar("SSTATE_CURRTASK")
+    spec = (d.getVar("SSTATE_EXTRAPATH") or "") + d.getVar("SSTATE_PKGSPEC")
+    return [d.getVar("PN"), "do_" + task, spec, d.getVar("BB_UNIHASH") or ""]
 
 
-def _ask(d, what, folder):
+def _ask(d, what, folder, **more):
     request = facts.names(d, d.getVar("BB_RUNTASK"))
-    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=facts.under_pseudo())
+    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=facts.under_pseudo(), **more)
     body = b""
     if what == "archive" and facts.under_pseudo():
-        body = json.dumps(facts.faked([folder], request["folder"])).encode()
+        body = json.dumps(facts.faked(request["folder"], ["."])).encode()
     answer = wire.ask(facts.socket_path(d), request, body)
     return {"error": "there is no writer"} if answer is None else answer
 
@@ -121,23 +139,71 @@ def archive(d, path=None, plain=None):
 
     `path` is where the archive would be made, `plain` makes it.
     """
+    if plain is None:
+
+        def plain():
+            bb.build.exec_func(OWN + ARCHIVE, d)
+
+    if _plain:
+        plain()
+        return
     try:
         answer = _ask(d, "archive", d.getVar("SSTATE_BUILDDIR"))
     except Exception as error:
         answer = {"error": str(error)}
     if "error" in answer:
         bb.note(f"prov: packed as an archive: {answer['error']}")
-        if plain is None:
-            bb.build.exec_func(OWN + ARCHIVE, d)
-        else:
-            plain()
+        plain()
         return
+    if facts.cache_mode(d) == "both":
+        plain()
+        return
+    _packed[:] = answer.get("packed", [])
     path = path or d.getVar("TMP_SSTATE_PKG")
     if bb.utils.to_boolean(d.getVar("SSTATE_VERIFY_SIG")):
         with open(path, "w") as stream:  # to be signed
             stream.write(POINTER)
     elif os.path.exists(path):
         os.unlink(path)  # then nothing comes to the archive's name
+
+
+def packed():
+    """Return the ids of the object that this process packed, and that no archive holds."""
+    return list(_packed)
+
+
+def keep(d):
+    """Write the object that this task packed as an archive, since there is no record to hold it in the store.
+
+    Raises OSError if the writer cannot put the object back.
+    """
+    folder = d.getVar("SSTATE_BUILDDIR")
+    bb.utils.mkdirhier(folder)
+    try:
+        answer = _ask(d, "unpack", folder, packed=packed())
+        if "error" in answer:
+            raise OSError(answer["error"])
+        _apply(folder, answer.get("entries", []))
+        _plain.append(True)
+        bb.build.exec_func(CREATE, d, (folder,))
+        _packed.clear()
+    finally:
+        _plain.clear()
+        bb.utils.remove(folder, recurse=True)
+
+
+def clean(ss, d, plain):
+    """Delete a task's archives by `plain`, as `-c cleansstate` does, and make its objects in the store unfindable."""
+    plain(ss, d)
+    if not d.getVarFlag("do_" + ss["task"], "task"):
+        return
+    try:
+        request = facts.names(d, d.getVar("BB_RUNTASK"))
+        answer = wire.ask(facts.socket_path(d), dict(request, what="clean", object=_name_here(d, ss["task"]))) or {}
+    except Exception as error:
+        answer = {"error": str(error)}
+    if "error" in answer:
+        bb.warn("prov: shared state of {} stays in the store: {}".format(d.getVar("PN"), answer["error"]))
 
 
 def is_pointer(path):
@@ -158,7 +224,7 @@ def stand_in(d):
         here.setVar("SSTATE_EXTRAPATH", "")
     here.setVar("SSTATE_CURRTASK", name[3:])
     path = here.getVar("SSTATE_PKG")
-    if not path or os.path.exists(path):
+    if not path or (os.path.exists(path) and facts.cache_mode(d) != "both"):
         return
     request = dict(facts.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
     if (wire.ask(facts.socket_path(d), request) or {}).get("has"):
@@ -198,7 +264,11 @@ def unpack(d):
 
 
 def _apply(folder, entries):
-    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know."""
+    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know.
+
+    Paths that pseudo does not track keep the builder as their owner: only root could change it.
+    """
+    known = facts.tracked(os.path.realpath(folder) + "/")
     links = [(path, link) for path, *_, link in entries if link not in ("", path)]
     later = {path for path, _ in links}
     for path, mode, uid, gid, rdev, mtime, xattrs, _link in entries:
@@ -206,8 +276,11 @@ def _apply(folder, entries):
             continue
         where = os.path.join(folder, path) if path != "." else folder
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            if not known:
+                continue
             os.mknod(where, mode, os.makedev(*rdev))
-        os.chown(where, uid, gid, follow_symlinks=False)
+        if known:
+            os.chown(where, uid, gid, follow_symlinks=False)
         if not stat.S_ISLNK(mode):
             os.chmod(where, stat.S_IMODE(mode))
         for name, value in xattrs:

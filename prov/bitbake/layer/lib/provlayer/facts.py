@@ -4,6 +4,7 @@ Under pseudo what is looked at here has the owners, modes and devices that the t
 """
 
 import os
+import signal
 import stat
 
 OWNED = {
@@ -16,6 +17,8 @@ OWNED = {
     "do_package": ("PKGD", "PKGDEST", "PKGDESTWORK"),
 }
 """Variables with the directories that belong to a task by what everybody means by it."""
+FAKED = ("D", "PKGD", "PKGDEST", "PKGDESTWORK", "IMAGE_ROOTFS")
+"""Variables with directories whose owners and modes pseudo keeps, also for tasks that do not declare them."""
 FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
 """Flags of a task with directories that belong to it."""
 
@@ -23,6 +26,20 @@ FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
 def socket_path(d):
     """Return where the writer of this build directory is reached."""
     return os.path.join(d.getVar("TOPDIR"), ".prov.sock")
+
+
+def cache_mode(d):
+    """Return what PROV_CACHE asks for: "" (sstate.bbclass alone), "store", or "both": archives as well."""
+    value = (d.getVar("PROV_CACHE") or "").strip().lower()
+    return "both" if value == "both" else "store" if value in ("1", "y", "yes", "true") else ""
+
+
+def heed_children():
+    """Restore the default action of SIGCHLD, and return the previous one.
+
+    A process that ignores the signal, which it may inherit, gets no exit status of its children: each seems to succeed.
+    """
+    return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def under_pseudo():
@@ -52,29 +69,90 @@ def _owned(d, task, workdir):
     found = [d.getVar(name) for name in OWNED.get(real, ())]
     for flag in FLAGS:
         found += (d.getVarFlag(real, flag) or "").split()
-    below = {os.path.relpath(os.path.realpath(path), workdir) for path in found if path}
+    return _inside(found, workdir)
+
+
+def tracked(path):
+    """Return whether pseudo keeps owners and modes of a path, by the variables that pseudo itself reads."""
+    return _matches("PSEUDO_INCLUDE_PATHS", path, default=True) and not _matches("PSEUDO_IGNORE_PATHS", path)
+
+
+def _matches(variable, path, default=False):
+    """Return whether a path begins with one of those in a variable, which newer or older releases of pseudo have."""
+    prefixes = _paths(variable)
+    return path.startswith(prefixes) if prefixes else default
+
+
+def _paths(variable):
+    return tuple(path for path in os.environ.get(variable, "").split(",") if path)
+
+
+def faked_tops(d):
+    """Return the directories in WORKDIR, relative to it, in which a recipe's tasks under pseudo work.
+
+    Others must not be looked at under pseudo: it aborts a process that comes to a file it tracks by another path, as by
+    a hardlink that a task outside pseudo made.
+    """
+    fake, plain = set(), set()
+    for task in d.getVar("__BBTASKS", False) or ():
+        tops = fake if d.getVarFlag(task, "fakeroot", False) else plain
+        for flag in (*FLAGS, "dirs"):
+            tops.update((d.getVarFlag(task, flag) or "").split())
+    tops = (fake - plain) | {d.getVar(name) for name in FAKED}
+    # by the names alone: looking for symlinks is looking at files
+    below = {os.path.relpath(path, d.getVar("WORKDIR")) for path in tops if path}
+    return _outermost({path for path in below if path != "." and not path.startswith("..")})
+
+
+def _inside(paths, workdir):
+    """Return the paths that are below WORKDIR, relative to it."""
+    below = {os.path.relpath(os.path.realpath(path), workdir) for path in paths if path}
     return {path for path in below if path != "." and not path.startswith("..")}
 
 
-def faked(tops, root):
-    """Return what pseudo says of directories: their paths from a root, and of all in them what `_entry` tells."""
-    found = {}
-    for top in tops:
-        if os.path.isdir(top):
-            _walk(os.path.relpath(top, root), os.lstat(top), top, found)
-    return [[os.path.relpath(top, root) for top in tops], list(found.values())]
+def _outermost(paths):
+    """Return the paths that are in none of the others, sorted."""
+    return sorted(path for path in paths if not any(path.startswith(f"{other}/") for other in paths))
 
 
-def _walk(path, state, where, found):
-    pending = [(path, state, where)]
+def faked(root, tops):
+    """Return `tops`, and an `_entry` for each path in them that pseudo tracks; all paths are relative to `root`.
+
+    Other tasks create and delete files meanwhile: what vanishes during the walk is left out.
+    """
+    found, builder = [], _builder()
+    pending = [(top, os.path.normpath(os.path.join(root, top)), False) for top in tops]
     while pending:
-        path, state, where = pending.pop()
-        found[path] = _entry(path, state, where)
-        if not stat.S_ISDIR(state.st_mode):
+        path, where, inside = pending.pop()
+        if not tracked(where) and not tracked(where + "/"):
             continue
-        with os.scandir(where) as listing:
-            prefix = "" if path == "." else path + "/"
-            pending += [(prefix + entry.name, os.lstat(entry.path), entry.path) for entry in listing]
+        try:
+            state = os.lstat(where)
+            # Files made outside pseudo have the builder's owner. Below a folder that pseudo tracks, a task gave it.
+            inside = inside or _owner(state) != builder
+            if inside:
+                found.append(_entry(path, state, where))
+            if stat.S_ISDIR(state.st_mode):
+                prefix = "" if path == "." else path + "/"
+                pending += [(prefix + name, f"{where}/{name}", inside) for name in os.listdir(where)]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return [list(tops), found]
+
+
+def _owner(state):
+    return state.st_uid, state.st_gid
+
+
+def _builder():
+    """Return the user and group that the kernel knows this process by, whatever pseudo says."""
+    ids = {}
+    with open("/proc/self/status") as stream:
+        for line in stream:
+            name, _, values = line.partition(":")
+            if name in ("Uid", "Gid"):
+                ids[name] = int(values.split()[1])
+    return ids["Uid"], ids["Gid"]
 
 
 def _entry(path, state, where):

@@ -12,7 +12,7 @@ import time
 
 import bb
 
-from provlayer.facts import socket_path
+from provlayer import facts, names
 
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""
@@ -21,6 +21,8 @@ PASSED = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
 """Variables of whoever runs bitbake that git and ssh may need to reach a remote."""
+NOTES = 5
+"""So many tasks that are not recorded get a note each, with the reason, while the build runs."""
 STARTS = 3
 """How often a writer that crashes is started again, in one build."""
 
@@ -40,8 +42,8 @@ class Build:
         self.process = None
         self.starts = 0
         self.said = b""
-        self.losses = []
-        self.plain = []
+        self.losses = {}
+        self.plain = {}
         self.dead = ""
 
     # the writer
@@ -71,9 +73,14 @@ class Build:
         for name in PASSED if origin else ():
             if origin.getVar(name):
                 environment[name] = origin.getVar(name)
-        arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), socket_path(d)]
+        arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), facts.socket_path(d)]
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=facts.heed_children,  # this may not be the main thread, which alone can do it here
         )
         try:
             answer = self._listen(END)
@@ -99,7 +106,7 @@ class Build:
         return json.loads(line)
 
     def hear(self):
-        """Take up what the writer said meanwhile: what it could not record. The first is told at once."""
+        """Take up what the writer said meanwhile: what it could not record, and why."""
         if self.process is None:
             return
         while b"\n" in self.said or select.select([self.process.stdout.fileno()], [], [], 0)[0]:
@@ -112,13 +119,9 @@ class Build:
         if "note" in word:
             bb.warn("prov: " + word["note"])
         if "lost" in word:
-            if not self.losses:
-                bb.warn("prov: {} is not recorded: {}".format(word["lost"], word["why"]))
-            self.losses.append(word["lost"])
+            lose(self.losses, word["lost"], "is not recorded", word["why"])
         if "plain" in word:
-            if not self.plain:
-                bb.warn("prov: the sysroots of {} are made by staging.bbclass: {}".format(word["plain"], word["why"]))
-            self.plain.append(word["plain"])
+            lose(self.plain, word["plain"], "gets its sysroots from staging.bbclass", word["why"])
 
     # its end
 
@@ -131,7 +134,7 @@ class Build:
             return
         self.hear()
         result = "interrupted" if self.interrupted else "failed" if self.failed else "ok"
-        facts = {
+        outcome = {
             "what": "done",
             "targets": self.targets,
             "result": result,
@@ -141,7 +144,7 @@ class Build:
             "network": network_allowed(d),
         }
         try:
-            self.process.stdin.write(json.dumps(facts).encode() + b"\n")
+            self.process.stdin.write(json.dumps(outcome).encode() + b"\n")
             self.process.stdin.close()
             word = self._listen(END)
             while word is not None and "recorded" not in word:
@@ -154,7 +157,7 @@ class Build:
             self.process.wait()
             return
         tell_all(self.losses, "is not recorded", "are not recorded")
-        tell_all(self.plain, "had its sysroots made by staging.bbclass", "had their sysroots made by staging.bbclass")
+        tell_all(self.plain, "got its sysroots from staging.bbclass", "got their sysroots from staging.bbclass")
         if word is None:
             bb.warn("prov: the build is not recorded: the writer ended before")
         elif word["recorded"]:
@@ -202,12 +205,21 @@ class Build:
                 stream.write("\n".join(sorted(known | set(new))) + "\n")
 
 
-def tell_all(tasks, one, many):
-    """Warn at the end of a build of what happened to tasks, in words for one of them and for many."""
-    tasks = sorted(set(tasks))
-    if tasks:
-        what = f"1 task {one}" if len(tasks) == 1 else f"{len(tasks)} tasks {many}"
-        bb.warn("prov: {}: {}".format(what, " ".join(tasks[:20]) + (" …" if len(tasks) > 20 else "")))
+def lose(losses, task, what, why):
+    """Keep why something did not work for a task; print a note about the first ones."""
+    losses.setdefault(task, why)
+    if len(losses) <= NOTES:
+        bb.note(f"prov: {task} {what}: {why}")
+
+
+def tell_all(losses, one, many):
+    """Warn once, when a build ends, of what happened to tasks (task -> why), in words for one of them and for many."""
+    names = sorted(losses)
+    if names:
+        what = f"1 task {one}" if len(names) == 1 else f"{len(names)} tasks {many}"
+        listed = " ".join(names[:20]) + (" …" if len(names) > 20 else "")
+        first, why = next(iter(losses.items()))
+        bb.warn(f"prov: {what}: {listed} ({first}: {why})")
 
 
 def network_allowed(d):
@@ -238,7 +250,10 @@ def _handle(event, name, d):
             _builds[0].open += 1
             return
         _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))  # with multiconfigs, some are there twice
-        if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+        _builds[0].dead = names.check(d)
+        if _builds[0].dead:
+            return
+        if facts.cache_mode(d):
             _builds[0].teach(d)
     elif name == "CookerExit":
         while _builds:

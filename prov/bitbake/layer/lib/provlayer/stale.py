@@ -8,8 +8,7 @@ import sys
 
 import bb
 
-GUARDED = ("sstate_eventhandler_stalesstate", "sstate_eventhandler_reachablestamps")
-"""Handlers of sstate.bbclass that remove things."""
+from provlayer.names import STALE
 
 
 def configure(d):
@@ -18,7 +17,7 @@ def configure(d):
         return
     handlers = bb.event.get_class_handlers()
     for name, handler in list(handlers.items()):
-        if name.endswith(GUARDED) and not isinstance(handler, _Guarded):
+        if name.endswith(STALE) and not isinstance(handler, _Guarded):
             handlers[name] = _Guarded(handler)
 
 
@@ -33,12 +32,18 @@ class _Guarded:
 
 
 def only_looks():
-    """Tell whether nothing is to run: by the options of the cooker that fires the event, which no event has."""
+    """Return whether nothing is to run."""
+    found = options()
+    return bool(found and (found.dry_run or found.dump_signatures))
+
+
+def options():
+    """Return the options of the cooker that fires an event, which no event has; None if no caller has them."""
     frame = sys._getframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
-        options = getattr(getattr(owner, "cooker", owner), "configuration", None)
-        if hasattr(options, "dry_run"):
-            return bool(options.dry_run or options.dump_signatures)
+        found = getattr(getattr(owner, "cooker", owner), "configuration", None)
+        if hasattr(found, "dry_run") and hasattr(found, "dump_signatures"):
+            return found
         frame = frame.f_back
-    return False
+    return None

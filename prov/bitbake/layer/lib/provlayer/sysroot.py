@@ -11,6 +11,7 @@ It is put in place in the process of a task, when hashes are known long since, s
 import glob
 import json
 import os
+import signal
 import subprocess
 
 import bb
@@ -247,10 +248,15 @@ class _Sysroots:
         """Run all scripts that are there if one was installed: each may have undone what another did."""
         if not any(has_scripts(path) for path in manifests):
             return
-        for top in (self.target, self.native):
-            for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
-                said = subprocess.check_output(script, shell=True, stderr=subprocess.STDOUT)
-                bb.note(f"Running postinst {script}, output:\n{said}")
+        before = facts.heed_children()  # else each script succeeds
+        try:
+            for top in (self.target, self.native):
+                for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
+                    said = subprocess.check_output(script, shell=True, stderr=subprocess.STDOUT)
+                    bb.note(f"Running postinst {script}, output:\n{said}")
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGCHLD, before)
 
 
 def write(path, lines):

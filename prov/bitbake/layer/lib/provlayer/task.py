@@ -4,6 +4,7 @@ Where the task runs under pseudo this does, too: what is looked at here has the 
 gave them. Nothing is written but into T, which pseudo does not track.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,26 +23,32 @@ _began = {}
 
 def handle(event, d):
     """Handle an event of a task; nothing that goes wrong here is the build's affair."""
+    task = d.getVar("BB_RUNTASK") or event.task
+    started = event.__class__.__name__ == "TaskStarted"
+    ignored = task.replace("_setscene", "") in (d.getVar("PROV_IGNORED_TASKS") or "").split()
     try:
-        task = d.getVar("BB_RUNTASK") or event.task
-        if task.replace("_setscene", "") in (d.getVar("PROV_IGNORED_TASKS") or "").split():
-            return
-        if event.__class__.__name__ == "TaskStarted":
-            _began["time"] = time.time()
-            wire.ask(facts.socket_path(d), dict(facts.names(d, task), what="begin"))
-            if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
-                from provlayer import cache
-
-                cache.stand_in(d) if task.endswith("_setscene") else cache.begin(d)
-        else:
+        if started:
+            _started(d, task, ignored=ignored)
+        elif not ignored:
             _ended(event, d, task)
     except Exception as error:
-        # the build's end says what is missing: the writer has no record of it
         bb.note(f"prov: {event.__class__.__name__}: {error}")
-    if event.__class__.__name__ == "TaskStarted" and bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
+    if started and not ignored and bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
         from provlayer import sysroot
 
-        sysroot.begin(d, d.getVar("BB_RUNTASK") or event.task)
+        sysroot.begin(d, task)
+
+
+def _started(d, task, *, ignored):
+    _began["time"] = time.time()
+    if not ignored:
+        wire.ask(facts.socket_path(d), dict(facts.names(d, task), what="begin"))
+    if facts.cache_mode(d):
+        from provlayer import cache
+
+        cache.begin(d)
+        if task.endswith("_setscene"):
+            cache.stand_in(d)
 
 
 def _outside(d, task, workdir):
@@ -56,12 +63,27 @@ def _outside(d, task, workdir):
 
 def _ended(event, d, task):
     request = facts.names(d, task)
-    real, workdir = request["task"], request["workdir"]
-    told = _faked_here(d, request["owned"], workdir) if facts.under_pseudo() else None
-    if bb.utils.to_boolean(d.getVar("PROV_CACHE")):
+    cached = bool(facts.cache_mode(d))
+    if cached:
         from provlayer import cache
 
         cache.clear_away(d)
+        request["packed"] = cache.packed()
+    try:
+        answer = _report(event, d, request)
+    except Exception as error:
+        answer = _report_loss(d, request, error)
+    if cached and "error" in answer and cache.packed() and "Failed" not in event.__class__.__name__:
+        bb.note(f"prov: the shared state of {request['pn']}:{request['task']} is written as an archive")
+        cache.keep(d)
+
+
+def _report(event, d, request):
+    """Tell the writer what a task left, and return its answer."""
+    real, workdir = request["task"], request["workdir"]
+    body = b""
+    if facts.under_pseudo():
+        body = json.dumps(facts.faked(workdir, facts.faked_tops(d))).encode()
     signature = os.path.join(d.getVar("T"), f"prov.{real}.{os.getpid()}")
     try:
         _dump_signature(d, real, signature)
@@ -76,7 +98,7 @@ def _ended(event, d, task):
             log=event.logfile or "",
             method=getattr(bb.parse.siggen, "method", "") if hasattr(bb.parse.siggen, "client") else "",
             outhash=_outhash(d, real),
-            stamp=bb.parse.siggen.stampfile_mcfn(task, d.getVar("BB_FILENAME")) or "",
+            stamp=bb.parse.siggen.stampfile_mcfn(d.getVar("BB_RUNTASK"), d.getVar("BB_FILENAME")) or "",
             outputs=[
                 path
                 for flag in ("sstate-inputdirs", "sstate-plaindirs")
@@ -84,12 +106,20 @@ def _ended(event, d, task):
             ],
             outside=_outside(d, real, workdir),
             sysroot=_sysroot(d, real),
-            faked=told is not None,
+            faked=bool(body),
         )
-        wire.ask(facts.socket_path(d), request, json.dumps(told).encode() if told else b"")
+        return wire.ask(facts.socket_path(d), request, body) or {}
     finally:
         if os.path.exists(signature):
             os.unlink(signature)
+
+
+def _report_loss(d, request, error):
+    """Tell the writer why a task can't say what it left."""
+    why = f"{error.__class__.__name__}: {error}"
+    with contextlib.suppress(OSError):  # no report at all is noticed when the build ends
+        wire.ask(facts.socket_path(d), dict(request, what="lost", why=why))
+    return {"error": why}
 
 
 def _outhash(d, task):
@@ -120,13 +150,6 @@ def _sysroot(d, task):
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         path = os.path.join(folder, name)
         if os.path.islink(path) and not name.endswith(".complete"):
-            lines.append("{} {}".format(name, os.readlink(path).rpartition(".")[2]))
+            with contextlib.suppress(OSError):  # another task of the recipe replaces it
+                lines.append("{} {}".format(name, os.readlink(path).rpartition(".")[2]))
     return lines
-
-
-def _faked_here(d, owned, workdir):
-    """Return what pseudo says of what is in the directories of a WORKDIR that its tasks write to."""
-    tops = {os.path.realpath(d.getVar(name)) for name in ("D", "PKGD", "PKGDEST") if d.getVar(name)}
-    tops |= {os.path.join(workdir, path) for path in owned}
-    inside = [top for top in sorted(tops) if top.startswith(workdir + "/")]
-    return facts.faked(inside, workdir)

@@ -54,9 +54,10 @@ def ask(path, request, body=b""):
         head = dict(request, body=len(body))
         connection.sendall(json.dumps(head).encode() + b"\n" + body)
         answer = b""
-        while not answer.endswith(b"\n"):
+        while b"\n" not in answer:
             piece = connection.recv(1 << 16)
             if not piece:
                 raise OSError("the writer broke off")
             answer += piece
-    return json.loads(answer)
+    # the writer may answer once more, when the record is complete
+    return json.loads(answer.partition(b"\n")[0])
