@@ -132,6 +132,8 @@ def gc(
         return
     shrunk = shrink(found, lambda: expired(found, rules, time.time()))
     say(f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    for text in shrunk.notes:
+        note(f"note: {text}")
     if not free(found):
         note("the server frees the room when it collects garbage")
 
@@ -142,7 +144,10 @@ def list_(
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List the remotes, in the order in which they are asked, and what they have. Example: prov remote list"""
+    """List the remotes, in the order in which they are asked.
+
+    With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
+    """
     from prov.build.caches import Caches
     from prov.build.pushing import last_problem
     from prov.remote.address import without_password
@@ -156,7 +161,7 @@ def list_(
         caches.refresh()
     counts = {each.name: each.index.count() for each in caches.opened() if each.index.get("policy")}
     for text in caches.notes:
-        note(f"note: {text}")
+        note(f"note: {text.removesuffix('; it is left out of this build')}")
     if json:
         rows = [
             {
@@ -171,11 +176,12 @@ def list_(
             for each in remotes
         ]
         say_json("remotes", remotes=rows)
-        return
-    for each in remotes:
+    for each in remotes if not json else ():
         has = count_text(counts[each.name], "result") if each.name in counts else "not asked yet"
         words = [each.name, without_password(each.url), f"trust {each.trust}", *(["push"] if each.push else []), has]
         say("  ".join(words))
         problem = last_problem(opened, each.name)
         if problem:
             say(f"    the last push failed: {problem}")
+    if caches.failed:
+        raise typer.Exit(1)

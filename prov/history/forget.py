@@ -182,7 +182,7 @@ def _forget_at(store: Store, remote: Remote, holders: Holders, access: Access, d
         def bad() -> list[Published]:
             return [task for task, *_ in opened.index.tasks(refused=True) if _is_bad(store, holders, task)]
 
-        gone = shrink(opened, bad, keep_workdirs=False).gone
+        gone = shrink(opened, bad, keeps_workdir=lambda oid: not holders.commit(oid)).gone
     except ProvError as error:
         done.left.append(f"{remote.name} ({url}): {error}")
         return

@@ -23,7 +23,6 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked
-from prov.remote.address import scheme_of
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index
@@ -184,7 +183,7 @@ class GitRemote:
         try:
             self._fetch_missing(scratch, commits, have, by_variable=by_variable)
         except Refused:
-            if by_variable or scheme_of(self.remote.url) != "ssh":
+            if by_variable or not self.transport.is_ssh:
                 raise
             self._fetch_missing(scratch, commits, have, by_variable=True)
             with self.index.changing():
