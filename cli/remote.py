@@ -76,7 +76,7 @@ def add(
         note(f"note: {error.words}: taken for a git repository; add it again if it is a static cache")
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             from prov.remote.errors import RemoteError
 
             raise RemoteError(f"{folder} is neither empty nor a git repository", hint="name another folder")

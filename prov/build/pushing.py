@@ -80,8 +80,28 @@ def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, 
     with store.objects.writer() as writer:
         offered = offer(store, writer, results, withheld=withheld)
     new = [task for task in offered if (task.task_hash, task.output) not in known]
+    if new:
+        _remember_export(store, folder)
     size = export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key) if offered else 0
     return Exported(len(new), len(offered) - len(new), size, withheld)
+
+
+def _exports(store: Store) -> Path:
+    return store.cache / "exports"
+
+
+def _remember_export(store: Store, folder: Path) -> None:
+    known = exported_folders(store)
+    if folder not in known:
+        replace_file(_exports(store), b"".join(os.fsencode(each) + b"\0" for each in (*known, folder)))
+
+
+def exported_folders(store: Store) -> list[Path]:
+    """Return the folders that this store has exported to."""
+    try:
+        return [Path(os.fsdecode(each)) for each in _exports(store).read_bytes().split(b"\0") if each]
+    except FileNotFoundError:
+        return []
 
 
 def why_nothing(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> str:

@@ -4,6 +4,9 @@ What a build is made of is found by its lists. Of the builds that are kept, outp
 that questions can be asked about it; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the room and is
 looked at when something broke lately; an output saves a build for months.
 
+A run's tag goes only if its WORKDIR goes: as long as a later run that is kept has it in its history, nothing would be
+freed. Runs of `prov run` and `prov capture` share one history for each directory, and so stay.
+
 Whatever goes is told in a file first: when, by which rule, and what it was.
 """
 
@@ -26,7 +29,7 @@ from prov.files import naming, parse_size, replace_file, sync_directory, try_loc
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
-from prov.store.sweep import packed_sizes, reachable
+from prov.store.sweep import ancestors, packed_sizes, reachable
 
 DAY = 86_400.0
 
@@ -152,7 +155,19 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
         if name.startswith(("refs/prov/output/", "refs/prov/static/")) and oid not in outputs:
             found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
     found += _toolchains(store, refs, kept.outputs | recent, rule or f"builds {rules.builds}")
-    return sorted(found, key=lambda each: each.ref)
+    return sorted(_that_free(store, refs, found), key=lambda each: each.ref)
+
+
+def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gone]:
+    """Return what goes, without the tags of runs that the history of something kept goes through."""
+    tags = [each for each in gone if each.ref.startswith("refs/tags/")]
+    if not tags:
+        return gone
+    out = {each.ref for each in gone}
+    kept = {oid for name, oid in refs.items() if name not in out}
+    kept |= {_record_of(store, each.oid) for each in gone if each.record}
+    alive = ancestors(store.path, kept)
+    return [each for each in gone if not each.ref.startswith("refs/tags/") or each.oid not in alive]
 
 
 def _kept(store: Store, rules: Rules, now: float) -> _Kept:

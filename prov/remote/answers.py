@@ -48,7 +48,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"receive\.denyCurrentBranch", "publish to a bare repository: `git init --bare`"),
     (r"hook|protected|rule violation", "that server must accept pushes to branches below prov/"),
     (r"exists; cannot create", "a branch there is in the way: rename it, or use another repository"),
-    (r"dubious ownership", "`git config --global --add safe.directory DIR` trusts that folder; DIR is its path"),
+    (r"dubious ownership in repository at '([^']*)'", r"`git config --global --add safe.directory \1` trusts it"),
+    (
+        r"not our ref|missing necessary objects|bad object|is corrupt|[Cc]ould not (parse|read) object",
+        "`git fsck` in that repository shows what is missing",
+    ),
     (r"[Hh]ost key verification failed", "connect once with `ssh HOST`, and compare its key"),
     (r"Permission denied \(|Too many authentication failures", "`ssh -v HOST` shows which keys it tries"),
     (
@@ -76,6 +80,8 @@ _ADVICE = re.compile(
     r"|remove the file manually"
 )
 """What git adds to a lock that it can't make."""
+_LAST_WORDS = re.compile(r"^fatal: (Could not read from remote repository|the remote end hung up unexpectedly)")
+"""What git adds to the cause of a failure, when a server has ended."""
 
 
 class Verdict(Enum):
@@ -142,7 +148,8 @@ def lock_is_held(words: str) -> bool:
 
 def hint_for(words: str) -> str:
     """Return what to do about a complaint of git's, empty if there is nothing more to say than the complaint does."""
-    return next((hint for pattern, hint in _HINTS if re.search(pattern, words)), "")
+    matches = ((re.search(pattern, words), hint) for pattern, hint in _HINTS)
+    return next((match.expand(hint) for match, hint in matches if match), "")
 
 
 def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
@@ -150,6 +157,8 @@ def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     marked = [line for line in lines if line.startswith(_MARKS)] or lines
     bare = [line for line in marked if line != "remote:" and not _ADVICE.search(line)]
+    causes = [line for line in bare if not _LAST_WORDS.search(line)]
+    bare = causes or bare
     own = [each.text for each in rejected if not _ECHO.search(each.why)] or [each.text for each in rejected]
     if own:
         bare = [line for line in bare if not line.startswith("error: failed to push some refs")]

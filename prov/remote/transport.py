@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from prov.files import write_scratch
-from prov.remote.address import SCHEMES, folder_of, scheme_of, without_password
+from prov.remote.address import SCHEMES, folder_of, git_dir_of, scheme_of, without_password
 from prov.remote.answers import Rejection, Verdict, hint_for, judge_push, lock_is_held, rejections, telling_lines
 from prov.remote.errors import Malformed, Unreachable
 from prov.remote.locks import clear_stale_locks
@@ -82,6 +82,10 @@ _DEFAULT_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10"
 
 class Refused(Unreachable):
     """The server does not give out objects by their ids, as servers of the old protocol don't."""
+
+
+class Ended(Unreachable):
+    """The server's git, or the connection to it, ended before it answered."""
 
 
 class Stalled(Unreachable):
@@ -171,8 +175,9 @@ class Transport:
 
     @property
     def folder(self) -> Path | None:
-        """The remote's folder, where it is one on a disk of this machine."""
-        return folder_of(resolved_url(self.url, self.access))
+        """The remote's repository, where it is on a disk of this machine."""
+        folder = folder_of(resolved_url(self.url, self.access))
+        return git_dir_of(folder) if folder else None
 
     def fetch(self, git_dir: Path, refspecs: Sequence[str], *options: str) -> None:
         """Fetch refs into a repository. Raises Unreachable, or KeyError for a ref that is not there."""
@@ -201,8 +206,8 @@ class Transport:
         data = "".join(f"{oid.hex()}\n" for oid in wanted).encode()
         try:
             self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
-        except Unreachable as error:
-            if by_variable and _NO_SHELL.search(error.words):
+        except Ended as error:
+            if by_variable:
                 raise Refused(self.name, error.words) from error
             raise
 
@@ -304,7 +309,7 @@ class Transport:
                 raise Refused(self.name, said)
             if "push" in arguments:
                 raise PushFailed(self.name, said, rejected)
-            raise Unreachable(self.name, said, hint=hint_for(said))
+            raise (Ended if _NO_SHELL.search(words) else Unreachable)(self.name, said, hint=hint_for(said))
         return output
 
     def _watched(self, command: Sequence[str], git_dir: Path, data: bytes) -> tuple[int | None, bytes, str]:

@@ -83,3 +83,30 @@ def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
         "remote: may have crashed in this repository earlier:\nremote: remove the file manually to continue.\n"
     )
     assert said == "remote: error: Unable to create '/srv/x.lock': File exists."
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("fatal: detected dubious ownership in repository at '/srv/x.git'", "--add safe.directory /srv/x.git"),
+        ("fatal: '/srv/x.git' does not appear to be a git repository", "git init --bare"),
+        ("fatal: remote error: upload-pack: not our ref 1234", "git fsck"),
+        ("fatal: could not read Username for 'https://x': terminal prompts disabled", "credential helper"),
+        ("remote: error: cannot lock ref 'a/b': 'a' exists; cannot create 'a/b'", "rename it"),
+        ("git@host: Permission denied (publickey).", "ssh -v"),
+        ("fatal: bad config line 1 in file /home/a/.gitconfig", "correct that line"),
+    ],
+)
+def test_a_complaint_has_a_hint(words: str, hint: str) -> None:
+    assert hint in hint_for(words)
+
+
+def test_the_cause_is_reported_and_not_what_follows_from_it() -> None:
+    said = telling_lines(
+        "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote repository.\n"
+    )
+    assert said == "fatal: 'x' does not appear to be a git repository"
+    assert (
+        telling_lines("fatal: Could not read from remote repository.")
+        == "fatal: Could not read from remote repository."
+    )
