@@ -16,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,24 @@ def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gon
     kept = {oid for name, oid in refs.items() if name not in out}
     kept |= {_record_of(store, each.oid) for each in gone if each.record}
     alive = ancestors(store.path, kept)
-    return [each for each in gone if not each.ref.startswith("refs/tags/") or each.oid not in alive]
+    staying = {each.ref for each in tags if each.oid in alive}
+    return list(_without_gaps([each for each in gone if each.ref not in staying], staying))
+
+
+def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
+    """Yield what goes so that the runs of a task hash are numbered without a gap below one that stays."""
+    highest: dict[tuple[str, Oid, bool], int] = {}
+    for ref in staying:
+        run = _run_of(ref)
+        if run is not None:
+            key, task_hash, number, failed = run
+            highest[key, task_hash, failed] = max(number, highest.get((key, task_hash, failed), 0))
+    for each in gone:
+        run = _run_of(each.ref)
+        if run is None or run[2] > highest.get((run[0], run[1], run[3]), 0):
+            yield each
+        elif each.ref.startswith("refs/tags/") and not run[3]:
+            yield replace(each, record=RECORDS + each.ref.removeprefix("refs/tags/"))
 
 
 def _kept(store: Store, rules: Rules, now: float) -> _Kept:

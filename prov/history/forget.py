@@ -239,6 +239,8 @@ def forget(store: Store, wanted: Wanted, work: Path | None, access: Access, *, p
             done.remotes[remote.name] = count
     done.left += search_exports(store, wanted)
     if wanted.text and not (wanted.objects or done.remotes or done.left):
+        store.objects.release()
+        sweep(store.objects, thorough=True)  # of one that was killed
         _remove_traces(store, wanted, work, done)
         raise NameUnknown(_not_found(store, wanted), hint="is it spelled as in the file? compressed text is not found")
     changed = [*(gone.ref for gone in plan.gone), *(moved.ref for moved in plan.moved)]

@@ -161,6 +161,22 @@ def _resolved(url: str, variables: frozenset[tuple[str, str]]) -> str:
     return done.stdout.rstrip("\n") or url
 
 
+def http_settings(url: str, access: Access) -> dict[str, str]:
+    """Return the user's settings of git's for a URL: name below `http.`, in lower case -> value."""
+    command = [git_program(), f"--git-dir={os.devnull}", "config", "--null", "--get-urlmatch", "http", url]
+    done = subprocess.run(
+        command, env=access.variables(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    rows = (row.partition("\n") for row in done.stdout.split("\0") if row)
+    found = {name.removeprefix("http."): value for name, _, value in rows}
+    for name, variable in (("sslcainfo", "CAINFO"), ("sslcert", "CERT"), ("sslkey", "KEY")):
+        if access.environment.get(f"GIT_SSL_{variable}"):
+            found[name] = access.environment[f"GIT_SSL_{variable}"]
+    if access.environment.get("GIT_SSL_NO_VERIFY"):
+        found["sslverify"] = "false"
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Transport:
     """One remote's URL, and how it is reached."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.transport import Access, Transport, make_scratch, resolved_url
+from prov.remote.transport import Access, Transport, http_settings, make_scratch, resolved_url
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git, until
 
@@ -207,3 +207,25 @@ def test_a_helper_that_another_url_names_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="not allowed"):
         transport.refs(make_scratch(tmp_path / "git"), "*")
     assert not (tmp_path / "ran").exists()
+
+
+def test_settings_for_http_are_gits(tmp_path: Path) -> None:
+    """For plain files, which git does not fetch."""
+    config = tmp_path / "a-config"
+    config.write_text('[http]\n\tproxy = http://all:1\n[http "https://one.invalid"]\n\tproxy = http://one:2\n')
+    environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1"}
+    assert http_settings("https://one.invalid/x", Access(environment))["proxy"] == "http://one:2"
+    assert http_settings("https://two.invalid/x", Access(environment))["proxy"] == "http://all:1"
+    more = {**environment, "GIT_SSL_NO_VERIFY": "1", "GIT_SSL_CAINFO": "/x"}
+    assert (
+        http_settings("https://two.invalid/x", Access(more)).items()
+        >= {"sslverify": "false", "sslcainfo": "/x"}.items()
+    )
+
+
+def test_a_file_of_certificates_that_is_not_there_is_named(machines: Machines) -> None:
+    one = machines("one")
+    one.environment = {"GIT_SSL_CAINFO": "/nonexistent/ca.pem"}
+    said = one.refused("remote", "add", "team", "https://127.0.0.1:1/cache", "--trust", "none")
+    assert "certificates can't be read" in said
+    assert "/nonexistent/ca.pem" in said
