@@ -41,8 +41,8 @@ def forget(
     from prov.history.forget import forget as forget_objects
     from prov.history.forget import plan_forget, targets_of
     from prov.history.forget_elsewhere import forget_at
+    from prov.remote.access import Access
     from prov.remote.settings import read_remotes
-    from prov.remote.transport import Access
 
     opened = open_store(store)
     text = sys.stdin.buffer.read().rstrip(b"\r\n") if containing == "-" else os.fsencode(containing)

@@ -48,11 +48,11 @@ def add(
     Trust `keys`, the default for all but your own folders, takes results that are signed by a key in the file of
     allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
     """
+    from prov.remote.access import Access
     from prov.remote.address import folder_of, without_password
     from prov.remote.errors import Unreachable
     from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
-    from prov.remote.transport import Access
     from prov.store.git import make_bare
     from prov.store.repository import Store
 
@@ -116,10 +116,10 @@ def gc(
     import time
 
     from prov.files import parse_size, size_text
+    from prov.remote.access import Access
     from prov.remote.opening import open_git_remote
     from prov.remote.settings import find_remote
     from prov.remote.shrink import RemoteRules, expired, free, shrink
-    from prov.remote.transport import Access
 
     opened = open_store(store)
     found = open_git_remote(find_remote(opened, name), opened, Access(dict(os.environ), interactive=True))
@@ -144,15 +144,15 @@ def list_(
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List the remotes, in the order in which they are asked.
+    """List the remotes in the order prov asks them.
 
     With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
     """
     from prov.build.caches import Caches
     from prov.build.pushing import last_problem
+    from prov.remote.access import Access
     from prov.remote.address import without_password
     from prov.remote.settings import read_remotes
-    from prov.remote.transport import Access
 
     opened = open_store(store)
     remotes = read_remotes(opened)

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from prov.build.sharing import Shareable
+    from prov.remote.access import Access
     from prov.remote.settings import Remote
-    from prov.remote.transport import Access
     from prov.store.repository import Store
 
 Remotes = Annotated[list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")]
 
 
 def _access() -> Access:
-    from prov.remote.transport import Access
+    from prov.remote.access import Access
 
     return Access(dict(os.environ), interactive=True)
 
@@ -63,7 +63,7 @@ def push(
     workdirs: Annotated[bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Publish results that the remotes lack, of the last build.
+    """Publish the last build's results to remotes.
 
     A result is a task's output with its inputs. prov pushes to the remotes that were added with --push, or to the only
     one, and waits for the end. Exit status 1 if there are results and none of them can be shared.

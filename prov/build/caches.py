@@ -9,12 +9,12 @@ from prov.build.plan import few
 from prov.build.record import Records
 from prov.build.sharing import enter, holds, place_id
 from prov.errors import ProvError
+from prov.remote.access import Access
 from prov.remote.errors import Unreachable, Untrusted
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.receive import receive
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.remote.wellformed import Limits
 from prov.store.objects import Oid
 from prov.store.repository import Store

@@ -22,8 +22,8 @@ from prov.history.forget_elsewhere import Wanted, forget_at, has_text, search_ex
 from prov.history.forget_here import clear_caches, clear_logs, files_with, remove_pool_files, remove_workdirs
 from prov.history.forget_lines import Holders, Rewriter
 from prov.history.names import find_run, runs
+from prov.remote.access import Access
 from prov.remote.settings import read_remotes
-from prov.remote.transport import Access
 from prov.store.objects import Oid, object_id
 from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
 from prov.store.repository import Store

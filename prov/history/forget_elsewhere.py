@@ -13,6 +13,7 @@ from pathlib import Path
 from prov.build.pushing import exported_folders
 from prov.build.sharing import holds
 from prov.errors import ProvError, StoreError
+from prov.remote.access import Access
 from prov.remote.address import without_password
 from prov.remote.bases import choose_bases
 from prov.remote.export import read_manifest
@@ -23,7 +24,6 @@ from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.settings import Remote
 from prov.remote.shrink import free, shrink
-from prov.remote.transport import Access
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
 from prov.store.pack_ranges import PackIndex, parse_entry
 from prov.store.repository import Store

@@ -23,13 +23,14 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked
+from prov.remote.access import Access
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.transport import Access, Refused, Transport, make_scratch
+from prov.remote.transport import Refused, Transport, make_scratch
 from prov.store.git import run_git
 from prov.store.objects import Kind, Oid
 from prov.store.odb import ObjectDatabase

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked, replace_file
+from prov.remote.access import Access, resolved_url
 from prov.remote.errors import Unreachable, Untrusted
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.transport import Access, resolved_url
 from prov.remote.web import Denied, Missing, Web
 from prov.store.objects import MODE_DIRECTORY, Entry, Kind, Oid, decode_tree, object_id
 from prov.store.pack_ranges import PackIndex, parse_entry

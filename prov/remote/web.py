@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.remote.access import Access, http_settings
 from prov.remote.address import without_password
 from prov.remote.errors import RemoteError, Unreachable
-from prov.remote.transport import Access, http_settings
 
 _CHUNK = 1 << 20
 

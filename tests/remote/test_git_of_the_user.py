@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.transport import Access, Transport, http_settings, make_scratch, resolved_url
+from prov.remote.access import Access, http_settings, resolved_url
+from prov.remote.transport import Transport, make_scratch
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git, until
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from prov.remote.access import Access
 from prov.remote.opening import open_git_remote
 from prov.remote.publication import Published
 from prov.remote.settings import find_remote
 from prov.remote.shrink import RemoteRules, expired, shrink
-from prov.remote.transport import Access
 from prov.store.packs import PackFile
 from prov.store.repository import Store
 from tests.cli.story import PROV

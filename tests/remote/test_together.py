@@ -14,10 +14,10 @@ import pytest
 from prov.build.pushing import push
 from prov.build.sharing import recorded_results
 from prov.remote import publish as publishing
+from prov.remote.access import Access
 from prov.remote.git_remote import GitRemote
 from prov.remote.publication import Published
 from prov.remote.settings import read_remotes
-from prov.remote.transport import Access
 from prov.store.repository import Store
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines
