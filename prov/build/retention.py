@@ -4,8 +4,8 @@ What a build is made of is found by its lists. Of the builds that are kept, outp
 that questions can be asked about it; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the room and is
 looked at when something broke lately; an output saves a build for months.
 
-A run's tag goes only if its WORKDIR goes: as long as a later run that is kept has it in its history, nothing would be
-freed. Runs of `prov run` and `prov capture` share one history for each directory, and so stay.
+A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in its history. Runs of
+`prov run` and `prov capture` share one history for each directory, and so stay.
 
 Whatever goes is told in a file first: when, by which rule, and what it was.
 """
@@ -159,7 +159,7 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
 
 
 def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gone]:
-    """Return what goes, without the tags of runs that the history of something kept goes through."""
+    """Return what is deleted, without the tags of runs that are in the history of a ref that is kept."""
     tags = [each for each in gone if each.ref.startswith("refs/tags/")]
     if not tags:
         return gone
@@ -172,7 +172,7 @@ def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gon
 
 
 def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
-    """Yield what goes so that the runs of a task hash are numbered without a gap below one that stays."""
+    """Yield what is deleted so that the numbers of a task hash have no gap below a run that stays."""
     highest: dict[tuple[str, Oid, bool], int] = {}
     for ref in staying:
         run = _run_of(ref)

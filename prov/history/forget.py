@@ -1,9 +1,9 @@
 """Taking something out of a store for good: a secret that got into a log or a file.
 
-What holds it goes with it: the tree it is in, the commits of that tree, and every ref to one of them. Of a run whose
-log and output are clean the record stays, as after a collection. Later runs of the same directory stay: their history
-is written again without what goes. Then the objects are dropped at once, whatever their age, which needs the store for
-itself.
+Everything that holds it is removed with it: the tree it is in, the commits of that tree, and every ref to one of them.
+If only the WORKDIR of a run holds it, the record stays, as after a collection. Later runs of the same directory stay:
+their history is written again without the removed commits. Then the objects are deleted at once, whatever their age;
+no other process may be writing to the store.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PLAIN = "refs/prov/workdir/plain/"
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A ref that names another commit: the same run, on a line of history without what goes."""
+    """A ref that names another commit: the same run, with a history without the removed commits."""
 
     ref: str
     old: Oid
@@ -161,7 +161,7 @@ def plan_forget(store: Store, wanted: Wanted) -> Plan:
 
 
 def _holds(store: Store, holders: Holders, oid: Oid) -> bool:
-    """Return whether what a user's ref names, which is no commit, holds what goes: an annotated tag, say."""
+    """Return whether the target of a user's ref, such as an annotated tag, holds an object to remove."""
     kind, data = store.objects.read(oid)
     if kind == "tree":
         return holders.tree(oid)
@@ -173,7 +173,7 @@ def _holds(store: Store, holders: Holders, oid: Oid) -> bool:
 
 
 def _descends(store: Store, holders: Holders, ref: str, oid: Oid) -> bool:
-    """Return whether the ref of a task that was not named has what goes in its history, and not in itself."""
+    """Return whether a run of another task has a commit to remove in its history, and is not one itself."""
     return ref.startswith("refs/tags/") and oid not in holders.targets and holders.commit(oid)
 
 
@@ -195,8 +195,9 @@ def _record_name(ref: str, records: dict[str, Oid]) -> str:
 
 
 def _records(store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Gone]) -> Iterable[tuple[str, Oid]]:
-    """Yield the records that are to have a ref: of runs of which only the WORKDIR goes, and, so that the numbers of a
-    task hash have no gap, the next run's in place of one that goes as a whole.
+    """Yield the records that get a ref, by its name: of runs of which only the WORKDIR is removed.
+
+    The numbers of a task hash must have no gap: for a run that is removed as a whole it is the next run's record.
     """
     out = {each.ref for each in gone}
     for each in gone:

@@ -76,7 +76,7 @@ class Search:
             with self.opened.objects(commits, bases) as source:
                 for task in tasks:
                     if not self._search(task, source):
-                        self.unsearched[task] = "an object is missing there"
+                        self.unsearched[task] = "an object is missing or malformed there"
         except ProvError as error:
             self.unsearched |= {task: str(error) for task in tasks if task not in self._found}
 
@@ -86,7 +86,7 @@ class Search:
         try:
             found = by_text and self._tree(task.record, source)
             found = found or bool(task.workdir and self._line(task.workdir, source, by_text=by_text))
-        except NotHere:
+        except (NotHere, ValueError, IndexError):  # missing, or not what git writes
             return False
         self._found[task] = found
         self.unsearched.pop(task, None)
@@ -112,7 +112,7 @@ class Search:
         """Return whether the WORKDIR of a result that stays may stay as well."""
         try:
             return not self._line(workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys)
-        except NotHere:
+        except (NotHere, ValueError, IndexError):
             return False
 
     def _tree(self, top: Oid, source: Source | None) -> bool:

@@ -1,8 +1,8 @@
 """What holds an object that is to go, and the histories of directories without it.
 
-A directory's runs share one line of history: each commit's first parent is the directory before. A run that goes must
-not take the later ones with it, so these are written again without it: same tree, same record, same date, and the
-nearest commit before it that stays as the first parent.
+The runs of a directory share one line of history: each commit's first parent is the directory before. Removing a run
+must not remove the later ones, so these are written again without it: same tree, same record, same date, and as the
+first parent the nearest earlier commit that stays.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ class Rewriter:
     _new: dict[Oid, Oid | None] = field(default_factory=dict)
 
     def without(self, oid: Oid) -> Oid | None:
-        """Return the commit that stands for one: itself, the same on another line, or for one that goes, the nearest
-        before it that stays; None if there is none.
+        """Return the commit that replaces one, None if there is none.
+
+        That is the commit itself, or a copy with another history; for a removed one, the nearest earlier that stays.
         """
         line = []
         each: Oid | None = oid

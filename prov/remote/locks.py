@@ -1,4 +1,4 @@
-"""Lock files that a killed push left in a remote that is a folder: found by age, removed only if nobody uses them.
+"""Lock files that a killed push left in a remote that is a folder: found by age, removed only if no process uses them.
 
 git makes a lock in milliseconds of work and removes it at their end. A process that is killed in between leaves it
 there, and every later update of the same refs fails. For a server behind a network that is the server's concern; in a
