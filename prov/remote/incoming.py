@@ -43,7 +43,7 @@ class Incoming:
 
     @property
     def _memory(self) -> Path:
-        """A file with what the server does: `deleted`, `direct`, or the branch that it does not let us delete."""
+        """A file with what the server does: `deleted`, or the branch that it keeps, or `direct` and that branch."""
         return self.remote.folder / "incoming"
 
     def _known(self) -> str:
@@ -58,22 +58,24 @@ class Incoming:
     @property
     def is_direct(self) -> bool:
         """Content is pushed without such a branch; the server's rules are tried again after a day."""
-        return self._known() == _DIRECT and not self._is_old()
+        return self._known().startswith(_DIRECT) and not self._is_old()
 
     def _is_old(self) -> bool:
         return self._memory.stat().st_mtime < time.time() - LEFT_AFTER
 
     def go_direct(self) -> None:
         """Use such branches no more: the server does not accept them."""
-        self._remember(_DIRECT)
+        if not self._known().startswith(_DIRECT):
+            self._remember(_DIRECT)
 
     def choose(self, seconds: int) -> str:
         """Return the branch for a push that begins at a time; raises Unreachable."""
         known = self._known()
         if not known:
             known = self._look()
-        if known.startswith(INCOMING):
-            return known
+        name = known.removeprefix(_DIRECT).strip()
+        if name.startswith(INCOMING):
+            return name
         return f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
 
     def _look(self) -> str:
@@ -111,7 +113,8 @@ class Incoming:
         try:
             self.remote.transport.push(self.scratch, dict.fromkeys(refs), {})
         except Declined as error:
-            self._remember(refs[0].removesuffix(LAST) if self._set_empty(refs) else _DIRECT)
+            name = refs[0].removesuffix(LAST)
+            self._remember(name if self._set_empty(refs) else f"{_DIRECT} {name}")
             if known not in ("", _DELETED):
                 return ""
             return (
