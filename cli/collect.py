@@ -27,7 +27,8 @@ def gc(
 ) -> None:
     """Drop what is old: WORKDIRs first, then outputs; and free their room.
 
-    Builds with a label or a pin, and what was built last of each task, are kept. Safe beside running builds; while
+    Builds with a label or a pin, and what was built last of each task, are kept, and so are runs in the history of one
+    that is kept. Safe beside running builds; while
     one runs no room is freed. What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5
     WORKDIRs. Example: prov gc --days 14 --size 50G --dry-run
     """

@@ -21,8 +21,8 @@ def fetching(store: Store, ask: Callable[[], Answer]) -> Answer:
     """
     from prov.build.caches import fetch_published
     from prov.errors import Elsewhere
+    from prov.remote.access import Access
     from prov.remote.settings import read_remotes
-    from prov.remote.transport import Access
 
     tried: set[tuple[str, bytes]] = set()
     while True:

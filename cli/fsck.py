@@ -35,9 +35,9 @@ def fsck(
     from prov.history.fsck_repair import repair as repair_store
     from prov.history.fsck_repair import repair_head
     from prov.history.fsck_sources import Sources
+    from prov.remote.access import Access
     from prov.remote.lost import lost_objects
     from prov.remote.settings import read_remotes
-    from prov.remote.transport import Access
     from prov.store.repository import Store
 
     path = store_path(store)

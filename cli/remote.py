@@ -48,11 +48,11 @@ def add(
     Trust `keys`, the default for all but your own folders, takes results that are signed by a key in the file of
     allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
     """
+    from prov.remote.access import Access
     from prov.remote.address import folder_of, without_password
     from prov.remote.errors import Unreachable
     from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
-    from prov.remote.transport import Access
     from prov.store.git import make_bare
     from prov.store.repository import Store
 
@@ -76,7 +76,7 @@ def add(
         note(f"note: {error.words}: taken for a git repository; add it again if it is a static cache")
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             from prov.remote.errors import RemoteError
 
             raise RemoteError(f"{folder} is neither empty nor a git repository", hint="name another folder")
@@ -116,10 +116,10 @@ def gc(
     import time
 
     from prov.files import parse_size, size_text
+    from prov.remote.access import Access
     from prov.remote.opening import open_git_remote
     from prov.remote.settings import find_remote
     from prov.remote.shrink import RemoteRules, expired, free, shrink
-    from prov.remote.transport import Access
 
     opened = open_store(store)
     found = open_git_remote(find_remote(opened, name), opened, Access(dict(os.environ), interactive=True))
@@ -132,6 +132,8 @@ def gc(
         return
     shrunk = shrink(found, lambda: expired(found, rules, time.time()))
     say(f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    for text in shrunk.notes:
+        note(f"note: {text}")
     if not free(found):
         note("the server frees the room when it collects garbage")
 
@@ -142,12 +144,15 @@ def list_(
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List the remotes, in the order in which they are asked, and what they have. Example: prov remote list"""
+    """List the remotes in the order prov asks them.
+
+    With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
+    """
     from prov.build.caches import Caches
     from prov.build.pushing import last_problem
+    from prov.remote.access import Access
     from prov.remote.address import without_password
     from prov.remote.settings import read_remotes
-    from prov.remote.transport import Access
 
     opened = open_store(store)
     remotes = read_remotes(opened)
@@ -156,7 +161,7 @@ def list_(
         caches.refresh()
     counts = {each.name: each.index.count() for each in caches.opened() if each.index.get("policy")}
     for text in caches.notes:
-        note(f"note: {text}")
+        note(f"note: {text.removesuffix('; it is left out of this build')}")
     if json:
         rows = [
             {
@@ -171,11 +176,12 @@ def list_(
             for each in remotes
         ]
         say_json("remotes", remotes=rows)
-        return
-    for each in remotes:
+    for each in remotes if not json else ():
         has = count_text(counts[each.name], "result") if each.name in counts else "not asked yet"
         words = [each.name, without_password(each.url), f"trust {each.trust}", *(["push"] if each.push else []), has]
         say("  ".join(words))
         problem = last_problem(opened, each.name)
         if problem:
             say(f"    the last push failed: {problem}")
+    if caches.failed:
+        raise typer.Exit(1)

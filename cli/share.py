@@ -12,15 +12,18 @@ from .context import JsonOption, SetOption, StoreOption, open_session, open_stor
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from prov.build.sharing import Shareable
+    from prov.remote.access import Access
     from prov.remote.settings import Remote
-    from prov.remote.transport import Access
     from prov.store.repository import Store
 
 Remotes = Annotated[list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")]
 
 
 def _access() -> Access:
-    from prov.remote.transport import Access
+    from prov.remote.access import Access
 
     return Access(dict(os.environ), interactive=True)
 
@@ -40,6 +43,19 @@ def _chosen(store: Store, names: list[str] | None, *, to_push: bool = False) -> 
     return found
 
 
+def _check_any(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> None:
+    """Say that there is nothing to share; raises ProvError if that is since no result can be."""
+    from prov.build.pushing import why_nothing
+    from prov.errors import ProvError
+
+    if results and not withheld:
+        return
+    why = why_nothing(store, results, withheld)
+    if why:
+        raise ProvError(f"nothing can be shared: {why}", hint="`prov build` records results that can")
+    say("nothing to share: no task that succeeded is recorded")
+
+
 def push(
     remotes: Remotes = None,
     everything: Annotated[bool, typer.Option("--all", help="All that is recorded, not only the last build.")] = False,
@@ -47,23 +63,32 @@ def push(
     workdirs: Annotated[bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Publish results that the remotes lack: outputs and their inputs, of the last build.
+    """Publish the last build's results to remotes.
 
-    To remotes that were added with --push, or to the only one; it ends when all is there.
+    A result is a task's output with its inputs. prov pushes to the remotes that were added with --push, or to the only
+    one, and waits for the end. Exit status 1 if there are results and none of them can be shared.
     Example: prov push --remote team
     """
     from prov.build.pushing import push as push_to
+    from prov.build.pushing import reasons
     from prov.build.sharing import recorded_results, results_of
     from prov.history.builds import find_build
 
     opened = open_store(store)
     chosen = _chosen(opened, remotes, to_push=True)
     results = recorded_results(opened) if everything else results_of(find_build(opened, build))
+    _check_any(opened, results, {})
     used = [each.task_hash for each in results]
-    for remote in chosen:
+    for remote in chosen if results else []:
         outcome = push_to(opened, remote, _access(), results, used=used, workdirs=workdirs or remote.workdirs)
+        if not outcome.published and not outcome.known:
+            _check_any(opened, results, outcome.withheld)
         new, pushes = count_text(len(outcome.published), "result"), count_text(outcome.pushes, "push")
         say(f"{remote.name}: {new} published in {pushes.replace('pushs', 'pushes')}; {outcome.known} were there")
+        for text in outcome.notes:
+            note(f"note: {text}")
+        for text in reasons(outcome.withheld):
+            note(f"note: not shared: {text}")
         for task in outcome.differing:
             say(f"  not reproducible: {task.key}: another output was published before; `prov reproducible` shows both")
 
@@ -75,11 +100,12 @@ def export(
     key: Annotated[str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")] = "",
     store: StoreOption = None,
 ) -> None:
-    """Write results as plain files, for any web server; what is there already is not written again.
+    """Write results as plain files, for any web server.
 
+    Files that exist are not written again. Exit status 1 if there are results and none of them can be shared.
     Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov export /srv/www/cache
     """
-    from prov.build.pushing import export_results
+    from prov.build.pushing import export_results, reasons
     from prov.build.sharing import recorded_results, results_of
     from prov.files import size_text
     from prov.history.builds import find_build
@@ -87,8 +113,15 @@ def export(
     opened = open_store(store)
     results = recorded_results(opened) if everything else results_of(find_build(opened, build))
     signer = key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute())
-    count, size = export_results(opened, folder.absolute(), results, key=signer)
-    say(f"{count_text(count, 'result')} written to {folder}, {size_text(size)}")
+    _check_any(opened, results, {})
+    if not results:
+        return
+    done = export_results(opened, folder.absolute(), results, key=signer)
+    if not done.count and not done.known:
+        _check_any(opened, results, done.withheld)
+    say(f"{count_text(done.count, 'result')} written to {folder}, {size_text(done.size)}")
+    for text in reasons(done.withheld):
+        note(f"note: not shared: {text}")
 
 
 def pull(

@@ -10,7 +10,7 @@ from prov.bitbake.equivalence import lines_of, record_lines
 from prov.bitbake.shared import remotes_of
 from prov.build.pushing import publishing
 from prov.build.sharing import Shareable
-from prov.remote.transport import Access
+from prov.remote.access import Access
 from prov.store.repository import Store
 
 

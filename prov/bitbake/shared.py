@@ -26,9 +26,9 @@ from prov.build.record import RECORDS, output_ref, read_pair, static_ref
 from prov.build.sharing import record_facts
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
+from prov.remote.access import Access
 from prov.remote.address import folder_of
 from prov.remote.settings import Remote, read_remotes
-from prov.remote.transport import Access
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate

@@ -9,12 +9,12 @@ from prov.build.plan import few
 from prov.build.record import Records
 from prov.build.sharing import enter, holds, place_id
 from prov.errors import ProvError
+from prov.remote.access import Access
 from prov.remote.errors import Unreachable, Untrusted
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.receive import receive
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.remote.wellformed import Limits
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -48,7 +48,9 @@ class Caches:
     remotes: Sequence[Remote]
     access: Access
     notes: list[str] = field(default_factory=list)
-    """What somebody should know; whoever shows them empties the list."""
+    """What the user should know; the caller that shows them empties the list."""
+    failed: set[str] = field(default_factory=set)
+    """Remotes that could not be asked."""
     _open: dict[str, AnyRemote] = field(default_factory=dict)
     _dropped: set[str] = field(default_factory=set)
     _refused: set[tuple[str, Published]] = field(default_factory=set)
@@ -68,6 +70,7 @@ class Caches:
             try:
                 refused = remote.refresh()
             except ProvError as error:
+                self.failed.add(remote.name)
                 self.drop(remote.name, str(error))
                 continue
             for problem in dict.fromkeys(str(each) for each in refused):

@@ -10,21 +10,22 @@ import contextlib
 import fcntl
 import os
 import select
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.build.plan import few
 from prov.build.record import output_ref
-from prov.build.sharing import Shareable, add_digests, holds, offer
+from prov.build.sharing import Shareable, add_digests, holds, offer, other_runs
 from prov.errors import ProvError
 from prov.files import replace_file
 from prov.processes import start_detached
+from prov.remote.access import Access
 from prov.remote.export import export, exported
 from prov.remote.opening import AnyRemote, open_git_remote
 from prov.remote.publish import Outcome, publish
 from prov.remote.receive import digests_of
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.store.objects import Oid
 from prov.store.repository import Store
 
@@ -44,25 +45,82 @@ def push(
     used: Iterable[Oid] = (),
     workdirs: bool = False,
 ) -> Outcome:
-    """Publish those results that a remote lacks. Raises Unreachable, or another ProvError for what keeps it from it."""
+    """Publish those results that a remote lacks. Raises ProvError for what prevents it, Unreachable for instance."""
     opened = open_git_remote(remote, store, access)
     opened.refresh()
     new = [each for each in results if workdirs or not _published(store, opened, each)]
+    withheld: dict[str, str] = {}
     with store.objects.writer() as writer:
-        offered = offer(store, writer, new, workdirs=workdirs)
+        offered = offer(store, writer, new, workdirs=workdirs, withheld=withheld)
     offered = add_digests(digests_of(store.objects), offered)
     outcome = publish(opened, offered, used, holds=lambda task: holds(store, task))
     outcome.known += len(results) - len(new)
+    outcome.withheld = withheld
     return outcome
 
 
-def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, key: str) -> tuple[int, int]:
-    """Write those results that a folder of plain files lacks; return how many, and the bytes that it grew by."""
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did."""
+
+    count: int
+    """Results that were written."""
+    known: int
+    """Results that the folder had."""
+    size: int
+    """Bytes that it grew by."""
+    withheld: Mapping[str, str]
+    """Task -> why its result is not shared."""
+
+
+def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, key: str) -> Exported:
+    """Write those results that a folder of plain files lacks."""
     known = exported(folder)
+    withheld: dict[str, str] = {}
     with store.objects.writer() as writer:
-        offered = offer(store, writer, results)
+        offered = offer(store, writer, results, withheld=withheld)
     new = [task for task in offered if (task.task_hash, task.output) not in known]
-    return len(new), export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key)
+    if new:
+        _remember_export(store, folder)
+    size = export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key) if offered else 0
+    return Exported(len(new), len(offered) - len(new), size, withheld)
+
+
+def _exports(store: Store) -> Path:
+    return store.cache / "exports"
+
+
+def _remember_export(store: Store, folder: Path) -> None:
+    known = exported_folders(store)
+    if folder not in known:
+        replace_file(_exports(store), b"".join(os.fsencode(each) + b"\0" for each in (*known, folder)))
+
+
+def exported_folders(store: Store) -> list[Path]:
+    """Return the folders that this store has exported to."""
+    try:
+        return [Path(os.fsdecode(each)) for each in _exports(store).read_bytes().split(b"\0") if each]
+    except FileNotFoundError:
+        return []
+
+
+def why_nothing(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> str:
+    """Return why none of some results is shared; empty if there are none to share."""
+    if results:
+        return "; ".join(reasons(withheld))
+    others = other_runs(store)
+    if not others:
+        return ""
+    runs = "the recorded run is" if others == 1 else f"all {others} recorded runs are"
+    return f"{runs} of `prov run` or `prov capture`, which have no output"
+
+
+def reasons(withheld: Mapping[str, str]) -> list[str]:
+    """Return a line for each reason why results are not shared, with the tasks."""
+    tasks: dict[str, list[str]] = {}
+    for key, why in withheld.items():
+        tasks.setdefault(why, []).append(key)
+    return [f"{few(keys)}: {why}" for why, keys in tasks.items()]
 
 
 def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:
@@ -120,6 +178,8 @@ def publishing(
         problem = last_problem(store, remote.name)
         if problem:
             note(f"the last push to {remote.name} failed: {problem}")
+        for warning in last_warnings(store, remote.name):
+            note(warning)
     publishers = [Publisher.start(store, remote, access) for remote in chosen]
     try:
         yield publishers
@@ -155,16 +215,28 @@ def last_problem(store: Store, name: str) -> str:
     return text.removeprefix("failed ").strip() if text.startswith("failed ") else ""
 
 
+def last_warnings(store: Store, name: str) -> list[str]:
+    """Return what the user should know of the last push in the background; the next one forgets it."""
+    try:
+        lines = status_file(store, name).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.removeprefix("warning ") for line in lines if line.startswith("warning ")]
+
+
 def _serve(store: Store, remote: Remote, access: Access, pipe: int, other_end: int) -> None:
     """Publish what comes through the pipe until it ends."""
     os.close(other_end)
     status, count = status_file(store, remote.name), 0
+    warnings: list[str] = []
     try:
         for results, last in _batches(pipe, status.parent):
             used = [each.task_hash for each in results] if last else ()
             outcome = push(store, remote, access, results, used=used, workdirs=remote.workdirs)
             count += len(outcome.published)
-        replace_file(status, f"ok {count}\n".encode(), durable=False)
+            warnings += outcome.notes
+        text = f"ok {count}\n" + "".join(f"warning {each}\n" for each in warnings)
+        replace_file(status, text.encode(), durable=False)
     except (ProvError, OSError) as error:
         replace_file(status, f"failed {error}\n".encode(), durable=False)
 

@@ -4,6 +4,9 @@ What a build is made of is found by its lists. Of the builds that are kept, outp
 that questions can be asked about it; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the room and is
 looked at when something broke lately; an output saves a build for months.
 
+A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in its history. Runs of
+`prov run` and `prov capture` share one history for each directory, and so stay.
+
 Whatever goes is told in a file first: when, by which rule, and what it was.
 """
 
@@ -13,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from prov.files import naming, parse_size, replace_file, sync_directory, try_loc
 from prov.store.objects import Oid
 from prov.store.refs import LABELS, PINS, RefUpdate
 from prov.store.repository import Store
-from prov.store.sweep import packed_sizes, reachable
+from prov.store.sweep import ancestors, packed_sizes, reachable
 
 DAY = 86_400.0
 
@@ -152,7 +155,36 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
         if name.startswith(("refs/prov/output/", "refs/prov/static/")) and oid not in outputs:
             found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
     found += _toolchains(store, refs, kept.outputs | recent, rule or f"builds {rules.builds}")
-    return sorted(found, key=lambda each: each.ref)
+    return sorted(_that_free(store, refs, found), key=lambda each: each.ref)
+
+
+def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gone]:
+    """Return what is deleted, without the tags of runs that are in the history of a ref that is kept."""
+    tags = [each for each in gone if each.ref.startswith("refs/tags/")]
+    if not tags:
+        return gone
+    out = {each.ref for each in gone}
+    kept = {oid for name, oid in refs.items() if name not in out}
+    kept |= {_record_of(store, each.oid) for each in gone if each.record}
+    alive = ancestors(store.path, kept)
+    staying = {each.ref for each in tags if each.oid in alive}
+    return list(_without_gaps([each for each in gone if each.ref not in staying], staying))
+
+
+def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
+    """Yield what is deleted so that the numbers of a task hash have no gap below a run that stays."""
+    highest: dict[tuple[str, Oid, bool], int] = {}
+    for ref in staying:
+        run = _run_of(ref)
+        if run is not None:
+            key, task_hash, number, failed = run
+            highest[key, task_hash, failed] = max(number, highest.get((key, task_hash, failed), 0))
+    for each in gone:
+        run = _run_of(each.ref)
+        if run is None or run[2] > highest.get((run[0], run[1], run[3]), 0):
+            yield each
+        elif each.ref.startswith("refs/tags/") and not run[3]:
+            yield replace(each, record=RECORDS + each.ref.removeprefix("refs/tags/"))
 
 
 def _kept(store: Store, rules: Rules, now: float) -> _Kept:

@@ -29,8 +29,8 @@ from prov.build.trespass import StoreSeal, trespasses
 from prov.build.upkeep import start_upkeep
 from prov.errors import BuildError, NameUnknown, ProvError, nearest
 from prov.files import drop_acls
+from prov.remote.access import Access
 from prov.remote.settings import Remote, read_remotes
-from prov.remote.transport import Access
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store

@@ -69,6 +69,14 @@ def recorded_results(store: Store) -> list[Shareable]:
     return found
 
 
+def other_runs(store: Store) -> int:
+    """Return how many successful runs are recorded that have no output to share: of `prov run` and `prov capture`."""
+    refs = (ref.split("/") for ref in store.refs.list("refs/tags/"))
+    runs = {tuple(parts[2:5]) for parts in refs if len(parts) == 6 and parts[2] not in ("failed", "outside")}
+    outputs = {tuple(ref.split("/")[3:6]) for ref in store.refs.list("refs/prov/output/")}
+    return len(runs - outputs)
+
+
 def results_of(build: BuildList) -> list[Shareable]:
     """Return the results that a build lists."""
     lines = (line for recipe in build.recipes() for line in build.lines(recipe).values())
@@ -76,24 +84,27 @@ def results_of(build: BuildList) -> list[Shareable]:
 
 
 def offer(
-    store: Store, writer: ObjectWriter, results: Iterable[Shareable], *, workdirs: bool = False
+    store: Store,
+    writer: ObjectWriter,
+    results: Iterable[Shareable],
+    *,
+    workdirs: bool = False,
+    withheld: dict[str, str] | None = None,
 ) -> list[Published]:
     """Write the public records of those results that can be shared, and return what would be said of them.
 
-    Not shared is what was built on leftovers, and what was made aside. The objects are to be finished before
-    `add_digests`, which reads them.
+    `withheld` receives the others: task -> why it is not shared. The objects are to be finished before `add_digests`,
+    which reads them.
     """
     found = []
     for result in results:
-        output_commit = store.refs.get(output_ref(result.key, result.task_hash))
-        output = store.objects.commit(output_commit).tree if output_commit else None
-        run = _run_with(store, result, output) if output else None
-        if output is None or run is None or not store.objects.exists(result.task_hash):
+        sharable = _to_share(store, result)
+        if isinstance(sharable, str):
+            if withheld is not None:
+                withheld[result.key] = sharable
             continue
-        commit, record = run
+        commit, record, output = sharable
         facts = record_facts(store, record)
-        if "incremental" in facts or "aside" in facts or facts.get("result") != "ok":
-            continue
         fixed = store.objects.entry(output, "fixed")
         static = bytes.fromhex(facts["static-key"]) if "static-key" in facts else result.static_key
         found.append(
@@ -111,6 +122,38 @@ def offer(
             )
         )
     return found
+
+
+_LEFTOVERS = "it was built on leftovers (`--incremental`)"
+
+
+def _last_was_incremental(store: Store, result: Shareable) -> bool:
+    """Return whether the last run of a task hash was one whose output is recorded for nothing else."""
+    number = last_number(store, result.key, result.task_hash)
+    commit = store.refs.get(f"{tag_prefix(result.key, result.task_hash)}/{number}") if number else None
+    return commit is not None and "incremental" in record_facts(store, store.objects.commit(commit).parents[1])
+
+
+def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
+    """Return task commit, record and output of a result that can be shared, or why it can't be."""
+    output_commit = store.refs.get(output_ref(result.key, result.task_hash))
+    if output_commit is None:
+        return _LEFTOVERS if _last_was_incremental(store, result) else "its output is not in the store any more"
+    output = store.objects.commit(output_commit).tree
+    run = _run_with(store, result, output)
+    if run is None:
+        return "no run that produced its output is in the store any more"
+    if not store.objects.exists(result.task_hash):
+        return "its inputs are not in the store any more"
+    commit, record = run
+    facts = record_facts(store, record)
+    if "incremental" in facts:
+        return _LEFTOVERS
+    if "aside" in facts:
+        return "it was run in a scratch directory"
+    if facts.get("result") != "ok":
+        return "it failed"
+    return commit, record, output
 
 
 def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Published]:

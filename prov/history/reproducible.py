@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from prov.build.caches import Caches, Wanted, fetch
 from prov.build.record import RECORDS, read_pair
 from prov.history.diff import diff_pairs
+from prov.remote.access import Access
 from prov.remote.publication import Published
 from prov.remote.settings import Remote, read_remotes
-from prov.remote.transport import Access
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store

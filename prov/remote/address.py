@@ -74,6 +74,18 @@ def folder_of(url: str) -> Path | None:
     return Path(_decoded(url.removeprefix("file://"))) if url.startswith("file://") else None
 
 
+def git_dir_of(folder: Path) -> Path:
+    """Return where a repository in a folder is: bare, with a work tree, or one of several work trees."""
+    inner = folder / ".git"
+    if inner.is_dir():
+        return inner
+    try:
+        own = folder / inner.read_text().removeprefix("gitdir: ").strip()
+        return own / (own / "commondir").read_text().strip()
+    except OSError:
+        return folder
+
+
 def without_password(url: str) -> str:
     """Return a URL as it may be shown."""
     return re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:…@", url)

@@ -30,7 +30,7 @@ CONTENT = "refs/heads/prov/content"
 def exported(folder: Path) -> set[tuple[Oid, Oid]]:
     """Return what a folder holds: task hashes with outputs."""
     found = set()
-    for number in _manifest(folder).publications:
+    for number in read_manifest(folder).publications:
         text = (folder / f"publications/{number:08d}").read_bytes()
         found |= {(task.task_hash, task.output) for task in decode_publication(text).tasks}
     return found
@@ -43,7 +43,7 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
     with locked(folder / ".lock"):
         for left in folder.glob(f"{_SCRATCH}*"):  # of one that was killed
             shutil.rmtree(left, ignore_errors=True)
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         known = exported(folder)
         new = [task for task in tasks if (task.task_hash, task.output) not in known]
         if not new:
@@ -61,7 +61,8 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
         return bundle.size + len(text)
 
 
-def _manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Return what a folder holds, by its list. Raises RemoteError for one that is not a cache."""
     try:
         return decode_manifest((folder / MANIFEST).read_bytes())
     except FileNotFoundError:

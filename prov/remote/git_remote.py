@@ -23,14 +23,14 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked
-from prov.remote.address import scheme_of
+from prov.remote.access import Access
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.transport import Access, Refused, Transport, make_scratch
+from prov.remote.transport import Refused, Transport, make_scratch
 from prov.store.git import run_git
 from prov.store.objects import Kind, Oid
 from prov.store.odb import ObjectDatabase
@@ -184,7 +184,7 @@ class GitRemote:
         try:
             self._fetch_missing(scratch, commits, have, by_variable=by_variable)
         except Refused:
-            if by_variable or scheme_of(self.remote.url) != "ssh":
+            if by_variable or not self.transport.is_ssh:
                 raise
             self._fetch_missing(scratch, commits, have, by_variable=True)
             with self.index.changing():

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from prov.errors import ProvError
+from prov.remote.access import Access
 from prov.remote.intake import Source
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.store.objects import Kind, Oid
 from prov.store.repository import Store
 

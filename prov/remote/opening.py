@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+from prov.remote.access import Access, resolved_url
 from prov.remote.address import scheme_of
 from prov.remote.errors import RemoteError
 from prov.remote.git_remote import GitRemote
 from prov.remote.settings import Remote
 from prov.remote.static_remote import StaticRemote, is_static
-from prov.remote.transport import Access
 from prov.store.repository import Store
 
 AnyRemote = GitRemote | StaticRemote
@@ -23,7 +23,7 @@ def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
 
 def with_kind(remote: Remote, access: Access) -> Remote:
     """Return a remote that is described anew, having looked at what is behind the URL of a web server."""
-    web = scheme_of(remote.url) in ("http", "https")
+    web = scheme_of(resolved_url(remote.url, access)) in ("http", "https")
     return replace(remote, static=web and is_static(remote, access))
 
 

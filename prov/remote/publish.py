@@ -1,38 +1,32 @@
 """Publishing: records go up first, under a ref of their own, and become visible by one small change of the index.
 
-However long the first takes, nobody waits for it and nobody is in its way. The second takes three refs and a moment;
-who comes second there reads what the first said, and tries again. A push that is broken off has shown nothing: what it
-sent is under `incoming`, and goes after a day.
+However long the first takes, it neither waits for other publishers nor keeps them waiting. The second takes two refs
+and a moment; a publisher that comes second there reads what the first published, and tries again. A push that is broken
+off has shown nothing: what it sent is under `incoming`, and is deleted after a day.
+
+A server's rules are not a race: a push that they forbid fails at once. Only where they forbid the ref under `incoming`
+the records go to `content` directly, and become visible by the same change of the index.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random
-import secrets
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.files import write_scratch
 from prov.remote.bases import choose_bases, write_record_commits
 from prov.remote.errors import RemoteError, Unreachable
-from prov.remote.git_remote import CONTENT, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.git_remote import CONTENT, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.incoming import LAST, Incoming, make_commit
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import sign
-from prov.remote.transport import Changed, Stalled
+from prov.remote.transport import Changed, Declined, Stalled
 from prov.store.git import run_git
-from prov.store.objects import (
-    CONSTANT_IDENTITY,
-    EMPTY_TREE,
-    MODE_DIRECTORY,
-    MODE_FILE,
-    Commit,
-    Entry,
-    Identity,
-    Oid,
-)
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 
@@ -40,10 +34,7 @@ ATTEMPTS = 40
 """How often the index is tried when others publish at the same time."""
 TOUCH_AFTER = 86_400
 """Seconds after which a result that is taken up again is said to be of use still."""
-LAST = "-last"
-"""The end of the name of a second ref that a push makes while it is under way."""
-LEFT_AFTER = 86_400
-"""Seconds after which what a broken push sent is removed."""
+_TOO_LARGE = re.compile(r"too large|too big|exceed|maximum|size limit|pack size", re.IGNORECASE)
 _NOT_THERE = "shallow update not allowed"
 """What git says when records that are compared with are not at the remote."""
 
@@ -58,6 +49,10 @@ class Outcome:
     differing: list[Published] = field(default_factory=list)
     """Those of the published that somebody else published with another output first."""
     pushes: int = 0
+    notes: list[str] = field(default_factory=list)
+    """Warnings for the user."""
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Task -> why its result is not shared."""
 
 
 def publish(
@@ -86,27 +81,56 @@ def publish(
     if not new and not touched:
         return outcome
     with remote.scratch() as scratch:
-        incoming = f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
-        batch = None
-        if new:
-            batch = _send(remote, scratch, incoming, new, choose_bases(remote.index, new, holds), outcome)
+        branches = Incoming(remote, scratch)
+        try:
+            batch, sent = _deliver(remote, branches, new, choose_bases(remote.index, new, holds), outcome, seconds)
+            _enter_index(remote, branches, _Sent(new, touched, batch, sent, seconds), outcome)
+        except Declined as error:
+            raise with_what_stays(error, "nothing was published") from error
+    remote.refresh()
+    return outcome
+
+
+def with_what_stays(error: Declined, state: str) -> Declined:
+    """Return the error of a push that the server forbids, with the state that the remote is in."""
+    return Declined(error.remote, f"{state}: {error.words}", hint=error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What is at the remote already, and is to become visible."""
+
+    tasks: Sequence[Published]
+    touched: Sequence[Oid]
+    batch: Oid | None
+    """The commit with the tasks' records; None if `content` holds them already."""
+    incoming: list[str]
+    """The branch that holds it."""
+    seconds: int
+
+
+def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Outcome) -> None:
+    """Make what was sent visible; again and again, as long as other publishers are first."""
+    try:
         for attempt in range(ATTEMPTS):
             tip = remote.tip  # another process of this store may bring the index up to date at any time
-            outcome.published = _new(remote, new, outcome)
-            if not outcome.published and not touched:
-                tidy(remote, scratch, [incoming])
+            outcome.published = _new(remote, sent.tasks, outcome)
+            if not outcome.published and not sent.touched:
                 break
-            publication = Publication(seconds, tuple(outcome.published), tuple(touched))
+            publication = Publication(sent.seconds, tuple(outcome.published), tuple(sent.touched))
             try:
-                _announce(remote, scratch, incoming, batch, publication, tip)
+                _announce(remote, branches.scratch, sent.batch, publication, tip)
                 break
             except Changed:
                 if attempt + 1 == ATTEMPTS:
                     raise
                 time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
                 remote.refresh()
-    remote.refresh()
-    return outcome
+    except (Changed, Declined):
+        branches.clear(sent.incoming)
+        raise
+    warning = branches.clear(sent.incoming)
+    outcome.notes += [warning] if warning else []
 
 
 def _new(remote: GitRemote, offered: Sequence[Published], outcome: Outcome) -> list[Published]:
@@ -126,10 +150,64 @@ def _new(remote: GitRemote, offered: Sequence[Published], outcome: Outcome) -> l
 # sending content
 
 
+def _deliver(
+    remote: GitRemote,
+    branches: Incoming,
+    tasks: Sequence[Published],
+    bases: Sequence[Oid],
+    outcome: Outcome,
+    seconds: int,
+) -> tuple[Oid | None, list[str]]:
+    """Push records; return the commit that holds all of them, None if `content` does, and the branch that it is on."""
+    if not tasks:
+        return None, []
+    scratch = branches.scratch
+    if not branches.is_direct:
+        ref = branches.choose(seconds)
+
+        def to_incoming(parents: Sequence[Oid]) -> Oid:
+            commit = make_commit(scratch, list(parents), "content")
+            send(remote, scratch, ref, commit)
+            return commit
+
+        try:
+            return _send(remote, scratch, to_incoming, tasks, bases, outcome), [ref]
+        except Declined as error:
+            branches.clear([ref])
+            if _TOO_LARGE.search(error.words):
+                raise
+            branches.go_direct()  # if not even this is allowed, its error counts
+    _send(remote, scratch, lambda parents: _append(remote, scratch, parents), tasks, bases, outcome)
+    return None, []
+
+
+def _append(remote: GitRemote, scratch: Path, parents: Sequence[Oid]) -> Oid:
+    """Push records as a part of the content, which says nothing of them yet; return its new commit."""
+    for attempt in range(ATTEMPTS):
+        tip = content_tip(remote, scratch)
+        commit = make_commit(scratch, [*([tip] if tip else []), *parents], "content")
+        try:
+            remote.transport.push(scratch, {CONTENT: commit}, {CONTENT: tip}, negotiate=tip is not None)
+            return commit
+        except Changed:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+    raise AssertionError("unreachable")
+
+
 def _send(
-    remote: GitRemote, scratch: Path, ref: str, tasks: Sequence[Published], bases: Sequence[Oid], outcome: Outcome
+    remote: GitRemote,
+    scratch: Path,
+    push: Callable[[Sequence[Oid]], Oid],
+    tasks: Sequence[Published],
+    bases: Sequence[Oid],
+    outcome: Outcome,
 ) -> Oid:
-    """Push records, in as many parts as the limit asks for; return the commit that holds all of them."""
+    """Push records, in as many parts as the limit asks for; return the commit that holds all of them.
+
+    `push` pushes a commit with these parents, and returns it.
+    """
     bases = write_record_commits(scratch, bases)
     write_record_commits(scratch, (task.record for task in tasks))
     if bases:
@@ -139,11 +217,9 @@ def _send(
     while pending:
         part = pending.pop(0)
         new = (oid for task in part for oid in (task.commit, task.workdir) if oid)
-        parents = [*([last] if last else []), *bases, *new]
-        commit = make_commit(scratch, parents, "content")
         try:
-            send(remote, scratch, ref, commit)
-        except Stalled:
+            commit = push([*([last] if last else []), *bases, *new])
+        except (Stalled, Changed):
             raise
         except Unreachable as error:
             if bases and _NOT_THERE in error.words:  # its content was deleted
@@ -151,7 +227,7 @@ def _send(
                 (scratch / "shallow").unlink(missing_ok=True)
                 pending.insert(0, part)
                 continue
-            if len(part) == 1:
+            if len(part) == 1 or (isinstance(error, Declined) and not _TOO_LARGE.search(error.words)):
                 raise
             middle = len(part) // 2  # refused as too large, perhaps
             pending[:0] = [part[:middle], part[middle:]]
@@ -189,22 +265,11 @@ def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequ
     return _parts(remote, scratch, tasks[:middle], bases) + _parts(remote, scratch, tasks[middle:], bases)
 
 
-def make_commit(
-    repository: Path, parents: Sequence[Oid], message: str, tree: Oid = EMPTY_TREE, seconds: int = 0
-) -> Oid:
-    """Write a commit into a repository; without a tree, one without content."""
-    by = Identity(CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail, seconds)
-    with ObjectDatabase(repository).writer() as writer:
-        return writer.add_commit(Commit(tree, tuple(dict.fromkeys(parents)), by, f"{message}\n"))
-
-
 # the index
 
 
-def _announce(
-    remote: GitRemote, scratch: Path, incoming: str, batch: Oid | None, publication: Publication, tip: Oid | None
-) -> None:
-    """Make what was sent a part of the remote: content, index, and the incoming ref gone, together.
+def _announce(remote: GitRemote, scratch: Path, batch: Oid | None, publication: Publication, tip: Oid | None) -> None:
+    """Make what was sent a part of the remote: content and index, together.
 
     Raises Changed where the index is not at `tip` any more.
     """
@@ -221,21 +286,15 @@ def _announce(
         write_files(scratch, files),
         publication.seconds,
     )
-    if batch is None:  # nothing is new, and what is there is of use still
+    if batch is None:  # the content has it all
         announce(remote, scratch, {INDEX: index}, {INDEX: tip})
         return
     before = content_tip(remote, scratch)
     content = make_commit(scratch, [*([before] if before else []), batch], "content")
-    announce(remote, scratch, {CONTENT: content, INDEX: index}, {CONTENT: before, INDEX: tip}, [incoming])
+    announce(remote, scratch, {CONTENT: content, INDEX: index}, {CONTENT: before, INDEX: tip})
 
 
-def announce(
-    remote: GitRemote,
-    scratch: Path,
-    updates: dict[str, Oid | None],
-    expected: dict[str, Oid | None],
-    done: Sequence[str] = (),
-) -> None:
+def announce(remote: GitRemote, scratch: Path, updates: dict[str, Oid | None], expected: dict[str, Oid | None]) -> None:
     """Change content and index at once; where a server can't, content first. Raises Changed when others were first."""
     try:
         remote.transport.push(scratch, updates, expected)
@@ -244,26 +303,6 @@ def announce(
             raise
         for ref, oid in updates.items():  # in order
             remote.transport.push(scratch, {ref: oid}, {ref: expected[ref]})
-    tidy(remote, scratch, done)
-
-
-def remove_refs(remote: GitRemote, scratch: Path, refs: Sequence[str]) -> None:
-    """Remove refs that are of no use any more; a server that allows no removal keeps them, and no harm is done."""
-    with contextlib.suppress(Unreachable):
-        remote.transport.push(scratch, dict.fromkeys(refs), {}) if refs else None
-
-
-def tidy(remote: GitRemote, scratch: Path, done: Sequence[str]) -> None:
-    """Remove the incoming refs of a push that is over, and of those that were broken off long ago."""
-    try:
-        refs = remote.transport.refs(scratch, f"{INCOMING}*")
-    except Unreachable:  # what was to be done is done
-        return
-    old = time.time() - LEFT_AFTER
-    stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
-    left = [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]
-    mine = [ref for ref in refs if ref.removesuffix(LAST) in done]
-    remove_refs(remote, scratch, [*mine, *left])
 
 
 def content_tip(remote: GitRemote, scratch: Path) -> Oid | None:

@@ -9,7 +9,6 @@ server's own `git gc`.
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +16,23 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import write_scratch
-from prov.remote.address import folder_of
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
-from prov.remote.git_remote import CONTENT, GONE, INCOMING, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.git_remote import CONTENT, GONE, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.incoming import Incoming, make_commit
+from prov.remote.locks import clear_stale_locks
 from prov.remote.publication import Published, decode_publication
-from prov.remote.publish import ATTEMPTS, TOUCH_AFTER, announce, content_tip, make_commit, send, tidy, write_files
+from prov.remote.publish import (
+    ATTEMPTS,
+    TOUCH_AFTER,
+    announce,
+    content_tip,
+    send,
+    with_what_stays,
+    write_files,
+)
 from prov.remote.reading import PublishedText
-from prov.remote.transport import Changed
+from prov.remote.transport import Changed, Declined
 from prov.store.git import run_git
 from prov.store.objects import Oid
 
@@ -53,6 +61,10 @@ class Shrunk:
 
     kept: int
     gone: tuple[Published, ...]
+    notes: tuple[str, ...] = ()
+    """Warnings for the user."""
+    holding: tuple[str, ...] = ()
+    """Branches of pushes that are left there and may hold what went."""
 
     @property
     def size(self) -> int:
@@ -87,8 +99,16 @@ def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published
     return gone
 
 
-def shrink(remote: GitRemote, choose: Callable[[], list[Published]], *, keep_workdirs: bool = True) -> Shrunk:
-    """Take out what `choose` returns; it is asked again when somebody published meanwhile. Raises Unreachable."""
+def shrink(
+    remote: GitRemote, choose: Callable[[], list[Published]], *, keeps_workdir: Callable[[Oid], bool] | None = None
+) -> Shrunk:
+    """Take out what `choose` returns; it is called again when another process published meanwhile.
+
+    `keeps_workdir` decides which WORKDIRs of the results that stay, of those that are in the store, stay as well: all,
+    by default. Raises Declined where a rule of the server's forbids it, else Unreachable.
+    """
+    notes: tuple[str, ...] = ()
+    holding: tuple[str, ...] = ()
     for attempt in range(ATTEMPTS):
         remote.refresh()
         tip = remote.tip
@@ -97,45 +117,54 @@ def shrink(remote: GitRemote, choose: Callable[[], list[Published]], *, keep_wor
         kept = [task for task, *_ in remote.index.tasks(refused=True) if task.record not in records]
         if not gone:
             break
+        workdirs = [task.workdir for task in kept if task.workdir and remote.store.objects.exists(task.workdir)]
+        workdirs = [oid for oid in workdirs if keeps_workdir is None or keeps_workdir(oid)]
         try:
-            _rewrite(remote, tip, kept, records, keep_workdirs=keep_workdirs)
+            notes, holding = _rewrite(remote, tip, kept, records, workdirs)
             break
         except Changed:
             if attempt + 1 == ATTEMPTS:
                 raise
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+        except Declined as error:
+            count = f"{len(gone)} result{'' if len(gone) == 1 else 's'}"
+            raise with_what_stays(error, f"nothing was removed, {count} to remove still there") from error
     remote.refresh()
-    return Shrunk(len(kept), tuple(gone))
+    return Shrunk(len(kept), tuple(gone), notes, holding)
 
 
-def _rewrite(remote: GitRemote, tip: Oid | None, kept: list[Published], gone: set[Oid], *, keep_workdirs: bool) -> None:
+def _rewrite(
+    remote: GitRemote, tip: Oid | None, kept: list[Published], gone: set[Oid], workdirs: list[Oid]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Set both branches anew; return warnings, and the branches below `incoming` that hold content still."""
     texts, before = remote.published_texts()
     gone = gone | before
     with remote.scratch() as scratch:
         alternates = scratch / "objects" / "info" / "alternates"
-        objects = remote.store.objects
-        workdirs = [task.workdir for task in kept if task.workdir]
-        here = [oid for oid in workdirs if keep_workdirs and objects.exists(oid)]
-        if not here:  # nothing is read of the store, and git need not look whether it could be
+        published = {task.workdir for task in kept if task.workdir}
+        if not workdirs:  # nothing is read of the store, and git need not look whether it could be
             write_scratch(alternates, f"{remote.git}/objects\n")
-        files = _index_files(texts, gone | (set(workdirs) - set(here)))
-        content = _content(scratch, kept, here)
+        files = _index_files(texts, gone | (published - set(workdirs)))
+        content = _content(scratch, kept, workdirs)
         index = make_commit(scratch, [], "collected", write_files(scratch, files), int(time.time()))
         expected = {CONTENT: content_tip(remote, scratch), INDEX: tip}
-        incoming = f"{INCOMING}{int(time.time())}-{secrets.token_hex(8)}"
+        branches = Incoming(remote, scratch)
+        incoming = branches.choose(int(time.time()))
         try:
             send(remote, scratch, incoming, content)
-            announce(remote, scratch, {CONTENT: content, INDEX: index}, expected, [incoming])
-        except Changed:
-            tidy(remote, scratch, [incoming])
+            announce(remote, scratch, {CONTENT: content, INDEX: index}, expected)
+        except (Changed, Declined):
+            branches.clear([incoming])
             raise
         except Unreachable as error:
-            tidy(remote, scratch, [incoming])
+            branches.clear([incoming])
             raise Unreachable(
                 remote.name,
                 error.words,
                 hint="what is kept can be told only to a server with protocol version 2; else collect it as a folder",
             ) from error
+        warning = branches.clear([incoming])
+        return (warning,) if warning else (), tuple(branches.holding())
 
 
 def _index_files(texts: dict[int, PublishedText], gone: set[Oid]) -> dict[str, bytes]:
@@ -167,9 +196,10 @@ def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
 
 def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
     """Free the room of what nothing holds any more, where the remote is a folder; tell whether it is."""
-    folder = folder_of(remote.remote.url)
+    folder = remote.transport.folder
     if folder is None:
         return False
+    clear_stale_locks(folder)  # git's collection gives up at one
     try:
         run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
     except StoreError:  # somebody else is at it, or was killed at it: git waits for twelve hours then

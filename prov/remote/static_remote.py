@@ -21,12 +21,12 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked, replace_file
+from prov.remote.access import Access, resolved_url
 from prov.remote.errors import Unreachable, Untrusted
 from prov.remote.index import Index
 from prov.remote.intake import Source
 from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.remote.web import Denied, Missing, Web
 from prov.store.objects import MODE_DIRECTORY, Entry, Kind, Oid, decode_tree, object_id
 from prov.store.pack_ranges import PackIndex, parse_entry
@@ -89,7 +89,11 @@ def decode_manifest(data: bytes) -> Manifest:
 def is_static(remote: Remote, access: Access) -> bool:
     """Tell whether a URL is that of a static cache. Raises Unreachable when nobody can say."""
     with contextlib.suppress(Missing, Denied):
-        return Web(remote.name, remote.url, access).get(MANIFEST, most=MOST_TEXT).startswith(HEADER.encode())
+        return (
+            Web(remote.name, resolved_url(remote.url, access), access)
+            .get(MANIFEST, most=MOST_TEXT)
+            .startswith(HEADER.encode())
+        )
     return False
 
 
@@ -108,7 +112,7 @@ class StaticRemote:
         self.folder = memory_folder(self.store, self.remote)
         (self.folder / "bundles").mkdir(parents=True, exist_ok=True)
         self.index = Index(self.folder / "index")
-        self.web = Web(self.remote.name, self.remote.url, self.access)
+        self.web = Web(self.remote.name, resolved_url(self.remote.url, self.access), self.access)
 
     @property
     def name(self) -> str:

@@ -1,39 +1,32 @@
 """Git's own transports: fetch, push and ls-remote, run so that a remote can neither hang a build nor make git do
 anything but transfer.
 
-The user's configuration is read here, other than for the store: credentials and proxies are in it.
+The user's configuration applies here, other than for the store: see `access`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from prov.files import write_scratch
-from prov.remote.address import SCHEMES, scheme_of, without_password
+from prov.remote.access import PATIENCE, Access, resolved_url
+from prov.remote.address import SCHEMES, folder_of, git_dir_of, scheme_of, without_password
+from prov.remote.answers import Rejection, Verdict, hint_for, judge_push, lock_is_held, rejections, telling_lines
 from prov.remote.errors import Malformed, Unreachable
+from prov.remote.locks import clear_stale_locks
 from prov.store.git import git_program
 from prov.store.objects import Oid
 
-PATIENCE = 30.0
-"""Seconds without a byte after which a remote is given up."""
-_KEPT: tuple[str, ...] = (
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSH_VARIANT",
-    "GIT_ASKPASS",
-    "GIT_PROXY_COMMAND",
-    "GIT_SSL_CAINFO",
-)
-_KEPT += ("GIT_SSL_NO_VERIFY", "GIT_TRACE_PACKET", "GIT_TRACE_CURL", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM")
 _FORCED = {
     "protocol.allow": "never",
     **{f"protocol.{scheme}.allow": "always" for scheme in SCHEMES},
@@ -53,16 +46,21 @@ _FORCED = {
 }
 # git looks for objects that a shallow repository lacks only when told that it is one
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
-_CHANGED = re.compile(r"stale info|fetch first|non-fast-forward|failed to update ref|cannot lock ref|remote rejected")
 _BROKEN = re.compile(r"fsck error in pack")
 # a server that runs git's programs and nothing else, or one that is gone: what is tried next will tell
 _NO_SHELL = re.compile(r"Could not read from remote repository", re.IGNORECASE)
 _BY_VARIABLE = "GIT_PROTOCOL=version=2 git-upload-pack"
 _NO_REF = re.compile(r"couldn't find remote ref")
+_LOCK_PATIENCE = 60.0
+"""Seconds to wait for a lock in a remote that is a folder: longer than a killed push's counts as one in use."""
 
 
 class Refused(Unreachable):
     """The server does not give out objects by their ids, as servers of the old protocol don't."""
+
+
+class Ended(Unreachable):
+    """The server's git, or the connection to it, ended before it answered."""
 
 
 class Stalled(Unreachable):
@@ -70,26 +68,19 @@ class Stalled(Unreachable):
 
 
 class Changed(Unreachable):
-    """Refs at the remote are not what they were: somebody else published meanwhile."""
+    """Refs at the remote are not what they were: another process published meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How remotes are reached: the caller's environment, and whether anybody is there to answer a question."""
+class PushFailed(Unreachable):
+    """A push did not set its refs. `rejected`: those that git reports, with the reasons."""
 
-    environment: Mapping[str, str] = field(default_factory=dict)
-    interactive: bool = False
-    patience: float = PATIENCE
+    def __init__(self, remote: str, words: str, rejected: Sequence[Rejection]) -> None:
+        super().__init__(remote, words, hint=hint_for(words))
+        self.rejected = rejected
 
-    def variables(self) -> dict[str, str]:
-        """Return the environment of a git that transfers."""
-        kept = {name: value for name, value in self.environment.items() if not name.startswith("GIT_")}
-        kept |= {name: self.environment[name] for name in _KEPT if name in self.environment}
-        kept |= {"LC_ALL": "C.UTF-8", "GIT_ALLOW_PROTOCOL": ":".join(SCHEMES)}
-        if not self.interactive:
-            kept |= {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
-            kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10")
-        return kept
+
+class Declined(Unreachable):
+    """The server forbids a push, by a setting, a hook or a rule: the same push never succeeds there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +90,16 @@ class Transport:
     name: str
     url: str
     access: Access
+
+    @property
+    def is_ssh(self) -> bool:
+        return scheme_of(resolved_url(self.url, self.access)) == "ssh"
+
+    @property
+    def folder(self) -> Path | None:
+        """The remote's repository, where it is on a disk of this machine."""
+        folder = folder_of(resolved_url(self.url, self.access))
+        return git_dir_of(folder) if folder else None
 
     def fetch(self, git_dir: Path, refspecs: Sequence[str], *options: str) -> None:
         """Fetch refs into a repository. Raises Unreachable, or KeyError for a ref that is not there."""
@@ -122,13 +123,13 @@ class Transport:
         arguments += [f"--negotiation-tip={oid.hex()}" for oid in have]
         if not have:
             (git_dir / "shallow").unlink()
-        if by_variable and scheme_of(self.url) == "ssh":
+        if by_variable and self.is_ssh:
             arguments.append(f"--upload-pack={_BY_VARIABLE}")
         data = "".join(f"{oid.hex()}\n" for oid in wanted).encode()
         try:
             self._run(git_dir, [*arguments, "--end-of-options", self.url], data)
-        except Unreachable as error:
-            if by_variable and _NO_SHELL.search(error.words):
+        except Ended as error:
+            if by_variable:
                 raise Refused(self.name, error.words) from error
             raise
 
@@ -150,21 +151,67 @@ class Transport:
         """Set refs at the remote, all or none, if those in `expected` are what is said there.
 
         With `negotiate` the server is asked which of the commits it has, with `by_variable` as in `fetch_objects`; one
-        that can't tell is sent all of it. Raises Changed when refs are not as expected, else Unreachable.
+        that can't tell is sent all of it. Raises Changed when another process was first, Declined when the server
+        forbids it, else Unreachable.
         """
         arguments = ["-c", f"push.negotiate={str(negotiate).lower()}"]
-        if by_variable and scheme_of(self.url) == "ssh" and "=" not in self.url:
+        if by_variable and self.is_ssh and "=" not in self.url:
             arguments += ["-c", f"remote.{self.url}.uploadpack={_BY_VARIABLE}"]  # of the fetch that git push asks by
         arguments += ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
         arguments += ["--atomic"] if len(updates) > 1 else []
         arguments += [f"--force-with-lease={ref}:{oid.hex() if oid else ''}" for ref, oid in expected.items()]
-        specs = [f"{oid.hex() if oid else ''}:{ref}" for ref, oid in updates.items()]
-        try:
-            self._run(git_dir, [*arguments, "--end-of-options", self.url, *specs])
-        except Unreachable as error:
-            if expected and _CHANGED.search(error.words):
-                raise Changed(self.name, error.words) from error
-            raise
+        # `+` would set aside the lease of a ref that has one
+        specs = [
+            f"{'+' if oid and ref not in expected else ''}{oid.hex() if oid else ''}:{ref}"
+            for ref, oid in updates.items()
+        ]
+        command = [*arguments, "--end-of-options", self.url, *specs]
+        end = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                self._run(git_dir, command)
+                return
+            except PushFailed as error:
+                if not self._wait_for_lock(error.words, end):
+                    raise self._judged(git_dir, error, expected) from error
+
+    def _wait_for_lock(self, words: str, end: float) -> bool:
+        """Return whether a push that met a lock is worth another try: in a folder, where stale locks are removed."""
+        if not lock_is_held(words) or time.monotonic() > end:
+            return False
+        folder = self.folder
+        if folder is None:
+            return False
+        if not clear_stale_locks(folder):
+            time.sleep(random.uniform(0.05, 0.5))
+        return True
+
+    def _judged(self, git_dir: Path, error: PushFailed, expected: Mapping[str, Oid | None]) -> Unreachable:
+        """Return the error that says why a push set no refs."""
+        verdict = judge_push(error.rejected, error.words)
+        if verdict is Verdict.UNCLEAR:
+            verdict = Verdict.RACE if self._differs(git_dir, expected) else Verdict.DECLINED
+        by_git = any(not each.by_server for each in error.rejected)
+        if verdict is Verdict.RACE and by_git and not self._differs_soon(git_dir, expected):
+            said = f"the server shows pushes other refs than fetches (receive.hideRefs is set there): {error.words}"
+            return Declined(self.name, said, hint=hint_for(said))
+        if verdict is Verdict.RACE:
+            return Changed(self.name, error.words)
+        if verdict is Verdict.DECLINED:
+            return Declined(self.name, f"the server declines the push: {error.words}", hint=hint_for(error.words))
+        return error
+
+    def _differs_soon(self, git_dir: Path, expected: Mapping[str, Oid | None]) -> bool:
+        """The same, where the server that answers may be a moment behind the one that takes pushes."""
+        for pause in (0.0, 1.0, 2.0):
+            time.sleep(pause)
+            if self._differs(git_dir, expected):
+                return True
+        return False
+
+    def _differs(self, git_dir: Path, expected: Mapping[str, Oid | None]) -> bool:
+        """Return whether refs at the remote are not what a push expected."""
+        return any(self.refs(git_dir, ref).get(ref) != oid for ref, oid in expected.items())
 
     def _run(self, git_dir: Path, arguments: Sequence[str], data: bytes = b"") -> bytes:
         command = [git_program(), "-c", "safe.directory=*"]
@@ -175,13 +222,16 @@ class Transport:
         if status is None:
             raise Stalled(self.name, f"no byte came or went in {self.access.patience:.0f} s; given up")
         if status:
-            # why a ref was not set stands in what push prints
-            rows = [row for row in output.decode("utf-8", "replace").splitlines() if row.startswith("!")]
-            words = "\n".join([words, *rows])
-            said = _words(words.replace(self.url, without_password(self.url)))
+            # why a ref was not set is in what push prints
+            rejected = rejections(output.decode("utf-8", "replace").splitlines())
+            said = telling_lines(words.replace(self.url, without_password(self.url)), rejected)
             if _BROKEN.search(words):  # it was reached, and is not to be asked again
                 raise Malformed(self.name, f"sends what git refuses: {said}")
-            raise (Refused if _REFUSED.search(words) else Unreachable)(self.name, said)
+            if _REFUSED.search(words):
+                raise Refused(self.name, said)
+            if "push" in arguments:
+                raise PushFailed(self.name, said, rejected)
+            raise (Ended if _NO_SHELL.search(words) else Unreachable)(self.name, said, hint=hint_for(said))
         return output
 
     def _watched(self, command: Sequence[str], git_dir: Path, data: bytes) -> tuple[int | None, bytes, str]:
@@ -261,14 +311,6 @@ def _below(pid: int) -> list[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             found += [int(child), *_below(int(child))]
     return found
-
-
-def _words(text: str) -> str:
-    """Return the lines that tell what is wrong, in one; what a server says goes to no terminal as it is."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "!", "ssh:"))] or lines
-    said = "; ".join(dict.fromkeys(telling)) or "git failed without a word"
-    return "".join(letter if letter.isprintable() else "?" for letter in said)[:1000]
 
 
 def make_scratch(folder: Path, *alternates: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import netrc
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.remote.access import Access, http_settings
 from prov.remote.address import without_password
-from prov.remote.errors import Unreachable
-from prov.remote.transport import Access
+from prov.remote.errors import RemoteError, Unreachable
 
 _CHUNK = 1 << 20
 
@@ -41,9 +42,11 @@ class Web:
 
     def __post_init__(self) -> None:
         environment = self.access.environment
-        proxies = {scheme: environment.get(f"{scheme}_proxy", "") for scheme in ("http", "https")}
+        settings = http_settings(self.url, self.access)
+        proxies = {scheme: settings.get("proxy") or _proxy(environment, scheme) for scheme in ("http", "https")}
         handler = urllib.request.ProxyHandler({scheme: url for scheme, url in proxies.items() if url})
-        self._opener = urllib.request.build_opener(handler)
+        secure = urllib.request.HTTPSHandler(context=_tls(self.name, settings))
+        self._opener = urllib.request.build_opener(handler, secure)
         parts = urllib.parse.urlsplit(self.url)
         login = f"{parts.username}:{parts.password or ''}" if parts.username else _login(environment, parts.hostname)
         if login:
@@ -85,6 +88,31 @@ class Web:
         except (OSError, http.client.HTTPException, ValueError) as error:
             where = without_password(self.url)
             raise Unreachable(self.name, f"{where}/{path}: {error or type(error).__name__}") from error
+
+
+def _proxy(environment: Mapping[str, str], scheme: str) -> str:
+    """Return the proxy for a scheme, by the variables that curl reads; `HTTP_PROXY` is not one of them."""
+    names = [f"{scheme}_proxy", "all_proxy", "ALL_PROXY"]
+    if scheme == "https":
+        names.insert(1, "HTTPS_PROXY")
+    return next((environment[name] for name in names if environment.get(name)), "")
+
+
+def _tls(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
+    """Return how certificates are checked, by git's settings. Raises RemoteError for files that can't be read."""
+    try:
+        context = ssl.create_default_context(cafile=settings.get("sslcainfo") or None)
+        if settings.get("sslcert"):
+            context.load_cert_chain(settings["sslcert"], settings.get("sslkey") or None)
+    except OSError as error:
+        files = ", ".join(settings[name] for name in ("sslcainfo", "sslcert", "sslkey") if settings.get(name))
+        raise RemoteError(
+            f"remote {remote}: certificates can't be read: {error}", hint=f"git's settings name {files}"
+        ) from error
+    if settings.get("sslverify", "true").lower() in ("false", "no", "off", "0"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _login(environment: Mapping[str, str], host: str | None) -> str:

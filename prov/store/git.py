@@ -24,7 +24,8 @@ def git_program() -> str:
     program = shutil.which("git")
     if program is None:
         raise StoreError("the git command is not on PATH", hint="install git 2.39 or newer")
-    answer = subprocess.run([program, "version"], capture_output=True, text=True, check=False).stdout
+    command = [program, "version"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False).stdout
     match = re.search(r"(\d+)\.(\d+)", answer)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
         raise StoreError(f"{program} is too old: {answer.strip() or 'no version'}", hint="install git 2.39 or newer")
@@ -34,7 +35,7 @@ def git_program() -> str:
 def git_environment() -> dict[str, str]:
     """Return an environment in which git reads the repository's configuration and nobody else's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
+    return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 @cache

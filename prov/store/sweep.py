@@ -14,7 +14,7 @@ import contextlib
 import math
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +44,32 @@ class Swept:
 
 def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
     """Return the ids of all objects that refs, or only these roots, hold. Raises StoreError where one is missing."""
-    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-list", "--objects"]
-    command += ["--no-object-names", "--stdin"] if roots is not None else ["--no-object-names", "--all"]
-    data = "".join(f"{oid.hex()}\n" for oid in roots).encode() if roots is not None else b""
-    if roots is not None and not data:
-        return {EMPTY_TREE}
+    if roots is None:
+        found = _rev_list(git_dir, ["--objects", "--no-object-names", "--all"], b"")
+    else:
+        data = _lines(roots)
+        found = _rev_list(git_dir, ["--objects", "--no-object-names", "--stdin"], data) if data else set()
+    found.add(EMPTY_TREE)
+    return found
+
+
+def ancestors(git_dir: Path, roots: Iterable[Oid]) -> set[Oid]:
+    """Return the ids of the commits that some commits descend from, these among them. Raises StoreError."""
+    data = _lines(roots)
+    return _rev_list(git_dir, ["--stdin"], data) if data else set()
+
+
+def _lines(oids: Iterable[Oid]) -> bytes:
+    return "".join(f"{oid.hex()}\n" for oid in oids).encode()
+
+
+def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
+    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-list", *options]
     done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
         raise StoreError(f"{git_dir} is not whole: {words}", hint="`prov fsck` tells what is wrong")
-    found = {bytes.fromhex(line.decode()) for line in done.stdout.split(b"\n") if line}
-    found.add(EMPTY_TREE)
-    return found
+    return {bytes.fromhex(line.decode()) for line in done.stdout.split(b"\n") if line}
 
 
 def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:

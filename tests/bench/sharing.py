@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prov.build.record import output_ref, static_ref
+from prov.remote.access import Access
 from prov.remote.git_remote import INDEX, PUBLICATIONS, GitRemote
 from prov.remote.publication import Publication, Published
 from prov.remote.settings import make_remote
-from prov.remote.transport import Access
 from prov.store.git import make_bare, run_git
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry
 from prov.store.odb import ObjectDatabase

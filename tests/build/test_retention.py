@@ -265,3 +265,26 @@ def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
         # the writer is there: somebody is at work
         gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
     assert output_ref(line.key, task_hash) not in gone
+
+
+def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -> None:
+    """Dropping them would free nothing; below one that stays, numbers have no gap."""
+    key, task_hash = "line:step", bytes(19) + b"\2"
+    with store.objects.writer() as writer:
+        template = store.objects.commit(next(iter(store.refs.list("refs/tags/").values())))
+        record = template.parents[1]
+        commits: list[bytes] = []
+        for number in range(4):
+            before = (commits[-1],) if commits and number != 1 else ()
+            made = replace(template, parents=(*before, record) if before else (record, record), message=f"{number}\n")
+            commits.append(writer.add_commit(made))
+        writer.finish()
+    updates = [RefUpdate(f"{tag_prefix(key, task_hash)}/{n}", oid, None) for n, oid in enumerate(commits[:3], 1)]
+    store.refs.update(*updates, RefUpdate("refs/prov/workdir/plain/x", commits[3], None))
+    other = RefUpdate(f"{tag_prefix(key, bytes(20))}/1", commits[3], None)
+    store.refs.update(other)
+    gone = {each.ref: each for each in plan_gc(store, ALL_OLD, now=FAR) if "line/step" in each.ref}
+    assert set(gone) == {f"{tag_prefix(key, task_hash)}/1"}
+    assert gone[f"{tag_prefix(key, task_hash)}/1"].record == f"{RECORDS}line/step/{task_hash.hex()}/1"
+    collect(store, ALL_OLD)
+    fsck(store)

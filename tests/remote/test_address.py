@@ -225,5 +225,5 @@ def test_commands_that_are_smuggled_in_never_run(tmp_path: Path) -> None:
         subprocess.run([*git, "prov-remote.team.url", url], check=True)
         prov("remote", "list", "--refresh", code=1)
     subprocess.run([*git, "prov-remote.team.url", "ssh://host/x"], check=True)
-    assert "team" in prov("remote", "list", "--refresh", code=0)
+    assert "team" in prov("remote", "list", "--refresh", code=1)
     assert not (tmp_path / "canary").exists() and not (project.root / "canary").exists()

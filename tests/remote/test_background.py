@@ -10,7 +10,7 @@ from functools import partial
 from prov.build.project import Project
 from prov.build.session import Request, Session
 from prov.build.summary import RunOptions
-from prov.remote.transport import Access
+from prov.remote.access import Access
 from prov.store.repository import Store
 from prov.sysroot.compose import sysroots_of
 from tests.history.tiny import Watcher

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from prov.remote.access import Access
 from prov.remote.errors import Malformed, Untrusted
 from prov.remote.git_remote import INDEX, GitRemote
 from prov.remote.settings import Remote
-from prov.remote.transport import Access
 from prov.store.git import make_bare
 from prov.store.objects import Oid, object_id
 from prov.store.odb import ObjectDatabase

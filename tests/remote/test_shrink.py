@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from prov.remote.access import Access
 from prov.remote.opening import open_git_remote
 from prov.remote.publication import Published
 from prov.remote.settings import find_remote
 from prov.remote.shrink import RemoteRules, expired, shrink
-from prov.remote.transport import Access
 from prov.store.packs import PackFile
 from prov.store.repository import Store
 from tests.cli.story import PROV
@@ -152,7 +152,10 @@ def test_where_it_cant_be_taken_out_is_told(folder_cache: Cache, machines: Machi
     one.build("--offline")
     done = one.prov("forget", "--containing", SECRET, code=1)
     assert "still there: away" in done.stdout
-    assert one.complaint("forget", "--containing", SECRET) == "prov: no file in the store contains that text"
+    assert "still there: away" in one.prov("forget", "--containing", SECRET, code=1).stdout
+    one.prov("remote", "remove", "away")
+    said = "prov: no file in the store or at its remotes contains that text"
+    assert one.complaint("forget", "--containing", SECRET) == said
 
 
 def test_a_run_is_forgotten_by_its_name(folder_cache: Cache, machines: Machines) -> None:

@@ -14,14 +14,14 @@ import pytest
 from prov.build.pushing import push
 from prov.build.sharing import recorded_results
 from prov.remote import publish as publishing
+from prov.remote.access import Access
 from prov.remote.git_remote import GitRemote
 from prov.remote.publication import Published
 from prov.remote.settings import read_remotes
-from prov.remote.transport import Access
 from prov.store.repository import Store
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines
-from tests.remote.story import TASKS, Cache, Machine, git
+from tests.remote.story import TASKS, Cache, Machine, git, until
 
 KILLS = 20
 
@@ -109,6 +109,19 @@ def test_machines_that_publish_at_once_over_http(http_cache: Cache, machines: Ma
     http_cache.is_clean()
 
 
+def ended(group: int) -> None:
+    """Wait until no process of a group runs: git goes on when prov alone was killed."""
+
+    def is_empty() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    until(is_empty, "git has ended")
+
+
 def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None:
     """At any moment, with git or without: what they sent shows or does not, and the next one does what is left."""
     chance = random.Random(11)
@@ -127,6 +140,9 @@ def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None
         else:
             push.kill()
         push.communicate()
+        ended(push.pid)
+        for lock in folder_cache.path.rglob("*.lock"):  # of an hour ago
+            os.utime(lock, (time.time() - 3600,) * 2)
         is_whole(folder_cache)
         seen.add(len(folder_cache.refs()))
         assert one.ask("push").startswith("team: ")

@@ -43,7 +43,8 @@ def test_no_password_is_shown(http_cache: Cache, machines: Machines, tmp_path: P
     shown += one.complaint("push")
     one.change("new")
     one.build()
-    shown += one.said + one.ask("remote", "list", "--refresh") + one.prov("remote", "list", "--refresh").stderr
+    shown += one.said + one.ask("remote", "list", "--refresh", code=1)
+    shown += one.prov("remote", "list", "--refresh", code=1).stderr
     assert "remote team" in shown
     for text in (password, PASSWORD, "wr0ng"):
         assert text not in shown
@@ -76,3 +77,40 @@ def test_settings_that_make_no_sense_are_named_and_can_be_replaced(folder_cache:
     one.git("config", "prov-remote.team.trust", "blindly")
     one.prov("remote", "remove", "team")
     assert one.ask("remote", "list") == ""
+
+
+def test_a_list_of_remotes_of_which_one_is_dead(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push", built=True)
+    one.prov("push")
+    one.add("gone", "git://127.0.0.1:1/cache.git")
+    done = one.prov("remote", "list", "--refresh", code=1)
+    assert "note: remote gone: fatal: unable to connect" in done.stderr
+    assert "build" not in done.stderr
+    assert any(line.startswith("gone ") and line.endswith("not asked yet") for line in done.stdout.splitlines())
+    assert len(one.json("remote", "list", "--refresh", code=1)["remotes"]) == 2
+    one.prov("remote", "list")
+
+
+def test_nothing_to_share_is_explained(folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+    one = machines("one", folder_cache, "--push")
+    nothing = "nothing to share: no task that succeeded is recorded\n"
+    assert one.ask("push", "--all") == nothing
+    assert one.ask("export", str(tmp_path / "www"), "--all") == nothing
+    assert folder_cache.refs() == set()
+    (one.root / "work").mkdir()
+    one.prov("capture", "work", "--as", "mine:first")
+    said = one.complaint("push", "--all")
+    assert (
+        said == "prov: nothing can be shared: the recorded run is of `prov run` or `prov capture`, which have no output"
+    )
+    assert one.complaint("export", str(tmp_path / "www"), "--all") == said
+
+
+def test_results_that_are_not_shared_are_named(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache)
+    one.build()
+    one.edit("recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; ls image")
+    one.build("--incremental")
+    done = one.prov("push")
+    assert done.stdout.startswith("team: 3 results published")
+    assert "note: not shared: app:make, app:pack: it was built on leftovers (`--incremental`)" in done.stderr

@@ -148,10 +148,12 @@ def test_a_folder_needs_no_server(tmp_path: Path) -> None:
     """Git starts git for it, which speaks v2. What is written others of the group can write to."""
     make = command("A folder", "git init", {"/srv/git/cache.git": str(tmp_path / "cache.git")})
     subprocess.run([*make, "-q"], check=True)
+    subprocess.run(command("A folder", "git -C", {"/srv/git/cache.git": str(tmp_path / "cache.git")}), check=True)
     nobody = Server(tmp_path, str(tmp_path), 0, tmp_path / "log", tmp_path / "log")
     subprocess.run(["git", "init", "-q", str(tmp_path / "here")], check=True)
     client = Clone(nobody, str(tmp_path / "cache.git"), tmp_path / "here")
     client.git(*by_id(client, pushed_and_fetched(client)))
+    client.git("push", "-q", "--force", client.url, "HEAD~1:refs/prov/x")
     assert all(each.stat().st_mode & 0o020 for each in (tmp_path / "cache.git").rglob("*") if each.is_dir())
 
 

@@ -20,7 +20,7 @@ PASSED = (
     *("HOME", "USER", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GNUPGHOME"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
 )
-"""Variables of whoever runs bitbake that git and ssh may need to reach a remote."""
+"""Variables of the user who runs bitbake that git and ssh may need to reach a remote, beside those of git itself."""
 NOTES = 5
 """So many tasks that are not recorded get a note each, with the reason, while the build runs."""
 STARTS = 3
@@ -70,7 +70,8 @@ class Build:
         if command is None:
             raise OSError("PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND")))
         environment = {"PATH": path, "LANG": "C.UTF-8"}
-        for name in PASSED if origin else ():
+        of_git = [name for name in origin if name.startswith("GIT_")] if origin else []
+        for name in (*PASSED, *of_git) if origin else ():
             if origin.getVar(name):
                 environment[name] = origin.getVar(name)
         arguments = [command, "bitbake", "writer", d.getVar("PROV_STORE"), facts.socket_path(d)]

@@ -1,0 +1,116 @@
+"""What is beside a store's objects and may hold what was forgotten: pools, caches, WORKDIRs, logs of git's.
+
+Only what can be made again is removed. The store's own objects and refs are not a matter of this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from prov.files import remove_tree
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.worktree.pool import POOLS
+
+_REMEMBERED = ("parsed", "workdirs", "sources")
+"""Caches of what files on disk were: with what was forgotten, they would speak of objects that are gone."""
+_CHUNK = 1 << 20
+_ID = re.compile(rb"[0-9a-f]{40}")
+_NULL = b"0" * 40
+
+
+def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
+    """Remove the plain files of some blobs from the pools; return how many."""
+    count = 0
+    for pool in POOLS:
+        for oid in targets:
+            text = oid.hex()
+            for path in (store.cache / pool).glob(f"{text[:2]}/{text[2:]}*"):
+                path.unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def clear_caches(store: Store, text: bytes) -> None:
+    """Remove caches that hold a text or remember files on disk, copies of remotes, and what killed processes left."""
+    store.objects.remove_leftovers()
+    for path in (store.path / "objects").glob("**/tmp_*"):
+        path.unlink(missing_ok=True)
+    for name in _REMEMBERED:
+        _remove(store.cache / name)
+    for path in [*store.cache.glob("remotes/*/*/whole*"), *store.cache.glob("remotes/*/*/scratch-*")]:
+        _remove(path)
+    for path in list(_holding(store.cache, text, leave_out=POOLS)) if text else []:
+        parts = path.relative_to(store.cache).parts
+        # a directory as a whole was checked out, or fetched
+        depth = {"direct": 2, "aside": 2, "remotes": 3}.get(parts[0], len(parts))
+        _remove(store.cache.joinpath(*parts[:depth]))
+
+
+def clear_logs(store: Store, text: bytes) -> None:
+    """Remove from reflogs, and from files such as ORIG_HEAD, what names objects that are gone, or holds a text."""
+    for path in store.path.glob("*_HEAD"):
+        data = path.read_bytes()
+        if not _is_whole(store, data) or (text and text in data):
+            path.unlink()
+    for folder, _, names in os.walk(store.path / "logs"):
+        for name in names:
+            path = Path(folder, name)
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if _is_whole(store, line) and not (text and text in line)]
+            if kept != lines:
+                path.write_bytes(b"".join(kept))
+
+
+def _is_whole(store: Store, line: bytes) -> bool:
+    return all(oid == _NULL or store.objects.exists(bytes.fromhex(oid.decode())) for oid in _ID.findall(line))
+
+
+def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
+    """Remove WORKDIRs whose recorded state changes: what is found in them later would be recorded again."""
+    removed = []
+    for ref in refs:
+        name = ref.removeprefix("refs/prov/workdir/")
+        if name == ref or name.startswith("plain/") or work is None:
+            continue
+        path = work / name
+        if path.is_dir():
+            remove_tree(path)
+            removed.append(path)
+    return removed
+
+
+def files_with(folder: Path, text: bytes) -> list[Path]:
+    """Return the files below a folder that hold a text."""
+    return sorted(_holding(folder, text)) if text else []
+
+
+def _holding(folder: Path, text: bytes, leave_out: Collection[str] = ()) -> Iterator[Path]:
+    for top, folders, names in os.walk(folder):
+        if Path(top) == folder:
+            folders[:] = [name for name in folders if name not in leave_out]
+        for name in names:
+            path = Path(top, name)
+            with contextlib.suppress(OSError):
+                if path.is_file() and not path.is_symlink() and _has(path, text):
+                    yield path
+
+
+def _has(path: Path, text: bytes) -> bool:
+    """Return whether a file holds a text; a text may begin in one chunk and end in the next."""
+    tail = b""
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            if text in tail + chunk:
+                return True
+            tail = (tail + chunk)[-len(text) :]
+    return False
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        remove_tree(path)

@@ -1,0 +1,77 @@
+"""Locks that a killed push left in a folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from prov.remote.locks import clear_stale_locks
+from tests.remote.conftest import Machines
+from tests.remote.story import Cache
+
+LOCKS = (
+    "packed-refs.lock",
+    "packed-refs.new",
+    "HEAD.lock",
+    "config.lock",
+    "shallow.lock",
+    "refs/heads/prov/index.lock",
+    "refs/heads/prov/content.lock",
+)
+
+
+def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_stale_lock_keeps_no_push_out(name: str, folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, built=True)
+    one.prov("push")
+    one.change("second")
+    one.build("--offline")
+    lock = leave(folder_cache.path, name)
+    assert one.ask("push").startswith("team: 5 results published")
+    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith("5 results gone")
+    assert not lock.exists()
+    folder_cache.is_clean()
+
+
+def test_a_young_lock_stays(tmp_path: Path) -> None:
+    """Its process may be at work on another machine."""
+    folder = tmp_path / "cache.git"
+    subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
+    lock = leave(folder, "packed-refs.lock", age=0)
+    assert clear_stale_locks(folder) == 0
+    assert lock.exists()
+
+
+def test_a_lock_of_a_living_process_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "cache.git"
+    subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
+    lock = leave(folder, "refs/heads/main.lock")
+    reader = subprocess.Popen(["git", "receive-pack", folder], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert reader.stdin is not None
+    try:
+        assert clear_stale_locks(folder) == 0
+        assert lock.exists()
+    finally:
+        reader.stdin.close()
+        reader.wait()
+    with lock.open("a"):  # any process that has it open
+        child = subprocess.Popen(["sleep", "60"], stdin=lock.open())
+    try:
+        assert clear_stale_locks(folder) == 0
+    finally:
+        child.kill()
+        child.wait()
+    assert clear_stale_locks(folder) == 1
+    assert not lock.exists()

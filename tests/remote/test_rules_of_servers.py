@@ -1,0 +1,216 @@
+"""Servers that forbid something: it is named at once, and what is allowed works."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.remote.conftest import Machines, make_cache
+from tests.remote.story import Cache, Machine, until
+
+AT_ONCE = 45.0
+"""Seconds within which a refusal is reported, on a busy machine too; what is taken for a race takes longer."""
+LEFT = "refs/heads/prov/incoming/"
+HINT = "  hint: in that repository, `git config receive.denyNonFastForwards false` allows it"
+
+
+def forbid(cache: Cache, *settings: str) -> None:
+    for setting in settings:
+        cache.git("config", setting, "true")
+
+
+def hook(cache: Cache, name: str, script: str) -> None:
+    path = cache.path / "hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def grown(machines: Machines, cache: Cache, *, states: int = 3) -> Machine:
+    """Return a machine that has published some states of the project."""
+    one = machines("one", cache, "--push", built=True)
+    one.prov("push")
+    for number in range(1, states):
+        one.change(f"state {number}")
+        one.build("--offline")
+        one.prov("push")
+    return one
+
+
+def left(cache: Cache) -> set[str]:
+    return {ref for ref in cache.refs() if ref.startswith(LEFT)}
+
+
+@pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
+def test_refs_that_may_not_go_back(
+    kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
+) -> None:
+    """As `git init --shared` sets it: results are appended, and nothing is taken out."""
+    cache = make_cache(request, tmp_path, kind)
+    one = machines("one", cache, "--push", built=True)
+    forbid(cache, "receive.denyNonFastForwards")
+    one.prov("push")
+    one.change("second")
+    one.build("--offline")
+    one.prov("push")
+    before = cache.git("rev-parse", "prov/index", "prov/content")
+    begun = time.monotonic()
+    said = one.prov("remote", "gc", "team", "--days", "0", "--builds", "0", code=1).stderr
+    assert time.monotonic() - begun < AT_ONCE
+    assert "nothing was removed, 5 results to remove still there" in said
+    assert "receive.denyNonFastForwards is set there" in said
+    assert HINT in said.splitlines()
+    assert cache.git("rev-parse", "prov/index", "prov/content") == before
+    cache.is_clean()
+
+
+def test_a_secret_that_a_server_keeps_is_named(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push")
+    forbid(folder_cache, "receive.denyNonFastForwards")
+    one.write("recipes/words/words/08", "hunter2-is-the-password\n")
+    one.build("--offline")
+    one.prov("push")
+    begun = time.monotonic()
+    done = one.prov("forget", "--containing", "hunter2-is-the-password", code=1)
+    assert time.monotonic() - begun < AT_ONCE
+    assert "still there: team" in done.stdout
+    assert "receive.denyNonFastForwards" in done.stdout
+    folder_cache.is_clean()
+
+
+def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -> None:
+    """A push reports it once, and the branch that it had to leave is emptied and used again."""
+    one = machines("one", folder_cache, "--push", built=True)
+    forbid(folder_cache, "receive.denyDeletes")
+    notes = [one.prov("push").stderr]
+    for number in range(3):
+        one.change(f"state {number}")
+        one.build("--offline")
+        notes.append(one.prov("push").stderr)
+    assert "receive.denyDeletes" in notes[0]
+    assert "later pushes add none" in notes[0]
+    assert [note for note in notes[1:] if note] == []
+    names = left(folder_cache)
+    assert len(names) <= 2
+    empty = {folder_cache.git("log", "--format=%s%P", "-1", ref).strip() for ref in names}
+    assert empty == {"emptied"}
+    # of a store that is new there, too, which is told of it
+    other = machines("other", folder_cache, "--push")
+    other.change("of another")
+    other.build("--offline")
+    assert "receive.denyDeletes" in other.prov("push").stderr
+    assert left(folder_cache) <= names | {f"{name}-last" for name in names}
+    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith("20 results gone")
+    assert len(left(folder_cache)) <= 2
+    folder_cache.git("fsck", "--strict")
+    assert machines("last", folder_cache).prov("remote", "list", "--refresh").stdout.endswith("  5 results\n")
+
+
+def test_refs_that_may_neither_go_back_nor_be_deleted(folder_cache: Cache, machines: Machines) -> None:
+    """Content goes to its branch directly."""
+    forbid_all = ("receive.denyDeletes", "receive.denyNonFastForwards")
+    one = machines("one", folder_cache, "--push", built=True)
+    forbid(folder_cache, *forbid_all)
+    one.prov("push")
+    names = left(folder_cache)
+    for number in range(2):
+        one.change(f"state {number}")
+        one.build("--offline")
+        one.prov("push")
+    assert left(folder_cache) == names
+    assert len(folder_cache.keys()) == 15
+    for _ in range(2):
+        said = one.complaint("remote", "gc", "team", "--days", "0", "--builds", "0")
+        assert "receive.denyNonFastForwards" in said
+    assert left(folder_cache) <= names | {f"{name}-last" for name in names}
+    other = machines("other", folder_cache)
+    other.change("state 1")
+    assert other.build() == "1 fetched"
+    folder_cache.git("fsck", "--strict")
+    for setting in forbid_all:
+        folder_cache.git("config", setting, "false")
+    memory = next((one.root / ".prov/prov/remotes/team").glob("*/incoming"))
+    os.utime(memory, (1, 1))
+    one.change("allowed")
+    one.build("--offline")
+    one.prov("push")
+    folder_cache.is_clean()
+
+
+@pytest.mark.parametrize("setting", ["transfer.hideRefs", "receive.hideRefs"])
+def test_hidden_branches(setting: str, folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push", built=True)
+    folder_cache.git("config", setting, "refs/heads/prov/incoming")
+    assert one.ask("push").startswith("team: 5 results published")
+    folder_cache.is_clean()
+    folder_cache.git("config", setting, "refs/heads/prov")
+    one.change("second")
+    one.build("--offline")
+    begun = time.monotonic()
+    said = one.complaint("push")
+    assert time.monotonic() - begun < AT_ONCE
+    assert "nothing was published" in said
+    assert "hideRefs" in said
+
+
+@pytest.mark.parametrize("name", ["pre-receive", "update", "reference-transaction"])
+def test_hooks_that_decline(name: str, folder_cache: Cache, machines: Machines) -> None:
+    """Whatever they print: that of a race, too."""
+    one = machines("one", folder_cache, "--push", built=True)
+    hook(folder_cache, name, "echo 'policy 7: is at 1 but expected 2' >&2; exit 1")
+    begun = time.monotonic()
+    said = one.complaint("push")
+    assert time.monotonic() - begun < AT_ONCE
+    assert "nothing was published: the server declines the push" in said
+    assert "hook" in said
+    assert folder_cache.refs() == set()
+
+
+def test_a_hook_that_declines_the_index_leaves_no_branch_behind(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push", built=True)
+    hook(folder_cache, "update", "test $1 != refs/heads/prov/index")
+    for _ in range(2):
+        assert "refs/heads/prov/index: hook declined" in one.complaint("push")
+    assert folder_cache.refs() == set()
+    (folder_cache.path / "hooks/update").unlink()
+    one.prov("push")
+    folder_cache.is_clean()
+
+
+def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
+    folder_cache: Cache, machines: Machines
+) -> None:
+    """Another publisher between the advertisement and the update: it is tried again, and succeeds."""
+    one, other = machines("one", folder_cache, "--push", built=True), machines("other", folder_cache, "--push")
+    one.prov("push")
+    other.change("of another")
+    other.build("--offline")
+    other.prov("push")
+    tip = folder_cache.git("rev-parse", "prov/index").strip()
+    folder_cache.git("update-ref", "refs/heads/prov/index", f"{tip}~1")
+    # what the push saw is moved once, behind its back
+    move = f"unset GIT_QUARANTINE_PATH && git update-ref refs/heads/prov/index {tip}"
+    script = f"test -e raced || {{ grep -q prov/index && touch raced && {move}; }}; exit 0"
+    hook(folder_cache, "pre-receive", script)
+    one.change("third")
+    one.build("--offline")
+    one.prov("push")
+    assert (folder_cache.path / "raced").exists()
+    assert len(folder_cache.keys()) == 15
+    folder_cache.is_clean()
+
+
+def test_background_publishing_reports_what_stays(folder_cache: Cache, machines: Machines) -> None:
+    one = machines("one", folder_cache, "--push")
+    forbid(folder_cache, "receive.denyDeletes")
+    one.build()
+    status = one.root / ".prov/prov/remotes/team/last-push"
+    until(lambda: status.read_text().startswith("ok 5\n"), "the push is over")
+    one.change("second")
+    one.build()
+    assert one.said.count("receive.denyDeletes") == 1
+    until(lambda: status.read_text() == "ok 5\n", "the second push is over")
