@@ -120,6 +120,7 @@ class _Place:
         output = Output(snapshot.output(b"", self.writer) or EMPTY) if ran.code == 0 else None
         facts = {
             "result": "ok" if ran.code == 0 else f"failed: exit status {ran.code}",
+            "began": f"{time.time() - ran.seconds:.3f}",
             "seconds": f"{ran.seconds:.3f}",
             "workdir": str(self.directory.resolve()),
         }

@@ -368,9 +368,10 @@ class Project:
 
 
 def _mentions(recipe: Recipe, variable: str) -> bool:
-    """Tell whether a task's script uses a variable that the recipe does not declare, as in `${DEBUG:-}`."""
+    """Tell whether a task's script uses a variable that need not be set, as in `${DEBUG:-}`."""
     scripts = [*(task.script for task in recipe.tasks.values()), *recipe.functions.values()]
-    return any(variable in names_in(script).used for script in scripts)
+    names = [names_in(script) for script in scripts]
+    return any(variable in each.used and variable in each.assigned for each in names)
 
 
 def _with_package_names(raw: Raw, name: str) -> Raw:
