@@ -115,7 +115,7 @@ def hash_file(path: Path, size: int) -> Oid | None:
 def check_sysroots(store: Store) -> Iterator[Problem]:
     """Yield the states of sysroots that can't be read, or whose trees are not in the store."""
     for path in sorted((store.cache / "sysroots").glob("*.state")):
-        how = "it is removed; the sysroot is composed anew"
+        how = "it is removed; the sysroot is composed again"
         if not _is_whole(path):
             yield Problem("sysroot", _below(store, path), "can't be read", (), how, harmless=True)
             continue

@@ -96,7 +96,7 @@ class Sysroots:
                 self.pool.adopt(path, Node(seen.mode, oid), seen)
 
     def check(self, writer: ObjectWriter, directory: Path, *, places: Places | None = None) -> list[Difference]:
-        """Return what was done to a sysroot since it was composed; then it is composed anew before its next use, and
+        """Return what was done to a sysroot since it was composed; then it is composed again before its next use, and
         files of the pool that were written to are made again."""
         with self._locked(directory):
             state = self._state(writer, directory)
@@ -147,16 +147,19 @@ class Sysroots:
         generation, boot, wish = self.pool.generation(), boot_id(), wanted.digest()
         notes = []
         if there and state is not None:
-            if (state.generation, state.boot) != (generation, boot):
-                # a file of the pool was found changed since, or the machine went down: what is there may be anything
-                there = not differences(writer, directory, state.pair)
-            else:
-                there = folders_seal(directory, state.folders) == state.seal
-            if not there:
-                notes.append(f"{directory} was not as it had been composed, and is composed anew")
+            seal = folders_seal(directory, state.folders)
+            known = (state.generation, state.boot, state.seal)
+            if known != (generation, boot, seal):
+                # A file of the pool was found changed since, the machine went down, or folders have other inodes or
+                # ctimes, as when the project was copied: every file is looked at.
+                changed = differences(writer, directory, state.pair)
+                there = not changed
+                if changed:
+                    notes.append(f"{directory} was changed after it was composed, and is composed again: {changed[0]}")
+                else:
+                    state = replace(state, generation=generation, boot=boot, seal=seal)
+                    state.write(self._path(directory))
         if there and state is not None and state.wish == wish:
-            if (state.generation, state.boot) != (generation, boot):
-                replace(state, generation=generation, boot=boot).write(self._path(directory))
             return Composed(state.pair)
         union = Union(writer, wanted.wins, read_merges(self._path(directory, "merges")))
         merged = self._merged(union, wanted.packages)

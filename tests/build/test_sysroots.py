@@ -475,5 +475,5 @@ def test_a_sysroot_that_was_changed_by_hand_is_composed_anew(tmp_path: Path) -> 
     sysroot = project.workdir("app") / "recipe-sysroot/usr/lib"
     (sysroot / "data").unlink()
     (sysroot / "junk").write_text("junk")
-    assert "composed anew" in project.prov("build", "app:use", "-f", "app:use")
+    assert "composed again" in project.prov("build", "app:use", "-f", "app:use")
     assert project.read("app:use", "out/target") == "./usr/lib/data\n./usr/lib/other\n"

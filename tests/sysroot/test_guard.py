@@ -105,7 +105,7 @@ def test_a_write_through_a_link_is_found_and_reaches_no_other_sysroot(
     assert describe(one) == expected
     assert again.notes == ()
     [note] = composer.composed(two, packages).notes
-    assert "two was not as it had been composed, and is composed anew" in note
+    assert "two was changed after it was composed, and is composed again" in note
     assert describe(two) == expected
     assert composer.check(one) == composer.check(two) == composer.check(tmp_path / "three") == []
 
@@ -180,7 +180,7 @@ def test_what_came_into_a_folder_or_went_out_of_it_is_undone_by_the_next_composi
         composer.compose(tmp_path / f"fresh{number}", wanted)
         change(tmp_path / f"sysroot{number}")
         [note] = composer.composed(tmp_path / f"sysroot{number}", wanted).notes
-        assert "was not as it had been composed, and is composed anew" in note
+        assert "was changed after it was composed, and is composed again" in note
         assert describe(tmp_path / f"sysroot{number}") == describe(tmp_path / f"fresh{number}")
 
 
@@ -215,7 +215,7 @@ def test_what_nobody_looked_for_is_found_when_it_is_linked(
     assert "two/usr/data: the pool's file had been written to, and was made again" in note
     assert describe(tmp_path / "two") == expected
     [note] = composer.composed(tmp_path / "one", packages).notes
-    assert "one was not as it had been composed" in note
+    assert "one was changed after it was composed" in note
     assert describe(tmp_path / "one") == expected
     assert composer.composed(tmp_path / "one", packages).notes == ()
     composer.assert_pool_intact()
@@ -228,7 +228,7 @@ def test_one_that_is_changed_and_wanted_otherwise_is_composed_anew(
     write(tmp_path / "one/usr/data")
     composer.compose(tmp_path / "two", packages)
     [note] = composer.composed(tmp_path / "one", packages).notes
-    assert "composed anew" in note
+    assert "composed again" in note
     assert describe(tmp_path / "one") == describe(tmp_path / "two")
 
 
@@ -247,7 +247,7 @@ def test_after_a_reboot_everything_is_looked_at_once(
     monkeypatch.setattr("prov.sysroot.compose.boot_id", lambda: "another boot")
     assert composer.composed(tmp_path / "whole", packages).notes == ()
     [note] = composer.composed(tmp_path / "harmed", packages).notes
-    assert "composed anew" in note
+    assert "composed again" in note
     assert describe(tmp_path / "harmed") == expected
     assert folders(tmp_path / "whole") == before
 
@@ -283,3 +283,19 @@ def test_nothing_is_said_of_a_sysroot_that_is_not_known(
     composer.compose(tmp_path / "gone", packages)
     assert composer.check(tmp_path / "gone") == []
     assert (tmp_path / "gone/usr/q").read_text() == "q"
+
+
+def test_one_that_was_copied_to_its_place_is_as_it_was_composed(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
+    """Its folders have other inodes and ctimes, as after a restored backup; what is in them is the same."""
+    composer.compose(tmp_path / "one", packages)
+    expected = describe(tmp_path / "one")
+    subprocess.run(["cp", "-a", tmp_path / "one", tmp_path / "copy"], check=True)
+    shutil.rmtree(tmp_path / "one")
+    (tmp_path / "copy").rename(tmp_path / "one")
+    inode = (tmp_path / "one").stat().st_ino
+    for _ in range(2):
+        assert composer.composed(tmp_path / "one", packages).notes == ()
+        assert (tmp_path / "one").stat().st_ino == inode
+    assert describe(tmp_path / "one") == expected
