@@ -89,7 +89,8 @@ class Deployment:
         """
         with locked(self.store.cache / "locks" / "deploy"), self.store.objects.writer() as writer:
             before = _State.read(self.store, DEPLOYED)
-            if not given and not before.tasks:
+            interrupted = self.store.refs.get(DEPLOYING) is not None
+            if not given and not before.tasks and not interrupted:
                 return Deployed((), ())
             tasks = {name: task for name, task in before.tasks.items() if name not in given and self.makes(name)}
             tasks |= {name: _task(writer, each, before.tasks.get(name)) for name, each in given.items()}
@@ -98,14 +99,14 @@ class Deployment:
             else:
                 tasks, merged = self._merged(writer, tasks, given)
                 wanted = self._postprocessed(writer, tasks, merged)
-            return self._put_in_place(writer, before, _State(tasks, wanted))
+            after = _State(tasks, wanted)
+            return self._put_in_place(writer, before, after, changed=after != before or interrupted)
 
-    def _put_in_place(self, writer: ObjectWriter, before: _State, after: _State) -> Deployed:
+    def _put_in_place(self, writer: ObjectWriter, before: _State, after: _State, *, changed: bool) -> Deployed:
         # of a deployment that was killed, files may be there that neither state has
         killed = _State.read(self.store, DEPLOYING)
         old = dict(walk(writer, killed.pair)) | dict(walk(writer, before.pair))
         new = dict(walk(writer, after.pair))
-        changed = after != before or killed.tasks
         if changed:
             commit = after.write(writer)
             writer.finish()
@@ -222,7 +223,7 @@ class _State:
         return _State(tasks, read_pair(objects, top))
 
     def write(self, writer: ObjectWriter) -> Oid:
-        """Write the state and return its commit: two refs' worth of objects, the outputs kept alive among them."""
+        """Write the state and return its commit, which keeps the outputs alive."""
         folders: dict[str, dict[str, list[Entry]]] = {}
         for name, task in self.tasks.items():
             arch, recipe, own = name.split("/")

@@ -258,16 +258,12 @@ def run_postprocess(
     Raises BuildError with what it printed.
     """
     command = [str(links / "sh"), "-eu"]
+    environment = {"PATH": str(links), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     seen = place
     if sandbox is not None and at is not None:
         command, seen = confined_command(sandbox, place, at, command), at
-    environment = {
-        "PATH": str(links),
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": str(seen),
-        "OUTPUT_DIR": str(seen),
-    }
+        environment["TMPDIR"] = "/dev/shm"  # its own; of the host, all is read-only
+    environment |= {"HOME": str(seen), "OUTPUT_DIR": str(seen)}
     ended = run_command(command, cwd=place, env=environment, data=text)
     if ended.status:
         words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]

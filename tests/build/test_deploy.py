@@ -95,6 +95,19 @@ def test_a_script_that_failed_runs_with_the_next_build(project: Project) -> None
     assert deployed(project) == {"a": "1\n", "post": "done\n"}
 
 
+def test_a_script_in_the_sandbox_writes_to_nothing_else(small: Project) -> None:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    small.edit("prov.toml", 'sandbox = "none"', 'sandbox = "bwrap"')
+    small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "mktemp ')
+    small.task(
+        "echo 1 > out/a", more=post("echo x > $OUTPUT_DIR/../../stray || echo $OUTPUT_DIR > post; mktemp; env > e")
+    )
+    small.prov("build", "a")
+    assert not (small.root / "stray").exists()
+    assert deployed(small)["post"] == f"{small.root}/build/deploy\n"
+
+
 def test_a_file_that_moves_to_another_recipe(small: Project) -> None:
     small.task("echo 1 > out/x; echo a > out/a", more=DEPLOYS)
     small.task("echo b > out/b", "b", DEPLOYS)
