@@ -224,8 +224,9 @@ def record_build(
             b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
             b"timeline": [f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n" for each in timeline],
             b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
-            b"reasons": [f"{key} {one_line(reason)}\n" for key, reason in sorted((reasons or {}).items())],
         }
+        if reasons:
+            texts[b"reasons"] = [f"{key} {one_line(reason)}\n" for key, reason in sorted(reasons.items())]
         entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
         for folder, files in (more or {}).items():
             below = [Entry(file.encode(), MODE_FILE, writer.add("blob", text)) for file, text in files.items()]

@@ -197,6 +197,13 @@ class Project:
                     self._extended.add(name)
                 for provided in raw.get("provides", []):
                     self._providers.setdefault(provided, []).append(name)
+        for provided, names in self._providers.items():
+            others = [name for name in names if name != provided]
+            if provided in self._paths and others:
+                raise RecipeError(
+                    f"{self._paths[others[0]]}: provides: {provided} is a recipe of its own ({self._paths[provided]})",
+                    hint="take it out of `provides`, or rename that recipe",
+                )
 
     def _check_settings(self) -> None:
         """Refuse settings for what there is not: they would have no effect, and nothing would say so."""

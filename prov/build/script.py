@@ -98,12 +98,13 @@ def fresh_temp(temp: Path, task: str) -> None:
     temp.mkdir(exist_ok=True)
     fd = open_folder(temp)
     try:
-        os.fchmod(fd, 0o755)
-        for name in os.listdir(fd):
-            kind = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-            ours = stat.S_ISREG(kind) and name.startswith(("log.", "run."))
-            if not ours or name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
-                remove_entry(os.fsencode(name), fd)
+        with naming(temp):
+            os.fchmod(fd, 0o755)
+            for name in os.listdir(fd):
+                kind = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+                ours = stat.S_ISREG(kind) and name.startswith(("log.", "run."))
+                if not ours or name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
+                    remove_entry(os.fsencode(name), fd)
     finally:
         os.close(fd)
     (temp / HOME).mkdir()

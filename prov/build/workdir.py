@@ -21,7 +21,7 @@ from prov.build.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
 from prov.build.record import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
 from prov.build.script import fresh_temp
 from prov.build.taskhash import LocalFile
-from prov.errors import BuildError, CheckoutError, UnreadableError
+from prov.errors import BuildError, CaptureError, CheckoutError, UnreadableError
 from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
@@ -38,8 +38,11 @@ ASIDE = "aside"
 """In the build directory: what was found in WORKDIRs and could neither be captured nor removed."""
 ATTEMPTS = 20
 LONGEST_ASIDE = 120
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS)
-"""Failures that are none of a WORKDIR's own."""
+PASSING = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS),
+    *(errno.ENOENT, errno.EINTR, errno.EAGAIN),
+)
+"""Failures that are not due to what is in a WORKDIR."""
 
 
 @dataclass(slots=True)
@@ -107,17 +110,28 @@ class Workdir:
         self._clear_way()
         for _ in range(ATTEMPTS):
             try:
-                if self.path.is_dir():
-                    fresh_temp(self.path / TEMP, self.node.task.name)
+                self._clear_temp()
                 return self._settle()
             except UnreadableError as error:
                 below = error.path.removeprefix(os.fsencode(self.path) + b"/")
                 self._set_aside(os.fsdecode(below.partition(b"/")[0]), str(error))
-            except OSError as error:
-                if error.errno in FULL:
+            except CaptureError as error:
+                cause = error.__cause__
+                if not isinstance(cause, OSError) or cause.errno in PASSING:
                     raise
                 self._set_aside("", str(error))
         return self._settle()
+
+    def _clear_temp(self) -> None:
+        """Empty the folder for temporary files. Raises UnreadableError if that can't be done."""
+        temp = self.path / TEMP
+        try:
+            if self.path.is_dir():
+                fresh_temp(temp, self.node.task.name)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            raise UnreadableError(f"{temp}: can't be emptied: {error.strerror}", TEMP.encode()) from error
 
     def _clear_way(self) -> None:
         """Move aside what is no folder and stands where the WORKDIR or a folder above it has to be."""
@@ -249,7 +263,7 @@ class Workdir:
             checkout(self.writer, self.path, wanted, now=now)
         except CheckoutError as error:
             cause = error.__cause__
-            if not isinstance(cause, OSError) or cause.errno in FULL or not self.path.exists():
+            if not isinstance(cause, OSError) or cause.errno in PASSING or not self.path.exists():
                 raise
             self._set_aside("", str(cause))  # something in it can't be removed
             checkout(self.writer, self.path, wanted)

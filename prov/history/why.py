@@ -123,15 +123,19 @@ def why(store: Store, name: str, *, session: Session | None = None, against: str
             return _why_recorded(store, name, build, against)
         assert step is not None
         reader, old = _old(store, new.inputs.key, against, writer)
-        verdicts = {"run": f"would run: {_reason(store, step, old)}", "may run": f"may run, {step.reason}"}
+        verdicts = {"run": f"would run: {_reason(store, step)}", "may run": f"may run, {step.reason}"}
         verdict = verdicts.get(step.action, f"is {step.action} now")
         return _answer(store, reader, verdict, old, new)
 
 
-def _reason(store: Store, step: Step, old: State | None) -> str:
+def _reason(store: Store, step: Step) -> str:
     """Return why a task would run: one that failed, and has the same inputs now, is tried again."""
-    if old is not None and old.output is None and old.inputs.task_hash == step.task_hash:
-        return f"it failed in {old.name}, with the same inputs"
+    for build in walk_builds(BuildList.latest(store)):
+        failed = failures(build).get(step.key)
+        if failed is not None and failed.task_hash == step.task_hash:
+            return f"it failed in build {build.commit.hex()[:12]}, with the same inputs"
+        if _at(build, step.key) is not None:
+            break
     return step.reason
 
 
@@ -224,8 +228,11 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
     """Return what a task is compared with, and what reads both."""
     if not against:
         latest = BuildList.latest(store)
-        build = next((each for each in walk_builds(latest) if _at(each, key) is not None), None)
-        return reader, _in_build(store, build, key, _at(build, key)) if build else None
+        build = next((each for each in walk_builds(latest) if each.line(key) is not None), None)
+        if build is not None:
+            return reader, _in_build(store, build, key, build.line(key))
+        failed = next((each for each in walk_builds(latest) if _at(each, key) is not None), None)
+        return reader, _in_build(store, failed, key, _at(failed, key)) if failed else None
     if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
         folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
         other = Store.open(folder)

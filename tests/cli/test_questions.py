@@ -44,11 +44,13 @@ def test_why_of_a_task_that_failed(small: Project) -> None:
     assert "failed in build" in small.ask("why", "latest/a:go")
     small.edit("recipes/a.toml", "exit 3", "exit 4")
     told = small.ask("why", "a:go")
-    assert "would run: changed: script" in told and "-exit 3; echo 1 > out/x" in told
+    assert "would run: changed: script" in told and "+exit 4; echo 1 > out/x" in told
 
 
 def test_why_of_what_runs_for_its_workdir(chain: Project) -> None:
-    chain.prov("gc", "--workdirs", "0", "--days", "0", "--builds", "1")
+    for tag in chain.git("tag").split():  # as a collection does it for runs that nothing else holds
+        chain.git("update-ref", f"refs/prov/record/{tag}", f"{tag}^2")
+        chain.git("update-ref", "-d", f"refs/tags/{tag}")
     chain.edit("recipes/x.toml", "cat src", "cat  src")
     assert "its WORKDIR was collected, and x:patch starts from it" in chain.ask("plan", "x:go")
     assert "x:patch would run: its WORKDIR was collected, and x:go starts from it" in chain.ask("why", "x:patch")
