@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from prov.build.builds import BuildList
 from prov.build.record import RECORDS, Records, last_number, read_pair, tag_prefix
@@ -23,6 +24,8 @@ from prov.worktree.attributes import EMPTY, Pair, at_path
 
 KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")
 SYSROOTS = {"sysroot": "sysroot/target", "sysroot-native": "sysroot/native"}
+LOOK_BACK = 100
+"""So many builds are looked at for a task of which no run is here."""
 NEWEST = 20
 """So many runs of a task are looked at for one that is a build's."""
 OVERLAPPING = 20
@@ -121,7 +124,7 @@ def last_run(store: Store, key: str) -> RunName:
     known = recorded_tasks(store)
     if not task:
         raise NameUnknown(f"{key} names no task", hint=nearest(key, known) or "write recipe:task")
-    for build in walk_builds(BuildList.latest(store)):
+    for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         line = build.line(key)
         if line is not None and line.output is not None:
             raise _elsewhere(store, key, line.task_hash)
@@ -158,7 +161,7 @@ def _elsewhere(store: Store, key: str, task_hash: Oid) -> Elsewhere:
     """Return the error for a result whose run is not here, since it was made on another machine, or collected."""
     went = inputs_went(store, key, task_hash)
     return Elsewhere(
-        f"{key} was run on another machine, and its run is not here",
+        f"the run of {key} is not here: it was run on another machine, or removed",
         key,
         task_hash,
         hint=went or f"`prov pull --with-workdirs {key}` fetches it, if a remote has it",

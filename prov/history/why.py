@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from prov.build.builds import BuildList, Line
@@ -19,7 +20,7 @@ from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError, nearest
 from prov.history.builds import find_build, is_build_name, walk_builds
 from prov.history.causes import Cause, Recorded, Side, first_causes
 from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
-from prov.history.names import RunName, find_run
+from prov.history.names import LOOK_BACK, RunName, find_run
 from prov.history.producers import Producers, failures
 from prov.history.pruned import inputs_went
 from prov.store.objects import Entry, Oid
@@ -130,7 +131,7 @@ def why(store: Store, name: str, *, session: Session | None = None, against: str
 
 def _reason(store: Store, step: Step) -> str:
     """Return why a task would run: one that failed, and has the same inputs now, is tried again."""
-    for build in walk_builds(BuildList.latest(store)):
+    for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         failed = failures(build).get(step.key)
         if failed is not None and failed.task_hash == step.task_hash:
             return f"it failed in build {build.commit.hex()[:12]}, with the same inputs"
