@@ -128,8 +128,8 @@ def open_session(
     path = store_path(option)
     store = Store.create(path) if create else Store.open(path)
 
-    def told(text: str) -> None:
+    def report(text: str) -> None:
         note(f"note: {text}")
 
     project = open_project(store, settings)
-    return Session(project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, told)
+    return Session(project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, report)

@@ -139,7 +139,7 @@ def _before(build: BuildList, name: str) -> BuildList:
 
     before = build.before()
     if before is None:
-        raise NameUnknown(f"there is no build before {name}", hint="give a second build to compare with")
+        raise NameUnknown(f"{name} is the first build", hint="name a second build to compare it with")
     return before
 
 

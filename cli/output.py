@@ -56,7 +56,7 @@ def close_streams(status: int) -> int:
     """Write out what is buffered; return the exit status, which an answer that could not be written makes 1."""
     sys.stdout.flush()
     error = _raw(sys.stdout).error
-    if error is not None and not isinstance(error, BrokenPipeError):  # `prov log | head` is no failure
+    if error is not None and not isinstance(error, BrokenPipeError):  # `prov log | head` succeeds
         note(f"prov: standard output: {error.strerror}")
         status = status or 1
     sys.stderr.flush()

@@ -29,7 +29,7 @@ _MODULE = re.compile(
 )
 _PROGRAM = re.compile(rf": ({_NAME}): (?:command )?not found|make: ({_NAME}): No such file or directory")
 LONGEST_LOG = 1 << 20
-"""Bytes at the end of a log that are searched: what a task failed for is told last."""
+"""Bytes at the end of a log that are searched: the reason of a failure stands at the end."""
 
 
 def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:

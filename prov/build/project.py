@@ -375,7 +375,7 @@ class Project:
 
 
 def _mentions(recipe: Recipe, variable: str) -> bool:
-    """Tell whether a task's script uses a variable that need not be set, as in `${DEBUG:-}`."""
+    """Return whether a task's script uses a variable that need not be set, as in `${DEBUG:-}`."""
     scripts = [*(task.script for task in recipe.tasks.values()), *recipe.functions.values()]
     names = [names_in(script) for script in scripts]
     return any(variable in each.used and variable in each.assigned for each in names)

@@ -62,14 +62,14 @@ class Session:
     """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
     offline: bool = False
     """Remotes are neither asked nor told."""
-    told: Callable[[str], object] = lambda _text: None
+    report: Callable[[str], object] = lambda _text: None
     """Gets a line when something begins that takes seconds."""
     caches: Caches = field(init=False)
     toolchains: Toolchains = field(init=False)
 
     def __post_init__(self) -> None:
         drop_acls(self.store.cache)
-        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""), self.told)
+        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""), self.report)
         remotes = [] if self.offline else read_remotes(self.store)
         self.caches = Caches(self.store, remotes, Access(self.environment))
 
@@ -261,7 +261,7 @@ class Session:
         return deployment.deploy(given)
 
     def _deploys(self, name: str) -> bool:
-        """Tell whether the recipes, as they are now, deploy `ARCH/RECIPE/TASK`."""
+        """Return whether the recipes, as they are now, deploy `ARCH/RECIPE/TASK`."""
         arch, name, task = name.split("/")
         if self.project.resolve(name) != name:
             return False

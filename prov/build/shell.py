@@ -174,7 +174,7 @@ class _Reader:
             return self._next(words)
         elif operator in _REDIRECTIONS:
             self._blanks()
-            self._word()  # its expansions are uses, and it is no argument
+            self._word()  # a file name: its expansions are uses, and it is not an argument
             return self._next(words)
         elif operator == "(" and len(words) == 1 and _NAME.fullmatch(words[0].text):
             words.clear()

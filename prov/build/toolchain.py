@@ -55,7 +55,7 @@ class Toolchains:
 
     store: Store
     search_path: str
-    told: Callable[[str], object] = lambda _text: None
+    report: Callable[[str], object] = lambda _text: None
     """Gets a line when a capture begins that takes seconds."""
     _known: dict[tuple[str, ...], Toolchain] = field(default_factory=dict)
 
@@ -102,7 +102,7 @@ class Toolchains:
 
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
-        self.told(f"recording {len(files)} files of the host's tools; unchanged ones are not read again")
+        self.report(f"recording {len(files)} files of the host's tools; unchanged ones are not read again")
         states = [_state(path) for path in files]
         with self.store.objects.writer() as writer:
             pair = _write_files(writer, files)

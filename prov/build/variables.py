@@ -57,7 +57,7 @@ SHELL_VARIABLES = (
 )
 """Variables that every task's environment has, or that a shell sets by itself."""
 DIRECT = "DIRECT_"
-"""What the names of variables begin with that tell where direct packages are."""
+"""The prefix of variables that hold the folders of direct packages."""
 
 
 @dataclass(frozen=True, slots=True)

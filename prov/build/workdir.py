@@ -134,11 +134,11 @@ class Workdir:
             raise UnreadableError(f"{temp}: can't be emptied: {error.strerror}", TEMP.encode()) from error
 
     def _clear_way(self) -> None:
-        """Move aside what is no folder and stands where the WORKDIR or a folder above it has to be."""
+        """Move aside a file that stands where the WORKDIR or a folder above it has to be."""
         folders = [path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)]
         for path in reversed(folders):
             if os.path.lexists(path) and not path.is_dir():
-                self._move(path, "it is no folder")
+                self._move(path, "it is not a folder")
 
     def _set_aside(self, name: str, why: str) -> None:
         """Move one entry of the WORKDIR, or all of it, out of the way."""

@@ -341,7 +341,7 @@ def _origin(tracer: _Tracer, step: Step, line: str) -> str:
 
 
 def _changes(patch: bytes, path: bytes) -> bool:
-    """Tell whether a patch changes a path; how many of its folders are left out where it is applied is not known."""
+    """Return whether a patch changes a path. How many leading folders its names have (`-p`) is not known here."""
     for line in patch.splitlines():
         if line.startswith((b"+++ ", b"--- ")):
             name = line[4:].split(b"\t")[0].strip()

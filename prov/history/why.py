@@ -150,7 +150,7 @@ def _planned(
     if plan.steps[key].action not in ("run", "may run"):  # it may have to run for a task of the last build all the same
         last = BuildList.latest(store)
         targets = last.facts().get("targets", "").split() if last else []
-        with contextlib.suppress(ProvError):  # a target that is no more
+        with contextlib.suppress(ProvError):  # a target of the last build that was removed
             plan, site = session.plan(Request((*targets, name)))
     side = Planned(site, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
