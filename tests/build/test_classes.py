@@ -84,3 +84,50 @@ def test_program_is_built_and_installed(tmp_path: Path, kind: str, sandbox: str)
     prov(tmp_path, "checkout", "p:install@output", str(tmp_path / "out"))
     done = subprocess.run([tmp_path / "out/image/usr/bin/p"], capture_output=True, text=True, check=True)
     assert done.stdout == "built\n"
+
+
+ODD = ["%name%", 'a "q" b', "[x]*?{y}", "b\\s", " lead", "it's", "$HOME `id`", "%%"]
+ODD_RECIPE = """
+version = "1.0"
+inherit = ["package_rpm", "package_deb", "package_ipk"]
+summary = '''uses %{name} and 100% of "it"
+%files
+Depends: everything'''
+license = "GPL 100% \\"q\\""
+[tasks.install]
+hosttools = []
+interpreter = "python3"
+script = '''
+import os
+os.chdir(os.environ["D"])
+os.makedirs("usr/bin")
+os.makedirs("usr/share/d %{x}")
+for name in NAMES:
+    open(f"usr/bin/{name}", "w").write(name)
+'''
+"""
+
+
+def test_packages_of_odd_names_and_texts(tmp_path: Path) -> None:
+    for kind in ("rpm", "ipk"):
+        need(kind)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "prov.toml").write_text("")
+    (tmp_path / "recipes/x.toml").write_text(ODD_RECIPE.replace("NAMES", repr(ODD)))
+    prov(tmp_path, "build", "x:package_rpm", "x:package_deb", "x:package_ipk")
+    deploy = tmp_path / "build/deploy"
+    summary = 'uses %{name} and 100% of "it" %files Depends: everything'
+    form = "%{SUMMARY}|%{LICENSE}\n[%{FILENAMES}\n]"
+    query = ["rpm", "--query", "--package", "--queryformat", form, *deploy.glob("rpm/x-1.0*.rpm")]
+    first, *files = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert first == f'{summary}|GPL 100% "q"'
+    assert sorted(files) == sorted([*(f"/usr/bin/{name}" for name in ODD), "/usr/share/d %{x}"])
+    (deb,) = deploy.glob("deb/x_1.0*.deb")
+    fields = subprocess.run(["dpkg-deb", "--field", deb], capture_output=True, text=True, check=True).stdout
+    assert f"Description: {summary}\n" in fields and "\nDepends" not in fields
+    (ipk,) = deploy.glob("ipk/x_1.0*.ipk")
+    packed = subprocess.run(["ar", "p", ipk, "control.tar.gz"], capture_output=True, check=True).stdout
+    control = subprocess.run(
+        ["tar", "-xzO", "./control"], input=packed, capture_output=True, check=True
+    ).stdout.decode()
+    assert f"Description: {summary}\n" in control and "\nDepends" not in control

@@ -18,6 +18,14 @@ ASSUMED = set(os.environ["ASSUME_SHLIBS"].split())
 LAST = [f"{PN}{suffix}" for suffix in ("-staticdev", "-dev", "-doc", "-locale", "")]
 
 
+def run(*command, **options):
+    """Run a tool; its failure ends the task, with what it printed above."""
+    done = subprocess.run(command, **options)
+    if done.returncode:
+        sys.exit(f"{command[0]}: exit status {done.returncode}")
+    return done
+
+
 def ordered(packages):
     own = [name for name in packages if name not in LAST]
     return own + [name for name in LAST if name in packages]
@@ -70,7 +78,7 @@ def is_elf(path):
 
 def dynamic(path):
     """Return (soname or "", libraries needed) of an ELF file."""
-    text = subprocess.run(["readelf", "-d", "--wide", path], capture_output=True, text=True, check=True).stdout
+    text = run("readelf", "-d", "--wide", path, stdout=subprocess.PIPE, text=True).stdout
     soname = re.search(r"\(SONAME\).*\[(.*)\]", text)
     return (soname[1] if soname else ""), re.findall(r"\(NEEDED\).*\[(.*)\]", text)
 

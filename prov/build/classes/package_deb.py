@@ -3,10 +3,19 @@
 import json
 import os
 import subprocess
+import sys
 
 PN = os.environ["PN"]
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
 NAMES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "i386", "armv7l": "armhf"}
+
+
+def run(*command, **options):
+    """Run a tool; its failure ends the task, with what it printed above."""
+    done = subprocess.run(command, **options)
+    if done.returncode:
+        sys.exit(f"{command[0]}: exit status {done.returncode}")
+    return done
 
 
 def control(name, data, arch):
@@ -42,4 +51,4 @@ for name, data in packages.items():
     date(top)
     file = f"deploy-deb/deb/{name.replace('_', '-')}_{data['version']}_{label}.deb"
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(EPOCH)}
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", top, file], check=True, env=environment)
+    run("dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", top, file, env=environment)

@@ -5,10 +5,19 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tarfile
 
 PN = os.environ["PN"]
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
+
+
+def run(*command, **options):
+    """Run a tool; its failure ends the task, with what it printed above."""
+    done = subprocess.run(command, **options)
+    if done.returncode:
+        sys.exit(f"{command[0]}: exit status {done.returncode}")
+    return done
 
 
 def owned_by_root(member):
@@ -70,6 +79,6 @@ for name, data in packages.items():
         stream.write("2.0\n")
     file = f"deploy-ipk/ipk/{name}_{data['version']}_{label}.ipk"
     # D: no times, no owners
-    subprocess.run(["ar", "rcD", file, "debian-binary", "control.tar.gz", "data.tar.gz"], check=True)
+    run("ar", "rcD", file, "debian-binary", "control.tar.gz", "data.tar.gz")
     for part in ("debian-binary", "control.tar.gz", "data.tar.gz"):
         os.unlink(part)

@@ -32,12 +32,23 @@ DEFINES = {
 }
 
 
+def run(*command, **options):
+    """Run a tool; its failure ends the task, with what it printed above."""
+    done = subprocess.run(command, **options)
+    if done.returncode:
+        sys.exit(f"{command[0]}: exit status {done.returncode}")
+    return done
+
+
 def file_line(name, path):
     """Return the line of a file in the list of a spec: what rpm would expand becomes `?`, which is any character."""
     if "\n" in path:
         sys.exit(f"QA: {name}: {path!r}: rpm can't package a name with a newline")
-    quoted = '"/' + re.sub(r'["%*?\[\]{}\\]', "?", path) + '"'
-    return f"%dir {quoted}" if os.path.isdir(f"packages-split/{name}/{path}") else quoted
+    real = f"packages-split/{name}/{path}"
+    if re.search(r'["%*?\[\]{}\\]', path):
+        path = re.sub(r'["%*?\[\]{}\\\s]', "?", path)  # a pattern may hold no blanks
+    quoted = f'"/{path}"'
+    return f"%dir {quoted}" if os.path.isdir(real) else quoted
 
 
 def spec(name, data, arch):
@@ -66,7 +77,7 @@ for name, data in packages.items():
     command = ["rpmbuild", "-bb", "--quiet", "--noclean", "--buildroot", root, "--target", arch]
     for key, value in DEFINES.items():
         command += ["--define", f"{key} {value}"]
-    subprocess.run([*command, "package.spec"], check=True, env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH})
+    run(*command, "package.spec", env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH})
     for made in glob.glob("rpmbuild/RPMS/*.rpm"):
         name = os.path.basename(made).removesuffix(f".{arch}.rpm")
         shutil.move(made, f"deploy-rpm/rpm/{name}.{label}.rpm")

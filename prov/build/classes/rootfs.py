@@ -13,8 +13,16 @@ import tempfile
 TYPE = os.environ["IMAGE_PKGTYPE"]
 
 
-def output(*command):
-    return subprocess.run(command, capture_output=True, check=True).stdout
+def run(*command, **options):
+    """Run a tool; its failure ends the task, with what it printed above."""
+    done = subprocess.run(command, **options)
+    if done.returncode:
+        sys.exit(f"{command[0]}: exit status {done.returncode}")
+    return done
+
+
+def output(*command, **options):
+    return run(*command, stdout=subprocess.PIPE, **options).stdout
 
 
 def fields_of_control(text):
@@ -29,9 +37,7 @@ def read_deb(path):
 
 def read_ipk(path):
     packed = output("ar", "p", path, "control.tar.gz")
-    return fields_of_control(
-        subprocess.run(["tar", "-xzO", "./control"], input=packed, capture_output=True, check=True).stdout
-    )
+    return fields_of_control(output("tar", "-xzO", "./control", input=packed))
 
 
 def read_rpm(path):
@@ -44,33 +50,28 @@ def read_rpm(path):
 
 
 def unpack_deb(path):
-    subprocess.run(["dpkg-deb", "--extract", path, "rootfs"], check=True)
+    run("dpkg-deb", "--extract", path, "rootfs")
 
 
 def unpack_ipk(path):
     packed = output("ar", "p", path, "data.tar.gz")
-    subprocess.run(["tar", "-xz", "--no-same-owner", "-p", "-C", "rootfs"], input=packed, check=True)
+    run("tar", "-xz", "--no-same-owner", "-p", "-C", "rootfs", input=packed)
 
 
 def unpack_rpm(path):
     packed = output("rpm2cpio", path)
-    subprocess.run(
-        ["cpio", "--extract", "--make-directories", "--no-preserve-owner", "--quiet"],
-        input=packed,
-        cwd="rootfs",
-        check=True,
-    )
+    run("cpio", "--extract", "--make-directories", "--no-preserve-owner", "--quiet", input=packed, cwd="rootfs")
 
 
 def postinst_deb(path):
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["dpkg-deb", "--control", path, folder], check=True)
+        run("dpkg-deb", "--control", path, folder)
         return read_if_there(os.path.join(folder, "postinst"))
 
 
 def postinst_ipk(path):
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["tar", "-xz", "-C", folder], input=output("ar", "p", path, "control.tar.gz"), check=True)
+        run("tar", "-xz", "-C", folder, input=output("ar", "p", path, "control.tar.gz"))
         return read_if_there(os.path.join(folder, "postinst"))
 
 
