@@ -65,8 +65,9 @@ def drop_default_acl(path: Path) -> bool:
     What inherits an ACL has other modes than it was made with, and can't be copied where its users are unknown.
     """
     try:
+        os.getxattr(path, _DEFAULT_ACL)  # removing one that is not there succeeds, too
         os.removexattr(path, _DEFAULT_ACL)
-    except OSError:  # it has none, the file system knows none, or it is another user's
+    except OSError:  # it has none, the file system knows none, or another user owns it
         return False
     return True
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from prov.files import drop_default_acl
 from tests.cli.story import Project
 
 PATCH = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-old\n+new\n"
@@ -229,6 +230,19 @@ def test_a_default_acl(small: Project, tmp_path: Path, when: str) -> None:
     shutil.copytree(small.root, plain.root, ignore=shutil.ignore_patterns(".prov", "build"))
     plain.prov("build", "x:go")
     assert plain.json("show", "x:go")["output"] == small.json("show", "x:go")["output"]
+
+
+def test_without_an_acl_nothing_is_placed_again(small: Project) -> None:
+    """Removing an ACL that is not there succeeds: the kernel's answer does not say that there was one."""
+    small.write("recipes/src/a", "1\n")
+    more = "[tasks.go]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'cp src/a out/a'\n"
+    recipe(small, '{ file = "src" }', more)
+    small.prov("build", "x:go")
+    inode = unpacked(small, "src/a").stat().st_ino
+    small.edit("recipes/x.toml", "cp src/a", "cp  src/a")
+    small.prov("build", "x:go")
+    assert unpacked(small, "src/a").stat().st_ino == inode
+    assert not drop_default_acl(small.root)
 
 
 def test_a_colon_in_the_path(tmp_path: Path) -> None:
