@@ -72,7 +72,7 @@ def check_release(builddir: Path, bitbake: str | None = None) -> None:
 
 
 def _layers(builddir: Path) -> Iterator[Path]:
-    """Yield the folders that bblayers.conf names, as far as they can be told without BitBake."""
+    """Yield the folders that bblayers.conf names, as far as they can be read without BitBake."""
     text = re.sub(r"^\s*#.*$", "", _read(builddir)["conf/bblayers.conf"], flags=re.MULTILINE)
     values = dict(re.findall(r'^\s*(\w+)\s*\??=\s*"([^"$]*)"', text, re.MULTILINE)) | {
         "TOPDIR": str(builddir.absolute())

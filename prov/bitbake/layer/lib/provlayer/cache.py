@@ -173,7 +173,7 @@ def packed():
 
 
 def keep(d):
-    """Write the object that this task packed as an archive, since there is no record to hold it in the store.
+    """Write the object that this task packed as an archive, since no record holds it in the store.
 
     Raises OSError if the writer cannot put the object back.
     """

@@ -79,7 +79,7 @@ def _ended(event, d, task):
 
 
 def _report(event, d, request):
-    """Tell the writer what a task left, and return its answer."""
+    """Report to the writer what a task left, and return its answer."""
     real, workdir = request["task"], request["workdir"]
     body = b""
     if facts.under_pseudo():
@@ -115,7 +115,7 @@ def _report(event, d, request):
 
 
 def _report_loss(d, request, error):
-    """Tell the writer why a task can't say what it left."""
+    """Report to the writer why a task can't list what it left."""
     why = f"{error.__class__.__name__}: {error}"
     with contextlib.suppress(OSError):  # no report at all is noticed when the build ends
         wire.ask(facts.socket_path(d), dict(request, what="lost", why=why))
