@@ -32,10 +32,22 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+_NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_file(name: str | Path, *, folder: int | None = None, mode: int = 0o666) -> int:
+    """Create a file in place of what is there, and return its descriptor, open for reading and writing.
+
+    A link in its place is removed and not followed: another user, or a task, may have put it there.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    return os.open(name, os.O_RDWR | _NEW, mode, dir_fd=folder)
+
+
 def write_scratch(path: Path, text: str) -> None:
-    """Write a small file that nobody misses; an error names it."""
-    with naming(path):
-        path.write_text(text)
+    """Write a small file that nobody misses, in place of what is there; an error names it."""
+    replace_file(path, text.encode("utf-8", "surrogateescape"), durable=False)
 
 
 def sync_directory(path: Path) -> None:
@@ -90,21 +102,29 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
     The temporary name is unique to the process: two writers don't meet, the last one wins. It is no longer than the
     file's own may be.
     """
-    temporary = path.with_name(temporary_name(path.name))
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    temporary = temporary_name(path.name)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with naming(path), os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        # a killed process with our number may have left one
+        fd = create_file(temporary, folder=folder, mode=mode)
+        try:
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(data)
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        if durable:
+            os.fsync(folder)
+    except OSError as error:
+        error.filename = str(path)
         raise
-    if durable:
-        sync_directory(path.parent)
+    finally:
+        os.close(folder)
 
 
 def write_cache(path: Path, value: Any) -> None:
@@ -134,7 +154,7 @@ def status(path: Path) -> os.stat_result | None:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock that the kernel drops with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
@@ -146,7 +166,7 @@ def locked(path: Path) -> Iterator[None]:
 def try_locked(path: Path) -> Iterator[bool]:
     """Like `locked`, without waiting: yields whether the lock was free."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

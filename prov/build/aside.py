@@ -241,7 +241,7 @@ class Aside:
         record = objects.commit(objects.commit(commit).parents[1]).tree
         for folder, part in _PARTS.items():
             entry = objects.entry(record, part)
-            (room.workdir / folder).mkdir(exist_ok=True)
+            _make_own(room.workdir / folder)
             if entry is not None:
                 places = room.sysroot_places()
                 placer: Placer = Private(objects, places)
@@ -253,7 +253,8 @@ class Aside:
         """Put the run script and the log where they were, so that the task can be run by hand."""
         assert task.commit is not None
         temp = room.workdir / TEMP
-        (temp / "home").mkdir(parents=True, exist_ok=True)
+        _make_own(temp)
+        (temp / "home").mkdir()
         own = own_inputs(self.store.objects, HashOnly(), task)
         if node.task.interpreter == "python3":
             (temp / f"run.{node.task.name}.py").write_text(node.task.script, "utf-8", "surrogateescape")
@@ -264,6 +265,13 @@ class Aside:
             (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
         if not before:
             log_path(room.workdir, node.task.name).write_bytes(Records(self.store).record_entry(task.commit, "log"))
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder that no recorded WORKDIR has; what a record has there, such as a link, is a stranger's work."""
+    if os.path.lexists(folder):
+        remove_tree(folder)
+    folder.mkdir()
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,7 +341,8 @@ class Pruned:
         if self.path.exists() and self.path.stat().st_size > self.most:
             lines = self.path.read_bytes().splitlines(keepends=True)
             replace_file(self.path, b"".join(lines[len(lines) // 2 :]))
-        with naming(self.path), open(self.path, "ab") as stream:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with naming(self.path), os.fdopen(os.open(self.path, flags, 0o644), "ab") as stream:
             stream.write("".join(f"{now:.0f}\t{each.rule}\t{each.ref}\n" for each in gone).encode())
             stream.flush()
             os.fsync(stream.fileno())

@@ -83,7 +83,7 @@ class Log:
     def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
         """Append a verdict, durably."""
         row = {"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}
-        with open(self.path, "r+b") as stream:
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as stream:
             stream.seek(stream.read().rfind(b"\n") + 1)
             stream.truncate()
             stream.write(json.dumps(row).encode() + b"\n")

@@ -167,7 +167,13 @@ def _text(path: bytes) -> str:
 def git_diff(store: Store, old: Pair, new: Pair, *, stat_only: bool, colour: bool) -> str:
     """Return git's own diff of the contents: a patch, or its `--stat`."""
     options = ["--stat"] if stat_only else ["--patch"]
-    options += ["--find-renames", "--color=always" if colour else "--color=never"]
+    options += [
+        "--no-ext-diff",
+        "--no-textconv",
+        "--submodule=short",
+        "--find-renames",
+        "--color=always" if colour else "--color=never",
+    ]
     answer = run_git(store.path, ["diff", *options, old.tree.hex(), new.tree.hex()])
     return answer.decode("utf-8", "replace")
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from prov.files import remove_tree
+from prov.files import remove_tree, replace_file
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.pool import POOLS
@@ -63,7 +63,7 @@ def clear_logs(store: Store, text: bytes) -> None:
             lines = path.read_bytes().splitlines(keepends=True)
             kept = [line for line in lines if _is_whole(store, line) and not (text and text in line)]
             if kept != lines:
-                path.write_bytes(b"".join(kept))
+                replace_file(path, b"".join(kept))
 
 
 def _is_whole(store: Store, line: bytes) -> bool:

@@ -58,6 +58,7 @@ class Access:
         """Return the environment of a git that transfers."""
         kept = {name: value for name, value in self.environment.items() if name not in _OF_A_REPOSITORY}
         kept |= {"LC_ALL": "C.UTF-8", "LANGUAGE": "", "GIT_ALLOW_PROTOCOL": self._protocols()}
+        kept["GIT_NO_LAZY_FETCH"] = "1"
         if not self.interactive:
             kept |= {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
             if not _has_ssh_command(frozenset(kept.items())):

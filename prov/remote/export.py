@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prov.files import locked, make_folder, naming, replace_file, sync_directory
+from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
 from prov.remote.errors import RemoteError
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
@@ -139,7 +139,7 @@ def _content_tip(folder: Path, before: Sequence[Bundle]) -> Oid | None:
 
 def _join(path: Path, header: bytes, pack: Path) -> None:
     part = path.with_name(f".{path.name}.part")
-    with naming(path), open(part, "wb") as target, open(pack, "rb") as source:
+    with naming(path), os.fdopen(create_file(part), "wb") as target, open(pack, "rb") as source:
         target.write(header)
         shutil.copyfileobj(source, target, 1 << 20)
         target.flush()

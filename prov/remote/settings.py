@@ -12,6 +12,7 @@ from prov.remote.address import check_name, folder_of, parse_address
 from prov.remote.errors import RemoteError
 from prov.store.git import run_git
 from prov.store.repository import Store
+from prov.store.view import read_configuration
 
 Trust = Literal["keys", "any-signed", "none"]
 SECTION = "prov-remote"
@@ -89,7 +90,7 @@ def write_remote(store: Store, remote: Remote) -> None:
     }
     for name, value in values.items():
         if value and value != "false":
-            run_git(store.path, ["config", f"{SECTION}.{remote.name}.{name}", value])
+            _configure(store, f"{SECTION}.{remote.name}.{name}", value)
 
 
 def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
@@ -99,7 +100,7 @@ def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
         if missing_ok:
             return
         raise RemoteError(f"there is no remote {name}", hint=nearest(name, known))
-    run_git(store.path, ["config", "--remove-section", f"{SECTION}.{name}"])
+    _configure(store, "--remove-section", f"{SECTION}.{name}")
 
 
 def read_remotes(store: Store) -> list[Remote]:
@@ -108,11 +109,16 @@ def read_remotes(store: Store) -> list[Remote]:
     return sorted((_remote(name, each) for name, each in found.items()), key=lambda each: (each.priority, each.name))
 
 
+def _configure(store: Store, *arguments: str) -> bytes:
+    """Let git read or change the store's configuration, which other commands of git's may not see: `store.view`."""
+    return run_git(store.path, ["config", f"--file={store.path / 'config'}", "--no-includes", *arguments])
+
+
 def _fields(store: Store) -> dict[str, dict[str, str]]:
     """Return what the configuration says of each remote, whether it makes sense or not."""
-    if f"[{SECTION} " not in (store.path / "config").read_text():
+    if f"[{SECTION} ".encode() not in read_configuration(store.path):
         return {}
-    text = run_git(store.path, ["config", "--null", "--get-regexp", f"^{SECTION}\\."]).decode()
+    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode()
     found: dict[str, dict[str, str]] = {}
     for row in text.split("\0"):
         key, _, value = row.partition("\n")

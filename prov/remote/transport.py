@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -24,7 +25,7 @@ from prov.remote.address import SCHEMES, folder_of, git_dir_of, scheme_of, witho
 from prov.remote.answers import Rejection, Verdict, hint_for, judge_push, lock_is_held, rejections, telling_lines
 from prov.remote.errors import Malformed, Unreachable
 from prov.remote.locks import clear_stale_locks
-from prov.store.git import git_program
+from prov.store.git import git_environment, git_program
 from prov.store.objects import Oid
 
 _FORCED = {
@@ -44,6 +45,15 @@ _FORCED = {
     "http.lowSpeedLimit": "100",
     "http.lowSpeedTime": str(int(PATIENCE)),
 }
+_IN_A_FOLDER = (
+    f"core.hooksPath={os.devnull}",
+    "core.alternateRefsCommand=true",
+    "core.fsmonitor=false",
+    "receive.autogc=false",
+    "receive.denyCurrentBranch=refuse",
+)
+"""Settings of the git that takes a push in a folder of this machine: it runs as this user, and no program of the
+folder's. It does not see the settings of the git that sends."""
 # git looks for objects that a shallow repository lacks only when told that it is one
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
 _BROKEN = re.compile(r"fsck error in pack")
@@ -158,6 +168,9 @@ class Transport:
         if by_variable and self.is_ssh and "=" not in self.url:
             arguments += ["-c", f"remote.{self.url}.uploadpack={_BY_VARIABLE}"]  # of the fetch that git push asks by
         arguments += ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
+        folder = self.folder
+        if folder is not None:
+            arguments.append(f"--receive-pack={_receiving_command(self.name, folder)}")
         arguments += ["--atomic"] if len(updates) > 1 else []
         arguments += [f"--force-with-lease={ref}:{oid.hex() if oid else ''}" for ref, oid in expected.items()]
         # `+` would set aside the lease of a ref that has one
@@ -270,6 +283,30 @@ class Transport:
                 moved, seen = time.monotonic(), now
             elif time.monotonic() - moved > self.access.patience:
                 return None
+
+
+def _receiving_command(remote: str, folder: Path) -> str:
+    """Return the command that takes a push in a folder of this machine.
+
+    Raises Declined for a folder whose configuration names hooks, which newer versions of git run and none can disable.
+    """
+    command = ["config", f"--file={folder / 'config'}", "--includes", "--name-only", "--get-regexp", r"^hook\."]
+    options = [word for setting in _IN_A_FOLDER for word in ("-c", setting)]
+    asked = subprocess.run(
+        [git_program(), f"--git-dir={os.devnull}", *command],
+        env=git_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if asked.stdout:
+        name = asked.stdout.split()[0].decode("utf-8", "replace")
+        raise Declined(
+            remote,
+            f"{folder / 'config'} sets {name}, a hook that would run here",
+            hint="remove it, or publish there by ssh",
+        )
+    return shlex.join([git_program(), *options, "receive-pack"])
 
 
 def _moved(pid: int, git_dir: Path) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pygit2
 from pygit2.enums import ConfigLevel
 
 from prov.errors import StoreError
+from prov.store.view import git_view, read_configuration
 
 OLDEST = (2, 39)
 
@@ -35,7 +37,18 @@ def git_program() -> str:
 def git_environment() -> dict[str, str]:
     """Return an environment in which git reads the repository's configuration and nobody else's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    return kept | {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        # an object that is missing is missing: git fetches none
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+        "LANGUAGE": "",
+    }
 
 
 @cache
@@ -49,6 +62,8 @@ def _seal_libgit2() -> None:
 def open_repository(git_dir: Path) -> pygit2.Repository:
     """Open a store with libgit2. Raises StoreError when that can't."""
     _seal_libgit2()
+    with contextlib.suppress(OSError):
+        read_configuration(git_dir)  # libgit2 would wait at a pipe, and read what it includes
     try:
         return pygit2.Repository(str(git_dir))
     except pygit2.GitError as error:
@@ -67,18 +82,26 @@ def make_bare(path: Path) -> None:
     run_git(path, ["config", "core.fsync", "all"])
 
 
+@contextlib.contextmanager
+def git_command(git_dir: Path) -> Iterator[list[str]]:
+    """Yield the beginning of a command line that runs git on a repository: no program that the repository names.
+
+    Its environment is `git_environment`.
+    """
+    settings = ("safe.directory=*", f"core.hooksPath={os.devnull}", "core.fsmonitor=false")
+    with git_view(git_dir) as view:
+        command = [git_program(), "--no-pager"]
+        for setting in settings:
+            command += ["-c", setting]
+        yield [*command, f"--git-dir={view}"]
+
+
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:
     """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
-    command = [
-        git_program(),
-        "-c",
-        "safe.directory=*",
-        "-c",
-        f"core.hooksPath={os.devnull}",
-        f"--git-dir={git_dir}",
-        *arguments,
-    ]
-    done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
+    with git_command(git_dir) as command:
+        done = subprocess.run(
+            [*command, *arguments], input=data, capture_output=True, env=git_environment(), check=False
+        )
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
         raise StoreError(f"git {arguments[0]} failed in {git_dir}: {words}")

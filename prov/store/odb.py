@@ -72,7 +72,7 @@ class ObjectDatabase:
         if self._leased < 0:
             try:
                 self.lease.parent.mkdir(parents=True, exist_ok=True)
-                self._leased = os.open(self.lease, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._leased = os.open(self.lease, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise

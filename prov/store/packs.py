@@ -23,7 +23,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from prov.errors import StoreError
-from prov.files import naming, sync_directory
+from prov.files import create_file, naming, sync_directory
 from prov.store.objects import Kind, Oid
 
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
@@ -230,7 +230,7 @@ class PackStream:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._temporary = folder / f"{TEMPORARY}{os.getpid()}_{id(self):x}"
-        self._file = open(self._temporary, "wb", buffering=1 << 18)  # noqa: SIM115 (closed by finish or abort)
+        self._file = os.fdopen(create_file(self._temporary), "wb", buffering=1 << 18)
         self._file.write(_HEADER.pack(b"PACK", 2, 0))
         self._at = _HEADER.size
         self._objects: dict[Oid, tuple[int, int]] = {}
@@ -335,7 +335,7 @@ class PackStream:
             return index_path
         index_temporary = self._temporary.with_suffix(".idx")
         try:
-            with open(index_temporary, "wb") as stream:
+            with os.fdopen(create_file(index_temporary), "wb") as stream:
                 stream.write(self._encode_index(checksum.digest()))
                 stream.flush()
                 os.fchmod(stream.fileno(), 0o444)

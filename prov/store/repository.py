@@ -13,6 +13,7 @@ from prov.files import drop_default_acl, make_folder, replace_file, sync_directo
 from prov.store.git import git_program
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
+from prov.store.view import read_configuration
 
 FORMAT = "1"
 
@@ -81,7 +82,7 @@ class Store:
         """Open a store. Raises StoreError when there is none, or one of another format."""
         git_program()
         try:
-            configuration = (path / "config").read_text(errors="replace")
+            configuration = read_configuration(path).decode("utf-8", "replace")
         except OSError as error:
             raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
         if "[prov]" not in configuration:

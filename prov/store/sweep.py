@@ -20,7 +20,7 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked, sync_directory, try_locked
-from prov.store.git import git_environment, git_program
+from prov.store.git import git_command, git_environment
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
@@ -64,8 +64,9 @@ def _lines(oids: Iterable[Oid]) -> bytes:
 
 
 def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
-    command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "rev-list", *options]
-    done = subprocess.run(command, input=data, capture_output=True, env=git_environment(), check=False)
+    with git_command(git_dir) as command:
+        listing = [*command, "rev-list", *options]
+        done = subprocess.run(listing, input=data, capture_output=True, env=git_environment(), check=False)
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
         raise StoreError(f"{git_dir} is not whole: {words}", hint="`prov fsck` tells what is wrong")

@@ -7,6 +7,7 @@ behind the other, and after a damaged place by the bytes that a compressed objec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -21,7 +22,7 @@ from isal import isal_zlib
 
 from prov.errors import StoreError
 from prov.store.deltas import Delta, resolve
-from prov.store.git import git_environment, git_program
+from prov.store.git import git_command, git_environment, git_program
 from prov.store.objects import Kind, Oid, object_id
 from prov.store.packs import STREAM_CHUNK, PackFile, PackStream
 
@@ -39,18 +40,20 @@ class GitFsck:
     """`git fsck --strict` at work on a store, beside whatever this process does."""
 
     process: subprocess.Popen[bytes]
+    _view: contextlib.ExitStack
 
     @staticmethod
     def start(git_dir: Path) -> GitFsck:
-        command = [git_program(), "-c", "safe.directory=*", f"--git-dir={git_dir}", "fsck"]
-        command += ["--strict", "--full", "--no-dangling", "--no-progress"]
-        return GitFsck(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment())
-        )
+        options = ["fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
+        with contextlib.ExitStack() as stack:
+            command = [*stack.enter_context(git_command(git_dir)), *options]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment())
+            return GitFsck(process, stack.pop_all())
 
     def answer(self) -> list[str]:
         """Wait for the end; return what git finds wrong, a line each."""
         text = self.process.communicate()[0].decode("utf-8", "replace")
+        self._view.close()
         lines = [line for line in text.splitlines() if line and not line.startswith("notice: ")]
         if not lines and self.process.returncode:
             return [f"git fsck ended with exit status {self.process.returncode}"]
@@ -61,6 +64,7 @@ class GitFsck:
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
+        self._view.close()
 
 
 def malformed(lines: list[str]) -> dict[Oid, str]:
@@ -89,7 +93,7 @@ def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
         return PackState(path.name, "" if gone else "its pack is missing, only the index is there")
     if not path.with_suffix(".idx").exists():
         return PackState(path.name, "its index is missing")
-    command = [git_program(), "verify-pack", str(path.with_suffix(".idx"))]
+    command = [git_program(), f"--git-dir={os.devnull}", "verify-pack", str(path.with_suffix(".idx"))]
     done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
     if done.returncode or done.stderr:
         words = done.stderr.strip().splitlines()

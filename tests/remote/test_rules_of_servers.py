@@ -158,50 +158,51 @@ def test_hidden_branches(setting: str, folder_cache: Cache, machines: Machines) 
 
 
 @pytest.mark.parametrize("name", ["pre-receive", "update", "reference-transaction"])
-def test_hooks_that_decline(name: str, folder_cache: Cache, machines: Machines) -> None:
+def test_hooks_that_decline(name: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path) -> None:
     """Whatever they print: that of a race, too."""
-    one = machines("one", folder_cache, "--push", built=True)
-    hook(folder_cache, name, "echo 'policy 7: is at 1 but expected 2' >&2; exit 1")
+    cache = make_cache(request, tmp_path, "ssh")
+    one = machines("one", cache, "--push", built=True)
+    hook(cache, name, "echo 'policy 7: is at 1 but expected 2' >&2; exit 1")
     begun = time.monotonic()
     said = one.complaint("push")
     assert time.monotonic() - begun < AT_ONCE
     assert "nothing was published: the server declines the push" in said
     assert "hook" in said
-    assert folder_cache.refs() == set()
+    assert cache.refs() == set()
 
 
-def test_a_hook_that_declines_the_index_leaves_no_branch_behind(folder_cache: Cache, machines: Machines) -> None:
-    one = machines("one", folder_cache, "--push", built=True)
-    hook(folder_cache, "update", "test $1 != refs/heads/prov/index")
+def test_a_hook_that_declines_the_index_leaves_no_branch_behind(daemon_cache: Cache, machines: Machines) -> None:
+    one = machines("one", daemon_cache, "--push", built=True)
+    hook(daemon_cache, "update", "test $1 != refs/heads/prov/index")
     for _ in range(2):
         assert "refs/heads/prov/index: hook declined" in one.complaint("push")
-    assert folder_cache.refs() == set()
-    (folder_cache.path / "hooks/update").unlink()
+    assert daemon_cache.refs() == set()
+    (daemon_cache.path / "hooks/update").unlink()
     one.prov("push")
-    folder_cache.is_clean()
+    daemon_cache.is_clean()
 
 
 def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
-    folder_cache: Cache, machines: Machines
+    daemon_cache: Cache, machines: Machines
 ) -> None:
     """Another publisher between the advertisement and the update: it is tried again, and succeeds."""
-    one, other = machines("one", folder_cache, "--push", built=True), machines("other", folder_cache, "--push")
+    one, other = machines("one", daemon_cache, "--push", built=True), machines("other", daemon_cache, "--push")
     one.prov("push")
     other.change("of another")
     other.build("--offline")
     other.prov("push")
-    tip = folder_cache.git("rev-parse", "prov/index").strip()
-    folder_cache.git("update-ref", "refs/heads/prov/index", f"{tip}~1")
+    tip = daemon_cache.git("rev-parse", "prov/index").strip()
+    daemon_cache.git("update-ref", "refs/heads/prov/index", f"{tip}~1")
     # what the push saw is moved once, behind its back
     move = f"unset GIT_QUARANTINE_PATH && git update-ref refs/heads/prov/index {tip}"
     script = f"test -e raced || {{ grep -q prov/index && touch raced && {move}; }}; exit 0"
-    hook(folder_cache, "pre-receive", script)
+    hook(daemon_cache, "pre-receive", script)
     one.change("third")
     one.build("--offline")
     one.prov("push")
-    assert (folder_cache.path / "raced").exists()
-    assert len(folder_cache.keys()) == 15
-    folder_cache.is_clean()
+    assert (daemon_cache.path / "raced").exists()
+    assert len(daemon_cache.keys()) == 15
+    daemon_cache.is_clean()
 
 
 def test_background_publishing_reports_what_stays(folder_cache: Cache, machines: Machines) -> None:

@@ -1,0 +1,116 @@
+"""A repository as git may see it: one that is not the user's alone lends its objects and refs, and nothing more.
+
+A repository's configuration, attributes and hooks name programs, and git runs them: a store that came in an archive, or
+that another user can write to, would run them as whoever looks at it. For such a repository git is given a directory
+of prov's own, with a configuration of prov's own and links to the repository's objects and refs. A repository that
+belongs to the user, that nobody else can write to, and whose configuration holds only what prov writes, is used as it
+is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import write_scratch
+
+_LENT = ("objects", "refs", "packed-refs", "shallow")
+_CONFIGURATION = """\
+[core]
+	repositoryformatversion = 0
+	bare = true
+	fsync = all
+	logallrefupdates = false
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+"""
+_SECTION = re.compile(rb'\[(core|extensions|gc|maintenance|prov|prov-remote) ?(?:"[^"\\]*")?\]')
+_SETTING = re.compile(rb"\t([A-Za-z]+) = [^\\]*")
+_WRITTEN = {
+    b"core": (b"repositoryformatversion", b"bare", b"filemode", b"fsync", b"logallrefupdates"),
+    b"extensions": (b"preciousobjects",),
+    b"gc": (b"auto",),
+    b"maintenance": (b"auto",),
+}
+"""What prov writes, by section; in its own sections any name, since git knows none of them."""
+_OWN_SECTIONS = (b"prov", b"prov-remote")
+_INCLUDE = re.compile(rb"\[\s*include", re.IGNORECASE)
+_PERMISSIONS = re.compile(rb"^\s*sharedrepository\s*=\s*(\w+)\s*$", re.IGNORECASE | re.MULTILINE)
+_LARGEST = 1 << 20
+"""Bytes of a configuration."""
+_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+@contextlib.contextmanager
+def git_view(git_dir: Path) -> Iterator[Path]:
+    """Yield the directory that git is to work in for a repository: its own, or one that stands for it.
+
+    Raises StoreError for a configuration that is not a file of a plausible size.
+    """
+    data = b""
+    with contextlib.suppress(OSError):
+        data = read_configuration(git_dir)
+    if _is_private(git_dir) and _is_harmless(data):
+        yield git_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="prov-git-") as folder:
+        view = Path(folder)
+        permissions = _PERMISSIONS.search(data)
+        shared = f"[core]\n\tsharedRepository = {permissions[1].decode()}\n" if permissions else ""
+        write_scratch(view / "config", _CONFIGURATION + shared)
+        write_scratch(view / "HEAD", "ref: refs/heads/none\n")
+        for name in _LENT:
+            (view / name).symlink_to((git_dir / name).absolute())
+        yield view
+
+
+def read_configuration(git_dir: Path) -> bytes:
+    """Return a repository's configuration. Raises OSError where there is none.
+
+    Raises StoreError for one that is no file of a plausible size, or that leads to further files.
+    """
+    path = git_dir / "config"
+    # not to wait for a writer where a pipe lies in its place
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as stream:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode) or state.st_size > _LARGEST:
+            raise StoreError(f"{path} is not a configuration file of git", hint="is this a store?")
+        data = stream.read(_LARGEST)
+    if _INCLUDE.search(data):
+        raise StoreError(f"{path} includes other files, which prov does not read", hint="remove its [include] section")
+    return data
+
+
+def _is_private(git_dir: Path) -> bool:
+    """Return whether a repository belongs to this user, or to root, and nobody else can change its configuration."""
+    with contextlib.suppress(OSError):
+        states = [os.stat(path) for path in (git_dir, git_dir / "config")]
+        return all(each.st_uid in (os.geteuid(), 0) and not each.st_mode & _BY_OTHERS for each in states)
+    return False
+
+
+def _is_harmless(configuration: bytes) -> bool:
+    """Return whether a configuration has only lines as prov writes them.
+
+    Values have no backslash, so that none goes on in the next line.
+    """
+    section = b""
+    for line in configuration.split(b"\n"):
+        header, setting = _SECTION.fullmatch(line), _SETTING.fullmatch(line)
+        if header:
+            section = header[1]
+        elif setting:
+            if section not in _OWN_SECTIONS and setting[1].lower() not in _WRITTEN.get(section, ()):
+                return False
+        elif line:
+            return False
+    return True

@@ -1,0 +1,161 @@
+"""A store that somebody sent, or that another user can write to: looking at it runs nothing of theirs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prov.errors import StoreError
+from prov.store.git import run_git
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from tests.cli.story import PROV, Project
+
+COMMANDS = (
+    ("log", "a:go"),
+    ("show", "a:go"),
+    ("diff", "a:go"),
+    ("diff", "--patch", "a:go"),
+    ("diff", "--stat", "a:go"),
+    ("builds",),
+    ("why", "a:go"),
+    ("fsck",),
+    ("gc", "--dry-run"),
+    ("remote", "list"),
+)
+SETTINGS = {
+    "external diff": ("diff.external={program}",),
+    "textconv": ("diff.e.textconv={program}", "core.attributesFile={folder}/attributes"),
+    "promisor": ("remote.e.promisor=true", "remote.e.url=file://{folder}", "remote.e.uploadpack={program}"),
+    "partial clone": ("extensions.partialClone=e", "remote.e.url=ext::{program}"),
+    "programs": (
+        *("core.fsmonitor={program}", "core.sshCommand={program}", "core.pager={program}", "core.editor={program}"),
+        *("core.alternateRefsCommand={program}", "gpg.program={program}", "gc.recentObjectsHook={program}"),
+    ),
+    "hooks": ("core.hooksPath={folder}/hooks", "hook.h.command={program}", "hook.h.event=reference-transaction"),
+    "include": ("include.path=more",),
+}
+
+
+@pytest.fixture
+def victim(small: Project) -> Project:
+    """A project whose task ran twice, with different outputs."""
+    small.task("echo 1 > out/x")
+    small.prov("build", "a:go")
+    small.edit("recipes/a.toml", "echo 1", "echo 2")
+    small.prov("build", "a:go")
+    return small
+
+
+def look(*command: str, folder: Path) -> None:
+    """Run a command, whatever it answers."""
+    subprocess.run([PROV, *command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+
+
+def plant(store: Path, settings: tuple[str, ...], mark: Path) -> None:
+    """Make a store hostile: a program that leaves a mark, and settings that name it."""
+    program = store / "program"
+    program.write_text(f"#!/bin/sh\necho ran >> {mark}\ncat\n")
+    program.chmod(0o755)
+    for folder in (store / "hooks", store / "info"):
+        folder.mkdir(exist_ok=True)
+    for path in (store / "attributes", store / "info/attributes"):
+        path.write_text("* diff=e filter=e\n")
+    for name in ("reference-transaction", "post-index-change", "pre-auto-gc"):
+        shutil.copy(program, store / "hooks" / name)
+    (store / "more").write_text(f"[diff]\n\texternal = {program}\n")
+    with (store / "config").open("a") as config:
+        for setting in settings:
+            name, _, value = setting.format(program=program, folder=store).partition("=")
+            section, _, key = name.rpartition(".")
+            top, _, own = section.partition(".")
+            header = f'[{top} "{own}"]' if own else f"[{top}]"
+            config.write(f"{header}\n\t{key} = {value}\n")
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_no_program_of_its_configuration_runs(kind: str, victim: Project, tmp_path: Path) -> None:
+    theirs, mark = tmp_path / "theirs", tmp_path / "mark"
+    shutil.copytree(victim.root / ".prov", theirs, symlinks=True)
+    plant(theirs, SETTINGS[kind], mark)
+    # an object that is missing is what makes git ask a promisor
+    (theirs / "refs/tags/a/go" / ("1" * 40)).mkdir(parents=True)
+    (theirs / "refs/tags/a/go" / ("1" * 40) / "1").write_text("1" * 40 + "\n")
+    for command in COMMANDS:
+        look(*command, "--store", str(theirs), folder=tmp_path)
+        assert not mark.exists(), f"prov {' '.join(command)} ran the store's program"
+    for command in (("why", "a:go"), ("diff",)):
+        look(*command, "--against", str(theirs), folder=victim.root)
+        assert not mark.exists(), f"prov {' '.join(command)} --against ran the store's program"
+
+
+def test_settings_that_prov_does_not_know_do_no_harm(victim: Project, tmp_path: Path) -> None:
+    """As after `git remote add`: the store is used, and git sees what prov gives it."""
+    for name, value in (("remote.origin.url", "/nowhere"), ("user.name", "Ann"), ("core.pager", "less")):
+        victim.git("config", name, value)
+    assert "a:go" in victim.ask("log", "a:go")
+    victim.edit("recipes/a.toml", "echo 2", "echo 3")
+    victim.prov("build", "a:go")
+    assert victim.git("config", "user.name") == "Ann\n"
+    victim.prov("remote", "add", "team", str(tmp_path / "cache.git"), "--trust", "none")
+    assert "team" in victim.ask("remote", "list")
+    victim.prov("remote", "remove", "team")
+    assert "team" not in victim.ask("remote", "list")
+
+
+def test_refs_change_by_way_of_a_view(store: Store) -> None:
+    """Loose and packed, made and deleted: the view leads to the repository's own files."""
+    with store.objects.writer() as writer:
+        oid = writer.add("blob", b"x")
+    with (store.path / "config").open("a") as config:
+        config.write("[core]\n\tpager = less\n")
+    store.refs.update(RefUpdate("refs/prov/one", oid), RefUpdate("refs/prov/two", oid))
+    store.refs.pack(at_once=True)
+    assert (store.path / "packed-refs").is_file() and not (store.path / "packed-refs").is_symlink()
+    store.refs.update(RefUpdate("refs/prov/one", None))
+    assert Store.open(store.path).refs.list("refs/prov/") == {"refs/prov/two": oid}
+    run_git(store.path, ["fsck", "--strict"])
+
+
+def test_a_store_that_others_can_write_to_is_looked_at_by_a_view(store: Store) -> None:
+    """They could change the configuration after it was looked at."""
+    store.path.chmod(0o777)
+    assert run_git(store.path, ["rev-parse", "--git-dir"]).decode().strip() != str(store.path)
+    store.path.chmod(0o755)
+    assert run_git(store.path, ["rev-parse", "--git-dir"]).decode().strip() == str(store.path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "huge", "include"])
+def test_a_configuration_that_cannot_be_read_is_named(kind: str, store: Store) -> None:
+    path = store.path / "config"
+    text = path.read_text()
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "huge":
+        path.write_text(text + "#" * (2 << 20))
+    else:
+        path.write_text(text + "[Include]\n\tpath = /dev/zero\n")
+    with pytest.raises(StoreError):
+        Store.open(store.path)
+
+
+def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(victim: Project, tmp_path: Path) -> None:
+    """Its locks lead to files that are not there: looking makes none."""
+    theirs, home = tmp_path / "theirs", tmp_path / "home"
+    home.mkdir()
+    shutil.copytree(victim.root / ".prov", theirs, symlinks=True)
+    locks = theirs / "prov" / "locks"
+    shutil.rmtree(locks, ignore_errors=True)
+    locks.mkdir(parents=True)
+    for name in ("lease", "consolidate", "sweep", "deploy"):
+        (locks / name).symlink_to(home / name)
+    for command in COMMANDS:
+        look(*command, "--store", str(theirs), folder=tmp_path)
+    assert list(home.iterdir()) == []
