@@ -61,10 +61,11 @@ def plant(store: Path, settings: tuple[str, ...], mark: Path) -> None:
     program = store / "program"
     program.write_text(f"#!/bin/sh\necho ran >> {mark}\ncat\n")
     program.chmod(0o755)
-    for folder in (store / "hooks", store / "info"):
-        folder.mkdir(exist_ok=True)
-    for path in (store / "attributes", store / "info/attributes"):
-        path.write_text("* diff=e filter=e\n")
+    (store / "hooks").mkdir(exist_ok=True)
+    (store / "info").mkdir(exist_ok=True)
+    if any("textconv" in setting for setting in settings):
+        for path in (store / "attributes", store / "info/attributes"):
+            path.write_text("* diff=e\n")
     for name in ("reference-transaction", "post-index-change", "pre-auto-gc"):
         shutil.copy(program, store / "hooks" / name)
     (store / "more").write_text(f"[diff]\n\texternal = {program}\n")
@@ -82,9 +83,9 @@ def test_no_program_of_its_configuration_runs(kind: str, victim: Project, tmp_pa
     theirs, mark = tmp_path / "theirs", tmp_path / "mark"
     shutil.copytree(victim.root / ".prov", theirs, symlinks=True)
     plant(theirs, SETTINGS[kind], mark)
-    # an object that is missing is what makes git ask a promisor
-    (theirs / "refs/tags/a/go" / ("1" * 40)).mkdir(parents=True)
-    (theirs / "refs/tags/a/go" / ("1" * 40) / "1").write_text("1" * 40 + "\n")
+    if kind in ("promisor", "partial clone"):  # which git asks for an object that is missing
+        (theirs / "refs/tags/a/go" / ("1" * 40)).mkdir(parents=True)
+        (theirs / "refs/tags/a/go" / ("1" * 40) / "1").write_text("1" * 40 + "\n")
     for command in COMMANDS:
         look(*command, "--store", str(theirs), folder=tmp_path)
         assert not mark.exists(), f"prov {' '.join(command)} ran the store's program"
