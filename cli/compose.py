@@ -28,17 +28,26 @@ def compose(
 ) -> None:
     """Merge trees into one directory, by hardlinks; with other trees later, update it in place.
 
-    Files are links to ones that others have too: don't write to them. postinst-* scripts in the trees are run, on the
-    host as it is. Example: prov compose /tmp/root
+    Files are links to ones that others have too: don't write to them. postinst-* scripts in the trees are run; where
+    bubblewrap is installed, they can change nothing but the directory and have no network.
+    Example: prov compose /tmp/root
     zlib:populate_sysroot libpng:populate_sysroot
     """
-    from prov.history.staging import packages
+    from prov.build.sandbox import bubblewrap, confined_command
+    from prov.history.staging import check_signed, packages
     from prov.sysroot.compose import Sysroots
     from prov.sysroot.postinst import plain_run
     from prov.worktree.places import NOWHERE, Places
     from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
+    sandbox = bubblewrap("auto")
+
+    def confine(folder: Path, command: list[str]) -> list[str]:
+        return command if sandbox is None else confined_command(sandbox, folder, folder, command)
+
+    if sandbox is None:
+        check_signed(opened, names)
     directory = directory.absolute()
     wins = {}
     for text in owner or []:
@@ -59,7 +68,7 @@ def compose(
             [package for name in names for package in packages(opened, name)],
             wins=wins,
             places=places,
-            run=plain_run(os.environ),
+            run=plain_run(os.environ, confine),
             ours=False,
         )
     for text in composed.notes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from prov.build.admission import first_program, is_unsigned, objection
 from prov.build.plan import few
 from prov.build.record import Records
 from prov.build.sharing import enter, holds, place_id
 from prov.errors import ProvError
 from prov.remote.access import Access
-from prov.remote.errors import Unreachable, Untrusted
+from prov.remote.errors import Unreachable, Untrusted, WrongContent
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.receive import receive
@@ -51,6 +52,9 @@ class Caches:
     """What the user should know; the caller that shows them empties the list."""
     failed: set[str] = field(default_factory=set)
     """Remotes that could not be asked."""
+    confined: bool = True
+    """What results bring runs in a sandbox."""
+    _taken: dict[Oid, bool] = field(default_factory=dict)
     _open: dict[str, AnyRemote] = field(default_factory=dict)
     _dropped: set[str] = field(default_factory=set)
     _refused: set[tuple[str, Published]] = field(default_factory=set)
@@ -75,6 +79,20 @@ class Caches:
                 continue
             for problem in dict.fromkeys(str(each) for each in refused):
                 self.notes.append(f"{problem}; what it says is not used")
+
+    def takes(self, key: str, output: Oid) -> bool:
+        """Return whether an unsigned output that is here may be used; say why if not, once."""
+        if self.confined:
+            return True
+        if output not in self._taken:
+            program = first_program(self.store.objects, output)
+            self._taken[output] = not program
+            if program:
+                self.notes.append(
+                    f"{key}: its output came from a remote, unsigned, and has the program {program}, which would run "
+                    "without a sandbox; it is made here"
+                )
+        return self._taken[output]
 
     def drop(self, name: str, why: str) -> None:
         """Use a remote no more, and say so once."""
@@ -124,8 +142,19 @@ class Caches:
             self.notes.append(f"remote {name}: {few(keys)}: {words}{by}")
 
 
-def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted], *, workdirs: bool = False) -> Fetched:
-    """Fetch results from one remote and enter those that may be used; made for a process of its own."""
+def fetch(
+    store: Store,
+    remote: Remote,
+    access: Access,
+    wanted: Sequence[Wanted],
+    *,
+    workdirs: bool = False,
+    confined: bool = True,
+) -> Fetched:
+    """Fetch results from one remote and enter those that may be used; made for a process of its own.
+
+    `confined`: what the results bring runs in a sandbox.
+    """
     found = Fetched()
     opened = open_remote(remote, store, access)
     try:
@@ -140,8 +169,16 @@ def fetch(store: Store, remote: Remote, access: Access, wanted: Sequence[Wanted]
     except ProvError as error:
         found.failed = f"remote {remote.name}: {error}"
         return found
-    enter(store, received.tasks, {each.task.key: each.static_key for each in wanted})
-    found.tasks, found.size = received.tasks, received.size
+    store.objects.refresh()
+    for task in received.tasks:
+        words = objection(store.objects, remote, task, confined=confined)
+        if words:
+            received.refused.append(WrongContent(remote.name, words, task=task.key))
+        else:
+            found.tasks.append(task)
+    statics = {each.task.key: each.static_key for each in wanted}
+    enter(store, found.tasks, statics, unsigned=is_unsigned(remote))
+    found.size = received.size
     found.notes = [str(problem) for problem in received.refused]
     return found
 

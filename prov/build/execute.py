@@ -112,7 +112,9 @@ class _Execution:
         for taken in self.job.from_:
             text = read_postprocess(self.writer, taken.output)
             if text:
-                run_postprocess(self.job.room.links, text, self.workdir.path, taken.key)
+                workdir = self.workdir.path
+                sandbox = self.site.sandbox
+                run_postprocess(self.job.room.links, text, workdir, taken.key, sandbox=sandbox, at=workdir)
 
     def compose(self) -> dict[str, Pair]:
         """Give the task its two sysroots, exactly what it needs in each; the native one first, whose tools the

@@ -64,7 +64,14 @@ class Fetcher:
         remote = next(each for each in caches.remotes if each.name == name)
         try:
             answer = await self.workers.run(
-                lambda: fetch(caches.store, remote, caches.access, list(asked.values()), workdirs=workdirs),
+                lambda: fetch(
+                    caches.store,
+                    remote,
+                    caches.access,
+                    list(asked.values()),
+                    workdirs=workdirs,
+                    confined=caches.confined,
+                ),
                 f"remote {name}",
             )
             fetched = cast(Fetched, answer)

@@ -36,6 +36,8 @@ from prov.worktree.attributes import EMPTY, Pair, TreeReader, TreeWriter
 
 OUTPUT_MESSAGE = "output\n"
 FIXED_MESSAGE = "output, of use in one place\n"
+UNSIGNED_MESSAGE = "output, unsigned, from a remote\n"
+OUTPUT_MESSAGES = (OUTPUT_MESSAGE, FIXED_MESSAGE, UNSIGNED_MESSAGE)
 START_MESSAGE = "nothing\n"
 
 
@@ -215,6 +217,8 @@ class Records:
     store: Store
     places: Callable[[str], bytes] | None = None
     """Task -> the paths of its place, which an output may be tied to; None: whatever is recorded counts."""
+    takes: Callable[[str, Oid], bool] = lambda _key, _output: True
+    """Task and unsigned output from a remote -> whether it may be used."""
     _outputs: dict[Oid, Commit] = field(default_factory=dict)
 
     def output(self, key: str, task_hash: Oid) -> Oid | None:
@@ -231,9 +235,12 @@ class Records:
         commit = self._outputs.get(oid)
         if commit is None:
             commit = self._outputs[oid] = self.store.objects.commit(oid)
-        if commit.message == FIXED_MESSAGE and self.places is not None:
-            here = _text(self.store.objects, commit.tree, b"fixed") == self.places(key)
-            return commit.tree if here else None
+        if commit.message != OUTPUT_MESSAGE and self.places is not None:
+            fixed = _text(self.store.objects, commit.tree, b"fixed")
+            if fixed and fixed != self.places(key):
+                return None
+        if commit.message == UNSIGNED_MESSAGE and not self.takes(key, commit.tree):
+            return None
         return commit.tree
 
     def last_run(self, key: str, task_hash: Oid, *, failed: bool = False) -> tuple[int, Oid | None]:

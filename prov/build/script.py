@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.build.graph import Node
@@ -225,7 +225,8 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
     values = task_values(job)[0]
     command = [f"{seen}/{script}"]
     if site.sandbox is not None and room.root is not None:
-        command = sandbox_command(site.sandbox, room, command, directory=seen, writable=folder)
+        apart = replace(room, network=False)  # whatever the task itself may reach
+        command = sandbox_command(site.sandbox, apart, command, directory=seen, writable=folder)
     elif room.at:
         command = mounted_command(room, command, directory=seen)
     # nothing of the task's own: what a script does depends on the sysroots and the host tools alone

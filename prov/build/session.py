@@ -221,7 +221,8 @@ class Session:
 
     def anywhere(self, graph: Graph, site: Site) -> Anywhere:
         """Return what is recorded here or published at the remotes."""
-        return Anywhere(Records(self.store, site.place_in(graph)), self.caches)
+        self.caches.confined = site.sandbox is not None
+        return Anywhere(Records(self.store, site.place_in(graph), self.caches.takes), self.caches)
 
     def _last(self) -> Callable[[str], Kept | None]:
         latest = BuildList.latest(self.store)

@@ -18,6 +18,7 @@ from prov.build.record import (
     FIXED_MESSAGE,
     OUTPUT_MESSAGE,
     RECORDS,
+    UNSIGNED_MESSAGE,
     author,
     last_number,
     output_ref,
@@ -139,7 +140,10 @@ def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | 
     output_commit = store.refs.get(output_ref(result.key, result.task_hash))
     if output_commit is None:
         return _LEFTOVERS if _last_was_incremental(store, result) else "its output is not in the store any more"
-    output = store.objects.commit(output_commit).tree
+    held = store.objects.commit(output_commit)
+    if held.message == UNSIGNED_MESSAGE:
+        return "it came from a remote, unsigned"
+    output = held.tree
     run = _run_with(store, result, output)
     if run is None:
         return "no run that produced its output is in the store any more"
@@ -214,15 +218,19 @@ def holds(store: Store, task: Published) -> bool:
     )
 
 
-def enter(store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] | None = None) -> None:
+def enter(
+    store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] | None = None, *, unsigned: bool = False
+) -> None:
     """Give received results their refs, all together; what is recorded here already stays as it is.
 
-    `statics` are the static keys under which these tasks are known here, where they are.
+    `statics` are the static keys under which these tasks are known here, where they are. `unsigned` ones are marked as
+    such.
     """
     updates = []
     with store.objects.writer() as writer:
         for task in tasks:
-            updates += list(_refs(store, writer, task, (statics or {}).get(task.key, task.static_key)))
+            static_key = (statics or {}).get(task.key, task.static_key)
+            updates += list(_refs(store, writer, task, static_key, unsigned=unsigned))
     store.refs.update(*updates) if updates else None
 
 
@@ -235,9 +243,14 @@ def _has_run(store: Store, task: Published) -> bool:
     return True
 
 
-def _refs(store: Store, writer: ObjectWriter, task: Published, static_key: Oid) -> Iterable[RefUpdate]:
-    fixed = any(each.name == b"fixed" for each in store.objects.tree(task.output))
-    message = FIXED_MESSAGE if fixed else OUTPUT_MESSAGE
+def _refs(
+    store: Store, writer: ObjectWriter, task: Published, static_key: Oid, *, unsigned: bool
+) -> Iterable[RefUpdate]:
+    message = OUTPUT_MESSAGE
+    if unsigned:
+        message = UNSIGNED_MESSAGE
+    elif any(each.name == b"fixed" for each in store.objects.tree(task.output)):
+        message = FIXED_MESSAGE
     commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
     if static_key != NO_KEY and store.refs.get(static_ref(task.key, static_key)) is None:
         yield RefUpdate(static_ref(task.key, static_key), commit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from prov.build.definition import read_definition
 from prov.build.deploy import MESSAGE as DEPLOYED_MESSAGE
 from prov.build.lines import decode_lines
-from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE, RECORDS
+from prov.build.record import OUTPUT_MESSAGE, OUTPUT_MESSAGES, RECORDS
 from prov.errors import StoreError
 from prov.history.fsck_names import Problem, RefName, parse_ref
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Oid
@@ -150,7 +150,7 @@ class RefChecker:
         if oid in self._commits:
             return
         commit = self.objects.commit(oid)
-        if commit.message not in (OUTPUT_MESSAGE, FIXED_MESSAGE) or commit != output_commit(commit):
+        if commit.message not in OUTPUT_MESSAGES or commit != output_commit(commit):
             raise Wrong("names no output's commit")
         for entry in self.objects.tree(commit.tree) if commit.tree != EMPTY_TREE else ():
             if OUTPUT_ENTRIES.get(entry.name) != entry.mode:
@@ -186,7 +186,7 @@ def run_of(objects: ObjectDatabase, oid: Oid) -> RefName | None:
 
 def output_commit(commit: Commit) -> Commit:
     """Return the commit that holds an output's tree: it has nothing of its own."""
-    message = FIXED_MESSAGE if commit.message == FIXED_MESSAGE else OUTPUT_MESSAGE
+    message = commit.message if commit.message in OUTPUT_MESSAGES else OUTPUT_MESSAGE
     return Commit(commit.tree, (), CONSTANT_IDENTITY, message)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.build.lines import decode_lines
-from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE, RECORDS, START_MESSAGE
+from prov.build.record import OUTPUT_MESSAGES, RECORDS, START_MESSAGE
 from prov.build.workdir import capture_rules
 from prov.errors import ProvError, StoreError
 from prov.history.fsck_disk import hash_file
@@ -97,7 +97,7 @@ def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[Oid]:
 
 
 def _output_commits(tree: Oid) -> list[bytes]:
-    return [Commit(tree, (), CONSTANT_IDENTITY, message).encode() for message in (OUTPUT_MESSAGE, FIXED_MESSAGE)]
+    return [Commit(tree, (), CONSTANT_IDENTITY, message).encode() for message in OUTPUT_MESSAGES]
 
 
 def _from_pools(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prov.build.builds import BuildList, Line
-from prov.build.record import FIXED_MESSAGE, OUTPUT_MESSAGE
+from prov.build.record import OUTPUT_MESSAGES
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 from prov.store.repository import Store
 
@@ -67,5 +67,5 @@ class Producers:
 
 def output_commits(output: Oid) -> Iterable[Oid]:
     """Return the ids of the commits that hold an output: these are the same everywhere."""
-    for message in (OUTPUT_MESSAGE, FIXED_MESSAGE):
+    for message in OUTPUT_MESSAGES:
         yield object_id("commit", Commit(output, (), CONSTANT_IDENTITY, message).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -44,6 +45,21 @@ class Remote:
     """What comes from there may hold device nodes, and the capabilities of files."""
     static: bool = False
     """It is no git repository but plain files, to be read only."""
+
+
+def is_own(remote: Remote) -> bool:
+    """Return whether a remote is a folder that only this user writes to.
+
+    A folder that hands its group on to what is made in it is a team's.
+    """
+    folder = folder_of(remote.url)
+    if folder is None or remote.static:
+        return False
+    try:
+        state = folder.stat()
+    except OSError:
+        return False
+    return state.st_uid == os.getuid() and not state.st_mode & (stat.S_IWOTH | stat.S_ISGID)
 
 
 def default_trust(url: str) -> Trust:

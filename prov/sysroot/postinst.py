@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,15 +31,19 @@ class Run(Protocol):
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
 
-def plain_run(environment: Mapping[str, str]) -> Run:
-    """Return what runs scripts on the host as it is, with a sysroot's own programs first on PATH."""
+Confine = Callable[[Path, list[str]], list[str]]
+"""A folder and a command -> the command line that lets it write to nothing else."""
+
+
+def plain_run(environment: Mapping[str, str], confine: Confine = lambda _directory, command: command) -> Run:
+    """Return what runs scripts with the host's programs, a sysroot's own first on PATH."""
 
     def run(script: str, directory: Path) -> tuple[int, bytes]:
         own = [f"{directory}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
         places = {"SYSROOT": str(directory), "RECIPE_SYSROOT": str(directory), "RECIPE_SYSROOT_NATIVE": str(directory)}
         known = {**environment, **places, "PATH": ":".join([*own, environment.get("PATH", os.defpath)])}
         try:
-            ended = run_command([f"{directory}/{script}"], cwd=directory, env=known)
+            ended = run_command(confine(directory, [f"{directory}/{script}"]), cwd=directory, env=known)
         except OSError as error:
             return 126, str(error).encode()
         return ended.status, ended.output
