@@ -37,6 +37,8 @@ def compose(
     from prov.history.staging import check_signed, packages
     from prov.sysroot.compose import Sysroots
     from prov.sysroot.postinst import plain_run
+    from prov.worktree.attributes import without_setuid
+    from prov.worktree.merge import Owned
     from prov.worktree.places import NOWHERE, Places
     from prov.worktree.pool import OPEN, Pool
 
@@ -65,7 +67,11 @@ def compose(
         composed = Sysroots(Pool(opened.cache / OPEN, opened.objects), states).compose(
             writer,
             directory,
-            [package for name in names for package in packages(opened, name)],
+            [
+                Owned(package.owner, without_setuid(writer, package.pair, writer))
+                for name in names
+                for package in packages(opened, name)
+            ],
             wins=wins,
             places=places,
             run=plain_run(os.environ, confine),

@@ -71,6 +71,16 @@ def make_folder(path: Path) -> None:
         sync_directory(folder.parent)
 
 
+def make_private(path: Path) -> None:
+    """Make a folder, if need be, and close it to other users.
+
+    A task may make programs in it that run as whoever builds.
+    """
+    path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
+        path.chmod(stat.S_IRWXU)
+
+
 def drop_default_acl(path: Path) -> bool:
     """Keep a folder from handing its default ACL on to what is made in it; return whether it had one.
 

@@ -338,7 +338,7 @@ def scratch_folder(store: Store) -> Iterator[Path]:
     folder = store.cache / "aside" / uuid.uuid4().hex[:12]
     lock = folder.with_suffix(".lock")
     with locked(lock):
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         try:
             yield folder
         finally:

@@ -29,7 +29,7 @@ from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Com
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY, Node, Pair, TreeReader, read_listing, walk
+from prov.worktree.attributes import EMPTY, Node, Pair, TreeReader, read_listing, walk, without_setuid
 from prov.worktree.checkout import check_name, checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned, edit, union
@@ -151,9 +151,9 @@ class Deployment:
         if os.path.lexists(scratch):
             remove_tree(scratch)
         self.folder.mkdir(parents=True, exist_ok=True)  # what is mounted over it needs it
-        scratch.mkdir()
+        scratch.mkdir(mode=0o700)  # a script may make programs in it that run as the user
         drop_default_acl(scratch)
-        scratch.chmod(0o755)
+        scratch.chmod(0o700)
         checkout(writer, scratch, merged)
         try:
             for name, text in texts.items():
@@ -161,7 +161,7 @@ class Deployment:
                     links = self.toolchains.links(tasks[name].toolchain)
                     run_postprocess(links, text, scratch, _key(name), sandbox=self.sandbox, at=self.folder)
             snapshot = capture(self.store, scratch, writer, exclude=Exclude(()))
-            return snapshot.output(b"", writer) or EMPTY
+            return without_setuid(writer, snapshot.output(b"", writer) or EMPTY, writer)
         finally:
             remove_tree(scratch)
 
@@ -200,7 +200,7 @@ def _task(writer: ObjectWriter, given: Given, before: _Task | None) -> _Task:
         raise BuildError(
             f"deploy: {given.key} deploys different files as {path}", hint="from two of its output folders: rename one"
         )
-    return _Task(given.output, made, merged.pair if folders else EMPTY)
+    return _Task(given.output, made, without_setuid(writer, merged.pair, writer) if folders else EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from prov.build.job import Site, Taken
 from prov.build.record import read_pair
 from prov.build.sandbox import DIRECT
 from prov.files import locked, remove_tree
-from prov.worktree.attributes import at_path
+from prov.worktree.attributes import at_path, without_setuid
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, union
 from prov.worktree.place import Private
@@ -35,6 +35,7 @@ def put_direct(site: Site, taken: Taken, links: Path) -> Path:
         whole = read_pair(writer, taken.output)
         nodes = [at_path(writer, whole, path) for path in taken.paths]
         pair = union(writer, [Owned(taken.key, node.pair) for node in nodes if node is not None]).pair
+        pair = without_setuid(writer, pair, writer)
         if folder.is_dir() and not differences(writer, folder, pair):
             return folder
         temporary = folder.with_suffix(".tmp")

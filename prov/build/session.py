@@ -28,7 +28,7 @@ from prov.build.toolchain import Toolchains
 from prov.build.trespass import StoreSeal, trespasses
 from prov.build.upkeep import start_upkeep
 from prov.errors import BuildError, NameUnknown, ProvError, nearest
-from prov.files import drop_acls
+from prov.files import drop_acls, make_private
 from prov.remote.access import Access
 from prov.remote.settings import Remote, read_remotes
 from prov.store.objects import Oid
@@ -110,6 +110,7 @@ class Session:
         plan, site = self.plan(request, dry=False)
         if site.sandbox is None:
             progress.note("no sandbox: tasks are not kept from what they did not declare")
+        make_private(site.work)
         seal = StoreSeal(self.store)
         for text in self.caches.notes:
             progress.note(text)

@@ -149,8 +149,10 @@ class Workdir:
             self._move(self.path, why)
 
     def _move(self, path: Path, why: str) -> None:
-        folder = self.site.work.parent / ASIDE / time.strftime("%Y-%m-%dT%H-%M-%S")
-        folder.mkdir(parents=True, exist_ok=True)
+        top = self.site.work.parent / ASIDE
+        top.mkdir(mode=0o700, exist_ok=True)
+        folder = top / time.strftime("%Y-%m-%dT%H-%M-%S")
+        folder.mkdir(exist_ok=True)
         number = sum(1 for _ in folder.iterdir()) + 1
         target = folder / f"{number}-{path.name}"[:LONGEST_ASIDE]
         path.rename(target)

@@ -48,6 +48,8 @@ class Pair(NamedTuple):
 
 
 EMPTY = Pair(EMPTY_TREE, None)
+SETUID = stat.S_ISUID | stat.S_ISGID
+"""Permissions of a program that runs as its owner, or its group."""
 ROOT = (0, 0)
 
 
@@ -347,3 +349,16 @@ def map_directories(
             inside = map_directories(reader, node.pair, change, writer, mtimes=mtimes)
             listing[name] = node._replace(pair=inside)
     return write_listing(writer, change(listing), mtimes=mtimes)
+
+
+def without_setuid(reader: TreeReader, pair: Pair, writer: TreeWriter) -> Pair:
+    """Return a recorded directory whose programs run as whoever starts them, and not as their owner or group."""
+    if pair.attributes is None:  # which is where such permissions are recorded
+        return pair
+    listing = read_listing(reader, pair)
+    for name, node in listing.items():
+        if stat.S_ISREG(node.mode):
+            listing[name] = node._replace(mode=node.mode & ~SETUID)
+        elif node.is_directory and name != b".":
+            listing[name] = node._replace(pair=without_setuid(reader, node.pair, writer))
+    return write_listing(writer, listing, mtimes=True)

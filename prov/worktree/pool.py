@@ -23,7 +23,7 @@ from pathlib import Path
 
 from prov.files import locked, replace_file
 from prov.store.objects import object_id
-from prov.worktree.attributes import ROOT, Node
+from prov.worktree.attributes import ROOT, SETUID, Node
 from prov.worktree.place import (
     NO_ROOM,
     ObjectReader,
@@ -84,7 +84,8 @@ class Pool:
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
-        if node.fixme or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or self.private:
+        odd = node.fixme or node.xattrs or node.owner != ROOT or node.mode & SETUID
+        if odd or node.oid == EMPTY_BLOB or self.private:
             if path in self.private or self._is_private(node):
                 self._private(node, path, folder)
                 return
@@ -118,7 +119,8 @@ class Pool:
     def _is_private(self, node: Node) -> bool:
         # what is made for one place is of no use to another
         own = node.fixme and self.places is not None and not self.places.constant
-        return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
+        # nor may a program that runs as its owner be where others reach it
+        return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or node.mode & SETUID)
 
     def _private(self, node: Node, path: bytes, folder: int) -> None:
         Private(self.objects, self.places, sealed=True, notes=self.notes).place(node, path, folder)
