@@ -86,7 +86,8 @@ class Session:
         site = self._site(inputs)
         choices = self._choices(request, graph)
         plan = self._plan(graph, own, choices, site)
-        if plan.work and self.caches.remotes:  # what is here needs nobody else
+        # what is here needs nobody else; what was published may have been withdrawn, or its key have expired
+        if (plan.work or plan.fetches) and self.caches.remotes:
             self.caches.refresh()
             plan = self._plan(graph, own, choices, site)
             self.caches.explain((step.key, step.task_hash) for step in plan.work if step.task_hash is not None)

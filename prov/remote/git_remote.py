@@ -109,17 +109,18 @@ class GitRemote:
         tip = RefStore(self.git).get(INDEX)
         assert tip is not None
         known = self.index.get("tip")
-        if known == tip.hex() and self.index.get("policy") == policy_of(self.remote):
+        policy = policy_of(self.remote)  # before anything is judged by it: a key may expire meanwhile
+        if known == tip.hex() and self.index.get("policy") == policy:
             return []
         new = run_git(self.git, ["rev-list", "--first-parent", "--reverse", tip.hex()]).decode().split()
-        again = self.index.get("policy") != policy_of(self.remote) or known not in new
+        again = self.index.get("policy") != policy or known not in new
         objects = ObjectDatabase(self.git)
         refused: list[Untrusted] = []
         with self.index.changing(anew=again):
             for commit in new if again else new[new.index(known) + 1 :]:
                 refused += self._enter(objects, bytes.fromhex(commit))
             self.index.put("tip", tip.hex())
-            self.index.put("policy", policy_of(self.remote))
+            self.index.put("policy", policy)
         return refused
 
     def _enter(self, objects: ObjectDatabase, commit: Oid) -> list[Untrusted]:

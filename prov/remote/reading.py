@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from prov.remote.errors import Malformed, Untrusted
 from prov.remote.index import Index, Listed
 from prov.remote.publication import Publication, decode_publication
 from prov.remote.settings import Remote
-from prov.remote.signature import examine
+from prov.remote.signature import examine, validity
 from prov.remote.trust import Seal, judge
 from prov.store.objects import object_id
 from prov.store.repository import Store
@@ -30,10 +31,11 @@ def memory_folder(store: Store, remote: Remote) -> Path:
 
 
 def policy_of(remote: Remote) -> str:
-    """Return what an index was read under: when it changes, all is read anew."""
+    """Return what an index was read under: when it changes, as when a key expires, all is read anew."""
     signers = Path(remote.signers)
     content = signers.read_bytes() if remote.signers and signers.is_file() else b""
-    return f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
+    text = f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
+    return f"{text} {validity(remote.signers, time.time())}" if remote.trust == "keys" else text
 
 
 def enter(index: Index, remote: Remote, number: int, each: PublishedText) -> Untrusted | None:

@@ -7,23 +7,30 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prov.remote.errors import RemoteError
 from prov.remote.trust import Seal
 
 NAMESPACE = "prov-publication"
-"""What a key signs for; ssh-keygen takes no signature made for something else."""
+"""What a key signs for; no signature made for something else is taken."""
+_NOTATION = "namespace@git-prov"
+"""What says so in a signature of GnuPG's, which knows no namespaces."""
 GPG = "gpg:"
 _SSH_MARK = b"-----BEGIN SSH SIGNATURE-----"
 _GPG_MARK = b"-----BEGIN PGP SIGNATURE-----"
 _SECONDS = 30
+_GPG_KEY = "-----BEGIN PGP"
+_SSH_KEY = re.compile(r"(?:^|\s)(?:ssh-|ecdsa-|sk-)\S+ AAAA", re.MULTILINE)
+_VALID = re.compile(r'valid-(?:after|before)="?(\d{8}(?:\d{4}(?:\d{2})?)?)(Z?)\b', re.IGNORECASE | re.ASCII)
 
 
 def sign(text: bytes, key: str) -> bytes:
     """Return a detached signature of a text. Raises RemoteError in the words of the tool."""
     if key.startswith(GPG):
-        command = ["gpg", "--batch", "--armor", "--detach-sign", "--local-user", key.removeprefix(GPG)]
+        command = ["gpg", "--batch", "--armor", "--detach-sign", "--set-notation", f"{_NOTATION}={NAMESPACE}"]
+        command += ["--local-user", key.removeprefix(GPG)]
     else:
         command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", key]
     done = _run(command, text)
@@ -83,10 +90,48 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
     )
     named = valid or unknown
     key = named[1].decode("ascii", "replace") if named else ""
+    notation = rb"^\[GNUPG:\] NOTATION_NAME %s\n(?:\[GNUPG:\] NOTATION_FLAGS .*\n)?\[GNUPG:\] NOTATION_DATA %s$"
+    meant = re.search(notation % (_NOTATION.encode(), NAMESPACE.encode()), checked.stdout, re.MULTILINE) is not None
     # without GOODSIG the key is expired or revoked; of an unknown key nobody can say more than that it is unknown
-    good = checked.returncode == 0 and valid is not None
+    good = checked.returncode == 0 and valid is not None and meant
     unknown_one = bool(signers) and unknown is not None
     return Seal(key, good=good or unknown_one, allowed=good and honest is not None)
+
+
+def validity(signers: str, now: float) -> str:
+    """Return a text that is another one when what a file of allowed signers allows has changed with time.
+
+    It has the number of moments that have passed at which a key becomes valid, or expires; of certificates, whose
+    moments are not in the file, the day. Raises RemoteError if GnuPG is needed and not there.
+    """
+    data = Path(signers).read_bytes() if signers and Path(signers).is_file() else b""
+    text = data.decode("utf-8", "replace")
+    if not text.lstrip().startswith(_GPG_KEY) and _SSH_KEY.search(text):
+        day = f" {now // 86_400:.0f}" if "cert-authority" in text.lower() else ""
+        moments = [_moment(digits, utc=bool(utc)) for digits, utc in _VALID.findall(text)]
+    else:
+        day = ""
+        moments = _expirations(signers) if data else []
+    return f"{sum(1 for moment in moments if moment <= now)}{day}"
+
+
+def _moment(digits: str, *, utc: bool) -> float:
+    """Return a time as ssh writes it, `YYYYMMDD[HHMM[SS]]`, in seconds since the epoch; 0 for what is none."""
+    form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}[len(digits)]
+    try:
+        local = datetime.strptime(digits, form)
+    except ValueError:
+        return 0.0
+    return local.replace(tzinfo=UTC).timestamp() if utc else local.timestamp()
+
+
+def _expirations(signers: str) -> list[float]:
+    """Return when the keys in a file of GnuPG's expire, in seconds since the epoch."""
+    with tempfile.TemporaryDirectory(prefix="prov-") as home:
+        options = ["--homedir", home, "--batch", "--no-autostart", "--with-colons", "--show-keys"]
+        answer = _run(["gpg", *options, signers], b"")
+    rows = (line.split(":") for line in answer.stdout.decode("utf-8", "replace").splitlines())
+    return [float(row[6]) for row in rows if row[0] in ("pub", "sub") and len(row) > 6 and row[6].isdigit()]
 
 
 def _run(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:

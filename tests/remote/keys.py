@@ -46,8 +46,9 @@ class Gpg:
         command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes", *arguments]
         return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
-    def sign(self, text: bytes, *options: str) -> bytes:
-        return self.run("--armor", *options, "--detach-sign", data=text)
+    def sign(self, text: bytes, *options: str, notation: str = "namespace@git-prov=prov-publication") -> bytes:
+        notations = ["--set-notation", notation] if notation else []
+        return self.run("--armor", *options, *notations, "--detach-sign", data=text)
 
     def export(self, path: Path) -> str:
         path.write_bytes(self.run("--armor", "--export"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +16,7 @@ from prov.errors import ProvError
 from prov.remote.digest import Digests
 from prov.remote.errors import Altered, Malformed, Replayed, UnknownKey, Unreachable, Unsigned, Untrusted, WrongContent
 from prov.remote.publication import Publication, Published
-from prov.remote.signature import examine, sign
+from prov.remote.signature import examine, sign, validity
 from prov.remote.trust import Came, Seal, check_record, judge
 from prov.store.objects import Entry
 from prov.store.repository import Store
@@ -152,11 +154,41 @@ def test_seals_of_ssh(keys: Keys) -> None:
         assert not examine(TEXT, sign_with(TEXT, keys.allowed), signers).allowed
 
 
+@pytest.mark.parametrize(
+    ("options", "passed"),
+    [
+        ("", [0, 0, 0]),
+        ('valid-before="20300601" ', [0, 0, 1]),
+        ('valid-after="20200601Z",valid-before="20300601120000Z" ', [1, 1, 2]),
+        ('valid-before="203006011200" ', [0, 0, 1]),
+        ('valid-before="20309999" ', [1, 1, 1]),
+    ],
+)
+def test_what_a_key_allows_changes_with_time(options: str, passed: list[int], keys: Keys) -> None:
+    allow(keys.signers, keys.allowed, options=options)
+    times = [datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2026, 2027, 2031)]
+    assert [int(validity(str(keys.signers), now)) for now in times] == passed
+
+
+def test_certificates_are_judged_again_each_day(keys: Keys) -> None:
+    allow(keys.signers, keys.allowed, options="cert-authority ")
+    days = [validity(str(keys.signers), 86_400.0 * day + 5) for day in (1, 1.5, 2)]
+    assert days[0] == days[1] != days[2]
+
+
 @pytest.fixture
 def gpg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gpg]:
     made = Gpg(tmp_path_factory.mktemp("g"))
     yield made
     made.stop()
+
+
+def test_a_key_of_gpg_that_expires(gpg: Gpg, tmp_path: Path) -> None:
+    signers = gpg.export(tmp_path / "signers")
+    assert validity(signers, time.time() + 1e9) == "0"
+    gpg.run("--quick-set-expire", gpg.key, "2030-01-01")
+    gpg.export(tmp_path / "signers")
+    assert [validity(signers, datetime(year, 6, 1, tzinfo=UTC).timestamp()) for year in (2029, 2031)] == ["0", "1"]
 
 
 def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
@@ -169,6 +201,9 @@ def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
         assert not seal.good and not seal.allowed
     weak = gpg.sign(TEXT, "--digest-algo", "SHA1")
     assert not examine(TEXT, weak, signers).allowed, "a signature of a SHA-1 digest"
+    for notation in ("", "namespace@git-prov=other", "other@git-prov=prov-publication"):
+        seal = examine(TEXT, gpg.sign(TEXT, notation=notation), signers)
+        assert not seal.good and not seal.allowed, "signed for something else"
     (tmp_path / "none").write_text("")
     unknown = examine(TEXT, signature, str(tmp_path / "none"))
     assert (unknown.good, unknown.allowed) == (True, False)
