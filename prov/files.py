@@ -77,8 +77,18 @@ def make_private(path: Path) -> None:
     A task may make programs in it that run as whoever builds.
     """
     path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
-    if stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
-        path.chmod(stat.S_IRWXU)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        close_to_others(fd)
+    finally:
+        os.close(fd)
+
+
+def close_to_others(folder: int) -> None:
+    """Close an open folder to other users, if it is this user's."""
+    state = os.fstat(folder)
+    if stat.S_IMODE(state.st_mode) != stat.S_IRWXU and state.st_uid == os.geteuid():
+        os.fchmod(folder, stat.S_IRWXU)
 
 
 def drop_default_acl(path: Path) -> bool:

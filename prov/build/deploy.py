@@ -44,7 +44,8 @@ DEPLOYING = "refs/prov/deploying"
 MESSAGE = "deployed\n"
 SCRATCH = ".deploy"
 """Beside the deploy directory: where postprocess scripts change a copy of it."""
-_TEMPORARY = ".prov-deploy.tmp"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_TEMPORARY = b".prov-deploy.tmp"
 """The name under which a file is made: only one deployment runs at a time, and the next one removes what is left."""
 
 
@@ -273,63 +274,115 @@ def _sync(folder: Path, paths: list[str]) -> None:
         sync_directory(top)
 
 
+@dataclass(slots=True)
+class _Below:
+    """Folders below the deploy directory, entered by descriptor: a link on the way, whoever put it there, is no way."""
+
+    top: Path
+    _path: bytes = b""
+    _fd: int = -1
+
+    def __enter__(self) -> _Below:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def open(self, path: bytes, *, make: bool = True) -> int:
+        """Return a folder's descriptor, which is good until the next call. A folder is made in place of anything else.
+
+        Without `make`, raises FileNotFoundError or NotADirectoryError.
+        """
+        if self._fd >= 0 and path == self._path:
+            return self._fd
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._path = os.open(self.top, _FOLDER), path
+        for part in filter(None, path.split(b"/")):
+            try:
+                inside = _enter(part, self._fd, make=make)
+            except BaseException:
+                os.close(self._fd)
+                self._fd = -1
+                raise
+            os.close(self._fd)
+            self._fd = inside
+        return self._fd
+
+
+def _enter(name: bytes, folder: int, *, make: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except NotADirectoryError:  # a link, too
+        if not make:
+            raise
+        os.unlink(name, dir_fd=folder)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+
+
 def _place(
     store: Store, writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: Mapping[bytes, Node]
 ) -> list[str]:
     placed = []
-    for path, node in new.items():
-        name = os.fsdecode(path)
-        check_name(path.rpartition(b"/")[2])
-        target = folder / name
-        if node.is_directory:
-            if target.is_symlink() or target.is_file():
-                target.unlink()
-            target.mkdir(parents=True, exist_ok=True)
-        elif old.get(path) != node or not _untouched(store, target, node):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with naming(target):
-                _replace(writer, target, node)
-            placed.append(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _Below(folder) as below:
+        for path, node in new.items():
+            parent, _, name = path.rpartition(b"/")
+            check_name(name)
+            if node.is_directory:
+                below.open(path)
+                continue
+            fd = below.open(parent)
+            if old.get(path) != node or not _untouched(store, fd, name, node):
+                with naming(folder / os.fsdecode(path)):
+                    _replace(writer, fd, name, node)
+                placed.append(os.fsdecode(path))
     return placed
 
 
-def _untouched(store: Store, target: Path, node: Node) -> bool:
+def _untouched(store: Store, folder: int, name: bytes, node: Node) -> bool:
     """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves it too small."""
     try:
-        state = target.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
         return False
     if stat.S_ISLNK(node.mode):
-        return stat.S_ISLNK(state.st_mode) and os.fsencode(target.readlink()) == store.objects.blob(node.oid)
+        return stat.S_ISLNK(state.st_mode) and os.readlink(name, dir_fd=folder) == store.objects.blob(node.oid)
     same = state.st_mode == node.mode and state.st_mtime_ns == EPOCH_NS
     return same and state.st_size == store.objects.blob_size(node.oid)
 
 
-def _replace(writer: ObjectWriter, target: Path, node: Node) -> None:
-    temporary = os.fsencode(_TEMPORARY)
-    fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=fd)
-        if stat.S_ISLNK(node.mode):
-            os.symlink(writer.blob(node.oid), temporary, dir_fd=fd)
-        else:
-            Private(writer).place(node._replace(mtime=None), temporary, fd)
-        os.rename(temporary, os.fsencode(target.name), src_dir_fd=fd, dst_dir_fd=fd)
-    finally:
-        os.close(fd)
+def _replace(writer: ObjectWriter, folder: int, name: bytes, node: Node) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_TEMPORARY, dir_fd=folder)
+    if stat.S_ISLNK(node.mode):
+        os.symlink(writer.blob(node.oid), _TEMPORARY, dir_fd=folder)
+    else:
+        Private(writer).place(node._replace(mtime=None), _TEMPORARY, folder)
+    os.rename(_TEMPORARY, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _remove(folder: Path, paths: list[bytes]) -> list[str]:
-    removed = []
-    for path in sorted(paths, reverse=True):
-        target = folder / os.fsdecode(path)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if target.is_dir() and not target.is_symlink():
-                with contextlib.suppress(OSError):  # somebody else's files are in it
-                    target.rmdir()
-            else:
-                target.with_name(_TEMPORARY).unlink(missing_ok=True)
-                target.unlink()
+    removed: list[str] = []
+    if not folder.is_dir():
+        return removed
+    with _Below(folder) as below:
+        for path in sorted(paths, reverse=True):
+            parent, _, name = path.rpartition(b"/")
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                fd = below.open(parent, make=False)
+                if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                    with contextlib.suppress(OSError):  # somebody else's files are in it
+                        os.rmdir(name, dir_fd=fd)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(_TEMPORARY, dir_fd=fd)
+                os.unlink(name, dir_fd=fd)
                 removed.append(os.fsdecode(path))
     return removed

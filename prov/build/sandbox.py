@@ -178,15 +178,30 @@ def mounted_at(
 def confined_command(program: str, folder: Path, at: Path, command: Sequence[str]) -> list[str]:
     """Return a command line that runs a command on the host, which it can only read, without a network.
 
-    It sees `folder` at the path `at`, which must be a folder, and can write there alone.
+    It sees `folder` at the path `at`, which must be a folder, and can write there alone. Of /run, where services have
+    their sockets, it sees nothing.
     """
     return [
         program,
-        *("--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--new-session"),
-        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+        *("--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
         *("--bind", str(folder), os.path.realpath(at), "--chdir", str(at)),
         *command,
     ]
+
+
+def _root_mounts(root: Path) -> list[str]:
+    """Return mounts for a captured toolchain; /etc is a folder already."""
+    mounts = ["--ro-bind", str(root / "usr"), "/usr"]
+    for entry in sorted(root.iterdir()):
+        if entry.is_symlink():
+            mounts += ["--symlink", os.readlink(entry), f"/{entry.name}"]
+        elif entry.name not in ("usr", "etc"):
+            mounts += ["--ro-bind", str(entry), f"/{entry.name}"]
+    if (root / "etc").is_dir():
+        for entry in sorted((root / "etc").iterdir()):
+            mounts += ["--ro-bind", str(entry), f"/etc/{entry.name}"]
+    return mounts
 
 
 def sandbox_command(
@@ -197,15 +212,7 @@ def sandbox_command(
     With `terminal` the command is the user's own, and keeps the terminal for its own.
     """
     assert room.root is not None
-    bound = ["--ro-bind", str(room.root / "usr"), "/usr"]
-    for entry in sorted(room.root.iterdir()):
-        if entry.is_symlink():
-            bound += ["--symlink", os.readlink(entry), f"/{entry.name}"]
-        elif entry.name not in ("usr", "etc"):
-            bound += ["--ro-bind", str(entry), f"/{entry.name}"]
-    if (room.root / "etc").is_dir():
-        for entry in sorted((room.root / "etc").iterdir()):
-            bound += ["--ro-bind", str(entry), f"/etc/{entry.name}"]
+    bound = _root_mounts(room.root)
     if room.network:
         for name in _NETWORK_FILES:
             bound += ["--ro-bind-try", name, name]
@@ -232,6 +239,7 @@ def sandbox_command(
         program,
         "--unshare-all",
         "--unshare-user",
+        *("--cap-drop", "ALL"),
         *(["--share-net"] if room.network else []),
         *("--uid", USER, "--gid", USER, "--hostname", "prov"),
         "--die-with-parent",

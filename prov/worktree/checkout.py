@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prov.errors import CheckoutError
-from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, temporary_name, within_reach
+from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, set_mode, temporary_name
 from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
 from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private, give
@@ -268,7 +268,7 @@ class _Checkout:
                 hint="run as root, or under fakeroot",
             ) from error
         give(node, name, fd)
-        os.chmod(name, stat.S_IMODE(node.mode), dir_fd=fd)
+        set_mode(name, stat.S_IMODE(node.mode), fd)
         self.date(fd, name, node)
 
     # hardlinks
@@ -303,8 +303,9 @@ class _Checkout:
             os.unlink(name, dir_fd=fd)
         group = (node.link, node.same_file)  # a label says nothing of content that is not the same
         if group in first:
-            with within_reach(os.path.join(os.fsencode(self.root), first[group])) as start:
-                os.link(start, name, dst_dir_fd=fd, follow_symlinks=False)
+            folder, _, source = first[group].rpartition(b"/")
+            with self.opened(folder) as start:
+                os.link(source, name, src_dir_fd=start, dst_dir_fd=fd, follow_symlinks=False)
         else:
             self.put(fd, prefix, name, node)
             first[group] = prefix + name

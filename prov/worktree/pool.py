@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from prov.files import locked, replace_file
+from prov.files import close_to_others, locked, make_private, replace_file
 from prov.store.objects import object_id
-from prov.worktree.attributes import ROOT, SETUID, Node
+from prov.worktree.attributes import ROOT, Node
 from prov.worktree.place import (
     NO_ROOM,
     ObjectReader,
@@ -84,8 +84,7 @@ class Pool:
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
-        odd = node.fixme or node.xattrs or node.owner != ROOT or node.mode & SETUID
-        if odd or node.oid == EMPTY_BLOB or self.private:
+        if node.fixme or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or self.private:
             if path in self.private or self._is_private(node):
                 self._private(node, path, folder)
                 return
@@ -119,16 +118,21 @@ class Pool:
     def _is_private(self, node: Node) -> bool:
         # what is made for one place is of no use to another
         own = node.fixme and self.places is not None and not self.places.constant
-        # nor may a program that runs as its owner be where others reach it
-        return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or node.mode & SETUID)
+        return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
 
     def _private(self, node: Node, path: bytes, folder: int) -> None:
         Private(self.objects, self.places, sealed=True, notes=self.notes).place(node, path, folder)
+
+    def _make_folder(self, folder: Path) -> None:
+        if not self.folder.is_dir():
+            make_private(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _open(self) -> bool:
         """Open the pool's folder for links; false where there is none yet."""
         with contextlib.suppress(OSError):
             self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            close_to_others(self._fd)
         return self._fd >= 0
 
     # files of the pool
@@ -169,7 +173,7 @@ class Pool:
                 os.link(file, link, follow_symlinks=False)
                 return
             except FileNotFoundError:
-                link.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(link.parent)
             except OSError:  # there is one already; or it comes out of the store when it is wanted
                 return
 
@@ -182,7 +186,7 @@ class Pool:
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             if error.errno in NOT_WRITABLE:

@@ -410,10 +410,10 @@ def test_a_file_of_a_live_directory_that_goes_away_is_left_out(
     os.link(top / "goes", top / "linked")
     plain = os.open
 
-    def opened(path: bytes, *arguments: int) -> int:
+    def opened(path: bytes, *arguments: int, dir_fd: int | None = None) -> int:
         if os.fsencode(path).endswith(b"/goes"):
             raise FileNotFoundError(2, "No such file or directory", path)
-        return plain(path, *arguments)
+        return plain(path, *arguments, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", opened)
     found = work.capture(top, live=True)
