@@ -56,18 +56,24 @@ def restore(
         str,
         typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.", callback=plain_name),
     ],
+    tmpdir: Annotated[
+        list[Path] | None,
+        typer.Option("--tmpdir", metavar="DIR", help="A TMPDIR of yours that the build directory does not name."),
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Put a recipe's WORKDIR back as it was after a task, and let BitBake's stamps say so.
 
     BitBake goes on from there. Without a task: after the last of unpack, patch, configure and compile that is
-    recorded. What is in the WORKDIR now is recorded before. Example: prov bitbake restore zlib:do_patch
+    recorded. What is in the WORKDIR now is recorded before. Run it in the build directory: a WORKDIR outside its TMPDIR
+    is refused. Example: prov bitbake restore zlib:do_patch
     """
     from prov.bitbake.restore import choose
     from prov.bitbake.restore import restore as put_back
+    from prov.bitbake.tmpdir import TmpDirs
 
     opened = open_store(store)
-    done = put_back(opened, choose(opened, name))
+    done = put_back(opened, choose(opened, name), TmpDirs.of(Path.cwd(), tmpdir or ()))
     for text in done.notes:
         note(f"note: {text}")
     say(f"{done.workdir}: as after {done.run.tag}; {count_text(done.placed, 'file')} placed")

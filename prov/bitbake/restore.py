@@ -3,11 +3,14 @@
 For going on from there: after rm_work or a clean, `bitbake -c configure -f` starts from patched sources without
 fetching anything. What is in the WORKDIR now is recorded first. What pseudo keeps account of is not put back from
 outside: it knows files by inodes, and would not know these.
+
+A record says where its WORKDIR and stamps are. All of that is checked against the TMPDIRs of the user's build before
+anything is written.
 """
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import os
 import re
 import time
@@ -26,10 +29,11 @@ from prov.bitbake.capture import (
     workdir_lock,
 )
 from prov.bitbake.signature import split_name
+from prov.bitbake.tmpdir import Place, TmpDirs
 from prov.build.builds import BuildList
 from prov.build.record import Records, author, write_found
 from prov.errors import BitBakeError, NameUnknown
-from prov.files import remove_tree
+from prov.files import open_folder, remove_tree
 from prov.history.names import RunName, find_run, runs
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
@@ -39,9 +43,14 @@ from prov.worktree.checkout import checkout
 
 CHAIN = ("do_compile", "do_configure", "do_patch", "do_unpack")
 """Tasks to go back to where none is named, the last one that there is."""
+_TEMP = "temp"
+"""In a WORKDIR: where BitBake has logs and scripts."""
 UNUSABLE = {FAKEROOT_FACT, SETSCENE_FACT}
 """Facts of runs that leave nothing to put back."""
-_STAMP = re.compile(r"(.+)\.do_[^./]+\.[^/]+")
+_STAMP = re.compile(r"(.+)\.(do_[^./]+)\.[^/]+")
+_NO_STAMP = re.compile(r"\.(sigdata|sigbasedata)\.|\.taint$")
+"""Files beside stamps that say nothing of what has run."""
+_ARCH = re.compile(r"refs/prov/workdir/([\w+-][\w.+-]*)/[^/]+/[^/]+", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -70,13 +79,14 @@ def choose(store: Store, name: str) -> RunName:
     raise NameUnknown(f"nothing is recorded of {name} that can be put back", hint="`prov log` lists what is recorded")
 
 
-def restore(store: Store, run: RunName) -> Restored:
-    """Put a WORKDIR back as it was after a run. Raises ProvError."""
+def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
+    """Put a WORKDIR back as it was after a run. Raises ProvError.
+
+    Raises BitBakeError, before anything is written, if a path that a record names is in none of the TMPDIRs.
+    """
     records = Records(store)
     facts = records.facts(run.commit)
-    workdir = Path(facts.get(WORKDIR_FACT, ""))
-    line = list(_line(store, run.commit))
-    if not {STAMP_FACT, LINE_FACT} <= facts.keys() or not workdir.is_absolute():
+    if not {WORKDIR_FACT, STAMP_FACT, LINE_FACT} <= facts.keys():
         raise BitBakeError(f"{run.tag} is no run of BitBake's", hint="`prov checkout` puts it on disk")
     if FAKEROOT_FACT in facts:
         raise BitBakeError(
@@ -88,10 +98,16 @@ def restore(store: Store, run: RunName) -> Restored:
             f"{run.key} was taken from shared state: there is no WORKDIR to put back",
             hint=f"`prov log {run.key}` lists runs; one that ran can be named by its tag",
         )
-    begin(store, _task(run, facts))  # what is there now is recorded, if it is not
+    line = list(_line(store, run.commit))
+    place = tmpdirs.workdir(run.key, facts[WORKDIR_FACT])
+    workdir = place.path
+    stamps = _stamps(run.key, line, facts[STAMP_FACT], tmpdirs)
+    task = _task(run, facts, workdir)
+    _check_workdir(run.key, workdir)
+    os.close(_open_made(run.key, place))
+    begin(store, task)  # what is there now is recorded, if it is not
     with workdir_lock(store, workdir):
-        now = store.refs.get(facts[LINE_FACT])
-        workdir.mkdir(parents=True, exist_ok=True)
+        now = store.refs.get(task.ref)
         if (workdir / "pseudo").is_dir():
             remove_tree(workdir / "pseudo")  # an account of files that go now
         there = records.workdir(now) if now is not None else EMPTY
@@ -104,10 +120,44 @@ def restore(store: Store, run: RunName) -> Restored:
                 commit = write_found(writer, wanted, run.commit, by, "put back without what ran under pseudo")
             writer.finish()
             placed = checkout(writer, workdir, wanted, now=there)
-        store.refs.update(RefUpdate(facts[LINE_FACT], commit))
+        (workdir / _TEMP).mkdir(exist_ok=True)
+        store.refs.update(RefUpdate(task.ref, commit))
         found = Restored(run, workdir, placed)
-        _stamp(line, facts[STAMP_FACT], workdir, found)
+        if not (workdir / "recipe-sysroot-native").is_dir() and stamps.names.pop("do_prepare_recipe_sysroot", ""):
+            found.notes.append(
+                "its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes after it"
+            )
+        _write_stamps(run.key, stamps)
+        found.stamps += stamps.names
     return found
+
+
+def _check_workdir(key: str, workdir: Path) -> None:
+    """Raise BitBakeError for a folder that is no WORKDIR: all that is in it would be removed."""
+    if workdir.is_dir() and any(workdir.iterdir()) and not (workdir / _TEMP).is_dir():
+        raise BitBakeError(
+            f"{key}: {workdir} is not a WORKDIR: it has no folder {_TEMP}",
+            hint=f"if it is one, make {workdir / _TEMP}; else don't trust the record's origin",
+        )
+
+
+def _open_made(key: str, place: Place) -> int:
+    """Open a folder in a TMPDIR, made if need be; no link on the way is followed. Raises BitBakeError."""
+    place.tmpdir.mkdir(parents=True, exist_ok=True)
+    fd = open_folder(place.tmpdir)
+    try:
+        for part in place.below.parts:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(part, 0o755, dir_fd=fd)
+            inside = open_folder(part, fd)
+            os.close(fd)
+            fd = inside
+    except OSError as error:
+        os.close(fd)
+        raise BitBakeError(
+            f"{key}: {place.path}: {error.strerror}", hint="a link or a file there is in the way"
+        ) from error
+    return fd
 
 
 def _line(store: Store, commit: Oid) -> Iterator[tuple[str, Oid, dict[str, str]]]:
@@ -136,33 +186,61 @@ def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[byt
     return found
 
 
-def _task(run: RunName, facts: dict[str, str]) -> Task:
-    """Return a task that looks at a run's WORKDIR, and owns nothing in it."""
-    arch = facts[LINE_FACT].split("/")[3]
+def _task(run: RunName, facts: dict[str, str], workdir: Path) -> Task:
+    """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
+    match = _ARCH.fullmatch(facts[LINE_FACT])
+    if match is None or ".." in match[1] or match[1].endswith((".", ".lock")):
+        raise BitBakeError(f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin")
     mc, pn = split_name(run.recipe)
-    return Task(mc, pn, facts.get("version", ""), run.task, False, Path(facts[WORKDIR_FACT]), arch, ())
+    return Task(mc, pn, facts.get("version", ""), run.task, False, workdir, match[1], ())
 
 
-def _stamp(line: list[tuple[str, Oid, dict[str, str]]], stamp: str, workdir: Path, found: Restored) -> None:
-    """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all others not."""
-    match = _STAMP.fullmatch(stamp)
+@dataclass(frozen=True, slots=True)
+class _Stamps:
+    """The stamps of a recipe, which are in one folder."""
+
+    folder: Place
+    base: str
+    """What the names of all of them begin with."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Task -> its stamp's name, of those that are to be there, in the order in which the tasks ran."""
+
+
+def _stamps(key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs) -> _Stamps:
+    """Return the stamps that say what is true of a WORKDIR: those of the tasks in its line. Raises BitBakeError."""
+    place = tmpdirs.stamp(key, stamp)
+    match = _STAMP.fullmatch(place.below.name)
     if match is None:
-        raise BitBakeError(f"{stamp} is no stamp of a task's", hint="is this BitBake newer than this prov?")
-    wanted: dict[str, str] = {}
-    for key, _, facts in reversed(line):
-        task = key.partition(":")[2]
-        wanted.pop(task, None)  # the last time counts
-        if STAMP_FACT in facts and FAKEROOT_FACT not in facts:
-            done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
-            wanted[task] = facts[STAMP_FACT].replace(f".{task}.", done)
-    if not (workdir / "recipe-sysroot-native").is_dir() and wanted.pop("do_prepare_recipe_sysroot", ""):
-        found.notes.append("its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes after it")
-    for path in glob.glob(f"{glob.escape(match[1])}.do_*"):
-        if not re.search(r"\.(sigdata|sigbasedata)\.|\.taint$", path) and path not in wanted.values():
-            os.unlink(path)
-    Path(stamp).parent.mkdir(parents=True, exist_ok=True)
-    start = time.time() - len(wanted)
-    for number, (task, path) in enumerate(wanted.items()):
-        Path(path).touch()
-        os.utime(path, (start + number, start + number))  # BitBake looks which is newer
-        found.stamps.append(task)
+        raise BitBakeError(
+            f"{key}: {place.below.name!r} is no task's stamp", hint="is this BitBake newer than this prov?"
+        )
+    found = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
+    for name, _, facts in reversed(line):
+        task = name.partition(":")[2]
+        found.names.pop(task, None)  # the last time counts
+        if STAMP_FACT not in facts or FAKEROOT_FACT in facts:
+            continue
+        done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
+        each = tmpdirs.stamp(name, facts[STAMP_FACT].replace(f".{task}.", done))
+        other = _STAMP.fullmatch(each.below.name)
+        is_beside = each.below.parent == found.folder.below and other is not None and other[1] == found.base
+        # BitBake does not ask for a stamp of another recipe, or of another revision of this one
+        if is_beside and other is not None and other[2] in (task, f"{task}_setscene"):
+            found.names[task] = each.below.name
+    return found
+
+
+def _write_stamps(key: str, stamps: _Stamps) -> None:
+    """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all others not."""
+    folder = _open_made(key, stamps.folder)
+    try:
+        for name in os.listdir(folder):
+            if name.startswith(f"{stamps.base}.do_") and not _NO_STAMP.search(name):
+                os.unlink(name, dir_fd=folder)
+        start = time.time() - len(stamps.names)
+        for number, name in enumerate(stamps.names.values()):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+            os.utime(fd, (start + number, start + number))  # BitBake looks which is newer
+            os.close(fd)
+    finally:
+        os.close(folder)
