@@ -87,7 +87,8 @@ def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, sandbo
     from prov.bitbake.shell import put_back
     from prov.build.sandbox import bubblewrap
 
-    with put_back(store, run.commit, bubblewrap(sandbox or "auto"), before=before) as scene:
+    on_host = "none" in (sandbox, sandbox_here())
+    with put_back(store, run.commit, bubblewrap(sandbox or "auto"), before=before, on_host=on_host) as scene:
         for text in scene.notes:
             note(f"note: {text}")
         if not command:

@@ -1,12 +1,17 @@
-"""A recorded task of BitBake's put back for somebody to look around in: its WORKDIR at the path that it had.
+"""A recorded task of BitBake's put back for the user to look around in: its WORKDIR at the path that it had.
 
-Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command alone; the build
-directory itself is not touched. Sysroots are the ones that are there now: a record has only their names.
+Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command alone. Sysroots are
+the ones that are there now: a record has only their names.
+
+The record chooses the environment, and the WORKDIR holds programs: both may come from an attacker. With bubblewrap the
+command can read the machine, and write to the scratch copy and an empty /tmp only. It has no network and no sockets in
+/run, by which it could ask other processes to do what it can't.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import subprocess
@@ -17,15 +22,19 @@ from pathlib import Path
 from prov.bitbake.capture import HASH_FACT
 from prov.build.aside import scratch_folder
 from prov.build.record import Records
-from prov.build.sandbox import mounted_at
 from prov.errors import StoreError
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.worktree.attributes import Listing, map_directories
+from prov.worktree.attributes import Listing, map_directories, put_at
 from prov.worktree.checkout import checkout
 
 SYSROOTS = ("recipe-sysroot", "recipe-sysroot-native")
 _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
+_TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
+_OURS = (b"temp", *map(os.fsencode, SYSROOTS))
+"""Names at the top of a WORKDIR that no record has, since captures leave them out, and that are made here."""
+_HIDDEN = (Path("/tmp"), Path("/run"))
+"""Folders that the command sees empty: with sockets of other processes, and other users' files."""
 _CHANGED_INTO = re.compile(r"^cd (.+)$", re.MULTILINE)
 
 
@@ -53,7 +62,7 @@ class Scene:
         """Run a command on the caller's terminal; return its exit status."""
         where = self.directory
         if self.mounter is not None:
-            command = mounted_at(self.mounter, self.folder, self.at, command, directory=where, through=self.through)
+            command = [self.mounter, *_mounts(self.folder, self.at, self.through), "--chdir", where, *command]
         else:
             where = where.replace(self.at, str(self.folder), 1)
         kept = {name: value for name, value in environment.items() if name in ("TERM", "HOME", "USER", "PATH")}
@@ -63,20 +72,33 @@ class Scene:
 
 
 @contextlib.contextmanager
-def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool) -> Iterator[Scene]:
-    """Yield a task's WORKDIR as it was after the task, or before it; what is done there is gone at the end."""
+def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool, on_host: bool) -> Iterator[Scene]:
+    """Yield a task's WORKDIR as it was after the task, or before it; what is done there is gone at the end.
+
+    `on_host`: the user accepts that the command runs without a sandbox. Raises StoreError if there is none otherwise,
+    and for a record that BitBake's tasks don't leave.
+    """
     records = Records(store)
-    facts, at = records.facts(commit), records.facts(commit).get("workdir", "")
-    if not at.startswith("/") or ".." in at.split("/"):
-        raise StoreError(f"a record names the WORKDIR {at!r}", hint="don't trust its origin")
+    facts = records.facts(commit)
+    at, task = facts.get("workdir", ""), facts.get("task", "").partition(":")[2]
+    if not at.startswith("/") or ".." in at.split("/") or "\0" in at:
+        raise StoreError(f"a record names the WORKDIR {at[:200]!r}", hint="don't trust its origin")
+    if not _TASK.fullmatch(task):
+        raise StoreError(f"a record names the task {task[:200]!r}", hint="don't trust its origin")
+    if mounter is None and not on_host:
+        raise StoreError(
+            f"{task}: bubblewrap can't be used, and a record's environment and programs run only in a sandbox",
+            hint="install bubblewrap; or, if you trust the store, use `--sandbox none`",
+        )
     with scratch_folder(store) as folder:
         workdir = folder / "workdir"
         with store.objects.writer(memory=True) as writer:
             pair = records.workdir(store.objects.commit(commit).parents[0] if before else commit)
+            for name in _OURS:  # a link there would lead what is written below to another place
+                pair = put_at(writer, pair, name, None)
             checkout(writer, workdir, map_directories(writer, pair, _without_devices, writer, mtimes=True))
         script = records.record_entry(commit, "script").decode("utf-8", "surrogateescape")
-        task = facts["task"].partition(":")[2]
-        (workdir / "temp").mkdir(exist_ok=True)
+        (workdir / "temp").mkdir()
         if script:
             run = workdir / "temp" / f"run.{task}"
             run.write_text(script, "utf-8", "surrogateescape")
@@ -84,6 +106,43 @@ def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool) ->
         if not before:
             (workdir / "temp" / f"log.{task}").write_bytes(records.record_entry(commit, "log"))
         yield _scene(workdir, at, script, mounter)
+
+
+def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
+    """Return bubblewrap's options for the machine as it is, read-only, and a folder that is mounted at a path.
+
+    Where that path does not exist, the nearest folder above it gets an empty one over it, with its entries in it again.
+    `through`: names in the folder at which the command sees what is on disk at that path, read-only.
+    """
+    target = Path(os.path.realpath(at))
+    above = target
+    while not above.is_dir():
+        above = above.parent
+    options = ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent"]
+    options += ["--cap-drop", "ALL"]  # root could mount anything writable again
+    options += _read_only(Path("/"), is_new=above == Path("/"))
+    options += ["--dev", "/dev", "--proc", "/proc"]
+    for hidden in _HIDDEN:
+        options += ["--tmpfs", str(hidden)]
+        if above != hidden and above.is_relative_to(hidden):
+            first = hidden / above.relative_to(hidden).parts[0]
+            options += ["--ro-bind", str(first), str(first)]
+    if above not in (target, Path("/"), *_HIDDEN):
+        options += _read_only(above, is_new=True)
+    options += ["--bind", str(folder), str(target)]
+    for name in through:
+        options += ["--ro-bind", f"{at}/{name}", f"{target}/{name}"]
+    return options
+
+
+def _read_only(folder: Path, *, is_new: bool) -> list[str]:
+    """Return the options that make a folder readable; one that `is_new` can get entries that it has not on disk."""
+    if not is_new:
+        return ["--ro-bind", str(folder), str(folder)]
+    options = ["--tmpfs", str(folder)]
+    for entry in sorted(folder.iterdir()):
+        options += ["--ro-bind-try", str(entry), str(entry)]
+    return options
 
 
 def _scene(workdir: Path, at: str, script: str, mounter: str | None) -> Scene:
@@ -103,7 +162,8 @@ def _directory(workdir: Path, at: str, script: str) -> str:
     for text in reversed(_CHANGED_INTO.findall(script)):
         with contextlib.suppress(ValueError):
             path = shlex.split(text)[0]
-            if path.startswith(f"{at}/") and (workdir / path.removeprefix(f"{at}/")).is_dir():
+            is_below = path.startswith(f"{at}/") and not {"..", "\0"} & {*path.split("/"), *path}
+            if is_below and (workdir / path.removeprefix(f"{at}/")).is_dir():
                 return path
     return at
 
@@ -111,7 +171,7 @@ def _directory(workdir: Path, at: str, script: str) -> str:
 def _exported(script: str) -> dict[str, str]:
     """Return the variables that a shell script of BitBake's exports."""
     unescaped = ((name, re.sub(r"\\(\n|.)", _plain, value)) for name, value in _EXPORT.findall(script))
-    return dict(unescaped)
+    return {name: value for name, value in unescaped if "\0" not in value}
 
 
 def _plain(match: re.Match[str]) -> str:

@@ -153,13 +153,10 @@ def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> li
     return mounted_at(room.mounter, room.workdir, room.at, command, directory=directory)
 
 
-def mounted_at(
-    mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str, through: Sequence[str] = ()
-) -> list[str]:
+def mounted_at(mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str) -> list[str]:
     """Return a command line that runs a command on the host as it is, but for a folder, which is mounted at a path.
 
     Where that path is not there, the folder above it that is gets an empty one over it, with all else in it again.
-    `through`: names in it of which what is there really is seen, read-only.
     """
     above = Path(at)
     while not above.is_dir():
@@ -170,8 +167,6 @@ def mounted_at(
         for entry in sorted(above.iterdir()):
             bound += ["--dev-bind", str(entry), str(entry)]
     bound += ["--bind", str(folder), at]
-    for name in through:
-        bound += ["--ro-bind", f"{at}/{name}", f"{at}/{name}"]
     return [mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
 
 

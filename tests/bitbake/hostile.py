@@ -17,7 +17,10 @@ EVIL = b"ssh-ed25519 AAAA eve\n"
 
 
 def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listing:
-    """Return a directory's entries: paths of files with their content, of symlinks with their target as text."""
+    """Return a directory's entries: paths of files with their content, of symlinks with their target as text.
+
+    Content that begins with `#!` is executable.
+    """
     listing: Listing = {}
     folders: dict[str, dict[str, bytes | str]] = {}
     for path, content in files.items():
@@ -27,7 +30,8 @@ def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listin
         elif isinstance(content, str):
             listing[name.encode()] = Node(0o120777, writer.add("blob", content.encode()))
         else:
-            listing[name.encode()] = Node(0o100644, writer.add("blob", content))
+            mode = 0o100755 if content.startswith(b"#!") else 0o100644
+            listing[name.encode()] = Node(mode, writer.add("blob", content))
     for name, below in folders.items():
         pair = write_listing(writer, listing_of(writer, below), mtimes=True)
         listing[name.encode()] = Node(0o040755, pair=pair)
