@@ -21,15 +21,22 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from prov.errors import BitBakeError
+from prov.files import size_text
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid, escape_name
 from prov.worktree.attributes import TreeWriter
 
 MULTICONFIG = "mc"
 KINDS = {32: "md5", 64: "sha256"}
 """Of checksums, by their length in hexadecimal digits."""
+LIMIT = 16 << 20
+"""Bytes of signature data that are read, compressed or not; those of large images have some megabytes."""
+DEEPEST = 200
+"""Folders that a file's path may have."""
+_SHOWN = 200
+"""Characters of what is wrong that an error shows."""
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _TID = re.compile(r"(?:mc:(?P<mc>[^:]*):)?(?P<pn>[^:/]+):(?P<task>do_[^:/]+)")
 
@@ -51,7 +58,7 @@ def key_of(text: str) -> str:
     """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names dependencies."""
     match = _TID.fullmatch(text)
     if match is None:
-        raise BitBakeError(f"{text!r} names no task", hint="is this BitBake newer than this prov?")
+        raise BitBakeError(f"{text[:_SHOWN]!r} names no task", hint="is this BitBake newer than this prov?")
     return f"{recipe_name(match['mc'] or '', match['pn'])}:{match['task']}"
 
 
@@ -72,27 +79,44 @@ class Signature:
 def read_signature(path: Path) -> Signature:
     """Return what a file of signature data (`sigdata`, `siginfo`) says. Raises BitBakeError."""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as stream:
+            data = stream.read(LIMIT + 1)
+            if data.startswith(_MAGIC):
+                stream.seek(0)
+                data = _decompressed(stream, path)
     except OSError as error:
         raise BitBakeError(f"{path}: {error.strerror}") from error
-    if data.startswith(_MAGIC):
-        data = _decompressed(data, path)
+    if len(data) > LIMIT:
+        raise BitBakeError(
+            f"{path}: signature data larger than {size_text(LIMIT)}",
+            hint="a variable of the task holds too long a text",
+        )
     try:
         return decode_signature(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BitBakeError(
-            f"{path} is not what signature data should be: {error!r}", hint="is this BitBake newer than this prov?"
+            f"{path} is not what signature data should be: {repr(error)[:_SHOWN]}",
+            hint="is this BitBake newer than this prov?",
         ) from error
 
 
-def _decompressed(data: bytes, path: Path) -> bytes:
+def _decompressed(stream: BinaryIO, path: Path) -> bytes:
+    """Return what a file holds that zstd compressed, at most one byte more than LIMIT."""
     program = shutil.which("zstd")
     if program is None:
         raise BitBakeError(f"{path} is compressed, and there is no zstd", hint="BitBake needs it, too: install zstd")
-    done = subprocess.run([program, "-dcq"], input=data, capture_output=True, check=False)
-    if done.returncode:
-        raise BitBakeError(f"{path}: zstd says {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+    with subprocess.Popen([program, "-dcq"], stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        data = process.stdout.read(LIMIT + 1)
+        if len(data) > LIMIT:
+            process.kill()
+            return data
+        said = process.stderr.read(_SHOWN).decode(errors="replace")
+    if process.returncode:
+        raise BitBakeError(
+            f"{path}: zstd says {' '.join(said.split())}", hint="the file is damaged: build the task again"
+        )
+    return data
 
 
 def decode_signature(data: Mapping[str, Any]) -> Signature:
@@ -101,6 +125,8 @@ def decode_signature(data: Mapping[str, Any]) -> Signature:
     _check_texts([task, data.get("taint", ""), *_plain(data["taskdeps"])])
     _check_texts([text for pair in data.get("runtaskhashes", {}).items() for text in pair])
     _check_texts([text for pair in data.get("file_checksum_values", []) for text in pair if text is not None])
+    if any(name.count("/") > DEEPEST for name, _ in data.get("file_checksum_values", [])):
+        raise ValueError("a file is in too many folders")
     values = {name: data["varvals"].get(name) for name in {task, *_plain(data["taskdeps"])}}
     return Signature(
         task=task,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prov.bitbake.signature import Signature, decode_signature, key_of, read_signature, recipe_name, write_inputs
+from prov.bitbake.signature import LIMIT, Signature, decode_signature, key_of, read_signature, recipe_name, write_inputs
 from prov.errors import BitBakeError
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -258,6 +260,11 @@ MALFORMED: dict[str, bytes] = {
     "hashes that are none": json.dumps(GOOD | {"runtaskhashes": {"a:do_b": None}}).encode(),
     "hashes of no task": json.dumps(GOOD | {"runtaskhashes": {"a": "0"}}).encode(),
     "a taint that is none": json.dumps(GOOD | {"taint": ["x"]}).encode(),
+    "nested": b"[" * 1_000_000,
+    "a number of many digits": b'{"task": ' + b"9" * 10_000 + b"}",
+    "a file in too many folders": json.dumps(GOOD | {"file_checksum_values": [["./" + "a/" * 5_000, None]]}).encode(),
+    "a long name of no task": json.dumps(GOOD | {"runtaskhashes": {"a" * 1_000_000: "0"}}).encode(),
+    "a long text of another kind": json.dumps(GOOD | {"taint": ["x" * 1_000_000]}).encode(),
     "half a character": json.dumps(GOOD | {"varvals": {"do_a": "\ud800", "A": ""}}).encode(),
 }
 
@@ -266,8 +273,40 @@ MALFORMED: dict[str, bytes] = {
 def test_malformed_data_is_refused(inputs: Write, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "sigdata"
     file.write_bytes(data)
-    with pytest.raises(BitBakeError):
+    with pytest.raises(BitBakeError) as caught:
         inputs(read_signature(file))
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_data_may_be_as_large_as_the_limit(inputs: Write, tmp_path: Path, size: int) -> None:
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    text = json.dumps(GOOD)
+    plain.write_text(text + " " * (LIMIT - len(text) + size))
+    subprocess.run(["zstd", "-q", plain, "-o", packed], check=True)
+    for file in (plain, packed):
+        if size == 0:
+            assert read_signature(file).task == "do_a"
+            continue
+        with pytest.raises(BitBakeError, match=re.escape(f"{file}: signature data larger than 16.8 MB")):
+            read_signature(file)
+
+
+def test_bomb_is_not_decompressed(tmp_path: Path) -> None:
+    """100 GB of zeros would take minutes, and more memory than there is."""
+    file = tmp_path / "sigdata"
+    # of one block that repeats a byte: a frame's magic, descriptor and window, then blocks of 128 kB in 4 bytes each
+    blocks = 800_000
+    head = b"\x28\xb5\x2f\xfd\x00\x58"
+    file.write_bytes(head + b"\x02\x00\x10\x00" * (blocks - 1) + b"\x03\x00\x10\x00")
+    limit = 1 << 30
+    child = (
+        "import resource, sys; from pathlib import Path; from prov.bitbake.signature import read_signature\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit})); read_signature(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", child, file], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1].endswith(f"{file}: signature data larger than 16.8 MB")
 
 
 def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
