@@ -4,18 +4,26 @@ A server knows by which hash of an output (`outhash`) a task is told to be anoth
 (`unihash`) both are known. Each build that used one leaves what it came to as a result of its own,
 `bitbake:equivalence`, whose output is a text of a line per task: METHOD TASKHASH OUTHASH UNIHASH. It is shared as any
 result is; the next machine's own server is told, and so agrees.
+
+A line decides whether a task runs and whose output is used in its place, so that it counts as much as an output does:
+it is fetched as one, under the trust of its remote. BitBake makes names of stamps and archives of a unihash, and prints
+a method: lines of any other form are not used.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from prov.bitbake.builds import Ran
 from prov.build.caches import Caches, Wanted, fetch
 from prov.build.record import RECORDS, Output, Run, author, empty_start, output_ref, tag_prefix, write_run
 from prov.build.sharing import NO_KEY, Shareable
 from prov.errors import StoreError
+from prov.files import size_text
+from prov.remote.wellformed import Limits
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -26,6 +34,20 @@ KEY = f"{RECIPE}:{TASK}"
 FILE = b"equivalence"
 MOST = 10_000
 """So many builds' equivalences are looked at in a remote, the last ones."""
+LIMIT = 16 << 20
+"""Bytes that the lines of one build may have."""
+TOTAL = 64 << 20
+"""Bytes of lines that one build takes up; the next one takes up more."""
+_LINE = re.compile(r"[A-Za-z_][\w.:-]{0,127}( [0-9a-f]{64}){3}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of other builds, and what the user should know of those that are not used."""
+
+    by_build: dict[str, list[str]] = field(default_factory=dict)
+    """The id of a build's text -> its lines; none of a text that is not used."""
+    notes: list[str] = field(default_factory=list)
 
 
 def lines_of(ran: Iterable[Ran]) -> list[str]:
@@ -62,19 +84,37 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
     return Shareable(KEY, inputs)
 
 
-def read_lines(store: Store, known: set[str]) -> dict[str, list[str]]:
-    """Return id -> lines of what is kept here, but for what is known."""
-    found = {}
+def read_lines(store: Store, known: set[str]) -> Lines:
+    """Return what is kept here, but for texts whose ids are `known`. What is malformed or too large is named."""
+    found, total = Lines(), 0
     for commit in store.refs.list(output_ref(KEY, b"")).values():
         try:
             output = store.objects.commit(commit).tree
             entry = store.objects.entry(output, f"content/{FILE.decode()}") if output != EMPTY_TREE else None
-            if entry is not None and entry.oid.hex() not in known:
-                rows = store.objects.blob(entry.oid).decode("ascii", "replace").splitlines()
-                found[entry.oid.hex()] = [row for row in rows if len(row.split(" ")) == 4]
+            if entry is None or entry.oid.hex() in known or entry.oid.hex() in found.by_build:
+                continue
+            name, size = entry.oid.hex(), store.objects.blob_size(entry.oid)
+            if size > LIMIT:
+                found.by_build[name] = []
+                found.notes.append(f"hash equivalences {name[:12]} are not used: larger than {size_text(LIMIT)}")
+                continue
+            total += size
+            if total > TOTAL:
+                found.notes.append("more hash equivalences are left for the next build")
+                break
+            found.by_build[name] = _checked(store.objects.blob(entry.oid), name, found.notes)
         except StoreError:  # what is damaged is of no use, and no harm
             continue
     return found
+
+
+def _checked(text: bytes, name: str, notes: list[str]) -> list[str]:
+    """Return the lines of a text that are as they should be, and note the others."""
+    rows = text.decode("ascii", "replace").removesuffix("\n").split("\n")
+    good = [row for row in rows if _LINE.fullmatch(row)]
+    if len(good) < len(rows):
+        notes.append(f"hash equivalences {name[:12]}: {len(rows) - len(good)} of {len(rows)} lines are malformed")
+    return good
 
 
 def fetch_lines(caches: Caches) -> None:
@@ -87,6 +127,7 @@ def fetch_lines(caches: Caches) -> None:
         ]
         if not wanted:
             continue
-        got = fetch(caches.store, opened.remote, caches.access, wanted)
+        # a record has its lines twice, as what went in and as what came out
+        got = fetch(caches.store, opened.remote, caches.access, wanted, limits=Limits(paths=100, size=2 * TOTAL))
         caches.notes += got.notes + ([got.failed] if got.failed else [])
     caches.store.objects.refresh()

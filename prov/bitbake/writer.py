@@ -21,7 +21,7 @@ from typing import Any
 
 from prov.bitbake.builds import Ran, record, recover
 from prov.bitbake.capture import Captured, Packed, Task, begin, end
-from prov.bitbake.equivalence import fetch_lines, read_lines
+from prov.bitbake.equivalence import Lines, fetch_lines, read_lines
 from prov.bitbake.publishing import publish
 from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, clean, unpack
 from prov.bitbake.signature import recipe_name
@@ -137,14 +137,14 @@ class Writer:
         if word["what"] == "done":
             return word
         if word["what"] == "equivalences":
-            lines: dict[str, list[str]] = {}
+            lines = Lines()
             with contextlib.suppress(ProvError, OSError):
                 shared = self._shared(network=word["network"])
                 fetch_lines(shared.caches)
                 lines = read_lines(shared.store, set(word["known"]))
-                for note in shared.notes():
+                for note in [*shared.notes(), *lines.notes]:
                     self.say({"note": note})
-            self.say({"equivalences": lines})
+            self.say({"equivalences": lines.by_build})
             return None
         found: set[str] = set()
         with contextlib.suppress(ProvError, OSError):  # then there is nothing to take

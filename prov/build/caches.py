@@ -150,16 +150,17 @@ def fetch(
     *,
     workdirs: bool = False,
     confined: bool = True,
+    limits: Limits | None = None,
 ) -> Fetched:
     """Fetch results from one remote and enter those that may be used; made for a process of its own.
 
-    `confined`: what the results bring runs in a sandbox.
+    `confined`: what the results bring runs in a sandbox. `limits`: how large they may be.
     """
     found = Fetched()
     opened = open_remote(remote, store, access)
     try:
         tasks = [each.task for each in wanted]
-        limits = Limits(devices=remote.devices)
+        limits = limits or Limits(devices=remote.devices)
         received = receive(
             opened, store, tasks, holds=lambda task: holds(store, task), limits=limits, workdirs=workdirs
         )
