@@ -174,6 +174,7 @@ def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
     """Put an object in place where sstate.bbclass would unpack it.
 
     Only pseudo can make devices and owners: a process under it gets a list of them, for others they are left out.
+    Raises BitBakeError for an object that no capture gives.
     """
     pair, dated = packed.pair, packed.dated
     folder = Path(told["folder"])
@@ -184,10 +185,10 @@ def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
             if told["faked"]
             else map_directories(writer, wanted, _plain, writer, mtimes=True)
         )
+        entries = _entries(writer, wanted) if told["faked"] else []
         for left in folder.iterdir():
             remove_tree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         checkout(writer, folder, plain)
-        entries = _entries(writer, wanted) if told["faked"] else []
     return Unpacked(packed, entries)
 
 
@@ -266,10 +267,21 @@ def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
 
 
 def _entries(writer: ObjectWriter, pair: Pair) -> list[list[Any]]:
-    """Return path, mode, owner, device, mtime, xattrs and link of everything in a directory, the deepest first."""
+    """Return path, mode, owner, device, mtime, xattrs and link of everything in a directory, the deepest first.
+
+    Raises BitBakeError for a file that is linked to one that is not there.
+    """
     rows = []
     top = read_listing(writer, pair)[b"."]
-    for path, node in [(b".", top), *walk(writer, pair)]:
+    nodes = walk(writer, pair)
+    first = {path for path, node in nodes if node.link == path and not node.is_directory}
+    for path, node in [(b".", top), *nodes]:
+        # the path of a link may lead through a symlink of the object to any file of the machine
+        if node.link and node.link not in first:
+            raise BitBakeError(
+                f"{os.fsdecode(path)} is linked to {os.fsdecode(node.link)}, which is not in the object",
+                hint="don't trust its origin",
+            )
         own = read_listing(writer, node.pair)[b"."] if node.is_directory and path != b"." else node
         xattrs = [[os.fsdecode(name), value.hex()] for name, value in own.xattrs]
         rows.append([os.fsdecode(path), own.mode, *own.owner, own.rdev, own.mtime, xattrs, os.fsdecode(own.link)])

@@ -157,7 +157,7 @@ class _Sysroot:
             for line in manifest.read_bytes().splitlines():
                 top, _, path = line.partition(b"/")
                 ours = top == os.fsencode(self.directory.name) and not path.endswith(b"/")
-                if ours and at_path(self.writer, wanted, path) is None:
+                if ours and b".." not in path.split(b"/") and at_path(self.writer, wanted, path) is None:
                     self._remove(path)
 
     def _reconcile(self, before: Pair, wanted: Pair) -> tuple[Pair, Pair]:

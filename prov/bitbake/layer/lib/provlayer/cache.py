@@ -14,7 +14,7 @@ import stat
 
 import bb
 
-from provlayer import facts, wire
+from provlayer import facts, files, wire
 
 POINTER = "kept in a prov store\n"
 """What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where a kill would leave
@@ -161,7 +161,7 @@ def archive(d, path=None, plain=None):
     _packed[:] = answer.get("packed", [])
     path = path or d.getVar("TMP_SSTATE_PKG")
     if bb.utils.to_boolean(d.getVar("SSTATE_VERIFY_SIG")):
-        with open(path, "w") as stream:  # to be signed
+        with files.create(path) as stream:  # to be signed
             stream.write(POINTER)
     elif os.path.exists(path):
         os.unlink(path)  # then nothing comes to the archive's name
@@ -229,7 +229,7 @@ def stand_in(d):
     request = dict(facts.names(d, d.getVar("BB_RUNTASK")), what="has", object=_name_here(here))
     if (wire.ask(facts.socket_path(d), request) or {}).get("has"):
         pointer = os.path.join(d.getVar("T"), f"prov.{os.path.basename(path)}.{os.getpid()}")
-        with open(pointer, "w") as stream:
+        with files.create(pointer) as stream:
             stream.write(POINTER)
         d.setVar(NAMED, d.getVar("SSTATE_PKG", False))
         d.setVar("SSTATE_PKG", pointer)
@@ -283,9 +283,9 @@ def _apply(folder, entries):
             os.chown(where, uid, gid, follow_symlinks=False)
         if not stat.S_ISLNK(mode):
             os.chmod(where, stat.S_IMODE(mode))
-        for name, value in xattrs:
-            os.setxattr(where, name, bytes.fromhex(value))
+            for name, value in xattrs:
+                os.setxattr(where, name, bytes.fromhex(value))
         if mtime is not None:
             os.utime(where, ns=(mtime, mtime), follow_symlinks=False)
     for path, link in links:  # pseudo knows files by inodes: it must see that there is a second name
-        os.link(os.path.join(folder, link), os.path.join(folder, path))
+        os.link(os.path.join(folder, link), os.path.join(folder, path), follow_symlinks=False)

@@ -12,7 +12,7 @@ import time
 
 import bb
 
-from provlayer import facts, names
+from provlayer import facts, files, names
 
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""
@@ -202,8 +202,7 @@ class Build:
                     client.report_unihash(taskhash, method, outhash, unihash, {})
         if new:
             bb.utils.mkdirhier(folder)
-            with open(told, "w") as stream:
-                stream.write("\n".join(sorted(known | set(new))) + "\n")
+            files.write(told, [f"{name}\n" for name in sorted(known | set(new))])
 
 
 def lose(losses, task, what, why):

@@ -16,7 +16,7 @@ import subprocess
 
 import bb
 
-from provlayer import facts, hooks, wire
+from provlayer import facts, files, hooks, wire
 
 FUNCTION = "extend_recipe_sysroot"
 PLAIN = "prov_plain_extend_recipe_sysroot"
@@ -121,7 +121,7 @@ class _Sysroots:
         gone -= set(self.wanted)
         if (new or gone) and not self.compose(new, stay, gone | {name for name in new if name in there}):
             return False
-        with open(self.path("index." + self.task), "w") as stream:
+        with files.create(self.path("index." + self.task)) as stream:
             stream.write("TaskDeps: {}\n".format(" ".join(self.before)))
             stream.writelines(f"{name}\n" for name in sorted(self.wanted))
         bb.note("Installed into sysroot: {}; removed: {}".format(" ".join(sorted(new)), " ".join(sorted(gone))))
@@ -209,7 +209,7 @@ class _Sysroots:
             with open(link) as stream:
                 before = set(stream)
         lines = self.lines(top, folder, manifest)
-        write(path, lines + sorted(before.difference(lines)))
+        files.write(path, lines + sorted(before.difference(lines)))
         for mark in (link, link + ".complete"):
             if os.path.lexists(mark):
                 os.unlink(mark)
@@ -222,12 +222,12 @@ class _Sysroots:
         shared = os.path.join(self.d.getVar("COMPONENTS_DIR"), "manifests", subfolder, os.path.basename(path))
         bb.utils.mkdirhier(os.path.dirname(shared))
         if not os.path.exists(shared):
-            write(shared, self.lines(top, folder, manifest))
+            files.write(shared, self.lines(top, folder, manifest))
         os.unlink(path)
         try:
             os.link(shared, path)
         except OSError:  # another file system
-            write(path, self.lines(top, folder, manifest))
+            files.write(path, self.lines(top, folder, manifest))
         os.symlink(manifest, self.path(name + ".complete"))
 
     def lines(self, top, folder, manifest):
@@ -252,19 +252,13 @@ class _Sysroots:
         try:
             for top in (self.target, self.native):
                 for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
-                    said = subprocess.check_output(script, shell=True, stderr=subprocess.STDOUT)
+                    # by a shell, since a script need not say by what it runs; its name is no text of the shell's
+                    command = ["/bin/sh", "-c", '"$0"', script]
+                    said = subprocess.check_output(command, stderr=subprocess.STDOUT)
                     bb.note(f"Running postinst {script}, output:\n{said}")
         finally:
             if before is not None:
                 signal.signal(signal.SIGCHLD, before)
-
-
-def write(path, lines):
-    """Write a file as a whole."""
-    beside = f"{path}.{os.getpid()}"
-    with open(beside, "w") as stream:
-        stream.writelines(lines)
-    os.rename(beside, path)
 
 
 def has_scripts(manifest):
