@@ -3,7 +3,7 @@
 A record may come from another machine, or from an attacker. The build directory, which belongs to the user, decides
 where WORKDIRs and stamps can be; a record only selects one of them. Links are resolved before a path is compared.
 
-A TMPDIR is `tmp*` in the build directory, the one that OpenEmbedded's sanity check wrote to `conf/sanity_info`, or one
+A TMPDIR is `tmp*` in the build directory, the one that OpenEmbedded's sanity check wrote to `cache/sanity_info`, or one
 that the user names. A TMPDIR outside the build directory that the user does not name must identify itself: the same
 check leaves `saved_tmpdir` in it. So a build directory from elsewhere can't lead to other folders.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from prov.errors import BitBakeError
 
-_SANITY = "conf/sanity_info"
+_SANITY = "cache/sanity_info"
 _SAVED = "saved_tmpdir"
 _LINE = 1 << 16
 """Bytes that are read of either of the two."""

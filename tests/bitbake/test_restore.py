@@ -11,6 +11,7 @@ import pytest
 from prov.store.repository import Store
 from tests.bitbake.hostile import add_run, facts_of, files_below
 from tests.bitbake.recorded import Line, Replayed, read
+from tests.bitbake.story import BuildDirectory, live
 from tests.cli.story import Project
 
 STAMPS = "tmp/stamps/small-machine/words"
@@ -136,7 +137,7 @@ def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(build: Replayed, tmp
     top = tmp_path / "disk/tmp"
     workdir, stamp = top / "work/x86_64/a/1.0", top / "stamps/x86_64/a/1.0.do_compile.abc"
     add_run(Store.open(build.root / ".prov"), facts_of(str(workdir), str(stamp)))
-    build.write("conf/sanity_info", f"SANITY_VERSION 1\nTMPDIR {top}\nSSTATE_DIR /x\n")
+    build.write("cache/sanity_info", f"SANITY_VERSION 1\nTMPDIR {top}\nSSTATE_DIR /x\n")
     assert "outside" in build.refused("bitbake", "restore", "a:do_compile")
     assert not top.exists()
     top.mkdir(parents=True)
@@ -147,6 +148,16 @@ def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(build: Replayed, tmp
         "stamps/x86_64/a/1.0.do_compile.abc",
         "work/x86_64/a/1.0/authorized_keys",
     ]
+
+
+@live
+def test_bitbake_goes_on_from_what_was_put_back(story: BuildDirectory) -> None:
+    story.bitbake("app")
+    shutil.rmtree(story.workdir("words", "1.0"))
+    story.ask("bitbake", "restore", "words:do_compile")
+    story.bitbake("-c", "install", "-f", "words")
+    assert story.newest()["ran"] == "1"
+    assert (story.workdir("words", "1.0") / "image/share/words").is_file()
 
 
 # what is refused
@@ -313,7 +324,7 @@ def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(victim: Proj
     home = victim.root.parent / "home"
     (home / "work").mkdir()
     if how == "sanity":
-        victim.write("conf/sanity_info", f"TMPDIR {home}\n")
+        victim.write("cache/sanity_info", f"TMPDIR {home}\n")
     else:
         (victim.root / "tmp-evil").symlink_to(home)
     refused(victim, facts_of(str(home / "work/a"), str(home / "stamps/a/1.0.do_compile.abc")))
