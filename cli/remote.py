@@ -41,6 +41,14 @@ def add(
         bool, typer.Option("--devices", help="Take outputs with device nodes, as BitBake's packages may have.")
     ] = False,
     limit: Annotated[int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")] = 1024,
+    list_limit: Annotated[
+        int,
+        typer.Option("--list-limit", metavar="MB", min=1, help="Limit for a list from there, such as an index."),
+    ] = 64,
+    record_limit: Annotated[
+        int,
+        typer.Option("--record-limit", metavar="MB", min=1, help="Limit for a tree, a log and the like."),
+    ] = 16,
     store: StoreOption = None,
 ) -> None:
     """Add a remote, or change one. A folder that does not exist is made.
@@ -67,6 +75,8 @@ def add(
         priority=priority,
         key=key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute()),
         limit=limit << 20,
+        list_limit=list_limit << 20,
+        record_limit=record_limit << 20,
         workdirs=workdirs,
         devices=devices,
     )

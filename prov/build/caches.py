@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from prov.build.admission import first_program, is_unsigned, objection
 from prov.build.plan import few
 from prov.build.record import Records
 from prov.build.sharing import enter, holds, place_id
-from prov.errors import ProvError
+from prov.errors import ProvError, StoreError
 from prov.remote.access import Access
 from prov.remote.errors import Unreachable, Untrusted, WrongContent
+from prov.remote.index import Damaged, Index
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.receive import receive
@@ -19,6 +22,19 @@ from prov.remote.settings import Remote
 from prov.remote.wellformed import Limits
 from prov.store.objects import Oid
 from prov.store.repository import Store
+
+Answer = TypeVar("Answer")
+FAILURES = (ProvError, OSError, MemoryError)
+"""What a remote that can't be used leads to: a build goes on without it."""
+
+
+def why_it_failed(name: str, error: BaseException) -> str:
+    """Return what is said of a remote that could not be used."""
+    if isinstance(error, (Unreachable, Untrusted)):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"remote {name}: there is not enough memory for what it sends"
+    return f"remote {name}: {error}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +79,24 @@ class Caches:
     def opened(self) -> Iterable[AnyRemote]:
         """Yield the remotes that can be asked."""
         for remote in self.remotes:
-            if remote.name not in self._dropped:
+            if remote.name in self._dropped:
+                continue
+            try:
                 if remote.name not in self._open:
                     self._open[remote.name] = open_remote(remote, self.store, self.access)
-                yield self._open[remote.name]
+            except (ProvError, OSError) as error:
+                self.drop(remote.name, f"remote {remote.name}: {error}")
+                continue
+            yield self._open[remote.name]
 
     def refresh(self) -> None:
         """Learn what is new at the remotes; one that does not answer is named and dropped."""
         for remote in list(self.opened()):
             try:
                 refused = remote.refresh()
-            except ProvError as error:
+            except FAILURES as error:
                 self.failed.add(remote.name)
-                self.drop(remote.name, str(error))
+                self.drop(remote.name, why_it_failed(remote.name, error))
                 continue
             for problem in dict.fromkeys(str(each) for each in refused):
                 self.notes.append(f"{problem}; what it says is not used")
@@ -109,13 +130,22 @@ class Caches:
         """Never offer a remote's result again; another remote may have a good one."""
         self._refused.add((name, task))
 
+    def _ask(self, remote: AnyRemote, question: Callable[[Index], Answer]) -> Answer | None:
+        """Return what is known of a remote; None where its index can't be read: it is dropped then."""
+        try:
+            return question(remote.index)
+        except StoreError as error:
+            self.drop(remote.name, f"remote {remote.name}: {error}")
+            if isinstance(error, Damaged):
+                remote.index.begin_anew()
+            return None
+
     def find(self, task_hash: Oid, place: str) -> tuple[str, Published] | None:
         """Return what the first remote that has a task hash has of it, and that remote's name."""
         for remote in self.opened():
+            published = self._ask(remote, lambda index: index.find(task_hash)) or ()
             found = [
-                task
-                for task in remote.index.find(task_hash)
-                if (remote.name, task) not in self._refused and task.place in ("", place)
+                task for task in published if (remote.name, task) not in self._refused and task.place in ("", place)
             ]
             if found:  # its WORKDIR may have been published later
                 same = (task for task in found if task.output == found[0].output and task.workdir)
@@ -124,7 +154,7 @@ class Caches:
 
     def find_static(self, static_key: Oid, place: str) -> Published | None:
         for remote in self.opened():
-            task = remote.index.find_static(static_key)
+            task = self._ask(remote, lambda index: index.find_static(static_key))
             if task is not None and (remote.name, task) not in self._refused and task.place in ("", place):
                 return task
         return None
@@ -134,12 +164,16 @@ class Caches:
         found: dict[tuple[str, str, str], list[str]] = {}
         for key, task_hash in tasks:
             for remote in self.opened():
-                problem = remote.index.problem(task_hash)
+                problem = self._ask(remote, partial(_problem, task_hash=task_hash))
                 if problem:
                     found.setdefault((remote.name, *problem), []).append(key)
         for (name, words, signer), keys in found.items():
             by = f" (key {signer})" if signer else ""
             self.notes.append(f"remote {name}: {few(keys)}: {words}{by}")
+
+
+def _problem(index: Index, *, task_hash: Oid) -> tuple[str, str] | None:
+    return index.problem(task_hash)
 
 
 def fetch(
@@ -157,18 +191,15 @@ def fetch(
     `confined`: what the results bring runs in a sandbox. `limits`: how large they may be.
     """
     found = Fetched()
-    opened = open_remote(remote, store, access)
     try:
+        opened = open_remote(remote, store, access)
         tasks = [each.task for each in wanted]
-        limits = limits or Limits(devices=remote.devices)
+        limits = limits or Limits(devices=remote.devices, record=remote.record_limit)
         received = receive(
             opened, store, tasks, holds=lambda task: holds(store, task), limits=limits, workdirs=workdirs
         )
-    except (Unreachable, Untrusted) as error:
-        found.failed = str(error)
-        return found
-    except ProvError as error:
-        found.failed = f"remote {remote.name}: {error}"
+    except FAILURES as error:
+        found.failed = why_it_failed(remote.name, error)
         return found
     store.objects.refresh()
     for task in received.tasks:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from prov.build.caches import Anywhere, Fetched, Wanted, fetch
+from prov.build.caches import FAILURES, Anywhere, Fetched, Wanted, fetch, why_it_failed
 from prov.build.workers import Workers
-from prov.errors import ProvError
 from prov.store.objects import Oid
 
 Asked = tuple[str, Oid, bool]
@@ -75,8 +74,8 @@ class Fetcher:
                 f"remote {name}",
             )
             fetched = cast(Fetched, answer)
-        except (ProvError, OSError) as error:
-            fetched = Fetched(failed=f"remote {name}: {error}")
+        except FAILURES as error:
+            fetched = Fetched(failed=why_it_failed(name, error))
         caches.store.objects.refresh()
         self.size += fetched.size
         if fetched.failed:

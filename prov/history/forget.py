@@ -18,7 +18,7 @@ from pathlib import Path
 from prov.build.record import RECORDS, output_ref
 from prov.build.retention import Gone, Pruned
 from prov.errors import NameUnknown, ProvError
-from prov.history.forget_elsewhere import Wanted, forget_at, has_text, search_exports
+from prov.history.forget_elsewhere import Wanted, forget_at, has_text, search_exports, tree_has_text
 from prov.history.forget_here import clear_caches, clear_logs, files_with, remove_pool_files, remove_workdirs
 from prov.history.forget_lines import Holders, Rewriter
 from prov.history.names import find_run, runs
@@ -124,7 +124,7 @@ def _containing(store: Store, text: bytes) -> tuple[set[Oid], set[Oid]]:
     scanned |= {oid for _, oid, wrong in loose_objects(store.path) if not wrong}
     for oid in scanned:
         kind, data = store.objects.read(oid)
-        if kind in ("blob", "tree") and has_text(data, text, is_tree=kind == "tree"):
+        if (kind == "blob" and has_text(iter((data,)), text)) or (kind == "tree" and tree_has_text(data, text)):
             found.add(oid)
     return found - {_EMPTY_BLOB}, scanned
 

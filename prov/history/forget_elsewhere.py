@@ -19,13 +19,14 @@ from prov.remote.bases import choose_bases
 from prov.remote.export import read_manifest
 from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import Incoming
-from prov.remote.intake import Source
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.settings import Remote
 from prov.remote.shrink import free, shrink
+from prov.remote.source import Source, read_whole
+from prov.remote.wellformed import BadObject
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
-from prov.store.pack_ranges import PackIndex, parse_entry
+from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
 
 BATCH = 1 << 30
@@ -86,7 +87,7 @@ class Search:
         try:
             found = by_text and self._tree(task.record, source)
             found = found or bool(task.workdir and self._line(task.workdir, source, by_text=by_text))
-        except (NotHere, ValueError, IndexError):  # missing, or not what git writes
+        except (NotHere, BadObject, ValueError, IndexError):  # missing, too large, or not what git writes
             return False
         self._found[task] = found
         self.unsearched.pop(task, None)
@@ -112,7 +113,7 @@ class Search:
         """Return whether the WORKDIR of a result that stays may stay as well."""
         try:
             return not self._line(workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys)
-        except (NotHere, ValueError, IndexError):
+        except (NotHere, BadObject, ValueError, IndexError):
             return False
 
     def _tree(self, top: Oid, source: Source | None) -> bool:
@@ -134,23 +135,45 @@ class Search:
             return True
         if oid in self.wanted.clean:
             return False
-        data = self._read(oid, source)
-        return has_text(data, self.wanted.text, is_tree=is_tree)
+        if is_tree:
+            return tree_has_text(self._read(oid, source), self.wanted.text)
+        return has_text(self._chunks(oid, source), self.wanted.text)
 
     def _read(self, oid: Oid, source: Source | None) -> bytes:
+        """Return the content of a tree or a commit. Raises NotHere and BadObject."""
         with contextlib.suppress(StoreError):
             return self.store.objects.read(oid)[1]
-        found = source(oid) if source else None
+        found = read_whole(source, oid, self.opened.remote.record_limit) if source else None
         if found is None:
             raise NotHere
         return found[1]
 
+    def _chunks(self, oid: Oid, source: Source | None) -> Iterator[bytes]:
+        """Return the content of a file, which may be large. Raises NotHere."""
+        with contextlib.suppress(StoreError):
+            return self.store.objects.stream(oid)[2]
+        found = source(oid) if source else None
+        if found is None:
+            raise NotHere
+        return found.chunks
 
-def has_text(data: bytes, text: bytes, *, is_tree: bool) -> bool:
-    """Return whether a file holds a text, or a folder a name with it."""
-    if not text or text not in data:
+
+def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
+    """Return whether a file, in chunks, holds a text."""
+    if not text:
         return False
-    return not is_tree or any(text in entry.name for entry in decode_tree(data))
+    end = b""
+    for chunk in chunks:
+        data = end + chunk
+        if text in data:
+            return True
+        end = data[len(data) - len(text) + 1 :] if len(data) >= len(text) else data
+    return False
+
+
+def tree_has_text(data: bytes, text: bytes) -> bool:
+    """Return whether a folder holds a name with a text."""
+    return bool(text) and text in data and any(text in entry.name for entry in decode_tree(data))
 
 
 def _batches(tasks: Sequence[Published]) -> Iterator[list[Published]]:
@@ -220,16 +243,23 @@ def search_exports(store: Store, wanted: Wanted) -> list[str]:
     return found
 
 
+def _entry_holds(fd: int, start: int, text: bytes) -> bool:
+    entry = open_entry(fd, start)
+    if entry is None:
+        return False
+    kind, _size, chunks = entry
+    try:
+        return tree_has_text(b"".join(chunks), text) if kind == "tree" else has_text(chunks, text)
+    except (ValueError, IndexError):  # damaged
+        return False
+
+
 def _export_holds(folder: Path, wanted: Wanted) -> bool:
     for bundle in read_manifest(folder).bundles if folder.is_dir() else ():
         index = PackIndex(folder / f"{bundle.name}.idx")
         size = bundle.size - bundle.header
         with open(folder / f"{bundle.name}.bundle", "rb") as stream:
-            for oid, start, end in index.within(0, size, size):
-                stream.seek(bundle.header + start)
-                entry = parse_entry(stream.read(end - start))
-                data = entry[1] if entry else b""
-                is_tree = entry is not None and entry[0] == "tree"
-                if oid in wanted.objects or has_text(data, wanted.text, is_tree=is_tree):
+            for oid, start, _end in index.within(0, size, size):
+                if oid in wanted.objects or _entry_holds(stream.fileno(), bundle.header + start, wanted.text):
                     return True
     return False

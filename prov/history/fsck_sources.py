@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from prov.history.fsck_disk import hash_file
 from prov.history.fsck_names import parse_ref
 from prov.history.fsck_reach import Reach
 from prov.history.fsck_refs import TOOLCHAIN_MESSAGE
+from prov.remote.source import BlobReader, Content, Source, joined
+from prov.remote.wellformed import BadObject, Limits
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Kind, Oid, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -29,8 +31,6 @@ from prov.worktree.exclude import Exclude
 from prov.worktree.pool import POOLS
 from prov.worktree.snapshot import capture
 
-Fetch = Callable[[Oid], tuple[Kind, bytes] | None]
-"""Returns kind and content of an object that somebody else has, or None."""
 MANY = 50_000
 """So many of a project's files are looked at."""
 
@@ -43,7 +43,8 @@ class Sources:
     """The folder of WORKDIRs, by architecture, recipe and chain."""
     project: Path | None = None
     """A folder whose files may be sources."""
-    fetch: Fetch | None = None
+    fetch: Source | None = None
+    """What remotes have."""
 
 
 def restore(
@@ -63,9 +64,19 @@ def restore(
         if sources.fetch is not None:
             for oid in lost - found:
                 answer = sources.fetch(oid)
-                if answer is not None and object_id(*answer) == oid:
-                    found.add(writer.add(*answer))
+                if answer is not None and _add(writer, oid, answer):
+                    found.add(oid)
     return found
+
+
+def _add(writer: ObjectWriter, oid: Oid, content: Content) -> bool:
+    """Write an object from elsewhere; return whether it is what its id says, and not too large."""
+    try:
+        if content.kind == "blob":
+            return writer.add_blob_stream(oid, content.size, BlobReader(content, oid, lambda chunk: None))
+        return content.size <= Limits().record and writer.add(content.kind, joined(content, oid)) == oid
+    except BadObject:
+        return False
 
 
 def _computed(

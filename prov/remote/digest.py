@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from prov.remote.database import delete_database, open_database
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Commit, Entry, Kind, Oid
 
 FORMAT = 2
+_TABLE = (
+    f"create table digests{FORMAT} (oid blob primary key, id blob, paths integer, size integer, depth integer, "
+    "length integer, kind text) without rowid"
+)
+_TYPES = (bytes, int, int, int, int, str)
 
 
 class Digest(NamedTuple):
@@ -92,17 +98,17 @@ class Digests:
     def _connect(self) -> sqlite3.Connection | None:
         if self._database is None:
             with contextlib.suppress(sqlite3.Error, OSError):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                database = sqlite3.connect(self._path, timeout=10.0)
-                database.execute("pragma journal_mode=wal")
-                database.execute("pragma synchronous=normal")
-                database.execute(
-                    f"create table if not exists digests{FORMAT} "
-                    "(oid blob primary key, id blob, paths integer, size integer, depth integer, length integer, "
-                    "kind text) without rowid"
-                )
-                self._database = database
+                self._database = self._open()
         return self._database
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return open_database(self._path, _TABLE)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.Error:  # it is not as prov makes it
+            delete_database(self._path)
+            return open_database(self._path, _TABLE)
 
     def known(self, oid: Oid) -> Digest | None:
         """Return what is remembered of an object."""
@@ -112,7 +118,7 @@ class Digests:
             with contextlib.suppress(sqlite3.Error):
                 query = f"select id, paths, size, depth, length, kind from digests{FORMAT} where oid = ?"
                 row = database.execute(query, (oid,)).fetchone()
-                if row:
+                if row and tuple(map(type, row)) == _TYPES:
                     found = self._known[oid] = Digest(*row)
         return found
 
@@ -125,7 +131,8 @@ class Digests:
         database = self._connect() if self._new else None
         if database is not None:
             rows = [(oid, *digest) for oid, digest in self._new.items()]
-            with contextlib.suppress(sqlite3.Error), database:
+            with contextlib.suppress(sqlite3.Error), database:  # which commits
+                database.execute("begin immediate")
                 database.executemany(f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?, ?)", rows)
         self._new = {}
 

@@ -6,6 +6,7 @@ up to date costs what is new. What the policy refuses is kept apart, so that who
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.errors import StoreError
+from prov.remote.database import delete_database, open_database
 from prov.remote.publication import Publication, Published
 from prov.store.objects import Oid
 
@@ -44,61 +46,84 @@ class Listed:
     """Why it is not used; empty if it is."""
 
 
+class Damaged(StoreError):
+    """The file holds what prov did not write: it is to be made anew."""
+
+
+class _Cursor(sqlite3.Cursor):
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+
+    def __next__(self) -> Any:
+        try:
+            return super().__next__()
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+
+
 class _Connection(sqlite3.Connection):
     """Says in prov's words what is wrong with the file."""
 
+    def cursor(self, *_factory: Any) -> Any:
+        return super().cursor(_Cursor)
+
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        with _told():
+        try:
             return super().execute(*arguments)
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
 
     def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        with _told():
+        try:
             return super().executemany(*arguments)
-
-    def executescript(self, *arguments: Any) -> sqlite3.Cursor:
-        with _told():
-            return super().executescript(*arguments)
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        what = "what is known of a remote can't be read or written"
-        raise StoreError(
-            f"{what}: {error}", hint="is the disk full? `prov/remotes` in the store may be deleted"
-        ) from error
+def _in_words(error: sqlite3.Error) -> StoreError:
+    what = f"what is known of a remote can't be read or written: {error}"
+    # "operational" is what the disk or another process's lock are to blame for, and, to Python, text that is none
+    if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
+        return StoreError(what, hint="is the disk full? `prov/remotes` in the store may be deleted")
+    return Damaged(what, hint="`prov/remotes` in the store may be deleted")
 
 
 class Index:
     """One remote's index on this machine."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path.with_name(f"{path.name}{FORMAT}")
         self._used: list[tuple[int, Oid]] = []
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        for attempt in (1, 2):
-            with _told():
-                database = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, factory=_Connection)
-            try:
-                database.execute("pragma journal_mode=wal")
-                database.execute("pragma synchronous=normal")
-                made = database.execute("select count(*) from sqlite_master where name = 'by_key'").fetchone()[0]
-                if not made:
-                    indexes = "".join(f"create index {name} on tasks ({of});" for name, of in _SEARCHED.items())
-                    database.executescript(f"begin; {_TABLES} {indexes} commit;")
-                return database
-            except StoreError:
-                database.close()
-                if attempt == 2:
-                    raise
-                for path in self.path.parent.glob(f"{self.path.name}*"):
-                    path.unlink()
-        raise AssertionError("unreachable")
+        try:
+            return self._try_to_open()
+        except Damaged:
+            delete_database(self.path)
+            return self._try_to_open()
+
+    def _try_to_open(self) -> sqlite3.Connection:
+        indexes = "".join(f"create index {name} on tasks ({of});" for name, of in _SEARCHED.items())
+        try:
+            return open_database(self.path, f"{_TABLES}{indexes}", _Connection)
+        except sqlite3.Error as error:
+            raise _in_words(error) from error
+
+    def begin_anew(self) -> None:
+        """Delete what is known, of which something is damaged."""
+        self.close()
+        delete_database(self.path)
+        self._database = self._open()
 
     def close(self) -> None:
         self._database.close()
@@ -133,7 +158,21 @@ class Index:
 
     def get(self, name: str) -> str:
         row = self._database.execute("select value from meta where name = ?", (name,)).fetchone()
-        return row[0] if row else ""
+        return str(row[0]) if row else ""
+
+    def number(self, name: str) -> int:
+        """Return a number that `put` was given, 0 if it was not."""
+        text = self.get(name) or "0"
+        if not re.fullmatch("[0-9]{1,18}", text, re.ASCII):
+            raise Damaged(f"what is known of a remote has {name} {text[:40]!r}")
+        return int(text)
+
+    def oid(self, name: str) -> Oid | None:
+        """Return an id that `put` was given as hex; None if it was not."""
+        text = self.get(name)
+        if not re.fullmatch("([0-9a-f]{40})?", text, re.ASCII):
+            raise Damaged(f"what is known of a remote has {name} {text[:40]!r}")
+        return bytes.fromhex(text) or None
 
     def put(self, name: str, value: str) -> None:
         self._database.execute("insert or replace into meta values (?, ?)", (name, value))
@@ -238,7 +277,7 @@ class Index:
 
     def publications(self) -> list[Listed]:
         query = "select number, text, seconds, signer, problem from publications order by number"
-        return [Listed(*row) for row in self._database.execute(query)]
+        return [_listed(row) for row in self._database.execute(query)]
 
     def last(self) -> int:
         """Return the number of the last publication, 0 if there is none."""
@@ -249,5 +288,16 @@ class Index:
         return int(self._database.execute("select count(*) from tasks where not refused").fetchone()[0])
 
 
+_TYPES = (str, bytes, bytes, bytes, bytes, bytes, int, str, bytes, bytes)
+
+
 def _published(row: tuple[object, ...]) -> Published:
+    if tuple(map(type, row)) != _TYPES:
+        raise Damaged("what is known of a remote has values that prov does not write")
     return Published(*row)  # type: ignore[arg-type]
+
+
+def _listed(row: tuple[object, ...]) -> Listed:
+    if tuple(map(type, row)) != (int, bytes, int, str, str):
+        raise Damaged("what is known of a remote has values that prov does not write")
+    return Listed(*row)  # type: ignore[arg-type]

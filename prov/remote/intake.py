@@ -8,18 +8,34 @@ another, or, by naming one tree many times, more files than any disk holds. None
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass, field
 
 from prov.errors import StoreError
 from prov.remote.digest import Digest, Digests, commit_digest, object_digest, tree_digest
+from prov.remote.source import BlobReader, Content, Source, joined
 from prov.remote.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, Commit, Entry, Kind, Oid, object_id
+from prov.store.objects import (
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_FILE,
+    MODE_SYMLINK,
+    Commit,
+    Entry,
+    Kind,
+    Oid,
+    decode_tree,
+    object_id,
+)
 from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import Pair, read_listing
 
-Source = Callable[[Oid], "tuple[Kind, bytes] | None"]
-"""Gives an object's kind and content, None if it has it not."""
+STREAMED = 1 << 20
+"""Bytes. Larger files are never in memory as a whole."""
+KEPT = 64 << 20
+"""Bytes of trees that are kept in memory to be looked at once more; others are read from the source again."""
+OPEN = 4
+"""So many trees of the largest size may be open, each inside the other."""
 
 _RECORD = {
     **dict.fromkeys((b"inputs", b"output", b"dated", b"attributes", b"sysroot"), MODE_DIRECTORY),
@@ -44,6 +60,16 @@ class Intake:
     _fresh: set[Oid] = field(default_factory=set)
     """Objects that were not here."""
     _looked: set[Pair] = field(default_factory=set)
+    _kept: dict[Oid, bytes] = field(default_factory=dict)
+    _kept_size: int = 0
+    _open: int = 0
+    """Bytes of the trees that are open."""
+    _begun: int = 0
+    """Objects that had come when the record began that is taken in now."""
+
+    def begin(self) -> None:
+        """Begin a record: limits are counted from here."""
+        self._begun = len(self._fresh)
 
     @property
     def reader(self) -> _Reader:
@@ -113,7 +139,15 @@ class Intake:
         for each in entries:
             if each.mode != _RECORD.get(each.name, each.mode):
                 raise BadObject(f"{each.name!r} of a record has the mode {each.mode:o}")
+            if each.mode == MODE_FILE:
+                self._check_in_memory(each)
         return {each.name: each.oid for each in entries}
+
+    def _check_in_memory(self, entry: Entry) -> None:
+        """Raise BadObject for a file that is read as a whole later on, and is too large for that."""
+        digest = self._here(entry.oid, "blob")
+        if digest is not None and digest.size > self.limits.record:
+            raise BadObject(f"{entry.name!r} has {digest.size} bytes, and {self.limits.record} are allowed")
 
     def check_output(self, tree: Oid, dated: Oid | None = None) -> None:
         """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject.
@@ -124,6 +158,8 @@ class Intake:
         for each in self.reader.tree(tree):
             if each.mode != _PAIR.get(each.name):
                 raise BadObject(f"an output has {each.name!r} with the mode {each.mode:o}")
+            if each.mode == MODE_FILE:
+                self._check_in_memory(each)
             parts[each.name] = each.oid
         content = parts.get(b"content", EMPTY_TREE)
         self.check_pair(Pair(content, parts.get(b"attributes")))
@@ -138,11 +174,15 @@ class Intake:
         if depth > self.limits.depth:
             raise BadObject(f"a tree has more than {self.limits.depth} folders below one another")
         content = self._content(oid, "tree")
+        self._open += len(content)
+        if self._open > OPEN * self.limits.record:
+            raise BadObject(f"the folders {path[:100]!r} and above have too many entries")
         entries = checked_entries(content, path, self.limits)
         below = [self._entry(each, path, depth) for each in entries]
         found = tree_digest(entries, below)
         self._check_size(found, path)
         self._add(oid, "tree", content, found)
+        self._open -= len(content)
         return found
 
     def _check_size(self, tree: Digest, path: bytes) -> None:
@@ -164,11 +204,25 @@ class Intake:
     def _blob(self, oid: Oid) -> Digest:
         done = self._here(oid, "blob")
         if done is None:
-            content = self._content(oid, "blob")
-            done = self._done[oid] = Digest(object_digest("blob", content), 1, len(content))
-            self.writer.add_blob(content)
-            self._fresh.add(oid)
+            found = self._find(oid, "blob")
+            if found.size > self.limits.size:
+                raise BadObject(f"object {oid.hex()} has {found.size} bytes, and {self.limits.size} are allowed")
+            done = self._small_blob(oid, found) if found.size <= STREAMED else self._large_blob(oid, found)
+            self._enter(oid, done)
         return done
+
+    def _small_blob(self, oid: Oid, found: Content) -> Digest:
+        content = joined(found, oid)
+        _check_id(oid, "blob", content)
+        self.writer.add_blob(content)
+        return Digest(object_digest("blob", content), 1, len(content))
+
+    def _large_blob(self, oid: Oid, found: Content) -> Digest:
+        digest = hashlib.sha256(b"blob %d\0" % found.size)
+        reader = BlobReader(found, oid, digest.update)
+        if not self.writer.add_blob_stream(oid, found.size, reader):
+            raise BadObject(f"object {oid.hex()} is not the blob that it should be")
+        return Digest(digest.digest(), 1, found.size)
 
     def _check_target(self, oid: Oid, digest: Digest, path: bytes) -> None:
         if not 0 < digest.size <= self.limits.path:
@@ -176,22 +230,38 @@ class Intake:
         if b"\0" in self.reader.blob(oid):
             raise BadObject(f"{path!r} is a symlink to what is no path")
 
-    def _content(self, oid: Oid, wanted: Kind) -> bytes:
+    def _find(self, oid: Oid, wanted: Kind) -> Content:
         try:
             found = self.source(oid)
         except StoreError as error:
             raise BadObject(f"object {oid.hex()} can't be read: {error}") from error
         if found is None:
             raise BadObject(f"object {oid.hex()} is missing")
-        kind, content = found
-        if kind != wanted or object_id(kind, content) != oid:
+        if found.kind != wanted:
             raise BadObject(f"object {oid.hex()} is not the {wanted} that it should be")
+        return found
+
+    def _content(self, oid: Oid, wanted: Kind) -> bytes:
+        """Return the content of an object that is held in memory as a whole. Raises BadObject for a large one."""
+        found = self._find(oid, wanted)
+        if found.size > self.limits.record:
+            raise BadObject(f"the {wanted} {oid.hex()} has {found.size} bytes, and {self.limits.record} are allowed")
+        content = joined(found, oid)
+        _check_id(oid, wanted, content)
         return content
 
     def _add(self, oid: Oid, kind: Kind, content: bytes, digest: Digest) -> None:
-        self.writer.add(kind, content)
+        self.writer.add(kind, content, keep=kind == "commit")
+        if kind == "tree" and self._kept_size + len(content) <= KEPT:
+            self._kept[oid] = content
+            self._kept_size += len(content)
+        self._enter(oid, digest)
+
+    def _enter(self, oid: Oid, digest: Digest) -> None:
         self._done[oid] = digest
         self._fresh.add(oid)
+        if len(self._fresh) - self._begun > self.limits.paths:
+            raise BadObject(f"it has more than {self.limits.paths} objects")
 
     def learn(self) -> None:
         """Remember the digests of what is in the store by now."""
@@ -230,7 +300,10 @@ class _Reader:
     def tree(self, oid: Oid) -> list[Entry]:
         if self.intake._here(oid, "tree") is None:
             raise StoreError(f"tree {oid.hex()} is missing")
-        return self.intake.writer.tree(oid)
+        if oid not in self.intake._fresh:
+            return self.intake.writer.tree(oid)
+        content = self.intake._kept.get(oid)
+        return decode_tree(self.intake._content(oid, "tree") if content is None else content)
 
     def commit(self, oid: Oid) -> Commit:
         return self.intake.writer.commit(oid)
@@ -238,4 +311,12 @@ class _Reader:
     def blob(self, oid: Oid) -> bytes:
         if oid in self.intake._fresh:
             return self.intake._content(oid, "blob")
+        digest = self.intake._here(oid, "blob")
+        if digest is not None and digest.size > self.intake.limits.record:
+            raise BadObject(f"object {oid.hex()} has {digest.size} bytes")
         return self.intake.writer.blob(oid)
+
+
+def _check_id(oid: Oid, kind: Kind, content: bytes) -> None:
+    if object_id(kind, content) != oid:
+        raise BadObject(f"object {oid.hex()} is not the {kind} that it should be")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from prov.errors import ProvError
 from prov.remote.access import Access
-from prov.remote.intake import Source
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.settings import Remote
-from prov.store.objects import Kind, Oid
+from prov.remote.source import Content, Source
+from prov.store.objects import Oid
 from prov.store.repository import Store
 
 
@@ -29,7 +29,7 @@ class _Asker:
     sources: list[Source] = field(default_factory=list)
     """What was fetched so far: with a tree comes all that it holds."""
 
-    def read(self, oid: Oid) -> tuple[Kind, bytes] | None:
+    def read(self, oid: Oid) -> Content | None:
         for source in self.sources:
             found = source(oid)
             if found is not None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.remote.errors import Malformed, Untrusted
+from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index, Listed
 from prov.remote.publication import Publication, decode_publication
 from prov.remote.settings import Remote
@@ -15,6 +15,9 @@ from prov.remote.signature import examine, validity
 from prov.remote.trust import Seal, judge
 from prov.store.objects import object_id
 from prov.store.repository import Store
+
+SIGNATURE = 1 << 20
+"""Bytes of a signature, at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,16 @@ def policy_of(remote: Remote) -> str:
     content = signers.read_bytes() if remote.signers and signers.is_file() else b""
     text = f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
     return f"{text} {validity(remote.signers, time.time())}" if remote.trust == "keys" else text
+
+
+def check_index_size(remote: Remote, total: int) -> None:
+    """Raise Unreachable if all publications together, in bytes, are more than a remote's index may be."""
+    if total > remote.index_limit:
+        raise Unreachable(
+            remote.name,
+            f"its publications have {total} bytes together, and {remote.index_limit} are allowed",
+            hint="`prov remote gc` makes it smaller; `prov remote add --list-limit` allows more",
+        )
 
 
 def enter(index: Index, remote: Remote, number: int, each: PublishedText) -> Untrusted | None:

@@ -11,8 +11,9 @@ from prov.remote.bases import choose_bases
 from prov.remote.digest import Digests
 from prov.remote.errors import Malformed, Untrusted
 from prov.remote.index import Index
-from prov.remote.intake import Intake, Source
+from prov.remote.intake import Intake
 from prov.remote.publication import Published
+from prov.remote.source import Source
 from prov.remote.trust import Came, check_record, check_task
 from prov.remote.wellformed import BadObject, Limits
 from prov.store.objects import Commit, Entry, Oid
@@ -98,6 +99,7 @@ def _take(
         intake = Intake(source, writer, digests_of(store.objects), limits)
         for task in tasks:
             key = sender.index.signer(task.record)
+            intake.begin()
             try:
                 came = take_record(intake, task.record)
                 check_record(sender.name, key, task, came)

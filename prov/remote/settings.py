@@ -20,6 +20,10 @@ SECTION = "prov-remote"
 PRIORITY = 50
 PUSH_LIMIT = 1 << 30
 """Bytes in one push; hosts refuse more than about two of these."""
+LIST_LIMIT = 64 << 20
+RECORD_LIMIT = 16 << 20
+INDEX_LISTS = 16
+"""So many lists of the largest size a remote's index may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,21 @@ class Remote:
     """What to sign with: a file with an ssh key, or `gpg:KEYID`."""
     limit: int = PUSH_LIMIT
     """Bytes in one push."""
+    list_limit: int = LIST_LIMIT
+    """Bytes of a list from there: a publication, a manifest, an index of a bundle, what was deleted."""
+    record_limit: int = RECORD_LIMIT
+    """Bytes of a record from there: a tree, a commit, facts, a definition, a log, attributes."""
     workdirs: bool = False
     """Builds publish WORKDIRs, too."""
     devices: bool = False
     """What comes from there may hold device nodes, and the capabilities of files."""
     static: bool = False
     """It is no git repository but plain files, to be read only."""
+
+    @property
+    def index_limit(self) -> int:
+        """Bytes of all lists from there together, and of the transfer that brings them."""
+        return INDEX_LISTS * self.list_limit
 
 
 def is_own(remote: Remote) -> bool:
@@ -100,6 +113,8 @@ def write_remote(store: Store, remote: Remote) -> None:
         "signers": remote.signers,
         "key": remote.key,
         "limit": str(remote.limit),
+        "listlimit": str(remote.list_limit),
+        "recordlimit": str(remote.record_limit),
         "workdirs": str(remote.workdirs).lower(),
         "devices": str(remote.devices).lower(),
         "static": str(remote.static).lower(),
@@ -158,6 +173,8 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
             signers=fields.get("signers", ""),
             key=fields.get("key", ""),
             limit=int(fields.get("limit", PUSH_LIMIT)),
+            list_limit=int(fields.get("listlimit", LIST_LIMIT)),
+            record_limit=int(fields.get("recordlimit", RECORD_LIMIT)),
             workdirs=fields.get("workdirs") == "true",
             devices=fields.get("devices") == "true",
             static=fields.get("static") == "true",

@@ -18,7 +18,7 @@ from prov.errors import StoreError
 from prov.files import write_scratch
 from prov.remote.bases import write_record_commits
 from prov.remote.errors import Unreachable
-from prov.remote.git_remote import CONTENT, GONE, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
+from prov.remote.git_remote import CONTENT, GONE, INDEX, PUBLICATIONS, SIGNATURES, GitRemote, PublishedId
 from prov.remote.incoming import Incoming, make_commit
 from prov.remote.locks import clear_stale_locks
 from prov.remote.publication import Published, decode_publication
@@ -29,12 +29,11 @@ from prov.remote.publish import (
     content_tip,
     send,
     with_what_stays,
-    write_files,
 )
-from prov.remote.reading import PublishedText
 from prov.remote.transport import Changed, Declined
 from prov.store.git import run_git
-from prov.store.objects import Oid
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
+from prov.store.odb import ObjectDatabase
 
 DAY = 86_400.0
 PARENTS = 1000
@@ -144,9 +143,9 @@ def _rewrite(
         published = {task.workdir for task in kept if task.workdir}
         if not workdirs:  # nothing is read of the store, and git need not look whether it could be
             write_scratch(alternates, f"{remote.git}/objects\n")
-        files = _index_files(texts, gone | (published - set(workdirs)))
+        index_tree = _write_index(remote, scratch, texts, gone | (published - set(workdirs)))
         content = _content(scratch, kept, workdirs)
-        index = make_commit(scratch, [], "collected", write_files(scratch, files), int(time.time()))
+        index = make_commit(scratch, [], "collected", index_tree, int(time.time()))
         expected = {CONTENT: content_tip(remote, scratch), INDEX: tip}
         branches = Incoming(remote, scratch)
         incoming = branches.choose(int(time.time()))
@@ -167,23 +166,30 @@ def _rewrite(
         return (warning,) if warning else (), tuple(branches.holding())
 
 
-def _index_files(texts: dict[int, PublishedText], gone: set[Oid]) -> dict[str, bytes]:
-    """Return the files of the new index: publications of which anything stays, and what of theirs is gone."""
-    files: dict[str, bytes] = {}
+def _write_index(remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], gone: set[Oid]) -> Oid:
+    """Write the tree of the new index: publications of which anything stays, and what of theirs is gone."""
+    publications: list[Entry] = []
+    signatures: list[Entry] = []
     named: set[Oid] = set()
     for number, each in sorted(texts.items()):
         try:
-            tasks = decode_publication(each.text).tasks
-        except (ValueError, IndexError):
+            tasks = decode_publication(remote.published_text(each).text).tasks
+        except (StoreError, ValueError, IndexError):
             continue
         if all(task.record in gone for task in tasks):
             continue
         named |= {oid for task in tasks for oid in (task.record, task.workdir) if oid in gone}
-        files[f"{PUBLICATIONS}/{number:08d}"] = each.text
+        name = b"%08d" % number
+        publications.append(Entry(name, MODE_FILE, each.text))
         if each.signature is not None:
-            files[f"{SIGNATURES}/{number:08d}"] = each.signature
-    files[GONE] = "".join(sorted(f"{oid.hex()}\n" for oid in named)).encode()
-    return files
+            signatures.append(Entry(name, MODE_FILE, each.signature))
+    with ObjectDatabase(scratch).writer() as writer:
+        text = "".join(sorted(f"{oid.hex()}\n" for oid in named)).encode()
+        top = [Entry(GONE.encode(), MODE_FILE, writer.add("blob", text))]
+        for folder, entries in ((PUBLICATIONS, publications), (SIGNATURES, signatures)):
+            if entries:
+                top.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(entries)))
+        return writer.add_tree(top)
 
 
 def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from prov.processes import ends_with_signals
 from prov.remote.errors import RemoteError
 from prov.remote.trust import Seal
 
@@ -136,7 +137,7 @@ def _expirations(signers: str) -> list[float]:
 
 def _run(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
     try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired), ends_with_signals():
             return subprocess.run(
                 command, input=data, capture_output=True, check=False, timeout=_SECONDS, start_new_session=True
             )

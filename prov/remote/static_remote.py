@@ -7,37 +7,43 @@
                            and git's index of the pack in it
 
 An object is a range of a bundle, so that a client fetches those that it lacks and no others. A server that gives no
-ranges gives whole bundles.
+ranges gives whole bundles. What was fetched is read from a file, object by object, and is what its ids say or is not
+used: the files may be anything, and may change between two requests.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from prov.errors import StoreError
 from prov.files import locked, replace_file
 from prov.remote.access import Access, resolved_url
 from prov.remote.errors import Unreachable, Untrusted
-from prov.remote.index import Index
-from prov.remote.intake import Source
-from prov.remote.reading import PublishedText, enter, memory_folder, policy_of
+from prov.remote.index import Damaged, Index
+from prov.remote.pace import check_room
+from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
+from prov.remote.source import Content, Source, read_whole
 from prov.remote.web import Denied, Missing, Web
-from prov.store.objects import MODE_DIRECTORY, Entry, Kind, Oid, decode_tree, object_id
-from prov.store.pack_ranges import PackIndex, parse_entry
+from prov.remote.wellformed import BadObject
+from prov.store.objects import MODE_DIRECTORY, Entry, Oid, decode_tree
+from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
 
 MANIFEST = "prov-cache"
 HEADER = "prov static cache 1"
-MOST_TEXT = 1 << 28
-"""Bytes of a publication, or of the list of them."""
 GAP = 1 << 16
 """Bytes between two objects that are rather read than skipped by another request."""
+AT_ONCE = 100_000
+"""So many objects are asked for together."""
 _PUBLICATION = re.compile(r"publication ([0-9]{8})( signed)?", re.ASCII)
 _BUNDLE = re.compile(r"bundle ([0-9]{8}) ([0-9]{1,15}) ([0-9]{1,5})", re.ASCII)
 
@@ -91,7 +97,7 @@ def is_static(remote: Remote, access: Access) -> bool:
     with contextlib.suppress(Missing, Denied):
         return (
             Web(remote.name, resolved_url(remote.url, access), access)
-            .get(MANIFEST, most=MOST_TEXT)
+            .get(MANIFEST, most=remote.list_limit)
             .startswith(HEADER.encode())
         )
     return False
@@ -121,20 +127,33 @@ class StaticRemote:
     def refresh(self) -> list[Untrusted]:
         """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
         with locked(self.folder / "lock"):
-            manifest = self._manifest()
-            known = {each.number for each in self.index.publications()}
-            policy = policy_of(self.remote)
-            again = self.index.get("policy") != policy or not known <= manifest.publications.keys()
-            new = sorted(manifest.publications.keys() - (set() if again else known))
-            texts = {number: self._publication(number, signed=manifest.publications[number]) for number in new}
-            with self.index.changing(anew=again):
-                problems = [enter(self.index, self.remote, number, each) for number, each in texts.items()]
-                self.index.put("policy", policy)
-            return [problem for problem in problems if problem]
+            try:
+                return self._refresh()
+            except Damaged:
+                self.index.begin_anew()
+                return self._refresh()
+
+    def _refresh(self) -> list[Untrusted]:
+        manifest = self._manifest()
+        known = {each.number for each in self.index.publications()}
+        policy = policy_of(self.remote)
+        again = self.index.get("policy") != policy or not known <= manifest.publications.keys()
+        new = sorted(manifest.publications.keys() - (set() if again else known))
+        with self.index.changing(anew=again):
+            problems = []
+            total = 0 if again else self.index.number("size")
+            for number in new:  # one after the other: together they may be large
+                each = self._publication(number, signed=manifest.publications[number])
+                total += len(each.text)
+                check_index_size(self.remote, total)
+                problems.append(enter(self.index, self.remote, number, each))
+            self.index.put("policy", policy)
+            self.index.put("size", str(total))
+        return [problem for problem in problems if problem]
 
     def _manifest(self) -> Manifest:
         try:
-            return decode_manifest(self.web.get(MANIFEST, most=MOST_TEXT))
+            return decode_manifest(self.web.get(MANIFEST, most=self.remote.list_limit))
         except Missing as error:
             raise Unreachable(self.name, f"there is no {MANIFEST} at its URL") from error
         except (ValueError, UnicodeDecodeError) as error:
@@ -143,8 +162,8 @@ class StaticRemote:
     def _publication(self, number: int, *, signed: bool) -> PublishedText:
         name = f"publications/{number:08d}"
         try:
-            text = self.web.get(name, most=MOST_TEXT)
-            return PublishedText(text, self.web.get(f"{name}.sig", most=1 << 20) if signed else None)
+            text = self.web.get(name, most=self.remote.list_limit)
+            return PublishedText(text, self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None)
         except Missing as error:
             raise Unreachable(self.name, f"it has no {name}, which it says to have") from error
 
@@ -152,51 +171,103 @@ class StaticRemote:
     def objects(self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False) -> Iterator[Source]:
         """Yield what reads objects; what belongs to the same task comes in few requests. Raises Unreachable."""
         here = (lambda _oid: False) if alone else self.store.objects.exists
-        yield _Reader(self, self._manifest().bundles, here).read
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            yield _Reader(self, self._manifest().bundles, here, file, alone=alone).read
 
     def pack_index(self, bundle: Bundle) -> PackIndex:
-        """Return a bundle's index, which is fetched once."""
-        path = self.folder / f"{bundle.name}.idx"
-        if not path.exists():
-            try:
-                replace_file(path, self.web.get(f"{bundle.name}.idx", most=MOST_TEXT), durable=False)
-            except Missing as error:
-                raise Unreachable(self.name, f"it has no {bundle.name}.idx, which it says to have") from error
+        """Return a bundle's index, which is fetched once; one that was kept and is damaged, again."""
+        path = self._index_path(bundle)
+        if path.exists():
+            with contextlib.suppress(StoreError):
+                return PackIndex(path)
+        self.forget_index(bundle)
+        try:
+            data = self.web.get(f"{bundle.name}.idx", most=self.remote.list_limit)
+        except Missing as error:
+            raise Unreachable(self.name, f"it has no {bundle.name}.idx, which it says to have") from error
+        check_room(self.name, self.folder, len(data))
+        replace_file(path, data, durable=False)
         try:
             return PackIndex(path)
-        except (StoreError, ValueError, IndexError) as error:
-            path.unlink(missing_ok=True)
+        except StoreError as error:
+            self.forget_index(bundle)
             raise Unreachable(self.name, f"{bundle.name}.idx is damaged") from error
+
+    def forget_index(self, bundle: Bundle) -> None:
+        """Forget a bundle's index: it is fetched again when it is needed."""
+        self._index_path(bundle).unlink(missing_ok=True)
+
+    def _index_path(self, bundle: Bundle) -> Path:
+        return self.folder / f"{bundle.name}.idx"
 
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads objects of a remote's bundles; of what a tree holds, all that is not here is asked for together."""
+    """Reads objects of a remote's bundles; of what a tree holds, all that is not here is asked for together.
+
+    The ranges that were fetched are in a file, from which objects are read.
+    """
 
     remote: StaticRemote
     bundles: Sequence[Bundle]
     here: Callable[[Oid], bool]
+    file: BinaryIO
+    alone: bool
+    """Objects may be asked for that the remote never had."""
     _indexes: dict[int, PackIndex] = field(default_factory=dict)
-    _read: dict[Oid, tuple[Kind, bytes]] = field(default_factory=dict)
+    _places: dict[Oid, int] = field(default_factory=dict)
+    """Where in the file an object begins."""
+    _whole: dict[int, int] = field(default_factory=dict)
+    """Where in the file a bundle begins that came as a whole."""
     _walked: set[Oid] = field(default_factory=set)
 
-    def read(self, oid: Oid) -> tuple[Kind, bytes] | None:
-        if oid not in self._read:
+    def read(self, oid: Oid) -> Content | None:
+        if oid not in self._places:
             self._bring([oid])
-        found = self._read.get(oid)
-        if found is not None and found[0] == "tree":
-            self._bring_below(found[1])
+        found = self._open(oid)
+        if found is None and not self.alone:
+            self._forget_indexes()
+        if found is not None and found.kind == "tree" and oid not in self._walked:
+            self._bring_below(oid)
         return found
 
-    def _bring_below(self, tree: bytes) -> None:
+    def _open(self, oid: Oid) -> Content | None:
+        place = self._places.get(oid)
+        entry = None if place is None else open_entry(self.file.fileno(), place)
+        return None if entry is None else Content(*entry)
+
+    def _forget_indexes(self) -> None:
+        """Forget the indexes of all bundles: one of them may be of a bundle that was replaced."""
+        for bundle in self.bundles:
+            self.remote.forget_index(bundle)
+
+    def _bring_below(self, tree: Oid) -> None:
         """Have at hand what a tree holds, folder below folder, a few requests for each step down."""
         step = [tree]
+        self._walked.add(tree)
         while step:
-            entries = [each for content in step for each in _entries(content)]
-            self._bring([each.oid for each in entries if each.oid not in self._read and not self.here(each.oid)])
-            folders = {each.oid for each in entries if each.mode == MODE_DIRECTORY} - self._walked
-            self._walked |= folders
-            step = [self._read[oid][1] for oid in folders if oid in self._read]
+            wanted: dict[Oid, None] = {}
+            folders: dict[Oid, None] = {}
+            for oid in step:
+                for each in self._entries(oid):
+                    if each.oid not in self._places and not self.here(each.oid):
+                        wanted[each.oid] = None
+                    if each.mode == MODE_DIRECTORY and each.oid not in self._walked:
+                        folders[each.oid] = None
+                if len(wanted) > AT_ONCE:
+                    self._bring(list(wanted))
+                    wanted.clear()
+            self._bring(list(wanted))
+            step = [oid for oid in folders if oid in self._places]
+            self._walked.update(step)
+
+    def _entries(self, tree: Oid) -> list[Entry]:
+        """Return what a tree that was fetched holds; nothing if it is malformed: taking it in reports that."""
+        try:
+            found = read_whole(self._open, tree, self.remote.remote.record_limit)
+            return decode_tree(found[1]) if found is not None and found[0] == "tree" else []
+        except (BadObject, ValueError, IndexError):
+            return []
 
     def _bring(self, oids: Sequence[Oid]) -> None:
         places: dict[int, list[tuple[int, int]]] = {}
@@ -216,22 +287,28 @@ class _Reader:
         return self._indexes[bundle.number]
 
     def _take(self, bundle: Bundle, start: int, end: int) -> None:
-        """Read a range of a pack, and every object in it; one that is not what its id says is not taken."""
+        """Fetch a range of a pack, and note where every object in it is."""
+        at = self._fetch(bundle, bundle.header + start, bundle.header + end)
+        for oid, begin, _stop in self._index(bundle).within(start, end, bundle.size - bundle.header):
+            self._places[oid] = at + begin - start
+
+    def _fetch(self, bundle: Bundle, start: int, end: int) -> int:
+        """Fetch a range of a bundle; return where in the file it begins."""
+        if bundle.number in self._whole:
+            return self._whole[bundle.number] + start
+        at = self.file.seek(0, os.SEEK_END)
         try:
-            data = self.remote.web.range(f"{bundle.name}.bundle", bundle.header + start, bundle.header + end)
+            is_part = self.remote.web.append_range(
+                f"{bundle.name}.bundle", start, end, size=bundle.size, target=self.file, folder=self.remote.folder
+            )
         except Missing as error:
             raise Unreachable(self.remote.name, f"it has no {bundle.name}.bundle, which it says to have") from error
-        for oid, at, stop in self._index(bundle).within(start, end, bundle.size - bundle.header):
-            found = parse_entry(data[at - start : stop - start])
-            if found is not None and object_id(*found) == oid:
-                self._read[oid] = found
-
-
-def _entries(content: bytes) -> list[Entry]:
-    try:
-        return decode_tree(content)
-    except (ValueError, IndexError):  # who takes it in will say so
-        return []
+        finally:
+            self.file.flush()
+        if is_part:
+            return at
+        self._whole[bundle.number] = at
+        return at + start
 
 
 def _joined(extents: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

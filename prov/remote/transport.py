@@ -1,5 +1,5 @@
-"""Git's own transports: fetch, push and ls-remote, run so that a remote can neither hang a build nor make git do
-anything but transfer.
+"""Git's own transports: fetch, push and ls-remote, run so that a remote can neither hang a build, nor fill memory or
+disk, nor make git do anything but transfer.
 
 The user's configuration applies here, other than for the store: see `access`.
 """
@@ -20,11 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.files import write_scratch
+from prov.processes import ends_with_signals
 from prov.remote.access import PATIENCE, Access, resolved_url
 from prov.remote.address import SCHEMES, folder_of, git_dir_of, scheme_of, without_password
 from prov.remote.answers import Rejection, Verdict, hint_for, judge_push, lock_is_held, rejections, telling_lines
 from prov.remote.errors import Malformed, Unreachable
 from prov.remote.locks import clear_stale_locks
+from prov.remote.pace import LEAST, Pace, check_room
+from prov.store.cat_file import limit_memory
 from prov.store.git import git_environment, git_program
 from prov.store.objects import Oid
 
@@ -44,6 +47,7 @@ _FORCED = {
     "push.gpgSign": "false",
     "http.lowSpeedLimit": "100",
     "http.lowSpeedTime": str(int(PATIENCE)),
+    "http.followRedirects": "initial",
 }
 _IN_A_FOLDER = (
     f"core.hooksPath={os.devnull}",
@@ -61,6 +65,16 @@ _BROKEN = re.compile(r"fsck error in pack")
 _NO_SHELL = re.compile(r"Could not read from remote repository", re.IGNORECASE)
 _BY_VARIABLE = "GIT_PROTOCOL=version=2 git-upload-pack"
 _NO_REF = re.compile(r"couldn't find remote ref")
+RECEIVED = 1 << 40
+"""Bytes of packs, where nothing else is said."""
+_WINDOW = 10.0
+"""Times the patience: in so long a time, as many bytes move as would in one patience at the least speed."""
+_OUTPUT = 64 << 20
+"""Bytes that git may print."""
+_WORDS = 1 << 16
+"""Bytes of its complaints that are read."""
+MEMORY = 4 << 30
+"""Bytes of memory for a git that talks to another machine, whose answers it may have to hold."""
 _LOCK_PATIENCE = 60.0
 """Seconds to wait for a lock in a remote that is a folder: longer than a killed push's counts as one in use."""
 
@@ -74,7 +88,11 @@ class Ended(Unreachable):
 
 
 class Stalled(Unreachable):
-    """Nothing moved for too long."""
+    """Nothing, or next to nothing, moved for too long."""
+
+
+class TooMuch(Unreachable):
+    """The server sends more than it may."""
 
 
 class Changed(Unreachable):
@@ -111,11 +129,14 @@ class Transport:
         folder = folder_of(resolved_url(self.url, self.access))
         return git_dir_of(folder) if folder else None
 
-    def fetch(self, git_dir: Path, refspecs: Sequence[str], *options: str) -> None:
-        """Fetch refs into a repository. Raises Unreachable, or KeyError for a ref that is not there."""
+    def fetch(self, git_dir: Path, refspecs: Sequence[str], *options: str, most: int = RECEIVED) -> None:
+        """Fetch refs into a repository. Raises Unreachable, or KeyError for a ref that is not there.
+
+        TooMuch where its packs would have more than `most` bytes then.
+        """
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *options]
         try:
-            self._run(git_dir, [*arguments, "--end-of-options", self.url, *refspecs])
+            self._run(git_dir, [*arguments, "--end-of-options", self.url, *refspecs], most=most)
         except Unreachable as error:
             if _NO_REF.search(error.words):
                 raise KeyError(refspecs[0]) from error
@@ -226,14 +247,14 @@ class Transport:
         """Return whether refs at the remote are not what a push expected."""
         return any(self.refs(git_dir, ref).get(ref) != oid for ref, oid in expected.items())
 
-    def _run(self, git_dir: Path, arguments: Sequence[str], data: bytes = b"") -> bytes:
+    def _run(self, git_dir: Path, arguments: Sequence[str], data: bytes = b"", *, most: int = RECEIVED) -> bytes:
         command = [git_program(), "-c", "safe.directory=*"]
         for name, value in _FORCED.items():
             command += ["-c", f"{name}={value}"]
+        if "fetch" in arguments:  # larger files are streamed to the disk; a push compares them with earlier ones
+            command += ["-c", "core.bigFileThreshold=16m"]
         command += [f"--git-dir={git_dir}", *arguments]
-        status, output, words = self._watched(command, git_dir, data)
-        if status is None:
-            raise Stalled(self.name, f"no byte came or went in {self.access.patience:.0f} s; given up")
+        status, output, words = self._watched(command, git_dir, data, most)
         if status:
             # why a ref was not set is in what push prints
             rejected = rejections(output.decode("utf-8", "replace").splitlines())
@@ -247,9 +268,14 @@ class Transport:
             raise (Ended if _NO_SHELL.search(words) else Unreachable)(self.name, said, hint=hint_for(said))
         return output
 
-    def _watched(self, command: Sequence[str], git_dir: Path, data: bytes) -> tuple[int | None, bytes, str]:
-        """Run git, and end it when nothing moves for too long; return exit status (None: ended), output, complaints."""
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    def _watched(self, command: Sequence[str], git_dir: Path, data: bytes, most: int) -> tuple[int, bytes, str]:
+        """Run git; return exit status, output, complaints. Raises Stalled, TooMuch, and Unreachable for a full disk."""
+        with (
+            tempfile.TemporaryFile() as given,
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+            ends_with_signals(),
+        ):
             given.write(data)
             given.seek(0)
             child = subprocess.Popen(
@@ -257,32 +283,54 @@ class Transport:
                 stdin=given,
                 stdout=out,
                 stderr=err,
-                env=self.access.variables(),
+                env=self._variables(),
                 start_new_session=not self.access.interactive,
             )
             try:
-                status = self._wait(child, git_dir)
+                if self.folder is None:
+                    limit_memory(child.pid, MEMORY)
+                status = self._wait(child, git_dir, most, (out.fileno(), err.fileno()))
             except BaseException:
                 _end(child, group=not self.access.interactive)
+                _remove_parts(git_dir)
                 raise
-            if status is None:
-                _end(child, group=not self.access.interactive)
             out.seek(0)
             err.seek(0)
-            return status, out.read(), err.read().decode("utf-8", "replace")
+            return status, out.read(_OUTPUT), err.read(_WORDS).decode("utf-8", "replace")
 
-    def _wait(self, child: subprocess.Popen[bytes], git_dir: Path) -> int | None:
-        moved, seen, pause = time.monotonic(), -1, 0.002
+    def _variables(self) -> dict[str, str]:
+        """Return git's environment, in which no server can redirect it from https to http."""
+        variables = self.access.variables()
+        if scheme_of(resolved_url(self.url, self.access)) == "https":
+            allowed = variables["GIT_ALLOW_PROTOCOL"].split(":")
+            variables["GIT_ALLOW_PROTOCOL"] = ":".join(each for each in allowed if each != "http")
+        return variables
+
+    def _wait(self, child: subprocess.Popen[bytes], git_dir: Path, most: int, outputs: Sequence[int]) -> int:
+        patience = self.access.patience
+        pace = Pace(_WINDOW * patience, int(LEAST * patience))
+        begun = _size(git_dir)
+        moved, seen, pause = time.monotonic(), 0, 0.002
         while True:
             try:
                 return child.wait(pause)
             except subprocess.TimeoutExpired:
                 pause = min(0.2, pause * 2)
-            now = _moved(child.pid, git_dir)
+            size = _size(git_dir)
+            if size > most or sum(os.fstat(fd).st_size for fd in outputs) > _OUTPUT:
+                raise TooMuch(
+                    self.name, f"it sends more than {most} bytes, or more than that of lists of refs; given up"
+                )
+            check_room(self.name, git_dir, size - begun)
+            now = size + _bytes_of_processes(child.pid)
             if now != seen:
-                moved, seen = time.monotonic(), now
-            elif time.monotonic() - moved > self.access.patience:
-                return None
+                moved = time.monotonic()
+                pace.add(max(0, now - seen))
+                seen = now
+            if time.monotonic() - moved > patience:
+                raise Stalled(self.name, f"no byte came or went in {patience:.0f} s; given up")
+            if pace.left() <= 0:
+                raise Stalled(self.name, f"fewer than {pace.least} bytes came or went in {pace.window:.0f} s; given up")
 
 
 def _receiving_command(remote: str, folder: Path) -> str:
@@ -309,13 +357,20 @@ def _receiving_command(remote: str, folder: Path) -> str:
     return shlex.join([git_program(), *options, "receive-pack"])
 
 
-def _moved(pid: int, git_dir: Path) -> int:
-    """Return a number that changes while a transfer goes on: bytes received, and bytes that git's processes moved."""
+def _remove_parts(git_dir: Path) -> None:
+    """Remove what a git that was ended has left of a pack."""
+    for part in (git_dir / "objects" / "pack").glob("tmp_*"):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _size(git_dir: Path) -> int:
+    """Return the bytes of the packs of a repository, finished or not; a number that grows while a transfer goes on."""
     size = 0
     for folder in (git_dir / "objects" / "pack", git_dir / "objects"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             size += sum(entry.stat().st_size for entry in entries)
-    return size + _bytes_of_processes(pid)
+    return size
 
 
 def _bytes_of_processes(pid: int) -> int:

@@ -53,6 +53,8 @@ class Limits:
     path: int = 4095
     commits: int = 1_000
     """In the history of one WORKDIR."""
+    record: int = 16 << 20
+    """Bytes of what is held in memory as a whole: a tree, a commit, facts, a definition, a log, attributes."""
     devices: bool = False
     """Device nodes are allowed."""
 

@@ -45,8 +45,8 @@ def resolve(
 def apply(base: bytes, delta: bytes) -> bytes | None:
     """Return what a delta makes of its base, None where it does not fit."""
     try:
-        before, at = _size(delta, 0)
-        after, at = _size(delta, at)
+        before, at = read_size(delta, 0)
+        after, at = read_size(delta, at)
         pieces = []
         while at < len(delta):
             order, at = delta[at], at + 1
@@ -68,7 +68,8 @@ def apply(base: bytes, delta: bytes) -> bytes | None:
     return content if (len(base), len(content)) == (before, after) else None
 
 
-def _size(data: bytes, at: int) -> tuple[int, int]:
+def read_size(data: bytes, at: int) -> tuple[int, int]:
+    """Return a size that stands at a place in a delta, and where it ends. Raises IndexError."""
     size = shift = 0
     while True:
         byte, at = data[at], at + 1
@@ -76,3 +77,13 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if not byte & 128:
             return size, at
+
+
+def read_distance(data: bytes, at: int) -> tuple[int, int]:
+    """Return how many bytes before a delta its base begins, and where that number ends. Raises IndexError."""
+    byte = data[at]
+    distance, at = byte & 127, at + 1
+    while byte & 128:
+        byte = data[at]
+        distance, at = (distance + 1) << 7 | byte & 127, at + 1
+    return distance, at

@@ -14,16 +14,17 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import pygit2
 from pygit2.enums import ObjectType
 
 from prov.errors import StoreError
 from prov.files import status, try_locked
+from prov.store.cat_file import stream_by_git
 from prov.store.git import open_repository
 from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
-from prov.store.packs import TEMPORARY, PackFile, PackStream
+from prov.store.packs import TEMPORARY, PackFile, PackStream, Readable
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +35,9 @@ AT_ONCE = 64 << 20
 CONSOLIDATE_UP_TO = 1 << 30
 """Packs of this many bytes and more are left as they are: copying them again buys nothing."""
 
+INFLATED_HERE = 64 << 20
+"""Bytes. An object that others packed, and that takes more to read, is read by a process of its own."""
+
 _KINDS: dict[int, Kind] = {
     ObjectType.COMMIT: "commit",
     ObjectType.TREE: "tree",
@@ -42,10 +46,15 @@ _KINDS: dict[int, Kind] = {
 }
 
 
-class ObjectDatabase:
-    """The objects of one store."""
+class TooLarge(StoreError):
+    """An object is larger than what is read at once."""
 
-    def __init__(self, git_dir: Path) -> None:
+
+class ObjectDatabase:
+    """The objects of one store. With `most`, no object of more bytes is read: for what others wrote."""
+
+    def __init__(self, git_dir: Path, *, most: int | None = None) -> None:
+        self.most = most
         self._leased = -1
         self.git_dir = git_dir
         self.folder = git_dir / "objects" / "pack"
@@ -146,15 +155,63 @@ class ObjectDatabase:
                 self._look()
         return None
 
-    def read(self, oid: Oid) -> tuple[Kind, bytes]:
-        """Return an object's kind and content. Raises StoreError when it is not in the store."""
+    def header(self, oid: Oid) -> tuple[Kind, int]:
+        """Return an object's kind and its size in bytes, without reading it. Raises StoreError when it is not there."""
+        measured = self._ask_packs(oid, PackFile.measure)
+        if measured is not None:
+            return measured.kind, measured.size
+        if oid == EMPTY_TREE:
+            return "tree", 0
+        if self.most is not None:
+            return stream_by_git(self.git_dir, oid)[:2]
+        kind, size = self._by_libgit2(oid, lambda odb: odb.read_header(oid.hex()))
+        return _KINDS[kind], size
+
+    def stream(self, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
+        """Return an object's kind, its size in bytes, and its content in chunks of which none is large.
+
+        Only a delta that takes less than INFLATED_HERE to read is in memory as a whole. Raises StoreError.
+        """
+        streamed = self._ask_packs(oid, PackFile.stream)
+        if streamed is not None:
+            return streamed
+        if oid == EMPTY_TREE:
+            return "tree", 0, iter(())
+        measured = self._ask_packs(oid, PackFile.measure)
+        if measured is not None and measured.largest <= INFLATED_HERE:
+            return measured.kind, measured.size, self._whole(oid)
+        if self.most is None and measured is None:  # a loose object of the user's own
+            return *self.header(oid), self._whole(oid)
+        return stream_by_git(self.git_dir, oid)
+
+    def _whole(self, oid: Oid) -> Iterator[bytes]:
+        yield self._read(oid)[1]
+
+    def read(self, oid: Oid, *, most: int | None = None) -> tuple[Kind, bytes]:
+        """Return an object's kind and content. Raises StoreError when it is not in the store.
+
+        With `most`, here or of the database, TooLarge for one of more bytes: it is not read then.
+        """
+        most = self.most if most is None else most
+        if most is None:
+            return self._read(oid)
+        kind, size, chunks = self.stream(oid)
+        if size > most:
+            raise TooLarge(f"object {oid.hex()} has {size} bytes, and {most} are allowed")
+        return kind, b"".join(chunks)
+
+    def _read(self, oid: Oid) -> tuple[Kind, bytes]:
         answer = self._ask_packs(oid, PackFile.read)
         if answer is not None:
             return answer
         if oid == EMPTY_TREE:
             return "tree", b""
+        kind, data = self._by_libgit2(oid, lambda odb: odb.read(oid.hex()))
+        return _KINDS[kind], data
+
+    def _by_libgit2(self, oid: Oid, ask: Callable[[pygit2.Odb], tuple[int, Answer]]) -> tuple[int, Answer]:
         try:
-            kind, data = self._libgit2().odb.read(oid.hex())
+            return ask(self._libgit2().odb)
         except KeyError as error:
             raise StoreError(
                 f"object {oid.hex()} is not in {self.git_dir}", hint="`prov fsck` tells what else is missing"
@@ -163,10 +220,9 @@ class ObjectDatabase:
             raise StoreError(
                 f"object {oid.hex()} in {self.git_dir} is damaged: {error}", hint="run `git fsck`"
             ) from error
-        return _KINDS[kind], data
 
-    def blob(self, oid: Oid) -> bytes:
-        return self._of_kind(oid, "blob")
+    def blob(self, oid: Oid, *, most: int | None = None) -> bytes:
+        return self._of_kind(oid, "blob", most)
 
     def tree(self, oid: Oid) -> list[Entry]:
         return decode_tree(self._of_kind(oid, "tree"))
@@ -174,23 +230,22 @@ class ObjectDatabase:
     def commit(self, oid: Oid) -> Commit:
         return decode_commit(self._of_kind(oid, "commit"))
 
-    def _of_kind(self, oid: Oid, wanted: Kind) -> bytes:
-        kind, data = self.read(oid)
+    def _of_kind(self, oid: Oid, wanted: Kind, most: int | None = None) -> bytes:
+        kind, data = self.read(oid, most=most)
         if kind != wanted:
             raise StoreError(f"object {oid.hex()} is a {kind}, not a {wanted}")
         return data
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
         """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if we packed it."""
-        streamed = self._ask_packs(oid, PackFile.stream)
-        if streamed is not None:
-            return streamed[2]
-        return iter([self.blob(oid)])
+        kind, _size, chunks = self.stream(oid)
+        if kind != "blob":
+            raise StoreError(f"object {oid.hex()} is a {kind}, not a blob")
+        return chunks
 
     def blob_size(self, oid: Oid) -> int:
-        """Return a blob's size in bytes; of one that we packed, nothing is inflated."""
-        streamed = self._ask_packs(oid, PackFile.stream)
-        return len(self.blob(oid)) if streamed is None else streamed[1]
+        """Return a blob's size in bytes; it is not read."""
+        return self.header(oid)[1]
 
     def entry(self, tree: Oid, path: str) -> Entry | None:
         """Return what a tree has at a path (`a/b`), or None."""
@@ -339,13 +394,14 @@ class ObjectWriter:
             self._stream = PackStream(self._odb.folder)
         return self._stream
 
-    def add(self, kind: Kind, data: bytes) -> Oid:
-        """Add an object unless the store has it; return its id."""
+    def add(self, kind: Kind, data: bytes, *, keep: bool = True) -> Oid:
+        """Add an object unless the store has it; return its id. Without `keep` it can't be read before `finish`."""
         oid = object_id(kind, data)
         if not self.has(oid):
             if not self._memory:
                 self._pack().add(oid, kind, data)
-            self._recent[oid] = data
+            if keep or self._memory:
+                self._recent[oid] = data
         return oid
 
     def write_empty_tree(self) -> None:
@@ -365,7 +421,7 @@ class ObjectWriter:
     def add_commit(self, commit: Commit) -> Oid:
         return self.add("commit", commit.encode())
 
-    def add_blob_stream(self, oid: Oid, size: int, source: BinaryIO) -> bool:
+    def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
         """Add a blob from a stream; false when the stream is not the blob of that id and size."""
         return self.has(oid) or self._pack().add_blob_stream(oid, size, source)
 

@@ -2,61 +2,85 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
-from isal import isal_zlib
-
 from prov.errors import StoreError
 from prov.store.objects import Kind, Oid
-from prov.store.packs import KIND_NAMES, PackFile, read_entry_header
+from prov.store.packs import KIND_NAMES, PackFile, inflate, read_entry_header
 
-MOST = 1 << 32
-"""Bytes of one object."""
+_CHECKSUM = 20
+_HEADER = 12
+"""Bytes of a pack before its first object."""
 
 
 class PackIndex:
-    """An index of a pack, in the order of the pack. Raises StoreError for a file that is none."""
+    """An index of a pack, in the order of the pack. Raises StoreError for a file that is none, or is damaged.
+
+    It comes from elsewhere: an object may be anywhere, or nowhere. It is read from the file, which may be large.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
-            pack = PackFile(path)
-            rows = sorted((offset, oid) for oid, offset in pack.offsets().items())
-        except (struct.error, ValueError, IndexError, OSError) as error:
+            _check_sum(path)
+            self._pack = PackFile(path)
+            offsets = array("Q", self._pack.offsets())
+        except (struct.error, ValueError, IndexError, OverflowError, OSError) as error:
             raise StoreError(f"{path} is no index of a pack") from error
-        self._offsets = [offset for offset, _ in rows]
-        self._oids = [oid for _, oid in rows]
-        self._places = {oid: place for place, oid in enumerate(self._oids)}
+        order = sorted(range(len(offsets)), key=offsets.__getitem__)
+        self._places = array("I", order)
+        self._offsets = array("Q", (offsets[place] for place in order))
 
     def __contains__(self, oid: Oid) -> bool:
-        return oid in self._places
+        return self._pack.find(oid) >= 0
 
     def extent(self, oid: Oid, size: int) -> tuple[int, int] | None:
         """Return where an object begins and ends in a pack of so many bytes; None if it is not in it."""
-        place = self._places.get(oid)
-        return None if place is None else (self._offsets[place], self._end(place, size))
+        place = self._pack.find(oid)
+        if place < 0:
+            return None
+        number = bisect_left(self._offsets, self._pack.offset(place))
+        start, end = self._offsets[number], self._end(number, size)
+        return (start, end) if _HEADER <= start < end <= size - _CHECKSUM else None
 
     def within(self, start: int, end: int, size: int) -> Iterator[tuple[Oid, int, int]]:
         """Yield every object that lies between two offsets as a whole, with where it begins and ends."""
-        for place in range(bisect_left(self._offsets, start), len(self._offsets)):
-            stop = self._end(place, size)
+        for number in range(bisect_left(self._offsets, start), len(self._offsets)):
+            stop = self._end(number, size)
             if stop > end:
                 return
-            yield self._oids[place], self._offsets[place], stop
+            yield self._pack.oid(self._places[number]), self._offsets[number], stop
 
-    def _end(self, place: int, size: int) -> int:
-        return self._offsets[place + 1] if place + 1 < len(self._offsets) else size - 20
+    def _end(self, number: int, size: int) -> int:
+        return self._offsets[number + 1] if number + 1 < len(self._offsets) else size - _CHECKSUM
 
 
-def parse_entry(data: bytes) -> tuple[Kind, bytes] | None:
-    """Return kind and content of an object as a pack has it; None for what is none, or a delta."""
+def _check_sum(path: Path) -> None:
+    """Raise ValueError unless a file ends with the SHA-1 of what is before, as git ends an index."""
+    digest = hashlib.sha1()
+    with open(path, "rb") as stream:
+        left = os.fstat(stream.fileno()).st_size - _CHECKSUM
+        while left > 0 and (chunk := stream.read(min(left, 1 << 20))):
+            digest.update(chunk)
+            left -= len(chunk)
+        if stream.read() != digest.digest():
+            raise ValueError("its checksum is wrong")
+
+
+def open_entry(fd: int, start: int) -> tuple[Kind, int, Iterator[bytes]] | None:
+    """Return kind, size and content, in chunks, of an object as a pack has it; None for what is none, or a delta.
+
+    The chunks raise ValueError where the content is not of that size, or is not deflated.
+    """
     try:
-        number, size, length = read_entry_header(data)
-        if number not in KIND_NAMES or size > MOST:
-            return None
-        content = isal_zlib.decompressobj().decompress(data[length:], size + 1)
-    except (IndexError, isal_zlib.error):  # type: ignore[misc]  # isal's stub says it is a value
+        number, size, length = read_entry_header(os.pread(fd, 32, start))
+    except IndexError:
         return None
-    return (KIND_NAMES[number], content) if len(content) == size else None
+    if number not in KIND_NAMES:
+        return None
+    return KIND_NAMES[number], size, inflate(fd, start + length, size)

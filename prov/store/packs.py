@@ -17,18 +17,24 @@ import os
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, Protocol
 
 from isal import isal_zlib
 
 from prov.errors import StoreError
 from prov.files import create_file, naming, sync_directory
+from prov.store.deltas import read_distance, read_size
 from prov.store.objects import Kind, Oid
 
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
-_DELTAS = (6, 7)
+_OFS_DELTA, _REF_DELTA = _DELTAS = (6, 7)
+_LONGEST_CHAIN = 10_000
+"""Deltas on one another; git makes fifty."""
+_MOST_RATIO = 1032
+"""Deflate makes no data smaller than by this factor (zlib's technical notes)."""
 _HEADER = struct.Struct(">4sII")
 _INDEX_MAGIC = b"\xfftOc\0\0\0\x02"
 _FANOUT_END = 8 + 256 * 4
@@ -64,6 +70,39 @@ def read_entry_header(data: bytes) -> tuple[int, int, int]:
     return kind, size, length
 
 
+def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
+    """Yield what `size` bytes of content were deflated to at a place in a file. Raises ValueError if it is not that."""
+    inflater, left = isal_zlib.decompressobj(), size
+    while not inflater.eof:
+        packed = inflater.unconsumed_tail
+        if not packed:
+            packed = os.pread(fd, STREAM_CHUNK, at)
+            at += len(packed)
+        try:
+            chunk = inflater.decompress(packed, STREAM_CHUNK)
+        except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value
+            raise ValueError(str(error)) from error
+        if not packed and not chunk:
+            break  # the file ends here
+        left -= len(chunk)
+        if left < 0:
+            break
+        if chunk:
+            yield chunk
+    if left or not inflater.eof:
+        raise ValueError(f"{size - left} bytes of {size}")
+
+
+class Measured(NamedTuple):
+    """What is known of an object before it is read."""
+
+    kind: Kind
+    size: int
+    """Bytes of its content."""
+    largest: int
+    """Bytes of the largest content that reading it inflates: of a delta, its base and all between are read as well."""
+
+
 class PackFile:
     """One finished pack: finds objects by the index (kept mapped) and reads them."""
 
@@ -84,6 +123,8 @@ class PackFile:
         self._file: BinaryIO | None = None
         if len(self._index) < self._offsets + 4 * self.count + 2 * _TRAILER:
             raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
+        if any(low > high for low, high in pairwise(self._fanout)):
+            raise StoreError(f"{index_path} is damaged", hint=_REPAIR)
 
     def close(self) -> None:
         self._index.close()
@@ -114,7 +155,8 @@ class PackFile:
             at += 1  # the end of one id and the beginning of the next
         return -1
 
-    def _offset(self, place: int) -> int:
+    def offset(self, place: int) -> int:
+        """Return where in the file the object at a place of the index begins."""
         offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]
         if offset & 0x80000000:
             large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
@@ -126,20 +168,32 @@ class PackFile:
             self._file = open(self.path, "rb")  # noqa: SIM115 (kept open: a pack outlives many reads)
         return self._file.fileno()
 
+    def _begin(self, place: int) -> tuple[int, int]:
+        """Return the pack's descriptor, and where an object begins. Raises StoreError for an offset beyond the pack."""
+        fd, offset = self._descriptor(), self.offset(place)
+        self._check_offset(fd, offset)
+        return fd, offset
+
+    def _check_offset(self, fd: int, offset: int) -> None:
+        if not _HEADER.size <= offset < os.fstat(fd).st_size:
+            raise self._damaged(offset)
+
     def read(self, place: int) -> tuple[Kind, bytes] | None:
         """Return kind and content of the object at a place; None for a delta, which git must resolve."""
-        fd, offset = self._descriptor(), self._offset(place)
+        fd, offset = self._begin(place)
         data = os.pread(fd, 4096, offset)
-        number, size, length = read_entry_header(data)
+        number, size, length = self._entry(data, offset)
         if number in _DELTAS:
             return None
+        if size > _MOST_RATIO * (os.fstat(fd).st_size - offset):
+            raise self._damaged(offset)
         # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
         missing = length + size + (size >> 10) + 64 - len(data)
         if missing > 0 and len(data) == 4096:
             data += os.pread(fd, missing, offset + 4096)
         inflater = isal_zlib.decompressobj()
         try:
-            content = inflater.decompress(data[length:])
+            content = inflater.decompress(data[length:], size + 1)  # a byte more would show that there is more
         except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
             raise self._damaged(offset) from error
         if len(content) != size:
@@ -148,10 +202,49 @@ class PackFile:
             raise self._damaged(offset)
         return KIND_NAMES[number], content
 
+    def _entry(self, data: bytes, offset: int) -> tuple[int, int, int]:
+        try:
+            return read_entry_header(data)
+        except IndexError as error:
+            raise self._damaged(offset) from error
+
+    def measure(self, place: int) -> Measured | None:
+        """Return kind and size of an object, and what reading it takes; of a delta, only its first bytes are inflated.
+
+        None where the base of a delta is in another pack. Raises StoreError for what is damaged.
+        """
+        fd, offset = self._begin(place)
+        sizes: list[int] = []
+        for _ in range(_LONGEST_CHAIN):
+            self._check_offset(fd, offset)
+            data = os.pread(fd, 4096, offset)
+            number, held, at = self._entry(data, offset)
+            if number in KIND_NAMES:
+                return Measured(KIND_NAMES[number], sizes[0] if sizes else held, max(held, *sizes, 0))
+            try:
+                if number == _OFS_DELTA:
+                    distance, at = read_distance(data, at)
+                    base = offset - distance
+                elif number == _REF_DELTA:
+                    found = self.find(data[at : at + 20])
+                    if found < 0:
+                        return None
+                    base, at = self.offset(found), at + 20
+                else:
+                    raise self._damaged(offset)
+                head = isal_zlib.decompressobj().decompress(data[at:], 32)
+                before, after_at = read_size(head, 0)
+                after, _end = read_size(head, after_at)
+            except (IndexError, isal_zlib.error) as error:  # type: ignore[misc]  # isal's stub says it is a value
+                raise self._damaged(offset) from error
+            sizes += [after, before, held]
+            offset = base
+        raise self._damaged(offset)
+
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
         """Return kind, size and content in chunks, for objects that must not be held in memory."""
-        fd, offset = self._descriptor(), self._offset(place)
-        number, size, length = read_entry_header(os.pread(fd, 32, offset))
+        fd, offset = self._begin(place)
+        number, size, length = self._entry(os.pread(fd, 32, offset), offset)
         if number in _DELTAS:
             return None
         if size <= STREAM_CHUNK:  # most are: what is read of the pack is then no more than the object
@@ -161,37 +254,31 @@ class PackFile:
         source = os.fdopen(os.dup(fd), "rb", buffering=0)
 
         def chunks() -> Iterator[bytes]:
-            inflater, at, left = isal_zlib.decompressobj(), offset + length, size
             with source:
-                while left and not inflater.eof:
-                    packed = inflater.unconsumed_tail
-                    if not packed:
-                        packed = os.pread(source.fileno(), STREAM_CHUNK, at)
-                        at += len(packed)
-                    try:
-                        chunk = inflater.decompress(packed, STREAM_CHUNK)
-                    except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
-                        raise self._damaged(offset) from error
-                    if not packed and not chunk:
-                        break  # the file ends here
-                    left -= len(chunk)
-                    yield chunk
-            if left:
-                raise self._damaged(offset)
+                try:
+                    yield from inflate(source.fileno(), offset + length, size)
+                except ValueError as error:
+                    raise self._damaged(offset) from error
 
+        if number not in KIND_NAMES:
+            raise self._damaged(offset)
         return KIND_NAMES[number], size, chunks()
 
     def _damaged(self, offset: int) -> StoreError:
         return StoreError(f"{self.path}: object at {offset} is damaged", hint=_REPAIR)
 
-    def offsets(self) -> dict[Oid, int]:
-        """Return where in the file each object begins."""
-        at = (_FANOUT_END + 20 * place for place in range(self.count))
-        return {self._index[each : each + 20]: self._offset(place) for place, each in enumerate(at)}
+    def offsets(self) -> Iterator[int]:
+        """Yield where in the file each object begins, in the order of the index."""
+        return (self.offset(place) for place in range(self.count))
+
+    def oid(self, place: int) -> Oid:
+        """Return the id of the object at a place of the index."""
+        at = _FANOUT_END + 20 * place
+        return self._index[at : at + 20]
 
     def sizes(self) -> dict[Oid, int]:
         """Return how many bytes each object takes."""
-        places = sorted((self._offset(place), place) for place in range(self.count))
+        places = sorted((self.offset(place), place) for place in range(self.count))
         ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER]
         at = [_FANOUT_END + 20 * place for _, place in places]
         starts = (offset for offset, _ in places)
@@ -200,11 +287,11 @@ class PackFile:
     def has_deltas(self) -> bool:
         """Tell whether any object is stored as a delta, which prov never does and git does."""
         fd = self._descriptor()
-        return any(os.pread(fd, 1, self._offset(place))[0] >> 4 & 7 in _DELTAS for place in range(self.count))
+        return any(os.pread(fd, 1, self.offset(place))[0] >> 4 & 7 in _DELTAS for place in range(self.count))
 
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
         """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""
-        places = sorted((self._offset(place), place) for place in range(self.count))
+        places = sorted((self.offset(place), place) for place in range(self.count))
         fd = self._descriptor()
         if self.has_deltas():
             return None
@@ -222,6 +309,12 @@ class PackFile:
                 yield self._index[at : at + 20], crc, chunks(offset, stop)
 
         return entries()
+
+
+class Readable(Protocol):
+    """What is read a part at a time."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class PackStream:
@@ -265,12 +358,27 @@ class PackStream:
             error.filename = error.filename or str(self._temporary)
             raise
 
-    def add_blob_stream(self, oid: Oid, size: int, source: BinaryIO) -> bool:
+    def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
         """Append a blob of known id and size, chunk by chunk; false if what is read is not that blob.
 
         What was written for a blob that proved wrong is cut off again.
         """
-        start, digest = self._at, hashlib.sha1(b"blob %d\0" % size)
+        start = self._at
+        try:
+            crc = self._deflate_blob(oid, size, source)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._cut(start)
+            raise
+        if crc is None:
+            self._cut(start)
+            return False
+        self._objects[oid] = (start, crc)
+        return True
+
+    def _deflate_blob(self, oid: Oid, size: int, source: Readable) -> int | None:
+        """Write a blob; return the crc32 of what was written, None if what was read is not that blob."""
+        digest = hashlib.sha1(b"blob %d\0" % size)
         deflater = isal_zlib.compressobj(LEVEL)
         header = _entry_header(_KINDS["blob"], size)
         crc, left = isal_zlib.crc32(header), size
@@ -286,14 +394,14 @@ class PackStream:
             if not chunk:
                 break
             left -= len(chunk)
-        if left or digest.digest() != oid:
-            self._file.flush()
-            self._file.seek(start)
-            self._file.truncate(start)
-            self._at = start
-            return False
-        self._objects[oid] = (start, crc)
-        return True
+        return crc if not left and digest.digest() == oid else None
+
+    def _cut(self, start: int) -> None:
+        """Cut off what was written from a place on."""
+        self._file.flush()
+        self._file.seek(start)
+        self._file.truncate(start)
+        self._at = start
 
     def abort(self) -> None:
         """Drop everything written."""

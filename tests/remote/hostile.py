@@ -7,12 +7,13 @@ the same seed gives the same.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from prov.errors import StoreError
 from prov.remote.digest import Digest, Digests
 from prov.remote.publication import Published
+from prov.remote.source import Content, Source, whole_content
 from prov.store.objects import Commit, Entry, Identity, Kind, Oid, decode_commit, decode_tree, object_id
 
 KEY = "words:make"
@@ -59,8 +60,9 @@ class Bag:
     def commit(self, tree: Oid, *parents: Oid, message: str = "m\n") -> Oid:
         return self.add("commit", Commit(tree, parents, PROV, message).encode())
 
-    def source(self, oid: Oid) -> tuple[Kind, bytes] | None:
-        return self.objects.get(oid)
+    def source(self, oid: Oid) -> Content | None:
+        found = self.objects.get(oid)
+        return None if found is None else whole_content(*found)
 
     # as prov.remote.digest reads a store
 
@@ -122,7 +124,7 @@ class Case:
     task: Published
     refused: bool | None = True
     """None: it may come in if it does no harm."""
-    source: Callable[[Oid], tuple[Kind, bytes] | None] | None = None
+    source: Source | None = None
 
 
 @dataclass(slots=True)

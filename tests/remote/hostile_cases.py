@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from prov.errors import StoreError
-from prov.store.objects import EMPTY_TREE, Kind, Oid
+from prov.remote.source import Content
+from prov.store.objects import EMPTY_TREE, Oid
 from tests.remote.hostile import FILE, FOLDER, LINK, PROGRAM, TARGETS_IN_USE, Bag, Case, Maker, Row, signed_digest
 from tests.remote.hostile_history import HISTORY
 from tests.remote.hostile_words import FACTS, HARMLESS_NAMES, LINES, MODES, NAMES, OUTSIDE, TARGETS
@@ -182,10 +183,10 @@ def _lies(maker: Maker) -> tuple[str, object]:
         del maker.bag.objects[victim]
     elif what == "broken":
 
-        def source(oid: Oid) -> tuple[Kind, bytes] | None:
+        def source(oid: Oid) -> Content | None:
             if oid == victim:
                 raise StoreError("the pack is damaged")
-            return maker.bag.objects.get(oid)
+            return maker.bag.source(oid)
 
         return "an object can't be read", (task, True, source)
     else:

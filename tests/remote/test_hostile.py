@@ -24,9 +24,10 @@ from prov.errors import CheckoutError, StoreError
 from prov.remote.errors import Malformed, Untrusted
 from prov.remote.git_remote import _reader as reader
 from prov.remote.index import Index
-from prov.remote.intake import Source
 from prov.remote.receive import receive
+from prov.remote.source import Source, read_whole
 from prov.remote.trust import Seal, judge
+from prov.remote.wellformed import BadObject
 from prov.store.git import make_bare
 from prov.store.objects import Oid, object_id
 from prov.store.repository import Store
@@ -188,4 +189,8 @@ def test_objects_that_git_can_not_read(tmp_path: Path) -> None:
     path.parent.mkdir()
     for data in (b"", b"noise", *map(zlib.compress, (b"what 5\0hello", b"blob 6\0hello", b"tree 5\0hello", b"blob x"))):
         path.write_bytes(data)
-        assert reader(tmp_path)(oid) is None, data
+        try:
+            found = read_whole(reader(tmp_path), oid, 100)
+        except BadObject:
+            continue
+        assert found is None, data

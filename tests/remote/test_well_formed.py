@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from prov.build.record import Output, Run, empty_start, read_pair, write_run
 from prov.errors import StoreError
 from prov.remote.index import Index
-from prov.remote.intake import Source
 from prov.remote.publication import Published
 from prov.remote.receive import digests_of, receive
+from prov.remote.source import Content, Source
 from prov.remote.wellformed import Limits
-from prov.store.objects import MODE_FILE, Entry, Identity, Kind, Oid
+from prov.store.objects import MODE_FILE, Entry, Identity, Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.checkout import checkout
@@ -38,9 +38,9 @@ class Sender:
 
     @contextmanager
     def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
-        def read(oid: Oid) -> tuple[Kind, bytes] | None:
+        def read(oid: Oid) -> Content | None:
             try:
-                return self.store.objects.read(oid)
+                return Content(*self.store.objects.stream(oid))
             except StoreError:
                 return None
 
