@@ -58,6 +58,7 @@ _IN_A_FOLDER = (
 )
 """Settings of the git that takes a push in a folder of this machine: it runs as this user, and no program of the
 folder's. It does not see the settings of the git that sends."""
+_STREAMING = "core.bigFileThreshold=16m"
 # git looks for objects that a shallow repository lacks only when told that it is one
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
 _BROKEN = re.compile(r"fsck error in pack")
@@ -134,13 +135,19 @@ class Transport:
 
         TooMuch where its packs would have more than `most` bytes then.
         """
-        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *options]
+        arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *self._sender(), *options]
         try:
             self._run(git_dir, [*arguments, "--end-of-options", self.url, *refspecs], most=most)
         except Unreachable as error:
             if _NO_REF.search(error.words):
                 raise KeyError(refspecs[0]) from error
             raise
+
+    def _sender(self) -> list[str]:
+        """Return the option by which a folder's git, which runs here, sends large files without reading them whole."""
+        if self.folder is None:
+            return []
+        return [f"--upload-pack={shlex.join([git_program(), '-c', _STREAMING, 'upload-pack'])}"]
 
     def fetch_objects(self, git_dir: Path, wanted: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool) -> None:
         """Fetch commits by their ids, and of what they hold only what those that are here don't.
@@ -154,6 +161,7 @@ class Transport:
         arguments += [f"--negotiation-tip={oid.hex()}" for oid in have]
         if not have:
             (git_dir / "shallow").unlink()
+        arguments += self._sender()
         if by_variable and self.is_ssh:
             arguments.append(f"--upload-pack={_BY_VARIABLE}")
         data = "".join(f"{oid.hex()}\n" for oid in wanted).encode()
@@ -252,7 +260,7 @@ class Transport:
         for name, value in _FORCED.items():
             command += ["-c", f"{name}={value}"]
         if "fetch" in arguments:  # larger files are streamed to the disk; a push compares them with earlier ones
-            command += ["-c", "core.bigFileThreshold=16m"]
+            command += ["-c", _STREAMING]
         command += [f"--git-dir={git_dir}", *arguments]
         status, output, words = self._watched(command, git_dir, data, most)
         if status:

@@ -4,13 +4,20 @@ SOURCES is a JSON list of {name, url, sha256, git, commit, unpack, submodules}. 
 """
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
+
+PATIENCE = 60  # seconds
+LEAST = 1000  # bytes a second
+RESERVE = 256 << 20  # bytes that stay free on the disk
 
 
 def checked(path, sha256, origin):
@@ -25,11 +32,56 @@ def checked(path, sha256, origin):
         )
 
 
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows few redirects, to http and https alone, and never from https to http."""
+
+    max_redirections = 5
+
+    def redirect_request(self, request, answer, code, message, headers, url):
+        answer.close()  # what it says does not matter, and may have no end
+        old, new = (urllib.parse.urlsplit(each).scheme for each in (request.full_url, url))
+        if new not in ("http", "https") or (old == "https" and new == "http"):
+            raise urllib.error.URLError(f"it redirects from {old} to {new}, which is refused")
+        return super().redirect_request(request, answer, code, message, headers, url)
+
+
+def opener():
+    """Return what opens http, https and file URLs, and no others."""
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.FileHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        Redirects(),
+    ):
+        made.add_handler(handler)
+    return made
+
+
+def copy(answer, path):
+    """Write an answer to a file, as long as it comes at a bearable speed and the disk has room."""
+    begun, size = time.monotonic(), 0
+    with open(path, "wb") as stream:
+        while chunk := answer.read1(1 << 20) if hasattr(answer, "read1") else answer.read(1 << 20):
+            stream.write(chunk)
+            size += len(chunk)
+            seconds = time.monotonic() - begun
+            if seconds > PATIENCE and size < LEAST * seconds:
+                raise OSError(f"{size} bytes came in {seconds:.0f} s; given up")
+            if size > 16 << 20 and shutil.disk_usage(os.path.dirname(path) or ".").free < RESERVE:
+                raise OSError(f"{size >> 20} MB came, and the disk has less than {RESERVE >> 20} MB of room left")
+    if getattr(answer, "length", None):
+        raise OSError(f"it ends after {size} bytes")
+
+
 def fetch_url(source, path):
     try:
-        with urllib.request.urlopen(source["url"], timeout=60) as answer, open(path, "wb") as stream:
-            shutil.copyfileobj(answer, stream, 1 << 20)
-    except (urllib.error.URLError, OSError) as error:
+        with opener().open(source["url"], timeout=PATIENCE) as answer:
+            copy(answer, path)
+    except (OSError, http.client.HTTPException) as error:
         sys.exit(f"{source['url']}: can't be fetched: {error}; is the network there, and the address right?")
     checked(path, source["sha256"], source["url"])
 
