@@ -15,13 +15,14 @@ CLASSES = TOP / "prov" / "build" / "classes"
 LAYER = TOP / "prov" / "bitbake" / "layer"
 """What runs in BitBake's own processes."""
 
-BASE = {"prov.errors", "prov.files", "prov.processes", "prov.text"}
+BASE = {"prov.errors", "prov.files", "prov.processes", "prov.text", "prov.userkey"}
 MAY_IMPORT = {
     "prov": set[str](),
     "prov.errors": set[str](),
     "prov.files": {"prov.errors"},
     "prov.processes": {"prov.errors"},
     "prov.text": set[str](),
+    "prov.userkey": set[str](),
     "prov.store": {"prov.errors", "prov.files"},
     "prov.worktree": BASE | {"prov.store"},
     "prov.sysroot": BASE | {"prov.store", "prov.worktree"},
