@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.errors import ProvError
+from prov.userkey import DIGEST_SIZE, is_own, keyed_digest
 
 _ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 
@@ -148,18 +149,28 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
 
 def write_cache(path: Path, value: Any) -> None:
-    """Keep a value, of what marshal takes, that can be made again. It is not synced."""
+    """Keep a value, of what marshal takes, that can be made again. It is not synced, and kept for this user alone."""
     data = marshal.dumps(value)
-    replace_file(path, hashlib.sha1(data).digest() + data, durable=False)
+    digest = keyed_digest(_purpose(path) + data)
+    if digest is not None:
+        replace_file(path, digest + data, durable=False)
 
 
 def read_cache(path: Path) -> Any:
-    """Return what `write_cache` kept; None if it is not there as it was written, since a power cut may tear it."""
+    """Return what `write_cache` kept; None if it is not there as this user wrote it.
+
+    A power cut may tear it, and a store may come from somebody else: marshal must not read what they wrote.
+    """
     try:
         data = memoryview(path.read_bytes())
     except OSError:
         return None
-    return marshal.loads(data[20:]) if hashlib.sha1(data[20:]).digest() == data[:20] else None
+    digest, content = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
+    return marshal.loads(content) if is_own(_purpose(path) + bytes(content), bytes(digest)) else None
+
+
+def _purpose(path: Path) -> bytes:
+    return b"cache %s\0" % os.fsencode(path.name)
 
 
 def status(path: Path) -> os.stat_result | None:

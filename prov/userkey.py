@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 KEY_BYTES = 32
+DIGEST_SIZE = 32
+"""Bytes of a digest."""
 
 
 def keyed_digest(data: bytes, environment: Mapping[str, str] = os.environ) -> bytes | None:

@@ -33,6 +33,8 @@ def sealed_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    # one user in all tests: what is remembered of a folder, some of which many tests share, is read by its writer alone
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
 
 
 @pytest.fixture

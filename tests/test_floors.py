@@ -19,7 +19,7 @@ BASE = {"prov.errors", "prov.files", "prov.processes", "prov.text", "prov.userke
 MAY_IMPORT = {
     "prov": set[str](),
     "prov.errors": set[str](),
-    "prov.files": {"prov.errors"},
+    "prov.files": {"prov.errors", "prov.userkey"},
     "prov.processes": {"prov.errors"},
     "prov.text": set[str](),
     "prov.userkey": set[str](),

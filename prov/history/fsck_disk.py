@@ -117,7 +117,7 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
     for path in sorted((store.cache / "sysroots").glob("*.state")):
         how = "it is removed; the sysroot is composed again"
         if not _is_whole(path):
-            yield Problem("sysroot", _below(store, path), "can't be read", (), how, harmless=True)
+            yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
             continue
         state = State.read(path)
         trees = [oid for oid in (*state.pair, *state.before) if oid is not None] if state is not None else []
@@ -125,6 +125,9 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
         if lost:
             what = f"names {lost[0]}, which is not in the store"
             yield Problem("sysroot", _below(store, path), what, (), how, harmless=True)
+
+
+UNREADABLE = "can't be read, or another user wrote it"
 
 
 def check_caches(store: Store) -> Iterator[Problem]:
@@ -135,7 +138,7 @@ def check_caches(store: Store) -> Iterator[Problem]:
     ]
     for path in sorted([*files, *cache.glob("sysroots/*.merges"), *cache.glob("toolchains/*.files")]):
         if path.is_file() and not path.name.startswith(".") and not _is_whole(path):
-            yield Problem("cache", _below(store, path), "can't be read", (), REMOVE, harmless=True)
+            yield Problem("cache", _below(store, path), UNREADABLE, (), REMOVE, harmless=True)
 
 
 def _is_whole(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prov.errors import StoreError
+from prov.files import read_cache, write_cache
 from prov.store.git import run_git
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -160,3 +162,31 @@ def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(victim:
     for command in COMMANDS:
         look(*command, "--store", str(theirs), folder=tmp_path)
     assert list(home.iterdir()) == []
+
+
+def test_what_another_user_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """marshal takes whatever it is given: of a store that somebody sent, nothing is."""
+    path = tmp_path / "memory"
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
+    write_cache(path, ("form", b"value"))
+    assert read_cache(path) == ("form", b"value")
+    theirs = path.read_bytes()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
+    assert read_cache(path) is None
+    write_cache(path, ("form", b"value"))
+    mine = path.read_bytes()
+    bomb = b"[" + (0x7FFFFFFF).to_bytes(4, "little")
+    for content in (theirs, hashlib.sha1(bomb).digest() + bomb, mine[:32] + bomb, mine[:-1], mine[:32], b""):
+        path.write_bytes(content)
+        assert read_cache(path) is None
+    path.write_bytes(mine)
+    path.rename(tmp_path / "other")
+    assert read_cache(tmp_path / "other") is None, "what is remembered of something else"
+
+
+def test_without_a_key_nothing_is_remembered(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
+    small.task("echo 1 > out/x")
+    assert "1 ran" in small.ask("build", "a:go")
+    assert "nothing to do" in small.ask("build", "a:go")
+    assert list((small.root / ".prov/prov/workdirs").glob("*")) == []
