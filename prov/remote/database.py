@@ -7,7 +7,10 @@ nothing in it is run or believed to be of a size or kind that prov does not writ
 from __future__ import annotations
 
 import sqlite3
+import stat
 from pathlib import Path
+
+from prov.files import status
 
 MOST = 1 << 20
 """Bytes of one value."""
@@ -26,7 +29,8 @@ def open_database(
     WrongTables for one that has others, or views or triggers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink():  # another file would be written
+    state = status(path)
+    if state is not None and not stat.S_ISREG(state.st_mode):  # of a link, another file would be written
         path.unlink()
     database = sqlite3.connect(path, timeout=30.0, isolation_level=None, factory=factory)
     try:

@@ -51,42 +51,47 @@ class Damaged(StoreError):
 
 
 class _Cursor(sqlite3.Cursor):
+    """Says in prov's words what is wrong with the file, which may come out with any row."""
+
+    def execute(self, *arguments: Any) -> _Cursor:
+        with _reported():
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> _Cursor:
+        with _reported():
+            return super().executemany(*arguments)
+
     def fetchone(self) -> Any:
-        try:
+        with _reported():
             return super().fetchone()
-        except sqlite3.Error as error:
-            raise _in_words(error) from error
 
     def fetchall(self) -> list[Any]:
-        try:
+        with _reported():
             return super().fetchall()
-        except sqlite3.Error as error:
-            raise _in_words(error) from error
 
     def __next__(self) -> Any:
-        try:
+        try:  # not by a context manager: there may be a million rows
             return super().__next__()
         except sqlite3.Error as error:
             raise _in_words(error) from error
 
 
 class _Connection(sqlite3.Connection):
-    """Says in prov's words what is wrong with the file."""
+    """Asks by such cursors, also where sqlite3 would make one of its own."""
 
-    def cursor(self, *_factory: Any) -> Any:
-        return super().cursor(_Cursor)
+    def execute(self, *arguments: Any) -> _Cursor:
+        return self.cursor(_Cursor).execute(*arguments)
 
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        try:
-            return super().execute(*arguments)
-        except sqlite3.Error as error:
-            raise _in_words(error) from error
+    def executemany(self, *arguments: Any) -> _Cursor:
+        return self.cursor(_Cursor).executemany(*arguments)
 
-    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        try:
-            return super().executemany(*arguments)
-        except sqlite3.Error as error:
-            raise _in_words(error) from error
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _in_words(error) from error
 
 
 def _in_words(error: sqlite3.Error) -> StoreError:
