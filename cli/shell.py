@@ -77,8 +77,6 @@ def shell(
             note(f"note: {text}")
         if not command:
             note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
-            # ^C is the shell's; a handler, which unlike SIG_IGN the shell does not inherit
-            signal.signal(signal.SIGINT, lambda _number, _frame: None)
         code = scene.run(command or scene.shell(), terminal=os.environ.get("TERM", ""))
     raise typer.Exit(code)
 
@@ -93,7 +91,6 @@ def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, sandbo
             note(f"note: {text}")
         if not command:
             note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
-            signal.signal(signal.SIGINT, lambda _number, _frame: None)
         return scene.run(command or ["sh", "-i"], dict(os.environ))
 
 

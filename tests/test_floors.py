@@ -15,12 +15,13 @@ CLASSES = TOP / "prov" / "build" / "classes"
 LAYER = TOP / "prov" / "bitbake" / "layer"
 """What runs in BitBake's own processes."""
 
-BASE = {"prov.errors", "prov.files", "prov.processes", "prov.text", "prov.userkey"}
+BASE = {"prov.errors", "prov.files", "prov.processes", "prov.terminal", "prov.text", "prov.userkey"}
 MAY_IMPORT = {
     "prov": set[str](),
     "prov.errors": set[str](),
     "prov.files": {"prov.errors", "prov.userkey"},
     "prov.processes": {"prov.errors"},
+    "prov.terminal": set[str](),
     "prov.text": set[str](),
     "prov.userkey": set[str](),
     "prov.store": {"prov.errors", "prov.files"},

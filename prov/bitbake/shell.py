@@ -14,7 +14,6 @@ import contextlib
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from prov.build.record import Records
 from prov.errors import StoreError
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.terminal import run_on_terminal
 from prov.worktree.attributes import Listing, map_directories, put_at
 from prov.worktree.checkout import checkout
 
@@ -59,7 +59,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Run a command on the caller's terminal; return its exit status."""
+        """Run a command and return its exit status; see `run_on_terminal` for its standard streams."""
         where = self.directory
         if self.mounter is not None:
             command = [self.mounter, *_mounts(self.folder, self.at, self.through), "--chdir", where, *command]
@@ -67,7 +67,7 @@ class Scene:
             where = where.replace(self.at, str(self.folder), 1)
         kept = {name: value for name, value in environment.items() if name in ("TERM", "HOME", "USER", "PATH")}
         outside = self.folder if self.mounter is not None else Path(where)
-        code = subprocess.run(command, cwd=outside, env={**kept, **self.exported}, check=False).returncode
+        code = run_on_terminal(command, cwd=outside, env={**kept, **self.exported})
         return 128 - code if code < 0 else code
 
 

@@ -37,6 +37,7 @@ from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
+from prov.terminal import run_on_terminal
 from prov.worktree.checkout import checkout
 from prov.worktree.place import Placer, Private
 from prov.worktree.pool import GUARDED, Pool
@@ -284,14 +285,14 @@ class Scene:
     key: str
 
     def run(self, command: Sequence[str], *, terminal: str = "") -> int:
-        """Run a command in the WORKDIR, on the caller's terminal, and return its exit status."""
+        """Run a command in the WORKDIR and return its exit status; see `run_on_terminal` for its standard streams."""
         room, seen = self.room, self.room.seen_workdir
         environment = {**self.environment, "TERM": terminal or "dumb", "PS1": f"{self.key}$ "}
         if self.sandbox is not None:
             command = sandbox_command(self.sandbox, room, command, directory=seen, terminal=True)
         elif room.at:
             command = mounted_command(room, command, directory=seen)
-        code = subprocess.run(command, cwd=room.workdir, env=environment, check=False).returncode
+        code = run_on_terminal(command, cwd=room.workdir, env=environment)
         return 128 - code if code < 0 else code
 
     def shell(self) -> list[str]:

@@ -204,7 +204,7 @@ def sandbox_command(
 ) -> list[str]:
     """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed.
 
-    With `terminal` the command is the user's own, and keeps the terminal for its own.
+    With `terminal` it keeps its session, and so the controlling terminal, which must not be the user's.
     """
     assert room.root is not None
     bound = _root_mounts(room.root)
