@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +37,10 @@ bisect = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+Approved = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- COMMAND…]", help="The recorded command, if another user or store recorded it."),
+]
 Alone = Annotated[
     bool, typer.Option("--no-combination", help="Don't ask whether it is bad only together with an earlier change.")
 ]
@@ -114,12 +120,19 @@ def start(
 
 
 @bisect.command("continue")
-def go_on(json: JsonOption = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
-    """Go on with a bisection that was interrupted."""
+def go_on(command: Approved = None, json: JsonOption = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
+    """Go on with a bisection that was interrupted.
+
+    If you did not begin it in this store, prov shows its command and asks before running it. Without a terminal, pass
+    the same command.
+
+    Example: prov bisect continue -- ./boots.sh
+    """
     from prov.history.bisect_log import Log
 
     opened = open_store(store)
-    _go_on(opened, Log(opened.path / LOG), sandbox, json=json)
+    log = Log(opened.path / LOG)
+    _go_on(opened, log, sandbox, source=log, command=command, json=json)
 
 
 @bisect.command("log")
@@ -134,11 +147,18 @@ def show_log(store: StoreOption = None) -> None:
 @bisect.command("replay")
 def replay(
     file: Annotated[Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")],
+    command: Approved = None,
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Begin with the question and the verdicts in a file, and go on to the end."""
+    """Begin with the question and the verdicts in a file, and go on to the end.
+
+    If you did not begin that bisection in this store, prov shows its command and asks before running it. Without a
+    terminal, pass the same command.
+
+    Example: prov bisect replay log.txt -- ./boots.sh
+    """
     from prov.history.bisect_log import Log
     from prov.history.bisect_trees import compared
 
@@ -147,8 +167,7 @@ def replay(
     if not file.exists():
         raise typer.BadParameter(f"there is no {file}")
     compared(opened, other.read().question)
-    log.copy(other)
-    _go_on(opened, log, sandbox, json=json)
+    _go_on(opened, log, sandbox, source=other, command=command, json=json)
 
 
 @bisect.command("reset")
@@ -157,6 +176,29 @@ def reset(store: StoreOption = None) -> None:
     opened = open_store(store)
     with _alone(opened):
         (opened.path / LOG).unlink(missing_ok=True)
+
+
+def _take_over(log: Log, source: Log, command: list[str] | None) -> None:
+    """Begin or go on with what `source` says, if the user agrees to run its command.
+
+    Raises ProvError where that is not known: a store or a file from another person does not decide what is run here.
+    """
+    from prov.errors import ProvError
+    from prov.text import name_text
+
+    said = source.read()
+    text = name_text(shlex.join(said.question.command))
+    if command and tuple(command) != said.question.command:
+        hint = "pass the same command, or `prov bisect reset` and start again"
+        raise ProvError(f"the recorded command differs: {text}", hint=hint)
+    if not command and not log.is_own(said):
+        problem = "you did not begin this bisection in this store"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ProvError(f"{problem}; its command is: {text}", hint=f"to run it with your rights, add `-- {text}`")
+        note(f"prov: {problem}; its command runs with your rights:")
+        note(f"    {text}")
+        typer.confirm("Run it?", abort=True, err=True)
+    log.copy(source)
 
 
 def _new_log(store: Store) -> Log:
@@ -180,8 +222,19 @@ def _alone(store: Store) -> Iterator[None]:
         yield
 
 
-def _go_on(store: Store, log: Log, sandbox: str, *, json: bool) -> None:
+def _go_on(
+    store: Store,
+    log: Log,
+    sandbox: str,
+    *,
+    source: Log | None = None,
+    command: list[str] | None = None,
+    json: bool,
+) -> None:
+    """Bisect to the end and print the answer; what `source` says, where it is not this user's own new question."""
     with _alone(store):
+        if source is not None:
+            _take_over(log, source, command)
         try:
             answer = _answer(store, log, sandbox)
         except KeyboardInterrupt:

@@ -1,6 +1,9 @@
 """The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and is where he was.
 
 A line of JSON each. One that was cut off by a kill does not count, and is gone with the next verdict.
+
+The question names a command, and a store may come from another person. So a keyed digest binds the question to the user
+who began the bisection and to the store's place.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any, get_args
 from prov.errors import ProvError
 from prov.files import replace_file
 from prov.history.bisection import Verdict
+from prov.userkey import is_own, keyed_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Said:
     """By tree."""
     flaky: bool
     """Whether the command said now this, now that of one tree."""
+    digest: str
+    """The question's keyed digest, in hexadecimal; empty if the user who began has no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +61,15 @@ class Log:
             question = Question(**{**first["question"], "command": tuple(first["question"]["command"])})
             verdicts: dict[str, Verdict] = {row["tree"]: row["verdict"] for row in rows}
             flaky = any(row.get("flaky", False) for row in rows)
+            digest = str(first.get("digest", ""))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
         for verdict in verdicts.values():
             if verdict not in get_args(Verdict):
                 raise ProvError(f"{self.path}: {verdict!r} is no verdict", hint=f"{', '.join(get_args(Verdict))} are")
-        return Said(question, verdicts, flaky)
+        if not question.command or not all(isinstance(word, str) for word in question.command):
+            raise ProvError(f"{self.path} is no log of a bisection: it names no command", hint="`prov bisect reset`")
+        return Said(question, verdicts, flaky, digest)
 
     def lines(self) -> list[str]:
         """Return the whole lines. Raises ProvError where there is no log."""
@@ -71,11 +80,28 @@ class Log:
         return text[: text.rfind("\n") + 1].splitlines()
 
     def begin(self, question: Question) -> None:
-        self._write([{"question": asdict(question)}])
+        """Begin with a question of this user's."""
+        self._write([self._first(question)])
 
     def copy(self, other: Log) -> None:
-        """Begin with what another log says."""
-        self._write([json.loads(line) for line in other.lines()])
+        """Begin with what another log says; this user approves of its command."""
+        rows = [json.loads(line) for line in other.lines()]
+        self._write([self._first(other.read().question), *rows[1:]])
+
+    def is_own(self, said: Said) -> bool:
+        """Return whether this user began or approved, in this store, the bisection that a log describes."""
+        try:
+            return is_own(self._bound(said.question), bytes.fromhex(said.digest))
+        except ValueError:
+            return False
+
+    def _first(self, question: Question) -> dict[str, Any]:
+        digest = keyed_digest(self._bound(question)) or b""
+        return {"question": asdict(question), "digest": digest.hex()}
+
+    def _bound(self, question: Question) -> bytes:
+        words = ["bisect", os.path.realpath(self.path), asdict(question)]
+        return json.dumps(words, sort_keys=True).encode()
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         replace_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())

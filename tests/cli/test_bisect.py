@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.history.tiny import Texts, Tiny
+from tests.terminal import Terminal
 
 PROV = str(Path(sys.executable).with_name("prov"))
 IMAGE = """
@@ -287,6 +288,92 @@ def test_after_a_kill_half_a_line_of_the_log_is_no_harm(story: Story, builds: li
     assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
     assert len(set(story.asked())) == len(story.asked())
     assert all(json.loads(line) for line in log.with_name("bisect.done").read_text().splitlines())
+
+
+def interrupted(story: Story, builds: list[str]) -> Path:
+    """Begin a bisection that is interrupted; return its log."""
+    story.judge(BAD_FROM_8, before="if [ -e asked ] && [ ! -e on ]; then exit 130; fi")
+    story.refused("start", builds[0], builds[-1], "./judge.sh")
+    (story.root / "on").touch()
+    (story.root / "asked").unlink()
+    return story.store.path / "bisect"
+
+
+def of_another(story: Story, log: Path, how: str) -> None:
+    """Let a log be as another user, or another store, would have it."""
+    first, *rows = log.read_text().splitlines(keepends=True)
+    data = json.loads(first)
+    if how == "another user":
+        data["digest"] = "00" * 32
+    elif how == "an older prov":
+        del data["digest"]
+    elif how == "no digest":
+        data["digest"] = 7
+    elif how == "another command":
+        data["question"]["command"] = ["./judge.sh", "{}", "evil\x1b[2K\nname"]
+    log.write_text("".join([json.dumps(data) + "\n", *rows]))
+    if how == "another store":
+        moved, path = story.root / "moved", story.store.path
+        path.rename(moved)
+        path.symlink_to(moved)
+
+
+OF_ANOTHER = ["another user", "an older prov", "no digest", "another command", "another store", "another key"]
+
+
+@pytest.mark.parametrize("how", OF_ANOTHER)
+@pytest.mark.parametrize("verb", ["continue", "replay"])
+def test_the_command_of_another_user_is_not_run(
+    story: Story, builds: list[str], how: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = interrupted(story, builds)
+    of_another(story, log, how)
+    if how == "another key":
+        monkeypatch.setenv("XDG_STATE_HOME", str(story.root / "state"))
+    words = ["continue"]
+    if verb == "replay":
+        shutil.move(log, story.root / "file")
+        words = ["replay", "file"]
+    said = story.refused(*words)
+    assert said.count("\n") == 2 and "you did not begin this bisection in this store" in said
+    source = story.root / "file" if verb == "replay" else log
+    command = json.loads(source.read_text().splitlines()[0])["question"]["command"]
+    if how == "another command":
+        assert "evil\\x1b[2K\\nname" in said
+        assert "\x1b" not in said
+    else:
+        assert "add `-- ./judge.sh`" in said
+    assert story.asked() == []
+    assert "the recorded command differs: ./judge.sh" in story.refused(*words, "--", "./judge.sh", "more")
+    assert story.asked() == []
+    # passed again it runs, and is this user's from there on
+    (story.root / "on").unlink()
+    (story.root / "asked").touch()
+    assert "ended with 130" in story.refused(*words, "--", *command)
+    (story.root / "on").touch()
+    assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
+
+
+@pytest.mark.parametrize("typed", ["n", "y"])
+def test_on_a_terminal_the_command_of_another_user_is_shown_and_asked_for(
+    story: Story, builds: list[str], typed: str
+) -> None:
+    of_another(story, interrupted(story, builds), "another user")
+    with Terminal([PROV, "bisect", "continue"], story.root) as terminal:
+        terminal.wait_for(b"Run it? [y/N]")
+        assert b"    ./judge.sh\r\n" in terminal.screen
+        assert story.asked() == []
+        terminal.type(f"{typed}\n".encode())
+        assert (terminal.ended() == 0) is (typed == "y")
+    assert bool(story.asked()) is (typed == "y")
+
+
+def test_a_user_without_a_key_is_asked(story: Story, builds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    interrupted(story, builds)
+    assert "you did not begin" in story.refused("continue")
+    assert story.asked() == []
+    assert json.loads(story.run("bisect", "continue", "--json", "--", "./judge.sh").stdout)["bad"] == builds[8]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
