@@ -171,5 +171,5 @@ def _report(error: Exception) -> int:
     note(f"prov: {one_line(str(error))}")
     hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")
     if hint:
-        note(f"  hint: {hint}")
+        note(f"  hint: {one_line(hint)}")
     return 1

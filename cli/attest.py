@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .context import BuildOption, StoreOption, open_store, plain_name
-from .output import note, pass_on, write_file
+from .output import note, say_exact, write_file
 
 
 def attest(
@@ -52,6 +52,6 @@ def attest(
     data = encode(statement(read_evidence(opened, run), builder=builder))
     data = sign(data, signer) if signer else data
     if output is None:
-        pass_on(data)
+        say_exact(data)
     else:
         write_file(output, data)

@@ -100,6 +100,7 @@ def start(
     from prov.history.bisect_log import Question
     from prov.history.bisect_trees import compared
     from prov.history.builds import find_build
+    from prov.text import name_text
 
     opened = open_store(store)
     if not command:
@@ -108,7 +109,8 @@ def start(
     builds = [find_build(opened, name) for name in (good, bad)]
     targets = builds[1].facts().get("targets", "").split()
     if not of and len(targets) != 1:
-        raise typer.BadParameter(f"build {bad} has {len(targets)} targets; name one, as in --of {targets[0]}@output")
+        example = f"--of {name_text(targets[0])}@output" if targets else "--of app:image@output"
+        raise typer.BadParameter(f"build {bad} has {len(targets)} targets; name one, as in {example}")
     ids = [build.commit.hex() for build in builds]
     name = of or f"{targets[0]}@output"
     name = name if "@" in name else f"{name}@output"

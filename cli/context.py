@@ -27,7 +27,7 @@ StoreOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Set a variable, over every recipe.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a schema version.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a schema version; its texts are exact.")]
 
 BuildOption = Annotated[
     str, typer.Option("--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prov.text import printable
+
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .elsewhere import fetching
-from .output import colour, count_text, note, say, say_json
+from .output import colour, count_text, note, pass_on, say, say_exact, say_json
 
 if TYPE_CHECKING:
     from prov.build.builds import BuildList
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
     from prov.history.names import Found
     from prov.store.repository import Store
 
+BOLD, RED, GREEN, CYAN, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[m"
+_COLOURS = {"@": CYAN, "-": RED, "+": GREEN}
+_SUMMARY = re.compile(r"( .* \| +\d+ )(\+*)(-*)")
+"""A line of --stat."""
 FILES = 20
 """Of each target's output, how many paths a difference between builds shows."""
 
@@ -33,7 +41,9 @@ def diff(
         typer.Argument(help="What to compare it with; else what was before the task, or build.", callback=plain_name),
     ] = "",
     stat: Annotated[bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")] = False,
-    patch: Annotated[bool, typer.Option("--patch", "-p", help="git's patch, and what git can't show.")] = False,
+    patch: Annotated[
+        bool, typer.Option("--patch", "-p", help="git's patch, exact in a pipe, and what git can't show.")
+    ] = False,
     tool: Annotated[
         str, typer.Option("--tool", metavar="COMMAND", help="Run this on both, checked out; as in diffoscope.")
     ] = "",
@@ -58,15 +68,37 @@ def diff(
     if json:
         say_json("diff", old=old.name, new=new.name, differences=[asdict(each) for each in found])
     elif stat or patch:
-        text = git_diff(opened, old.pair, new.pair, stat_only=stat, colour=colour()).rstrip("\n")
-        if text:
-            say(text, coloured=True)
+        data = git_diff(opened, old.pair, new.pair, stat_only=stat)
+        if colour():
+            pass_on(_coloured_diff(data))
+        else:
+            say_exact(data)
         for each in found:
             if each.beyond_git:
                 say(each.line)
     else:
         for each in found:
             say(each.line)
+
+
+def _coloured_diff(data: bytes) -> bytes:
+    """Return git's diff with control characters escaped, coloured as git does it.
+
+    git itself does not colour it: the content of a file may have such sequences, too.
+    """
+    lines, header = [], False
+    for line in printable(data.decode("utf-8", "backslashreplace")).split("\n"):
+        header = line.startswith("diff ") or (header and not line.startswith("@@ "))
+        lines.append(_coloured(line, header=header))
+    return "\n".join(lines).encode(sys.stdout.encoding, "backslashreplace")
+
+
+def _coloured(line: str, *, header: bool) -> str:
+    summary = _SUMMARY.fullmatch(line)
+    if summary is not None:
+        return f"{summary[1]}{GREEN}{summary[2]}{RED}{summary[3]}{PLAIN}"
+    start = BOLD if header else _COLOURS.get(line[:1], "")
+    return f"{start}{line}{PLAIN}" if start and line else line
 
 
 def _is_build(store: Store, name: str) -> bool:

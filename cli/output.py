@@ -38,18 +38,34 @@ class _Survivor(io.FileIO):
         return len(data)
 
 
+class _Escaping(io.TextIOWrapper):
+    """A standard stream on which control characters are escaped, so that no text of others controls a terminal.
+
+    That is so in a pipe, too, since pipes end at terminals. `pass_on` writes bytes as they are.
+    """
+
+    def write(self, text: str) -> int:
+        super().write(printable(text))
+        return len(text)
+
+
 def open_streams() -> None:
-    """Replace standard output and error by streams that drop what can't be written and escape what can't be encoded."""
+    """Replace standard output and error by streams that drop what can't be written and escape control characters."""
     sys.stdout = _surviving(1, sys.stdout)
     sys.stderr = _surviving(2, sys.stderr)
 
 
-def _surviving(number: int, old: TextIO | None) -> TextIO:
+def _surviving(number: int, old: TextIO | None, kind: type[io.TextIOWrapper] = _Escaping) -> io.TextIOWrapper:
     raw = _Survivor(number, "wb", closefd=False)
     encoding = old.encoding if old is not None else locale.getpreferredencoding(False)
     buffered = io.BufferedWriter(raw)
     line_buffering = number == 2 or raw.isatty()
-    return io.TextIOWrapper(buffered, encoding, errors="backslashreplace", line_buffering=line_buffering)
+    return kind(buffered, encoding, errors="backslashreplace", line_buffering=line_buffering)
+
+
+def unescaped_stderr() -> TextIO:
+    """Return standard error for a program that moves the cursor itself; escape other text that it writes there."""
+    return _surviving(2, sys.stderr, io.TextIOWrapper)
 
 
 def close_streams(status: int) -> int:
@@ -69,30 +85,43 @@ def _raw(stream: Any) -> _Survivor:
     return raw
 
 
-def shown(text: str, stream: TextIO) -> str:
-    """Return a text as a stream gets it: what a terminal would obey is escaped there."""
-    return printable(text) if stream.isatty() else text
+def say(text: str = "") -> None:
+    """Print a line of an answer; newlines in it are escaped, too."""
+    say_text(_line(text))
 
 
-def say(text: str = "", *, coloured: bool = False) -> None:
-    """Print a line of an answer. A `coloured` one is git's, and keeps its escape sequences."""
-    sys.stdout.write((text if coloured else shown(text, sys.stdout)) + "\n")
+def say_text(text: str) -> None:
+    """Print text of several lines."""
+    sys.stdout.write(f"{text}\n")
 
 
 def say_json(kind: str, **content: Any) -> None:
-    """Print an answer as JSON."""
-    say(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
+    """Print an answer as JSON, which has control characters as JSON's escapes."""
+    say_text(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
 
 
 def note(text: str) -> None:
-    """Print a line that is not part of the answer."""
-    sys.stderr.write(shown(text, sys.stderr) + "\n")
+    """Print a line that is not part of the answer; newlines in it are escaped, too."""
+    sys.stderr.write(f"{_line(text)}\n")
+
+
+def _line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def pass_on(data: bytes) -> None:
-    """Pass on what a command prints, as it comes."""
+    """Write bytes to standard output as they are."""
+    sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def say_exact(data: bytes) -> None:
+    """Print data that programs read: as it is, but for control characters on a terminal."""
+    if sys.stdout.isatty():
+        sys.stdout.write(data.decode("utf-8", "backslashreplace"))
+    else:
+        pass_on(data)
 
 
 def write_file(path: Path, data: bytes) -> None:

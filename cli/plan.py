@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .build import Follow, Force, Incremental, Offline, Only, Rebuild, Sandbox, Targets
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import SCHEMA, note, say
+from .output import SCHEMA, note, say, say_text
 
 
 def plan(
@@ -33,7 +33,7 @@ def plan(
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
     made, site = session.plan(request)
     if json:
-        say(dumps({"kind": "plan", **plan_table(made, session.workdirs(made, site)), "schema": SCHEMA}, indent=2))
+        say_text(dumps({"kind": "plan", **plan_table(made, session.workdirs(made, site)), "schema": SCHEMA}, indent=2))
         return
     width = max((len(key) for key in made.wanted), default=0)
     for step in made.wanted.values():

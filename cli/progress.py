@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .output import note, seconds_text, shown
+from prov.text import name_text
+
+from .output import note, seconds_text, unescaped_stderr
 
 if TYPE_CHECKING:
     from prov.build.job import Result
@@ -36,6 +38,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._stream = unescaped_stderr()
         self._running: list[str] = []
 
     def close(self) -> None:
@@ -46,10 +49,10 @@ class Bar:
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would be in the way of forks
-        self._bar = tqdm(total=total, file=sys.stderr, leave=False, dynamic_ncols=True, bar_format=_FORM)
+        self._bar = tqdm(total=total, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORM)
 
     def _show(self) -> None:
-        self._bar.desc = " ".join(self._running[:4]) + (" …" if len(self._running) > 4 else "")
+        self._bar.desc = name_text(" ".join(self._running[:4])) + (" …" if len(self._running) > 4 else "")
         self._bar.refresh()
 
     def started(self, key: str) -> None:
@@ -61,14 +64,18 @@ class Bar:
             self._running.remove(key)
         self._bar.update(done - self._bar.n)
         if what == "failed":
-            self._bar.write(f"{key} failed", file=sys.stderr)
+            self._write(f"{key} failed")
         self._show()
 
     def note(self, text: str) -> None:
         if self._bar is None:
             note(f"note: {text}")
         else:
-            self._bar.write(shown(f"note: {text}", sys.stderr), file=sys.stderr)
+            self._write(f"note: {text}")
+
+    def _write(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(name_text(text), file=self._stream)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .context import StoreOption, open_store
-from .output import note, say, write_file
+from .output import note, say_text, write_file
 
 Build = Annotated[str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")]
 
@@ -52,6 +52,6 @@ def graph(
     tasks = drawn(opened, find_build(opened, build))
     text = dot(tasks) if form == "dot" else svg(tasks)
     if output is None:
-        say(text)
+        say_text(text)
     else:
         write_file(output, text.encode("utf-8", "replace"))

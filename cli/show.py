@@ -9,7 +9,7 @@ import typer
 
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .elsewhere import fetching
-from .output import say, say_json
+from .output import say, say_json, say_text
 
 
 def show(
@@ -23,6 +23,8 @@ def show(
     store: StoreOption = None,
 ) -> None:
     """Show a run: inputs, output, environment, times, log.
+
+    Control characters are shown escaped; --json has them as they were.
 
     Example: prov show zlib:compile
     """
@@ -56,7 +58,7 @@ def show(
         ("environment", shown.environment),
         ("log", shown.log),
     ):
-        say(f"\n{title}:\n{_indented(text)}".rstrip())
+        say_text(f"\n{title}:\n{_indented(text)}".rstrip())
 
 
 def _indented(text: str) -> str:

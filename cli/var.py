@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import say, say_json
+from .output import say_json, say_text
 
 
 def var(
@@ -34,5 +34,5 @@ def var(
         say_json("variable", name=name, recipe=recipe, expanded=value, history=history)
         return
     for line in describe(setting, name):
-        say(line)
-    say(f"expanded: {value}")
+        say_text(line)
+    say_text(f"expanded: {value}")

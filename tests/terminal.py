@@ -11,7 +11,7 @@ import subprocess
 import termios
 import time
 import tty
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ class Terminal:
         *,
         stdin: int | None = None,
         stdout: int | None = None,
+        prepare: Callable[[int], None] = lambda _terminal: None,
     ) -> None:
         self.master, self.slave = os.openpty()
+        prepare(self.slave)
         self.modes = termios.tcgetattr(self.slave)
         self.screen = b""
 

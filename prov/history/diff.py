@@ -164,18 +164,11 @@ def _text(path: bytes) -> str:
     return path.decode("utf-8", "backslashreplace")
 
 
-def git_diff(store: Store, old: Pair, new: Pair, *, stat_only: bool, colour: bool) -> str:
+def git_diff(store: Store, old: Pair, new: Pair, *, stat_only: bool) -> bytes:
     """Return git's own diff of the contents: a patch, or its `--stat`."""
-    options = ["--stat"] if stat_only else ["--patch"]
-    options += [
-        "--no-ext-diff",
-        "--no-textconv",
-        "--submodule=short",
-        "--find-renames",
-        "--color=always" if colour else "--color=never",
-    ]
-    answer = run_git(store.path, ["diff", *options, old.tree.hex(), new.tree.hex()])
-    return answer.decode("utf-8", "replace")
+    options = ["--stat" if stat_only else "--patch", "--find-renames", "--color=never"]
+    options += ["--no-ext-diff", "--no-textconv", "--submodule=short"]
+    return run_git(store.path, ["diff", *options, old.tree.hex(), new.tree.hex()])
 
 
 def run_tool(command: Sequence[str], old: str, new: str) -> int:
