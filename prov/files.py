@@ -151,7 +151,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 def write_cache(path: Path, value: Any) -> None:
     """Keep a value, of what marshal takes, that can be made again. It is not synced, and kept for this user alone."""
     data = marshal.dumps(value)
-    digest = keyed_digest(_purpose(path) + data)
+    digest = keyed_digest(purpose(path) + data)
     if digest is not None:
         replace_file(path, digest + data, durable=False)
 
@@ -166,10 +166,11 @@ def read_cache(path: Path) -> Any:
     except OSError:
         return None
     digest, content = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
-    return marshal.loads(content) if is_own(_purpose(path) + bytes(content), bytes(digest)) else None
+    return marshal.loads(content) if is_own(purpose(path) + bytes(content), bytes(digest)) else None
 
 
-def _purpose(path: Path) -> bytes:
+def purpose(path: Path) -> bytes:
+    """Return what the digest of a cache begins with: a file is read under its own name alone."""
     return b"cache %s\0" % os.fsencode(path.name)
 
 

@@ -99,7 +99,7 @@ class Machine:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         """Raises NoMachine."""
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._said = folder / "said"
         program, control = folder / "supervisor", folder / "control"
         compiler = shutil.which("gcc") or shutil.which("cc")
@@ -120,7 +120,7 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
-            env=self._environment,
+            env=self.environment,
         )
         if self._line() != "ready\n":
             said = self._process.communicate()[1].strip()
@@ -157,7 +157,7 @@ class Machine:
         if fault is not None:
             control.error, control.kinds, control.torn = fault.error, fault.kinds, fault.torn
             control.action = fault.action
-        wish = {"arguments": [*arguments], "folder": str(folder), "environment": self._environment}
+        wish = {"arguments": [*arguments], "folder": str(folder), "environment": self.environment}
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(wish | {"said": str(self._said)}) + "\n")
         self._process.stdin.flush()

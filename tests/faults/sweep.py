@@ -10,23 +10,25 @@ command, run again, succeeds, and makes what an undisturbed one makes.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prov.files import purpose
+from prov.userkey import DIGEST_SIZE, is_own, keyed_digest
 from tests.faults.replay import VARIANTS, Deed, Disk, read_journal
 from tests.faults.shim import FAULTS, KINDS, Done, Fault, Machine
 
 GIT = {**{key: value for key, value in os.environ.items() if not key.startswith("GIT_")}, "GIT_CONFIG_NOSYSTEM": "1"}
 SEED = int(os.environ.get("FAULTS_SEED") or 1)
 """Of what is taken by chance: always the same, or FAULTS_SEED."""
+_BEGUN = time.monotonic()
 MOST_TOLD = 12
 """Failures that are told of one sweep."""
 
@@ -107,15 +109,49 @@ def age_locks(store: Path) -> None:
             os.utime(path, (past, past))
 
 
-def _start_anew(stores: Iterable[Path]) -> None:
+def _start_anew(stores: Iterable[Path], environment: Mapping[str, str]) -> None:
     """Let the machine have been started since: what caches say of its last start is of one before."""
     now = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for store in stores:
         for path in store.glob("prov/sysroots/*.state"):
-            data = path.read_bytes()[20:]
-            if path.read_bytes()[:20] == hashlib.sha1(data).digest():  # else it is torn, and decides nothing
+            digest, data = path.read_bytes()[:DIGEST_SIZE], path.read_bytes()[DIGEST_SIZE:]
+            if is_own(purpose(path) + data, digest, environment):  # else it is torn, and decides nothing
                 data = data.replace(now, now[::-1])
-                path.write_bytes(hashlib.sha1(data).digest() + data)
+                path.write_bytes((keyed_digest(purpose(path) + data, environment) or b"") + data)
+
+
+@dataclass(slots=True)
+class _Log:
+    """The points that passed, in a file: a long run is made in parts. FAULTS_LOG names it, FAULTS_MINUTES ends a part.
+
+    A point counts only for the journal in which it was; another state of the code has another file.
+    """
+
+    case: str
+    calls: int
+    path: str = field(default_factory=lambda: os.environ.get("FAULTS_LOG", ""))
+    passed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.path and Path(self.path).exists():
+            self.passed = set(Path(self.path).read_text().splitlines())
+
+    def _line(self, what: str, number: int) -> str:
+        return f"{self.case}\t{self.calls}\t{what}\t{number}"
+
+    def has(self, what: str, number: int) -> bool:
+        return self._line(what, number) in self.passed
+
+    def add(self, what: str, number: int) -> None:
+        if self.path:
+            with open(self.path, "a") as stream:
+                stream.write(self._line(what, number) + "\n")
+
+
+def _is_over() -> bool:
+    """Return whether this part of a long run has had its time."""
+    minutes = float(os.environ.get("FAULTS_MINUTES") or 0)
+    return bool(minutes) and time.monotonic() - _BEGUN > 60 * minutes
 
 
 @dataclass(slots=True)
@@ -267,30 +303,43 @@ def sweep(
         last = [each for each in cut if each[0] == len(deeds)]  # all was reported done
         cut = sorted({*chance.sample(cut, part), *last})
         disturbed = chance.sample(disturbed, points - part)
+    log, count = _Log(case.name, len(own)), 0
     for fault, number in disturbed:
+        if log.has(fault.name, number) or _is_over():
+            continue
         bench.renew()
         done = bench.run(fault, number)
-        bench.note(f"{fault.name} at {number} of {len(own)}, {own[number - 1]}", bench.judge(done, killed=fault.kills))
-    _cut_power(bench, deeds, cut, seed)
-    return bench.end(len(disturbed) + len(cut), seed)
+        wrong = bench.judge(done, killed=fault.kills)
+        bench.note(f"{fault.name} at {number} of {len(own)}, {own[number - 1]}", wrong)
+        count += 1
+        if not wrong:
+            log.add(fault.name, number)
+    count += _cut_power(bench, deeds, cut, seed, log)
+    return bench.end(count, seed)
 
 
-def _cut_power(bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int) -> None:
-    """Cut the power after some calls, in the order that they have in the journal."""
-    disk, at = Disk(bench.base, bench.work), 0
+def _cut_power(bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int, log: _Log) -> int:
+    """Cut the power after some calls, in the order that they have in the journal; return how often."""
+    disk, at, count = Disk(bench.base, bench.work), 0, 0
     _, lasting, mended = bench.looks()
     for number, variant in plan:
+        if log.has(variant, number) or _is_over():
+            continue
         for deed in deeds[at:number]:
             disk.apply(deed)
         at = number
         bench.clear()
         disk.write(bench.work, variant, seed + number)
-        _start_anew(bench.stores())
+        _start_anew(bench.stores(), bench.machine.environment)
         wrong = bench.broken() or bench.case.told(bench.work, disk.said)
         if not wrong and number == len(deeds):
             wrong = bench.compare(lasting, "it had said that it is done, and left")
         wrong = wrong or bench.again(mended)
         bench.note(f"power cut ({variant}) after {number} of {len(deeds)}, {deeds[number - 1]}", wrong)
+        count += 1
+        if not wrong:
+            log.add(variant, number)
+    return count
 
 
 def replay_of(machine: Machine, folder: Path, case: Case) -> tuple[dict[str, bytes], dict[str, bytes]]:
