@@ -41,8 +41,11 @@ def encode_tree(entries: list[Entry]) -> bytes:
 _MODES = {b"%o" % mode: mode for mode in (MODE_DIRECTORY, MODE_FILE, MODE_EXECUTABLE, MODE_SYMLINK)}
 
 
+_OCTAL = re.compile(rb"[0-7]{1,7}")
+
+
 def decode_tree(data: bytes) -> list[Entry]:
-    """Return the entries of a tree's content, in git's order."""
+    """Return the entries of a tree's content, in git's order. Raises ValueError for what is no tree."""
     entries: list[Entry] = []
     # bound once, and the tuple made without its constructor: a sysroot's trees have tens of thousands of entries
     add, find, new, modes, size = entries.append, data.index, tuple.__new__, _MODES, len(data)
@@ -51,9 +54,18 @@ def decode_tree(data: bytes) -> list[Entry]:
         space = find(b" ", at)
         end = find(b"\0", space)
         mode = data[at:space]
-        add(new(Entry, (data[space + 1 : end], modes.get(mode) or int(mode, 8), data[end + 1 : end + 21])))
+        add(new(Entry, (data[space + 1 : end], modes.get(mode) or _odd_mode(mode), data[end + 1 : end + 21])))
         at = end + 21
+    if at > size:
+        raise ValueError("the last id is cut off")
     return entries
+
+
+def _odd_mode(text: bytes) -> int:
+    """Return a mode that prov does not write. Raises ValueError for what is none: int() accepts more."""
+    if not _OCTAL.fullmatch(text):
+        raise ValueError(f"{text[:20]!r} is not a mode")
+    return int(text, 8)
 
 
 EMPTY_TREE: Oid = object_id("tree", b"")
@@ -92,15 +104,15 @@ class Commit:
 
 
 def decode_commit(data: bytes) -> Commit:
-    """Return a commit from its content; headers that prov does not use are passed over."""
+    """Return a commit from its content; headers that prov does not use are skipped. Raises ValueError."""
     head, _, message = data.partition(b"\n\n")
     tree, parents, author = EMPTY_TREE, [], CONSTANT_IDENTITY
     for line in head.split(b"\n"):
         key, _, value = line.partition(b" ")
         if key == b"tree":
-            tree = bytes.fromhex(value.decode())
+            tree = _decode_oid(value)
         elif key == b"parent":
-            parents.append(bytes.fromhex(value.decode()))
+            parents.append(_decode_oid(value))
         elif key == b"author":
             who, seconds, _zone = value.rsplit(b" ", 2)
             name, _, mail = who.partition(b" <")
@@ -108,6 +120,13 @@ def decode_commit(data: bytes) -> Commit:
                 name.decode("utf-8", "replace"), mail.rstrip(b">").decode("utf-8", "replace"), int(seconds)
             )
     return Commit(tree, tuple(parents), author, message.decode("utf-8", "replace"))
+
+
+def _decode_oid(text: bytes) -> Oid:
+    oid = bytes.fromhex(text.decode("ascii"))
+    if len(oid) != 20 or len(text) != 40:
+        raise ValueError(f"{text[:50]!r} is not an id")
+    return oid
 
 
 # Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c: next_hfs_char).

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TypeVar
 
 import pygit2
+from isal import isal_zlib
 from pygit2.enums import ObjectType
 
 from prov.errors import StoreError
@@ -44,6 +45,7 @@ _KINDS: dict[int, Kind] = {
     ObjectType.BLOB: "blob",
     ObjectType.TAG: "tag",
 }
+_LOOSE: dict[bytes, Kind] = {kind.encode(): kind for kind in _KINDS.values()}
 
 
 class TooLarge(StoreError):
@@ -206,6 +208,9 @@ class ObjectDatabase:
             return answer
         if oid == EMPTY_TREE:
             return "tree", b""
+        loose = self._read_loose(oid)
+        if loose is not None:
+            return loose
         kind, data = self._by_libgit2(oid, lambda odb: odb.read(oid.hex()))
         return _KINDS[kind], data
 
@@ -224,11 +229,33 @@ class ObjectDatabase:
     def blob(self, oid: Oid, *, most: int | None = None) -> bytes:
         return self._of_kind(oid, "blob", most)
 
+    def _read_loose(self, oid: Oid) -> tuple[Kind, bytes] | None:
+        """Return an object that has a file of its own; None if it has none. Raises StoreError for a damaged one.
+
+        libgit2 is not asked: it never returns from a file that is cut off within the last bytes.
+        """
+        path = self.git_dir / "objects" / oid.hex()[:2] / oid.hex()[2:]
+        try:
+            inflater = isal_zlib.decompressobj()
+            content = inflater.decompress(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (isal_zlib.error, OSError) as error:  # type: ignore[misc]  # isal's stub says it is a value
+            raise StoreError(f"{path} is damaged: {error}", hint="run `git fsck`") from error
+        header, _, data = content.partition(b"\0")
+        kind = _LOOSE.get(header.partition(b" ")[0])
+        # the id covers the header, and so the size in it
+        if kind is None or not inflater.eof or hashlib.sha1(content).digest() != oid or object_id(kind, data) != oid:
+            raise StoreError(f"{path} is damaged: it is not the object of that id", hint="run `git fsck`")
+        return kind, data
+
     def tree(self, oid: Oid) -> list[Entry]:
-        return decode_tree(self._of_kind(oid, "tree"))
+        """Return a tree's entries. Raises StoreError for an object that is not a well-formed tree."""
+        return _decoded(oid, decode_tree, self._of_kind(oid, "tree"))
 
     def commit(self, oid: Oid) -> Commit:
-        return decode_commit(self._of_kind(oid, "commit"))
+        """Return a commit. Raises StoreError for an object that is not a well-formed commit."""
+        return _decoded(oid, decode_commit, self._of_kind(oid, "commit"))
 
     def _of_kind(self, oid: Oid, wanted: Kind, most: int | None = None) -> bytes:
         kind, data = self.read(oid, most=most)
@@ -343,6 +370,14 @@ class ObjectDatabase:
                 pack.path.unlink(missing_ok=True)
         self._look()
         return len(joined)
+
+
+def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer:
+    """Return what an object holds: one whose id is right may be malformed all the same. Raises StoreError."""
+    try:
+        return decode(data)
+    except ValueError as error:
+        raise StoreError(f"object {oid.hex()} is malformed: {error}", hint="don't trust its origin") from error
 
 
 class ObjectWriter:

@@ -141,6 +141,27 @@ entries = st.lists(
 )
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1_0 a\0" + bytes(20),
+        b"+644 a\0" + bytes(20),
+        b"0o10 a\0" + bytes(20),
+        b" 10 a\0" + bytes(20),
+        b"100644 a\0" + bytes(5),
+    ],
+)
+def test_what_is_no_tree_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"mode|cut off"):
+        decode_tree(data)
+
+
+@pytest.mark.parametrize("line", [b"tree ", b"tree 12", b"parent " + b"1" * 42, b"tree " + b" " * 40])
+def test_what_is_no_commit_is_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match="not an id"):
+        decode_commit(line + b"\n\n")
+
+
 @given(entries)
 def test_trees_survive_encoding(many: list[Entry]) -> None:
     assert sorted(decode_tree(encode_tree(many))) == sorted(many)
