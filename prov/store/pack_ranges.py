@@ -79,7 +79,7 @@ def open_entry(fd: int, start: int) -> tuple[Kind, int, Iterator[bytes]] | None:
     """
     try:
         number, size, length = read_entry_header(os.pread(fd, 32, start))
-    except IndexError:
+    except ValueError:
         return None
     if number not in KIND_NAMES:
         return None

@@ -30,6 +30,7 @@ from prov.store.objects import Kind, Oid
 
 _KINDS: dict[Kind, int] = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
+_LARGEST_OFFSET = (1 << 63) - 1
 _OFS_DELTA, _REF_DELTA = _DELTAS = (6, 7)
 _LONGEST_CHAIN = 10_000
 """Deltas on one another; git makes fifty."""
@@ -39,6 +40,8 @@ _HEADER = struct.Struct(">4sII")
 _INDEX_MAGIC = b"\xfftOc\0\0\0\x02"
 _FANOUT_END = 8 + 256 * 4
 _TRAILER = 20
+LONGEST_HEADER = 10
+"""Bytes of an entry's header: its size has 64 bits at most."""
 STREAM_CHUNK = 1 << 20
 LEVEL = 1
 SEARCHED = 128
@@ -60,10 +63,14 @@ def _entry_header(kind: int, size: int) -> bytes:
 
 
 def read_entry_header(data: bytes) -> tuple[int, int, int]:
-    """Return kind number, size of the content, length of the header."""
+    """Return kind number, size of the content, length of the header. Raises ValueError for what is no header."""
+    if not data:
+        raise ValueError("there is no header")
     byte = data[0]
     kind, size, shift, length = byte >> 4 & 7, byte & 15, 4, 1
     while byte & 128:
+        if length >= min(len(data), LONGEST_HEADER):
+            raise ValueError("a header that does not end")
         byte = data[length]
         size |= (byte & 127) << shift
         shift, length = shift + 7, length + 1
@@ -117,6 +124,8 @@ class PackFile:
             raise StoreError(f"{index_path}: not a pack index of version 2", hint=_REPAIR)
         self._fanout = array("I", self._index[8:_FANOUT_END])
         self._fanout.byteswap()
+        if list(self._fanout) != sorted(self._fanout):
+            raise StoreError(f"{index_path} is damaged: its numbers are not in order", hint=_REPAIR)
         self.count = self._fanout[255]
         self._crcs = _FANOUT_END + 20 * self.count
         self._offsets = self._crcs + 4 * self.count
@@ -160,7 +169,11 @@ class PackFile:
         offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]
         if offset & 0x80000000:
             large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
+            if large + 8 > len(self._index):
+                raise StoreError(f"{self.index_path} is damaged: an offset is not there", hint=_REPAIR)
             offset = struct.unpack_from(">Q", self._index, large)[0]
+        if offset > _LARGEST_OFFSET:
+            raise StoreError(f"{self.index_path} is damaged: {offset} is no offset", hint=_REPAIR)
         return offset
 
     def _descriptor(self) -> int:
@@ -190,7 +203,8 @@ class PackFile:
         # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
         missing = length + size + (size >> 10) + 64 - len(data)
         if missing > 0 and len(data) == 4096:
-            data += os.pread(fd, missing, offset + 4096)
+            # the size is what the entry says, which need not be true
+            data += os.pread(fd, min(missing, os.fstat(fd).st_size), offset + 4096)
         inflater = isal_zlib.decompressobj()
         try:
             content = inflater.decompress(data[length:], size + 1)  # a byte more would show that there is more
@@ -205,7 +219,7 @@ class PackFile:
     def _entry(self, data: bytes, offset: int) -> tuple[int, int, int]:
         try:
             return read_entry_header(data)
-        except IndexError as error:
+        except ValueError as error:
             raise self._damaged(offset) from error
 
     def measure(self, place: int) -> Measured | None:
@@ -235,7 +249,7 @@ class PackFile:
                 head = isal_zlib.decompressobj().decompress(data[at:], 32)
                 before, after_at = read_size(head, 0)
                 after, _end = read_size(head, after_at)
-            except (IndexError, isal_zlib.error) as error:  # type: ignore[misc]  # isal's stub says it is a value
+            except (IndexError, ValueError, isal_zlib.error) as error:  # type: ignore[misc]  # isal's stub says it is a value
                 raise self._damaged(offset) from error
             sizes += [after, before, held]
             offset = base
@@ -247,6 +261,8 @@ class PackFile:
         number, size, length = self._entry(os.pread(fd, 32, offset), offset)
         if number in _DELTAS:
             return None
+        if number not in KIND_NAMES:
+            raise self._damaged(offset)
         if size <= STREAM_CHUNK:  # most are: what is read of the pack is then no more than the object
             whole = self.read(place)
             return whole and (whole[0], size, iter((whole[1],)))
@@ -260,8 +276,6 @@ class PackFile:
                 except ValueError as error:
                     raise self._damaged(offset) from error
 
-        if number not in KIND_NAMES:
-            raise self._damaged(offset)
         return KIND_NAMES[number], size, chunks()
 
     def _damaged(self, offset: int) -> StoreError:
@@ -279,7 +293,7 @@ class PackFile:
     def sizes(self) -> dict[Oid, int]:
         """Return how many bytes each object takes."""
         places = sorted((self.offset(place), place) for place in range(self.count))
-        ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER]
+        ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER][: len(places)]
         at = [_FANOUT_END + 20 * place for _, place in places]
         starts = (offset for offset, _ in places)
         return {self._index[each : each + 20]: end - start for each, start, end in zip(at, starts, ends, strict=True)}
@@ -287,7 +301,8 @@ class PackFile:
     def has_deltas(self) -> bool:
         """Tell whether any object is stored as a delta, which prov never does and git does."""
         fd = self._descriptor()
-        return any(os.pread(fd, 1, self.offset(place))[0] >> 4 & 7 in _DELTAS for place in range(self.count))
+        first = (os.pread(fd, 1, self.offset(place)) for place in range(self.count))
+        return any(byte and byte[0] >> 4 & 7 in _DELTAS for byte in first)
 
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
         """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""
@@ -296,7 +311,7 @@ class PackFile:
         if self.has_deltas():
             return None
         end = os.fstat(fd).st_size - _TRAILER
-        ends = [offset for offset, _ in places[1:]] + [end]
+        ends = [*(offset for offset, _ in places[1:]), end][: len(places)]
 
         def chunks(start: int, stop: int) -> Iterator[bytes]:
             for at in range(start, stop, STREAM_CHUNK):
