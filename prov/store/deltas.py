@@ -42,17 +42,25 @@ def resolve(
         pending = left
 
 
-def apply(base: bytes, delta: bytes) -> bytes | None:
-    """Return what a delta makes of its base, None where it does not fit."""
+MOST = 1 << 29
+"""Bytes of what a delta makes: git stores larger objects whole (core.bigFileThreshold)."""
+
+
+def apply(base: bytes, delta: bytes, *, most: int = MOST) -> bytes | None:
+    """Return what a delta makes of its base, None where it does not fit, or makes more than `most` bytes."""
     try:
         before, at = read_size(delta, 0)
         after, at = read_size(delta, at)
-        pieces = []
+        if before != len(base) or after > most:
+            return None
+        pieces, left = [], after
         while at < len(delta):
             order, at = delta[at], at + 1
             if not order & 128:
+                if not order or order > left or at + order > len(delta):
+                    return None
                 pieces.append(delta[at : at + order])
-                at += order
+                at, left = at + order, left - order
                 continue
             offset = length = 0
             for bit in range(4):
@@ -61,20 +69,25 @@ def apply(base: bytes, delta: bytes) -> bytes | None:
             for bit in range(3):
                 if order & 16 << bit:
                     length, at = length | delta[at] << 8 * bit, at + 1
-            pieces.append(base[offset : offset + (length or 0x10000)])
-    except IndexError:
+            length = length or 0x10000
+            if length > left or offset + length > len(base):
+                return None
+            pieces.append(base[offset : offset + length])
+            left -= length
+    except (IndexError, ValueError):
         return None
-    content = b"".join(pieces)
-    return content if (len(base), len(content)) == (before, after) else None
+    return None if left else b"".join(pieces)
 
 
 def read_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return a size that stands at a place in a delta, and where it ends. Raises IndexError."""
+    """Return a size that stands at a place in a delta, and where it ends. Raises IndexError, ValueError."""
     size = shift = 0
     while True:
         byte, at = data[at], at + 1
         size |= (byte & 127) << shift
         shift += 7
+        if shift > 70:
+            raise ValueError("a size that does not end")
         if not byte & 128:
             return size, at
 
