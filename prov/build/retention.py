@@ -27,7 +27,7 @@ from prov.build.toolchain import Toolchains
 from prov.errors import StoreError
 from prov.files import naming, parse_size, replace_file, sync_directory, try_locked
 from prov.store.objects import Oid
-from prov.store.refs import LABELS, PINS, RefUpdate
+from prov.store.refs import LABELS, PINS, RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.store.sweep import ancestors, packed_sizes, reachable
 
@@ -244,13 +244,17 @@ def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
         kept.outputs |= {(key, task_hash) for task_hash in hashes}
 
 
+_NUMBER = re.compile("[0-9]{1,9}")
+
+
 def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:
     """Return task, task hash and number of a run's tag or record, and whether it failed; None for other refs."""
     for prefix in ("refs/tags/failed/", "refs/tags/", RECORDS):
         if ref.startswith(prefix):
             parts = ref.removeprefix(prefix).split("/")
-            if len(parts) == 4 and parts[0] != "outside" and len(parts[2]) == 40 and parts[3].isdigit():
-                return f"{parts[0]}:{parts[1]}", bytes.fromhex(parts[2]), int(parts[3]), "failed" in prefix
+            task_hash = hash_in(parts[2]) if len(parts) == 4 else None
+            if task_hash is not None and parts[0] != "outside" and _NUMBER.fullmatch(parts[3]):
+                return f"{parts[0]}:{parts[1]}", task_hash, int(parts[3]), "failed" in prefix
             return None
     return None
 
@@ -268,9 +272,8 @@ def _runs(refs: dict[str, Oid]) -> dict[tuple[str, Oid, bool], list[tuple[int, s
 
 def _output_key(ref: str) -> tuple[str, Oid] | None:
     parts = ref.split("/")
-    if ref.startswith("refs/prov/output/") and len(parts) == 6 and len(parts[5]) == 40:
-        return f"{parts[3]}:{parts[4]}", bytes.fromhex(parts[5])
-    return None
+    task_hash = hash_in(parts[5]) if ref.startswith("refs/prov/output/") and len(parts) == 6 else None
+    return None if task_hash is None else (f"{parts[3]}:{parts[4]}", task_hash)
 
 
 def _seconds(store: Store, oid: Oid) -> int:
@@ -291,7 +294,7 @@ def _toolchains(store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oi
         except StoreError:  # fetched without its inputs
             continue
         if entry is not None:
-            used.add(prefix + store.objects.blob(entry.oid).decode().strip())
+            used.add(prefix + store.objects.blob(entry.oid).decode("utf-8", "replace").strip())
     # what plans go by here, though nothing that is kept may have been made with it
     used |= {prefix + tree.hex() for tree in Toolchains(store, "").remembered()}
     for name, oid in there.items():
@@ -356,8 +359,8 @@ class Pruned:
         with open(self.path, "rb") as stream:
             rows = [line.split(b"\t") for line in stream if line.rstrip(b"\n").endswith(end)]
         # before the time may stand what a crash left of a line
-        seconds = re.search(rb"\d*$", rows[-1][0]) if rows else None
-        return (int(seconds[0] or 0), rows[-1][1].decode()) if seconds else None
+        seconds = re.search(rb"\d{0,12}$", rows[-1][0]) if rows else None
+        return (int(seconds[0] or 0), rows[-1][1].decode("utf-8", "replace")) if seconds else None
 
 
 def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:

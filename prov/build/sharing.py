@@ -33,7 +33,7 @@ from prov.remote.receive import read_run
 from prov.remote.trust import check_task
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
-from prov.store.refs import RefUpdate
+from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 
 PUBLIC = (b"inputs", b"output", b"dated", b"definition", b"record")
@@ -65,8 +65,10 @@ def recorded_results(store: Store) -> list[Shareable]:
     """Return everything that is recorded here."""
     found = []
     for ref in store.refs.list("refs/prov/output/"):
-        recipe, task, task_hash = ref.removeprefix("refs/prov/output/").split("/")
-        found.append(Shareable(f"{recipe}:{task}", bytes.fromhex(task_hash)))
+        recipe, task, *rest = ref.removeprefix("refs/prov/output/").split("/")
+        task_hash = hash_in("/".join(rest))
+        if task_hash is not None:
+            found.append(Shareable(f"{recipe}:{task}", task_hash))
     return found
 
 
@@ -107,7 +109,7 @@ def offer(
         commit, record, output = sharable
         facts = record_facts(store, record)
         fixed = store.objects.entry(output, "fixed")
-        static = bytes.fromhex(facts["static-key"]) if "static-key" in facts else result.static_key
+        static = hash_in(facts.get("static-key", "")) or result.static_key
         found.append(
             Published(
                 result.key,

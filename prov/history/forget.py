@@ -25,7 +25,7 @@ from prov.history.names import find_run, runs
 from prov.remote.access import Access
 from prov.remote.settings import read_remotes
 from prov.store.objects import Oid, object_id
-from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
+from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
 from prov.store.verify import loose_objects
@@ -111,7 +111,9 @@ def _runs_named(store: Store, name: str) -> list[tuple[str, Oid, Oid]]:
     found = [(run.key, bytes.fromhex(run.task_hash), run.commit) for run in runs(store, recipe, task)]
     prefix = f"{RECORDS}{recipe}/{task}/"
     for ref, oid in store.refs.list(prefix).items():
-        found.append((name, bytes.fromhex(ref.removeprefix(prefix).partition("/")[0]), oid))
+        task_hash = hash_in(ref.removeprefix(prefix).partition("/")[0])
+        if task_hash is not None:
+            found.append((name, task_hash, oid))
     if not found:
         find_run(store, name)  # which says what there is
     return found

@@ -30,7 +30,8 @@ NEWEST = 20
 """So many runs of a task are looked at for one that is a build's."""
 OVERLAPPING = 20
 """How many builds back a run is looked for that ended while others had begun."""
-_TAG = re.compile(r"(failed/)?[^/\s~^:?*\[\\]+/[^/\s~^:?*\[\\]+/[0-9a-f]{40}/[0-9]+")
+_TAG = re.compile(r"(failed/)?[^/\s~^:?*\[\\]+/[^/\s~^:?*\[\\]+/[0-9a-f]{40}/[0-9]{1,9}")
+_NUMBER = re.compile("/[0-9]{1,9}")
 _OUTPUT_ENTRIES = {b"content", b"attributes", b"postprocess", b"fixed"}
 
 
@@ -59,10 +60,12 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
     form = "--format=%(objectname) %(creatordate:unix) %(refname)"
     answer = run_git(store.path, ["for-each-ref", "--sort=-creatordate", form, *prefixes])
     found = []
-    for line in dict.fromkeys(answer.decode().splitlines()):
-        oid, seconds, name = line.split(" ", 2)
+    for line in dict.fromkeys(answer.decode("utf-8", "replace").split("\n")):
+        oid, _, rest = line.partition(" ")
+        seconds, _, name = rest.partition(" ")
         tag = name.removeprefix("refs/tags/")
-        if not _TAG.fullmatch(tag):  # what was found in a WORKDIR, or somebody's own
+        # what was found in a WORKDIR, or somebody's own; what is no commit has no date
+        if not _TAG.fullmatch(tag) or not seconds:
             continue
         failed = tag.startswith("failed/")
         parts = tag.removeprefix("failed/").split("/")
@@ -172,7 +175,10 @@ def record_elsewhere(store: Store, error: Elsewhere) -> RunName:
     """Return the run of which only the record is here, its commit being the record's. Raises the error if it is not."""
     recipe, _, task = error.key.partition(":")
     prefix = f"{RECORDS}{recipe}/{task}/{error.task_hash.hex()}"
-    numbers = {int(name.rpartition("/")[2]): oid for name, oid in store.refs.list(f"{prefix}/").items()}
+    refs = store.refs.list(f"{prefix}/")
+    numbers = {
+        int(name.rpartition("/")[2]): oid for name, oid in refs.items() if _NUMBER.fullmatch(name[len(prefix) :])
+    }
     if not numbers:
         raise error
     number = max(numbers)

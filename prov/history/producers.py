@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from prov.build.builds import BuildList, Line
 from prov.build.record import OUTPUT_MESSAGES
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
+from prov.store.refs import hash_in
 from prov.store.repository import Store
 
 UNIHASH = 32
@@ -61,8 +62,10 @@ class Producers:
                 return line.task_hash
         commits = set(output_commits(output))
         prefix = f"refs/prov/output/{key.replace(':', '/')}/"
-        hashes = [name for name, oid in self.store.refs.list(prefix).items() if oid in commits]
-        return bytes.fromhex(hashes[0].rpartition("/")[2]) if hashes else None
+        hashes = (
+            hash_in(name.rpartition("/")[2]) for name, oid in self.store.refs.list(prefix).items() if oid in commits
+        )
+        return next((oid for oid in hashes if oid is not None), None)
 
 
 def output_commits(output: Oid) -> Iterable[Oid]:

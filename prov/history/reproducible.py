@@ -13,6 +13,7 @@ from prov.remote.publication import Published
 from prov.remote.settings import Remote, read_remotes
 from prov.store.git import run_git
 from prov.store.objects import Oid
+from prov.store.refs import hash_in
 from prov.store.repository import Store
 
 MOST_LINES = 20
@@ -78,16 +79,21 @@ def _signed(signer: str) -> str:
 def _outputs_here(store: Store) -> dict[Oid, tuple[str, dict[Oid, str]]]:
     """Return the outputs that runs here gave, by task hash, each with a run's name."""
     found: dict[Oid, tuple[str, dict[Oid, str]]] = {}
-    rows = run_git(store.path, ["for-each-ref", "--format=%(refname)", "refs/tags/", RECORDS]).decode().splitlines()
+    rows = (
+        run_git(store.path, ["for-each-ref", "--format=%(refname)", "refs/tags/", RECORDS])
+        .decode("utf-8", "replace")
+        .split("\n")
+    )
     for ref in rows:
         parts = ref.removeprefix("refs/tags/").removeprefix(RECORDS).split("/")
-        if len(parts) != 4 or parts[0] in ("failed", "outside") or len(parts[2]) != 40:
+        task_hash = hash_in(parts[2]) if len(parts) == 4 else None
+        if task_hash is None or parts[0] in ("failed", "outside"):
             continue
         commit = store.objects.commit(store.refs.get(ref) or b"")
         record = store.objects.commit(commit.parents[1]) if len(commit.parents) > 1 else commit
         output = store.objects.entry(record.tree, "output")
         if output is not None:
-            _, outputs = found.setdefault(bytes.fromhex(parts[2]), (f"{parts[0]}:{parts[1]}", {}))
+            _, outputs = found.setdefault(task_hash, (f"{parts[0]}:{parts[1]}", {}))
             outputs.setdefault(output.oid, "/".join(parts))
     return found
 

@@ -25,6 +25,7 @@ from prov.history.producers import Producers, failures
 from prov.history.pruned import inputs_went
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
+from prov.store.refs import hash_in
 from prov.store.repository import Store
 from prov.worktree.attributes import TreeReader
 
@@ -283,7 +284,7 @@ def _is_same(old: State, new: State) -> bool:
 def nearest_recorded(store: Store, reader: TreeReader, new: Inputs, old: Inputs | None) -> Nearest | None:
     """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`; never the task's own."""
     prefix = f"refs/prov/output/{new.key.replace(':', '/')}/"
-    hashes = [bytes.fromhex(name.rpartition("/")[2]) for name in store.refs.list(prefix)]
+    hashes = [oid for name in store.refs.list(prefix) if (oid := hash_in(name.rpartition("/")[2])) is not None]
     skipped = {new.task_hash, old.task_hash if old else None}
     limit = _size(reader, old, new) if old else FAR
     mine = {entry.name: entry for entry in _top(reader, new)} if new.task_hash else {}

@@ -8,6 +8,7 @@ that forbids this, too, or such branches as a whole, gets content without them: 
 from __future__ import annotations
 
 import random
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LEFT_AFTER = 86_400
 """Seconds after which what a broken push sent is removed."""
 LAST = "-last"
 """The end of the name of a second branch that a push makes while it is under way."""
+_STAMP = re.compile("[0-9]{1,12}")
 _DELETED, _DIRECT = "deleted", "direct"
 
 
@@ -99,7 +101,7 @@ class Incoming:
             return ""
         old = time.time() - LEFT_AFTER
         stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
-        left = [ref for ref, stamp in stamps.items() if stamp.isdigit() and int(stamp) < old]
+        left = [ref for ref, stamp in stamps.items() if _STAMP.fullmatch(stamp) and int(stamp) < old]
         mine = [ref for ref in refs if ref.removesuffix(LAST) in done]
         known = self._known()
         if known in ("", _DELETED) or self._is_old():

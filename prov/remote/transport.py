@@ -174,9 +174,10 @@ class Transport:
 
     def refs(self, git_dir: Path, pattern: str) -> dict[str, Oid]:
         """Return the remote's refs that match a pattern."""
-        rows = self._run(git_dir, ["ls-remote", "--quiet", "--refs", "--end-of-options", self.url, pattern]).decode()
-        pairs = (line.split("\t") for line in rows.splitlines())
-        return {name: bytes.fromhex(oid) for oid, name in pairs}
+        rows = self._run(git_dir, ["ls-remote", "--quiet", "--refs", "--end-of-options", self.url, pattern])
+        # not splitlines: a name may hold what Unicode takes for the end of a line
+        pairs = (line.partition("\t") for line in rows.decode("utf-8", "surrogateescape").split("\n"))
+        return {name: bytes.fromhex(oid) for oid, _, name in pairs if len(oid) == 40}
 
     def push(
         self,

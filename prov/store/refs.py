@@ -45,10 +45,16 @@ PATIENCE = 60.0
 LOCK_IS_DEAD = 20.0
 """Seconds after which a lock file is what a killed process left."""
 _MISSING = "0" * 40
+_HASH = re.compile("[0-9a-f]{40}")
 _HELD = re.compile(
     r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new): File exists"
 )
 _CHANGED = re.compile("cannot lock ref|but expected|reference already exists|unable to resolve")
+
+
+def hash_in(text: str) -> Oid | None:
+    """Return the hash that a part of a ref's name is; None for another word, as in refs that prov did not make."""
+    return bytes.fromhex(text) if _HASH.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,12 @@ class RefStore:
         """Return what a ref points to, or None."""
         try:
             target = self._repository.lookup_reference(name).target
-        except KeyError:
+        except (KeyError, ValueError):  # ValueError: no ref can have such a name
             return None
+        except pygit2.GitError as error:
+            raise StoreError(
+                f"{name} in {self.git_dir} can't be read: {error}", hint="`prov fsck` lists what is damaged"
+            ) from error
         if not isinstance(target, pygit2.Oid):
             raise StoreError(f"{name} in {self.git_dir} is symbolic, which prov never makes", hint="delete it")
         return target.raw
@@ -86,7 +96,9 @@ class RefStore:
     def list(self, prefix: str) -> dict[str, Oid]:
         """Return the refs below a prefix (`refs/tags/zlib/`), sorted by name, with what they point to."""
         answer = run_git(self.git_dir, ["for-each-ref", "--format=%(objectname) %(refname)", prefix])
-        pairs = (line.split(" ", 1) for line in answer.decode().splitlines())
+        # not splitlines: a name may hold what Unicode takes for the end of a line
+        rows = answer.decode("utf-8", "surrogateescape").split("\n")
+        pairs = (row.split(" ", 1) for row in rows if row)
         return {name: bytes.fromhex(oid) for oid, name in pairs}
 
     def last_number(self, prefix: str, *, after: int = 0) -> int:
@@ -109,7 +121,7 @@ class RefStore:
             else:
                 lines.append(f"update {update.name}\0{update.new.hex()}\0{expected}\0")
         lines += ["prepare\0", "commit\0"]
-        data = "".join(lines).encode()
+        data = "".join(lines).encode("utf-8", "surrogateescape")
         patience = time.monotonic() + PATIENCE
         made = self._folders_to_make(updates)
         while True:

@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from prov.remote.access import Access
+from prov.remote.git_remote import GitRemote
+from prov.remote.incoming import Incoming, make_commit
+from prov.remote.settings import Remote
+from prov.store.git import make_bare, run_git
+from prov.store.repository import Store
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import Cache, Machine, until
 
@@ -215,3 +221,13 @@ def test_background_publishing_reports_what_stays(folder_cache: Cache, machines:
     one.build()
     assert one.said.count("receive.denyDeletes") == 1
     until(lambda: status.read_text() == "ok 5\n", "the second push is over")
+
+
+def test_branches_that_others_named_oddly_do_no_harm(store: Store, tmp_path: Path) -> None:
+    cache = tmp_path / "cache.git"
+    make_bare(cache)
+    commit = make_commit(cache, [], "x").hex()
+    for name in ("\u00b2-x", "\u0663", "9" * 200, "a\u2028b", "a\x85b"):
+        run_git(cache, ["update-ref", f"{LEFT}{name}", commit])
+    remote = GitRemote(Remote("team", f"file://{cache}"), store, Access(dict(os.environ)))
+    assert Incoming(remote, remote.git).clear([]) == ""

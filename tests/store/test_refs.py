@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from prov.errors import RefConflict, StoreError
+from prov.history.names import runs
 from prov.store.objects import EMPTY_TREE, Commit, Identity, Oid
 from prov.store.refs import PACK_AFTER, RefStore, RefUpdate
 from prov.store.repository import Store
@@ -171,3 +172,32 @@ def test_what_a_killed_git_left_stops_no_update(store: Store, oids: list[Oid], n
         os.utime(store.path / name, (time.time() - 60, time.time() - 60))
         change()
     assert list(store.refs.list("refs/tags/")) == ["refs/tags/r/2"]
+
+
+HOSTILE_NAMES = ["refs/tags/a\u2028b", "refs/tags/a\x85b", "refs/tags/\udcff", "refs/tags/x/y/zz/1"]
+
+
+def test_names_that_others_gave_refs_are_listed_as_they_are(store: Store, oids: list[Oid]) -> None:
+    store.refs.update(*(RefUpdate(name, oids[0]) for name in HOSTILE_NAMES))
+    assert store.refs.list("refs/tags/") == dict.fromkeys(sorted(HOSTILE_NAMES), oids[0])
+    assert store.refs.get("refs/tags/x/y/zz/1") == oids[0]
+    store.refs.update(*(RefUpdate(name, None) for name in HOSTILE_NAMES))
+    assert store.refs.list("refs/") == {}
+
+
+@pytest.mark.parametrize("name", ["", "refs/tags/a b", "refs/tags/..", "refs/tags/a.lock", "refs/tags/\udcff~"])
+def test_a_name_that_no_ref_can_have_is_that_of_none(store: Store, name: str) -> None:
+    assert store.refs.get(name) is None
+
+
+def test_a_damaged_ref_is_an_error_that_names_it(store: Store) -> None:
+    (store.path / "refs/heads/builds").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"refs/heads/builds in .* can't be read"):
+        store.refs.get("refs/heads/builds")
+
+
+def test_a_tag_of_no_commit_is_not_a_run(store: Store, git: Git) -> None:
+    blob = git("hash-object", "-w", "--stdin").strip()
+    for name in (f"a/b/{blob}/1", f"a/b/{blob}/{'9' * 5000}"[:200], "x\u2028y"):
+        git("update-ref", f"refs/tags/{name}", blob)
+    assert runs(store) == []
