@@ -13,7 +13,7 @@ SCHEMES = ("file", "ssh", "git", "http", "https")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<host>[^/]*)(?P<path>/.*)?", re.DOTALL)
 _SSH_SHORT = re.compile(r"(?P<host>[^/:]+):(?P<path>[^:].*)", re.DOTALL)
-_HOST = re.compile(r"([^@/\s-][^@/\s]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*)?(:[0-9]+)?", re.ASCII)
+_HOST = re.compile(r"([^@/\s-][^@/\s]*@)?(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*)?(:[0-9]+)?", re.ASCII)
 
 
 def check_name(name: str) -> str:
@@ -48,7 +48,8 @@ def parse_address(text: str, folder: Path) -> str:
 def _checked(text: str, scheme: str, host: str, path: str) -> str:
     if scheme not in SCHEMES:
         raise RemoteError(f"{text!r}: {scheme}:// is not supported", hint=f"one of {', '.join(SCHEMES)}")
-    if not _HOST.fullmatch(host) or (scheme != "file" and not host) or _decoded(host).startswith("-"):
+    match = _HOST.fullmatch(host)
+    if match is None or (scheme != "file" and not match["name"]) or _decoded(host).startswith("-"):
         raise RemoteError(f"{text!r} is refused: {host!r} is no host")
     if scheme == "file" and (host or not path):
         raise RemoteError(f"{text!r} is no file URL", hint="as in file:///srv/cache")
@@ -82,7 +83,7 @@ def git_dir_of(folder: Path) -> Path:
     try:
         own = folder / inner.read_text().removeprefix("gitdir: ").strip()
         return own / (own / "commondir").read_text().strip()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: it is no text, or holds a NUL
         return folder
 
 

@@ -149,7 +149,7 @@ def _fields(store: Store) -> dict[str, dict[str, str]]:
     """Return what the configuration says of each remote, whether it makes sense or not."""
     if f"[{SECTION} ".encode() not in read_configuration(store.path):
         return {}
-    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode()
+    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode("utf-8", "surrogateescape")
     found: dict[str, dict[str, str]] = {}
     for row in text.split("\0"):
         key, _, value = row.partition("\n")

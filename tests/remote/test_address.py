@@ -56,6 +56,8 @@ GOOD = {
 CANARY = "touch canary"
 BAD = [
     *(
+        "http://me@",
+        "ssh://me@:22/x",
         "",
         " ",
         "\n",
