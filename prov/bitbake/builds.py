@@ -107,7 +107,9 @@ def read_hashes(build: BuildList, recipe: str) -> dict[str, tuple[str, str]]:
         entry = objects.entry(objects.commit(build.commit).tree, f"{LISTS}/{recipe}")
     except StoreError:
         return {}
-    rows = (line.split(" ") for line in objects.blob(entry.oid).decode().splitlines()) if entry else ()
+    rows = (
+        (line.split(" ") for line in objects.blob(entry.oid).decode("utf-8", "replace").splitlines()) if entry else ()
+    )
     return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
 
 

@@ -13,10 +13,12 @@ Refs, not these lists, keep outputs alive.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prov.build.plan import Kept
+from prov.build.record import read_id
 from prov.build.taskhash import EDGES
 from prov.errors import RefConflict, StoreError
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
@@ -146,7 +148,7 @@ class BuildList:
         if self._entries is None:
             tasks = self.store.objects.entry(self.store.objects.commit(self.commit).tree, "tasks")
             listed = self.store.objects.tree(tasks.oid) if tasks else []
-            self._entries = {entry.name.decode(): entry.oid for entry in listed}
+            self._entries = {os.fsdecode(entry.name): entry.oid for entry in listed}
         return self._entries
 
     def line(self, key: str) -> Line | None:
@@ -191,7 +193,7 @@ class BuildList:
         own = frozenset((entry.name, entry.oid) for entry in entries if entry.name not in edges)
         after = [entry.oid for entry in entries if entry.name == b"after"]
         below = self.store.objects.tree(after[0]) if after else []
-        names = {entry.name.decode(): self.store.objects.blob(entry.oid).decode().strip() for entry in below}
+        names = {os.fsdecode(entry.name): read_id(self.store.objects, entry.oid).hex() for entry in below}
         return Kept(line.task_hash, line.output, own, names)
 
 

@@ -247,7 +247,7 @@ class _Planner:
         if kept is None:
             return "not built before"
         now = {(entry.name, entry.oid) for entry in self.own[node.key].entries}
-        changed = sorted({name.decode() for name, _ in now ^ set(kept.own)})
+        changed = sorted({name.decode("utf-8", "replace") for name, _ in now ^ set(kept.own)})
         if changed:
             return f"changed: {', '.join(changed)}"
         if dict(kept.after) != dict(edges["after"]):

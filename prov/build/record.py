@@ -15,10 +15,12 @@ one commit id everywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prov.build.lines import decode_lines, encode_lines
+from prov.errors import StoreError
 from prov.store.objects import (
     CONSTANT_IDENTITY,
     EMPTY_TREE,
@@ -34,6 +36,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair, TreeReader, TreeWriter
 
+_ID = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 OUTPUT_MESSAGE = "output\n"
 FIXED_MESSAGE = "output, of use in one place\n"
 UNSIGNED_MESSAGE = "output, unsigned, from a remote\n"
@@ -108,6 +111,14 @@ def read_pair(reader: TreeReader, tree: Oid) -> Pair:
     """Return the recorded directory that `write_pair` or `write_output` wrote."""
     held = {entry.name: entry.oid for entry in reader.tree(tree)}
     return Pair(held.get(b"content", EMPTY_TREE), held.get(b"attributes"))
+
+
+def read_id(reader: TreeReader, blob: Oid) -> Oid:
+    """Return the id that a text in an inputs tree is. Raises StoreError for another text."""
+    text = reader.blob(blob).strip()
+    if not _ID.fullmatch(text):
+        raise StoreError(f"{text[:80]!r} in a task's inputs is not an id", hint="don't trust the origin of that record")
+    return bytes.fromhex(text.decode("ascii"))
 
 
 def write_output(writer: TreeWriter, output: Output) -> Oid:

@@ -16,7 +16,7 @@ from prov.build.definition import Definition, read_definition
 from prov.build.graph import Graph, Node
 from prov.build.lines import decode_lines
 from prov.build.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
-from prov.build.record import Records
+from prov.build.record import Records, read_id
 from prov.build.taskhash import EDGES, LocalFile, OwnInputs
 from prov.build.toolchain import Toolchain
 from prov.build.variables import Reached
@@ -46,7 +46,7 @@ def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
     for entry in entries:
         if entry.name in NAMED:
             own |= {(NAMED[entry.name], os.fsdecode(below.name)): below for below in reader.tree(entry.oid)}
-        elif entry.name.decode() not in EDGES:
+        elif os.fsdecode(entry.name) not in EDGES:
             own[ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
     return own
 
@@ -91,19 +91,19 @@ def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
     """Return the task that a run's commit records. Raises StoreError where its record can't be used for that."""
     objects = store.objects
     definition = read_definition(Records(store).record_entry(commit, "definition"), key)
-    inputs = objects.entry(objects.commit(objects.commit(commit).parents[1]).tree, "inputs")
+    inputs = objects.entry(Records(store).record_tree(commit), "inputs")
     if inputs is None:
         raise StoreError(f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing")
     entries = objects.tree(inputs.oid)
     outputs = {
-        (entry.name.decode(), below.name.decode()): bytes.fromhex(objects.blob(below.oid).decode().strip())
+        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_id(objects, below.oid)
         for entry in entries
         if entry.name in (b"from", b"needs")
         for below in objects.tree(entry.oid)
     }
     recipe = key.partition(":")[0]
     hashes = {
-        f"{recipe}:{below.name.decode()}": bytes.fromhex(objects.blob(below.oid).decode().strip())
+        f"{recipe}:{os.fsdecode(below.name)}": read_id(objects, below.oid)
         for entry in entries
         if entry.name == b"after"
         for below in objects.tree(entry.oid)
@@ -155,7 +155,10 @@ def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[Lo
 
 
 def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
-    tree = bytes.fromhex(_text(reader, task.own, "host tools").strip())
+    entry = task.own.get(("host tools", ""))
+    if entry is None:
+        raise StoreError(f"the record of {task.key} names no host tools", hint="don't trust its origin")
+    tree = read_id(reader, entry.oid)
     try:
         reader.tree(tree)
     except StoreError as error:
@@ -207,7 +210,10 @@ def make_node(reader: TreeReader, task: RecordedTask) -> Node:
 def _sources(definition: Definition) -> tuple[Source, ...]:
     rows = json.loads(definition.excluded.get("SOURCES", "[]"))
     fields = ("name", "url", "sha256", "git", "commit", "unpack")
-    return tuple(Source(**{field: row[field] for field in fields if field in row}) for row in rows)
+    try:
+        return tuple(Source(**{field: row[field] for field in fields if field in row}) for row in rows)
+    except TypeError as error:
+        raise StoreError(f"a recorded source has no name: {error}", hint="don't trust its origin") from error
 
 
 def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]) -> Graph:

@@ -46,7 +46,7 @@ def commits_of(store: Store, each: CauseGroup) -> str:
     old, new = (store.objects.read(entry.oid)[1] for entry in (change.old, change.new))
     if not (old.startswith(b"git ") and new.startswith(b"git ")):
         return ""
-    return f" (commits {old[4:].decode().strip()}..{new[4:].decode().strip()})"
+    return f" (commits {old[4:].decode('utf-8', 'replace').strip()}..{new[4:].decode('utf-8', 'replace').strip()})"
 
 
 def _and(words: Iterable[str]) -> str:

@@ -188,7 +188,10 @@ class _Tracer:
     def tops(self, run: Oid) -> list[bytes]:
         """Return the folders that a task gives to others, each with a slash."""
         folders = Records(self.store).facts(run).get("outputdir", "")
-        return [os.fsencode(text) + b"/" for text in shlex.split(folders)]
+        try:
+            return [os.fsencode(text) + b"/" for text in shlex.split(folders)]
+        except ValueError:  # which prov does not write
+            return []
 
     def inputs(self, commit: Oid) -> Inputs | None:
         key = task_of(self.store, commit)
@@ -309,7 +312,7 @@ class _Tracer:
             return f"tree {entry.oid.hex()}"
         text = self.store.objects.blob(entry.oid)
         pinned = text.startswith((b"git ", b"sha256 ", b"md5 ")) and text.count(b"\n") == 1
-        return text.decode().strip() if pinned else f"blob {entry.oid.hex()}"
+        return text.decode("utf-8", "replace").strip() if pinned else f"blob {entry.oid.hex()}"
 
 
 def line_origins(store: Store, found: Blame) -> list[str]:

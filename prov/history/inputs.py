@@ -8,9 +8,11 @@ there or not is the task's own, too.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from prov.build.record import read_id
 from prov.build.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.build.taskhash import EDGES
 from prov.history.diff import diff_pairs
@@ -74,10 +76,10 @@ def inputs_of(reader: TreeReader, key: str, task_hash: Oid | None, entries: Iter
     edges: dict[Edge, str | None] = {}
     recipe = key.partition(":")[0]
     for entry in entries:
-        kind = entry.name.decode()
+        kind = os.fsdecode(entry.name)
         for below in reader.tree(entry.oid) if kind in EDGES else ():
-            name = below.name.decode()
-            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = reader.blob(below.oid).decode().strip()
+            name = os.fsdecode(below.name)
+            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_id(reader, below.oid).hex()
     return Inputs(key, task_hash, flatten(reader, entries), edges)
 
 
@@ -144,7 +146,7 @@ def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
 
 
 def _toolchain(reader: TreeReader, entry: Entry | None) -> Oid:
-    tree = bytes.fromhex(reader.blob(entry.oid).decode().strip()) if entry else EMPTY_TREE
+    tree = read_id(reader, entry.oid) if entry else EMPTY_TREE
     try:
         reader.tree(tree)
     except Exception:  # pruned, or another machine's: the ids are all there is to tell

@@ -45,7 +45,7 @@ def show(store: Store, run: RunName) -> Shown:
 def _inputs(store: Store, tree: Oid) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in store.objects.tree(tree):
-        name = entry.name.decode()
+        name = entry.name.decode("utf-8", "replace")
         if entry.mode != MODE_DIRECTORY:
             found[name] = store.objects.blob(entry.oid).decode("utf-8", "replace")
             continue

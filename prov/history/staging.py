@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from prov.build.admission import first_program
 from prov.build.record import UNSIGNED_MESSAGE, output_ref
-from prov.errors import SysrootError
+from prov.errors import StoreError, SysrootError
 from prov.history.names import find, last_run
 from prov.history.show import show
 from prov.store.repository import Store
@@ -27,7 +27,12 @@ def packages(store: Store, name: str) -> list[Owned]:
     facts = show(store, last_run(store, name)).facts
     if "outputdir" not in facts:  # recorded without a recipe: all of it
         return [Owned(name, output)]
-    paths = shlex.split(facts["outputdir"])
+    try:
+        paths = shlex.split(facts["outputdir"])
+    except ValueError as error:
+        raise StoreError(
+            f"the record of {name} is not what it should be: {error}", hint="don't trust its origin"
+        ) from error
     nodes = [at_path(store.objects, output, os.fsencode(path)) for path in paths]
     return [Owned(name, node.pair) for node in nodes if node is not None]
 
