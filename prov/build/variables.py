@@ -56,6 +56,10 @@ SHELL_VARIABLES = (
     "_",
 )
 """Variables that every task's environment has, or that a shell sets by itself."""
+LARGEST = 1 << 24
+"""Characters of an expanded value."""
+MOST_NESTED = 100
+"""Variables that name each other in a row."""
 DIRECT = "DIRECT_"
 """The prefix of variables that hold the folders of direct packages."""
 
@@ -136,22 +140,38 @@ def expand(
 ) -> str:
     """Return a value with every `${NAME}` replaced, but those in `keep`.
 
-    Raises RecipeError for unknown names and for circles.
+    Raises RecipeError for unknown names, for circles, and for a few lines that would become very many.
     """
+    known: dict[str, str] = {}
 
-    def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in keep:
-            return match[0]
+    def expanded(text: str, chain: tuple[str, ...]) -> str:
+        size = 0
+
+        def replace(match: re.Match[str]) -> str:
+            nonlocal size
+            value = match[0] if match[1] in keep else of(match[1], chain)
+            size += len(value)
+            if size > LARGEST:
+                raise RecipeError(f"{where}: {' -> '.join(chain) or 'a value'} has more than {LARGEST} characters")
+            return value
+
+        return REFERENCE.sub(replace, text)
+
+    def of(name: str, chain: tuple[str, ...]) -> str:
+        if name in known:  # each once: what is named twice by what is named twice would take exponential time
+            return known[name]
+        if len(chain) > MOST_NESTED:
+            raise RecipeError(f"{where}: variables more than {MOST_NESTED} deep: {' -> '.join(chain[:5])} -> …")
         if name in chain:
             raise RecipeError(f"{where}: variables in a circle: {' -> '.join([*chain, name])}", hint="break it")
         setting = settings.get(name)
         if setting is None:
             via = f" (by way of {' -> '.join(chain)})" if chain else ""
             raise RecipeError(f"{where}: ${{{name}}} is not set{via}", hint=nearest(name, settings))
-        return expand(setting.value, settings, where=where, keep=keep, chain=(*chain, name))
+        known[name] = expanded(setting.value, (*chain, name))
+        return known[name]
 
-    return REFERENCE.sub(replace, value)
+    return expanded(value, chain)
 
 
 def with_values(settings: Mapping[str, Setting], values: Mapping[str, str], origin: str) -> dict[str, Setting]:
