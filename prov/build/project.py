@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,8 +107,8 @@ def parse_toml(path: Path) -> Raw:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a huge number, or thousands of brackets
+        raise RecipeError(f"{path}: not TOML: {str(error)[:500]}") from error
 
 
 def _with_script_files(raw: Raw, path: Path) -> Raw:
@@ -116,13 +116,27 @@ def _with_script_files(raw: Raw, path: Path) -> Raw:
     for name, task in raw.get("tasks", {}).items():
         tasks[name] = task
         if "script_file" in task:
-            file = path.parent / task["script_file"]
-            if not file.is_file():
-                raise RecipeError(
-                    f"{path}: tasks.{name}: there is no {file}", hint="relative to the file that names it"
-                )
-            tasks[name] = task | {"script": file.read_text(encoding="utf-8")}
+            tasks[name] = task | {"script": _script_file(path, name, task["script_file"])}
     return raw | {"tasks": tasks} if tasks else raw
+
+
+def _script_file(path: Path, task: str, name: str) -> str:
+    file = path.parent / name
+    try:
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # ValueError: it is not UTF-8
+        raise RecipeError(f"{path}: tasks.{task}: {name[:200]!r} can't be read: {error}") from error
+    raise RecipeError(f"{path}: tasks.{task}: there is no {file}", hint="relative to the file that names it")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let a name that no file can have be a mistake of the file that has it."""
+    try:
+        yield
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}: {str(error.filename)[:200]!r}") from error
 
 
 @dataclass(slots=True)
@@ -152,7 +166,8 @@ class Project:
         if settings.get("sandbox", "auto") not in SANDBOXES:
             raise RecipeError(f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES))
         project = Project(root, settings, dict(overrides or {}), ParsedFiles(memory))
-        project._find_recipes()
+        with _naming(path):
+            project._find_recipes()
         project._check_settings()
         project.files.save()
         return project
@@ -292,7 +307,8 @@ class Project:
             raise NameUnknown(f"no recipe is called {name}", hint=hint)
         made = self._made.get(resolved)
         if made is None:
-            made = self._made[resolved] = self._make(resolved)
+            with _naming(self._paths.get(resolved) or self._paths[resolved.removesuffix(NATIVE)]):
+                made = self._made[resolved] = self._make(resolved)
         return made
 
     def _make(self, name: str) -> Recipe:
