@@ -114,6 +114,8 @@ class _Reader:
     _nesting: int = 0
     _depth: int = 0
     """How many constructs are open that may not run, or run in a process of their own."""
+    _arithmetic_to: int = 0
+    """Up to where every name counts as used, since it may be in an arithmetic command."""
     _documents: list[tuple[str, bool, bool]] = field(default_factory=list)
     """Here-documents that begin with the next line: end, whether tabs are stripped, whether it is expanded."""
 
@@ -157,30 +159,29 @@ class _Reader:
 
     def _next(self, words: list[_Word]) -> str | None:
         """Read a word, which is added to `words`, or return the operator that comes instead; "" at the end."""
-        self._blanks()
-        if self.at >= len(self.script):
-            return ""
-        match = _OPERATOR.match(self.script, self.at)
-        if match is None:
-            words.append(self._word())
-            return None
-        operator = self._take(match.end())
-        if operator == "\n":
-            self._read_documents()
-        elif operator in _DOCUMENTS:
+        while True:
             self._blanks()
-            delimiter = self._word()
-            self._documents.append((delimiter.text, operator == "<<-", not delimiter.quoted))
-            return self._next(words)
-        elif operator in _REDIRECTIONS:
-            self._blanks()
-            self._word()  # a file name: its expansions are uses, and it is not an argument
-            return self._next(words)
-        elif operator == "(" and len(words) == 1 and _NAME.fullmatch(words[0].text):
-            words.clear()
-            self._function()
-            return self._next(words)
-        return operator
+            if self.at >= len(self.script):
+                return ""
+            match = _OPERATOR.match(self.script, self.at)
+            if match is None:
+                words.append(self._word())
+                return None
+            operator = self._take(match.end())
+            if operator in _DOCUMENTS:
+                self._blanks()
+                delimiter = self._word()
+                self._documents.append((delimiter.text, operator == "<<-", not delimiter.quoted))
+            elif operator in _REDIRECTIONS:
+                self._blanks()
+                self._word()  # a file name: its expansions are uses, and it is not an argument
+            elif operator == "(" and len(words) == 1 and _NAME.fullmatch(words[0].text):
+                words.clear()
+                self._function()
+            else:
+                if operator == "\n":
+                    self._read_documents()
+                return operator
 
     def _reserved(self, words: list[_Word]) -> None:
         """Read the construct that a reserved word begins, if the only word of a command is one."""
@@ -218,9 +219,11 @@ class _Reader:
         return end
 
     def _subshell(self) -> None:
-        if self.script.startswith("(", self.at):  # bash's arithmetic, or a subshell in a subshell
+        # bash's arithmetic, or a subshell in a subshell; what is looked at for the one need not be for the next
+        if self.script.startswith("(", self.at) and self.at >= self._arithmetic_to:
             end = self.script.find("))", self.at)
-            self._use(*_NAME.findall(self.script[self.at : end]))
+            self._arithmetic_to = len(self.script) if end < 0 else end
+            self._use(*_NAME.findall(self.script[self.at : self._arithmetic_to]))
         self._inside((")",))
 
     def _function(self) -> None:
