@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import marshal
+import math
 import os
 import re
 import stat
@@ -371,4 +372,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
     if match is None:
         raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if not math.isfinite(size):
+        raise ProvError(f"{text[:50]!r} is no size: it is too large", hint="as in 500M or 20G")
+    return int(size)
