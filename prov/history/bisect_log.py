@@ -48,6 +48,17 @@ class Said:
     """The question's keyed digest, in hexadecimal; empty if the user who began has no key."""
 
 
+def _question(table: dict[str, Any]) -> Question:
+    """Return the question in a log. Raises ValueError, KeyError or TypeError for what is none."""
+    question = Question(**{**table, "command": tuple(table["command"])})
+    texts = (question.good, question.bad, question.name, *question.command)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is not one")
+    if not isinstance(question.repeat, int) or not isinstance(question.combinations, bool):
+        raise ValueError("`repeat` or `combinations` is of another kind")
+    return question
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """A file that holds it."""
@@ -58,11 +69,11 @@ class Log:
         """Return the question and the verdicts so far. Raises ProvError where there is none, or no log."""
         try:
             first, *rows = [json.loads(line) for line in self.lines()]
-            question = Question(**{**first["question"], "command": tuple(first["question"]["command"])})
+            question = _question(first["question"])
             verdicts: dict[str, Verdict] = {row["tree"]: row["verdict"] for row in rows}
             flaky = any(row.get("flaky", False) for row in rows)
             digest = str(first.get("digest", ""))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
         for verdict in verdicts.values():
             if verdict not in get_args(Verdict):

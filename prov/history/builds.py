@@ -18,7 +18,7 @@ from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
 from prov.store.repository import Store
 
 LATEST = "latest"
-_STEPS = re.compile(r"(.*?)((?:~\d*|\^)*)", re.DOTALL)
+_STEPS = re.compile(r"(.*?)((?:~[0-9]{0,9}|\^)*)", re.DOTALL)
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 
 

@@ -218,5 +218,6 @@ def public_address(url: str) -> str:
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
     except ValueError:
         return ""
-    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), path, "", ""))
-    return address if parts.netloc and parts.scheme in _PUBLIC_SCHEMES and is_uri(address) else ""
+    host = parts.netloc.rpartition("@")[2].lower()  # without one, what looks like a path may begin with another user
+    address = urlunsplit((parts.scheme, host, path, "", ""))
+    return address if host and parts.scheme in _PUBLIC_SCHEMES and is_uri(address) else ""

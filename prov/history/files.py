@@ -25,6 +25,7 @@ from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path, read_listing
 
+MANY_LINES = 2000
 DEPLOY = "deploy"
 """The folder beside that of the WORKDIRs where files are deployed, without the names of outputs' folders."""
 
@@ -224,7 +225,9 @@ def blame_lines(texts: Sequence[str]) -> list[BlamedLine]:
     blamed: list[BlamedLine] = []
     for number, text in enumerate(texts):
         now = text.splitlines(keepends=True)
-        matcher = difflib.SequenceMatcher(None, [line.text for line in blamed], now, autojunk=False)
+        # of many lines, those that many others equal are no beginning of a match: that would take quadratic time
+        many = len(now) > MANY_LINES
+        matcher = difflib.SequenceMatcher(None, [line.text for line in blamed], now, autojunk=many)
         blamed = list(_blend(blamed, now, matcher, number))
     return blamed
 
