@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prov.errors import CaptureError
+
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
@@ -62,5 +64,11 @@ def escaped(path: Path) -> str:
 def _compile(patterns: list[str]) -> GitIgnoreSpec:
     from pathspec import GitIgnoreSpec  # 30 ms that most captures need not spend
 
-    # to git `a/**` is what is in `a`, to pathspec it is `a` too
-    return GitIgnoreSpec.from_lines(re.sub(r"^([^!].*/)\*\*$", r"\1*", pattern) for pattern in patterns)
+    try:
+        # to git `a/**` is what is in `a`, to pathspec it is `a` too
+        return GitIgnoreSpec.from_lines(re.sub(r"^([^!].*/)\*\*$", r"\1*", pattern) for pattern in patterns)
+    except (ValueError, re.error, OverflowError, RecursionError) as error:
+        words = ", ".join(patterns)[:300]
+        raise CaptureError(
+            f"{words!r}: a pattern of `exclude` is invalid: {error}", hint="as gitignore has them"
+        ) from error
