@@ -1,4 +1,5 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
+# `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
 # `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
 PYTHON ?= python3
 VENV := .venv
@@ -39,8 +40,9 @@ EDITS ?= 1000
 edits: $(VENV)/.installed
 	EDITS=$(EDITS) $(BIN)/python -m pytest -m edits -s tests/build
 
+FUZZ_SECONDS ?= 1800
 fuzz: $(VENV)/.installed
-	$(BIN)/python -m pytest -m fuzz tests/remote
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz -s tests/fuzz tests/remote
 
 bitbake: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/bitbake

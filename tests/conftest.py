@@ -27,6 +27,14 @@ settings.register_profile(
 settings.load_profile("prov")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless it is asked for: `make fuzz`."""
+    if "fuzz" not in config.getoption("markexpr"):
+        left_out = [item for item in items if item.get_closest_marker("fuzz")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(autouse=True)
 def sealed_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("GIT_", "XDG_"))]:

@@ -16,14 +16,6 @@ Machines = Callable[..., Machine]
 KINDS = ("folder", "daemon", "ssh", "ssh-v0", "http", "http-v0")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless it is asked for: `make fuzz`."""
-    if "fuzz" not in config.getoption("markexpr"):
-        left_out = [item for item in items if item.get_closest_marker("fuzz")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project, built, and the same with a store that has the host's tools and nothing else."""

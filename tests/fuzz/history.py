@@ -1,0 +1,185 @@
+"""Parsers of prov/history: names given by users, logs, evidence, keys, addresses."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from typing import Any
+
+from hypothesis import strategies as st
+
+from prov.build.builds import Line, record_build
+from prov.build.record import Output, Run, empty_start, output_ref, tag_update, write_run
+from prov.errors import ProvError
+from prov.history.attestation import BUILD_TYPE, encode, is_uri, statement
+from prov.history.bisect_log import Log
+from prov.history.builds import find_build, is_build_name, set_label
+from prov.history.dsse import _load
+from prov.history.evidence import attested_run, public_address, read_evidence
+from prov.history.files import blame_lines, find_file
+from prov.history.fsck_names import parse_ref
+from prov.history.names import RunName, find, find_run, last_run
+from prov.store.objects import MODE_FILE, Entry
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import Pair
+from tests.fuzz.build import BY, DEFINITION, KEY, definitions, run_of
+from tests.fuzz.common import Memory, empty_store, scratch, text, texts, written
+from tests.fuzz.parser import Parser
+
+# names
+
+
+@cache
+def recorded() -> Store:
+    """Return a store with one run and one build."""
+    store = empty_store("recorded")
+    with store.objects.writer() as writer:
+        tree = writer.add_tree([Entry(b"f", MODE_FILE, writer.add("blob", b"1\n"))])
+        facts = {"result": "ok", "began": "1.0", "seconds": "1.0", "host": "h", "outputdir": "image"}
+        run = Run(KEY, tree, empty_start(writer), Pair(tree, None), Output(Pair(tree, None)), b"log", {}, facts)
+        made = write_run(writer, run, BY)
+        writer.finish()
+    tag = tag_update(store, KEY, tree, made.commit)
+    store.refs.update(tag, RefUpdate(output_ref(KEY, tree), made.output_commit))
+    build = record_build(store, [Line(KEY, tree, made.output, 1)], {KEY: "ran"}, {"targets": KEY, "result": "ok"}, BY)
+    store.refs.update(RefUpdate("refs/prov/label/release", build))
+    return store
+
+
+bases = st.sampled_from(["latest", "release", "latest~0", "builds", "release~0"])
+run_names = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "latest/", "release/"]),
+    st.just(KEY),
+    st.sampled_from(["", "@output", "@workdir", "@before"]),
+)
+
+
+def ask(question: Any) -> Any:
+    def answer(data: bytes) -> object:
+        return question(recorded(), text(data.replace(b"\0", b"")))  # no argument of a program has a NUL
+
+    return answer
+
+
+# logs and evidence
+
+QUESTION = {
+    "good": "1" * 40,
+    "bad": "2" * 40,
+    "name": "a:b@output",
+    "command": ["./check"],
+    "repeat": 1,
+    "combinations": True,
+}
+logs = st.lists(st.sampled_from(["good", "bad", "skip"]), max_size=3).map(
+    lambda verdicts: "".join(
+        json.dumps(row) + "\n"
+        for row in [{"question": QUESTION}]
+        + [{"tree": str(at) * 40, "verdict": each, "of": "x", "flaky": False} for at, each in enumerate(verdicts)]
+    ).encode()
+)
+
+
+def read_log(data: bytes) -> object:
+    said = Log(written("bisect.log", data)).read()
+    command, question = said.question.command, said.question
+    assert all(isinstance(word, str) for word in (question.good, question.bad, question.name, *command))
+    assert isinstance(question.repeat, int) and isinstance(question.combinations, bool)
+    return said
+
+
+def attest(definition: bytes, record: bytes) -> bytes:
+    """Return the statement of a run with such a record."""
+    memory = Memory()
+    commit = run_of(memory, definition, record=record)
+    tree = memory.tree(memory.commit(memory.commit(commit).parents[1]).tree)
+    inputs = next(entry.oid for entry in tree if entry.name == b"inputs")
+    output = memory.put_tree(
+        [Entry(b"content", 0o040000, memory.put_tree([Entry(b"f", MODE_FILE, memory.put("blob", b"1"))]))]
+    )
+    record_tree = memory.put_tree([*tree, Entry(b"output", 0o040000, output)])
+    held = memory.commit(commit)
+    run_record = memory.put("commit", type(held)(record_tree, (), BY, "record\n").encode())
+    new = memory.put("commit", type(held)(held.tree, (held.parents[0], run_record), BY, "run\n").encode())
+    store: Any = _Store(memory)
+    run = RunName(f"zlib/compile/{inputs.hex()}/1", new, "zlib", "compile", inputs.hex(), 1, failed=False, seconds=1)
+    data = encode(statement(read_evidence(store, run)))
+    read = json.loads(data)  # a plain reader of JSON
+    assert read["predicate"]["buildDefinition"]["buildType"] == BUILD_TYPE
+    assert data.count(b"\n") == 1
+    return data
+
+
+class _Store:
+    def __init__(self, objects: Memory) -> None:
+        self.objects = objects
+
+
+FACTS = f"task {KEY}\nresult ok\nbegan 1.5\nseconds 2.5\nhost box\nsandbox bwrap\n".encode()
+addresses = st.sampled_from(["https://me:secret@example.org/a?token=secret#x", "git://h/x", "ssh://me@h/x", "/local"])
+
+
+def read_public(data: bytes) -> str:
+    address = public_address(text(data))
+    assert address == "" or is_uri(address)
+    assert "?" not in address and "@" not in address.partition("://")[2].partition("/")[0]
+    return address
+
+
+PEM = b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(32))
+PEM += b"\n-----END PRIVATE KEY-----\n"
+
+
+def blame(data: bytes) -> object:
+    before = text(data[: len(data) // 2])
+    return blame_lines([before, text(data)])
+
+
+PARSERS = [
+    Parser("names.find", ask(find), ProvError, run_names.map(str.encode), slow=True),
+    Parser(
+        "names.find_run, last_run",
+        ask(lambda store, name: (find_run(store, name), last_run(store, name))),
+        ProvError,
+        st.just(KEY.encode()),
+        slow=True,
+    ),
+    Parser(
+        "files.find_file",
+        ask(find_file),
+        ProvError,
+        st.sampled_from([f"{KEY}@output/f", "f", "/f/"]).map(str.encode),
+        slow=True,
+    ),
+    Parser("builds.find_build", ask(find_build), ProvError, bases.map(str.encode), slow=True),
+    Parser("builds.is_build_name", ask(is_build_name), None, bases.map(str.encode), slow=True),
+    Parser(
+        "builds.set_label",
+        ask(lambda store, name: set_label(store, name, find_build(store, "latest"))),
+        ProvError,
+        st.just(b"release-1"),
+        slow=True,
+    ),
+    Parser(
+        "evidence.attested_run",
+        ask(attested_run),
+        ProvError,
+        st.sampled_from(["zlib", KEY, f"latest/{KEY}"]).map(str.encode),
+        slow=True,
+    ),
+    Parser(
+        "fsck_names.parse_ref",
+        lambda data: parse_ref(text(data)),
+        None,
+        st.just(b"refs/prov/output/zlib/compile/" + b"1" * 40),
+    ),
+    Parser("bisect_log.Log.read", read_log, ProvError, logs),
+    Parser("evidence, attestation (definition)", lambda data: attest(data, FACTS), ProvError, definitions),
+    Parser("evidence, attestation (record)", lambda data: attest(DEFINITION, data), ProvError, st.just(FACTS)),
+    Parser("evidence.public_address", read_public, None, addresses.map(str.encode)),
+    Parser("dsse.load_signer", lambda data: _load(scratch("files") / "key", data), ProvError, st.just(PEM)),
+    Parser("files.blame_lines", blame, None, st.lists(texts, max_size=9).map(lambda rows: "\n".join(rows).encode())),
+]
