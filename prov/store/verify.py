@@ -247,10 +247,10 @@ def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object
         if not chunk:
             return None
         try:
-            content = inflater.decompress(chunk)
+            content = inflater.decompress(chunk, STREAM_CHUNK)  # a chunk may hold a thousand times as much
         except isal_zlib.error:  # type: ignore[misc]  # isal's stub says it is a value
             return None
-        at, left = at + len(chunk), left - len(content)
+        at, left = at + len(chunk) - len(inflater.unconsumed_tail), left - len(content)
         if left < 0:
             return None
         take(content)

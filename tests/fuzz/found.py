@@ -52,6 +52,7 @@ FOUND: list[tuple[str, bytes]] = [
     ("packs.PackFile", _pack(b"\x30" + isal_zlib.compress(b""), _one(0x80000000, b"\xff" * 8))),
     ("packs.PackFile", _pack(b"", _index(struct.pack(">256I", 9, *[0] * 255), b""))),
     ("packs.PackFile", _pack(b"", _index(bytes(1024), b""))),
+    ("verify.salvage", _PACK + b"\xb0\x80\x80\x80\x04" + isal_zlib.compress(bytes(1 << 27)) + bytes(20)),
     # a few bytes that become 1 GB of copies, and a number of 450,000 bits
     ("deltas.apply", _delta(bytes(60_000), b"\xe0\xd4\x03" + b"\x80\x80\x80\x80\x04" + b"\xb0\x60\xea" * 20_000)),
     ("deltas.apply", _delta(b"", b"\x80" * 65_000)),
