@@ -89,4 +89,4 @@ def git_dir_of(folder: Path) -> Path:
 
 def without_password(url: str) -> str:
     """Return a URL as it may be shown."""
-    return re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:…@", url)
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:…@", url)
