@@ -62,7 +62,7 @@ def _read(path: Path) -> bytes:
 
 def _load(path: Path, data: bytes) -> Any:
     try:
-        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.exceptions import InternalError, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
     except ImportError as error:
         raise _missing(error) from error
@@ -77,7 +77,7 @@ def _load(path: Path, data: bytes) -> Any:
         ) from error
     except UnsupportedAlgorithm as error:
         raise ProvError(f"{path}: a key of a kind that is not supported: {error}", hint=MAKE_KEY) from error
-    except ValueError as error:
+    except (ValueError, InternalError) as error:  # InternalError: OpenSSL reports a PEM without line ends twice
         raise ProvError(f"{path}: not a private key in OpenSSH's format or PEM", hint=MAKE_KEY) from error
 
 
