@@ -61,6 +61,11 @@ FOUND: list[tuple[str, bytes]] = [
     ("refs.RefStore.get (packed)", b"\xff\n"),
     ("address.git_dir_of", b"\xff"),
     ("address.git_dir_of", b"gitdir: \0"),
+    ("address.parse_address", b"http://:secret@n"),
+    (
+        "dsse.load_signer",
+        b"-----BEGIN PRIVATE KEY-----MC4CAQAwBQYDK2VwBCIEI" + b"A" * 43 + b"-----END PRIVATE KEY-----",
+    ),
     ("exclude.Exclude", b"[a-9]"),
     ("recorded.read_task, own_inputs, make_node", _DEFINITION % _SOURCES),
     ("recorded.read_task (texts of edges)", b"-"),
