@@ -17,7 +17,6 @@ import os
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -130,10 +129,10 @@ class PackFile:
         self._crcs = _FANOUT_END + 20 * self.count
         self._offsets = self._crcs + 4 * self.count
         self._file: BinaryIO | None = None
+        self._size = 0
+        """Bytes of the pack, once it is open."""
         if len(self._index) < self._offsets + 4 * self.count + 2 * _TRAILER:
             raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
-        if any(low > high for low, high in pairwise(self._fanout)):
-            raise StoreError(f"{index_path} is damaged", hint=_REPAIR)
 
     def close(self) -> None:
         self._index.close()
@@ -179,16 +178,17 @@ class PackFile:
     def _descriptor(self) -> int:
         if self._file is None:
             self._file = open(self.path, "rb")  # noqa: SIM115 (kept open: a pack outlives many reads)
+            self._size = os.fstat(self._file.fileno()).st_size
         return self._file.fileno()
 
     def _begin(self, place: int) -> tuple[int, int]:
         """Return the pack's descriptor, and where an object begins. Raises StoreError for an offset beyond the pack."""
         fd, offset = self._descriptor(), self.offset(place)
-        self._check_offset(fd, offset)
+        self._check_offset(offset)
         return fd, offset
 
-    def _check_offset(self, fd: int, offset: int) -> None:
-        if not _HEADER.size <= offset < os.fstat(fd).st_size:
+    def _check_offset(self, offset: int) -> None:
+        if not _HEADER.size <= offset < self._size:
             raise self._damaged(offset)
 
     def read(self, place: int) -> tuple[Kind, bytes] | None:
@@ -198,13 +198,13 @@ class PackFile:
         number, size, length = self._entry(data, offset)
         if number in _DELTAS:
             return None
-        if size > _MOST_RATIO * (os.fstat(fd).st_size - offset):
+        if size > _MOST_RATIO * (self._size - offset):
             raise self._damaged(offset)
         # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
         missing = length + size + (size >> 10) + 64 - len(data)
         if missing > 0 and len(data) == 4096:
             # the size is what the entry says, which need not be true
-            data += os.pread(fd, min(missing, os.fstat(fd).st_size), offset + 4096)
+            data += os.pread(fd, min(missing, self._size), offset + 4096)
         inflater = isal_zlib.decompressobj()
         try:
             content = inflater.decompress(data[length:], size + 1)  # a byte more would show that there is more
@@ -230,7 +230,7 @@ class PackFile:
         fd, offset = self._begin(place)
         sizes: list[int] = []
         for _ in range(_LONGEST_CHAIN):
-            self._check_offset(fd, offset)
+            self._check_offset(offset)
             data = os.pread(fd, 4096, offset)
             number, held, at = self._entry(data, offset)
             if number in KIND_NAMES:
@@ -310,7 +310,7 @@ class PackFile:
         fd = self._descriptor()
         if self.has_deltas():
             return None
-        end = os.fstat(fd).st_size - _TRAILER
+        end = self._size - _TRAILER
         ends = [*(offset for offset, _ in places[1:]), end][: len(places)]
 
         def chunks(start: int, stop: int) -> Iterator[bytes]:
