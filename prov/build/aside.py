@@ -30,7 +30,6 @@ from prov.build.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandb
 from prov.build.script import log_path, shell_script, task_values
 from prov.build.taskhash import HashOnly
 from prov.build.toolchain import Toolchains
-from prov.build.workdir import clear_links
 from prov.errors import BuildError, StoreError
 from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
@@ -219,7 +218,6 @@ class Aside:
         records = Records(self.store)
         room.workdir.mkdir(parents=True, exist_ok=True)
         checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
-        clear_links(room.workdir)
         self._put_sysroots(task.commit, room)
         environment = records.environment(task.commit)
         if room.root is None and not room.at:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from prov.errors import StoreError
 from prov.files import read_cache, write_cache
 from prov.store.git import run_git
+from prov.store.objects import MODE_DIRECTORY, MODE_SYMLINK, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from tests.cli.story import PROV, Project
@@ -190,3 +192,27 @@ def test_without_a_key_nothing_is_remembered(small: Project, monkeypatch: pytest
     assert "1 ran" in small.ask("build", "a:go")
     assert "nothing to do" in small.ask("build", "a:go")
     assert list((small.root / ".prov/prov/workdirs").glob("*")) == []
+
+
+@pytest.mark.parametrize("sandbox", ["none", "bwrap"])
+def test_links_in_a_recorded_workdir_lead_nowhere(sandbox: str, victim: Project, tmp_path: Path) -> None:
+    """Where prov has folders of its own in a WORKDIR, a record has links: putting it back writes to nothing else."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    store = Store(victim.root / ".prov")
+    tag = f"refs/tags/{victim.tag('a:go')}"
+    oid = store.refs.get(tag)
+    assert oid is not None
+    run = store.objects.commit(oid)
+    with store.objects.writer() as writer:
+        link = writer.add("blob", os.fsencode(outside))
+        links = [Entry(name, MODE_SYMLINK, link) for name in (b"recipe-sysroot", b"recipe-sysroot-native")]
+        file = writer.add("blob", os.fsencode(outside / "file"))
+        inside = [Entry(name, MODE_SYMLINK, file) for name in (b"run.go", b"log.go")]
+        temp = Entry(b"temp", MODE_DIRECTORY, writer.add_tree(inside))
+        tree = writer.add_tree([*store.objects.tree(run.tree), *links, temp])
+        hostile = writer.add_commit(replace(run, tree=tree))
+    store.refs.update(RefUpdate(tag, hostile))
+    for command in (("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("shell", "--before", "a:go", "--", "true")):
+        look(command[0], "--sandbox", sandbox, *command[1:], folder=victim.root)
+    assert list(outside.iterdir()) == []
