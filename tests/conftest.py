@@ -35,14 +35,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_key(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One user in all tests: what is remembered of a folder that many tests share is read by its writer alone."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
+
+
 @pytest.fixture(autouse=True)
 def sealed_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("GIT_", "XDG_"))]:
+    for name in [name for name in os.environ if name.startswith(("GIT_", "XDG_")) and name != "XDG_STATE_HOME"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    # one user in all tests: what is remembered of a folder, some of which many tests share, is read by its writer alone
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
 
 
 @pytest.fixture
