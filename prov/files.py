@@ -89,8 +89,8 @@ def make_private(path: Path) -> None:
 def close_to_others(folder: int) -> None:
     """Close an open folder to other users, if it is this user's."""
     state = os.fstat(folder)
-    if stat.S_IMODE(state.st_mode) != stat.S_IRWXU and state.st_uid == os.geteuid():
-        os.fchmod(folder, stat.S_IRWXU)
+    if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and state.st_uid == os.geteuid():
+        os.fchmod(folder, state.st_mode & stat.S_IRWXU)
 
 
 def drop_default_acl(path: Path) -> bool:

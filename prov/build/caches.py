@@ -17,6 +17,7 @@ from prov.remote.errors import Unreachable, Untrusted, WrongContent
 from prov.remote.index import Damaged, Index
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
+from prov.remote.reading import policy_of
 from prov.remote.receive import receive
 from prov.remote.settings import Remote
 from prov.remote.wellformed import Limits
@@ -34,6 +35,8 @@ def why_it_failed(name: str, error: BaseException) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return f"remote {name}: there is not enough memory for what it sends"
+    if isinstance(error, OSError) and error.strerror:
+        return f"remote {name}: {error.filename or 'a file'}: {error.strerror}"
     return f"remote {name}: {error}"
 
 
@@ -85,9 +88,14 @@ class Caches:
                 if remote.name not in self._open:
                     self._open[remote.name] = open_remote(remote, self.store, self.access)
             except (ProvError, OSError) as error:
-                self.drop(remote.name, f"remote {remote.name}: {error}")
+                self.drop(remote.name, why_it_failed(remote.name, error))
                 continue
             yield self._open[remote.name]
+
+    def is_outdated(self) -> bool:
+        """Return whether what is known of a remote was judged by another policy, as before a key expired."""
+        judged = ((self._ask(each, lambda index: index.get("policy")), each.remote) for each in self.opened())
+        return any(policy != policy_of(remote) for policy, remote in judged)
 
     def refresh(self) -> None:
         """Learn what is new at the remotes; one that does not answer is named and dropped."""

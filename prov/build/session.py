@@ -86,8 +86,8 @@ class Session:
         site = self._site(inputs)
         choices = self._choices(request, graph)
         plan = self._plan(graph, own, choices, site)
-        # what is here needs nobody else; what was published may have been withdrawn, or its key have expired
-        if (plan.work or plan.fetches) and self.caches.remotes:
+        # what is here, or known to be published, needs no question
+        if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
             self.caches.refresh()
             plan = self._plan(graph, own, choices, site)
             self.caches.explain((step.key, step.task_hash) for step in plan.work if step.task_hash is not None)

@@ -243,7 +243,7 @@ class _Bench:
             return f"a bug is told: {done.said}"
         if not killed and done.code not in (0, 1, -9):
             return f"it ends with {done.code}: {done.said}"
-        if done.code == 1 and not re.search("prov: .|failed: .", done.said):
+        if done.code == 1 and not re.search("prov: .|failed: .|remote \\S+: .+; it is left out", done.said):
             return f"no error is named: {done.said!r}"
         if re.search(r"^(prov|failed: \S+): \[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):
             return f"no file is named: {done.said!r}"

@@ -20,7 +20,8 @@ from prov.history.fsck_names import parse_ref
 from prov.history.fsck_packs import leave_out
 from prov.history.fsck_repair import Repair, repair, repair_head
 from prov.history.fsck_sources import Sources
-from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Kind, Oid
+from prov.remote.source import Content, whole_content
+from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
 from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
 from prov.store.repository import Store
 from tests.history.damage import contents, cut, damage, flip, git_says, whole_refs
@@ -159,8 +160,8 @@ def test_what_is_missing_is_fetched_where_somebody_has_it(store: Store, generate
     for pack in packs(store, ".pack")[:2]:
         pack.unlink()
 
-    def fetch(oid: Oid) -> tuple[Kind, bytes] | None:
-        return other.objects.read(oid) if other.objects.exists(oid) else None
+    def fetch(oid: Oid) -> Content | None:
+        return Content(*other.objects.stream(oid)) if other.objects.exists(oid) else None
 
     mend(store, Sources(fetch=fetch))
     assert contents(store.path) == before
@@ -168,7 +169,7 @@ def test_what_is_missing_is_fetched_where_somebody_has_it(store: Store, generate
 
 def test_who_gives_another_object_than_was_asked_for_is_not_believed(store: Store) -> None:
     packs(store, ".pack")[1].unlink()
-    mend(store, Sources(fetch=lambda oid: ("blob", b"something else")))
+    mend(store, Sources(fetch=lambda oid: whole_content("blob", b"something else")))
 
 
 def test_a_lost_workdir_leaves_the_record(store: Store) -> None:
@@ -400,7 +401,7 @@ def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Stor
     packed.write_bytes(packed.read_bytes().replace(b" " + name.encode(), b" " + name.replace("part", "qart").encode()))
     kind, data = store.objects.read(tree)
     leave_out(store, [tree])
-    done = mend(store, Sources(fetch=lambda oid: (kind, data) if oid == tree else None))
+    done = mend(store, Sources(fetch=lambda oid: whole_content(kind, data) if oid == tree else None))
     assert done.done
     assert contents(store.path) == before
 
