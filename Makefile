@@ -1,4 +1,5 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
+# `make attacks` makes the attacks that take minutes.
 # `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
 # `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
 PYTHON ?= python3
@@ -44,6 +45,9 @@ FUZZ_SECONDS ?= 1800
 fuzz: $(VENV)/.installed
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz -s tests/fuzz tests/remote
 
+attacks: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m attacks tests
+
 bitbake: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/bitbake
 
@@ -53,4 +57,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check faults edits fuzz bitbake bench clean
+.PHONY: all demo test lint wheel check faults edits fuzz attacks bitbake bench clean

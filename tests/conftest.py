@@ -28,11 +28,12 @@ settings.load_profile("prov")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless it is asked for: `make fuzz`."""
-    if "fuzz" not in config.getoption("markexpr"):
-        left_out = [item for item in items if item.get_closest_marker("fuzz")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    """Leave out what takes minutes, unless it is asked for: `make fuzz`, `make attacks`."""
+    for marker in ("fuzz", "attacks"):
+        if marker not in config.getoption("markexpr"):
+            left_out = [item for item in items if item.get_closest_marker(marker)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(marker)]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -224,6 +224,7 @@ RECORDS = [
 ]
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize(("name", "old", "new"), RECORDS)
 def test_no_record_of_another_reaches_the_terminal(tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
     root = tmp_path / "project"

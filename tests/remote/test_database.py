@@ -89,6 +89,7 @@ def shared(known: Path, tmp_path: Path) -> tuple[Project, Path]:
     return other, index
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("harm", HARM)
 def test_a_build_goes_on(harm: str, shared: tuple[Project, Path]) -> None:
     other, index = shared

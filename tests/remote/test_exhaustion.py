@@ -180,6 +180,7 @@ def cache(tmp_path: Path, victim: Project) -> Repository:
     return made
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("where", ["publication", "signature", "gone"])
 def test_zeros_in_the_index(where: str, cache: Repository, victim: Project) -> None:
     zeros = f"100644 blob {cache.zeros()}\t00000001"
@@ -194,12 +195,14 @@ def test_zeros_in_the_index(where: str, cache: Repository, victim: Project) -> N
     assert "500000000 bytes" in goes_on(victim)
 
 
+@pytest.mark.attacks
 def test_a_small_publication_that_is_a_delta_of_a_large_file(cache: Repository, victim: Project) -> None:
     small = cache.deltas(cache.zeros(200_000_000), 200_000_000, 4)
     cache.publish(cache.tree(f"100644 blob {small}\t00000001"))
     goes_on(victim, 500 << 20)
 
 
+@pytest.mark.attacks
 def test_a_folder_with_millions_of_publications(cache: Repository, victim: Project) -> None:
     blob = bytes.fromhex(cache.add("blob", b"x"))
     rows = b"".join(b"100644 %08d\0%s" % (number, blob) for number in range(1, 2_000_000))
@@ -208,6 +211,7 @@ def test_a_folder_with_millions_of_publications(cache: Repository, victim: Proje
     goes_on(victim)
 
 
+@pytest.mark.attacks
 def test_a_commit_with_a_million_parents(cache: Repository, victim: Project) -> None:
     first = cache.commit(cache.tree())
     by = b"author x <x> 1 +0000\ncommitter x <x> 1 +0000\n\nm\n"
@@ -232,6 +236,7 @@ def test_a_large_file_comes_in_with_little_memory(tmp_path: Path) -> None:
     git(other.root / ".prov", "fsck", "--full", "--no-dangling")
 
 
+@pytest.mark.attacks
 def test_a_pack_that_is_larger_than_it_may_be(tmp_path: Path) -> None:
     cache = Repository(tmp_path / "cache.git")
     (tmp_path / "noise").write_bytes(os.urandom(60_000_000))
@@ -258,6 +263,7 @@ def test_a_range_without_an_end(server: Liar, victim: Project) -> None:
     assert server.sent < 64 << 20
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("end", ["prov-cache", "publications/00000001", "00000001.idx"])
 def test_a_list_without_an_end(end: str, server: Liar, victim: Project) -> None:
     def endless(request: Request) -> None:
@@ -270,6 +276,7 @@ def test_a_list_without_an_end(end: str, server: Liar, victim: Project) -> None:
     assert server.sent < 128 << 20
 
 
+@pytest.mark.attacks
 def test_an_object_that_inflates_without_an_end(server: Liar, victim: Project, tmp_path: Path) -> None:
     """The bundle's objects are of zeros, gigabytes of them."""
     bundle = tmp_path / "www/bundles/00000001.bundle"
@@ -282,6 +289,7 @@ def test_an_object_that_inflates_without_an_end(server: Liar, victim: Project, t
     goes_on(victim)
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("part", ["idx", "bundle", "manifest", "swapped", "publication"])
 def test_files_that_change_between_two_requests(part: str, server: Liar, victim: Project, tmp_path: Path) -> None:
     """Nothing false comes in, and what was kept of it is fetched again once the server is honest."""
@@ -327,6 +335,7 @@ def _take_memory(one: Project, other: Project) -> None:
     shutil.copytree(one.root / ".prov/prov/remotes", target)
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "noise"])
 def test_an_index_that_was_kept_and_is_damaged_is_fetched_again(harm: str, server: Liar, victim: Project) -> None:
     victim.prov("remote", "add", "m", server.url, "--trust", "none")
@@ -352,6 +361,7 @@ def silent(stack: ExitStack) -> int:
     return int(listener.getsockname()[1])
 
 
+@pytest.mark.attacks
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("kind", ["git", "http", "range"])
 def test_a_signal_ends_every_wait(
