@@ -133,7 +133,7 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
 
 
 def _check_workdir(key: str, workdir: Path) -> None:
-    """Raise BitBakeError for a folder that is no WORKDIR: all that is in it would be removed."""
+    """Raise BitBakeError if a folder is not a WORKDIR: a restore deletes its other contents."""
     if workdir.is_dir() and any(workdir.iterdir()) and not (workdir / _TEMP).is_dir():
         raise BitBakeError(
             f"{key}: {workdir} is not a WORKDIR: it has no folder {_TEMP}",
@@ -212,7 +212,7 @@ def _stamps(key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, t
     match = _STAMP.fullmatch(place.below.name)
     if match is None:
         raise BitBakeError(
-            f"{key}: {place.below.name!r} is no task's stamp", hint="is this BitBake newer than this prov?"
+            f"{key}: {place.below.name!r} is not a stamp of a task", hint="is this BitBake newer than this prov?"
         )
     found = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
     for name, _, facts in reversed(line):

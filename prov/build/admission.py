@@ -1,6 +1,6 @@
 """What an output from elsewhere may have besides files: what it would run here.
 
-A publication says which output belongs to which inputs, and whoever publishes may lie about it. What an output's own
+A publication states which output belongs to which inputs, and its publisher may lie. What an output's own
 script does is known from the inputs, whose hash the asker computed, so that another text is a forgery. Programs can't
 be judged like that. They do no harm in a sandbox; without one they would run as the user, so that an unsigned output
 that has any is not used then.

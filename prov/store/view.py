@@ -1,9 +1,9 @@
 """A repository as git may see it: one that is not the user's alone lends its objects and refs, and nothing more.
 
 A repository's configuration, attributes and hooks name programs, and git runs them: a store that came in an archive, or
-that another user can write to, would run them as whoever looks at it. For such a repository git is given a directory
+that another user can write to, could run programs with your rights. For such a repository git is given a directory
 of prov's own, with a configuration of prov's own and links to the repository's objects and refs. A repository that
-belongs to the user, that nobody else can write to, and whose configuration holds only what prov writes, is used as it
+belongs to the user, that no other user can write to, and whose configuration holds only what prov writes, is used as it
 is.
 """
 
@@ -91,7 +91,7 @@ def read_configuration(git_dir: Path) -> bytes:
 
 
 def _is_private(git_dir: Path) -> bool:
-    """Return whether a repository belongs to this user, or to root, and nobody else can change its configuration."""
+    """Return whether a repository belongs to this user, or to root, and no other user can change its configuration."""
     with contextlib.suppress(OSError):
         states = [os.stat(path) for path in (git_dir, git_dir / "config")]
         return all(each.st_uid in (os.geteuid(), 0) and not each.st_mode & _BY_OTHERS for each in states)

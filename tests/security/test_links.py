@@ -1,4 +1,4 @@
-"""Links that somebody puts where prov writes or removes, before it and while it does: none is followed."""
+"""Links planted where prov writes or deletes, before it does so and meanwhile: prov follows none."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_files_are_made_without_following_a_link_in_their_place(outside: Path, t
 
 
 def test_the_kernel_exchanges_names(tmp_path: Path) -> None:
-    """Without that the tests above would attack nobody."""
+    """The attacks above depend on it."""
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
     names = (os.fsencode(tmp_path / name) for name in "ab")

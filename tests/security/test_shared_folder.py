@@ -14,7 +14,7 @@ HOOKS = ("pre-receive", "update", "post-receive", "post-update", "reference-tran
 
 @pytest.fixture
 def published(small: Project, tmp_path: Path) -> tuple[Project, Path, Path]:
-    """A project that publishes to a folder; the folder; and a program of somebody else's that leaves a mark."""
+    """A project that publishes to a folder; the folder; and another user's program that leaves a mark."""
     cache, mark = tmp_path / "cache", tmp_path / "mark"
     small.task("echo 1 > out/x")
     small.prov("remote", "add", "team", str(cache), "--push", "--trust", "none")

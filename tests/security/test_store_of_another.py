@@ -1,4 +1,4 @@
-"""A store that somebody sent, or that another user can write to: looking at it runs nothing of theirs."""
+"""A store from another person, or writable by another user: reading it runs none of their programs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(victim:
 
 
 def test_what_another_user_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """marshal takes whatever it is given: of a store that somebody sent, nothing is."""
+    """marshal parses any input, so caches of a store from another person are not read."""
     path = tmp_path / "memory"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
     write_cache(path, ("form", b"value"))

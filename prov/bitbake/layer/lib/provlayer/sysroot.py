@@ -252,7 +252,7 @@ class _Sysroots:
         try:
             for top in (self.target, self.native):
                 for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
-                    # by a shell, since a script need not say by what it runs; its name is no text of the shell's
+                    # A shell runs scripts without a #! line; the name is an argument, so the shell does not parse it.
                     command = ["/bin/sh", "-c", '"$0"', script]
                     said = subprocess.check_output(command, stderr=subprocess.STDOUT)
                     bb.note(f"Running postinst {script}, output:\n{said}")
