@@ -39,7 +39,7 @@ faults: $(VENV)/.installed
 
 EDITS ?= 1000
 edits: $(VENV)/.installed
-	EDITS=$(EDITS) $(BIN)/python -m pytest -m edits -s tests/build
+	EDITS=$(EDITS) $(BIN)/python -m pytest -m edits -s tests/scheduler
 
 FUZZ_SECONDS ?= 1800
 fuzz: $(VENV)/.installed

@@ -34,9 +34,9 @@ def attest(
 
     Example: prov attest demo-image:image --key attest.key -o image.intoto.json
     """
-    from prov.history.attestation import encode, is_uri, statement
-    from prov.history.dsse import MAKE_KEY, load_signer, sign
-    from prov.history.evidence import attested_run, read_evidence
+    from prov.statements.attestation import encode, is_uri, statement
+    from prov.statements.dsse import MAKE_KEY, load_signer, sign
+    from prov.statements.record_reader import attested_run, read_evidence
 
     if (key is None) != unsigned:
         raise typer.BadParameter(f"give either --key FILE ({MAKE_KEY}) or --unsigned")

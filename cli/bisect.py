@@ -20,12 +20,12 @@ from .output import count_text, note, say, say_json
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from prov.build.job import Result
-    from prov.build.summary import Progress
-    from prov.history.bisect import Answer
-    from prov.history.bisect_log import Log
-    from prov.history.bisection import Verdict
+    from prov.bisect.log import Log
+    from prov.bisect.search import Verdict
+    from prov.bisect.session import Answer
+    from prov.scheduler.summary import Progress
     from prov.store.repository import Store
+    from prov.tasks.job import Result
 
 LOG = "bisect"
 """The log's name in the store."""
@@ -96,9 +96,9 @@ def start(
 
     After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
     """
-    from prov.history.bisect_command import check_command
-    from prov.history.bisect_log import Question
-    from prov.history.bisect_trees import compared
+    from prov.bisect.candidates import compared
+    from prov.bisect.command import check_command
+    from prov.bisect.log import Question
     from prov.history.builds import find_build
     from prov.text import name_text
 
@@ -130,7 +130,7 @@ def go_on(command: Approved = None, json: JsonOption = False, sandbox: Sandbox =
 
     Example: prov bisect continue -- ./boots.sh
     """
-    from prov.history.bisect_log import Log
+    from prov.bisect.log import Log
 
     opened = open_store(store)
     log = Log(opened.path / LOG)
@@ -140,7 +140,7 @@ def go_on(command: Approved = None, json: JsonOption = False, sandbox: Sandbox =
 @bisect.command("log")
 def show_log(store: StoreOption = None) -> None:
     """Print the question and the verdicts so far, as `replay` reads them."""
-    from prov.history.bisect_log import Log
+    from prov.bisect.log import Log
 
     for line in Log(open_store(store).path / LOG).lines():
         say(line)
@@ -161,8 +161,8 @@ def replay(
 
     Example: prov bisect replay log.txt -- ./boots.sh
     """
-    from prov.history.bisect_log import Log
-    from prov.history.bisect_trees import compared
+    from prov.bisect.candidates import compared
+    from prov.bisect.log import Log
 
     opened = open_store(store)
     log, other = _new_log(opened), Log(file)
@@ -204,8 +204,8 @@ def _take_over(log: Log, source: Log, command: list[str] | None) -> None:
 
 
 def _new_log(store: Store) -> Log:
+    from prov.bisect.log import Log
     from prov.errors import ProvError
-    from prov.history.bisect_log import Log
 
     log = Log(store.path / LOG)
     if log.path.exists():
@@ -249,14 +249,14 @@ def _go_on(
 
 
 def _answer(store: Store, log: Log, sandbox: str) -> Answer:
-    from prov.build.aside import aside
-    from prov.build.mixture import Workshop
-    from prov.build.sandbox import bubblewrap
-    from prov.build.summary import RunOptions
-    from prov.history.bisect import Bisect
-    from prov.history.bisect_command import run_command
+    from prov.bisect.command import run_command
+    from prov.bisect.session import Bisect
     from prov.history.builds import find_build
+    from prov.replay.combination import Workshop
+    from prov.replay.scratch import aside
+    from prov.scheduler.summary import RunOptions
     from prov.sysroot.compose import sysroots_of
+    from prov.tasks.sandbox import bubblewrap
 
     was = find_build(store, log.read().question.bad).facts().get("sandbox", "")
     here = "none" if was == sandbox_here() == "none" else "auto"  # not for the record alone to say
@@ -268,7 +268,7 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
 
 
 def _print(store: Store, answer: Answer, *, json: bool) -> None:
-    from prov.history.bisect_words import commits_of, describe, describe_cause
+    from prov.bisect.description import commits_of, describe, describe_cause
     from prov.history.inputs import difference_text
 
     if json:

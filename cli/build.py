@@ -10,7 +10,7 @@ from .context import SetOption, StoreOption, open_session
 from .output import note, say, seconds_text
 
 if TYPE_CHECKING:
-    from prov.build.summary import Summary
+    from prov.scheduler.summary import Summary
 
 Targets = Annotated[list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")]
 Force = Annotated[
@@ -54,8 +54,8 @@ def build(
 
     Example: prov build -j4 image
     """
-    from prov.build.session import Request
-    from prov.build.summary import RunOptions
+    from prov.scheduler.session import Request
+    from prov.scheduler.summary import RunOptions
 
     from .progress import make_progress
 
@@ -76,8 +76,8 @@ def build(
 
 
 def _report(summary: Summary) -> None:
-    from prov.build.summary import COUNTED
-    from prov.files import size_text
+    from prov.scheduler.summary import COUNTED
+    from prov.text import size_text
 
     for result in summary.failed:
         say(f"failed: {result.key}: {result.problem}")

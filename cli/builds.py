@@ -21,8 +21,8 @@ def builds(
 
     Example: prov builds -n 5
     """
-    from prov.build.plan import few
     from prov.history.builds import list_builds
+    from prov.text import few
 
     rows = list_builds(open_store(store), limit)
     if json:

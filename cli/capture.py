@@ -24,8 +24,8 @@ def capture(
 
     Example: prov capture build/ --as app:compile
     """
-    from prov.build.plain import capture_as
     from prov.store.repository import Store
+    from prov.tasks.wrap import capture_as
 
     captured = capture_as(Store.create(store_path(store)), directory, name, exclude_here())
     say(captured.tag)

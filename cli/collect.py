@@ -32,10 +32,10 @@ def gc(
     one runs no room is freed. What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5
     WORKDIRs. Example: prov gc --days 14 --size 50G --dry-run
     """
-    from prov.build.retention import Gone, held_after, plan_gc, prune
-    from prov.build.upkeep import clear_pools
-    from prov.files import parse_size, size_text
     from prov.store.sweep import measure, sweep
+    from prov.text import parse_size, size_text
+    from prov.upkeep.background import clear_pools
+    from prov.upkeep.retention import Gone, held_after, plan_gc, prune
 
     opened = open_store(store)
     rules = rules_here()
@@ -76,7 +76,7 @@ def gc(
 
 def _clear_aside() -> int:
     """Remove what builds of the current folder's project have moved aside; return how many things that was."""
-    from prov.build.upkeep import clear_aside
+    from prov.upkeep.background import clear_aside
 
     work = work_here()
     if work is None:

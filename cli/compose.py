@@ -33,10 +33,10 @@ def compose(
     Example: prov compose /tmp/root
     zlib:populate_sysroot libpng:populate_sysroot
     """
-    from prov.build.sandbox import bubblewrap, confined_command
-    from prov.history.staging import check_signed, packages
+    from prov.history.packages import check_signed, packages
     from prov.sysroot.compose import Sysroots
     from prov.sysroot.postinst import plain_run
+    from prov.tasks.sandbox import bubblewrap, confined_command
     from prov.worktree.attributes import without_setuid
     from prov.worktree.merge import Owned
     from prov.worktree.places import NOWHERE, Places

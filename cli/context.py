@@ -13,10 +13,10 @@ import typer
 from .output import note
 
 if TYPE_CHECKING:
-    from prov.build.project import Project
-    from prov.build.retention import Rules
-    from prov.build.session import Session
+    from prov.recipes.project import Project
+    from prov.scheduler.session import Session
     from prov.store.repository import Store
+    from prov.upkeep.retention import Rules
 
 STORE_FOLDER = ".prov"
 
@@ -48,7 +48,7 @@ def _plain(name: str) -> str:
 def root() -> Path:
     """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov records; else this one."""
     from prov.bitbake.setup import find_build
-    from prov.build.project import find_root
+    from prov.recipes.project import find_root
 
     return find_build(Path.cwd()) or find_root(Path.cwd())
 
@@ -65,7 +65,7 @@ def open_store(option: Path | None) -> Store:
 
 
 def open_project(store: Store, settings: list[str] | None) -> Project:
-    from prov.build.project import Project
+    from prov.recipes.project import Project
 
     overrides = {}
     for setting in settings or []:
@@ -78,29 +78,29 @@ def open_project(store: Store, settings: list[str] | None) -> Project:
 
 def work_here() -> Path | None:
     """Return the folder of the WORKDIRs of the current folder's project, or None where there is none."""
-    from prov.build.project import PROJECT_FILE, Project
+    from prov.recipes.project import PROJECT_FILE, Project
 
     return Project.load(root()).builddir / "work" if (root() / PROJECT_FILE).is_file() else None
 
 
 def sandbox_here() -> str:
     """Return what the current folder's project says of the sandbox, or nothing where there is none."""
-    from prov.build.project import PROJECT_FILE, Project
+    from prov.recipes.project import PROJECT_FILE, Project
 
     return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
 
 
 def exclude_here() -> list[str]:
     """Return what the current folder's project excludes from captures: patterns, as gitignore has them."""
-    from prov.build.project import PROJECT_FILE, Project
+    from prov.recipes.project import PROJECT_FILE, Project
 
     return list(Project.load(root()).settings.get("exclude", [])) if (root() / PROJECT_FILE).is_file() else []
 
 
 def rules_here() -> Rules:
     """Return what is collected by: as the current folder's project says, or the defaults."""
-    from prov.build.project import PROJECT_FILE, Project
-    from prov.build.retention import rules_from
+    from prov.recipes.project import PROJECT_FILE, Project
+    from prov.upkeep.retention import rules_from
 
     path = root() / PROJECT_FILE
     return rules_from(Project.load(root()).settings if path.is_file() else {}, str(path))[0]
@@ -108,7 +108,7 @@ def rules_here() -> Rules:
 
 def session_here(store: Store, settings: list[str] | None) -> Session | None:
     """Return a session for the project of the current folder, or None where there is none."""
-    from prov.build.project import PROJECT_FILE
+    from prov.recipes.project import PROJECT_FILE
 
     return open_session(store.path, settings) if (root() / PROJECT_FILE).is_file() else None
 
@@ -117,9 +117,9 @@ def open_session(
     option: Path | None, settings: list[str] | None, *, sandbox: str = "", offline: bool = False, create: bool = False
 ) -> Session:
     """Open project and store; `create` makes the store where there is none, as building does."""
-    from prov.build.project import PROJECT_FILE
-    from prov.build.session import Session
     from prov.errors import ProvError
+    from prov.recipes.project import PROJECT_FILE
+    from prov.scheduler.session import Session
     from prov.store.repository import Store
     from prov.sysroot.compose import sysroots_of
 

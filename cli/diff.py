@@ -19,9 +19,9 @@ from .elsewhere import fetching
 from .output import colour, count_text, note, pass_on, say, say_exact, say_json
 
 if TYPE_CHECKING:
-    from prov.build.builds import BuildList
     from prov.history.causes import BuildDifference
     from prov.history.names import Found
+    from prov.records.build_list import BuildList
     from prov.store.repository import Store
 
 BOLD, RED, GREEN, CYAN, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[m"
@@ -121,9 +121,9 @@ def _is_build(store: Store, name: str) -> bool:
 
 
 def _sides(store: Store, name: str, other: str) -> tuple[Found, Found]:
-    from prov.build.record import Records
     from prov.errors import NameUnknown
     from prov.history.names import Found, find
+    from prov.records.run import Records
 
     new = find(store, name)
     if other:
@@ -176,9 +176,9 @@ def _before(build: BuildList, name: str) -> BuildList:
 
 
 def _files(store: Store, old: object, new: object, key: str) -> list[str]:
-    from prov.build.builds import BuildList
-    from prov.build.record import read_pair
     from prov.history.diff import diff_pairs
+    from prov.records.build_list import BuildList
+    from prov.records.run import read_pair
 
     assert isinstance(old, BuildList) and isinstance(new, BuildList)
     outputs = [line.output for line in (old.line(key), new.line(key)) if line is not None and line.output is not None]
@@ -215,8 +215,8 @@ def _builds_json(store: Store, ids: tuple[str, str], found: BuildDifference, fil
 
 
 def _print_builds(store: Store, found: BuildDifference, files: dict[str, list[str]]) -> None:
-    from prov.build.plan import few
     from prov.history.inputs import difference_text
+    from prov.text import few
 
     if not found.tasks:
         say("no task is another")

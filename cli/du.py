@@ -23,8 +23,8 @@ def du(
     By kind it tells what dropping WORKDIRs would free; by build, in which one bytes first came up.
     Example: prov du --by kind
     """
-    from prov.files import size_text
     from prov.history.usage import usage
+    from prov.text import size_text
 
     opened = open_store(store)
     rows = usage(opened, by)

@@ -19,10 +19,10 @@ def fetching(store: Store, ask: Callable[[], Answer]) -> Answer:
 
     Raises what the question raises when no remote has it.
     """
-    from prov.build.caches import fetch_published
     from prov.errors import Elsewhere
-    from prov.remote.access import Access
     from prov.remote.settings import read_remotes
+    from prov.sharing.caches import fetch_published
+    from prov.transport.access import Access
 
     tried: set[tuple[str, bytes]] = set()
     while True:

@@ -12,7 +12,7 @@ from .context import JsonOption, StoreOption, open_store, plain_name, work_here
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
-    from prov.history.forget import Plan
+    from prov.forget.plan import Plan
 
 
 def forget(
@@ -41,11 +41,11 @@ def forget(
 
     Example: prov forget --containing - < secret.txt
     """
-    from prov.history.forget import forget as forget_objects
-    from prov.history.forget import plan_forget, targets_of
-    from prov.history.forget_elsewhere import forget_at
-    from prov.remote.access import Access
+    from prov.forget.plan import forget as forget_objects
+    from prov.forget.plan import plan_forget, targets_of
+    from prov.forget.remotes import forget_at
     from prov.remote.settings import read_remotes
+    from prov.transport.access import Access
 
     opened = open_store(store)
     text = sys.stdin.buffer.read().rstrip(b"\r\n") if containing == "-" else os.fsencode(containing)

@@ -13,9 +13,9 @@ from .context import JsonOption, StoreOption, root, store_path, work_here
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
-    from prov.history.fsck import Findings
-    from prov.history.fsck_names import Problem
-    from prov.history.fsck_repair import Repair
+    from prov.fsck.check import Findings
+    from prov.fsck.findings import Problem
+    from prov.fsck.repair import Repair
 
 NAMED = 3
 """So many refs are named that need what is wrong."""
@@ -31,14 +31,14 @@ def fsck(
 
     Checks objects, refs, records, builds, and pools and caches beside them. Example: prov fsck --repair
     """
-    from prov.history.fsck import Findings, check, head_problem
-    from prov.history.fsck_repair import repair as repair_store
-    from prov.history.fsck_repair import repair_head
-    from prov.history.fsck_sources import Sources
-    from prov.remote.access import Access
+    from prov.fsck.check import Findings, check, head_problem
+    from prov.fsck.repair import repair as repair_store
+    from prov.fsck.repair import repair_head
+    from prov.fsck.sources import Sources
     from prov.remote.lost import lost_objects
     from prov.remote.settings import read_remotes
     from prov.store.repository import Store
+    from prov.transport.access import Access
 
     path = store_path(store)
     head = head_problem(path) if (path / "config").exists() else None

@@ -26,7 +26,7 @@ def init(
     """
     import os
 
-    from prov.build.project import PROJECT_FILE
+    from prov.recipes.project import PROJECT_FILE
     from prov.store.repository import Store
 
     if directory is not None:

@@ -23,8 +23,9 @@ def log(
 
     Examples: prov log zlib:compile; prov log usr/bin/hello
     """
-    from prov.errors import NameUnknown, nearest
+    from prov.errors import NameUnknown
     from prov.history.names import builds_of, newest, recorded_tasks, runs
+    from prov.text import nearest
 
     opened = open_store(store)
     if "/" in name:

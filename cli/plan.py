@@ -26,8 +26,8 @@ def plan(
     """
     from json import dumps
 
-    from prov.build.hooks import plan_table
-    from prov.build.session import Request
+    from prov.scheduler.hooks import plan_table
+    from prov.scheduler.session import Request
 
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)

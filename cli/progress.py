@@ -12,8 +12,8 @@ from prov.text import name_text
 from .output import note, seconds_text, unescaped_stderr
 
 if TYPE_CHECKING:
-    from prov.build.job import Result
-    from prov.build.summary import Progress
+    from prov.scheduler.summary import Progress
+    from prov.tasks.job import Result
 
 
 class Lines:

@@ -56,13 +56,13 @@ def add(
     Trust `keys`, the default for all but your own folders, takes results that are signed by a key in the file of
     allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
     """
-    from prov.remote.access import Access
-    from prov.remote.address import folder_of, without_password
-    from prov.remote.errors import Unreachable
     from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
     from prov.store.git import make_bare
     from prov.store.repository import Store
+    from prov.transport.access import Access
+    from prov.transport.address import folder_of, without_password
+    from prov.transport.errors import Unreachable
 
     opened = Store.create(store_path(store))
     made = make_remote(
@@ -87,7 +87,7 @@ def add(
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            from prov.remote.errors import RemoteError
+            from prov.transport.errors import RemoteError
 
             raise RemoteError(f"{folder} is neither empty nor a git repository", hint="name another folder")
         make_bare(folder)
@@ -125,11 +125,11 @@ def gc(
     """
     import time
 
-    from prov.files import parse_size, size_text
-    from prov.remote.access import Access
     from prov.remote.opening import open_git_remote
     from prov.remote.settings import find_remote
     from prov.remote.shrink import RemoteRules, expired, free, shrink
+    from prov.text import parse_size, size_text
+    from prov.transport.access import Access
 
     opened = open_store(store)
     found = open_git_remote(find_remote(opened, name), opened, Access(dict(os.environ), interactive=True))
@@ -158,11 +158,11 @@ def list_(
 
     With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
     """
-    from prov.build.caches import Caches
-    from prov.build.pushing import last_problem
-    from prov.remote.access import Access
-    from prov.remote.address import without_password
     from prov.remote.settings import read_remotes
+    from prov.sharing.caches import Caches
+    from prov.sharing.pushing import last_problem
+    from prov.transport.access import Access
+    from prov.transport.address import without_password
 
     opened = open_store(store)
     remotes = read_remotes(opened)

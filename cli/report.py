@@ -25,8 +25,8 @@ def report(
     Example: prov report -o build.html
     """
     from prov.history.builds import find_build
-    from prov.history.report import report as read
-    from prov.history.report_page import render
+    from prov.report.build_report import report as read
+    from prov.report.page import render
 
     opened = open_store(store)
     page = render(read(opened, find_build(opened, build)))
@@ -45,8 +45,8 @@ def graph(
     Example: prov graph --format dot | dot -Tpdf -o graph.pdf
     """
     from prov.history.builds import find_build
-    from prov.history.graph_drawing import dot, svg
-    from prov.history.report import drawn
+    from prov.report.build_report import drawn
+    from prov.report.drawing import dot, svg
 
     opened = open_store(store)
     tasks = drawn(opened, find_build(opened, build))

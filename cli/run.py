@@ -27,8 +27,8 @@ def run(
 
     Example: prov run -C src --as app:compile -- make -j4
     """
-    from prov.build.plain import run_as
     from prov.store.repository import Store
+    from prov.tasks.wrap import run_as
 
     opened = Store.create(store_path(store))
     ran = run_as(opened, directory, name, command, dict(os.environ), pass_on, exclude_here())

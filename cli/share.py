@@ -14,16 +14,16 @@ from .output import count_text, note, say, say_json
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from prov.build.sharing import Shareable
-    from prov.remote.access import Access
     from prov.remote.settings import Remote
+    from prov.sharing.results import Shareable
     from prov.store.repository import Store
+    from prov.transport.access import Access
 
 Remotes = Annotated[list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")]
 
 
 def _access() -> Access:
-    from prov.remote.access import Access
+    from prov.transport.access import Access
 
     return Access(dict(os.environ), interactive=True)
 
@@ -45,8 +45,8 @@ def _chosen(store: Store, names: list[str] | None, *, to_push: bool = False) -> 
 
 def _check_any(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> None:
     """Say that there is nothing to share; raises ProvError if that is since no result can be."""
-    from prov.build.pushing import why_nothing
     from prov.errors import ProvError
+    from prov.sharing.pushing import why_nothing
 
     if results and not withheld:
         return
@@ -69,10 +69,10 @@ def push(
     one, and waits for the end. Exit status 1 if there are results and none of them can be shared.
     Example: prov push --remote team
     """
-    from prov.build.pushing import push as push_to
-    from prov.build.pushing import reasons
-    from prov.build.sharing import recorded_results, results_of
     from prov.history.builds import find_build
+    from prov.sharing.pushing import push as push_to
+    from prov.sharing.pushing import reasons
+    from prov.sharing.results import recorded_results, results_of
 
     opened = open_store(store)
     chosen = _chosen(opened, remotes, to_push=True)
@@ -105,10 +105,10 @@ def export(
     Files that exist are not written again. Exit status 1 if there are results and none of them can be shared.
     Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov export /srv/www/cache
     """
-    from prov.build.pushing import export_results, reasons
-    from prov.build.sharing import recorded_results, results_of
-    from prov.files import size_text
     from prov.history.builds import find_build
+    from prov.sharing.pushing import export_results, reasons
+    from prov.sharing.results import recorded_results, results_of
+    from prov.text import size_text
 
     opened = open_store(store)
     results = recorded_results(opened) if everything else results_of(find_build(opened, build))
@@ -138,8 +138,8 @@ def pull(
     `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or what came was refused.
     Example: prov pull image
     """
-    from prov.build.session import Request
-    from prov.files import size_text
+    from prov.scheduler.session import Request
+    from prov.text import size_text
 
     session = open_session(store, settings, create=True)
     session.caches.remotes = _chosen(session.store, remotes)

@@ -17,9 +17,9 @@ from .context import BuildOption, JsonOption, StoreOption, open_store, plain_nam
 from .output import count_text, note, say, say_json
 
 if TYPE_CHECKING:
-    from prov.build.aside import Aside
-    from prov.history.again import Again
     from prov.history.names import RunName
+    from prov.replay.reproduce import Again
+    from prov.replay.scratch import Aside
     from prov.store.repository import Store
 
 TaskName = Annotated[
@@ -30,9 +30,9 @@ SHOWN = 20
 
 @contextmanager
 def _scratch(store: Store, sandbox: str) -> Iterator[Aside]:
-    from prov.build.aside import aside
-    from prov.build.sandbox import bubblewrap
+    from prov.replay.scratch import aside
     from prov.sysroot.compose import sysroots_of
+    from prov.tasks.sandbox import bubblewrap
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -64,8 +64,8 @@ def shell(
     script. Exits as the command does. Example: prov shell zlib:compile --before
     """
     from prov.bitbake.shell import is_bitbakes
-    from prov.build.recorded import read_task
     from prov.history.names import find_run
+    from prov.tasks.recorded import read_task
 
     opened = open_store(store)
     run = find_run(opened, f"{build}/{name}" if build else name)
@@ -83,7 +83,7 @@ def shell(
 
 def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, sandbox: str, *, before: bool) -> int:
     from prov.bitbake.shell import put_back
-    from prov.build.sandbox import bubblewrap
+    from prov.tasks.sandbox import bubblewrap
 
     on_host = "none" in (sandbox, sandbox_here())
     with put_back(store, run.commit, bubblewrap(sandbox or "auto"), before=before, on_host=on_host) as scene:
@@ -105,8 +105,8 @@ def rerun(
 
     Nothing of it is recorded. Exit 1 if it does not. Example: prov rerun zlib:compile --build release
     """
-    from prov.history.again import rerun as run_again
     from prov.history.names import find_run
+    from prov.replay.reproduce import rerun as run_again
 
     opened = open_store(store)
     run = find_run(opened, f"{build}/{name}" if build else name)
@@ -127,8 +127,8 @@ def reproduce(
 
     Nothing of it is recorded. Exit 1 if any is. Example: prov reproduce zlib
     """
-    from prov.history.again import other_order
-    from prov.history.again import reproduce as build_again
+    from prov.replay.reproduce import other_order
+    from prov.replay.reproduce import reproduce as build_again
 
     opened = open_store(store)
     found = []

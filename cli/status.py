@@ -11,7 +11,7 @@ def status(json: JsonOption = False, settings: SetOption = None, store: StoreOpt
 
     Example: prov status
     """
-    from prov.build.session import Request
+    from prov.scheduler.session import Request
 
     session = open_session(store, settings, create=True)
     made, _ = session.plan(Request(("world",)))

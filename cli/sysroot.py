@@ -12,7 +12,7 @@ from .context import JsonOption, SetOption, StoreOption, open_session, plain_nam
 from .output import count_text, say, say_json
 
 if TYPE_CHECKING:
-    from prov.build.staging import Seen, Staged
+    from prov.history.staged import Seen, Staged
     from prov.store.repository import Store
 
 TOPS = ("recipe-sysroot-native/", "recipe-sysroot/", "build/sysroot-native/", "build/sysroot/")
@@ -37,7 +37,7 @@ def sysroot(
 
     Example: prov sysroot libpng:compile --why usr/include/zlib.h
     """
-    from prov.build.staging import seen_by
+    from prov.history.staged import seen_by
 
     session = open_session(store, settings, create=True)
     seen = seen_by(session, name)
@@ -59,7 +59,7 @@ def sysroot(
 
 
 def _table(store: Store, package: Staged) -> dict[str, Any]:
-    from prov.build.staging import size_of
+    from prov.history.staged import size_of
 
     files, size = size_of(store, package)
     return {
@@ -73,8 +73,8 @@ def _table(store: Store, package: Staged) -> dict[str, Any]:
 
 
 def _print(store: Store, seen: Seen, *, sizes: bool) -> None:
-    from prov.build.staging import size_of
-    from prov.files import size_text
+    from prov.history.staged import size_of
+    from prov.text import size_text
 
     say(f"{seen.recipe}:{','.join(seen.tasks)}")
     for place in dict.fromkeys(each.sysroot for each in seen.packages):
@@ -94,8 +94,8 @@ def _print(store: Store, seen: Seen, *, sizes: bool) -> None:
 
 
 def _why(store: Store, name: str, seen: list[Seen], path: str, *, json: bool) -> None:
-    from prov.build.staging import brings
     from prov.errors import NameUnknown
+    from prov.history.staged import brings
 
     for top in TOPS:
         path = path.lstrip("/").removeprefix(top)

@@ -21,8 +21,9 @@ def var(
 
     Example: prov var CFLAGS zlib
     """
-    from prov.build.variables import PLACES, describe, expand
-    from prov.errors import NameUnknown, nearest
+    from prov.errors import NameUnknown
+    from prov.recipes.variables import PLACES, describe, expand
+    from prov.text import nearest
 
     found = open_session(store, settings, create=True).project.recipe(recipe)
     if name not in found.variables:

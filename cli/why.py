@@ -71,7 +71,7 @@ def _grouped(causes: tuple[Cause, ...]) -> list[tuple[Cause, list[str]]]:
 
 
 def _print_cause(answer: Why, cause: Cause, others: list[str]) -> None:
-    from prov.build.plan import few
+    from prov.text import few
 
     version = answer.versions.get(cause.key.partition(":")[0])
     say(f"  {cause.key}{f'  (version {version[0]} -> {version[1]})' if version else ''}")

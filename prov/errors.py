@@ -6,9 +6,6 @@ not a `ProvError` is a bug.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-
 
 class ProvError(Exception):
     """An expected failure. `hint` is one more line for the user, or empty."""
@@ -78,9 +75,3 @@ class Elsewhere(NameUnknown):
         super().__init__(message, hint=hint)
         self.key = key
         self.task_hash = task_hash
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest of `known`, or an empty string."""
-    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else ""

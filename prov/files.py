@@ -7,9 +7,7 @@ import errno
 import fcntl
 import hashlib
 import marshal
-import math
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prov.errors import ProvError
 from prov.userkey import DIGEST_SIZE, is_own, keyed_digest
 
 _ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
@@ -352,27 +349,3 @@ class _Emptied:
         except BaseException:
             os.close(fd)
             raise
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it: `1.4 MB`."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that a size as people write it stands for: `500M`, `20G`. Raises ProvError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")
-    size = float(match[1]) * _UNITS[match[2].upper()]
-    if not math.isfinite(size):
-        raise ProvError(f"{text[:50]!r} is no size: it is too large", hint="as in 500M or 20G")
-    return int(size)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from prov.errors import ProvError
 
 # C0 but tab and newline, DEL, C1; Unicode's line separators and what changes the direction of text ("Trojan Source").
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -26,3 +31,39 @@ def name_text(name: str) -> str:
 def one_line(text: str) -> str:
     """Return a message of several lines as one."""
     return " / ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def few(keys: Iterable[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    names = list(dict.fromkeys(keys))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest of `known`, or an empty string."""
+    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as people read it: `1.4 MB`."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size as people write it stands for: `500M`, `20G`. Raises ProvError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")
+    size = float(match[1]) * _UNITS[match[2].upper()]
+    if not math.isfinite(size):
+        raise ProvError(f"{text[:50]!r} is no size: it is too large", hint="as in 500M or 20G")
+    return int(size)

@@ -14,13 +14,13 @@ from typing import Any
 
 from prov.bitbake.capture import HASH_FACT, SETSCENE_FACT, UNIHASH_FACT, Captured, Task
 from prov.bitbake.signature import recipe_name
-from prov.build.builds import LOOK_BACK, BuildList, Line, Span, record_build
-from prov.build.plain import check_name
-from prov.build.record import Records, author
 from prov.errors import ProvError, StoreError
 from prov.history.names import runs
+from prov.records.build_list import LOOK_BACK, BuildList, Line, Span, record_build
+from prov.records.run import Records, author
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.tasks.wrap import check_name
 
 LISTS = "bitbake"
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from prov.bitbake.signature import read_signature, recipe_name, write_inputs
 from prov.bitbake.sysroots import composed
-from prov.build.plain import check_name
-from prov.build.record import (
+from prov.errors import CaptureError, RefConflict
+from prov.files import locked, read_cache, write_cache
+from prov.records.run import (
     Output,
     Records,
     Run,
@@ -35,12 +36,11 @@ from prov.build.record import (
     write_found,
     write_run,
 )
-from prov.errors import CaptureError, RefConflict
-from prov.files import locked, read_cache, write_cache
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
+from prov.tasks.wrap import check_name
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest, put_at
 from prov.worktree.exclude import Exclude
 from prov.worktree.scan import Faked

@@ -18,15 +18,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prov.bitbake.builds import Ran
-from prov.build.caches import Caches, Wanted, fetch
-from prov.build.record import RECORDS, Output, Run, author, empty_start, output_ref, tag_prefix, write_run
-from prov.build.sharing import NO_KEY, Shareable
 from prov.errors import StoreError
-from prov.files import size_text
-from prov.remote.wellformed import Limits
+from prov.intake.wellformed import Limits
+from prov.records.run import RECORDS, Output, Run, author, empty_start, output_ref, tag_prefix, write_run
+from prov.sharing.caches import Caches, Wanted, fetch
+from prov.sharing.results import NO_KEY, Shareable
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
+from prov.text import size_text
 from prov.worktree.attributes import EMPTY, Pair
 
 RECIPE, TASK = "bitbake", "equivalence"

@@ -8,10 +8,10 @@ from prov.bitbake.builds import Ran
 from prov.bitbake.capture import Packed
 from prov.bitbake.equivalence import lines_of, record_lines
 from prov.bitbake.shared import remotes_of
-from prov.build.pushing import publishing
-from prov.build.sharing import Shareable
-from prov.remote.access import Access
+from prov.sharing.pushing import publishing
+from prov.sharing.results import Shareable
 from prov.store.repository import Store
+from prov.transport.access import Access
 
 
 def publish(

@@ -30,11 +30,11 @@ from prov.bitbake.capture import (
 )
 from prov.bitbake.signature import split_name
 from prov.bitbake.tmpdir import Place, TmpDirs
-from prov.build.builds import BuildList
-from prov.build.record import Records, author, write_found
 from prov.errors import BitBakeError, NameUnknown
 from prov.files import open_folder, remove_tree
 from prov.history.names import RunName, find_run, runs
+from prov.records.build_list import BuildList
+from prov.records.run import Records, author, write_found
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store

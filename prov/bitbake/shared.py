@@ -21,18 +21,18 @@ from typing import Any, NamedTuple
 
 from prov.bitbake.capture import UNIHASH_FACT, Packed, cleaned_ref, read_faked
 from prov.bitbake.signature import MULTICONFIG, split_name
-from prov.build.caches import Caches, Wanted, fetch
-from prov.build.record import RECORDS, output_ref, read_pair, static_ref
-from prov.build.sharing import record_facts
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
-from prov.remote.access import Access
-from prov.remote.address import folder_of
+from prov.records.run import RECORDS, output_ref, read_pair, static_ref
 from prov.remote.settings import Remote, read_remotes
+from prov.sharing.caches import Caches, Wanted, fetch
+from prov.sharing.results import record_facts
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
+from prov.transport.access import Access
+from prov.transport.address import folder_of
 from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk, write_listing
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.bitbake.capture import HASH_FACT
-from prov.build.aside import scratch_folder
-from prov.build.record import Records
 from prov.errors import StoreError
+from prov.records.run import Records
+from prov.replay.scratch import scratch_folder
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.terminal import run_on_terminal

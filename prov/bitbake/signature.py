@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prov.errors import BitBakeError
-from prov.files import size_text
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid, escape_name
+from prov.text import size_text
 from prov.worktree.attributes import TreeWriter
 
 MULTICONFIG = "mc"

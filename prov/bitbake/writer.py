@@ -26,13 +26,13 @@ from prov.bitbake.publishing import publish
 from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, clean, unpack
 from prov.bitbake.signature import recipe_name
 from prov.bitbake.sysroots import compose
-from prov.build.upkeep import start_upkeep
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
 from prov.processes import Child, decode_answer, start_child
 from prov.store.git import git_program
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.upkeep.background import start_upkeep
 
 BREATH = 10.0
 """Seconds between signs of life to those who wait."""

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from prov.build.record import Records, read_pair
 from prov.errors import NameUnknown, StoreError
 from prov.history.files import FileName, blame_lines, node_in, part_of, task_of
 from prov.history.inputs import Inputs, read_inputs
 from prov.history.producers import Producers
+from prov.records.run import Records, read_pair
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, unescape_name
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path

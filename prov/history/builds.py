@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prov.build.builds import BuildList
-from prov.errors import NameUnknown, ProvError, StoreError, nearest
+from prov.errors import NameUnknown, ProvError, StoreError
+from prov.records.build_list import BuildList
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
 from prov.store.repository import Store
+from prov.text import nearest
 
 LATEST = "latest"
 _STEPS = re.compile(r"(.*?)((?:~[0-9]{0,9}|\^)*)", re.DOTALL)

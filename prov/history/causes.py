@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from prov.build.builds import BuildList, Line
 from prov.errors import StoreError
 from prov.history.inputs import Change, Edge, Inputs, compare, read_inputs
 from prov.history.producers import UNIHASH, Producers, failures
+from prov.records.build_list import BuildList, Line
 from prov.worktree.attributes import TreeReader
 
 SAME_INPUTS = "same inputs"

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from prov.build.builds import LOOK_BACK, BuildList
-from prov.build.recipe import SYSROOT, SYSROOT_NATIVE
-from prov.build.record import Records, read_pair, workdir_ref
-from prov.errors import NameUnknown, nearest
+from prov.errors import NameUnknown
 from prov.history.builds import find_build, walk_builds
 from prov.history.names import KINDS, SYSROOTS, RunName, find_run, recorded_tasks, run_in
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
+from prov.records.build_list import LOOK_BACK, BuildList
+from prov.records.run import Records, read_pair, workdir_ref
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.text import nearest
 from prov.worktree.attributes import Node, Pair, at_path, read_listing
 
 MANY_LINES = 2000

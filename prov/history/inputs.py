@@ -12,11 +12,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prov.build.record import read_id
-from prov.build.recorded import ALONE, NAMED, OwnEntries, flatten
-from prov.build.taskhash import EDGES
 from prov.history.diff import diff_pairs
+from prov.records.run import EDGES, read_id
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid
+from prov.tasks.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.worktree.attributes import Pair, TreeReader
 
 KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")

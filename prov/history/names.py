@@ -11,15 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from prov.build.builds import BuildList
-from prov.build.record import RECORDS, Records, last_number, read_pair, tag_prefix
-from prov.errors import Elsewhere, NameUnknown, StoreError, nearest
+from prov.errors import Elsewhere, NameUnknown, StoreError
 from prov.history.builds import find_build, walk_builds
 from prov.history.producers import failures
 from prov.history.pruned import inputs_went, run_went, when_it_went
+from prov.records.build_list import BuildList
+from prov.records.run import RECORDS, Records, last_number, read_pair, tag_prefix
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.text import nearest
 from prov.worktree.attributes import EMPTY, Pair, at_path
 
 KINDS = ("output", "workdir", "before", "sysroot", "sysroot-native")

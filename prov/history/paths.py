@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from prov.build.builds import BuildList
-from prov.build.fixmes import marks
-from prov.build.record import read_pair
-from prov.errors import NameUnknown, nearest
+from prov.errors import NameUnknown
+from prov.records.build_list import BuildList
+from prov.records.run import read_pair
 from prov.store.repository import Store
+from prov.tasks.relocate import marks
+from prov.text import nearest
 from prov.worktree.places import HELD, NAMES
 
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from prov.build.builds import BuildList, Line
-from prov.build.record import OUTPUT_MESSAGES
+from prov.records.build_list import BuildList, Line
+from prov.records.run import OUTPUT_MESSAGES
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 from prov.store.refs import hash_in
 from prov.store.repository import Store

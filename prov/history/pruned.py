@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prov.build.record import RECORDS, output_ref, tag_prefix
-from prov.build.retention import Pruned
+from prov.records.run import RECORDS, output_ref, tag_prefix
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.upkeep.retention import Pruned
 
 
 def when_it_went(store: Store, *refs: str) -> str:

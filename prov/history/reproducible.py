@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prov.build.caches import Caches, Wanted, fetch
-from prov.build.record import RECORDS, read_pair
 from prov.history.diff import diff_pairs
-from prov.remote.access import Access
+from prov.records.run import RECORDS, read_pair
 from prov.remote.publication import Published
 from prov.remote.settings import Remote, read_remotes
+from prov.sharing.caches import Caches, Wanted, fetch
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.refs import hash_in
 from prov.store.repository import Store
+from prov.transport.access import Access
 
 MOST_LINES = 20
 

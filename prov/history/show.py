@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prov.build.record import Records
 from prov.history.names import RunName
+from prov.records.run import Records
 from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 

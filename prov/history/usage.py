@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from prov.build.builds import BuildList
-from prov.build.deploy import DEPLOYED, DEPLOYING
-from prov.build.record import output_ref, tag_prefix
 from prov.history.builds import walk_builds
+from prov.records.build_list import BuildList
+from prov.records.run import output_ref, tag_prefix
+from prov.scheduler.deploy import DEPLOYED, DEPLOYING
 from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes

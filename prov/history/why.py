@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from prov.build.builds import BuildList, Line
-from prov.build.job import Site
-from prov.build.plan import Plan, Step
-from prov.build.session import Request, Session
-from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError, nearest
+from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build, is_build_name, walk_builds
 from prov.history.causes import Cause, Recorded, Side, first_causes
 from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
 from prov.history.names import LOOK_BACK, RunName, find_run
 from prov.history.producers import Producers, failures
 from prov.history.pruned import inputs_went
+from prov.records.build_list import BuildList, Line
+from prov.scheduler.plan import Plan, Step
+from prov.scheduler.session import Request, Session
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import hash_in
 from prov.store.repository import Store
+from prov.tasks.job import Site
+from prov.text import nearest
 from prov.worktree.attributes import TreeReader
 
 FAR = 400

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
-from prov.remote.errors import RemoteError
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
 from prov.remote.static_remote import MANIFEST, Bundle, Manifest, decode_manifest
@@ -22,6 +21,7 @@ from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, Co
 from prov.store.odb import ObjectDatabase
 from prov.store.pack_ranges import PackIndex
 from prov.store.packs import PackStream
+from prov.transport.errors import RemoteError
 
 _SCRATCH = ".bundle-"
 CONTENT = "refs/heads/prov/content"

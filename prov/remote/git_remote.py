@@ -24,20 +24,20 @@ from typing import NamedTuple
 
 from prov.errors import StoreError
 from prov.files import locked
-from prov.remote.access import Access
+from prov.intake.source import Content, Source
+from prov.intake.wellformed import Limits
 from prov.remote.bases import write_record_commits
-from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Damaged, Index
 from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter, memory_folder, policy_of
 from prov.remote.settings import RECORD_LIMIT, Remote
-from prov.remote.source import Content, Source
-from prov.remote.transport import Refused, TooMuch, Transport, make_scratch
-from prov.remote.wellformed import Limits
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.store.repository import Store
+from prov.transport.access import Access
+from prov.transport.errors import Malformed, Unreachable, Untrusted
+from prov.transport.git import Refused, TooMuch, Transport, make_scratch
 
 INDEX = "refs/heads/prov/index"
 CONTENT = "refs/heads/prov/content"

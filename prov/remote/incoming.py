@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.files import replace_file
-from prov.remote.errors import Unreachable
 from prov.remote.git_remote import INCOMING, GitRemote
-from prov.remote.transport import Declined
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Identity, Oid
 from prov.store.odb import ObjectDatabase
+from prov.transport.errors import Unreachable
+from prov.transport.git import Declined
 
 LEFT_AFTER = 86_400
 """Seconds after which what a broken push sent is removed."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from prov.errors import StoreError
-from prov.remote.database import delete_database, open_database
 from prov.remote.publication import Publication, Published
 from prov.store.objects import Oid
+from prov.transport.database import delete_database, open_database
 
 FORMAT = "1"
 _TABLES = """

@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from prov.errors import ProvError
-from prov.remote.access import Access
+from prov.intake.source import Content, Source
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.settings import Remote
-from prov.remote.source import Content, Source
 from prov.store.objects import Oid
 from prov.store.repository import Store
+from prov.transport.access import Access
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
-from prov.remote.access import Access, resolved_url
-from prov.remote.address import scheme_of
-from prov.remote.errors import RemoteError
 from prov.remote.git_remote import GitRemote
 from prov.remote.settings import Remote
 from prov.remote.static_remote import StaticRemote, is_static
 from prov.store.repository import Store
+from prov.transport.access import Access, resolved_url
+from prov.transport.address import scheme_of
+from prov.transport.errors import RemoteError
 
 AnyRemote = GitRemote | StaticRemote
 

@@ -19,16 +19,16 @@ from pathlib import Path
 
 from prov.files import write_scratch
 from prov.remote.bases import choose_bases, write_record_commits
-from prov.remote.errors import RemoteError, Unreachable
 from prov.remote.git_remote import CONTENT, INDEX, PUBLICATIONS, SIGNATURES, GitRemote
 from prov.remote.incoming import LAST, Incoming, make_commit
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import sign
-from prov.remote.transport import Changed, Declined, Stalled
 from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
+from prov.transport.errors import RemoteError, Unreachable
+from prov.transport.git import Changed, Declined, Stalled
 
 ATTEMPTS = 40
 """How often the index is tried when others publish at the same time."""

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.remote.errors import Malformed, Unreachable, Untrusted
 from prov.remote.index import Index, Listed
 from prov.remote.publication import Publication, decode_publication
 from prov.remote.settings import Remote
@@ -15,6 +14,7 @@ from prov.remote.signature import examine, validity
 from prov.remote.trust import Seal, judge
 from prov.store.objects import object_id
 from prov.store.repository import Store
+from prov.transport.errors import Malformed, Unreachable, Untrusted
 
 SIGNATURE = 1 << 20
 """Bytes of a signature, at the most."""

@@ -7,18 +7,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from prov.intake.digest import Digests
+from prov.intake.intake import Intake
+from prov.intake.source import Source
+from prov.intake.wellformed import BadObject, Limits
 from prov.remote.bases import choose_bases
-from prov.remote.digest import Digests
-from prov.remote.errors import Malformed, Untrusted
 from prov.remote.index import Index
-from prov.remote.intake import Intake
 from prov.remote.publication import Published
-from prov.remote.source import Source
 from prov.remote.trust import Came, check_record, check_task
-from prov.remote.wellformed import BadObject, Limits
 from prov.store.objects import Commit, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
+from prov.transport.errors import Malformed, Untrusted
 
 MOST_BAD = 20
 """So many records that must not be used, and a remote is not asked for more."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from prov.errors import nearest
-from prov.remote.address import check_name, folder_of, parse_address
-from prov.remote.errors import RemoteError
 from prov.store.git import run_git
 from prov.store.repository import Store
 from prov.store.view import read_configuration
+from prov.text import nearest
+from prov.transport.address import check_name, folder_of, parse_address
+from prov.transport.errors import RemoteError
 
 Trust = Literal["keys", "any-signed", "none"]
 SECTION = "prov-remote"

@@ -17,10 +17,8 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import write_scratch
 from prov.remote.bases import write_record_commits
-from prov.remote.errors import Unreachable
 from prov.remote.git_remote import CONTENT, GONE, INDEX, PUBLICATIONS, SIGNATURES, GitRemote, PublishedId
 from prov.remote.incoming import Incoming, make_commit
-from prov.remote.locks import clear_stale_locks
 from prov.remote.publication import Published, decode_publication
 from prov.remote.publish import (
     ATTEMPTS,
@@ -30,10 +28,12 @@ from prov.remote.publish import (
     send,
     with_what_stays,
 )
-from prov.remote.transport import Changed, Declined
 from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
+from prov.transport.errors import Unreachable
+from prov.transport.git import Changed, Declined
+from prov.transport.locks import clear_stale_locks
 
 DAY = 86_400.0
 PARENTS = 1000

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from prov.processes import ends_with_signals
-from prov.remote.errors import RemoteError
 from prov.remote.trust import Seal
+from prov.transport.errors import RemoteError
 
 NAMESPACE = "prov-publication"
 """What a key signs for; no signature made for something else is taken."""

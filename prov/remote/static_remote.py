@@ -25,18 +25,18 @@ from typing import BinaryIO
 
 from prov.errors import StoreError
 from prov.files import locked, replace_file
-from prov.remote.access import Access, resolved_url
-from prov.remote.errors import Unreachable, Untrusted
+from prov.intake.source import Content, Source, read_whole
+from prov.intake.wellformed import BadObject
 from prov.remote.index import Damaged, Index
-from prov.remote.pace import check_room
 from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter, memory_folder, policy_of
 from prov.remote.settings import Remote
-from prov.remote.source import Content, Source, read_whole
-from prov.remote.web import Denied, Missing, Web
-from prov.remote.wellformed import BadObject
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, decode_tree
 from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
+from prov.transport.access import Access, resolved_url
+from prov.transport.errors import Unreachable, Untrusted
+from prov.transport.pace import check_room
+from prov.transport.web import Denied, Missing, Web
 
 MANIFEST = "prov-cache"
 HEADER = "prov static cache 1"

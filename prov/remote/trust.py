@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prov.remote.errors import Altered, Malformed, Replayed, UnknownKey, Unsigned, WrongContent
 from prov.remote.publication import Publication, Published, decode_publication
 from prov.remote.settings import Trust
 from prov.store.objects import Oid
+from prov.transport.errors import Altered, Malformed, Replayed, UnknownKey, Unsigned, WrongContent
 
 
 @dataclass(frozen=True, slots=True)

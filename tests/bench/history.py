@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.history.generated_store import make_store
+from tests.fsck.generated_store import make_store
 
 RUNS = 100_000
 ROUNDS = 5

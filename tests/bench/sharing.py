@@ -12,8 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prov.build.record import output_ref, static_ref
-from prov.remote.access import Access
+from prov.records.run import output_ref, static_ref
 from prov.remote.git_remote import INDEX, PUBLICATIONS, GitRemote
 from prov.remote.publication import Publication, Published
 from prov.remote.settings import make_remote
@@ -21,6 +20,7 @@ from prov.store.git import make_bare, run_git
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
+from prov.transport.access import Access
 from tests.servers.daemon import git_daemon
 from tests.servers.proxy import proxy
 

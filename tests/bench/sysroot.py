@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.build.fixmes import Tokeniser
 from prov.files import remove_tree
 from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
+from prov.tasks.relocate import Tokeniser
 from prov.worktree.merge import Owned
 from prov.worktree.places import Places
 from prov.worktree.pool import Pool

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prov.bitbake.capture import HASH_FACT, LINE_FACT, STAMP_FACT, WORKDIR_FACT
-from prov.build.record import Run, Start, author, empty_start, write_run
+from prov.records.run import Run, Start, author, empty_start, write_run
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate

@@ -330,7 +330,7 @@ def _compose_with_kill(place: Place, recipes: list[str], after: int) -> None:
 
 
 def test_the_pool_is_whole_afterwards(place: Place) -> None:
-    from prov.history.fsck_disk import check_disk
+    from prov.fsck.disk import check_disk
 
     place.stage("a", A)
     place.compose("a")

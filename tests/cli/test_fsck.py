@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.story import Project
-from tests.history.damage import flip, git_says
+from tests.fsck.damage import flip, git_says
 
 CHAIN = """
 version = '1'

@@ -9,8 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from prov.build.plain import capture_as
 from prov.store.repository import Store
+from prov.tasks.wrap import capture_as
 from tests.cli.story import Project
 from tests.faults.sweep import Case, files, git, refs
 

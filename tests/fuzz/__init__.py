@@ -38,7 +38,7 @@ prov/remote
     address.git_dir_of                           -
     answers                                      -
 
-prov/build
+prov/records, prov/recipes, prov/tasks
     definition.read_definition                   StoreError
     recorded.read_task, own_inputs, make_node    StoreError
     recorded.read_task (texts of edges)          StoreError

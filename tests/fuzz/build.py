@@ -1,4 +1,4 @@
-"""Parsers of prov/build: records, definitions, build lists, scripts, recipes and settings."""
+"""Parsers of records, recipes and tasks: definitions, build lists, scripts and settings."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from prov.build.builds import BuildList, Line, decode_tasks, encode_tasks
-from prov.build.definition import read_definition
-from prov.build.lines import decode_lines, encode_lines
-from prov.build.plain import check_name
-from prov.build.project import Project
-from prov.build.recipe import Setting
-from prov.build.record import Records
-from prov.build.recorded import make_node, own_inputs, read_task
-from prov.build.shell import Names, names_in
-from prov.build.taskhash import HashOnly
-from prov.build.variables import expand
 from prov.errors import ProvError, RecipeError, StoreError
-from prov.files import parse_size
+from prov.recipes.project import Project
+from prov.recipes.recipe import Setting
+from prov.recipes.shell_reader import Names, names_in
+from prov.recipes.variables import expand
+from prov.records.build_list import BuildList, Line, decode_tasks, encode_tasks
+from prov.records.keyvalue import decode_lines, encode_lines
+from prov.records.run import Records
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
+from prov.tasks.definition import read_definition
+from prov.tasks.recorded import make_node, own_inputs, read_task
+from prov.tasks.taskhash import HashOnly
+from prov.tasks.wrap import check_name
+from prov.text import parse_size
 from tests.fuzz.common import Memory, keys, names, oids, scratch, text, texts, words
 from tests.fuzz.parser import Parser
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from prov.build.builds import Line, record_build
-from prov.build.record import Output, Run, empty_start, output_ref, tag_update, write_run
+from prov.bisect.log import Log
 from prov.errors import ProvError
-from prov.history.attestation import BUILD_TYPE, encode, is_uri, statement
-from prov.history.bisect_log import Log
+from prov.fsck.findings import parse_ref
 from prov.history.builds import find_build, is_build_name, set_label
-from prov.history.dsse import _load
-from prov.history.evidence import attested_run, public_address, read_evidence
 from prov.history.files import blame_lines, find_file
-from prov.history.fsck_names import parse_ref
 from prov.history.names import RunName, find, find_run, last_run
+from prov.records.build_list import Line, record_build
+from prov.records.run import Output, Run, empty_start, output_ref, tag_update, write_run
+from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
+from prov.statements.dsse import _load
+from prov.statements.record_reader import attested_run, public_address, read_evidence
 from prov.store.objects import MODE_FILE, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from prov.bitbake.builds import read_hashes
 from prov.bitbake.equivalence import FILE, read_lines
 from prov.bitbake.signature import key_of, read_signature, write_inputs
-from prov.build.builds import BuildList
-from prov.build.taskhash import HashOnly
 from prov.errors import BitBakeError, StoreError
 from prov.files import read_cache, write_cache
-from prov.remote.wellformed import Limits, checked_entries
+from prov.intake.wellformed import Limits, checked_entries
+from prov.records.build_list import BuildList
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Kind, Oid, encode_tree
 from prov.sysroot.state import State, read_merges
+from prov.tasks.taskhash import HashOnly
 from prov.text import name_text, one_line, printable
 from tests.fuzz.build import BY
 from tests.fuzz.common import Memory, names, scratch, text, texts, words, written

@@ -7,15 +7,15 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from prov.errors import StoreError
-from prov.remote.address import check_name, folder_of, git_dir_of, parse_address, without_password
-from prov.remote.answers import hint_for, judge_push, lock_is_held, rejections, telling_lines
-from prov.remote.errors import Malformed, RemoteError
+from prov.intake.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
 from prov.remote.publication import Publication, Published, decode_publication
 from prov.remote.settings import _remote
 from prov.remote.static_remote import Bundle, Manifest, decode_manifest
 from prov.remote.trust import judge
-from prov.remote.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
 from prov.store.objects import Commit, Identity, encode_tree, escape_name
+from prov.transport.address import check_name, folder_of, git_dir_of, parse_address, without_password
+from prov.transport.answers import hint_for, judge_push, lock_is_held, rejections, telling_lines
+from prov.transport.errors import Malformed, RemoteError
 from prov.worktree.attributes import Listing
 from tests.fuzz.common import keys, oids, scratch, text, texts, words
 from tests.fuzz.parser import Parser

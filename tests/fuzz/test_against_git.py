@@ -16,8 +16,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from prov.history.dsse import PAYLOAD_TYPE, load_signer, sign
-from prov.remote.wellformed import BadObject, Limits, checked_commit, checked_entries
+from prov.intake.wellformed import BadObject, Limits, checked_commit, checked_entries
+from prov.statements.dsse import PAYLOAD_TYPE, load_signer, sign
 from prov.store.deltas import apply
 from prov.store.git import git_environment
 from prov.store.objects import Entry, decode_commit, decode_tree, encode_tree, object_id

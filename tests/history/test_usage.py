@@ -12,7 +12,7 @@ from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
-from tests.history.generated_store import make_store
+from tests.fsck.generated_store import make_store
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from prov.build.builds import BuildList
-from prov.build.job import Result
-from prov.build.project import Project
-from prov.build.session import Request, Session
-from prov.build.summary import RunOptions, Summary
+from prov.recipes.project import Project
+from prov.records.build_list import BuildList
+from prov.scheduler.session import Request, Session
+from prov.scheduler.summary import RunOptions, Summary
 from prov.store.repository import Store
 from prov.sysroot.compose import sysroots_of
+from prov.tasks.job import Result
 
 HOSTTOOLS = "sh cat cp ls mkdir date sleep grep"
 Texts = Mapping[str, str]

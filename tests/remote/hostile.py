@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from prov.errors import StoreError
-from prov.remote.digest import Digest, Digests
+from prov.intake.digest import Digest, Digests
+from prov.intake.source import Content, Source, whole_content
 from prov.remote.publication import Published
-from prov.remote.source import Content, Source, whole_content
 from prov.store.objects import Commit, Entry, Identity, Kind, Oid, decode_commit, decode_tree, object_id
 
 KEY = "words:make"
@@ -64,7 +64,7 @@ class Bag:
         found = self.objects.get(oid)
         return None if found is None else whole_content(*found)
 
-    # as prov.remote.digest reads a store
+    # as prov.intake.digest reads a store
 
     def _of(self, oid: Oid, kind: Kind) -> bytes:
         found = self.objects.get(oid)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from prov.errors import StoreError
-from prov.remote.source import Content
+from prov.intake.source import Content
 from prov.store.objects import EMPTY_TREE, Oid
 from tests.remote.hostile import FILE, FOLDER, LINK, PROGRAM, TARGETS_IN_USE, Bag, Case, Maker, Row, signed_digest
 from tests.remote.hostile_history import HISTORY

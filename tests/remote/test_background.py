@@ -7,12 +7,12 @@ import socket
 import time
 from functools import partial
 
-from prov.build.project import Project
-from prov.build.session import Request, Session
-from prov.build.summary import RunOptions
-from prov.remote.access import Access
+from prov.recipes.project import Project
+from prov.scheduler.session import Request, Session
+from prov.scheduler.summary import RunOptions
 from prov.store.repository import Store
 from prov.sysroot.compose import sysroots_of
+from prov.transport.access import Access
 from tests.history.tiny import Watcher
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, until

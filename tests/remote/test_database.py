@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.digest import Digest, Digests
+from prov.intake.digest import Digest, Digests
 from prov.remote.index import Damaged, Index, Listed
 from prov.remote.publication import Publication, Published
 from tests.cli.story import Project

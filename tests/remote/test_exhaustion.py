@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
-from prov.remote.transport import TooMuch, Transport, make_scratch
 from prov.store.objects import object_id
+from prov.transport.access import Access
+from prov.transport.git import TooMuch, Transport, make_scratch
 from tests.cli.story import PROV, Project
 from tests.remote.story import git, until
 from tests.servers.liar import Liar, Request, liar

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access, http_settings, resolved_url
-from prov.remote.transport import Transport, make_scratch
+from prov.transport.access import Access, http_settings, resolved_url
+from prov.transport.git import Transport, make_scratch
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git, until
 

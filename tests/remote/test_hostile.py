@@ -17,20 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from prov.build.definition import read_definition
-from prov.build.record import read_pair
-from prov.build.sharing import enter
 from prov.errors import CheckoutError, StoreError
-from prov.remote.errors import Malformed, Untrusted
+from prov.intake.source import Source, read_whole
+from prov.intake.wellformed import BadObject
+from prov.records.run import read_pair
 from prov.remote.git_remote import _reader as reader
 from prov.remote.index import Index
 from prov.remote.receive import receive
-from prov.remote.source import Source, read_whole
 from prov.remote.trust import Seal, judge
-from prov.remote.wellformed import BadObject
+from prov.sharing.results import enter
 from prov.store.git import make_bare
 from prov.store.objects import Oid, object_id
 from prov.store.repository import Store
+from prov.tasks.definition import read_definition
+from prov.transport.errors import Malformed, Untrusted
 from prov.worktree.checkout import checkout
 from tests.remote.hostile import KEY, Case
 from tests.remote.hostile_cases import cases

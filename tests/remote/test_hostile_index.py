@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
-from prov.remote.errors import Malformed, Untrusted
 from prov.remote.git_remote import INDEX, GitRemote
 from prov.remote.settings import Remote
 from prov.store.git import make_bare
@@ -16,6 +14,8 @@ from prov.store.objects import Oid, object_id
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore, RefUpdate
 from prov.store.repository import Store
+from prov.transport.access import Access
+from prov.transport.errors import Malformed, Untrusted
 from tests.remote.hostile import FILE, FOLDER, LINK, Row
 from tests.remote.hostile_history import publication_text
 

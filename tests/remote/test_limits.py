@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
-from prov.remote.errors import Unreachable
-from prov.remote.transport import Transport, make_scratch
+from prov.transport.access import Access
+from prov.transport.errors import Unreachable
+from prov.transport.git import Transport, make_scratch
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import FILES, TASKS, Cache, Machine, noise, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.locks import clear_stale_locks
+from prov.transport.locks import clear_stale_locks
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
 from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import Incoming, make_commit
 from prov.remote.settings import Remote
 from prov.store.git import make_bare, run_git
 from prov.store.repository import Store
+from prov.transport.access import Access
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import Cache, Machine, until
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
 from prov.remote.opening import open_git_remote
 from prov.remote.publication import Published
 from prov.remote.settings import find_remote
 from prov.remote.shrink import RemoteRules, expired, shrink
 from prov.store.packs import PackFile
 from prov.store.repository import Store
+from prov.transport.access import Access
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache, Machine, until

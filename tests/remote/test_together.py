@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from prov.build.pushing import push
-from prov.build.sharing import recorded_results
 from prov.remote import publish as publishing
-from prov.remote.access import Access
 from prov.remote.git_remote import GitRemote
 from prov.remote.publication import Published
 from prov.remote.settings import read_remotes
+from prov.sharing.pushing import push
+from prov.sharing.results import recorded_results
 from prov.store.repository import Store
+from prov.transport.access import Access
 from tests.cli.story import PROV
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, git, until

@@ -13,13 +13,22 @@ from typing import Literal
 import pytest
 
 from prov.errors import ProvError
-from prov.remote.digest import Digests
-from prov.remote.errors import Altered, Malformed, Replayed, UnknownKey, Unreachable, Unsigned, Untrusted, WrongContent
+from prov.intake.digest import Digests
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import examine, sign, validity
 from prov.remote.trust import Came, Seal, check_record, judge
 from prov.store.objects import Entry
 from prov.store.repository import Store
+from prov.transport.errors import (
+    Altered,
+    Malformed,
+    Replayed,
+    UnknownKey,
+    Unreachable,
+    Unsigned,
+    Untrusted,
+    WrongContent,
+)
 from tests.remote.keys import Gpg, Keys, allow, sign_with
 
 TASK = Published("words:make", b"h" * 20, b"s" * 20, b"o" * 20, b"r" * 20, b"d" * 32, 5)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.access import Access
-from prov.remote.errors import Unreachable
-from prov.remote.transport import Transport, make_scratch
-from prov.remote.web import Missing, Web
+from prov.transport.access import Access
+from prov.transport.errors import Unreachable
+from prov.transport.git import Transport, make_scratch
+from prov.transport.web import Missing, Web
 from tests.servers.liar import Liar, Request, liar
 
 NETRC = "machine 127.0.0.1 login anna password hunter2\n"
@@ -218,7 +218,7 @@ def test_a_redirect_whose_content_has_no_end(server: Liar, tmp_path: Path) -> No
 
 def test_the_disk_is_not_filled(server: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What leaves too little room is given up, whatever size it was announced with."""
-    monkeypatch.setattr("prov.remote.pace.RESERVE", 1 << 60)
+    monkeypatch.setattr("prov.transport.pace.RESERVE", 1 << 60)
 
     def endless(request: Request) -> None:
         request.begin(200)

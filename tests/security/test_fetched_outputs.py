@@ -27,8 +27,8 @@ script = 'cat out/top/word "$RECIPE_SYSROOT/usr/word" > made/words'
 """
 ATTACK = """
 import sys
-import prov.build.execute as execute
-import prov.build.script as script
+import prov.tasks.execution as execute
+import prov.tasks.script as script
 from prov_cli.app import main
 
 if {postprocess!r}:

@@ -1,0 +1,1 @@
+"""Bisection over recorded builds."""

@@ -1,0 +1,89 @@
+"""What a bisection has to judge: the builds in their line, and what each of them has under the name that was given."""
+
+from __future__ import annotations
+
+import os
+
+from prov.bisect.log import Question
+from prov.errors import NameUnknown, ProvError, StoreError
+from prov.history.builds import find_build
+from prov.history.names import KINDS, find
+from prov.records.build_list import BuildList, Line
+from prov.records.run import Records, read_pair, tag_prefix
+from prov.store.repository import Store
+from prov.text import nearest
+from prov.worktree.attributes import Pair, at_path
+
+TAGS = "refs/tags/"
+
+
+def compared(store: Store, question: Question) -> tuple[list[BuildList], list[str | None]]:
+    """Return the builds from the good one to the bad one, and of each the id of what a command would get.
+
+    Raises ProvError for a question that makes no sense.
+    """
+    good, bad = (find_build(store, name) for name in (question.good, question.bad))
+    builds = [bad]
+    while builds[-1].commit != good.commit:
+        before = builds[-1].before()
+        if before is None:
+            raise ProvError(
+                f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
+                hint="the good one is the older; to find what mended something, let the command say the opposite",
+            )
+        builds.append(before)
+    builds.reverse()
+    trees = [tree_in(store, question.name, build) for build in builds]
+    for tree, build in ((trees[0], good), (trees[-1], bad)):
+        if tree is None:
+            raise NameUnknown(
+                f"build {build.commit.hex()[:12]} has no {question.name}", hint=_near(build, question.name)
+            )
+    if trees[0] == trees[-1]:
+        raise ProvError(
+            f"{question.name} is the same in the good build and the bad one",
+            hint="is the command about something else? --of names what it gets",
+        )
+    return builds, trees
+
+
+def _near(build: BuildList, name: str) -> str:
+    """Return what to name instead of what a build does not have."""
+    key, _, part = name.partition("@")
+    if build.line(key) is None:
+        known = [each for recipe in build.recipes() for each in build.lines(recipe)]
+        return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
+    kind = part.partition("/")[0]
+    if kind not in KINDS:
+        return nearest(kind, KINDS) or f"@{', @'.join(KINDS)}"
+    return f"`prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` shows what it has"
+
+
+def tree_in(store: Store, name: str, build: BuildList) -> str | None:
+    """Return the id of what a build has under a name; None where the task was not built, or failed."""
+    pair = pair_in(store, name, build)
+    return tree_id(pair) if pair is not None else None
+
+
+def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
+    key, _, part = name.partition("@")
+    line = build.line(key)
+    return part_of(store, line, part) if line is not None else None
+
+
+def part_of(store: Store, line: Line, part: str) -> Pair | None:
+    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None where it is not here."""
+    kind, _, folder = part.partition("/")
+    try:
+        if kind == "output" and line.output is not None:
+            node = at_path(store.objects, read_pair(store.objects, line.output), os.fsencode(folder))
+            return node.pair if node is not None and node.is_directory else None
+        number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
+        return find(store, f"{tag_prefix(line.key, line.task_hash).removeprefix(TAGS)}/{number}@{part}").pair
+    except (NameUnknown, StoreError):  # no such folder in it, no run of it here, or no longer in the store
+        return None
+
+
+def tree_id(pair: Pair) -> str:
+    """Return the id by which trees are told apart."""
+    return f"{pair.tree.hex()}{f'+{pair.attributes.hex()}' if pair.attributes else ''}"

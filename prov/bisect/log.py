@@ -1,0 +1,128 @@
+"""The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and is where he was.
+
+A line of JSON each. One that was cut off by a kill does not count, and is gone with the next verdict.
+
+The question names a command, and a store may come from another person. So a keyed digest binds the question to the user
+who began the bisection and to the store's place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from prov.bisect.search import Verdict
+from prov.errors import ProvError
+from prov.files import replace_file
+from prov.userkey import is_own, keyed_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is bisected: two builds, what of them is checked out, and the command that judges it."""
+
+    good: str
+    bad: str
+    """Ids of builds."""
+    name: str
+    """What a command gets: `image:image@output`, without a build."""
+    command: tuple[str, ...]
+    repeat: int = 1
+    combinations: bool = True
+    """Whether it is asked, too, if it is bad only together with an earlier change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a log says."""
+
+    question: Question
+    verdicts: dict[str, Verdict]
+    """By tree."""
+    flaky: bool
+    """Whether the command said now this, now that of one tree."""
+    digest: str
+    """The question's keyed digest, in hexadecimal; empty if the user who began has no key."""
+
+
+def _question(table: dict[str, Any]) -> Question:
+    """Return the question in a log. Raises ValueError, KeyError or TypeError for what is none."""
+    question = Question(**{**table, "command": tuple(table["command"])})
+    texts = (question.good, question.bad, question.name, *question.command)
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a text is not one")
+    if not isinstance(question.repeat, int) or not isinstance(question.combinations, bool):
+        raise ValueError("`repeat` or `combinations` is of another kind")
+    return question
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A file that holds it."""
+
+    path: Path
+
+    def read(self) -> Said:
+        """Return the question and the verdicts so far. Raises ProvError where there is none, or no log."""
+        try:
+            first, *rows = [json.loads(line) for line in self.lines()]
+            question = _question(first["question"])
+            verdicts: dict[str, Verdict] = {row["tree"]: row["verdict"] for row in rows}
+            flaky = any(row.get("flaky", False) for row in rows)
+            digest = str(first.get("digest", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
+        for verdict in verdicts.values():
+            if verdict not in get_args(Verdict):
+                raise ProvError(f"{self.path}: {verdict!r} is no verdict", hint=f"{', '.join(get_args(Verdict))} are")
+        if not question.command or not all(isinstance(word, str) for word in question.command):
+            raise ProvError(f"{self.path} is no log of a bisection: it names no command", hint="`prov bisect reset`")
+        return Said(question, verdicts, flaky, digest)
+
+    def lines(self) -> list[str]:
+        """Return the whole lines. Raises ProvError where there is no log."""
+        try:
+            text = self.path.read_text()
+        except FileNotFoundError as error:
+            raise ProvError("no bisection is going on", hint="`prov bisect start` begins one") from error
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def begin(self, question: Question) -> None:
+        """Begin with a question of this user's."""
+        self._write([self._first(question)])
+
+    def copy(self, other: Log) -> None:
+        """Begin with what another log says; this user approves of its command."""
+        rows = [json.loads(line) for line in other.lines()]
+        self._write([self._first(other.read().question), *rows[1:]])
+
+    def is_own(self, said: Said) -> bool:
+        """Return whether this user began or approved, in this store, the bisection that a log describes."""
+        try:
+            return is_own(self._bound(said.question), bytes.fromhex(said.digest))
+        except ValueError:
+            return False
+
+    def _first(self, question: Question) -> dict[str, Any]:
+        digest = keyed_digest(self._bound(question)) or b""
+        return {"question": asdict(question), "digest": digest.hex()}
+
+    def _bound(self, question: Question) -> bytes:
+        words = ["bisect", os.path.realpath(self.path), asdict(question)]
+        return json.dumps(words, sort_keys=True).encode()
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        replace_file(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
+        """Append a verdict, durably."""
+        row = {"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as stream:
+            stream.seek(stream.read().rfind(b"\n") + 1)
+            stream.truncate()
+            stream.write(json.dumps(row).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())

@@ -1,1 +1,0 @@
-"""Builds: recipes, task hashes, the graph, the plan, and running it."""

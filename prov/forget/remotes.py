@@ -1,0 +1,265 @@
+"""Whether what is published holds what is to go: records that are here are read here, the others are fetched.
+
+A record that is not here is not known to be clean. Where it can't be fetched, that is reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import ProvError, StoreError
+from prov.intake.source import Source, read_whole
+from prov.intake.wellformed import BadObject
+from prov.remote.bases import choose_bases
+from prov.remote.export import read_manifest
+from prov.remote.git_remote import GitRemote
+from prov.remote.incoming import Incoming
+from prov.remote.opening import AnyRemote, open_remote
+from prov.remote.publication import Published
+from prov.remote.settings import Remote
+from prov.remote.shrink import free, shrink
+from prov.sharing.pushing import exported_folders
+from prov.sharing.results import holds
+from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
+from prov.store.pack_ranges import PackIndex, open_entry
+from prov.store.repository import Store
+from prov.transport.access import Access
+from prov.transport.address import without_password
+
+BATCH = 1 << 30
+"""Bytes of results, as they are on disk, that are fetched together to be searched."""
+
+
+class NotHere(Exception):
+    """An object is neither here nor in what was fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to go."""
+
+    objects: Collection[Oid]
+    text: bytes = b""
+    keys: frozenset[str] = frozenset()
+    """The text counts in results of these tasks alone; empty: of all."""
+    clean: Collection[Oid] = ()
+    """Objects here that are known not to have the text."""
+
+
+@dataclass(slots=True)
+class Search:
+    """Searches the results that a remote has."""
+
+    store: Store
+    opened: AnyRemote
+    wanted: Wanted
+    unsearched: dict[Published, str] = field(default_factory=dict)
+    """Results that could not be searched, and why."""
+    _found: dict[Published, bool] = field(default_factory=dict)
+    _clean: set[Oid] = field(default_factory=set)
+
+    def bad(self) -> list[Published]:
+        """Return the results that hold what is to go."""
+        tasks = [task for task, *_ in self.opened.index.tasks(refused=True)]
+        new = [task for task in tasks if task not in self._found]
+        away = [task for task in new if not self._search(task, None)]
+        for batch in _batches(away):
+            self._search_away(batch)
+        return [task for task in tasks if self._found.get(task)]
+
+    def _search_away(self, tasks: Sequence[Published]) -> None:
+        commits = [oid for task in tasks for oid in (task.commit, task.workdir) if oid]
+        bases = choose_bases(self.opened.index, tasks, lambda task: holds(self.store, task))
+        try:
+            with self.opened.objects(commits, bases) as source:
+                for task in tasks:
+                    if not self._search(task, source):
+                        self.unsearched[task] = "an object is missing or malformed there"
+        except ProvError as error:
+            self.unsearched |= {task: str(error) for task in tasks if task not in self._found}
+
+    def _search(self, task: Published, source: Source | None) -> bool:
+        """Find out about a result, by what is here and what was fetched; return whether that was enough."""
+        by_text = bool(self.wanted.text) and (not self.wanted.keys or task.key in self.wanted.keys)
+        try:
+            found = by_text and self._tree(task.record, source)
+            found = found or bool(task.workdir and self._line(task.workdir, source, by_text=by_text))
+        except (NotHere, BadObject, ValueError, IndexError):  # missing, too large, or not what git writes
+            return False
+        self._found[task] = found
+        self.unsearched.pop(task, None)
+        return True
+
+    def _line(self, oid: Oid, source: Source | None, *, by_text: bool) -> bool:
+        """Return whether a WORKDIR, one before it, or the record of one holds it."""
+        pending, seen = [oid], set[Oid]()
+        while pending:
+            each = pending.pop()
+            if each in seen:
+                continue
+            seen.add(each)
+            if each in self.wanted.objects:
+                return True
+            commit = decode_commit(self._read(each, source))
+            if by_text and (not self.wanted.keys or each == oid) and self._tree(commit.tree, source):
+                return True
+            pending += commit.parents
+        return False
+
+    def keeps(self, workdir: Oid) -> bool:
+        """Return whether the WORKDIR of a result that stays may stay as well."""
+        try:
+            return not self._line(workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys)
+        except (NotHere, BadObject, ValueError, IndexError):
+            return False
+
+    def _tree(self, top: Oid, source: Source | None) -> bool:
+        pending, seen = [(top, MODE_DIRECTORY)], set[Oid]()
+        while pending:
+            oid, mode = pending.pop()
+            if oid in seen or oid in self._clean:
+                continue
+            seen.add(oid)
+            if self._is_hit(oid, source, is_tree=mode == MODE_DIRECTORY):
+                return True
+            if mode == MODE_DIRECTORY:
+                pending += [(entry.oid, entry.mode) for entry in decode_tree(self._read(oid, source))]
+        self._clean |= seen
+        return False
+
+    def _is_hit(self, oid: Oid, source: Source | None, *, is_tree: bool) -> bool:
+        if oid in self.wanted.objects:
+            return True
+        if oid in self.wanted.clean:
+            return False
+        if is_tree:
+            return tree_has_text(self._read(oid, source), self.wanted.text)
+        return has_text(self._chunks(oid, source), self.wanted.text)
+
+    def _read(self, oid: Oid, source: Source | None) -> bytes:
+        """Return the content of a tree or a commit. Raises NotHere and BadObject."""
+        with contextlib.suppress(StoreError):
+            return self.store.objects.read(oid)[1]
+        found = read_whole(source, oid, self.opened.remote.record_limit) if source else None
+        if found is None:
+            raise NotHere
+        return found[1]
+
+    def _chunks(self, oid: Oid, source: Source | None) -> Iterator[bytes]:
+        """Return the content of a file, which may be large. Raises NotHere."""
+        with contextlib.suppress(StoreError):
+            return self.store.objects.stream(oid)[2]
+        found = source(oid) if source else None
+        if found is None:
+            raise NotHere
+        return found.chunks
+
+
+def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
+    """Return whether a file, in chunks, holds a text."""
+    if not text:
+        return False
+    end = b""
+    for chunk in chunks:
+        data = end + chunk
+        if text in data:
+            return True
+        end = data[len(data) - len(text) + 1 :] if len(data) >= len(text) else data
+    return False
+
+
+def tree_has_text(data: bytes, text: bytes) -> bool:
+    """Return whether a folder holds a name with a text."""
+    return bool(text) and text in data and any(text in entry.name for entry in decode_tree(data))
+
+
+def _batches(tasks: Sequence[Published]) -> Iterator[list[Published]]:
+    batch: list[Published] = []
+    size = 0
+    for task in tasks:
+        batch.append(task)
+        size += task.size
+        if size > BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def forget_at(
+    store: Store, remote: Remote, wanted: Wanted, access: Access, left: list[str], *, dry_run: bool = False
+) -> int:
+    """Take results that hold what is to go out of a remote; return how many went, or would go.
+
+    `left` receives where it may still be, and why.
+    """
+    where = f"{remote.name} ({without_password(remote.url)})"
+    try:
+        opened = open_remote(remote, store, access)
+        opened.refresh()
+        search = Search(store, opened, wanted)
+        bad = search.bad()
+        if search.unsearched:
+            count = len(search.unsearched)
+            why = next(iter(search.unsearched.values()))
+            left.append(f"{where}: {count} result{'' if count == 1 else 's'} not here, and not searched: {why}")
+        if dry_run:
+            return len(bad)
+        if not isinstance(opened, GitRemote):
+            if bad:
+                left.append(f"{where}: plain files; delete the folder there, and export again")
+            return 0
+        shrunk = shrink(opened, search.bad, keeps_workdir=search.keeps)
+        _report_branches(opened, left, where)
+    except ProvError as error:
+        left.append(f"{where}: {error}")
+        return 0
+    if shrunk.gone and not free(opened, prune="now"):
+        left.append(f"{where}: no branch holds it, and the server keeps it until it collects garbage")
+    return len(shrunk.gone)
+
+
+def _report_branches(opened: GitRemote, left: list[str], where: str) -> None:
+    with opened.scratch() as scratch:
+        holding = Incoming(opened, scratch).holding()
+    if holding:
+        left.append(f"{where}: {', '.join(holding)} of a push under way or broken off may hold it; try again in a day")
+
+
+def search_exports(store: Store, wanted: Wanted) -> list[str]:
+    """Return the folders, written by `prov export`, that hold what is to go."""
+    found = []
+    for folder in exported_folders(store) if wanted.text else []:
+        try:
+            bad = _export_holds(folder, wanted)
+        except (ProvError, OSError) as error:
+            found.append(f"{folder}: exported files that can't be searched: {error}")
+            continue
+        if bad:
+            found.append(f"{folder}: exported files; delete the folder, and export again")
+    return found
+
+
+def _entry_holds(fd: int, start: int, text: bytes) -> bool:
+    entry = open_entry(fd, start)
+    if entry is None:
+        return False
+    kind, _size, chunks = entry
+    try:
+        return tree_has_text(b"".join(chunks), text) if kind == "tree" else has_text(chunks, text)
+    except (ValueError, IndexError):  # damaged
+        return False
+
+
+def _export_holds(folder: Path, wanted: Wanted) -> bool:
+    for bundle in read_manifest(folder).bundles if folder.is_dir() else ():
+        index = PackIndex(folder / f"{bundle.name}.idx")
+        size = bundle.size - bundle.header
+        with open(folder / f"{bundle.name}.bundle", "rb") as stream:
+            for oid, start, _end in index.within(0, size, size):
+                if oid in wanted.objects or _entry_holds(stream.fileno(), bundle.header + start, wanted.text):
+                    return True
+    return False

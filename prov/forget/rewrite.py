@@ -1,0 +1,97 @@
+"""What holds an object that is to go, and the histories of directories without it.
+
+The runs of a directory share one line of history: each commit's first parent is the directory before. Removing a run
+must not remove the later ones, so these are written again without it: same tree, same record, same date, and as the
+first parent the nearest earlier commit that stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from prov.records.run import empty_start
+from prov.store.objects import MODE_DIRECTORY, Commit, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+
+
+@dataclass(slots=True)
+class Holders:
+    """Finds what holds one of some objects; every tree and commit is read once."""
+
+    store: Store
+    targets: Collection[Oid]
+    _trees: dict[Oid, bool] = field(default_factory=dict)
+    _descends: dict[Oid, bool] = field(default_factory=dict)
+
+    def tree(self, oid: Oid) -> bool:
+        """Return whether a tree is, or holds, one of them."""
+        known = self._trees.get(oid)
+        if known is None:
+            known = oid in self.targets
+            for entry in () if known else self.store.objects.tree(oid):
+                known = entry.oid in self.targets or (entry.mode == MODE_DIRECTORY and self.tree(entry.oid))
+                if known:
+                    break
+            self._trees[oid] = known
+        return known
+
+    def commit_itself(self, oid: Oid) -> bool:
+        """Return whether a commit is one of them, or its tree or its record holds one; what was before aside."""
+        if oid in self.targets:
+            return True
+        commit = self.store.objects.commit(oid)
+        return self.tree(commit.tree) or any(self.commit_itself(record) for record in commit.parents[1:])
+
+    def commit(self, oid: Oid) -> bool:
+        """Return whether a commit, or one that it descends from, holds one of them."""
+        line = []
+        while oid not in self._descends:
+            line.append(oid)
+            parents = self.store.objects.commit(oid).parents
+            if not parents:
+                break
+            oid = parents[0]
+        known = self._descends.get(oid, False)
+        for each in reversed(line):
+            known = self._descends[each] = known or self.commit_itself(each)
+        return known
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """Writes lines of history again, without the commits that hold what is to go."""
+
+    store: Store
+    writer: ObjectWriter
+    holders: Holders
+    _new: dict[Oid, Oid | None] = field(default_factory=dict)
+
+    def without(self, oid: Oid) -> Oid | None:
+        """Return the commit that replaces one, None if there is none.
+
+        That is the commit itself, or a copy with another history; for a removed one, the nearest earlier that stays.
+        """
+        line = []
+        each: Oid | None = oid
+        while each is not None and each not in self._new:
+            line.append(each)
+            parents = self.store.objects.commit(each).parents
+            each = parents[0] if parents else None
+        for commit in reversed(line):
+            self._new[commit] = self._written(commit)
+        return self._new[oid]
+
+    def _written(self, oid: Oid) -> Oid | None:
+        commit = self.store.objects.commit(oid)
+        before = self._new[commit.parents[0]] if commit.parents else None
+        if self.holders.commit_itself(oid):
+            return before
+        if not commit.parents or before == commit.parents[0]:
+            return oid
+        return self.writer.add_commit(self._after(commit, before))
+
+    def _after(self, commit: Commit, before: Oid | None) -> Commit:
+        first = before if before is not None else empty_start(self.writer).commit
+        return replace(commit, parents=(first, *commit.parents[1:]))

@@ -1,0 +1,200 @@
+"""What stands beside the objects of a store: pools, sysroots' states, caches, and what killed processes left.
+
+All of it can be made again, so that what is wrong is just removed on repair.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import read_cache, status
+from prov.fsck.findings import Problem
+from prov.store.objects import Oid
+from prov.store.packs import STREAM_CHUNK, TEMPORARY
+from prov.store.rawrefs import stale_locks
+from prov.store.repository import Store
+from prov.sysroot.state import State
+from prov.worktree.place import sealed_mtime
+from prov.worktree.pool import POOLS
+
+AGED = 3600.0
+"""Seconds: what is younger may be somebody's who is at work."""
+REMOVE = "it is removed"
+POOL_NAME = re.compile(
+    r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?(\+[0-9a-f]{12})?"
+)
+
+
+def check_disk(store: Store, *, thorough: bool = False, now: float | None = None) -> Iterator[Problem]:
+    """Yield what is wrong beside the objects; `thorough` reads the files of the pools too."""
+    now = time.time() if now is None else now
+    for pool in POOLS:
+        yield from check_pool(store, store.cache / pool, thorough=thorough, now=now)
+    yield from check_sysroots(store)
+    yield from check_caches(store)
+    yield from leftovers(store, now=now)
+
+
+def _below(store: Store, path: Path) -> str:
+    return os.path.relpath(path, store.path)
+
+
+# pools
+
+
+def check_pool(store: Store, folder: Path, *, thorough: bool, now: float) -> Iterator[Problem]:
+    """Yield the files of one pool that are not what their names say."""
+    for path in sorted(folder.glob("??/*")):
+        try:
+            state = path.lstat()
+            if path.name.startswith("."):
+                if now - state.st_mtime > AGED:
+                    yield Problem("leftover", _below(store, path), "is an unfinished file", (), REMOVE, harmless=True)
+                continue
+            wrong = pool_file_wrong(store, path, state, thorough=thorough)
+        except FileNotFoundError:  # gone since it was listed
+            continue
+        if wrong:
+            how = "it is removed, and comes out of the store again; sysroots that have it are looked at"
+            yield Problem("pool", _below(store, path), wrong, (), how)
+
+
+def pool_file_wrong(store: Store, path: Path, state: os.stat_result, *, thorough: bool) -> str:
+    """Return what is wrong with a pool's file, or nothing. Raises FileNotFoundError."""
+    match = POOL_NAME.fullmatch(path.name)
+    if match is None or not re.fullmatch("[0-9a-f]{2}", path.parent.name):
+        return "has a name that no file of a pool has"
+    oid = bytes.fromhex(path.parent.name + match["rest"])
+    if not stat.S_ISREG(state.st_mode):
+        return "is no file"
+    if stat.S_IMODE(state.st_mode) != int(match["mode"], 8):
+        return f"has the mode {stat.S_IMODE(state.st_mode):o}"
+    size = None if match["places"] else _blob_size(store, oid)
+    if size is not None and size != state.st_size:
+        return f"has {state.st_size} bytes, and its blob {size}"
+    own = int(match["mtime"]) if match["mtime"] else None
+    if state.st_mtime_ns != sealed_mtime(oid, state.st_size, own):
+        return "was written to: its seal is broken"
+    if thorough and not match["places"] and hash_file(path, state.st_size) != oid:
+        return "holds other bytes than its blob, under an unbroken seal"
+    return ""
+
+
+def _blob_size(store: Store, oid: Oid) -> int | None:
+    try:
+        return store.objects.blob_size(oid) if store.objects.exists(oid) else None
+    except StoreError:
+        return None
+
+
+def hash_file(path: Path, size: int) -> Oid | None:
+    """Return the id of the blob with a file's content, None where it is not so many bytes, or can't be read."""
+    digest, left = hashlib.sha1(b"blob %d\0" % size), size
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb", buffering=0) as stream:
+        while chunk := stream.read(STREAM_CHUNK):
+            digest.update(chunk)
+            left -= len(chunk)
+    return digest.digest() if not left else None
+
+
+# sysroots and caches
+
+
+def check_sysroots(store: Store) -> Iterator[Problem]:
+    """Yield the states of sysroots that can't be read, or whose trees are not in the store."""
+    for path in sorted((store.cache / "sysroots").glob("*.state")):
+        how = "it is removed; the sysroot is composed again"
+        if not _is_whole(path):
+            yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
+            continue
+        state = State.read(path)
+        trees = [oid for oid in (*state.pair, *state.before) if oid is not None] if state is not None else []
+        lost = [oid.hex() for oid in trees if not store.objects.exists(oid)]
+        if lost:
+            what = f"names {lost[0]}, which is not in the store"
+            yield Problem("sysroot", _below(store, path), what, (), how, harmless=True)
+
+
+UNREADABLE = "can't be read, or another user wrote it"
+
+
+def check_caches(store: Store) -> Iterator[Problem]:
+    """Yield the files with what is remembered that can't be read."""
+    cache = store.cache
+    files = [
+        path for path in (*cache.glob("workdirs/*"), *cache.glob("sources/*")) if not path.name.endswith(".running")
+    ]
+    for path in sorted([*files, *cache.glob("sysroots/*.merges"), *cache.glob("toolchains/*.files")]):
+        if path.is_file() and not path.name.startswith(".") and not _is_whole(path):
+            yield Problem("cache", _below(store, path), UNREADABLE, (), REMOVE, harmless=True)
+
+
+def _is_whole(path: Path) -> bool:
+    return read_cache(path) is not None or not path.exists()  # gone since it was listed
+
+
+def memories(store: Store) -> list[Path]:
+    """Return the files that say of which blobs and trees files on disk are: wrong, when one of these was lost."""
+    cache = store.cache
+    found = [*cache.glob("workdirs/*"), *cache.glob("sources/*"), *cache.glob("toolchains/*.files")]
+    found += [*cache.glob("sysroots/*.state"), *cache.glob("sysroots/*.merges")]
+    return sorted(path for path in found if path.is_file() and not path.name.endswith(".running"))
+
+
+# what killed processes left
+
+
+def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
+    """Yield unfinished packs, packs without an index, locks, and scratch directories that nobody is at work with."""
+    packs = store.path / "objects" / "pack"
+    for path in sorted(packs.glob("tmp_*")):
+        if _is_dead(path, now):
+            yield Problem("leftover", _below(store, path), "is an unfinished pack", (), REMOVE, harmless=True)
+    for path in sorted(packs.glob("pack-*.pack")):
+        if not path.with_suffix(".idx").exists() and _is_aged(path, now):
+            what = "is a pack without an index, as a killed process leaves it"
+            how = "what can be read is written to a new pack; the old one is kept in damaged/"
+            yield Problem("leftover", _below(store, path), what, (), how, harmless=True)
+    for path in stale_locks(store.path, now=now):
+        yield Problem("leftover", _below(store, path), "is a lock of a killed process", (), REMOVE, harmless=True)
+    for path in sorted((store.cache / "aside").glob("*")):
+        if path.is_dir() and not _is_held(path.with_suffix(".lock")):
+            what = "is a scratch directory of a process that is no more"
+            yield Problem("leftover", _below(store, path), what, (), REMOVE, harmless=True)
+
+
+def _is_dead(path: Path, now: float) -> bool:
+    if path.name.startswith(TEMPORARY):
+        return not Path("/proc", path.name.removeprefix(TEMPORARY).partition("_")[0]).exists()
+    return _is_aged(path, now)  # git's
+
+
+def _is_aged(path: Path, now: float) -> bool:
+    state = status(path)
+    return state is not None and now - state.st_mtime > AGED
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

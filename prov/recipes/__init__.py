@@ -1,0 +1,1 @@
+"""Recipes: projects, classes, variables, and the graph of tasks that they describe."""

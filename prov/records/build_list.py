@@ -1,0 +1,255 @@
+"""The history of builds: each a commit on `builds`, whose tree lists every task as text.
+
+    tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN
+    happened       a line per task that was not simply up to date: RECIPE:TASK WHAT
+    timeline       a line per task that ran: RECIPE:TASK BEGAN SECONDS BYTES, BEGAN in seconds since the build's
+    recipes        a line per recipe: RECIPE VERSION
+    build          targets, result, times, counts, host
+    bitbake/RECIPE of BitBake's builds: a line per task with its two hashes
+
+Refs, not these lists, keep outputs alive.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prov.errors import RefConflict, StoreError
+from prov.records.run import EDGES, read_id
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
+from prov.store.refs import BUILDS, RefUpdate
+from prov.store.repository import Store
+from prov.text import one_line
+
+ATTEMPTS = 100
+"""How often a build that ends together with others tries to get into the history."""
+LOOK_BACK = 50
+"""How many builds are searched for one that had a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A task in a build's list; `run` is the number of the run that its result comes from, 0 if that is not here."""
+
+    key: str
+    task_hash: Oid
+    output: Oid | None
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a task ran, in seconds since its build began, how long, and how many bytes it added to the store."""
+
+    key: str
+    began: float
+    seconds: float
+    added: int
+
+
+def encode_tasks(lines: Iterable[Line]) -> bytes:
+    """Return one recipe's list."""
+    texts = []
+    for line in lines:
+        output = line.output.hex() if line.output else "-"
+        texts.append(f"{line.key.partition(':')[2]} {line.task_hash.hex()} {output} {line.run or '-'}\n")
+    return "".join(texts).encode()
+
+
+def decode_tasks(recipe: str, data: bytes) -> list[Line]:
+    """Return the lines of one recipe's list."""
+    try:
+        return [_line(recipe, text) for text in data.decode().split("\n") if text]
+    except ValueError as error:
+        raise StoreError(
+            f"a build's list of {recipe} is not what it should be: {error}", hint="`git fsck`; don't trust its origin"
+        ) from error
+
+
+def _line(recipe: str, text: str) -> Line:
+    task, task_hash, output, run = text.split(" ")
+    oids = bytes.fromhex(task_hash), None if output == "-" else bytes.fromhex(output)
+    if any(oid is not None and len(oid) != 20 for oid in oids):
+        raise ValueError(f"no id in {text!r}")
+    return Line(f"{recipe}:{task}", oids[0], oids[1], 0 if run == "-" else int(run))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A task as the last build left it: hash, output, and its own inputs then (entries of the inputs tree)."""
+
+    task_hash: Oid
+    output: Oid
+    own: frozenset[tuple[bytes, Oid]]
+    after: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class BuildList:
+    """A recorded build, read as far as it is asked for."""
+
+    store: Store
+    commit: Oid
+    _recipes: dict[str, dict[str, Line]] = field(default_factory=dict)
+    _entries: dict[str, Oid] | None = None
+    _before: BuildList | None = None
+    _before_read: bool = False
+
+    @staticmethod
+    def latest(store: Store) -> BuildList | None:
+        commit = store.refs.get(BUILDS)
+        return BuildList(store, commit) if commit else None
+
+    def recipes(self) -> list[str]:
+        return list(self._tree())
+
+    def differing(self, other: BuildList) -> set[str]:
+        """Return the recipes whose tasks are not listed alike in two builds, and those with failed tasks in `other`."""
+        mine, others = self._tree(), other._tree()
+        failed = {key.partition(":")[0] for key, what in other.happened().items() if what.startswith("failed")}
+        return {name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)} | failed
+
+    def listed(self) -> list[tuple[str, Oid]]:
+        """Return each recipe with the id of its list."""
+        return list(self._tree().items())
+
+    def facts(self) -> dict[str, str]:
+        """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("build"))
+
+    def happened(self) -> dict[str, str]:
+        """Return task -> what happened to it; of those that were up to date, nothing."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("happened"))
+
+    def reasons(self) -> dict[str, str]:
+        """Return task -> why it was to run, in words, as the plan had it."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("reasons"))
+
+    def versions(self) -> dict[str, str]:
+        """Return recipe -> version."""
+        return dict(line.partition(" ")[::2] for line in self._lines_of("recipes"))
+
+    def timeline(self) -> list[Span]:
+        """Return when each task ran that did."""
+        rows = (line.split(" ") for line in self._lines_of("timeline"))
+        try:
+            spans = [Span(key, float(began), float(seconds), int(added)) for key, began, seconds, added in rows]
+        except ValueError as error:
+            raise StoreError(f"the timeline of build {self.commit.hex()} is none: {error}") from error
+        return [span for span in spans if math.isfinite(span.began) and math.isfinite(span.seconds)]
+
+    def seconds(self) -> float:
+        """Return how long the build took, 0 where that is not told."""
+        try:
+            return float(self.facts().get("seconds", "0"))
+        except ValueError:
+            return 0.0
+
+    def _lines_of(self, name: str) -> list[str]:
+        entry = self.store.objects.entry(self.store.objects.commit(self.commit).tree, name)
+        return self.store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines() if entry else []
+
+    def _tree(self) -> dict[str, Oid]:
+        if self._entries is None:
+            tasks = self.store.objects.entry(self.store.objects.commit(self.commit).tree, "tasks")
+            listed = self.store.objects.tree(tasks.oid) if tasks else []
+            self._entries = {os.fsdecode(entry.name): entry.oid for entry in listed}
+        return self._entries
+
+    def line(self, key: str) -> Line | None:
+        """Return how this build left a task."""
+        return self.lines(key.partition(":")[0]).get(key)
+
+    def lines(self, recipe: str) -> dict[str, Line]:
+        known = self._recipes.get(recipe)
+        if known is None:
+            oid = self._tree().get(recipe)
+            lines = decode_tasks(recipe, self.store.objects.blob(oid)) if oid else []
+            known = self._recipes[recipe] = {line.key: line for line in lines}
+        return known
+
+    def before(self) -> BuildList | None:
+        """Return the build before this one."""
+        if not self._before_read:
+            parents = self.store.objects.commit(self.commit).parents
+            self._before = BuildList(self.store, parents[0]) if parents else None
+            self._before_read = True
+        return self._before
+
+    def newest_line(self, key: str) -> Line | None:
+        """Return how the last build that had a task, this one or one before it, left that task."""
+        build: BuildList | None = self
+        for _ in range(LOOK_BACK):
+            if build is None:
+                break
+            line = build.line(key)
+            if line is not None:
+                return line
+            build = build.before()
+        return None
+
+    def kept(self, key: str) -> Kept | None:
+        """Return a task's hash, output and inputs as last built, as far as they are still in the store."""
+        line = self.newest_line(key)
+        if line is None or line.output is None or not self.store.objects.exists(line.task_hash):
+            return None
+        entries = self.store.objects.tree(line.task_hash)
+        edges = {name.encode() for name in EDGES}
+        own = frozenset((entry.name, entry.oid) for entry in entries if entry.name not in edges)
+        after = [entry.oid for entry in entries if entry.name == b"after"]
+        below = self.store.objects.tree(after[0]) if after else []
+        names = {os.fsdecode(entry.name): read_id(self.store.objects, entry.oid).hex() for entry in below}
+        return Kept(line.task_hash, line.output, own, names)
+
+
+def record_build(
+    store: Store,
+    lines: Iterable[Line],
+    happened: Mapping[str, str],
+    facts: Mapping[str, str],
+    author: Identity,
+    *,
+    timeline: Iterable[Span] = (),
+    versions: Mapping[str, str] | None = None,
+    reasons: Mapping[str, str] | None = None,
+    more: Mapping[str, Mapping[str, bytes]] | None = None,
+) -> Oid:
+    """Append a build to the history and return its commit. Builds that end at once both get in, one after the other.
+
+    `more` is folder -> file -> text, for what only some builders know.
+    """
+    recipes: dict[str, list[Line]] = {}
+    for line in lines:
+        recipes.setdefault(line.key.partition(":")[0], []).append(line)
+    with store.objects.writer() as writer:
+        tasks = [
+            Entry(recipe.encode(), MODE_FILE, writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))))
+            for recipe, each in recipes.items()
+        ]
+        texts = {
+            b"build": [f"{name} {value}\n" for name, value in facts.items()],
+            b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
+            b"timeline": [f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n" for each in timeline],
+            b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
+        }
+        if reasons:
+            texts[b"reasons"] = [f"{key} {one_line(reason)}\n" for key, reason in sorted(reasons.items())]
+        entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
+        for folder, files in (more or {}).items():
+            below = [Entry(file.encode(), MODE_FILE, writer.add("blob", text)) for file, text in files.items()]
+            entries.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(below)))
+        tree = writer.add_tree([Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)), *entries])
+        for _ in range(ATTEMPTS):
+            before = store.refs.get(BUILDS)
+            message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
+            commit = writer.add_commit(Commit(tree, (before,) if before else (), author, message))
+            writer.finish()
+            try:
+                store.refs.update(RefUpdate(BUILDS, commit, before))
+            except RefConflict:
+                continue
+            return commit
+    raise StoreError(f"{BUILDS} keeps changing", hint="are there many builds in this store at once? run the same again")

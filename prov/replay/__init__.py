@@ -1,0 +1,1 @@
+"""Recorded tasks run again: in a scratch directory, from two builds, or to compare outputs."""

@@ -1,0 +1,204 @@
+"""A build as a page or a drawing: read from the store, and what changed since the build before it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from prov.errors import NameUnknown, StoreError
+from prov.history.builds import labels_of
+from prov.history.causes import BuildDifference, TaskDifference, build_difference
+from prov.history.diff import diff_pairs
+from prov.history.inputs import Inputs, difference_text, read_inputs
+from prov.history.names import run_in
+from prov.history.producers import lines_with_failures
+from prov.records.build_list import BuildList, Line, Span
+from prov.records.run import Records
+from prov.report.drawing import Drawn
+from prov.report.page import WORKED, BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
+from prov.store.objects import MODE_DIRECTORY
+from prov.store.repository import Store
+
+LOG_LINES = 400
+"""Of a log, the last lines; the rest is in the store."""
+LONGEST = 4000
+"""Characters of one input's text."""
+MOST_CHANGES = 200
+COUNTS = ("ran", "restored", "fetched", "cut off", "failed", "stale", "up to date", "not built")
+
+
+def report(store: Store, build: BuildList) -> Report:
+    """Return all that a page tells of a build."""
+    before = build.before()
+    difference = build_difference(store.objects, before, build) if before else None
+    cards = _Cards(store, build, difference)
+    tasks = tuple(cards.card(key) for key in cards.keys)
+    return Report(
+        build=_head(store, build, tasks),
+        before=_head(store, before, ()) if before else None,
+        tasks=tasks,
+        causes=_causes(store, difference, tasks) if difference else (),
+        recipes=_recipes(build, tasks),
+    )
+
+
+def drawn(store: Store, build: BuildList) -> list[Drawn]:
+    """Return a build's graph as what a drawing needs."""
+    before = build.before()
+    cards = _Cards(store, build, build_difference(store.objects, before, build) if before else None)
+    return [Drawn(key, cards.what(key), cards.edges(key), cards.is_root(key)) for key in cards.keys]
+
+
+class _Cards:
+    """The tasks of a build, as they are asked for."""
+
+    def __init__(self, store: Store, build: BuildList, difference: BuildDifference | None) -> None:
+        self.store, self.build = store, build
+        self.happened = build.happened()
+        self.lines: dict[str, Line] = lines_with_failures(build)
+        self.keys = sorted(self.lines.keys() | self.happened.keys())
+        self.spans: dict[str, Span] = {each.key: each for each in build.timeline()}
+        self.changed: dict[str, TaskDifference] = {each.key: each for each in difference.tasks} if difference else {}
+        self.known: dict[str, Inputs | None] = {}
+
+    def what(self, key: str) -> str:
+        happened = self.happened.get(key, "up to date")
+        return "failed" if happened.startswith("failed") else happened
+
+    def inputs(self, key: str) -> Inputs | None:
+        if key not in self.known:
+            line = self.lines.get(key)
+            try:
+                self.known[key] = read_inputs(self.store.objects, key, line.task_hash) if line else None
+            except StoreError:  # fetched without them, or pruned
+                self.known[key] = None
+        return self.known[key]
+
+    def edges(self, key: str) -> tuple[str, ...]:
+        inputs = self.inputs(key)
+        return tuple(dict.fromkeys(edge for _, edge in inputs.edges)) if inputs else ()
+
+    def is_root(self, key: str) -> bool:
+        return key in self.changed and bool(self.changed[key].own)
+
+    def card(self, key: str) -> TaskCard:
+        line, span, what = self.lines.get(key), self.spans.get(key), self.what(key)
+        tag, changes, log, problem = self._run(key) if what in WORKED else ("", (), "", "")
+        return TaskCard(
+            key=key,
+            what=what,
+            began=span.began if span else None,
+            seconds=span.seconds if span else None,
+            added=span.added if span else 0,
+            task_hash=line.task_hash.hex() if line else "",
+            output=line.output.hex() if line and line.output else "",
+            tag=tag,
+            edges=self.edges(key),
+            root=self.is_root(key),
+            inputs=self._changed(key),
+            inputs_all=self._texts(key),
+            changes=changes,
+            log=log,
+            problem=problem,
+        )
+
+    def _changed(self, key: str) -> tuple[Changed, ...]:
+        own = self.changed[key].own if key in self.changed else ()
+        return tuple(
+            Changed(each.kind, each.name, "\n".join(difference_text(self.store.objects, each))) for each in own
+        )
+
+    def _texts(self, key: str) -> tuple[tuple[str, str], ...]:
+        inputs = self.inputs(key)
+        if inputs is None:
+            return ()
+        found = []
+        for (kind, name), entry in inputs.own.items():
+            title = f"{kind} {name}".strip()
+            if entry.mode == MODE_DIRECTORY:
+                found.append((title, f"tree {entry.oid.hex()}"))
+                continue
+            data = self.store.objects.blob(entry.oid)
+            text = data.decode("utf-8", "replace") if b"\0" not in data else f"binary, {len(data)} bytes"
+            more = f"\n… and {len(text) - LONGEST} characters more" if len(text) > LONGEST else ""
+            found.append((title, text[:LONGEST] + more))
+        return (*found, *((f"{kind} {edge}", at or "") for (kind, edge), at in sorted(inputs.edges.items())))
+
+    def _run(self, key: str) -> tuple[str, tuple[str, ...], str, str]:
+        """Return a run's tag, what it changed, the end of its log, and why it failed."""
+        try:
+            run = run_in(self.build, key)
+        except NameUnknown:
+            return "", (), "", ""
+        records = Records(self.store)
+        before = records.workdir(self.store.objects.commit(run.commit).parents[0])
+        changes = [each.line for each in diff_pairs(self.store.objects, before, records.workdir(run.commit))]
+        if len(changes) > MOST_CHANGES:
+            changes = [*changes[:MOST_CHANGES], f"… and {len(changes) - MOST_CHANGES} more: prov diff {run.tag}"]
+        log = records.record_entry(run.commit, "log").decode("utf-8", "replace").splitlines()
+        if len(log) > LOG_LINES:
+            log = [f"… {len(log) - LOG_LINES} lines before: prov show {run.tag}", *log[-LOG_LINES:]]
+        result = records.facts(run.commit).get("result", "")
+        return run.tag, tuple(changes), "\n".join(log), result.removeprefix("failed: ") if run.failed else ""
+
+
+def _head(store: Store, build: BuildList, tasks: tuple[TaskCard, ...]) -> BuildHead:
+    facts = build.facts()
+    counts = {what: sum(task.what == what for task in tasks) for what in COUNTS}
+    return BuildHead(
+        id=build.commit.hex()[:12],
+        when=store.objects.commit(build.commit).author.seconds,
+        result=facts.get("result", ""),
+        seconds=build.seconds(),
+        targets=facts.get("targets", ""),
+        host=facts.get("host", ""),
+        labels=labels_of(store).get(build.commit, ()),
+        counts={what: number for what, number in counts.items() if number},
+    )
+
+
+def _causes(store: Store, difference: BuildDifference, tasks: tuple[TaskCard, ...]) -> tuple[CauseCard, ...]:
+    users: dict[str, list[str]] = {}
+    for task in tasks:
+        for edge in task.edges:
+            users.setdefault(edge, []).append(task.key)
+    followed = set(difference.followed)
+    return tuple(
+        CauseCard(
+            each.change.kind,
+            each.change.name,
+            "\n".join(difference_text(store.objects, each.change)),
+            each.tasks,
+            len(_above(each.tasks, users) & followed),
+        )
+        for each in difference.causes
+    )
+
+
+def _above(keys: tuple[str, ...], users: Mapping[str, list[str]]) -> set[str]:
+    """Return the tasks that take something of these, directly or not."""
+    found: set[str] = set()
+    queue = deque(keys)
+    while queue:
+        for user in users.get(queue.popleft(), ()):
+            if user not in found:
+                found.add(user)
+                queue.append(user)
+    return found
+
+
+def _recipes(build: BuildList, tasks: tuple[TaskCard, ...]) -> tuple[RecipeRow, ...]:
+    versions = build.versions()
+    by_recipe: dict[str, list[TaskCard]] = {}
+    for task in tasks:
+        by_recipe.setdefault(task.key.partition(":")[0], []).append(task)
+    return tuple(
+        RecipeRow(
+            name,
+            versions.get(name, ""),
+            sum(task.seconds or 0 for task in cards),
+            sum(task.added for task in cards),
+            sum(task.what == "ran" for task in cards),
+        )
+        for name, cards in by_recipe.items()
+    )

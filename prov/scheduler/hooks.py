@@ -1,0 +1,88 @@
+"""Plan hooks: before anything runs, a project's own code sees the plan and may say what must run again.
+
+A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input, `{"invalidate":
+["recipe:task", …]}` on its standard output) or a Python entry point in the group `prov.plan_hooks` (called with the
+same table, returns the names). With `dry_run` true in the plan, nothing will be built: a hook then changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from prov.errors import BuildError
+from prov.processes import run_command
+from prov.scheduler.plan import Plan
+from prov.text import nearest
+
+GROUP = "prov.plan_hooks"
+SCHEMA = 1
+
+
+def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) -> dict[str, Any]:
+    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task -> WORKDIR.
+
+    The steps are those that the targets need; with `every`, all of the graph.
+    """
+    return {
+        "schema": SCHEMA,
+        "targets": list(plan.graph.targets),
+        "total": len(plan.work),
+        "steps": [
+            {
+                "task": step.key,
+                "action": step.action,
+                "reason": step.reason,
+                "task_hash": step.task_hash.hex() if step.task_hash else None,
+                "static_key": step.static_key.hex(),
+                "output": step.output.hex() if step.output else None,
+                "workdir": str(workdirs[step.key]),
+            }
+            for step in (plan.steps if every else plan.wanted).values()
+        ],
+    }
+
+
+def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool) -> frozenset[str]:
+    """Return the tasks that hooks want to run again. Raises BuildError, naming the hook, for what is no answer."""
+    hooks = list(entry_points(group=GROUP))
+    scripts = list(scripts)
+    if not hooks and not scripts:
+        return frozenset()
+    table = {**plan_table(plan, workdirs, every=True), "dry_run": dry}
+    found: set[str] = set()
+    for hook in hooks:
+        found |= _checked(hook.load()(table) or (), plan, f"plan hook {hook.name}")
+    for script in scripts:
+        found |= _checked(_run(script, json.dumps(table)), plan, f"plan hook {script}")
+    return frozenset(found)
+
+
+def _run(script: Path, table: str) -> object:
+    try:
+        ended = run_command([str(script)], data=table.encode(), errors=False)
+    except OSError as error:
+        raise BuildError(
+            f"plan hook {script}: can't be run: {error.strerror}", hint="is it there, and executable?"
+        ) from error
+    if ended.status:
+        raise BuildError(f"plan hook {script}: exit status {ended.status}")
+    try:
+        answer = json.loads(ended.output or "{}")
+    except ValueError as error:
+        raise BuildError(f"plan hook {script}: its answer is not JSON: {error}") from error
+    return answer.get("invalidate", []) if isinstance(answer, dict) else answer
+
+
+def _checked(answer: object, plan: Plan, hook: str) -> set[str]:
+    if not isinstance(answer, (list, tuple, set, frozenset)):
+        raise BuildError(f"{hook}: its answer is no list of tasks: {answer!r}", hint='{"invalidate": ["recipe:task"]}')
+    for key in answer:
+        if key not in plan.steps:
+            raise BuildError(
+                f"{hook}: invalidates {key!r}, which is not in the plan", hint=nearest(str(key), plan.steps)
+            )
+    return set(answer)

@@ -1,0 +1,289 @@
+"""A build from its request to its end: recipes, graph, inputs, plan, hooks, run, deploy."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import BuildError, NameUnknown, ProvError
+from prov.files import drop_acls, make_private
+from prov.recipes.graph import Graph, Node, make_graph, resolve_targets
+from prov.recipes.project import PROJECT_FILE, Project, allowed_environment
+from prov.records.build_list import BuildList, Kept
+from prov.records.run import Records
+from prov.remote.settings import Remote, read_remotes
+from prov.scheduler.deploy import Deployed, Deployment, Given
+from prov.scheduler.hooks import invalidated
+from prov.scheduler.plan import Choices, Follow, Plan, make_plan
+from prov.scheduler.run import Runner
+from prov.scheduler.summary import Progress, RunOptions, Summary
+from prov.sharing.caches import Anywhere, Caches, Pulled, Wanted
+from prov.sharing.pushing import publishing
+from prov.store.objects import Oid
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+from prov.tasks.job import Composer, Site
+from prov.tasks.paths import make_room
+from prov.tasks.sandbox import bubblewrap
+from prov.tasks.stray_writes import StoreSeal, trespasses
+from prov.tasks.taskhash import HashOnly, InputsReader, OwnInputs
+from prov.tasks.toolchain import Toolchains
+from prov.text import nearest
+from prov.transport.access import Access
+from prov.upkeep.background import start_upkeep
+from prov.upkeep.retention import rules_from
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for."""
+
+    targets: tuple[str, ...]
+    force: tuple[str, ...] = ()
+    rebuild: bool = False
+    only: bool = False
+    follow: Follow = "changed"
+    incremental: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """A project and its store, opened for planning and building."""
+
+    project: Project
+    store: Store
+    sysroots: Callable[[bool], Composer]
+    """Makes what composes sysroots; told whether a sandbox keeps tasks from writing to them."""
+    environment: Mapping[str, str]
+    """The caller's; only what the project lets through reaches a task."""
+    sandbox: str = ""
+    """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
+    offline: bool = False
+    """Remotes are neither asked nor told."""
+    report: Callable[[str], object] = lambda _text: None
+    """Gets a line when something begins that takes seconds."""
+    caches: Caches = field(init=False)
+    toolchains: Toolchains = field(init=False)
+
+    def __post_init__(self) -> None:
+        drop_acls(self.store.cache)
+        self.toolchains = Toolchains(self.store, self.environment.get("PATH", ""), self.report)
+        remotes = [] if self.offline else read_remotes(self.store)
+        self.caches = Caches(self.store, remotes, Access(self.environment))
+
+    @property
+    def deploy_dir(self) -> Path:
+        return self.project.builddir / "deploy"
+
+    def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Site]:
+        """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
+        graph = make_graph(self.project, request.targets)
+        with self.store.objects.writer() as writer:
+            inputs = self._inputs(writer)
+            own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
+        site = self._site(inputs)
+        choices = self._choices(request, graph)
+        plan = self._plan(graph, own, choices, site)
+        # what is here, or known to be published, needs no question
+        if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
+            self.caches.refresh()
+            plan = self._plan(graph, own, choices, site)
+            self.caches.explain((step.key, step.task_hash) for step in plan.work if step.task_hash is not None)
+        scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
+        again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
+        if again - choices.force:
+            choices = dataclasses.replace(choices, force=choices.force | again)
+        # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
+        if again or scripts:
+            plan = self._plan(graph, own, choices, site)
+        self._check_only(plan)
+        return plan, site
+
+    def workdirs(self, plan: Plan, site: Site) -> dict[str, Path]:
+        """Return each task's WORKDIR."""
+        return {key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()}
+
+    def build(self, request: Request, progress: Progress, options: RunOptions) -> tuple[Summary, Deployed]:
+        """Build what is asked for. Failed tasks are in the summary; ProvError is raised for everything else."""
+        begun, size = time.monotonic(), self.store.objects.size()
+        plan, site = self.plan(request, dry=False)
+        if site.sandbox is None:
+            progress.note("no sandbox: tasks are not kept from what they did not declare")
+        make_private(site.work)
+        seal = StoreSeal(self.store)
+        for text in self.caches.notes:
+            progress.note(text)
+        self.caches.notes.clear()
+        with publishing(self.store, self._publishing_to(plan), self.caches.access, progress.note) as publishers:
+            runner = Runner(site, plan, self.toolchains, progress, options, self.anywhere(plan.graph, site))
+            runner.publishers = publishers
+            summary = runner.run()
+        if site.sandbox is None and summary.spans and not summary.interrupted:
+            for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):
+                progress.note(line)
+        deployed = self._deploy(plan, summary, site)
+        if plan.work or plan.fetches:
+            rules, automatic = rules_from(self.project.settings, str(self.project.root / PROJECT_FILE))
+            start_upkeep(self.store, rules if automatic else None)
+        summary.seconds = time.monotonic() - begun
+        summary.added = max(0, self.store.objects.size() - size)
+        return summary, deployed
+
+    def pull(self, request: Request, *, workdirs: bool = False) -> Pulled:
+        """Fetch what remotes have of the tasks that a request stands for; nothing is built."""
+        plan, site = self.plan(request)
+        anywhere = self.anywhere(plan.graph, site)
+        if not plan.work:  # else they were asked when the plan was made
+            self.caches.refresh()
+            plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        pulled = Pulled(notes=self.caches.notes)
+        while True:
+            wanted: dict[str, list[Wanted]] = {}
+            for step in plan.steps.values():
+                if step.task_hash is None or step.output is None:
+                    continue
+                missing = workdirs and not anywhere.last_run(step.key, step.task_hash)[1]
+                found = anywhere.published(step.key, step.task_hash) if step.away or missing else None
+                if found is not None and (step.away or found[1].workdir) and found not in pulled.asked:
+                    wanted.setdefault(found[0], []).append(Wanted(found[0], found[1], step.static_key))
+            if not wanted:
+                break
+            for remote in self.caches.remotes:
+                if remote.name in wanted:
+                    pulled.take(self.caches, remote, wanted[remote.name], workdirs=workdirs)
+            plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
+        pulled.failed = pulled.failed or self.caches.incomplete
+        pulled.here = sum(step.output is not None and not step.away for step in plan.steps.values()) - len(pulled.tasks)
+        return pulled
+
+    def _publishing_to(self, plan: Plan) -> list[Remote]:
+        """Return the remotes that may hear of a build; of one with nothing to do, none need to."""
+        return [*self.caches.remotes] if plan.work or plan.fetches else []
+
+    def _capture_settings(self) -> str:
+        settings = self.project.settings
+        lines = [f"exclude {pattern}\n" for pattern in settings.get("exclude", [])]
+        return "".join([*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))])
+
+    def _inputs(self, writer: ObjectWriter) -> InputsReader:
+        return InputsReader(
+            self.store,
+            writer,
+            self.toolchains.capture,
+            environment=self._let_through(),
+            capture=self._capture_settings(),
+            allowed=self.project.settings.get("environment", ()),
+            own_folders=(self.store.path, self.project.builddir),
+        )
+
+    def _let_through(self) -> dict[str, str]:
+        return allowed_environment(self.project.settings.get("environment", []), self.environment)
+
+    def _site(self, inputs: InputsReader) -> Site:
+        settings = self.project.settings
+        sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
+        for path in (self.store.cache, self.project.builddir):
+            if sandbox is None and ":" in str(path):
+                raise BuildError(
+                    f"{path}: a colon in a path can't be part of PATH, which tasks without a sandbox need",
+                    hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
+                )
+        return Site(
+            store=self.store,
+            inputs=inputs,
+            sysroots=self.sysroots(sandbox is not None),
+            work=self.project.builddir / "work",
+            sandbox=sandbox,
+        )
+
+    def _choices(self, request: Request, graph: Graph) -> Choices:
+        named = {key.partition(":")[0] for key in graph.targets}
+        force = set()
+        for key in request.force:
+            full = resolve_targets(self.project, [key])
+            for each in full:
+                if each not in graph.nodes:
+                    raise NameUnknown(
+                        f"--force {key}: {each} is not needed by the targets", hint=nearest(key, graph.nodes)
+                    )
+            force.update(full)
+        if request.rebuild:
+            force.update(graph.nodes)
+        return Choices(
+            force=frozenset(force),
+            only=frozenset(named) if request.only else frozenset(),
+            follow=request.follow,
+            incremental=frozenset(named) if request.incremental else frozenset(),
+        )
+
+    def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site) -> Plan:
+        return make_plan(graph, own, self.anywhere(graph, site), choices, self._last())
+
+    def anywhere(self, graph: Graph, site: Site) -> Anywhere:
+        """Return what is recorded here or published at the remotes."""
+        self.caches.confined = site.sandbox is not None
+        return Anywhere(Records(self.store, site.place_in(graph), self.caches.takes), self.caches)
+
+    def _last(self) -> Callable[[str], Kept | None]:
+        latest = BuildList.latest(self.store)
+        return latest.kept if latest else lambda _key: None
+
+    @staticmethod
+    def _check_only(plan: Plan) -> None:
+        """With --only, what other recipes give must be there already."""
+        only = plan.choices.only
+        if not only:
+            return
+        missing = [step.key for step in plan.work if step.key.partition(":")[0] not in only]
+        if missing:
+            asker = next(
+                (key for key, node in plan.graph.nodes.items() if missing[-1] in node.edges and _recipe(node) in only),
+                "",
+            )
+            raise BuildError(
+                f"--only: {missing[-1]} is not built, and {asker or 'the target'} needs its output",
+                hint="build without --only, or build that recipe first",
+            )
+
+    def _deploy(self, plan: Plan, summary: Summary, site: Site) -> Deployed:
+        given = {}
+        for key, node in plan.graph.nodes.items():
+            settled = summary.settled.get(key)
+            output = settled.output if settled else plan.steps[key].output
+            if node.task.deploy and output is not None:
+                tools = plan.own[key].toolchain
+                places = make_room(site, self.toolchains, node, plan.graph.chain(key), tools).places()
+                given[f"{node.arch}/{key.replace(':', '/')}"] = Given(key, output, tools, places)
+
+        def current(key: str) -> Oid | None:
+            return self._current_output(key, site)
+
+        deployment = Deployment(self.store, self.deploy_dir, self.toolchains, site.sandbox, self._deploys, current)
+        return deployment.deploy(given)
+
+    def _deploys(self, name: str) -> bool:
+        """Return whether the recipes, as they are now, deploy `ARCH/RECIPE/TASK`."""
+        arch, name, task = name.split("/")
+        if self.project.resolve(name) != name:
+            return False
+        recipe = self.project.recipe(name)
+        own = recipe.tasks.get(task)
+        return own is not None and own.deploy and self.project.arch_name(recipe) == arch
+
+    def _current_output(self, key: str, site: Site) -> Oid | None:
+        """Return the output that a task outside this build has as its recipe is now; None if it is not built."""
+        try:
+            graph = make_graph(self.project, [key])
+            with self.store.objects.writer() as writer:
+                inputs = self._inputs(writer)
+                own = {each: inputs.own(node, HashOnly()) for each, node in graph.nodes.items()}
+        except ProvError:  # a recipe that can't be read, or needs what is not there, makes nothing
+            return None
+        return self._plan(graph, own, Choices(), site).steps[key].output
+
+
+def _recipe(node: Node) -> str:
+    return node.recipe.name

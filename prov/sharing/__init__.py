@@ -1,0 +1,1 @@
+"""Recorded results and remotes: which results are shared, and which fetched outputs are used."""

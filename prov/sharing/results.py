@@ -1,0 +1,270 @@
+"""Between what is recorded here and what is published: which results are shared, what of their records, and how those
+that come are entered.
+
+Of a record, others get what anybody could make who has the recipes: inputs, output, definition, when it ran and how.
+Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only if somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from prov.errors import StoreError
+from prov.intake.digest import Digests
+from prov.records.build_list import BuildList
+from prov.records.keyvalue import decode_lines, encode_lines
+from prov.records.run import (
+    FIXED_MESSAGE,
+    OUTPUT_MESSAGE,
+    RECORDS,
+    UNSIGNED_MESSAGE,
+    author,
+    last_number,
+    output_ref,
+    static_ref,
+    tag_prefix,
+)
+from prov.remote.publication import Published
+from prov.remote.receive import read_run
+from prov.remote.trust import check_task
+from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate, hash_in
+from prov.store.repository import Store
+from prov.transport.errors import Untrusted
+
+PUBLIC = (b"inputs", b"output", b"dated", b"definition", b"record")
+"""What is published of a record."""
+PUBLIC_FACTS = (
+    *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
+    *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
+)
+"""And of its facts."""
+NO_KEY = bytes(20)
+"""For a result whose static key is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shareable:
+    """A result that may be shared: task, task hash and, where it is known, static key."""
+
+    key: str
+    task_hash: Oid
+    static_key: Oid = NO_KEY
+
+
+def place_id(text: bytes) -> str:
+    """Return what stands for a place in a publication, empty for an output that is of use everywhere."""
+    return hashlib.sha1(text).hexdigest() if text else ""
+
+
+def recorded_results(store: Store) -> list[Shareable]:
+    """Return everything that is recorded here."""
+    found = []
+    for ref in store.refs.list("refs/prov/output/"):
+        recipe, task, *rest = ref.removeprefix("refs/prov/output/").split("/")
+        task_hash = hash_in("/".join(rest))
+        if task_hash is not None:
+            found.append(Shareable(f"{recipe}:{task}", task_hash))
+    return found
+
+
+def other_runs(store: Store) -> int:
+    """Return how many successful runs are recorded that have no output to share: of `prov run` and `prov capture`."""
+    refs = (ref.split("/") for ref in store.refs.list("refs/tags/"))
+    runs = {tuple(parts[2:5]) for parts in refs if len(parts) == 6 and parts[2] not in ("failed", "outside")}
+    outputs = {tuple(ref.split("/")[3:6]) for ref in store.refs.list("refs/prov/output/")}
+    return len(runs - outputs)
+
+
+def results_of(build: BuildList) -> list[Shareable]:
+    """Return the results that a build lists."""
+    lines = (line for recipe in build.recipes() for line in build.lines(recipe).values())
+    return [Shareable(line.key, line.task_hash) for line in lines if line.output is not None]
+
+
+def offer(
+    store: Store,
+    writer: ObjectWriter,
+    results: Iterable[Shareable],
+    *,
+    workdirs: bool = False,
+    withheld: dict[str, str] | None = None,
+) -> list[Published]:
+    """Write the public records of those results that can be shared, and return what would be said of them.
+
+    `withheld` receives the others: task -> why it is not shared. The objects are to be finished before `add_digests`,
+    which reads them.
+    """
+    found = []
+    for result in results:
+        sharable = _to_share(store, result)
+        if isinstance(sharable, str):
+            if withheld is not None:
+                withheld[result.key] = sharable
+            continue
+        commit, record, output = sharable
+        facts = record_facts(store, record)
+        fixed = store.objects.entry(output, "fixed")
+        static = hash_in(facts.get("static-key", "")) or result.static_key
+        found.append(
+            Published(
+                result.key,
+                result.task_hash,
+                static,
+                output,
+                public_record(store, writer, record),
+                bytes(32),
+                0,
+                place_id(store.objects.blob(fixed.oid)) if fixed else "",
+                commit if workdirs and commit else b"",
+                bytes(32) if workdirs and commit else b"",
+            )
+        )
+    return found
+
+
+_LEFTOVERS = "it was built on leftovers (`--incremental`)"
+
+
+def _last_was_incremental(store: Store, result: Shareable) -> bool:
+    """Return whether the last run of a task hash was one whose output is recorded for nothing else."""
+    number = last_number(store, result.key, result.task_hash)
+    commit = store.refs.get(f"{tag_prefix(result.key, result.task_hash)}/{number}") if number else None
+    return commit is not None and "incremental" in record_facts(store, store.objects.commit(commit).parents[1])
+
+
+def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
+    """Return task commit, record and output of a result that can be shared, or why it can't be."""
+    output_commit = store.refs.get(output_ref(result.key, result.task_hash))
+    if output_commit is None:
+        return _LEFTOVERS if _last_was_incremental(store, result) else "its output is not in the store any more"
+    held = store.objects.commit(output_commit)
+    if held.message == UNSIGNED_MESSAGE:
+        return "it came from a remote, unsigned"
+    output = held.tree
+    run = _run_with(store, result, output)
+    if run is None:
+        return "no run that produced its output is in the store any more"
+    if not store.objects.exists(result.task_hash):
+        return "its inputs are not in the store any more"
+    commit, record = run
+    facts = record_facts(store, record)
+    if "incremental" in facts:
+        return _LEFTOVERS
+    if "aside" in facts:
+        return "it was run in a scratch directory"
+    if facts.get("result") != "ok":
+        return "it failed"
+    return commit, record, output
+
+
+def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Published]:
+    """Return what is offered with the ids that are signed."""
+    found = []
+    for task in offered:
+        workdir = digests.commit(task.workdir).id if task.workdir else b""
+        record = digests.tree(task.record)
+        found.append(replace(task, digest=record.id, size=record.size, workdir_digest=workdir))
+    digests.save()
+    return found
+
+
+def _run_with(store: Store, result: Shareable, output: Oid) -> tuple[Oid | None, Oid] | None:
+    """Return task commit (None where the WORKDIR is not here) and record of the last run that gave an output."""
+    for number in range(last_number(store, result.key, result.task_hash), 0, -1):
+        tag = f"{tag_prefix(result.key, result.task_hash)}/{number}"
+        commit = store.refs.get(tag)
+        record = store.refs.get(RECORDS + tag.removeprefix("refs/tags/"))
+        if commit is not None:
+            record = store.objects.commit(commit).parents[1]
+        if record is None:
+            continue
+        entry = store.objects.entry(store.objects.commit(record).tree, "output")
+        if entry is not None and entry.oid == output:
+            return commit, record
+    return None
+
+
+def record_facts(store: Store, record: Oid) -> dict[str, str]:
+    """Return the facts of a record, by its own commit."""
+    entry = store.objects.entry(store.objects.commit(record).tree, "record")
+    return decode_lines(store.objects.blob(entry.oid), " ") if entry else {}
+
+
+def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
+    """Write the part of a record that is published, and return its tree; of one that was published, itself."""
+    entries = [
+        each
+        for each in store.objects.tree(store.objects.commit(record).tree)
+        if each.name in PUBLIC and each.name != b"record"
+    ]
+    known = record_facts(store, record)
+    hidden = {"seen-workdir"} if known.get("sandbox") == "none" else set()  # it is a path of this machine then
+    facts = {name: known[name] for name in PUBLIC_FACTS if name in known and name not in hidden}
+    entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
+    return writer.add_tree(entries)
+
+
+def holds(store: Store, task: Published) -> bool:
+    """Tell whether a published record is here with all that it holds."""
+    commit = store.refs.get(output_ref(task.key, task.task_hash))
+    return (
+        commit is not None
+        and store.objects.exists(task.record)
+        and store.objects.exists(task.task_hash)
+        and store.objects.commit(commit).tree == task.output
+    )
+
+
+def enter(
+    store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] | None = None, *, unsigned: bool = False
+) -> None:
+    """Give received results their refs, all together; what is recorded here already stays as it is.
+
+    `statics` are the static keys under which these tasks are known here, where they are. `unsigned` ones are marked as
+    such.
+    """
+    updates = []
+    with store.objects.writer() as writer:
+        for task in tasks:
+            static_key = (statics or {}).get(task.key, task.static_key)
+            updates += list(_refs(store, writer, task, static_key, unsigned=unsigned))
+    store.refs.update(*updates) if updates else None
+
+
+def _has_run(store: Store, task: Published) -> bool:
+    """Tell whether the WORKDIR's commit is here, and of that very run: it may have been published as anything."""
+    try:
+        check_task("", "", task, read_run(store.objects, task.workdir))
+    except (StoreError, Untrusted):
+        return False
+    return True
+
+
+def _refs(
+    store: Store, writer: ObjectWriter, task: Published, static_key: Oid, *, unsigned: bool
+) -> Iterable[RefUpdate]:
+    message = OUTPUT_MESSAGE
+    if unsigned:
+        message = UNSIGNED_MESSAGE
+    elif any(each.name == b"fixed" for each in store.objects.tree(task.output)):
+        message = FIXED_MESSAGE
+    commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
+    if static_key != NO_KEY and store.refs.get(static_ref(task.key, static_key)) is None:
+        yield RefUpdate(static_ref(task.key, static_key), commit)
+    prefix = tag_prefix(task.key, task.task_hash)
+    number = last_number(store, task.key, task.task_hash)
+    if task.workdir and _has_run(store, task):
+        if store.refs.last_number(prefix) == 0:
+            yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
+    elif number == 0:
+        # dated when it came, so that it is kept as long as what is made here
+        record = writer.add_commit(Commit(task.record, (), author(time.time()), f"record of {task.key}\n"))
+        yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)
+    name = output_ref(task.key, task.task_hash)
+    if store.refs.get(name) is None:  # last: it is what says that the result is here
+        yield RefUpdate(name, commit)

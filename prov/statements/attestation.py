@@ -1,0 +1,159 @@
+"""A run's record as an in-toto Statement with SLSA's provenance: which files came of which inputs, and how.
+
+Pure: from what `evidence.py` read to the statement, and from the statement to its bytes, which are the same for the
+same record. Whoever signs is `dsse.py`. `docs/attestation.md` describes the build type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from prov import __version__
+from prov.errors import ProvError, StoreError
+from prov.history.names import RunName
+from prov.tasks.definition import Definition
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:prov:task:v1"
+BUILDER = "urn:prov:builder:"
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What in-toto calls a resource descriptor: something with a digest."""
+
+    name: str
+    digest: Mapping[str, str]
+    """Algorithm, as in-toto names it (sha256, gitTree, gitBlob, gitCommit) -> hex."""
+    uri: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self) -> dict[str, Any]:
+        found = {"name": self.name, "digest": self.digest, "uri": self.uri, "annotations": self.annotations}
+        return {name: value for name, value in found.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the record of a run that succeeded has for an attestation."""
+
+    run: RunName
+    facts: Mapping[str, str]
+    definition: Definition
+    variables: Mapping[str, str]
+    """Unexpanded, as they were hashed."""
+    environment: tuple[str, ...]
+    """Names of variables that the project let through from the caller. Their values are nobody's business."""
+    subjects: tuple[Artifact, ...]
+    dependencies: tuple[Artifact, ...]
+    byproducts: tuple[Artifact, ...]
+
+
+def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
+    """Return the statement. `builder` is the builder's URI; without one it is made of the recorded host.
+
+    Raises ProvError where the record names no host, StoreError where it has no times.
+    """
+    return {
+        "_type": STATEMENT,
+        "subject": [each.table() for each in evidence.subjects],
+        "predicateType": PREDICATE,
+        "predicate": {"buildDefinition": _build_definition(evidence), "runDetails": _run_details(evidence, builder)},
+    }
+
+
+def _build_definition(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "buildType": BUILD_TYPE,
+        "externalParameters": _external(evidence),
+        "internalParameters": _internal(evidence),
+        "resolvedDependencies": [each.table() for each in evidence.dependencies],
+    }
+
+
+def _external(evidence: Evidence) -> dict[str, Any]:
+    """Return what the project and whoever called prov decided."""
+    return {
+        "target": evidence.run.key,
+        "recipe": evidence.run.recipe,
+        "task": evidence.run.task,
+        "version": evidence.definition.version,
+        "architecture": evidence.definition.arch_name,
+        "variables": dict(evidence.variables),
+        "environment": list(evidence.environment),
+        "excluded": sorted(evidence.definition.excluded.keys() - {"SOURCES"}),
+    }
+
+
+def _internal(evidence: Evidence) -> dict[str, Any]:
+    """Return how prov ran the task."""
+    run, facts = evidence.run, evidence.facts
+    return {
+        "taskHash": run.task_hash,
+        "tag": run.tag,
+        "sandbox": facts.get("sandbox", "unknown"),
+        "network": bool(evidence.definition.task["network"]),
+        "workdir": facts.get("seen-workdir", ""),
+        "incremental": "incremental" in facts,
+        "aside": "aside" in facts,
+    }
+
+
+def _run_details(evidence: Evidence, builder: str) -> dict[str, Any]:
+    began, ended = _times(evidence)
+    return {
+        "builder": {"id": builder or _builder(evidence), "version": {"prov": __version__}},
+        "metadata": {"invocationId": evidence.run.commit.hex(), "startedOn": began, "finishedOn": ended},
+        "byproducts": [each.table() for each in evidence.byproducts],
+    }
+
+
+def _builder(evidence: Evidence) -> str:
+    """Return a builder of the recorded host. SLSA asks for another id where tasks are kept apart less well."""
+    host = evidence.facts.get("host", "")
+    if not host:
+        raise ProvError(f"the record of {evidence.run.key} names no host", hint="name the builder with --builder-id")
+    apart = evidence.facts.get("sandbox") == "bwrap"
+    return f"{BUILDER}{quote(host.encode('utf-8', 'replace'), safe='')}{'' if apart else ':no-sandbox'}"
+
+
+def is_uri(text: str) -> bool:
+    """Tell whether a text can name a builder: an absolute URI, its scheme in lower case."""
+    return _URI.fullmatch(text) is not None
+
+
+def _times(evidence: Evidence) -> tuple[str, str]:
+    try:
+        began = float(evidence.facts["began"])
+        ended = began + float(evidence.facts["seconds"])
+        return _time(began), _time(ended)
+    except (KeyError, ValueError, OverflowError, OSError) as error:
+        raise StoreError(
+            f"the record of {evidence.run.key} does not tell when it ran", hint="don't trust its origin"
+        ) from error
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(table: Mapping[str, Any]) -> bytes:
+    """Return a statement's bytes: one line of JSON with sorted keys."""
+    return f"{json.dumps(_unicode(table), sort_keys=True, ensure_ascii=False, separators=(',', ':'))}\n".encode()
+
+
+def _unicode(value: Any) -> Any:
+    """Return a value whose texts are Unicode: a byte of a name or text that is none is told as `\\udcff`."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_unicode(name): _unicode(each) for name, each in value.items()}
+    return [_unicode(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,47 @@
+"""Packages that are `direct`: used from a folder of their own, never linked into a sysroot.
+
+A tool that must not share its files with anybody (one that preloads itself into every process, say) has one folder for
+each of its outputs, in the store's cache; tasks that need it have its programs on their PATH.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from prov.files import locked, remove_tree
+from prov.records.run import read_pair
+from prov.tasks.job import Site, Taken
+from prov.tasks.sandbox import DIRECT
+from prov.worktree.attributes import at_path, without_setuid
+from prov.worktree.checkout import checkout
+from prov.worktree.merge import Owned, union
+from prov.worktree.place import Private
+from prov.worktree.places import NOWHERE, Places
+from prov.worktree.verify import differences
+
+
+def put_direct(site: Site, taken: Taken, links: Path) -> Path:
+    """Put an output into its own folder, unless it is there, and return that."""
+    recipe = taken.key.partition(":")[0]
+    own = hashlib.sha1(f"{taken.output.hex()} {site.sandbox is None} {links}".encode()).hexdigest()
+    folder = site.store.cache / "direct" / f"{recipe}-{own[:16]}"
+    seen = os.fsencode(f"{DIRECT}/{recipe}" if site.sandbox else folder)
+    tools = os.fsencode(links)
+    places = Places({b"W": NOWHERE, b"S": seen, b"N": seen, b"H": tools})
+    objects = site.store.objects
+    with locked(site.store.cache / "locks" / "direct"), objects.writer() as writer:
+        whole = read_pair(writer, taken.output)
+        nodes = [at_path(writer, whole, path) for path in taken.paths]
+        pair = union(writer, [Owned(taken.key, node.pair) for node in nodes if node is not None]).pair
+        pair = without_setuid(writer, pair, writer)
+        if folder.is_dir() and not differences(writer, folder, pair):
+            return folder
+        temporary = folder.with_suffix(".tmp")
+        for leftover in (temporary, folder):
+            if leftover.exists():
+                remove_tree(leftover)
+        checkout(writer, temporary, pair, placer=Private(writer, places, sealed=True, shares=True))
+        temporary.rename(folder)
+    return folder

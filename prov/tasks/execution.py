@@ -1,0 +1,261 @@
+"""One task, from its start to its record: what a worker process does.
+
+The order is what makes a kill harmless: what is in the WORKDIR is in the store before it is overwritten; objects are
+durable before refs; the refs of one run change together; nobody is told that the task is done before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from prov.files import locked, set_mode
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
+from prov.records.run import (
+    Output,
+    Records,
+    Run,
+    Start,
+    author,
+    output_ref,
+    read_pair,
+    read_postprocess,
+    static_ref,
+    tag_update,
+    write_run,
+)
+from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.tasks.advice import advice
+from prov.tasks.definition import define
+from prov.tasks.job import Job, Result, Site, Taken
+from prov.tasks.relocate import Tokeniser, held_blobs
+from prov.tasks.script import Outcome, log_path, postprocess_text, run_in_sysroot, run_postprocess, run_script
+from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
+from prov.tasks.workdir import Workdir
+from prov.worktree.attributes import EMPTY, Pair, at_path, nest
+from prov.worktree.merge import Owned
+from prov.worktree.scan import Seen
+from prov.worktree.snapshot import Snapshot
+
+LOG_TAIL = 20
+
+
+def run_task(site: Site, job: Job) -> Result:
+    """Run a task and record it. Raises ProvError for what kept it from being run or recorded."""
+    begun = time.monotonic()
+    with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
+        with site.store.objects.writer() as writer:
+            result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer, job.own.capture)).run()
+        with contextlib.suppress(OSError):  # the task is recorded; tidying up can wait for room on the disk
+            site.store.objects.consolidate()
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+@dataclass(slots=True)
+class _Execution:
+    site: Site
+    job: Job
+    writer: ObjectWriter
+    workdir: Workdir
+
+    def run(self) -> Result:
+        job = self.job
+        own = self.site.inputs.own(job.node, self.writer)
+        oid = task_hash(self.writer, own, job.edges)
+        if not job.force and not job.incremental:
+            done = self.done_by_another(oid)
+            if done is not None:
+                return done
+        here = self.workdir.settle()
+        if job.incremental:
+            start, oid = here, self.incremental_hash(own, here)
+            self.workdir.put_over(job, here.pair)
+        else:
+            start = self.workdir.start(job)
+            self.workdir.put_in_place(start.pair, now=here.pair)
+        self.postprocess_taken()
+        began = time.time()
+        sysroots = self.compose()
+        self.workdir.place_inputs(job)
+        outcome = run_script(self.site, job, self.workdir.path)
+        with contextlib.suppress(PermissionError):  # of the WORKDIR itself, which is not the task's to close
+            set_mode(self.workdir.path, stat.S_IRWXU, add=True)
+        trespass = self.guard(began)
+        if trespass:
+            outcome = replace(outcome, trespass=trespass)
+        return self.record(oid, start, outcome, sysroots, own)
+
+    def done_by_another(self, oid: Oid) -> Result | None:
+        """Return the result of a process that ran the task while this one waited for the recipe's lock."""
+        records = Records(self.site.store, lambda _key: self.job.room.place())
+        output = records.output(self.job.node.key, oid)
+        number, commit = records.last_run(self.job.node.key, oid)
+        if output is None or commit is None:
+            return None
+        return Result(self.job.node.key, "done by another", oid, output, commit, number)
+
+    def incremental_hash(self, own: OwnInputs, start: Start) -> Oid:
+        """Return the hash of a run that builds on leftovers: what it started from is an input, and told as such."""
+        mark = Entry(b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode()))
+        return task_hash(self.writer, replace(own, entries=(*own.entries, mark)), self.job.edges)
+
+    def postprocess_taken(self) -> None:
+        for taken in self.job.from_:
+            text = read_postprocess(self.writer, taken.output)
+            if text:
+                workdir = self.workdir.path
+                sandbox = self.site.sandbox
+                run_postprocess(self.job.room.links, text, workdir, taken.key, sandbox=sandbox, at=workdir)
+
+    def compose(self) -> dict[str, Pair]:
+        """Give the task its two sysroots, exactly what it needs in each; the native one first, whose tools the
+        scripts of the other may use."""
+        site, job, found = self.site, self.job, {}
+        environment = {taken.key: taken.output.hex() for taken in job.needs if taken.native}
+        environment["host tools"] = f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
+        for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
+            needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
+            composed = site.sysroots.compose(
+                self.writer,
+                self.workdir.path / folder,
+                [part for taken in needs for part in self.packages(taken)],
+                wins=job.node.recipe.sysroot_owner,
+                places=job.room.sysroot_places(),
+                run=lambda script, _directory, folder=folder: run_in_sysroot(site, job, folder, script),
+                environment=environment,
+            )
+            self.workdir.notes += composed.notes
+            if composed.pair != EMPTY:
+                found[name] = composed.pair
+        return found
+
+    def guard(self, began: float) -> str:
+        """Without a sandbox: return in words what was written into the task's sysroots, or nothing.
+
+        What the task itself added is no harm: it is gone with the next composition, and nobody else sees it.
+        """
+        found: list[str] = []
+        if self.site.sandbox is not None:
+            return ""
+        for folder in (SYSROOT, SYSROOT_NATIVE):
+            for each in self.site.sysroots.check(
+                self.writer, self.workdir.path / folder, places=self.job.room.sysroot_places()
+            ):
+                if each.what != "added" or each.changed_at < began:
+                    found += [f"{folder}/{each}"]
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        return f"its sysroot was changed while it ran: {', '.join(found[:3])}{more}" if found else ""
+
+    def packages(self, taken: Taken) -> list[Owned]:
+        """Return the directories of an output, each the top of a sysroot."""
+        whole = read_pair(self.writer, taken.output)
+        nodes = [at_path(self.writer, whole, path) for path in taken.paths]
+        return [Owned(taken.key, node.pair) for node in nodes if node is not None]
+
+    def record(self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair], own: OwnInputs) -> Result:
+        job, store, ended = self.job, self.site.store, time.time()
+        snapshot = self.workdir.capture()
+        output, problem = self.output(snapshot, outcome)
+        if output is not None and job.staged:
+            self.adopt(snapshot)
+        log, text = log_path(self.workdir.path, job.node.task.name), outcome.log
+        facts = {
+            "result": f"failed: {problem}" if problem else "ok",
+            "began": f"{ended - outcome.seconds:.3f}",
+            "seconds": f"{outcome.seconds:.3f}",
+            "sandbox": "bwrap" if self.site.sandbox else "none",
+            "host": socket.gethostname(),
+            "workdir": str(self.workdir.path),
+            "seen-workdir": job.room.seen_workdir,
+            "outputdir": shlex.join(map(os.fsdecode, output_paths(job.node.recipe, job.node))),
+        }
+        if job.plain and not job.incremental:
+            facts["static-key"] = job.static_key.hex()
+        if self.site.alias:
+            facts["aside"] = self.site.alias
+        if job.incremental:
+            facts["incremental"] = "started from leftovers; never reused, never shared"
+        definition = define(job.node, job.chain, own)
+        run = Run(
+            job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots, definition
+        )
+        recorded = write_run(self.writer, run, author(ended))
+        self.writer.finish()
+        tag = tag_update(store, job.node.key, oid, recorded.commit, failed=output is None)
+        updates = [RefUpdate(self.workdir.ref, recorded.commit)]
+        if self.site.keeps:
+            updates.append(tag)
+        name = output_ref(job.node.key, oid)
+        # what is run aside takes nothing's place, and is of no use to others if it is tied to where it ran
+        taken = bool(self.site.alias) and (bool(output and output.fixed) or store.refs.get(name) is not None)
+        if self.site.keeps and output is not None and not job.incremental and not taken:
+            if job.plain:
+                updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
+            # last: refs move one after the other, and with this one the task need not run again
+            updates.append(RefUpdate(name, recorded.output_commit))
+        store.refs.update(*updates)
+        self.workdir.done(snapshot)
+        return Result(
+            key=job.node.key,
+            status="ran" if output is not None else "failed",
+            task_hash=oid,
+            output=recorded.output if output is not None else None,
+            commit=recorded.commit,
+            number=int(tag.name.rpartition("/")[2]),
+            script_seconds=outcome.seconds,
+            added=self.writer.total,
+            problem=problem,
+            trespass=bool(outcome.trespass),
+            log=str(log),
+            log_tail=text.decode("utf-8", "replace").splitlines()[-LOG_TAIL:] if problem else [],
+            advice=advice(store, job.node, text.decode("utf-8", "replace")) if problem else [],
+            notes=self.workdir.notes,
+        )
+
+    def output(self, snapshot: Snapshot, outcome: Outcome) -> tuple[Output | None, str]:
+        """Return what the task gives to others, or None and what is wrong."""
+        node = self.job.node
+        if outcome.problem:
+            return None, outcome.problem
+        found, places = {}, self.job.room.places()
+        taken = held_blobs(self.writer, [read_pair(self.writer, output) for output in self.job.sources])
+        held: list[str] = []
+        for path in output_paths(node.recipe, node):
+            pair = snapshot.output(path, self.writer)
+            if pair is None:
+                return None, f"its outputdir {os.fsdecode(path)} is gone"
+            tokeniser = Tokeniser(self.writer, places, taken)
+            found[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
+            held += [f"{os.fsdecode(path)}/{os.fsdecode(each)}" for each in tokeniser.held]
+        if held:
+            more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+            self.workdir.notes.append(
+                f"{node.key}: {', '.join(held[:3])}{more}: a path of this place that can't be replaced; "
+                "the output is of no use elsewhere"
+            )
+        where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
+        text = postprocess_text(node.recipe, node.task.postprocess, where)
+        whole = nest(self.writer, found) if found else EMPTY
+        return Output(whole, text, self.job.room.place() if held else b""), ""
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Give the pool the files that others will have in their sysroots."""
+        for top in output_paths(self.job.node.recipe, self.job.node):
+            for path, folder in snapshot.folders.items():
+                if path == top or path.startswith(top + b"/"):
+                    where = self.workdir.path / os.fsdecode(path)
+                    files = zip(folder.entries, folder.oids, strict=True)
+                    self.site.sysroots.adopt(
+                        (where / os.fsdecode(seen[0]), oid, Seen(*seen))
+                        for seen, oid in files
+                        if oid is not None and stat.S_ISREG(seen[1])
+                    )

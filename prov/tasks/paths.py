@@ -1,0 +1,32 @@
+"""The room of one task: its folders, its host tools on disk, what it may read beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prov.recipes.graph import Node
+from prov.tasks.direct import put_direct
+from prov.tasks.job import Site, Taken
+from prov.tasks.sandbox import Room
+from prov.tasks.toolchain import Toolchain, Toolchains
+
+
+def make_room(
+    site: Site, toolchains: Toolchains, node: Node, chain: str, tools: Toolchain, needs: tuple[Taken, ...] = ()
+) -> Room:
+    """Return a task's room; what it has for host tools, and what it needs and is `direct`, is put on disk."""
+    links = toolchains.links(tools)
+    readable = [
+        source.url.removeprefix("file://") or source.git.removeprefix("file://")
+        for source in node.recipe.sources
+        if source.url.startswith("file://") or source.git.startswith(("/", "file://"))
+    ]
+    return Room(
+        workdir=site.workdir(node, chain),
+        name=(node.arch, node.recipe.name, chain),
+        root=toolchains.root(tools) if site.sandbox else None,
+        links=links,
+        network=node.task.network,
+        readable=tuple(map(Path, readable)) if node.task.network else (),
+        direct=tuple((taken.key.partition(":")[0], put_direct(site, taken, links)) for taken in needs if taken.direct),
+    )

@@ -1,0 +1,252 @@
+"""Tasks as they were recorded, made into what a scheduler and a worker need: no recipe is asked.
+
+The inputs tree holds what was hashed, the run's definition the rest. Own inputs are handled one by one (a variable, a
+source, a text), so that a task can also be put together from two runs' inputs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import NameUnknown, StoreError
+from prov.recipes.graph import Graph, Node
+from prov.recipes.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
+from prov.recipes.variables import Reached
+from prov.records.keyvalue import decode_lines
+from prov.records.run import EDGES, Records, read_id
+from prov.store.objects import MODE_DIRECTORY, Entry, Oid
+from prov.store.repository import Store
+from prov.tasks.definition import Definition, read_definition
+from prov.tasks.taskhash import LocalFile, OwnInputs
+from prov.tasks.toolchain import Toolchain
+from prov.worktree.attributes import TreeReader, TreeWriter
+
+NAMED = {b"variables": "variable", b"functions": "function", b"sources": "source", b"patches": "patch"}
+ALONE = {
+    b"task": "definition",
+    b"script": "script",
+    b"postprocess": "postprocess",
+    b"host-toolchain": "host tools",
+    b"environment": "environment",
+    b"capture": "capture settings",
+    b"incremental": "leftovers",
+}
+Named = tuple[str, str]
+"""Kind and name of an own input; the name is empty where there is one of a kind."""
+OwnEntries = Mapping[Named, Entry]
+
+
+def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
+    """Return the own inputs among an inputs tree's entries, one by one."""
+    own: dict[Named, Entry] = {}
+    for entry in entries:
+        if entry.name in NAMED:
+            own |= {(NAMED[entry.name], os.fsdecode(below.name)): below for below in reader.tree(entry.oid)}
+        elif os.fsdecode(entry.name) not in EDGES:
+            own[ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
+    return own
+
+
+def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
+    """Return the entries of the inputs tree that holds these own inputs; folders are written to `sink`."""
+    folders = {kind: name for name, kind in NAMED.items()}
+    below: dict[bytes, list[Entry]] = {}
+    entries = []
+    for (kind, _), entry in sorted(own.items()):
+        if kind in folders:
+            below.setdefault(folders[kind], []).append(entry)
+        else:
+            entries.append(entry)
+    return (*entries, *(Entry(name, MODE_DIRECTORY, sink.add_tree(each)) for name, each in below.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTask:
+    """A task with all that it takes to run it."""
+
+    key: str
+    own: OwnEntries
+    definition: Definition
+    outputs: Mapping[tuple[str, str], Oid]
+    """(`from` or `needs`, task) -> the output that it took."""
+    hashes: Mapping[str, Oid] = field(default_factory=dict)
+    """Task that it came after -> task hash of that."""
+    commit: Oid | None = None
+    """Of the run; None for one that was put together."""
+
+    @property
+    def recipe(self) -> str:
+        return self.key.partition(":")[0]
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        return (*self.definition.after, *self.definition.from_, *self.definition.needs)
+
+
+def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
+    """Return the task that a run's commit records. Raises StoreError where its record can't be used for that."""
+    objects = store.objects
+    definition = read_definition(Records(store).record_entry(commit, "definition"), key)
+    inputs = objects.entry(Records(store).record_tree(commit), "inputs")
+    if inputs is None:
+        raise StoreError(f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing")
+    entries = objects.tree(inputs.oid)
+    outputs = {
+        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_id(objects, below.oid)
+        for entry in entries
+        if entry.name in (b"from", b"needs")
+        for below in objects.tree(entry.oid)
+    }
+    recipe = key.partition(":")[0]
+    hashes = {
+        f"{recipe}:{os.fsdecode(below.name)}": read_id(objects, below.oid)
+        for entry in entries
+        if entry.name == b"after"
+        for below in objects.tree(entry.oid)
+    }
+    told = {
+        *definition.after,
+        *(("from", each) for each in definition.from_),
+        *(("needs", each) for each in definition.needs),
+    }
+    if told != {*hashes, *outputs}:
+        raise StoreError(f"the record of {key} tells of other edges than its inputs", hint="don't trust its origin")
+    return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
+
+
+def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnInputs:
+    """Return a task's own inputs as a worker wants them."""
+    definition = task.definition
+    reached = Reached(
+        tuple(sorted({*_names(task.own, "variable"), *definition.excluded})), tuple(_names(task.own, "function"))
+    )
+    environment = task.own.get(("environment", ""))
+    return OwnInputs(
+        entries=unflatten(sink, task.own),
+        reached=reached,
+        toolchain=Toolchain(_toolchain(reader, task), definition.programs),
+        environment=decode_lines(reader.blob(environment.oid), "=") if environment else {},
+        capture=_text(reader, task.own, "capture settings"),
+        sources=_files(definition.sources, task.own, "source"),
+        patches=_files(definition.patches, task.own, "patch"),
+    )
+
+
+def _names(own: OwnEntries, kind: str) -> list[str]:
+    """Return the names of variables or functions, which become a part of a script. Raises StoreError."""
+    names = sorted(name for each, name in own if each == kind)
+    for name in names:
+        if not VARIABLE_NAME.fullmatch(name):
+            raise StoreError(f"{name!r} can't be a {kind}'s name", hint="don't trust the origin of that record")
+    return names
+
+
+def _text(reader: TreeReader, own: OwnEntries, kind: str, name: str = "") -> str:
+    entry = own.get((kind, name))
+    return reader.blob(entry.oid).decode("utf-8", "surrogateescape") if entry else ""
+
+
+def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[LocalFile, ...]:
+    return tuple(file for file in files if (kind, file.name) in own)
+
+
+def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
+    entry = task.own.get(("host tools", ""))
+    if entry is None:
+        raise StoreError(f"the record of {task.key} names no host tools", hint="don't trust its origin")
+    tree = read_id(reader, entry.oid)
+    try:
+        reader.tree(tree)
+    except StoreError as error:
+        raise StoreError(
+            f"the host tools of {task.key} ({tree.hex()[:12]}) are not in the store",
+            hint="they are where it was built",
+        ) from error
+    return tree
+
+
+def make_node(reader: TreeReader, task: RecordedTask) -> Node:
+    """Return a task as a node of a graph."""
+    definition, own = task.definition, task.own
+    name = task.key.partition(":")[2]
+    variables = {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
+    variables |= {each: Setting(_text(reader, own, "variable", each), "recorded") for each in _names(own, "variable")}
+    made = Task(
+        name=name,
+        script=_text(reader, own, "script"),
+        postprocess=_text(reader, own, "postprocess"),
+        vardepsexclude=tuple(definition.excluded),
+        **definition.task,
+    )
+    recipe = Recipe(
+        name=task.recipe,
+        version=definition.version,
+        arch=definition.arch,
+        path=Path(f"{task.recipe} as recorded"),
+        sources=_sources(definition),
+        export=definition.export,
+        variables=variables,
+        functions={each: _text(reader, own, "function", each) for each in _names(own, "function")},
+        tasks={name: made},
+        sysroot_owner={os.fsencode(path): owner for path, owner in definition.sysroot_owner.items()},
+    )
+    return Node(
+        key=task.key,
+        recipe=recipe,
+        task=made,
+        arch=definition.arch_name,
+        after=definition.after,
+        from_=definition.from_,
+        needs=definition.needs,
+        direct=frozenset(definition.direct),
+        staging=definition.staging,
+    )
+
+
+def _sources(definition: Definition) -> tuple[Source, ...]:
+    rows = json.loads(definition.excluded.get("SOURCES", "[]"))
+    fields = ("name", "url", "sha256", "git", "commit", "unpack")
+    try:
+        return tuple(Source(**{field: row[field] for field in fields if field in row}) for row in rows)
+    except TypeError as error:
+        raise StoreError(f"a recorded source has no name: {error}", hint="don't trust its origin") from error
+
+
+def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]) -> Graph:
+    """Return the graph of recorded tasks that targets depend on. Raises NameUnknown for one that is not among them."""
+    wanted = tuple(targets)
+    nodes: dict[str, Node] = {}
+    pending: list[tuple[str, bool]] = [(key, False) for key in reversed(wanted)]
+    asker, begun = "", set[str]()
+    while pending:
+        key, ready = pending.pop()
+        if key in nodes:
+            continue
+        task = tasks.get(key)
+        if task is None:
+            raise NameUnknown(f"{key}, which {asker or 'this'} needs, is not recorded", hint="is it in that build?")
+        if ready:
+            nodes[key] = make_node(reader, task)
+        elif key in begun:
+            raise StoreError(f"{key} needs itself, by way of {asker}", hint="don't trust the origin of that record")
+        else:
+            asker = key
+            begun.add(key)
+            pending.append((key, True))
+            pending += [(edge, False) for edge in reversed(task.edges) if edge not in nodes]
+    return Graph(nodes, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedInputs:
+    """Tells tasks' own inputs as they were recorded, or put together."""
+
+    reader: TreeReader
+    tasks: Mapping[str, RecordedTask]
+
+    def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
+        return own_inputs(self.reader, sink, self.tasks[node.key])

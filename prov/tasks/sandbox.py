@@ -1,0 +1,267 @@
+"""Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean environment.
+
+In the sandbox every WORKDIR, the sysroots and the host tools are at paths that are the same in every project and on
+every machine, sysroots can't be written to, the root directory is the captured toolchain, and there is no network.
+Without bubblewrap the same variables hold the real paths.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from prov.errors import BuildError
+from prov.recipes.project import SANDBOXES
+from prov.worktree.places import NOWHERE, Places
+
+WORK = "/build/work"
+HOSTTOOLS = "/build/hosttools"
+SYSROOTS = {"recipe-sysroot": "/build/sysroot", "recipe-sysroot-native": "/build/sysroot-native"}
+"""A sysroot's folder in the WORKDIR -> where every task sees it."""
+DIRECT = "/build/direct"
+PYTHON = "/build/python"
+USER = "1000"
+_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
+
+
+def seen_workdir(arch: str, recipe: str, chain: str) -> str:
+    """Return where a sandboxed task sees its WORKDIR."""
+    return f"{WORK}/{arch}/{recipe}/{chain}"
+
+
+def place_text(workdir: str, tools: str) -> bytes:
+    """Return two paths as the text by which places are compared."""
+    return f"WORKDIR {workdir}\nHOSTTOOLS {tools}\n".encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one task gets: its WORKDIR, a root and a folder of links for its host tools."""
+
+    workdir: Path
+    name: tuple[str, str, str]
+    """Architecture, recipe and chain, from which the WORKDIR's path in a sandbox is made."""
+    root: Path | None
+    """The toolchain's files; None without a sandbox."""
+    links: Path
+    network: bool = False
+    readable: tuple[Path, ...] = ()
+    """What else of the host may be read, at its own path: local sources that are fetched."""
+    direct: tuple[tuple[str, Path], ...] = ()
+    """Packages that are used from a folder of their own: recipe, folder."""
+    at: str = ""
+    """Without a sandbox: where the task sees its WORKDIR, if that is not its own path but mounted there."""
+    mounter: str = ""
+    """Bubblewrap's program, which does that."""
+
+    @property
+    def seen_workdir(self) -> str:
+        """The WORKDIR's path as the task sees it."""
+        return self.at or str(self.workdir) if self.root is None else seen_workdir(*self.name)
+
+    @property
+    def seen_links(self) -> str:
+        return str(self.links) if self.root is None else HOSTTOOLS
+
+    def seen_sysroot(self, folder: str) -> str:
+        """Return where the task sees one of its sysroots."""
+        return f"{self.seen_workdir}/{folder}" if self.root is None else SYSROOTS[folder]
+
+    def seen_direct(self) -> dict[str, str]:
+        """Return recipe -> where the task sees the folder of its package."""
+        return {name: str(folder) if self.root is None else f"{DIRECT}/{name}" for name, folder in self.direct}
+
+    def places(self) -> Places:
+        """Return the paths that the task sees, and that tokens stand for."""
+        seen = {
+            b"W": self.seen_workdir,
+            b"S": self.seen_sysroot("recipe-sysroot"),
+            b"N": self.seen_sysroot("recipe-sysroot-native"),
+            b"H": self.seen_links,
+        }
+        paths = {letter: os.fsencode(path) for letter, path in seen.items()}
+        if self.root is not None:
+            return Places(paths, constant=True)
+        real = {letter: os.path.realpath(path) for letter, path in paths.items()}
+        return Places(paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter]))
+
+    def sysroot_places(self) -> Places:
+        """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is not there."""
+        places = self.places()
+        return replace(places, paths={**places.paths, b"W": NOWHERE})
+
+    def place(self) -> bytes:
+        """Return what an output is tied to that keeps a path of this place."""
+        return place_text(self.seen_workdir, HOSTTOOLS if self.root is not None else str(self.links.parent))
+
+    @property
+    def seen_python_path(self) -> str:
+        return str(python_path()) if self.root is None else PYTHON
+
+
+def python_path() -> Path:
+    """Return the folder from which tasks written in Python import pathspec."""
+    import pathspec
+
+    return Path(pathspec.__file__).parent.parent
+
+
+def bubblewrap(choice: str) -> str | None:
+    """Return bubblewrap's program, or None. Raises BuildError for `bwrap` where it can't be used."""
+    if choice not in SANDBOXES:
+        raise BuildError(f"there is no sandbox {choice!r}", hint=", ".join(SANDBOXES))
+    if choice == "none":
+        return None
+    program, reason = _usable_bubblewrap()
+    if program is None and choice == "bwrap":
+        raise BuildError(f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"')
+    return program
+
+
+@cache
+def _usable_bubblewrap() -> tuple[str | None, str]:
+    program = shutil.which("bwrap")
+    if program is None:
+        return None, "bwrap is not on PATH"
+    trial = [
+        program,
+        "--unshare-all",
+        "--unshare-user",
+        "--uid",
+        USER,
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "true",
+    ]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None, f"bwrap can't run here: {done.stderr.strip()}"
+    return program, ""
+
+
+def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> list[str]:
+    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is mounted `at`."""
+    return mounted_at(room.mounter, room.workdir, room.at, command, directory=directory)
+
+
+def mounted_at(mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str) -> list[str]:
+    """Return a command line that runs a command on the host as it is, but for a folder, which is mounted at a path.
+
+    Where that path is not there, the folder above it that is gets an empty one over it, with all else in it again.
+    """
+    above = Path(at)
+    while not above.is_dir():
+        above = above.parent
+    bound = ["--dev-bind", "/", "/"]
+    if above != Path(at):
+        bound += ["--tmpfs", str(above)]
+        for entry in sorted(above.iterdir()):
+            bound += ["--dev-bind", str(entry), str(entry)]
+    bound += ["--bind", str(folder), at]
+    return [mounter, *bound, "--die-with-parent", "--chdir", directory, *command]
+
+
+def confined_command(program: str, folder: Path, at: Path, command: Sequence[str]) -> list[str]:
+    """Return a command line that runs a command on the host, which it can only read, without a network.
+
+    It sees `folder` at the path `at`, which must be a folder, and can write there alone. Of /run, where services have
+    their sockets, it sees nothing.
+    """
+    return [
+        program,
+        *("--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session"),
+        *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"),
+        *("--bind", str(folder), os.path.realpath(at), "--chdir", str(at)),
+        *command,
+    ]
+
+
+def _root_mounts(root: Path) -> list[str]:
+    """Return mounts for a captured toolchain; /etc is a folder already."""
+    mounts = ["--ro-bind", str(root / "usr"), "/usr"]
+    for entry in sorted(root.iterdir()):
+        if entry.is_symlink():
+            mounts += ["--symlink", os.readlink(entry), f"/{entry.name}"]
+        elif entry.name not in ("usr", "etc"):
+            mounts += ["--ro-bind", str(entry), f"/{entry.name}"]
+    if (root / "etc").is_dir():
+        for entry in sorted((root / "etc").iterdir()):
+            mounts += ["--ro-bind", str(entry), f"/etc/{entry.name}"]
+    return mounts
+
+
+def sandbox_command(
+    program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = "", terminal: bool = False
+) -> list[str]:
+    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed.
+
+    With `terminal` it keeps its session, and so the controlling terminal, which must not be the user's.
+    """
+    assert room.root is not None
+    bound = _root_mounts(room.root)
+    if room.network:
+        for name in _NETWORK_FILES:
+            bound += ["--ro-bind-try", name, name]
+    seen = room.seen_workdir
+    bound += ["--bind", str(room.workdir), seen, "--ro-bind", str(room.links), HOSTTOOLS]
+    for folder, place in SYSROOTS.items():
+        if (room.workdir / folder).is_dir():
+            how = "--bind" if folder == writable else "--ro-bind"
+            bound += [
+                how,
+                str(room.workdir / folder),
+                place,
+                "--ro-bind",
+                str(room.workdir / folder),
+                f"{seen}/{folder}",
+            ]
+    for name, own in room.direct:
+        bound += ["--ro-bind", str(own), f"{DIRECT}/{name}"]
+    for path in room.readable:
+        bound += ["--ro-bind-try", str(path), str(path)]
+    if command[0] == sys.executable:
+        bound += _python_mounts()
+    return [
+        program,
+        "--unshare-all",
+        "--unshare-user",
+        *("--cap-drop", "ALL"),
+        *(["--share-net"] if room.network else []),
+        *("--uid", USER, "--gid", USER, "--hostname", "prov"),
+        "--die-with-parent",
+        *([] if terminal else ["--new-session"]),
+        *("--tmpfs", "/tmp", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/etc"),
+        *bound,
+        *("--chdir", directory),
+        *command,
+    ]
+
+
+def _python_mounts() -> list[str]:
+    """Return mounts for prov's own interpreter; its library is read-only like all else."""
+    mounts = []
+    for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
+        if prefix != "/usr":
+            mounts += ["--ro-bind", prefix, prefix]
+    import pathspec
+
+    own = Path(pathspec.__file__).parent
+    return [*mounts, "--ro-bind", str(own), f"{PYTHON}/{own.name}"]
+
+
+def interpreter_tools() -> tuple[str, ...]:
+    """Return the host tools that every Python task needs: the interpreter, if it is the system's."""
+    if sys.base_prefix != "/usr":
+        return ()
+    version = sys.version_info.major
+    # pydoc is in the package that depends on the whole standard library, python3 in one that has a part of it
+    return (f"/usr/bin/python{version}", f"/usr/bin/pydoc{version}?")

@@ -1,0 +1,274 @@
+"""A task's script: written out with the variables and functions that it reaches, run in a clean environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prov.errors import BuildError
+from prov.files import naming, open_folder, remove_entry
+from prov.processes import exit_status, run_command
+from prov.recipes.graph import Node
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
+from prov.recipes.variables import DIRECT, expand, with_values
+from prov.tasks.job import Job, Site
+from prov.tasks.sandbox import Room, confined_command, mounted_command, sandbox_command
+from prov.tasks.taskhash import OwnInputs, output_paths
+
+RPATH_LENGTH = 128
+HOME = "home"
+"""In the folder for temporary files; empty when a task begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a script ended: its exit status, its environment, the seconds it took."""
+
+    code: int
+    environment: Mapping[str, str]
+    seconds: float
+    log: bytes
+    trespass: str = ""
+    """What it wrote where it should not, in words."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, or nothing."""
+        if self.trespass:
+            return self.trespass
+        if self.code == 0:
+            return ""
+        if self.code < 0:
+            return f"killed by {signal.Signals(-self.code).name}"
+        return f"exit status {self.code}"
+
+
+def log_path(workdir: Path, task: str) -> Path:
+    return workdir / TEMP / f"log.{task}"
+
+
+def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
+    """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
+    node, room = job.node, job.room
+    values, directory = task_values(job)
+    fresh_temp(workdir / TEMP, node.task.name)
+    for path in output_paths(node.recipe, node):
+        _make_folder(workdir, os.fsdecode(path), node.key)
+    here = _real(job, directory, workdir)
+    _make_folder(workdir, str(here.relative_to(workdir)), node.key)
+    environment = _environment(job, values)
+    python = node.task.interpreter == "python3"
+    script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
+    text = node.task.script if python else shell_script(node, job.own, values)
+    with naming(script), os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
+    if python:
+        environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-s"] if python else ["sh"]
+    command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
+    begun = time.monotonic()
+    with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
+        code = _spawn(site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds)
+        seconds = time.monotonic() - begun
+        log.seek(0)
+        written = log.read()
+    # what a task with the network got from the caller may be a secret, and is no input
+    kept = {
+        name: value for name, value in environment.items() if not node.task.network or name not in job.own.environment
+    }
+    return Outcome(code, dict(sorted(kept.items())), seconds, written)
+
+
+def fresh_temp(temp: Path, task: str) -> None:
+    """Make the folder for temporary files as it is before every task: other tasks' logs and scripts, and an empty home.
+
+    The task before could write here: what it left is neither followed nor handed on.
+    """
+    if temp.is_symlink() or (temp.exists() and not temp.is_dir()):
+        temp.unlink()
+    temp.mkdir(exist_ok=True)
+    fd = open_folder(temp)
+    try:
+        with naming(temp):
+            os.fchmod(fd, 0o755)
+            for name in os.listdir(fd):
+                kind = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+                ours = stat.S_ISREG(kind) and name.startswith(("log.", "run."))
+                if not ours or name in (f"log.{task}", f"run.{task}", f"run.{task}.py"):
+                    remove_entry(os.fsencode(name), fd)
+    finally:
+        os.close(fd)
+    (temp / HOME).mkdir()
+
+
+def _create(path: Path) -> int:
+    """Create a file that was not there, following no link."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+
+
+def _make_folder(workdir: Path, path: str, asker: str) -> None:
+    """Make a folder below the WORKDIR; a link that leads out of it is no way to go. Raises BuildError."""
+    at = workdir
+    for part in Path(path).parts:
+        at /= part
+        if at.is_symlink() and not at.resolve().is_relative_to(workdir.resolve()):
+            raise BuildError(f"{asker}: {at} is a link that leads out of the WORKDIR", hint="make it a folder")
+        at.mkdir(exist_ok=True)
+
+
+def task_values(job: Job) -> tuple[dict[str, str], str]:
+    """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees both."""
+    node, seen = job.node, job.room.seen_workdir
+    native = job.room.seen_sysroot(SYSROOT_NATIVE)
+    places = {
+        "WORKDIR": seen,
+        "RECIPE_SYSROOT_NATIVE": native,
+        # of one length everywhere, so that what is linked is of one size, and its RPATH can be made relative in place
+        "NATIVE_RPATH": native + "/" * max(1, RPATH_LENGTH - len(native)) + "usr/lib",
+        "RECIPE_SYSROOT": native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT),
+        "JOBS": str(job.jobs),
+        "TASK": node.task.name,
+    }
+    settings = with_values(node.recipe.variables, places, "prov")
+    where = f"{node.recipe.path}: tasks.{node.task.name}"
+    names = dict.fromkeys([*job.own.reached.variables, *places])
+    values = {name: expand(settings[name].value, settings, where=where) for name in names}
+    return values, expand(node.task.dir, settings, where=where)
+
+
+def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
+    """Return a run script that can also be run by hand: variables, functions, then the task's own script."""
+    exported = node.recipe.exports(node.task)
+    lines = [f"# {node.key}", "set -eu"]
+    lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+    lines += [f"export {name}" for name in exported if name in values]
+    for name in own.reached.functions:
+        lines.append(f"{name}() {{\n{node.recipe.functions[name]}\n}}")
+    return "\n".join([*lines, node.task.script, ""])
+
+
+def _search_path(room: Room) -> str:
+    tops = [room.seen_sysroot(SYSROOT_NATIVE), *room.seen_direct().values()]
+    folders = [f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+    return ":".join([*folders, room.seen_links])
+
+
+def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
+    seen, direct = job.room.seen_workdir, job.room.seen_direct()
+    environment = {
+        **job.own.environment,
+        **{f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
+        "PATH": _search_path(job.room),
+        "HOME": f"{seen}/{TEMP}/{HOME}",
+        "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
+        "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
+        "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SHELL": "/bin/sh",
+        "USER": "builder",
+    }
+    if job.makeflags:
+        environment["MAKEFLAGS"] = job.makeflags
+    exported = job.node.recipe.exports(job.node.task)
+    return environment | {name: values[name] for name in exported if name in values}
+
+
+def _real(job: Job, seen: str, workdir: Path) -> Path:
+    """Return the host's path of one that the task sees below its WORKDIR."""
+    top = job.room.seen_workdir
+    if (seen != top and not seen.startswith(top + "/")) or ".." in seen.split("/"):
+        raise BuildError(f"{job.node.key}: dir: {seen} is not below WORKDIR", hint='as in dir = "${WORKDIR}/build"')
+    return workdir / seen[len(top) :].lstrip("/")
+
+
+def _spawn(
+    sandbox: str | None,
+    room: Room,
+    command: list[str],
+    directory: tuple[str, Path],
+    environment: Mapping[str, str],
+    log: int,
+    pass_fds: tuple[int, ...] = (),
+) -> int:
+    seen, here = directory
+    if sandbox is not None and room.root is not None:
+        command = sandbox_command(sandbox, room, command, directory=seen)
+    else:
+        command = [str(room.links / "sh"), *command[1:]] if command[0] == "sh" else command
+        command = mounted_command(room, command, directory=seen) if room.at else command
+    with subprocess.Popen(
+        command,
+        cwd=here,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        umask=0o022,
+        pass_fds=pass_fds,
+    ) as process:
+        return exit_status(process)
+
+
+def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
+    """Run a script of one of the task's sysroots, which it may change; return exit status and what it printed."""
+    room, seen = job.room, job.room.seen_sysroot(folder)
+    values = task_values(job)[0]
+    command = [f"{seen}/{script}"]
+    if site.sandbox is not None and room.root is not None:
+        apart = replace(room, network=False)  # whatever the task itself may reach
+        command = sandbox_command(site.sandbox, apart, command, directory=seen, writable=folder)
+    elif room.at:
+        command = mounted_command(room, command, directory=seen)
+    # nothing of the task's own: what a script does depends on the sysroots and the host tools alone
+    environment = {
+        "PATH": _search_path(room),
+        "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
+        "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
+        "SYSROOT": seen,
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+    try:
+        ended = run_command(command, cwd=room.workdir / folder, env=environment)
+    except OSError as error:
+        return 126, str(error).encode()
+    return ended.status, ended.output
+
+
+def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
+    """Return a postprocess script as it goes with the output: the recipe's variables put in, the places left open."""
+    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode("utf-8", "surrogateescape")
+
+
+def run_postprocess(
+    links: Path, text: bytes, place: Path, asker: str, *, sandbox: str | None = None, at: Path | None = None
+) -> None:
+    """Run an output's postprocess script where the output was put; `links` are its host tools.
+
+    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and has no network.
+    Raises BuildError with what it printed.
+    """
+    command = [str(links / "sh"), "-eu"]
+    environment = {"PATH": str(links), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    seen = place
+    if sandbox is not None and at is not None:
+        command, seen = confined_command(sandbox, place, at, command), at
+        environment["TMPDIR"] = "/dev/shm"  # its own; of the host, all is read-only
+    environment |= {"HOME": str(seen), "OUTPUT_DIR": str(seen)}
+    ended = run_command(command, cwd=place, env=environment, data=text)
+    if ended.status:
+        words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise BuildError(
+            f"postprocess of {asker} failed in {at or place}: {' / '.join(words) or f'exit status {ended.status}'}"
+        )

@@ -1,0 +1,208 @@
+"""Without recipes: any directory and any command get the commit, tag, log and diff that a recipe's task gets.
+
+A directory has one line of history, whatever its captures are called: each commit's first parent is the directory as it
+was last recorded, or as it was before the command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prov.errors import CaptureError, ProvError
+from prov.files import locked
+from prov.processes import follow
+from prov.recipes.recipe import LONGEST_NAME, RESERVED_NAMES
+from prov.records.run import (
+    Output,
+    Recorded,
+    Records,
+    Run,
+    Start,
+    author,
+    empty_start,
+    tag_update,
+    write_found,
+    write_run,
+)
+from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.store.odb import ObjectWriter
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import EMPTY
+from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
+from prov.worktree.snapshot import Snapshot, capture, remember
+
+KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS")
+"""What is recorded of the caller's environment: an allow-list, since the rest may hold secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A recorded capture or run: its tag, and the command's exit status."""
+
+    tag: str
+    commit: Oid
+    code: int = 0
+
+
+def check_name(name: str) -> str:
+    """Return `recipe:task` if it is a name that a tag can have. Raises ProvError."""
+    recipe, _, task = name.partition(":")
+    good = re.fullmatch(r"[\w+-][\w.+-]*:[\w+-][\w.+-]*", name, re.ASCII)
+    if (
+        not good
+        or ".." in name
+        or recipe in RESERVED_NAMES
+        or any(part.endswith((".lock", ".")) or len(part) > LONGEST_NAME for part in (recipe, task))
+    ):
+        raise ProvError(
+            f"--as {name}: not a name",
+            hint=f"RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ -, as in app:compile",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    code: int = 0
+    seconds: float = 0.0
+    log: bytes = b""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Place:
+    store: Store
+    directory: Path
+    writer: ObjectWriter
+    exclude: Sequence[str] = ()
+
+    @property
+    def identifier(self) -> str:
+        return hashlib.sha1(os.fsencode(self.directory.resolve())).hexdigest()
+
+    @property
+    def ref(self) -> str:
+        return f"refs/prov/workdir/plain/{self.identifier}"
+
+    @property
+    def memory(self) -> Path:
+        return self.store.cache / "workdirs" / f"plain-{self.identifier}"
+
+    def capture(self) -> Snapshot:
+        exclude = Exclude([*VERSION_CONTROL, *inside(self.directory, self.store.path), *self.exclude])
+        return capture(self.store, self.directory, self.writer, memory=self.memory, exclude=exclude)
+
+    def before(self) -> Start:
+        commit = self.store.refs.get(self.ref)
+        return Start(commit, Records(self.store).workdir(commit)) if commit else empty_start(self.writer)
+
+    def found(self) -> Start:
+        """Return the directory as it is now, as a commit; what was not recorded yet becomes one."""
+        before, snapshot = self.before(), self.capture()
+        if snapshot.pair == before.pair:
+            return before
+        commit = write_found(self.writer, snapshot.pair, before.commit, author(time.time()), "changed outside any task")
+        return Start(commit, snapshot.pair)
+
+    def record(self, name: str, inputs: Mapping[str, bytes], start: Start, ran: _Ran) -> tuple[str, Recorded]:
+        entries = [Entry(key.encode(), MODE_FILE, self.writer.add("blob", text)) for key, text in inputs.items()]
+        oid = self.writer.add_tree(entries)
+        snapshot = self.capture()
+        output = Output(snapshot.output(b"", self.writer) or EMPTY) if ran.code == 0 else None
+        facts = {
+            "result": "ok" if ran.code == 0 else f"failed: exit status {ran.code}",
+            "began": f"{time.time() - ran.seconds:.3f}",
+            "seconds": f"{ran.seconds:.3f}",
+            "workdir": str(self.directory.resolve()),
+        }
+        made = Run(name, oid, start, snapshot.pair, output, ran.log, ran.environment, facts)
+        recorded = write_run(self.writer, made, author(time.time()))
+        self.writer.finish()
+        tag = tag_update(self.store, name, oid, recorded.commit, failed=ran.code != 0)
+        self.store.refs.update(tag, RefUpdate(self.ref, recorded.commit))
+        remember(snapshot, self.memory)
+        return tag.name.removeprefix("refs/tags/"), recorded
+
+
+def _check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise CaptureError(f"{directory} is no directory")
+
+
+def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] = ()) -> Plain:
+    """Commit and tag a directory as it is, but for what patterns exclude, and version control's data.
+
+    Raises CaptureError.
+    """
+    check_name(name)
+    _check_directory(directory)
+    with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
+        place = _Place(store, directory, writer, exclude)
+        start = place.before()
+        inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
+        tag, recorded = place.record(name, inputs, start, _Ran())
+    store.objects.consolidate()
+    return Plain(tag, recorded.commit)
+
+
+def run_as(
+    store: Store,
+    directory: Path,
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    passed: Callable[[bytes], object],
+    exclude: Sequence[str] = (),
+) -> Plain:
+    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and given to `passed`.
+
+    What patterns exclude, and version control's data, is not looked at.
+    """
+    check_name(name)
+    _check_directory(directory)
+    with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
+        place = _Place(store, directory, writer, exclude)
+        start = place.found()
+        writer.finish()
+        begun = time.monotonic()
+        code, log = _run(command, directory, environment, passed)
+        seconds = time.monotonic() - begun
+        inputs = {
+            "task": f"task {name}\n".encode(),
+            "command": f"{shlex.join(command)}\n".encode("utf-8", "surrogateescape"),
+            "start": f"{start.pair.tree.hex()}\n".encode(),
+        }
+        kept = {key: value for key, value in environment.items() if key in KEPT_ENVIRONMENT}
+        tag, recorded = place.record(name, inputs, start, _Ran(code, seconds, log, kept))
+    store.objects.consolidate()
+    return Plain(tag, recorded.commit, code)
+
+
+def _run(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], passed: Callable[[bytes], object]
+) -> tuple[int, bytes]:
+    """Run a command, its output passed on as it comes; return exit status and output."""
+    log = bytearray()
+    try:
+        process = subprocess.Popen(
+            list(command), cwd=directory, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except OSError as error:
+        raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error
+
+    def keep(chunk: bytes) -> None:
+        log.extend(chunk)
+        passed(chunk)
+
+    with process:
+        status = follow(process, keep)
+    return status if status >= 0 else 128 - status, bytes(log)

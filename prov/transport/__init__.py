@@ -1,0 +1,1 @@
+"""Reaching remotes: addresses, git, and web servers."""

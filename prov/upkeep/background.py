@@ -1,0 +1,96 @@
+"""Keeping a store in shape behind a build: packs are joined, and, if prov.toml says so, what is old is collected.
+
+It is a process of its own that nobody waits for, with low priority and an end: whatever it is at when its time is over
+is done anew another time, and a kill loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from prov.errors import ProvError
+from prov.files import remove_tree, try_locked
+from prov.processes import start_detached
+from prov.store.repository import Store
+from prov.store.sweep import sweep
+from prov.tasks.workdir import ASIDE
+from prov.upkeep.retention import Rules, plan_gc, prune, remove_unlinked
+from prov.worktree.pool import POOLS
+
+SECONDS = 600
+"""It ends after so long, done or not."""
+WHOLE = 1 << 40
+PATIENCE = 30.0
+"""Seconds to wait for those who still write, before what nothing holds is dropped."""
+EVERY = 86_400.0
+"""Seconds between two collections."""
+POOL_AGE = 86_400.0
+"""Seconds for which a pool's file stays although nothing is linked to it."""
+
+
+def start_upkeep(store: Store, rules: Rules | None) -> bool:
+    """Start what is due in the background; tell whether anything is. `rules`: what to collect by."""
+    due = rules is not None and _is_due(store)
+    if not due and not store.objects.many_packs():
+        return False
+    start_detached(lambda: _run(store, rules if due else None))
+    return True
+
+
+def collect(store: Store, rules: Rules) -> None:
+    """Collect by rules: refs, objects that nothing holds any more, and pool files."""
+    prune(store, plan_gc(store, rules))
+    end = time.monotonic() + PATIENCE
+    while sweep(store.objects).in_use and time.monotonic() < end:
+        time.sleep(1.0)
+    clear_pools(store)
+    _mark(store).touch()
+
+
+def clear_pools(store: Store) -> tuple[int, int]:
+    """Remove pool files that nothing has been linked to for a while; return how many, and their bytes."""
+    old = time.time() - POOL_AGE
+    removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
+    return sum(count for count, _ in removed), sum(size for _, size in removed)
+
+
+def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
+    """Remove what was found in WORKDIRs and moved aside; return how many things that was, and why others stay."""
+    removed, left = 0, []
+    for path in sorted((builddir / ASIDE).glob("*/*")):
+        try:
+            remove_tree(path)
+            removed += 1
+        except OSError as error:
+            left.append(error)
+    for folder in (*(builddir / ASIDE).glob("*"), builddir / ASIDE):
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            folder.rmdir()
+    return removed, left
+
+
+def _mark(store: Store) -> Path:
+    return store.cache / "collected"
+
+
+def _is_due(store: Store) -> bool:
+    try:
+        return time.time() - _mark(store).stat().st_mtime > EVERY
+    except FileNotFoundError:
+        return True
+
+
+def _run(store: Store, rules: Rules | None) -> None:
+    signal.alarm(SECONDS)
+    os.nice(10)
+    store.objects.release()
+    own = Store.open(store.path)
+    with contextlib.suppress(ProvError, OSError), try_locked(own.cache / "locks" / "upkeep") as alone:
+        if alone:  # what can't be done now is tried by the next one
+            own.objects.consolidate(most=WHOLE)
+            if rules is not None:
+                collect(own, rules)

@@ -1,0 +1,100 @@
+"""The other side of what is refused: whatever prov records of a directory comes through a remote as it is."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hypothesis import given, settings
+
+from prov.errors import StoreError
+from prov.intake.source import Content, Source
+from prov.intake.wellformed import Limits
+from prov.records.run import Output, Run, empty_start, read_pair, write_run
+from prov.remote.index import Index
+from prov.remote.publication import Published
+from prov.remote.receive import digests_of, receive
+from prov.store.objects import MODE_FILE, Entry, Identity, Oid
+from prov.store.repository import Store
+from prov.worktree.attributes import Pair
+from prov.worktree.checkout import checkout
+from prov.worktree.snapshot import capture
+from tests.remote.story import is_clean
+from tests.trees import Step, carry_out, describe, steps
+
+BY = Identity("prov", "prov@localhost", 1_700_000_000)
+FACTS = {"result": "ok", "text": "ü\ud800\n".encode("utf-8", "replace").decode()}
+
+
+class Sender:
+    """A store, as a remote."""
+
+    name = "team"
+
+    def __init__(self, store: Store, index: Index) -> None:
+        self.store, self.index = store, index
+
+    @contextmanager
+    def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> Iterator[Source]:
+        def read(oid: Oid) -> Content | None:
+            try:
+                return Content(*self.store.objects.stream(oid))
+            except StoreError:
+                return None
+
+        yield read
+
+
+def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
+    """Record a run that left a directory as it is, twice, and return it as it is published."""
+    with store.objects.writer() as writer:
+        snapshot = capture(store, folder, writer)
+        output = snapshot.output(b"", writer)
+        assert output is not None
+        task_hash = writer.add_tree([Entry(b"task", MODE_FILE, writer.add("blob", b"make\n"))])
+        start, sysroots = empty_start(writer), {"target": output}
+        run = Run("words:make", task_hash, start, snapshot.pair, Output(output, b"true\n"), b"log", {}, FACTS, sysroots)
+        recorded = write_run(writer, run, BY)
+    tree = store.objects.commit(store.objects.commit(recorded.commit).parents[1]).tree
+    digests = digests_of(store.objects)
+    workdir = digests.commit(recorded.commit).id
+    task = Published(
+        "words:make",
+        task_hash,
+        bytes(20),
+        recorded.output,
+        tree,
+        digests.tree(tree).id,
+        workdir=recorded.commit,
+        workdir_digest=workdir,
+    )
+    return task, output, snapshot.pair
+
+
+def _goes_through(top: Path, sequence: list[Step], second: list[Step]) -> None:
+    folder = top / "folder"
+    carry_out(folder, sequence)
+    one, other = Store.create(top / "one.git"), Store.create(top / "other.git")
+    sender = Sender(one, Index(top / "index"))
+    for changes in (second, []):  # the second time, much of it is there
+        task, output, pair = _publish(one, folder)
+        received = receive(sender, other, [task], holds=lambda task: False, workdirs=True, limits=Limits(devices=True))
+        assert (received.tasks, received.refused) == ([task], [])
+        assert read_pair(other.objects, task.output) == output
+        checkout(other.objects, top / "workdir", pair)
+        assert describe(top / "workdir") == describe(folder)
+        checkout(other.objects, top / "output", output)
+        assert describe(top / "output", mtimes=False) == describe(folder, mtimes=False)
+        for made in ("workdir", "output"):
+            (top / made).rename(top / f"{made}-{len(changes)}-{len(list(top.iterdir()))}")
+        carry_out(folder, changes)
+    is_clean(other.path)
+
+
+@settings(max_examples=30)
+@given(steps(changes=False), steps(changes=True))
+def test_what_prov_records_comes_through(sequence: list[Step], second: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _goes_through(Path(folder), sequence, second)

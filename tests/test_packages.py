@@ -1,0 +1,205 @@
+"""Imports go down only, and the library speaks to nobody behind its caller's back."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+CLASSES = TOP / "prov" / "recipes" / "classes"
+"""Programs that recipes run, not modules of the library."""
+LAYER = TOP / "prov" / "bitbake" / "layer"
+"""What runs in BitBake's own processes."""
+
+BASE = {
+    "prov.errors": set[str](),
+    "prov.userkey": set[str](),
+    "prov.text": {"prov.errors"},
+    "prov.files": {"prov.errors", "prov.userkey"},
+    "prov.processes": {"prov.errors"},
+    "prov.terminal": set[str](),
+}
+"""Modules directly below `prov`, and which of each other they may import."""
+
+PACKAGES = (
+    "prov.store",
+    "prov.worktree",
+    "prov.records",
+    "prov.transport",
+    "prov.intake",
+    "prov.remote",
+    "prov.sysroot",
+    "prov.recipes",
+    "prov.tasks",
+    "prov.sharing",
+    "prov.upkeep",
+    "prov.scheduler",
+    "prov.history",
+    "prov.statements",
+    "prov.report",
+    "prov.replay",
+    "prov.bisect",
+    "prov.fsck",
+    "prov.forget",
+    "prov.bitbake",
+)
+"""From the bottom to the top: a package may import those before it."""
+
+APART = {
+    "prov.store": {"prov.processes", "prov.terminal"},
+    "prov.transport": {"prov.worktree", "prov.records"},
+    "prov.intake": {"prov.records"},
+    "prov.remote": {"prov.records"},
+    "prov.recipes": {"prov.worktree", "prov.transport", "prov.intake", "prov.remote", "prov.sysroot"},
+    "prov.tasks": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot"},
+    "prov.sharing": {"prov.sysroot"},
+    "prov.upkeep": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot", "prov.sharing"},
+    "prov.scheduler": {"prov.sysroot"},
+    "prov.report": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot", "prov.replay"},
+    "prov.sysroot": {"prov.records", "prov.transport", "prov.intake", "prov.remote"},
+}
+"""What a package must not import although it is further down: the two are used together by packages above."""
+
+LIBRARIES = {
+    "cryptography": {"prov.statements"},
+    "isal": {"prov.store", "prov.worktree"},
+    "pathspec": {"prov.worktree", "prov.tasks"},  # tasks show it to class scripts in the sandbox
+    "pygit2": {"prov.store"},
+    "securesystemslib": {"prov.statements"},
+    "tqdm": {"cli"},
+    "typer": {"cli"},
+}
+"""Which packages may import a library."""
+
+
+def allowed_imports(package: str) -> set[str]:
+    """Return the packages and modules below `prov` that modules of a package may import."""
+    own = {package, "prov.__version__"}
+    if package == "prov":
+        return own
+    if package in BASE:
+        return BASE[package] | own
+    below = set(PACKAGES[: PACKAGES.index(package)])
+    return (BASE.keys() | below | own) - APART.get(package, set())
+
+
+MODULES = sorted(path for path in (TOP / "prov").rglob("*.py") if not {CLASSES, LAYER}.intersection(path.parents))
+COMMANDS = sorted((TOP / "cli").rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(TOP).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, module) of every import, those inside functions too; `from prov import x` is prov.x."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                assert COMMANDS[0].parent in path.parents, f"{path}:{node.lineno}: a relative import hides its floor"
+            elif node.module in ("prov", "prov_cli", "cli"):
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            elif node.module:
+                yield node.lineno, node.module
+
+
+def of(path: Path) -> str:
+    return str(path.relative_to(TOP))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of)
+def test_imports_go_down_only(path: Path) -> None:
+    mine = package_of(module_name(path))
+    allowed = allowed_imports(mine)
+    wrong = [
+        f"{of(path)}:{line}: {mine} imports {module}"
+        for line, module in imports(path)
+        if module.split(".")[0] in ("prov", "cli", "prov_cli") and package_of(module) not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", MODULES + COMMANDS, ids=of)
+def test_libraries_are_imported_only_where_they_belong(path: Path) -> None:
+    package = "cli" if path in COMMANDS else package_of(module_name(path))
+    tops = [(line, module.split(".")[0]) for line, module in imports(path)]
+    foreign = [(line, top) for line, top in tops if top not in sys.stdlib_module_names | {"prov", "prov_cli", "cli"}]
+    wrong = [f"{of(path)}:{line}: {package} imports {top}" for line, top in foreign if package not in LIBRARIES[top]]
+    assert wrong == []
+
+
+def dotted(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.path.expanduser", "Path.home", "Path.expanduser")
+OUTPUT = ("print", "input", "sys.stdout", "sys.stderr", "sys.stdin", "sys.exit", "sys.argv", "warnings.warn")
+THREADS = ("threading", "concurrent", "concurrent.futures", "multiprocessing")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of)
+def test_the_library_never_prints(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    found = [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in ast.walk(tree) if dotted(node) in OUTPUT]  # type: ignore[attr-defined]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of)
+def test_the_library_reads_no_environment_behind_the_callers_back(path: Path) -> None:
+    if module_name(path) == "prov.store.git":
+        return  # hands git the environment, sealed
+    tree = ast.parse(path.read_text())
+    defaults = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.arguments)
+        for default in [*node.defaults, *node.kw_defaults]
+        if default is not None
+        for inner in ast.walk(default)
+    }
+    found = [
+        f"{of(path)}:{node.lineno}: {dotted(node)}"  # type: ignore[attr-defined]
+        for node in ast.walk(tree)
+        if dotted(node) in ENVIRONMENT and id(node) not in defaults
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of)
+def test_the_library_runs_no_threads_since_it_forks(path: Path) -> None:
+    assert [f"{of(path)}:{line}: {module}" for line, module in imports(path) if module in THREADS] == []
+
+
+@pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)
+def test_the_layer_needs_nothing_but_python_and_bitbake(path: Path) -> None:
+    wanted = {module.split(".")[0] for _, module in imports(path)}
+    # oe is where staging.bbclass is, whose place is taken
+    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"} | ({"oe"} if path.name == "sysroot.py" else set())
+
+
+def test_every_package_has_its_place_and_is_installed() -> None:
+    packages = {package_of(module_name(path)) for path in MODULES}
+    assert packages == {"prov", *BASE, *PACKAGES}
+    installed = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert set(installed) == {"prov", "prov_cli", *PACKAGES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_not_too_flat(package: str) -> None:
+    folder = TOP / package.replace(".", "/")
+    modules = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= 16
