@@ -1,6 +1,8 @@
-"""The commands `prov` and `git prov`: their table, and the one place where errors become exit codes.
+"""The commands `prov` and `git prov`: their table, and the one place where errors become exit
+codes.
 
-Exit 1 for a failed build or an expected error, 2 for wrong usage, 130 for ^C, 3 for a bug of prov's own.
+Exit 1 for a failed build or an expected error, 2 for wrong usage, 130 for ^C, 3 for a bug of prov's
+own.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ app = typer.Typer(
 )
 
 _HINTS = {
-    errno.ENOSPC: "make room on the disk of the store and of the build directory, then run the same again",
+    errno.ENOSPC: (
+        "make room on the disk of the store and of the build directory, then run the same again"
+    ),
     errno.EIO: "a disk fails; the kernel's log tells more",
     errno.EDQUOT: "the quota is used up; make room, then run the same again",
 }
@@ -111,16 +115,22 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main_options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree."""
 
 
 def _other_prov() -> bool:
-    """Tell whether the W3C PROV library of the same import name shares this environment: each overwrites the other."""
+    """Tell whether the W3C PROV library of the same import name shares this environment: each
+    overwrites the other.
+    """
     import prov
 
-    return prov.__file__ is None or os.path.exists(os.path.join(os.path.dirname(prov.__file__), "model.py"))
+    return prov.__file__ is None or os.path.exists(
+        os.path.join(os.path.dirname(prov.__file__), "model.py")
+    )
 
 
 def main() -> None:
@@ -128,7 +138,8 @@ def main() -> None:
     from prov.processes import settle_process
 
     settle_process()
-    # Commands make many small values and few cycles, and end soon: collecting seldom saves a fifth of a large plan.
+    # Commands make many small values and few cycles, and end soon: collecting seldom saves a fifth
+    # of a large plan.
     gc.set_threshold(100_000, 50, 100)
 
     from .output import close_streams, open_streams
@@ -142,8 +153,14 @@ def _run() -> int:
     from .output import note
 
     if _other_prov():
-        note("prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the same name")
-        note("  hint: pip uninstall prov git-prov, then install git-prov into an environment of its own")
+        note(
+            "prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the"
+            " same name"
+        )
+        note(
+            "  hint: pip uninstall prov git-prov, then install git-prov into an environment of"
+            " its own"
+        )
         return 1
     try:
         app()

@@ -14,21 +14,37 @@ from .output import note, say_exact, write_file
 def attest(
     name: Annotated[
         str,
-        typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.", callback=plain_name),
+        typer.Argument(
+            metavar="RECIPE[:TASK]",
+            help="A task, its newest run; or a run's tag.",
+            callback=plain_name,
+        ),
     ],
     build: BuildOption = "",
     key: Annotated[
         Path | None,
-        typer.Option("--key", metavar="FILE", help="Private key, ed25519 or ECDSA, OpenSSH or PEM, no passphrase."),
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="Private key, ed25519 or ECDSA, OpenSSH or PEM, no passphrase.",
+        ),
     ] = None,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="The bare statement, for other tools to sign.")] = False,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="The bare statement, for other tools to sign.")
+    ] = False,
     builder: Annotated[
-        str, typer.Option("--builder-id", metavar="URI", help="Who built it; else urn:prov:builder:HOST.")
+        str,
+        typer.Option(
+            "--builder-id", metavar="URI", help="Who built it; else urn:prov:builder:HOST."
+        ),
     ] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Attest what a task made of what: an in-toto statement with SLSA's provenance, signed in a DSSE envelope.
+    """Attest what a task made of what: an in-toto statement with SLSA's provenance, signed in a
+    DSSE envelope.
 
     Either --key or --unsigned must be given.
 
@@ -41,9 +57,13 @@ def attest(
     if (key is None) != unsigned:
         raise typer.BadParameter(f"give either --key FILE ({MAKE_KEY}) or --unsigned")
     if build and "/" in name:
-        raise typer.BadParameter(f"--build goes with RECIPE:TASK; {name} says of which run by itself")
+        raise typer.BadParameter(
+            f"--build goes with RECIPE:TASK; {name} says of which run by itself"
+        )
     if builder and not is_uri(builder):
-        raise typer.BadParameter(f"--builder-id {builder}: not a URI, as https://builds.example.org/prov is one")
+        raise typer.BadParameter(
+            f"--builder-id {builder}: not a URI, as https://builds.example.org/prov is one"
+        )
     signer = load_signer(key) if key else None  # before much is read
     opened = open_store(store)
     run, remark = attested_run(opened, name, build)

@@ -31,18 +31,25 @@ LOG = "bisect"
 """The log's name in the store."""
 
 bisect = typer.Typer(
-    help="Find the change that broke something, over recorded builds; nothing is built that has been built.\n\n"
-    "Example: prov bisect start release latest -- ./boots.sh",
+    help=(
+        "Find the change that broke something, over recorded builds; nothing is built that has been"
+        " built.\n\nExample: prov bisect start release latest -- ./boots.sh"
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Approved = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[-- COMMAND…]", help="The recorded command, if another user or store recorded it."),
+    typer.Argument(
+        metavar="[-- COMMAND…]", help="The recorded command, if another user or store recorded it."
+    ),
 ]
 Alone = Annotated[
-    bool, typer.Option("--no-combination", help="Don't ask whether it is bad only together with an earlier change.")
+    bool,
+    typer.Option(
+        "--no-combination", help="Don't ask whether it is bad only together with an earlier change."
+    ),
 ]
 
 
@@ -81,18 +88,25 @@ def start(
     good: Annotated[str, typer.Argument(metavar="GOOD", help="A build that is good.")],
     bad: Annotated[str, typer.Argument(metavar="BAD", help="A later one that is bad.")],
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND…", help="Gets the directory in place of {}, or last.")
+        list[str],
+        typer.Argument(metavar="-- COMMAND…", help="Gets the directory in place of {}, or last."),
     ],
     of: Annotated[
-        str, typer.Option("--of", metavar="NAME", help="What it gets (app:image@output); else the target.")
+        str,
+        typer.Option(
+            "--of", metavar="NAME", help="What it gets (app:image@output); else the target."
+        ),
     ] = "",
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Run the command so often; bad once is bad.")] = 1,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="Run the command so often; bad once is bad.")
+    ] = 1,
     no_combination: Alone = False,
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Begin, and go on to the end. The command exits with 0 for good, 125 for "can't be told", else bad.
+    """Begin, and go on to the end. The command exits with 0 for good, 125 for "can't be told", else
+    bad.
 
     After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
     """
@@ -104,13 +118,17 @@ def start(
 
     opened = open_store(store)
     if not command:
-        raise typer.BadParameter("a command is missing; as in prov bisect start GOOD BAD -- ./test.sh")
+        raise typer.BadParameter(
+            "a command is missing; as in prov bisect start GOOD BAD -- ./test.sh"
+        )
     log = _new_log(opened)
     builds = [find_build(opened, name) for name in (good, bad)]
     targets = builds[1].facts().get("targets", "").split()
     if not of and len(targets) != 1:
         example = f"--of {name_text(targets[0])}@output" if targets else "--of app:image@output"
-        raise typer.BadParameter(f"build {bad} has {len(targets)} targets; name one, as in {example}")
+        raise typer.BadParameter(
+            f"build {bad} has {len(targets)} targets; name one, as in {example}"
+        )
     ids = [build.commit.hex() for build in builds]
     name = of or f"{targets[0]}@output"
     name = name if "@" in name else f"{name}@output"
@@ -122,11 +140,16 @@ def start(
 
 
 @bisect.command("continue")
-def go_on(command: Approved = None, json: JsonOption = False, sandbox: Sandbox = "", store: StoreOption = None) -> None:
+def go_on(
+    command: Approved = None,
+    json: JsonOption = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
     """Go on with a bisection that was interrupted.
 
-    If you did not begin it in this store, prov shows its command and asks before running it. Without a terminal, pass
-    the same command.
+    If you did not begin it in this store, prov shows its command and asks before running it.
+    Without a terminal, pass the same command.
 
     Example: prov bisect continue -- ./boots.sh
     """
@@ -148,7 +171,9 @@ def show_log(store: StoreOption = None) -> None:
 
 @bisect.command("replay")
 def replay(
-    file: Annotated[Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")],
+    file: Annotated[
+        Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")
+    ],
     command: Approved = None,
     json: JsonOption = False,
     sandbox: Sandbox = "",
@@ -156,8 +181,8 @@ def replay(
 ) -> None:
     """Begin with the question and the verdicts in a file, and go on to the end.
 
-    If you did not begin that bisection in this store, prov shows its command and asks before running it. Without a
-    terminal, pass the same command.
+    If you did not begin that bisection in this store, prov shows its command and asks before
+    running it. Without a terminal, pass the same command.
 
     Example: prov bisect replay log.txt -- ./boots.sh
     """
@@ -183,7 +208,8 @@ def reset(store: StoreOption = None) -> None:
 def _take_over(log: Log, source: Log, command: list[str] | None) -> None:
     """Begin or go on with what `source` says, if the user agrees to run its command.
 
-    Raises ProvError where that is not known: a store or a file from another person does not decide what is run here.
+    Raises ProvError where that is not known: a store or a file from another person does not decide
+    what is run here.
     """
     from prov.errors import ProvError
     from prov.text import name_text
@@ -196,7 +222,10 @@ def _take_over(log: Log, source: Log, command: list[str] | None) -> None:
     if not command and not log.is_own(said):
         problem = "you did not begin this bisection in this store"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ProvError(f"{problem}; its command is: {text}", hint=f"to run it with your rights, add `-- {text}`")
+            raise ProvError(
+                f"{problem}; its command is: {text}",
+                hint=f"to run it with your rights, add `-- {text}`",
+            )
         note(f"prov: {problem}; its command runs with your rights:")
         note(f"    {text}")
         typer.confirm("Run it?", abort=True, err=True)
@@ -209,7 +238,10 @@ def _new_log(store: Store) -> Log:
 
     log = Log(store.path / LOG)
     if log.path.exists():
-        raise ProvError("a bisection is going on", hint="`prov bisect continue`, or `prov bisect reset` to drop it")
+        raise ProvError(
+            "a bisection is going on",
+            hint="`prov bisect continue`, or `prov bisect reset` to drop it",
+        )
     return log
 
 
@@ -220,7 +252,9 @@ def _alone(store: Store) -> Iterator[None]:
 
     with try_locked(store.cache / "locks" / LOG) as free:
         if not free:
-            raise ProvError("another process is bisecting in this store", hint="wait for it, or end it")
+            raise ProvError(
+                "another process is bisecting in this store", hint="wait for it, or end it"
+            )
         yield
 
 
@@ -233,7 +267,9 @@ def _go_on(
     command: list[str] | None = None,
     json: bool,
 ) -> None:
-    """Bisect to the end and print the answer; what `source` says, where it is not this user's own new question."""
+    """Bisect to the end and print the answer; what `source` says, where it is not this user's own
+    new question.
+    """
     with _alone(store):
         if source is not None:
             _take_over(log, source, command)
@@ -261,9 +297,13 @@ def _answer(store: Store, log: Log, sandbox: str) -> Answer:
     was = find_build(store, log.read().question.bad).facts().get("sandbox", "")
     here = "none" if was == sandbox_here() == "none" else "auto"  # not for the record alone to say
     program = bubblewrap(sandbox or here)
-    with aside(store, partial(sysroots_of, store), program, search_path=os.environ.get("PATH", "")) as scratch:
+    with aside(
+        store, partial(sysroots_of, store), program, search_path=os.environ.get("PATH", "")
+    ) as scratch:
         composer = scratch.sysroots(program is not None)
-        workshop = Workshop(store, composer, program, scratch.toolchains, scratch.folder, RunOptions())
+        workshop = Workshop(
+            store, composer, program, scratch.toolchains, scratch.folder, RunOptions()
+        )
         return Bisect(store, log, workshop, _Shown(), run_command).run()
 
 

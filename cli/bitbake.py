@@ -30,7 +30,9 @@ def layer() -> None:
 
 @bitbake.command("setup")
 def setup(
-    builddir: Annotated[Path, typer.Argument(metavar="BUILDDIR", help="The build directory, with conf/ in it.")],
+    builddir: Annotated[
+        Path, typer.Argument(metavar="BUILDDIR", help="The build directory, with conf/ in it.")
+    ],
     undo: Annotated[bool, typer.Option("--undo", help="Take out what it added.")] = False,
 ) -> None:
     """Add the layer to a build directory, and the line that switches it on.
@@ -54,19 +56,27 @@ def setup(
 def restore(
     name: Annotated[
         str,
-        typer.Argument(metavar="RECIPE[:TASK]", help="A task, its newest run; or a run's tag.", callback=plain_name),
+        typer.Argument(
+            metavar="RECIPE[:TASK]",
+            help="A task, its newest run; or a run's tag.",
+            callback=plain_name,
+        ),
     ],
     tmpdir: Annotated[
         list[Path] | None,
-        typer.Option("--tmpdir", metavar="DIR", help="A TMPDIR of yours that the build directory does not name."),
+        typer.Option(
+            "--tmpdir",
+            metavar="DIR",
+            help="A TMPDIR of yours that the build directory does not name.",
+        ),
     ] = None,
     store: StoreOption = None,
 ) -> None:
     """Put a recipe's WORKDIR back as it was after a task, and let BitBake's stamps say so.
 
-    BitBake goes on from there. Without a task: after the last of unpack, patch, configure and compile that is
-    recorded. What is in the WORKDIR now is recorded before. Run it in the build directory: a WORKDIR outside its TMPDIR
-    is refused. Example: prov bitbake restore zlib:do_patch
+    BitBake goes on from there. Without a task: after the last of unpack, patch, configure and
+    compile that is recorded. What is in the WORKDIR now is recorded before. Run it in the build
+    directory: a WORKDIR outside its TMPDIR is refused. Example: prov bitbake restore zlib:do_patch
     """
     from prov.bitbake.restore import choose
     from prov.bitbake.restore import restore as put_back

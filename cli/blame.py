@@ -23,14 +23,19 @@ def blame(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="PATH", help="In the last build, below a WORKDIR, or TASK@PART/PATH.", callback=plain_name
+            metavar="PATH",
+            help="In the last build, below a WORKDIR, or TASK@PART/PATH.",
+            callback=plain_name,
         ),
     ],
-    lines: Annotated[bool, typer.Option("--lines", "-l", help="Per line: the build, and the task or patch.")] = False,
+    lines: Annotated[
+        bool, typer.Option("--lines", "-l", help="Per line: the build, and the task or patch.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Tell which tasks made a file, of which sources, and since which build its content is what it is.
+    """Tell which tasks made a file, of which sources, and since which build its content is what it
+    is.
 
     Examples: prov blame usr/bin/hello; prov blame hello:install@output/image/usr/bin/hello
     """
@@ -41,7 +46,11 @@ def blame(
 
     def find() -> FileName:
         file = find_file(opened, name, work=work_here())
-        return file if file.commit is not None else replace(file, commit=built_run(opened, file.key).commit)
+        return (
+            file
+            if file.commit is not None
+            else replace(file, commit=built_run(opened, file.key).commit)
+        )
 
     file = fetching(opened, find)
     if lines:
@@ -76,7 +85,10 @@ def blame(
     for each in found.steps:
         origin = f" from {name_text(each.origin)}" if each.origin else ""
         patches = f" by {', '.join(each.patches)}" if each.patches else ""
-        say(f"  {each.key} {each.what} {name_text(each.path)}{origin}{patches}  {each.commit.hex()[:12]}")
+        say(
+            f"  {each.key} {each.what} {name_text(each.path)}{origin}{patches} "
+            f" {each.commit.hex()[:12]}"
+        )
     if not found.steps:
         say("  the run that made it is not recorded here")
     for source, what in found.sources:
@@ -84,7 +96,9 @@ def blame(
 
 
 def _same(version: Version, node: object) -> bool:
-    return version.node is not None and version.node.same_content == getattr(node, "same_content", None)
+    return version.node is not None and version.node.same_content == getattr(
+        node, "same_content", None
+    )
 
 
 def _lines(store: Store, file: FileName, found: list[Version], *, json: bool) -> None:
@@ -96,14 +110,20 @@ def _lines(store: Store, file: FileName, found: list[Version], *, json: bool) ->
     there = [each for each in found if each.node is not None and stat.S_ISREG(each.node.mode)]
     blobs = [store.objects.blob(each.node.oid) for each in there if each.node is not None]
     if not blobs or b"\0" in blobs[-1]:
-        raise NameUnknown(f"{file.text} is no text in any build", hint="without --lines it is followed as a whole")
+        raise NameUnknown(
+            f"{file.text} is no text in any build", hint="without --lines it is followed as a whole"
+        )
     blamed = blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
     origins = line_origins(store, trace(store, file))
     if len(origins) != len(blamed):  # the last build's file is not the one that was asked for
         origins = [""] * len(blamed)
     if json:
         rows = [
-            {"build": there[each.version].build.hex(), "from": origin, "text": each.text.rstrip("\n")}
+            {
+                "build": there[each.version].build.hex(),
+                "from": origin,
+                "text": each.text.rstrip("\n"),
+            }
             for each, origin in zip(blamed, origins, strict=True)
         ]
         say_json("blame lines", file=file.text, lines=rows)
@@ -112,4 +132,7 @@ def _lines(store: Store, file: FileName, found: list[Version], *, json: bool) ->
     for number, (each, origin) in enumerate(zip(blamed, origins, strict=True), 1):
         version = there[each.version]
         when = time_text(version.seconds)
-        say(f"{version.build.hex()[:12]}  {when}  {origin:{width}}  {number:4}  {each.text.rstrip()}")
+        say(
+            f"{version.build.hex()[:12]}  {when}  {origin:{width}}  {number:4} "
+            f" {each.text.rstrip()}"
+        )

@@ -12,30 +12,50 @@ from .output import note, say, seconds_text
 if TYPE_CHECKING:
     from prov.scheduler.summary import Summary
 
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")]
+Targets = Annotated[
+    list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")
+]
 Force = Annotated[
     list[str] | None,
     typer.Option(
-        "--force", "-f", metavar="RECIPE:TASK", help="Run this task and what follows from it, recorded or not."
+        "--force",
+        "-f",
+        metavar="RECIPE:TASK",
+        help="Run this task and what follows from it, recorded or not.",
     ),
 ]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Run every task of the targets and of all they depend on.")]
-Only = Annotated[bool, typer.Option("--only", "-b", help="Run no task of other recipes; say which input is missing.")]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="Run every task of the targets and of all they depend on.")
+]
+Only = Annotated[
+    bool,
+    typer.Option("--only", "-b", help="Run no task of other recipes; say which input is missing."),
+]
 Follow = Annotated[
     Literal["never", "changed", "always"],
-    typer.Option("--follow", help="Whether dependents run when a dependency was rebuilt; `never` marks them stale."),
+    typer.Option(
+        "--follow",
+        help="Whether dependents run when a dependency was rebuilt; `never` marks them stale.",
+    ),
 ]
 Incremental = Annotated[
-    bool, typer.Option("--incremental", help="Start the targets' tasks from what is in their WORKDIRs; never reused.")
+    bool,
+    typer.Option(
+        "--incremental",
+        help="Start the targets' tasks from what is in their WORKDIRs; never reused.",
+    ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Leave remotes alone.")]
-Sandbox = Annotated[str, typer.Option("--sandbox", metavar="auto|bwrap|none", help="Over what prov.toml says.")]
+Sandbox = Annotated[
+    str, typer.Option("--sandbox", metavar="auto|bwrap|none", help="Over what prov.toml says.")
+]
 
 
 def build(
     targets: Targets,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, max=1024, help="Jobs at once, make's included.")
+        int | None,
+        typer.Option("--jobs", "-j", min=1, max=1024, help="Jobs at once, make's included."),
     ] = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", "-k", help="Go on with what does not need what failed.")
@@ -61,7 +81,11 @@ def build(
 
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
-    options = RunOptions(keep_going=keep_going) if not jobs else RunOptions(jobs=jobs, keep_going=keep_going)
+    options = (
+        RunOptions(keep_going=keep_going)
+        if not jobs
+        else RunOptions(jobs=jobs, keep_going=keep_going)
+    )
     with make_progress() as progress:
         summary, deployed = session.build(request, progress, options)
     for path in deployed.placed:

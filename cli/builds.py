@@ -13,7 +13,9 @@ COUNTS = ("ran", "restored", "fetched", "cut-off", "stale", "failed")
 
 
 def builds(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")
+    ] = 20,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
@@ -40,10 +42,18 @@ def builds(
         return
     for each in rows:
         facts = each.facts
-        counts = [f"{facts[what]} {what.replace('-', ' ')}" for what in COUNTS if facts.get(what, "0") != "0"]
+        counts = [
+            f"{facts[what]} {what.replace('-', ' ')}"
+            for what in COUNTS
+            if facts.get(what, "0") != "0"
+        ]
         took = seconds_text(each.took)
         marks = [*each.labels, *(["pinned"] if each.pinned else [])]
         targets = few(facts.get("targets", "").split())
         words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", targets]
-        words += [f"{', '.join(counts) or 'nothing to do'}; {took}", facts.get("host", ""), ", ".join(marks)]
+        words += [
+            f"{', '.join(counts) or 'nothing to do'}; {took}",
+            facts.get("host", ""),
+            ", ".join(marks),
+        ]
         say("  ".join(word for word in words if word))

@@ -20,7 +20,8 @@ def capture(
 ) -> None:
     """Commit and tag a directory as it is, with no recipe.
 
-    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git, .hg, .svn, .jj).
+    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git,
+    .hg, .svn, .jj).
 
     Example: prov capture build/ --as app:compile
     """

@@ -15,14 +15,23 @@ from .output import note, say
 
 def checkout(
     treeish: Annotated[
-        str, typer.Argument(help="recipe:task, recipe:task@output, a tag, a commit, a tree.", callback=plain_name)
+        str,
+        typer.Argument(
+            help="recipe:task, recipe:task@output, a tag, a commit, a tree.", callback=plain_name
+        ),
     ],
     directory: Annotated[Path, typer.Argument(help="Where to put it; must be empty or not there.")],
     link: Annotated[
-        bool, typer.Option("--link", help="Hardlinks from the pool: fast and small, not to be written to.")
+        bool,
+        typer.Option(
+            "--link", help="Hardlinks from the pool: fast and small, not to be written to."
+        ),
     ] = False,
     setuid: Annotated[
-        bool, typer.Option("--setuid", help="Keep setuid and setgid permissions, as for a root file system.")
+        bool,
+        typer.Option(
+            "--setuid", help="Keep setuid and setgid permissions, as for a root file system."
+        ),
     ] = False,
     store: StoreOption = None,
 ) -> None:

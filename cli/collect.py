@@ -13,24 +13,33 @@ from .output import count_text, note, say, say_json
 
 
 def gc(
-    builds: Annotated[int | None, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")] = None,
-    days: Annotated[float | None, typer.Option("--days", min=0, help="Keep everything that is younger.")] = None,
+    builds: Annotated[
+        int | None, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option("--days", min=0, help="Keep everything that is younger.")
+    ] = None,
     workdirs: Annotated[
         int | None, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")
     ] = None,
     size: Annotated[
-        str, typer.Option("--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits.")
+        str,
+        typer.Option(
+            "--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits."
+        ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Drop what is old: WORKDIRs first, then outputs; and free their room.
 
-    Builds with a label or a pin, and what was built last of each task, are kept, and so are runs in the history of one
-    that is kept. Safe beside running builds; while
-    one runs no room is freed. What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5
-    WORKDIRs. Example: prov gc --days 14 --size 50G --dry-run
+    Builds with a label or a pin, and what was built last of each task, are kept, and so are runs in
+    the history of one that is kept. Safe beside running builds; while one runs no room is freed.
+    What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5 WORKDIRs.
+    Example: prov gc --days 14 --size 50G --dry-run
     """
     from prov.store.sweep import measure, sweep
     from prov.text import parse_size, size_text
@@ -39,7 +48,12 @@ def gc(
 
     opened = open_store(store)
     rules = rules_here()
-    given = {"builds": builds, "days": days, "workdirs": workdirs, "size": parse_size(size) if size else None}
+    given = {
+        "builds": builds,
+        "days": days,
+        "workdirs": workdirs,
+        "size": parse_size(size) if size else None,
+    }
     rules = replace(rules, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     gone: list[Gone] = plan_gc(opened, rules)
     pool = (0, 0)
@@ -70,12 +84,16 @@ def gc(
     else:
         freed = f"{count_text(swept.objects, 'object')}, {size_text(swept.size)}"
         more = f"; {size_text(pool[1])} of the pool" if pool[0] else ""
-        more += f"; {count_text(aside, 'folder')} that builds had moved aside removed" if aside else ""
+        more += (
+            f"; {count_text(aside, 'folder')} that builds had moved aside removed" if aside else ""
+        )
         say(f"{freed} {'would be' if dry_run else 'were'} freed{more}")
 
 
 def _clear_aside() -> int:
-    """Remove what builds of the current folder's project have moved aside; return how many things that was."""
+    """Remove what builds of the current folder's project have moved aside; return how many things
+    that was.
+    """
     from prov.upkeep.background import clear_aside
 
     work = work_here()

@@ -15,23 +15,32 @@ from .output import count_text, note, say
 
 
 def compose(
-    directory: Annotated[Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")],
+    directory: Annotated[
+        Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")
+    ],
     names: Annotated[
         list[str],
-        typer.Argument(metavar="TREEISH…", help="RECIPE:TASK for what it gives, or any tree.", callback=plain_name),
+        typer.Argument(
+            metavar="TREEISH…",
+            help="RECIPE:TASK for what it gives, or any tree.",
+            callback=plain_name,
+        ),
     ],
     owner: Annotated[
         list[str] | None,
-        typer.Option("--owner", metavar="PATH=TREEISH", help="Whose file is taken where two bring different ones."),
+        typer.Option(
+            "--owner",
+            metavar="PATH=TREEISH",
+            help="Whose file is taken where two bring different ones.",
+        ),
     ] = None,
     store: StoreOption = None,
 ) -> None:
     """Merge trees into one directory, by hardlinks; with other trees later, update it in place.
 
-    Files are links to ones that others have too: don't write to them. postinst-* scripts in the trees are run; where
-    bubblewrap is installed, they can change nothing but the directory and have no network.
-    Example: prov compose /tmp/root
-    zlib:populate_sysroot libpng:populate_sysroot
+    Files are links to ones that others have too: don't write to them. postinst-* scripts in the
+    trees are run; where bubblewrap is installed, they can change nothing but the directory and have
+    no network. Example: prov compose /tmp/root zlib:populate_sysroot libpng:populate_sysroot
     """
     from prov.history.packages import check_signed, packages
     from prov.sysroot.compose import Sysroots
@@ -55,7 +64,9 @@ def compose(
     for text in owner or []:
         path, equals, name = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot")
+            raise typer.BadParameter(
+                f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot"
+            )
         wins[os.fsencode(path.strip("/"))] = name
     here = os.fsencode(directory)
     places = Places({b"W": NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"})

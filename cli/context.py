@@ -1,4 +1,6 @@
-"""Where a command works: the project's folder and its store, from options, the environment, or the current folder."""
+"""Where a command works: the project's folder and its store, from options, the environment, or the
+current folder.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,30 @@ STORE_FOLDER = ".prov"
 
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", metavar="DIR", help="The store; else $PROV_STORE, else .prov beside prov.toml."),
+    typer.Option(
+        "--store", metavar="DIR", help="The store; else $PROV_STORE, else .prov beside prov.toml."
+    ),
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Set a variable, over every recipe.")
+    list[str] | None,
+    typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Set a variable, over every recipe."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, with a schema version; its texts are exact.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON, with a schema version; its texts are exact.")
+]
 
 BuildOption = Annotated[
-    str, typer.Option("--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id.")
+    str,
+    typer.Option(
+        "--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id."
+    ),
 ]
 
 
 def plain_name(name: str | list[str] | None) -> str | list[str] | None:
-    """Return `mc:NAME:RECIPE:TASK`, BitBake's name of a task, as the store writes it; any other name as it is."""
+    """Return `mc:NAME:RECIPE:TASK`, BitBake's name of a task, as the store writes it; any other
+    name as it is.
+    """
     if isinstance(name, list):
         return [_plain(each) for each in name]
     return name and _plain(name)
@@ -46,7 +58,9 @@ def _plain(name: str) -> str:
 
 
 def root() -> Path:
-    """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov records; else this one."""
+    """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov
+    records; else this one.
+    """
     from prov.bitbake.setup import find_build
     from prov.recipes.project import find_root
 
@@ -77,24 +91,38 @@ def open_project(store: Store, settings: list[str] | None) -> Project:
 
 
 def work_here() -> Path | None:
-    """Return the folder of the WORKDIRs of the current folder's project, or None where there is none."""
+    """Return the folder of the WORKDIRs of the current folder's project, or None where there is
+    none.
+    """
     from prov.recipes.project import PROJECT_FILE, Project
 
     return Project.load(root()).builddir / "work" if (root() / PROJECT_FILE).is_file() else None
 
 
 def sandbox_here() -> str:
-    """Return what the current folder's project says of the sandbox, or nothing where there is none."""
+    """Return what the current folder's project says of the sandbox, or nothing where there is
+    none.
+    """
     from prov.recipes.project import PROJECT_FILE, Project
 
-    return str(Project.load(root()).settings.get("sandbox", "")) if (root() / PROJECT_FILE).is_file() else ""
+    return (
+        str(Project.load(root()).settings.get("sandbox", ""))
+        if (root() / PROJECT_FILE).is_file()
+        else ""
+    )
 
 
 def exclude_here() -> list[str]:
-    """Return what the current folder's project excludes from captures: patterns, as gitignore has them."""
+    """Return what the current folder's project excludes from captures: patterns, as gitignore has
+    them.
+    """
     from prov.recipes.project import PROJECT_FILE, Project
 
-    return list(Project.load(root()).settings.get("exclude", [])) if (root() / PROJECT_FILE).is_file() else []
+    return (
+        list(Project.load(root()).settings.get("exclude", []))
+        if (root() / PROJECT_FILE).is_file()
+        else []
+    )
 
 
 def rules_here() -> Rules:
@@ -114,7 +142,12 @@ def session_here(store: Store, settings: list[str] | None) -> Session | None:
 
 
 def open_session(
-    option: Path | None, settings: list[str] | None, *, sandbox: str = "", offline: bool = False, create: bool = False
+    option: Path | None,
+    settings: list[str] | None,
+    *,
+    sandbox: str = "",
+    offline: bool = False,
+    create: bool = False,
 ) -> Session:
     """Open project and store; `create` makes the store where there is none, as building does."""
     from prov.errors import ProvError
@@ -132,4 +165,6 @@ def open_session(
         note(f"note: {text}")
 
     project = open_project(store, settings)
-    return Session(project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, report)
+    return Session(
+        project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, report
+    )

@@ -34,26 +34,43 @@ FILES = 20
 
 def diff(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A task, a tag, recipe:task@output, or a build.", callback=plain_name)
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A task, a tag, recipe:task@output, or a build.",
+            callback=plain_name,
+        ),
     ],
     other: Annotated[
         str,
-        typer.Argument(help="What to compare it with; else what was before the task, or build.", callback=plain_name),
+        typer.Argument(
+            help="What to compare it with; else what was before the task, or build.",
+            callback=plain_name,
+        ),
     ] = "",
-    stat: Annotated[bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")] = False,
+    stat: Annotated[
+        bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")
+    ] = False,
     patch: Annotated[
-        bool, typer.Option("--patch", "-p", help="git's patch, exact in a pipe, and what git can't show.")
+        bool,
+        typer.Option(
+            "--patch", "-p", help="git's patch, exact in a pipe, and what git can't show."
+        ),
     ] = False,
     tool: Annotated[
-        str, typer.Option("--tool", metavar="COMMAND", help="Run this on both, checked out; as in diffoscope.")
+        str,
+        typer.Option(
+            "--tool", metavar="COMMAND", help="Run this on both, checked out; as in diffoscope."
+        ),
     ] = "",
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Show what a task changed, or what is different between two runs, outputs, sysroots or builds.
 
-    A added, D removed, R renamed, M content, P permissions, T type, X other attributes. Of builds, root causes come
-    first. Examples: prov diff zlib:install --stat; prov diff latest~1/zlib:install zlib:install; prov diff latest
+    A added, D removed, R renamed, M content, P permissions, T type, X other attributes. Of builds,
+    root causes come first. Examples: prov diff zlib:install --stat; prov diff latest~1/zlib:install
+    zlib:install; prov diff latest
     """
     from prov.history.diff import diff_pairs, git_diff
 
@@ -102,7 +119,9 @@ def _coloured(line: str, *, header: bool) -> str:
 
 
 def _is_build(store: Store, name: str) -> bool:
-    """Tell whether a build is meant; what names neither that nor a tree is told as an unknown build."""
+    """Tell whether a build is meant; what names neither that nor a tree is told as an unknown
+    build.
+    """
     from prov.errors import NameUnknown
     from prov.history.builds import find_build
     from prov.history.names import find
@@ -130,7 +149,9 @@ def _sides(store: Store, name: str, other: str) -> tuple[Found, Found]:
         return new, find(store, other)
     parents = store.objects.commit(new.commit).parents if new.commit else ()
     if not parents:
-        raise NameUnknown(f"{name} has no WORKDIR before it", hint="give a second name to compare with")
+        raise NameUnknown(
+            f"{name} has no WORKDIR before it", hint="give a second name to compare with"
+        )
     return Found(f"{name}@before", Records(store).workdir(parents[0]), parents[0]), new
 
 
@@ -158,7 +179,11 @@ def _builds(store: Store, name: str, other: str, *, json: bool) -> None:
         new = next((each for each in walk_builds(new) if each.happened()), new)
         old = _before(new, name)
     found = build_difference(store.objects, old, new)
-    files = {key: lines for key in new.facts().get("targets", "").split() if (lines := _files(store, old, new, key))}
+    files = {
+        key: lines
+        for key in new.facts().get("targets", "").split()
+        if (lines := _files(store, old, new, key))
+    }
     if json:
         _builds_json(store, (old.commit.hex(), new.commit.hex()), found, files)
     else:
@@ -171,7 +196,9 @@ def _before(build: BuildList, name: str) -> BuildList:
 
     before = build.before()
     if before is None:
-        raise NameUnknown(f"{name} is the first build", hint="name a second build to compare it with")
+        raise NameUnknown(
+            f"{name} is the first build", hint="name a second build to compare it with"
+        )
     return before
 
 
@@ -181,14 +208,20 @@ def _files(store: Store, old: object, new: object, key: str) -> list[str]:
     from prov.records.run import read_pair
 
     assert isinstance(old, BuildList) and isinstance(new, BuildList)
-    outputs = [line.output for line in (old.line(key), new.line(key)) if line is not None and line.output is not None]
+    outputs = [
+        line.output
+        for line in (old.line(key), new.line(key))
+        if line is not None and line.output is not None
+    ]
     if len(outputs) != 2 or outputs[0] == outputs[1]:
         return []
     pairs = [read_pair(store.objects, output) for output in outputs]
     return [each.line for each in diff_pairs(store.objects, pairs[0], pairs[1])]
 
 
-def _builds_json(store: Store, ids: tuple[str, str], found: BuildDifference, files: dict[str, list[str]]) -> None:
+def _builds_json(
+    store: Store, ids: tuple[str, str], found: BuildDifference, files: dict[str, list[str]]
+) -> None:
     from prov.history.inputs import difference_text
 
     causes = [
@@ -210,8 +243,20 @@ def _builds_json(store: Store, ids: tuple[str, str], found: BuildDifference, fil
         }
         for each in found.tasks
     ]
-    recipes = {"versions": dict(found.versions), "added": list(found.added), "removed": list(found.removed)}
-    say_json("build diff", old=ids[0], new=ids[1], recipes=recipes, causes=causes, tasks=tasks, files=files)
+    recipes = {
+        "versions": dict(found.versions),
+        "added": list(found.added),
+        "removed": list(found.removed),
+    }
+    say_json(
+        "build diff",
+        old=ids[0],
+        new=ids[1],
+        recipes=recipes,
+        causes=causes,
+        tasks=tasks,
+        files=files,
+    )
 
 
 def _print_builds(store: Store, found: BuildDifference, files: dict[str, list[str]]) -> None:
@@ -222,7 +267,10 @@ def _print_builds(store: Store, found: BuildDifference, files: dict[str, list[st
         say("no task is another")
     for recipe, (before, after) in found.versions.items():
         say(f"version of {recipe}: {before} -> {after}")
-    for what, names in (("new recipes", found.added), ("recipes that are not in it", found.removed)):
+    for what, names in (
+        ("new recipes", found.added),
+        ("recipes that are not in it", found.removed),
+    ):
         if names:
             say(f"{what}: {', '.join(names)}")
     failed = [each.key for each in found.tasks if each.new is not None and each.new.output is None]

@@ -33,5 +33,8 @@ def du(
         return
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
-        say(f"{row.name:{width}}  {size_text(row.size):>10}  {count_text(row.objects, 'object'):>16}")
+        say(
+            f"{row.name:{width}}  {size_text(row.size):>10} "
+            f" {count_text(row.objects, 'object'):>16}"
+        )
     say(f"{'all':{width}}  {size_text(sum(row.size for row in rows)):>10}")

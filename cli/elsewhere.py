@@ -1,4 +1,6 @@
-"""Questions about runs that were made on other machines: what remotes have published of them is fetched first."""
+"""Questions about runs that were made on other machines: what remotes have published of them is
+fetched first.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ Answer = TypeVar("Answer")
 
 
 def fetching(store: Store, ask: Callable[[], Answer]) -> Answer:
-    """Return what a question answers. If it lacks a result that a remote has published, that is fetched, once for each.
+    """Return what a question answers. If it lacks a result that a remote has published, that is
+    fetched, once for each.
 
     Raises what the question raises when no remote has it.
     """

@@ -19,25 +19,34 @@ def forget(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE:TASK…]", help="Runs, by task or tag: WORKDIR, log, record.", callback=plain_name
+            metavar="[RECIPE:TASK…]",
+            help="Runs, by task or tag: WORKDIR, log, record.",
+            callback=plain_name,
         ),
     ] = None,
     containing: Annotated[
         str,
         typer.Option(
-            "--containing", metavar="TEXT", help="Everything with this text, or those runs that have it; - reads stdin."
+            "--containing",
+            metavar="TEXT",
+            help="Everything with this text, or those runs that have it; - reads stdin.",
         ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only list what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; without a terminal, prov never asks.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only list what would go.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; without a terminal, prov never asks.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Remove runs or a text from the store and remotes.
 
-    With RECIPE:TASK, its newest run goes. With --containing, everything that holds the text goes, and tasks run again.
-    With both, only runs of the named tasks that hold the text go. Later runs of the same directory stay. On a terminal,
-    prov lists what would go and asks. It lists where the text may still be as `still there`, with exit status 1.
+    With RECIPE:TASK, its newest run goes. With --containing, everything that holds the text goes,
+    and tasks run again. With both, only runs of the named tasks that hold the text go. Later runs
+    of the same directory stay. On a terminal, prov lists what would go and asks. It lists where the
+    text may still be as `still there`, with exit status 1.
 
     Example: prov forget --containing - < secret.txt
     """
@@ -82,7 +91,10 @@ def forget(
             left=done.left,
         )
     else:
-        say(f"{count_text(len(done.refs), 'ref')} and {count_text(done.swept.objects, 'object')} gone")
+        say(
+            f"{count_text(len(done.refs), 'ref')} and {count_text(done.swept.objects, 'object')}"
+            " gone"
+        )
         if done.moved:
             say(f"{count_text(len(done.moved), 'ref')} moved to a history without it")
         for path in done.workdirs:
@@ -92,7 +104,10 @@ def forget(
         for line in done.left:
             say(f"still there: {line}")
     if remotes:
-        note("note: machines that fetched it, and copies of exported folders, are not searched: run the same there")
+        note(
+            "note: machines that fetched it, and copies of exported folders, are not searched: run"
+            " the same there"
+        )
     if done.left:
         raise typer.Exit(1)
 

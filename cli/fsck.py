@@ -22,14 +22,18 @@ NAMED = 3
 
 
 def fsck(
-    repair: Annotated[bool, typer.Option("--repair", help="Put back what is found elsewhere; drop the rest.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put back what is found elsewhere; drop the rest.")
+    ] = False,
     full: Annotated[bool, typer.Option("--full", help="Read the files of the pools too.")] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Tell what is wrong with a store, what depends on it, and what to do about it; exit 1 if anything is.
+    """Tell what is wrong with a store, what depends on it, and what to do about it; exit 1 if
+    anything is.
 
-    Checks objects, refs, records, builds, and pools and caches beside them. Example: prov fsck --repair
+    Checks objects, refs, records, builds, and pools and caches beside them. Example: prov fsck
+    --repair
     """
     from prov.fsck.check import Findings, check, head_problem
     from prov.fsck.repair import repair as repair_store
@@ -54,7 +58,9 @@ def fsck(
         _show(found, None, json=json)
     else:
         with lost_objects(opened, read_remotes(opened), Access(dict(os.environ))) as fetch:
-            done = repair_store(opened, Sources(work_here(), root(), fetch), thorough=full, told=told)
+            done = repair_store(
+                opened, Sources(work_here(), root(), fetch), thorough=full, told=told
+            )
         found = done.after
         _show(done.before, done, json=json)
     if found.wrong:
@@ -69,7 +75,12 @@ def _show(found: Findings, repair: Repair | None, *, json: bool) -> None:
     left = repair.after.problems if repair is not None else found.problems
     done = [each._asdict() for each in repair.done] if repair is not None else []
     if json:
-        say_json("fsck", problems=[asdict(each) for each in found.problems], done=done, left=[asdict(p) for p in left])
+        say_json(
+            "fsck",
+            problems=[asdict(each) for each in found.problems],
+            done=done,
+            left=[asdict(p) for p in left],
+        )
         return
     for problem in found.problems:
         _problem(problem, repairs=repair is not None)
@@ -87,7 +98,10 @@ def _problem(problem: Problem, *, repairs: bool) -> None:
     say(f"{mark}: {problem.kind} {problem.where}: {problem.what}")
     if problem.needed_by:
         more = len(problem.needed_by) - NAMED
-        say(f"  needed by {', '.join(problem.needed_by[:NAMED])}{f' and {more} more' if more > 0 else ''}")
+        say(
+            "  needed by"
+            f" {', '.join(problem.needed_by[:NAMED])}{f' and {more} more' if more > 0 else ''}"
+        )
     if problem.repair and not repairs:
         say(f"  with --repair: {problem.repair}")
 
@@ -98,7 +112,10 @@ def _summary(found: Findings, repair: Repair | None) -> str:
         beside = f"; {count_text(notes, 'note')}" if notes else ""
         if not found.wrong:
             return f"the store is whole{beside}"
-        return f"{count_text(len(found.wrong), 'thing')} wrong{beside}; `prov fsck --repair` repairs what can be"
+        return (
+            f"{count_text(len(found.wrong), 'thing')} wrong{beside}; `prov fsck --repair` repairs"
+            " what can be"
+        )
     left = repair.after.wrong
     if left:
         return f"{count_text(len(left), 'thing')} still wrong"

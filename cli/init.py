@@ -17,7 +17,9 @@ recipes = ["recipes"]
 
 
 def init(
-    directory: Annotated[Path | None, typer.Argument(help="The project's folder; the current one by default.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(help="The project's folder; the current one by default.")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Make a store, and a prov.toml where there is none.

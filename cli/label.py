@@ -9,11 +9,15 @@ import typer
 from .context import StoreOption, open_store
 from .output import say, time_text
 
-Build = Annotated[str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")]
+Build = Annotated[
+    str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")
+]
 
 
 def label(
-    name: Annotated[str, typer.Argument(metavar="[LABEL]", help="The label; without one, labels are listed.")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="[LABEL]", help="The label; without one, labels are listed.")
+    ] = "",
     build: Build = "latest",
     remove: Annotated[bool, typer.Option("--remove", help="Take the label away.")] = False,
     store: StoreOption = None,

@@ -18,7 +18,8 @@ SCHEMA = 1
 
 
 class _Survivor(io.FileIO):
-    """A standard stream that no longer fails once its reader is gone: `error` says why the rest was dropped.
+    """A standard stream that no longer fails once its reader is gone: `error` says why the rest was
+    dropped.
 
     A build must not end because the program that shows its progress did.
     """
@@ -39,7 +40,8 @@ class _Survivor(io.FileIO):
 
 
 class _Escaping(io.TextIOWrapper):
-    """A standard stream on which control characters are escaped, so that no text of others controls a terminal.
+    """A standard stream on which control characters are escaped, so that no text of others controls
+    a terminal.
 
     That is so in a pipe, too, since pipes end at terminals. `pass_on` writes bytes as they are.
     """
@@ -50,12 +52,16 @@ class _Escaping(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Replace standard output and error by streams that drop what can't be written and escape control characters."""
+    """Replace standard output and error by streams that drop what can't be written and escape
+    control characters.
+    """
     sys.stdout = _surviving(1, sys.stdout)
     sys.stderr = _surviving(2, sys.stderr)
 
 
-def _surviving(number: int, old: TextIO | None, kind: type[io.TextIOWrapper] = _Escaping) -> io.TextIOWrapper:
+def _surviving(
+    number: int, old: TextIO | None, kind: type[io.TextIOWrapper] = _Escaping
+) -> io.TextIOWrapper:
     raw = _Survivor(number, "wb", closefd=False)
     encoding = old.encoding if old is not None else locale.getpreferredencoding(False)
     buffered = io.BufferedWriter(raw)
@@ -64,12 +70,16 @@ def _surviving(number: int, old: TextIO | None, kind: type[io.TextIOWrapper] = _
 
 
 def unescaped_stderr() -> TextIO:
-    """Return standard error for a program that moves the cursor itself; escape other text that it writes there."""
+    """Return standard error for a program that moves the cursor itself; escape other text that it
+    writes there.
+    """
     return _surviving(2, sys.stderr, io.TextIOWrapper)
 
 
 def close_streams(status: int) -> int:
-    """Write out what is buffered; return the exit status, which an answer that could not be written makes 1."""
+    """Write out what is buffered; return the exit status, which an answer that could not be written
+    makes 1.
+    """
     sys.stdout.flush()
     error = _raw(sys.stdout).error
     if error is not None and not isinstance(error, BrokenPipeError):  # `prov log | head` succeeds

@@ -33,7 +33,16 @@ def plan(
     request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
     made, site = session.plan(request)
     if json:
-        say_text(dumps({"kind": "plan", **plan_table(made, session.workdirs(made, site)), "schema": SCHEMA}, indent=2))
+        say_text(
+            dumps(
+                {
+                    "kind": "plan",
+                    **plan_table(made, session.workdirs(made, site)),
+                    "schema": SCHEMA,
+                },
+                indent=2,
+            )
+        )
         return
     width = max((len(key) for key in made.wanted), default=0)
     for step in made.wanted.values():

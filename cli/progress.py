@@ -49,10 +49,14 @@ class Bar:
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would be in the way of forks
-        self._bar = tqdm(total=total, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORM)
+        self._bar = tqdm(
+            total=total, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORM
+        )
 
     def _show(self) -> None:
-        self._bar.desc = name_text(" ".join(self._running[:4])) + (" …" if len(self._running) > 4 else "")
+        self._bar.desc = name_text(" ".join(self._running[:4])) + (
+            " …" if len(self._running) > 4 else ""
+        )
         self._bar.refresh()
 
     def started(self, key: str) -> None:

@@ -13,8 +13,10 @@ from .output import count_text, note, say, say_json
 
 remote = typer.Typer(
     name="remote",
-    help="Share results through git remotes: folders, ssh, http, git servers; or read a static web server.\n\n"
-    "Example: prov remote add team /srv/cache --push",
+    help=(
+        "Share results through git remotes: folders, ssh, http, git servers; or read a static web"
+        " server.\n\nExample: prov remote add team /srv/cache --push"
+    ),
     no_args_is_help=True,
 )
 
@@ -24,37 +26,65 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called her
 @remote.command("add")
 def add(
     name: Name,
-    url: Annotated[str, typer.Argument(metavar="URL", help="file:///srv/cache, ssh://…, https://…, a folder.")],
-    push: Annotated[bool, typer.Option("--push", help="Builds publish their results there.")] = False,
-    priority: Annotated[int, typer.Option("--priority", min=0, help="Smaller ones are asked first.")] = 50,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="file:///srv/cache, ssh://…, https://…, a folder.")
+    ],
+    push: Annotated[
+        bool, typer.Option("--push", help="Builds publish their results there.")
+    ] = False,
+    priority: Annotated[
+        int, typer.Option("--priority", min=0, help="Smaller ones are asked first.")
+    ] = 50,
     trust: Annotated[
-        str, typer.Option("--trust", metavar="keys|any-signed|none", help="Whose results are used; see above.")
+        str,
+        typer.Option(
+            "--trust", metavar="keys|any-signed|none", help="Whose results are used; see above."
+        ),
     ] = "",
     signers: Annotated[
-        str, typer.Option("--signers", metavar="FILE", help="Allowed signers, as ssh-keygen has it.")
+        str,
+        typer.Option("--signers", metavar="FILE", help="Allowed signers, as ssh-keygen has it."),
     ] = "",
     key: Annotated[
-        str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's.")
+        str,
+        typer.Option(
+            "--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's."
+        ),
     ] = "",
-    workdirs: Annotated[bool, typer.Option("--with-workdirs", help="Builds publish WORKDIRs and logs, too.")] = False,
-    devices: Annotated[
-        bool, typer.Option("--devices", help="Take outputs with device nodes, as BitBake's packages may have.")
+    workdirs: Annotated[
+        bool, typer.Option("--with-workdirs", help="Builds publish WORKDIRs and logs, too.")
     ] = False,
-    limit: Annotated[int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")] = 1024,
+    devices: Annotated[
+        bool,
+        typer.Option(
+            "--devices", help="Take outputs with device nodes, as BitBake's packages may have."
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")
+    ] = 1024,
     list_limit: Annotated[
         int,
-        typer.Option("--list-limit", metavar="MB", min=1, help="Limit for a list from there, such as an index."),
+        typer.Option(
+            "--list-limit",
+            metavar="MB",
+            min=1,
+            help="Limit for a list from there, such as an index.",
+        ),
     ] = 64,
     record_limit: Annotated[
         int,
-        typer.Option("--record-limit", metavar="MB", min=1, help="Limit for a tree, a log and the like."),
+        typer.Option(
+            "--record-limit", metavar="MB", min=1, help="Limit for a tree, a log and the like."
+        ),
     ] = 16,
     store: StoreOption = None,
 ) -> None:
     """Add a remote, or change one. A folder that does not exist is made.
 
-    Trust `keys`, the default for all but your own folders, takes results that are signed by a key in the file of
-    allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote add team file:///srv/cache --push
+    Trust `keys`, the default for all but your own folders, takes results that are signed by a key
+    in the file of allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote
+    add team file:///srv/cache --push
     """
     from prov.remote.opening import with_kind
     from prov.remote.settings import make_remote, write_remote
@@ -83,13 +113,17 @@ def add(
     try:
         made = with_kind(made, Access(dict(os.environ)))
     except Unreachable as error:
-        note(f"note: {error.words}: taken for a git repository; add it again if it is a static cache")
+        note(
+            f"note: {error.words}: taken for a git repository; add it again if it is a static cache"
+        )
     folder = folder_of(made.url)
     if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             from prov.transport.errors import RemoteError
 
-            raise RemoteError(f"{folder} is neither empty nor a git repository", hint="name another folder")
+            raise RemoteError(
+                f"{folder} is neither empty nor a git repository", hint="name another folder"
+            )
         make_bare(folder)
         note(f"made an empty cache in {folder}")
     write_remote(opened, made)
@@ -111,17 +145,27 @@ def remove(name: Name, store: StoreOption = None) -> None:
 @remote.command("gc")
 def gc(
     name: Name,
-    days: Annotated[float, typer.Option("--days", min=0, help="Keep what was published or used since.")] = 30.0,
-    builds: Annotated[int, typer.Option("--builds", min=0, help="Keep what so many publications named last.")] = 20,
+    days: Annotated[
+        float, typer.Option("--days", min=0, help="Keep what was published or used since.")
+    ] = 30.0,
+    builds: Annotated[
+        int, typer.Option("--builds", min=0, help="Keep what so many publications named last.")
+    ] = 20,
     size: Annotated[
-        str, typer.Option("--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits.")
+        str,
+        typer.Option(
+            "--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits."
+        ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Expire old results at a remote; of each task, what was published last stays.
 
-    Safe beside publishers. Sizes are what results take on disk. Example: prov remote gc team --days 90
+    Safe beside publishers. Sizes are what results take on disk. Example: prov remote gc team --days
+    90
     """
     import time
 
@@ -132,16 +176,24 @@ def gc(
     from prov.transport.access import Access
 
     opened = open_store(store)
-    found = open_git_remote(find_remote(opened, name), opened, Access(dict(os.environ), interactive=True))
+    found = open_git_remote(
+        find_remote(opened, name), opened, Access(dict(os.environ), interactive=True)
+    )
     rules = RemoteRules(days, builds, parse_size(size) if size else None)
     if dry_run:
         found.refresh()
         gone = expired(found, rules, time.time())
-        text = f"{count_text(len(gone), 'result')} would go, {size_text(sum(task.size for task in gone))} on disk"
+        text = (
+            f"{count_text(len(gone), 'result')} would go,"
+            f" {size_text(sum(task.size for task in gone))} on disk"
+        )
         say(f"{text}; {found.index.count() - len(gone)} would stay")
         return
     shrunk = shrink(found, lambda: expired(found, rules, time.time()))
-    say(f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    say(
+        f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk;"
+        f" {shrunk.kept} stay"
+    )
     for text in shrunk.notes:
         note(f"note: {text}")
     if not free(found):
@@ -188,7 +240,13 @@ def list_(
         say_json("remotes", remotes=rows)
     for each in remotes if not json else ():
         has = count_text(counts[each.name], "result") if each.name in counts else "not asked yet"
-        words = [each.name, without_password(each.url), f"trust {each.trust}", *(["push"] if each.push else []), has]
+        words = [
+            each.name,
+            without_password(each.url),
+            f"trust {each.trust}",
+            *(["push"] if each.push else []),
+            has,
+        ]
         say("  ".join(words))
         problem = last_problem(opened, each.name)
         if problem:

@@ -10,17 +10,23 @@ import typer
 from .context import StoreOption, open_store
 from .output import note, say_text, write_file
 
-Build = Annotated[str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")]
+Build = Annotated[
+    str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")
+]
 
 
 def report(
     build: Build = "latest",
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to; a file that is there is replaced.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to; a file that is there is replaced."
+        ),
     ] = Path("prov-report.html"),
     store: StoreOption = None,
 ) -> None:
-    """Write a build as one HTML page that needs no network: timeline, graph, causes, and a page for each task.
+    """Write a build as one HTML page that needs no network: timeline, graph, causes, and a page for
+    each task.
 
     Example: prov report -o build.html
     """
@@ -37,7 +43,9 @@ def report(
 def graph(
     build: Build = "latest",
     form: Annotated[Literal["svg", "dot"], typer.Option("--format", help="What to write.")] = "svg",
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
     """Draw a build's graph of tasks, coloured by what happened, as SVG or for Graphviz.

@@ -23,7 +23,8 @@ def run(
 ) -> None:
     """Run any command in a directory and commit what it changed. Exits as the command does.
 
-    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git, .hg, .svn, .jj).
+    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git,
+    .hg, .svn, .jj).
 
     Example: prov run -C src --as app:compile -- make -j4
     """

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from prov.store.repository import Store
     from prov.transport.access import Access
 
-Remotes = Annotated[list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")]
+Remotes = Annotated[
+    list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")
+]
 
 
 def _access() -> Access:
@@ -52,22 +54,30 @@ def _check_any(store: Store, results: Sequence[Shareable], withheld: Mapping[str
         return
     why = why_nothing(store, results, withheld)
     if why:
-        raise ProvError(f"nothing can be shared: {why}", hint="`prov build` records results that can")
+        raise ProvError(
+            f"nothing can be shared: {why}", hint="`prov build` records results that can"
+        )
     say("nothing to share: no task that succeeded is recorded")
 
 
 def push(
     remotes: Remotes = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that is recorded, not only the last build.")] = False,
-    build: Annotated[str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")] = "latest",
-    workdirs: Annotated[bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+    ] = False,
+    build: Annotated[
+        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+    ] = "latest",
+    workdirs: Annotated[
+        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Publish the last build's results to remotes.
 
-    A result is a task's output with its inputs. prov pushes to the remotes that were added with --push, or to the only
-    one, and waits for the end. Exit status 1 if there are results and none of them can be shared.
-    Example: prov push --remote team
+    A result is a task's output with its inputs. prov pushes to the remotes that were added with
+    --push, or to the only one, and waits for the end. Exit status 1 if there are results and none
+    of them can be shared. Example: prov push --remote team
     """
     from prov.history.builds import find_build
     from prov.sharing.pushing import push as push_to
@@ -80,30 +90,50 @@ def push(
     _check_any(opened, results, {})
     used = [each.task_hash for each in results]
     for remote in chosen if results else []:
-        outcome = push_to(opened, remote, _access(), results, used=used, workdirs=workdirs or remote.workdirs)
+        outcome = push_to(
+            opened, remote, _access(), results, used=used, workdirs=workdirs or remote.workdirs
+        )
         if not outcome.published and not outcome.known:
             _check_any(opened, results, outcome.withheld)
-        new, pushes = count_text(len(outcome.published), "result"), count_text(outcome.pushes, "push")
-        say(f"{remote.name}: {new} published in {pushes.replace('pushs', 'pushes')}; {outcome.known} were there")
+        new, pushes = (
+            count_text(len(outcome.published), "result"),
+            count_text(outcome.pushes, "push"),
+        )
+        say(
+            f"{remote.name}: {new} published in {pushes.replace('pushs', 'pushes')};"
+            f" {outcome.known} were there"
+        )
         for text in outcome.notes:
             note(f"note: {text}")
         for text in reasons(outcome.withheld):
             note(f"note: not shared: {text}")
         for task in outcome.differing:
-            say(f"  not reproducible: {task.key}: another output was published before; `prov reproducible` shows both")
+            say(
+                f"  not reproducible: {task.key}: another output was published before; `prov"
+                " reproducible` shows both"
+            )
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that a web server serves.")],
-    everything: Annotated[bool, typer.Option("--all", help="All that is recorded, not only the last build.")] = False,
-    build: Annotated[str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")] = "latest",
-    key: Annotated[str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")] = "",
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that a web server serves.")
+    ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+    ] = False,
+    build: Annotated[
+        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+    ] = "latest",
+    key: Annotated[
+        str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")
+    ] = "",
     store: StoreOption = None,
 ) -> None:
     """Write results as plain files, for any web server.
 
-    Files that exist are not written again. Exit status 1 if there are results and none of them can be shared.
-    Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov export /srv/www/cache
+    Files that exist are not written again. Exit status 1 if there are results and none of them can
+    be shared. Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov
+    export /srv/www/cache
     """
     from prov.history.builds import find_build
     from prov.sharing.pushing import export_results, reasons
@@ -126,17 +156,21 @@ def export(
 
 def pull(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET…]", help="recipe, recipe:task; without one, all recipes.")
+        list[str] | None,
+        typer.Argument(metavar="[TARGET…]", help="recipe, recipe:task; without one, all recipes."),
     ] = None,
     remotes: Remotes = None,
-    workdirs: Annotated[bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, if they are there.")] = False,
+    workdirs: Annotated[
+        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, if they are there.")
+    ] = False,
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build without a network.
+    """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build
+    without a network.
 
-    `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or what came was refused.
-    Example: prov pull image
+    `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or
+    what came was refused. Example: prov pull image
     """
     from prov.scheduler.session import Request
     from prov.text import size_text
@@ -147,26 +181,34 @@ def pull(
     pulled = session.pull(Request(tuple(targets or ["world"])), workdirs=workdirs)
     for text in pulled.notes:
         note(f"note: {text}")
-    say(f"{count_text(len(pulled.tasks), 'result')} fetched, {size_text(pulled.size)}; {pulled.here} were here")
+    say(
+        f"{count_text(len(pulled.tasks), 'result')} fetched, {size_text(pulled.size)};"
+        f" {pulled.here} were here"
+    )
     if pulled.failed:
         raise typer.Exit(1)
 
 
 def reproducible(
     remotes: Remotes = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Go by what is known of the remotes.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Go by what is known of the remotes.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List tasks that gave different outputs for the same inputs, here or on machines that share a remote.
+    """List tasks that gave different outputs for the same inputs, here or on machines that share a
+    remote.
 
-    What was published first is what is used; the others are kept beside it. Exit status 1 if there are any.
-    Example: prov reproducible
+    What was published first is what is used; the others are kept beside it. Exit status 1 if there
+    are any. Example: prov reproducible
     """
     from prov.history.reproducible import differing_tasks
 
     opened = open_store(store)
-    found = differing_tasks(opened, _chosen(opened, remotes) if remotes else None, _access(), ask=not offline)
+    found = differing_tasks(
+        opened, _chosen(opened, remotes) if remotes else None, _access(), ask=not offline
+    )
     for text in found.notes:
         note(f"note: {text}")
     if json:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from prov.store.repository import Store
 
 TaskName = Annotated[
-    str, typer.Argument(metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name)
+    str,
+    typer.Argument(
+        metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name
+    ),
 ]
 SHOWN = 20
 
@@ -52,16 +55,21 @@ def _scratch(store: Store, sandbox: str) -> Iterator[Aside]:
 
 def shell(
     name: TaskName,
-    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="Instead of a shell.")] = None,
-    before: Annotated[bool, typer.Option("--before", help="As it was before the task, not after it.")] = False,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="Instead of a shell.")
+    ] = None,
+    before: Annotated[
+        bool, typer.Option("--before", help="As it was before the task, not after it.")
+    ] = False,
     build: BuildOption = "",
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
     """Put a task's WORKDIR, sysroots and environment back as they were, and open a shell in them.
 
-    Also of a failed task, or of a build months old. What you change is gone at the end. temp/run.TASK is the task's
-    script. Exits as the command does. Example: prov shell zlib:compile --before
+    Also of a failed task, or of a build months old. What you change is gone at the end.
+    temp/run.TASK is the task's script. Exits as the command does. Example: prov shell zlib:compile
+    --before
     """
     from prov.bitbake.shell import is_bitbakes
     from prov.history.names import find_run
@@ -76,21 +84,31 @@ def shell(
         for text in scratch.notes:
             note(f"note: {text}")
         if not command:
-            note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
+            note(
+                f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is"
+                f" temp/run.{run.task}"
+            )
         code = scene.run(command or scene.shell(), terminal=os.environ.get("TERM", ""))
     raise typer.Exit(code)
 
 
-def _bitbake_shell(store: Store, run: RunName, command: list[str] | None, sandbox: str, *, before: bool) -> int:
+def _bitbake_shell(
+    store: Store, run: RunName, command: list[str] | None, sandbox: str, *, before: bool
+) -> int:
     from prov.bitbake.shell import put_back
     from prov.tasks.sandbox import bubblewrap
 
     on_host = "none" in (sandbox, sandbox_here())
-    with put_back(store, run.commit, bubblewrap(sandbox or "auto"), before=before, on_host=on_host) as scene:
+    with put_back(
+        store, run.commit, bubblewrap(sandbox or "auto"), before=before, on_host=on_host
+    ) as scene:
         for text in scene.notes:
             note(f"note: {text}")
         if not command:
-            note(f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is temp/run.{run.task}")
+            note(
+                f"prov: {run.tag}, {'before' if before else 'after'} the task; its script is"
+                f" temp/run.{run.task}"
+            )
         return scene.run(command or ["sh", "-i"], dict(os.environ))
 
 
@@ -103,7 +121,8 @@ def rerun(
 ) -> None:
     """Run a recorded task again, just as it was, and tell whether it gives the same.
 
-    Nothing of it is recorded. Exit 1 if it does not. Example: prov rerun zlib:compile --build release
+    Nothing of it is recorded. Exit 1 if it does not. Example: prov rerun zlib:compile --build
+    release
     """
     from prov.history.names import find_run
     from prov.replay.reproduce import rerun as run_again
@@ -117,13 +136,18 @@ def rerun(
 def reproduce(
     name: Annotated[
         str,
-        typer.Argument(metavar="RECIPE[:TASK]", help="A recipe's tasks, or one and those before.", callback=plain_name),
+        typer.Argument(
+            metavar="RECIPE[:TASK]",
+            help="A recipe's tasks, or one and those before.",
+            callback=plain_name,
+        ),
     ],
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Build from recorded inputs again, in another directory and file order, and tell which outputs are different.
+    """Build from recorded inputs again, in another directory and file order, and tell which outputs
+    are different.
 
     Nothing of it is recorded. Exit 1 if any is. Example: prov reproduce zlib
     """

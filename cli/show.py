@@ -16,7 +16,9 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="[BUILD/]RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name
+            metavar="[BUILD/]RECIPE:TASK",
+            help="A task, its newest run; or a run's tag.",
+            callback=plain_name,
         ),
     ],
     json: JsonOption = False,

@@ -21,7 +21,10 @@ def status(json: JsonOption = False, settings: SetOption = None, store: StoreOpt
         if step.action in ("run", "may run"):
             pending.append(step.key.partition(":")[2])
     if json:
-        say_json("status", recipes=[{"recipe": name, "to_run": tasks} for name, tasks in sorted(recipes.items())])
+        say_json(
+            "status",
+            recipes=[{"recipe": name, "to_run": tasks} for name, tasks in sorted(recipes.items())],
+        )
         return
     for name, tasks in sorted(recipes.items()):
         say(f"{name}: {'up to date' if not tasks else 'to run: ' + ', '.join(tasks)}")

@@ -22,13 +22,20 @@ def sysroot(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE[:TASK]", help="Of all tasks that have one, or of one task.", callback=plain_name
+            metavar="RECIPE[:TASK]",
+            help="Of all tasks that have one, or of one task.",
+            callback=plain_name,
         ),
     ],
     why: Annotated[
-        str, typer.Option("--why", metavar="PATH", help="Which package put a path there, and by which chain.")
+        str,
+        typer.Option(
+            "--why", metavar="PATH", help="Which package put a path there, and by which chain."
+        ),
     ] = "",
-    tree: Annotated[bool, typer.Option("--tree", help="List the packages with their sizes.")] = False,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="List the packages with their sizes.")
+    ] = False,
     json: JsonOption = False,
     settings: SetOption = None,
     store: StoreOption = None,
@@ -106,10 +113,16 @@ def _why(store: Store, name: str, seen: list[Seen], path: str, *, json: bool) ->
             kind = "folder" if node.is_directory else "link" if stat.S_ISLNK(node.mode) else "file"
             answers.append((package, kind))
     if json:
-        say_json("sysroot why", path=path, packages=[{**_table(store, each), "kind": kind} for each, kind in answers])
+        say_json(
+            "sysroot why",
+            path=path,
+            packages=[{**_table(store, each), "kind": kind} for each, kind in answers],
+        )
     for package, kind in [] if json else answers:
         say(f"{path}  {kind} of {package.key} in {package.sysroot}")
         for step in package.chain:
             say(f"  {step}")
     if not answers:
-        raise NameUnknown(f"no package in the sysroots of {name} has {path}", hint=f"prov sysroot {name} --tree")
+        raise NameUnknown(
+            f"no package in the sysroots of {name} has {path}", hint=f"prov sysroot {name} --tree"
+        )

@@ -29,9 +29,13 @@ def var(
     if name not in found.variables:
         raise NameUnknown(f"{recipe} has no variable {name}", hint=nearest(name, found.variables))
     setting = found.variables[name]
-    value = expand(setting.value, found.variables, where=str(found.path), keep=PLACES, chain=(name,))
+    value = expand(
+        setting.value, found.variables, where=str(found.path), keep=PLACES, chain=(name,)
+    )
     if json:
-        history = [{"value": each.value, "origin": each.origin} for each in (*setting.replaced, setting)]
+        history = [
+            {"value": each.value, "origin": each.origin} for each in (*setting.replaced, setting)
+        ]
         say_json("variable", name=name, recipe=recipe, expanded=value, history=history)
         return
     for line in describe(setting, name):

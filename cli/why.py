@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .context import BuildOption, JsonOption, SetOption, StoreOption, open_store, plain_name, session_here
+from .context import (
+    BuildOption,
+    JsonOption,
+    SetOption,
+    StoreOption,
+    open_store,
+    plain_name,
+    session_here,
+)
 from .elsewhere import fetching
 from .output import say, say_json
 
@@ -17,10 +25,18 @@ if TYPE_CHECKING:
 
 def why(
     name: Annotated[
-        str, typer.Argument(metavar="RECIPE:TASK", help="A task, or the tag of a run.", callback=plain_name)
+        str,
+        typer.Argument(
+            metavar="RECIPE:TASK", help="A task, or the tag of a run.", callback=plain_name
+        ),
     ],
     against: Annotated[
-        str, typer.Option("--against", metavar="BUILD|TAG|STORE", help="What to compare with; a folder is a store.")
+        str,
+        typer.Option(
+            "--against",
+            metavar="BUILD|TAG|STORE",
+            help="What to compare with; a folder is a store.",
+        ),
     ] = "",
     build: BuildOption = "",
     json: JsonOption = False,
@@ -35,7 +51,9 @@ def why(
 
     opened = open_store(store)
     session = None if build else session_here(opened, settings)
-    answer = fetching(opened, lambda: ask(opened, name, session=session, against=against, build=build))
+    answer = fetching(
+        opened, lambda: ask(opened, name, session=session, against=against, build=build)
+    )
     if json:
         say_json("why", **_table(answer))
         return
@@ -59,10 +77,14 @@ def _print(answer: Why) -> None:
 
 
 def _grouped(causes: tuple[Cause, ...]) -> list[tuple[Cause, list[str]]]:
-    """Return each cause with the tasks that have just the same changes: a flag, or a tool, is one that many have."""
+    """Return each cause with the tasks that have just the same changes: a flag, or a tool, is one
+    that many have.
+    """
     groups: dict[object, tuple[Cause, list[str]]] = {}
     for cause in causes:
-        shared = cause.changes if cause.changes and cause.changes[0].kind != "same inputs" else cause.key
+        shared = (
+            cause.changes if cause.changes and cause.changes[0].kind != "same inputs" else cause.key
+        )
         if shared in groups:
             groups[shared][1].append(cause.key)
         else:
@@ -91,7 +113,10 @@ def _print_cause(answer: Why, cause: Cause, others: list[str]) -> None:
 def _nearest_titles(answer: Why) -> list[str]:
     near = answer.nearest
     assert near is not None
-    return [*(change.title for change in near.own), *(f"{kind} {key}, which is another" for kind, key in near.edges)]
+    return [
+        *(change.title for change in near.own),
+        *(f"{kind} {key}, which is another" for kind, key in near.edges),
+    ]
 
 
 def _table(answer: Why) -> dict[str, Any]:
@@ -105,12 +130,18 @@ def _table(answer: Why) -> dict[str, Any]:
                 "task": cause.key,
                 "version": answer.versions.get(cause.key.partition(":")[0]),
                 "changes": [
-                    {"kind": change.kind, "name": change.name, "diff": list(answer.differences[change])}
+                    {
+                        "kind": change.kind,
+                        "name": change.name,
+                        "diff": list(answer.differences[change]),
+                    }
                     for change in cause.changes
                 ],
                 "chain": list(cause.chain),
             }
             for cause in answer.causes
         ],
-        "nearest": {"task_hash": near.task_hash.hex(), "different": _nearest_titles(answer)} if near else None,
+        "nearest": {"task_hash": near.task_hash.hex(), "different": _nearest_titles(answer)}
+        if near
+        else None,
     }

@@ -28,7 +28,9 @@ class CaptureError(ProvError):
 
 
 class UnreadableError(CaptureError):
-    """Something in a directory can't be read, and could not be at another time: it is another user's, or too deep."""
+    """Something in a directory can't be read, and could not be at another time: it is another
+    user's, or too deep.
+    """
 
     def __init__(self, message: str, path: bytes = b"", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -69,9 +71,13 @@ class NameUnknown(ProvError):
 
 
 class Elsewhere(NameUnknown):
-    """A result is known, and was made on another machine: what is asked for is not here, or not all of it."""
+    """A result is known, and was made on another machine: what is asked for is not here, or not all
+    of it.
+    """
 
-    def __init__(self, message: str, key: str = "", task_hash: bytes = b"", *, hint: str = "") -> None:
+    def __init__(
+        self, message: str, key: str = "", task_hash: bytes = b"", *, hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.key = key
         self.task_hash = task_hash

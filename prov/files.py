@@ -35,7 +35,8 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def create_file(name: str | Path, *, folder: int | None = None, mode: int = 0o666) -> int:
-    """Create a file in place of what is there, and return its descriptor, open for reading and writing.
+    """Create a file in place of what is there, and return its descriptor, open for reading and
+    writing.
 
     A link in its place is removed and not followed: another user, or a task, may have put it there.
     """
@@ -91,9 +92,11 @@ def close_to_others(folder: int) -> None:
 
 
 def drop_default_acl(path: Path) -> bool:
-    """Keep a folder from handing its default ACL on to what is made in it; return whether it had one.
+    """Keep a folder from handing its default ACL on to what is made in it; return whether it had
+    one.
 
-    What inherits an ACL has other modes than it was made with, and can't be copied where its users are unknown.
+    What inherits an ACL has other modes than it was made with, and can't be copied where its users
+    are unknown.
     """
     try:
         os.getxattr(path, _DEFAULT_ACL)  # removing one that is not there succeeds, too
@@ -104,7 +107,9 @@ def drop_default_acl(path: Path) -> bool:
 
 
 def drop_acls(top: Path) -> None:
-    """Drop the ACLs of everything in a folder, if that folder has a default one, which all in it inherited."""
+    """Drop the ACLs of everything in a folder, if that folder has a default one, which all in it
+    inherited.
+    """
     if not drop_default_acl(top):
         return
     for folder, _names, files in os.walk(top):
@@ -118,8 +123,8 @@ def drop_acls(top: Path) -> None:
 def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
-    The temporary name is unique to the process: two writers don't meet, the last one wins. It is no longer than the
-    file's own may be.
+    The temporary name is unique to the process: two writers don't meet, the last one wins. It is no
+    longer than the file's own may be.
     """
     temporary = temporary_name(path.name)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -147,7 +152,10 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
 
 def write_cache(path: Path, value: Any) -> None:
-    """Keep a value, of what marshal takes, that can be made again. It is not synced, and kept for this user alone."""
+    """Keep a value, of what marshal takes, that can be made again.
+
+    It is not synced, and kept for this user alone.
+    """
     data = marshal.dumps(value)
     digest = keyed_digest(purpose(path) + data)
     if digest is not None:
@@ -157,7 +165,8 @@ def write_cache(path: Path, value: Any) -> None:
 def read_cache(path: Path) -> Any:
     """Return what `write_cache` kept; None if it is not there as this user wrote it.
 
-    A power cut may tear it, and a store may come from somebody else: marshal must not read what they wrote.
+    A power cut may tear it, and a store may come from somebody else: marshal must not read what
+    they wrote.
     """
     try:
         data = memoryview(path.read_bytes())
@@ -173,7 +182,9 @@ def purpose(path: Path) -> bytes:
 
 
 def status(path: Path) -> os.stat_result | None:
-    """Return what lstat says of a file; None if it is not there, as when another process removes what was listed."""
+    """Return what lstat says of a file; None if it is not there, as when another process removes
+    what was listed.
+    """
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -211,7 +222,9 @@ def try_locked(path: Path) -> Iterator[bool]:
 
 
 def temporary_name(name: str) -> str:
-    """Return a name for what becomes a file called `name`: this process's own, and short however long that one is."""
+    """Return a name for what becomes a file called `name`: this process's own, and short however
+    long that one is.
+    """
     return f".{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}.{os.getpid()}.tmp"
 
 
@@ -223,8 +236,13 @@ MOST_OPEN = 32
 """Folders that are open at once while a tree is removed."""
 
 
-def set_mode(name: bytes | str | Path, mode: int, folder: int | None = None, *, add: bool = False) -> None:
-    """Set, or `add` to, the permissions of a file or folder, following no link. Raises PermissionError for others'."""
+def set_mode(
+    name: bytes | str | Path, mode: int, folder: int | None = None, *, add: bool = False
+) -> None:
+    """Set, or `add` to, the permissions of a file or folder, following no link.
+
+    Raises PermissionError for others'.
+    """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         old = stat.S_IMODE(os.fstat(fd).st_mode) if add else 0
@@ -237,7 +255,9 @@ def set_mode(name: bytes | str | Path, mode: int, folder: int | None = None, *, 
 
 
 def open_folder(name: bytes | str | Path, folder: int | None = None) -> int:
-    """Open a folder, following no link in its place; one that its owner may not read is made readable first."""
+    """Open a folder, following no link in its place; one that its owner may not read is made
+    readable first.
+    """
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=folder)
@@ -248,7 +268,9 @@ def open_folder(name: bytes | str | Path, folder: int | None = None) -> int:
 
 @contextlib.contextmanager
 def within_reach(path: bytes) -> Iterator[bytes]:
-    """Yield a path of the same file that is short enough for the kernel: the path itself, or one through /proc."""
+    """Yield a path of the same file that is short enough for the kernel: the path itself, or one
+    through /proc.
+    """
     if len(path) < LONGEST_PATH:
         yield path
         return
@@ -278,9 +300,11 @@ def _open_far(path: bytes) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, however deep it is and whatever its modes are.
+    """Remove a file, or a folder with all that is in it, however deep it is and whatever its modes
+    are.
 
-    Raises OSError for what can't be removed: another user's files, places where something is mounted.
+    Raises OSError for what can't be removed: another user's files, places where something is
+    mounted.
     """
     folder = open_folder(path.parent)
     try:

@@ -1,7 +1,9 @@
-"""Processes: what one inherits made harmless, a function run in a fork, the exit status of a command.
+"""Processes: what one inherits made harmless, a function run in a fork, the exit status of a
+command.
 
-prov never runs threads, so that forking is safe. A fork needs no start-up and shares what is in memory; its answer
-comes back through a pipe, and a child that dies without one is distinguished from one that failed.
+prov never runs threads, so that forking is safe. A fork needs no start-up and shares what is in
+memory; its answer comes back through a pipe, and a child that dies without one is distinguished
+from one that failed.
 """
 
 from __future__ import annotations
@@ -27,16 +29,20 @@ STANDARD_STREAMS = (0, 1, 2)
 POLL_MILLISECONDS = 50
 """How often a command that holds its output open is asked whether it has ended."""
 MOST_FRAMES = 30_000
-"""Python's own limit is 1,000, and what works on a tree may call itself for each of 2,000 folders inside each other."""
+"""Python's own limit is 1,000, and what works on a tree may call itself for each of 2,000 folders
+inside each other.
+"""
 GRACE_SECONDS = 0.2
 """How long output is still read after a command has ended, from processes that end with it."""
 
 
 def settle_process() -> None:
-    """Undo what a caller may have left to this process that would change its results. Call it first.
+    """Undo what a caller may have left to this process that would change its results. Call it
+    first.
 
-    An ignored SIGCHLD makes the kernel discard exit statuses, which Python then reports as 0; a blocked signal is never
-    delivered; a file opened while a standard stream is closed takes that stream's number, and gets what is printed.
+    An ignored SIGCHLD makes the kernel discard exit statuses, which Python then reports as 0; a
+    blocked signal is never delivered; a file opened while a standard stream is closed takes that
+    stream's number, and gets what is printed.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -45,13 +51,17 @@ def settle_process() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number, which is this
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # it gets the lowest free number, which is this
 
 
 def exit_status(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a command and return its exit status, negative for a signal, as `Popen.returncode` has it.
+    """Wait for a command and return its exit status, negative for a signal, as `Popen.returncode`
+    has it.
 
-    Raises ProvError where the kernel discards exit statuses: `Popen.wait` would return 0, a success.
+    Raises ProvError where the kernel discards exit statuses: `Popen.wait` would return 0, a
+    success.
     """
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -64,10 +74,12 @@ def exit_status(process: subprocess.Popen[bytes]) -> int:
 
 
 def follow(process: subprocess.Popen[bytes], passed: Callable[[bytes], object]) -> int:
-    """Pass on what a command prints, as it comes, until it ends; return its exit status as `exit_status` does.
+    """Pass on what a command prints, as it comes, until it ends; return its exit status as
+    `exit_status` does.
 
-    A process that the command left in the background may hold the pipe open for ever. It is not waited for: what it
-    prints later is discarded, by a process of its own, so that it does not end by SIGPIPE either.
+    A process that the command left in the background may hold the pipe open for ever. It is not
+    waited for: what it prints later is discarded, by a process of its own, so that it does not end
+    by SIGPIPE either.
     """
     assert process.stdout is not None
     fd = process.stdout.fileno()
@@ -84,7 +96,13 @@ def follow(process: subprocess.Popen[bytes], passed: Callable[[bytes], object]) 
         if ended_at is None and _has_ended(process):
             ended_at = time.monotonic()
     os.set_blocking(fd, True)
-    subprocess.Popen(["cat"], stdin=fd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    subprocess.Popen(
+        ["cat"],
+        stdin=fd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     return exit_status(process)
 
 
@@ -111,9 +129,11 @@ def run_command(
     data: bytes = b"",
     errors: bool = True,
 ) -> Ended:
-    """Run a command that is not prov's own, `data` on its standard input; with `errors`, its standard error is output.
+    """Run a command that is not prov's own, `data` on its standard input; with `errors`, its
+    standard error is output.
 
-    Its umask is 022. It is not waited for longer than it runs: see `follow`. Raises OSError if it can't be started.
+    Its umask is 022. It is not waited for longer than it runs: see `follow`. Raises OSError if it
+    can't be started.
     """
     printed = bytearray()
     with tempfile.TemporaryFile() as given:
@@ -138,17 +158,20 @@ class _Terminated(BaseException):
 
 @contextlib.contextmanager
 def ends_with_signals() -> Iterator[None]:
-    """Let SIGTERM raise an exception, as ^C does, so that a command in another session is ended before this process.
+    """Let SIGTERM raise an exception, as ^C does, so that a command in another session is ended
+    before this process.
 
-    By default, SIGTERM ends this process at once, and leaves the command behind. Where it is ignored or handled
-    otherwise, that stays.
+    By default, SIGTERM ends this process at once, and leaves the command behind. Where it is
+    ignored or handled otherwise, that stays.
     """
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def stop(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one waits until the command was ended
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # a second one waits until the command was ended
         raise _Terminated
 
     signal.signal(signal.SIGTERM, stop)
@@ -163,7 +186,9 @@ def ends_with_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Don't look for cycles: among hundreds of thousands of small tuples there are none, and looking takes a tenth."""
+    """Don't look for cycles: among hundreds of thousands of small tuples there are none, and
+    looking takes a tenth.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -182,7 +207,9 @@ class Child:
     leads: bool = False
 
     def kill(self, number: int) -> None:
-        """Send a signal to the child; to everything that it started too, if it leads a process group."""
+        """Send a signal to the child; to everything that it started too, if it leads a process
+        group.
+        """
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if self.leads else os.kill)(self.pid, number)
 
@@ -204,7 +231,8 @@ def start_child(function: Callable[[], object], *, leads: bool = False) -> Child
 
 
 def start_detached(function: Callable[[], None]) -> None:
-    """Run a function in a process that nobody waits for: no child of this one, in a session of its own, and silent.
+    """Run a function in a process that nobody waits for: no child of this one, in a session of its
+    own, and silent.
 
     What goes wrong in it is the function's to tell.
     """
@@ -247,11 +275,20 @@ def _serve(function: Callable[[], object], writer: int) -> NoReturn:
 
 
 def decode_answer(data: bytes, status: int, what: str) -> object:
-    """Return what a child's function returned, or raise what it raised. `status` is what waitpid told."""
+    """Return what a child's function returned, or raise what it raised.
+
+    `status` is what waitpid told.
+    """
     if not data:
         code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        raise ProvError(f"the process for {what} {how}", hint="was memory short? run the same again")
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit status {code}"
+        )
+        raise ProvError(
+            f"the process for {what} {how}", hint="was memory short? run the same again"
+        )
     answer = pickle.loads(data)  # from our own fork
     if isinstance(answer, BaseException):
         raise answer

@@ -1,9 +1,10 @@
 """Run a command on a terminal of its own, connected to the user's.
 
-A process whose controlling terminal is the user's can push characters into its input (TIOCSTI, TIOCLINUX). The user's
-shell runs them when prov ends. So the command gets a new pseudo-terminal, and prov copies bytes and the window's size
-between the two. While the command runs, the user's terminal is in raw mode: line editing, ^C, ^Z and ^D are up to the
-command's terminal. The user's terminal is always restored.
+A process whose controlling terminal is the user's can push characters into its input (TIOCSTI,
+TIOCLINUX). The user's shell runs them when prov ends. So the command gets a new pseudo-terminal,
+and prov copies bytes and the window's size between the two. While the command runs, the user's
+terminal is in raw mode: line editing, ^C, ^Z and ^D are up to the command's terminal. The user's
+terminal is always restored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 POLL_MILLISECONDS = 50
 """How often prov checks whether the command has ended."""
 GRACE_SECONDS = 0.25
-"""How long a command that is to end may take, and how long output of its background processes is still read."""
+"""How long a command that is to end may take, and how long output of its background processes is
+still read.
+"""
 CHUNK = 1 << 14
 MOST_PENDING = 1 << 16
 """Bytes of input that the command has not read yet; more stays in the user's terminal."""
@@ -34,17 +37,21 @@ _ENDING = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
 def has_terminal() -> bool:
-    """Return whether standard input is a terminal that this process can read: it is not a background job there."""
+    """Return whether standard input is a terminal that this process can read: it is not a
+    background job there.
+    """
     return os.isatty(STDIN) and _is_foreground()
 
 
 def run_on_terminal(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a command and return its exit status, negative for a signal, as `Popen.returncode` has it.
+    """Run a command and return its exit status, negative for a signal, as `Popen.returncode` has
+    it.
 
-    The command leads a session. With `has_terminal`, a new terminal controls it and replaces those standard streams
-    that are terminals. Without, no terminal controls it, all streams are passed on, and a background job's input is
-    empty. No other descriptors are inherited. Raises OSError if the command can't be started, and KeyboardInterrupt for
-    a signal that ends this process; the command has ended then.
+    The command leads a session. With `has_terminal`, a new terminal controls it and replaces those
+    standard streams that are terminals. Without, no terminal controls it, all streams are passed
+    on, and a background job's input is empty. No other descriptors are inherited. Raises OSError if
+    the command can't be started, and KeyboardInterrupt for a signal that ends this process; the
+    command has ended then.
     """
     if has_terminal():
         return _run_on_new_terminal(command, cwd, env)
@@ -57,7 +64,9 @@ def _run_on_new_terminal(command: Sequence[str], cwd: Path, env: Mapping[str, st
     with contextlib.ExitStack() as stack:
         master, slave = os.openpty()
         stack.callback(os.close, master)
-        stack.callback(os.close, slave)  # open to the end, so that reading from the master never fails
+        stack.callback(
+            os.close, slave
+        )  # open to the end, so that reading from the master never fails
         os.set_blocking(master, False)
         termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(STDIN))
         stack.enter_context(_raw_input(lambda: _copy_size(slave)))
@@ -76,7 +85,9 @@ def _started(
     *,
     prepare: Callable[[], None] = lambda: None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a command that leads a session, and end it with the block; `prepare` is called in its process."""
+    """Yield a command that leads a session, and end it with the block; `prepare` is called in its
+    process.
+    """
     process = None
     try:
         # A handler that raises while Popen waits for the child would leave the child behind.
@@ -109,9 +120,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a running command as a terminal does that hangs up, and kill what does not end."""
     os.killpg(process.pid, signal.SIGHUP)
     until = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < until and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+    while (
+        time.monotonic() < until
+        and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
+    ):
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)  # before the command is waited for: until then the group's number is its own
+    os.killpg(
+        process.pid, signal.SIGKILL
+    )  # before the command is waited for: until then the group's number is its own
     process.wait()
 
 
@@ -138,14 +154,18 @@ def _copy_size(slave: int) -> None:
 
 @contextlib.contextmanager
 def _raw_input(resize: Callable[[], None]) -> Iterator[None]:
-    """Put the user's terminal into raw mode meanwhile; call `resize` now and whenever its size changes."""
+    """Put the user's terminal into raw mode meanwhile; call `resize` now and whenever its size
+    changes.
+    """
 
     def resized(_number: int, _frame: object) -> None:
         resize()
 
     def continued(_number: int, _frame: object) -> None:
         with contextlib.suppress(termios.error):
-            tty.setraw(STDIN, termios.TCSANOW)  # the shell may have changed the mode while prov was stopped
+            tty.setraw(
+                STDIN, termios.TCSANOW
+            )  # the shell may have changed the mode while prov was stopped
         resize()
 
     saved = termios.tcgetattr(STDIN)
@@ -156,7 +176,9 @@ def _raw_input(resize: Callable[[], None]) -> Iterator[None]:
             yield
     finally:
         # A second signal must not end this process before the terminal is restored.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTTOU, *_ENDING})
+        blocked = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTTOU, *_ENDING}
+        )
         try:
             _restore(saved)
         finally:
@@ -167,14 +189,17 @@ def _restore(saved: list[Any]) -> None:
     if not _is_foreground():
         return  # the shell, which is in the foreground, has set the terminal as it needs it
     with contextlib.suppress(termios.error):  # the terminal is gone
-        # What the terminal answers to an escape sequence that the command printed must not reach the user's shell.
+        # What the terminal answers to an escape sequence that the command printed must not reach
+        # the user's shell.
         termios.tcflush(STDIN, termios.TCIFLUSH)
         termios.tcsetattr(STDIN, termios.TCSANOW, saved)
 
 
 @contextlib.contextmanager
 def _handlers(handlers: Mapping[int, Handler]) -> Iterator[None]:
-    """Handle signals meanwhile; those that would end this process at once raise KeyboardInterrupt."""
+    """Handle signals meanwhile; those that would end this process at once raise
+    KeyboardInterrupt.
+    """
 
     def ended(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 
 from prov.errors import ProvError
 
-# C0 but tab and newline, DEL, C1; Unicode's line separators and what changes the direction of text ("Trojan Source").
+# C0 but tab and newline, DEL, C1; Unicode's line separators and what changes the direction of text
+# ("Trojan Source").
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _BREAKS = re.compile("[\t\n]")
 
@@ -19,12 +20,16 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped, so that a terminal does not obey them; lines stay lines."""
+    """Return a text with its control characters escaped, so that a terminal does not obey them;
+    lines stay lines.
+    """
     return _CONTROLS.sub(_escaped, text)
 
 
 def name_text(name: str) -> str:
-    """Return a name in which control characters, tabs and newlines are escaped, as part of one line."""
+    """Return a name in which control characters, tabs and newlines are escaped, as part of one
+    line.
+    """
     return _BREAKS.sub(_escaped, printable(name))
 
 
@@ -59,7 +64,10 @@ _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a size as people write it stands for: `500M`, `20G`. Raises ProvError."""
+    """Return the bytes that a size as people write it stands for: `500M`, `20G`.
+
+    Raises ProvError.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
     if match is None:
         raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")

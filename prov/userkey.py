@@ -1,7 +1,8 @@
 """A secret key of the user, by which prov recognizes data that the same user wrote before.
 
-A store may come from another person. What must not be taken from such a store, such as a command to run, is kept there
-together with a keyed digest. The key is a file outside all stores, so a store's author cannot forge the digest.
+A store may come from another person. What must not be taken from such a store, such as a command to
+run, is kept there together with a keyed digest. The key is a file outside all stores, so a store's
+author cannot forge the digest.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ DIGEST_SIZE = 32
 
 
 def keyed_digest(data: bytes, environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """Return the HMAC-SHA256 (32 bytes) of `data` under the user's key; None if the user has no key and cannot get one.
+    """Return the HMAC-SHA256 (32 bytes) of `data` under the user's key; None if the user has no key
+    and cannot get one.
 
-    Start `data` with a word for its purpose: a digest made for one purpose must not be valid for another. The key is
-    `prov/key` in $XDG_STATE_HOME, or in ~/.local/state; the first call creates it. No error is raised for a home that
-    is missing, read-only or another user's: treat None as "not written by this user".
+    Start `data` with a word for its purpose: a digest made for one purpose must not be valid for
+    another. The key is `prov/key` in $XDG_STATE_HOME, or in ~/.local/state; the first call creates
+    it. No error is raised for a home that is missing, read-only or another user's: treat None as
+    "not written by this user".
     """
     folder = _state_folder(environment)
     key = None if folder is None else _key(folder)
@@ -40,7 +43,9 @@ def is_own(data: bytes, digest: bytes, environment: Mapping[str, str] = os.envir
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path | None:
-    """Return prov's folder for state, which need not exist; None where the environment does not name one."""
+    """Return prov's folder for state, which need not exist; None where the environment does not
+    name one.
+    """
     state, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
     if os.path.isabs(state):
         return Path(state, "prov")
@@ -52,7 +57,8 @@ def _key(folder: Path) -> bytes | None:
     """Return the key in a folder, which is created if there is none; None if it cannot be used."""
     path = folder / "key"
     try:
-        # Root may run with another user's HOME: a key of root's there would be of no use to that user.
+        # Root may run with another user's HOME: a key of root's there would be of no use to that
+        # user.
         if not _is_own_folder(folder):
             return None
         if not os.path.lexists(path):
@@ -73,13 +79,16 @@ def _create(path: Path) -> None:
     """Create a key. If two processes do so at once, both use the first one's."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".key.{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         with os.fdopen(fd, "wb") as stream:
             stream.write(secrets.token_bytes(KEY_BYTES))
             stream.flush()
             os.fsync(stream.fileno())
-        # A link, unlike a file that is opened and then written, is never seen half-written, and replaces nothing.
+        # A link, unlike a file that is opened and then written, is never seen half-written, and
+        # replaces nothing.
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:

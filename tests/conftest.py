@@ -1,4 +1,6 @@
-"""What all tests share: a store of their own, and an environment that nobody's configuration reaches."""
+"""What all tests share: a store of their own, and an environment that nobody's configuration
+reaches.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def user_key(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One user in all tests: what is remembered of a folder that many tests share is read by its writer alone."""
+    """One user in all tests: what is remembered of a folder that many tests share is read by its
+    writer alone.
+    """
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
 
 
 @pytest.fixture(autouse=True)
-def sealed_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("GIT_", "XDG_")) and name != "XDG_STATE_HOME"]:
+def sealed_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("GIT_", "XDG_")) and name != "XDG_STATE_HOME"
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
@@ -60,7 +70,9 @@ def git(store: Store) -> Git:
     def run(*arguments: str, data: bytes = b"", check: bool = True) -> str:
         command = ["git", f"--git-dir={store.path}", *arguments]
         done = subprocess.run(command, input=data, capture_output=True, check=False)
-        said = done.stdout.decode("utf-8", "surrogateescape") + done.stderr.decode("utf-8", "surrogateescape")
+        said = done.stdout.decode("utf-8", "surrogateescape") + done.stderr.decode(
+            "utf-8", "surrogateescape"
+        )
         if check and done.returncode:
             raise AssertionError(f"git {' '.join(arguments)} ended with {done.returncode}: {said}")
         return said
@@ -72,7 +84,9 @@ def git(store: Store) -> Git:
 def is_clean(git: Git) -> Callable[[], None]:
     def check() -> None:
         said = git("fsck", "--strict", "--full", "--no-dangling", "--no-progress").splitlines()
-        assert [line for line in said if not line.startswith("notice: ")] == []  # of a HEAD without commits
+        assert [
+            line for line in said if not line.startswith("notice: ")
+        ] == []  # of a HEAD without commits
 
     return check
 
@@ -81,5 +95,8 @@ def is_clean(git: Git) -> Callable[[], None]:
 def small(tmp_path: Path) -> Project:
     """A project without recipes, whose tasks have no sandbox and few tools."""
     project = Project(tmp_path / "small")
-    project.write("prov.toml", f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n')
+    project.write(
+        "prov.toml",
+        f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n',
+    )
     return project

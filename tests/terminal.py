@@ -19,7 +19,10 @@ SECONDS = 30
 
 
 class Terminal:
-    """Runs a command in the foreground of a new terminal. `screen` is what was printed there so far."""
+    """Runs a command in the foreground of a new terminal.
+
+    `screen` is what was printed there so far.
+    """
 
     def __init__(
         self,
@@ -76,7 +79,9 @@ class Terminal:
         until = time.monotonic() + SECONDS
         while text not in self.screen:
             assert time.monotonic() < until, f"no {text!r} in {self.screen!r}"
-            assert self.process.poll() is None or select.select([self.master], [], [], 0.1)[0], self.screen
+            assert self.process.poll() is None or select.select([self.master], [], [], 0.1)[0], (
+                self.screen
+            )
             self.read()
 
     def ended(self) -> int:

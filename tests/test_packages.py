@@ -55,7 +55,13 @@ APART = {
     "prov.transport": {"prov.worktree", "prov.records"},
     "prov.intake": {"prov.records"},
     "prov.remote": {"prov.records"},
-    "prov.recipes": {"prov.worktree", "prov.transport", "prov.intake", "prov.remote", "prov.sysroot"},
+    "prov.recipes": {
+        "prov.worktree",
+        "prov.transport",
+        "prov.intake",
+        "prov.remote",
+        "prov.sysroot",
+    },
     "prov.tasks": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot"},
     "prov.sharing": {"prov.sysroot"},
     "prov.upkeep": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot", "prov.sharing"},
@@ -63,7 +69,9 @@ APART = {
     "prov.report": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot", "prov.replay"},
     "prov.sysroot": {"prov.records", "prov.transport", "prov.intake", "prov.remote"},
 }
-"""What a package must not import although it is further down: the two are used together by packages above."""
+"""What a package must not import although it is further down: the two are used together by packages
+above.
+"""
 
 LIBRARIES = {
     "cryptography": {"prov.statements"},
@@ -88,7 +96,9 @@ def allowed_imports(package: str) -> set[str]:
     return (BASE.keys() | below | own) - APART.get(package, set())
 
 
-MODULES = sorted(path for path in (TOP / "prov").rglob("*.py") if not {CLASSES, LAYER}.intersection(path.parents))
+MODULES = sorted(
+    path for path in (TOP / "prov").rglob("*.py") if not {CLASSES, LAYER}.intersection(path.parents)
+)
 COMMANDS = sorted((TOP / "cli").rglob("*.py"))
 
 
@@ -102,13 +112,17 @@ def package_of(module: str) -> str:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, module) of every import, those inside functions too; `from prov import x` is prov.x."""
+    """Yield (line, module) of every import, those inside functions too; `from prov import x` is
+    prov.x.
+    """
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                assert COMMANDS[0].parent in path.parents, f"{path}:{node.lineno}: a relative import hides its floor"
+                assert COMMANDS[0].parent in path.parents, (
+                    f"{path}:{node.lineno}: a relative import hides its floor"
+                )
             elif node.module in ("prov", "prov_cli", "cli"):
                 yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
             elif node.module:
@@ -135,8 +149,16 @@ def test_imports_go_down_only(path: Path) -> None:
 def test_libraries_are_imported_only_where_they_belong(path: Path) -> None:
     package = "cli" if path in COMMANDS else package_of(module_name(path))
     tops = [(line, module.split(".")[0]) for line, module in imports(path)]
-    foreign = [(line, top) for line, top in tops if top not in sys.stdlib_module_names | {"prov", "prov_cli", "cli"}]
-    wrong = [f"{of(path)}:{line}: {package} imports {top}" for line, top in foreign if package not in LIBRARIES[top]]
+    foreign = [
+        (line, top)
+        for line, top in tops
+        if top not in sys.stdlib_module_names | {"prov", "prov_cli", "cli"}
+    ]
+    wrong = [
+        f"{of(path)}:{line}: {package} imports {top}"
+        for line, top in foreign
+        if package not in LIBRARIES[top]
+    ]
     assert wrong == []
 
 
@@ -146,15 +168,35 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.path.expanduser", "Path.home", "Path.expanduser")
-OUTPUT = ("print", "input", "sys.stdout", "sys.stderr", "sys.stdin", "sys.exit", "sys.argv", "warnings.warn")
+ENVIRONMENT = (
+    "os.environ",
+    "os.environb",
+    "os.getenv",
+    "os.path.expanduser",
+    "Path.home",
+    "Path.expanduser",
+)
+OUTPUT = (
+    "print",
+    "input",
+    "sys.stdout",
+    "sys.stderr",
+    "sys.stdin",
+    "sys.exit",
+    "sys.argv",
+    "warnings.warn",
+)
 THREADS = ("threading", "concurrent", "concurrent.futures", "multiprocessing")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_the_library_never_prints(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    found = [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in ast.walk(tree) if dotted(node) in OUTPUT]  # type: ignore[attr-defined]
+    found = [
+        f"{of(path)}:{node.lineno}: {dotted(node)}"
+        for node in ast.walk(tree)
+        if dotted(node) in OUTPUT
+    ]  # type: ignore[attr-defined]
     assert found == []
 
 
@@ -181,20 +223,26 @@ def test_the_library_reads_no_environment_behind_the_callers_back(path: Path) ->
 
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_the_library_runs_no_threads_since_it_forks(path: Path) -> None:
-    assert [f"{of(path)}:{line}: {module}" for line, module in imports(path) if module in THREADS] == []
+    assert [
+        f"{of(path)}:{line}: {module}" for line, module in imports(path) if module in THREADS
+    ] == []
 
 
 @pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)
 def test_the_layer_needs_nothing_but_python_and_bitbake(path: Path) -> None:
     wanted = {module.split(".")[0] for _, module in imports(path)}
     # oe is where staging.bbclass is, whose place is taken
-    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"} | ({"oe"} if path.name == "sysroot.py" else set())
+    assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"} | (
+        {"oe"} if path.name == "sysroot.py" else set()
+    )
 
 
 def test_every_package_has_its_place_and_is_installed() -> None:
     packages = {package_of(module_name(path)) for path in MODULES}
     assert packages == {"prov", *BASE, *PACKAGES}
-    installed = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    installed = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "packages"
+    ]
     assert set(installed) == {"prov", "prov_cli", *PACKAGES}
 
 

@@ -1,4 +1,6 @@
-"""A command on a terminal of its own: what passes to and from the user's terminal, and what does not."""
+"""A command on a terminal of its own: what passes to and from the user's terminal, and what does
+not.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,10 @@ def test_what_a_command_pushes_into_its_terminal_does_not_reach_the_users(tmp_pa
 
 
 def test_bytes_pass_unchanged_in_both_directions(tmp_path: Path) -> None:
-    code = "import os, tty; tty.setraw(0); print('ready', flush=True); os.write(1, os.read(0, 400) + b'<end>')"
+    code = (
+        "import os, tty; tty.setraw(0); print('ready', flush=True); os.write(1, os.read(0, 400) +"
+        " b'<end>')"
+    )
     data = bytes(range(256))
     with on_terminal(python(code), tmp_path) as terminal:
         terminal.wait_for(b"ready")
@@ -102,7 +107,9 @@ def test_much_input_arrives_while_the_command_prints_much(tmp_path: Path) -> Non
         terminal.wait_for(b"got 100000")
 
 
-@pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill $$", 143)])
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill $$", 143)]
+)
 def test_exit_status_and_modes_after_the_end(tmp_path: Path, script: str, status: int) -> None:
     with on_terminal(["sh", "-c", script], tmp_path) as terminal:
         assert terminal.ended() == status
@@ -119,10 +126,9 @@ def test_the_command_reads_to_the_end_of_input(tmp_path: Path) -> None:
 
 def test_size_is_passed_on_at_once_and_when_it_changes(tmp_path: Path) -> None:
     code = (
-        "import os, signal\n"
-        "signal.signal(signal.SIGWINCH, lambda *_: print('now', *os.get_terminal_size(), flush=True))\n"
-        "print('first', *os.get_terminal_size(), flush=True)\n"
-        "while True: signal.pause()"
+        "import os, signal\nsignal.signal(signal.SIGWINCH, lambda *_: print('now',"
+        " *os.get_terminal_size(), flush=True))\nprint('first', *os.get_terminal_size(),"
+        " flush=True)\nwhile True: signal.pause()"
     )
     with on_terminal(["sh", "-c", "sleep 0.5; stty size"], tmp_path) as terminal:
         terminal.resize(33, 99)
@@ -156,7 +162,9 @@ def test_interrupt_and_jobs_are_the_shells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_restores_the_terminal_and_ends_the_command(tmp_path: Path, number: int) -> None:
-    with on_terminal(["sh", "-c", "echo pid $$; trap '' HUP TERM INT; sleep 1000; sleep 1000"], tmp_path) as terminal:
+    with on_terminal(
+        ["sh", "-c", "echo pid $$; trap '' HUP TERM INT; sleep 1000; sleep 1000"], tmp_path
+    ) as terminal:
         terminal.wait_for(b"pid")
         terminal.read()
         assert terminal.is_raw()
@@ -168,7 +176,9 @@ def test_a_signal_restores_the_terminal_and_ends_the_command(tmp_path: Path, num
 
 
 def test_the_terminal_is_restored_when_the_command_is_killed(tmp_path: Path) -> None:
-    with on_terminal(["sh", "-c", "stty raw -echo; echo pid $$; sleep 1000; :"], tmp_path) as terminal:
+    with on_terminal(
+        ["sh", "-c", "stty raw -echo; echo pid $$; sleep 1000; :"], tmp_path
+    ) as terminal:
         terminal.wait_for(b"pid")
         terminal.read()
         os.kill(int(terminal.screen.split()[1]), signal.SIGKILL)
@@ -222,7 +232,9 @@ def test_streams_that_are_no_terminals_are_passed_on(tmp_path: Path) -> None:
     with (
         open(tmp_path / "out", "wb") as out,
         on_terminal(
-            ["sh", "-c", "printf 'a\\nb'; test -t 0 && test -t 2 && echo yes >&2"], tmp_path, stdout=out.fileno()
+            ["sh", "-c", "printf 'a\\nb'; test -t 0 && test -t 2 && echo yes >&2"],
+            tmp_path,
+            stdout=out.fileno(),
         ) as terminal,
     ):
         assert terminal.ended() == 0
@@ -241,7 +253,9 @@ def test_without_a_terminal_on_input_there_is_none(tmp_path: Path, given: bytes)
 def test_without_a_terminal_a_signal_ends_the_command(tmp_path: Path, number: int) -> None:
     script = "echo pid $$; trap '' HUP TERM INT; sleep 1000; sleep 1000"
     command = [sys.executable, "-c", RUN, "sh", "-c", script]
-    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
         assert running.stdout is not None
         pid = int(running.stdout.readline().split()[1])
         running.send_signal(number)
@@ -252,14 +266,28 @@ def test_without_a_terminal_a_signal_ends_the_command(tmp_path: Path, number: in
 def test_without_a_terminal_the_command_has_none(tmp_path: Path) -> None:
     """Be it that its output is one."""
     code = "import os\ntry: os.open('/dev/tty', os.O_RDWR)\nexcept OSError: print('none')"
-    with open(os.devnull) as nothing, on_terminal(python(code), tmp_path, stdin=nothing.fileno()) as terminal:
+    with (
+        open(os.devnull) as nothing,
+        on_terminal(python(code), tmp_path, stdin=nothing.fileno()) as terminal,
+    ):
         assert terminal.ended() == 0
         assert terminal.screen.split() == [b"none"]
 
 
 def test_a_background_job_reads_nothing_and_is_not_stopped(tmp_path: Path) -> None:
     """`timeout 60 prov shell …` runs in the background of the user's terminal."""
-    command = ["sh", "-c", 'timeout 60 "$@"; exit $?', "sh", sys.executable, "-c", RUN, "sh", "-c", "cat; echo done"]
+    command = [
+        "sh",
+        "-c",
+        'timeout 60 "$@"; exit $?',
+        "sh",
+        sys.executable,
+        "-c",
+        RUN,
+        "sh",
+        "-c",
+        "cat; echo done",
+    ]
     with Terminal(command, tmp_path) as terminal:
         terminal.type(b"typed\n")
         assert terminal.ended() == 0

@@ -1,4 +1,6 @@
-"""The user's key: created once, private, and read only where no other user could have written it."""
+"""The user's key: created once, private, and read only where no other user could have written
+it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_a_key_is_created_private_and_used_again(tmp_path: Path) -> None:
 
 
 def test_the_state_folder_of_the_environment_is_used(tmp_path: Path) -> None:
-    assert keyed_digest(b"", {"HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")})
+    assert keyed_digest(
+        b"", {"HOME": str(tmp_path / "home"), "XDG_STATE_HOME": str(tmp_path / "state")}
+    )
     assert (tmp_path / "state" / "prov" / "key").is_file()
     assert not (tmp_path / "home").exists()
 
@@ -51,7 +55,9 @@ def test_two_homes_have_two_keys(tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
-@pytest.mark.parametrize("environment", [{}, {"HOME": ""}, {"HOME": "relative"}, {"XDG_STATE_HOME": "relative"}])
+@pytest.mark.parametrize(
+    "environment", [{}, {"HOME": ""}, {"HOME": "relative"}, {"XDG_STATE_HOME": "relative"}]
+)
 def test_without_a_home_there_is_no_digest(environment: dict[str, str]) -> None:
     assert keyed_digest(b"", environment) is None
     assert not is_own(b"", b"", environment)
@@ -111,7 +117,9 @@ def test_processes_that_create_it_at_once_agree(tmp_path: Path) -> None:
     code = "from prov.userkey import keyed_digest; print(keyed_digest(b'').hex())"
     environment = {**os.environ, "HOME": str(tmp_path)}
     children = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(8)
     ]
     assert len({child.communicate()[0] for child in children}) == 1

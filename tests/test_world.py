@@ -51,9 +51,16 @@ class World:
     def prov(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | ({"PROV_STORE": str(self.store)} if self.store else {})
         done = subprocess.run(
-            [PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False, env=environment
+            [PROV, *arguments],
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
         )
-        assert done.returncode == 0, f"prov {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        assert done.returncode == 0, (
+            f"prov {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        )
         return done
 
     def build(self, *arguments: str) -> Build:
@@ -70,18 +77,26 @@ class World:
     def patch_zlib(self, name: str, change: Callable[[str], str]) -> None:
         """Add a patch to zlib's recipe that changes one of its files."""
         with tarfile.open(next((self.root / "downloads").glob("zlib_*"))) as archive:
-            member = next(each for each in archive.getnames() if each.count("/") == 1 and each.endswith(f"/{name}"))
+            member = next(
+                each
+                for each in archive.getnames()
+                if each.count("/") == 1 and each.endswith(f"/{name}")
+            )
             stream = archive.extractfile(member)
             assert stream is not None
             old = stream.read().decode("latin-1")
         new = change(old)
         assert new != old
-        diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), f"a/{name}", f"b/{name}")
+        diff = difflib.unified_diff(
+            old.splitlines(True), new.splitlines(True), f"a/{name}", f"b/{name}"
+        )
         folder = self.recipe("zlib").parent
         (folder / f"{name}.patch").write_text("".join(diff), encoding="latin-1")
         names = ", ".join(f'"{path.name}"' for path in sorted(folder.glob("*.patch")))
         text = re.sub(r"^patches = .*\n", "", self.recipe("zlib").read_text(), flags=re.MULTILINE)
-        self.recipe("zlib").write_text(text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1))
+        self.recipe("zlib").write_text(
+            text.replace("\n[[sources]]", f"patches = [{names}]\n\n[[sources]]", 1)
+        )
 
 
 QUICKLY = """
@@ -112,7 +127,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(copy_of_the_fixture(tmp_path_factory.mktemp("world") / "world"))
     made.prov("init")
     first = made.build("-j", str(os.cpu_count() or 1), "world")
-    assert {"zlib:compile", "libpng:configure", "sqlite:install", "m4-native:install", "world-image:image"} <= first.ran
+    assert {
+        "zlib:compile",
+        "libpng:configure",
+        "sqlite:install",
+        "m4-native:install",
+        "world-image:image",
+    } <= first.ran
     return made
 
 
@@ -123,7 +144,13 @@ def test_the_image_holds_what_was_built(world: World) -> None:
         stream = archive.extractfile("./etc/machine-info")
         assert stream is not None
         assert b'MACHINE="qemux86-64"' in stream.read()
-    wanted = ("bin/busybox", "bin/sh", "usr/bin/sqlite3", "usr/lib/libpng16.so.16", "usr/lib/libz.so.1")
+    wanted = (
+        "bin/busybox",
+        "bin/sh",
+        "usr/bin/sqlite3",
+        "usr/lib/libpng16.so.16",
+        "usr/lib/libz.so.1",
+    )
     assert {f"./{name}" for name in wanted} <= names
 
 
@@ -133,16 +160,26 @@ def test_a_second_build_runs_nothing(world: World) -> None:
 
 def test_a_changed_comment_stops_where_the_output_is_the_same(world: World) -> None:
     line = '#include "zutil.h"\n'
-    world.patch_zlib("adler32.c", lambda text: text.replace(line, line.rstrip() + " /* a comment */\n"))
+    world.patch_zlib(
+        "adler32.c", lambda text: text.replace(line, line.rstrip() + " /* a comment */\n")
+    )
     assert world.build("world").ran == ZLIB_CHAIN
 
 
 def test_a_changed_header_reruns_what_is_built_with_it(world: World) -> None:
-    world.patch_zlib("zlib.h", lambda text: text.replace("#define ZLIB_H\n", "#define ZLIB_H /* changed */\n"))
+    world.patch_zlib(
+        "zlib.h", lambda text: text.replace("#define ZLIB_H\n", "#define ZLIB_H /* changed */\n")
+    )
     build = world.build("world")
-    assert ZLIB_CHAIN | {"zlib:populate_sysroot", "libpng:configure", "libpng:install", "sqlite:configure"} <= build.ran
+    assert (
+        ZLIB_CHAIN
+        | {"zlib:populate_sysroot", "libpng:configure", "libpng:install", "sqlite:configure"}
+        <= build.ran
+    )
     assert build.ran.isdisjoint({"zlib:fetch", "zlib:unpack", "libpng:patch", "readline:configure"})
-    assert build.recipes.isdisjoint({"expat", "xz", "lz4", "m4", "m4-native", "ncurses", "busybox", "machine-info"})
+    assert build.recipes.isdisjoint(
+        {"expat", "xz", "lz4", "m4", "m4-native", "ncurses", "busybox", "machine-info"}
+    )
 
 
 def test_why_something_ran_is_told_down_to_the_patch(world: World) -> None:
@@ -150,8 +187,12 @@ def test_why_something_ran_is_told_down_to_the_patch(world: World) -> None:
     [cause] = answer["causes"]
     assert cause["task"] == "zlib:patch"
     assert cause["chain"][-1] == "sqlite:compile"
-    changes = {change["name"]: change["diff"] for change in cause["changes"] if change["kind"] == "patch"}
-    assert any("+#define ZLIB_H /* changed */" in line for diff in changes.values() for line in diff)
+    changes = {
+        change["name"]: change["diff"] for change in cause["changes"] if change["kind"] == "patch"
+    }
+    assert any(
+        "+#define ZLIB_H /* changed */" in line for diff in changes.values() for line in diff
+    )
     difference = json.loads(world.prov("diff", "latest", "--json").stdout)
     assert {key for cause in difference["causes"] for key in cause["tasks"]} == {"zlib:patch"}
 
@@ -167,7 +208,9 @@ def test_bisect_finds_the_changed_header_without_building(world: World) -> None:
     command = ["sh", "-c", "! grep -q 'ZLIB_H .. changed' {}/usr/include/zlib.h"]
     name = "zlib:populate_sysroot@output/sysroot-destdir"
     options = ("--of", name, "--json", "--no-combination")
-    answer = json.loads(world.prov("bisect", "start", "latest~3", "latest", *options, "--", *command).stdout)
+    answer = json.loads(
+        world.prov("bisect", "start", "latest~3", "latest", *options, "--", *command).stdout
+    )
     assert [cause["kind"] for cause in answer["causes"]] == ["patch"]
     assert answer["causes"][0]["tasks"] == ["zlib:patch"]
     assert world.git("for-each-ref", "refs/tags") == before
@@ -201,12 +244,16 @@ def test_another_machine_reruns_what_is_made_for_a_machine(world: World) -> None
 
 @pytest.fixture(scope="module")
 def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The same project with a store of its own, nothing in it, and a remote that has what the world has."""
+    """The same project with a store of its own, nothing in it, and a remote that has what the world
+    has.
+    """
     folder = tmp_path_factory.mktemp("other")
     world.prov("remote", "add", "team", str(folder / "cache.git"), "--push", "--trust", "none")
     world.prov("push", "--all")
     world.prov("remote", "remove", "team")
-    shutil.copytree(world.root, folder / "world", symlinks=True, ignore=shutil.ignore_patterns(".prov", "build"))
+    shutil.copytree(
+        world.root, folder / "world", symlinks=True, ignore=shutil.ignore_patterns(".prov", "build")
+    )
     made = World(folder / "world")
     made.prov("remote", "add", "team", str(folder / "cache.git"), "--trust", "none")
     return made
@@ -215,13 +262,18 @@ def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_another_store_fetches_the_image_and_the_packages_and_runs_nothing(other: World) -> None:
     build = other.build("world-image")
     assert not build.ran
-    fetched = {tuple(ref.split("/")[3:5]) for ref in other.git("for-each-ref", "--format=%(refname)", OUTPUTS).split()}
+    fetched = {
+        tuple(ref.split("/")[3:5])
+        for ref in other.git("for-each-ref", "--format=%(refname)", OUTPUTS).split()
+    }
     assert {task for _, task in fetched} == {"package_deb", "image"}
     assert ("zlib", "package_deb") in fetched
     assert (other.root / "build/deploy/images/qemux86-64/world-image-qemux86-64.tar.gz").is_file()
 
 
-def test_an_image_that_must_be_made_takes_fetched_packages_and_compiles_nothing(other: World) -> None:
+def test_an_image_that_must_be_made_takes_fetched_packages_and_compiles_nothing(
+    other: World,
+) -> None:
     build = other.build("--force", "world-image:rootfs", "world-image")
     assert {key.partition(":")[0] for key in build.ran} == {"world-image"}
     assert not (other.root / "build/work" / "x86_64" / "zlib").exists()
@@ -231,7 +283,11 @@ def test_the_store_is_sound(world: World) -> None:
     git = ["git", "--git-dir", ".prov", "fsck", "--strict"]
     done = subprocess.run(git, cwd=world.root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("error", "warning"))]
+    assert not [
+        line
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.startswith(("error", "warning"))
+    ]
 
 
 WITH_PNG = """
@@ -258,14 +314,25 @@ echo right > out/said
 """
 
 
-def test_libpng_made_in_one_directory_is_the_same_and_right_in_another(world: World, tmp_path: Path) -> None:
-    """Without a sandbox, with libtool's archives kept, which hold the paths of the sysroot that they were linked in."""
+def test_libpng_made_in_one_directory_is_the_same_and_right_in_another(
+    world: World, tmp_path: Path
+) -> None:
+    """Without a sandbox, with libtool's archives kept, which hold the paths of the sysroot that
+    they were linked in.
+    """
     options = ("--sandbox", "none", "--set", "libpng:REMOVE_LIBTOOL_LA=0")
-    one, other = (World(copy_of_the_fixture(tmp_path / place)) for place in ("one", "quite/another"))
+    one, other = (
+        World(copy_of_the_fixture(tmp_path / place)) for place in ("one", "quite/another")
+    )
     ids = []
     for each in (one, other):
         each.build(*options, "libpng")
-        ids.append([each.prov("show", task, "--json").stdout for task in ("libpng:install", "libpng:populate_sysroot")])
+        ids.append(
+            [
+                each.prov("show", task, "--json").stdout
+                for task in ("libpng:install", "libpng:populate_sysroot")
+            ]
+        )
     outputs = [[re.findall(r'"output": "(\w+)"', text) for text in each] for each in ids]
     assert outputs[0] == outputs[1]
     user = World(other.root, one.root / ".prov")

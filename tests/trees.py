@@ -42,7 +42,9 @@ NAMES = [
     b"\xff\xfe",
 ]
 NAMES += [b".gitmodules", b"git~1", ".g\u200cit".encode(), b"=", b"\\s", b"-", b" "]
-MODES = [0o644, 0o755, 0o600, 0o444, 0o4755, 0o2750, 0o1777, 0o7777, 0o500] + ([0o000, 0o200] if AS_ROOT else [])
+MODES = [0o644, 0o755, 0o600, 0o444, 0o4755, 0o2750, 0o1777, 0o7777, 0o500] + (
+    [0o000, 0o200] if AS_ROOT else []
+)
 KINDS = ["file"] * 5 + ["directory"] * 4 + ["symlink"] * 2 + ["hardlink"] * 4 + ["fifo", "socket"]
 KINDS += ["char", "block"] if AS_ROOT else []
 CHANGES = ["remove", "rename", "rewrite", "chmod", "date"] * 3
@@ -58,7 +60,8 @@ def steps(*, changes: bool, max_size: int = 14) -> st.SearchStrategy[list[Step]]
     what = st.sampled_from(KINDS + (CHANGES if changes else []))
     data = st.sampled_from([b"", b"x", b"y\n", b"dangling/\xff"]) | st.binary(max_size=40)
     return st.lists(
-        st.builds(Step, what, number, names, number, data, st.sampled_from(MODES), mtimes), max_size=max_size
+        st.builds(Step, what, number, names, number, data, st.sampled_from(MODES), mtimes),
+        max_size=max_size,
     )
 
 
@@ -68,7 +71,9 @@ def everything(root: bytes) -> tuple[list[bytes], list[bytes]]:
     for folder, below, files in os.walk(root):
         for name in sorted(below) + sorted(files):
             path = os.path.join(folder, name)
-            (directories if os.path.isdir(path) and not os.path.islink(path) else others).append(path)
+            (directories if os.path.isdir(path) and not os.path.islink(path) else others).append(
+                path
+            )
     return directories, others
 
 
@@ -90,15 +95,26 @@ def _make(step: Step, path: bytes, others: list[bytes]) -> None:
         os.link(others[step.other % len(others)], path, follow_symlinks=False)
         return
     else:
-        kind = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[step.what]
-        os.mknod(path, kind | 0o600, os.makedev(step.other, 300 + step.where) if step.what in ("char", "block") else 0)
+        kind = {
+            "fifo": stat.S_IFIFO,
+            "socket": stat.S_IFSOCK,
+            "char": stat.S_IFCHR,
+            "block": stat.S_IFBLK,
+        }[step.what]
+        os.mknod(
+            path,
+            kind | 0o600,
+            os.makedev(step.other, 300 + step.where) if step.what in ("char", "block") else 0,
+        )
     if step.what != "symlink":
         _chmod(path, step.mode)
     _touch(path, step.mtime)
 
 
 def _chmod(path: bytes, mode: int) -> None:
-    """Set a mode; who is not root keeps the right to read and write, as no tree could be looked at without."""
+    """Set a mode; who is not root keeps the right to read and write, as no tree could be looked at
+    without.
+    """
     own = 0o700 if os.path.isdir(path) else 0o600
     os.chmod(path, mode if os.geteuid() == 0 else mode | own)
 
@@ -157,6 +173,16 @@ def describe(root: Path, *, mtimes: bool = True) -> Seen:
         elif stat.S_ISLNK(state.st_mode):
             content = os.readlink(path)
         at = path[len(top) + 1 :]
-        first = at if stat.S_ISDIR(state.st_mode) else groups.setdefault((state.st_dev, state.st_ino), at)
-        seen[at] = (oct(state.st_mode), content, state.st_rdev, state.st_mtime_ns if mtimes else 0, first)
+        first = (
+            at
+            if stat.S_ISDIR(state.st_mode)
+            else groups.setdefault((state.st_dev, state.st_ino), at)
+        )
+        seen[at] = (
+            oct(state.st_mode),
+            content,
+            state.st_rdev,
+            state.st_mtime_ns if mtimes else 0,
+            first,
+        )
     return seen

@@ -1,4 +1,6 @@
-"""What a bisection has to judge: the builds in their line, and what each of them has under the name that was given."""
+"""What a bisection has to judge: the builds in their line, and what each of them has under the name
+that was given.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ TAGS = "refs/tags/"
 
 
 def compared(store: Store, question: Question) -> tuple[list[BuildList], list[str | None]]:
-    """Return the builds from the good one to the bad one, and of each the id of what a command would get.
+    """Return the builds from the good one to the bad one, and of each the id of what a command
+    would get.
 
     Raises ProvError for a question that makes no sense.
     """
@@ -29,7 +32,10 @@ def compared(store: Store, question: Question) -> tuple[list[BuildList], list[st
         if before is None:
             raise ProvError(
                 f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
-                hint="the good one is the older; to find what mended something, let the command say the opposite",
+                hint=(
+                    "the good one is the older; to find what mended something, let the command say"
+                    " the opposite"
+                ),
             )
         builds.append(before)
     builds.reverse()
@@ -37,7 +43,8 @@ def compared(store: Store, question: Question) -> tuple[list[BuildList], list[st
     for tree, build in ((trees[0], good), (trees[-1], bad)):
         if tree is None:
             raise NameUnknown(
-                f"build {build.commit.hex()[:12]} has no {question.name}", hint=_near(build, question.name)
+                f"build {build.commit.hex()[:12]} has no {question.name}",
+                hint=_near(build, question.name),
             )
     if trees[0] == trees[-1]:
         raise ProvError(
@@ -60,7 +67,9 @@ def _near(build: BuildList, name: str) -> str:
 
 
 def tree_in(store: Store, name: str, build: BuildList) -> str | None:
-    """Return the id of what a build has under a name; None where the task was not built, or failed."""
+    """Return the id of what a build has under a name; None where the task was not built, or
+    failed.
+    """
     pair = pair_in(store, name, build)
     return tree_id(pair) if pair is not None else None
 
@@ -72,15 +81,24 @@ def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
 
 
 def part_of(store: Store, line: Line, part: str) -> Pair | None:
-    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None where it is not here."""
+    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None where it is not
+    here.
+    """
     kind, _, folder = part.partition("/")
     try:
         if kind == "output" and line.output is not None:
-            node = at_path(store.objects, read_pair(store.objects, line.output), os.fsencode(folder))
+            node = at_path(
+                store.objects, read_pair(store.objects, line.output), os.fsencode(folder)
+            )
             return node.pair if node is not None and node.is_directory else None
         number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
-        return find(store, f"{tag_prefix(line.key, line.task_hash).removeprefix(TAGS)}/{number}@{part}").pair
-    except (NameUnknown, StoreError):  # no such folder in it, no run of it here, or no longer in the store
+        return find(
+            store, f"{tag_prefix(line.key, line.task_hash).removeprefix(TAGS)}/{number}@{part}"
+        ).pair
+    except (
+        NameUnknown,
+        StoreError,
+    ):  # no such folder in it, no run of it here, or no longer in the store
         return None
 
 

@@ -21,7 +21,11 @@ def describe(store: Store, answer: Answer) -> str:
     words = _and(_cause(store, each) for each in answer.causes)
     if not answer.apart:
         return f"{since.rstrip(',')} is the first bad one; one or more of these broke it: {words}"
-    together = f", together with {_and(_cause(store, each) for each in answer.earlier)}" if answer.earlier else ""
+    together = (
+        f", together with {_and(_cause(store, each) for each in answer.earlier)}"
+        if answer.earlier
+        else ""
+    )
     number = f"{answer.untold} combination{'' if answer.untold == 1 else 's'}"
     untold = f"; {number} could not be built, so that fewer changes may do" if answer.untold else ""
     return f"{words} broke it in {since.rstrip(',')}{together}{untold}"
@@ -46,7 +50,9 @@ def commits_of(store: Store, each: CauseGroup) -> str:
     old, new = (store.objects.read(entry.oid)[1] for entry in (change.old, change.new))
     if not (old.startswith(b"git ") and new.startswith(b"git ")):
         return ""
-    return f" (commits {old[4:].decode('utf-8', 'replace').strip()}..{new[4:].decode('utf-8', 'replace').strip()})"
+    first = old[4:].decode("utf-8", "replace").strip()
+    last = new[4:].decode("utf-8", "replace").strip()
+    return f" (commits {first}..{last})"
 
 
 def _and(words: Iterable[str]) -> str:

@@ -1,9 +1,11 @@
-"""The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and is where he was.
+"""The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and
+is where he was.
 
-A line of JSON each. One that was cut off by a kill does not count, and is gone with the next verdict.
+A line of JSON each. One that was cut off by a kill does not count, and is gone with the next
+verdict.
 
-The question names a command, and a store may come from another person. So a keyed digest binds the question to the user
-who began the bisection and to the store's place.
+The question names a command, and a store may come from another person. So a keyed digest binds the
+question to the user who began the bisection and to the store's place.
 """
 
 from __future__ import annotations
@@ -66,7 +68,10 @@ class Log:
     path: Path
 
     def read(self) -> Said:
-        """Return the question and the verdicts so far. Raises ProvError where there is none, or no log."""
+        """Return the question and the verdicts so far.
+
+        Raises ProvError where there is none, or no log.
+        """
         try:
             first, *rows = [json.loads(line) for line in self.lines()]
             question = _question(first["question"])
@@ -74,12 +79,20 @@ class Log:
             flaky = any(row.get("flaky", False) for row in rows)
             digest = str(first.get("digest", ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ProvError(f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`") from error
+            raise ProvError(
+                f"{self.path} is no log of a bisection: {error}", hint="`prov bisect reset`"
+            ) from error
         for verdict in verdicts.values():
             if verdict not in get_args(Verdict):
-                raise ProvError(f"{self.path}: {verdict!r} is no verdict", hint=f"{', '.join(get_args(Verdict))} are")
+                raise ProvError(
+                    f"{self.path}: {verdict!r} is no verdict",
+                    hint=f"{', '.join(get_args(Verdict))} are",
+                )
         if not question.command or not all(isinstance(word, str) for word in question.command):
-            raise ProvError(f"{self.path} is no log of a bisection: it names no command", hint="`prov bisect reset`")
+            raise ProvError(
+                f"{self.path} is no log of a bisection: it names no command",
+                hint="`prov bisect reset`",
+            )
         return Said(question, verdicts, flaky, digest)
 
     def lines(self) -> list[str]:
@@ -87,7 +100,9 @@ class Log:
         try:
             text = self.path.read_text()
         except FileNotFoundError as error:
-            raise ProvError("no bisection is going on", hint="`prov bisect start` begins one") from error
+            raise ProvError(
+                "no bisection is going on", hint="`prov bisect start` begins one"
+            ) from error
         return text[: text.rfind("\n") + 1].splitlines()
 
     def begin(self, question: Question) -> None:
@@ -100,7 +115,9 @@ class Log:
         self._write([self._first(other.read().question), *rows[1:]])
 
     def is_own(self, said: Said) -> bool:
-        """Return whether this user began or approved, in this store, the bisection that a log describes."""
+        """Return whether this user began or approved, in this store, the bisection that a log
+        describes.
+        """
         try:
             return is_own(self._bound(said.question), bytes.fromhex(said.digest))
         except ValueError:
@@ -120,7 +137,9 @@ class Log:
     def add(self, tree: str, verdict: Verdict, what: str, *, flaky: bool) -> None:
         """Append a verdict, durably."""
         row = {"tree": tree, "verdict": verdict, "of": what, "flaky": flaky}
-        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b") as stream:
+        with os.fdopen(
+            os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC), "r+b"
+        ) as stream:
             stream.seek(stream.read().rfind(b"\n") + 1)
             stream.truncate()
             stream.write(json.dumps(row).encode() + b"\n")

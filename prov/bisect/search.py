@@ -1,11 +1,13 @@
-"""Bisection as a state machine: from the verdicts so far, what to try next, or what was found. It runs nothing itself.
+"""Bisection as a state machine: from the verdicts so far, what to try next, or what was found. It
+runs nothing itself.
 
-Two searches. Over builds in a line, of which the first is good and the last is bad, by halving; builds that give the
-same tree have the same verdict, and are one. Over a set of changes, all of which together are bad and none of which is
-good, for the fewest that are bad: by halving again, and what that leaves by delta debugging (Zeller and Hildebrandt,
-"Simplifying and Isolating Failure-Inducing Input", 2002), which holds whatever the verdicts. Both ask the same question
-twice only of a caller that forgets the answer, so that going on after an interruption is to begin anew with all
-verdicts.
+Two searches. Over builds in a line, of which the first is good and the last is bad, by halving;
+builds that give the same tree have the same verdict, and are one. Over a set of changes, all of
+which together are bad and none of which is good, for the fewest that are bad: by halving again, and
+what that leaves by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating
+Failure-Inducing Input", 2002), which holds whatever the verdicts. Both ask the same question twice
+only of a caller that forgets the answer, so that going on after an interruption is to begin anew
+with all verdicts.
 """
 
 from __future__ import annotations
@@ -38,16 +40,23 @@ class Step:
 def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> Try | Step:
     """Return which of a line to try next, or the step at which it turns bad.
 
-    `trees` has the id of what each gives, None of one that gives nothing to try; the first is good, the last bad. What
-    can't be told often comes in a row, so that the middle of the longest row without it is tried.
+    `trees` has the id of what each gives, None of one that gives nothing to try; the first is good,
+    the last bad. What can't be told often comes in a row, so that the middle of the longest row
+    without it is tried.
     """
     told = ((tree, index) for index, tree in enumerate(trees) if tree is not None)
-    groups = [(tree, [index for _, index in each]) for tree, each in groupby(told, lambda pair: pair[0])]
+    groups = [
+        (tree, [index for _, index in each]) for tree, each in groupby(told, lambda pair: pair[0])
+    ]
     known = {**verdicts, str(trees[0]): "good", str(trees[-1]): "bad"}
     said = [known.get(tree) for tree, _ in groups]
     high = said.index("bad")
     low = max(at for at in range(high) if said[at] == "good")
-    rows = [list(row) for skip, row in groupby(range(low + 1, high), lambda at: said[at] == "skip") if not skip]
+    rows = [
+        list(row)
+        for skip, row in groupby(range(low + 1, high), lambda at: said[at] == "skip")
+        if not skip
+    ]
     if not rows:
         return Step(groups[low][1][-1], groups[high][1][0])
     row = max(rows, key=len)
@@ -95,13 +104,17 @@ def next_combination(count: int, verdicts: Mapping[frozenset[int], Verdict]) -> 
 
 
 def _needed(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
-    """Return some of the changes that are bad, found by halving: the last that is needed, then the one before, …
+    """Return some of the changes that are bad, found by halving: the last that is needed, then the
+    one before, …
 
     If more changes never turn bad into good, these are the fewest.
     """
     found: list[int] = []
     while True:
-        low, high = 0, len(changes)  # how many of them with those that were found are not bad, and how many are
+        low, high = (
+            0,
+            len(changes),
+        )  # how many of them with those that were found are not bad, and how many are
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if is_bad(changes[:middle] + found) else (middle, high)
@@ -115,8 +128,15 @@ def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int
     """Return those of the changes without any one of which they are not bad: delta debugging."""
     parts = 2
     while len(changes) > 1:
-        chunks = [changes[at * len(changes) // parts : (at + 1) * len(changes) // parts] for at in range(parts)]
-        rests = [[each for each in changes if each not in chunk] for chunk in chunks] if parts > 2 else []
+        chunks = [
+            changes[at * len(changes) // parts : (at + 1) * len(changes) // parts]
+            for at in range(parts)
+        ]
+        rests = (
+            [[each for each in changes if each not in chunk] for chunk in chunks]
+            if parts > 2
+            else []
+        )
         smaller = next((each for each in [*chunks, *rests] if is_bad(each)), None)
         if smaller is None and parts >= len(changes):
             return changes
@@ -129,7 +149,9 @@ def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int
 
 
 def joint_verdict(verdicts: Sequence[Verdict]) -> tuple[Verdict, bool]:
-    """Return the verdict of several runs of one command, and whether they disagreed: one that is bad is enough."""
+    """Return the verdict of several runs of one command, and whether they disagreed: one that is
+    bad is enough.
+    """
     for each in ("bad", "good"):
         if each in verdicts:
             return each, any(other != each for other in verdicts)

@@ -1,9 +1,10 @@
 """Which change broke it: a bisection over builds, then over what changed in the guilty step.
 
-First the builds between a good and a bad one are tried: their trees are checked out, nothing is built. Where it turns
-bad, the root causes of that step are combined, until the fewest that are bad are found; then it is asked whether they
-are bad on top of the good build, too, or only together with something that changed in between. Every verdict is
-written to a log before the next is asked for: who goes on after an interruption reads the log and is where he was.
+First the builds between a good and a bad one are tried: their trees are checked out, nothing is
+built. Where it turns bad, the root causes of that step are combined, until the fewest that are bad
+are found; then it is asked whether they are bad on top of the good build, too, or only together
+with something that changed in between. Every verdict is written to a log before the next is asked
+for: who goes on after an interruption reads the log and is where he was.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Answer:
     between: int
     """How many builds between them could not be told."""
     causes: tuple[CauseGroup, ...]
-    """The fewest changes that are bad together, of that step; empty if no change of inputs explains it."""
+    """The fewest changes that are bad together, of that step; empty if no change of inputs explains
+    it.
+    """
     earlier: tuple[CauseGroup, ...]
     """What else has to be there, and changed before that step."""
     tried: int
@@ -107,16 +110,30 @@ class Bisect:
         self.question, self.verdicts, self._flaky = said.question, said.verdicts, said.flaky
 
     def run(self) -> Answer:
-        """Go on to the end. Raises ProvError where the question can't be answered; KeyboardInterrupt goes through."""
+        """Go on to the end.
+
+        Raises ProvError where the question can't be answered; KeyboardInterrupt goes through.
+        """
         builds, trees = compared(self.store, self.question)
         step = self.over_builds(builds, trees)
         self._check_ends(builds, step)
         good, bad = builds[step.good], builds[step.bad]
         causes = self.causes(good, bad)
         between = step.bad - step.good - 1
-        if self.question.name.partition("@")[0] not in self.tasks(bad):  # BitBake's: it is not ours to run again
+        if self.question.name.partition("@")[0] not in self.tasks(
+            bad
+        ):  # BitBake's: it is not ours to run again
             alone = len(causes) < 2
-            return Answer(good.commit, bad.commit, between, _joined(causes), (), self._tried, self._flaky, apart=alone)
+            return Answer(
+                good.commit,
+                bad.commit,
+                between,
+                _joined(causes),
+                (),
+                self._tried,
+                self._flaky,
+                apart=alone,
+            )
         fewest = self.over_causes(good, bad, causes, [])
         parts = _by_recipe(fewest)
         if len(parts) > len(fewest):
@@ -125,16 +142,24 @@ class Bisect:
         if self.question.combinations and fewest and step.good > 0:
             earlier = self.together(builds[0], bad, fewest)
         found = _joined(fewest), _joined(earlier)
-        return Answer(good.commit, bad.commit, between, *found, self._tried, self._flaky, self._untold)
+        return Answer(
+            good.commit, bad.commit, between, *found, self._tried, self._flaky, self._untold
+        )
 
     def _check_ends(self, builds: list[BuildList], step: Step) -> None:
-        """Ask about the good and the bad build where nothing else was found to be so: is the command the right one?"""
-        ends = ((builds[0], builds[step.good], "good", "bad"), (builds[-1], builds[step.bad], "bad", "good"))
+        """Ask about the good and the bad build where nothing else was found to be so: is the
+        command the right one?
+        """
+        ends = (
+            (builds[0], builds[step.good], "good", "bad"),
+            (builds[-1], builds[step.bad], "bad", "good"),
+        )
         for build, found, told, other in ends:
             pair = self.pair_in(build) if self.tree_in(build) == self.tree_in(found) else None
             if pair is not None and self.tell(pair, f"build {build.commit.hex()[:12]}") == other:
                 raise ProvError(
-                    f"the command says that build {build.commit.hex()[:12]} is {other}, which was given as {told}",
+                    f"the command says that build {build.commit.hex()[:12]} is {other}, which was"
+                    f" given as {told}",
                     hint="`prov bisect reset`, then start with other builds or another command",
                 )
 
@@ -180,14 +205,21 @@ class Bisect:
             return self.judge(command if command != list(words) else [*words, str(place)])
 
     def _check_usable(self) -> None:
-        """Ask about the good build: what is not found there, too, is a mistake in the command. As git does."""
+        """Ask about the good build: what is not found there, too, is a mistake in the command.
+
+        As git does.
+        """
         pair = self.pair_in(find_build(self.store, self.question.good))
         assert pair is not None  # it has a tree
         code = self._asked(pair)
         if code in NOT_FOUND:
             raise ProvError(
-                f"the command ends with {code} for the good build, too: a program that it names can't be run",
-                hint="`prov bisect reset`, then start with another; or mend it, and `prov bisect continue`",
+                f"the command ends with {code} for the good build, too: a program that it names"
+                " can't be run",
+                hint=(
+                    "`prov bisect reset`, then start with another; or mend it, and `prov bisect"
+                    " continue`"
+                ),
             )
         self._usable = True
 
@@ -217,7 +249,9 @@ class Bisect:
         return found
 
     def reached(self, build: BuildList, target: str) -> set[str]:
-        """Return all tasks of a build that a task goes back to, and that one, as far as inputs are here."""
+        """Return all tasks of a build that a task goes back to, and that one, as far as inputs are
+        here.
+        """
         found: set[str] = set()
         pending = [target]
         while pending:
@@ -226,7 +260,10 @@ class Bisect:
             if line is not None:
                 found.add(key)
                 with contextlib.suppress(StoreError):
-                    pending += [edge for _, edge in read_inputs(self.store.objects, key, line.task_hash).edges]
+                    pending += [
+                        edge
+                        for _, edge in read_inputs(self.store.objects, key, line.task_hash).edges
+                    ]
         return found
 
     def tasks(self, build: BuildList) -> dict[str, RecordedTask]:
@@ -244,9 +281,15 @@ class Bisect:
         return self._tasks[build.commit]
 
     def over_causes(
-        self, good: BuildList, bad: BuildList, causes: Sequence[CauseGroup], always: Sequence[CauseGroup]
+        self,
+        good: BuildList,
+        bad: BuildList,
+        causes: Sequence[CauseGroup],
+        always: Sequence[CauseGroup],
     ) -> list[CauseGroup]:
-        """Return the fewest changes that are bad on top of a good build, together with those that are `always` made."""
+        """Return the fewest changes that are bad on top of a good build, together with those that
+        are `always` made.
+        """
         if not causes:
             return []
         known: dict[frozenset[int], Verdict] = {}
@@ -256,7 +299,9 @@ class Bisect:
         assert isinstance(found, Fewest)
         return [causes[index] for index in sorted(found.chosen)]
 
-    def combination(self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup], left: int) -> Verdict:
+    def combination(
+        self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup], left: int
+    ) -> Verdict:
         what = f"{good.commit.hex()[:12]} with {few(map(_title, chosen))}"
         self.watcher.trying(what, left)
         pair = self.built(good, bad, chosen)
@@ -269,7 +314,9 @@ class Bisect:
         return self.tell(pair, what)
 
     def built(self, good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Pair | None:
-        """Build a mixture of two builds and return what the command gets of it; None if it can't be built."""
+        """Build a mixture of two builds and return what the command gets of it; None if it can't be
+        built.
+        """
         target, _, part = self.question.name.partition("@")
         steps = [
             InputStep(each.change.kind, each.change.name, each.change.new, each.tasks)
@@ -279,7 +326,9 @@ class Bisect:
         tasks = mixture(self.store, self.tasks(good), self.tasks(bad), steps)
         outputs = self._outputs(good, bad, chosen)
         try:
-            output, summary = self.workshop.build(tasks, target, self.watcher.progress(), outputs=outputs)
+            output, summary = self.workshop.build(
+                tasks, target, self.watcher.progress(), outputs=outputs
+            )
         finally:
             self.watcher.built()
         if summary.interrupted:
@@ -288,7 +337,8 @@ class Bisect:
             self.watcher.failed(failed)
             if failed.environment:
                 raise ProvError(
-                    f"{failed.key} can't be run here: {failed.problem}", hint="mend that, then `prov bisect continue`"
+                    f"{failed.key} can't be run here: {failed.problem}",
+                    hint="mend that, then `prov bisect continue`",
                 )
         if output is None:
             return None
@@ -297,22 +347,32 @@ class Bisect:
         return part_of(self.store, Line(target, settled.task_hash, output, settled.number), part)
 
     @staticmethod
-    def _outputs(good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]) -> Mapping[tuple[str, Oid], Oid]:
-        """Return which output stands for a task hash: the good build's, else the bad one's, or as chosen."""
+    def _outputs(
+        good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]
+    ) -> Mapping[tuple[str, Oid], Oid]:
+        """Return which output stands for a task hash: the good build's, else the bad one's, or as
+        chosen.
+        """
         found = {}
         for build in (bad, good):
             for recipe in build.recipes():
                 for key, line in build.lines(recipe).items():
                     if line.output is not None:
                         found[key, line.task_hash] = line.output
-        for key in (key for each in chosen if each.change.kind == SAME_INPUTS for key in each.tasks):
+        for key in (
+            key for each in chosen if each.change.kind == SAME_INPUTS for key in each.tasks
+        ):
             line = bad.lines(key.partition(":")[0])[key]
             if line.output is not None:
                 found[key, line.task_hash] = line.output
         return found
 
-    def together(self, first: BuildList, bad: BuildList, fewest: list[CauseGroup]) -> list[CauseGroup]:
-        """Return what changed between the first good build and the guilty step without which that does no harm."""
+    def together(
+        self, first: BuildList, bad: BuildList, fewest: list[CauseGroup]
+    ) -> list[CauseGroup]:
+        """Return what changed between the first good build and the guilty step without which that
+        does no harm.
+        """
         there = _by_recipe(self.causes(first, bad))
         names = {_name(each) for each in _by_recipe(fewest)}
         always = [each for each in there if _name(each) in names]
@@ -333,7 +393,11 @@ def _name(each: CauseGroup) -> tuple[object, ...]:
 
 def _title(each: CauseGroup) -> str:
     recipes = (key.partition(":")[0] for key in each.tasks)
-    return each.title if each.change.kind == SAME_INPUTS else f"{each.title} in {' and '.join(dict.fromkeys(recipes))}"
+    return (
+        each.title
+        if each.change.kind == SAME_INPUTS
+        else f"{each.title} in {' and '.join(dict.fromkeys(recipes))}"
+    )
 
 
 def _by_recipe(causes: Iterable[CauseGroup]) -> list[CauseGroup]:

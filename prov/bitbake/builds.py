@@ -1,7 +1,8 @@
 """A BitBake build in the history of builds: what ran, and what the rest of its tasks stand at.
 
-Tasks whose stamps are current, or which shared state covers, are known by BitBake's hash alone. Earlier builds tell
-which recorded run that is: each lists, in `bitbake/RECIPE`, a line per task: TASK TASKHASH UNIHASH.
+Tasks whose stamps are current, or which shared state covers, are known by BitBake's hash alone.
+Earlier builds tell which recorded run that is: each lists, in `bitbake/RECIPE`, a line per task:
+TASK TASKHASH UNIHASH.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Ran:
 
 
 def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]:
-    """Return runs of this build that a writer recorded which is gone. `missing` is task -> BitBake's task hash."""
+    """Return runs of this build that a writer recorded which is gone.
+
+    `missing` is task -> BitBake's task hash.
+    """
     found = []
     records = Records(store)
     for key, task_hash in missing.items():
@@ -72,7 +76,12 @@ def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]
             if facts.get(HASH_FACT) != task_hash or began < since:
                 continue
             line = Captured(
-                key, bytes.fromhex(run.task_hash), output_of(store, run.commit), run.number, run.commit, added=0
+                key,
+                bytes.fromhex(run.task_hash),
+                output_of(store, run.commit),
+                run.number,
+                run.commit,
+                added=0,
             )
             found.append(
                 Ran(
@@ -108,7 +117,12 @@ def read_hashes(build: BuildList, recipe: str) -> dict[str, tuple[str, str]]:
     except StoreError:
         return {}
     rows = (
-        (line.split(" ") for line in objects.blob(entry.oid).decode("utf-8", "replace").splitlines()) if entry else ()
+        (
+            line.split(" ")
+            for line in objects.blob(entry.oid).decode("utf-8", "replace").splitlines()
+        )
+        if entry
+        else ()
     )
     return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
 
@@ -134,9 +148,14 @@ def _known(store: Store, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Lin
     return found
 
 
-def record(store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapping[str, str]) -> Oid:
+def record(
+    store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapping[str, str]
+) -> Oid:
     """Append a build to the history and return its commit."""
-    skipped = {f"{recipe_name(mc, pn)}:{task}": (hash_, unihash) for mc, pn, task, hash_, unihash in told["skipped"]}
+    skipped = {
+        f"{recipe_name(mc, pn)}:{task}": (hash_, unihash)
+        for mc, pn, task, hash_, unihash in told["skipped"]
+    }
     skipped = {key: hashes for key, hashes in skipped.items() if _is_name(key)}
     last = {each.key: each for each in ran}
     lines = _known(store, {key: hashes for key, hashes in skipped.items() if key not in last})
@@ -165,7 +184,10 @@ def record(store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapp
         "up-to-date": str(len(lines.keys() - last.keys())),
         "failed": str(sum(what.startswith("failed") for what in happened.values())),
     }
-    spans = [Span(each.key, each.began - began, each.ended - each.began, each.captured.added) for each in last.values()]
+    spans = [
+        Span(each.key, each.began - began, each.ended - each.began, each.captured.added)
+        for each in last.values()
+    ]
     return record_build(
         store,
         lines.values(),

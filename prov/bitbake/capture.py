@@ -1,7 +1,9 @@
-"""What a task left, recorded: its WORKDIR as a commit after the one before, its inputs, log and output beside it.
+"""What a task left, recorded: its WORKDIR as a commit after the one before, its inputs, log and
+output beside it.
 
-Tasks of one recipe may run at once in one WORKDIR. What belongs to another one that is still at work is left as it was
-last recorded; of the rest a task gets whatever changed since, and its record names those that ran beside it.
+Tasks of one recipe may run at once in one WORKDIR. What belongs to another one that is still at
+work is left as it was last recorded; of the rest a task gets whatever changed since, and its record
+names those that ran beside it.
 """
 
 from __future__ import annotations
@@ -111,7 +113,9 @@ class Task:
 
     @property
     def ref(self) -> str:
-        """The ref of what its WORKDIR was last recorded as: each build directory's has a line of its own."""
+        """The ref of what its WORKDIR was last recorded as: each build directory's has a line of
+        its own.
+        """
         version = re.sub(r"[^\w.+-]", "_", self.workdir.name)
         return workdir_ref(self.arch, self.recipe, f"{version}-{_name(self.workdir)[:8]}")
 
@@ -119,7 +123,8 @@ class Task:
 def read_faked(known: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:
     """Return what pseudo says of paths, updated by what a process under pseudo sent.
 
-    A path below a listed top that the process did not send is not tracked by pseudo. `.` is the whole directory.
+    A path below a listed top that the process did not send is not tracked by pseudo. `.` is the
+    whole directory.
     """
     tops, entries = json.loads(body)
     walked = tuple(os.fsencode(top) for top in tops)
@@ -169,7 +174,9 @@ class Place:
         write_cache(self._faked_memory, kept)
 
     def look(self, before: Pair, others: Iterable[str] = ()) -> tuple[Snapshot, Pair]:
-        """Capture the WORKDIR but for directories that belong to others, which stay as they were `before`."""
+        """Capture the WORKDIR but for directories that belong to others, which stay as they were
+        `before`.
+        """
         workdir, faked = self.task.workdir, self.faked()
         for attempt in range(ATTEMPTS):
             passing = [name for name in os.listdir(workdir) if PASSING.match(name)]
@@ -177,7 +184,13 @@ class Place:
             exclude = Exclude(f"/{path}/" for path in left_out)
             try:
                 found = capture(
-                    self.store, workdir, self.writer, memory=self.memory, exclude=exclude, faked=faked, live=True
+                    self.store,
+                    workdir,
+                    self.writer,
+                    memory=self.memory,
+                    exclude=exclude,
+                    faked=faked,
+                    live=True,
                 )
                 break
             except CaptureError:  # another task is at work beside
@@ -191,12 +204,16 @@ class Place:
 
 
 def workdir_lock(store: Store, workdir: Path) -> AbstractContextManager[None]:
-    """Return the lock of a WORKDIR: who holds it is the only one to capture it, or to put it back."""
+    """Return the lock of a WORKDIR: who holds it is the only one to capture it, or to put it
+    back.
+    """
     return locked(store.cache / "locks" / f"bitbake-{_name(workdir)}")
 
 
 def begin(store: Store, task: Task) -> None:
-    """Look at a WORKDIR in which nobody is at work, before a task: what somebody changed there is kept."""
+    """Look at a WORKDIR in which nobody is at work, before a task: what somebody changed there is
+    kept.
+    """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         place = Place(store, task, writer)
         before = place.before()
@@ -208,11 +225,15 @@ def begin(store: Store, task: Task) -> None:
             writer.finish()
             store.refs.update(RefUpdate(task.ref, start.commit))
             return
-        commit = write_found(writer, pair, before.commit, author(time.time()), "changed outside any task")
+        commit = write_found(
+            writer, pair, before.commit, author(time.time()), "changed outside any task"
+        )
         writer.finish()
         prefix = f"refs/tags/outside/{task.ref.removeprefix('refs/prov/workdir/')}"
         number = store.refs.last_number(prefix) + 1
-        store.refs.update(RefUpdate(f"{prefix}/{number}", commit, None), RefUpdate(task.ref, commit))
+        store.refs.update(
+            RefUpdate(f"{prefix}/{number}", commit, None), RefUpdate(task.ref, commit)
+        )
         remember(found, place.memory)
 
 
@@ -276,12 +297,13 @@ def end(
     packed: Packed | None = None,
     seen: Callable[[], None] = lambda: None,
 ) -> Captured:
-    """Record what a task left. `beside`: tasks that ran at the same time -> directories of those still at work.
+    """Record what a task left. `beside`: tasks that ran at the same time -> directories of those
+    still at work.
 
-    `packed` is the object of shared state that it made or took, which is its output then; what has the object's name
-    already stays, as with archives: others may have used it. `seen` is called when all that may change has been read:
-    from then on nobody need wait.
-    Raises ProvError, OSError.
+    `packed` is the object of shared state that it made or took, which is its output then; what has
+    the object's name already stays, as with archives: others may have used it. `seen` is called
+    when all that may change has been read: from then on nobody need wait. Raises ProvError,
+    OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         place = Place(store, task, writer)
@@ -289,7 +311,11 @@ def end(
             place.take_faked(body)
         inputs = write_inputs(writer, task.recipe, read_signature(Path(told["signature"])))
         others = sorted({path for paths in beside.values() for path in paths} - set(task.owned))
-        others = [path for path in others if not any(_inside(path, own) or _inside(own, path) for own in task.owned)]
+        others = [
+            path
+            for path in others
+            if not any(_inside(path, own) or _inside(own, path) for own in task.owned)
+        ]
         before = place.before()
         found, after = place.look(before.pair, others)
         outside = _outside(store, writer, told["outside"])
@@ -301,7 +327,12 @@ def end(
         static = static_ref(task.shared_key, packed.key) if packed is not None else ""
         cleaned = cleaned_ref(task.shared_key, packed.cleaned) if packed is not None else ""
         was_cleaned = packed is not None and store.refs.get(cleaned) is not None
-        if packed is not None and not packed.taken and not was_cleaned and store.refs.get(static) is not None:
+        if (
+            packed is not None
+            and not packed.taken
+            and not was_cleaned
+            and store.refs.get(static) is not None
+        ):
             packed = None
         run = Run(
             key=task.key,
@@ -331,7 +362,9 @@ def end(
             try:
                 store.refs.update(RefUpdate(task.ref, recorded.commit), tag, *outputs)
                 break
-            except RefConflict:  # the same task ran in another build directory just now, and has the number
+            except (
+                RefConflict
+            ):  # the same task ran in another build directory just now, and has the number
                 if not store.refs.get(tag.name):
                     raise
         for each, memory in [(found, place.memory), *outside]:
@@ -352,7 +385,9 @@ def _text(path: str) -> bytes:
         return b""
 
 
-def _facts(task: Task, told: Mapping[str, Any], beside: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _facts(
+    task: Task, told: Mapping[str, Any], beside: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
     facts = {
         "result": "failed" if told["failed"] else "ok",
         "began": f"{told['began']:.3f}",
@@ -380,15 +415,23 @@ def _output(writer: ObjectWriter, task: Task, found: Snapshot, paths: Iterable[s
     contents = {}
     for text in paths:
         path = os.path.relpath(os.path.realpath(text), task.workdir)
-        pair = None if path.startswith("..") or path == "." else found.output(os.fsencode(path), writer)
+        pair = (
+            None
+            if path.startswith("..") or path == "."
+            else found.output(os.fsencode(path), writer)
+        )
         if pair is not None:
             contents[os.fsencode(path)] = pair
-    outer = {path for path in contents if not any(path.startswith(other + b"/") for other in contents)}
+    outer = {
+        path for path in contents if not any(path.startswith(other + b"/") for other in contents)
+    }
     return nest(writer, {path: contents[path] for path in outer}) if outer else EMPTY
 
 
 def _extra(told: Mapping[str, Any]) -> dict[str, Pair | Oid | str]:
-    """Return what a record has beside the usual: the script that ran, and what sysroots were composed of."""
+    """Return what a record has beside the usual: the script that ran, and what sysroots were
+    composed of.
+    """
     extra: dict[str, Pair | Oid | str] = {}
     script = re.sub(r"/log\.([^/]*)$", r"/run.\1", told["log"])
     text = _text(script) if script != told["log"] else b""
@@ -399,13 +442,19 @@ def _extra(told: Mapping[str, Any]) -> dict[str, Pair | Oid | str]:
     return extra
 
 
-def _outside(store: Store, writer: ObjectWriter, paths: Iterable[str]) -> list[tuple[Snapshot, Path]]:
-    """Capture sources that are outside WORKDIR, a kernel's or a developer's; return each with its memory."""
+def _outside(
+    store: Store, writer: ObjectWriter, paths: Iterable[str]
+) -> list[tuple[Snapshot, Path]]:
+    """Capture sources that are outside WORKDIR, a kernel's or a developer's; return each with its
+    memory.
+    """
     exclude = Exclude(("/.git/",))
     found = []
     for path in map(Path, paths):
         memory = _memory(store, path)
-        found.append((capture(store, path, writer, memory=memory, exclude=exclude, live=True), memory))
+        found.append(
+            (capture(store, path, writer, memory=memory, exclude=exclude, live=True), memory)
+        )
     return found
 
 

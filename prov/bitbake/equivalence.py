@@ -1,13 +1,15 @@
-"""Which tasks gave the same as others: what BitBake's hash equivalence server knows, travelling with the outputs.
+"""Which tasks gave the same as others: what BitBake's hash equivalence server knows, travelling
+with the outputs.
 
-A server knows by which hash of an output (`outhash`) a task is told to be another's equal, and under which name
-(`unihash`) both are known. Each build that used one leaves what it came to as a result of its own,
-`bitbake:equivalence`, whose output is a text of a line per task: METHOD TASKHASH OUTHASH UNIHASH. It is shared as any
-result is; the next machine's own server is told, and so agrees.
+A server knows by which hash of an output (`outhash`) a task is told to be another's equal, and
+under which name (`unihash`) both are known. Each build that used one leaves what it came to as a
+result of its own, `bitbake:equivalence`, whose output is a text of a line per task: METHOD TASKHASH
+OUTHASH UNIHASH. It is shared as any result is; the next machine's own server is told, and so
+agrees.
 
-A line decides whether a task runs and whose output is used in its place, so that it counts as much as an output does:
-it is fetched as one, under the trust of its remote. BitBake makes names of stamps and archives of a unihash, and prints
-a method: lines of any other form are not used.
+A line decides whether a task runs and whose output is used in its place, so that it counts as much
+as an output does: it is fetched as one, under the trust of its remote. BitBake makes names of
+stamps and archives of a unihash, and prints a method: lines of any other form are not used.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from dataclasses import dataclass, field
 from prov.bitbake.builds import Ran
 from prov.errors import StoreError
 from prov.intake.wellformed import Limits
-from prov.records.run import RECORDS, Output, Run, author, empty_start, output_ref, tag_prefix, write_run
+from prov.records.run import (
+    RECORDS,
+    Output,
+    Run,
+    author,
+    empty_start,
+    output_ref,
+    tag_prefix,
+    write_run,
+)
 from prov.sharing.caches import Caches, Wanted, fetch
 from prov.sharing.results import NO_KEY, Shareable
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry
@@ -80,23 +91,34 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
         writer.finish()
     name = f"{RECORDS}{tag_prefix(KEY, inputs).removeprefix('refs/tags/')}/1"
     if store.refs.get(name) is None:
-        store.refs.update(RefUpdate(name, record), RefUpdate(output_ref(KEY, inputs), recorded.output_commit))
+        store.refs.update(
+            RefUpdate(name, record), RefUpdate(output_ref(KEY, inputs), recorded.output_commit)
+        )
     return Shareable(KEY, inputs)
 
 
 def read_lines(store: Store, known: set[str]) -> Lines:
-    """Return what is kept here, but for texts whose ids are `known`. What is malformed or too large is named."""
+    """Return what is kept here, but for texts whose ids are `known`.
+
+    What is malformed or too large is named.
+    """
     found, total = Lines(), 0
     for commit in store.refs.list(output_ref(KEY, b"")).values():
         try:
             output = store.objects.commit(commit).tree
-            entry = store.objects.entry(output, f"content/{FILE.decode()}") if output != EMPTY_TREE else None
+            entry = (
+                store.objects.entry(output, f"content/{FILE.decode()}")
+                if output != EMPTY_TREE
+                else None
+            )
             if entry is None or entry.oid.hex() in known or entry.oid.hex() in found.by_build:
                 continue
             name, size = entry.oid.hex(), store.objects.blob_size(entry.oid)
             if size > LIMIT:
                 found.by_build[name] = []
-                found.notes.append(f"hash equivalences {name[:12]} are not used: larger than {size_text(LIMIT)}")
+                found.notes.append(
+                    f"hash equivalences {name[:12]} are not used: larger than {size_text(LIMIT)}"
+                )
                 continue
             total += size
             if total > TOTAL:
@@ -113,7 +135,10 @@ def _checked(text: bytes, name: str, notes: list[str]) -> list[str]:
     rows = text.decode("ascii", "replace").removesuffix("\n").split("\n")
     good = [row for row in rows if _LINE.fullmatch(row)]
     if len(good) < len(rows):
-        notes.append(f"hash equivalences {name[:12]}: {len(rows) - len(good)} of {len(rows)} lines are malformed")
+        notes.append(
+            f"hash equivalences {name[:12]}: {len(rows) - len(good)} of {len(rows)} lines are"
+            " malformed"
+        )
     return good
 
 
@@ -128,6 +153,12 @@ def fetch_lines(caches: Caches) -> None:
         if not wanted:
             continue
         # a record has its lines twice, as what went in and as what came out
-        got = fetch(caches.store, opened.remote, caches.access, wanted, limits=Limits(paths=100, size=2 * TOTAL))
+        got = fetch(
+            caches.store,
+            opened.remote,
+            caches.access,
+            wanted,
+            limits=Limits(paths=100, size=2 * TOTAL),
+        )
         caches.notes += got.notes + ([got.failed] if got.failed else [])
     caches.store.objects.refresh()

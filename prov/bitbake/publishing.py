@@ -1,4 +1,6 @@
-"""What a build made goes to the remotes that builds publish to, in the background: the build does not wait for it."""
+"""What a build made goes to the remotes that builds publish to, in the background: the build does
+not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def publish(
     *,
     network: bool,
 ) -> None:
-    """Start publishing the objects of shared state that a build made or took; to folders alone without the network."""
+    """Start publishing the objects of shared state that a build made or took; to folders alone
+    without the network.
+    """
     results = [
         Shareable(each.key, each.captured.task_hash, packed[each.key].key)
         for each in ran
@@ -34,6 +38,8 @@ def publish(
         results.append(record_lines(store, lines))
     if not results:
         return
-    with publishing(store, remotes_of(store, network=network), Access(environment), note) as publishers:
+    with publishing(
+        store, remotes_of(store, network=network), Access(environment), note
+    ) as publishers:
         for publisher in publishers:
             publisher.whole = results

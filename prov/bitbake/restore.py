@@ -1,11 +1,12 @@
-"""A recipe's WORKDIR put back as it was after a task, with the stamps that BitBake had written by then.
+"""A recipe's WORKDIR put back as it was after a task, with the stamps that BitBake had written by
+then.
 
-For going on from there: after rm_work or a clean, `bitbake -c configure -f` starts from patched sources without
-fetching anything. What is in the WORKDIR now is recorded first. What pseudo keeps account of is not put back from
-outside: it knows files by inodes, and would not know these.
+For going on from there: after rm_work or a clean, `bitbake -c configure -f` starts from patched
+sources without fetching anything. What is in the WORKDIR now is recorded first. What pseudo keeps
+account of is not put back from outside: it knows files by inodes, and would not know these.
 
-A record says where its WORKDIR and stamps are. All of that is checked against the TMPDIRs of the user's build before
-anything is written.
+A record says where its WORKDIR and stamps are. All of that is checked against the TMPDIRs of the
+user's build before anything is written.
 """
 
 from __future__ import annotations
@@ -66,32 +67,52 @@ class Restored:
 
 
 def choose(store: Store, name: str) -> RunName:
-    """Return the run that `RECIPE[:TASK]`, or a tag, stands for. Raises NameUnknown, BitBakeError."""
+    """Return the run that `RECIPE[:TASK]`, or a tag, stands for.
+
+    Raises NameUnknown, BitBakeError.
+    """
     if ":" in name or "/" in name:
         return find_run(store, name)
     facts, build = Records(store).facts, BuildList.latest(store)
     for task in CHAIN:
-        found = [run for run in runs(store, name, task) if not run.failed and not UNUSABLE & facts(run.commit).keys()]
+        found = [
+            run
+            for run in runs(store, name, task)
+            if not run.failed and not UNUSABLE & facts(run.commit).keys()
+        ]
         line = build.newest_line(f"{name}:{task}") if build is not None else None
-        wanted = [run for run in found if line and (run.task_hash, run.number) == (line.task_hash.hex(), line.run)]
+        wanted = [
+            run
+            for run in found
+            if line and (run.task_hash, run.number) == (line.task_hash.hex(), line.run)
+        ]
         if found:
             return (wanted or found)[0]
-    raise NameUnknown(f"nothing is recorded of {name} that can be put back", hint="`prov log` lists what is recorded")
+    raise NameUnknown(
+        f"nothing is recorded of {name} that can be put back",
+        hint="`prov log` lists what is recorded",
+    )
 
 
 def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
     """Put a WORKDIR back as it was after a run. Raises ProvError.
 
-    Raises BitBakeError, before anything is written, if a path that a record names is in none of the TMPDIRs.
+    Raises BitBakeError, before anything is written, if a path that a record names is in none of the
+    TMPDIRs.
     """
     records = Records(store)
     facts = records.facts(run.commit)
     if not {WORKDIR_FACT, STAMP_FACT, LINE_FACT} <= facts.keys():
-        raise BitBakeError(f"{run.tag} is no run of BitBake's", hint="`prov checkout` puts it on disk")
+        raise BitBakeError(
+            f"{run.tag} is no run of BitBake's", hint="`prov checkout` puts it on disk"
+        )
     if FAKEROOT_FACT in facts:
         raise BitBakeError(
             f"{run.key} ran under pseudo: its files can't be put back from outside",
-            hint=f"name a task before it, as in {run.recipe}:do_compile, and let BitBake go on from there",
+            hint=(
+                f"name a task before it, as in {run.recipe}:do_compile, and let BitBake go on from"
+                " there"
+            ),
         )
     if SETSCENE_FACT in facts:
         raise BitBakeError(
@@ -115,17 +136,24 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
             wanted, commit = records.workdir(run.commit), run.commit
             for name in _faked(store, line):
                 wanted = put_at(writer, wanted, name, None)
-            if wanted != records.workdir(run.commit):  # so that what was left out is nobody's change
+            if wanted != records.workdir(
+                run.commit
+            ):  # so that what was left out is nobody's change
                 by = author(time.time())
-                commit = write_found(writer, wanted, run.commit, by, "put back without what ran under pseudo")
+                commit = write_found(
+                    writer, wanted, run.commit, by, "put back without what ran under pseudo"
+                )
             writer.finish()
             placed = checkout(writer, workdir, wanted, now=there)
         (workdir / _TEMP).mkdir(exist_ok=True)
         store.refs.update(RefUpdate(task.ref, commit))
         found = Restored(run, workdir, placed)
-        if not (workdir / "recipe-sysroot-native").is_dir() and stamps.names.pop("do_prepare_recipe_sysroot", ""):
+        if not (workdir / "recipe-sysroot-native").is_dir() and stamps.names.pop(
+            "do_prepare_recipe_sysroot", ""
+        ):
             found.notes.append(
-                "its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes after it"
+                "its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes"
+                " after it"
             )
         _write_stamps(run.key, stamps)
         found.stamps += stamps.names
@@ -142,7 +170,10 @@ def _check_workdir(key: str, workdir: Path) -> None:
 
 
 def _open_made(key: str, place: Place) -> int:
-    """Open a folder in a TMPDIR, made if need be; no link on the way is followed. Raises BitBakeError."""
+    """Open a folder in a TMPDIR, made if need be; no link on the way is followed.
+
+    Raises BitBakeError.
+    """
     place.tmpdir.mkdir(parents=True, exist_ok=True)
     fd = open_folder(place.tmpdir)
     try:
@@ -174,7 +205,9 @@ def _line(store: Store, commit: Oid) -> Iterator[tuple[str, Oid, dict[str, str]]
 
 
 def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[bytes]:
-    """Return the folders at the top of a WORKDIR that tasks under pseudo wrote to: these come again with the tasks."""
+    """Return the folders at the top of a WORKDIR that tasks under pseudo wrote to: these come again
+    with the tasks.
+    """
     records, found = Records(store), set[bytes]()
     for _, commit, facts in line:
         if FAKEROOT_FACT in facts:
@@ -190,7 +223,9 @@ def _task(run: RunName, facts: dict[str, str], workdir: Path) -> Task:
     """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
     match = _ARCH.fullmatch(facts[LINE_FACT])
     if match is None or ".." in match[1] or match[1].endswith((".", ".lock")):
-        raise BitBakeError(f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin")
+        raise BitBakeError(
+            f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin"
+        )
     mc, pn = split_name(run.recipe)
     return Task(mc, pn, facts.get("version", ""), run.task, False, workdir, match[1], ())
 
@@ -203,16 +238,24 @@ class _Stamps:
     base: str
     """What the names of all of them begin with."""
     names: dict[str, str] = field(default_factory=dict)
-    """Task -> its stamp's name, of those that are to be there, in the order in which the tasks ran."""
+    """Task -> its stamp's name, of those that are to be there, in the order in which the tasks
+    ran.
+    """
 
 
-def _stamps(key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs) -> _Stamps:
-    """Return the stamps that say what is true of a WORKDIR: those of the tasks in its line. Raises BitBakeError."""
+def _stamps(
+    key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs
+) -> _Stamps:
+    """Return the stamps that say what is true of a WORKDIR: those of the tasks in its line.
+
+    Raises BitBakeError.
+    """
     place = tmpdirs.stamp(key, stamp)
     match = _STAMP.fullmatch(place.below.name)
     if match is None:
         raise BitBakeError(
-            f"{key}: {place.below.name!r} is not a stamp of a task", hint="is this BitBake newer than this prov?"
+            f"{key}: {place.below.name!r} is not a stamp of a task",
+            hint="is this BitBake newer than this prov?",
         )
     found = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
     for name, _, facts in reversed(line):
@@ -223,7 +266,9 @@ def _stamps(key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, t
         done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
         each = tmpdirs.stamp(name, facts[STAMP_FACT].replace(f".{task}.", done))
         other = _STAMP.fullmatch(each.below.name)
-        is_beside = each.below.parent == found.folder.below and other is not None and other[1] == found.base
+        is_beside = (
+            each.below.parent == found.folder.below and other is not None and other[1] == found.base
+        )
         # BitBake does not ask for a stamp of another recipe, or of another revision of this one
         if is_beside and other is not None and other[2] in (task, f"{task}_setscene"):
             found.names[task] = each.below.name
@@ -231,7 +276,9 @@ def _stamps(key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, t
 
 
 def _write_stamps(key: str, stamps: _Stamps) -> None:
-    """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all others not."""
+    """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all
+    others not.
+    """
     folder = _open_made(key, stamps.folder)
     try:
         for name in os.listdir(folder):
@@ -239,7 +286,9 @@ def _write_stamps(key: str, stamps: _Stamps) -> None:
                 os.unlink(name, dir_fd=folder)
         start = time.time() - len(stamps.names)
         for number, name in enumerate(stamps.names.values()):
-            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+            fd = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder
+            )
             os.utime(fd, (start + number, start + number))  # BitBake looks which is newer
             os.close(fd)
     finally:

@@ -1,7 +1,8 @@
-"""The layer's place, and what a build directory needs to use it: a layer in bblayers.conf, two lines in local.conf.
+"""The layer's place, and what a build directory needs to use it: a layer in bblayers.conf, two
+lines in local.conf.
 
-Before anything is written, the releases of BitBake and OpenEmbedded-Core that the build directory uses are checked, as
-far as its bblayers.conf leads to them.
+Before anything is written, the releases of BitBake and OpenEmbedded-Core that the build directory
+uses are checked, as far as its bblayers.conf leads to them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def layer() -> Path:
 
 
 def find_build(start: Path) -> Path | None:
-    """Return the nearest build directory of BitBake's, from `start` upwards, that has a store or was set up to get one.
+    """Return the nearest build directory of BitBake's, from `start` upwards, that has a store or
+    was set up to get one.
 
     None if there is none, or if a prov.toml is as near.
     """
@@ -44,7 +46,9 @@ def _is_build(folder: Path) -> bool:
     try:
         if not (folder / "conf/bblayers.conf").is_file():
             return False
-        return (folder / ".prov").is_dir() or BEGIN.encode() in (folder / "conf/local.conf").read_bytes()
+        return (folder / ".prov").is_dir() or BEGIN.encode() in (
+            folder / "conf/local.conf"
+        ).read_bytes()
     except OSError:
         return False
 
@@ -52,7 +56,8 @@ def _is_build(folder: Path) -> bool:
 def check_release(builddir: Path, bitbake: str | None = None) -> None:
     """Raise BitBakeError if a build directory uses a release that the layer does not work with.
 
-    `bitbake` is the program that the user would run, if known; the one beside the layers comes first.
+    `bitbake` is the program that the user would run, if known; the one beside the layers comes
+    first.
     """
     layers = list(_layers(builddir))
     series = next(filter(None, map(_series, layers)), None)
@@ -67,7 +72,10 @@ def check_release(builddir: Path, bitbake: str | None = None) -> None:
     words += [f"OpenEmbedded {' '.join(series)}"] if series else []
     raise BitBakeError(
         f"{builddir}: {' with '.join(words)} is not supported",
-        hint=f"prov records builds of BitBake {OLDEST[0]}.{OLDEST[1]} and newer, OpenEmbedded {', '.join(supported)}",
+        hint=(
+            f"prov records builds of BitBake {OLDEST[0]}.{OLDEST[1]} and newer, OpenEmbedded"
+            f" {', '.join(supported)}"
+        ),
     )
 
 
@@ -88,7 +96,9 @@ def _layers(builddir: Path) -> Iterator[Path]:
 
 
 def _series(layer: Path) -> list[str]:
-    """Return the names of the releases that a core layer stands for, nothing for any other layer."""
+    """Return the names of the releases that a core layer stands for, nothing for any other
+    layer.
+    """
     return _assigned(layer / "conf/layer.conf", "LAYERSERIES_CORENAMES").split()
 
 
@@ -133,13 +143,15 @@ def _read(builddir: Path) -> dict[str, str]:
             found[name] = path.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
             raise BitBakeError(
-                f"{path}: {error.strerror}", hint="name a build directory, as oe-init-build-env makes one"
+                f"{path}: {error.strerror}",
+                hint="name a build directory, as oe-init-build-env makes one",
             ) from error
     return found
 
 
 def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
-    """Let a build directory use the layer; return the files that were changed. Doing it again brings it up to date.
+    """Let a build directory use the layer; return the files that were changed. Doing it again
+    brings it up to date.
 
     Raises BitBakeError, before anything is written, for releases that the layer does not work with.
     """

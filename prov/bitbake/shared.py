@@ -1,12 +1,13 @@
 """Shared state as outputs: what sstate.bbclass packs is captured as a tree, and put back from one.
 
-An object is found by the name that BitBake gives it, which has the unihash in it: that name's id is the static key of
-the task whose output it is, so that remotes are asked for it as for any other result. The name has no multiconfig, and
-the ref that holds an object has none: what one configuration made serves all. An output has no mtimes; these objects
-have, since packages and make look at them: they are kept in the record.
+An object is found by the name that BitBake gives it, which has the unihash in it: that name's id is
+the static key of the task whose output it is, so that remotes are asked for it as for any other
+result. The name has no multiconfig, and the ref that holds an object has none: what one
+configuration made serves all. An output has no mtimes; these objects have, since packages and make
+look at them: they are kept in the record.
 
-A task whose shared state was cleaned has a ref that says so. Until the task made an object again, none of it is found,
-here or at a remote.
+A task whose shared state was cleaned has a ref that says so. Until the task made an object again,
+none of it is found, here or at a remote.
 """
 
 from __future__ import annotations
@@ -33,7 +34,15 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.transport.access import Access
 from prov.transport.address import folder_of
-from prov.worktree.attributes import ROOT, Listing, Pair, map_directories, read_listing, walk, write_listing
+from prov.worktree.attributes import (
+    ROOT,
+    Listing,
+    Pair,
+    map_directories,
+    read_listing,
+    walk,
+    write_listing,
+)
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.snapshot import capture
@@ -42,7 +51,9 @@ NOTHING = Exclude(())
 
 
 class ObjectName(NamedTuple):
-    """What an object is called: by recipe and task, and the parts of the name that BitBake gives its archive."""
+    """What an object is called: by recipe and task, and the parts of the name that BitBake gives
+    its archive.
+    """
 
     pn: str
     task: str
@@ -64,12 +75,16 @@ class ObjectName(NamedTuple):
 
     @property
     def cleaned_key(self) -> Oid:
-        """The id of the objects that `-c cleansstate` removes along with this one: those of any unihash."""
+        """The id of the objects that `-c cleansstate` removes along with this one: those of any
+        unihash.
+        """
         return hashlib.sha1(b"cleaned " + self._replace(unihash="").archive.encode()).digest()
 
 
 def object_output(store: Store, name: ObjectName) -> Oid | None:
-    """Return the commit of the output that an object is, None where it is not here, or was cleaned."""
+    """Return the commit of the output that an object is, None where it is not here, or was
+    cleaned.
+    """
     if is_cleaned(store, name):
         return None
     return store.refs.get(static_ref(name.task_key, name.static_key))
@@ -81,7 +96,9 @@ def is_cleaned(store: Store, name: ObjectName) -> bool:
 
 def remotes_of(store: Store, *, network: bool) -> list[Remote]:
     """Return the remotes of a store; without the network, those that are folders."""
-    return [remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None]
+    return [
+        remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None
+    ]
 
 
 @dataclass(slots=True)
@@ -95,7 +112,10 @@ class Shared:
 
     @staticmethod
     def open(store: Store, environment: Mapping[str, str], *, network: bool) -> Shared:
-        """Return what is shared. Without the network, remotes that are folders of this machine are asked alone."""
+        """Return what is shared.
+
+        Without the network, remotes that are folders of this machine are asked alone.
+        """
         caches = Caches(store, remotes_of(store, network=network), Access(environment))
         caches.refresh()
         return Shared(store, caches)
@@ -130,11 +150,15 @@ class Shared:
         got = fetch(self.store, remote, self.caches.access, [wanted])
         self.store.objects.refresh()
         if not got.tasks:
-            raise BitBakeError("; ".join([got.failed, *got.notes]).strip("; "), hint="the task runs instead")
+            raise BitBakeError(
+                "; ".join([got.failed, *got.notes]).strip("; "), hint="the task runs instead"
+            )
         if object_output(self.store, name) is None:  # another multiconfig published it
             commit = self.store.refs.get(output_ref(wanted.task.key, wanted.task.task_hash))
             if commit is not None:
-                self.store.refs.update(RefUpdate(static_ref(name.task_key, name.static_key), commit))
+                self.store.refs.update(
+                    RefUpdate(static_ref(name.task_key, name.static_key), commit)
+                )
 
     def packed(self, name: ObjectName) -> Packed:
         """Return an object that is here. Raises BitBakeError for one that is not."""
@@ -142,7 +166,9 @@ class Shared:
         if commit is None:
             raise BitBakeError(f"{name.archive} is not in the store", hint="the task runs instead")
         pair = read_pair(self.store.objects, self.store.objects.commit(commit).tree)
-        return Packed(name.static_key, pair, _dated(self.store, name, commit), name.cleaned_key, taken=True)
+        return Packed(
+            name.static_key, pair, _dated(self.store, name, commit), name.cleaned_key, taken=True
+        )
 
     def notes(self) -> list[str]:
         """Return what somebody should know, once."""
@@ -151,7 +177,10 @@ class Shared:
 
 
 def archive(store: Store, told: Mapping[str, Any], body: bytes) -> Packed:
-    """Capture what sstate.bbclass would pack. It is durable, and no ref holds it yet: the task has not ended."""
+    """Capture what sstate.bbclass would pack.
+
+    It is durable, and no ref holds it yet: the task has not ended.
+    """
     folder = Path(told["folder"])
     with store.objects.writer() as writer:
         faked = read_faked({}, body) if body else {}
@@ -173,8 +202,8 @@ class Unpacked:
 def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
     """Put an object in place where sstate.bbclass would unpack it.
 
-    Only pseudo can make devices and owners: a process under it gets a list of them, for others they are left out.
-    Raises BitBakeError for an object that no capture gives.
+    Only pseudo can make devices and owners: a process under it gets a list of them, for others they
+    are left out. Raises BitBakeError for an object that no capture gives.
     """
     pair, dated = packed.pair, packed.dated
     folder = Path(told["folder"])
@@ -210,8 +239,12 @@ def clean(store: Store, name: ObjectName) -> None:
     The task has to make its object again before one of a remote is used.
     """
     known = store.refs.list(f"refs/prov/static/{name.pn}/{name.task}/")
-    hashes = {facts.get(UNIHASH_FACT, "") for key in _keys(store, name) for facts in _recorded(store, key)}
-    names = {static_ref(name.task_key, name._replace(unihash=unihash).static_key) for unihash in hashes}
+    hashes = {
+        facts.get(UNIHASH_FACT, "") for key in _keys(store, name) for facts in _recorded(store, key)
+    }
+    names = {
+        static_ref(name.task_key, name._replace(unihash=unihash).static_key) for unihash in hashes
+    }
     with store.objects.writer() as writer:
         mark = writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, "cleaned\n"))
         writer.finish()
@@ -230,10 +263,19 @@ def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
     """Return the attributes with mtimes of an output, from the record of a run that gave it."""
     output = store.objects.commit(commit).tree
     for key in _keys(store, name):
-        hashes = [ref.rpartition("/")[2] for ref, oid in store.refs.list(output_ref(key, b"")).items() if oid == commit]
-        for record in (record for task_hash in hashes for record in _records(store, key, task_hash)):
+        hashes = [
+            ref.rpartition("/")[2]
+            for ref, oid in store.refs.list(output_ref(key, b"")).items()
+            if oid == commit
+        ]
+        for record in (
+            record for task_hash in hashes for record in _records(store, key, task_hash)
+        ):
             with contextlib.suppress(StoreError):
-                held = {entry.name: entry.oid for entry in store.objects.tree(store.objects.commit(record).tree)}
+                held = {
+                    entry.name: entry.oid
+                    for entry in store.objects.tree(store.objects.commit(record).tree)
+                }
                 if held.get(b"output") == output and b"dated" in held:
                     return held[b"dated"]
     return None
@@ -242,7 +284,10 @@ def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
 def _records(store: Store, key: str, task_hash: str = "") -> list[Oid]:
     """Return the records of a task's runs, of one task hash or of all, the newest first."""
     path = f"{key.replace(':', '/')}/{task_hash}/".replace("//", "/")
-    records = [store.objects.commit(oid).parents[1] for oid in store.refs.list(f"refs/tags/{path}").values()]
+    records = [
+        store.objects.commit(oid).parents[1]
+        for oid in store.refs.list(f"refs/tags/{path}").values()
+    ]
     records += store.refs.list(f"{RECORDS}{path}").values()
     return records[::-1]
 
@@ -253,7 +298,9 @@ def _plain(listing: Listing) -> Listing:
 
 
 def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
-    """Leave out what pseudo has to see being made: devices, and all but the first of files that are linked."""
+    """Leave out what pseudo has to see being made: devices, and all but the first of files that are
+    linked.
+    """
     listing = read_listing(writer, pair)
     for name, node in list(listing.items()):
         at = path + name
@@ -267,7 +314,8 @@ def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
 
 
 def _entries(writer: ObjectWriter, pair: Pair) -> list[list[Any]]:
-    """Return path, mode, owner, device, mtime, xattrs and link of everything in a directory, the deepest first.
+    """Return path, mode, owner, device, mtime, xattrs and link of everything in a directory, the
+    deepest first.
 
     Raises BitBakeError for a file that is linked to one that is not there.
     """
@@ -279,10 +327,21 @@ def _entries(writer: ObjectWriter, pair: Pair) -> list[list[Any]]:
         # the path of a link may lead through a symlink of the object to any file of the machine
         if node.link and node.link not in first:
             raise BitBakeError(
-                f"{os.fsdecode(path)} is linked to {os.fsdecode(node.link)}, which is not in the object",
+                f"{os.fsdecode(path)} is linked to {os.fsdecode(node.link)}, which is not in the"
+                " object",
                 hint="don't trust its origin",
             )
         own = read_listing(writer, node.pair)[b"."] if node.is_directory and path != b"." else node
         xattrs = [[os.fsdecode(name), value.hex()] for name, value in own.xattrs]
-        rows.append([os.fsdecode(path), own.mode, *own.owner, own.rdev, own.mtime, xattrs, os.fsdecode(own.link)])
+        rows.append(
+            [
+                os.fsdecode(path),
+                own.mode,
+                *own.owner,
+                own.rdev,
+                own.mtime,
+                xattrs,
+                os.fsdecode(own.link),
+            ]
+        )
     return rows[::-1]

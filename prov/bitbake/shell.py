@@ -1,11 +1,13 @@
-"""A recorded task of BitBake's put back for the user to look around in: its WORKDIR at the path that it had.
+"""A recorded task of BitBake's put back for the user to look around in: its WORKDIR at the path
+that it had.
 
-Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command alone. Sysroots are
-the ones that are there now: a record has only their names.
+Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command
+alone. Sysroots are the ones that are there now: a record has only their names.
 
-The record chooses the environment, and the WORKDIR holds programs: both may come from an attacker. With bubblewrap the
-command can read the machine, and write to the scratch copy and an empty /tmp only. It has no network and no sockets in
-/run, by which it could ask other processes to do what it can't.
+The record chooses the environment, and the WORKDIR holds programs: both may come from an attacker.
+With bubblewrap the command can read the machine, and write to the scratch copy and an empty /tmp
+only. It has no network and no sockets in /run, by which it could ask other processes to do what it
+can't.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ SYSROOTS = ("recipe-sysroot", "recipe-sysroot-native")
 _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 _TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
 _OURS = (b"temp", *map(os.fsencode, SYSROOTS))
-"""Names at the top of a WORKDIR that no record has, since captures leave them out, and that are made here."""
+"""Names at the top of a WORKDIR that no record has, since captures leave them out, and that are
+made here.
+"""
 _HIDDEN = (Path("/tmp"), Path("/run"))
 """Folders that the command sees empty: with sockets of other processes, and other users' files."""
 _CHANGED_INTO = re.compile(r"^cd (.+)$", re.MULTILINE)
@@ -59,24 +63,39 @@ class Scene:
     notes: list[str] = field(default_factory=list)
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Run a command and return its exit status; see `run_on_terminal` for its standard streams."""
+        """Run a command and return its exit status; see `run_on_terminal` for its standard
+        streams.
+        """
         where = self.directory
         if self.mounter is not None:
-            command = [self.mounter, *_mounts(self.folder, self.at, self.through), "--chdir", where, *command]
+            command = [
+                self.mounter,
+                *_mounts(self.folder, self.at, self.through),
+                "--chdir",
+                where,
+                *command,
+            ]
         else:
             where = where.replace(self.at, str(self.folder), 1)
-        kept = {name: value for name, value in environment.items() if name in ("TERM", "HOME", "USER", "PATH")}
+        kept = {
+            name: value
+            for name, value in environment.items()
+            if name in ("TERM", "HOME", "USER", "PATH")
+        }
         outside = self.folder if self.mounter is not None else Path(where)
         code = run_on_terminal(command, cwd=outside, env={**kept, **self.exported})
         return 128 - code if code < 0 else code
 
 
 @contextlib.contextmanager
-def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool, on_host: bool) -> Iterator[Scene]:
-    """Yield a task's WORKDIR as it was after the task, or before it; what is done there is gone at the end.
+def put_back(
+    store: Store, commit: Oid, mounter: str | None, *, before: bool, on_host: bool
+) -> Iterator[Scene]:
+    """Yield a task's WORKDIR as it was after the task, or before it; what is done there is gone at
+    the end.
 
-    `on_host`: the user accepts that the command runs without a sandbox. Raises StoreError if there is none otherwise,
-    and for a record that BitBake's tasks don't leave.
+    `on_host`: the user accepts that the command runs without a sandbox. Raises StoreError if there
+    is none otherwise, and for a record that BitBake's tasks don't leave.
     """
     records = Records(store)
     facts = records.facts(commit)
@@ -87,7 +106,8 @@ def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool, on
         raise StoreError(f"a record names the task {task[:200]!r}", hint="don't trust its origin")
     if mounter is None and not on_host:
         raise StoreError(
-            f"{task}: bubblewrap can't be used, and a record's environment and programs run only in a sandbox",
+            f"{task}: bubblewrap can't be used, and a record's environment and programs run only in"
+            " a sandbox",
             hint="install bubblewrap; or, if you trust the store, use `--sandbox none`",
         )
     with scratch_folder(store) as folder:
@@ -96,7 +116,11 @@ def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool, on
             pair = records.workdir(store.objects.commit(commit).parents[0] if before else commit)
             for name in _OURS:  # a link there would lead what is written below to another place
                 pair = put_at(writer, pair, name, None)
-            checkout(writer, workdir, map_directories(writer, pair, _without_devices, writer, mtimes=True))
+            checkout(
+                writer,
+                workdir,
+                map_directories(writer, pair, _without_devices, writer, mtimes=True),
+            )
         script = records.record_entry(commit, "script").decode("utf-8", "surrogateescape")
         (workdir / "temp").mkdir()
         if script:
@@ -109,10 +133,12 @@ def put_back(store: Store, commit: Oid, mounter: str | None, *, before: bool, on
 
 
 def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
-    """Return bubblewrap's options for the machine as it is, read-only, and a folder that is mounted at a path.
+    """Return bubblewrap's options for the machine as it is, read-only, and a folder that is mounted
+    at a path.
 
-    Where that path does not exist, the nearest folder above it gets an empty one over it, with its entries in it again.
-    `through`: names in the folder at which the command sees what is on disk at that path, read-only.
+    Where that path does not exist, the nearest folder above it gets an empty one over it, with its
+    entries in it again. `through`: names in the folder at which the command sees what is on disk at
+    that path, read-only.
     """
     target = Path(os.path.realpath(at))
     above = target
@@ -136,7 +162,9 @@ def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
 
 
 def _read_only(folder: Path, *, is_new: bool) -> list[str]:
-    """Return the options that make a folder readable; one that `is_new` can get entries that it has not on disk."""
+    """Return the options that make a folder readable; one that `is_new` can get entries that it has
+    not on disk.
+    """
     if not is_new:
         return ["--ro-bind", str(folder), str(folder)]
     options = ["--tmpfs", str(folder)]
@@ -151,10 +179,17 @@ def _scene(workdir: Path, at: str, script: str, mounter: str | None) -> Scene:
     for name in through:
         (workdir / name).mkdir(exist_ok=True)
     if mounter is None:
-        notes.append(f"without bubblewrap the WORKDIR is {workdir}: tools may still hold {at}, its path then")
+        notes.append(
+            f"without bubblewrap the WORKDIR is {workdir}: tools may still hold {at}, its path then"
+        )
     elif not through:
-        notes.append("its sysroots are not there any more: bitbake makes them again with do_prepare_recipe_sysroot")
-    return Scene(workdir, at, _directory(workdir, at, script), _exported(script), mounter, through, notes)
+        notes.append(
+            "its sysroots are not there any more: bitbake makes them again with"
+            " do_prepare_recipe_sysroot"
+        )
+    return Scene(
+        workdir, at, _directory(workdir, at, script), _exported(script), mounter, through, notes
+    )
 
 
 def _directory(workdir: Path, at: str, script: str) -> str:
@@ -170,7 +205,9 @@ def _directory(workdir: Path, at: str, script: str) -> str:
 
 def _exported(script: str) -> dict[str, str]:
     """Return the variables that a shell script of BitBake's exports."""
-    unescaped = ((name, re.sub(r"\\(\n|.)", _plain, value)) for name, value in _EXPORT.findall(script))
+    unescaped = (
+        (name, re.sub(r"\\(\n|.)", _plain, value)) for name, value in _EXPORT.findall(script)
+    )
     return {name: value for name, value in unescaped if "\0" not in value}
 
 

@@ -1,4 +1,5 @@
-"""BitBake's signature data as an inputs tree: what BitBake hashes and nothing else, so that two hashes can be compared.
+"""BitBake's signature data as an inputs tree: what BitBake hashes and nothing else, so that two
+hashes can be compared.
 
     task                 what the task is called
     script               the task's own function
@@ -32,7 +33,9 @@ MULTICONFIG = "mc"
 KINDS = {32: "md5", 64: "sha256"}
 """Of checksums, by their length in hexadecimal digits."""
 LIMIT = 16 << 20
-"""Bytes of signature data that are read, compressed or not; those of large images have some megabytes."""
+"""Bytes of signature data that are read, compressed or not; those of large images have some
+megabytes.
+"""
 DEEPEST = 200
 """Folders that a file's path may have."""
 _SHOWN = 200
@@ -42,7 +45,9 @@ _TID = re.compile(r"(?:mc:(?P<mc>[^:]*):)?(?P<pn>[^:/]+):(?P<task>do_[^:/]+)")
 
 
 def recipe_name(mc: str, pn: str) -> str:
-    """Return what a recipe is called in the store: a multiconfig's has that in front, as in `mc.musl.zlib`."""
+    """Return what a recipe is called in the store: a multiconfig's has that in front, as in
+    `mc.musl.zlib`.
+    """
     return f"{MULTICONFIG}.{mc}.{pn}" if mc and mc != "default" else pn
 
 
@@ -55,10 +60,14 @@ def split_name(recipe: str) -> tuple[str, str]:
 
 
 def key_of(text: str) -> str:
-    """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names dependencies."""
+    """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names
+    dependencies.
+    """
     match = _TID.fullmatch(text)
     if match is None:
-        raise BitBakeError(f"{text[:_SHOWN]!r} names no task", hint="is this BitBake newer than this prov?")
+        raise BitBakeError(
+            f"{text[:_SHOWN]!r} names no task", hint="is this BitBake newer than this prov?"
+        )
     return f"{recipe_name(match['mc'] or '', match['pn'])}:{match['task']}"
 
 
@@ -104,8 +113,13 @@ def _decompressed(stream: BinaryIO, path: Path) -> bytes:
     """Return what a file holds that zstd compressed, at most one byte more than LIMIT."""
     program = shutil.which("zstd")
     if program is None:
-        raise BitBakeError(f"{path} is compressed, and there is no zstd", hint="BitBake needs it, too: install zstd")
-    with subprocess.Popen([program, "-dcq"], stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        raise BitBakeError(
+            f"{path} is compressed, and there is no zstd",
+            hint="BitBake needs it, too: install zstd",
+        )
+    with subprocess.Popen(
+        [program, "-dcq"], stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         data = process.stdout.read(LIMIT + 1)
         if len(data) > LIMIT:
@@ -114,17 +128,22 @@ def _decompressed(stream: BinaryIO, path: Path) -> bytes:
         said = process.stderr.read(_SHOWN).decode(errors="replace")
     if process.returncode:
         raise BitBakeError(
-            f"{path}: zstd says {' '.join(said.split())}", hint="the file is damaged: build the task again"
+            f"{path}: zstd says {' '.join(said.split())}",
+            hint="the file is damaged: build the task again",
         )
     return data
 
 
 def decode_signature(data: Mapping[str, Any]) -> Signature:
-    """Return what the JSON of signature data says; what only the hash's own bookkeeping needs is left out."""
+    """Return what the JSON of signature data says; what only the hash's own bookkeeping needs is
+    left out.
+    """
     task = data["task"]
     _check_texts([task, data.get("taint", ""), *_plain(data["taskdeps"])])
     _check_texts([text for pair in data.get("runtaskhashes", {}).items() for text in pair])
-    _check_texts([text for pair in data.get("file_checksum_values", []) for text in pair if text is not None])
+    _check_texts(
+        [text for pair in data.get("file_checksum_values", []) for text in pair if text is not None]
+    )
     if any(name.count("/") > DEEPEST for name, _ in data.get("file_checksum_values", [])):
         raise ValueError("a file is in too many folders")
     values = {name: data["varvals"].get(name) for name in {task, *_plain(data["taskdeps"])}}
@@ -149,7 +168,9 @@ def _text(value: object) -> str:
 
 
 def _check_texts(texts: Sequence[str]) -> None:
-    """Raise TypeError or ValueError if there is anything among these that is no text, or half a character."""
+    """Raise TypeError or ValueError if there is anything among these that is no text, or half a
+    character.
+    """
     for text in texts:
         if not isinstance(text, str) or "\0" in text:
             raise TypeError(text)
@@ -176,7 +197,10 @@ def write_inputs(writer: TreeWriter, recipe: str, signature: Signature) -> Oid:
     if script is not None:
         entries.append(text("script", script))
     reached = {name: value for name, value in signature.values.items() if name != task}
-    entries += folder(b"variables", [text(_flat(name), value) for name, value in reached.items() if value is not None])
+    entries += folder(
+        b"variables",
+        [text(_flat(name), value) for name, value in reached.items() if value is not None],
+    )
     unset = sorted(name for name, value in reached.items() if value is None)
     if unset:
         entries.append(text("unset", "".join(f"{name}\n" for name in unset)))
@@ -200,15 +224,20 @@ def _flat(name: str) -> str:
 
 
 def _name(text: str) -> bytes:
-    """Return a name as a tree has it. `.`, `..` and the empty one get a `%`, as all that git does not take."""
+    """Return a name as a tree has it.
+
+    `.`, `..` and the empty one get a `%`, as all that git does not take.
+    """
     name = _encoded(text)
     return b"%" + name if name in (b"", b".", b"..") else escape_name(name)
 
 
 def _sources(writer: TreeWriter, checksums: Sequence[tuple[str, str | None]]) -> list[Entry]:
-    """Return the entries of files by name: of one name there may be several. A `./path` is in folders of its own.
+    """Return the entries of files by name: of one name there may be several. A `./path` is in
+    folders of its own.
 
-    Such a path counts for the hash, a plain name does not: the dot stays where nothing else tells them apart.
+    Such a path counts for the hash, a plain name does not: the dot stays where nothing else tells
+    them apart.
     """
     files: dict[str, list[str]] = {}
     folders: dict[str, list[tuple[str, str | None]]] = {}

@@ -1,8 +1,10 @@
-"""A recipe's sysroots, composed of what other recipes staged: their trees merged, and hardlinks to the files.
+"""A recipe's sysroots, composed of what other recipes staged: their trees merged, and hardlinks to
+the files.
 
-What a recipe staged is captured once, as it is in sysroots-components, and its files are the pool's: nothing is copied,
-and mtimes are those that make would see without prov. Tasks write into their sysroots, too, and run while another task
-of the recipe adds to them: so nothing is taken away but what is not wanted any more, and what nobody staged stays.
+What a recipe staged is captured once, as it is in sysroots-components, and its files are the
+pool's: nothing is copied, and mtimes are those that make would see without prov. Tasks write into
+their sysroots, too, and run while another task of the recipe adds to them: so nothing is taken away
+but what is not wanted any more, and what nobody staged stays.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.state import State, read_merges, write_merges
-from prov.worktree.attributes import DIRECTORY_MODE, EMPTY, Listing, Node, Pair, at_path, map_directories, walk
+from prov.worktree.attributes import (
+    DIRECTORY_MODE,
+    EMPTY,
+    Listing,
+    Node,
+    Pair,
+    at_path,
+    map_directories,
+    walk,
+)
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Edits, Owned, Union, edit
@@ -33,7 +44,9 @@ from prov.worktree.verify import differences
 
 FORMAT = 2
 FIXMES = "fixmepath"
-"""The file that names those with tokens for paths, in what a recipe staged; beside it is the command that made it."""
+"""The file that names those with tokens for paths, in what a recipe staged; beside it is the
+command that made it.
+"""
 
 
 class Staged(NamedTuple):
@@ -60,7 +73,8 @@ class Package(NamedTuple):
 def compose(store: Store, told: Mapping[str, Any]) -> None:
     """Make sysroots hold what recipes staged. The caller has their lock.
 
-    Raises SysrootConflict, before anything is touched, where two recipes bring different content to one path.
+    Raises SysrootConflict, before anything is touched, where two recipes bring different content to
+    one path.
     """
     with store.objects.writer() as writer, without_collecting():
         plans = []
@@ -80,7 +94,9 @@ def compose(store: Store, told: Mapping[str, Any]) -> None:
 
 
 def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pair]:
-    """Return the trees of what recipes staged for the two sysroots in a WORKDIR, as far as prov composed them."""
+    """Return the trees of what recipes staged for the two sysroots in a WORKDIR, as far as prov
+    composed them.
+    """
     found = {}
     for name, directory in (("native", "recipe-sysroot-native"), ("target", "recipe-sysroot")):
         state = _known(_state_path(store, workdir / directory), writer)
@@ -100,7 +116,9 @@ class _Sysroot:
     words: Mapping[bytes, bytes]
     """Token -> the path that it stands for here."""
     lists: Sequence[Path]
-    """Manifests of what was placed here before, by whomever: paths below the folder that the sysroot is in."""
+    """Manifests of what was placed here before, by whomever: paths below the folder that the
+    sysroot is in.
+    """
     _union: Union = field(init=False)
 
     @property
@@ -116,7 +134,9 @@ class _Sysroot:
             more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
             raise SysrootConflict(
                 f"{os.fsdecode(path)}: {first} and {second} stage different content{more}",
-                hint="let one of the two recipes stage it, or the recipe depend on one of them alone",
+                hint=(
+                    "let one of the two recipes stage it, or the recipe depend on one of them alone"
+                ),
             )
         return merged.pair
 
@@ -138,14 +158,18 @@ class _Sysroot:
         fixmes = frozenset[bytes]().union(*(each.fixmes for each in self.packages.values()))
         objects = self.store.objects
         objects.refresh()
-        placer = _Placer(_pool(self.store, self.directory.name), fixmes, Private(_Fixed(objects, self.words)))
+        placer = _Placer(
+            _pool(self.store, self.directory.name), fixmes, Private(_Fixed(objects, self.words))
+        )
         checkout(self.writer, self.directory, wanted, now=now, placer=placer)
         self.writer.finish()
         State(ready=True, pair=wanted).write(path)
         write_merges(self._merges, self._union.remembered())
 
     def _remove_unfinished(self, state: State) -> None:
-        """Remove what a process that was killed had placed, but for folders, and what was there before it."""
+        """Remove what a process that was killed had placed, but for folders, and what was there
+        before it.
+        """
         for path, node in walk(self.writer, state.pair):
             # by the node: what has the same mtime may have other content
             if not node.is_directory and at_path(self.writer, state.before, path) != node:
@@ -157,13 +181,19 @@ class _Sysroot:
             for line in manifest.read_bytes().splitlines():
                 top, _, path = line.partition(b"/")
                 ours = top == os.fsencode(self.directory.name) and not path.endswith(b"/")
-                if ours and b".." not in path.split(b"/") and at_path(self.writer, wanted, path) is None:
+                if (
+                    ours
+                    and b".." not in path.split(b"/")
+                    and at_path(self.writer, wanted, path) is None
+                ):
                     self._remove(path)
 
     def _reconcile(self, before: Pair, wanted: Pair) -> tuple[Pair, Pair]:
-        """Return what is there of what was placed `before`, and `wanted` with the folders that hold others' files.
+        """Return what is there of what was placed `before`, and `wanted` with the folders that hold
+        others' files.
 
-        What somebody else made stays unless its path is wanted; what was changed since is removed, to be made again.
+        What somebody else made stays unless its path is wanted; what was changed since is removed,
+        to be made again.
         """
         edits: dict[bytes, Node | None] = {}
         folders: dict[bytes, Node | None] = {}
@@ -178,7 +208,11 @@ class _Sysroot:
                         above = path.rpartition(b"/")[0]
                         if above and at_path(self.writer, wanted, above) is None:
                             folders[above] = Node(stat.S_IFDIR | DIRECTORY_MODE)
-            elif each.wanted is None or not each.wanted.is_directory or each.detail == "is of another type":
+            elif (
+                each.wanted is None
+                or not each.wanted.is_directory
+                or each.detail == "is of another type"
+            ):
                 self._remove(each.path)
                 edits[each.path] = None
         return self._edited(before, edits), self._edited(wanted, folders)
@@ -187,7 +221,8 @@ class _Sysroot:
         return edit(self.writer, pair, edits, mtimes=True) if edits else pair
 
     def _strangers(self, path: bytes, wanted: Pair) -> Iterator[tuple[bytes, bool]]:
-        """Yield (path, False) for what stays, and (path, True) for folders that others made and that are wanted.
+        """Yield (path, False) for what stays, and (path, True) for folders that others made and
+        that are wanted.
 
         What is wanted and is no folder is removed.
         """
@@ -272,15 +307,23 @@ class _Fixed:
 
 
 def _package(store: Store, writer: ObjectWriter, staged: Staged, sysroot: str) -> Package:
-    """Return what a recipe staged for a sysroot: captured, if it was not yet since its manifest was written."""
+    """Return what a recipe staged for a sysroot: captured, if it was not yet since its manifest was
+    written.
+    """
     memory = store.cache / "staged" / _name(staged.folder)
     state = staged.manifest.stat()
     version = (state.st_ino, state.st_size, state.st_mtime_ns)
     with locked(memory.with_suffix(".lock")):
         form, *rest = read_cache(memory) or (None,)
-        if form == FORMAT and rest[0] == version and all(oid is None or writer.has(oid) for oid in rest[1]):
+        if (
+            form == FORMAT
+            and rest[0] == version
+            and all(oid is None or writer.has(oid) for oid in rest[1])
+        ):
             return Package(Pair(*rest[1]), frozenset(rest[2]))
-        package = _captured(store, staged, store.cache / "workdirs" / f"staged-{memory.name}", sysroot)
+        package = _captured(
+            store, staged, store.cache / "workdirs" / f"staged-{memory.name}", sysroot
+        )
         writer.refresh()
         write_cache(memory, (FORMAT, version, tuple(package.pair), tuple(package.fixmes)))
         return package
@@ -290,14 +333,18 @@ def _captured(store: Store, staged: Staged, memory: Path, sysroot: str) -> Packa
     """Capture what a manifest names, and make its files the pool's."""
     if not staged.folder.is_dir():
         return Package(EMPTY, frozenset())
-    names = {os.path.relpath(line, staged.folder) for line in staged.manifest.read_text().splitlines()}
+    names = {
+        os.path.relpath(line, staged.folder) for line in staged.manifest.read_text().splitlines()
+    }
     listed = {os.fsencode(name) for name in names}
     with store.objects.writer() as own:
         exclude = Exclude((f"/{FIXMES}", f"/{FIXMES}.cmd"))
         found = capture(store, staged.folder, own, memory=memory, exclude=exclude)
         others = {path: None for path, _ in walk(own, found.pair) if path not in listed}
         # folders have no mtimes: they come of what is written into them
-        pair = map_directories(own, edit(own, found.pair, others, mtimes=True), _undated, own, mtimes=True)
+        pair = map_directories(
+            own, edit(own, found.pair, others, mtimes=True), _undated, own, mtimes=True
+        )
     remember(found, memory)
     fixmes = frozenset(_fixmes(staged.folder / FIXMES))
     pool = _pool(store, sysroot)
@@ -312,7 +359,9 @@ def _undated(listing: Listing) -> Listing:
 
 
 def _fixmes(path: Path) -> Iterator[bytes]:
-    """Yield the paths that a list of files with tokens names, after the name of the folder that was staged."""
+    """Yield the paths that a list of files with tokens names, after the name of the folder that was
+    staged.
+    """
     if path.exists():
         for line in path.read_bytes().splitlines():
             yield line.partition(b"/")[2]
@@ -321,9 +370,9 @@ def _fixmes(path: Path) -> Iterator[bytes]:
 def _pool(store: Store, sysroot: str) -> Pool:
     """Return the pool of staged files for a sysroot.
 
-    Equal files of one WORKDIR share no inode unless they were staged as hardlinks: a task that writes to one in place
-    would change the others, which it does not with staging.bbclass. So a file in the pool is of one path, in native
-    sysroots or in others.
+    Equal files of one WORKDIR share no inode unless they were staged as hardlinks: a task that
+    writes to one in place would change the others, which it does not with staging.bbclass. So a
+    file in the pool is of one path, in native sysroots or in others.
     """
     native = b"native" if sysroot.endswith("recipe-sysroot-native") else b"target"
     return Pool(store.cache / STAGED, store.objects, by_path=native)
@@ -334,11 +383,17 @@ def _state_path(store: Store, directory: Path) -> Path:
 
 
 def _known(path: Path, writer: ObjectWriter) -> State | None:
-    """Return the state of a sysroot; None where there is none, or its trees are not in the store any more."""
+    """Return the state of a sysroot; None where there is none, or its trees are not in the store
+    any more.
+    """
     state = State.read(path)
-    if state is None or not all(oid is None or writer.has(oid) for oid in (*state.pair, *state.before)):
+    if state is None or not all(
+        oid is None or writer.has(oid) for oid in (*state.pair, *state.before)
+    ):
         return None
-    return state if state.ready or state.pair != EMPTY or state.before != EMPTY else None  # one that can't be read
+    return (
+        state if state.ready or state.pair != EMPTY or state.before != EMPTY else None
+    )  # one that can't be read
 
 
 def _name(path: Path) -> str:

@@ -1,11 +1,13 @@
 """The TMPDIRs of the user's build: the only folders in which paths that a record names are used.
 
-A record may come from another machine, or from an attacker. The build directory, which belongs to the user, decides
-where WORKDIRs and stamps can be; a record only selects one of them. Links are resolved before a path is compared.
+A record may come from another machine, or from an attacker. The build directory, which belongs to
+the user, decides where WORKDIRs and stamps can be; a record only selects one of them. Links are
+resolved before a path is compared.
 
-A TMPDIR is `tmp*` in the build directory, the one that OpenEmbedded's sanity check wrote to `cache/sanity_info`, or one
-that the user names. A TMPDIR outside the build directory that the user does not name must identify itself: the same
-check leaves `saved_tmpdir` in it. So a build directory from elsewhere can't lead to other folders.
+A TMPDIR is `tmp*` in the build directory, the one that OpenEmbedded's sanity check wrote to
+`cache/sanity_info`, or one that the user names. A TMPDIR outside the build directory that the user
+does not name must identify itself: the same check leaves `saved_tmpdir` in it. So a build directory
+from elsewhere can't lead to other folders.
 """
 
 from __future__ import annotations
@@ -52,34 +54,55 @@ class TmpDirs:
 
     @staticmethod
     def of(start: Path, named: Sequence[Path] = ()) -> TmpDirs:
-        """Return those of the nearest build directory, from `start` upwards, and those that the user names."""
-        found = (each for each in (start, *start.parents) if (each / "conf/bblayers.conf").is_file())
+        """Return those of the nearest build directory, from `start` upwards, and those that the
+        user names.
+        """
+        found = (
+            each for each in (start, *start.parents) if (each / "conf/bblayers.conf").is_file()
+        )
         real = [Path(os.path.realpath(each)) for each in named]
         builddir = next(found, None)
-        return TmpDirs(Path(os.path.realpath(builddir)) if builddir is not None else None, tuple(real))
+        return TmpDirs(
+            Path(os.path.realpath(builddir)) if builddir is not None else None, tuple(real)
+        )
 
     def workdir(self, key: str, text: str) -> Place:
-        """Return the place of the WORKDIR that the record of a task names. Raises BitBakeError if it is elsewhere."""
+        """Return the place of the WORKDIR that the record of a task names.
+
+        Raises BitBakeError if it is elsewhere.
+        """
         place = self._place(key, "WORKDIR", text, "work")
         if len(place.below.parts) < 2:
             raise BitBakeError(
-                f"{key}: its record names the WORKDIR {_shown(text)}: that holds all of them", hint=_DISTRUST
+                f"{key}: its record names the WORKDIR {_shown(text)}: that holds all of them",
+                hint=_DISTRUST,
             )
         return place
 
     def stamp(self, key: str, text: str) -> Place:
-        """Return the place of the stamp that the record of a task names. Raises BitBakeError if it is elsewhere."""
-        parent, _, name = text.rpartition("/")  # a link in the stamp's own place is replaced, not followed
+        """Return the place of the stamp that the record of a task names.
+
+        Raises BitBakeError if it is elsewhere.
+        """
+        parent, _, name = text.rpartition(
+            "/"
+        )  # a link in the stamp's own place is replaced, not followed
         if name in ("", ".", "..") or "\0" in name:
-            raise BitBakeError(f"{key}: its record names the stamp {_shown(text)}: not a file", hint=_DISTRUST)
+            raise BitBakeError(
+                f"{key}: its record names the stamp {_shown(text)}: not a file", hint=_DISTRUST
+            )
         place = self._place(key, "stamp", parent, "stamps")
         return Place(place.tmpdir, place.below / name)
 
     def _place(self, key: str, what: str, text: str, folder: str) -> Place:
         names = os.fsencode(text).split(b"/")
-        too_long = len(os.fsencode(text)) > _LONGEST_PATH or any(len(each) > _LONGEST_NAME for each in names)
+        too_long = len(os.fsencode(text)) > _LONGEST_PATH or any(
+            len(each) > _LONGEST_NAME for each in names
+        )
         if not text.startswith("/") or "\0" in text or too_long:
-            raise BitBakeError(f"{key}: its record names the {what} {_shown(text)}: not a path", hint=_DISTRUST)
+            raise BitBakeError(
+                f"{key}: its record names the {what} {_shown(text)}: not a path", hint=_DISTRUST
+            )
         real = Path(os.path.realpath(text))
         for tmpdir in self._folders(real):
             if real.is_relative_to(tmpdir):
@@ -87,14 +110,23 @@ class TmpDirs:
                 if below.parts and below.parts[0].startswith(folder):
                     return Place(tmpdir, below)
         where = ", ".join(dict.fromkeys(f"{each}/{folder}*" for each in self._folders(None)))
-        why = f"outside {where}" if where else "the current folder is in no build directory of BitBake's"
+        why = (
+            f"outside {where}"
+            if where
+            else "the current folder is in no build directory of BitBake's"
+        )
         raise BitBakeError(
             f"{key}: its record names the {what} {_shown(text)}: {why}",
-            hint="run this in the build directory that recorded it, or allow its TMPDIR with `--tmpdir DIR`",
+            hint=(
+                "run this in the build directory that recorded it, or allow its TMPDIR with"
+                " `--tmpdir DIR`"
+            ),
         )
 
     def _folders(self, path: Path | None) -> Iterator[Path]:
-        """Yield the TMPDIRs that exist, and the one of a path in the build directory, which may have been deleted."""
+        """Yield the TMPDIRs that exist, and the one of a path in the build directory, which may
+        have been deleted.
+        """
         yield from self.named
         if self.builddir is None:
             return
@@ -113,7 +145,9 @@ _DISTRUST = "don't trust its origin"
 
 
 def _checked(builddir: Path) -> list[Path]:
-    """Return the TMPDIR that OpenEmbedded's sanity check last saw in a build directory, in a list."""
+    """Return the TMPDIR that OpenEmbedded's sanity check last saw in a build directory, in a
+    list.
+    """
     match = re.search(r"^TMPDIR (/\S+)$", _read(builddir / _SANITY), re.MULTILINE)
     return [Path(match[1])] if match else []
 

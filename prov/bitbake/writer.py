@@ -1,8 +1,10 @@
-"""The process that records a BitBake build: one a build, started by BitBake's server and ended with it.
+"""The process that records a BitBake build: one a build, started by BitBake's server and ended with
+it.
 
-Tasks knock at a socket when they begin and when they have ended, and wait for the answer, so that nothing changes under
-the capture. Each is served by a fork of its own: this process only keeps the account of who runs where. The server
-speaks through a pipe, whose end is the build's, and hears through another one, a line of JSON each.
+Tasks knock at a socket when they begin and when they have ended, and wait for the answer, so that
+nothing changes under the capture. Each is served by a fork of its own: this process only keeps the
+account of who runs where. The server speaks through a pipe, whose end is the build's, and hears
+through another one, a line of JSON each.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class Writer:
     running: dict[str, _Running] = field(default_factory=dict)
     """By task."""
     waiting: list[_Request] = field(default_factory=list)
-    """For the fork that is at work in the same WORKDIR: what one begins to change, another one must not see."""
+    """For the fork that is at work in the same WORKDIR: what one begins to change, another one must
+    not see.
+    """
     serving: dict[int, _Serving] = field(default_factory=dict)
     """By the descriptor of its fork's answer."""
     ran: list[Ran] = field(default_factory=list)
@@ -158,7 +162,9 @@ class Writer:
 
     def _shared(self, *, network: bool) -> Shared:
         if self.shared is None:
-            self.shared = Shared.open(Store.open(self.store_path), self.environment, network=network)
+            self.shared = Shared.open(
+                Store.open(self.store_path), self.environment, network=network
+            )
         return self.shared
 
     def _accept(self, listening: socket.socket) -> None:
@@ -176,7 +182,9 @@ class Writer:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        """Start what can start: of those that look at a WORKDIR one at a time, in the order in which they came."""
+        """Start what can start: of those that look at a WORKDIR one at a time, in the order in
+        which they came.
+        """
         looking = ("begin", "end")
         busy = {each.task.workdir for each in self.serving.values() if each.told["what"] in looking}
         for request in list(self.waiting):
@@ -207,7 +215,9 @@ class Writer:
             with contextlib.suppress(ProvError, OSError):  # then nothing is packed
                 self.held = self.store()
                 self.held.objects.writer()
-        beside = {name: other.owned if name in self.running else () for name, other in mine.beside.items()}
+        beside = {
+            name: other.owned if name in self.running else () for name, other in mine.beside.items()
+        }
 
         def work() -> object:
             if self._listening is not None:
@@ -218,7 +228,8 @@ class Writer:
                     begin(self.store(), task)
                 case "end":
                     packed = self.packed.get(task.key) or Packed.of(told)
-                    # A task that packed an object waits until a ref holds it: else it writes the archive.
+                    # A task that packed an object waits until a ref holds it: else it writes the
+                    # archive.
                     waits = packed is not None and not packed.taken
                     seen = (lambda: None) if waits else (lambda: _answer(connection, {}))
                     return end(self.store(), task, told, body, beside, packed, seen)
@@ -324,7 +335,9 @@ def _answer(connection: socket.socket, answer: Mapping[str, Any]) -> None:
 
 
 def listen(path: Path) -> socket.socket:
-    """Return a socket at a path, however long that is; what a writer that died left there is replaced."""
+    """Return a socket at a path, however long that is; what a writer that died left there is
+    replaced.
+    """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     beside = f"{path.name}.{os.getpid()}"
@@ -342,7 +355,8 @@ def listen(path: Path) -> socket.socket:
 
 
 def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[str, str]) -> None:
-    """Record a build, until the server closes what it speaks through: descriptors to hear it by, and to answer it.
+    """Record a build, until the server closes what it speaks through: descriptors to hear it by,
+    and to answer it.
 
     Raises ProvError where another writer is at work here.
     """
@@ -356,7 +370,9 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with try_locked(path.with_name(path.name + ".lock")) as alone:
         if not alone:
-            raise ProvError(f"another writer is at work at {path}", hint="is a build still ending there?")
+            raise ProvError(
+                f"another writer is at work at {path}", hint="is a build still ending there?"
+            )
         git_program()  # asked for its version once, and not by each fork
         writer = Writer(store, say, environment=environment)
         listening = listen(path)
@@ -378,7 +394,13 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     """Record the build as a whole; nothing where no task ran, as in a dry run."""
     if not writer.ran and (last is None or not writer.store_path.is_dir()):
         return None
-    told = last or {"targets": [], "result": "interrupted", "began": writer.ran[0].began, "skipped": [], "executed": []}
+    told = last or {
+        "targets": [],
+        "result": "interrupted",
+        "began": writer.ran[0].began,
+        "skipped": [],
+        "executed": [],
+    }
     store = writer.store()
     writer.ran += recover(store, missing_of(writer, told), float(told["began"]))
     if not writer.ran:
@@ -388,13 +410,23 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     build = record(store, writer.ran, told, writer.lost)
     network = bool(told.get("network"))
     publish(
-        store, writer.ran, writer.packed, writer.environment, lambda text: writer.say({"note": text}), network=network
+        store,
+        writer.ran,
+        writer.packed,
+        writer.environment,
+        lambda text: writer.say({"note": text}),
+        network=network,
     )
     return build
 
 
 def missing_of(writer: Writer, told: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tasks that the server saw ending, and of which nothing came, each with BitBake's hash."""
+    """Return the tasks that the server saw ending, and of which nothing came, each with BitBake's
+    hash.
+    """
     known = {each.key for each in writer.ran} | writer.lost.keys()
-    executed = {f"{recipe_name(mc, pn)}:{task}": task_hash for mc, pn, task, task_hash, _ in told["executed"]}
+    executed = {
+        f"{recipe_name(mc, pn)}:{task}": task_hash
+        for mc, pn, task, task_hash, _ in told["executed"]
+    }
     return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in known}

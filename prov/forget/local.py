@@ -1,6 +1,8 @@
-"""What is beside a store's objects and may hold what was forgotten: pools, caches, WORKDIRs, logs of git's.
+"""What is beside a store's objects and may hold what was forgotten: pools, caches, WORKDIRs, logs
+of git's.
 
-Only what can be made again is removed. The store's own objects and refs are not a matter of this module.
+Only what can be made again is removed. The store's own objects and refs are not a matter of this
+module.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from prov.store.repository import Store
 from prov.worktree.pool import POOLS
 
 _REMEMBERED = ("parsed", "workdirs", "sources")
-"""Caches of what files on disk were: with what was forgotten, they would speak of objects that are gone."""
+"""Caches of what files on disk were: with what was forgotten, they would speak of objects that are
+gone.
+"""
 _CHUNK = 1 << 20
 _ID = re.compile(rb"[0-9a-f]{40}")
 _NULL = b"0" * 40
@@ -36,13 +40,18 @@ def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
 
 
 def clear_caches(store: Store, text: bytes) -> None:
-    """Remove caches that hold a text or remember files on disk, copies of remotes, and what killed processes left."""
+    """Remove caches that hold a text or remember files on disk, copies of remotes, and what killed
+    processes left.
+    """
     store.objects.remove_leftovers()
     for path in (store.path / "objects").glob("**/tmp_*"):
         path.unlink(missing_ok=True)
     for name in _REMEMBERED:
         _remove(store.cache / name)
-    for path in [*store.cache.glob("remotes/*/*/whole*"), *store.cache.glob("remotes/*/*/scratch-*")]:
+    for path in [
+        *store.cache.glob("remotes/*/*/whole*"),
+        *store.cache.glob("remotes/*/*/scratch-*"),
+    ]:
         _remove(path)
     for path in list(_holding(store.cache, text, leave_out=POOLS)) if text else []:
         parts = path.relative_to(store.cache).parts
@@ -52,7 +61,9 @@ def clear_caches(store: Store, text: bytes) -> None:
 
 
 def clear_logs(store: Store, text: bytes) -> None:
-    """Remove from reflogs, and from files such as ORIG_HEAD, what names objects that are gone, or holds a text."""
+    """Remove from reflogs, and from files such as ORIG_HEAD, what names objects that are gone, or
+    holds a text.
+    """
     for path in store.path.glob("*_HEAD"):
         data = path.read_bytes()
         if not _is_whole(store, data) or (text and text in data):
@@ -61,17 +72,24 @@ def clear_logs(store: Store, text: bytes) -> None:
         for name in names:
             path = Path(folder, name)
             lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _is_whole(store, line) and not (text and text in line)]
+            kept = [
+                line for line in lines if _is_whole(store, line) and not (text and text in line)
+            ]
             if kept != lines:
                 replace_file(path, b"".join(kept))
 
 
 def _is_whole(store: Store, line: bytes) -> bool:
-    return all(oid == _NULL or store.objects.exists(bytes.fromhex(oid.decode())) for oid in _ID.findall(line))
+    return all(
+        oid == _NULL or store.objects.exists(bytes.fromhex(oid.decode()))
+        for oid in _ID.findall(line)
+    )
 
 
 def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
-    """Remove WORKDIRs whose recorded state changes: what is found in them later would be recorded again."""
+    """Remove WORKDIRs whose recorded state changes: what is found in them later would be recorded
+    again.
+    """
     removed = []
     for ref in refs:
         name = ref.removeprefix("refs/prov/workdir/")

@@ -1,9 +1,10 @@
 """Taking something out of a store for good: a secret that got into a log or a file.
 
-Everything that holds it is removed with it: the tree it is in, the commits of that tree, and every ref to one of them.
-If only the WORKDIR of a run holds it, the record stays, as after a collection. Later runs of the same directory stay:
-their history is written again without the removed commits. Then the objects are deleted at once, whatever their age;
-no other process may be writing to the store.
+Everything that holds it is removed with it: the tree it is in, the commits of that tree, and every
+ref to one of them. If only the WORKDIR of a run holds it, the record stays, as after a collection.
+Later runs of the same directory stay: their history is written again without the removed commits.
+Then the objects are deleted at once, whatever their age; no other process may be writing to the
+store.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import NameUnknown, ProvError
-from prov.forget.local import clear_caches, clear_logs, files_with, remove_pool_files, remove_workdirs
+from prov.forget.local import (
+    clear_caches,
+    clear_logs,
+    files_with,
+    remove_pool_files,
+    remove_workdirs,
+)
 from prov.forget.remotes import Wanted, forget_at, has_text, search_exports, tree_has_text
 from prov.forget.rewrite import Holders, Rewriter
 from prov.history.names import find_run, runs
@@ -53,7 +60,9 @@ class Plan:
     gone: tuple[Gone, ...]
     moved: tuple[Moved, ...]
     records: dict[str, Oid]
-    """Records that stay, and those that stand for a run in the numbers of its task hash: ref -> commit."""
+    """Records that stay, and those that stand for a run in the numbers of its task hash: ref ->
+    commit.
+    """
 
 
 @dataclass(slots=True)
@@ -73,13 +82,16 @@ class Forgotten:
 
 
 def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Wanted:
-    """Return what is to go: runs by their names, everything that contains a text, or, with both, those runs of the
-    named tasks that contain it.
+    """Return what is to go: runs by their names, everything that contains a text, or, with both,
+    those runs of the named tasks that contain it.
 
-    Raises NameUnknown when there is no such run. A text that is nowhere in the store may be at a remote.
+    Raises NameUnknown when there is no such run. A text that is nowhere in the store may be at a
+    remote.
     """
     if not text:
-        return Wanted({oid for name in names for oid in _run_and_record(store, find_run(store, name).commit)})
+        return Wanted(
+            {oid for name in names for oid in _run_and_record(store, find_run(store, name).commit)}
+        )
     containing, scanned = _containing(store, text)
     if not names:
         return Wanted(containing, text, clean=scanned - containing)
@@ -103,12 +115,16 @@ def _run_and_record(store: Store, commit: Oid) -> set[Oid]:
 
 
 def _runs_named(store: Store, name: str) -> list[tuple[str, Oid, Oid]]:
-    """Return task, task hash and commit of the runs that a name stands for: all of a task, or one."""
+    """Return task, task hash and commit of the runs that a name stands for: all of a task, or
+    one.
+    """
     if ":" not in name or "/" in name:
         run = find_run(store, name)
         return [(run.key, bytes.fromhex(run.task_hash), run.commit)]
     recipe, _, task = name.partition(":")
-    found = [(run.key, bytes.fromhex(run.task_hash), run.commit) for run in runs(store, recipe, task)]
+    found = [
+        (run.key, bytes.fromhex(run.task_hash), run.commit) for run in runs(store, recipe, task)
+    ]
     prefix = f"{RECORDS}{recipe}/{task}/"
     for ref, oid in store.refs.list(prefix).items():
         task_hash = hash_in(ref.removeprefix(prefix).partition("/")[0])
@@ -120,20 +136,24 @@ def _runs_named(store: Store, name: str) -> list[tuple[str, Oid, Oid]]:
 
 
 def _containing(store: Store, text: bytes) -> tuple[set[Oid], set[Oid]]:
-    """Return the files that hold a text, and the folders that have a name with it; and all that was searched."""
+    """Return the files that hold a text, and the folders that have a name with it; and all that was
+    searched.
+    """
     found = set()
     scanned = {oid for pack in store.objects.packs() for oid in pack.sizes()}
     scanned |= {oid for _, oid, wrong in loose_objects(store.path) if not wrong}
     for oid in scanned:
         kind, data = store.objects.read(oid)
-        if (kind == "blob" and has_text(iter((data,)), text)) or (kind == "tree" and tree_has_text(data, text)):
+        if (kind == "blob" and has_text(iter((data,)), text)) or (
+            kind == "tree" and tree_has_text(data, text)
+        ):
             found.add(oid)
     return found - {_EMPTY_BLOB}, scanned
 
 
 def plan_forget(store: Store, wanted: Wanted) -> Plan:
-    """Return the refs that go, and those that move. Writes the commits that they move to; without refs these do no
-    harm.
+    """Return the refs that go, and those that move. Writes the commits that they move to; without
+    refs these do no harm.
     """
     holders = Holders(store, wanted.objects)
     refs = {ref: oid for ref, oid in store.refs.list("refs/").items() if not ref.startswith(_KEPT)}
@@ -158,12 +178,16 @@ def plan_forget(store: Store, wanted: Wanted) -> Plan:
                 moved.append(Moved(ref, oid, new))
         writer.finish()
     records = dict(_records(store, holders, refs, going))
-    gone = tuple(Gone(each.ref, each.oid, each.rule, _record_name(each.ref, records)) for each in going)
+    gone = tuple(
+        Gone(each.ref, each.oid, each.rule, _record_name(each.ref, records)) for each in going
+    )
     return Plan(gone, tuple(moved), records)
 
 
 def _holds(store: Store, holders: Holders, oid: Oid) -> bool:
-    """Return whether the target of a user's ref, such as an annotated tag, holds an object to remove."""
+    """Return whether the target of a user's ref, such as an annotated tag, holds an object to
+    remove.
+    """
     kind, data = store.objects.read(oid)
     if kind == "tree":
         return holders.tree(oid)
@@ -175,7 +199,9 @@ def _holds(store: Store, holders: Holders, oid: Oid) -> bool:
 
 
 def _descends(store: Store, holders: Holders, ref: str, oid: Oid) -> bool:
-    """Return whether a run of another task has a commit to remove in its history, and is not one itself."""
+    """Return whether a run of another task has a commit to remove in its history, and is not one
+    itself.
+    """
     return ref.startswith("refs/tags/") and oid not in holders.targets and holders.commit(oid)
 
 
@@ -196,15 +222,22 @@ def _record_name(ref: str, records: dict[str, Oid]) -> str:
     return record if ref.startswith("refs/tags/") and record in records else ""
 
 
-def _records(store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Gone]) -> Iterable[tuple[str, Oid]]:
+def _records(
+    store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Gone]
+) -> Iterable[tuple[str, Oid]]:
     """Yield the records that get a ref, by its name: of runs of which only the WORKDIR is removed.
 
-    The numbers of a task hash must have no gap: for a run that is removed as a whole it is the next run's record.
+    The numbers of a task hash must have no gap: for a run that is removed as a whole it is the next
+    run's record.
     """
     out = {each.ref for each in gone}
     for each in gone:
         parts = each.ref.split("/")
-        if not each.ref.startswith("refs/tags/") or len(parts) != 6 or parts[2] in ("failed", "outside"):
+        if (
+            not each.ref.startswith("refs/tags/")
+            or len(parts) != 6
+            or parts[2] in ("failed", "outside")
+        ):
             continue
         name = RECORDS + each.ref.removeprefix("refs/tags/")
         record = store.objects.commit(each.oid).parents[1]
@@ -216,7 +249,9 @@ def _records(store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterabl
             yield name, later
 
 
-def _next_record(store: Store, refs: dict[str, Oid], out: Collection[str], run: str, number: int) -> Oid | None:
+def _next_record(
+    store: Store, refs: dict[str, Oid], out: Collection[str], run: str, number: int
+) -> Oid | None:
     """Return the record of the next run of a task hash that stays."""
     while True:
         number += 1
@@ -229,8 +264,11 @@ def _next_record(store: Store, refs: dict[str, Oid], out: Collection[str], run: 
             return None
 
 
-def forget(store: Store, wanted: Wanted, work: Path | None, access: Access, *, plan: Plan | None = None) -> Forgotten:
-    """Take objects out of the store, out of what is on disk beside it, and out of the remotes that can be reached.
+def forget(
+    store: Store, wanted: Wanted, work: Path | None, access: Access, *, plan: Plan | None = None
+) -> Forgotten:
+    """Take objects out of the store, out of what is on disk beside it, and out of the remotes that
+    can be reached.
 
     `work` is the folder of WORKDIRs. Raises ProvError when another process writes to the store.
     """
@@ -245,7 +283,10 @@ def forget(store: Store, wanted: Wanted, work: Path | None, access: Access, *, p
         store.objects.release()
         sweep(store.objects, thorough=True)  # of one that was killed
         _remove_traces(store, wanted, work, done)
-        raise NameUnknown(_not_found(store, wanted), hint="is it spelled as in the file? compressed text is not found")
+        raise NameUnknown(
+            _not_found(store, wanted),
+            hint="is it spelled as in the file? compressed text is not found",
+        )
     changed = [*(gone.ref for gone in plan.gone), *(moved.ref for moved in plan.moved)]
     done.workdirs = remove_workdirs(work, changed)
     _update(store, plan)
@@ -254,7 +295,8 @@ def forget(store: Store, wanted: Wanted, work: Path | None, access: Access, *, p
     done.swept = sweep(store.objects, thorough=True)
     if done.swept.in_use:
         raise ProvError(
-            "its refs are gone, and its objects are still there: another process is writing to the store",
+            "its refs are gone, and its objects are still there: another process is writing to the"
+            " store",
             hint="run the same again when no build is running",
         )
     _remove_loose(store, wanted.objects)
@@ -296,7 +338,10 @@ def _report_rest(store: Store, wanted: Wanted, work: Path | None, done: Forgotte
     """Look for what is still there."""
     left = [oid for oid in wanted.objects if store.objects.exists(oid)]
     if left:
-        done.left.append(f"{store.path}: {len(left)} objects are held by refs that prov did not make, or in kept packs")
+        done.left.append(
+            f"{store.path}: {len(left)} objects are held by refs that prov did not make, or in kept"
+            " packs"
+        )
     elif wanted.keys:
         others, _ = _containing(store, wanted.text)
         if others:
@@ -306,7 +351,11 @@ def _report_rest(store: Store, wanted: Wanted, work: Path | None, done: Forgotte
         done.left.append(f"{store.path / 'damaged'}: packs that `prov fsck --repair` put aside")
     if work is not None and not wanted.keys:
         folders = (work, work.parent / "deploy")
-        done.left += [f"{path}: a file on disk" for folder in folders for path in files_with(folder, wanted.text)]
+        done.left += [
+            f"{path}: a file on disk"
+            for folder in folders
+            for path in files_with(folder, wanted.text)
+        ]
 
 
 def _remove_loose(store: Store, targets: Iterable[Oid]) -> None:

@@ -1,4 +1,5 @@
-"""Whether what is published holds what is to go: records that are here are read here, the others are fetched.
+"""Whether what is published holds what is to go: records that are here are read here, the others
+are fetched.
 
 A record that is not here is not known to be clean. Where it can't be fetched, that is reported.
 """
@@ -82,12 +83,21 @@ class Search:
             self.unsearched |= {task: str(error) for task in tasks if task not in self._found}
 
     def _search(self, task: Published, source: Source | None) -> bool:
-        """Find out about a result, by what is here and what was fetched; return whether that was enough."""
+        """Find out about a result, by what is here and what was fetched; return whether that was
+        enough.
+        """
         by_text = bool(self.wanted.text) and (not self.wanted.keys or task.key in self.wanted.keys)
         try:
             found = by_text and self._tree(task.record, source)
-            found = found or bool(task.workdir and self._line(task.workdir, source, by_text=by_text))
-        except (NotHere, BadObject, ValueError, IndexError):  # missing, too large, or not what git writes
+            found = found or bool(
+                task.workdir and self._line(task.workdir, source, by_text=by_text)
+            )
+        except (
+            NotHere,
+            BadObject,
+            ValueError,
+            IndexError,
+        ):  # missing, too large, or not what git writes
             return False
         self._found[task] = found
         self.unsearched.pop(task, None)
@@ -104,7 +114,11 @@ class Search:
             if each in self.wanted.objects:
                 return True
             commit = decode_commit(self._read(each, source))
-            if by_text and (not self.wanted.keys or each == oid) and self._tree(commit.tree, source):
+            if (
+                by_text
+                and (not self.wanted.keys or each == oid)
+                and self._tree(commit.tree, source)
+            ):
                 return True
             pending += commit.parents
         return False
@@ -112,7 +126,9 @@ class Search:
     def keeps(self, workdir: Oid) -> bool:
         """Return whether the WORKDIR of a result that stays may stay as well."""
         try:
-            return not self._line(workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys)
+            return not self._line(
+                workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys
+            )
         except (NotHere, BadObject, ValueError, IndexError):
             return False
 
@@ -126,7 +142,9 @@ class Search:
             if self._is_hit(oid, source, is_tree=mode == MODE_DIRECTORY):
                 return True
             if mode == MODE_DIRECTORY:
-                pending += [(entry.oid, entry.mode) for entry in decode_tree(self._read(oid, source))]
+                pending += [
+                    (entry.oid, entry.mode) for entry in decode_tree(self._read(oid, source))
+                ]
         self._clean |= seen
         return False
 
@@ -190,7 +208,13 @@ def _batches(tasks: Sequence[Published]) -> Iterator[list[Published]]:
 
 
 def forget_at(
-    store: Store, remote: Remote, wanted: Wanted, access: Access, left: list[str], *, dry_run: bool = False
+    store: Store,
+    remote: Remote,
+    wanted: Wanted,
+    access: Access,
+    left: list[str],
+    *,
+    dry_run: bool = False,
 ) -> int:
     """Take results that hold what is to go out of a remote; return how many went, or would go.
 
@@ -205,7 +229,10 @@ def forget_at(
         if search.unsearched:
             count = len(search.unsearched)
             why = next(iter(search.unsearched.values()))
-            left.append(f"{where}: {count} result{'' if count == 1 else 's'} not here, and not searched: {why}")
+            left.append(
+                f"{where}: {count} result{'' if count == 1 else 's'} not here, and not searched:"
+                f" {why}"
+            )
         if dry_run:
             return len(bad)
         if not isinstance(opened, GitRemote):
@@ -218,7 +245,9 @@ def forget_at(
         left.append(f"{where}: {error}")
         return 0
     if shrunk.gone and not free(opened, prune="now"):
-        left.append(f"{where}: no branch holds it, and the server keeps it until it collects garbage")
+        left.append(
+            f"{where}: no branch holds it, and the server keeps it until it collects garbage"
+        )
     return len(shrunk.gone)
 
 
@@ -226,7 +255,10 @@ def _report_branches(opened: GitRemote, left: list[str], where: str) -> None:
     with opened.scratch() as scratch:
         holding = Incoming(opened, scratch).holding()
     if holding:
-        left.append(f"{where}: {', '.join(holding)} of a push under way or broken off may hold it; try again in a day")
+        left.append(
+            f"{where}: {', '.join(holding)} of a push under way or broken off may hold it; try"
+            " again in a day"
+        )
 
 
 def search_exports(store: Store, wanted: Wanted) -> list[str]:
@@ -260,6 +292,8 @@ def _export_holds(folder: Path, wanted: Wanted) -> bool:
         size = bundle.size - bundle.header
         with open(folder / f"{bundle.name}.bundle", "rb") as stream:
             for oid, start, _end in index.within(0, size, size):
-                if oid in wanted.objects or _entry_holds(stream.fileno(), bundle.header + start, wanted.text):
+                if oid in wanted.objects or _entry_holds(
+                    stream.fileno(), bundle.header + start, wanted.text
+                ):
                     return True
     return False

@@ -1,8 +1,8 @@
 """What holds an object that is to go, and the histories of directories without it.
 
-The runs of a directory share one line of history: each commit's first parent is the directory before. Removing a run
-must not remove the later ones, so these are written again without it: same tree, same record, same date, and as the
-first parent the nearest earlier commit that stays.
+The runs of a directory share one line of history: each commit's first parent is the directory
+before. Removing a run must not remove the later ones, so these are written again without it: same
+tree, same record, same date, and as the first parent the nearest earlier commit that stays.
 """
 
 from __future__ import annotations
@@ -31,18 +31,24 @@ class Holders:
         if known is None:
             known = oid in self.targets
             for entry in () if known else self.store.objects.tree(oid):
-                known = entry.oid in self.targets or (entry.mode == MODE_DIRECTORY and self.tree(entry.oid))
+                known = entry.oid in self.targets or (
+                    entry.mode == MODE_DIRECTORY and self.tree(entry.oid)
+                )
                 if known:
                     break
             self._trees[oid] = known
         return known
 
     def commit_itself(self, oid: Oid) -> bool:
-        """Return whether a commit is one of them, or its tree or its record holds one; what was before aside."""
+        """Return whether a commit is one of them, or its tree or its record holds one; what was
+        before aside.
+        """
         if oid in self.targets:
             return True
         commit = self.store.objects.commit(oid)
-        return self.tree(commit.tree) or any(self.commit_itself(record) for record in commit.parents[1:])
+        return self.tree(commit.tree) or any(
+            self.commit_itself(record) for record in commit.parents[1:]
+        )
 
     def commit(self, oid: Oid) -> bool:
         """Return whether a commit, or one that it descends from, holds one of them."""
@@ -71,7 +77,8 @@ class Rewriter:
     def without(self, oid: Oid) -> Oid | None:
         """Return the commit that replaces one, None if there is none.
 
-        That is the commit itself, or a copy with another history; for a removed one, the nearest earlier that stays.
+        That is the commit itself, or a copy with another history; for a removed one, the nearest
+        earlier that stays.
         """
         line = []
         each: Oid | None = oid

@@ -1,7 +1,9 @@
-"""The history of builds: is every list in it one, is the chain whole, and how it goes on where it is not.
+"""The history of builds: is every list in it one, is the chain whole, and how it goes on where it
+is not.
 
-A build's commit names the one before it, so that where one is lost all later ones must be written anew: with the same
-lists, author and message, on the nearest build before that is left. Labels and pins go with them.
+A build's commit names the one before it, so that where one is lost all later ones must be written
+anew: with the same lists, author and message, on the nearest build before that is left. Labels and
+pins go with them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ class BuildChecker:
         """Return what is wrong with a build all of whose objects are there."""
         build = BuildList(self.store, commit)
         try:
-            names = {entry.name for entry in self.store.objects.tree(self.store.objects.commit(commit).tree)}
+            names = {
+                entry.name
+                for entry in self.store.objects.tree(self.store.objects.commit(commit).tree)
+            }
             if not {b"build", b"tasks"} <= names:
                 return "is no build, but in the history of builds"
             for recipe, oid in build.listed():
@@ -55,11 +60,15 @@ class BuildChecker:
 
 def build_refs(refs: Mapping[str, Oid]) -> dict[str, Oid]:
     """Return the refs of builds, labels and pins."""
-    return {name: oid for name, oid in refs.items() if name == BUILDS or name.startswith((LABELS, PINS))}
+    return {
+        name: oid for name, oid in refs.items() if name == BUILDS or name.startswith((LABELS, PINS))
+    }
 
 
 def chain(objects: ObjectDatabase, refs: Mapping[str, Oid]) -> list[Oid]:
-    """Return the commits of all builds that refs hold, as far as they can be read; each after its parents."""
+    """Return the commits of all builds that refs hold, as far as they can be read; each after its
+    parents.
+    """
     found: dict[Oid, None] = {}
     pending = [*build_refs(refs).values()]
     parents: dict[Oid, tuple[Oid, ...]] = {}
@@ -95,9 +104,11 @@ def _parents_first(oids: list[Oid], parents: Mapping[Oid, tuple[Oid, ...]]) -> l
 def rewrite(
     writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], tips: list[Oid]
 ) -> dict[Oid, Oid | None]:
-    """Return build -> the build in its place, of those that change; None for one of which nothing is left.
+    """Return build -> the build in its place, of those that change; None for one of which nothing
+    is left.
 
-    A build of which a list is lost keeps its other lists. `tips` are builds behind a lost one, the newest last.
+    A build of which a list is lost keeps its other lists. `tips` are builds behind a lost one, the
+    newest last.
     """
     made: dict[Oid, Oid | None] = {}
     checker = BuildChecker(store)
@@ -122,21 +133,27 @@ def _nearest(store: Store, tips: list[Oid], seconds: int) -> Oid | None:
     return earlier[-1] if earlier else None
 
 
-def newest(store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]) -> Oid | None:
+def newest(
+    store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]
+) -> Oid | None:
     """Return the last of the builds that are left, as it is after `rewrite`."""
     known = [oid for oid in oids if oid in reach.have]
     last = max(known, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
     return None if last is None else made.get(last, last)
 
 
-def _stands_for(made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid, near: Oid | None) -> Oid | None:
+def _stands_for(
+    made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid, near: Oid | None
+) -> Oid | None:
     if parent not in made and parent not in reach.have:
         parent = near or parent
     return made.get(parent, parent if parent in reach.have else None)
 
 
 def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid | None:
-    """Return a build's tree without the lists that are lost or none; None where it is no build then."""
+    """Return a build's tree without the lists that are lost or none; None where it is no build
+    then.
+    """
     if tree not in reach.have:
         return None
     entries = []
@@ -145,7 +162,9 @@ def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid 
             entries.append(entry._replace(oid=_mended_lists(writer, store, reach, entry.oid)))
         elif entry.mode != MODE_DIRECTORY and _is_text(store, reach, entry):
             entries.append(entry)
-    if b"build" not in {entry.name for entry in entries} or b"tasks" not in {entry.name for entry in entries}:
+    if b"build" not in {entry.name for entry in entries} or b"tasks" not in {
+        entry.name for entry in entries
+    }:
         return None
     return writer.add_tree(entries)
 
@@ -153,12 +172,17 @@ def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid 
 def _mended_lists(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid:
     if tree not in reach.have:
         return EMPTY_TREE
-    return writer.add_tree([entry for entry in store.objects.tree(tree) if _is_list(store, reach, entry)])
+    return writer.add_tree(
+        [entry for entry in store.objects.tree(tree) if _is_list(store, reach, entry)]
+    )
 
 
 def _is_list(store: Store, reach: Reach, entry: Entry) -> bool:
     try:
-        return entry.oid in reach.have and decode_tasks(entry.name.decode(), store.objects.blob(entry.oid)) is not None
+        return (
+            entry.oid in reach.have
+            and decode_tasks(entry.name.decode(), store.objects.blob(entry.oid)) is not None
+        )
     except (StoreError, ValueError):
         return False
 
@@ -179,8 +203,12 @@ def _is_text(store: Store, reach: Reach, entry: Entry) -> bool:
     return True
 
 
-def moved(refs: Mapping[str, Oid], made: Mapping[Oid, Oid | None]) -> dict[str, tuple[Oid, Oid | None]]:
-    """Return ref -> (what it is, what it becomes) for builds, labels and pins; a pin's name changes with its build."""
+def moved(
+    refs: Mapping[str, Oid], made: Mapping[Oid, Oid | None]
+) -> dict[str, tuple[Oid, Oid | None]]:
+    """Return ref -> (what it is, what it becomes) for builds, labels and pins; a pin's name changes
+    with its build.
+    """
     found: dict[str, tuple[Oid, Oid | None]] = {}
     for name, oid in build_refs(refs).items():
         if oid in made:

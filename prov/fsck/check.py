@@ -1,8 +1,10 @@
-"""Is a store whole? Objects, refs, records, builds; and beside them pools, sysroots' states, caches, leftovers.
+"""Is a store whole? Objects, refs, records, builds; and beside them pools, sysroots' states,
+caches, leftovers.
 
-git looks at the objects, a process of ours at what they mean: all is well in most stores, and then that is all. Where
-git finds something, each pack is looked at, and what can be read of the damaged ones is put together elsewhere, so that
-everything behind is asked of objects that are whole. Nothing of the store changes.
+git looks at the objects, a process of ours at what they mean: all is well in most stores, and then
+that is all. Where git finds something, each pack is looked at, and what can be read of the damaged
+ones is put together elsewhere, so that everything behind is asked of objects that are whole.
+Nothing of the store changes.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ Told = Callable[[str], None]
 MOST = 1000
 """So many missing objects are told one by one."""
 SALVAGE = "what can be read is written to a new pack; the old one is kept in damaged/"
-RESTORE = "looked for in pools, WORKDIRs and sources; if it is nowhere, the refs that hold it are dropped"
+RESTORE = (
+    "looked for in pools, WORKDIRs and sources; if it is nowhere, the refs that hold it are dropped"
+)
 
-NO_BUILDS = Problem("ref", BUILDS, "is missing, though there are builds", repair="runs and builds get refs again")
+NO_BUILDS = Problem(
+    "ref", BUILDS, "is missing, though there are builds", repair="runs and builds get refs again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,9 @@ class Findings:
 
 
 def head_problem(path: Path) -> Problem | None:
-    """Return what is wrong with a store's HEAD: without it, git takes the folder for no repository."""
+    """Return what is wrong with a store's HEAD: without it, git takes the folder for no
+    repository.
+    """
     try:
         text = (path / "HEAD").read_bytes()
     except OSError:
@@ -68,7 +76,10 @@ def head_problem(path: Path) -> Problem | None:
 
 
 def check(store: Store, *, thorough: bool = False, told: Told = lambda text: None) -> Findings:
-    """Return everything that is not as it should be; `thorough` reads the pools' files too. Changes nothing."""
+    """Return everything that is not as it should be; `thorough` reads the pools' files too.
+
+    Changes nothing.
+    """
     told("looking at objects, refs and records")
     refs = read_refs(store.path)
     child = start_child(lambda: _meaning(store, refs, thorough=thorough))
@@ -97,7 +108,11 @@ def _lost_packs(store: Store) -> bool:
 
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
-    found = [*check_refs(refs), *RefChecker(store.objects).check(refs.names), *missing_numbers(refs.names)]
+    found = [
+        *check_refs(refs),
+        *RefChecker(store.objects).check(refs.names),
+        *missing_numbers(refs.names),
+    ]
     if BUILDS not in refs.names and has_builds(store):
         found.append(NO_BUILDS)
     builds = BuildChecker(store).check(_without(refs.names, found))
@@ -113,7 +128,9 @@ def _without(refs: dict[str, Oid], found: list[Problem]) -> dict[str, Oid]:
 def check_refs(refs: RawRefs) -> Iterator[Problem]:
     """Yield what is wrong with the files that hold refs."""
     for wrong in refs.packed_wrong:
-        yield Problem("ref", "packed-refs", wrong, repair="it is written anew with the lines that can be read")
+        yield Problem(
+            "ref", "packed-refs", wrong, repair="it is written anew with the lines that can be read"
+        )
     for name, wrong in refs.broken.items():
         yield Problem("ref", name, wrong, repair="it is dropped, or gets what its records say")
 
@@ -124,11 +141,16 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
     bad = frozenset(words)
     states = check_packs(store.objects.folder, bad)
     damaged = [state for state in states if state.wrong]
-    problems = [Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE) for state in damaged]
+    problems = [
+        Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE)
+        for state in damaged
+    ]
     for path, oid, wrong in loose_objects(store.path):
         if wrong or oid in bad:
             where = os.path.relpath(path, store.path)
-            problems.append(Problem("object", where, wrong or "is malformed", repair="it is kept in damaged/"))
+            problems.append(
+                Problem("object", where, wrong or "is malformed", repair="it is kept in damaged/")
+            )
     problems += check_refs(refs)
     with shadow_of(store, states, bad) as view:
         told("looking for what is missing")
@@ -151,7 +173,11 @@ def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told
 
 
 def _missing(
-    store: Store, reach: Reach, broken: dict[str, Oid], words: dict[Oid, str], damaged: list[PackState]
+    store: Store,
+    reach: Reach,
+    broken: dict[str, Oid],
+    words: dict[Oid, str],
+    damaged: list[PackState],
 ) -> Iterator[Problem]:
     """Yield the objects that refs hold and that can't be read, each with those refs."""
     held = holders(reach, broken)
@@ -166,4 +192,6 @@ def _missing(
         refs = tuple(sorted({name for names in list(held.values())[MOST:] for name in names}))
         yield Problem("object", f"{len(held) - MOST} more objects", "are missing", refs, RESTORE)
     for oid in words.keys() - held.keys():
-        yield Problem("object", oid.hex(), f"is malformed: {words[oid]}", (), "it is left out of its pack")
+        yield Problem(
+            "object", oid.hex(), f"is malformed: {words[oid]}", (), "it is left out of its pack"
+        )

@@ -1,4 +1,5 @@
-"""What stands beside the objects of a store: pools, sysroots' states, caches, and what killed processes left.
+"""What stands beside the objects of a store: pools, sysroots' states, caches, and what killed
+processes left.
 
 All of it can be made again, so that what is wrong is just removed on repair.
 """
@@ -33,7 +34,9 @@ POOL_NAME = re.compile(
 )
 
 
-def check_disk(store: Store, *, thorough: bool = False, now: float | None = None) -> Iterator[Problem]:
+def check_disk(
+    store: Store, *, thorough: bool = False, now: float | None = None
+) -> Iterator[Problem]:
     """Yield what is wrong beside the objects; `thorough` reads the files of the pools too."""
     now = time.time() if now is None else now
     for pool in POOLS:
@@ -57,13 +60,23 @@ def check_pool(store: Store, folder: Path, *, thorough: bool, now: float) -> Ite
             state = path.lstat()
             if path.name.startswith("."):
                 if now - state.st_mtime > AGED:
-                    yield Problem("leftover", _below(store, path), "is an unfinished file", (), REMOVE, harmless=True)
+                    yield Problem(
+                        "leftover",
+                        _below(store, path),
+                        "is an unfinished file",
+                        (),
+                        REMOVE,
+                        harmless=True,
+                    )
                 continue
             wrong = pool_file_wrong(store, path, state, thorough=thorough)
         except FileNotFoundError:  # gone since it was listed
             continue
         if wrong:
-            how = "it is removed, and comes out of the store again; sysroots that have it are looked at"
+            how = (
+                "it is removed, and comes out of the store again; sysroots that have it are"
+                " looked at"
+            )
             yield Problem("pool", _below(store, path), wrong, (), how)
 
 
@@ -96,7 +109,9 @@ def _blob_size(store: Store, oid: Oid) -> int | None:
 
 
 def hash_file(path: Path, size: int) -> Oid | None:
-    """Return the id of the blob with a file's content, None where it is not so many bytes, or can't be read."""
+    """Return the id of the blob with a file's content, None where it is not so many bytes, or can't
+    be read.
+    """
     digest, left = hashlib.sha1(b"blob %d\0" % size), size
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -120,7 +135,11 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
             yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
             continue
         state = State.read(path)
-        trees = [oid for oid in (*state.pair, *state.before) if oid is not None] if state is not None else []
+        trees = (
+            [oid for oid in (*state.pair, *state.before) if oid is not None]
+            if state is not None
+            else []
+        )
         lost = [oid.hex() for oid in trees if not store.objects.exists(oid)]
         if lost:
             what = f"names {lost[0]}, which is not in the store"
@@ -134,9 +153,13 @@ def check_caches(store: Store) -> Iterator[Problem]:
     """Yield the files with what is remembered that can't be read."""
     cache = store.cache
     files = [
-        path for path in (*cache.glob("workdirs/*"), *cache.glob("sources/*")) if not path.name.endswith(".running")
+        path
+        for path in (*cache.glob("workdirs/*"), *cache.glob("sources/*"))
+        if not path.name.endswith(".running")
     ]
-    for path in sorted([*files, *cache.glob("sysroots/*.merges"), *cache.glob("toolchains/*.files")]):
+    for path in sorted(
+        [*files, *cache.glob("sysroots/*.merges"), *cache.glob("toolchains/*.files")]
+    ):
         if path.is_file() and not path.name.startswith(".") and not _is_whole(path):
             yield Problem("cache", _below(store, path), UNREADABLE, (), REMOVE, harmless=True)
 
@@ -146,7 +169,9 @@ def _is_whole(path: Path) -> bool:
 
 
 def memories(store: Store) -> list[Path]:
-    """Return the files that say of which blobs and trees files on disk are: wrong, when one of these was lost."""
+    """Return the files that say of which blobs and trees files on disk are: wrong, when one of
+    these was lost.
+    """
     cache = store.cache
     found = [*cache.glob("workdirs/*"), *cache.glob("sources/*"), *cache.glob("toolchains/*.files")]
     found += [*cache.glob("sysroots/*.state"), *cache.glob("sysroots/*.merges")]
@@ -157,18 +182,29 @@ def memories(store: Store) -> list[Path]:
 
 
 def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
-    """Yield unfinished packs, packs without an index, locks, and scratch directories that nobody is at work with."""
+    """Yield unfinished packs, packs without an index, locks, and scratch directories that nobody is
+    at work with.
+    """
     packs = store.path / "objects" / "pack"
     for path in sorted(packs.glob("tmp_*")):
         if _is_dead(path, now):
-            yield Problem("leftover", _below(store, path), "is an unfinished pack", (), REMOVE, harmless=True)
+            yield Problem(
+                "leftover", _below(store, path), "is an unfinished pack", (), REMOVE, harmless=True
+            )
     for path in sorted(packs.glob("pack-*.pack")):
         if not path.with_suffix(".idx").exists() and _is_aged(path, now):
             what = "is a pack without an index, as a killed process leaves it"
             how = "what can be read is written to a new pack; the old one is kept in damaged/"
             yield Problem("leftover", _below(store, path), what, (), how, harmless=True)
     for path in stale_locks(store.path, now=now):
-        yield Problem("leftover", _below(store, path), "is a lock of a killed process", (), REMOVE, harmless=True)
+        yield Problem(
+            "leftover",
+            _below(store, path),
+            "is a lock of a killed process",
+            (),
+            REMOVE,
+            harmless=True,
+        )
     for path in sorted((store.cache / "aside").glob("*")):
         if path.is_dir() and not _is_held(path.with_suffix(".lock")):
             what = "is a scratch directory of a process that is no more"

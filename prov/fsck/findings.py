@@ -1,4 +1,6 @@
-"""What the checks of a store tell, and what the name of a ref says: the namespace of docs/store.md, as patterns."""
+"""What the checks of a store tell, and what the name of a ref says: the namespace of docs/store.md,
+as patterns.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Literal, NamedTuple
 
 from prov.store.objects import Oid
 
-Kind = Literal["pack", "object", "ref", "run number", "build", "pool", "sysroot", "cache", "leftover", "store"]
+Kind = Literal[
+    "pack", "object", "ref", "run number", "build", "pool", "sysroot", "cache", "leftover", "store"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class RefName(NamedTuple):
     """What a ref's name says."""
 
     kind: str
-    """run, failed, outside, output, static, cleaned, workdir, deployed, toolchain, record, label, pin, aside or
-    builds."""
+    """run, failed, outside, output, static, cleaned, workdir, deployed, toolchain, record, label,
+    pin, aside or builds.
+    """
     key: str = ""
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""

@@ -1,7 +1,9 @@
-"""What becomes of refs that are damaged, or hold what is lost: pure but for new commits, which go to a writer.
+"""What becomes of refs that are damaged, or hold what is lost: pure but for new commits, which go
+to a writer.
 
-A run whose WORKDIR is lost keeps its record. A ref that is lost itself gets what nothing else can have been: the run
-that no ref holds, the output that the runs tell. All else goes, and the task runs again.
+A run whose WORKDIR is lost keeps its record. A ref that is lost itself gets what nothing else can
+have been: the run that no ref holds, the output that the runs tell. All else goes, and the task
+runs again.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ class Mending:
     def _broken(self, name: str) -> None:
         """A ref below which something is lost for good."""
         ref = parse_ref(name)
-        record = self._record(ref, self.after[name]) if ref is not None and ref.kind == "run" else None
+        record = (
+            self._record(ref, self.after[name]) if ref is not None and ref.kind == "run" else None
+        )
         if record is not None:
             del self.after[name]
             self.after[RECORDS + name.removeprefix(TAGS)] = record
@@ -98,7 +102,9 @@ class Mending:
         except (StoreError, IndexError):
             return self.orphans.take("record", ref.key, ref.oid)
         kept = RefName("record", ref.key, ref.oid)
-        whole = self.reach.is_whole(record) and not RefChecker(self.store.objects).wrong(kept, record)
+        whole = self.reach.is_whole(record) and not RefChecker(self.store.objects).wrong(
+            kept, record
+        )
         return record if whole else None
 
     def _lost(self, name: str, packed: Oid | None = None) -> None:
@@ -140,10 +146,15 @@ class Mending:
         """A ref that names something else than its name says."""
         run = run_of(self.store.objects, self.after[name]) if _is_a_runs(name) else None
         if run is not None and not RefChecker(self.store.objects).wrong(run, self.after[name]):
-            prefix = f"{TAGS}{'failed/' if run.kind == 'failed' else ''}{run.key.replace(':', '/')}/{run.oid.hex()}"
+            below = "failed/" if run.kind == "failed" else ""
+            prefix = f"{TAGS}{below}{run.key.replace(':', '/')}/{run.oid.hex()}"
             right, commit = self._free(prefix), self.after.pop(name)
-            known = any(oid == commit and other.startswith(TAGS) for other, oid in self.after.items())
-            self._say(name, "was dropped: that run has another name" if known else f"is {right} now")
+            known = any(
+                oid == commit and other.startswith(TAGS) for other, oid in self.after.items()
+            )
+            self._say(
+                name, "was dropped: that run has another name" if known else f"is {right} now"
+            )
             if not known:
                 self.after[right] = commit
             return
@@ -168,7 +179,12 @@ class Mending:
         for name in list(self.after):
             ref = parse_ref(name)
             output = f"refs/prov/output/{name.split('/', 2)[2].rpartition('/')[0]}"
-            if ref is not None and ref.kind == "run" and output not in self.after and output not in pruned:
+            if (
+                ref is not None
+                and ref.kind == "run"
+                and output not in self.after
+                and output not in pruned
+            ):
                 self._output_again(ref, name, output)
         if BUILDS not in self.after and (self.orphans.builds or build_refs(self.after)):
             self._lost(BUILDS)
@@ -181,7 +197,11 @@ class Mending:
 
     def _output_again(self, ref: RefName, run: str, output: str) -> None:
         """Name the output of a task's run; what is recorded without a recipe has no such ref."""
-        made = self._made(ref._replace(kind="output"), output) if self._is_task(self.after[run]) else None
+        made = (
+            self._made(ref._replace(kind="output"), output)
+            if self._is_task(self.after[run])
+            else None
+        )
         if made is not None:
             self.after[output] = made
             self._say(output, "names the output of its run again")
@@ -193,7 +213,9 @@ class Mending:
     # builds and numbers
 
     def _last_build(self) -> Oid | None:
-        """Return the newest build that is left, or what is left of it: no ref holds it, or a label or a pin."""
+        """Return the newest build that is left, or what is left of it: no ref holds it, or a label
+        or a pin.
+        """
         known = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
         last = newest(self.store, {}, self.reach, known)
         if last is None or self.reach.is_whole(last):
@@ -214,13 +236,18 @@ class Mending:
             if new == oid:
                 continue
             if new is None and name == BUILDS:
-                new = newest(self.store, made, self.reach, [*behind, *build_refs(self.after).values()])
+                new = newest(
+                    self.store, made, self.reach, [*behind, *build_refs(self.after).values()]
+                )
             del self.after[name]
             if new is None:
                 self._say(name, "was dropped: that build is lost")
                 continue
             self.after[PINS + new.hex() if name.startswith(PINS) else name] = new
-            self._say(name, f"names {new.hex()[:12]} now: the builds were written anew without what is lost")
+            self._say(
+                name,
+                f"names {new.hex()[:12]} now: the builds were written anew without what is lost",
+            )
 
     def _numbers(self) -> None:
         """Close the holes in the numbers of runs."""
@@ -229,12 +256,20 @@ class Mending:
             assert ref is not None  # a run's name
             if ref.kind == "run":
                 self._stand_in(ref, name, problem.needed_by[0])
-        for prefix in dict.fromkeys(each.where.rpartition("/")[0] for each in missing_numbers(self.after)):
-            numbers = sorted(int(name.rpartition("/")[2]) for name in self.after if name.rpartition("/")[0] == prefix)
+        for prefix in dict.fromkeys(
+            each.where.rpartition("/")[0] for each in missing_numbers(self.after)
+        ):
+            numbers = sorted(
+                int(name.rpartition("/")[2])
+                for name in self.after
+                if name.rpartition("/")[0] == prefix
+            )
             for new, old in enumerate(numbers, 1):
                 if new != old:
                     self.after[f"{prefix}/{new}"] = self.after.pop(f"{prefix}/{old}")
-                    self._say(f"{prefix}/{old}", f"is number {new} now, so that no number is missing")
+                    self._say(
+                        f"{prefix}/{old}", f"is number {new} now, so that no number is missing"
+                    )
 
     def _stand_in(self, ref: RefName, name: str, later: str) -> None:
         """Fill a hole among runs, which lists of builds name by number."""
@@ -248,7 +283,9 @@ class Mending:
             record = self.after.get(RECORDS + later.removeprefix(TAGS)) or self._record_of(later)
         if record is not None:
             self.after[RECORDS + name.removeprefix(TAGS)] = record
-            self._say(name, f"that run is lost; the record of {later.removeprefix(TAGS)} stands in for it")
+            self._say(
+                name, f"that run is lost; the record of {later.removeprefix(TAGS)} stands in for it"
+            )
 
     def _record_of(self, name: str) -> Oid | None:
         try:
@@ -258,9 +295,15 @@ class Mending:
 
 
 def _pruned(store: Store) -> set[str]:
-    """Return the refs that were collected, runs without their numbers: what went by a rule does not come back."""
+    """Return the refs that were collected, runs without their numbers: what went by a rule does not
+    come back.
+    """
     path = Pruned(store).path
-    names = {line.rpartition("\t")[2] for line in path.read_text().splitlines()} if path.exists() else set()
+    names = (
+        {line.rpartition("\t")[2] for line in path.read_text().splitlines()}
+        if path.exists()
+        else set()
+    )
     return names | {name.rpartition("/")[0] for name in names if name.startswith(TAGS)}
 
 

@@ -32,14 +32,17 @@ class Orphans:
 
     def take(self, kind: str, key: str, task_hash: Oid) -> Oid | None:
         """Return, and forget, the oldest commit of a kind that belongs to a task hash."""
-        found = {"run": self.runs, "failed": self.failed, "record": self.records}[kind].get((key, task_hash))
+        found = {"run": self.runs, "failed": self.failed, "record": self.records}[kind].get(
+            (key, task_hash)
+        )
         return found.pop(0) if found else None
 
 
 def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans:
     """Return the runs that none of these refs names, and the records and builds that none holds.
 
-    `reach` has seen all refs. A run that no ref names may be held by a later one, which began where it ended.
+    `reach` has seen all refs. A run that no ref names may be held by a later one, which began where
+    it ended.
     """
     found, checker = Orphans(), RefChecker(store.objects)
     seen = reach.whole | reach.broken.keys()
@@ -54,7 +57,9 @@ def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans
         elif oid in seen:
             continue
         elif record is not None:
-            inputs = {entry.name: entry.oid for entry in store.objects.tree(commit.tree)}.get(b"inputs", b"")
+            inputs = {entry.name: entry.oid for entry in store.objects.tree(commit.tree)}.get(
+                b"inputs", b""
+            )
             if not checker.wrong(RefName("record", record[1], inputs), oid) and reach.is_whole(oid):
                 found.records.setdefault((record[1], inputs), []).append(oid)
         elif commit.message.startswith("build of ") and not checker.wrong(RefName("builds"), oid):
@@ -67,7 +72,11 @@ def has_builds(store: Store) -> bool:
     for oid in _commits(store):
         with contextlib.suppress(StoreError, ValueError):
             commit = store.objects.commit(oid)
-            text = store.objects.entry(commit.tree, "build") if commit.message.startswith("build of ") else None
+            text = (
+                store.objects.entry(commit.tree, "build")
+                if commit.message.startswith("build of ")
+                else None
+            )
             if text is not None and store.objects.exists(text.oid):
                 return True
     return False
@@ -88,7 +97,11 @@ def _unnamed(store: Store, reach: Reach, named: set[Oid]) -> Iterator[tuple[int,
 def _commits(store: Store) -> list[Oid]:
     form = "--batch-check=%(objecttype) %(objectname)"
     answer = run_git(store.path, ["cat-file", "--batch-all-objects", "--unordered", form])
-    return [bytes.fromhex(line[7:47].decode()) for line in answer.split(b"\n") if line.startswith(b"commit ")]
+    return [
+        bytes.fromhex(line[7:47].decode())
+        for line in answer.split(b"\n")
+        if line.startswith(b"commit ")
+    ]
 
 
 def tips(store: Store, orphans: Orphans) -> list[Oid]:

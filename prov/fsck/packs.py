@@ -1,8 +1,9 @@
-"""Damaged packs made good: what can be read goes into a new pack, what was there is kept aside in `damaged/`.
+"""Damaged packs made good: what can be read goes into a new pack, what was there is kept aside in
+`damaged/`.
 
-The order makes a kill harmless. The old index goes aside before the new pack gets its name, since a pack that is
-damaged in its index alone has the same name again; whatever is between two steps is a pack without an index, out of
-which the next repair takes what can be read.
+The order makes a kill harmless. The old index goes aside before the new pack gets its name, since a
+pack that is damaged in its index alone has the same name again; whatever is between two steps is a
+pack without an index, out of which the next repair takes what can be read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def damaged_folder(store: Store) -> Path:
 
 
 def set_aside(store: Store, path: Path) -> Path:
-    """Move a file of the store into `damaged/`; one of the same name that is there gets a number behind its own."""
+    """Move a file of the store into `damaged/`; one of the same name that is there gets a number
+    behind its own.
+    """
     folder = damaged_folder(store)
     target, number = folder / path.name, 1
     while target.exists():
@@ -63,7 +66,8 @@ def salvage_pack(store: Store, name: str, leave_out: frozenset[Oid] = frozenset(
 
 
 def leave_out(store: Store, oids: Iterable[Oid]) -> int:
-    """Take objects out of all packs that have them, into a pack in `damaged/`; return how many packs were changed.
+    """Take objects out of all packs that have them, into a pack in `damaged/`; return how many
+    packs were changed.
 
     An object that names one that is lost would be taken for whole by whoever makes it again.
     """
@@ -102,6 +106,8 @@ def _without(store: Store, pack: PackFile, going: set[Oid]) -> None:
             pack.path.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def _add_whole(objects: ObjectDatabase, pack: PackFile, going: set[Oid], stays: PackStream, goes: PackStream) -> None:
+def _add_whole(
+    objects: ObjectDatabase, pack: PackFile, going: set[Oid], stays: PackStream, goes: PackStream
+) -> None:
     for oid in pack.sizes():
         (goes if oid in going else stays).add(oid, *objects.read(oid))

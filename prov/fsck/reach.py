@@ -1,4 +1,6 @@
-"""Which objects are missing, and which refs hold them: a walk from the refs down, each object once."""
+"""Which objects are missing, and which refs hold them: a walk from the refs down, each object
+once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ FAR = 10_000
 
 
 def object_ids(objects: ObjectDatabase) -> set[Oid]:
-    """Return the ids of all objects in packs that have both their files, and in files of their own."""
+    """Return the ids of all objects in packs that have both their files, and in files of their
+    own.
+    """
     found: set[Oid] = set()
     for index in objects.folder.glob("pack-*.idx"):
         if index.with_suffix(".pack").exists():
@@ -30,8 +34,12 @@ def _alternates(git_dir: Path) -> set[Oid]:
     file = git_dir / "objects/info/alternates"
     if not file.exists():
         return set()
-    folders = [git_dir / "objects" / line / "pack" for line in file.read_text().splitlines() if line]
-    return {oid for folder in folders for index in folder.glob("pack-*.idx") for oid in listed(index)}
+    folders = [
+        git_dir / "objects" / line / "pack" for line in file.read_text().splitlines() if line
+    ]
+    return {
+        oid for folder in folders for index in folder.glob("pack-*.idx") for oid in listed(index)
+    }
 
 
 @dataclass(slots=True)
@@ -45,7 +53,9 @@ class Reach:
     whole: set[Oid] = field(default_factory=set)
     """All below them is there."""
     broken: dict[Oid, tuple[Oid, ...]] = field(default_factory=dict)
-    """Those below which something is missing -> which of what they name is broken; nothing for a missing one."""
+    """Those below which something is missing -> which of what they name is broken; nothing for a
+    missing one.
+    """
 
     @staticmethod
     def of(objects: ObjectDatabase) -> Reach:
@@ -71,7 +81,11 @@ class Reach:
                     continue
                 below = self._below(oid)
                 pending.append((oid, below))
-                pending += [(each, None) for each in below if each not in self.whole and each not in self.broken]
+                pending += [
+                    (each, None)
+                    for each in below
+                    if each not in self.whole and each not in self.broken
+                ]
         return root in self.whole
 
     def _below(self, oid: Oid) -> list[Oid]:
@@ -97,7 +111,9 @@ class Reach:
             return {name: oid for name, oid in refs.items() if not self.is_whole(oid)}
 
     def missing_below(self, root: Oid) -> list[Oid]:
-        """Return what is missing below an object, as far as a look at `FAR` broken ones finds it."""
+        """Return what is missing below an object, as far as a look at `FAR` broken ones finds
+        it.
+        """
         seen, pending, found = {root}, [root], []
         while pending and len(seen) < FAR:
             oid = pending.pop()

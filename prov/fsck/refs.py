@@ -1,6 +1,8 @@
-"""Does each ref name what its name says? And are the records of runs, found by their refs, what a record should be?
+"""Does each ref name what its name says? And are the records of runs, found by their refs, what a
+record should be?
 
-Every object that is asked for here is there: which refs hold one that is missing is `fsck_reach`'s to tell.
+Every object that is asked for here is there: which refs hold one that is missing is `fsck_reach`'s
+to tell.
 """
 
 from __future__ import annotations
@@ -70,7 +72,11 @@ class RefChecker:
 
     def _unknown(self, refs: Mapping[str, Oid], name: str, oid: Oid) -> Problem:
         if run_of(self.objects, oid) is not None:
-            tags = (each for each, other in refs.items() if other == oid and each.startswith("refs/tags/"))
+            tags = (
+                each
+                for each, other in refs.items()
+                if other == oid and each.startswith("refs/tags/")
+            )
             if not any(parse_ref(each) for each in tags):
                 what = "is no name that prov gives, and the only one of a run"
                 return Problem("ref", name, what, repair="the run gets its own name")
@@ -125,12 +131,18 @@ class RefChecker:
             lacks = sorted(name.decode() for name in wanted - held.keys())
             raise Wrong(f"has a record without {', '.join(lacks)}" if lacks else "names no record")
         if held[b"inputs"].oid != ref.oid:
-            raise Wrong(f"has a record of other inputs: their task hash is {held[b'inputs'].oid.hex()}")
+            raise Wrong(
+                f"has a record of other inputs: their task hash is {held[b'inputs'].oid.hex()}"
+            )
         facts = decode_lines(self.objects.blob(held[b"record"].oid), " ")
         if facts.get("task") != ref.key or facts.get("task-hash") != ref.oid.hex():
             raise Wrong(f"has a record of another task: {facts.get('task', 'none')}")
         if failed == (b"output" in held):
-            raise Wrong("is a failed run's, but its record has an output" if failed else "has a record without output")
+            raise Wrong(
+                "is a failed run's, but its record has an output"
+                if failed
+                else "has a record without output"
+            )
         if b"definition" in held:
             self._definition(ref.key, held[b"definition"].oid)
         # what is run aside, or on leftovers, takes no other output's place
@@ -181,7 +193,11 @@ def run_of(objects: ObjectDatabase, oid: Oid) -> RefName | None:
         match = _RUN.fullmatch(objects.commit(oid).message)
     except (StoreError, ValueError):
         return None
-    return RefName("failed" if match[2] else "run", match[1], bytes.fromhex(match[3])) if match else None
+    return (
+        RefName("failed" if match[2] else "run", match[1], bytes.fromhex(match[3]))
+        if match
+        else None
+    )
 
 
 def output_commit(commit: Commit) -> Commit:
@@ -191,7 +207,9 @@ def output_commit(commit: Commit) -> Commit:
 
 
 def missing_numbers(names: Mapping[str, Oid]) -> Iterator[Problem]:
-    """Yield the holes in the numbers of runs: who looks for the last one counts up, and stops at a hole."""
+    """Yield the holes in the numbers of runs: who looks for the last one counts up, and stops at a
+    hole.
+    """
     series: dict[str, set[int]] = {}
     for name in names:
         ref = parse_ref(name) if name.startswith(("refs/tags/", RECORDS)) else None
@@ -202,7 +220,11 @@ def missing_numbers(names: Mapping[str, Oid]) -> Iterator[Problem]:
         for number in sorted(set(range(1, max(numbers))) - numbers)[:100]:
             after = f"{prefix}/{min(each for each in numbers if each > number)}"
             what = "is no run, though there are later ones, which are not seen behind this hole"
-            how = "the later ones move down" if _moves(prefix) else "the record of the next run stands in for it"
+            how = (
+                "the later ones move down"
+                if _moves(prefix)
+                else "the record of the next run stands in for it"
+            )
             yield Problem("run number", f"{prefix}/{number}", what, (after,), how)
 
 

@@ -1,8 +1,9 @@
 """A damaged store made whole: what can be found again is put back, and what hangs on the rest goes.
 
-Objects first, then refs, each step durable before the next and of use by itself: whoever is killed in between leaves a
-store that is no worse, and the next repair goes on. All of it is done with the lease alone, so that nobody builds on an
-object that is about to go; what goes is noted in `pruned` before.
+Objects first, then refs, each step durable before the next and of use by itself: whoever is killed
+in between leaves a store that is no worse, and the next repair goes on. All of it is done with the
+lease alone, so that nobody builds on an object that is about to go; what goes is noted in `pruned`
+before.
 """
 
 from __future__ import annotations
@@ -55,8 +56,13 @@ def repair_head(path: Path) -> bool:
     return True
 
 
-def repair(store: Store, sources: Sources, *, thorough: bool = False, told: Told = lambda text: None) -> Repair:
-    """Look at a store, repair it, and look again. Raises StoreError while a build is running: nothing is done then."""
+def repair(
+    store: Store, sources: Sources, *, thorough: bool = False, told: Told = lambda text: None
+) -> Repair:
+    """Look at a store, repair it, and look again.
+
+    Raises StoreError while a build is running: nothing is done then.
+    """
     with try_locked(store.objects.lease) as alone:
         if not alone:
             raise StoreError(
@@ -75,7 +81,8 @@ def _repair(store: Store, findings: Findings, sources: Sources, told: Told) -> l
     refs = read_refs(store.path)
     done = _repair_packs(store, findings) if findings.deep else []
     needs_refs = findings.deep or any(
-        each.kind in ("ref", "build", "run number") and not each.harmless for each in findings.problems
+        each.kind in ("ref", "build", "run number") and not each.harmless
+        for each in findings.problems
     )
     if not needs_refs:
         return done
@@ -109,7 +116,12 @@ def _repair_packs(store: Store, findings: Findings) -> list[Repaired]:
     done = []
     for state in findings.packs:
         count = salvage_pack(store, state.name, findings.bad)
-        done.append(Repaired(f"objects/pack/{state.name}", f"{count} objects were read; the pack is in damaged/ now"))
+        done.append(
+            Repaired(
+                f"objects/pack/{state.name}",
+                f"{count} objects were read; the pack is in damaged/ now",
+            )
+        )
     store.objects.refresh()
     for path, oid, wrong in list(loose_objects(store.path)):
         if wrong or oid in findings.bad:
@@ -133,19 +145,25 @@ def _forget(store: Store, reach: Reach) -> list[Repaired]:
 
 
 def _change_refs(store: Store, refs: RawRefs, after: dict[str, Oid]) -> None:
-    """Bring refs from what they are to what they are to be; a file that can't be read is replaced first."""
+    """Bring refs from what they are to what they are to be; a file that can't be read is replaced
+    first.
+    """
     gone = [name for name in (*refs.names, *refs.broken) if name not in after]
     _note(store, time.time(), gone)
     now = dict(refs.names)
     if refs.broken or refs.packed_wrong:
         again = {name: oid for name, oid in after.items() if name not in refs.names}
-        write_packed(store.path, {**{n: oid for n, oid in refs.packed.items() if n in refs.names}, **again})
+        write_packed(
+            store.path, {**{n: oid for n, oid in refs.packed.items() if n in refs.names}, **again}
+        )
         for name in refs.broken.keys() & refs.loose:
             (store.path / name).unlink(missing_ok=True)
         now |= again
     store.refs = type(store.refs)(store.path)
     updates = [RefUpdate(name, None, oid) for name, oid in now.items() if name not in after]
-    updates += [RefUpdate(name, oid, now.get(name)) for name, oid in after.items() if now.get(name) != oid]
+    updates += [
+        RefUpdate(name, oid, now.get(name)) for name, oid in after.items() if now.get(name) != oid
+    ]
     if updates:
         store.refs.update(*updates)
 
@@ -165,7 +183,9 @@ def _repair_disk(store: Store, problems: Iterable[Problem]) -> list[Repaired]:
         path = store.path / problem.where
         if problem.kind == "leftover" and path.suffix == ".pack" and path.exists():
             count = salvage_pack(store, path.stem)
-            done.append(Repaired(problem.where, f"{count} objects were read; the pack is in damaged/ now"))
+            done.append(
+                Repaired(problem.where, f"{count} objects were read; the pack is in damaged/ now")
+            )
         elif problem.kind in ("pool", "sysroot", "cache", "leftover"):
             if problem.kind == "pool":  # first: who linked it before must look
                 Pool(path.parent.parent, store.objects).advance()

@@ -1,7 +1,9 @@
-"""Where a lost object may still be: it is told by its id, so that whatever has that id is the object.
+"""Where a lost object may still be: it is told by its id, so that whatever has that id is the
+object.
 
-Blobs in the pools, by name; WORKDIRs and host tools on disk, captured into a scratch store; files of the project; what
-has no content of its own and can be computed; and whoever can be asked for an object by its id.
+Blobs in the pools, by name; WORKDIRs and host tools on disk, captured into a scratch store; files
+of the project; what has no content of its own and can be computed; and whoever can be asked for an
+object by its id.
 """
 
 from __future__ import annotations
@@ -48,12 +50,16 @@ class Sources:
 
 
 def restore(
-    store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources, bad: frozenset[Oid] = frozenset()
+    store: Store,
+    reach: Reach,
+    refs: Mapping[str, Oid],
+    sources: Sources,
+    bad: frozenset[Oid] = frozenset(),
 ) -> set[Oid]:
     """Write lost objects to the store, those that are found anywhere; return which these were.
 
-    A tree that is found shows what else is lost: call it until it returns nothing. None of the `bad`,
-    which are malformed.
+    A tree that is found shows what else is lost: call it until it returns nothing. None of the
+    `bad`, which are malformed.
     """
     lost = set(reach.missing()) - bad
     found: set[Oid] = set()
@@ -73,23 +79,37 @@ def _add(writer: ObjectWriter, oid: Oid, content: Content) -> bool:
     """Write an object from elsewhere; return whether it is what its id says, and not too large."""
     try:
         if content.kind == "blob":
-            return writer.add_blob_stream(oid, content.size, BlobReader(content, oid, lambda chunk: None))
-        return content.size <= Limits().record and writer.add(content.kind, joined(content, oid)) == oid
+            return writer.add_blob_stream(
+                oid, content.size, BlobReader(content, oid, lambda chunk: None)
+            )
+        return (
+            content.size <= Limits().record
+            and writer.add(content.kind, joined(content, oid)) == oid
+        )
     except BadObject:
         return False
 
 
 def _computed(
-    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources, lost: set[Oid]
+    writer: ObjectWriter,
+    store: Store,
+    reach: Reach,
+    refs: Mapping[str, Oid],
+    sources: Sources,
+    lost: set[Oid],
 ) -> set[Oid]:
-    """Write those that are the same everywhere, and the commits of outputs, which hold a tree and nothing else."""
+    """Write those that are the same everywhere, and the commits of outputs, which hold a tree and
+    nothing else.
+    """
     known: list[tuple[Kind, bytes]] = [("blob", b""), ("tree", b"")]
     known.append(("commit", Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, START_MESSAGE).encode()))
     known += [("commit", text) for tree in _outputs(store, refs) for text in _output_commits(tree)]
     for name in refs:
         ref = parse_ref(name)
         if ref is not None and ref.kind == "toolchain":
-            known.append(("commit", Commit(ref.oid, (), CONSTANT_IDENTITY, TOOLCHAIN_MESSAGE).encode()))
+            known.append(
+                ("commit", Commit(ref.oid, (), CONSTANT_IDENTITY, TOOLCHAIN_MESSAGE).encode())
+            )
     found = {writer.add(kind, data) for kind, data in known if object_id(kind, data) in lost}
     if EMPTY_TREE in found:  # which `add` takes for granted
         writer.write_empty_tree()
@@ -112,13 +132,22 @@ def _output_commits(tree: Oid) -> list[bytes]:
 
 
 def _from_pools(
-    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources, lost: set[Oid]
+    writer: ObjectWriter,
+    store: Store,
+    reach: Reach,
+    refs: Mapping[str, Oid],
+    sources: Sources,
+    lost: set[Oid],
 ) -> set[Oid]:
     found: set[Oid] = set()
     for oid in lost:
         name = oid.hex()
-        files = [file for pool in POOLS for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*")]
-        whole = (file for file in files if re.fullmatch(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?", file.name))
+        files = [
+            file for pool in POOLS for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*")
+        ]
+        whole = (
+            file for file in files if re.fullmatch(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?", file.name)
+        )
         if any(_add_file(writer, file, oid) for file in whole):
             found.add(oid)
     return found
@@ -149,9 +178,16 @@ class _Place:
 
 
 def _from_disk(
-    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources, lost: set[Oid]
+    writer: ObjectWriter,
+    store: Store,
+    reach: Reach,
+    refs: Mapping[str, Oid],
+    sources: Sources,
+    lost: set[Oid],
 ) -> set[Oid]:
-    """Capture the directories that broken refs tell of, elsewhere, and take what is lost out of that."""
+    """Capture the directories that broken refs tell of, elsewhere, and take what is lost out of
+    that.
+    """
     found: set[Oid] = set()
     places = {place.path: place for place in _places(store, reach, refs, sources)}
     for place in places.values():
@@ -169,7 +205,9 @@ def _from_disk(
     return found
 
 
-def _places(store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources) -> Iterator[_Place]:
+def _places(
+    store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources
+) -> Iterator[_Place]:
     known = {name: oid for name, oid in refs.items() if name.startswith("refs/prov/workdir/")}
     for name, oid in known.items():
         if oid not in reach.whole:
@@ -187,7 +225,9 @@ def _places(store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Source
 
 
 def _place_of(store: Store, name: str, oid: Oid, sources: Sources) -> Iterator[_Place]:
-    """Yield the directory of a WORKDIR's ref, by the project's layout or by what its record says."""
+    """Yield the directory of a WORKDIR's ref, by the project's layout or by what its record
+    says.
+    """
     record, inputs = _record(store, oid)
     rules = capture_rules(inputs)
     told = Path(record["workdir"]) if os.path.isabs(record.get("workdir", "")) else None
@@ -196,14 +236,18 @@ def _place_of(store: Store, name: str, oid: Oid, sources: Sources) -> Iterator[_
             inside = store.path.is_relative_to(told)
             yield _Place(told, Exclude([f"/{store.path.relative_to(told)}/"] if inside else []))
         return
-    by_name = sources.work / name.removeprefix("refs/prov/workdir/") if sources.work is not None else None
+    by_name = (
+        sources.work / name.removeprefix("refs/prov/workdir/") if sources.work is not None else None
+    )
     path = by_name or told
     if path is not None and path.is_dir() and not path.is_symlink():
         yield _Place(path, *rules)
 
 
 def _record(store: Store, oid: Oid) -> tuple[dict[str, str], str]:
-    """Return the facts of a commit's record, and its words of what a capture leaves out; as far as they are there."""
+    """Return the facts of a commit's record, and its words of what a capture leaves out; as far as
+    they are there.
+    """
     objects = store.objects
     facts, rules = {}, ""
     with contextlib.suppress(StoreError, ValueError, IndexError):
@@ -220,9 +264,18 @@ def _record(store: Store, oid: Oid) -> tuple[dict[str, str], str]:
 
 
 def _from_project(
-    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources, lost: set[Oid]
+    writer: ObjectWriter,
+    store: Store,
+    reach: Reach,
+    refs: Mapping[str, Oid],
+    sources: Sources,
+    lost: set[Oid],
 ) -> set[Oid]:
-    return _from_files(writer, _files(sources.project, {store.path, sources.work}), lost) if sources.project else set()
+    return (
+        _from_files(writer, _files(sources.project, {store.path, sources.work}), lost)
+        if sources.project
+        else set()
+    )
 
 
 def _files(top: Path, without: set[Path | None]) -> Iterator[Path]:

@@ -1,8 +1,10 @@
-"""Which task made a file: from an image, a package, a sysroot or a WORKDIR back to where its content comes from.
+"""Which task made a file: from an image, a package, a sysroot or a WORKDIR back to where its
+content comes from.
 
-A WORKDIR's file is followed by path along the commits of its chain: a task in whose commit it is another than in the
-one before wrote it. What a task started from leads to the output that it was taken from, a sysroot's file to the
-package that brought it. A file that is new and whose content a task had at hand under another name is a copy of that.
+A WORKDIR's file is followed by path along the commits of its chain: a task in whose commit it is
+another than in the one before wrote it. What a task started from leads to the output that it was
+taken from, a sysroot's file to the package that brought it. A file that is new and whose content a
+task had at hand under another name is a copy of that.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ MOST_TREES = 20_000
 SHORT = 16
 """Bytes; files that are shorter have often the same content by chance."""
 LEVELS = 4
-"""Of the graph, how far down a content is searched for that no task had as a file: a package's, in an archive."""
+"""Of the graph, how far down a content is searched for that no task had as a file: a package's, in
+an archive.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,9 @@ class _Tracer:
             steps += 1
 
     def in_workdir(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
-        """Return where a file of an output is in the WORKDIR: outputs of BitBake's tasks may begin further down."""
+        """Return where a file of an output is in the WORKDIR: outputs of BitBake's tasks may begin
+        further down.
+        """
         output = part_of(self.store, commit, "output")
         node = at_path(self.store.objects, output, path) if output else None
         found = None
@@ -104,7 +110,9 @@ class _Tracer:
         return commit, found or path
 
     def writer(self, commit: Oid, path: bytes) -> tuple[Step | None, tuple[Oid, bytes] | None]:
-        """Return the last task that wrote a path, up to a commit, and where its content was before."""
+        """Return the last task that wrote a path, up to a commit, and where its content was
+        before.
+        """
         objects = self.store.objects
         node = self.at(commit, path)
         while True:
@@ -117,11 +125,19 @@ class _Tracer:
             commit = held.parents[0]
         key = task_of(self.store, commit)
         if key is None:
-            return Step("changed outside any task", "rewrote" if before else "made", _text(path), commit), None
+            return Step(
+                "changed outside any task", "rewrote" if before else "made", _text(path), commit
+            ), None
         patches = tuple(name for name, _ in self.patches(commit, path))
         if before is not None:
-            return Step(key, "rewrote", _text(path), commit, patches=patches), self.task_or_start(commit, path)
-        origin = self.copied_from(commit, path, node) if node is not None and not node.is_directory else None
+            return Step(key, "rewrote", _text(path), commit, patches=patches), self.task_or_start(
+                commit, path
+            )
+        origin = (
+            self.copied_from(commit, path, node)
+            if node is not None and not node.is_directory
+            else None
+        )
         if origin is None:
             return Step(key, "made", _text(path), commit, patches=patches), None
         return Step(key, "copied", _text(path), commit, origin[0]), origin[1]
@@ -130,14 +146,20 @@ class _Tracer:
         """Return names and texts of a task's own patches that change a path."""
         inputs = self.inputs(commit)
         own = inputs.own.items() if inputs else ()
-        texts = [(name, self.store.objects.blob(entry.oid)) for (kind, name), entry in own if kind == "patch"]
+        texts = [
+            (name, self.store.objects.blob(entry.oid))
+            for (kind, name), entry in own
+            if kind == "patch"
+        ]
         return sorted((name, text) for name, text in texts if _changes(text, path))
 
     def at(self, commit: Oid, path: bytes) -> Node | None:
         return at_path(self.store.objects, Records(self.store).workdir(commit), path)
 
     def task_or_start(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
-        """Return where a path was before a task: in the WORKDIR of the one before it, or in an output."""
+        """Return where a path was before a task: in the WORKDIR of the one before it, or in an
+        output.
+        """
         parent = self.store.objects.commit(commit).parents[0]
         if len(self.store.objects.commit(parent).parents) == 2:
             return parent, path
@@ -160,22 +182,33 @@ class _Tracer:
         for kind, key, output in self.outputs(commit):
             run = self.run(key, output) if kind == "needs" else None
             for top in self.tops(run) if run is not None else ():
-                if at_path(self.store.objects, read_pair(self.store.objects, output), top + path) is not None:
+                if (
+                    at_path(self.store.objects, read_pair(self.store.objects, output), top + path)
+                    is not None
+                ):
                     return (run, top + path) if run is not None else None
         return self.from_staged(commit, path)
 
     def from_staged(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
         """Return where a file of a sysroot comes from that was composed for one of BitBake's tasks.
 
-        What recipes staged is named by BitBake's own hashes. A native recipe stages its sysroot's path, too.
+        What recipes staged is named by BitBake's own hashes. A native recipe stages its sysroot's
+        path, too.
         """
         recipe = (task_of(self.store, commit) or "").partition(":")[0]
         multiconfig = recipe[: recipe.rindex(".") + 1] if recipe.startswith("mc.") else ""
-        for line in Records(self.store).record_entry(commit, "sysroot-of").decode("utf-8", "replace").splitlines():
+        for line in (
+            Records(self.store)
+            .record_entry(commit, "sysroot-of")
+            .decode("utf-8", "replace")
+            .splitlines()
+        ):
             name, _, task_hash = line.partition(" ")
             if not re.fullmatch(r"[\w.+-]+", name):  # the record may come from anywhere
                 continue
-            for run in self.store.refs.list(f"refs/tags/{multiconfig}{name}/do_populate_sysroot/").values():
+            for run in self.store.refs.list(
+                f"refs/tags/{multiconfig}{name}/do_populate_sysroot/"
+            ).values():
                 facts = Records(self.store).facts(run)
                 if facts.get("bitbake-taskhash") != task_hash:
                     continue
@@ -205,11 +238,18 @@ class _Tracer:
             return None
 
     def outputs(self, commit: Oid) -> Iterator[tuple[str, str, Oid]]:
-        """Yield kind, task and output of all that a task took; outputs that are gone are left out."""
+        """Yield kind, task and output of all that a task took; outputs that are gone are left
+        out.
+        """
         inputs = self.inputs(commit)
         for (kind, key), at in inputs.edges.items() if inputs else ():
             # BitBake's edges stand at hashes, which are no objects
-            if kind != "after" and at and len(at) == 40 and self.store.objects.exists(bytes.fromhex(at)):
+            if (
+                kind != "after"
+                and at
+                and len(at) == 40
+                and self.store.objects.exists(bytes.fromhex(at))
+            ):
                 yield kind, key, bytes.fromhex(at)
 
     def run(self, key: str, output: Oid) -> Oid | None:
@@ -219,7 +259,9 @@ class _Tracer:
 
     # copies
 
-    def copied_from(self, commit: Oid, path: bytes, node: Node) -> tuple[str, tuple[Oid, bytes]] | None:
+    def copied_from(
+        self, commit: Oid, path: bytes, node: Node
+    ) -> tuple[str, tuple[Oid, bytes]] | None:
         """Return what a new file was copied from, in words, and where that is.
 
         Of an empty file, or a short one with another name, the same content is no sign of that.
@@ -240,8 +282,12 @@ class _Tracer:
                 return f"{part} {_text(found)}", place
         return self.in_what_it_took(commit, path, node)
 
-    def in_what_it_took(self, commit: Oid, path: bytes, node: Node) -> tuple[str, tuple[Oid, bytes]] | None:
-        """Look for a content in the WORKDIRs of the tasks that a task took outputs of: a package is an archive."""
+    def in_what_it_took(
+        self, commit: Oid, path: bytes, node: Node
+    ) -> tuple[str, tuple[Oid, bytes]] | None:
+        """Look for a content in the WORKDIRs of the tasks that a task took outputs of: a package is
+        an archive.
+        """
         level, seen = [commit], {commit}
         for _ in range(LEVELS):
             below = []
@@ -259,7 +305,9 @@ class _Tracer:
         return None
 
     def search(self, pair: Pair, oid: Oid, like: bytes) -> bytes | None:
-        """Return the path of a content in a tree, the one most like another path; None if it is not there."""
+        """Return the path of a content in a tree, the one most like another path; None if it is not
+        there.
+        """
         found = self.paths_of(pair.tree, oid, b"")
         if found and self.store.objects.blob_size(oid) < SHORT:
             found = [path for path in found if path.rpartition(b"/")[2] == like.rpartition(b"/")[2]]
@@ -281,12 +329,18 @@ class _Tracer:
         return found
 
     def sources(self, commit: Oid) -> Iterator[tuple[str, str]]:
-        """Yield the sources of a task's recipe: its own inputs', or those of the tasks that it goes back to."""
+        """Yield the sources of a task's recipe: its own inputs', or those of the tasks that it goes
+        back to.
+        """
         pending, seen = [commit], {commit}
         while pending:
             each = pending.pop(0)
             inputs = self.inputs(each)
-            own = [(name, entry) for (kind, name), entry in inputs.own.items() if kind == "source"] if inputs else []
+            own = (
+                [(name, entry) for (kind, name), entry in inputs.own.items() if kind == "source"]
+                if inputs
+                else []
+            )
             own = [(name, entry) for name, entry in own if not name.startswith("%")]
             if own:
                 yield from ((name, self.source(entry)) for name, entry in own)
@@ -303,7 +357,11 @@ class _Tracer:
             if task_of(self.store, parent) is not None:
                 yield parent
         for kind, key, output in self.outputs(commit):
-            run = self.run(key, output) if kind == "from" and key.partition(":")[0] == recipe else None
+            run = (
+                self.run(key, output)
+                if kind == "from" and key.partition(":")[0] == recipe
+                else None
+            )
             if run is not None:
                 yield run
 
@@ -316,7 +374,8 @@ class _Tracer:
 
 
 def line_origins(store: Store, found: Blame) -> list[str]:
-    """Return, for each line of a file, the task that brought it, or the patch: `zlib:patch 0001-fix.patch`.
+    """Return, for each line of a file, the task that brought it, or the patch: `zlib:patch
+    0001-fix.patch`.
 
     A line that a task's start already had, and whose task is not known, has an empty text.
     """
@@ -337,14 +396,19 @@ def line_origins(store: Store, found: Blame) -> list[str]:
 
 def _origin(tracer: _Tracer, step: Step, line: str) -> str:
     added = b"+" + line.rstrip("\r\n").encode("utf-8", "surrogateescape")
-    for name, text in reversed(tracer.patches(step.commit, os.fsencode(step.path)) if step.patches else []):
+    for name, text in reversed(
+        tracer.patches(step.commit, os.fsencode(step.path)) if step.patches else []
+    ):
         if added in text.splitlines():
             return f"{step.key} {name}"
     return step.key
 
 
 def _changes(patch: bytes, path: bytes) -> bool:
-    """Return whether a patch changes a path. How many leading folders its names have (`-p`) is not known here."""
+    """Return whether a patch changes a path.
+
+    How many leading folders its names have (`-p`) is not known here.
+    """
     for line in patch.splitlines():
         if line.startswith((b"+++ ", b"--- ")):
             name = line[4:].split(b"\t")[0].strip()

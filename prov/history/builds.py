@@ -1,7 +1,8 @@
 """Builds by name, labels for builds, and pins that keep a build for good.
 
-A build is called `latest`, by a label, or by the beginning of its commit's id; `~2` after any of these goes two builds
-back. Labels and pins are refs, so that stock git knows them: `git log prov/label/release`.
+A build is called `latest`, by a label, or by the beginning of its commit's id; `~2` after any of
+these goes two builds back. Labels and pins are refs, so that stock git knows them: `git log
+prov/label/release`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def find_build(store: Store, name: str) -> BuildList:
         for _ in range(int(step[1:]) if step[1:] else 1):
             before = build.before()
             if before is None:
-                raise NameUnknown(f"{name}: there are not so many builds before {base}", hint="`prov builds`")
+                raise NameUnknown(
+                    f"{name}: there are not so many builds before {base}", hint="`prov builds`"
+                )
             build = before
     return build
 
@@ -85,10 +88,15 @@ def _by_id(store: Store, base: str) -> Oid | None:
         commits = [oid for oid in found if store.objects.read(bytes.fromhex(oid))[0] == "commit"]
         builds = [oid for oid in commits if is_build(store, bytes.fromhex(oid))]
         if len(builds) > 1:
-            raise NameUnknown(f"{base} is the beginning of {len(builds)} builds", hint=f"{', '.join(builds[:4])}")
+            raise NameUnknown(
+                f"{base} is the beginning of {len(builds)} builds", hint=f"{', '.join(builds[:4])}"
+            )
         return bytes.fromhex((builds or commits or [""])[0]) or None
     try:
-        answer = run_git(store.path, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"])
+        answer = run_git(
+            store.path,
+            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"],
+        )
     except StoreError:
         return None
     return bytes.fromhex(answer.decode().strip())
@@ -125,7 +133,9 @@ def row(build: BuildList, labels: dict[Oid, tuple[str, ...]], pins: frozenset[Oi
     """Return a build as a list shows it."""
     commit = build.commit
     when = build.store.objects.commit(commit).author.seconds
-    return BuildRow(commit, when, build.seconds(), build.facts(), labels.get(commit, ()), commit in pins)
+    return BuildRow(
+        commit, when, build.seconds(), build.facts(), labels.get(commit, ()), commit in pins
+    )
 
 
 def labels_of(store: Store) -> dict[Oid, tuple[str, ...]]:
@@ -143,7 +153,11 @@ def pinned(store: Store) -> frozenset[Oid]:
 
 def set_label(store: Store, label: str, build: BuildList) -> Oid | None:
     """Give a build a label, which moves if another one has it; return that other one."""
-    taken = label in (LATEST, "builds") or label.endswith("HEAD") or re.fullmatch("[0-9a-f]{4,40}", label)
+    taken = (
+        label in (LATEST, "builds")
+        or label.endswith("HEAD")
+        or re.fullmatch("[0-9a-f]{4,40}", label)
+    )
     if taken or not _LABEL.fullmatch(label) or ".." in label or label.endswith((".lock", ".")):
         hint = "letters, digits and . _ + -; not `latest`, nor what may be the beginning of an id"
         raise ProvError(f"{label!r} can't be a label", hint=hint)

@@ -1,8 +1,10 @@
-"""What made a task's inputs other than they were: first causes, found down the graph, and between builds.
+"""What made a task's inputs other than they were: first causes, found down the graph, and between
+builds.
 
-A change goes up the graph: a task has another hash since a text of its own changed, or since something that it takes
-did. Going down along the edges that are not the same, the tasks with changes of their own are the *root causes*; all
-others merely followed. A task that gave another output for the same inputs is one as well.
+A change goes up the graph: a task has another hash since a text of its own changed, or since
+something that it takes did. Going down along the edges that are not the same, the tasks with
+changes of their own are the *root causes*; all others merely followed. A task that gave another
+output for the same inputs is one as well.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ class Side(Protocol):
     """One of two states of a graph of tasks: recorded, or as the recipes say now."""
 
     def behind(self, edge: Edge, at: str | None) -> Inputs | None:
-        """Return the inputs of the task behind an edge that stands at a hash or an output id; None if unknown."""
+        """Return the inputs of the task behind an edge that stands at a hash or an output id; None
+        if unknown.
+        """
 
 
 @dataclass(slots=True)
@@ -58,7 +62,9 @@ class Cause:
     chain: tuple[str, ...]
 
 
-def first_causes(reader: TreeReader, old: Inputs, new: Inputs, sides: tuple[Side, Side]) -> list[Cause]:
+def first_causes(
+    reader: TreeReader, old: Inputs, new: Inputs, sides: tuple[Side, Side]
+) -> list[Cause]:
     """Return the root causes of the difference between two states of a task, the nearest first."""
     causes: list[Cause] = []
     seen = {new.key}
@@ -68,14 +74,21 @@ def first_causes(reader: TreeReader, old: Inputs, new: Inputs, sides: tuple[Side
         compared = compare(reader, before, now)
         if compared.own:
             causes.append(Cause(now.key, compared.own, chain))
-        elif not compared.edges and before.task_hash is not None and before.task_hash == now.task_hash:
+        elif (
+            not compared.edges
+            and before.task_hash is not None
+            and before.task_hash == now.task_hash
+        ):
             causes.append(Cause(now.key, (Change(SAME_INPUTS, "", None, None),), chain))
         for edge in compared.edges:
             key = edge[1]
             if key in seen:
                 continue
             seen.add(key)
-            one, other = sides[0].behind(edge, before.edges[edge]), sides[1].behind(edge, now.edges[edge])
+            one, other = (
+                sides[0].behind(edge, before.edges[edge]),
+                sides[1].behind(edge, now.edges[edge]),
+            )
             if one is None or other is None:
                 causes.append(Cause(key, (), (key, *chain)))
             else:
@@ -88,7 +101,9 @@ def first_causes(reader: TreeReader, old: Inputs, new: Inputs, sides: tuple[Side
 
 @dataclass(frozen=True, slots=True)
 class TaskDifference:
-    """A task that is not the same in two builds; a line is None where the build has no such task."""
+    """A task that is not the same in two builds; a line is None where the build has no such
+    task.
+    """
 
     key: str
     old: Line | None
@@ -137,11 +152,20 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
     for each in tasks:
         for change in each.own:
             alone = each.key if change.kind == SAME_INPUTS else ""
-            name = (change.kind, change.name, alone, change.old and change.old.oid, change.new and change.new.oid)
+            name = (
+                change.kind,
+                change.name,
+                alone,
+                change.old and change.old.oid,
+                change.new and change.new.oid,
+            )
             groups.setdefault(name, []).append(each)
             changes[name] = change
     before, after = old.versions(), new.versions()
-    recipes = set(old.recipes()), set(new.recipes()) | {each.key.partition(":")[0] for each in tasks if each.new}
+    recipes = (
+        set(old.recipes()),
+        set(new.recipes()) | {each.key.partition(":")[0] for each in tasks if each.new},
+    )
     return BuildDifference(
         versions={
             name: (before[name], after[name])
@@ -151,23 +175,35 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
         added=tuple(sorted(recipes[1] - recipes[0])) if _is_whole(old) else (),
         removed=tuple(sorted(recipes[0] - recipes[1])) if _is_whole(new) else (),
         tasks=tuple(tasks),
-        causes=tuple(CauseGroup(changes[name], tuple(each.key for each in tasks)) for name, tasks in groups.items()),
+        causes=tuple(
+            CauseGroup(changes[name], tuple(each.key for each in tasks))
+            for name, tasks in groups.items()
+        ),
     )
 
 
 def _is_whole(build: BuildList) -> bool:
-    """Tell whether a build came to all of its recipes: one that failed or was interrupted may not have."""
+    """Tell whether a build came to all of its recipes: one that failed or was interrupted may not
+    have.
+    """
     return build.facts().get("result", "ok") == "ok"
 
 
 def changed_tasks(reader: TreeReader, old: BuildList, new: BuildList) -> list[TaskDifference]:
-    """Return the tasks of two builds that are not the same, failed ones among them, sorted by key."""
+    """Return the tasks of two builds that are not the same, failed ones among them, sorted by
+    key.
+    """
     found = []
     for recipe in sorted(old.differing(new)):
         before, after = old.lines(recipe), new.lines(recipe) | _of(recipe, failures(new))
         for key in sorted(before.keys() | after.keys()):
             one, other = before.get(key), after.get(key)
-            if one is None or other is None or one.task_hash != other.task_hash or one.output != other.output:
+            if (
+                one is None
+                or other is None
+                or one.task_hash != other.task_hash
+                or one.output != other.output
+            ):
                 found.append(TaskDifference(key, one, other, _own_changes(reader, key, one, other)))
     return found
 
@@ -176,13 +212,17 @@ def _of(recipe: str, lines: Mapping[str, Line]) -> dict[str, Line]:
     return {key: line for key, line in lines.items() if key.partition(":")[0] == recipe}
 
 
-def _own_changes(reader: TreeReader, key: str, old: Line | None, new: Line | None) -> tuple[Change, ...]:
+def _own_changes(
+    reader: TreeReader, key: str, old: Line | None, new: Line | None
+) -> tuple[Change, ...]:
     if old is None or new is None:
         return ()
     if old.task_hash == new.task_hash:
         # that it failed this time is as good a cause as another output
         return (Change(SAME_INPUTS, "", None, None),)
     try:
-        return compare(reader, read_inputs(reader, key, old.task_hash), read_inputs(reader, key, new.task_hash)).own
+        return compare(
+            reader, read_inputs(reader, key, old.task_hash), read_inputs(reader, key, new.task_hash)
+        ).own
     except StoreError:
         return ()

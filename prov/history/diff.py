@@ -52,20 +52,35 @@ class Difference:
         if self.old_path:
             what = f"{name_text(self.old_path)} -> {what}"
         folder = (
-            "/" if stat.S_ISDIR(self.new_mode or self.old_mode or 0) and self.change in ("added", "removed") else ""
+            "/"
+            if stat.S_ISDIR(self.new_mode or self.old_mode or 0)
+            and self.change in ("added", "removed")
+            else ""
         )
         modes = ""
         if None not in (self.old_mode, self.new_mode) and self.old_mode != self.new_mode:
             modes = f"  {stat.filemode(self.old_mode or 0)} -> {stat.filemode(self.new_mode or 0)}"
-        return f"{self.letter} {what}{folder}{modes}{f'  {name_text(self.detail)}' if self.detail else ''}"
+        return (
+            f"{self.letter}"
+            f" {what}{folder}{modes}{f'  {name_text(self.detail)}' if self.detail else ''}"
+        )
 
     @property
     def beyond_git(self) -> bool:
         """Tell whether git's own diff would not show it, or not all of it."""
         modes = (self.old_mode, self.new_mode)
-        odd = any(mode is not None and stat.S_IMODE(mode) not in (0o644, 0o755, 0o777) for mode in modes)
-        other = any(mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) for mode in modes)
-        return odd or other or self.change == "attributes" or (self.change == "added" and bool(self.detail))
+        odd = any(
+            mode is not None and stat.S_IMODE(mode) not in (0o644, 0o755, 0o777) for mode in modes
+        )
+        other = any(
+            mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) for mode in modes
+        )
+        return (
+            odd
+            or other
+            or self.change == "attributes"
+            or (self.change == "added" and bool(self.detail))
+        )
 
 
 def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
@@ -102,7 +117,13 @@ def _with_renames(found: list[Difference]) -> list[Difference]:
             one = before.pop(0)
             moved.update({id(one), id(each)})
             renamed.append(
-                replace(each, change="renamed", old_path=one.path, old_mode=one.old_mode, old_oid=one.old_oid)
+                replace(
+                    each,
+                    change="renamed",
+                    old_path=one.path,
+                    old_mode=one.old_mode,
+                    old_oid=one.old_oid,
+                )
             )
     return [each for each in found if id(each) not in moved] + renamed
 
@@ -118,7 +139,9 @@ def _own_mode(reader: TreeReader, one: Node, other: Node, path: bytes) -> list[D
     return [Difference(_text(path), change, old.mode, new.mode, detail=detail)]
 
 
-def _changed(reader: TreeReader, path: bytes, one: Node | None, other: Node | None) -> list[Difference]:
+def _changed(
+    reader: TreeReader, path: bytes, one: Node | None, other: Node | None
+) -> list[Difference]:
     if one is None or other is None:
         node = other or one
         assert node is not None
@@ -126,7 +149,9 @@ def _changed(reader: TreeReader, path: bytes, one: Node | None, other: Node | No
         if not node.is_directory:
             return [_one_sided(path, node, made)]
         inside = walk(reader, node.pair, path=path + b"/")
-        leaves = [(at, each) for at, each in inside if not each.is_directory or _is_empty(reader, each)]
+        leaves = [
+            (at, each) for at, each in inside if not each.is_directory or _is_empty(reader, each)
+        ]
         return [_one_sided(at, each, made) for at, each in leaves] or [_one_sided(path, node, made)]
     if stat.S_IFMT(one.mode) != stat.S_IFMT(other.mode):
         if one.is_directory or other.is_directory:
@@ -141,7 +166,11 @@ def _changed(reader: TreeReader, path: bytes, one: Node | None, other: Node | No
         detail = " -> ".join(_text(reader.blob(node.oid)) for node in (one, other))
     elif change == "attributes":
         detail = " -> ".join(_attributes(node) for node in (one, other))
-    return [Difference(_text(path), change, one.mode, other.mode, one.oid.hex(), other.oid.hex(), detail=detail)]
+    return [
+        Difference(
+            _text(path), change, one.mode, other.mode, one.oid.hex(), other.oid.hex(), detail=detail
+        )
+    ]
 
 
 def _is_empty(reader: TreeReader, node: Node) -> bool:
@@ -172,7 +201,8 @@ def git_diff(store: Store, old: Pair, new: Pair, *, stat_only: bool) -> bytes:
 
 
 def run_tool(command: Sequence[str], old: str, new: str) -> int:
-    """Run a tool that compares two folders, such as diffoscope, on the caller's terminal; return its exit status.
+    """Run a tool that compares two folders, such as diffoscope, on the caller's terminal; return
+    its exit status.
 
     Raises ProvError where it is not installed.
     """

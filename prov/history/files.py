@@ -1,9 +1,9 @@
 """A file in what was recorded: found by name, and followed over builds.
 
-`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR. A path alone, or
-one in the deploy directory, is looked for in the last build, in images first, then in its targets' outputs, in
-packages, and in all others; at the top of each, or a few folders further down, as packages have it. Of tasks that this
-build did not come to, those before it tell.
+`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR.
+A path alone, or one in the deploy directory, is looked for in the last build, in images first, then
+in its targets' outputs, in packages, and in all others; at the top of each, or a few folders
+further down, as packages have it. Of tasks that this build did not come to, those before it tell.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from prov.worktree.attributes import Node, Pair, at_path, read_listing
 
 MANY_LINES = 2000
 DEPLOY = "deploy"
-"""The folder beside that of the WORKDIRs where files are deployed, without the names of outputs' folders."""
+"""The folder beside that of the WORKDIRs where files are deployed, without the names of outputs'
+folders.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ class FileName:
 
 
 def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
-    """Return the file that a name or a path stands for. `work` is the folder of WORKDIRs. Raises NameUnknown."""
+    """Return the file that a name or a path stands for.
+
+    `work` is the folder of WORKDIRs. Raises NameUnknown.
+    """
     base, at, rest = name.partition("@")
     part, _, path = rest.partition("/")
     if at and part in KINDS and path:
@@ -70,7 +75,9 @@ def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None
     commit = store.refs.get(workdir_ref(arch, recipe, chain))
     if commit is None:
         raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
-    while len(store.objects.commit(commit).parents) == 2 and not Records(store).record_entry(commit, "record"):
+    while len(store.objects.commit(commit).parents) == 2 and not Records(store).record_entry(
+        commit, "record"
+    ):
         commit = store.objects.commit(commit).parents[0]  # what somebody changed by hand
     key = task_of(store, commit)
     if key is None:
@@ -90,19 +97,27 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
     for build in islice(walk_builds(latest), LOOK_BACK):
         lines = {key: line for recipe in recipes for key, line in build.lines(recipe).items()}
         targets = build.facts().get("targets", "").split()
-        for key in sorted(lines, key=lambda key: (not _is_image(key), key not in targets, not _is_packaging(key), key)):
+        for key in sorted(
+            lines,
+            key=lambda key: (not _is_image(key), key not in targets, not _is_packaging(key), key),
+        ):
             output = lines[key].output if key not in seen else None
             there = output is not None and store.objects.exists(output)
-            found = _below(store, read_pair(store.objects, output), path) if output and there else None
+            found = (
+                _below(store, read_pair(store.objects, output), path) if output and there else None
+            )
             if found is not None:
                 return FileName(key, "output", found)
-        seen |= lines.keys()  # the builds before it tell of other tasks: this one had another target, or failed
+        seen |= (
+            lines.keys()
+        )  # the builds before it tell of other tasks: this one had another target, or failed
         before = build.before()
         recipes = before.differing(build) if before else set()
     text = os.fsdecode(path)
     raise NameUnknown(
         f"no output of the last build has {text}",
-        hint=nearest(text, recorded_tasks(store)) or "name it exactly, as in hello:install@output/image/usr/bin/hello",
+        hint=nearest(text, recorded_tasks(store))
+        or "name it exactly, as in hello:install@output/image/usr/bin/hello",
     )
 
 
@@ -117,12 +132,14 @@ def _is_packaging(key: str) -> bool:
 def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
     """Return where a path is in an output: at its top, or a few folders down.
 
-    Folders that hold one folder and nothing else do not count: what BitBake's native recipes stage is below the whole
-    path of their sysroot.
+    Folders that hold one folder and nothing else do not count: what BitBake's native recipes stage
+    is below the whole path of their sysroot.
     """
     if at_path(store.objects, pair, path) is not None:
         return path
-    listing = {name: node for name, node in read_listing(store.objects, pair).items() if name != b"."}
+    listing = {
+        name: node for name, node in read_listing(store.objects, pair).items() if name != b"."
+    }
     folders = sorted(name for name, node in listing.items() if node.is_directory)
     alone = len(listing) == 1 and len(folders) == 1
     if not depth and not alone:
@@ -147,7 +164,9 @@ def part_of(store: Store, commit: Oid, part: str) -> Pair | None:
         return Records(store).workdir(commit)
     if part == "before":
         return Records(store).workdir(held.parents[0])
-    entry = store.objects.entry(store.objects.commit(held.parents[1]).tree, SYSROOTS.get(part, part))
+    entry = store.objects.entry(
+        store.objects.commit(held.parents[1]).tree, SYSROOTS.get(part, part)
+    )
     return read_pair(store.objects, entry.oid) if entry else None
 
 
@@ -164,7 +183,9 @@ def node_in(store: Store, file: FileName, run: RunName | None = None) -> Node | 
 def built_run(store: Store, key: str) -> RunName:
     """Return the run that the last build which had a task has of it. Raises NameUnknown."""
     latest = find_build(store, "latest")
-    return run_in(next((build for build in walk_builds(latest) if build.line(key) is not None), latest), key)
+    return run_in(
+        next((build for build in walk_builds(latest) if build.line(key) is not None), latest), key
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +198,9 @@ class Version:
 
 
 def versions(store: Store, file: FileName, *, until: str = "latest") -> Iterator[Version]:
-    """Yield a file's versions over builds, the newest first; it costs the builds that are asked for."""
+    """Yield a file's versions over builds, the newest first; it costs the builds that are asked
+    for.
+    """
     known: dict[Oid, Node | None] = {}
     first: tuple[BuildList, Node | None] | None = None
     for build in walk_builds(find_build(store, until)):
@@ -188,7 +211,9 @@ def versions(store: Store, file: FileName, *, until: str = "latest") -> Iterator
         if at not in known:
             known[at] = _in_build(store, build, file)
         node = known[at]
-        if first is not None and (node and node.same_content) != (first[1] and first[1].same_content):
+        if first is not None and (node and node.same_content) != (
+            first[1] and first[1].same_content
+        ):
             yield _version(*first)
         first = build, node
     if first is not None and first[1] is not None:
@@ -219,14 +244,16 @@ class BlamedLine:
 
 
 def blame_lines(texts: Sequence[str]) -> list[BlamedLine]:
-    """Return the lines of the last text, each with the number of the first text that has had it since.
+    """Return the lines of the last text, each with the number of the first text that has had it
+    since.
 
     Line ends count: who changed only those changed the line.
     """
     blamed: list[BlamedLine] = []
     for number, text in enumerate(texts):
         now = text.splitlines(keepends=True)
-        # of many lines, those that many others equal are no beginning of a match: that would take quadratic time
+        # of many lines, those that many others equal are no beginning of a match: that would take
+        # quadratic time
         many = len(now) > MANY_LINES
         matcher = difflib.SequenceMatcher(None, [line.text for line in blamed], now, autojunk=many)
         blamed = list(_blend(blamed, now, matcher, number))

@@ -1,8 +1,8 @@
 """What is different between the inputs of two tasks, by name, and as text.
 
-A task hash is the id of a tree, so that all of this is the difference of two trees: an entry is a variable, a function,
-a source, a patch, the host's tools or an edge to another task. Own inputs are all but the edges' ids; that an edge is
-there or not is the task's own, too.
+A task hash is the id of a tree, so that all of this is the difference of two trees: an entry is a
+variable, a function, a source, a patch, the host's tools or an edge to another task. Own inputs are
+all but the edges' ids; that an edge is there or not is the task's own, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from prov.tasks.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.worktree.attributes import Pair, TreeReader
 
 KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
-"""Of changes. `same inputs`: a task gave another output although nothing that goes into it changed."""
+"""Of changes.
+
+`same inputs`: a task gave another output although nothing that goes into it changed.
+"""
 LONG = 40
 """Lines of one text's difference that people are shown."""
 
@@ -29,7 +32,9 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A task's inputs: own ones as tree entries, and what each edge stands at (a hash or an output id, in hex)."""
+    """A task's inputs: own ones as tree entries, and what each edge stands at (a hash or an output
+    id, in hex).
+    """
 
     key: str
     task_hash: Oid | None
@@ -69,7 +74,9 @@ def read_inputs(reader: TreeReader, key: str, task_hash: Oid) -> Inputs:
     return inputs_of(reader, key, task_hash, reader.tree(task_hash))
 
 
-def inputs_of(reader: TreeReader, key: str, task_hash: Oid | None, entries: Iterable[Entry]) -> Inputs:
+def inputs_of(
+    reader: TreeReader, key: str, task_hash: Oid | None, entries: Iterable[Entry]
+) -> Inputs:
     """Return the inputs that an inputs tree's entries stand for."""
     entries = list(entries)
     edges: dict[Edge, str | None] = {}
@@ -78,7 +85,9 @@ def inputs_of(reader: TreeReader, key: str, task_hash: Oid | None, entries: Iter
         kind = os.fsdecode(entry.name)
         for below in reader.tree(entry.oid) if kind in EDGES else ():
             name = os.fsdecode(below.name)
-            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_id(reader, below.oid).hex()
+            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_id(
+                reader, below.oid
+            ).hex()
     return Inputs(key, task_hash, flatten(reader, entries), edges)
 
 
@@ -109,7 +118,9 @@ def _edge_change(edge: Edge, *, there: bool) -> Change:
 
 
 def _only_edges(reader: TreeReader, change: Change) -> bool:
-    """Tell whether a definition's text changed in what it needs alone, which the dependency's change tells already."""
+    """Tell whether a definition's text changed in what it needs alone, which the dependency's
+    change tells already.
+    """
     if change.kind != "definition" or not change.old or not change.new:
         return False
     old, new = (
@@ -137,7 +148,10 @@ def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
         return
     sides = (change.old, change.new)
     if any(entry is not None and entry.mode == MODE_DIRECTORY for entry in sides):
-        trees = [entry.oid if entry is not None and entry.mode == MODE_DIRECTORY else EMPTY_TREE for entry in sides]
+        trees = [
+            entry.oid if entry is not None and entry.mode == MODE_DIRECTORY else EMPTY_TREE
+            for entry in sides
+        ]
         yield from _tree_difference(reader, Pair(trees[0], None), Pair(trees[1], None), most)
         return
     old_text, new_text = (reader.blob(entry.oid) if entry else b"" for entry in sides)
@@ -157,13 +171,18 @@ def _tree_difference(reader: TreeReader, old: Pair, new: Pair, most: int) -> Ite
     for each in diff_pairs(reader, old, new)[: most + 1]:
         yield f"{each.letter} {each.path}"
         if each.change == "changed":
-            before, after = reader.blob(bytes.fromhex(each.old_oid)), reader.blob(bytes.fromhex(each.new_oid))
+            before, after = (
+                reader.blob(bytes.fromhex(each.old_oid)),
+                reader.blob(bytes.fromhex(each.new_oid)),
+            )
             if b"\0" not in before and b"\0" not in after:
                 yield from (f"    {line}" for line in text_difference(before, after))
 
 
 def text_difference(old: bytes, new: bytes, *, context: int = 1) -> list[str]:
-    """Return the lines of a unified diff, without its head; of what is no text, that it is different."""
+    """Return the lines of a unified diff, without its head; of what is no text, that it is
+    different.
+    """
     if b"\0" in old or b"\0" in new:
         return [f"binary, {len(old)} bytes -> {len(new)} bytes"]
     before, after = (data.decode("utf-8", "replace").splitlines() for data in (old, new))

@@ -1,7 +1,8 @@
-"""What users call things: `recipe:task`, one of its parts (`recipe:task@output`), or anything that git can name.
+"""What users call things: `recipe:task`, one of its parts (`recipe:task@output`), or anything that
+git can name.
 
-A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build before it says of which run:
-`latest~3/zlib:compile`; without one it is the newest.
+A path may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build before it says
+of which run: `latest~3/zlib:compile`; without one it is the newest.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class RunName:
 
 def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
     """Return recorded runs, newest first, failed ones among them."""
-    prefixes = [f"refs/tags/{failed}{'/'.join(filter(None, (recipe, task)))}" for failed in ("", "failed/")]
+    prefixes = [
+        f"refs/tags/{failed}{'/'.join(filter(None, (recipe, task)))}" for failed in ("", "failed/")
+    ]
     form = "--format=%(objectname) %(creatordate:unix) %(refname)"
     answer = run_git(store.path, ["for-each-ref", "--sort=-creatordate", form, *prefixes])
     found = []
@@ -71,13 +74,24 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
         failed = tag.startswith("failed/")
         parts = tag.removeprefix("failed/").split("/")
         found.append(
-            RunName(tag, bytes.fromhex(oid), parts[0], parts[1], parts[2], int(parts[3]), failed, int(seconds))
+            RunName(
+                tag,
+                bytes.fromhex(oid),
+                parts[0],
+                parts[1],
+                parts[2],
+                int(parts[3]),
+                failed,
+                int(seconds),
+            )
         )
     return sorted(found, key=lambda run: (-run.seconds, -run.number))
 
 
 def newest(store: Store, found: Sequence[RunName], limit: int) -> list[RunName]:
-    """Return the first of some runs, the newest first: git dates a commit in seconds, and many tasks run within one."""
+    """Return the first of some runs, the newest first: git dates a commit in seconds, and many
+    tasks run within one.
+    """
     end = min(limit, len(found))
     while 0 < end < len(found) and found[end].seconds == found[end - 1].seconds:
         end += 1
@@ -85,7 +99,8 @@ def newest(store: Store, found: Sequence[RunName], limit: int) -> list[RunName]:
 
 
 def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
-    """Return tag -> the build in which a run ran, for runs of builds; it costs the builds since the oldest of them.
+    """Return tag -> the build in which a run ran, for runs of builds; it costs the builds since the
+    oldest of them.
 
     A build's commit has the time when it began, a run's the time when it ended.
     """
@@ -101,7 +116,9 @@ def builds_of(store: Store, found: Iterable[RunName]) -> dict[str, BuildList]:
             if _has_run(build, run):
                 builds[run.tag] = build
             elif asked[run.tag] < OVERLAPPING:
-                left.append(run)  # of a build that began before this one, perhaps, and was not over yet
+                left.append(
+                    run
+                )  # of a build that began before this one, perhaps, and was not over yet
         pending = left + pending
         if not pending:
             break
@@ -121,7 +138,9 @@ def last_run(store: Store, key: str) -> RunName:
     recipe, _, task = key.partition(":")
     found = runs(store, recipe, task)
     for run in newest(store, found, NEWEST):
-        if "aside" not in Records(store).facts(run.commit):  # a bisection's, of a state that no build had
+        if "aside" not in Records(store).facts(
+            run.commit
+        ):  # a bisection's, of a state that no build had
             return run
     if found:
         return newest(store, found, 1)[0]
@@ -132,7 +151,9 @@ def last_run(store: Store, key: str) -> RunName:
         line = build.line(key)
         if line is not None and line.output is not None:
             raise _elsewhere(store, key, line.task_hash)
-    raise NameUnknown(f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is")
+    raise NameUnknown(
+        f"no run of {key} is recorded", hint=nearest(key, known) or "`prov log` lists what is"
+    )
 
 
 def find_run(store: Store, name: str) -> RunName:
@@ -144,25 +165,35 @@ def find_run(store: Store, name: str) -> RunName:
 
 
 def run_in(build: BuildList, key: str) -> RunName:
-    """Return the run that a build has of a task, be it from an earlier build. Raises NameUnknown."""
+    """Return the run that a build has of a task, be it from an earlier build.
+
+    Raises NameUnknown.
+    """
     failed = failures(build).get(key)
     line = failed or build.line(key)
     if line is None:
         known = [each for recipe in build.recipes() for each in build.lines(recipe)]
-        raise NameUnknown(f"build {build.commit.hex()[:12]} has no task {key}", hint=nearest(key, known))
+        raise NameUnknown(
+            f"build {build.commit.hex()[:12]} has no task {key}", hint=nearest(key, known)
+        )
     prefix = tag_prefix(key, line.task_hash, failed=failed is not None)
     number = last_number(build.store, key, line.task_hash, failed=True) if failed else line.run
     commit = build.store.refs.get(f"{prefix}/{number}") if number else None
     if commit is None:
         went = run_went(build.store, key, line.task_hash, number)
         if went:
-            raise NameUnknown(f"the run of {key} for build {build.commit.hex()[:12]} is not here any more", hint=went)
+            raise NameUnknown(
+                f"the run of {key} for build {build.commit.hex()[:12]} is not here any more",
+                hint=went,
+            )
         raise _elsewhere(build.store, key, line.task_hash)
     return _run_name(build.store, f"{prefix}/{number}".removeprefix("refs/tags/"), commit)
 
 
 def _elsewhere(store: Store, key: str, task_hash: Oid) -> Elsewhere:
-    """Return the error for a result whose run is not here, since it was made on another machine, or collected."""
+    """Return the error for a result whose run is not here, since it was made on another machine, or
+    collected.
+    """
     went = inputs_went(store, key, task_hash)
     return Elsewhere(
         f"the run of {key} is not here: it was run on another machine, or removed",
@@ -173,12 +204,17 @@ def _elsewhere(store: Store, key: str, task_hash: Oid) -> Elsewhere:
 
 
 def record_elsewhere(store: Store, error: Elsewhere) -> RunName:
-    """Return the run of which only the record is here, its commit being the record's. Raises the error if it is not."""
+    """Return the run of which only the record is here, its commit being the record's.
+
+    Raises the error if it is not.
+    """
     recipe, _, task = error.key.partition(":")
     prefix = f"{RECORDS}{recipe}/{task}/{error.task_hash.hex()}"
     refs = store.refs.list(f"{prefix}/")
     numbers = {
-        int(name.rpartition("/")[2]): oid for name, oid in refs.items() if _NUMBER.fullmatch(name[len(prefix) :])
+        int(name.rpartition("/")[2]): oid
+        for name, oid in refs.items()
+        if _NUMBER.fullmatch(name[len(prefix) :])
     }
     if not numbers:
         raise error
@@ -186,7 +222,9 @@ def record_elsewhere(store: Store, error: Elsewhere) -> RunName:
     commit = numbers[number]
     seconds = store.objects.commit(commit).author.seconds
     tag = f"{prefix}/{number}".removeprefix("refs/prov/")
-    return RunName(tag, commit, recipe, task, error.task_hash.hex(), number, failed=False, seconds=seconds)
+    return RunName(
+        tag, commit, recipe, task, error.task_hash.hex(), number, failed=False, seconds=seconds
+    )
 
 
 def _by_tag(store: Store, name: str) -> RunName:
@@ -194,7 +232,11 @@ def _by_tag(store: Store, name: str) -> RunName:
     commit = store.refs.get(f"refs/tags/{name}") if _TAG.fullmatch(name) else None
     if commit is None:
         known = recorded_tasks(store)
-        hint = when_it_went(store, f"refs/tags/{name}") or nearest(name, known) or "write recipe:task, or a tag"
+        hint = (
+            when_it_went(store, f"refs/tags/{name}")
+            or nearest(name, known)
+            or "write recipe:task, or a tag"
+        )
         raise NameUnknown(f"{name} is no run of a task", hint=hint)
     return _run_name(store, name, commit)
 
@@ -207,7 +249,9 @@ def _run_name(store: Store, tag: str, commit: Oid) -> RunName:
 
 
 def recorded_tasks(store: Store) -> list[str]:
-    """Return the keys of tasks that are known, for hints: of the last build, or else of all tags."""
+    """Return the keys of tasks that are known, for hints: of the last build, or else of all
+    tags.
+    """
     build = BuildList.latest(store)
     if build is not None:
         return [key for recipe in build.recipes() for key in build.lines(recipe)]
@@ -236,7 +280,10 @@ def find(store: Store, name: str) -> Found:
     base, _, part = name.partition("@")
     kind, _, path = part.partition("/")
     if kind and kind not in KINDS:
-        raise NameUnknown(f"{name}: nothing is called @{kind}", hint=nearest(kind, KINDS) or f"@{', @'.join(KINDS)}")
+        raise NameUnknown(
+            f"{name}: nothing is called @{kind}",
+            hint=nearest(kind, KINDS) or f"@{', @'.join(KINDS)}",
+        )
     found = _find(store, name, base, kind)
     if not path:
         return found
@@ -251,7 +298,11 @@ def _find(store: Store, name: str, base: str, kind: str) -> Found:
     if ":" in key and ":" not in build:
         if build and kind == "output":  # which may be here without a run
             line = find_build(store, build).line(key)
-            if line is not None and line.output is not None and not store.objects.exists(line.output):
+            if (
+                line is not None
+                and line.output is not None
+                and not store.objects.exists(line.output)
+            ):
                 raise _elsewhere(store, key, line.task_hash)
             if line is not None and line.output is not None:
                 return Found(name, read_pair(store.objects, line.output))
@@ -276,7 +327,8 @@ def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:
         entry = store.objects.entry(record.tree, "output")
         if entry is None:
             raise NameUnknown(
-                f"{name}: that run failed and has no output", hint=f"`prov show {name.partition('@')[0]}`"
+                f"{name}: that run failed and has no output",
+                hint=f"`prov show {name.partition('@')[0]}`",
             )
         return Found(name, read_pair(store.objects, entry.oid))
     return Found(name, Records(store).workdir(commit), commit)
@@ -284,10 +336,15 @@ def _part(store: Store, name: str, commit: Oid, kind: str) -> Found:
 
 def _by_git(store: Store, name: str) -> Found:
     try:
-        text = run_git(store.path, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}"])
+        text = run_git(
+            store.path,
+            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}"],
+        )
     except StoreError as error:
         known = recorded_tasks(store)
-        hint = nearest(name, known) or "write [build/]recipe:task[@output], a tag, a commit or a tree"
+        hint = (
+            nearest(name, known) or "write [build/]recipe:task[@output], a tag, a commit or a tree"
+        )
         raise NameUnknown(f"{name!r} names nothing in the store", hint=hint) from error
     oid = bytes.fromhex(text.decode().strip())
     kind, _ = store.objects.read(oid)
@@ -299,7 +356,9 @@ def _by_git(store: Store, name: str) -> Found:
             return Found(name, Records(store).workdir(oid), oid)
         oid = held.tree
     elif kind != "tree":
-        raise NameUnknown(f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree")
+        raise NameUnknown(
+            f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree"
+        )
     entries = {entry.name for entry in store.objects.tree(oid)}
     if entries and entries <= _OUTPUT_ENTRIES:
         return Found(name, read_pair(store.objects, oid), commit)

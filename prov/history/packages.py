@@ -17,7 +17,8 @@ from prov.worktree.merge import Owned
 
 
 def packages(store: Store, name: str) -> list[Owned]:
-    """Return what a name stands for in a sysroot: of `recipe:task`, each folder that the task gives to others.
+    """Return what a name stands for in a sysroot: of `recipe:task`, each folder that the task gives
+    to others.
 
     Raises NameUnknown.
     """
@@ -38,7 +39,9 @@ def packages(store: Store, name: str) -> list[Owned]:
 
 
 def check_signed(store: Store, names: Iterable[str]) -> None:
-    """Raise SysrootError for a task's output that came from a remote, unsigned, and has a program."""
+    """Raise SysrootError for a task's output that came from a remote, unsigned, and has a
+    program.
+    """
     for name in filter(_is_task, names):
         run = last_run(store, name)
         commit = store.refs.get(output_ref(run.key, bytes.fromhex(run.task_hash)))
@@ -48,7 +51,8 @@ def check_signed(store: Store, names: Iterable[str]) -> None:
         program = first_program(store.objects, held.tree)
         if program:
             raise SysrootError(
-                f"{name} came from a remote, unsigned, and has the program {program}, which may run without a sandbox",
+                f"{name} came from a remote, unsigned, and has the program {program}, which may run"
+                " without a sandbox",
                 hint="install bubblewrap, or build it here",
             )
 

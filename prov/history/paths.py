@@ -38,7 +38,8 @@ def named_places(store: Store, recipe: str) -> list[NamedPlace]:
     if build is None:
         known = BuildList.latest(store)
         raise NameUnknown(
-            f"no build of {recipe} is recorded", hint=nearest(recipe, known.recipes()) if known else "`prov build`"
+            f"no build of {recipe} is recorded",
+            hint=nearest(recipe, known.recipes()) if known else "`prov build`",
         )
     found = []
     for key, line in sorted(build.lines(recipe).items()):

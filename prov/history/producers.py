@@ -1,8 +1,9 @@
 """Which task hash an output came from: what is behind an edge of the graph, as recorded.
 
-An inputs tree names a dependency by the id of its output. The task that gave that output is found in a build's list,
-or, where no build at hand has it, by the refs of outputs: an output's commit has the same id everywhere. BitBake names
-dependencies by hashes of its own: these are found in a build's list alone.
+An inputs tree names a dependency by the id of its output. The task that gave that output is found
+in a build's list, or, where no build at hand has it, by the refs of outputs: an output's commit has
+the same id everywhere. BitBake names dependencies by hashes of its own: these are found in a
+build's list alone.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Producers:
     _known: dict[tuple[str, Oid], Oid | None] = field(default_factory=dict)
 
     def hash_of(self, key: str, output: Oid) -> Oid | None:
-        """Return a task hash that led to an output, or has a unihash; None if it is not recorded here."""
+        """Return a task hash that led to an output, or has a unihash; None if it is not recorded
+        here.
+        """
         if (key, output) not in self._known:
             self._known[key, output] = self._find(key, output)
         return self._known[key, output]
@@ -63,7 +66,9 @@ class Producers:
         commits = set(output_commits(output))
         prefix = f"refs/prov/output/{key.replace(':', '/')}/"
         hashes = (
-            hash_in(name.rpartition("/")[2]) for name, oid in self.store.refs.list(prefix).items() if oid in commits
+            hash_in(name.rpartition("/")[2])
+            for name, oid in self.store.refs.list(prefix).items()
+            if oid in commits
         )
         return next((oid for oid in hashes if oid is not None), None)
 

@@ -1,4 +1,6 @@
-"""Tasks that gave different outputs for the same inputs: among runs here, and among what remotes were told."""
+"""Tasks that gave different outputs for the same inputs: among runs here, and among what remotes
+were told.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ MOST_LINES = 20
 
 @dataclass(slots=True)
 class Differing:
-    """A task hash that led to several outputs: which, where each is from, and how the first two differ."""
+    """A task hash that led to several outputs: which, where each is from, and how the first two
+    differ.
+    """
 
     key: str
     task_hash: Oid
@@ -43,10 +47,14 @@ class Found:
     notes: list[str]
 
 
-def differing_tasks(store: Store, remotes: Sequence[Remote] | None, access: Access, *, ask: bool) -> Found:
-    """Return tasks with several outputs, what was published first before what is only here; `ask` remotes what is new.
+def differing_tasks(
+    store: Store, remotes: Sequence[Remote] | None, access: Access, *, ask: bool
+) -> Found:
+    """Return tasks with several outputs, what was published first before what is only here; `ask`
+    remotes what is new.
 
-    Outputs that are at a remote only are fetched, the first that was published first, to tell what is different.
+    Outputs that are at a remote only are fetched, the first that was published first, to tell what
+    is different.
     """
     caches = Caches(store, read_remotes(store) if remotes is None else remotes, access)
     if ask:
@@ -59,7 +67,10 @@ def differing_tasks(store: Store, remotes: Sequence[Remote] | None, access: Acce
         for task_hash in {*published, *here}:
             for task in remote.index.find(task_hash):
                 each = found.setdefault(task_hash, Differing(task.key, task_hash))
-                each.add(task.output, f"published to {remote.name}{_signed(remote.index.signer(task.record))}")
+                each.add(
+                    task.output,
+                    f"published to {remote.name}{_signed(remote.index.signer(task.record))}",
+                )
                 elsewhere.setdefault(task_hash, []).append((remote.name, task))
     for task_hash, (key, outputs) in here.items():
         each = found.setdefault(task_hash, Differing(key, task_hash))
@@ -104,7 +115,9 @@ def _bring(caches: Caches, task: Differing, published: Sequence[tuple[str, Publi
     for name, each in published:
         if each.output in task.outputs[:2] and not objects.exists(each.output):
             remote = next(remote for remote in caches.remotes if remote.name == name)
-            fetched = fetch(caches.store, remote, caches.access, [Wanted(name, each, each.static_key)])
+            fetched = fetch(
+                caches.store, remote, caches.access, [Wanted(name, each, each.static_key)]
+            )
             caches.notes += [*fetched.notes, *([fetched.failed] if fetched.failed else [])]
 
 
@@ -113,7 +126,10 @@ def _difference(store: Store, task: Differing) -> list[str]:
     if not store.objects.exists(one) or not store.objects.exists(other):
         return ["one of them is not here and could not be fetched"]
     lines = [
-        each.line for each in diff_pairs(store.objects, read_pair(store.objects, one), read_pair(store.objects, other))
+        each.line
+        for each in diff_pairs(
+            store.objects, read_pair(store.objects, one), read_pair(store.objects, other)
+        )
     ]
     more = len(lines) - MOST_LINES
     return lines[:MOST_LINES] + ([f"and {more} more"] if more > 0 else [])

@@ -52,7 +52,9 @@ def _inputs(store: Store, tree: Oid) -> dict[str, str]:
         for inner in store.objects.tree(entry.oid):
             path = f"{name}/{inner.name.decode('utf-8', 'replace')}"
             if name in ("sources", "patches"):
-                found[path] = f"{'tree' if inner.mode == MODE_DIRECTORY else 'blob'} {inner.oid.hex()}\n"
+                found[path] = (
+                    f"{'tree' if inner.mode == MODE_DIRECTORY else 'blob'} {inner.oid.hex()}\n"
+                )
             else:
                 found[path] = store.objects.blob(inner.oid).decode("utf-8", "replace")
     return found

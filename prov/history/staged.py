@@ -54,7 +54,9 @@ def seen_by(session: Session, name: str) -> list[Seen]:
     recipe = session.project.recipe(name.partition(":")[0])
     tasks = [name.partition(":")[2]] if ":" in name else list(recipe.tasks)
     if ":" in name and tasks[0] not in recipe.tasks:
-        raise NameUnknown(f"{recipe.name} has no task {tasks[0]}", hint=nearest(tasks[0], recipe.tasks))
+        raise NameUnknown(
+            f"{recipe.name} has no task {tasks[0]}", hint=nearest(tasks[0], recipe.tasks)
+        )
     plan, _ = session.plan(Request(tuple(f"{recipe.name}:{task}" for task in tasks)))
     groups: dict[tuple[Staged, ...], list[str]] = {}
     for task in tasks:
@@ -71,9 +73,17 @@ def _staged(project: Project, plan: Plan, node: Node) -> list[Staged]:
     for key in node.needs:
         provider = plan.graph.nodes[key]
         native = provider.recipe.arch in ("native", "cross")
-        place = "direct" if key in node.direct else "recipe-sysroot-native" if native else "recipe-sysroot"
+        place = (
+            "direct"
+            if key in node.direct
+            else "recipe-sysroot-native"
+            if native
+            else "recipe-sysroot"
+        )
         paths = tuple(output_paths(provider.recipe, provider))
-        found.append(Staged(key, place, ways.get(provider.recipe.name, ()), plan.steps[key].output, paths))
+        found.append(
+            Staged(key, place, ways.get(provider.recipe.name, ()), plan.steps[key].output, paths)
+        )
     return found
 
 
@@ -104,9 +114,14 @@ def _first(project: Project, recipe: Recipe, task: Task) -> Iterator[tuple[str, 
             if selector is None:
                 yield value.partition(":")[0], (f"{recipe.name}:{each.name} needs {value}",)
             elif selector[1] == "depends":
-                yield from ((name, (f"{recipe.name} depends on {name}",)) for name in recipe.depends)
+                yield from (
+                    (name, (f"{recipe.name} depends on {name}",)) for name in recipe.depends
+                )
             elif selector[1] == "depends_native":
-                yield from ((name, (f"{recipe.name} depends on the tool {name}",)) for name in recipe.depends_native)
+                yield from (
+                    (name, (f"{recipe.name} depends on the tool {name}",))
+                    for name in recipe.depends_native
+                )
             else:
                 yield from _image_tools(project, recipe)
 
@@ -116,7 +131,10 @@ def _image_tools(project: Project, recipe: Recipe) -> Iterator[tuple[str, tuple[
         for package, table in project.recipe(name).packages.items():
             for tool in table.get("postinst_depends_native", []):
                 native = tool if tool.endswith("-native") else f"{tool}-native"
-                yield native, (f"{recipe.name} may hold {package}, whose postinst script needs {native}",)
+                yield (
+                    native,
+                    (f"{recipe.name} may hold {package}, whose postinst script needs {native}",),
+                )
 
 
 def size_of(store: Store, package: Staged) -> tuple[int, int]:
@@ -125,7 +143,9 @@ def size_of(store: Store, package: Staged) -> tuple[int, int]:
         return 0, 0
     whole = read_pair(store.objects, package.output)
     tops = [node for path in package.paths if (node := at_path(store.objects, whole, path))]
-    held = [node for top in tops for _, node in walk(store.objects, top.pair) if stat.S_ISREG(node.mode)]
+    held = [
+        node for top in tops for _, node in walk(store.objects, top.pair) if stat.S_ISREG(node.mode)
+    ]
     return len(held), sum(store.objects.blob_size(node.oid) for node in held)
 
 

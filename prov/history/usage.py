@@ -1,8 +1,9 @@
 """Where the bytes of a store are: by recipe, task, kind or build, and what is shared.
 
-Bytes are those in the packs, compressed. An object that two recipes' refs hold is nobody's own: it is counted as
-shared. By kind, one that an output holds is the output's, and what a WORKDIR has beyond that is the WORKDIR's: that
-much is freed when it goes. By build, an object is counted where it first came up.
+Bytes are those in the packs, compressed. An object that two recipes' refs hold is nobody's own: it
+is counted as shared. By kind, one that an output holds is the output's, and what a WORKDIR has
+beyond that is the WORKDIR's: that much is freed when it goes. By build, an object is counted where
+it first came up.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Row:
 
 
 def usage(store: Store, by: By) -> list[Row]:
-    """Return rows, the largest first (builds: the newest first), then what is shared and what no ref holds."""
+    """Return rows, the largest first (builds: the newest first), then what is shared and what no
+    ref holds.
+    """
     count = _Count(store, packed_sizes(store.objects))
     if by == "build":
         for build in reversed(list(walk_builds(BuildList.latest(store)))):
@@ -61,7 +64,9 @@ class _Count:
         self.owners: dict[Oid, str] = {}
 
     def add(self, name: str, oid: Oid, *, first: bool = False) -> None:
-        """Count all that an object holds for a name: `first` come, first served, or else as shared."""
+        """Count all that an object holds for a name: `first` come, first served, or else as
+        shared.
+        """
         pending = [(oid, True)]
         while pending:
             each, is_tree = pending.pop()
@@ -79,7 +84,9 @@ class _Count:
             yield commit.tree, True
             yield from ((parent, True) for parent in commit.parents)
         elif kind == "tree":
-            yield from ((entry.oid, entry.mode == MODE_DIRECTORY) for entry in self.objects.tree(oid))
+            yield from (
+                (entry.oid, entry.mode == MODE_DIRECTORY) for entry in self.objects.tree(oid)
+            )
 
     def rows(self, *, in_order: bool) -> list[Row]:
         found: dict[str, list[int]] = {}
@@ -88,13 +95,24 @@ class _Count:
             row[0] += 1
             row[1] += size
         last = [found.pop(name, None) for name in (SHARED, NOBODY)]
-        names = reversed(dict.fromkeys(self.owners.values())) if in_order else sorted(found, key=lambda n: -found[n][1])
+        names = (
+            reversed(dict.fromkeys(self.owners.values()))
+            if in_order
+            else sorted(found, key=lambda n: -found[n][1])
+        )
         rows = [Row(name, *found[name]) for name in names if name in found]
-        return rows + [Row(name, *row) for name, row in zip((SHARED, NOBODY), last, strict=True) if row]
+        return rows + [
+            Row(name, *row) for name, row in zip((SHARED, NOBODY), last, strict=True) if row
+        ]
 
 
 def _owner(ref: str, by: By) -> str:
-    parts = ref.removeprefix("refs/tags/failed/").removeprefix("refs/tags/").removeprefix("refs/prov/").split("/")
+    parts = (
+        ref.removeprefix("refs/tags/failed/")
+        .removeprefix("refs/tags/")
+        .removeprefix("refs/prov/")
+        .split("/")
+    )
     if parts[0] == "toolchain":
         return "host tools"
     if parts[0] in ("refs", "label", "pin"):
@@ -128,7 +146,10 @@ def _of_build(store: Store, build: BuildList) -> Iterable[Oid]:
     """Yield the build, and the outputs and runs that are there of its tasks."""
     for recipe in build.recipes():
         for key, line in build.lines(recipe).items():
-            for ref in (output_ref(key, line.task_hash), f"{tag_prefix(key, line.task_hash)}/{line.run}"):
+            for ref in (
+                output_ref(key, line.task_hash),
+                f"{tag_prefix(key, line.task_hash)}/{line.run}",
+            ):
                 oid = store.refs.get(ref)
                 if oid is not None:
                     yield oid

@@ -1,7 +1,8 @@
-"""Why a task ran, or would run now: the first causes of its hash being another, and the nearest that is recorded.
+"""Why a task ran, or would run now: the first causes of its hash being another, and the nearest
+that is recorded.
 
-Two states of the graph are compared: what the recipes say now, or a build, against the last build before it, another
-one, a run's tag, or another machine's store.
+Two states of the graph are compared: what the recipes say now, or a build, against the last build
+before it, another one, a run's tag, or another machine's store.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from pathlib import Path
 from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build, is_build_name, walk_builds
 from prov.history.causes import Cause, Recorded, Side, first_causes
-from prov.history.inputs import Change, Edge, Inputs, compare, difference_text, inputs_of, read_inputs
+from prov.history.inputs import (
+    Change,
+    Edge,
+    Inputs,
+    compare,
+    difference_text,
+    inputs_of,
+    read_inputs,
+)
 from prov.history.names import LOOK_BACK, RunName, find_run
 from prov.history.producers import Producers, failures
 from prov.history.pruned import inputs_went
@@ -94,7 +103,10 @@ class Both:
 
 @dataclass(slots=True)
 class Planned:
-    """The state that the recipes say now. What is hashed goes to a writer that keeps it in memory."""
+    """The state that the recipes say now.
+
+    What is hashed goes to a writer that keeps it in memory.
+    """
 
     site: Site
     plan: Plan
@@ -112,21 +124,38 @@ class Planned:
                 step = self.plan.steps[each]
                 oid = step.task_hash if kind == "after" else step.output
                 edges[kind, each] = oid.hex() if oid is not None else None
-        return Inputs(key, self.plan.steps[key].task_hash, inputs_of(self.writer, key, None, own.entries).own, edges)
+        return Inputs(
+            key,
+            self.plan.steps[key].task_hash,
+            inputs_of(self.writer, key, None, own.entries).own,
+            edges,
+        )
 
 
-def why(store: Store, name: str, *, session: Session | None = None, against: str = "", build: str = "") -> Why:
-    """Return why a task ran or would run. With a session it is asked of the recipes as they are now.
+def why(
+    store: Store, name: str, *, session: Session | None = None, against: str = "", build: str = ""
+) -> Why:
+    """Return why a task ran or would run. With a session it is asked of the recipes as they are
+    now.
 
     Raises NameUnknown.
     """
     with store.objects.writer(memory=True) as writer:
-        step, new = _planned(store, session, name, writer) if session is not None and not build else (None, None)
-        if new is None or (step is not None and step.action not in ("run", "may run") and not against):
+        step, new = (
+            _planned(store, session, name, writer)
+            if session is not None and not build
+            else (None, None)
+        )
+        if new is None or (
+            step is not None and step.action not in ("run", "may run") and not against
+        ):
             return _why_recorded(store, name, build, against)
         assert step is not None
         reader, old = _old(store, new.inputs.key, against, writer)
-        verdicts = {"run": f"would run: {_reason(store, step)}", "may run": f"may run, {step.reason}"}
+        verdicts = {
+            "run": f"would run: {_reason(store, step)}",
+            "may run": f"may run, {step.reason}",
+        }
         verdict = verdicts.get(step.action, f"is {step.action} now")
         return _answer(store, reader, verdict, old, new)
 
@@ -149,7 +178,10 @@ def _planned(
         return None, None
     plan, site = session.plan(Request((name,)))
     key = plan.graph.targets[-1]
-    if plan.steps[key].action not in ("run", "may run"):  # it may have to run for a task of the last build all the same
+    if plan.steps[key].action not in (
+        "run",
+        "may run",
+    ):  # it may have to run for a task of the last build all the same
         last = BuildList.latest(store)
         targets = last.facts().get("targets", "").split() if last else []
         with contextlib.suppress(ProvError):  # a target of the last build that was removed
@@ -171,7 +203,9 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     line = _at(named, key)
     if line is None:
         known = [each for recipe in named.recipes() for each in named.lines(recipe)]
-        raise NameUnknown(f"no build has a task {key}", hint=nearest(key, known) or "write recipe:task")
+        raise NameUnknown(
+            f"no build has a task {key}", hint=nearest(key, known) or "write recipe:task"
+        )
     earlier = None
     for each in walk_builds(named.before()):
         at = _at(each, key)
@@ -213,7 +247,8 @@ def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> St
             f"the inputs of {key} in build {build.commit.hex()[:12]} are not here",
             key,
             line.task_hash,
-            hint=went or f"it was run on another machine: `prov pull {key}` fetches what a remote has of it",
+            hint=went
+            or f"it was run on another machine: `prov pull {key}` fetches what a remote has of it",
         ) from error
     side = Recorded(store.objects, Producers(store, (build,)))
     return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions(), line.output)
@@ -227,7 +262,9 @@ def _of_run(store: Store, run: RunName) -> State:
     return State(f"run {run.tag}", inputs, side, {}, output.oid if output else None)
 
 
-def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[TreeReader, State | None]:
+def _old(
+    store: Store, key: str, against: str, reader: TreeReader
+) -> tuple[TreeReader, State | None]:
     """Return what a task is compared with, and what reads both."""
     if not against:
         latest = BuildList.latest(store)
@@ -239,7 +276,10 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
     if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
         folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
         other = Store.open(folder)
-        build = next((each for each in walk_builds(BuildList.latest(other)) if _at(each, key) is not None), None)
+        build = next(
+            (each for each in walk_builds(BuildList.latest(other)) if _at(each, key) is not None),
+            None,
+        )
         if build is None:
             raise NameUnknown(f"{against}: no build there has a task {key}")
         found = _in_build(other, build, key, _at(build, key))
@@ -247,12 +287,16 @@ def _old(store: Store, key: str, against: str, reader: TreeReader) -> tuple[Tree
     if is_build_name(store, against) or not {":", "/"}.intersection(against):
         build = find_build(store, against)
         if _at(build, key) is None:
-            raise NameUnknown(f"build {against} has no task {key}", hint="`prov builds` lists others")
+            raise NameUnknown(
+                f"build {against} has no task {key}", hint="`prov builds` lists others"
+            )
         return reader, _in_build(store, build, key, _at(build, key))
     run = find_run(store, against)
     if run.key != key:
         hint = f"`prov log {key}` lists runs"
-        raise NameUnknown(f"--against {against}: that is a run of {run.key}, not of {key}", hint=hint)
+        raise NameUnknown(
+            f"--against {against}: that is a run of {run.key}, not of {key}", hint=hint
+        )
     return reader, _of_run(store, run)
 
 
@@ -268,7 +312,9 @@ def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, n
         if all(pair) and pair[0] != pair[1]:
             versions[recipe] = pair
     near = None
-    if old is None or isinstance(new.side, Planned):  # of one that is recorded itself nobody asks which are near
+    if old is None or isinstance(
+        new.side, Planned
+    ):  # of one that is recorded itself nobody asks which are near
         near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
     changes = dict.fromkeys(change for cause in causes for change in cause.changes)
     differences = {change: tuple(difference_text(reader, change)) for change in changes}
@@ -282,10 +328,18 @@ def _is_same(old: State, new: State) -> bool:
     return old.output == new.output or None in (old.output, new.output)
 
 
-def nearest_recorded(store: Store, reader: TreeReader, new: Inputs, old: Inputs | None) -> Nearest | None:
-    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`; never the task's own."""
+def nearest_recorded(
+    store: Store, reader: TreeReader, new: Inputs, old: Inputs | None
+) -> Nearest | None:
+    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`; never the
+    task's own.
+    """
     prefix = f"refs/prov/output/{new.key.replace(':', '/')}/"
-    hashes = [oid for name in store.refs.list(prefix) if (oid := hash_in(name.rpartition("/")[2])) is not None]
+    hashes = [
+        oid
+        for name in store.refs.list(prefix)
+        if (oid := hash_in(name.rpartition("/")[2])) is not None
+    ]
     skipped = {new.task_hash, old.task_hash if old else None}
     limit = _size(reader, old, new) if old else FAR
     mine = {entry.name: entry for entry in _top(reader, new)} if new.task_hash else {}
@@ -297,7 +351,9 @@ def nearest_recorded(store: Store, reader: TreeReader, new: Inputs, old: Inputs 
             except StoreError:
                 continue
             # how many entries of the top differ is at the most as much as all that does
-            candidates.append((sum(mine.get(entry.name) != entry for entry in entries) if mine else 0, oid))
+            candidates.append(
+                (sum(mine.get(entry.name) != entry for entry in entries) if mine else 0, oid)
+            )
     best: Nearest | None = None
     for at_least, oid in sorted(candidates):
         if at_least >= limit:

@@ -1,8 +1,8 @@
 """Ids in git's SHA-256 object format, of objects whose ids here are SHA-1.
 
-What is signed must not rest on SHA-1. Git's own second format says how: the same objects, each id in them replaced by
-the SHA-256 one. What was computed is remembered by SHA-1 id, of objects that are in the store: what comes from
-elsewhere under an id that is here already is never taken.
+What is signed must not rest on SHA-1. Git's own second format says how: the same objects, each id
+in them replaced by the SHA-256 one. What was computed is remembered by SHA-1 id, of objects that
+are in the store: what comes from elsewhere under an id that is here already is never taken.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from prov.transport.database import delete_database, open_database
 
 FORMAT = 2
 _TABLE = (
-    f"create table digests{FORMAT} (oid blob primary key, id blob, paths integer, size integer, depth integer, "
-    "length integer, kind text) without rowid"
+    f"create table digests{FORMAT} (oid blob primary key, id blob, paths integer, size integer,"
+    " depth integer, length integer, kind text) without rowid"
 )
 _TYPES = (bytes, int, int, int, int, str)
 
@@ -61,13 +61,19 @@ def object_digest(kind: Kind, data: bytes) -> bytes:
 
 def tree_digest(entries: list[Entry], digests: list[Digest]) -> Digest:
     """Return a tree's, from those of its entries, which are in git's order."""
-    data = b"".join(b"%o %s\0%s" % (each.mode, each.name, of.id) for each, of in zip(entries, digests, strict=True))
+    data = b"".join(
+        b"%o %s\0%s" % (each.mode, each.name, of.id)
+        for each, of in zip(entries, digests, strict=True)
+    )
     return Digest(
         object_digest("tree", data),
         1 + sum(each.paths for each in digests),
         sum(each.size for each in digests),
         1 + max((each.depth for each in digests), default=0),
-        max((len(each.name) + 1 + of.length for each, of in zip(entries, digests, strict=True)), default=0),
+        max(
+            (len(each.name) + 1 + of.length for each, of in zip(entries, digests, strict=True)),
+            default=0,
+        ),
         "tree",
     )
 
@@ -91,7 +97,9 @@ class Digests:
     def __init__(self, reader: Reader, memory: Path) -> None:
         self._reader = reader
         self._path = memory
-        self._known: dict[Oid, Digest] = {EMPTY_TREE: Digest(object_digest("tree", b""), kind="tree")}
+        self._known: dict[Oid, Digest] = {
+            EMPTY_TREE: Digest(object_digest("tree", b""), kind="tree")
+        }
         self._new: dict[Oid, Digest] = {}
         self._database: sqlite3.Connection | None = None
 
@@ -116,7 +124,10 @@ class Digests:
         database = self._connect() if found is None else None
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
-                query = f"select id, paths, size, depth, length, kind from digests{FORMAT} where oid = ?"
+                query = (
+                    f"select id, paths, size, depth, length, kind from digests{FORMAT} where"
+                    " oid = ?"
+                )
                 row = database.execute(query, (oid,)).fetchone()
                 if row and tuple(map(type, row)) == _TYPES:
                     found = self._known[oid] = Digest(*row)
@@ -133,7 +144,9 @@ class Digests:
             rows = [(oid, *digest) for oid, digest in self._new.items()]
             with contextlib.suppress(sqlite3.Error), database:  # which commits
                 database.execute("begin immediate")
-                database.executemany(f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?, ?)", rows)
+                database.executemany(
+                    f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?, ?)", rows
+                )
         self._new = {}
 
     def blob(self, oid: Oid) -> Digest:
@@ -153,7 +166,10 @@ class Digests:
         found = self.known(oid)
         if found is None:
             entries = self._reader.tree(oid)
-            below = [self.tree(each.oid) if each.mode == MODE_DIRECTORY else self.blob(each.oid) for each in entries]
+            below = [
+                self.tree(each.oid) if each.mode == MODE_DIRECTORY else self.blob(each.oid)
+                for each in entries
+            ]
             found = tree_digest(entries, below)
             self.learn(oid, found)
         return found

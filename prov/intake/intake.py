@@ -1,9 +1,10 @@
-"""Taking objects in from elsewhere: every one is looked at before it is in the store, and nothing is in it before all
-are.
+"""Taking objects in from elsewhere: every one is looked at before it is in the store, and nothing
+is in it before all are.
 
-A remote may hold anything. Git's format lets a tree have two entries of one name, a name that leads out of its
-directory or means `.git` to some file system, a mode that stands for something else, a million folders below one
-another, or, by naming one tree many times, more files than any disk holds. None of that comes in.
+A remote may hold anything. Git's format lets a tree have two entries of one name, a name that leads
+out of its directory or means `.git` to some file system, a mode that stands for something else, a
+million folders below one another, or, by naming one tree many times, more files than any disk
+holds. None of that comes in.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from prov.worktree.attributes import Pair, read_listing
 STREAMED = 1 << 20
 """Bytes. Larger files are never in memory as a whole."""
 KEPT = 64 << 20
-"""Bytes of trees that are kept in memory to be looked at once more; others are read from the source again."""
+"""Bytes of trees that are kept in memory to be looked at once more; others are read from the source
+again.
+"""
 OPEN = 4
 """So many trees of the largest size may be open, each inside the other."""
 
@@ -77,16 +80,25 @@ class Intake:
         return _Reader(self)
 
     def _here(self, oid: Oid, kind: Kind) -> Digest | None:
-        """Return the digest of what was taken in or is in the store. Raises BadObject if it is of another kind."""
+        """Return the digest of what was taken in or is in the store.
+
+        Raises BadObject if it is of another kind.
+        """
         found = self._done.get(oid)
         if found is None and self.writer.has(oid):
-            read = {"blob": self.digests.blob, "tree": self.digests.tree, "commit": self.digests.commit}[kind]
+            read = {
+                "blob": self.digests.blob,
+                "tree": self.digests.tree,
+                "commit": self.digests.commit,
+            }[kind]
             try:
                 found = self._done[oid] = read(oid)
             except (StoreError, RecursionError) as error:
                 raise BadObject(f"object {oid.hex()}, which is here: {error}") from error
         if found is not None and found.kind != kind:
-            raise BadObject(f"object {oid.hex()} is a {found.kind}, not the {kind} that it should be")
+            raise BadObject(
+                f"object {oid.hex()} is a {found.kind}, not the {kind} that it should be"
+            )
         return found
 
     def commit(self, oid: Oid) -> Digest:
@@ -115,17 +127,23 @@ class Intake:
         return self._done[oid]
 
     def workdir(self, oid: Oid) -> Digest:
-        """Take in a WORKDIR's commit, and look at it and at those before it as they would be put on disk."""
+        """Take in a WORKDIR's commit, and look at it and at those before it as they would be put on
+        disk.
+        """
         digest = self.commit(oid)
         while oid in self._fresh:
             commit = self.writer.commit(oid)
-            attributes = self._look_at_record(commit.parents[1]) if len(commit.parents) > 1 else None
+            attributes = (
+                self._look_at_record(commit.parents[1]) if len(commit.parents) > 1 else None
+            )
             self.check_pair(Pair(commit.tree, attributes))
             oid = commit.parents[0] if commit.parents else b""
         return digest
 
     def _look_at_record(self, commit: Oid) -> Oid | None:
-        """Look at a record that goes with a WORKDIR; return the tree of the WORKDIR's attributes."""
+        """Look at a record that goes with a WORKDIR; return the tree of the WORKDIR's
+        attributes.
+        """
         parts = self.parts(self.writer.commit(commit).tree)
         if b"output" in parts:
             self.check_output(parts[b"output"])
@@ -144,10 +162,14 @@ class Intake:
         return {each.name: each.oid for each in entries}
 
     def _check_in_memory(self, entry: Entry) -> None:
-        """Raise BadObject for a file that is read as a whole later on, and is too large for that."""
+        """Raise BadObject for a file that is read as a whole later on, and is too large for
+        that.
+        """
         digest = self._here(entry.oid, "blob")
         if digest is not None and digest.size > self.limits.record:
-            raise BadObject(f"{entry.name!r} has {digest.size} bytes, and {self.limits.record} are allowed")
+            raise BadObject(
+                f"{entry.name!r} has {digest.size} bytes, and {self.limits.record} are allowed"
+            )
 
     def check_output(self, tree: Oid, dated: Oid | None = None) -> None:
         """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject.
@@ -188,9 +210,14 @@ class Intake:
     def _check_size(self, tree: Digest, path: bytes) -> None:
         limits = self.limits
         if tree.paths > limits.paths or tree.size > limits.size:
-            raise BadObject(f"{path!r} would be {tree.paths} files of {tree.size} bytes: more than is let in")
+            raise BadObject(
+                f"{path!r} would be {tree.paths} files of {tree.size} bytes: more than is let in"
+            )
         if tree.depth > limits.depth or tree.length > limits.path:
-            raise BadObject(f"{path!r} has too deep folders or too long paths: {tree.depth}, {tree.length} bytes")
+            raise BadObject(
+                f"{path!r} has too deep folders or too long paths: {tree.depth}, {tree.length}"
+                " bytes"
+            )
 
     def _entry(self, entry: Entry, path: bytes, depth: int) -> Digest:
         below = path + b"/" + entry.name if path else entry.name
@@ -206,8 +233,14 @@ class Intake:
         if done is None:
             found = self._find(oid, "blob")
             if found.size > self.limits.size:
-                raise BadObject(f"object {oid.hex()} has {found.size} bytes, and {self.limits.size} are allowed")
-            done = self._small_blob(oid, found) if found.size <= STREAMED else self._large_blob(oid, found)
+                raise BadObject(
+                    f"object {oid.hex()} has {found.size} bytes, and {self.limits.size} are allowed"
+                )
+            done = (
+                self._small_blob(oid, found)
+                if found.size <= STREAMED
+                else self._large_blob(oid, found)
+            )
             self._enter(oid, done)
         return done
 
@@ -242,10 +275,16 @@ class Intake:
         return found
 
     def _content(self, oid: Oid, wanted: Kind) -> bytes:
-        """Return the content of an object that is held in memory as a whole. Raises BadObject for a large one."""
+        """Return the content of an object that is held in memory as a whole.
+
+        Raises BadObject for a large one.
+        """
         found = self._find(oid, wanted)
         if found.size > self.limits.record:
-            raise BadObject(f"the {wanted} {oid.hex()} has {found.size} bytes, and {self.limits.record} are allowed")
+            raise BadObject(
+                f"the {wanted} {oid.hex()} has {found.size} bytes, and {self.limits.record} are"
+                " allowed"
+            )
         content = joined(found, oid)
         _check_id(oid, wanted, content)
         return content
@@ -273,7 +312,8 @@ class Intake:
     def check_pair(self, pair: Pair) -> None:
         """Look at a recorded directory as it would be put on disk. Raises BadObject.
 
-        What is there many times is looked at once: a few trees may be more folders than anybody could look at.
+        What is there many times is looked at once: a few trees may be more folders than anybody
+        could look at.
         """
         pending = [(pair, b"")]
         while pending:
@@ -287,7 +327,9 @@ class Intake:
                 raise BadObject(str(error)) from error
             check_listing(each, listing, path, self.limits)
             pending += [
-                (node.pair, path + name + b"/") for name, node in listing.items() if node.is_directory and name != b"."
+                (node.pair, path + name + b"/")
+                for name, node in listing.items()
+                if node.is_directory and name != b"."
             ]
 
 

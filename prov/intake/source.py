@@ -1,4 +1,6 @@
-"""Objects of a remote, as they are read: their size is known before their content, which comes in chunks."""
+"""Objects of a remote, as they are read: their size is known before their content, which comes in
+chunks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class Content(NamedTuple):
 
 
 Source = Callable[[Oid], "Content | None"]
-"""Returns what a remote has under an id, which need not be what the id says; None if it has nothing."""
+"""Returns what a remote has under an id, which need not be what the id says; None if it has
+nothing.
+"""
 
 
 def whole_content(kind: Kind, data: bytes) -> Content:
@@ -28,9 +32,11 @@ def whole_content(kind: Kind, data: bytes) -> Content:
 
 
 def read_whole(source: Source, oid: Oid, most: int) -> tuple[Kind, bytes] | None:
-    """Return kind and content of an object that is what its id says; None if the source does not have it.
+    """Return kind and content of an object that is what its id says; None if the source does not
+    have it.
 
-    Raises BadObject, before it is read, for one of more than `most` bytes, and for one that is not what its id says.
+    Raises BadObject, before it is read, for one of more than `most` bytes, and for one that is not
+    what its id says.
     """
     found = source(oid)
     if found is None:
@@ -60,7 +66,9 @@ def joined(found: Content, oid: Oid) -> bytes:
 
 
 class BlobReader:
-    """Reads a blob's chunks as a file is read, for a writer, and passes each on to a hash as well."""
+    """Reads a blob's chunks as a file is read, for a writer, and passes each on to a hash as
+    well.
+    """
 
     def __init__(self, found: Content, oid: Oid, seen: Callable[[bytes], object]) -> None:
         self._chunks = found.chunks

@@ -1,4 +1,6 @@
-"""What a tree or a commit from elsewhere may be: what prov itself could have written, and nothing else. Pure."""
+"""What a tree or a commit from elsewhere may be: what prov itself could have written, and nothing
+else. Pure.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ class Limits:
     commits: int = 1_000
     """In the history of one WORKDIR."""
     record: int = 16 << 20
-    """Bytes of what is held in memory as a whole: a tree, a commit, facts, a definition, a log, attributes."""
+    """Bytes of what is held in memory as a whole: a tree, a commit, facts, a definition, a log,
+    attributes.
+    """
     devices: bool = False
     """Device nodes are allowed."""
 
@@ -85,9 +89,16 @@ def checked_commit(content: bytes, oid: Oid) -> Commit:
     """Return a commit if it is one that prov makes of WORKDIRs and records. Raises BadObject."""
     try:
         commit = decode_commit(content)
-        good = commit.encode() == content and len(commit.parents) <= _PARENTS and "\0" not in commit.message
+        good = (
+            commit.encode() == content
+            and len(commit.parents) <= _PARENTS
+            and "\0" not in commit.message
+        )
         by = commit.author
-        good &= (by.name, by.mail) == (CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail) and 0 <= by.seconds < _TIMES
+        good &= (by.name, by.mail) == (
+            CONSTANT_IDENTITY.name,
+            CONSTANT_IDENTITY.mail,
+        ) and 0 <= by.seconds < _TIMES
     except (ValueError, IndexError) as error:
         raise BadObject(f"commit {oid.hex()} is damaged") from error
     if not good or any(len(each) != 20 for each in (commit.tree, *commit.parents)):
@@ -96,7 +107,9 @@ def checked_commit(content: bytes, oid: Oid) -> Commit:
 
 
 def check_real_name(name: bytes, path: bytes, limits: Limits) -> None:
-    """Raise BadObject for a name that no file in a directory can have, or a path that is too long."""
+    """Raise BadObject for a name that no file in a directory can have, or a path that is too
+    long.
+    """
     if name in (b"", b".", b"..") or b"/" in name or b"\0" in name or len(name) > limits.name:
         raise BadObject(f"{path[:300]!r} has a name that no file can have")
     if len(path) > limits.path:
@@ -114,7 +127,9 @@ class _Ids:
 
 
 def check_listing(pair: Pair, listing: Listing, path: bytes, limits: Limits) -> None:
-    """Raise BadObject unless a folder of a recorded directory is one that prov could have recorded."""
+    """Raise BadObject unless a folder of a recorded directory is one that prov could have
+    recorded.
+    """
     for name, node in listing.items():
         if name == b".":
             if not node.is_directory or node.link or node.fixme or node.rdev:
@@ -131,7 +146,9 @@ def _check_node(node: Node, path: bytes, limits: Limits) -> None:
     special = stat.S_IFMT(node.mode) in _SPECIAL
     if special and not limits.devices:
         raise BadObject(f"{path!r} is a device node")
-    if node.rdev is not None and not (special and all(0 <= number < _NUMBERS for number in node.rdev)):
+    if node.rdev is not None and not (
+        special and all(0 <= number < _NUMBERS for number in node.rdev)
+    ):
         raise BadObject(f"{path!r} has the numbers of a device")
     if node.mtime is not None and abs(node.mtime) >= _NANOSECONDS:
         raise BadObject(f"{path!r} has an mtime that no file can have")
@@ -140,11 +157,17 @@ def _check_node(node: Node, path: bytes, limits: Limits) -> None:
     if node.link and not _inside(node.link):
         raise BadObject(f"{path!r} is linked to {node.link!r}, which is outside")
     for key, value in node.xattrs:
-        if not (limits.devices or key.startswith(b"user.")) or b"\0" in key or not 5 < len(key) <= limits.name:
+        if (
+            not (limits.devices or key.startswith(b"user."))
+            or b"\0" in key
+            or not 5 < len(key) <= limits.name
+        ):
             raise BadObject(f"{path!r} has the extended attribute {key[:100]!r}")
         if len(value) > _VALUE:
             raise BadObject(f"{path!r} has an extended attribute of {len(value)} bytes")
 
 
 def _inside(link: bytes) -> bool:
-    return not link.startswith(b"/") and not any(part in (b"", b".", b"..") for part in link.split(b"/"))
+    return not link.startswith(b"/") and not any(
+        part in (b"", b".", b"..") for part in link.split(b"/")
+    )

@@ -1,8 +1,8 @@
 """The one task graph: recipes' tasks, their edges resolved to other tasks.
 
-Two kinds of edges: `after` (a task of the same recipe whose WORKDIR is taken over) and, by output, `from` (put into the
-WORKDIR at the start) and `needs` (put into the sysroots). No task and no recipe is special, but for the names of
-bootstrap variants.
+Two kinds of edges: `after` (a task of the same recipe whose WORKDIR is taken over) and, by output,
+`from` (put into the WORKDIR at the start) and `needs` (put into the sysroots). No task and no
+recipe is special, but for the names of bootstrap variants.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ BOOTSTRAP = "-initial"
 
 
 def is_bootstrap(recipe: str) -> bool:
-    """Tell whether a recipe is one that builds others' first versions, such as `gcc-cross-initial`."""
+    """Tell whether a recipe is one that builds others' first versions, such as
+    `gcc-cross-initial`.
+    """
     return recipe.removesuffix(NATIVE).endswith(BOOTSTRAP)
 
 
@@ -42,7 +44,9 @@ def tasks_before(recipe: Recipe, task: Task) -> list[Task]:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A task in the graph; edges are the keys (`recipe:task`) of other nodes, in the order that the recipe gives."""
+    """A task in the graph; edges are the keys (`recipe:task`) of other nodes, in the order that the
+    recipe gives.
+    """
 
     key: str
     recipe: Recipe
@@ -69,7 +73,9 @@ class Graph:
     targets: tuple[str, ...]
 
     def chain(self, key: str) -> str:
-        """Return the name of the WORKDIR chain of a task: the first task of those that share its WORKDIR."""
+        """Return the name of the WORKDIR chain of a task: the first task of those that share its
+        WORKDIR.
+        """
         node = self.nodes[key]
         while node.after:
             node = self.nodes[node.after[0]]
@@ -99,20 +105,31 @@ class _Resolver:
             after=tuple(self.own(recipe, task, name) for name in task.after),
             from_=self.edges(recipe, task, task.from_, "from"),
             needs=tuple(needs),
-            direct=frozenset(key for key in needs if self.project.recipe(key.partition(":")[0]).direct),
+            direct=frozenset(
+                key for key in needs if self.project.recipe(key.partition(":")[0]).direct
+            ),
             staging=tuple(self.staging(key) for key in needs),
         )
 
     def staging(self, key: str) -> str:
-        """Return what of an output goes into which sysroot, as it takes part in the hash of who sees it."""
+        """Return what of an output goes into which sysroot, as it takes part in the hash of who
+        sees it.
+        """
         known = self.placed.get(key)
         if known is None:
             name, _, task = key.partition(":")
             provider = self.project.recipe(name)
-            where = "direct" if provider.direct else "native" if provider.arch in ("native", "cross") else "target"
+            where = (
+                "direct"
+                if provider.direct
+                else "native"
+                if provider.arch in ("native", "cross")
+                else "target"
+            )
             at = f"{provider.path}: tasks.{task}: outputdir"
             folders = [
-                expand(text, provider.variables, where=at, keep=("WORKDIR",)) for text in provider.tasks[task].outputdir
+                expand(text, provider.variables, where=at, keep=("WORKDIR",))
+                for text in provider.tasks[task].outputdir
             ]
             known = self.placed[key] = " ".join([key, where, *folders])
         return known
@@ -151,14 +168,22 @@ class _Resolver:
         """Return the same task of all that a recipe needs at run time, transitively."""
         name, _, task = key.partition(":")
         recipe = self.project.recipe(name)
-        others = [other for other in self.with_rdepends(recipe, recipe.rdepends) if not is_bootstrap(other)]
-        return tuple(f"{other}:{task}" for other in others if task in self.project.recipe(other).tasks)
+        others = [
+            other
+            for other in self.with_rdepends(recipe, recipe.rdepends)
+            if not is_bootstrap(other)
+        ]
+        return tuple(
+            f"{other}:{task}" for other in others if task in self.project.recipe(other).tasks
+        )
 
     def named(self, asker: Recipe, key: str, where: str) -> str:
         name, _, task = key.partition(":")
         provider = self.provider(asker, name, where)
         if task not in provider.tasks:
-            raise RecipeError(f"{where}: {provider.name} has no task {task}", hint=nearest(task, provider.tasks))
+            raise RecipeError(
+                f"{where}: {provider.name} has no task {task}", hint=nearest(task, provider.tasks)
+            )
         return f"{provider.name}:{task}"
 
     def provider(self, asker: Recipe, name: str, where: str = "") -> Recipe:
@@ -171,7 +196,9 @@ class _Resolver:
             ) from error
 
     def select(self, recipe: Recipe, kind: str, task: str) -> tuple[str, ...]:
-        """Return the tasks of that name among the recipes of a kind; recipes without such a task are passed over."""
+        """Return the tasks of that name among the recipes of a kind; recipes without such a task
+        are passed over.
+        """
         known = self.resolved.get((recipe.name, kind))
         if known is None:
             if kind == "runtime":
@@ -179,7 +206,9 @@ class _Resolver:
             elif kind == "runtime_native":
                 known = self.with_rdepends(recipe, self.postinst_tools(recipe))
             else:
-                known = self.with_rdepends(recipe, recipe.depends if kind == "depends" else recipe.depends_native)
+                known = self.with_rdepends(
+                    recipe, recipe.depends if kind == "depends" else recipe.depends_native
+                )
             self.resolved[recipe.name, kind] = known
         return tuple(f"{name}:{task}" for name in known if task in self.project.recipe(name).tasks)
 
@@ -192,22 +221,38 @@ class _Resolver:
             if provider.name not in found:
                 found[provider.name] = None
                 # one for bootstrapping reaches only who names it
-                pending += [(provider, other) for other in provider.rdepends if not is_bootstrap(other)]
+                pending += [
+                    (provider, other) for other in provider.rdepends if not is_bootstrap(other)
+                ]
         return tuple(found)
 
     def postinst_tools(self, recipe: Recipe) -> list[str]:
-        """Return the native recipes that the packages of an image need for their postinst scripts."""
-        tables = [table for name in self.runtime(recipe) for table in self.project.recipe(name).packages.values()]
-        return [native_name(tool) for table in tables for tool in table.get("postinst_depends_native", [])]
+        """Return the native recipes that the packages of an image need for their postinst
+        scripts.
+        """
+        tables = [
+            table
+            for name in self.runtime(recipe)
+            for table in self.project.recipe(name).packages.values()
+        ]
+        return [
+            native_name(tool)
+            for table in tables
+            for tool in table.get("postinst_depends_native", [])
+        ]
 
     def runtime(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the recipes whose packages may be needed at run time.
 
-        Those of the packages in IMAGE_INSTALL, and everything that those recipes link with or name, transitively:
-        which of them are needed is known when they are packaged.
+        Those of the packages in IMAGE_INSTALL, and everything that those recipes link with or name,
+        transitively: which of them are needed is known when they are packaged.
         """
         install = recipe.variables.get("IMAGE_INSTALL")
-        names = expand(install.value, recipe.variables, where=str(recipe.path)).split() if install else []
+        names = (
+            expand(install.value, recipe.variables, where=str(recipe.path)).split()
+            if install
+            else []
+        )
         found: dict[str, None] = {}
         pending = [(recipe, name) for name in [*names, *recipe.rdepends]]
         while pending:
@@ -216,13 +261,21 @@ class _Resolver:
             if provider.name in found or provider.arch in ("native", "cross"):
                 continue
             found[provider.name] = None
-            own = [item for package in provider.packages.values() for item in package.get("rdepends", [])]
+            own = [
+                item
+                for package in provider.packages.values()
+                for item in package.get("rdepends", [])
+            ]
             expanded = [expand(item, provider.variables, where=str(provider.path)) for item in own]
-            pending += [(provider, item) for item in (*provider.depends, *provider.rdepends, *expanded)]
+            pending += [
+                (provider, item) for item in (*provider.depends, *provider.rdepends, *expanded)
+            ]
         return tuple(sorted(found))
 
     def package_recipe(self, package: str) -> str:
-        """Return the recipe that a package comes from: the longest one that the package's name begins with."""
+        """Return the recipe that a package comes from: the longest one that the package's name
+        begins with.
+        """
         name = package
         while name and self.project.resolve(name) is None:
             name = name.rpartition("-")[0]
@@ -230,7 +283,10 @@ class _Resolver:
 
 
 def resolve_targets(project: Project, targets: Sequence[str]) -> list[str]:
-    """Return the keys of the tasks that targets (`recipe`, `recipe:task`, `world`) stand for. Raises NameUnknown."""
+    """Return the keys of the tasks that targets (`recipe`, `recipe:task`, `world`) stand for.
+
+    Raises NameUnknown.
+    """
     keys: dict[str, None] = {}
     for target in targets:
         name, _, task = target.partition(":")
@@ -248,7 +304,10 @@ def resolve_targets(project: Project, targets: Sequence[str]) -> list[str]:
 
 
 def make_graph(project: Project, targets: Sequence[str]) -> Graph:
-    """Return the graph of everything that the targets depend on. Raises PlanError for a cycle, with its tasks."""
+    """Return the graph of everything that the targets depend on.
+
+    Raises PlanError for a cycle, with its tasks.
+    """
     resolver = _Resolver(project)
     keys = resolve_targets(project, targets)
     nodes: dict[str, Node] = {}
@@ -272,7 +331,8 @@ def make_graph(project: Project, targets: Sequence[str]) -> Graph:
                 if edge in open_:
                     cycle = [*list(open_)[list(open_).index(edge) :], edge]
                     raise PlanError(
-                        f"tasks depend on each other: {' -> '.join(cycle)}", hint="remove one of these edges"
+                        f"tasks depend on each other: {' -> '.join(cycle)}",
+                        hint="remove one of these edges",
                     )
                 if edge not in nodes:
                     pending.append((edge, False))

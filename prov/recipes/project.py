@@ -55,7 +55,9 @@ _PROJECT_KEYS: dict[str, str] = {
 
 @dataclass(slots=True)
 class ParsedFiles:
-    """TOML files, parsed and checked; remembered by their stat, since parsing costs more than all the rest."""
+    """TOML files, parsed and checked; remembered by their stat, since parsing costs more than all
+    the rest.
+    """
 
     memory: Path | None = None
     _known: dict[str, tuple[tuple[int, int, int, int], Raw]] = field(default_factory=dict)
@@ -108,7 +110,10 @@ def parse_toml(path: Path) -> Raw:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a huge number, or thousands of brackets
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # no TOML, no UTF-8, a huge number, or thousands of brackets
         raise RecipeError(f"{path}: not TOML: {str(error)[:500]}") from error
 
 
@@ -128,7 +133,9 @@ def _script_file(path: Path, task: str, name: str) -> str:
             return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: it is not UTF-8
         raise RecipeError(f"{path}: tasks.{task}: {name[:200]!r} can't be read: {error}") from error
-    raise RecipeError(f"{path}: tasks.{task}: there is no {file}", hint="relative to the file that names it")
+    raise RecipeError(
+        f"{path}: tasks.{task}: there is no {file}", hint="relative to the file that names it"
+    )
 
 
 @contextlib.contextmanager
@@ -159,13 +166,17 @@ class Project:
     """Recipe -> its variables, without those that `--set` alone brings."""
 
     @staticmethod
-    def load(root: Path, *, overrides: Mapping[str, str] | None = None, memory: Path | None = None) -> Project:
+    def load(
+        root: Path, *, overrides: Mapping[str, str] | None = None, memory: Path | None = None
+    ) -> Project:
         """Read prov.toml and find the recipes. Raises RecipeError."""
         path = root / PROJECT_FILE
         settings = parse_toml(path) if path.exists() else {}
         check_keys(settings, _PROJECT_KEYS, str(path))
         if settings.get("sandbox", "auto") not in SANDBOXES:
-            raise RecipeError(f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES))
+            raise RecipeError(
+                f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES)
+            )
         project = Project(root, settings, dict(overrides or {}), ParsedFiles(memory))
         with _naming(path):
             project._find_recipes()
@@ -190,7 +201,9 @@ class Project:
         return self.root / str(self.settings.get("builddir", "build"))
 
     def arch_name(self, recipe: Recipe) -> str:
-        """Return the name that keeps the recipe's WORKDIR apart from those for other architectures and machines."""
+        """Return the name that keeps the recipe's WORKDIR apart from those for other architectures
+        and machines.
+        """
         names = {
             "native": f"{self.host_arch}-native",
             "cross": f"{self.host_arch}-cross",
@@ -201,13 +214,16 @@ class Project:
 
     def _find_recipes(self) -> None:
         for folder in self.settings.get("recipes", ["recipes"]):
-            # no deeper: what is in a recipe's folder may be its sources, which have TOML files of their own
+            # no deeper: what is in a recipe's folder may be its sources, which have TOML files of
+            # their own
             top = self.root / folder
             for path in sorted([*top.glob("*.toml"), *top.glob("*/*.toml")]):
                 raw = self.files.parse(path)
                 name = raw.get("name", path.stem)
                 if name in self._paths:
-                    raise RecipeError(f"{path}: there is another {name} in {self._paths[name]}", hint="rename one")
+                    raise RecipeError(
+                        f"{path}: there is another {name} in {self._paths[name]}", hint="rename one"
+                    )
                 self._paths[name] = path
                 if "native" in raw.get("classextend", []):
                     self._extended.add(name)
@@ -217,21 +233,27 @@ class Project:
             others = [name for name in names if name != provided]
             if provided in self._paths and others:
                 raise RecipeError(
-                    f"{self._paths[others[0]]}: provides: {provided} is a recipe of its own ({self._paths[provided]})",
+                    f"{self._paths[others[0]]}: provides: {provided} is a recipe of its own"
+                    f" ({self._paths[provided]})",
                     hint="take it out of `provides`, or rename that recipe",
                 )
 
     def _check_settings(self) -> None:
-        """Refuse settings for what there is not: they would have no effect, and nothing would say so."""
+        """Refuse settings for what there is not: they would have no effect, and nothing would say
+        so.
+        """
         file = self.root / PROJECT_FILE
         for name in self.settings.get("recipe", {}):
             if name not in self._paths and self.resolve(name) != name:
-                raise RecipeError(f"{file}: recipe.{name}: no recipe is called {name}", hint=self._near(name))
+                raise RecipeError(
+                    f"{file}: recipe.{name}: no recipe is called {name}", hint=self._near(name)
+                )
         for name, chosen in self.settings.get("provider", {}).items():
             if chosen not in self._providers.get(name, []):
                 known = " or ".join(self._providers.get(name, []))
                 raise RecipeError(
-                    f"{file}: provider.{name}: {chosen} does not provide it", hint=known or self._near(name)
+                    f"{file}: provider.{name}: {chosen} does not provide it",
+                    hint=known or self._near(name),
                 )
         for name in (self.machine, self.arch):
             if not _ARCH_NAME.fullmatch(name):
@@ -247,7 +269,9 @@ class Project:
         if variable == "MACHINE" and not of:
             return
         if variable == "MACHINE":
-            raise RecipeError(f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME")
+            raise RecipeError(
+                f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME"
+            )
         if of and self.resolve(of) != of:
             raise RecipeError(f"--set {key}: no recipe is called {of}", hint=self._near(of))
         known: set[str] = set()
@@ -263,7 +287,9 @@ class Project:
         )
 
     def _near(self, name: str) -> str:
-        return nearest(name, self.known_names()) or f"there are {', '.join(self.known_names()[:20])}"
+        return (
+            nearest(name, self.known_names()) or f"there are {', '.join(self.known_names()[:20])}"
+        )
 
     def names(self) -> list[str]:
         """Return the names of all recipes, without their `-native` variants."""
@@ -274,13 +300,22 @@ class Project:
         return sorted([*self._paths, *map(native_name, self._extended), *self._providers])
 
     def resolve(self, name: str) -> str | None:
-        """Return the recipe that goes by a name or provides it, or None. Raises RecipeError if several provide it."""
-        if name in self._paths or (name.endswith(NATIVE) and name.removesuffix(NATIVE) in self._extended):
+        """Return the recipe that goes by a name or provides it, or None.
+
+        Raises RecipeError if several provide it.
+        """
+        if name in self._paths or (
+            name.endswith(NATIVE) and name.removesuffix(NATIVE) in self._extended
+        ):
             return name
         if name in self._providers:
             return self._provider(name)
         base = name.removesuffix(NATIVE)
-        if name.endswith(NATIVE) and base in self._providers and self._provider(base) in self._extended:
+        if (
+            name.endswith(NATIVE)
+            and base in self._providers
+            and self._provider(base) in self._extended
+        ):
             return native_name(self._provider(base))
         return None
 
@@ -298,7 +333,10 @@ class Project:
         return providers[0]
 
     def recipe(self, name: str) -> Recipe:
-        """Return a recipe. Raises NameUnknown with the nearest names, or RecipeError for what is wrong in it."""
+        """Return a recipe.
+
+        Raises NameUnknown with the nearest names, or RecipeError for what is wrong in it.
+        """
         resolved = self.resolve(name)
         if resolved is None:
             base = name.removesuffix(NATIVE)
@@ -328,7 +366,9 @@ class Project:
         layers.append((str(path), raw))
         if variant:
             layers.append((f"{path}: native", variant))
-        joined, settings = join([(origin, _with_package_names(layer, name)) for origin, layer in layers])
+        joined, settings = join(
+            [(origin, _with_package_names(layer, name)) for origin, layer in layers]
+        )
         joined["name"] = raw.get("name", path.stem)
         if "arch" in raw:
             joined["arch"] = raw["arch"]
@@ -352,26 +392,33 @@ class Project:
                 settings[variable] = Setting(value, "prov")
         return recipe
 
-    def _add_class(self, name: str, path: Path, layers: list[tuple[str, Raw]], done: set[str]) -> None:
+    def _add_class(
+        self, name: str, path: Path, layers: list[tuple[str, Raw]], done: set[str]
+    ) -> None:
         if name in done:
             return
         done.add(name)
         raw = self._class(name, path)
         for inherited in raw.get("inherit", []):
             self._add_class(inherited, path, layers, done)
-        layers.append((f"class {name}", {key: value for key, value in raw.items() if key != "inherit"}))
+        layers.append(
+            (f"class {name}", {key: value for key, value in raw.items() if key != "inherit"})
+        )
 
     def _class(self, name: str, asker: Path) -> Raw:
         if name in self._class_paths:
             return self.files.parse(self._class_paths[name])
-        folders = [self.root / folder for folder in self.settings.get("classes", ["classes"])] + [CLASSES]
+        folders = [self.root / folder for folder in self.settings.get("classes", ["classes"])] + [
+            CLASSES
+        ]
         for folder in folders:
             if (folder / f"{name}.toml").is_file():
                 self._class_paths[name] = folder / f"{name}.toml"
                 return self.files.parse(self._class_paths[name])
         known = {path.stem for folder in folders for path in folder.glob("*.toml")}
         raise RecipeError(
-            f"{asker}: inherit: there is no class {name}", hint=nearest(name, known) or ", ".join(sorted(known))
+            f"{asker}: inherit: there is no class {name}",
+            hint=nearest(name, known) or ", ".join(sorted(known)),
         )
 
     def _apply_settings(self, settings: dict[str, Setting], name: str) -> None:
@@ -399,7 +446,9 @@ def _mentions(recipe: Recipe, variable: str) -> bool:
 
 
 def _with_package_names(raw: Raw, name: str) -> Raw:
-    """Return a table whose packages go by their real names, so that a recipe can add to those of a class."""
+    """Return a table whose packages go by their real names, so that a recipe can add to those of a
+    class.
+    """
     if "packages" not in raw:
         return raw
     real = {"${PN}": name, "${BPN}": name.removesuffix(NATIVE)}
@@ -412,7 +461,9 @@ def _with_package_names(raw: Raw, name: str) -> Raw:
 
 
 def find_root(start: Path) -> Path:
-    """Return the nearest folder, from `start` upwards, that has a prov.toml; else `start` itself."""
+    """Return the nearest folder, from `start` upwards, that has a prov.toml; else `start`
+    itself.
+    """
     for folder in (start, *start.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder

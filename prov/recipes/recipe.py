@@ -1,7 +1,7 @@
 """Recipes: what a TOML file, the classes that it inherits and the settings say, checked and joined.
 
-A `Recipe` is plain data. Values are unexpanded; `prov.recipes.variables` expands them, late. Every mistake is one line
-that names the file and the key.
+A `Recipe` is plain data. Values are unexpanded; `prov.recipes.variables` expands them, late. Every
+mistake is one line that names the file and the key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ _RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
 _TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOOLCHAIN = "@toolchain"
-"""Among a task's `hosttools`: the compiler and what belongs to it, as the variable HOSTTOOLS_TOOLCHAIN lists them."""
+"""Among a task's `hosttools`: the compiler and what belongs to it, as the variable
+HOSTTOOLS_TOOLCHAIN lists them.
+"""
 SYSROOTS = ("task", "recipe")
 RESERVED_NAMES = ("failed", "outside")
 """Recipe names that would be taken for a part of the ref namespace."""
@@ -39,7 +41,9 @@ OWN_FOLDERS = (*NEVER_RECORDED, *INPUT_KINDS)
 KEPT_MARK = ".prov-keep"
 """What the name of a file ends with that says of a source that it is not to be unpacked."""
 LONGEST_NAME = 200
-"""Of sources, labels and runs, in bytes: file systems allow 255, and prov and git make longer names of these."""
+"""Of sources, labels and runs, in bytes: file systems allow 255, and prov and git make longer names
+of these.
+"""
 LONGEST_RECIPE, LONGEST_TASK = 100, 60
 """In bytes: files are named after architecture, recipe and task together."""
 
@@ -48,7 +52,9 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that a recipe builds from: a local file or folder, an https file, or a git commit."""
+    """Something that a recipe builds from: a local file or folder, an https file, or a git
+    commit.
+    """
 
     name: str
     """Its name under `sources/`."""
@@ -68,7 +74,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of a recipe, as written: names and selectors are not resolved, values not expanded."""
+    """One task of a recipe, as written: names and selectors are not resolved, values not
+    expanded.
+    """
 
     name: str
     script: str
@@ -118,7 +126,9 @@ class Recipe:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     packages: Mapping[str, Raw] = field(default_factory=dict)
     sysroot: str = "task"
-    """Whether a task sees what it needs itself (`task`), or also what those need that it comes after (`recipe`)."""
+    """Whether a task sees what it needs itself (`task`), or also what those need that it comes
+    after (`recipe`).
+    """
     sysroot_owner: Mapping[bytes, str] = field(default_factory=dict)
     """Path in a sysroot -> the recipe whose file is taken where others bring another one."""
     direct: bool = False
@@ -130,7 +140,9 @@ class Recipe:
         return self.name.removesuffix(NATIVE)
 
     def exports(self, task: Task) -> tuple[str, ...]:
-        """Return the variables in the environment of a task: the recipe's exports, where the toolchain is used."""
+        """Return the variables in the environment of a task: the recipe's exports, where the
+        toolchain is used.
+        """
         return self.export if TOOLCHAIN in task.hosttools else ()
 
 
@@ -218,7 +230,9 @@ def _is(value: object, kind: str) -> bool:
     if kind == "a table":
         return isinstance(value, dict)
     if kind == "a number":
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 40
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 40
+        )
     if kind == "a list of tables":
         return isinstance(value, list) and all(isinstance(item, dict) for item in value)
     texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
@@ -230,7 +244,8 @@ def check_keys(table: Raw, keys: dict[str, str], where: str) -> None:
     for key, value in table.items():
         if key not in keys:
             raise RecipeError(
-                f"{where}: unknown key `{key}`", hint=nearest(key, keys) or f"known keys: {', '.join(keys)}"
+                f"{where}: unknown key `{key}`",
+                hint=nearest(key, keys) or f"known keys: {', '.join(keys)}",
             )
         if not _is(value, keys[key]):
             raise RecipeError(f"{where}: `{key}` must be {keys[key]}, not {value!r}")
@@ -238,7 +253,11 @@ def check_keys(table: Raw, keys: dict[str, str], where: str) -> None:
 
 def check_raw(raw: Raw, where: str, *, variant: bool = False) -> None:
     """Check one file's tables, before anything is joined. Raises RecipeError."""
-    check_keys(raw, {key: kind for key, kind in _RECIPE_KEYS.items() if not (variant and key == "native")}, where)
+    check_keys(
+        raw,
+        {key: kind for key, kind in _RECIPE_KEYS.items() if not (variant and key == "native")},
+        where,
+    )
     for name, table in raw.get("tasks", {}).items():
         if not _TASK_NAME.fullmatch(name) or len(name) > LONGEST_TASK:
             raise RecipeError(
@@ -257,19 +276,24 @@ def check_raw(raw: Raw, where: str, *, variant: bool = False) -> None:
     for kind in ("variables", "functions"):
         for name, value in raw.get(kind, {}).items():
             if not VARIABLE_NAME.fullmatch(name):
-                raise RecipeError(f"{where}: `{kind}.{name}`: a name has letters, digits and _ only")
+                raise RecipeError(
+                    f"{where}: `{kind}.{name}`: a name has letters, digits and _ only"
+                )
             if not isinstance(value, str):
                 raise RecipeError(
-                    f"{where}: `{kind}.{name}` must be a text, not {value!r}", hint='write it in quotes: "…"'
+                    f"{where}: `{kind}.{name}` must be a text, not {value!r}",
+                    hint='write it in quotes: "…"',
                 )
     if "native" in raw:
         check_raw(raw["native"], f"{where}: native", variant=True)
 
 
 def join(layers: list[tuple[str, Raw]]) -> tuple[Raw, dict[str, Setting]]:
-    """Join tables, later ones over earlier ones; return the table and its variables with their origins.
+    """Join tables, later ones over earlier ones; return the table and its variables with their
+    origins.
 
-    Dependencies, sources, patches and `build` add up; tasks and packages are joined key by key; all else is replaced.
+    Dependencies, sources, patches and `build` add up; tasks and packages are joined key by key; all
+    else is replaced.
     """
     joined: Raw = {}
     settings: dict[str, Setting] = {}
@@ -285,7 +309,9 @@ def join(layers: list[tuple[str, Raw]]) -> tuple[Raw, dict[str, Setting]]:
             elif key in ("functions", "sysroot_owner"):
                 joined[key] = joined.get(key, {}) | value
             elif key in _JOINED_LISTS:
-                joined[key] = joined.get(key, []) + [item for item in value if item not in joined.get(key, [])]
+                joined[key] = joined.get(key, []) + [
+                    item for item in value if item not in joined.get(key, [])
+                ]
             else:
                 joined[key] = value
     return joined, settings
@@ -296,7 +322,9 @@ def _join_task(old: Raw, new: Raw) -> Raw:
     if "script" in new:
         task.pop("script_file", None)
     if "hosttools" in old and "hosttools" in new:
-        task["hosttools"] = old["hosttools"] + [tool for tool in new["hosttools"] if tool not in old["hosttools"]]
+        task["hosttools"] = old["hosttools"] + [
+            tool for tool in new["hosttools"] if tool not in old["hosttools"]
+        ]
     return task
 
 
@@ -315,24 +343,38 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
     """Return the recipe that joined tables describe. Raises RecipeError, naming `path`."""
     where = str(path)
     name, arch = raw.get("name", path.stem), "native" if native else raw.get("arch", "target")
-    unfit = ".." in name or name.endswith((".lock", ".")) or name in RESERVED_NAMES or len(name) > LONGEST_RECIPE
+    unfit = (
+        ".." in name
+        or name.endswith((".lock", "."))
+        or name in RESERVED_NAMES
+        or len(name) > LONGEST_RECIPE
+    )
     if unfit or not _RECIPE_NAME.fullmatch(name):
         raise RecipeError(
             f"{where}: `{name}` can't be a recipe's name",
-            hint=f"at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -; see the reference",
+            hint=(
+                f"at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -; see the"
+                " reference"
+            ),
         )
     if "version" not in raw:
         raise RecipeError(f"{where}: `version` is missing", hint='add version = "1.0"')
     if arch not in ARCHITECTURES:
         raise RecipeError(
-            f"{where}: `arch` can't be {arch!r}", hint=nearest(arch, ARCHITECTURES) or ", ".join(ARCHITECTURES)
+            f"{where}: `arch` can't be {arch!r}",
+            hint=nearest(arch, ARCHITECTURES) or ", ".join(ARCHITECTURES),
         )
     if raw.get("sysroot", "task") not in SYSROOTS:
-        raise RecipeError(f"{where}: `sysroot` can't be {raw['sysroot']!r}", hint=" or ".join(SYSROOTS))
+        raise RecipeError(
+            f"{where}: `sysroot` can't be {raw['sysroot']!r}", hint=" or ".join(SYSROOTS)
+        )
     if native:
         name = native_name(name)
     is_native = arch in ("native", "cross")
-    depends = tuple(native_name(item) if is_native and arch == "native" else item for item in raw.get("depends", []))
+    depends = tuple(
+        native_name(item) if is_native and arch == "native" else item
+        for item in raw.get("depends", [])
+    )
     return Recipe(
         name=name,
         version=raw["version"],
@@ -341,9 +383,13 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         inherit=tuple(raw.get("inherit", [])),
         depends=depends,
         depends_native=tuple(native_name(item) for item in raw.get("depends_native", [])),
-        rdepends=tuple(native_name(item) if is_native else item for item in raw.get("rdepends", [])),
+        rdepends=tuple(
+            native_name(item) if is_native else item for item in raw.get("rdepends", [])
+        ),
         provides=tuple(native_name(item) if native else item for item in raw.get("provides", [])),
-        sources=tuple(_source(table, path, number) for number, table in enumerate(raw.get("sources", []))),
+        sources=tuple(
+            _source(table, path, number) for number, table in enumerate(raw.get("sources", []))
+        ),
         patches=tuple(_beside(path, item, "patches") for item in raw.get("patches", [])),
         build=tuple(raw.get("build") or ["populate_sysroot"]),
         export=tuple(raw.get("export", [])),
@@ -361,7 +407,8 @@ def _owners(table: Raw, where: str) -> dict[bytes, str]:
     for path, owner in table.items():
         if not isinstance(owner, str) or not path.strip("/"):
             raise RecipeError(
-                f'{where}: `sysroot_owner` is a table of paths and recipes, as in "/usr/bin/ar" = "binutils"'
+                f'{where}: `sysroot_owner` is a table of paths and recipes, as in "/usr/bin/ar" ='
+                ' "binutils"'
             )
     return {path.strip("/").encode(): owner for path, owner in table.items()}
 
@@ -369,13 +416,17 @@ def _owners(table: Raw, where: str) -> dict[bytes, str]:
 def sources_json(recipe: Recipe) -> str:
     """Return what a task gets to know of the sources, as the variable SOURCES."""
     fields = ("name", "url", "sha256", "git", "commit", "unpack", "submodules")
-    return json.dumps([{name: getattr(source, name) for name in fields} for source in recipe.sources])
+    return json.dumps(
+        [{name: getattr(source, name) for name in fields} for source in recipe.sources]
+    )
 
 
 def _beside(path: Path, name: str, key: str) -> Path:
     file = path.parent / name
     if not file.exists():
-        raise RecipeError(f"{path}: {key}: there is no {file}", hint="paths are relative to the recipe's file")
+        raise RecipeError(
+            f"{path}: {key}: there is no {file}", hint="paths are relative to the recipe's file"
+        )
     return file
 
 
@@ -386,10 +437,18 @@ def _source(table: Raw, path: Path, number: int) -> Source:
         raise RecipeError(f"{where}: needs exactly one of `file`, `url`, `git`")
     where_from = str(table[kinds[0]])
     name = table.get("name", where_from.rstrip("/").rpartition("/")[2])
-    if not name or "/" in name or name in (".", "..") or "\0" in name or len(os.fsencode(name)) > LONGEST_NAME:
+    if (
+        not name
+        or "/" in name
+        or name in (".", "..")
+        or "\0" in name
+        or len(os.fsencode(name)) > LONGEST_NAME
+    ):
         raise RecipeError(f"{where}: {name!r} can't be a file's name", hint='add name = "…"')
     if name in OWN_FOLDERS or name.endswith(KEPT_MARK):
-        raise RecipeError(f"{where}: {name!r} is a name that prov uses in a WORKDIR", hint='add name = "…"')
+        raise RecipeError(
+            f"{where}: {name!r} is a name that prov uses in a WORKDIR", hint='add name = "…"'
+        )
     if "submodules" in table and kinds[0] != "git":
         raise RecipeError(f"{where}: `submodules` goes with `git` only")
     if "sha256" in table and not re.fullmatch("[0-9a-f]{64}", table["sha256"]):
@@ -403,10 +462,18 @@ def _source(table: Raw, path: Path, number: int) -> Source:
         return Source(file=path.parent / where_from, exclude=exclude, gitignore=gitignore, **common)
     if kinds[0] == "git":
         if not re.fullmatch("[0-9a-f]{40}", table.get("commit", "")):
-            raise RecipeError(f"{where}: `git` needs `commit`, 40 hex digits", hint="a branch or a tag is not pinned")
-        return Source(git=where_from, commit=table["commit"], submodules=table.get("submodules"), **common)
+            raise RecipeError(
+                f"{where}: `git` needs `commit`, 40 hex digits",
+                hint="a branch or a tag is not pinned",
+            )
+        return Source(
+            git=where_from, commit=table["commit"], submodules=table.get("submodules"), **common
+        )
     if not where_from.startswith(("https://", "http://", "file://")):
-        raise RecipeError(f"{where}: `url` must begin with https://", hint="use `file` for what is beside the recipe")
+        raise RecipeError(
+            f"{where}: `url` must begin with https://",
+            hint="use `file` for what is beside the recipe",
+        )
     if "sha256" not in table:
         raise RecipeError(f"{where}: `url` needs `sha256`", hint=f"sha256sum {name}")
     return Source(url=where_from, **common)
@@ -416,11 +483,14 @@ def _task(name: str, table: Raw, where: str) -> Task:
     at = f"{where}: tasks.{name}"
     interpreter = table.get("interpreter", "sh")
     if interpreter not in INTERPRETERS:
-        raise RecipeError(f"{at}: `interpreter` can't be {interpreter!r}", hint=" or ".join(INTERPRETERS))
+        raise RecipeError(
+            f"{at}: `interpreter` can't be {interpreter!r}", hint=" or ".join(INTERPRETERS)
+        )
     for kind in table.get("inputs", []):
         if kind not in INPUT_KINDS:
             raise RecipeError(
-                f"{at}: `inputs` can't be {kind!r}", hint=nearest(kind, INPUT_KINDS) or ", ".join(INPUT_KINDS)
+                f"{at}: `inputs` can't be {kind!r}",
+                hint=nearest(kind, INPUT_KINDS) or ", ".join(INPUT_KINDS),
             )
     outputdir = table.get("outputdir", [])
     return Task(

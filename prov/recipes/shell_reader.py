@@ -1,12 +1,12 @@
 """Which variables a shell script uses, found by reading it.
 
-A script's own variables are no inputs: after `X=`, `read X` or `unset X` that is sure to run, X is the script's. Every
-other use of a name counts, one that may not run included: `$X`, `${X:-…}`, arithmetic, `export X`, here-documents. A
-script that can't be read, or makes up names as it runs (`eval`, `export $X`, `$(($X + 1))`), is taken to use every
-word in it that may be a name.
+A script's own variables are no inputs: after `X=`, `read X` or `unset X` that is sure to run, X is
+the script's. Every other use of a name counts, one that may not run included: `$X`, `${X:-…}`,
+arithmetic, `export X`, here-documents. A script that can't be read, or makes up names as it runs
+(`eval`, `export $X`, `$(($X + 1))`), is taken to use every word in it that may be a name.
 
-The reader knows the shell's words and quotes, and of its grammar what decides whether a command is sure to run.
-(Source: POSIX.1-2017, Shell Command Language, 2.2 to 2.10.)
+The reader knows the shell's words and quotes, and of its grammar what decides whether a command is
+sure to run. (Source: POSIX.1-2017, Shell Command Language, 2.2 to 2.10.)
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ def names_in(script: str) -> Names:
     if reader.evaluates or reader.makes_up_names:
         used |= words
     return Names(
-        frozenset(used), words, frozenset(reader.needed), frozenset(reader.assigned), readable=not reader.evaluates
+        frozenset(used),
+        words,
+        frozenset(reader.needed),
+        frozenset(reader.assigned),
+        readable=not reader.evaluates,
     )
 
 
@@ -117,12 +121,16 @@ class _Reader:
     _arithmetic_to: int = 0
     """Up to where every name counts as used, since it may be in an arithmetic command."""
     _documents: list[tuple[str, bool, bool]] = field(default_factory=list)
-    """Here-documents that begin with the next line: end, whether tabs are stripped, whether it is expanded."""
+    """Here-documents that begin with the next line: end, whether tabs are stripped, whether it is
+    expanded.
+    """
 
     # commands
 
     def commands(self, ends: tuple[str, ...]) -> str:
-        """Read commands up to one of these operators or reserved words ("": the end of the script); return it."""
+        """Read commands up to one of these operators or reserved words ("": the end of the script);
+        return it.
+        """
         self._nesting += 1
         if self._nesting > MOST_NESTED:
             raise _UnreadableError
@@ -148,7 +156,10 @@ class _Reader:
                 self._subshell()
                 continue
             self._finish(words)
-            if chained or operator in ("|", "&"):  # it may not run, or sets variables of another process
+            if chained or operator in (
+                "|",
+                "&",
+            ):  # it may not run, or sets variables of another process
                 self.events[begun:] = [event for event in self.events[begun:] if not event[1]]
             if operator in ends:
                 return operator
@@ -158,7 +169,9 @@ class _Reader:
             words, begun = [], len(self.events)
 
     def _next(self, words: list[_Word]) -> str | None:
-        """Read a word, which is added to `words`, or return the operator that comes instead; "" at the end."""
+        """Read a word, which is added to `words`, or return the operator that comes instead; "" at
+        the end.
+        """
         while True:
             self._blanks()
             if self.at >= len(self.script):
@@ -219,7 +232,8 @@ class _Reader:
         return end
 
     def _subshell(self) -> None:
-        # bash's arithmetic, or a subshell in a subshell; what is looked at for the one need not be for the next
+        # bash's arithmetic, or a subshell in a subshell; what is looked at for the one need not be
+        # for the next
         if self.script.startswith("(", self.at) and self.at >= self._arithmetic_to:
             end = self.script.find("))", self.at)
             self._arithmetic_to = len(self.script) if end < 0 else end
@@ -377,7 +391,9 @@ class _Reader:
         return word
 
     def _escaped(self) -> str:
-        """Read a backslash and what follows it; an escaped dollar may be for a second reading, as by `eval`."""
+        """Read a backslash and what follows it; an escaped dollar may be for a second reading, as
+        by `eval`.
+        """
         mention = _MENTIONED.match(self.script, self.at + 1)
         if mention:
             self._use(mention[1])
@@ -393,7 +409,9 @@ class _Reader:
         return text
 
     def _double(self, end: str) -> str:
-        """Read text as in double quotes up to a quote, or, with no `end`, up to the end of the script."""
+        """Read text as in double quotes up to a quote, or, with no `end`, up to the end of the
+        script.
+        """
         text = ""
         while self.at < len(self.script):
             char = self.script[self.at]
@@ -413,7 +431,9 @@ class _Reader:
         return text
 
     def _expansion(self) -> str:
-        """Read what begins with a dollar or a backquote; return nothing, or a dollar that is just one."""
+        """Read what begins with a dollar or a backquote; return nothing, or a dollar that is just
+        one.
+        """
         script = self.script
         name = _NAME.match(script, self.at + 1)
         if script[self.at] == "`":
@@ -439,7 +459,9 @@ class _Reader:
         return ""
 
     def _nested(self, script: str, *, text: bool = False) -> None:
-        """Read a script inside this one, which runs in a process of its own, or a text that is expanded."""
+        """Read a script inside this one, which runs in a process of its own, or a text that is
+        expanded.
+        """
         reader = _Reader(script, _nesting=self._nesting + 1)
         if text:
             reader._double("")
@@ -472,7 +494,9 @@ class _Reader:
             elif char == '"':
                 self._take(self.at + 1)
                 self._double('"')
-            elif char == "'":  # in double quotes it quotes nothing, and else what it mentions counts as well
+            elif (
+                char == "'"
+            ):  # in double quotes it quotes nothing, and else what it mentions counts as well
                 self._take(self.at + 1)
             elif char:
                 self._expansion()
@@ -482,7 +506,9 @@ class _Reader:
         self._nesting -= 1
 
     def _arithmetic(self) -> None:
-        """Read `$((…))`, in which names need no dollar; an unset one is 0, so that none is needed."""
+        """Read `$((…))`, in which names need no dollar; an unset one is 0, so that none is
+        needed.
+        """
         depth, end = 0, self.at + 1
         while end < len(self.script):
             depth += {"(": 1, ")": -1}.get(self.script[end], 0)

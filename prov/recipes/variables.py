@@ -1,7 +1,7 @@
 """Variables: which ones a script reaches, and what they expand to, late.
 
-`${NAME}` in a value stands for another variable. In a script, `$NAME` and `${NAME}` are the shell's own: the run
-script defines the variables that the task reaches, and no others.
+`${NAME}` in a value stands for another variable. In a script, `$NAME` and `${NAME}` are the shell's
+own: the run script defines the variables that the task reaches, and no others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,19 @@ from prov.text import nearest
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-PLACES = ("WORKDIR", "RECIPE_SYSROOT", "RECIPE_SYSROOT_NATIVE", "NATIVE_RPATH", "OUTPUT_DIR", "JOBS", "TASK", "SOURCES")
-"""Variables that differ from place to place, or (SOURCES) stand for what is hashed by content; never part of a hash."""
+PLACES = (
+    "WORKDIR",
+    "RECIPE_SYSROOT",
+    "RECIPE_SYSROOT_NATIVE",
+    "NATIVE_RPATH",
+    "OUTPUT_DIR",
+    "JOBS",
+    "TASK",
+    "SOURCES",
+)
+"""Variables that differ from place to place, or (SOURCES) stand for what is hashed by content;
+never part of a hash.
+"""
 
 SHELL_VARIABLES = (
     "PATH",
@@ -86,9 +97,11 @@ def _script_names(text: str, interpreter: str) -> Names:
 
 
 def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) -> Reached:
-    """Find the variables and functions that a task's script, postprocess and folders reach, transitively.
+    """Find the variables and functions that a task's script, postprocess and folders reach,
+    transitively.
 
-    With `outside`, the variables that its environment has, a name that nothing sets is a RecipeError.
+    With `outside`, the variables that its environment has, a name that nothing sets is a
+    RecipeError.
     """
     variables: set[str] = set()
     functions: set[str] = set()
@@ -97,7 +110,12 @@ def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) ->
     scripts: list[Names] = []
     pending: list[tuple[str, str]] = [(task.script, task.interpreter)]
     names = {name for text in [task.dir, *task.outputdir] for name in _references(text)}
-    names |= {*recipe.exports(task), *task.vardeps, *names_in(task.postprocess).used, *_references(task.postprocess)}
+    names |= {
+        *recipe.exports(task),
+        *task.vardeps,
+        *names_in(task.postprocess).used,
+        *_references(task.postprocess),
+    }
     while pending or names:
         if pending:
             script = _script_names(*pending.pop())
@@ -110,24 +128,35 @@ def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) ->
             variables.add(name)
             references = _references(settings[name].value)
             if outside is not None:
-                _check_known(references - settings.keys() - set(PLACES), settings, f"{where}: {name}")
+                _check_known(
+                    references - settings.keys() - set(PLACES), settings, f"{where}: {name}"
+                )
             names |= references
         names -= variables | (names - settings.keys())
     if outside is not None:
         _check_known(
-            _references(task.postprocess) - settings.keys() - {"OUTPUT_DIR"}, settings, f"{where}: postprocess"
+            _references(task.postprocess) - settings.keys() - {"OUTPUT_DIR"},
+            settings,
+            f"{where}: postprocess",
         )
         if all(script.readable for script in scripts):
             needed = {name for script in scripts for name in script.needed}
             assigned = {name for script in scripts for name in script.assigned}
             unset = needed - assigned - settings.keys() - {*PLACES, *SHELL_VARIABLES, *outside}
-            _check_known([name for name in unset if not name.startswith(DIRECT)], settings, f"{where}: script")
+            _check_known(
+                [name for name in unset if not name.startswith(DIRECT)],
+                settings,
+                f"{where}: script",
+            )
     return Reached(tuple(sorted(variables)), tuple(sorted(functions)))
 
 
 def _check_known(unknown: Collection[str], settings: Mapping[str, Setting], where: str) -> None:
     for name in sorted(unknown)[:1]:
-        hint = nearest(name, settings) or f"declare it under [variables], or write ${{{name}:-}} if it may be unset"
+        hint = (
+            nearest(name, settings)
+            or f"declare it under [variables], or write ${{{name}:-}} if it may be unset"
+        )
         raise RecipeError(f"{where}: ${{{name}}} is not set", hint=hint)
 
 
@@ -141,7 +170,8 @@ def expand(
 ) -> str:
     """Return a value with every `${NAME}` replaced, but those in `keep`.
 
-    Raises RecipeError for unknown names, for circles, and for a few lines that would become very many.
+    Raises RecipeError for unknown names, for circles, and for a few lines that would become very
+    many.
     """
     known: dict[str, str] = {}
 
@@ -153,18 +183,26 @@ def expand(
             value = match[0] if match[1] in keep else of(match[1], chain)
             size += len(value)
             if size > LARGEST:
-                raise RecipeError(f"{where}: {' -> '.join(chain) or 'a value'} has more than {LARGEST} characters")
+                raise RecipeError(
+                    f"{where}: {' -> '.join(chain) or 'a value'} has more than {LARGEST} characters"
+                )
             return value
 
         return REFERENCE.sub(replace, text)
 
     def of(name: str, chain: tuple[str, ...]) -> str:
-        if name in known:  # each once: what is named twice by what is named twice would take exponential time
+        if (
+            name in known
+        ):  # each once: what is named twice by what is named twice would take exponential time
             return known[name]
         if len(chain) > MOST_NESTED:
-            raise RecipeError(f"{where}: variables more than {MOST_NESTED} deep: {' -> '.join(chain[:5])} -> …")
+            raise RecipeError(
+                f"{where}: variables more than {MOST_NESTED} deep: {' -> '.join(chain[:5])} -> …"
+            )
         if name in chain:
-            raise RecipeError(f"{where}: variables in a circle: {' -> '.join([*chain, name])}", hint="break it")
+            raise RecipeError(
+                f"{where}: variables in a circle: {' -> '.join([*chain, name])}", hint="break it"
+            )
         setting = settings.get(name)
         if setting is None:
             via = f" (by way of {' -> '.join(chain)})" if chain else ""
@@ -175,7 +213,9 @@ def expand(
     return expanded(value, chain)
 
 
-def with_values(settings: Mapping[str, Setting], values: Mapping[str, str], origin: str) -> dict[str, Setting]:
+def with_values(
+    settings: Mapping[str, Setting], values: Mapping[str, str], origin: str
+) -> dict[str, Setting]:
     """Return settings with some that nobody may override, such as the places of a task."""
     return dict(settings) | {name: Setting(value, origin) for name, value in values.items()}
 

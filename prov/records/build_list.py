@@ -1,11 +1,10 @@
 """The history of builds: each a commit on `builds`, whose tree lists every task as text.
 
-    tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN
-    happened       a line per task that was not simply up to date: RECIPE:TASK WHAT
-    timeline       a line per task that ran: RECIPE:TASK BEGAN SECONDS BYTES, BEGAN in seconds since the build's
-    recipes        a line per recipe: RECIPE VERSION
-    build          targets, result, times, counts, host
-    bitbake/RECIPE of BitBake's builds: a line per task with its two hashes
+    tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN happened       a line per task that was not
+    simply up to date: RECIPE:TASK WHAT timeline       a line per task that ran: RECIPE:TASK BEGAN
+    SECONDS BYTES, BEGAN in seconds since the build's recipes        a line per recipe: RECIPE
+    VERSION build          targets, result, times, counts, host bitbake/RECIPE of BitBake's builds:
+    a line per task with its two hashes
 
 Refs, not these lists, keep outputs alive.
 """
@@ -32,7 +31,9 @@ LOOK_BACK = 50
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A task in a build's list; `run` is the number of the run that its result comes from, 0 if that is not here."""
+    """A task in a build's list; `run` is the number of the run that its result comes from, 0 if
+    that is not here.
+    """
 
     key: str
     task_hash: Oid
@@ -42,7 +43,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a task ran, in seconds since its build began, how long, and how many bytes it added to the store."""
+    """When a task ran, in seconds since its build began, how long, and how many bytes it added to
+    the store.
+    """
 
     key: str
     began: float
@@ -55,7 +58,9 @@ def encode_tasks(lines: Iterable[Line]) -> bytes:
     texts = []
     for line in lines:
         output = line.output.hex() if line.output else "-"
-        texts.append(f"{line.key.partition(':')[2]} {line.task_hash.hex()} {output} {line.run or '-'}\n")
+        texts.append(
+            f"{line.key.partition(':')[2]} {line.task_hash.hex()} {output} {line.run or '-'}\n"
+        )
     return "".join(texts).encode()
 
 
@@ -65,7 +70,8 @@ def decode_tasks(recipe: str, data: bytes) -> list[Line]:
         return [_line(recipe, text) for text in data.decode().split("\n") if text]
     except ValueError as error:
         raise StoreError(
-            f"a build's list of {recipe} is not what it should be: {error}", hint="`git fsck`; don't trust its origin"
+            f"a build's list of {recipe} is not what it should be: {error}",
+            hint="`git fsck`; don't trust its origin",
         ) from error
 
 
@@ -79,7 +85,9 @@ def _line(recipe: str, text: str) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A task as the last build left it: hash, output, and its own inputs then (entries of the inputs tree)."""
+    """A task as the last build left it: hash, output, and its own inputs then (entries of the
+    inputs tree).
+    """
 
     task_hash: Oid
     output: Oid
@@ -107,10 +115,18 @@ class BuildList:
         return list(self._tree())
 
     def differing(self, other: BuildList) -> set[str]:
-        """Return the recipes whose tasks are not listed alike in two builds, and those with failed tasks in `other`."""
+        """Return the recipes whose tasks are not listed alike in two builds, and those with failed
+        tasks in `other`.
+        """
         mine, others = self._tree(), other._tree()
-        failed = {key.partition(":")[0] for key, what in other.happened().items() if what.startswith("failed")}
-        return {name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)} | failed
+        failed = {
+            key.partition(":")[0]
+            for key, what in other.happened().items()
+            if what.startswith("failed")
+        }
+        return {
+            name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)
+        } | failed
 
     def listed(self) -> list[tuple[str, Oid]]:
         """Return each recipe with the id of its list."""
@@ -136,9 +152,14 @@ class BuildList:
         """Return when each task ran that did."""
         rows = (line.split(" ") for line in self._lines_of("timeline"))
         try:
-            spans = [Span(key, float(began), float(seconds), int(added)) for key, began, seconds, added in rows]
+            spans = [
+                Span(key, float(began), float(seconds), int(added))
+                for key, began, seconds, added in rows
+            ]
         except ValueError as error:
-            raise StoreError(f"the timeline of build {self.commit.hex()} is none: {error}") from error
+            raise StoreError(
+                f"the timeline of build {self.commit.hex()} is none: {error}"
+            ) from error
         return [span for span in spans if math.isfinite(span.began) and math.isfinite(span.seconds)]
 
     def seconds(self) -> float:
@@ -150,7 +171,11 @@ class BuildList:
 
     def _lines_of(self, name: str) -> list[str]:
         entry = self.store.objects.entry(self.store.objects.commit(self.commit).tree, name)
-        return self.store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines() if entry else []
+        return (
+            self.store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines()
+            if entry
+            else []
+        )
 
     def _tree(self) -> dict[str, Oid]:
         if self._entries is None:
@@ -192,7 +217,9 @@ class BuildList:
         return None
 
     def kept(self, key: str) -> Kept | None:
-        """Return a task's hash, output and inputs as last built, as far as they are still in the store."""
+        """Return a task's hash, output and inputs as last built, as far as they are still in the
+        store.
+        """
         line = self.newest_line(key)
         if line is None or line.output is None or not self.store.objects.exists(line.task_hash):
             return None
@@ -201,7 +228,9 @@ class BuildList:
         own = frozenset((entry.name, entry.oid) for entry in entries if entry.name not in edges)
         after = [entry.oid for entry in entries if entry.name == b"after"]
         below = self.store.objects.tree(after[0]) if after else []
-        names = {os.fsdecode(entry.name): read_id(self.store.objects, entry.oid).hex() for entry in below}
+        names = {
+            os.fsdecode(entry.name): read_id(self.store.objects, entry.oid).hex() for entry in below
+        }
         return Kept(line.task_hash, line.output, own, names)
 
 
@@ -217,7 +246,8 @@ def record_build(
     reasons: Mapping[str, str] | None = None,
     more: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> Oid:
-    """Append a build to the history and return its commit. Builds that end at once both get in, one after the other.
+    """Append a build to the history and return its commit. Builds that end at once both get in, one
+    after the other.
 
     `more` is folder -> file -> text, for what only some builders know.
     """
@@ -226,20 +256,37 @@ def record_build(
         recipes.setdefault(line.key.partition(":")[0], []).append(line)
     with store.objects.writer() as writer:
         tasks = [
-            Entry(recipe.encode(), MODE_FILE, writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))))
+            Entry(
+                recipe.encode(),
+                MODE_FILE,
+                writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))),
+            )
             for recipe, each in recipes.items()
         ]
         texts = {
             b"build": [f"{name} {value}\n" for name, value in facts.items()],
             b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
-            b"timeline": [f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n" for each in timeline],
-            b"recipes": [f"{name} {version}\n" for name, version in sorted((versions or {}).items())],
+            b"timeline": [
+                f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n"
+                for each in timeline
+            ],
+            b"recipes": [
+                f"{name} {version}\n" for name, version in sorted((versions or {}).items())
+            ],
         }
         if reasons:
-            texts[b"reasons"] = [f"{key} {one_line(reason)}\n" for key, reason in sorted(reasons.items())]
-        entries = [Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode())) for name, text in texts.items()]
+            texts[b"reasons"] = [
+                f"{key} {one_line(reason)}\n" for key, reason in sorted(reasons.items())
+            ]
+        entries = [
+            Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode()))
+            for name, text in texts.items()
+        ]
         for folder, files in (more or {}).items():
-            below = [Entry(file.encode(), MODE_FILE, writer.add("blob", text)) for file, text in files.items()]
+            below = [
+                Entry(file.encode(), MODE_FILE, writer.add("blob", text))
+                for file, text in files.items()
+            ]
             entries.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(below)))
         tree = writer.add_tree([Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)), *entries])
         for _ in range(ATTEMPTS):
@@ -252,4 +299,7 @@ def record_build(
             except RefConflict:
                 continue
             return commit
-    raise StoreError(f"{BUILDS} keeps changing", hint="are there many builds in this store at once? run the same again")
+    raise StoreError(
+        f"{BUILDS} keeps changing",
+        hint="are there many builds in this store at once? run the same again",
+    )

@@ -9,8 +9,8 @@
         log, environment, record
         definition   what it needs to be run again, and is in no hash; only of recipes' tasks
 
-The output has a commit of its own, without parents and with constant author, date and message, so that one output is
-one commit id everywhere.
+The output has a commit of its own, without parents and with constant author, date and message, so
+that one output is one commit id everywhere.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from prov.worktree.attributes import EMPTY, Pair, TreeReader, TreeWriter
 
 _ID = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 EDGES = ("after", "from", "needs")
-"""The entries of an inputs tree that hold edges to other tasks: a folder each, with a blob for each edge."""
+"""The entries of an inputs tree that hold edges to other tasks: a folder each, with a blob for each
+edge.
+"""
 OUTPUT_MESSAGE = "output\n"
 FIXED_MESSAGE = "output, of use in one place\n"
 UNSIGNED_MESSAGE = "output, unsigned, from a remote\n"
@@ -47,7 +49,9 @@ START_MESSAGE = "nothing\n"
 
 
 def author(seconds: float) -> Identity:
-    """Return the author of what is recorded at a time: not the user, whose name is nobody's business."""
+    """Return the author of what is recorded at a time: not the user, whose name is nobody's
+    business.
+    """
     return Identity("prov", "prov@localhost", int(seconds))
 
 
@@ -65,7 +69,9 @@ def tag_prefix(key: str, task_hash: Oid, *, failed: bool = False) -> str:
 
 
 RECORDS = "refs/prov/record/"
-"""Below it, named as tags are: the record of a run whose WORKDIR is not kept any more, or was lost."""
+"""Below it, named as tags are: the record of a run whose WORKDIR is not kept any more, or was
+lost.
+"""
 
 
 def last_number(store: Store, key: str, task_hash: Oid, *, failed: bool = False) -> int:
@@ -80,7 +86,9 @@ def last_number(store: Store, key: str, task_hash: Oid, *, failed: bool = False)
 
 
 def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> str:
-    """Return the ref of what a WORKDIR was last put to; `alias` keeps those of a build aside apart."""
+    """Return the ref of what a WORKDIR was last put to; `alias` keeps those of a build aside
+    apart.
+    """
     return f"refs/prov/{f'aside/{alias}' if alias else 'workdir'}/{arch}/{recipe}/{chain}"
 
 
@@ -91,7 +99,9 @@ class Output:
     pair: Pair
     postprocess: bytes = b""
     fixed: bytes = b""
-    """The paths of the only place where it can be used, if it holds one that could not be replaced."""
+    """The paths of the only place where it can be used, if it holds one that could not be
+    replaced.
+    """
 
     @property
     def message(self) -> str:
@@ -119,14 +129,21 @@ def read_id(reader: TreeReader, blob: Oid) -> Oid:
     """Return the id that a text in an inputs tree is. Raises StoreError for another text."""
     text = reader.blob(blob).strip()
     if not _ID.fullmatch(text):
-        raise StoreError(f"{text[:80]!r} in a task's inputs is not an id", hint="don't trust the origin of that record")
+        raise StoreError(
+            f"{text[:80]!r} in a task's inputs is not an id",
+            hint="don't trust the origin of that record",
+        )
     return bytes.fromhex(text.decode("ascii"))
 
 
 def write_output(writer: TreeWriter, output: Output) -> Oid:
-    """Write an output's tree and return its id, the output id: a changed postprocess makes another output."""
+    """Write an output's tree and return its id, the output id: a changed postprocess makes another
+    output.
+    """
     texts = {b"postprocess": output.postprocess, b"fixed": output.fixed}
-    extra = [Entry(name, MODE_FILE, writer.add("blob", text)) for name, text in texts.items() if text]
+    extra = [
+        Entry(name, MODE_FILE, writer.add("blob", text)) for name, text in texts.items() if text
+    ]
     return write_pair(writer, output.pair, extra)
 
 
@@ -136,7 +153,9 @@ def read_postprocess(reader: TreeReader, output: Oid) -> bytes:
 
 
 def _text(reader: TreeReader, output: Oid, name: bytes) -> bytes:
-    return next((reader.blob(entry.oid) for entry in reader.tree(output) if entry.name == name), b"")
+    return next(
+        (reader.blob(entry.oid) for entry in reader.tree(output) if entry.name == name), b""
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +216,10 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
         entries.append(Entry(b"output", MODE_DIRECTORY, output))
     if run.after.attributes is not None:
         entries.append(Entry(b"attributes", MODE_DIRECTORY, run.after.attributes))
-    seen = [Entry(name.encode(), MODE_DIRECTORY, write_pair(writer, pair)) for name, pair in run.sysroots.items()]
+    seen = [
+        Entry(name.encode(), MODE_DIRECTORY, write_pair(writer, pair))
+        for name, pair in run.sysroots.items()
+    ]
     if seen:
         entries.append(Entry(b"sysroot", MODE_DIRECTORY, writer.add_tree(seen)))
     for name, value in run.extra.items():
@@ -217,8 +239,14 @@ def write_run(writer: ObjectWriter, run: Run, by: Identity) -> Recorded:
 
 
 def write_found(writer: ObjectWriter, pair: Pair, before: Oid, by: Identity, message: str) -> Oid:
-    """Write the commit of a directory that no task made: its content, its attributes, and what it was before."""
-    entries = [Entry(b"attributes", MODE_DIRECTORY, pair.attributes)] if pair.attributes is not None else []
+    """Write the commit of a directory that no task made: its content, its attributes, and what it
+    was before.
+    """
+    entries = (
+        [Entry(b"attributes", MODE_DIRECTORY, pair.attributes)]
+        if pair.attributes is not None
+        else []
+    )
     record = writer.add_commit(Commit(writer.add_tree(entries), (), by, "attributes\n"))
     return writer.add_commit(Commit(pair.tree, (before, record), by, f"{message}\n"))
 
@@ -229,7 +257,9 @@ class Records:
 
     store: Store
     places: Callable[[str], bytes] | None = None
-    """Task -> the paths of its place, which an output may be tied to; None: whatever is recorded counts."""
+    """Task -> the paths of its place, which an output may be tied to; None: whatever is recorded
+    counts.
+    """
     takes: Callable[[str, Oid], bool] = lambda _key, _output: True
     """Task and unsigned output from a remote -> whether it may be used."""
     _outputs: dict[Oid, Commit] = field(default_factory=dict)
@@ -257,7 +287,9 @@ class Records:
         return commit.tree
 
     def last_run(self, key: str, task_hash: Oid, *, failed: bool = False) -> tuple[int, Oid | None]:
-        """Return number and commit of the last run of a task hash; (0, None) if none is recorded here."""
+        """Return number and commit of the last run of a task hash; (0, None) if none is recorded
+        here.
+        """
         number = last_number(self.store, key, task_hash, failed=failed)
         tag = f"{tag_prefix(key, task_hash, failed=failed)}/{number}"
         return number, self.store.refs.get(tag) if number else None
@@ -278,8 +310,14 @@ class Records:
         kept = self.store.refs.list(f"{record}/")
         if not kept:
             return "its WORKDIR was never recorded here"
-        here = any("workdir" in self.facts(commit) for commit in kept.values())  # which is not published
-        return "its WORKDIR was collected" if here else "its WORKDIR stayed on the machine where it ran"
+        here = any(
+            "workdir" in self.facts(commit) for commit in kept.values()
+        )  # which is not published
+        return (
+            "its WORKDIR was collected"
+            if here
+            else "its WORKDIR stayed on the machine where it ran"
+        )
 
     def workdir(self, commit: Oid) -> Pair:
         """Return the WORKDIR that a task commit (or one of changes made outside any task) holds."""
@@ -291,14 +329,20 @@ class Records:
         return Pair(held.tree, attributes.oid if attributes else None)
 
     def record_entry(self, commit: Oid, name: str) -> bytes:
-        """Return a text of a task commit's record (`log`, `environment`, `record`), empty if it has none."""
+        """Return a text of a task commit's record (`log`, `environment`, `record`), empty if it has
+        none.
+        """
         entry = self.store.objects.entry(self.record_tree(commit), name)
         return self.store.objects.blob(entry.oid) if entry else b""
 
     def record_tree(self, commit: Oid) -> Oid:
-        """Return the tree of the record that a task commit holds; a commit without one may be a record itself."""
+        """Return the tree of the record that a task commit holds; a commit without one may be a
+        record itself.
+        """
         held = self.store.objects.commit(commit)
-        return self.store.objects.commit(held.parents[1]).tree if len(held.parents) > 1 else held.tree
+        return (
+            self.store.objects.commit(held.parents[1]).tree if len(held.parents) > 1 else held.tree
+        )
 
     def facts(self, commit: Oid) -> dict[str, str]:
         """Return what a record says of a run: its task, result, times, host, folders."""
@@ -309,7 +353,11 @@ class Records:
         return decode_lines(self.record_entry(commit, "environment"), "=")
 
 
-def tag_update(store: Store, key: str, task_hash: Oid, commit: Oid, *, failed: bool = False) -> RefUpdate:
+def tag_update(
+    store: Store, key: str, task_hash: Oid, commit: Oid, *, failed: bool = False
+) -> RefUpdate:
     """Return the creation of the tag for a new run, under the next number."""
     prefix = tag_prefix(key, task_hash, failed=failed)
-    return RefUpdate(f"{prefix}/{last_number(store, key, task_hash, failed=failed) + 1}", commit, None)
+    return RefUpdate(
+        f"{prefix}/{last_number(store, key, task_hash, failed=failed) + 1}", commit, None
+    )

@@ -1,1 +1,3 @@
-"""Sharing through remotes: publications, trust, transfer; what comes in is checked before it touches the store."""
+"""Sharing through remotes: publications, trust, transfer; what comes in is checked before it
+touches the store.
+"""

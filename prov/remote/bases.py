@@ -1,4 +1,6 @@
-"""What both sides have: the records from which a server, or git here, tells what must not be sent."""
+"""What both sides have: the records from which a server, or git here, tells what must not be
+sent.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ MOST = 4000
 
 
 def write_record_commits(repository: Path, records: Iterable[Oid]) -> list[Oid]:
-    """Write the commits that hold records into a repository, which need not have the records; return their ids."""
+    """Write the commits that hold records into a repository, which need not have the records;
+    return their ids.
+    """
     with ObjectDatabase(repository).writer() as writer:
         return [writer.add_commit(record_commit(tree)) for tree in records]
 
 
-def choose_bases(index: Index, wanted: Iterable[Published], holds: Callable[[Published], bool]) -> list[Oid]:
-    """Return earlier records of the same recipes that are here and at the remote: what both sides compare with."""
+def choose_bases(
+    index: Index, wanted: Iterable[Published], holds: Callable[[Published], bool]
+) -> list[Oid]:
+    """Return earlier records of the same recipes that are here and at the remote: what both sides
+    compare with.
+    """
     found: dict[Oid, None] = {}
     new = {task.record for task in wanted}
     for recipe in dict.fromkeys(task.key.partition(":")[0] for task in wanted):

@@ -1,7 +1,8 @@
-"""Writing a cache as plain files, for a web server that knows nothing of git; see `static_remote` for their layout.
+"""Writing a cache as plain files, for a web server that knows nothing of git; see `static_remote`
+for their layout.
 
-Each time, what is new goes into one bundle and one publication. A reader never sees a part: the list of what there is
-comes last, in one step, and nothing that it names ever changes.
+Each time, what is new goes into one bundle and one publication. A reader never sees a part: the
+list of what there is comes last, in one step, and nothing that it names ever changes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def exported(folder: Path) -> set[tuple[Oid, Oid]]:
 
 
 def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *, key: str) -> int:
-    """Write those results that a folder has not; return the bytes that it grew by. Raises RemoteError."""
+    """Write those results that a folder has not; return the bytes that it grew by.
+
+    Raises RemoteError.
+    """
     for name in ("publications", "bundles"):
         make_folder(folder / name)
     with locked(folder / ".lock"):
@@ -57,7 +61,9 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
         if signature:
             replace_file(path.with_name(f"{path.name}.sig"), signature)
         publications = {**manifest.publications, number: bool(key)}
-        replace_file(folder / MANIFEST, Manifest(publications, (*manifest.bundles, bundle)).encode())
+        replace_file(
+            folder / MANIFEST, Manifest(publications, (*manifest.bundles, bundle)).encode()
+        )
         return bundle.size + len(text)
 
 
@@ -67,7 +73,9 @@ def read_manifest(folder: Path) -> Manifest:
         return decode_manifest((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         if any(path.name not in ("publications", "bundles") for path in folder.glob("[!.]*")):
-            raise RemoteError(f"{folder} holds something else than a cache", hint="name another folder") from None
+            raise RemoteError(
+                f"{folder} holds something else than a cache", hint="name another folder"
+            ) from None
         return Manifest({}, ())
     except (ValueError, UnicodeDecodeError) as error:
         raise RemoteError(
@@ -76,7 +84,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _write_bundle(
-    objects: ObjectDatabase, folder: Path, number: int, tasks: Sequence[Published], before: Sequence[Bundle]
+    objects: ObjectDatabase,
+    folder: Path,
+    number: int,
+    tasks: Sequence[Published],
+    before: Sequence[Bundle],
 ) -> Bundle:
     """Write the objects of some results that no earlier bundle has, and their index."""
     indexes = [PackIndex(folder / f"{each.name}.idx") for each in before]
@@ -99,7 +111,13 @@ def _write_bundle(
             raise
         assert index is not None
         tip = object_id("commit", content.encode())
-        lines = ["# v2 git bundle", *([f"-{last.hex()} content"] if last else []), f"{tip.hex()} {CONTENT}", "", ""]
+        lines = [
+            "# v2 git bundle",
+            *([f"-{last.hex()} content"] if last else []),
+            f"{tip.hex()} {CONTENT}",
+            "",
+            "",
+        ]
         header = "\n".join(lines).encode()
         pack = index.with_suffix(".pack")
         bundle = Bundle(number, len(header) + pack.stat().st_size, len(header))
@@ -114,8 +132,12 @@ def _add(stream: PackStream, commit: Commit, indexes: Iterable[PackIndex]) -> No
         stream.add(oid, "commit", commit.encode())
 
 
-def _add_tree(objects: ObjectDatabase, stream: PackStream, top: Oid, indexes: Sequence[PackIndex]) -> None:
-    """Add what a tree holds, folder by folder, so that what belongs together can be read at once."""
+def _add_tree(
+    objects: ObjectDatabase, stream: PackStream, top: Oid, indexes: Sequence[PackIndex]
+) -> None:
+    """Add what a tree holds, folder by folder, so that what belongs together can be read at
+    once.
+    """
     pending = [top]
     while pending:
         oid = pending.pop()

@@ -1,10 +1,9 @@
 """A remote that git serves: a bare repository in a folder, behind ssh, git's own daemon or http.
 
-| ref there | holds |
-|---|---|
-| `refs/heads/prov/index` | what was published: a commit for each push, with its publications and their signatures |
-| `refs/heads/prov/content` | all records, and with them inputs and outputs, as parents of commits without content |
-| `refs/heads/prov/incoming/…` | what a push that is under way, or was broken off, has sent so far |
+| ref there | holds | |---|---| | `refs/heads/prov/index` | what was published: a commit for each
+push, with its publications and their signatures | | `refs/heads/prov/content` | all records, and
+with them inputs and outputs, as parents of commits without content | | `refs/heads/prov/incoming/…`
+| what a push that is under way, or was broken off, has sent so far |
 
 Nobody fetches `content`: records are asked for by their ids.
 """
@@ -28,7 +27,14 @@ from prov.intake.source import Content, Source
 from prov.intake.wellformed import Limits
 from prov.remote.bases import write_record_commits
 from prov.remote.index import Damaged, Index
-from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter, memory_folder, policy_of
+from prov.remote.reading import (
+    SIGNATURE,
+    PublishedText,
+    check_index_size,
+    enter,
+    memory_folder,
+    policy_of,
+)
 from prov.remote.settings import RECORD_LIMIT, Remote
 from prov.store.git import run_git
 from prov.store.objects import Oid
@@ -43,9 +49,12 @@ INDEX = "refs/heads/prov/index"
 CONTENT = "refs/heads/prov/content"
 INCOMING = "refs/heads/prov/incoming/"
 PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
-_NOT_ENOUGH = re.compile(r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)")
+_NOT_ENOUGH = re.compile(
+    r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)"
+)
 _TORN = re.compile(
-    r"bad object|necessary objects|corrupt|[Cc]ould not (read|parse)|is empty|bad (config|pack)|broken|Unable to create"
+    r"bad object|necessary objects|corrupt|[Cc]ould not (read|parse)|is empty|bad"
+    r" (config|pack)|broken|Unable to create"
 )
 _NUMBER = re.compile(r"[0-9]{8,12}")
 _ID = re.compile(rb"(?<!\S)[0-9a-f]{40}(?!\S)")
@@ -83,7 +92,10 @@ class GitRemote:
 
     @property
     def tip(self) -> Oid | None:
-        """The commit of the branch that the index tells of. Ask before the index: who changes it then is noticed."""
+        """The commit of the branch that the index tells of.
+
+        Ask before the index: who changes it then is noticed.
+        """
         return self.index.oid("tip")
 
     def refresh(self) -> list[Untrusted]:
@@ -111,8 +123,8 @@ class GitRemote:
             had_packs = any((self.git / "objects" / "pack").glob("*.pack"))
             if not _TORN.search(error.words) and not (isinstance(error, TooMuch) and had_packs):
                 raise
-            # what is kept here is not synced, and did not survive a power cut or a kill, or holds much that the
-            # branch held before: it is fetched anew
+            # what is kept here is not synced, and did not survive a power cut or a kill, or holds
+            # much that the branch held before: it is fetched anew
             shutil.rmtree(self.git)
             make_scratch(self.git)
             self._fetch_branch()
@@ -121,11 +133,15 @@ class GitRemote:
         self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"], most=self.remote.index_limit)
 
     def _read(self) -> list[Untrusted]:
-        """Enter the branch's new commits; all of them, if it was rewritten or the policy is another now."""
+        """Enter the branch's new commits; all of them, if it was rewritten or the policy is another
+        now.
+        """
         tip = RefStore(self.git).get(INDEX)
         assert tip is not None
         known = self.index.get("tip")
-        policy = policy_of(self.remote)  # before anything is judged by it: a key may expire meanwhile
+        policy = policy_of(
+            self.remote
+        )  # before anything is judged by it: a key may expire meanwhile
         if known == tip.hex() and self.index.get("policy") == policy:
             return []
         new = self._commits(tip)
@@ -141,7 +157,9 @@ class GitRemote:
         return refused
 
     def _objects(self) -> ObjectDatabase:
-        """Return the objects of the branch, of which none is read that is larger than a record may be."""
+        """Return the objects of the branch, of which none is read that is larger than a record may
+        be.
+        """
         return ObjectDatabase(self.git, most=self.remote.record_limit)
 
     def _commits(self, tip: Oid) -> list[str]:
@@ -149,11 +167,17 @@ class GitRemote:
         command = ["rev-list", "--first-parent", f"--max-count={MOST_COMMITS + 1}", tip.hex()]
         found = run_git(self.git, command).decode().split()
         if len(found) > MOST_COMMITS:
-            raise Unreachable(self.name, f"its index has more than {MOST_COMMITS} commits", hint="`prov remote gc`")
+            raise Unreachable(
+                self.name,
+                f"its index has more than {MOST_COMMITS} commits",
+                hint="`prov remote gc`",
+            )
         return found[::-1]
 
     def published_texts(self) -> tuple[dict[int, PublishedId], set[Oid]]:
-        """Return all publications by their numbers, as the branch has them, and what is gone of what they name."""
+        """Return all publications by their numbers, as the branch has them, and what is gone of
+        what they name.
+        """
         objects = self._objects()
         texts: dict[int, PublishedId] = {}
         gone: set[Oid] = set()
@@ -166,15 +190,21 @@ class GitRemote:
         return texts, gone
 
     def published_text(self, each: PublishedId) -> PublishedText:
-        """Return a publication with its signature. Raises StoreError if one of them is missing or too large."""
+        """Return a publication with its signature.
+
+        Raises StoreError if one of them is missing or too large.
+        """
         return _read_text(self._objects(), each, self.remote.list_limit)
 
     @contextmanager
-    def objects(self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False) -> Iterator[Source]:
-        """Fetch commits into a repository of their own, and yield what reads all that they hold. Raises Unreachable.
+    def objects(
+        self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False
+    ) -> Iterator[Source]:
+        """Fetch commits into a repository of their own, and yield what reads all that they hold.
+        Raises Unreachable.
 
-        `have` names records that are here and there, from which the server can tell what is missing. Alone: nothing
-        that the store says to have is taken to be there.
+        `have` names records that are here and there, from which the server can tell what is
+        missing. Alone: nothing that the store says to have is taken to be there.
         """
         with self.scratch(alone=alone) as scratch:
             found = scratch
@@ -188,11 +218,15 @@ class GitRemote:
 
     @contextmanager
     def scratch(self, *, alone: bool = False) -> Iterator[Path]:
-        """Yield an empty repository that also reads what the store and the index hold; it is removed afterwards."""
+        """Yield an empty repository that also reads what the store and the index hold; it is
+        removed afterwards.
+        """
         for left in self.folder.glob("scratch-*"):
             if not Path("/proc", left.name.split("-")[1]).exists():
                 shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f"scratch-{os.getpid()}-", dir=self.folder) as folder:
+        with tempfile.TemporaryDirectory(
+            prefix=f"scratch-{os.getpid()}-", dir=self.folder
+        ) as folder:
             yield make_scratch(Path(folder), *(() if alone else (self.store.path, self.git)))
 
     @property
@@ -211,7 +245,9 @@ class GitRemote:
             with self.index.changing():
                 self.index.put("way", "variable")
 
-    def _fetch_missing(self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool) -> None:
+    def _fetch_missing(
+        self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool
+    ) -> None:
         try:
             self.transport.fetch_objects(scratch, commits, have, by_variable=by_variable)
         except Unreachable as error:
@@ -221,7 +257,9 @@ class GitRemote:
             self.transport.fetch_objects(scratch, commits, (), by_variable=by_variable)
 
     def _fetch_everything(self) -> Path:
-        """The slow way, where only refs are given out: keep a copy of all content, and fetch what is new of it."""
+        """The slow way, where only refs are given out: keep a copy of all content, and fetch what
+        is new of it.
+        """
         with locked(self.folder / "whole.lock"):
             part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
             self.transport.fetch(part, [f"+{CONTENT}:{CONTENT}"], most=Limits().size)
@@ -252,7 +290,9 @@ class _Entering:
                 for oid in filter(None, each):
                     self._check(oid)
         except _UNREADABLE as error:
-            return [Malformed(remote.name, f"commit {commit.hex()} of its index can't be read: {error}")]
+            return [
+                Malformed(remote.name, f"commit {commit.hex()} of its index can't be read: {error}")
+            ]
         problems = [self._enter_text(number, each) for number, each in sorted(texts.items())]
         remote.index.remove(gone)
         return [problem for problem in problems if problem]
@@ -266,7 +306,10 @@ class _Entering:
     def _enter_text(self, number: int, each: PublishedId) -> Untrusted | None:
         remote = self.remote
         if number <= remote.index.last():
-            return Malformed(remote.name, f"publication {number} has the number of an earlier one, or a lower one")
+            return Malformed(
+                remote.name,
+                f"publication {number} has the number of an earlier one, or a lower one",
+            )
         try:
             found = _read_text(self.objects, each, remote.remote.list_limit)
         except StoreError as error:
@@ -276,9 +319,16 @@ class _Entering:
         return enter(remote.index, remote.remote, number, found)
 
 
-def _read_commit(objects: ObjectDatabase, commit: Oid, most: int) -> tuple[dict[int, PublishedId], set[Oid]]:
-    """Return the publications of one commit of the index by their numbers, and what it says is gone."""
-    top = {each.name.decode("ascii", "replace"): each.oid for each in objects.tree(objects.commit(commit).tree)}
+def _read_commit(
+    objects: ObjectDatabase, commit: Oid, most: int
+) -> tuple[dict[int, PublishedId], set[Oid]]:
+    """Return the publications of one commit of the index by their numbers, and what it says is
+    gone.
+    """
+    top = {
+        each.name.decode("ascii", "replace"): each.oid
+        for each in objects.tree(objects.commit(commit).tree)
+    }
     folders = {
         name: {each.name.decode("ascii", "replace"): each.oid for each in objects.tree(top[name])}
         for name in (PUBLICATIONS, SIGNATURES)

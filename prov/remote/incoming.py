@@ -1,8 +1,9 @@
 """The branches below `incoming` that pushes send content to: chosen before, removed after.
 
-A server may forbid to delete branches (receive.denyDeletes). Then a store empties its branch instead, and uses the same
-one again; a store that is new there uses one that others emptied. So there are as many as ever pushed at once. A server
-that forbids this, too, or such branches as a whole, gets content without them: see `publish`.
+A server may forbid to delete branches (receive.denyDeletes). Then a store empties its branch
+instead, and uses the same one again; a store that is new there uses one that others emptied. So
+there are as many as ever pushed at once. A server that forbids this, too, or such branches as a
+whole, gets content without them: see `publish`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _STAMP = re.compile("[0-9]{1,12}")
 _DELETED, _DIRECT = "deleted", "direct"
 
 
-def make_commit(repository: Path, parents: list[Oid], message: str, tree: Oid = EMPTY_TREE, seconds: int = 0) -> Oid:
+def make_commit(
+    repository: Path, parents: list[Oid], message: str, tree: Oid = EMPTY_TREE, seconds: int = 0
+) -> Oid:
     """Write a commit into a repository; without a tree, one without content."""
     by = Identity(CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail, seconds)
     with ObjectDatabase(repository).writer() as writer:
@@ -38,14 +41,18 @@ def make_commit(repository: Path, parents: list[Oid], message: str, tree: Oid = 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The branches below `incoming` of one remote, and what is known of the server's rules for them."""
+    """The branches below `incoming` of one remote, and what is known of the server's rules for
+    them.
+    """
 
     remote: GitRemote
     scratch: Path
 
     @property
     def _memory(self) -> Path:
-        """A file with what the server does: `deleted`, or the branch that it keeps, or `direct` and that branch."""
+        """A file with what the server does: `deleted`, or the branch that it keeps, or `direct` and
+        that branch.
+        """
         return self.remote.folder / "incoming"
 
     def _known(self) -> str:
@@ -59,7 +66,9 @@ class Incoming:
 
     @property
     def is_direct(self) -> bool:
-        """Content is pushed without such a branch; the server's rules are tried again after a day."""
+        """Content is pushed without such a branch; the server's rules are tried again after a
+        day.
+        """
         return self._known().startswith(_DIRECT) and not self._is_old()
 
     def _is_old(self) -> bool:
@@ -81,7 +90,9 @@ class Incoming:
         return f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
 
     def _look(self) -> str:
-        """Return a branch that others emptied, since they could not delete it; empty if there is none."""
+        """Return a branch that others emptied, since they could not delete it; empty if there is
+        none.
+        """
         refs = self.remote.transport.refs(self.scratch, f"{INCOMING}*")
         empty = self._empty()
         emptied = [ref for ref, oid in refs.items() if oid == empty and not ref.endswith(LAST)]
@@ -91,7 +102,8 @@ class Incoming:
         return make_commit(self.scratch, [], "emptied")
 
     def clear(self, done: list[str]) -> str:
-        """Remove the branches of a push that is over, and those that broken pushes left more than a day ago.
+        """Remove the branches of a push that is over, and those that broken pushes left more than a
+        day ago.
 
         Returns a warning where the server does not let them go, once.
         """
@@ -101,7 +113,9 @@ class Incoming:
             return ""
         old = time.time() - LEFT_AFTER
         stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
-        left = [ref for ref, stamp in stamps.items() if _STAMP.fullmatch(stamp) and int(stamp) < old]
+        left = [
+            ref for ref, stamp in stamps.items() if _STAMP.fullmatch(stamp) and int(stamp) < old
+        ]
         mine = [ref for ref in refs if ref.removesuffix(LAST) in done]
         known = self._known()
         if known in ("", _DELETED) or self._is_old():
@@ -120,8 +134,9 @@ class Incoming:
             if known not in ("", _DELETED):
                 return ""
             return (
-                f"{error}; {len(refs)} {'branch stays' if len(refs) == 1 else 'branches stay'} below {INCOMING}, and "
-                "later pushes add none; once the server allows it, prov deletes them"
+                f"{error}; {len(refs)} {'branch stays' if len(refs) == 1 else 'branches stay'}"
+                f" below {INCOMING}, and later pushes add none; once the server allows it, prov"
+                " deletes them"
             )
         except Unreachable:  # the next push tries again
             return ""
@@ -142,6 +157,12 @@ class Incoming:
         return True
 
     def holding(self) -> list[str]:
-        """Return the branches that hold content: of pushes under way, broken off, or that could not be removed."""
+        """Return the branches that hold content: of pushes under way, broken off, or that could not
+        be removed.
+        """
         empty = self._empty()
-        return [ref for ref, oid in self.remote.transport.refs(self.scratch, f"{INCOMING}*").items() if oid != empty]
+        return [
+            ref
+            for ref, oid in self.remote.transport.refs(self.scratch, f"{INCOMING}*").items()
+            if oid != empty
+        ]

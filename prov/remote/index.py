@@ -1,7 +1,9 @@
-"""What a remote has: its publications, in a file that is asked quickly and can be made again at any time.
+"""What a remote has: its publications, in a file that is asked quickly and can be made again at any
+time.
 
-The remote keeps them as a branch, `prov/index`; each push appends a commit with what it says, signed. Bringing the file
-up to date costs what is new. What the policy refuses is kept apart, so that whoever misses a task can be told why.
+The remote keeps them as a branch, `prov/index`; each push appends a commit with what it says,
+signed. Bringing the file up to date costs what is new. What the policy refuses is kept apart, so
+that whoever misses a task can be told why.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ create table meta (name text primary key, value text) without rowid;
 create table publications (
     number integer primary key, text blob, seconds integer, signer text, problem text);
 create table tasks (
-    hash blob, number integer, static blob, output blob, record blob, digest blob, key text, size integer, place text,
-    workdir blob, workdir_digest blob, used integer, refused integer);
+    hash blob, number integer, static blob, output blob, record blob, digest blob, key text,
+    size integer, place text, workdir blob, workdir_digest blob, used integer, refused integer);
 """
 _SEARCHED = {"by_hash": "hash", "by_static": "static", "by_key": "key, number"}
 """By what tasks are looked for."""
@@ -96,7 +98,8 @@ def _reported() -> Iterator[None]:
 
 def _in_words(error: sqlite3.Error) -> StoreError:
     what = f"what is known of a remote can't be read or written: {error}"
-    # "operational" is what the disk or another process's lock are to blame for, and, to Python, text that is none
+    # "operational" is what the disk or another process's lock are to blame for, and, to Python,
+    # text that is none
     if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
         return StoreError(what, hint="is the disk full? `prov/remotes` in the store may be deleted")
     return Damaged(what, hint="`prov/remotes` in the store may be deleted")
@@ -150,7 +153,9 @@ class Index:
         self._database.execute("commit")
 
     def _clear(self) -> None:
-        """Forget everything, and how to look for tasks: what is entered in bulk is sorted once, at the end."""
+        """Forget everything, and how to look for tasks: what is entered in bulk is sorted once, at
+        the end.
+        """
         for name in _SEARCHED:
             self._database.execute(f"drop index {name}")
         for table in ("meta", "publications", "tasks"):
@@ -207,24 +212,35 @@ class Index:
             )
             for task in publication.tasks
         )
-        self._database.executemany("insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._database.executemany(
+            "insert into tasks values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+        )
         if not refused:
             self._used += [(listed.seconds, oid) for oid in publication.used]
 
     def _mark_used(self) -> None:
-        self._database.executemany("update tasks set used = max(used, ?1) where hash = ?2", self._used)
+        self._database.executemany(
+            "update tasks set used = max(used, ?1) where hash = ?2", self._used
+        )
         self._used.clear()
 
     def remove(self, gone: Collection[Oid]) -> None:
-        """Take out what the remote has no more: records by their trees, WORKDIRs by their commits."""
+        """Take out what the remote has no more: records by their trees, WORKDIRs by their
+        commits.
+        """
         if not gone:
             return
-        self._database.execute("create temp table if not exists gone (id blob primary key) without rowid")
+        self._database.execute(
+            "create temp table if not exists gone (id blob primary key) without rowid"
+        )
         self._database.execute("delete from gone")
-        self._database.executemany("insert or ignore into gone values (?)", ((oid,) for oid in gone))
+        self._database.executemany(
+            "insert or ignore into gone values (?)", ((oid,) for oid in gone)
+        )
         self._database.execute("delete from tasks where record in (select id from gone)")
         self._database.execute(
-            "update tasks set workdir = x'', workdir_digest = x'' where workdir in (select id from gone)"
+            "update tasks set workdir = x'', workdir_digest = x'' where workdir in (select id from"
+            " gone)"
         )
 
     # asking
@@ -236,7 +252,10 @@ class Index:
 
     def find_static(self, static_key: Oid) -> Published | None:
         """Return what was last published of a static key."""
-        query = f"select {_FIELDS} from tasks where static = ? and not refused order by number desc, rowid desc limit 1"
+        query = (
+            f"select {_FIELDS} from tasks where static = ? and not refused order by number desc,"
+            " rowid desc limit 1"
+        )
         row = self._database.execute(query, (static_key,)).fetchone()
         return _published(row) if row else None
 
@@ -246,37 +265,62 @@ class Index:
         return {oid for oid in hashes if self._database.execute(query, (oid,)).fetchone() is None}
 
     def problem(self, task_hash: Oid) -> tuple[str, str] | None:
-        """Return why what is published of a task hash is not used, and the signer; None if nothing is refused."""
-        query = "select problem, signer from tasks join publications using (number) where hash = ? and refused limit 1"
+        """Return why what is published of a task hash is not used, and the signer; None if nothing
+        is refused.
+        """
+        query = (
+            "select problem, signer from tasks join publications using (number) where hash = ? and"
+            " refused limit 1"
+        )
         row = self._database.execute(query, (task_hash,)).fetchone()
         return (row[0], row[1]) if row else None
 
     def signer(self, record: Oid) -> str:
-        """Return the fingerprint of the key that a record was published with, empty if it was not signed."""
-        query = "select signer from tasks join publications using (number) where record = ? order by number limit 1"
+        """Return the fingerprint of the key that a record was published with, empty if it was not
+        signed.
+        """
+        query = (
+            "select signer from tasks join publications using (number) where record = ? order by"
+            " number limit 1"
+        )
         row = self._database.execute(query, (record,)).fetchone()
         return row[0] if row else ""
 
     def newest(self, recipe: str, limit: int) -> list[Published]:
         """Return what was published last of a recipe's tasks."""
-        query = f"select {_FIELDS} from tasks where key >= ? and key < ? and not refused order by number desc limit ?"
-        return [_published(row) for row in self._database.execute(query, (f"{recipe}:", f"{recipe};", limit))]
+        query = (
+            f"select {_FIELDS} from tasks where key >= ? and key < ? and not refused order by"
+            " number desc limit ?"
+        )
+        return [
+            _published(row)
+            for row in self._database.execute(query, (f"{recipe}:", f"{recipe};", limit))
+        ]
 
     def used(self, hashes: Iterable[Oid]) -> dict[Oid, int]:
-        """Return when each of some task hashes was last published or taken up, in seconds since the epoch."""
+        """Return when each of some task hashes was last published or taken up, in seconds since the
+        epoch.
+        """
         query = "select max(used) from tasks where hash = ?"
         found = ((oid, self._database.execute(query, (oid,)).fetchone()[0]) for oid in hashes)
         return {oid: used for oid, used in found if used is not None}
 
     def tasks(self, *, refused: bool = False) -> Iterator[tuple[Published, int, int]]:
         """Yield everything: what, in which publication, and when it was used last."""
-        query = f"select {_FIELDS}, number, used from tasks where refused <= ? order by number, rowid"
+        query = (
+            f"select {_FIELDS}, number, used from tasks where refused <= ? order by number, rowid"
+        )
         for row in self._database.execute(query, (int(refused),)):
             yield _published(row[:-2]), row[-2], row[-1]
 
     def differing(self) -> Iterator[list[Published]]:
-        """Yield the tasks that are published with more than one output, each with all of them, the first first."""
-        query = "select hash from tasks where not refused group by hash having count(distinct output) > 1"
+        """Yield the tasks that are published with more than one output, each with all of them, the
+        first first.
+        """
+        query = (
+            "select hash from tasks where not refused group by hash having count(distinct"
+            " output) > 1"
+        )
         for row in self._database.execute(query).fetchall():
             yield self.find(row[0])
 
@@ -286,11 +330,17 @@ class Index:
 
     def last(self) -> int:
         """Return the number of the last publication, 0 if there is none."""
-        return int(self._database.execute("select coalesce(max(number), 0) from publications").fetchone()[0])
+        return int(
+            self._database.execute("select coalesce(max(number), 0) from publications").fetchone()[
+                0
+            ]
+        )
 
     def count(self) -> int:
         """Return of how many tasks the results may be used."""
-        return int(self._database.execute("select count(*) from tasks where not refused").fetchone()[0])
+        return int(
+            self._database.execute("select count(*) from tasks where not refused").fetchone()[0]
+        )
 
 
 _TYPES = (str, bytes, bytes, bytes, bytes, bytes, int, str, bytes, bytes)

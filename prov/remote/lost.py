@@ -17,7 +17,9 @@ from prov.transport.access import Access
 
 @contextmanager
 def lost_objects(store: Store, remotes: Sequence[Remote], access: Access) -> Iterator[Source]:
-    """Yield what asks the remotes, one after the other; one that does not answer is asked no more."""
+    """Yield what asks the remotes, one after the other; one that does not answer is asked no
+    more.
+    """
     with ExitStack() as stack:
         yield _Asker(stack, [open_remote(remote, store, access) for remote in remotes]).read
 

@@ -22,7 +22,9 @@ def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
 
 
 def with_kind(remote: Remote, access: Access) -> Remote:
-    """Return a remote that is described anew, having looked at what is behind the URL of a web server."""
+    """Return a remote that is described anew, having looked at what is behind the URL of a web
+    server.
+    """
     web = scheme_of(resolved_url(remote.url, access)) in ("http", "https")
     return replace(remote, static=web and is_static(remote, access))
 
@@ -31,7 +33,10 @@ def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:
     """Return a remote that can be written to. Raises RemoteError for one that can't."""
     opened = open_remote(remote, store, access)
     if not isinstance(opened, GitRemote):
-        raise RemoteError(f"remote {remote.name} is a static cache: it is only read", hint="`prov export` writes one")
+        raise RemoteError(
+            f"remote {remote.name} is a static cache: it is only read",
+            hint="`prov export` writes one",
+        )
     return opened
 
 

@@ -5,13 +5,14 @@
     task words:compile HASH STATIC OUTPUT RECORD DIGEST size=BYTES [place=…] [workdir=COMMIT:DIGEST]
     used HASH
 
-A `task` line says that a task hash led to an output, and names the tree of the record that tells of it. DIGEST is that
-tree's id in git's SHA-256 object format: it covers inputs and output, file by file, so that what is signed does not
-rest on SHA-1. `size` is what inputs and output take on disk. `place` is there if the output is of use in one place
-only. `used` names a task hash that was published before and that a build took up again.
+A `task` line says that a task hash led to an output, and names the tree of the record that tells of
+it. DIGEST is that tree's id in git's SHA-256 object format: it covers inputs and output, file by
+file, so that what is signed does not rest on SHA-1. `size` is what inputs and output take on disk.
+`place` is there if the output is of use in one place only. `used` names a task hash that was
+published before and that a build took up again.
 
-At the remote a record is held by a commit that is made of its tree and nothing else, so that whoever knows the tree
-knows the commit.
+At the remote a record is held by a commit that is made of its tree and nothing else, so that
+whoever knows the tree knows the commit.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _SIZE = re.compile(r"[0-9]{1,15}", re.ASCII)
 def record_commit(tree: Oid) -> Commit:
     """Return the commit that holds a record at a remote.
 
-    It is dated later than the commits of the content, so that git asks a server for records before it asks for those.
+    It is dated later than the commits of the content, so that git asks a server for records before
+    it asks for those.
     """
     return Commit(tree, (), replace(CONSTANT_IDENTITY, seconds=1), "record\n")
 
@@ -66,7 +68,9 @@ class Published:
         words = ["task", self.key, *(oid.hex() for oid in oids)]
         words += [f"size={self.size}"]
         words += [f"place={self.place}"] if self.place else []
-        words += [f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}"] if self.workdir else []
+        words += (
+            [f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}"] if self.workdir else []
+        )
         return " ".join(words) + "\n"
 
 
@@ -111,7 +115,11 @@ def decode_publication(data: bytes) -> Publication:
 def _task(text: str) -> Published:
     key, task_hash, static_key, output, record, digest, *more = text.split(" ")
     parts = key.split(":")
-    if not _KEY.fullmatch(key) or ".." in key or any(len(each) > 200 or each.endswith(".lock") for each in parts):
+    if (
+        not _KEY.fullmatch(key)
+        or ".." in key
+        or any(len(each) > 200 or each.endswith(".lock") for each in parts)
+    ):
         raise ValueError(f"{key[:80]!r} is no task")
     extra = dict(word.partition("=")[::2] for word in more)
     if len(extra) != len(more) or extra.keys() - {"size", "place", "workdir"}:

@@ -1,11 +1,14 @@
-"""Publishing: records go up first, under a ref of their own, and become visible by one small change of the index.
+"""Publishing: records go up first, under a ref of their own, and become visible by one small change
+of the index.
 
-However long the first takes, it neither waits for other publishers nor keeps them waiting. The second takes two refs
-and a moment; a publisher that comes second there reads what the first published, and tries again. A push that is broken
-off has shown nothing: what it sent is under `incoming`, and is deleted after a day.
+However long the first takes, it neither waits for other publishers nor keeps them waiting. The
+second takes two refs and a moment; a publisher that comes second there reads what the first
+published, and tries again. A push that is broken off has shown nothing: what it sent is under
+`incoming`, and is deleted after a day.
 
-A server's rules are not a race: a push that they forbid fails at once. Only where they forbid the ref under `incoming`
-the records go to `content` directly, and become visible by the same change of the index.
+A server's rules are not a race: a push that they forbid fails at once. Only where they forbid the
+ref under `incoming` the records go to `content` directly, and become visible by the same change of
+the index.
 """
 
 from __future__ import annotations
@@ -67,7 +70,8 @@ def publish(
 
     Their records are in the store; `holds` tells which others are, whole.
 
-    Raises Unreachable, and RemoteError when there is nothing to sign with where others will ask for it.
+    Raises Unreachable, and RemoteError when there is nothing to sign with where others will ask for
+    it.
     """
     if remote.remote.trust != "none" and not remote.remote.key:
         raise RemoteError(
@@ -83,7 +87,9 @@ def publish(
     with remote.scratch() as scratch:
         branches = Incoming(remote, scratch)
         try:
-            batch, sent = _deliver(remote, branches, new, choose_bases(remote.index, new, holds), outcome, seconds)
+            batch, sent = _deliver(
+                remote, branches, new, choose_bases(remote.index, new, holds), outcome, seconds
+            )
             _enter_index(remote, branches, _Sent(new, touched, batch, sent, seconds), outcome)
         except Declined as error:
             raise with_what_stays(error, "nothing was published") from error
@@ -113,7 +119,9 @@ def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Ou
     """Make what was sent visible; again and again, as long as other publishers are first."""
     try:
         for attempt in range(ATTEMPTS):
-            tip = remote.tip  # another process of this store may bring the index up to date at any time
+            tip = (
+                remote.tip
+            )  # another process of this store may bring the index up to date at any time
             outcome.published = _new(remote, sent.tasks, outcome)
             if not outcome.published and not sent.touched:
                 break
@@ -158,7 +166,9 @@ def _deliver(
     outcome: Outcome,
     seconds: int,
 ) -> tuple[Oid | None, list[str]]:
-    """Push records; return the commit that holds all of them, None if `content` does, and the branch that it is on."""
+    """Push records; return the commit that holds all of them, None if `content` does, and the
+    branch that it is on.
+    """
     if not tasks:
         return None, []
     scratch = branches.scratch
@@ -182,12 +192,16 @@ def _deliver(
 
 
 def _append(remote: GitRemote, scratch: Path, parents: Sequence[Oid]) -> Oid:
-    """Push records as a part of the content, which says nothing of them yet; return its new commit."""
+    """Push records as a part of the content, which says nothing of them yet; return its new
+    commit.
+    """
     for attempt in range(ATTEMPTS):
         tip = content_tip(remote, scratch)
         commit = make_commit(scratch, [*([tip] if tip else []), *parents], "content")
         try:
-            remote.transport.push(scratch, {CONTENT: commit}, {CONTENT: tip}, negotiate=tip is not None)
+            remote.transport.push(
+                scratch, {CONTENT: commit}, {CONTENT: tip}, negotiate=tip is not None
+            )
             return commit
         except Changed:
             if attempt + 1 == ATTEMPTS:
@@ -204,7 +218,8 @@ def _send(
     bases: Sequence[Oid],
     outcome: Outcome,
 ) -> Oid:
-    """Push records, in as many parts as the limit asks for; return the commit that holds all of them.
+    """Push records, in as many parts as the limit asks for; return the commit that holds all of
+    them.
 
     `push` pushes a commit with these parents, and returns it.
     """
@@ -227,7 +242,9 @@ def _send(
                 (scratch / "shallow").unlink(missing_ok=True)
                 pending.insert(0, part)
                 continue
-            if len(part) == 1 or (isinstance(error, Declined) and not _TOO_LARGE.search(error.words)):
+            if len(part) == 1 or (
+                isinstance(error, Declined) and not _TOO_LARGE.search(error.words)
+            ):
                 raise
             middle = len(part) // 2  # refused as too large, perhaps
             pending[:0] = [part[:middle], part[middle:]]
@@ -241,8 +258,9 @@ def _send(
 def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
     """Push a commit, and of what it holds only what the server lacks.
 
-    Git asks the server which commits it has, and stops asking when each of those that it pushes descends from one that
-    is there. Hence a second one, which descends only from what is asked for last.
+    Git asks the server which commits it has, and stops asking when each of those that it pushes
+    descends from one that is there. Hence a second one, which descends only from what is asked for
+    last.
     """
     updates = {ref: commit}
     tip = content_tip(remote, scratch)
@@ -252,8 +270,12 @@ def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
     remote.transport.push(scratch, updates, {}, negotiate=tip is not None, by_variable=by_variable)
 
 
-def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:
-    """Return tasks in groups whose objects fit into one push each, as far as they can be divided."""
+def _parts(
+    remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequence[Oid]
+) -> list[list[Published]]:
+    """Return tasks in groups whose objects fit into one push each, as far as they can be
+    divided.
+    """
     if len(tasks) < 2:
         return [tasks]
     rows = [oid.hex() for task in tasks for oid in (task.commit, task.workdir) if oid]
@@ -262,13 +284,17 @@ def _parts(remote: GitRemote, scratch: Path, tasks: list[Published], bases: Sequ
     if int(run_git(scratch, command, data="\n".join(rows).encode() + b"\n")) <= remote.remote.limit:
         return [tasks]
     middle = len(tasks) // 2
-    return _parts(remote, scratch, tasks[:middle], bases) + _parts(remote, scratch, tasks[middle:], bases)
+    return _parts(remote, scratch, tasks[:middle], bases) + _parts(
+        remote, scratch, tasks[middle:], bases
+    )
 
 
 # the index
 
 
-def _announce(remote: GitRemote, scratch: Path, batch: Oid | None, publication: Publication, tip: Oid | None) -> None:
+def _announce(
+    remote: GitRemote, scratch: Path, batch: Oid | None, publication: Publication, tip: Oid | None
+) -> None:
     """Make what was sent a part of the remote: content and index, together.
 
     Raises Changed where the index is not at `tip` any more.
@@ -294,8 +320,16 @@ def _announce(remote: GitRemote, scratch: Path, batch: Oid | None, publication: 
     announce(remote, scratch, {CONTENT: content, INDEX: index}, {CONTENT: before, INDEX: tip})
 
 
-def announce(remote: GitRemote, scratch: Path, updates: dict[str, Oid | None], expected: dict[str, Oid | None]) -> None:
-    """Change content and index at once; where a server can't, content first. Raises Changed when others were first."""
+def announce(
+    remote: GitRemote,
+    scratch: Path,
+    updates: dict[str, Oid | None],
+    expected: dict[str, Oid | None],
+) -> None:
+    """Change content and index at once; where a server can't, content first.
+
+    Raises Changed when others were first.
+    """
     try:
         remote.transport.push(scratch, updates, expected)
     except Unreachable as error:
@@ -321,7 +355,12 @@ def write_files(repository: Path, files: dict[str, bytes]) -> Oid:
     with ObjectDatabase(repository).writer() as writer:
         for path, content in files.items():
             folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(Entry(name.encode(), MODE_FILE, writer.add("blob", content)))
+            folders.setdefault(folder, []).append(
+                Entry(name.encode(), MODE_FILE, writer.add("blob", content))
+            )
         top = folders.pop("", [])
-        below = [Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(each)) for name, each in folders.items()]
+        below = [
+            Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(each))
+            for name, each in folders.items()
+        ]
         return writer.add_tree([*top, *below])

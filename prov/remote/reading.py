@@ -1,4 +1,6 @@
-"""Reading publications into an index, under a remote's policy: the same for every kind of remote."""
+"""Reading publications into an index, under a remote's policy: the same for every kind of
+remote.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,18 @@ class PublishedText:
 
 
 def memory_folder(store: Store, remote: Remote) -> Path:
-    """Return the folder for what is known here of a remote; another URL under its name is another remote."""
-    return store.cache / "remotes" / remote.name / hashlib.sha1(remote.url.encode()).hexdigest()[:12]
+    """Return the folder for what is known here of a remote; another URL under its name is another
+    remote.
+    """
+    return (
+        store.cache / "remotes" / remote.name / hashlib.sha1(remote.url.encode()).hexdigest()[:12]
+    )
 
 
 def policy_of(remote: Remote) -> str:
-    """Return what an index was read under: when it changes, as when a key expires, all is read anew."""
+    """Return what an index was read under: when it changes, as when a key expires, all is read
+    anew.
+    """
     signers = Path(remote.signers)
     content = signers.read_bytes() if remote.signers and signers.is_file() else b""
     text = f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
@@ -42,7 +50,9 @@ def policy_of(remote: Remote) -> str:
 
 
 def check_index_size(remote: Remote, total: int) -> None:
-    """Raise Unreachable if all publications together, in bytes, are more than a remote's index may be."""
+    """Raise Unreachable if all publications together, in bytes, are more than a remote's index may
+    be.
+    """
     if total > remote.index_limit:
         raise Unreachable(
             remote.name,
@@ -60,7 +70,9 @@ def enter(index: Index, remote: Remote, number: int, each: PublishedText) -> Unt
         publication = judge(remote.name, remote.trust, each.text, seal)
     except Untrusted as error:
         said = None if isinstance(error, Malformed) else _decoded(each.text)
-        index.add(Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said)
+        index.add(
+            Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said
+        )
         return error
     index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
     return None

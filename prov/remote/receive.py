@@ -1,4 +1,6 @@
-"""Receiving: what a remote sends is compared with what was signed, looked at, and only then put into the store."""
+"""Receiving: what a remote sends is compared with what was signed, looked at, and only then put
+into the store.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Sender(Protocol):
     @property
     def name(self) -> str: ...
 
-    def objects(self, commits: Sequence[Oid], have: Sequence[Oid]) -> AbstractContextManager[Source]: ...
+    def objects(
+        self, commits: Sequence[Oid], have: Sequence[Oid]
+    ) -> AbstractContextManager[Source]: ...
 
 
 class RunReader(Protocol):
@@ -69,14 +73,21 @@ def receive(
     limits: Limits | None = None,
     workdirs: bool = False,
 ) -> Received:
-    """Fetch results and put those that may be used into the store, whole, without refs. Raises Unreachable."""
+    """Fetch results and put those that may be used into the store, whole, without refs.
+
+    Raises Unreachable.
+    """
     received = Received()
     pending = list(wanted)
-    ids = [oid for task in pending for oid in (task.commit, task.workdir if workdirs else b"") if oid]
+    ids = [
+        oid for task in pending for oid in (task.commit, task.workdir if workdirs else b"") if oid
+    ]
     with sender.objects(ids, choose_bases(sender.index, pending, holds)) as source:
         while pending and len(received.refused) < MOST_BAD:
             try:
-                received.size = _take(sender, store, source, pending, limits or Limits(), workdirs=workdirs)
+                received.size = _take(
+                    sender, store, source, pending, limits or Limits(), workdirs=workdirs
+                )
             except _Bad as bad:  # everything anew without it: what was taken of it is not to stay
                 received.refused.append(bad.problem)
                 pending.remove(bad.task)
@@ -93,7 +104,13 @@ class _Bad(Exception):
 
 
 def _take(
-    sender: Sender, store: Store, source: Source, tasks: Sequence[Published], limits: Limits, *, workdirs: bool
+    sender: Sender,
+    store: Store,
+    source: Source,
+    tasks: Sequence[Published],
+    limits: Limits,
+    *,
+    workdirs: bool,
 ) -> int:
     with store.objects.writer() as writer:
         intake = Intake(source, writer, digests_of(store.objects), limits)
@@ -108,7 +125,9 @@ def _take(
                         raise BadObject("its WORKDIR is not the one that was signed")
                     check_task(sender.name, key, task, read_run(intake.reader, task.workdir))
             except (BadObject, RecursionError) as error:
-                raise _Bad(task, Malformed(sender.name, f"is refused: {error}", key=key, task=task.key)) from error
+                raise _Bad(
+                    task, Malformed(sender.name, f"is refused: {error}", key=key, task=task.key)
+                ) from error
             except Untrusted as error:
                 raise _Bad(task, error) from error
         writer.finish()
@@ -136,5 +155,7 @@ def read_run(reader: RunReader, commit: Oid) -> Came:
 
 def _read_record(reader: RunReader, parts: dict[bytes, Oid], digest: bytes) -> Came:
     facts = reader.blob(parts[b"record"]) if b"record" in parts else b""
-    lines = (line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line)
+    lines = (
+        line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line
+    )
     return Came(digest, dict(lines), parts.get(b"inputs"), parts.get(b"output"))

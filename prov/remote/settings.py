@@ -44,7 +44,9 @@ class Remote:
     limit: int = PUSH_LIMIT
     """Bytes in one push."""
     list_limit: int = LIST_LIMIT
-    """Bytes of a list from there: a publication, a manifest, an index of a bundle, what was deleted."""
+    """Bytes of a list from there: a publication, a manifest, an index of a bundle, what was
+    deleted.
+    """
     record_limit: int = RECORD_LIMIT
     """Bytes of a record from there: a tree, a commit, facts, a definition, a log, attributes."""
     workdirs: bool = False
@@ -76,7 +78,9 @@ def is_own(remote: Remote) -> bool:
 
 
 def default_trust(url: str) -> Trust:
-    """Return how far a remote is trusted if nobody says: a folder of the user's own is, what is elsewhere is not."""
+    """Return how far a remote is trusted if nobody says: a folder of the user's own is, what is
+    elsewhere is not.
+    """
     folder = folder_of(url)
     if folder is None:
         return "keys"
@@ -85,7 +89,9 @@ def default_trust(url: str) -> Trust:
     return "none" if folder.stat().st_uid == os.getuid() else "keys"
 
 
-def make_remote(name: str, text: str, folder: Path, *, trust: str = "", signers: str = "", **more: object) -> Remote:
+def make_remote(
+    name: str, text: str, folder: Path, *, trust: str = "", signers: str = "", **more: object
+) -> Remote:
     """Return a remote as a user describes it, checked. Raises RemoteError."""
     url = parse_address(text, folder)
     chosen = trust or default_trust(url)
@@ -137,19 +143,28 @@ def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
 def read_remotes(store: Store) -> list[Remote]:
     """Return the remotes of a store, those first that are asked first. Raises RemoteError."""
     found = _fields(store)
-    return sorted((_remote(name, each) for name, each in found.items()), key=lambda each: (each.priority, each.name))
+    return sorted(
+        (_remote(name, each) for name, each in found.items()),
+        key=lambda each: (each.priority, each.name),
+    )
 
 
 def _configure(store: Store, *arguments: str) -> bytes:
-    """Let git read or change the store's configuration, which other commands of git's may not see: `store.view`."""
-    return run_git(store.path, ["config", f"--file={store.path / 'config'}", "--no-includes", *arguments])
+    """Let git read or change the store's configuration, which other commands of git's may not see:
+    `store.view`.
+    """
+    return run_git(
+        store.path, ["config", f"--file={store.path / 'config'}", "--no-includes", *arguments]
+    )
 
 
 def _fields(store: Store) -> dict[str, dict[str, str]]:
     """Return what the configuration says of each remote, whether it makes sense or not."""
     if f"[{SECTION} ".encode() not in read_configuration(store.path):
         return {}
-    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode("utf-8", "surrogateescape")
+    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode(
+        "utf-8", "surrogateescape"
+    )
     found: dict[str, dict[str, str]] = {}
     for row in text.split("\0"):
         key, _, value = row.partition("\n")
@@ -180,7 +195,9 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
             static=fields.get("static") == "true",
         )
     except (KeyError, ValueError) as error:
-        raise RemoteError(f"the settings of remote {name} make no sense: {error}", hint="`prov remote add`") from error
+        raise RemoteError(
+            f"the settings of remote {name} make no sense: {error}", hint="`prov remote add`"
+        ) from error
 
 
 def find_remote(store: Store, name: str) -> Remote:
@@ -190,4 +207,7 @@ def find_remote(store: Store, name: str) -> Remote:
         if remote.name == name:
             return remote
     known = [remote.name for remote in remotes]
-    raise RemoteError(f"there is no remote {name}", hint=nearest(name, known) or "`prov remote add NAME URL` adds one")
+    raise RemoteError(
+        f"there is no remote {name}",
+        hint=nearest(name, known) or "`prov remote add NAME URL` adds one",
+    )

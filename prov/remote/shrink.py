@@ -1,9 +1,9 @@
 """Making a remote smaller: by rules, or by taking out what should never have been there.
 
-Both branches are written anew: the index from the publications of which anything stays, as they were signed, with a
-list of what is gone; the content from the commits of what stays. These are known from the index, so that nothing has to
-be fetched. Whoever publishes at the same time comes before or after, as two publishers do. The room is freed by the
-server's own `git gc`.
+Both branches are written anew: the index from the publications of which anything stays, as they
+were signed, with a list of what is gone; the content from the commits of what stays. These are
+known from the index, so that nothing has to be fetched. Whoever publishes at the same time comes
+before or after, as two publishers do. The room is freed by the server's own `git gc`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import write_scratch
 from prov.remote.bases import write_record_commits
-from prov.remote.git_remote import CONTENT, GONE, INDEX, PUBLICATIONS, SIGNATURES, GitRemote, PublishedId
+from prov.remote.git_remote import (
+    CONTENT,
+    GONE,
+    INDEX,
+    PUBLICATIONS,
+    SIGNATURES,
+    GitRemote,
+    PublishedId,
+)
 from prov.remote.incoming import Incoming, make_commit
 from prov.remote.publication import Published, decode_publication
 from prov.remote.publish import (
@@ -39,7 +47,9 @@ DAY = 86_400.0
 PARENTS = 1000
 """Records that one commit of the content holds."""
 PRUNE = "2.days.ago"
-"""What nothing holds any more is freed in a folder when it is so old: a push under way may count on it."""
+"""What nothing holds any more is freed in a folder when it is so old: a push under way may count on
+it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,11 @@ def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published
         return gone
     out = {task.record for task in gone}
     rest = sorted(
-        ((used, task) for task, used in rows if task.record not in out and newest[task.key] != task.record),
+        (
+            (used, task)
+            for task, used in rows
+            if task.record not in out and newest[task.key] != task.record
+        ),
         key=lambda pair: pair[0],
     )
     total = sum(task.size for task, _ in rows if task.record not in out)
@@ -99,12 +113,16 @@ def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published
 
 
 def shrink(
-    remote: GitRemote, choose: Callable[[], list[Published]], *, keeps_workdir: Callable[[Oid], bool] | None = None
+    remote: GitRemote,
+    choose: Callable[[], list[Published]],
+    *,
+    keeps_workdir: Callable[[Oid], bool] | None = None,
 ) -> Shrunk:
     """Take out what `choose` returns; it is called again when another process published meanwhile.
 
-    `keeps_workdir` decides which WORKDIRs of the results that stay, of those that are in the store, stay as well: all,
-    by default. Raises Declined where a rule of the server's forbids it, else Unreachable.
+    `keeps_workdir` decides which WORKDIRs of the results that stay, of those that are in the store,
+    stay as well: all, by default. Raises Declined where a rule of the server's forbids it, else
+    Unreachable.
     """
     notes: tuple[str, ...] = ()
     holding: tuple[str, ...] = ()
@@ -116,7 +134,11 @@ def shrink(
         kept = [task for task, *_ in remote.index.tasks(refused=True) if task.record not in records]
         if not gone:
             break
-        workdirs = [task.workdir for task in kept if task.workdir and remote.store.objects.exists(task.workdir)]
+        workdirs = [
+            task.workdir
+            for task in kept
+            if task.workdir and remote.store.objects.exists(task.workdir)
+        ]
         workdirs = [oid for oid in workdirs if keeps_workdir is None or keeps_workdir(oid)]
         try:
             notes, holding = _rewrite(remote, tip, kept, records, workdirs)
@@ -127,7 +149,9 @@ def shrink(
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
         except Declined as error:
             count = f"{len(gone)} result{'' if len(gone) == 1 else 's'}"
-            raise with_what_stays(error, f"nothing was removed, {count} to remove still there") from error
+            raise with_what_stays(
+                error, f"nothing was removed, {count} to remove still there"
+            ) from error
     remote.refresh()
     return Shrunk(len(kept), tuple(gone), notes, holding)
 
@@ -135,7 +159,9 @@ def shrink(
 def _rewrite(
     remote: GitRemote, tip: Oid | None, kept: list[Published], gone: set[Oid], workdirs: list[Oid]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Set both branches anew; return warnings, and the branches below `incoming` that hold content still."""
+    """Set both branches anew; return warnings, and the branches below `incoming` that hold content
+    still.
+    """
     texts, before = remote.published_texts()
     gone = gone | before
     with remote.scratch() as scratch:
@@ -160,14 +186,21 @@ def _rewrite(
             raise Unreachable(
                 remote.name,
                 error.words,
-                hint="what is kept can be told only to a server with protocol version 2; else collect it as a folder",
+                hint=(
+                    "what is kept can be told only to a server with protocol version 2; else"
+                    " collect it as a folder"
+                ),
             ) from error
         warning = branches.clear([incoming])
         return (warning,) if warning else (), tuple(branches.holding())
 
 
-def _write_index(remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], gone: set[Oid]) -> Oid:
-    """Write the tree of the new index: publications of which anything stays, and what of theirs is gone."""
+def _write_index(
+    remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], gone: set[Oid]
+) -> Oid:
+    """Write the tree of the new index: publications of which anything stays, and what of theirs is
+    gone.
+    """
     publications: list[Entry] = []
     signatures: list[Entry] = []
     named: set[Oid] = set()
@@ -193,7 +226,10 @@ def _write_index(remote: GitRemote, scratch: Path, texts: dict[int, PublishedId]
 
 
 def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
-    commits = [*write_record_commits(scratch, dict.fromkeys(task.record for task in kept)), *workdirs]
+    commits = [
+        *write_record_commits(scratch, dict.fromkeys(task.record for task in kept)),
+        *workdirs,
+    ]
     last = make_commit(scratch, commits[:PARENTS], "content")
     for start in range(PARENTS, len(commits), PARENTS):
         last = make_commit(scratch, [last, *commits[start : start + PARENTS]], "content")
@@ -201,13 +237,17 @@ def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
 
 
 def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
-    """Free the room of what nothing holds any more, where the remote is a folder; tell whether it is."""
+    """Free the room of what nothing holds any more, where the remote is a folder; tell whether it
+    is.
+    """
     folder = remote.transport.folder
     if folder is None:
         return False
     clear_stale_locks(folder)  # git's collection gives up at one
     try:
         run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
-    except StoreError:  # somebody else is at it, or was killed at it: git waits for twelve hours then
+    except (
+        StoreError
+    ):  # somebody else is at it, or was killed at it: git waits for twelve hours then
         return False
     return True

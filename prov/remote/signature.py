@@ -24,13 +24,22 @@ _GPG_MARK = b"-----BEGIN PGP SIGNATURE-----"
 _SECONDS = 30
 _GPG_KEY = "-----BEGIN PGP"
 _SSH_KEY = re.compile(r"(?:^|\s)(?:ssh-|ecdsa-|sk-)\S+ AAAA", re.MULTILINE)
-_VALID = re.compile(r'valid-(?:after|before)="?(\d{8}(?:\d{4}(?:\d{2})?)?)(Z?)\b', re.IGNORECASE | re.ASCII)
+_VALID = re.compile(
+    r'valid-(?:after|before)="?(\d{8}(?:\d{4}(?:\d{2})?)?)(Z?)\b', re.IGNORECASE | re.ASCII
+)
 
 
 def sign(text: bytes, key: str) -> bytes:
     """Return a detached signature of a text. Raises RemoteError in the words of the tool."""
     if key.startswith(GPG):
-        command = ["gpg", "--batch", "--armor", "--detach-sign", "--set-notation", f"{_NOTATION}={NAMESPACE}"]
+        command = [
+            "gpg",
+            "--batch",
+            "--armor",
+            "--detach-sign",
+            "--set-notation",
+            f"{_NOTATION}={NAMESPACE}",
+        ]
         command += ["--local-user", key.removeprefix(GPG)]
     else:
         command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", key]
@@ -48,7 +57,10 @@ def examine(text: bytes, signature: bytes, signers: str) -> Seal:
     Raises RemoteError when that file can't be read or the tool is not there.
     """
     if signers and not Path(signers).is_file():
-        raise RemoteError(f"the file of allowed signers is gone: {signers}", hint="`prov remote add` names another")
+        raise RemoteError(
+            f"the file of allowed signers is gone: {signers}",
+            hint="`prov remote add` names another",
+        )
     with tempfile.TemporaryDirectory(prefix="prov-") as folder:
         path = Path(folder, "signature")
         path.write_bytes(signature)
@@ -77,10 +89,20 @@ def _examine_ssh(text: bytes, signature: Path, signers: str) -> Seal:
 
 
 def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
-    """Without a file of public keys there is nothing to check with, so that no signature of GnuPG's is good."""
+    """Without a file of public keys there is nothing to check with, so that no signature of GnuPG's
+    is good.
+    """
     home = signature.parent / "gnupg"
     home.mkdir(mode=0o700)
-    gpg = ["gpg", "--homedir", str(home), "--batch", "--no-autostart", "--no-auto-key-retrieve", "--trust-model"]
+    gpg = [
+        "gpg",
+        "--homedir",
+        str(home),
+        "--batch",
+        "--no-autostart",
+        "--no-auto-key-retrieve",
+        "--trust-model",
+    ]
     gpg += ["always", "--weak-digest", "SHA1"]  # nothing that is signed rests on SHA-1
     if signers:
         _run([*gpg, "--quiet", "--import", signers], b"")
@@ -91,19 +113,28 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
     )
     named = valid or unknown
     key = named[1].decode("ascii", "replace") if named else ""
-    notation = rb"^\[GNUPG:\] NOTATION_NAME %s\n(?:\[GNUPG:\] NOTATION_FLAGS .*\n)?\[GNUPG:\] NOTATION_DATA %s$"
-    meant = re.search(notation % (_NOTATION.encode(), NAMESPACE.encode()), checked.stdout, re.MULTILINE) is not None
-    # without GOODSIG the key is expired or revoked; of an unknown key nobody can say more than that it is unknown
+    notation = (
+        rb"^\[GNUPG:\] NOTATION_NAME %s\n(?:\[GNUPG:\] NOTATION_FLAGS .*\n)?\[GNUPG:\]"
+        rb" NOTATION_DATA %s$"
+    )
+    meant = (
+        re.search(notation % (_NOTATION.encode(), NAMESPACE.encode()), checked.stdout, re.MULTILINE)
+        is not None
+    )
+    # without GOODSIG the key is expired or revoked; of an unknown key nobody can say more than that
+    # it is unknown
     good = checked.returncode == 0 and valid is not None and meant
     unknown_one = bool(signers) and unknown is not None
     return Seal(key, good=good or unknown_one, allowed=good and honest is not None)
 
 
 def validity(signers: str, now: float) -> str:
-    """Return a text that is another one when what a file of allowed signers allows has changed with time.
+    """Return a text that is another one when what a file of allowed signers allows has changed with
+    time.
 
-    It has the number of moments that have passed at which a key becomes valid, or expires; of certificates, whose
-    moments are not in the file, the day. Raises RemoteError if GnuPG is needed and not there.
+    It has the number of moments that have passed at which a key becomes valid, or expires; of
+    certificates, whose moments are not in the file, the day. Raises RemoteError if GnuPG is needed
+    and not there.
     """
     data = Path(signers).read_bytes() if signers and Path(signers).is_file() else b""
     text = data.decode("utf-8", "replace")
@@ -117,7 +148,9 @@ def validity(signers: str, now: float) -> str:
 
 
 def _moment(digits: str, *, utc: bool) -> float:
-    """Return a time as ssh writes it, `YYYYMMDD[HHMM[SS]]`, in seconds since the epoch; 0 for what is none."""
+    """Return a time as ssh writes it, `YYYYMMDD[HHMM[SS]]`, in seconds since the epoch; 0 for what
+    is none.
+    """
     form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}[len(digits)]
     try:
         local = datetime.strptime(digits, form)
@@ -132,15 +165,28 @@ def _expirations(signers: str) -> list[float]:
         options = ["--homedir", home, "--batch", "--no-autostart", "--with-colons", "--show-keys"]
         answer = _run(["gpg", *options, signers], b"")
     rows = (line.split(":") for line in answer.stdout.decode("utf-8", "replace").splitlines())
-    return [float(row[6]) for row in rows if row[0] in ("pub", "sub") and len(row) > 6 and row[6].isdigit()]
+    return [
+        float(row[6])
+        for row in rows
+        if row[0] in ("pub", "sub") and len(row) > 6 and row[6].isdigit()
+    ]
 
 
 def _run(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
     try:
         with contextlib.suppress(subprocess.TimeoutExpired), ends_with_signals():
             return subprocess.run(
-                command, input=data, capture_output=True, check=False, timeout=_SECONDS, start_new_session=True
+                command,
+                input=data,
+                capture_output=True,
+                check=False,
+                timeout=_SECONDS,
+                start_new_session=True,
             )
     except FileNotFoundError as error:
-        raise RemoteError(f"{command[0]} is not installed, and a signature needs it", hint="install it") from error
-    raise RemoteError(f"{command[0]} gave no answer in {_SECONDS} s", hint="does it ask for a passphrase?")
+        raise RemoteError(
+            f"{command[0]} is not installed, and a signature needs it", hint="install it"
+        ) from error
+    raise RemoteError(
+        f"{command[0]} gave no answer in {_SECONDS} s", hint="does it ask for a passphrase?"
+    )

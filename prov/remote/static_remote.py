@@ -1,14 +1,16 @@
-"""A cache as plain files, which any web server can serve: what `export` writes, read with ranges of it.
+"""A cache as plain files, which any web server can serve: what `export` writes, read with ranges of
+it.
 
     prov-cache             what there is: a line for each publication and each bundle; written last
     publications/00000001  as in a git remote, with 00000001.sig beside it if it is signed
     bundles/00000001.bundle, 00000001.idx
-                           the objects of that publication which no earlier bundle has: a git bundle, without deltas,
-                           and git's index of the pack in it
+                           the objects of that publication which no earlier bundle has: a git
+                           bundle, without deltas, and git's index of the pack in it
 
-An object is a range of a bundle, so that a client fetches those that it lacks and no others. A server that gives no
-ranges gives whole bundles. What was fetched is read from a file, object by object, and is what its ids say or is not
-used: the files may be anything, and may change between two requests.
+An object is a range of a bundle, so that a client fetches those that it lacks and no others. A
+server that gives no ranges gives whole bundles. What was fetched is read from a file, object by
+object, and is what its ids say or is not used: the files may be anything, and may change between
+two requests.
 """
 
 from __future__ import annotations
@@ -28,7 +30,14 @@ from prov.files import locked, replace_file
 from prov.intake.source import Content, Source, read_whole
 from prov.intake.wellformed import BadObject
 from prov.remote.index import Damaged, Index
-from prov.remote.reading import SIGNATURE, PublishedText, check_index_size, enter, memory_folder, policy_of
+from prov.remote.reading import (
+    SIGNATURE,
+    PublishedText,
+    check_index_size,
+    enter,
+    memory_folder,
+    policy_of,
+)
 from prov.remote.settings import Remote
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, decode_tree
 from prov.store.pack_ranges import PackIndex, open_entry
@@ -70,7 +79,10 @@ class Manifest:
 
     def encode(self) -> bytes:
         lines = [HEADER]
-        lines += [f"publication {number:08d}{' signed' * signed}" for number, signed in self.publications.items()]
+        lines += [
+            f"publication {number:08d}{' signed' * signed}"
+            for number, signed in self.publications.items()
+        ]
         lines += [f"bundle {each.number:08d} {each.size} {each.header}" for each in self.bundles]
         return ("\n".join(lines) + "\n").encode()
 
@@ -157,25 +169,36 @@ class StaticRemote:
         except Missing as error:
             raise Unreachable(self.name, f"there is no {MANIFEST} at its URL") from error
         except (ValueError, UnicodeDecodeError) as error:
-            raise Unreachable(self.name, f"its {MANIFEST} is not what it should be: {error}") from error
+            raise Unreachable(
+                self.name, f"its {MANIFEST} is not what it should be: {error}"
+            ) from error
 
     def _publication(self, number: int, *, signed: bool) -> PublishedText:
         name = f"publications/{number:08d}"
         try:
             text = self.web.get(name, most=self.remote.list_limit)
-            return PublishedText(text, self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None)
+            return PublishedText(
+                text, self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None
+            )
         except Missing as error:
             raise Unreachable(self.name, f"it has no {name}, which it says to have") from error
 
     @contextmanager
-    def objects(self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False) -> Iterator[Source]:
-        """Yield what reads objects; what belongs to the same task comes in few requests. Raises Unreachable."""
+    def objects(
+        self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False
+    ) -> Iterator[Source]:
+        """Yield what reads objects; what belongs to the same task comes in few requests.
+
+        Raises Unreachable.
+        """
         here = (lambda _oid: False) if alone else self.store.objects.exists
         with tempfile.TemporaryFile(dir=self.folder) as file:
             yield _Reader(self, self._manifest().bundles, here, file, alone=alone).read
 
     def pack_index(self, bundle: Bundle) -> PackIndex:
-        """Return a bundle's index, which is fetched once; one that was kept and is damaged, again."""
+        """Return a bundle's index, which is fetched once; one that was kept and is damaged,
+        again.
+        """
         path = self._index_path(bundle)
         if path.exists():
             with contextlib.suppress(StoreError):
@@ -184,7 +207,9 @@ class StaticRemote:
         try:
             data = self.web.get(f"{bundle.name}.idx", most=self.remote.list_limit)
         except Missing as error:
-            raise Unreachable(self.name, f"it has no {bundle.name}.idx, which it says to have") from error
+            raise Unreachable(
+                self.name, f"it has no {bundle.name}.idx, which it says to have"
+            ) from error
         check_room(self.name, self.folder, len(data))
         replace_file(path, data, durable=False)
         try:
@@ -203,7 +228,8 @@ class StaticRemote:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads objects of a remote's bundles; of what a tree holds, all that is not here is asked for together.
+    """Reads objects of a remote's bundles; of what a tree holds, all that is not here is asked for
+    together.
 
     The ranges that were fetched are in a file, from which objects are read.
     """
@@ -242,7 +268,9 @@ class _Reader:
             self.remote.forget_index(bundle)
 
     def _bring_below(self, tree: Oid) -> None:
-        """Have at hand what a tree holds, folder below folder, a few requests for each step down."""
+        """Have at hand what a tree holds, folder below folder, a few requests for each step
+        down.
+        """
         step = [tree]
         self._walked.add(tree)
         while step:
@@ -262,7 +290,9 @@ class _Reader:
             self._walked.update(step)
 
     def _entries(self, tree: Oid) -> list[Entry]:
-        """Return what a tree that was fetched holds; nothing if it is malformed: taking it in reports that."""
+        """Return what a tree that was fetched holds; nothing if it is malformed: taking it in
+        reports that.
+        """
         try:
             found = read_whole(self._open, tree, self.remote.remote.record_limit)
             return decode_tree(found[1]) if found is not None and found[0] == "tree" else []
@@ -289,7 +319,9 @@ class _Reader:
     def _take(self, bundle: Bundle, start: int, end: int) -> None:
         """Fetch a range of a pack, and note where every object in it is."""
         at = self._fetch(bundle, bundle.header + start, bundle.header + end)
-        for oid, begin, _stop in self._index(bundle).within(start, end, bundle.size - bundle.header):
+        for oid, begin, _stop in self._index(bundle).within(
+            start, end, bundle.size - bundle.header
+        ):
             self._places[oid] = at + begin - start
 
     def _fetch(self, bundle: Bundle, start: int, end: int) -> int:
@@ -299,10 +331,17 @@ class _Reader:
         at = self.file.seek(0, os.SEEK_END)
         try:
             is_part = self.remote.web.append_range(
-                f"{bundle.name}.bundle", start, end, size=bundle.size, target=self.file, folder=self.remote.folder
+                f"{bundle.name}.bundle",
+                start,
+                end,
+                size=bundle.size,
+                target=self.file,
+                folder=self.remote.folder,
             )
         except Missing as error:
-            raise Unreachable(self.remote.name, f"it has no {bundle.name}.bundle, which it says to have") from error
+            raise Unreachable(
+                self.remote.name, f"it has no {bundle.name}.bundle, which it says to have"
+            ) from error
         finally:
             self.file.flush()
         if is_part:

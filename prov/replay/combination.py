@@ -1,8 +1,8 @@
 """Builds that never were: recorded tasks with some of one build's inputs and some of another's.
 
-A change of an input is a step from one build's tasks to the other's. With some of the changes, and what they lead to,
-a graph comes out that is planned and run as any other: what is recorded under its hashes is not built again, and what
-is built is recorded under them.
+A change of an input is a step from one build's tasks to the other's. With some of the changes, and
+what they lead to, a graph comes out that is planned and run as any other: what is recorded under
+its hashes is not built again, and what is built is recorded under them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from prov.store.objects import Entry, Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition
 from prov.tasks.job import Composer, Site
-from prov.tasks.recorded import Named, OwnEntries, RecordedInputs, RecordedTask, graph_of, make_node, own_inputs
+from prov.tasks.recorded import (
+    Named,
+    OwnEntries,
+    RecordedInputs,
+    RecordedTask,
+    graph_of,
+    make_node,
+    own_inputs,
+)
 from prov.tasks.taskhash import HashOnly, LocalFile, task_text
 from prov.tasks.toolchain import Toolchains
 from prov.worktree.attributes import TreeReader, TreeWriter
@@ -33,7 +41,9 @@ ORDER: Named = ("source", "%order")
 
 @dataclass(frozen=True, slots=True)
 class InputStep:
-    """One input of some tasks as the other build has it; `new` is None where that has none of the name."""
+    """One input of some tasks as the other build has it; `new` is None where that has none of the
+    name.
+    """
 
     kind: str
     name: str
@@ -42,9 +52,14 @@ class InputStep:
 
 
 def mixture(
-    store: Store, old: Mapping[str, RecordedTask], new: Mapping[str, RecordedTask], steps: Iterable[InputStep]
+    store: Store,
+    old: Mapping[str, RecordedTask],
+    new: Mapping[str, RecordedTask],
+    steps: Iterable[InputStep],
 ) -> dict[str, RecordedTask]:
-    """Return the old build's tasks with some steps to the new one's; tasks that only one of them has are kept."""
+    """Return the old build's tasks with some steps to the new one's; tasks that only one of them
+    has are kept.
+    """
     chosen: dict[str, list[InputStep]] = {}
     for step in steps:
         for key in step.tasks:
@@ -54,7 +69,9 @@ def mixture(
     with store.objects.writer() as writer:
         for key in old.keys() & new.keys():
             if key in chosen or moved.intersection(old[key].definition.needs):
-                found[key] = _Mixed(store.objects, writer, old[key], new[key], chosen.get(key, []), moved).make()
+                found[key] = _Mixed(
+                    store.objects, writer, old[key], new[key], chosen.get(key, []), moved
+                ).make()
     return found
 
 
@@ -108,10 +125,16 @@ class _Mixed:
     def all_edges_are_new(self, words: Definition) -> bool:
         new = self.new.definition
         chosen = any(step.kind == "dependency" for step in self.steps)
-        return chosen and (words.after, words.from_, words.needs) == (new.after, new.from_, new.needs)
+        return chosen and (words.after, words.from_, words.needs) == (
+            new.after,
+            new.from_,
+            new.needs,
+        )
 
     def staged(self, task: RecordedTask, *, like_new: bool) -> RecordedTask:
-        """Return a task that says of all that it needs where it goes, as the build does from which it has it."""
+        """Return a task that says of all that it needs where it goes, as the build does from which
+        it has it.
+        """
         lines, direct = [], []
         for key in task.definition.needs:
             first = like_new or key in self.moved
@@ -135,12 +158,16 @@ class _Mixed:
         found: dict[str, LocalFile] = {}
         for task in (self.old, self.new):
             for file in task.definition.sources if kind == "source" else task.definition.patches:
-                if (kind, file.name) in own and own[kind, file.name] == task.own.get((kind, file.name)):
+                if (kind, file.name) in own and own[kind, file.name] == task.own.get(
+                    (kind, file.name)
+                ):
                     found[file.name] = file
         return tuple(found.values())
 
     def source_rows(self, own: OwnEntries) -> list[dict[str, Any]]:
-        """Return what `SOURCES` says of the sources that the task has: where to fetch just these."""
+        """Return what `SOURCES` says of the sources that the task has: where to fetch just
+        these.
+        """
         found: dict[str, dict[str, Any]] = {}
         first, last = self.old, self.new
         if own.get(ORDER) != self.old.own.get(ORDER):
@@ -148,7 +175,9 @@ class _Mixed:
         for task in (first, last):
             for row in json.loads(task.definition.excluded.get("SOURCES", "[]")):
                 name = row["name"]
-                if ("source", name) in own and own["source", name] == task.own.get(("source", name)):
+                if ("source", name) in own and own["source", name] == task.own.get(
+                    ("source", name)
+                ):
                     found[name] = {**row, "unpack": ("source", f"%{name}.unpack") not in own}
         return list(found.values())
 
@@ -174,8 +203,8 @@ class Workshop:
     ) -> tuple[Oid | None, Summary]:
         """Build a target of a mixture; return its output, None if that failed, and how it went.
 
-        `outputs` says which output stands for a task hash that led to several. Raises ProvError for what keeps it from
-        being planned.
+        `outputs` says which output stands for a task hash that led to several. Raises ProvError for
+        what keeps it from being planned.
         """
         objects = self.store.objects
         graph = graph_of(objects, tasks, [target])
@@ -217,16 +246,21 @@ class _Chosen(Records):
         return None if recorded is None else self.chosen.get((key, task_hash), recorded)
 
     def static_output(self, key: str, static_key: Oid) -> Oid | None:
-        """Return nothing: what was last recorded under a static key may stand on other outputs than are chosen."""
+        """Return nothing: what was last recorded under a static key may stand on other outputs than
+        are chosen.
+        """
         return None
 
     def odd(self, key: str, task_hash: Oid | None) -> bool:
         """Tell whether another output stands for a task than is recorded."""
-        return task_hash is not None and self.output(key, task_hash) != Records.output(self, key, task_hash)
+        return task_hash is not None and self.output(key, task_hash) != Records.output(
+            self, key, task_hash
+        )
 
 
 def keep_apart(plan: Plan, records: _Chosen) -> None:
-    """Let what stands on chosen outputs leave no static keys: these tell what comes of the outputs that are recorded.
+    """Let what stands on chosen outputs leave no static keys: these tell what comes of the outputs
+    that are recorded.
 
     It is as with what is kept although stale.
     """

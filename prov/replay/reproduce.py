@@ -1,7 +1,8 @@
-"""Whether recorded tasks give the same again: run as they were, or in another directory, another file order, later.
+"""Whether recorded tasks give the same again: run as they were, or in another directory, another
+file order, later.
 
-Each task gets its recorded inputs, also what others gave it then, so that one which is not reproducible is told apart
-from those that only take what it gives.
+Each task gets its recorded inputs, also what others gave it then, so that one which is not
+reproducible is told apart from those that only take what it gives.
 """
 
 from __future__ import annotations
@@ -68,18 +69,26 @@ def _compared(store: Store, run: RunName, result: Result) -> Again:
     recorded = _output(store, run.commit)
     if result.output is not None and recorded is not None and result.output != recorded:
         output = tuple(
-            diff_pairs(store.objects, read_pair(store.objects, recorded), read_pair(store.objects, result.output))
+            diff_pairs(
+                store.objects,
+                read_pair(store.objects, recorded),
+                read_pair(store.objects, result.output),
+            )
         )
         output = output or (Difference(".", "attributes", detail="how it is put in place"),)
     workdir: list[Difference] = []
     if output or recorded == EMPTY_TREE:
         records = Records(store)
-        workdir = diff_pairs(store.objects, records.workdir(run.commit), records.workdir(result.commit))
+        workdir = diff_pairs(
+            store.objects, records.workdir(run.commit), records.workdir(result.commit)
+        )
     return Again(run.key, run, problem, log, output, tuple(workdir))
 
 
 def _output(store: Store, commit: Oid) -> Oid | None:
-    entry = store.objects.entry(store.objects.commit(store.objects.commit(commit).parents[1]).tree, "output")
+    entry = store.objects.entry(
+        store.objects.commit(store.objects.commit(commit).parents[1]).tree, "output"
+    )
     return entry.oid if entry else None
 
 
@@ -105,16 +114,22 @@ def reproduce(store: Store, name: str, where: Aside) -> Iterator[Again]:
 
 
 def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
-    """Return the runs of a recipe's tasks as last built, or those up to one task, in an order to run them in."""
+    """Return the runs of a recipe's tasks as last built, or those up to one task, in an order to
+    run them in.
+    """
     wanted: dict[str, tuple[RunName, RecordedTask]] = {}
     if ":" in name or "/" in name:
         run = find_run(store, name)
         keys = [run.key]
         wanted[run.key] = run, read_task(store, run.key, run.commit)
     else:
-        build = next((each for each in walk_builds(BuildList.latest(store)) if each.lines(name)), None)
+        build = next(
+            (each for each in walk_builds(BuildList.latest(store)) if each.lines(name)), None
+        )
         if build is None:
-            raise NameUnknown(f"no build of {name} is recorded", hint="`prov builds`, or name a task")
+            raise NameUnknown(
+                f"no build of {name} is recorded", hint="`prov builds`, or name a task"
+            )
         keys = list(build.lines(name))
         for key in keys:
             run = run_in(build, key)
@@ -131,7 +146,10 @@ def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
             if before not in ordered:
                 missing.append(before)
         if len(pending) > MOST_PENDING:
-            raise StoreError(f"{key} comes after itself, as recorded", hint="don't trust the origin of that record")
+            raise StoreError(
+                f"{key} comes after itself, as recorded",
+                hint="don't trust the origin of that record",
+            )
         if missing:
             pending += missing
         else:
@@ -143,27 +161,42 @@ def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
 def _before(store: Store, key: str, task: RecordedTask) -> tuple[RunName, RecordedTask]:
     number, commit = Records(store).last_run(key, task.hashes[key])
     if commit is None:
-        raise NameUnknown(f"no run of {key} with that task hash is recorded here", hint="`prov build` makes one")
+        raise NameUnknown(
+            f"no run of {key} with that task hash is recorded here", hint="`prov build` makes one"
+        )
     run = find_run(store, f"{key.replace(':', '/')}/{task.hashes[key].hex()}/{number}")
     return run, read_task(store, key, commit)
 
 
 @contextlib.contextmanager
 def other_order(folder: Path) -> Iterator[str]:
-    """Make a folder list its entries in another order than its file system does, if disorderfs can be used here.
+    """Make a folder list its entries in another order than its file system does, if disorderfs can
+    be used here.
 
-    Yields a note where it can't, and nothing where it is. It is unmounted with the scratch directory.
+    Yields a note where it can't, and nothing where it is. It is unmounted with the scratch
+    directory.
     """
     program = shutil.which("disorderfs")
     if program is None:
-        yield "folders are read in the file system's own order; with disorderfs installed, in another one"
+        yield (
+            "folders are read in the file system's own order; with disorderfs installed, in"
+            " another one"
+        )
         return
     below = folder.with_name(f"{folder.name}.below")  # beside it, and removed with it
     below.mkdir()
     folder.mkdir(exist_ok=True)
     # without the last three the second link of a file is taken for another file (disorderfs 0.5.11)
-    options = ["--quiet", "--sort-dirents=yes", "--reverse-dirents=yes", "-o", "use_ino,noforget,attr_timeout=0"]
-    done = subprocess.run([program, *options, str(below), str(folder)], capture_output=True, text=True, check=False)
+    options = [
+        "--quiet",
+        "--sort-dirents=yes",
+        "--reverse-dirents=yes",
+        "-o",
+        "use_ino,noforget,attr_timeout=0",
+    ]
+    done = subprocess.run(
+        [program, *options, str(below), str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         yield f"folders are read in the file system's own order: {done.stderr.strip()}"
         return

@@ -1,8 +1,10 @@
-"""Recorded tasks put back, or run again, aside from the builds: in a scratch directory, and without a trace in refs.
+"""Recorded tasks put back, or run again, aside from the builds: in a scratch directory, and without
+a trace in refs.
 
-What a task is run with comes from its record, so that the recipes may have changed since, or be gone. Where bubblewrap
-can be used the WORKDIR is mounted at the path that it had. The scratch directory is in the store's cache, so that
-sysroots are hardlinks as usual, and goes when it is no longer needed.
+What a task is run with comes from its record, so that the recipes may have changed since, or be
+gone. Where bubblewrap can be used the WORKDIR is mounted at the path that it had. The scratch
+directory is in the store's cache, so that sysroots are hardlinks as usual, and goes when it is no
+longer needed.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ class Aside:
     toolchains: Toolchains
     jobs: int = 1
     on_host: bool = False
-    """The caller says that a task which had no sandbox may run without one: a record does not decide that."""
+    """The caller says that a task which had no sandbox may run without one: a record does not
+    decide that.
+    """
     mounter: str | None = None
     """Bubblewrap's program, if it can mount such a task's WORKDIR at the path that it had."""
     notes: list[str] = field(default_factory=list)
@@ -67,7 +71,9 @@ class Aside:
         return self.folder.name
 
     def close(self) -> None:
-        """Remove the directory, and all that is known of it; what is mounted in it is unmounted first."""
+        """Remove the directory, and all that is known of it; what is mounted in it is unmounted
+        first.
+        """
         unmount_below(self.folder)
         for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
@@ -82,16 +88,22 @@ class Aside:
 
     # running again
 
-    def run(self, task: RecordedTask, *, chain: str = "", start: Sequence[Oid] | None = None) -> Result:
+    def run(
+        self, task: RecordedTask, *, chain: str = "", start: Sequence[Oid] | None = None
+    ) -> Result:
         """Run a task again and return how it went; its output is in the store, and no ref names it.
 
-        It starts from what it started from when it was recorded, or from the WORKDIRs of the commits in `start`.
-        `chain` names its WORKDIR, where that is not to be at its old path. Raises StoreError where something that it
-        takes is not recorded here.
+        It starts from what it started from when it was recorded, or from the WORKDIRs of the
+        commits in `start`. `chain` names its WORKDIR, where that is not to be at its old path.
+        Raises StoreError where something that it takes is not recorded here.
         """
         node = make_node(self.store.objects, task)
-        after, from_ = self._start(task) if start is None else (tuple(start), self._taken(task, "from"))
-        child = start_child(lambda: self._run(task, node, chain or task.definition.chain, after, from_), leads=True)
+        after, from_ = (
+            self._start(task) if start is None else (tuple(start), self._taken(task, "from"))
+        )
+        child = start_child(
+            lambda: self._run(task, node, chain or task.definition.chain, after, from_), leads=True
+        )
         try:
             with os.fdopen(child.answer, "rb") as answer:
                 data = answer.read()
@@ -107,7 +119,12 @@ class Aside:
         return result
 
     def _run(
-        self, task: RecordedTask, node: Node, chain: str, after: tuple[Oid, ...], from_: tuple[Taken, ...]
+        self,
+        task: RecordedTask,
+        node: Node,
+        chain: str,
+        after: tuple[Oid, ...],
+        from_: tuple[Taken, ...],
     ) -> Result:
         site = self._site(task)
         own = own_inputs(self.store.objects, HashOnly(), task)
@@ -115,13 +132,17 @@ class Aside:
             self.toolchains.check_current(own.toolchain, task.key)
         needs = self._taken(task, "needs")
         edges = {
-            "after": {key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after},
+            "after": {
+                key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after
+            },
             "from": {taken.key: taken.output.hex() for taken in self._taken(task, "from")},
             "needs": {taken.key: taken.output.hex() for taken in needs},
         }
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
         seen = self._seen(task)
-        room = replace(room, readable=())  # a record says of no folder of the host that it may be read
+        room = replace(
+            room, readable=()
+        )  # a record says of no folder of the host that it may be read
         if self._is_mounted(task) and chain == task.definition.chain and seen:
             room = replace(room, at=seen, mounter=self.mounter or "")
         job = Job(
@@ -163,10 +184,16 @@ class Aside:
         return _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
 
     def _seen(self, task: RecordedTask) -> str:
-        """Return the path of its WORKDIR that a task saw, empty if that is not recorded. Raises StoreError."""
+        """Return the path of its WORKDIR that a task saw, empty if that is not recorded.
+
+        Raises StoreError.
+        """
         seen = _facts(self.store, task).get("seen-workdir", "")
         if seen and (not seen.startswith("/") or ".." in seen.split("/") or seen.strip("/") == ""):
-            raise StoreError(f"{task.key} can't have run in {seen!r}", hint="don't trust the origin of that record")
+            raise StoreError(
+                f"{task.key} can't have run in {seen!r}",
+                hint="don't trust the origin of that record",
+            )
         return seen
 
     def _is_mounted(self, task: RecordedTask) -> bool:
@@ -198,12 +225,16 @@ class Aside:
         texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
         where, *folders = texts.get(key, ["target"])
         paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
-        return Taken(key, output, tuple(paths), where == "native", direct=key in task.definition.direct)
+        return Taken(
+            key, output, tuple(paths), where == "native", direct=key in task.definition.direct
+        )
 
     # putting back
 
     def put_back(self, task: RecordedTask, *, before: bool) -> Scene:
-        """Put a task's WORKDIR, as it was after or before it, and its sysroots in place; return all of it."""
+        """Put a task's WORKDIR, as it was after or before it, and its sysroots in place; return all
+        of it.
+        """
         assert task.commit is not None
         site, objects = self._site(task), self.store.objects
         node, own = make_node(objects, task), own_inputs(objects, HashOnly(), task)
@@ -223,7 +254,8 @@ class Aside:
         if room.root is None and not room.at:
             environment = {name: _moved(value, seen, room) for name, value in environment.items()}
             self.notes.append(
-                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold {seen}, its path then"
+                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold {seen},"
+                " its path then"
             )
         environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are gone
         self._put_script(task, node, room, before=before)
@@ -246,7 +278,9 @@ class Aside:
                 placer: Placer = Private(objects, places)
                 if room.root is not None:  # mounted read-only: links do no harm
                     placer = Pool(self.store.cache / GUARDED, objects, places)
-                checkout(objects, room.workdir / folder, read_pair(objects, entry.oid), placer=placer)
+                checkout(
+                    objects, room.workdir / folder, read_pair(objects, entry.oid), placer=placer
+                )
 
     def _put_script(self, task: RecordedTask, node: Node, room: Room, *, before: bool) -> None:
         """Put the run script and the log where they were, so that the task can be run by hand."""
@@ -256,18 +290,24 @@ class Aside:
         (temp / "home").mkdir()
         own = own_inputs(self.store.objects, HashOnly(), task)
         if node.task.interpreter == "python3":
-            (temp / f"run.{node.task.name}.py").write_text(node.task.script, "utf-8", "surrogateescape")
+            (temp / f"run.{node.task.name}.py").write_text(
+                node.task.script, "utf-8", "surrogateescape"
+            )
         else:
             job = Job(node, task.definition.chain, own, {}, b"", room, jobs=self.jobs)
             values, directory = task_values(job)
             text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
             (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
         if not before:
-            log_path(room.workdir, node.task.name).write_bytes(Records(self.store).record_entry(task.commit, "log"))
+            log_path(room.workdir, node.task.name).write_bytes(
+                Records(self.store).record_entry(task.commit, "log")
+            )
 
 
 def _make_own(folder: Path) -> None:
-    """Make a folder that no recorded WORKDIR has; what a record has there, such as a link, is a stranger's work."""
+    """Make a folder that no recorded WORKDIR has; what a record has there, such as a link, is a
+    stranger's work.
+    """
     if os.path.lexists(folder):
         remove_tree(folder)
     folder.mkdir()
@@ -283,7 +323,9 @@ class Scene:
     key: str
 
     def run(self, command: Sequence[str], *, terminal: str = "") -> int:
-        """Run a command in the WORKDIR and return its exit status; see `run_on_terminal` for its standard streams."""
+        """Run a command in the WORKDIR and return its exit status; see `run_on_terminal` for its
+        standard streams.
+        """
         room, seen = self.room, self.room.seen_workdir
         environment = {**self.environment, "TERM": terminal or "dumb", "PS1": f"{self.key}$ "}
         if self.sandbox is not None:
@@ -297,8 +339,13 @@ class Scene:
         """Return the command of an interactive shell among the task's own tools."""
         for name, options in (("bash", ["--norc", "--noprofile", "-i"]), ("sh", ["-i"])):
             if (self.room.links / name).is_symlink():
-                return [name if self.sandbox else os.path.realpath(self.room.links / name), *options]
-        raise StoreError(f"{self.key} has no shell among its tools", hint="name a command: `-- COMMAND`")
+                return [
+                    name if self.sandbox else os.path.realpath(self.room.links / name),
+                    *options,
+                ]
+        raise StoreError(
+            f"{self.key} has no shell among its tools", hint="name a command: `-- COMMAND`"
+        )
 
 
 @contextlib.contextmanager
@@ -333,7 +380,9 @@ def aside(
 
 @contextlib.contextmanager
 def scratch_folder(store: Store) -> Iterator[Path]:
-    """Yield a folder in the store's cache, which goes at the end; that of a killed process when somebody looks."""
+    """Yield a folder in the store's cache, which goes at the end; that of a killed process when
+    somebody looks.
+    """
     folder = store.cache / "aside" / uuid.uuid4().hex[:12]
     lock = folder.with_suffix(".lock")
     with locked(lock):
@@ -347,7 +396,10 @@ def scratch_folder(store: Store) -> Iterator[Path]:
 
 
 def unmount_below(folder: Path) -> None:
-    """Unmount what a killed process left mounted below a folder. Raises OSError for what can't be."""
+    """Unmount what a killed process left mounted below a folder.
+
+    Raises OSError for what can't be.
+    """
     for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         place = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[1])
         if Path(place).is_relative_to(folder):
@@ -363,9 +415,14 @@ def _facts(store: Store, task: RecordedTask) -> dict[str, str]:
 
 
 def _moved(value: str, seen: str, room: Room) -> str:
-    """Return a variable's value with the paths that a sandbox had replaced by those that are there."""
+    """Return a variable's value with the paths that a sandbox had replaced by those that are
+    there.
+    """
     for old, new in (
-        *((place, str(room.workdir / folder)) for folder, place in sorted(SYSROOTS.items(), reverse=True)),
+        *(
+            (place, str(room.workdir / folder))
+            for folder, place in sorted(SYSROOTS.items(), reverse=True)
+        ),
         (seen, str(room.workdir)),
         (HOSTTOOLS, str(room.links)),
     ):

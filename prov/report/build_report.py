@@ -1,4 +1,6 @@
-"""A build as a page or a drawing: read from the store, and what changed since the build before it."""
+"""A build as a page or a drawing: read from the store, and what changed since the build before
+it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class _Cards:
         self.lines: dict[str, Line] = lines_with_failures(build)
         self.keys = sorted(self.lines.keys() | self.happened.keys())
         self.spans: dict[str, Span] = {each.key: each for each in build.timeline()}
-        self.changed: dict[str, TaskDifference] = {each.key: each for each in difference.tasks} if difference else {}
+        self.changed: dict[str, TaskDifference] = (
+            {each.key: each for each in difference.tasks} if difference else {}
+        )
         self.known: dict[str, Inputs | None] = {}
 
     def what(self, key: str) -> str:
@@ -69,7 +73,9 @@ class _Cards:
         if key not in self.known:
             line = self.lines.get(key)
             try:
-                self.known[key] = read_inputs(self.store.objects, key, line.task_hash) if line else None
+                self.known[key] = (
+                    read_inputs(self.store.objects, key, line.task_hash) if line else None
+                )
             except StoreError:  # fetched without them, or pruned
                 self.known[key] = None
         return self.known[key]
@@ -105,7 +111,8 @@ class _Cards:
     def _changed(self, key: str) -> tuple[Changed, ...]:
         own = self.changed[key].own if key in self.changed else ()
         return tuple(
-            Changed(each.kind, each.name, "\n".join(difference_text(self.store.objects, each))) for each in own
+            Changed(each.kind, each.name, "\n".join(difference_text(self.store.objects, each)))
+            for each in own
         )
 
     def _texts(self, key: str) -> tuple[tuple[str, str], ...]:
@@ -119,10 +126,17 @@ class _Cards:
                 found.append((title, f"tree {entry.oid.hex()}"))
                 continue
             data = self.store.objects.blob(entry.oid)
-            text = data.decode("utf-8", "replace") if b"\0" not in data else f"binary, {len(data)} bytes"
+            text = (
+                data.decode("utf-8", "replace")
+                if b"\0" not in data
+                else f"binary, {len(data)} bytes"
+            )
             more = f"\n… and {len(text) - LONGEST} characters more" if len(text) > LONGEST else ""
             found.append((title, text[:LONGEST] + more))
-        return (*found, *((f"{kind} {edge}", at or "") for (kind, edge), at in sorted(inputs.edges.items())))
+        return (
+            *found,
+            *((f"{kind} {edge}", at or "") for (kind, edge), at in sorted(inputs.edges.items())),
+        )
 
     def _run(self, key: str) -> tuple[str, tuple[str, ...], str, str]:
         """Return a run's tag, what it changed, the end of its log, and why it failed."""
@@ -132,14 +146,25 @@ class _Cards:
             return "", (), "", ""
         records = Records(self.store)
         before = records.workdir(self.store.objects.commit(run.commit).parents[0])
-        changes = [each.line for each in diff_pairs(self.store.objects, before, records.workdir(run.commit))]
+        changes = [
+            each.line
+            for each in diff_pairs(self.store.objects, before, records.workdir(run.commit))
+        ]
         if len(changes) > MOST_CHANGES:
-            changes = [*changes[:MOST_CHANGES], f"… and {len(changes) - MOST_CHANGES} more: prov diff {run.tag}"]
+            changes = [
+                *changes[:MOST_CHANGES],
+                f"… and {len(changes) - MOST_CHANGES} more: prov diff {run.tag}",
+            ]
         log = records.record_entry(run.commit, "log").decode("utf-8", "replace").splitlines()
         if len(log) > LOG_LINES:
             log = [f"… {len(log) - LOG_LINES} lines before: prov show {run.tag}", *log[-LOG_LINES:]]
         result = records.facts(run.commit).get("result", "")
-        return run.tag, tuple(changes), "\n".join(log), result.removeprefix("failed: ") if run.failed else ""
+        return (
+            run.tag,
+            tuple(changes),
+            "\n".join(log),
+            result.removeprefix("failed: ") if run.failed else "",
+        )
 
 
 def _head(store: Store, build: BuildList, tasks: tuple[TaskCard, ...]) -> BuildHead:
@@ -157,7 +182,9 @@ def _head(store: Store, build: BuildList, tasks: tuple[TaskCard, ...]) -> BuildH
     )
 
 
-def _causes(store: Store, difference: BuildDifference, tasks: tuple[TaskCard, ...]) -> tuple[CauseCard, ...]:
+def _causes(
+    store: Store, difference: BuildDifference, tasks: tuple[TaskCard, ...]
+) -> tuple[CauseCard, ...]:
     users: dict[str, list[str]] = {}
     for task in tasks:
         for edge in task.edges:

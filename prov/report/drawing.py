@@ -1,15 +1,18 @@
 """Tasks and their edges as a drawing: Graphviz's DOT, or an SVG whose layout is made here.
 
-Pure: tasks go in, text comes out. Keys may hold anything and are escaped; nothing in them can add markup.
+Pure: tasks go in, text comes out. Keys may hold anything and are escaped; nothing in them can add
+markup.
 
 The SVG's layout goes from left to right, so that a task is right of all that it takes from:
 
-1. Layers: a task's layer is the length of the longest chain that leads to it. Then each is moved right, next to the
-   first task that uses it, or all fetching would be one column far from where it is used.
-2. Edges that follow from others are left out: who takes from C, which takes from B, needs no line from B to be
-   understood. DOT has all of them, for programs (`tred` does the same there).
-3. Places: sweeps from left to right and back. In each, a task wants to be at the mean height of its neighbours (the
-   barycenter); the layer is sorted by that, and its tasks are put as near to it as their size allows.
+1. Layers: a task's layer is the length of the longest chain that leads to it. Then each task moves
+   right, next to the first task that uses it. Otherwise all fetch tasks would be one column far
+   from where they are used.
+2. Edges that follow from others are left out: a task that takes from C, which takes from B, needs
+   no line from B. DOT has all of them, for programs (`tred` does the same there).
+3. Places: sweeps from left to right and back. In each, a task moves to the mean height of its
+   neighbours (the barycenter); the layer is sorted by that, and its tasks are put as near to it as
+   their size allows.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ PALETTE: Mapping[str, tuple[str, str]] = {
     "up to date": ("#57606b", "#9da7b2"),
     "not built": ("#57606b", "#9da7b2"),
 }
-"""What happened -> its colour on paper, and in the dark. All have a contrast of at least 4.5 to what is behind them."""
+"""What happened -> its colour on paper, and in the dark.
+
+All have a contrast of at least 4.5 to what is behind them.
+"""
 
 BASE: Mapping[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#14171b"),
@@ -72,19 +78,25 @@ class Drawn:
 
 
 def dependencies_first(tasks: Sequence[Linked]) -> tuple[list[int], list[list[int]]]:
-    """Return an order in which each task comes after those it takes from, and each task's edges, all as indexes.
+    """Return an order in which each task comes after those it takes from, and each task's edges,
+    all as indexes.
 
     No build has a circle of edges. A made-up one loses the edges that close it.
     """
     index = {task.key: number for number, task in enumerate(tasks)}
-    takes = [sorted({index[key] for key in task.edges if key in index} - {number}) for number, task in enumerate(tasks)]
+    takes = [
+        sorted({index[key] for key in task.edges if key in index} - {number})
+        for number, task in enumerate(tasks)
+    ]
     users = _users(takes)
     waits = [len(others) for others in takes]
     ready = deque(number for number, count in enumerate(waits) if not count)
     rest = iter(range(len(tasks)))
     place: dict[int, int] = {}
     while len(place) < len(tasks):
-        number = ready.popleft() if ready else next(number for number in rest if number not in place)
+        number = (
+            ready.popleft() if ready else next(number for number in rest if number not in place)
+        )
         if number in place:
             continue
         place[number] = len(place)
@@ -92,12 +104,19 @@ def dependencies_first(tasks: Sequence[Linked]) -> tuple[list[int], list[list[in
             waits[user] -= 1
             if not waits[user]:
                 ready.append(user)
-    return list(place), [[other for other in takes[n] if place[other] < place[n]] for n in range(len(tasks))]
+    return list(place), [
+        [other for other in takes[n] if place[other] < place[n]] for n in range(len(tasks))
+    ]
 
 
 def printable(text: str) -> str:
-    """Return a text with all that can't be seen (controls, lone surrogates, marks of direction) written as escapes."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    """Return a text with all that can't be seen (controls, lone surrogates, marks of direction)
+    written as escapes.
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def anchor(key: str) -> str:
@@ -126,7 +145,9 @@ def dot(tasks: Sequence[Drawn]) -> str:
         lines += [f"    {_dot_node(number, tasks[number])}" for number in members]
         lines.append("  }")
     _, takes = dependencies_first(tasks)
-    lines += [f"  t{other} -> t{number};" for number, others in enumerate(takes) for other in others]
+    lines += [
+        f"  t{other} -> t{number};" for number, others in enumerate(takes) for other in others
+    ]
     return "\n".join([*lines, "}", ""])
 
 
@@ -148,7 +169,10 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where a task is drawn: its upper left corner and its width, in pixels. All are HEIGHT high."""
+    """Where a task is drawn: its upper left corner and its width, in pixels.
+
+    All are HEIGHT high.
+    """
 
     layer: int
     x: float
@@ -173,7 +197,10 @@ def layout(tasks: Sequence[Drawn]) -> Layout:
     users = _users(takes)
     layer = _layers(order, takes, users)
     columns: list[list[int]] = [[] for _ in range(max(layer, default=-1) + 1)]
-    recipe = {name: number for number, name in enumerate(dict.fromkeys(task.key.partition(":")[0] for task in tasks))}
+    recipe = {
+        name: number
+        for number, name in enumerate(dict.fromkeys(task.key.partition(":")[0] for task in tasks))
+    }
     for number in sorted(range(len(tasks)), key=lambda n: recipe[tasks[n].key.partition(":")[0]]):
         columns[layer[number]].append(number)
     rows = _rows(columns, takes, users)
@@ -192,10 +219,11 @@ def layout(tasks: Sequence[Drawn]) -> Layout:
 
 
 def spread(wanted: Sequence[float]) -> list[float]:
-    """Return places that are at least 1 apart, in the given order, and nearest to the wanted ones (least squares).
+    """Return places that are at least 1 apart, in the given order, and nearest to the wanted ones
+    (least squares).
 
-    Neighbours that want the same place become a block around the mean of what they want, and grow until all blocks
-    are apart: the pooling of adjacent violators, as in isotonic regression.
+    Neighbours that want the same place become a block around the mean of what they want, and grow
+    until all blocks are apart: the pooling of adjacent violators, as in isotonic regression.
     """
     blocks: list[tuple[float, int]] = []
     for number, want in enumerate(wanted):
@@ -217,7 +245,9 @@ def _users(takes: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _without_implied(order: Sequence[int], takes: Sequence[Sequence[int]]) -> list[list[int]]:
-    below = [0] * len(takes)  # for each task all that are below it, a bit each: a thousand tasks are 125 bytes
+    below = [0] * len(
+        takes
+    )  # for each task all that are below it, a bit each: a thousand tasks are 125 bytes
     kept: list[list[int]] = [[] for _ in takes]
     for number in order:
         implied = direct = 0
@@ -229,7 +259,9 @@ def _without_implied(order: Sequence[int], takes: Sequence[Sequence[int]]) -> li
     return kept
 
 
-def _layers(order: Sequence[int], takes: Sequence[Sequence[int]], users: Sequence[Sequence[int]]) -> list[int]:
+def _layers(
+    order: Sequence[int], takes: Sequence[Sequence[int]], users: Sequence[Sequence[int]]
+) -> list[int]:
     layer = [0] * len(takes)
     for number in order:
         layer[number] = max((layer[other] + 1 for other in takes[number]), default=0)
@@ -238,21 +270,29 @@ def _layers(order: Sequence[int], takes: Sequence[Sequence[int]], users: Sequenc
     return layer
 
 
-def _rows(columns: list[list[int]], takes: Sequence[Sequence[int]], users: Sequence[Sequence[int]]) -> list[float]:
+def _rows(
+    columns: list[list[int]], takes: Sequence[Sequence[int]], users: Sequence[Sequence[int]]
+) -> list[float]:
     row = [0.0] * len(takes)
     for column in columns:
         for place, number in enumerate(column):
             row[number] = place - len(column) / 2
 
     def wish(number: int, near: Sequence[Sequence[int]]) -> float:
-        return sum(row[other] for other in near[number]) / len(near[number]) if near[number] else row[number]
+        return (
+            sum(row[other] for other in near[number]) / len(near[number])
+            if near[number]
+            else row[number]
+        )
 
     for sweep in range(SWEEPS):
         near = users if sweep % 2 else takes
         for column in reversed(columns) if sweep % 2 else columns:
             wishes = {number: wish(number, near) for number in column}
             column.sort(key=wishes.__getitem__)
-            for number, height in zip(column, spread([wishes[number] for number in column]), strict=True):
+            for number, height in zip(
+                column, spread([wishes[number] for number in column]), strict=True
+            ):
                 row[number] = height
     top = min(row, default=0.0)
     return [place - top for place in row]
@@ -265,7 +305,9 @@ def _class(what: str) -> str:
 def variables() -> str:
     """Return the colours as CSS variables: declarations for the light, then for the dark."""
     colours = {**BASE, **{_class(what): pair for what, pair in PALETTE.items()}}
-    light, dark = (" ".join(f"--{name}: {pair[i]};" for name, pair in colours.items()) for i in (0, 1))
+    light, dark = (
+        " ".join(f"--{name}: {pair[i]};" for name, pair in colours.items()) for i in (0, 1)
+    )
     return (
         f":root, .prov-graph {{ color-scheme: light dark; {light} }}\n"
         f"@media (prefers-color-scheme: dark) {{ :root, .prov-graph {{ {dark} }} }}\n"
@@ -291,11 +333,16 @@ STYLE = (
 """
     + "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in map(_class, PALETTE))
 )
-"""The drawing's style sheet; all rules but the colours' are bound to its class, so that a page may hold it."""
+"""The drawing's style sheet; all rules but the colours' are bound to its class, so that a page may
+hold it.
+"""
 
 
 def svg(tasks: Sequence[Drawn]) -> str:
-    """Return the tasks as an SVG of its own. A task is a link to `#task-KEY` (`anchor`), its `data-task` its index."""
+    """Return the tasks as an SVG of its own.
+
+    A task is a link to `#task-KEY` (`anchor`), its `data-task` its index.
+    """
     drawing = layout(tasks)
     boxes = drawing.boxes
     size = f"{drawing.width:.0f}", f"{drawing.height:.0f}"
@@ -303,8 +350,11 @@ def svg(tasks: Sequence[Drawn]) -> str:
     order = sorted(range(len(tasks)), key=lambda number: (boxes[number].layer, boxes[number].y))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="prov-graph" width="{size[0]}" height="{size[1]}" '
-            f'viewBox="0 0 {size[0]} {size[1]}" role="group" aria-label="Tasks, and what they take from each other">',
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" class="prov-graph" width="{size[0]}"'
+                f' height="{size[1]}" viewBox="0 0 {size[0]} {size[1]}" role="group"'
+                ' aria-label="Tasks, and what they take from each other">'
+            ),
             f"<style>{STYLE}</style>",
             *(_svg_line(boxes, start, end) for start, end in drawing.lines),
             *(_svg_task(number, tasks[number], boxes[number]) for number in order),
@@ -319,7 +369,10 @@ def _svg_line(boxes: Sequence[Box], start: int, end: int) -> str:
     # bent within the last gutter: a long line stays level until it is near where it ends
     bend = GUTTER / 2
     level = to_x - GUTTER
-    path = f"M{x:.1f} {y:.1f}H{level:.1f}C{level + bend:.1f} {y:.1f} {to_x - bend:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
+    path = (
+        f"M{x:.1f} {y:.1f}H{level:.1f}C{level + bend:.1f} {y:.1f} {to_x - bend:.1f} {to_y:.1f}"
+        f" {to_x:.1f} {to_y:.1f}"
+    )
     return f'<path class="edge" data-from="{start}" data-to="{end}" d="{path}"/>'
 
 

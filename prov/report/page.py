@@ -1,13 +1,13 @@
 """The page of a report: one HTML file that needs nothing else, made of what a build did.
 
-Pure: a `Report` goes in, text comes out; who fills it reads the store. The page is `report.html` with these put in: the
-colours, the drawing of the graph, an overview as JSON, and the details of each task (its log, above all) as JSON of
-their own. The page's script parses a task's details when its page is opened, so that a thousand logs cost nothing
-until then.
+Pure: a `Report` goes in, text comes out; who fills it reads the store. The page is `report.html`
+with these put in: the colours, the drawing of the graph, an overview as JSON, and the details of
+each task (its log, above all) as JSON of their own. The page's script parses a task's details when
+its page is opened, so that a thousand logs cost nothing until then.
 
-What always holds: text of a build is in the page as JSON without `<`, `>` and `&`, or escaped for HTML in the title and
-the drawing, and the page's script puts it in as text. Beyond that, the page's policy (CSP) lets only that one script
-run, by its hash, and lets nothing be loaded.
+What always holds: text of a build is in the page as JSON without `<`, `>` and `&`, or escaped for
+HTML in the title and the drawing, and the page's script puts it in as text. Beyond that, the page's
+policy (CSP) lets only that one script run, by its hash, and lets nothing be loaded.
 """
 
 from __future__ import annotations
@@ -111,7 +111,10 @@ class RecipeRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the page shows. `before` is the build that this one is compared with, None if it is the first."""
+    """All that the page shows.
+
+    `before` is the build that this one is compared with, None if it is the first.
+    """
 
     build: BuildHead
     before: BuildHead | None
@@ -122,22 +125,28 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
-    """The chain of tasks that took longest: however many workers there are, a build takes no less than its seconds."""
+    """The chain of tasks that took longest: however many workers there are, a build takes no less
+    than its seconds.
+    """
 
     keys: tuple[str, ...]
     seconds: float
 
 
 def lanes(tasks: Sequence[TaskCard]) -> dict[str, int]:
-    """Return key -> lane for tasks with known times, so that no two of a lane overlap and lanes are fewest.
+    """Return key -> lane for tasks with known times, so that no two of a lane overlap and lanes are
+    fewest.
 
-    In the order in which they began, each takes the lowest lane that is free then: a new lane is opened only when all
-    others are in use at that moment, and so no more than what ran at once at some time.
+    In the order in which they began, each takes the lowest lane that is free then: a new lane is
+    opened only when all others are in use at that moment, and so no more than what ran at once at
+    some time.
     """
     found: dict[str, int] = {}
     busy: list[tuple[float, int]] = []
     free: list[int] = []
-    timed = [(t.began, t.seconds, t.key) for t in tasks if t.began is not None and t.seconds is not None]
+    timed = [
+        (t.began, t.seconds, t.key) for t in tasks if t.began is not None and t.seconds is not None
+    ]
     for began, seconds, key in sorted(timed):
         while busy and busy[0][0] <= began:
             heapq.heappush(free, heapq.heappop(busy)[1])
@@ -156,7 +165,9 @@ def critical_path(tasks: Sequence[TaskCard]) -> CriticalPath:
     for number in order:
         longest = max(takes[number], key=total.__getitem__, default=None)
         before[number] = longest
-        total[number] = (worked[number].seconds or 0.0) + (total[longest] if longest is not None else 0.0)
+        total[number] = (worked[number].seconds or 0.0) + (
+            total[longest] if longest is not None else 0.0
+        )
     at = max(order, key=total.__getitem__, default=None)
     seconds = total[at] if at is not None else 0.0
     keys: list[str] = []
@@ -173,11 +184,15 @@ def render(report: Report) -> str:
     colours = f"<style>{variables()}</style>"
     parts = {
         "policy": _policy(template, colours + drawing),
-        "title": escape(f"prov: build {printable(report.build.id)}, {printable(report.build.result)}"),
+        "title": escape(
+            f"prov: build {printable(report.build.id)}, {printable(report.build.result)}"
+        ),
         "colours": colours,
         "graph": drawing,
         "overview": _json("overview", _overview(report)),
-        "details": "\n".join(_json(f"details-{number}", _details(task)) for number, task in enumerate(report.tasks)),
+        "details": "\n".join(
+            _json(f"details-{number}", _details(task)) for number, task in enumerate(report.tasks)
+        ),
     }
     # in one pass: what was put in is not searched for places again
     return re.sub(r"<!--put: (\w+)-->", lambda place: parts[place[1]], template)
@@ -226,8 +241,9 @@ def _details(task: TaskCard) -> dict[str, object]:
 def _json(name: str, value: object) -> str:
     """Return a value as an element that the browser reads as text and that no text can end.
 
-    Within `<script>`, HTML looks for `</script` and `<!--` whatever the type, and for nothing else: without `<`, there
-    is neither. ASCII, so that the lone surrogates of an undecodable path are escapes and the page can be encoded.
+    Within `<script>`, HTML looks for `</script` and `<!--` whatever the type, and for nothing else:
+    without `<`, there is neither. ASCII, so that the lone surrogates of an undecodable path are
+    escapes and the page can be encoded.
     """
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     for letter in "<>&":

@@ -1,11 +1,13 @@
-"""The deploy directory: what tasks with `deploy = true` give, and nothing that a recipe no longer makes.
+"""The deploy directory: what tasks with `deploy = true` give, and nothing that a recipe no longer
+makes.
 
-It is a function of the outputs that are deployed: they are merged, their postprocess scripts change the merged tree in
-a scratch folder, and the result is put in place. One ref, written last, holds the outputs and the result. So a script
-that failed, or was never reached, runs with the next build, and one that changed leaves nothing behind.
+It is a function of the outputs that are deployed: they are merged, their postprocess scripts change
+the merged tree in a scratch folder, and the result is put in place. One ref, written last, holds
+the outputs and the result. So a script that failed, or was never reached, runs with the next build,
+and one that changed leaves nothing behind.
 
-Every file is replaced by a rename, so that a reader of the directory sees the old file or the new one. Files that prov
-did not put there are left alone.
+Every file is replaced by a rename, so that a reader of the directory sees the old file or the new
+one. Files that prov did not put there are left alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,15 @@ from prov.store.repository import Store
 from prov.tasks.relocate import relocated
 from prov.tasks.script import run_postprocess
 from prov.tasks.toolchain import Toolchain, Toolchains
-from prov.worktree.attributes import EMPTY, Node, Pair, TreeReader, read_listing, walk, without_setuid
+from prov.worktree.attributes import (
+    EMPTY,
+    Node,
+    Pair,
+    TreeReader,
+    read_listing,
+    walk,
+    without_setuid,
+)
 from prov.worktree.checkout import check_name, checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned, edit, union
@@ -40,13 +50,17 @@ from prov.worktree.snapshot import capture
 DEPLOYED = "refs/prov/deployed"
 """The deploy directory as the last deployment left it, and what it was made of."""
 DEPLOYING = "refs/prov/deploying"
-"""The same of a deployment that has begun to change the directory; it is deleted when that is done."""
+"""The same of a deployment that has begun to change the directory; it is deleted when that is
+done.
+"""
 MESSAGE = "deployed\n"
 SCRATCH = ".deploy"
 """Beside the deploy directory: where postprocess scripts change a copy of it."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TEMPORARY = b".prov-deploy.tmp"
-"""The name under which a file is made: only one deployment runs at a time, and the next one removes what is left."""
+"""The name under which a file is made: only one deployment runs at a time, and the next one removes
+what is left.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +98,25 @@ class Deployment:
     """`RECIPE:TASK` -> the output that it has as the recipes are now, None if that is not known."""
 
     def deploy(self, given: Mapping[str, Given]) -> Deployed:
-        """Make the deploy directory hold these outputs (by `ARCH/RECIPE/TASK`), and those deployed before.
+        """Make the deploy directory hold these outputs (by `ARCH/RECIPE/TASK`), and those deployed
+        before.
 
-        Raises BuildError when two tasks deploy different files under one name, or a postprocess script fails.
+        Raises BuildError when two tasks deploy different files under one name, or a postprocess
+        script fails.
         """
         with locked(self.store.cache / "locks" / "deploy"), self.store.objects.writer() as writer:
             before = _State.read(self.store, DEPLOYED)
             interrupted = self.store.refs.get(DEPLOYING) is not None
             if not given and not before.tasks and not interrupted:
                 return Deployed((), ())
-            tasks = {name: task for name, task in before.tasks.items() if name not in given and self.makes(name)}
-            tasks |= {name: _task(writer, each, before.tasks.get(name)) for name, each in given.items()}
+            tasks = {
+                name: task
+                for name, task in before.tasks.items()
+                if name not in given and self.makes(name)
+            }
+            tasks |= {
+                name: _task(writer, each, before.tasks.get(name)) for name, each in given.items()
+            }
             if tasks == before.tasks:
                 wanted = before.pair
             else:
@@ -103,7 +125,9 @@ class Deployment:
             after = _State(tasks, wanted)
             return self._put_in_place(writer, before, after, changed=after != before or interrupted)
 
-    def _put_in_place(self, writer: ObjectWriter, before: _State, after: _State, *, changed: bool) -> Deployed:
+    def _put_in_place(
+        self, writer: ObjectWriter, before: _State, after: _State, *, changed: bool
+    ) -> Deployed:
         # of a deployment that was killed, files may be there that neither state has
         killed = _State.read(self.store, DEPLOYING)
         old = dict(walk(writer, killed.pair)) | dict(walk(writer, before.pair))
@@ -125,7 +149,8 @@ class Deployment:
     ) -> tuple[dict[str, _Task], Pair]:
         """Return the tasks and the union of their files.
 
-        An output that an earlier build deployed, and that its recipe would not make any more, gives way.
+        An output that an earlier build deployed, and that its recipe would not make any more, gives
+        way.
         """
         tasks = dict(tasks)
         while True:
@@ -133,19 +158,34 @@ class Deployment:
             if not merged.conflicts:
                 return tasks, merged.pair if tasks else EMPTY
             path, *names = merged.conflicts[0]
-            stale = [name for name in names if name not in given and self.current(_key(name)) != tasks[name].output]
+            stale = [
+                name
+                for name in names
+                if name not in given and self.current(_key(name)) != tasks[name].output
+            ]
             if not stale:
                 first, second = map(_key, names)
                 raise BuildError(
                     f"deploy: {first} and {second} deploy different files as {os.fsdecode(path)}",
-                    hint="give one of the files another name, or set `deploy = false` for one of the tasks",
+                    hint=(
+                        "give one of the files another name, or set `deploy = false` for one of the"
+                        " tasks"
+                    ),
                 )
             old = tasks[stale[0]]
-            tasks[stale[0]] = _Task(old.output, old.made, edit(writer, old.pair, {path.removesuffix(b"/."): None}))
+            tasks[stale[0]] = _Task(
+                old.output, old.made, edit(writer, old.pair, {path.removesuffix(b"/."): None})
+            )
 
-    def _postprocessed(self, writer: ObjectWriter, tasks: Mapping[str, _Task], merged: Pair) -> Pair:
-        """Return what the postprocess scripts of these tasks, in the order of their names, make of a directory."""
-        texts = {name: read_postprocess(writer, task.output) for name, task in sorted(tasks.items())}
+    def _postprocessed(
+        self, writer: ObjectWriter, tasks: Mapping[str, _Task], merged: Pair
+    ) -> Pair:
+        """Return what the postprocess scripts of these tasks, in the order of their names, make of
+        a directory.
+        """
+        texts = {
+            name: read_postprocess(writer, task.output) for name, task in sorted(tasks.items())
+        }
         if not any(texts.values()):
             return merged
         scratch = self.folder.parent / SCRATCH
@@ -160,7 +200,9 @@ class Deployment:
             for name, text in texts.items():
                 if text:
                     links = self.toolchains.links(tasks[name].toolchain)
-                    run_postprocess(links, text, scratch, _key(name), sandbox=self.sandbox, at=self.folder)
+                    run_postprocess(
+                        links, text, scratch, _key(name), sandbox=self.sandbox, at=self.folder
+                    )
             snapshot = capture(self.store, scratch, writer, exclude=Exclude(()))
             return without_setuid(writer, snapshot.output(b"", writer) or EMPTY, writer)
         finally:
@@ -173,7 +215,9 @@ class _Task:
 
     output: Oid
     made: bytes
-    """What its files and its script's effects depend on beside the output, as text: paths, and host tools."""
+    """What its files and its script's effects depend on beside the output, as text: paths, and host
+    tools.
+    """
     pair: Pair
     """Its files as they are deployed, paths in place of tokens."""
 
@@ -194,19 +238,30 @@ def _task(writer: ObjectWriter, given: Given, before: _Task | None) -> _Task:
     if before is not None and (before.output, before.made) == (given.output, made):
         return before
     pair = relocated(writer, read_pair(writer, given.output), given.places, binaries=True)
-    folders = [node.pair for name, node in read_listing(writer, pair).items() if name != b"." and node.is_directory]
-    merged = union(writer, [Owned(f"{given.key}[{number}]", folder) for number, folder in enumerate(folders)])
+    folders = [
+        node.pair
+        for name, node in read_listing(writer, pair).items()
+        if name != b"." and node.is_directory
+    ]
+    merged = union(
+        writer, [Owned(f"{given.key}[{number}]", folder) for number, folder in enumerate(folders)]
+    )
     if merged.conflicts:
         path = os.fsdecode(merged.conflicts[0].path)
         raise BuildError(
-            f"deploy: {given.key} deploys different files as {path}", hint="from two of its output folders: rename one"
+            f"deploy: {given.key} deploys different files as {path}",
+            hint="from two of its output folders: rename one",
         )
-    return _Task(given.output, made, without_setuid(writer, merged.pair, writer) if folders else EMPTY)
+    return _Task(
+        given.output, made, without_setuid(writer, merged.pair, writer) if folders else EMPTY
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The deploy directory: what each task (`ARCH/RECIPE/TASK`) has there, and what it holds in the end."""
+    """The deploy directory: what each task (`ARCH/RECIPE/TASK`) has there, and what it holds in the
+    end.
+    """
 
     tasks: Mapping[str, _Task]
     pair: Pair
@@ -220,7 +275,9 @@ class _State:
         tasks = {}
         for name, tree in _leaves(objects, objects.entry(top, "tasks"), 3):
             held = {entry.name: entry.oid for entry in objects.tree(tree)}
-            tasks[name] = _Task(held[b"output"], objects.blob(held[b"made"]), read_pair(objects, tree))
+            tasks[name] = _Task(
+                held[b"output"], objects.blob(held[b"made"]), read_pair(objects, tree)
+            )
         return _State(tasks, read_pair(objects, top))
 
     def write(self, writer: ObjectWriter) -> Oid:
@@ -233,16 +290,25 @@ class _State:
                 Entry(b"made", MODE_FILE, writer.add("blob", task.made)),
             ]
             tree = write_pair(writer, task.pair, extra)
-            folders.setdefault(arch, {}).setdefault(recipe, []).append(Entry(own.encode(), MODE_DIRECTORY, tree))
+            folders.setdefault(arch, {}).setdefault(recipe, []).append(
+                Entry(own.encode(), MODE_DIRECTORY, tree)
+            )
         arches = []
         for arch, recipes in folders.items():
-            below = [Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(own)) for name, own in recipes.items()]
+            below = [
+                Entry(name.encode(), MODE_DIRECTORY, writer.add_tree(own))
+                for name, own in recipes.items()
+            ]
             arches.append(Entry(arch.encode(), MODE_DIRECTORY, writer.add_tree(below)))
         tasks = [Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(arches))] if arches else []
-        return writer.add_commit(Commit(write_pair(writer, self.pair, tasks), (), CONSTANT_IDENTITY, MESSAGE))
+        return writer.add_commit(
+            Commit(write_pair(writer, self.pair, tasks), (), CONSTANT_IDENTITY, MESSAGE)
+        )
 
 
-def _leaves(reader: TreeReader, entry: Entry | None, depth: int, path: str = "") -> Iterator[tuple[str, Oid]]:
+def _leaves(
+    reader: TreeReader, entry: Entry | None, depth: int, path: str = ""
+) -> Iterator[tuple[str, Oid]]:
     """Yield path and tree of the folders so many levels below one."""
     if entry is None:
         return
@@ -276,7 +342,9 @@ def _sync(folder: Path, paths: list[str]) -> None:
 
 @dataclass(slots=True)
 class _Below:
-    """Folders below the deploy directory, entered by descriptor: a link on the way, whoever put it there, is no way."""
+    """Folders below the deploy directory, entered by descriptor: a link on the way, whoever put it
+    there, is no way.
+    """
 
     top: Path
     _path: bytes = b""
@@ -290,7 +358,8 @@ class _Below:
             os.close(self._fd)
 
     def open(self, path: bytes, *, make: bool = True) -> int:
-        """Return a folder's descriptor, which is good until the next call. A folder is made in place of anything else.
+        """Return a folder's descriptor, which is good until the next call. A folder is made in
+        place of anything else.
 
         Without `make`, raises FileNotFoundError or NotADirectoryError.
         """
@@ -327,7 +396,11 @@ def _enter(name: bytes, folder: int, *, make: bool) -> int:
 
 
 def _place(
-    store: Store, writer: ObjectWriter, folder: Path, old: Mapping[bytes, Node], new: Mapping[bytes, Node]
+    store: Store,
+    writer: ObjectWriter,
+    folder: Path,
+    old: Mapping[bytes, Node],
+    new: Mapping[bytes, Node],
 ) -> list[str]:
     placed = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -347,13 +420,17 @@ def _place(
 
 
 def _untouched(store: Store, folder: int, name: bytes, node: Node) -> bool:
-    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves it too small."""
+    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves
+    it too small.
+    """
     try:
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
     if stat.S_ISLNK(node.mode):
-        return stat.S_ISLNK(state.st_mode) and os.readlink(name, dir_fd=folder) == store.objects.blob(node.oid)
+        return stat.S_ISLNK(state.st_mode) and os.readlink(
+            name, dir_fd=folder
+        ) == store.objects.blob(node.oid)
     same = state.st_mode == node.mode and state.st_mtime_ns == EPOCH_NS
     return same and state.st_size == store.objects.blob_size(node.oid)
 

@@ -1,7 +1,8 @@
-"""Fetching while a build runs: what is asked for while one transfer is under way goes into the next.
+"""Fetching while a build runs: what is asked for while one transfer is under way goes into the
+next.
 
-So a build makes few requests, however many results it takes, and no task waits for another's fetch longer than for its
-own.
+So a build makes few requests, however many results it takes, and no task waits for another's fetch
+longer than for its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Fetcher:
     _waiting: dict[Asked, Oid] = field(default_factory=dict)
     _working: asyncio.Task[None] | None = None
 
-    async def fetch(self, key: str, task_hash: Oid, static_key: Oid, *, workdir: bool = False) -> bool:
+    async def fetch(
+        self, key: str, task_hash: Oid, static_key: Oid, *, workdir: bool = False
+    ) -> bool:
         """Bring a task's result; tell whether it is here."""
         asked = (key, task_hash, workdir)
         if asked not in self._answers:

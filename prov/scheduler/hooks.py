@@ -1,8 +1,10 @@
-"""Plan hooks: before anything runs, a project's own code sees the plan and may say what must run again.
+"""Plan hooks: before anything runs, a project's own code sees the plan and may say what must run
+again.
 
-A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input, `{"invalidate":
-["recipe:task", …]}` on its standard output) or a Python entry point in the group `prov.plan_hooks` (called with the
-same table, returns the names). With `dry_run` true in the plan, nothing will be built: a hook then changes nothing.
+A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input,
+`{"invalidate": ["recipe:task", …]}` on its standard output) or a Python entry point in the group
+`prov.plan_hooks` (called with the same table, returns the names). With `dry_run` true in the plan,
+nothing will be built: a hook then changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ SCHEMA = 1
 
 
 def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) -> dict[str, Any]:
-    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task -> WORKDIR.
+    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task ->
+    WORKDIR.
 
     The steps are those that the targets need; with `every`, all of the graph.
     """
@@ -46,8 +49,13 @@ def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) ->
     }
 
 
-def invalidated(plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool) -> frozenset[str]:
-    """Return the tasks that hooks want to run again. Raises BuildError, naming the hook, for what is no answer."""
+def invalidated(
+    plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool
+) -> frozenset[str]:
+    """Return the tasks that hooks want to run again.
+
+    Raises BuildError, naming the hook, for what is no answer.
+    """
     hooks = list(entry_points(group=GROUP))
     scripts = list(scripts)
     if not hooks and not scripts:
@@ -66,7 +74,8 @@ def _run(script: Path, table: str) -> object:
         ended = run_command([str(script)], data=table.encode(), errors=False)
     except OSError as error:
         raise BuildError(
-            f"plan hook {script}: can't be run: {error.strerror}", hint="is it there, and executable?"
+            f"plan hook {script}: can't be run: {error.strerror}",
+            hint="is it there, and executable?",
         ) from error
     if ended.status:
         raise BuildError(f"plan hook {script}: exit status {ended.status}")
@@ -79,10 +88,14 @@ def _run(script: Path, table: str) -> object:
 
 def _checked(answer: object, plan: Plan, hook: str) -> set[str]:
     if not isinstance(answer, (list, tuple, set, frozenset)):
-        raise BuildError(f"{hook}: its answer is no list of tasks: {answer!r}", hint='{"invalidate": ["recipe:task"]}')
+        raise BuildError(
+            f"{hook}: its answer is no list of tasks: {answer!r}",
+            hint='{"invalidate": ["recipe:task"]}',
+        )
     for key in answer:
         if key not in plan.steps:
             raise BuildError(
-                f"{hook}: invalidates {key!r}, which is not in the plan", hint=nearest(str(key), plan.steps)
+                f"{hook}: invalidates {key!r}, which is not in the plan",
+                hint=nearest(str(key), plan.steps),
             )
     return set(answer)

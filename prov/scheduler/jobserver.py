@@ -1,8 +1,8 @@
 """GNU make's jobserver, shared by all tasks of a build: no more jobs at once than were asked for.
 
-A pipe holds one token for each job. A task takes one to start and gives it back at its end; the makes that it runs take
-more as they find them, and put them back. A killed make may keep some: when no task is running, the pipe is filled
-anew. (Protocol: "POSIX Jobserver" in make's manual.)
+A pipe holds one token for each job. A task takes one to start and gives it back at its end; the
+makes that it runs take more as they find them, and put them back. A killed make may keep some: when
+no task is running, the pipe is filled anew. (Protocol: "POSIX Jobserver" in make's manual.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Jobserver:
     def __post_init__(self) -> None:
         self._read, self._write = os.pipe()
         # a description of its own: the makes must not find theirs non-blocking
-        self._take = os.open(f"/proc/self/fd/{self._read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._take = os.open(
+            f"/proc/self/fd/{self._read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
         os.write(self._write, TOKEN * self.jobs)
 
     def close(self) -> None:

@@ -1,12 +1,13 @@
 """The plan: what a build will do, and why, found by comparing refs.
 
-Pure: a graph, the tasks' own inputs and what is recorded go in; steps come out. The hashes behind a task that must run
-are known only when it has run, so such a task "runs unless its inputs come out the same". All that may have to run is
-in the plan from the start: the number of steps never grows.
+Pure: a graph, the tasks' own inputs and what is recorded go in; steps come out. The hashes behind a
+task that must run are known only when it has run, so such a task "runs unless its inputs come out
+the same". All that may have to run is in the plan from the start: the number of steps never grows.
 
-How it is found, for every task in the order of the graph: with all its edges known, its hash is; a recorded output
-under that hash makes it up to date. Then, from the targets down, what is needed: an up-to-date task's output needs
-nothing below it; a task that runs needs the WORKDIR of those that it comes after and the outputs that it takes.
+How it is found, for every task in the order of the graph: with all its edges known, its hash is; a
+recorded output under that hash makes it up to date. Then, from the targets down, what is needed: an
+up-to-date task's output needs nothing below it; a task that runs needs the WORKDIR of those that it
+comes after and the outputs that it takes.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Choices:
 
 @dataclass(slots=True)
 class Step:
-    """What is to happen to a task. `task_hash` and `output` are None as long as they can't be known."""
+    """What is to happen to a task.
+
+    `task_hash` and `output` are None as long as they can't be known.
+    """
 
     key: str
     action: Action
@@ -79,7 +83,9 @@ class Step:
 
 @dataclass(slots=True)
 class Plan:
-    """Steps for all tasks of the graph that matter, in an order in which they can be carried out."""
+    """Steps for all tasks of the graph that matter, in an order in which they can be carried
+    out.
+    """
 
     graph: Graph
     own: dict[str, OwnInputs]
@@ -118,7 +124,9 @@ def edge_ids(
 
 
 def static_keys(graph: Graph, own: Mapping[str, OwnInputs]) -> dict[str, Oid]:
-    """Return each task's static key: its own inputs and its dependencies' static keys, hashed as a task hash is."""
+    """Return each task's static key: its own inputs and its dependencies' static keys, hashed as a
+    task hash is.
+    """
     keys: dict[str, Oid] = {}
     sink = HashOnly()
     for key, node in graph.nodes.items():
@@ -161,7 +169,9 @@ class _Planner:
         return plan
 
     def forced_chain(self) -> set[str]:
-        """Return the forced tasks and those that take over their WORKDIR, whose hashes tell nothing of a rerun."""
+        """Return the forced tasks and those that take over their WORKDIR, whose hashes tell nothing
+        of a rerun.
+        """
         forced: set[str] = set()
         for key, node in self.graph.nodes.items():
             if key in self.choices.force or forced.intersection(node.after):
@@ -185,11 +195,15 @@ class _Planner:
             waits = [edge for edge in node.edges if self.undecided(edge)]
             known = step.output is None and self.last(key) is None
             come = "comes" if len(waits) == 1 else "come"
-            step.reason = "not built before" if known else f"unless {few(waits)} {come} out the same"
+            step.reason = (
+                "not built before" if known else f"unless {few(waits)} {come} out the same"
+            )
         if key in self.forced:
             step.action, step.output, step.forced = "run", None, True
             step.reason = "forced" if key in self.choices.force else "follows a forced task"
-        elif step.output is not None and any(self.steps[edge].action == "stale" for edge in node.edges):
+        elif step.output is not None and any(
+            self.steps[edge].action == "stale" for edge in node.edges
+        ):
             step.action, step.reason = "stale", "made from what is kept although stale"
         elif step.output is not None:
             step.action, step.reason = "up to date", "its output is recorded"
@@ -201,7 +215,11 @@ class _Planner:
             if kept and self.only_edges_differ(node, kept):
                 step.action, step.reason = "stale", "kept although a dependency changed"
                 step.task_hash, step.output = kept.task_hash, kept.output
-        if step.action == "up to date" and self.choices.follow == "always" and self.follows_a_run(node):
+        if (
+            step.action == "up to date"
+            and self.choices.follow == "always"
+            and self.follows_a_run(node)
+        ):
             step.action, step.output, step.forced = "run", None, True
             step.reason = "follows a task that runs"
         if step.forced or (step.output is None and self.unsettled.intersection(node.edges)):
@@ -224,7 +242,9 @@ class _Planner:
         return any(self.undecided(edge) for edge in node.edges)
 
     def keep_if_stale(self, node: Node, step: Step, edges: Mapping[str, Mapping[str, str]]) -> None:
-        if self.choices.follow != "never" or any(key.startswith(f"{node.recipe.name}:") for key in self.choices.force):
+        if self.choices.follow != "never" or any(
+            key.startswith(f"{node.recipe.name}:") for key in self.choices.force
+        ):
             return
         kept = self.last(node.key)
         if kept and self.only_edges_differ(node, kept) and dict(kept.after) == dict(edges["after"]):
@@ -232,7 +252,9 @@ class _Planner:
             step.task_hash, step.output = kept.task_hash, kept.output
 
     def only_edges_differ(self, node: Node, kept: Kept) -> bool:
-        return kept.own == frozenset((entry.name, entry.oid) for entry in self.own[node.key].entries)
+        return kept.own == frozenset(
+            (entry.name, entry.oid) for entry in self.own[node.key].entries
+        )
 
     def why(self, node: Node, edges: Mapping[str, Mapping[str, str]]) -> str:
         kept = self.last(node.key)
@@ -270,24 +292,37 @@ class _Planner:
             step = self.steps[key]
             kept = node.task.deploy or key in self.graph.targets
             if kept and step.away and step.action == "up to date":
-                self.bring(step, "its output is deployed" if node.task.deploy else "it is asked for")
+                self.bring(
+                    step, "its output is deployed" if node.task.deploy else "it is asked for"
+                )
                 needed.setdefault(key, "output")
         return {key: self.steps[key] for key in self.graph.nodes if key in needed}
 
     @staticmethod
     def bring(step: Step, why: str) -> None:
         """Have an output put in place, from the store or else from a remote."""
-        step.action, step.reason = ("fetch", f"{why}, from a remote") if step.away else ("restore", why)
+        step.action, step.reason = (
+            ("fetch", f"{why}, from a remote") if step.away else ("restore", why)
+        )
 
     def need_workdir(self, step: Step, asker: str) -> None:
-        if step.task_hash is not None and self.known.last_run(step.key, step.task_hash)[1] is not None:
+        if (
+            step.task_hash is not None
+            and self.known.last_run(step.key, step.task_hash)[1] is not None
+        ):
             if step.action == "up to date":
                 step.action, step.reason = "restore", "its WORKDIR is put back"
             return
-        if step.task_hash is not None and step.action != "fetch" and self.known.workdir_away(step.key, step.task_hash):
+        if (
+            step.task_hash is not None
+            and step.action != "fetch"
+            and self.known.workdir_away(step.key, step.task_hash)
+        ):
             step.action, step.reason = "fetch", "its WORKDIR is put back, from a remote"
             return
         step.action = "run" if step.task_hash is not None else "may run"
         step.for_workdir = True
         if step.task_hash is not None:
-            step.reason = f"{self.known.why_no_workdir(step.key, step.task_hash)}, and {asker} starts from it"
+            step.reason = (
+                f"{self.known.why_no_workdir(step.key, step.task_hash)}, and {asker} starts from it"
+            )

@@ -1,9 +1,10 @@
-"""Carrying out a plan: demand starts at the targets, and a task runs when somebody needs what it gives.
+"""Carrying out a plan: demand starts at the targets, and a task runs when somebody needs what it
+gives.
 
-Four questions are asked of a task, each answered once: its hash (are all its edges known?), its output (recorded under
-that hash, or run it), its WORKDIR (recorded, or run it), and its run. So nothing runs that is not needed, and a task
-whose inputs come out the same is cut off as soon as that is known. Tasks run in worker processes; this one, which only
-waits, is the scheduler.
+Four questions are asked of a task, each answered once: its hash (are all its edges known?), its
+output (recorded under that hash, or run it), its WORKDIR (recorded, or run it), and its run. So
+nothing runs that is not needed, and a task whose inputs come out the same is cut off as soon as
+that is known. Tasks run in worker processes; this one, which only waits, is the scheduler.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ class Runner:
         return self.anywhere or self.records
 
     def run(self, *, record: bool = True) -> Summary:
-        """Carry out the plan and append the build to the history. Raises ProvError for what is no task's failure."""
+        """Carry out the plan and append the build to the history.
+
+        Raises ProvError for what is no task's failure.
+        """
         begun = time.time()
         self.site.store.objects.remove_leftovers()
         if self._work:
@@ -107,7 +111,9 @@ class Runner:
         summary.interrupted = self._interrupted
         summary.spans, summary.added_by = self._spans, self._added_by
         if record:
-            summary.commit = record_summary(self.site, self.plan, self.records, summary, begun, self.options.jobs)
+            summary.commit = record_summary(
+                self.site, self.plan, self.records, summary, begun, self.options.jobs
+            )
             self.site.store.refs.pack()
         for publisher in self.publishers:
             publisher.whole = self._shareable()
@@ -130,21 +136,33 @@ class Runner:
             loop.add_signal_handler(number, self._interrupt)
         self._jobserver = Jobserver(self.options.jobs)
         try:
-            await asyncio.gather(*(self.content(key) for key in self._asked_for()), return_exceptions=True)
+            await asyncio.gather(
+                *(self.content(key) for key in self._asked_for()), return_exceptions=True
+            )
             await self._wait_for_the_rest()
         finally:
             self._jobserver.close()
         if not self._stopping and not self.failed:
             for key in self._work - self.settled.keys():
-                self._finish(Settled(key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output))
+                self._finish(
+                    Settled(
+                        key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output
+                    )
+                )
 
     def _asked_for(self) -> list[str]:
-        """Return the tasks whose outputs are to be here in the end: targets, and what is fetched to be deployed."""
-        fetched = [step.key for step in self.plan.fetches if self.plan.graph.nodes[step.key].task.deploy]
+        """Return the tasks whose outputs are to be here in the end: targets, and what is fetched to
+        be deployed.
+        """
+        fetched = [
+            step.key for step in self.plan.fetches if self.plan.graph.nodes[step.key].task.deploy
+        ]
         return list(dict.fromkeys((*self.plan.graph.targets, *fetched)))
 
     async def _wait_for_the_rest(self) -> None:
-        """Wait for every question that was asked, also of those asked meanwhile; keep what is no task's failure."""
+        """Wait for every question that was asked, also of those asked meanwhile; keep what is no
+        task's failure.
+        """
         seen: set[asyncio.Task[Any]] = set()
         while pending := [task for task in self._once.values() if task not in seen]:
             await asyncio.wait(pending)
@@ -162,7 +180,9 @@ class Runner:
 
     # the four questions
 
-    def _ask(self, question: str, key: str, answer: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
+    def _ask(
+        self, question: str, key: str, answer: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> asyncio.Task[Any]:
         known = self._once.get((question, key))
         if known is None:
             known = self._once[question, key] = asyncio.ensure_future(answer())
@@ -213,18 +233,31 @@ class Runner:
             output = self._known.output(key, settled.task_hash)  # another remote may have it
             if output is None:
                 ran = await self.rerun(key)
-                settled.what, settled.output, settled.commit, settled.number = "ran", ran.output, ran.commit, ran.number
+                settled.what, settled.output, settled.commit, settled.number = (
+                    "ran",
+                    ran.output,
+                    ran.commit,
+                    ran.number,
+                )
                 return settled
             settled.output = output
         return settled
 
     def _is_missing(self, key: str, settled: Settled) -> bool:
-        """Tell whether an output is not here, as a remote's that it was known of, be it still there or not."""
+        """Tell whether an output is not here, as a remote's that it was known of, be it still there
+        or not.
+        """
         made = settled.what in ("ran", "fetched", "stale")
-        return not made and settled.task_hash is not None and self.records.output(key, settled.task_hash) is None
+        return (
+            not made
+            and settled.task_hash is not None
+            and self.records.output(key, settled.task_hash) is None
+        )
 
     async def _forced(self, key: str) -> bool:
-        """Tell whether a task runs even if its hash is recorded: it was asked for, or what it follows ran."""
+        """Tell whether a task runs even if its hash is recorded: it was asked for, or what it
+        follows ran.
+        """
         step = self.plan.steps[key]
         if not step.forced and self.plan.choices.follow == "always":
             before = [await self.output(edge) for edge in self.plan.graph.nodes[key].edges]
@@ -294,7 +327,10 @@ class Runner:
                 self._running.pop(key, None)
                 self._jobserver.release()
         if result.trespass:
-            others = [*self._running, *(other for other, _, end in self._spans if other != key and end >= began)]
+            others = [
+                *self._running,
+                *(other for other, _, end in self._spans if other != key and end >= began),
+            ]
             if others:
                 result.problem += f"; {few(others)} ran at the same time, and may have done it"
         for note in result.notes:
@@ -314,10 +350,14 @@ class Runner:
         return self._finish(settled, result)
 
     def _note_restored(self, node: Node) -> None:
-        """Note that what a task takes, and nobody ran in this build, is put in place from the store."""
+        """Note that what a task takes, and nobody ran in this build, is put in place from the
+        store.
+        """
         for edge in node.edges:
             step = self.plan.steps[edge]
-            settled = self.settled.setdefault(edge, Settled(edge, "up to date", step.task_hash, step.output))
+            settled = self.settled.setdefault(
+                edge, Settled(edge, "up to date", step.task_hash, step.output)
+            )
             if settled.what == "up to date":
                 settled.what = "restored"
 
@@ -338,7 +378,14 @@ class Runner:
 
     # running one task
 
-    def _job(self, node: Node, edges: dict[str, dict[str, str]], after: tuple[Oid, ...], *, incremental: bool) -> Job:
+    def _job(
+        self,
+        node: Node,
+        edges: dict[str, dict[str, str]],
+        after: tuple[Oid, ...],
+        *,
+        incremental: bool,
+    ) -> Job:
         chain = self.plan.graph.chain(node.key)
         assert self._jobserver is not None
         needs = tuple(replace(self._taken(key), direct=key in node.direct) for key in node.needs)
@@ -348,7 +395,9 @@ class Runner:
             own=self.plan.own[node.key],
             edges=edges,
             static_key=self.plan.steps[node.key].static_key,
-            room=make_room(self.site, self.toolchains, node, chain, self.plan.own[node.key].toolchain, needs),
+            room=make_room(
+                self.site, self.toolchains, node, chain, self.plan.own[node.key].toolchain, needs
+            ),
             after=after,
             from_=tuple(self._taken(key) for key in node.from_),
             needs=needs,
@@ -392,7 +441,9 @@ class Runner:
                 raise _NotBuilt(key) from error
             hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
             environment = isinstance(error, (OSError, StoreError, CheckoutError, CaptureError))
-            self._fail(Result(key, "failed", b"", problem=f"{error}{hint}", environment=environment))
+            self._fail(
+                Result(key, "failed", b"", problem=f"{error}{hint}", environment=environment)
+            )
             raise _NotBuilt(key) from error
         finally:
             self.site.store.objects.refresh()

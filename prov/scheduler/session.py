@@ -79,7 +79,10 @@ class Session:
         return self.project.builddir / "deploy"
 
     def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Site]:
-        """Return the plan for a request, hooks heard. Raises ProvError for what is wrong with recipes or targets."""
+        """Return the plan for a request, hooks heard.
+
+        Raises ProvError for what is wrong with recipes or targets.
+        """
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
             inputs = self._inputs(writer)
@@ -91,7 +94,9 @@ class Session:
         if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
             self.caches.refresh()
             plan = self._plan(graph, own, choices, site)
-            self.caches.explain((step.key, step.task_hash) for step in plan.work if step.task_hash is not None)
+            self.caches.explain(
+                (step.key, step.task_hash) for step in plan.work if step.task_hash is not None
+            )
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
         again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
         if again - choices.force:
@@ -104,10 +109,17 @@ class Session:
 
     def workdirs(self, plan: Plan, site: Site) -> dict[str, Path]:
         """Return each task's WORKDIR."""
-        return {key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()}
+        return {
+            key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()
+        }
 
-    def build(self, request: Request, progress: Progress, options: RunOptions) -> tuple[Summary, Deployed]:
-        """Build what is asked for. Failed tasks are in the summary; ProvError is raised for everything else."""
+    def build(
+        self, request: Request, progress: Progress, options: RunOptions
+    ) -> tuple[Summary, Deployed]:
+        """Build what is asked for.
+
+        Failed tasks are in the summary; ProvError is raised for everything else.
+        """
         begun, size = time.monotonic(), self.store.objects.size()
         plan, site = self.plan(request, dry=False)
         if site.sandbox is None:
@@ -117,8 +129,12 @@ class Session:
         for text in self.caches.notes:
             progress.note(text)
         self.caches.notes.clear()
-        with publishing(self.store, self._publishing_to(plan), self.caches.access, progress.note) as publishers:
-            runner = Runner(site, plan, self.toolchains, progress, options, self.anywhere(plan.graph, site))
+        with publishing(
+            self.store, self._publishing_to(plan), self.caches.access, progress.note
+        ) as publishers:
+            runner = Runner(
+                site, plan, self.toolchains, progress, options, self.anywhere(plan.graph, site)
+            )
             runner.publishers = publishers
             summary = runner.run()
         if site.sandbox is None and summary.spans and not summary.interrupted:
@@ -126,7 +142,9 @@ class Session:
                 progress.note(line)
         deployed = self._deploy(plan, summary, site)
         if plan.work or plan.fetches:
-            rules, automatic = rules_from(self.project.settings, str(self.project.root / PROJECT_FILE))
+            rules, automatic = rules_from(
+                self.project.settings, str(self.project.root / PROJECT_FILE)
+            )
             start_upkeep(self.store, rules if automatic else None)
         summary.seconds = time.monotonic() - begun
         summary.added = max(0, self.store.objects.size() - size)
@@ -146,9 +164,17 @@ class Session:
                 if step.task_hash is None or step.output is None:
                     continue
                 missing = workdirs and not anywhere.last_run(step.key, step.task_hash)[1]
-                found = anywhere.published(step.key, step.task_hash) if step.away or missing else None
-                if found is not None and (step.away or found[1].workdir) and found not in pulled.asked:
-                    wanted.setdefault(found[0], []).append(Wanted(found[0], found[1], step.static_key))
+                found = (
+                    anywhere.published(step.key, step.task_hash) if step.away or missing else None
+                )
+                if (
+                    found is not None
+                    and (step.away or found[1].workdir)
+                    and found not in pulled.asked
+                ):
+                    wanted.setdefault(found[0], []).append(
+                        Wanted(found[0], found[1], step.static_key)
+                    )
             if not wanted:
                 break
             for remote in self.caches.remotes:
@@ -156,7 +182,9 @@ class Session:
                     pulled.take(self.caches, remote, wanted[remote.name], workdirs=workdirs)
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled.failed = pulled.failed or self.caches.incomplete
-        pulled.here = sum(step.output is not None and not step.away for step in plan.steps.values()) - len(pulled.tasks)
+        pulled.here = sum(
+            step.output is not None and not step.away for step in plan.steps.values()
+        ) - len(pulled.tasks)
         return pulled
 
     def _publishing_to(self, plan: Plan) -> list[Remote]:
@@ -166,7 +194,9 @@ class Session:
     def _capture_settings(self) -> str:
         settings = self.project.settings
         lines = [f"exclude {pattern}\n" for pattern in settings.get("exclude", [])]
-        return "".join([*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))])
+        return "".join(
+            [*lines, *(f"xattr {name}\n" for name in sorted(settings.get("xattrs", [])))]
+        )
 
     def _inputs(self, writer: ObjectWriter) -> InputsReader:
         return InputsReader(
@@ -188,7 +218,8 @@ class Session:
         for path in (self.store.cache, self.project.builddir):
             if sandbox is None and ":" in str(path):
                 raise BuildError(
-                    f"{path}: a colon in a path can't be part of PATH, which tasks without a sandbox need",
+                    f"{path}: a colon in a path can't be part of PATH, which tasks without a"
+                    " sandbox need",
                     hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
                 )
         return Site(
@@ -207,7 +238,8 @@ class Session:
             for each in full:
                 if each not in graph.nodes:
                     raise NameUnknown(
-                        f"--force {key}: {each} is not needed by the targets", hint=nearest(key, graph.nodes)
+                        f"--force {key}: {each} is not needed by the targets",
+                        hint=nearest(key, graph.nodes),
                     )
             force.update(full)
         if request.rebuild:
@@ -219,7 +251,9 @@ class Session:
             incremental=frozenset(named) if request.incremental else frozenset(),
         )
 
-    def _plan(self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site) -> Plan:
+    def _plan(
+        self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site
+    ) -> Plan:
         return make_plan(graph, own, self.anywhere(graph, site), choices, self._last())
 
     def anywhere(self, graph: Graph, site: Site) -> Anywhere:
@@ -240,7 +274,11 @@ class Session:
         missing = [step.key for step in plan.work if step.key.partition(":")[0] not in only]
         if missing:
             asker = next(
-                (key for key, node in plan.graph.nodes.items() if missing[-1] in node.edges and _recipe(node) in only),
+                (
+                    key
+                    for key, node in plan.graph.nodes.items()
+                    if missing[-1] in node.edges and _recipe(node) in only
+                ),
                 "",
             )
             raise BuildError(
@@ -255,13 +293,17 @@ class Session:
             output = settled.output if settled else plan.steps[key].output
             if node.task.deploy and output is not None:
                 tools = plan.own[key].toolchain
-                places = make_room(site, self.toolchains, node, plan.graph.chain(key), tools).places()
+                places = make_room(
+                    site, self.toolchains, node, plan.graph.chain(key), tools
+                ).places()
                 given[f"{node.arch}/{key.replace(':', '/')}"] = Given(key, output, tools, places)
 
         def current(key: str) -> Oid | None:
             return self._current_output(key, site)
 
-        deployment = Deployment(self.store, self.deploy_dir, self.toolchains, site.sandbox, self._deploys, current)
+        deployment = Deployment(
+            self.store, self.deploy_dir, self.toolchains, site.sandbox, self._deploys, current
+        )
         return deployment.deploy(given)
 
     def _deploys(self, name: str) -> bool:
@@ -274,7 +316,9 @@ class Session:
         return own is not None and own.deploy and self.project.arch_name(recipe) == arch
 
     def _current_output(self, key: str, site: Site) -> Oid | None:
-        """Return the output that a task outside this build has as its recipe is now; None if it is not built."""
+        """Return the output that a task outside this build has as its recipe is now; None if it is
+        not built.
+        """
         try:
             graph = make_graph(self.project, [key])
             with self.store.objects.writer() as writer:

@@ -1,4 +1,6 @@
-"""A build as it is told: while it runs, to whoever watches; when it is over, as a summary and in the history."""
+"""A build as it is told: while it runs, to whoever watches; when it is over, as a summary and in
+the history.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Progress(Protocol):
 
     def started(self, key: str) -> None: ...
 
-    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None: ...
+    def finished(
+        self, key: str, what: str, done: int, total: int, result: Result | None
+    ) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -78,8 +82,13 @@ class Summary:
         return not self.failed and not self.not_built and not self.interrupted
 
 
-def record_summary(site: Site, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int) -> Oid:
-    """Append a build that is over to the history; return its commit. `begun` is in seconds since the epoch."""
+def record_summary(
+    site: Site, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
+) -> Oid:
+    """Append a build that is over to the history; return its commit.
+
+    `begun` is in seconds since the epoch.
+    """
     last = BuildList.latest(site.store)
     lines = []
     for key, step in plan.steps.items():
@@ -94,7 +103,9 @@ def record_summary(site: Site, plan: Plan, records: Records, summary: Summary, b
             same = before is not None and before.task_hash == task_hash and before.run
             number = before.run if same and before else records.last_run(key, task_hash)[0]
         lines.append(Line(key, task_hash, output, number))
-    happened = {each.key: each.what for each in summary.settled.values() if each.what != "up to date"}
+    happened = {
+        each.key: each.what for each in summary.settled.values() if each.what != "up to date"
+    }
     happened |= {step.key: "not built" for step in plan.work if step.key not in happened}
     happened |= {result.key: f"failed {result.task_hash.hex()}" for result in summary.failed}
     facts = {
@@ -111,10 +122,20 @@ def record_summary(site: Site, plan: Plan, records: Records, summary: Summary, b
     }
     facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
     timeline = [
-        Span(key, began - begun, ended - began, summary.added_by.get(key, 0)) for key, began, ended in summary.spans
+        Span(key, began - begun, ended - began, summary.added_by.get(key, 0))
+        for key, began, ended in summary.spans
     ]
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
     by = author(begun)
     ran = {*(key for key, _, _ in summary.spans), *(result.key for result in summary.failed)}
     reasons = {step.key: step.reason for step in plan.work if step.key in ran}
-    return record_build(site.store, lines, happened, facts, by, timeline=timeline, versions=versions, reasons=reasons)
+    return record_build(
+        site.store,
+        lines,
+        happened,
+        facts,
+        by,
+        timeline=timeline,
+        versions=versions,
+        reasons=reasons,
+    )

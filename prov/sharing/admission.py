@@ -1,9 +1,9 @@
 """What an output from elsewhere may have besides files: what it would run here.
 
-A publication states which output belongs to which inputs, and its publisher may lie. What an output's own
-script does is known from the inputs, whose hash the asker computed, so that another text is a forgery. Programs can't
-be judged like that. They do no harm in a sandbox; without one they would run as the user, so that an unsigned output
-that has any is not used then.
+A publication states which output belongs to which inputs, and its publisher may lie. What an
+output's own script does is known from the inputs, whose hash the asker computed, so that another
+text is a forgery. Programs can't be judged like that. They do no harm in a sandbox; without one
+they would run as the user, so that an unsigned output that has any is not used then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ OUTPUT_DIR = "OUTPUT_DIR"
 
 
 def is_unsigned(remote: Remote) -> bool:
-    """Return whether anybody may have made what a remote has: it needs no signature, and is no folder of the user's."""
+    """Return whether anybody may have made what a remote has: it needs no signature, and is no
+    folder of the user's.
+    """
     return remote.trust == "none" and not is_own(remote)
 
 
@@ -60,13 +62,16 @@ def recorded_postprocess(reader: TreeReader, inputs: Oid) -> bytes | None:
             variables[os.fsdecode(entry.name)] = Setting(value, "recorded")
     text = reader.blob(entries[b"postprocess"]).decode("utf-8", "surrogateescape")
     try:
-        return expand(text, variables, where="postprocess", keep=(OUTPUT_DIR,)).encode("utf-8", "surrogateescape")
+        return expand(text, variables, where="postprocess", keep=(OUTPUT_DIR,)).encode(
+            "utf-8", "surrogateescape"
+        )
     except ProvError:
         return None
 
 
 def first_program(reader: TreeReader, output: Oid) -> str:
-    """Return the path of something in an output that runs, or is loaded into what runs; empty if there is nothing.
+    """Return the path of something in an output that runs, or is loaded into what runs; empty if
+    there is nothing.
 
     That is a file with a permission to execute, a shared library, or a postprocess script.
     """

@@ -1,4 +1,6 @@
-"""The remotes of a store as a build uses them: asked in order, dropped at the first failure, named once."""
+"""The remotes of a store as a build uses them: asked in order, dropped at the first failure, named
+once.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def why_it_failed(name: str, error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A result that is fetched: from which remote, and the static key under which it is known here."""
+    """A result that is fetched: from which remote, and the static key under which it is known
+    here.
+    """
 
     remote: str
     task: Published
@@ -93,8 +97,13 @@ class Caches:
             yield self._open[remote.name]
 
     def is_outdated(self) -> bool:
-        """Return whether what is known of a remote was judged by another policy, as before a key expired."""
-        judged = ((self._ask(each, lambda index: index.get("policy")), each.remote) for each in self.opened())
+        """Return whether what is known of a remote was judged by another policy, as before a key
+        expired.
+        """
+        judged = (
+            (self._ask(each, lambda index: index.get("policy")), each.remote)
+            for each in self.opened()
+        )
         return any(policy != policy_of(remote) for policy, remote in judged)
 
     def refresh(self) -> None:
@@ -118,8 +127,8 @@ class Caches:
             self._taken[output] = not program
             if program:
                 self.notes.append(
-                    f"{key}: its output came from a remote, unsigned, and has the program {program}, which would run "
-                    "without a sandbox; it is made here"
+                    f"{key}: its output came from a remote, unsigned, and has the program"
+                    f" {program}, which would run without a sandbox; it is made here"
                 )
         return self._taken[output]
 
@@ -139,7 +148,9 @@ class Caches:
         self._refused.add((name, task))
 
     def _ask(self, remote: AnyRemote, question: Callable[[Index], Answer]) -> Answer | None:
-        """Return what is known of a remote; None where its index can't be read: it is dropped then."""
+        """Return what is known of a remote; None where its index can't be read: it is dropped
+        then.
+        """
         try:
             return question(remote.index)
         except StoreError as error:
@@ -153,7 +164,9 @@ class Caches:
         for remote in self.opened():
             published = self._ask(remote, lambda index: index.find(task_hash)) or ()
             found = [
-                task for task in published if (remote.name, task) not in self._refused and task.place in ("", place)
+                task
+                for task in published
+                if (remote.name, task) not in self._refused and task.place in ("", place)
             ]
             if found:  # its WORKDIR may have been published later
                 same = (task for task in found if task.output == found[0].output and task.workdir)
@@ -163,7 +176,11 @@ class Caches:
     def find_static(self, static_key: Oid, place: str) -> Published | None:
         for remote in self.opened():
             task = self._ask(remote, lambda index: index.find_static(static_key))
-            if task is not None and (remote.name, task) not in self._refused and task.place in ("", place):
+            if (
+                task is not None
+                and (remote.name, task) not in self._refused
+                and task.place in ("", place)
+            ):
                 return task
         return None
 
@@ -194,7 +211,8 @@ def fetch(
     confined: bool = True,
     limits: Limits | None = None,
 ) -> Fetched:
-    """Fetch results from one remote and enter those that may be used; made for a process of its own.
+    """Fetch results from one remote and enter those that may be used; made for a process of its
+    own.
 
     `confined`: what the results bring runs in a sandbox. `limits`: how large they may be.
     """
@@ -204,7 +222,12 @@ def fetch(
         tasks = [each.task for each in wanted]
         limits = limits or Limits(devices=remote.devices, record=remote.record_limit)
         received = receive(
-            opened, store, tasks, holds=lambda task: holds(store, task), limits=limits, workdirs=workdirs
+            opened,
+            store,
+            tasks,
+            holds=lambda task: holds(store, task),
+            limits=limits,
+            workdirs=workdirs,
         )
     except FAILURES as error:
         found.failed = why_it_failed(remote.name, error)
@@ -223,8 +246,12 @@ def fetch(
     return found
 
 
-def fetch_published(store: Store, remotes: Sequence[Remote], access: Access, key: str, task_hash: Oid) -> Fetched:
-    """Fetch what the first remote that has a result has published of it, its WORKDIR too if that is shared."""
+def fetch_published(
+    store: Store, remotes: Sequence[Remote], access: Access, key: str, task_hash: Oid
+) -> Fetched:
+    """Fetch what the first remote that has a result has published of it, its WORKDIR too if that is
+    shared.
+    """
     caches = Caches(store, remotes, access)
     caches.refresh()
     found = caches.find(task_hash, "")
@@ -232,7 +259,9 @@ def fetch_published(store: Store, remotes: Sequence[Remote], access: Access, key
         return Fetched(notes=caches.notes)
     name, task = found
     remote = next(each for each in remotes if each.name == name)
-    fetched = fetch(store, remote, access, [Wanted(name, task, task.static_key)], workdirs=bool(task.workdir))
+    fetched = fetch(
+        store, remote, access, [Wanted(name, task, task.static_key)], workdirs=bool(task.workdir)
+    )
     fetched.notes = [*caches.notes, *fetched.notes, *filter(None, [fetched.failed])]
     return fetched
 
@@ -250,7 +279,9 @@ class Pulled:
     asked: set[tuple[str, Published]] = field(default_factory=set)
     """What was asked for, of which remote."""
 
-    def take(self, caches: Caches, remote: Remote, wanted: Sequence[Wanted], *, workdirs: bool) -> None:
+    def take(
+        self, caches: Caches, remote: Remote, wanted: Sequence[Wanted], *, workdirs: bool
+    ) -> None:
         """Fetch results from one remote; what can't be used is not asked for again."""
         fetched = fetch(caches.store, remote, caches.access, wanted, workdirs=workdirs)
         self.asked |= {(remote.name, each.task) for each in wanted}
@@ -297,7 +328,10 @@ class Anywhere:
         return self.records.last_run(key, task_hash)
 
     def away(self, key: str, task_hash: Oid) -> bool:
-        return self.records.output(key, task_hash) is None and self.published(key, task_hash) is not None
+        return (
+            self.records.output(key, task_hash) is None
+            and self.published(key, task_hash) is not None
+        )
 
     def workdir_away(self, key: str, task_hash: Oid) -> bool:
         found = self.published(key, task_hash)

@@ -1,7 +1,8 @@
 """Publishing what a store has: at once, or in the background while a build goes on.
 
-The process in the background is told of each result as it is made. The build never waits for it, neither while it runs
-nor at its end: what is left then is published after it, and what became of it is told by the next build.
+The process in the background is told of each result as it is made. The build never waits for it,
+neither while it runs nor at its end: what is left then is published after it, and what became of it
+is told by the next build.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def push(
     used: Iterable[Oid] = (),
     workdirs: bool = False,
 ) -> Outcome:
-    """Publish those results that a remote lacks. Raises ProvError for what prevents it, Unreachable for instance."""
+    """Publish those results that a remote lacks.
+
+    Raises ProvError for what prevents it, Unreachable for instance.
+    """
     opened = open_git_remote(remote, store, access)
     opened.refresh()
     new = [each for each in results if workdirs or not _published(store, opened, each)]
@@ -73,7 +77,9 @@ class Exported:
     """Task -> why its result is not shared."""
 
 
-def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, key: str) -> Exported:
+def export_results(
+    store: Store, folder: Path, results: Sequence[Shareable], *, key: str
+) -> Exported:
     """Write those results that a folder of plain files lacks."""
     known = exported(folder)
     withheld: dict[str, str] = {}
@@ -82,7 +88,11 @@ def export_results(store: Store, folder: Path, results: Sequence[Shareable], *, 
     new = [task for task in offered if (task.task_hash, task.output) not in known]
     if new:
         _remember_export(store, folder)
-    size = export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key) if offered else 0
+    size = (
+        export(store.objects, folder, add_digests(digests_of(store.objects), new), key=key)
+        if offered
+        else 0
+    )
     return Exported(len(new), len(offered) - len(new), size, withheld)
 
 
@@ -93,13 +103,17 @@ def _exports(store: Store) -> Path:
 def _remember_export(store: Store, folder: Path) -> None:
     known = exported_folders(store)
     if folder not in known:
-        replace_file(_exports(store), b"".join(os.fsencode(each) + b"\0" for each in (*known, folder)))
+        replace_file(
+            _exports(store), b"".join(os.fsencode(each) + b"\0" for each in (*known, folder))
+        )
 
 
 def exported_folders(store: Store) -> list[Path]:
     """Return the folders that this store has exported to."""
     try:
-        return [Path(os.fsdecode(each)) for each in _exports(store).read_bytes().split(b"\0") if each]
+        return [
+            Path(os.fsdecode(each)) for each in _exports(store).read_bytes().split(b"\0") if each
+        ]
     except FileNotFoundError:
         return []
 
@@ -126,7 +140,9 @@ def reasons(withheld: Mapping[str, str]) -> list[str]:
 def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:
     there = remote.index.find(result.task_hash)
     commit = store.refs.get(output_ref(result.key, result.task_hash)) if there else None
-    return commit is not None and store.objects.commit(commit).tree in {each.output for each in there}
+    return commit is not None and store.objects.commit(commit).tree in {
+        each.output for each in there
+    }
 
 
 @dataclass(slots=True)
@@ -159,8 +175,12 @@ class Publisher:
             os.write(self.pipe, line.encode())
 
     def close(self) -> str:
-        """Let the process publish the rest, all that the build has; return what went wrong so far."""
-        path = status_file(self.store, self.remote.name).with_name(f"rest-{os.getpid()}-{self.pipe}")
+        """Let the process publish the rest, all that the build has; return what went wrong so
+        far.
+        """
+        path = status_file(self.store, self.remote.name).with_name(
+            f"rest-{os.getpid()}-{self.pipe}"
+        )
         with contextlib.suppress(OSError):
             replace_file(path, "".join(_line(each) for each in self.whole).encode(), durable=False)
             self._tell(f"rest {path.name}\n")
@@ -216,7 +236,9 @@ def last_problem(store: Store, name: str) -> str:
 
 
 def last_warnings(store: Store, name: str) -> list[str]:
-    """Return what the user should know of the last push in the background; the next one forgets it."""
+    """Return what the user should know of the last push in the background; the next one forgets
+    it.
+    """
     try:
         lines = status_file(store, name).read_text().splitlines()
     except FileNotFoundError:

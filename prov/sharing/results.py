@@ -1,8 +1,9 @@
-"""Between what is recorded here and what is published: which results are shared, what of their records, and how those
-that come are entered.
+"""Between what is recorded here and what is published: which results are shared, what of their
+records, and how those that come are entered.
 
-Of a record, others get what anybody could make who has the recipes: inputs, output, definition, when it ran and how.
-Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only if somebody asks for it.
+Of a record, others get what anybody could make who has the recipes: inputs, output, definition,
+when it ran and how. Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only
+if somebody asks for it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Shareable:
 
 
 def place_id(text: bytes) -> str:
-    """Return what stands for a place in a publication, empty for an output that is of use everywhere."""
+    """Return what stands for a place in a publication, empty for an output that is of use
+    everywhere.
+    """
     return hashlib.sha1(text).hexdigest() if text else ""
 
 
@@ -73,9 +76,15 @@ def recorded_results(store: Store) -> list[Shareable]:
 
 
 def other_runs(store: Store) -> int:
-    """Return how many successful runs are recorded that have no output to share: of `prov run` and `prov capture`."""
+    """Return how many successful runs are recorded that have no output to share: of `prov run` and
+    `prov capture`.
+    """
     refs = (ref.split("/") for ref in store.refs.list("refs/tags/"))
-    runs = {tuple(parts[2:5]) for parts in refs if len(parts) == 6 and parts[2] not in ("failed", "outside")}
+    runs = {
+        tuple(parts[2:5])
+        for parts in refs
+        if len(parts) == 6 and parts[2] not in ("failed", "outside")
+    }
     outputs = {tuple(ref.split("/")[3:6]) for ref in store.refs.list("refs/prov/output/")}
     return len(runs - outputs)
 
@@ -94,10 +103,11 @@ def offer(
     workdirs: bool = False,
     withheld: dict[str, str] | None = None,
 ) -> list[Published]:
-    """Write the public records of those results that can be shared, and return what would be said of them.
+    """Write the public records of those results that can be shared, and return what would be said
+    of them.
 
-    `withheld` receives the others: task -> why it is not shared. The objects are to be finished before `add_digests`,
-    which reads them.
+    `withheld` receives the others: task -> why it is not shared. The objects are to be finished
+    before `add_digests`, which reads them.
     """
     found = []
     for result in results:
@@ -131,17 +141,27 @@ _LEFTOVERS = "it was built on leftovers (`--incremental`)"
 
 
 def _last_was_incremental(store: Store, result: Shareable) -> bool:
-    """Return whether the last run of a task hash was one whose output is recorded for nothing else."""
+    """Return whether the last run of a task hash was one whose output is recorded for nothing
+    else.
+    """
     number = last_number(store, result.key, result.task_hash)
-    commit = store.refs.get(f"{tag_prefix(result.key, result.task_hash)}/{number}") if number else None
-    return commit is not None and "incremental" in record_facts(store, store.objects.commit(commit).parents[1])
+    commit = (
+        store.refs.get(f"{tag_prefix(result.key, result.task_hash)}/{number}") if number else None
+    )
+    return commit is not None and "incremental" in record_facts(
+        store, store.objects.commit(commit).parents[1]
+    )
 
 
 def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
     """Return task commit, record and output of a result that can be shared, or why it can't be."""
     output_commit = store.refs.get(output_ref(result.key, result.task_hash))
     if output_commit is None:
-        return _LEFTOVERS if _last_was_incremental(store, result) else "its output is not in the store any more"
+        return (
+            _LEFTOVERS
+            if _last_was_incremental(store, result)
+            else "its output is not in the store any more"
+        )
     held = store.objects.commit(output_commit)
     if held.message == UNSIGNED_MESSAGE:
         return "it came from a remote, unsigned"
@@ -174,7 +194,9 @@ def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Publishe
 
 
 def _run_with(store: Store, result: Shareable, output: Oid) -> tuple[Oid | None, Oid] | None:
-    """Return task commit (None where the WORKDIR is not here) and record of the last run that gave an output."""
+    """Return task commit (None where the WORKDIR is not here) and record of the last run that gave
+    an output.
+    """
     for number in range(last_number(store, result.key, result.task_hash), 0, -1):
         tag = f"{tag_prefix(result.key, result.task_hash)}/{number}"
         commit = store.refs.get(tag)
@@ -196,14 +218,18 @@ def record_facts(store: Store, record: Oid) -> dict[str, str]:
 
 
 def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
-    """Write the part of a record that is published, and return its tree; of one that was published, itself."""
+    """Write the part of a record that is published, and return its tree; of one that was published,
+    itself.
+    """
     entries = [
         each
         for each in store.objects.tree(store.objects.commit(record).tree)
         if each.name in PUBLIC and each.name != b"record"
     ]
     known = record_facts(store, record)
-    hidden = {"seen-workdir"} if known.get("sandbox") == "none" else set()  # it is a path of this machine then
+    hidden = (
+        {"seen-workdir"} if known.get("sandbox") == "none" else set()
+    )  # it is a path of this machine then
     facts = {name: known[name] for name in PUBLIC_FACTS if name in known and name not in hidden}
     entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
     return writer.add_tree(entries)
@@ -221,12 +247,16 @@ def holds(store: Store, task: Published) -> bool:
 
 
 def enter(
-    store: Store, tasks: Iterable[Published], statics: Mapping[str, Oid] | None = None, *, unsigned: bool = False
+    store: Store,
+    tasks: Iterable[Published],
+    statics: Mapping[str, Oid] | None = None,
+    *,
+    unsigned: bool = False,
 ) -> None:
     """Give received results their refs, all together; what is recorded here already stays as it is.
 
-    `statics` are the static keys under which these tasks are known here, where they are. `unsigned` ones are marked as
-    such.
+    `statics` are the static keys under which these tasks are known here, where they are. `unsigned`
+    ones are marked as such.
     """
     updates = []
     with store.objects.writer() as writer:
@@ -237,7 +267,9 @@ def enter(
 
 
 def _has_run(store: Store, task: Published) -> bool:
-    """Tell whether the WORKDIR's commit is here, and of that very run: it may have been published as anything."""
+    """Tell whether the WORKDIR's commit is here, and of that very run: it may have been published
+    as anything.
+    """
     try:
         check_task("", "", task, read_run(store.objects, task.workdir))
     except (StoreError, Untrusted):
@@ -263,7 +295,9 @@ def _refs(
             yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
     elif number == 0:
         # dated when it came, so that it is kept as long as what is made here
-        record = writer.add_commit(Commit(task.record, (), author(time.time()), f"record of {task.key}\n"))
+        record = writer.add_commit(
+            Commit(task.record, (), author(time.time()), f"record of {task.key}\n")
+        )
         yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)
     name = output_ref(task.key, task.task_hash)
     if store.refs.get(name) is None:  # last: it is what says that the result is here

@@ -1,7 +1,9 @@
-"""A run's record as an in-toto Statement with SLSA's provenance: which files came of which inputs, and how.
+"""A run's record as an in-toto Statement with SLSA's provenance: which files came of which inputs,
+and how.
 
-Pure: from what `evidence.py` read to the statement, and from the statement to its bytes, which are the same for the
-same record. Whoever signs is `dsse.py`. `docs/attestation.md` describes the build type.
+Pure: from what `evidence.py` read to the statement, and from the statement to its bytes, which are
+the same for the same record. Whoever signs is `dsse.py`. `docs/attestation.md` describes the build
+type.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ class Artifact:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def table(self) -> dict[str, Any]:
-        found = {"name": self.name, "digest": self.digest, "uri": self.uri, "annotations": self.annotations}
+        found = {
+            "name": self.name,
+            "digest": self.digest,
+            "uri": self.uri,
+            "annotations": self.annotations,
+        }
         return {name: value for name, value in found.items() if value}
 
 
@@ -51,14 +58,18 @@ class Evidence:
     variables: Mapping[str, str]
     """Unexpanded, as they were hashed."""
     environment: tuple[str, ...]
-    """Names of variables that the project let through from the caller. Their values are nobody's business."""
+    """Names of variables that the project let through from the caller.
+
+    Their values are nobody's business.
+    """
     subjects: tuple[Artifact, ...]
     dependencies: tuple[Artifact, ...]
     byproducts: tuple[Artifact, ...]
 
 
 def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
-    """Return the statement. `builder` is the builder's URI; without one it is made of the recorded host.
+    """Return the statement. `builder` is the builder's URI; without one it is made of the recorded
+    host.
 
     Raises ProvError where the record names no host, StoreError where it has no times.
     """
@@ -66,7 +77,10 @@ def statement(evidence: Evidence, *, builder: str = "") -> dict[str, Any]:
         "_type": STATEMENT,
         "subject": [each.table() for each in evidence.subjects],
         "predicateType": PREDICATE,
-        "predicate": {"buildDefinition": _build_definition(evidence), "runDetails": _run_details(evidence, builder)},
+        "predicate": {
+            "buildDefinition": _build_definition(evidence),
+            "runDetails": _run_details(evidence, builder),
+        },
     }
 
 
@@ -111,18 +125,30 @@ def _run_details(evidence: Evidence, builder: str) -> dict[str, Any]:
     began, ended = _times(evidence)
     return {
         "builder": {"id": builder or _builder(evidence), "version": {"prov": __version__}},
-        "metadata": {"invocationId": evidence.run.commit.hex(), "startedOn": began, "finishedOn": ended},
+        "metadata": {
+            "invocationId": evidence.run.commit.hex(),
+            "startedOn": began,
+            "finishedOn": ended,
+        },
         "byproducts": [each.table() for each in evidence.byproducts],
     }
 
 
 def _builder(evidence: Evidence) -> str:
-    """Return a builder of the recorded host. SLSA asks for another id where tasks are kept apart less well."""
+    """Return a builder of the recorded host.
+
+    SLSA asks for another id where tasks are kept apart less well.
+    """
     host = evidence.facts.get("host", "")
     if not host:
-        raise ProvError(f"the record of {evidence.run.key} names no host", hint="name the builder with --builder-id")
+        raise ProvError(
+            f"the record of {evidence.run.key} names no host",
+            hint="name the builder with --builder-id",
+        )
     apart = evidence.facts.get("sandbox") == "bwrap"
-    return f"{BUILDER}{quote(host.encode('utf-8', 'replace'), safe='')}{'' if apart else ':no-sandbox'}"
+    name = quote(host.encode("utf-8", "replace"), safe="")
+    suffix = "" if apart else ":no-sandbox"
+    return f"{BUILDER}{name}{suffix}"
 
 
 def is_uri(text: str) -> bool:
@@ -137,21 +163,29 @@ def _times(evidence: Evidence) -> tuple[str, str]:
         return _time(began), _time(ended)
     except (KeyError, ValueError, OverflowError, OSError) as error:
         raise StoreError(
-            f"the record of {evidence.run.key} does not tell when it ran", hint="don't trust its origin"
+            f"the record of {evidence.run.key} does not tell when it ran",
+            hint="don't trust its origin",
         ) from error
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def encode(table: Mapping[str, Any]) -> bytes:
     """Return a statement's bytes: one line of JSON with sorted keys."""
-    return f"{json.dumps(_unicode(table), sort_keys=True, ensure_ascii=False, separators=(',', ':'))}\n".encode()
+    text = json.dumps(_unicode(table), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return f"{text}\n".encode()
 
 
 def _unicode(value: Any) -> Any:
-    """Return a value whose texts are Unicode: a byte of a name or text that is none is told as `\\udcff`."""
+    """Return a value whose texts are Unicode: a byte of a name or text that is none is told as
+    `\\udcff`.
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):

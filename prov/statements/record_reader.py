@@ -1,7 +1,9 @@
-"""What a run's record has for an attestation: which run is meant, its files with their digests, and its inputs.
+"""What a run's record has for an attestation: which run is meant, its files with their digests, and
+its inputs.
 
-Inputs are told by their paths in the inputs tree, all of them: variables by value, since these were hashed unexpanded;
-variables of the caller by name alone; everything else by digest. Nothing is taken from the record's environment.
+Inputs are told by their paths in the inputs tree, all of them: variables by value, since these were
+hashed unexpanded; variables of the caller by name alone; everything else by digest. Nothing is
+taken from the record's environment.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ _IDS = {**dict.fromkeys(EDGES, "gitTree"), "host-toolchain": "gitTree", "increme
 
 
 def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str]:
-    """Return the run that is meant, and a note on it or nothing. `name` may be a recipe alone. Raises NameUnknown."""
+    """Return the run that is meant, and a note on it or nothing.
+
+    `name` may be a recipe alone. Raises NameUnknown.
+    """
     if ":" not in name and "/" not in name:
         name = _target(find_build(store, build or "latest"), name, further=not build)
     before, _, key = name.rpartition("/")
@@ -48,7 +53,10 @@ def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str
     named = find_build(store, build or before)
     note = ""
     if named.happened().get(key, "").startswith("stale"):
-        note = f"{key} is stale in build {named.commit.hex()[:12]}; the inputs are told that it was made from"
+        note = (
+            f"{key} is stale in build {named.commit.hex()[:12]}; the inputs are told that it was"
+            " made from"
+        )
     return run_in(named, key), note
 
 
@@ -61,9 +69,15 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
         hint = nearest(recipe, build.recipes()) or "`prov builds` lists others"
         raise NameUnknown(f"build {build.commit.hex()[:12]} has no recipe {recipe}", hint=hint)
     asked = [key for key in build.facts().get("targets", "").split() if key in listed]
-    found = asked if len(asked) == 1 else [key for key in asked or listed if listed[key].output != EMPTY_TREE]
+    found = (
+        asked
+        if len(asked) == 1
+        else [key for key in asked or listed if listed[key].output != EMPTY_TREE]
+    )
     if len(found) != 1:
-        raise NameUnknown(f"{recipe} names no task", hint=f"write one of {', '.join(sorted(found or listed))}")
+        raise NameUnknown(
+            f"{recipe} names no task", hint=f"write one of {', '.join(sorted(found or listed))}"
+        )
     return found[0]
 
 
@@ -73,7 +87,8 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
 def read_evidence(store: Store, run: RunName) -> Evidence:
     """Return what a run's record has for an attestation.
 
-    Raises ProvError for a run that failed or is no recipe's, StoreError for a record that contradicts itself.
+    Raises ProvError for a run that failed or is no recipe's, StoreError for a record that
+    contradicts itself.
     """
     records, objects = Records(store), store.objects
     tree = objects.commit(objects.commit(run.commit).parents[1]).tree
@@ -103,15 +118,24 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
     if entries["output"].oid == EMPTY_TREE:
         raise ProvError(
             f"{run.key} gives nothing to others, so that there is nothing to attest",
-            hint="attest a task with an `outputdir`, such as the one that installs what this one made",
+            hint=(
+                "attest a task with an `outputdir`, such as the one that installs what this one"
+                " made"
+            ),
         )
     if "definition" not in entries:
         raise ProvError(
             f"that run of {run.key} is no recipe's: what went into it is not recorded",
             hint="tasks that `prov build` ran can be attested",
         )
-    if "inputs" not in entries or entries["inputs"].oid.hex() != run.task_hash or facts.get("task") != run.key:
-        raise StoreError(f"the record of {run.tag} is that of another task", hint="don't trust its origin")
+    if (
+        "inputs" not in entries
+        or entries["inputs"].oid.hex() != run.task_hash
+        or facts.get("task") != run.key
+    ):
+        raise StoreError(
+            f"the record of {run.tag} is that of another task", hint="don't trust its origin"
+        )
 
 
 @dataclass(slots=True)
@@ -127,7 +151,10 @@ class _Reader:
         for entry in objects.tree(bytes.fromhex(self.run.task_hash)):
             name = os.fsdecode(entry.name)
             if entry.mode == MODE_DIRECTORY:
-                yield from ((f"{name}/{os.fsdecode(below.name)}", below) for below in objects.tree(entry.oid))
+                yield from (
+                    (f"{name}/{os.fsdecode(below.name)}", below)
+                    for below in objects.tree(entry.oid)
+                )
             else:
                 yield name, entry
 
@@ -137,15 +164,25 @@ class _Reader:
 
     def environment(self) -> tuple[str, ...]:
         found = (entry for name, entry in self.inputs() if name == "environment")
-        return tuple(sorted(name for entry in found for name in decode_lines(self.store.objects.blob(entry.oid), "=")))
+        return tuple(
+            sorted(
+                name
+                for entry in found
+                for name in decode_lines(self.store.objects.blob(entry.oid), "=")
+            )
+        )
 
     def subjects(self, output: Oid) -> Iterator[Artifact]:
-        """Yield the output as a tree, which is what other tasks take, then each regular file in it."""
+        """Yield the output as a tree, which is what other tasks take, then each regular file in
+        it.
+        """
         yield Artifact(self.run.key, {"gitTree": output.hex()})
         for path, node in walk(self.store.objects, read_pair(self.store.objects, output)):
             if stat.S_ISREG(node.mode):
                 marks = {"fixme": node.fixme.decode("ascii", "replace")} if node.fixme else {}
-                yield Artifact(os.fsdecode(path), {"sha256": self.sha256(node.oid)}, annotations=marks)
+                yield Artifact(
+                    os.fsdecode(path), {"sha256": self.sha256(node.oid)}, annotations=marks
+                )
 
     def dependencies(self) -> Iterator[Artifact]:
         """Yield all inputs that are told by digest, then the WORKDIR that was taken over."""
@@ -156,7 +193,10 @@ class _Reader:
                 yield self.dependency(name, entry)
             taken_over = taken_over or kind in ("after", "incremental")
         if taken_over:
-            yield Artifact("workdir", {"gitCommit": self.store.objects.commit(self.run.commit).parents[0].hex()})
+            yield Artifact(
+                "workdir",
+                {"gitCommit": self.store.objects.commit(self.run.commit).parents[0].hex()},
+            )
 
     def dependency(self, name: str, entry: Entry) -> Artifact:
         kind, _, below = name.partition("/")
@@ -164,16 +204,25 @@ class _Reader:
             return Artifact(name, {_IDS[kind]: self.oid(name, entry)})
         if entry.mode == MODE_DIRECTORY:
             return Artifact(name, {"gitTree": entry.oid.hex()})
-        local = any(file.name == below and file.node.oid == entry.oid for file in self.definition.sources)
+        local = any(
+            file.name == below and file.node.oid == entry.oid for file in self.definition.sources
+        )
         if kind == "sources" and not below.startswith("%") and not local:
             return self.pinned(name, entry, self.address(below))
         return self.blob(name, entry.oid)
 
     def address(self, source: str) -> str:
-        """Return where a source came from, as far as that is told to all; it is no part of the hash."""
+        """Return where a source came from, as far as that is told to all; it is no part of the
+        hash.
+        """
         rows = json.loads(self.definition.excluded.get("SOURCES", "[]"))
         return next(
-            (public_address(str(row.get("git") or row.get("url"))) for row in rows if row.get("name") == source), ""
+            (
+                public_address(str(row.get("git") or row.get("url")))
+                for row in rows
+                if row.get("name") == source
+            ),
+            "",
         )
 
     def blob(self, name: str, oid: Oid) -> Artifact:
@@ -191,13 +240,18 @@ class _Reader:
     def oid(self, name: str, entry: Entry) -> str:
         text = self.text(entry)
         if not _OID.fullmatch(text):
-            raise StoreError(f"the record of {self.run.tag}: {name} is no id", hint="don't trust its origin")
+            raise StoreError(
+                f"the record of {self.run.tag}: {name} is no id", hint="don't trust its origin"
+            )
         return text.strip()
 
     def pinned(self, name: str, entry: Entry, address: str) -> Artifact:
         match = _PINNED.fullmatch(self.text(entry))
         if match is None:
-            raise StoreError(f"the record of {self.run.tag}: {name} is no checksum", hint="don't trust its origin")
+            raise StoreError(
+                f"the record of {self.run.tag}: {name} is no checksum",
+                hint="don't trust its origin",
+            )
         if match["gitCommit"]:
             uri = f"git+{address}@{match['gitCommit']}" if address else ""
             return Artifact(name, {"gitCommit": match["gitCommit"]}, uri)
@@ -212,12 +266,16 @@ def _sha256(chunks: Iterable[bytes]) -> str:
 
 
 def public_address(url: str) -> str:
-    """Return a URL without what may be a secret (user, password, query), or nothing for one that leads nowhere."""
+    """Return a URL without what may be a secret (user, password, query), or nothing for one that
+    leads nowhere.
+    """
     try:
         parts = urlsplit(url)
         path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
     except ValueError:
         return ""
-    host = parts.netloc.rpartition("@")[2].lower()  # without one, what looks like a path may begin with another user
+    host = parts.netloc.rpartition("@")[
+        2
+    ].lower()  # without one, what looks like a path may begin with another user
     address = urlunsplit((parts.scheme, host, path, "", ""))
     return address if host and parts.scheme in _PUBLIC_SCHEMES and is_uri(address) else ""

@@ -1,7 +1,8 @@
-"""Reading an object through a git of its own: one that must be inflated whole, for which no memory is at hand.
+"""Reading an object through a git of its own: one that must be inflated whole, for which no memory
+is at hand.
 
-Git makes objects of deltas in memory, however large they are. In a process apart, with a limit, the worst that can
-happen is that this process dies.
+Git makes objects of deltas in memory, however large they are. In a process apart, with a limit, the
+worst that can happen is that this process dies.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ _KINDS = ("commit", "tree", "blob", "tag")
 
 
 def limit_memory(pid: int, most: int) -> None:
-    """Let a process, and those that it starts, use no more than `most` bytes of memory of their own."""
+    """Let a process, and those that it starts, use no more than `most` bytes of memory of their
+    own.
+    """
     with contextlib.suppress(OSError, ValueError):
         _soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         lower = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -48,12 +51,17 @@ def _start(command: list[str], arguments: list[str], oid: Oid) -> subprocess.Pop
 
 
 def stream_by_git(git_dir: Path, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
-    """Return an object's kind, its size in bytes, and its content in chunks. Raises StoreError if there is none."""
+    """Return an object's kind, its size in bytes, and its content in chunks.
+
+    Raises StoreError if there is none.
+    """
     with git_command(git_dir) as command, _start(command, ["--batch-check"], oid) as process:
         assert process.stdout is not None
         words = process.stdout.readline(1000).decode("ascii", "replace").split()
     if len(words) != 3 or words[1] not in _KINDS:
-        raise StoreError(f"object {oid.hex()} is not in {git_dir}", hint="`prov fsck` tells what else is missing")
+        raise StoreError(
+            f"object {oid.hex()} is not in {git_dir}", hint="`prov fsck` tells what else is missing"
+        )
     size = int(words[2])
     return cast(Kind, words[1]), size, _content(git_dir, oid, size)
 
@@ -70,4 +78,6 @@ def _content(git_dir: Path, oid: Oid, size: int) -> Iterator[bytes]:
         finally:
             process.kill()
     if left:
-        raise StoreError(f"object {oid.hex()} in {git_dir} can't be read: git ended", hint="run `git fsck`")
+        raise StoreError(
+            f"object {oid.hex()} in {git_dir} can't be read: git ended", hint="run `git fsck`"
+        )

@@ -1,4 +1,7 @@
-"""Git's deltas: an object told by what is different from another. prov writes none; packs that git made have them."""
+"""Git's deltas: an object told by what is different from another.
+
+prov writes none; packs that git made have them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ class Delta(NamedTuple):
 def resolve(
     deltas: list[Delta], places: dict[int, tuple[Oid, Kind]], content_at: Callable[[int], bytes]
 ) -> Iterator[tuple[Kind, bytes]]:
-    """Yield kind and content of every delta whose base can be read; `places` tells where whole objects are."""
+    """Yield kind and content of every delta whose base can be read; `places` tells where whole
+    objects are.
+    """
     offsets = {oid: at for at, (oid, _) in places.items()}
     kinds = {at: kind for at, (_, kind) in places.items()}
     made: dict[int, bytes] = {}
@@ -47,7 +52,9 @@ MOST = 1 << 29
 
 
 def apply(base: bytes, delta: bytes, *, most: int = MOST) -> bytes | None:
-    """Return what a delta makes of its base, None where it does not fit, or makes more than `most` bytes."""
+    """Return what a delta makes of its base, None where it does not fit, or makes more than `most`
+    bytes.
+    """
     try:
         before, at = read_size(delta, 0)
         after, at = read_size(delta, at)
@@ -80,7 +87,10 @@ def apply(base: bytes, delta: bytes, *, most: int = MOST) -> bytes | None:
 
 
 def read_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return a size that stands at a place in a delta, and where it ends. Raises IndexError, ValueError."""
+    """Return a size that stands at a place in a delta, and where it ends.
+
+    Raises IndexError, ValueError.
+    """
     size = shift = 0
     while True:
         byte, at = data[at], at + 1
@@ -93,7 +103,10 @@ def read_size(data: bytes, at: int) -> tuple[int, int]:
 
 
 def read_distance(data: bytes, at: int) -> tuple[int, int]:
-    """Return how many bytes before a delta its base begins, and where that number ends. Raises IndexError."""
+    """Return how many bytes before a delta its base begins, and where that number ends.
+
+    Raises IndexError.
+    """
     byte = data[at]
     distance, at = byte & 127, at + 1
     while byte & 128:

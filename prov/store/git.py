@@ -27,10 +27,15 @@ def git_program() -> str:
     if program is None:
         raise StoreError("the git command is not on PATH", hint="install git 2.39 or newer")
     command = [program, "version"]
-    answer = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False).stdout
+    answer = subprocess.run(
+        command, capture_output=True, text=True, env=git_environment(), check=False
+    ).stdout
     match = re.search(r"(\d+)\.(\d+)", answer)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
-        raise StoreError(f"{program} is too old: {answer.strip() or 'no version'}", hint="install git 2.39 or newer")
+        raise StoreError(
+            f"{program} is too old: {answer.strip() or 'no version'}",
+            hint="install git 2.39 or newer",
+        )
     return program
 
 
@@ -73,10 +78,23 @@ def open_repository(git_dir: Path) -> pygit2.Repository:
 
 
 def make_bare(path: Path) -> None:
-    """Make an empty bare repository in which everything that git writes is synced. Raises StoreError."""
+    """Make an empty bare repository in which everything that git writes is synced.
+
+    Raises StoreError.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    command = [git_program(), "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
+    command = [
+        git_program(),
+        "init",
+        "--quiet",
+        "--bare",
+        "--template=",
+        "--initial-branch=main",
+        str(path),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=git_environment(), check=False
+    )
     if done.returncode:
         raise StoreError(f"no repository could be made at {path}: {done.stderr.strip()}")
     run_git(path, ["config", "core.fsync", "all"])
@@ -84,7 +102,8 @@ def make_bare(path: Path) -> None:
 
 @contextlib.contextmanager
 def git_command(git_dir: Path) -> Iterator[list[str]]:
-    """Yield the beginning of a command line that runs git on a repository: no program that the repository names.
+    """Yield the beginning of a command line that runs git on a repository: no program that the
+    repository names.
 
     Its environment is `git_environment`.
     """
@@ -100,7 +119,11 @@ def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> by
     """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
     with git_command(git_dir) as command:
         done = subprocess.run(
-            [*command, *arguments], input=data, capture_output=True, env=git_environment(), check=False
+            [*command, *arguments],
+            input=data,
+            capture_output=True,
+            env=git_environment(),
+            check=False,
         )
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
@@ -109,16 +132,37 @@ def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> by
 
 
 def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
-    """Return the paths in a folder, relative to it, that its `.gitignore` files leave out, folders with a slash.
+    """Return the paths in a folder, relative to it, that its `.gitignore` files leave out, folders
+    with a slash.
 
-    In a git work tree what is committed is not left out. `git_dir`, any repository, serves a folder that is in none.
-    Raises StoreError.
+    In a git work tree what is committed is not left out. `git_dir`, any repository, serves a folder
+    that is in none. Raises StoreError.
     """
-    command = [git_program(), "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-C", str(folder)]
-    listing = ["ls-files", "-z", "--others", "--ignored", "--directory", "--exclude-per-directory=.gitignore"]
+    command = [
+        git_program(),
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "core.fsmonitor=false",
+        "-C",
+        str(folder),
+    ]
+    listing = [
+        "ls-files",
+        "-z",
+        "--others",
+        "--ignored",
+        "--directory",
+        "--exclude-per-directory=.gitignore",
+    ]
     elsewhere = [f"--git-dir={git_dir}", "--work-tree=."]
     for options in ([], elsewhere):
-        done = subprocess.run([*command, *options, *listing], capture_output=True, env=git_environment(), check=False)
+        done = subprocess.run(
+            [*command, *options, *listing], capture_output=True, env=git_environment(), check=False
+        )
         if done.returncode == 0:
             return [path for path in done.stdout.split(b"\0") if path]
-    raise StoreError(f"{folder}: git can't list what .gitignore leaves out: {done.stderr.decode(errors='replace')}")
+    raise StoreError(
+        f"{folder}: git can't list what .gitignore leaves out:"
+        f" {done.stderr.decode(errors='replace')}"
+    )

@@ -34,7 +34,9 @@ def object_id(kind: Kind, data: bytes) -> Oid:
 
 def encode_tree(entries: list[Entry]) -> bytes:
     """Return a tree's content, in git's order: a directory sorts as if its name ended in `/`."""
-    ordered = sorted(entries, key=lambda entry: entry[0] + b"/" if entry[1] == MODE_DIRECTORY else entry[0])
+    ordered = sorted(
+        entries, key=lambda entry: entry[0] + b"/" if entry[1] == MODE_DIRECTORY else entry[0]
+    )
     return b"".join([b"%o %s\0%s" % (mode, name, oid) for name, mode, oid in ordered])
 
 
@@ -45,16 +47,29 @@ _OCTAL = re.compile(rb"[0-7]{1,7}")
 
 
 def decode_tree(data: bytes) -> list[Entry]:
-    """Return the entries of a tree's content, in git's order. Raises ValueError for what is no tree."""
+    """Return the entries of a tree's content, in git's order.
+
+    Raises ValueError for what is no tree.
+    """
     entries: list[Entry] = []
-    # bound once, and the tuple made without its constructor: a sysroot's trees have tens of thousands of entries
+    # bound once, and the tuple made without its constructor: a sysroot's trees have tens of
+    # thousands of entries
     add, find, new, modes, size = entries.append, data.index, tuple.__new__, _MODES, len(data)
     at = 0
     while at < size:
         space = find(b" ", at)
         end = find(b"\0", space)
         mode = data[at:space]
-        add(new(Entry, (data[space + 1 : end], modes.get(mode) or _odd_mode(mode), data[end + 1 : end + 21])))
+        add(
+            new(
+                Entry,
+                (
+                    data[space + 1 : end],
+                    modes.get(mode) or _odd_mode(mode),
+                    data[end + 1 : end + 21],
+                ),
+            )
+        )
         at = end + 21
     if at > size:
         raise ValueError("the last id is cut off")
@@ -62,7 +77,10 @@ def decode_tree(data: bytes) -> list[Entry]:
 
 
 def _odd_mode(text: bytes) -> int:
-    """Return a mode that prov does not write. Raises ValueError for what is none: int() accepts more."""
+    """Return a mode that prov does not write.
+
+    Raises ValueError for what is none: int() accepts more.
+    """
     if not _OCTAL.fullmatch(text):
         raise ValueError(f"{text[:20]!r} is not a mode")
     return int(text, 8)
@@ -104,7 +122,10 @@ class Commit:
 
 
 def decode_commit(data: bytes) -> Commit:
-    """Return a commit from its content; headers that prov does not use are skipped. Raises ValueError."""
+    """Return a commit from its content; headers that prov does not use are skipped.
+
+    Raises ValueError.
+    """
     head, _, message = data.partition(b"\n\n")
     tree, parents, author = EMPTY_TREE, [], CONSTANT_IDENTITY
     for line in head.split(b"\n"):
@@ -117,7 +138,9 @@ def decode_commit(data: bytes) -> Commit:
             who, seconds, _zone = value.rsplit(b" ", 2)
             name, _, mail = who.partition(b" <")
             author = Identity(
-                name.decode("utf-8", "replace"), mail.rstrip(b">").decode("utf-8", "replace"), int(seconds)
+                name.decode("utf-8", "replace"),
+                mail.rstrip(b">").decode("utf-8", "replace"),
+                int(seconds),
             )
     return Commit(tree, tuple(parents), author, message.decode("utf-8", "replace"))
 
@@ -129,12 +152,15 @@ def _decode_oid(text: bytes) -> Oid:
     return oid
 
 
-# Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c: next_hfs_char).
+# Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c:
+# next_hfs_char).
 _IGNORED_BY_HFS = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
-# The short names by which NTFS may know `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c: is_ntfs_dot_generic).
-# The larger the number after the tilde, the less of the name is before it: `gi7eba~1` … `g~100000`, `~1000000`.
+# The short names by which NTFS may know `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c:
+# is_ntfs_dot_generic). The larger the number after the tilde, the less of the name is before it:
+# `gi7eba~1` … `g~100000`, `~1000000`.
 _SPECIAL = re.compile(
-    rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~|(gi?[0-9a-f]{0,3}|ma?b?a?3?)?~[1-9]", re.IGNORECASE
+    rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~|(gi?[0-9a-f]{0,3}|ma?b?a?3?)?~[1-9]",
+    re.IGNORECASE,
 )
 ESCAPE = b"%"
 
@@ -142,9 +168,9 @@ ESCAPE = b"%"
 def escape_name(name: bytes) -> bytes:
     """Return the name under which git may hold a directory entry.
 
-    Names that git refuses, or gives a meaning of its own (`.git`, `.gitmodules`, … and their disguises),
-    get `%` in front, as do names that begin with it already, so that `unescape_name` is exact. To NTFS a backslash
-    begins another name, hence another `%` after each.
+    Names that git refuses, or gives a meaning of its own (`.git`, `.gitmodules`, … and their
+    disguises), get `%` in front, as do names that begin with it already, so that `unescape_name` is
+    exact. To NTFS a backslash begins another name, hence another `%` after each.
     """
     if name[:1] == ESCAPE:
         return _escaped(name)

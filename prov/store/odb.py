@@ -1,8 +1,8 @@
 """The object database: read any object, write many as one pack, keep the number of packs small.
 
-Reads look into our own packs first (no deltas, inflated by isal) and leave the rest (loose objects, deltas,
-what git fetched) to libgit2. Packs come and go beside running builds: a read that misses looks at the folder
-again before it gives up.
+Reads look into our own packs first (no deltas, inflated by isal) and leave the rest (loose objects,
+deltas, what git fetched) to libgit2. Packs come and go beside running builds: a read that misses
+looks at the folder again before it gives up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,17 @@ from prov.errors import StoreError
 from prov.files import status, try_locked
 from prov.store.cat_file import stream_by_git
 from prov.store.git import open_repository
-from prov.store.objects import EMPTY_TREE, Commit, Entry, Kind, Oid, decode_commit, decode_tree, encode_tree, object_id
+from prov.store.objects import (
+    EMPTY_TREE,
+    Commit,
+    Entry,
+    Kind,
+    Oid,
+    decode_commit,
+    decode_tree,
+    encode_tree,
+    object_id,
+)
 from prov.store.packs import TEMPORARY, PackFile, PackStream, Readable
 
 Answer = TypeVar("Answer")
@@ -37,7 +47,10 @@ CONSOLIDATE_UP_TO = 1 << 30
 """Packs of this many bytes and more are left as they are: copying them again buys nothing."""
 
 INFLATED_HERE = 64 << 20
-"""Bytes. An object that others packed, and that takes more to read, is read by a process of its own."""
+"""Bytes.
+
+An object that others packed, and that takes more to read, is read by a process of its own.
+"""
 
 _KINDS: dict[int, Kind] = {
     ObjectType.COMMIT: "commit",
@@ -53,7 +66,10 @@ class TooLarge(StoreError):
 
 
 class ObjectDatabase:
-    """The objects of one store. With `most`, no object of more bytes is read: for what others wrote."""
+    """The objects of one store.
+
+    With `most`, no object of more bytes is read: for what others wrote.
+    """
 
     def __init__(self, git_dir: Path, *, most: int | None = None) -> None:
         self.most = most
@@ -71,7 +87,9 @@ class ObjectDatabase:
 
     @property
     def join_lock(self) -> Path:
-        """The file that who removes packs, since others hold their objects, has an exclusive lock on."""
+        """The file that who removes packs, since others hold their objects, has an exclusive lock
+        on.
+        """
         return self.git_dir / "prov" / "locks" / "consolidate"
 
     def __del__(self) -> None:
@@ -79,11 +97,15 @@ class ObjectDatabase:
             os.close(self._leased)
 
     def _take_lease(self) -> None:
-        """Hold the lease for as long as this object lives, here and in processes that are forked from here."""
+        """Hold the lease for as long as this object lives, here and in processes that are forked
+        from here.
+        """
         if self._leased < 0:
             try:
                 self.lease.parent.mkdir(parents=True, exist_ok=True)
-                self._leased = os.open(self.lease, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+                self._leased = os.open(
+                    self.lease, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+                )
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
@@ -102,7 +124,11 @@ class ObjectDatabase:
         stamp = os.stat(self.folder).st_mtime_ns
         if stamp == self._stamp:
             return False
-        names = {name for name in os.listdir(self.folder) if name.endswith(".idx") and name.startswith("pack-")}
+        names = {
+            name
+            for name in os.listdir(self.folder)
+            if name.endswith(".idx") and name.startswith("pack-")
+        }
         for gone in self._packs.keys() - names:
             self._packs.pop(gone).close()
         for new in names - self._packs.keys():
@@ -122,7 +148,9 @@ class ObjectDatabase:
         return None
 
     def packed(self, oid: Oid) -> bool:
-        """Tell whether a pack known since the last `refresh` holds the object: cheap, for use while writing."""
+        """Tell whether a pack known since the last `refresh` holds the object: cheap, for use while
+        writing.
+        """
         return oid == EMPTY_TREE or self._find(oid) is not None
 
     def refresh(self) -> None:
@@ -143,7 +171,9 @@ class ObjectDatabase:
         return self._git
 
     def _ask_packs(self, oid: Oid, ask: Callable[[PackFile, int], Answer | None]) -> Answer | None:
-        """Ask the pack that holds an object; None where no pack does, or git must resolve a delta."""
+        """Ask the pack that holds an object; None where no pack does, or git must resolve a
+        delta.
+        """
         for _attempt in range(3):
             found = self._find(oid)
             if found is None and self._look():
@@ -158,7 +188,10 @@ class ObjectDatabase:
         return None
 
     def header(self, oid: Oid) -> tuple[Kind, int]:
-        """Return an object's kind and its size in bytes, without reading it. Raises StoreError when it is not there."""
+        """Return an object's kind and its size in bytes, without reading it.
+
+        Raises StoreError when it is not there.
+        """
         measured = self._ask_packs(oid, PackFile.measure)
         if measured is not None:
             return measured.kind, measured.size
@@ -170,9 +203,11 @@ class ObjectDatabase:
         return _KINDS[kind], size
 
     def stream(self, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
-        """Return an object's kind, its size in bytes, and its content in chunks of which none is large.
+        """Return an object's kind, its size in bytes, and its content in chunks of which none is
+        large.
 
-        Only a delta that takes less than INFLATED_HERE to read is in memory as a whole. Raises StoreError.
+        Only a delta that takes less than INFLATED_HERE to read is in memory as a whole. Raises
+        StoreError.
         """
         streamed = self._ask_packs(oid, PackFile.stream)
         if streamed is not None:
@@ -214,12 +249,15 @@ class ObjectDatabase:
         kind, data = self._by_libgit2(oid, lambda odb: odb.read(oid.hex()))
         return _KINDS[kind], data
 
-    def _by_libgit2(self, oid: Oid, ask: Callable[[pygit2.Odb], tuple[int, Answer]]) -> tuple[int, Answer]:
+    def _by_libgit2(
+        self, oid: Oid, ask: Callable[[pygit2.Odb], tuple[int, Answer]]
+    ) -> tuple[int, Answer]:
         try:
             return ask(self._libgit2().odb)
         except KeyError as error:
             raise StoreError(
-                f"object {oid.hex()} is not in {self.git_dir}", hint="`prov fsck` tells what else is missing"
+                f"object {oid.hex()} is not in {self.git_dir}",
+                hint="`prov fsck` tells what else is missing",
             ) from error
         except pygit2.GitError as error:
             raise StoreError(
@@ -230,7 +268,8 @@ class ObjectDatabase:
         return self._of_kind(oid, "blob", most)
 
     def _read_loose(self, oid: Oid) -> tuple[Kind, bytes] | None:
-        """Return an object that has a file of its own; None if it has none. Raises StoreError for a damaged one.
+        """Return an object that has a file of its own; None if it has none. Raises StoreError for a
+        damaged one.
 
         libgit2 is not asked: it never returns from a file that is cut off within the last bytes.
         """
@@ -245,12 +284,22 @@ class ObjectDatabase:
         header, _, data = content.partition(b"\0")
         kind = _LOOSE.get(header.partition(b" ")[0])
         # the id covers the header, and so the size in it
-        if kind is None or not inflater.eof or hashlib.sha1(content).digest() != oid or object_id(kind, data) != oid:
-            raise StoreError(f"{path} is damaged: it is not the object of that id", hint="run `git fsck`")
+        if (
+            kind is None
+            or not inflater.eof
+            or hashlib.sha1(content).digest() != oid
+            or object_id(kind, data) != oid
+        ):
+            raise StoreError(
+                f"{path} is damaged: it is not the object of that id", hint="run `git fsck`"
+            )
         return kind, data
 
     def tree(self, oid: Oid) -> list[Entry]:
-        """Return a tree's entries. Raises StoreError for an object that is not a well-formed tree."""
+        """Return a tree's entries.
+
+        Raises StoreError for an object that is not a well-formed tree.
+        """
         return _decoded(oid, decode_tree, self._of_kind(oid, "tree"))
 
     def commit(self, oid: Oid) -> Commit:
@@ -264,7 +313,9 @@ class ObjectDatabase:
         return data
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
-        """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if we packed it."""
+        """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if
+        we packed it.
+        """
         kind, _size, chunks = self.stream(oid)
         if kind != "blob":
             raise StoreError(f"object {oid.hex()} is a {kind}, not a blob")
@@ -310,17 +361,21 @@ class ObjectDatabase:
         return len(self._packs) >= PACKS_TO_CONSOLIDATE
 
     def release(self) -> None:
-        """Give the lease back, in a process that was forked from one that has it and writes nothing itself."""
+        """Give the lease back, in a process that was forked from one that has it and writes nothing
+        itself.
+        """
         if self._leased >= 0:
             os.close(self._leased)
             self._leased = -1
 
     def consolidate(self, *, most: int = AT_ONCE) -> int:
-        """Join small packs into one when there are many; return how many went into it. No more than `most` bytes.
+        """Join small packs into one when there are many; return how many went into it. No more than
+        `most` bytes.
 
-        Geometric, as `git repack --geometric=2` does it: from the smallest upwards, as long as a pack is not twice as
-        large as all that are smaller, so that a byte is copied a logarithmic number of times. One process at a
-        time; others go on meanwhile, and a reader that loses a pack looks again.
+        Geometric, as `git repack --geometric=2` does it: from the smallest upwards, as long as a
+        pack is not twice as large as all that are smaller, so that a byte is copied a logarithmic
+        number of times. One process at a time; others go on meanwhile, and a reader that loses a
+        pack looks again.
         """
         if not self.many_packs():
             return 0
@@ -332,7 +387,11 @@ class ObjectDatabase:
 
     def _small_packs(self, most: int) -> list[PackFile]:
         kept = (".keep", ".promisor")
-        free = [pack for pack in self._packs.values() if not any(pack.path.with_suffix(mark).exists() for mark in kept)]
+        free = [
+            pack
+            for pack in self._packs.values()
+            if not any(pack.path.with_suffix(mark).exists() for mark in kept)
+        ]
         sized = [(state.st_size, pack) for pack in free if (state := status(pack.path))]
         sizes = sorted(sized, key=lambda pair: pair[0])
         total, chosen = 0, 0
@@ -373,18 +432,24 @@ class ObjectDatabase:
 
 
 def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer:
-    """Return what an object holds: one whose id is right may be malformed all the same. Raises StoreError."""
+    """Return what an object holds: one whose id is right may be malformed all the same.
+
+    Raises StoreError.
+    """
     try:
         return decode(data)
     except ValueError as error:
-        raise StoreError(f"object {oid.hex()} is malformed: {error}", hint="don't trust its origin") from error
+        raise StoreError(
+            f"object {oid.hex()} is malformed: {error}", hint="don't trust its origin"
+        ) from error
 
 
 class ObjectWriter:
     """Objects on their way into the store: one pack, in it only what the store has not.
 
-    A context manager: leaving it makes everything durable, leaving it by an exception drops everything. With `memory`,
-    for a store that can't be written to, what `add` is given stays in memory and goes with the writer.
+    A context manager: leaving it makes everything durable, leaving it by an exception drops
+    everything. With `memory`, for a store that can't be written to, what `add` is given stays in
+    memory and goes with the writer.
     """
 
     def __init__(self, odb: ObjectDatabase, *, memory: bool = False) -> None:
@@ -399,7 +464,10 @@ class ObjectWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._stream is None:
             return
@@ -430,7 +498,10 @@ class ObjectWriter:
         return self._stream
 
     def add(self, kind: Kind, data: bytes, *, keep: bool = True) -> Oid:
-        """Add an object unless the store has it; return its id. Without `keep` it can't be read before `finish`."""
+        """Add an object unless the store has it; return its id.
+
+        Without `keep` it can't be read before `finish`.
+        """
         oid = object_id(kind, data)
         if not self.has(oid):
             if not self._memory:
@@ -440,7 +511,9 @@ class ObjectWriter:
         return oid
 
     def write_empty_tree(self) -> None:
-        """Put the empty tree into the store, which git takes for granted and most writers need not think of."""
+        """Put the empty tree into the store, which git takes for granted and most writers need not
+        think of.
+        """
         self._pack().add(EMPTY_TREE, "tree", b"")
 
     def add_blob(self, data: bytes) -> Oid:

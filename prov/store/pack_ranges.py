@@ -1,4 +1,6 @@
-"""A pack that is elsewhere: which bytes of it an object takes, by its index, and the object out of these bytes."""
+"""A pack that is elsewhere: which bytes of it an object takes, by its index, and the object out of
+these bytes.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ _HEADER = 12
 
 
 class PackIndex:
-    """An index of a pack, in the order of the pack. Raises StoreError for a file that is none, or is damaged.
+    """An index of a pack, in the order of the pack. Raises StoreError for a file that is none, or
+    is damaged.
 
-    It comes from elsewhere: an object may be anywhere, or nowhere. It is read from the file, which may be large.
+    It comes from elsewhere: an object may be anywhere, or nowhere. It is read from the file, which
+    may be large.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +44,9 @@ class PackIndex:
         return self._pack.find(oid) >= 0
 
     def extent(self, oid: Oid, size: int) -> tuple[int, int] | None:
-        """Return where an object begins and ends in a pack of so many bytes; None if it is not in it."""
+        """Return where an object begins and ends in a pack of so many bytes; None if it is not in
+        it.
+        """
         place = self._pack.find(oid)
         if place < 0:
             return None
@@ -49,7 +55,9 @@ class PackIndex:
         return (start, end) if _HEADER <= start < end <= size - _CHECKSUM else None
 
     def within(self, start: int, end: int, size: int) -> Iterator[tuple[Oid, int, int]]:
-        """Yield every object that lies between two offsets as a whole, with where it begins and ends."""
+        """Yield every object that lies between two offsets as a whole, with where it begins and
+        ends.
+        """
         for number in range(bisect_left(self._offsets, start), len(self._offsets)):
             stop = self._end(number, size)
             if stop > end:
@@ -61,7 +69,9 @@ class PackIndex:
 
 
 def _check_sum(path: Path) -> None:
-    """Raise ValueError unless a file ends with the SHA-1 of what is before, as git ends an index."""
+    """Raise ValueError unless a file ends with the SHA-1 of what is before, as git ends an
+    index.
+    """
     digest = hashlib.sha1()
     with open(path, "rb") as stream:
         left = os.fstat(stream.fileno()).st_size - _CHECKSUM
@@ -73,7 +83,8 @@ def _check_sum(path: Path) -> None:
 
 
 def open_entry(fd: int, start: int) -> tuple[Kind, int, Iterator[bytes]] | None:
-    """Return kind, size and content, in chunks, of an object as a pack has it; None for what is none, or a delta.
+    """Return kind, size and content, in chunks, of an object as a pack has it; None for what is
+    none, or a delta.
 
     The chunks raise ValueError where the content is not of that size, or is not deflated.
     """

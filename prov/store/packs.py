@@ -1,11 +1,11 @@
 """Git packs, written as a stream and read without git.
 
-Every object that prov makes goes straight into a pack, whole (no deltas), so that a capture costs one
-file however many objects it has, and packs can be joined later by copying bytes. The formats are those of
-git's gitformat-pack: version 2 of the pack, version 2 of its index.
+Every object that prov makes goes straight into a pack, whole (no deltas), so that a capture costs
+one file however many objects it has, and packs can be joined later by copying bytes. The formats
+are those of git's gitformat-pack: version 2 of the pack, version 2 of its index.
 
-What always holds: a pack appears in the store complete and synced, its index after it; an index is what
-makes git, and us, look at a pack.
+What always holds: a pack appears in the store complete and synced, its index after it; an index is
+what makes git, and us, look at a pack.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def _entry_header(kind: int, size: int) -> bytes:
 
 
 def read_entry_header(data: bytes) -> tuple[int, int, int]:
-    """Return kind number, size of the content, length of the header. Raises ValueError for what is no header."""
+    """Return kind number, size of the content, length of the header.
+
+    Raises ValueError for what is no header.
+    """
     if not data:
         raise ValueError("there is no header")
     byte = data[0]
@@ -77,7 +80,10 @@ def read_entry_header(data: bytes) -> tuple[int, int, int]:
 
 
 def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
-    """Yield what `size` bytes of content were deflated to at a place in a file. Raises ValueError if it is not that."""
+    """Yield what `size` bytes of content were deflated to at a place in a file.
+
+    Raises ValueError if it is not that.
+    """
     inflater, left = isal_zlib.decompressobj(), size
     while not inflater.eof:
         packed = inflater.unconsumed_tail
@@ -106,7 +112,9 @@ class Measured(NamedTuple):
     size: int
     """Bytes of its content."""
     largest: int
-    """Bytes of the largest content that reading it inflates: of a delta, its base and all between are read as well."""
+    """Bytes of the largest content that reading it inflates: of a delta, its base and all between
+    are read as well.
+    """
 
 
 class PackFile:
@@ -140,7 +148,9 @@ class PackFile:
             self._file.close()
 
     def find(self, oid: Oid) -> int:
-        """Return the object's place in the index, or -1: by 256 numbers, a bisection, and a search."""
+        """Return the object's place in the index, or -1: by 256 numbers, a bisection, and a
+        search.
+        """
         first = oid[0]
         low = self._fanout[first - 1] if first else 0
         high = self._fanout[first]
@@ -169,7 +179,9 @@ class PackFile:
         if offset & 0x80000000:
             large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
             if large + 8 > len(self._index):
-                raise StoreError(f"{self.index_path} is damaged: an offset is not there", hint=_REPAIR)
+                raise StoreError(
+                    f"{self.index_path} is damaged: an offset is not there", hint=_REPAIR
+                )
             offset = struct.unpack_from(">Q", self._index, large)[0]
         if offset > _LARGEST_OFFSET:
             raise StoreError(f"{self.index_path} is damaged: {offset} is no offset", hint=_REPAIR)
@@ -182,7 +194,10 @@ class PackFile:
         return self._file.fileno()
 
     def _begin(self, place: int) -> tuple[int, int]:
-        """Return the pack's descriptor, and where an object begins. Raises StoreError for an offset beyond the pack."""
+        """Return the pack's descriptor, and where an object begins.
+
+        Raises StoreError for an offset beyond the pack.
+        """
         fd, offset = self._descriptor(), self.offset(place)
         self._check_offset(offset)
         return fd, offset
@@ -192,7 +207,9 @@ class PackFile:
             raise self._damaged(offset)
 
     def read(self, place: int) -> tuple[Kind, bytes] | None:
-        """Return kind and content of the object at a place; None for a delta, which git must resolve."""
+        """Return kind and content of the object at a place; None for a delta, which git must
+        resolve.
+        """
         fd, offset = self._begin(place)
         data = os.pread(fd, 4096, offset)
         number, size, length = self._entry(data, offset)
@@ -207,7 +224,9 @@ class PackFile:
             data += os.pread(fd, min(missing, self._size), offset + 4096)
         inflater = isal_zlib.decompressobj()
         try:
-            content = inflater.decompress(data[length:], size + 1)  # a byte more would show that there is more
+            content = inflater.decompress(
+                data[length:], size + 1
+            )  # a byte more would show that there is more
         except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
             raise self._damaged(offset) from error
         if len(content) != size:
@@ -223,7 +242,8 @@ class PackFile:
             raise self._damaged(offset) from error
 
     def measure(self, place: int) -> Measured | None:
-        """Return kind and size of an object, and what reading it takes; of a delta, only its first bytes are inflated.
+        """Return kind and size of an object, and what reading it takes; of a delta, only its first
+        bytes are inflated.
 
         None where the base of a delta is in another pack. Raises StoreError for what is damaged.
         """
@@ -234,7 +254,9 @@ class PackFile:
             data = os.pread(fd, 4096, offset)
             number, held, at = self._entry(data, offset)
             if number in KIND_NAMES:
-                return Measured(KIND_NAMES[number], sizes[0] if sizes else held, max(held, *sizes, 0))
+                return Measured(
+                    KIND_NAMES[number], sizes[0] if sizes else held, max(held, *sizes, 0)
+                )
             try:
                 if number == _OFS_DELTA:
                     distance, at = read_distance(data, at)
@@ -263,10 +285,13 @@ class PackFile:
             return None
         if number not in KIND_NAMES:
             raise self._damaged(offset)
-        if size <= STREAM_CHUNK:  # most are: what is read of the pack is then no more than the object
+        if (
+            size <= STREAM_CHUNK
+        ):  # most are: what is read of the pack is then no more than the object
             whole = self.read(place)
             return whole and (whole[0], size, iter((whole[1],)))
-        # a descriptor of its own, since the pack may be consolidated away, and closed, before the last chunk
+        # a descriptor of its own, since the pack may be consolidated away, and closed, before the
+        # last chunk
         source = os.fdopen(os.dup(fd), "rb", buffering=0)
 
         def chunks() -> Iterator[bytes]:
@@ -293,10 +318,15 @@ class PackFile:
     def sizes(self) -> dict[Oid, int]:
         """Return how many bytes each object takes."""
         places = sorted((self.offset(place), place) for place in range(self.count))
-        ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER][: len(places)]
+        ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER][
+            : len(places)
+        ]
         at = [_FANOUT_END + 20 * place for _, place in places]
         starts = (offset for offset, _ in places)
-        return {self._index[each : each + 20]: end - start for each, start, end in zip(at, starts, ends, strict=True)}
+        return {
+            self._index[each : each + 20]: end - start
+            for each, start, end in zip(at, starts, ends, strict=True)
+        }
 
     def has_deltas(self) -> bool:
         """Tell whether any object is stored as a delta, which prov never does and git does."""
@@ -305,7 +335,9 @@ class PackFile:
         return any(byte and byte[0] >> 4 & 7 in _DELTAS for byte in first)
 
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
-        """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if there are deltas."""
+        """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if
+        there are deltas.
+        """
         places = sorted((self.offset(place), place) for place in range(self.count))
         fd = self._descriptor()
         if self.has_deltas():
@@ -333,7 +365,10 @@ class Readable(Protocol):
 
 
 class PackStream:
-    """A pack being written. Nothing of it is visible before `finish`; `abort` leaves nothing behind."""
+    """A pack being written.
+
+    Nothing of it is visible before `finish`; `abort` leaves nothing behind.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -374,7 +409,8 @@ class PackStream:
             raise
 
     def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
-        """Append a blob of known id and size, chunk by chunk; false if what is read is not that blob.
+        """Append a blob of known id and size, chunk by chunk; false if what is read is not that
+        blob.
 
         What was written for a blob that proved wrong is cut off again.
         """
@@ -392,7 +428,9 @@ class PackStream:
         return True
 
     def _deflate_blob(self, oid: Oid, size: int, source: Readable) -> int | None:
-        """Write a blob; return the crc32 of what was written, None if what was read is not that blob."""
+        """Write a blob; return the crc32 of what was written, None if what was read is not that
+        blob.
+        """
         digest = hashlib.sha1(b"blob %d\0" % size)
         deflater = isal_zlib.compressobj(LEVEL)
         header = _entry_header(_KINDS["blob"], size)
@@ -420,12 +458,16 @@ class PackStream:
 
     def abort(self) -> None:
         """Drop everything written."""
-        with contextlib.suppress(OSError):  # on a full disk, what is still buffered can't be written either
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk, what is still buffered can't be written either
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def finish(self) -> Path | None:
-        """Make the pack part of the store and durable; return its index's path, None if nothing was added."""
+        """Make the pack part of the store and durable; return its index's path, None if nothing was
+        added.
+        """
         if not self._objects:
             self.abort()
             return None
@@ -440,7 +482,8 @@ class PackStream:
         self._file.seek(0)
         self._file.write(_HEADER.pack(b"PACK", 2, len(self._objects)))
         self._file.flush()
-        # The count stands before everything that the checksum covers and is known only now, hence a second read.
+        # The count stands before everything that the checksum covers and is known only now, hence a
+        # second read.
         checksum = hashlib.sha1()
         with open(self._temporary, "rb") as written:
             while chunk := written.read(STREAM_CHUNK):
@@ -489,7 +532,14 @@ class PackStream:
                 large.append(offset)
         for numbers in (offsets, crcs, large):
             numbers.byteswap()
-        parts = [_INDEX_MAGIC, fanout.tobytes(), b"".join(oids), crcs.tobytes(), offsets.tobytes(), large.tobytes()]
+        parts = [
+            _INDEX_MAGIC,
+            fanout.tobytes(),
+            b"".join(oids),
+            crcs.tobytes(),
+            offsets.tobytes(),
+            large.tobytes(),
+        ]
         body = b"".join(parts) + pack_checksum
         return body + hashlib.sha1(body).digest()
 

@@ -1,6 +1,8 @@
-"""Refs as they stand in files, read without git: git gives up at the first line that is not what it should be.
+"""Refs as they stand in files, read without git: git gives up at the first line that is not what it
+should be.
 
-Only for looking at a store that may be damaged, and for putting its files right; all else goes through `refs`.
+Only for looking at a store that may be damaged, and for putting its files right; all else goes
+through `refs`.
 """
 
 from __future__ import annotations
@@ -85,11 +87,18 @@ def _read_packed(path: Path, found: RawRefs) -> None:
             is_sorted = b" sorted " in line
         elif line[:1] == b"^" and peelable and _OID.fullmatch(line[1:]):
             peelable = False
-        elif len(line) > 41 and line[40:41] == b" " and _OID.fullmatch(line[:40]) and _is_name(line[41:]):
+        elif (
+            len(line) > 41
+            and line[40:41] == b" "
+            and _OID.fullmatch(line[:40])
+            and _is_name(line[41:])
+        ):
             name = line[41:]
             unordered |= is_sorted and name <= last
             last, peelable = name, True
-            found.packed[name.decode("utf-8", "surrogateescape")] = bytes.fromhex(line[:40].decode())
+            found.packed[name.decode("utf-8", "surrogateescape")] = bytes.fromhex(
+                line[:40].decode()
+            )
         elif line:
             found.packed_wrong.append(f"line {number} is none: {line[:100]!r}")
             _salvage_name(line, found)
@@ -108,23 +117,34 @@ def _salvage_name(line: bytes, found: RawRefs) -> None:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a ref can have a name; that it is UTF-8, as all of prov's are, is a part of it."""
+    """Tell whether a ref can have a name; that it is UTF-8, as all of prov's are, is a part of
+    it.
+    """
     is_text = not any("\ud800" <= each <= "\udfff" for each in name)
-    return is_text and not _BAD_NAME.search(name) and name.startswith("refs/") and name.count("/") >= 2
+    return (
+        is_text and not _BAD_NAME.search(name) and name.startswith("refs/") and name.count("/") >= 2
+    )
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
-    """Replace packed-refs as git does it, with its lock. Raises StoreError where somebody else has that."""
+    """Replace packed-refs as git does it, with its lock.
+
+    Raises StoreError where somebody else has that.
+    """
     lock = git_dir / "packed-refs.lock"
     if _is_stale(lock, time.time()):
         lock.unlink(missing_ok=True)
     try:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError as error:
-        raise StoreError(f"{lock} is held", hint="if no prov or git is at work there, delete it") from error
+        raise StoreError(
+            f"{lock} is held", hint="if no prov or git is at work there, delete it"
+        ) from error
     rows = sorted((os.fsencode(name), oid) for name, oid in refs.items())
     with os.fdopen(fd, "wb") as stream:
-        stream.write(_HEADER + b"".join(b"%s %s\n" % (oid.hex().encode(), name) for name, oid in rows))
+        stream.write(
+            _HEADER + b"".join(b"%s %s\n" % (oid.hex().encode(), name) for name, oid in rows)
+        )
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(lock, git_dir / "packed-refs")

@@ -1,22 +1,20 @@
 """Refs: where each kind of thing is found, and how several change at once.
 
-| ref | names |
-|---|---|
-| `refs/tags/RECIPE/TASK/HASH/N` | the commit of a task's N-th run under a task hash |
-| `refs/tags/failed/RECIPE/TASK/HASH/N` | the same of a run that failed |
-| `refs/tags/outside/ARCH/RECIPE/CHAIN/N` | what someone changed in a WORKDIR between tasks |
-| `refs/prov/output/RECIPE/TASK/HASH` | the output of a task hash, by its parentless commit |
-| `refs/prov/static/RECIPE/TASK/KEY` | the same by static key |
-| `refs/prov/cleaned/RECIPE/TASK/KEY` | an empty commit: shared state of a BitBake task was cleaned |
-| `refs/prov/workdir/ARCH/RECIPE/CHAIN` | the commit that a WORKDIR on disk was last put to |
-| `refs/prov/record/RECIPE/TASK/HASH/N` | the record of a run whose WORKDIR was collected |
-| `refs/prov/label/NAME`, `refs/prov/pin/ID` | a build with a label; one that is kept for good |
-| `refs/prov/aside/ID/ARCH/RECIPE/CHAIN` | a WORKDIR of what is run aside |
-| `refs/prov/toolchain/ID` | a captured host toolchain |
-| `refs/heads/builds` | the history of builds |
+| ref | names | |---|---| | `refs/tags/RECIPE/TASK/HASH/N` | the commit of a task's N-th run under a
+task hash | | `refs/tags/failed/RECIPE/TASK/HASH/N` | the same of a run that failed | |
+`refs/tags/outside/ARCH/RECIPE/CHAIN/N` | what someone changed in a WORKDIR between tasks | |
+`refs/prov/output/RECIPE/TASK/HASH` | the output of a task hash, by its parentless commit | |
+`refs/prov/static/RECIPE/TASK/KEY` | the same by static key | | `refs/prov/cleaned/RECIPE/TASK/KEY`
+| an empty commit: shared state of a BitBake task was cleaned | |
+`refs/prov/workdir/ARCH/RECIPE/CHAIN` | the commit that a WORKDIR on disk was last put to | |
+`refs/prov/record/RECIPE/TASK/HASH/N` | the record of a run whose WORKDIR was collected | |
+`refs/prov/label/NAME`, `refs/prov/pin/ID` | a build with a label; one that is kept for good | |
+`refs/prov/aside/ID/ARCH/RECIPE/CHAIN` | a WORKDIR of what is run aside | | `refs/prov/toolchain/ID`
+| a captured host toolchain | | `refs/heads/builds` | the history of builds |
 
-Reads go through libgit2 (8 µs in a million packed refs). Writes go through `git update-ref --stdin`: one
-transaction for all refs of an event, each compared with what it was, synced before it returns.
+Reads go through libgit2 (8 µs in a million packed refs). Writes go through `git update-ref
+--stdin`: one transaction for all refs of an event, each compared with what it was, synced before it
+returns.
 """
 
 from __future__ import annotations
@@ -47,13 +45,16 @@ LOCK_IS_DEAD = 20.0
 _MISSING = "0" * 40
 _HASH = re.compile("[0-9a-f]{40}")
 _HELD = re.compile(
-    r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new): File exists"
+    r"Unable to create '([^']+\.lock)': File exists|unable to create file (.+/packed-refs\.new):"
+    r" File exists"
 )
 _CHANGED = re.compile("cannot lock ref|but expected|reference already exists|unable to resolve")
 
 
 def hash_in(text: str) -> Oid | None:
-    """Return the hash that a part of a ref's name is; None for another word, as in refs that prov did not make."""
+    """Return the hash that a part of a ref's name is; None for another word, as in refs that prov
+    did not make.
+    """
     return bytes.fromhex(text) if _HASH.fullmatch(text) else None
 
 
@@ -87,29 +88,41 @@ class RefStore:
             return None
         except pygit2.GitError as error:
             raise StoreError(
-                f"{name} in {self.git_dir} can't be read: {error}", hint="`prov fsck` lists what is damaged"
+                f"{name} in {self.git_dir} can't be read: {error}",
+                hint="`prov fsck` lists what is damaged",
             ) from error
         if not isinstance(target, pygit2.Oid):
-            raise StoreError(f"{name} in {self.git_dir} is symbolic, which prov never makes", hint="delete it")
+            raise StoreError(
+                f"{name} in {self.git_dir} is symbolic, which prov never makes", hint="delete it"
+            )
         return target.raw
 
     def list(self, prefix: str) -> dict[str, Oid]:
-        """Return the refs below a prefix (`refs/tags/zlib/`), sorted by name, with what they point to."""
-        answer = run_git(self.git_dir, ["for-each-ref", "--format=%(objectname) %(refname)", prefix])
+        """Return the refs below a prefix (`refs/tags/zlib/`), sorted by name, with what they point
+        to.
+        """
+        answer = run_git(
+            self.git_dir, ["for-each-ref", "--format=%(objectname) %(refname)", prefix]
+        )
         # not splitlines: a name may hold what Unicode takes for the end of a line
         rows = answer.decode("utf-8", "surrogateescape").split("\n")
         pairs = (row.split(" ", 1) for row in rows if row)
         return {name: bytes.fromhex(oid) for oid, name in pairs}
 
     def last_number(self, prefix: str, *, after: int = 0) -> int:
-        """Return the highest N for which `PREFIX/N` exists, numbers being given without gaps; else `after`."""
+        """Return the highest N for which `PREFIX/N` exists, numbers being given without gaps; else
+        `after`.
+        """
         number = after
         while self.get(f"{prefix}/{number + 1}") is not None:
             number += 1
         return number
 
     def update(self, *updates: RefUpdate) -> None:
-        """Carry out all updates or none. Raises RefConflict when a ref is not what it was expected to be."""
+        """Carry out all updates or none.
+
+        Raises RefConflict when a ref is not what it was expected to be.
+        """
         lines = ["start\0"]
         for update in updates:
             if update.old == ANY:
@@ -133,24 +146,33 @@ class RefStore:
                 held = _HELD.search(str(error))
                 if held is None:
                     if _CHANGED.search(str(error)):
-                        raise RefConflict(f"refs in {self.git_dir} changed meanwhile: {error}") from error
+                        raise RefConflict(
+                            f"refs in {self.git_dir} changed meanwhile: {error}"
+                        ) from error
                     raise
                 if not _clear_dead_lock(Path(held[1] or held[2])) and time.monotonic() > patience:
                     raise StoreError(
-                        f"{held[1] or held[2]} is held", hint="if no prov or git is at work there, delete it"
+                        f"{held[1] or held[2]} is held",
+                        hint="if no prov or git is at work there, delete it",
                     ) from error
             time.sleep(0.05)
 
     def _folders_to_make(self, updates: Sequence[RefUpdate]) -> set[Path]:
         """Return the folders that git will make for new refs."""
-        parents = {self.git_dir / parent for each in updates if each.new for parent in PurePath(each.name).parents[:-1]}
+        parents = {
+            self.git_dir / parent
+            for each in updates
+            if each.new
+            for parent in PurePath(each.name).parents[:-1]
+        }
         return {folder for folder in parents if not folder.is_dir()}
 
     def _sync(self, updates: Sequence[RefUpdate], made: set[Path]) -> None:
-        """Make the names of refs durable, in the order of the updates: git syncs what is in their files, and no folder.
+        """Make the names of refs durable, in the order of the updates: git syncs what is in their
+        files, and no folder.
 
-        Those that are new come first. Then the file of packed refs: one that was deleted is gone from there before its
-        own file goes.
+        Those that are new come first. Then the file of packed refs: one that was deleted is gone
+        from there before its own file goes.
         """
         folders: list[Path] = []
         for update in (each for each in updates if each.new is not None):
@@ -180,12 +202,16 @@ class RefStore:
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)
             if loose > PACK_AFTER:
-                with contextlib.suppress(StoreError):  # another process does it, or the next build will
+                with contextlib.suppress(
+                    StoreError
+                ):  # another process does it, or the next build will
                     self._pack()
                 return
 
     def _pack(self) -> None:
-        """Pack refs so that each is durable in the new file before its own goes: git alone does not see to that."""
+        """Pack refs so that each is durable in the new file before its own goes: git alone does not
+        see to that.
+        """
         try:
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         except StoreError as error:
@@ -198,7 +224,9 @@ class RefStore:
 
 
 def _clear_dead_lock(lock: Path) -> bool:
-    """Remove a lock file whose owner was killed: an update takes milliseconds; tell whether it is gone."""
+    """Remove a lock file whose owner was killed: an update takes milliseconds; tell whether it is
+    gone.
+    """
     try:
         if time.time() - lock.stat().st_mtime < LOCK_IS_DEAD:
             return False

@@ -1,6 +1,8 @@
-"""The store: a bare git repository with `prov/` beside git's own folders for what can be made again.
+"""The store: a bare git repository with `prov/` beside git's own folders for what can be made
+again.
 
-Everything that counts is objects and refs. `prov/` holds stat caches, pool files, locks: deleting it costs time only.
+Everything that counts is objects and refs. `prov/` holds stat caches, pool files, locks: deleting
+it costs time only.
 """
 
 from __future__ import annotations
@@ -58,18 +60,32 @@ class Store:
     def create(path: Path) -> Store:
         """Make an empty store, or open the one that is there already.
 
-        git is not asked to: it syncs no folder, and can't go on where it was interrupted. Raises StoreError.
+        git is not asked to: it syncs no folder, and can't go on where it was interrupted. Raises
+        StoreError.
         """
         if path.exists() and not path.is_dir():
-            raise StoreError(f"{path} is no folder", hint="move it away, or name another place for the store")
+            raise StoreError(
+                f"{path} is no folder", hint="move it away, or name another place for the store"
+            )
         if not _is_made(path):
-            for folder in ("objects/pack", "objects/info", "refs/heads", "refs/tags", "info", "prov"):
+            for folder in (
+                "objects/pack",
+                "objects/info",
+                "refs/heads",
+                "refs/tags",
+                "info",
+                "prov",
+            ):
                 make_folder(path / folder)
-                sync_directory((path / folder).parent)  # also where one that was interrupted had made it
+                sync_directory(
+                    (path / folder).parent
+                )  # also where one that was interrupted had made it
             drop_default_acl(path / "prov")
             sync_directory(path)
             sync_directory(path.parent)
-            if not _HEAD.fullmatch((path / "HEAD").read_bytes() if (path / "HEAD").exists() else b""):
+            if not _HEAD.fullmatch(
+                (path / "HEAD").read_bytes() if (path / "HEAD").exists() else b""
+            ):
                 replace_file(path / "HEAD", b"ref: refs/heads/builds\n")
             with ObjectDatabase(path).writer() as writer:
                 writer.write_empty_tree()
@@ -86,7 +102,11 @@ class Store:
         except OSError as error:
             raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
         if "[prov]" not in configuration:
-            raise StoreError(f"{path} is a git repository, but not a prov store", hint="`prov init` makes one")
+            raise StoreError(
+                f"{path} is a git repository, but not a prov store", hint="`prov init` makes one"
+            )
         if f"format = {FORMAT}\n" not in configuration:
-            raise StoreError(f"the store at {path} has a format that this prov does not know", hint="update prov")
+            raise StoreError(
+                f"the store at {path} has a format that this prov does not know", hint="update prov"
+            )
         return Store(path)

@@ -1,5 +1,6 @@
-"""A damaged store as it would be without what is damaged in it: a folder of links to what is whole, and what was saved
-of the rest. Whatever reads a store reads it, git too, and finds no object that is not what its id says.
+"""A damaged store as it would be without what is damaged in it: a folder of links to what is whole,
+and what was saved of the rest. Whatever reads a store reads it, git too, and finds no object that
+is not what its id says.
 
 It is a scratch directory outside of the store: looking at one changes nothing in it.
 """
@@ -20,7 +21,9 @@ from prov.store.verify import PackState, loose_objects, salvage
 
 @contextlib.contextmanager
 def shadow_of(store: Store, packs: Sequence[PackState], bad: frozenset[Oid]) -> Iterator[Store]:
-    """Yield a store with all objects that are whole; `bad` ones, which are malformed, are left out."""
+    """Yield a store with all objects that are whole; `bad` ones, which are malformed, are left
+    out.
+    """
     with tempfile.TemporaryDirectory(prefix="prov-fsck-") as scratch:
         path = Path(scratch)
         (path / "objects/pack").mkdir(parents=True)
@@ -38,15 +41,20 @@ def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[O
         shutil.copyfile(source / "shallow", path / "shallow")
     alternates = source / "objects/info/alternates"
     if alternates.exists():
-        lines = [str(source / "objects" / line) for line in alternates.read_text().splitlines() if line]
+        lines = [
+            str(source / "objects" / line) for line in alternates.read_text().splitlines() if line
+        ]
         (path / "objects/info").mkdir()
         (path / "objects/info/alternates").write_text("".join(f"{line}\n" for line in lines))
-    # whole ones first: after a kill, one may hold what can be read of a damaged one, under the same name
+    # whole ones first: after a kill, one may hold what can be read of a damaged one, under the same
+    # name
     for state in sorted(packs, key=lambda each: bool(each.wrong)):
         pack = source / "objects/pack" / state.name
         if not state.wrong:
             for suffix in (".pack", ".idx"):
-                (path / "objects/pack" / f"{state.name}{suffix}").symlink_to(pack.with_suffix(suffix).absolute())
+                (path / "objects/pack" / f"{state.name}{suffix}").symlink_to(
+                    pack.with_suffix(suffix).absolute()
+                )
         elif pack.with_suffix(".pack").exists():
             stream = PackStream(path / "objects/pack")
             salvage(pack.with_suffix(".pack"), stream, leave_out=bad)

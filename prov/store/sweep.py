@@ -1,11 +1,14 @@
-"""Dropping objects that no ref holds, and the lease that keeps them while somebody may still be about to.
+"""Dropping objects that no ref holds, and the lease that keeps them while somebody may still be
+about to.
 
-Who writes objects holds a *lease*, a shared lock on one file, for as long as its process lives: an object that the
-store has is not written again, so that one which nothing holds yet may be about to be. Sweeping takes the lock alone.
-It never waits for a build, and builds wait only while packs are written anew.
+Who writes objects holds a *lease*, a shared lock on one file, for as long as its process lives: an
+object that the store has is not written again, so that one which nothing holds yet may be about to
+be. Sweeping takes the lock alone. It never waits for a build, and builds wait only while packs are
+written anew.
 
-Objects go with their packs. One in which nothing is held any more is deleted; of one with a part that is, that part is
-copied, compressed as it is, into a new pack, and the old one is deleted when that is durable.
+Objects go with their packs. One in which nothing is held any more is deleted; of one with a part
+that is, that part is copied, compressed as it is, into a new pack, and the old one is deleted when
+that is durable.
 """
 
 from __future__ import annotations
@@ -43,18 +46,28 @@ class Swept:
 
 
 def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
-    """Return the ids of all objects that refs, or only these roots, hold. Raises StoreError where one is missing."""
+    """Return the ids of all objects that refs, or only these roots, hold.
+
+    Raises StoreError where one is missing.
+    """
     if roots is None:
         found = _rev_list(git_dir, ["--objects", "--no-object-names", "--all"], b"")
     else:
         data = _lines(roots)
-        found = _rev_list(git_dir, ["--objects", "--no-object-names", "--stdin"], data) if data else set()
+        found = (
+            _rev_list(git_dir, ["--objects", "--no-object-names", "--stdin"], data)
+            if data
+            else set()
+        )
     found.add(EMPTY_TREE)
     return found
 
 
 def ancestors(git_dir: Path, roots: Iterable[Oid]) -> set[Oid]:
-    """Return the ids of the commits that some commits descend from, these among them. Raises StoreError."""
+    """Return the ids of the commits that some commits descend from, these among them.
+
+    Raises StoreError.
+    """
     data = _lines(roots)
     return _rev_list(git_dir, ["--stdin"], data) if data else set()
 
@@ -66,7 +79,9 @@ def _lines(oids: Iterable[Oid]) -> bytes:
 def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
     with git_command(git_dir) as command:
         listing = [*command, "rev-list", *options]
-        done = subprocess.run(listing, input=data, capture_output=True, env=git_environment(), check=False)
+        done = subprocess.run(
+            listing, input=data, capture_output=True, env=git_environment(), check=False
+        )
     if done.returncode:
         words = done.stderr.decode("utf-8", "replace").strip()
         raise StoreError(f"{git_dir} is not whole: {words}", hint="`prov fsck` tells what is wrong")
@@ -92,7 +107,10 @@ def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None
 
 
 def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool = False) -> Swept:
-    """Drop what no ref holds; return how much that was. Thorough: however young and however little it is."""
+    """Drop what no ref holds; return how much that was.
+
+    Thorough: however young and however little it is.
+    """
     # both locks: packs are joined without the lease
     with locked(objects.join_lock), try_locked(objects.lease) as alone:
         if not alone:
@@ -100,7 +118,9 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
         # asked for with the lock: who wrote before is done, and has refs for what is to stay
         held = reachable(objects.git_dir)
         objects.refresh()
-        chosen = _worth_it(objects, held, 0.0 if thorough else WORTH_COPYING, math.inf if thorough else _floor(now))
+        chosen = _worth_it(
+            objects, held, 0.0 if thorough else WORTH_COPYING, math.inf if thorough else _floor(now)
+        )
         count = size = 0
         for pack in chosen:
             gone = {oid: each for oid, each in pack.sizes().items() if oid not in held}
@@ -113,12 +133,16 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
         return Swept(count, size)
 
 
-def _worth_it(objects: ObjectDatabase, held: set[Oid], worth: float, floor: float) -> list[PackFile]:
-    """Return the packs of which enough is free, and add to `held` what has to stay because something else does.
+def _worth_it(
+    objects: ObjectDatabase, held: set[Oid], worth: float, floor: float
+) -> list[PackFile]:
+    """Return the packs of which enough is free, and add to `held` what has to stay because
+    something else does.
 
-    Whoever finds a tree in the store takes it that all below it is there, too. So what nothing holds and yet stays, in
-    a pack that is young or of which too little is free, keeps what it names; a pack with such a thing of which
-    something is missing already is written anew, if it may be.
+    Whoever finds a tree in the store takes it that all below it is there, too. So what nothing
+    holds and yet stays, in a pack that is young or of which too little is free, keeps what it
+    names; a pack with such a thing of which something is missing already is written anew, if it may
+    be.
     """
     candidates = _candidates(objects, floor)
     chosen = [pack for pack in candidates if _free(pack, held) >= worth * pack.path.stat().st_size]
@@ -140,7 +164,9 @@ def _free(pack: PackFile, held: set[Oid]) -> int:
     return sum(size for oid, size in pack.sizes().items() if oid not in held)
 
 
-def _name_all(objects: ObjectDatabase, roots: Iterable[Oid], held: set[Oid], found: set[Oid]) -> bool:
+def _name_all(
+    objects: ObjectDatabase, roots: Iterable[Oid], held: set[Oid], found: set[Oid]
+) -> bool:
     """Add to `found` what is reached from roots and not held; tell whether all of it is there."""
     pending, whole = [oid for oid in roots if oid not in found], True
     while pending:

@@ -1,8 +1,10 @@
-"""Are the objects of a store what their ids say? git is asked first; what it finds wrong is looked at pack by pack.
+"""Are the objects of a store what their ids say? git is asked first; what it finds wrong is looked
+at pack by pack.
 
-An object's id is the hash of its content, so that whatever can still be inflated out of a damaged pack is an object
-again, wherever it is found and whatever the index says. A pack that prov wrote has no deltas: its objects are found one
-behind the other, and after a damaged place by the bytes that a compressed object begins with.
+An object's id is the hash of its content, so that whatever can still be inflated out of a damaged
+pack is an object again, wherever it is found and whatever the index says. A pack that prov wrote
+has no deltas: its objects are found one behind the other, and after a damaged place by the bytes
+that a compressed object begins with.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +50,9 @@ class GitFsck:
         options = ["fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
         with contextlib.ExitStack() as stack:
             command = [*stack.enter_context(git_command(git_dir)), *options]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment())
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment()
+            )
             return GitFsck(process, stack.pop_all())
 
     def answer(self) -> list[str]:
@@ -68,7 +73,9 @@ class GitFsck:
 
 
 def malformed(lines: list[str]) -> dict[Oid, str]:
-    """Return the objects of which git says that they are not what such an object should be, and what it says."""
+    """Return the objects of which git says that they are not what such an object should be, and
+    what it says.
+    """
     return {bytes.fromhex(oid): words for oid, words in _MALFORMED.findall("\n".join(lines))}
 
 
@@ -83,7 +90,9 @@ class PackState:
 
 def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
     """Look at every pack, content and index; one that holds a `bad` object is wrong too."""
-    names = sorted({path.stem for path in folder.glob("pack-*") if path.suffix in (".pack", ".idx")})
+    names = sorted(
+        {path.stem for path in folder.glob("pack-*") if path.suffix in (".pack", ".idx")}
+    )
     return [_check_pack(folder / name, bad) for name in names]
 
 
@@ -93,8 +102,15 @@ def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
         return PackState(path.name, "" if gone else "its pack is missing, only the index is there")
     if not path.with_suffix(".idx").exists():
         return PackState(path.name, "its index is missing")
-    command = [git_program(), f"--git-dir={os.devnull}", "verify-pack", str(path.with_suffix(".idx"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=git_environment(), check=False)
+    command = [
+        git_program(),
+        f"--git-dir={os.devnull}",
+        "verify-pack",
+        str(path.with_suffix(".idx")),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=git_environment(), check=False
+    )
     if done.returncode or done.stderr:
         words = done.stderr.strip().splitlines()
         return PackState(path.name, words[0] if words else "git verify-pack finds it damaged")
@@ -160,7 +176,7 @@ def _readable(pack: Path) -> Iterator[Found]:
                 continue
             places[entry.start] = entry.oid, entry.kind
             start, end = entry.start, entry.end
-            yield Found(entry.oid, entry.kind, lambda start=start, end=end: _chunks(data, start, end))  # type: ignore[misc]
+            yield Found(entry.oid, entry.kind, partial(_chunks, data, start, end))
         if deltas:
             yield from (
                 Found(object_id(kind, content), kind, None, content)
@@ -181,7 +197,9 @@ class _Entry(NamedTuple):
 
 
 def _entries(data: mmap.mmap) -> Iterator[_Entry | Delta]:
-    """Yield the entries one after the other; behind one that can't be read, look for where the next one begins."""
+    """Yield the entries one after the other; behind one that can't be read, look for where the next
+    one begins.
+    """
     at = _HEADER
     while at < len(data):
         entry = _entry_at(data, at)
@@ -240,14 +258,18 @@ def _header_at(data: mmap.mmap, at: int) -> tuple[int, int, int] | None:
 
 
 def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object]) -> int | None:
-    """Give the content at a place to `take`; return where it ends, None where it is not so many bytes."""
+    """Give the content at a place to `take`; return where it ends, None where it is not so many
+    bytes.
+    """
     inflater, left = isal_zlib.decompressobj(), size
     while not inflater.eof:
         chunk = data[at : at + min(STREAM_CHUNK, left + (left >> 10) + 64)]
         if not chunk:
             return None
         try:
-            content = inflater.decompress(chunk, STREAM_CHUNK)  # a chunk may hold a thousand times as much
+            content = inflater.decompress(
+                chunk, STREAM_CHUNK
+            )  # a chunk may hold a thousand times as much
         except isal_zlib.error:  # type: ignore[misc]  # isal's stub says it is a value
             return None
         at, left = at + len(chunk) - len(inflater.unconsumed_tail), left - len(content)
@@ -287,14 +309,20 @@ def _content_at(data: mmap.mmap, at: int) -> bytes:
 
 
 def loose_objects(git_dir: Path) -> Iterator[tuple[Path, Oid, str]]:
-    """Yield the file, the id and, where it is not that object, what is wrong, of each object in a file of its own."""
+    """Yield the file, the id and, where it is not that object, what is wrong, of each object in a
+    file of its own.
+    """
     for path in sorted((git_dir / "objects").glob("[0-9a-f][0-9a-f]/*")):
         name = path.parent.name + path.name
         if re.fullmatch("[0-9a-f]{40}", name):
             oid = bytes.fromhex(name)
             try:
                 content = isal_zlib.decompress(path.read_bytes())
-                wrong = "" if hashlib.sha1(content).digest() == oid else "it is not the object of that id"
+                wrong = (
+                    ""
+                    if hashlib.sha1(content).digest() == oid
+                    else "it is not the object of that id"
+                )
             except (isal_zlib.error, OSError) as error:  # type: ignore[misc]  # isal's stub says it is a value
                 wrong = f"it can't be read: {error}"
             yield path, oid, wrong

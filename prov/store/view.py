@@ -1,10 +1,11 @@
-"""A repository as git may see it: one that is not the user's alone lends its objects and refs, and nothing more.
+"""A repository as git may see it: one that is not the user's alone lends its objects and refs, and
+nothing more.
 
-A repository's configuration, attributes and hooks name programs, and git runs them: a store that came in an archive, or
-that another user can write to, could run programs with your rights. For such a repository git is given a directory
-of prov's own, with a configuration of prov's own and links to the repository's objects and refs. A repository that
-belongs to the user, that no other user can write to, and whose configuration holds only what prov writes, is used as it
-is.
+A repository's configuration, attributes and hooks name programs, and git runs them: a store that
+came in an archive, or that another user can write to, could run programs with your rights. For such
+a repository git is given a directory of prov's own, with a configuration of prov's own and links to
+the repository's objects and refs. A repository that belongs to the user, that no other user can
+write to, and whose configuration holds only what prov writes, is used as it is.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 @contextlib.contextmanager
 def git_view(git_dir: Path) -> Iterator[Path]:
-    """Yield the directory that git is to work in for a repository: its own, or one that stands for it.
+    """Yield the directory that git is to work in for a repository: its own, or one that stands for
+    it.
 
     Raises StoreError for a configuration that is not a file of a plausible size.
     """
@@ -86,15 +88,22 @@ def read_configuration(git_dir: Path) -> bytes:
             raise StoreError(f"{path} is not a configuration file of git", hint="is this a store?")
         data = stream.read(_LARGEST)
     if _INCLUDE.search(data):
-        raise StoreError(f"{path} includes other files, which prov does not read", hint="remove its [include] section")
+        raise StoreError(
+            f"{path} includes other files, which prov does not read",
+            hint="remove its [include] section",
+        )
     return data
 
 
 def _is_private(git_dir: Path) -> bool:
-    """Return whether a repository belongs to this user, or to root, and no other user can change its configuration."""
+    """Return whether a repository belongs to this user, or to root, and no other user can change
+    its configuration.
+    """
     with contextlib.suppress(OSError):
         states = [os.stat(path) for path in (git_dir, git_dir / "config")]
-        return all(each.st_uid in (os.geteuid(), 0) and not each.st_mode & _BY_OTHERS for each in states)
+        return all(
+            each.st_uid in (os.geteuid(), 0) and not each.st_mode & _BY_OTHERS for each in states
+        )
     return False
 
 

@@ -1,8 +1,9 @@
 """A sysroot on disk: exactly the staging packages that were asked for, and no other file.
 
-The packages are merged as trees first; then the difference between the tree that is there and the one that is wanted
-is applied, so that cost follows the change. The state file says `working` before the first write and `ready` after the
-last, so that a half-made sysroot is known as such and made anew by whoever comes next.
+The packages are merged as trees first; then the difference between the tree that is there and the
+one that is wanted is applied, so that cost follows the change. The state file says `working` before
+the first write and `ready` after the last, so that a half-made sysroot is known as such and made
+anew by whoever comes next.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from prov.worktree.verify import Difference, differences, folders_seal
 
 
 class Composed(NamedTuple):
-    """A sysroot that is ready: its tree, and what was found on the way that somebody should know."""
+    """A sysroot that is ready: its tree, and what was found on the way that somebody should
+    know.
+    """
 
     pair: Pair
     notes: tuple[str, ...] = ()
@@ -78,26 +81,33 @@ class Sysroots:
     ) -> Composed:
         """Make a directory the sysroot of these packages.
 
-        Raises SysrootConflict, before anything is touched, when two packages bring different content to one path and
-        `wins` names neither; SysrootError when a postinst script fails. With `ours` false, a directory with something
-        in it that was never composed is refused too.
+        Raises SysrootConflict, before anything is touched, when two packages bring different
+        content to one path and `wins` names neither; SysrootError when a postinst script fails.
+        With `ours` false, a directory with something in it that was never composed is refused too.
         """
         wanted = Wanted(packages, wins or {}, places, run, environment or {})
         with self._locked(directory), without_collecting():
             return self._compose(writer, directory, wanted, ours=ours)
 
     def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None:
-        """Take files of a WORKDIR that were captured just now into the pool: no content is read again.
+        """Take files of a WORKDIR that were captured just now into the pool: no content is read
+        again.
 
-        Each comes with its blob and the stat that goes with that; one that has changed since is left out.
+        Each comes with its blob and the stat that goes with that; one that has changed since is
+        left out.
         """
         for path, oid, seen in files:
-            with contextlib.suppress(OSError):  # what is not in the pool comes out of the store when it is wanted
+            with contextlib.suppress(
+                OSError
+            ):  # what is not in the pool comes out of the store when it is wanted
                 self.pool.adopt(path, Node(seen.mode, oid), seen)
 
-    def check(self, writer: ObjectWriter, directory: Path, *, places: Places | None = None) -> list[Difference]:
-        """Return what was done to a sysroot since it was composed; then it is composed again before its next use, and
-        files of the pool that were written to are made again."""
+    def check(
+        self, writer: ObjectWriter, directory: Path, *, places: Places | None = None
+    ) -> list[Difference]:
+        """Return what was done to a sysroot since it was composed; then it is composed again before
+        its next use, and files of the pool that were written to are made again.
+        """
         with self._locked(directory):
             state = self._state(writer, directory)
             if state is None or not state.ready or not directory.is_dir():
@@ -109,7 +119,11 @@ class Sysroots:
             if any(_is_shared(directory, each) for each in found):
                 pool.advance()  # whether the pool has the inode still, or had it once
             for each in found:
-                if each.wanted is not None and not each.wanted.is_directory and not pool.intact(each.wanted):
+                if (
+                    each.wanted is not None
+                    and not each.wanted.is_directory
+                    and not pool.intact(each.wanted)
+                ):
                     pool.repair(each.wanted)
             return found
 
@@ -127,15 +141,23 @@ class Sysroots:
         return locked(self._path(directory, "lock"))
 
     def _state(self, writer: ObjectWriter, directory: Path) -> State | None:
-        """Return what is known of a sysroot; one whose trees are not in the store any more is not ready."""
+        """Return what is known of a sysroot; one whose trees are not in the store any more is not
+        ready.
+        """
         state = State.read(self._path(directory))
-        if state is not None and state.ready and not all(oid is None or writer.has(oid) for oid in state.pair):
+        if (
+            state is not None
+            and state.ready
+            and not all(oid is None or writer.has(oid) for oid in state.pair)
+        ):
             return State(ready=False)
         return state
 
     # composing
 
-    def _compose(self, writer: ObjectWriter, directory: Path, wanted: Wanted, *, ours: bool) -> Composed:
+    def _compose(
+        self, writer: ObjectWriter, directory: Path, wanted: Wanted, *, ours: bool
+    ) -> Composed:
         writer.refresh()  # who had the lock before may have written the trees that the state names
         state = self._state(writer, directory)
         if directory.is_symlink() and ours:
@@ -150,12 +172,15 @@ class Sysroots:
             seal = folders_seal(directory, state.folders)
             known = (state.generation, state.boot, state.seal)
             if known != (generation, boot, seal):
-                # A file of the pool was found changed since, the machine went down, or folders have other inodes or
-                # ctimes, as when the project was copied: every file is looked at.
+                # A file of the pool was found changed since, the machine went down, or folders have
+                # other inodes or ctimes, as when the project was copied: every file is looked at.
                 changed = differences(writer, directory, state.pair)
                 there = not changed
                 if changed:
-                    notes.append(f"{directory} was changed after it was composed, and is composed again: {changed[0]}")
+                    notes.append(
+                        f"{directory} was changed after it was composed, and is composed again:"
+                        f" {changed[0]}"
+                    )
                 else:
                     state = replace(state, generation=generation, boot=boot, seal=seal)
                     state.write(self._path(directory))
@@ -167,7 +192,9 @@ class Sysroots:
         scripted = wanted.run is not None and bool(scripts(writer, merged))
         if not ours:
             writer.finish()  # who comes after a kill must be able to tell what is ours
-        State(ready=False, pair=merged, before=before, scripts=scripted).write(self._path(directory))
+        State(ready=False, pair=merged, before=before, scripts=scripted).write(
+            self._path(directory)
+        )
         now = state.pair if there and state is not None else None
         if now is None and directory.exists():
             remove_tree(directory)
@@ -187,11 +214,15 @@ class Sysroots:
 
     @staticmethod
     def _refuse_strangers(writer: ObjectWriter, directory: Path, state: State | None) -> None:
-        """Raise SysrootError when there is something in a directory that nobody composed, or that was written to."""
+        """Raise SysrootError when there is something in a directory that nobody composed, or that
+        was written to.
+        """
         if not directory.exists() or not any(directory.iterdir()):
             return
         hint = "move it away, or name another folder: what is composed may be removed at any time"
-        if state is None or not all(oid is None or writer.has(oid) for oid in (*state.pair, *state.before)):
+        if state is None or not all(
+            oid is None or writer.has(oid) for oid in (*state.pair, *state.before)
+        ):
             raise SysrootError(f"{directory} is not empty, and was not composed here", hint=hint)
         if state.scripts and not state.ready:
             return
@@ -208,18 +239,31 @@ class Sysroots:
             more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
             raise SysrootConflict(
                 f"{os.fsdecode(path)}: {first} and {second} bring different content{more}",
-                hint="leave it out of one of the two outputs, or say whose is taken: in the recipe by sysroot_owner = "
-                f'{{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}, for `prov compose` by --owner',
+                hint=(
+                    "leave it out of one of the two outputs, or say whose is taken: in the recipe"
+                    " by sysroot_owner = "
+                    f'{{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}, for `prov'
+                    " compose` by --owner"
+                ),
             )
         return merged.pair
 
     @staticmethod
-    def _postinst(writer: ObjectWriter, directory: Path, merged: Pair, wanted: Wanted) -> tuple[Pair, frozenset[bytes]]:
-        """Run the scripts in private copies; return the tree with what they made, and the paths of that."""
+    def _postinst(
+        writer: ObjectWriter, directory: Path, merged: Pair, wanted: Wanted
+    ) -> tuple[Pair, frozenset[bytes]]:
+        """Run the scripts in private copies; return the tree with what they made, and the paths of
+        that.
+        """
         assert wanted.run is not None
         if directory.exists():
             remove_tree(directory)
-        checkout(writer, directory, merged, placer=Private(writer, wanted.places, sealed=True, shares=True))
+        checkout(
+            writer,
+            directory,
+            merged,
+            placer=Private(writer, wanted.places, sealed=True, shares=True),
+        )
         edits = run_scripts(writer, directory, merged, wanted.packages, wanted.run)
         remove_tree(directory)
         made = {path: node for path, node in edits.items() if node is not None}
@@ -244,6 +288,8 @@ def _is_shared(directory: Path, difference: Difference) -> bool:
 
 
 def sysroots_of(store: Store, sandboxed: bool) -> Sysroots:
-    """Return what composes sysroots in a store's cache; those that no sandbox guards have a pool of their own."""
+    """Return what composes sysroots in a store's cache; those that no sandbox guards have a pool of
+    their own.
+    """
     pool = Pool(store.cache / (GUARDED if sandboxed else OPEN), store.objects)
     return Sysroots(pool, store.cache / "sysroots")

@@ -1,8 +1,9 @@
-"""`postinst-*` scripts: what a package does in the final sysroot, such as to write an index of modules.
+"""`postinst-*` scripts: what a package does in the final sysroot, such as to write an index of
+modules.
 
-They run in a private copy of the sysroot, so that none of them can write into the pool. What they made or changed is
-found as a difference, and becomes part of the sysroot's tree: it goes when its package goes, and is made again when
-anything that it may depend on changes.
+They run in a private copy of the sysroot, so that none of them can write into the pool. What they
+made or changed is found as a difference, and becomes part of the sysroot's tree: it goes when its
+package goes, and is made again when anything that it may depend on changes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ TAIL = 5
 
 
 class Run(Protocol):
-    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it printed."""
+    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it
+    printed.
+    """
 
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
@@ -35,15 +38,27 @@ Confine = Callable[[Path, list[str]], list[str]]
 """A folder and a command -> the command line that lets it write to nothing else."""
 
 
-def plain_run(environment: Mapping[str, str], confine: Confine = lambda _directory, command: command) -> Run:
+def plain_run(
+    environment: Mapping[str, str], confine: Confine = lambda _directory, command: command
+) -> Run:
     """Return what runs scripts with the host's programs, a sysroot's own first on PATH."""
 
     def run(script: str, directory: Path) -> tuple[int, bytes]:
         own = [f"{directory}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
-        places = {"SYSROOT": str(directory), "RECIPE_SYSROOT": str(directory), "RECIPE_SYSROOT_NATIVE": str(directory)}
-        known = {**environment, **places, "PATH": ":".join([*own, environment.get("PATH", os.defpath)])}
+        places = {
+            "SYSROOT": str(directory),
+            "RECIPE_SYSROOT": str(directory),
+            "RECIPE_SYSROOT_NATIVE": str(directory),
+        }
+        known = {
+            **environment,
+            **places,
+            "PATH": ":".join([*own, environment.get("PATH", os.defpath)]),
+        }
         try:
-            ended = run_command(confine(directory, [f"{directory}/{script}"]), cwd=directory, env=known)
+            ended = run_command(
+                confine(directory, [f"{directory}/{script}"]), cwd=directory, env=known
+            )
         except OSError as error:
             return 126, str(error).encode()
         return ended.status, ended.output
@@ -56,12 +71,17 @@ def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:
     folder = at_path(writer, pair, FOLDER)
     if folder is None or not folder.is_directory:
         return []
-    found = [name for name, node in read_listing(writer, folder.pair).items() if name.startswith(PREFIX)]
+    found = [
+        name for name, node in read_listing(writer, folder.pair).items() if name.startswith(PREFIX)
+    ]
     return [FOLDER + b"/" + name for name in sorted(found)]
 
 
-def run_scripts(writer: ObjectWriter, directory: Path, pair: Pair, packages: Sequence[Owned], run: Run) -> Edits:
-    """Run a sysroot's scripts in a directory that holds private, sealed copies; return what they changed.
+def run_scripts(
+    writer: ObjectWriter, directory: Path, pair: Pair, packages: Sequence[Owned], run: Run
+) -> Edits:
+    """Run a sysroot's scripts in a directory that holds private, sealed copies; return what they
+    changed.
 
     Raises SysrootError, naming package and script, when one fails.
     """
@@ -70,13 +90,20 @@ def run_scripts(writer: ObjectWriter, directory: Path, pair: Pair, packages: Seq
         code, log = run(script, directory)
         if code:
             owners = [owner for owner, part in packages if at_path(writer, part, path) is not None]
-            said = " / ".join(log.decode("utf-8", "replace").strip().splitlines()[-TAIL:]) or f"exit status {code}"
+            said = (
+                " / ".join(log.decode("utf-8", "replace").strip().splitlines()[-TAIL:])
+                or f"exit status {code}"
+            )
             raise SysrootError(
-                f"{os.path.basename(script)} of {' and '.join(owners)} failed in {directory}: {said}",
+                f"{os.path.basename(script)} of {' and '.join(owners)} failed in {directory}:"
+                f" {said}",
                 hint="correct the script in the package that brings it, then run the same again",
             )
     found = {each.path: each for each in differences(writer, directory, pair)}
-    return {path: None if each.what == "gone" else _node(writer, directory, path) for path, each in found.items()}
+    return {
+        path: None if each.what == "gone" else _node(writer, directory, path)
+        for path, each in found.items()
+    }
 
 
 def _node(writer: ObjectWriter, directory: Path, path: bytes) -> Node:
@@ -92,4 +119,6 @@ def _node(writer: ObjectWriter, directory: Path, path: bytes) -> Node:
         inside = {name: _node(writer, directory, path + b"/" + name) for name in names}
         own = Node(stat.S_IFDIR | stat.S_IMODE(mode))
         return Node(mode, pair=write_listing(writer, {b".": own, **inside}, mtimes=False))
-    raise SysrootError(f"{os.fsdecode(full)}: a postinst script left what is no file, folder or link")
+    raise SysrootError(
+        f"{os.fsdecode(full)}: a postinst script left what is no file, folder or link"
+    )

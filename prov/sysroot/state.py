@@ -1,7 +1,7 @@
 """What is known of a sysroot on disk: a file beside the store's other caches, replaced as a whole.
 
-It says `working` from before the first write until after the last one, and `ready` then, with the tree that is there.
-So a sysroot is known to be whole, to be half made, or (no file) to be nobody's.
+It says `working` from before the first write until after the last one, and `ready` then, with the
+tree that is there. So a sysroot is known to be whole, to be half made, or (no file) to be nobody's.
 """
 
 from __future__ import annotations
@@ -50,13 +50,24 @@ class State:
         """Replace the state file."""
         pairs = (tuple(self.pair), tuple(self.before))
         paths = (tuple(self.private), tuple(self.folders))
-        plain = (self.wish, self.place, pairs, self.generation, self.boot, paths, self.seal, self.scripts)
+        plain = (
+            self.wish,
+            self.place,
+            pairs,
+            self.generation,
+            self.boot,
+            paths,
+            self.seal,
+            self.scripts,
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_cache(path, (FORMAT, self.ready, plain))
 
     @staticmethod
     def read(path: Path) -> State | None:
-        """Return the state in a file, one that is not ready if it can't be read, None where there is no file."""
+        """Return the state in a file, one that is not ready if it can't be read, None where there
+        is no file.
+        """
         kept = read_cache(path)
         if kept is None:
             return State(ready=False) if path.exists() else None
@@ -65,7 +76,9 @@ class State:
             return State(ready=False)
         wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
         paths = frozenset(private), frozenset(folders)
-        return State(ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before))
+        return State(
+            ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before)
+        )
 
 
 def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
@@ -108,10 +121,19 @@ def _node(plain: tuple[Any, ...]) -> Node:
     return Node._make((*plain[:2], Pair(*plain[2]), *plain[3:]))
 
 
-def wish_of(packages: Sequence[Owned], wins: Mapping[bytes, str], environment: Mapping[str, str]) -> bytes:
-    """Return a digest of all that a sysroot is composed of: the same again needs no look at any tree."""
-    lines = [f"{owner}\0{pair.tree.hex()}\0{(pair.attributes or b'').hex()}" for owner, pair in packages]
-    lines = [*sorted(lines), *(f"{os.fsdecode(path)}\0{owner}" for path, owner in sorted(wins.items()))]
+def wish_of(
+    packages: Sequence[Owned], wins: Mapping[bytes, str], environment: Mapping[str, str]
+) -> bytes:
+    """Return a digest of all that a sysroot is composed of: the same again needs no look at any
+    tree.
+    """
+    lines = [
+        f"{owner}\0{pair.tree.hex()}\0{(pair.attributes or b'').hex()}" for owner, pair in packages
+    ]
+    lines = [
+        *sorted(lines),
+        *(f"{os.fsdecode(path)}\0{owner}" for path, owner in sorted(wins.items())),
+    ]
     lines += [f"{name}={value}" for name, value in sorted(environment.items())]
     return hashlib.sha1("\n".join(lines).encode("utf-8", "surrogateescape")).digest()
 

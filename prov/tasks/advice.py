@@ -1,7 +1,8 @@
 """A task failed since something was not in its sysroots: which recipe would bring it?
 
-A task sees what it declared and nothing of the host's, so that the commonest mistake is a dependency that was left out.
-The compiler says which file it did not find; the outputs that are recorded say who has such a file.
+A task sees what it declared and nothing of the host's, so that the commonest mistake is a
+dependency that was left out. The compiler says which file it did not find; the outputs that are
+recorded say who has such a file.
 """
 
 from __future__ import annotations
@@ -20,26 +21,35 @@ LIBRARIES = ("usr/lib", "usr/lib64", "lib", "lib64")
 PROGRAMS = ("usr/bin", "usr/sbin", "bin", "sbin")
 AT_MOST = 5
 
-# A log is anybody's text: every repetition has a bound, and begins behind a fixed text or at a line's beginning.
+# A log is anybody's text: every repetition has a bound, and begins behind a fixed text or at a
+# line's beginning.
 _NAME = r"[\w./+-]{1,200}"
 _HEADER = re.compile(rf"fatal error: ({_NAME}): No such file or directory")
 _LIBRARY = re.compile(rf"cannot find -l({_NAME})|unable to find library -l({_NAME})")
 _MODULE = re.compile(
-    rf"Package '?({_NAME})'?(?:, required by '[^']{{0,200}}',)? (?:was )?not found|No package '({_NAME})' found"
+    rf"Package '?({_NAME})'?(?:, required by '[^']{{0,200}}',)? (?:was )?not found|No package"
+    rf" '({_NAME})' found"
 )
-_PROGRAM = re.compile(rf": ({_NAME}): (?:command )?not found|make: ({_NAME}): No such file or directory")
+_PROGRAM = re.compile(
+    rf": ({_NAME}): (?:command )?not found|make: ({_NAME}): No such file or directory"
+)
 LONGEST_LOG = 1 << 20
 """Bytes at the end of a log that are searched: the reason of a failure stands at the end."""
 
 
 def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield what a log says was not found: its name, and the paths of which one would have been it."""
+    """Yield what a log says was not found: its name, and the paths of which one would have been
+    it.
+    """
     log = log[-LONGEST_LOG:]
     for found in _HEADER.findall(log):
         yield found, (f"usr/include/{found}",)
     for names in _LIBRARY.findall(log):
         name = next(filter(None, names))
-        yield f"lib{name}", tuple(f"{top}/lib{name}.{kind}" for top in LIBRARIES for kind in ("so", "a"))
+        yield (
+            f"lib{name}",
+            tuple(f"{top}/lib{name}.{kind}" for top in LIBRARIES for kind in ("so", "a")),
+        )
     for names in _MODULE.findall(log):
         name = next(filter(None, names))
         yield f"{name}.pc", tuple(f"{top}/pkgconfig/{name}.pc" for top in (*LIBRARIES, "usr/share"))
@@ -49,7 +59,9 @@ def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def advice(store: Store, node: Node, log: str) -> list[str]:
-    """Return a line for each thing that was not found and that the output of some recipe, recorded here, holds."""
+    """Return a line for each thing that was not found and that the output of some recipe, recorded
+    here, holds.
+    """
     missing = dict(wanted(log))
     if not missing:
         return []
@@ -57,16 +69,23 @@ def advice(store: Store, node: Node, log: str) -> list[str]:
     outputs = _outputs(store)
     for name, paths in list(missing.items())[:AT_MOST]:
         program = any(path.startswith(PROGRAMS) for path in paths)
-        key = "depends_native" if program and node.recipe.arch not in ("native", "cross") else "depends"
+        key = (
+            "depends_native"
+            if program and node.recipe.arch not in ("native", "cross")
+            else "depends"
+        )
         native = program or node.recipe.arch in ("native", "cross")
         having = {
             recipe.removesuffix(NATIVE)
             for recipe, pair in outputs
-            if recipe.endswith(NATIVE) == native and recipe != node.recipe.name and _holds(store, pair, paths)
+            if recipe.endswith(NATIVE) == native
+            and recipe != node.recipe.name
+            and _holds(store, pair, paths)
         }
         if having:
             lines.append(
-                f"{name} is in what {' or '.join(sorted(having))} gives: add it to `{key}` in {node.recipe.path}"
+                f"{name} is in what {' or '.join(sorted(having))} gives: add it to `{key}` in"
+                f" {node.recipe.path}"
             )
     return lines
 
@@ -80,6 +99,8 @@ def _outputs(store: Store) -> list[tuple[str, Pair]]:
 
 def _holds(store: Store, whole: Pair, paths: tuple[str, ...]) -> bool:
     for node in read_listing(store.objects, whole).values():
-        if node.is_directory and any(at_path(store.objects, node.pair, path.encode()) for path in paths):
+        if node.is_directory and any(
+            at_path(store.objects, node.pair, path.encode()) for path in paths
+        ):
             return True
     return False

@@ -1,7 +1,9 @@
-"""What a run needs so that it can be run again, and is in no hash: with the inputs, the whole of its task.
+"""What a run needs so that it can be run again, and is in no hash: with the inputs, the whole of
+its task.
 
-A task hash leaves out what must not change it: where a source was fetched from, variables that are excluded, which of
-the host's programs the tools are. All of it is one JSON text in the run's record.
+A task hash leaves out what must not change it: where a source was fetched from, variables that are
+excluded, which of the host's programs the tools are. All of it is one JSON text in the run's
+record.
 """
 
 from __future__ import annotations
@@ -83,37 +85,58 @@ def define(node: Node, chain: str, own: OwnInputs) -> bytes:
         "task": {name: getattr(task, name) for name in _TASK},
         "export": recipe.exports(task),
         "sysroot_owner": {os.fsdecode(path): owner for path, owner in recipe.sysroot_owner.items()},
-        "excluded": {name: recipe.variables[name].value for name in sorted(left_out) if name in recipe.variables},
+        "excluded": {
+            name: recipe.variables[name].value
+            for name in sorted(left_out)
+            if name in recipe.variables
+        },
         "programs": own.toolchain.programs,
         "sources": [_file(each) for each in own.sources],
         "patches": [_file(each) for each in own.patches],
     }
-    rows = ",\n".join(f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in sorted(table.items()))
+    rows = ",\n".join(
+        f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in sorted(table.items())
+    )
     return f"{{\n{rows}\n}}\n".encode()
 
 
 def _file(file: LocalFile) -> list[Any]:
     node = file.node
     attributes = node.pair.attributes.hex() if node.pair.attributes else ""
-    return [file.name, node.mode, node.pair.tree.hex() if node.is_directory else node.oid.hex(), attributes]
+    return [
+        file.name,
+        node.mode,
+        node.pair.tree.hex() if node.is_directory else node.oid.hex(),
+        attributes,
+    ]
 
 
 def read_definition(text: bytes, key: str) -> Definition:
-    """Return what `define` wrote. Raises StoreError for a record that has none, or one that nobody can trust.
+    """Return what `define` wrote. Raises StoreError for a record that has none, or one that nobody
+    can trust.
 
     A record may be somebody else's: what becomes a part of a path, or of a script, is checked here.
     """
     if not text:
         raise StoreError(
             f"the run of {key} was recorded without what is needed to run it again",
-            hint="it is no recipe's, or from an older prov; `prov checkout` puts its WORKDIR on disk",
+            hint=(
+                "it is no recipe's, or from an older prov; `prov checkout` puts its WORKDIR on disk"
+            ),
         )
     try:
         table = json.loads(text)
         if table["format"] != FORMAT:
             raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
         return _checked(table, key)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         what = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
             f"the record of {key} is not what it should be: {what}", hint="don't trust its origin"
@@ -125,7 +148,9 @@ def _checked(table: dict[str, Any], key: str) -> Definition:
     if task["interpreter"] not in INTERPRETERS:
         raise ValueError(f"interpreter {task['interpreter']!r}")
     excluded = _texts_by_name(table["excluded"])
-    if "SOURCES" in excluded and not all(isinstance(row, dict) for row in json.loads(excluded["SOURCES"])):
+    if "SOURCES" in excluded and not all(
+        isinstance(row, dict) for row in json.loads(excluded["SOURCES"])
+    ):
         raise ValueError("SOURCES is no list of tables")
     for part in key.split(":"):
         _component(part)
@@ -141,7 +166,10 @@ def _checked(table: dict[str, Any], key: str) -> Definition:
         staging=_typed(table["staging"], "texts"),
         export=tuple(_variable(each) for each in _typed(table["export"], "texts")),
         task=task,
-        sysroot_owner={_typed(path, "text"): _typed(owner, "text") for path, owner in table["sysroot_owner"].items()},
+        sysroot_owner={
+            _typed(path, "text"): _typed(owner, "text")
+            for path, owner in table["sysroot_owner"].items()
+        },
         excluded=excluded,
         programs=tuple(_program(row) for row in table["programs"]),
         sources=tuple(_local_file(row) for row in table["sources"]),
@@ -153,7 +181,9 @@ def _typed(value: Any, kind: str) -> Any:
     """Return a value if it is of a kind, lists as tuples. Raises ValueError."""
     if kind == "texts" and isinstance(value, list) and all(isinstance(each, str) for each in value):
         return tuple(value)
-    if (kind == "text" and isinstance(value, str)) or (kind == "yes or no" and isinstance(value, bool)):
+    if (kind == "text" and isinstance(value, str)) or (
+        kind == "yes or no" and isinstance(value, bool)
+    ):
         return value
     raise ValueError(f"{value!r} is not {kind}")
 
@@ -184,13 +214,19 @@ def _texts_by_name(table: dict[str, Any]) -> dict[str, str]:
 
 def _program(row: Any) -> tuple[str, str]:
     name, path = row
-    if not os.path.isabs(_typed(path, "text")) or not _file_name(name) or b"\0" in os.fsencode(path):
+    if (
+        not os.path.isabs(_typed(path, "text"))
+        or not _file_name(name)
+        or b"\0" in os.fsencode(path)
+    ):
         raise ValueError(f"{row!r} is no program")
     return name, path
 
 
 def _file_name(name: Any) -> bool:
-    """Tell whether a file can be called so; a name that is no text, or can't be encoded, raises ValueError."""
+    """Tell whether a file can be called so; a name that is no text, or can't be encoded, raises
+    ValueError.
+    """
     text = os.fsencode(_typed(name, "text"))
     return text not in (b"", b".", b"..") and b"/" not in text and b"\0" not in text
 

@@ -1,7 +1,8 @@
 """Packages that are `direct`: used from a folder of their own, never linked into a sysroot.
 
-A tool that must not share its files with anybody (one that preloads itself into every process, say) has one folder for
-each of its outputs, in the store's cache; tasks that need it have its programs on their PATH.
+A tool that must not share its files with anybody (one that preloads itself into every process, say)
+has one folder for each of its outputs, in the store's cache; tasks that need it have its programs
+on their PATH.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def put_direct(site: Site, taken: Taken, links: Path) -> Path:
     with locked(site.store.cache / "locks" / "direct"), objects.writer() as writer:
         whole = read_pair(writer, taken.output)
         nodes = [at_path(writer, whole, path) for path in taken.paths]
-        pair = union(writer, [Owned(taken.key, node.pair) for node in nodes if node is not None]).pair
+        pair = union(
+            writer, [Owned(taken.key, node.pair) for node in nodes if node is not None]
+        ).pair
         pair = without_setuid(writer, pair, writer)
         if folder.is_dir() and not differences(writer, folder, pair):
             return folder

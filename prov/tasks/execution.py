@@ -1,7 +1,8 @@
 """One task, from its start to its record: what a worker process does.
 
-The order is what makes a kill harmless: what is in the WORKDIR is in the store before it is overwritten; objects are
-durable before refs; the refs of one run change together; nobody is told that the task is done before that.
+The order is what makes a kill harmless: what is in the WORKDIR is in the store before it is
+overwritten; objects are durable before refs; the refs of one run change together; nobody is told
+that the task is done before that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,14 @@ from prov.tasks.advice import advice
 from prov.tasks.definition import define
 from prov.tasks.job import Job, Result, Site, Taken
 from prov.tasks.relocate import Tokeniser, held_blobs
-from prov.tasks.script import Outcome, log_path, postprocess_text, run_in_sysroot, run_postprocess, run_script
+from prov.tasks.script import (
+    Outcome,
+    log_path,
+    postprocess_text,
+    run_in_sysroot,
+    run_postprocess,
+    run_script,
+)
 from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
 from prov.tasks.workdir import Workdir
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest
@@ -53,8 +61,12 @@ def run_task(site: Site, job: Job) -> Result:
     begun = time.monotonic()
     with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
         with site.store.objects.writer() as writer:
-            result = _Execution(site, job, writer, Workdir(site, job.node, job.chain, writer, job.own.capture)).run()
-        with contextlib.suppress(OSError):  # the task is recorded; tidying up can wait for room on the disk
+            result = _Execution(
+                site, job, writer, Workdir(site, job.node, job.chain, writer, job.own.capture)
+            ).run()
+        with contextlib.suppress(
+            OSError
+        ):  # the task is recorded; tidying up can wait for room on the disk
             site.store.objects.consolidate()
     result.seconds = time.monotonic() - begun
     return result
@@ -87,7 +99,9 @@ class _Execution:
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.site, job, self.workdir.path)
-        with contextlib.suppress(PermissionError):  # of the WORKDIR itself, which is not the task's to close
+        with contextlib.suppress(
+            PermissionError
+        ):  # of the WORKDIR itself, which is not the task's to close
             set_mode(self.workdir.path, stat.S_IRWXU, add=True)
         trespass = self.guard(began)
         if trespass:
@@ -95,7 +109,9 @@ class _Execution:
         return self.record(oid, start, outcome, sysroots, own)
 
     def done_by_another(self, oid: Oid) -> Result | None:
-        """Return the result of a process that ran the task while this one waited for the recipe's lock."""
+        """Return the result of a process that ran the task while this one waited for the recipe's
+        lock.
+        """
         records = Records(self.site.store, lambda _key: self.job.room.place())
         output = records.output(self.job.node.key, oid)
         number, commit = records.last_run(self.job.node.key, oid)
@@ -104,8 +120,12 @@ class _Execution:
         return Result(self.job.node.key, "done by another", oid, output, commit, number)
 
     def incremental_hash(self, own: OwnInputs, start: Start) -> Oid:
-        """Return the hash of a run that builds on leftovers: what it started from is an input, and told as such."""
-        mark = Entry(b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode()))
+        """Return the hash of a run that builds on leftovers: what it started from is an input, and
+        told as such.
+        """
+        mark = Entry(
+            b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode())
+        )
         return task_hash(self.writer, replace(own, entries=(*own.entries, mark)), self.job.edges)
 
     def postprocess_taken(self) -> None:
@@ -114,14 +134,19 @@ class _Execution:
             if text:
                 workdir = self.workdir.path
                 sandbox = self.site.sandbox
-                run_postprocess(self.job.room.links, text, workdir, taken.key, sandbox=sandbox, at=workdir)
+                run_postprocess(
+                    self.job.room.links, text, workdir, taken.key, sandbox=sandbox, at=workdir
+                )
 
     def compose(self) -> dict[str, Pair]:
-        """Give the task its two sysroots, exactly what it needs in each; the native one first, whose tools the
-        scripts of the other may use."""
+        """Give the task its two sysroots, exactly what it needs in each; the native one first,
+        whose tools the scripts of the other may use.
+        """
         site, job, found = self.site, self.job, {}
         environment = {taken.key: taken.output.hex() for taken in job.needs if taken.native}
-        environment["host tools"] = f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
+        environment["host tools"] = (
+            f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
+        )
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = site.sysroots.compose(
@@ -130,7 +155,9 @@ class _Execution:
                 [part for taken in needs for part in self.packages(taken)],
                 wins=job.node.recipe.sysroot_owner,
                 places=job.room.sysroot_places(),
-                run=lambda script, _directory, folder=folder: run_in_sysroot(site, job, folder, script),
+                run=lambda script, _directory, folder=folder: run_in_sysroot(
+                    site, job, folder, script
+                ),
                 environment=environment,
             )
             self.workdir.notes += composed.notes
@@ -141,7 +168,8 @@ class _Execution:
     def guard(self, began: float) -> str:
         """Without a sandbox: return in words what was written into the task's sysroots, or nothing.
 
-        What the task itself added is no harm: it is gone with the next composition, and nobody else sees it.
+        What the task itself added is no harm: it is gone with the next composition, and nobody else
+        sees it.
         """
         found: list[str] = []
         if self.site.sandbox is not None:
@@ -153,7 +181,9 @@ class _Execution:
                 if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        return f"its sysroot was changed while it ran: {', '.join(found[:3])}{more}" if found else ""
+        return (
+            f"its sysroot was changed while it ran: {', '.join(found[:3])}{more}" if found else ""
+        )
 
     def packages(self, taken: Taken) -> list[Owned]:
         """Return the directories of an output, each the top of a sysroot."""
@@ -161,7 +191,9 @@ class _Execution:
         nodes = [at_path(self.writer, whole, path) for path in taken.paths]
         return [Owned(taken.key, node.pair) for node in nodes if node is not None]
 
-    def record(self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair], own: OwnInputs) -> Result:
+    def record(
+        self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair], own: OwnInputs
+    ) -> Result:
         job, store, ended = self.job, self.site.store, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
@@ -186,7 +218,16 @@ class _Execution:
             facts["incremental"] = "started from leftovers; never reused, never shared"
         definition = define(job.node, job.chain, own)
         run = Run(
-            job.node.key, oid, start, snapshot.pair, output, text, outcome.environment, facts, sysroots, definition
+            job.node.key,
+            oid,
+            start,
+            snapshot.pair,
+            output,
+            text,
+            outcome.environment,
+            facts,
+            sysroots,
+            definition,
         )
         recorded = write_run(self.writer, run, author(ended))
         self.writer.finish()
@@ -195,11 +236,16 @@ class _Execution:
         if self.site.keeps:
             updates.append(tag)
         name = output_ref(job.node.key, oid)
-        # what is run aside takes nothing's place, and is of no use to others if it is tied to where it ran
-        taken = bool(self.site.alias) and (bool(output and output.fixed) or store.refs.get(name) is not None)
+        # what is run aside takes nothing's place, and is of no use to others if it is tied to where
+        # it ran
+        taken = bool(self.site.alias) and (
+            bool(output and output.fixed) or store.refs.get(name) is not None
+        )
         if self.site.keeps and output is not None and not job.incremental and not taken:
             if job.plain:
-                updates.append(RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit))
+                updates.append(
+                    RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit)
+                )
             # last: refs move one after the other, and with this one the task need not run again
             updates.append(RefUpdate(name, recorded.output_commit))
         store.refs.update(*updates)
@@ -227,7 +273,9 @@ class _Execution:
         if outcome.problem:
             return None, outcome.problem
         found, places = {}, self.job.room.places()
-        taken = held_blobs(self.writer, [read_pair(self.writer, output) for output in self.job.sources])
+        taken = held_blobs(
+            self.writer, [read_pair(self.writer, output) for output in self.job.sources]
+        )
         held: list[str] = []
         for path in output_paths(node.recipe, node):
             pair = snapshot.output(path, self.writer)
@@ -239,8 +287,8 @@ class _Execution:
         if held:
             more = f" and {len(held) - 3} more" if len(held) > 3 else ""
             self.workdir.notes.append(
-                f"{node.key}: {', '.join(held[:3])}{more}: a path of this place that can't be replaced; "
-                "the output is of no use elsewhere"
+                f"{node.key}: {', '.join(held[:3])}{more}: a path of this place that can't be"
+                " replaced; the output is of no use elsewhere"
             )
         where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
         text = postprocess_text(node.recipe, node.task.postprocess, where)

@@ -1,4 +1,6 @@
-"""What a task needs in order to run, and what comes back: plain data between the scheduler and a worker."""
+"""What a task needs in order to run, and what comes back: plain data between the scheduler and a
+worker.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ Status = Literal["ran", "failed", "done by another"]
 
 
 class RunScript(Protocol):
-    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it printed."""
+    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it
+    printed.
+    """
 
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
@@ -53,7 +57,9 @@ class Composer(Protocol):
         environment: Mapping[str, str],
     ) -> Composed: ...
 
-    def check(self, writer: ObjectWriter, directory: Path, *, places: Places | None) -> list[Difference]: ...
+    def check(
+        self, writer: ObjectWriter, directory: Path, *, places: Places | None
+    ) -> list[Difference]: ...
 
     def forget(self, directory: Path) -> None: ...
 
@@ -78,7 +84,9 @@ class Site:
     sandbox: str | None
     """Bubblewrap's program, or None."""
     alias: str = ""
-    """Of a build aside, whose WORKDIRs are in a folder of its own: what keeps its refs and memory apart."""
+    """Of a build aside, whose WORKDIRs are in a folder of its own: what keeps its refs and memory
+    apart.
+    """
     keeps: bool = True
     """Whether what a task gives is recorded as its task hash's result."""
 
@@ -86,7 +94,9 @@ class Site:
         return self.work / node.arch / node.recipe.name / chain
 
     def place_in(self, graph: Graph) -> Callable[[str], bytes]:
-        """Return a function that tells of a task what an output is tied to that keeps a path of its place."""
+        """Return a function that tells of a task what an output is tied to that keeps a path of its
+        place.
+        """
 
         def place(key: str) -> bytes:
             node, chain = graph.nodes[key], graph.chain(key)
@@ -99,7 +109,9 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An output that a task takes: of which task, its id, the folders in it, and for `needs` the sysroot it goes to."""
+    """An output that a task takes: of which task, its id, the folders in it, and for `needs` the
+    sysroot it goes to.
+    """
 
     key: str
     output: Oid
@@ -128,13 +140,17 @@ class Job:
     pass_fds: tuple[int, ...] = ()
     force: bool = False
     plain: bool = True
-    """Nothing that it takes is stale or made from leftovers, so that its static key may stand for the result."""
+    """Nothing that it takes is stale or made from leftovers, so that its static key may stand for
+    the result.
+    """
     incremental: bool = False
     """Build on what is in the WORKDIR instead of `after`."""
     staged: bool = False
     """Its output goes into sysroots of this build."""
     sources: tuple[Oid, ...] = ()
-    """Outputs of which something may be in its WORKDIR or its sysroots, by itself or by a task that it comes after."""
+    """Outputs of which something may be in its WORKDIR or its sysroots, by itself or by a task that
+    it comes after.
+    """
 
 
 @dataclass(slots=True)

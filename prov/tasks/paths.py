@@ -12,9 +12,16 @@ from prov.tasks.toolchain import Toolchain, Toolchains
 
 
 def make_room(
-    site: Site, toolchains: Toolchains, node: Node, chain: str, tools: Toolchain, needs: tuple[Taken, ...] = ()
+    site: Site,
+    toolchains: Toolchains,
+    node: Node,
+    chain: str,
+    tools: Toolchain,
+    needs: tuple[Taken, ...] = (),
 ) -> Room:
-    """Return a task's room; what it has for host tools, and what it needs and is `direct`, is put on disk."""
+    """Return a task's room; what it has for host tools, and what it needs and is `direct`, is put
+    on disk.
+    """
     links = toolchains.links(tools)
     readable = [
         source.url.removeprefix("file://") or source.git.removeprefix("file://")
@@ -28,5 +35,9 @@ def make_room(
         links=links,
         network=node.task.network,
         readable=tuple(map(Path, readable)) if node.task.network else (),
-        direct=tuple((taken.key.partition(":")[0], put_direct(site, taken, links)) for taken in needs if taken.direct),
+        direct=tuple(
+            (taken.key.partition(":")[0], put_direct(site, taken, links))
+            for taken in needs
+            if taken.direct
+        ),
     )

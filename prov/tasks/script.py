@@ -1,4 +1,6 @@
-"""A task's script: written out with the variables and functions that it reaches, run in a clean environment."""
+"""A task's script: written out with the variables and functions that it reaches, run in a clean
+environment.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def log_path(workdir: Path, task: str) -> Path:
 
 
 def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
-    """Run a task's script in its WORKDIR, output going to its log. Raises RecipeError for what can't be expanded."""
+    """Run a task's script in its WORKDIR, output going to its log.
+
+    Raises RecipeError for what can't be expanded.
+    """
     node, room = job.node, job.room
     values, directory = task_values(job)
     fresh_temp(workdir / TEMP, node.task.name)
@@ -69,27 +74,38 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     python = node.task.interpreter == "python3"
     script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
     text = node.task.script if python else shell_script(node, job.own, values)
-    with naming(script), os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream:
+    with (
+        naming(script),
+        os.fdopen(_create(script), "w", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         stream.write(text)
     if python:
-        environment |= values | {"PYTHONPATH": room.seen_python_path, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment |= values | {
+            "PYTHONPATH": room.seen_python_path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
     command = [sys.executable, "-s"] if python else ["sh"]
     command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
     begun = time.monotonic()
     with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
-        code = _spawn(site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds)
+        code = _spawn(
+            site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds
+        )
         seconds = time.monotonic() - begun
         log.seek(0)
         written = log.read()
     # what a task with the network got from the caller may be a secret, and is no input
     kept = {
-        name: value for name, value in environment.items() if not node.task.network or name not in job.own.environment
+        name: value
+        for name, value in environment.items()
+        if not node.task.network or name not in job.own.environment
     }
     return Outcome(code, dict(sorted(kept.items())), seconds, written)
 
 
 def fresh_temp(temp: Path, task: str) -> None:
-    """Make the folder for temporary files as it is before every task: other tasks' logs and scripts, and an empty home.
+    """Make the folder for temporary files as it is before every task: other tasks' logs and
+    scripts, and an empty home.
 
     The task before could write here: what it left is neither followed nor handed on.
     """
@@ -116,25 +132,35 @@ def _create(path: Path) -> int:
 
 
 def _make_folder(workdir: Path, path: str, asker: str) -> None:
-    """Make a folder below the WORKDIR; a link that leads out of it is no way to go. Raises BuildError."""
+    """Make a folder below the WORKDIR; a link that leads out of it is no way to go.
+
+    Raises BuildError.
+    """
     at = workdir
     for part in Path(path).parts:
         at /= part
         if at.is_symlink() and not at.resolve().is_relative_to(workdir.resolve()):
-            raise BuildError(f"{asker}: {at} is a link that leads out of the WORKDIR", hint="make it a folder")
+            raise BuildError(
+                f"{asker}: {at} is a link that leads out of the WORKDIR", hint="make it a folder"
+            )
         at.mkdir(exist_ok=True)
 
 
 def task_values(job: Job) -> tuple[dict[str, str], str]:
-    """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees both."""
+    """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees
+    both.
+    """
     node, seen = job.node, job.room.seen_workdir
     native = job.room.seen_sysroot(SYSROOT_NATIVE)
     places = {
         "WORKDIR": seen,
         "RECIPE_SYSROOT_NATIVE": native,
-        # of one length everywhere, so that what is linked is of one size, and its RPATH can be made relative in place
+        # of one length everywhere, so that what is linked is of one size, and its RPATH can be made
+        # relative in place
         "NATIVE_RPATH": native + "/" * max(1, RPATH_LENGTH - len(native)) + "usr/lib",
-        "RECIPE_SYSROOT": native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT),
+        "RECIPE_SYSROOT": (
+            native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT)
+        ),
         "JOBS": str(job.jobs),
         "TASK": node.task.name,
     }
@@ -146,7 +172,9 @@ def task_values(job: Job) -> tuple[dict[str, str], str]:
 
 
 def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
-    """Return a run script that can also be run by hand: variables, functions, then the task's own script."""
+    """Return a run script that can also be run by hand: variables, functions, then the task's own
+    script.
+    """
     exported = node.recipe.exports(node.task)
     lines = [f"# {node.key}", "set -eu"]
     lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
@@ -158,7 +186,9 @@ def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
 
 def _search_path(room: Room) -> str:
     tops = [room.seen_sysroot(SYSROOT_NATIVE), *room.seen_direct().values()]
-    folders = [f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
+    folders = [
+        f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")
+    ]
     return ":".join([*folders, room.seen_links])
 
 
@@ -166,7 +196,10 @@ def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
     seen, direct = job.room.seen_workdir, job.room.seen_direct()
     environment = {
         **job.own.environment,
-        **{f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path for name, path in direct.items()},
+        **{
+            f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path
+            for name, path in direct.items()
+        },
         "PATH": _search_path(job.room),
         "HOME": f"{seen}/{TEMP}/{HOME}",
         "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
@@ -187,7 +220,10 @@ def _real(job: Job, seen: str, workdir: Path) -> Path:
     """Return the host's path of one that the task sees below its WORKDIR."""
     top = job.room.seen_workdir
     if (seen != top and not seen.startswith(top + "/")) or ".." in seen.split("/"):
-        raise BuildError(f"{job.node.key}: dir: {seen} is not below WORKDIR", hint='as in dir = "${WORKDIR}/build"')
+        raise BuildError(
+            f"{job.node.key}: dir: {seen} is not below WORKDIR",
+            hint='as in dir = "${WORKDIR}/build"',
+        )
     return workdir / seen[len(top) :].lstrip("/")
 
 
@@ -220,7 +256,9 @@ def _spawn(
 
 
 def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
-    """Run a script of one of the task's sysroots, which it may change; return exit status and what it printed."""
+    """Run a script of one of the task's sysroots, which it may change; return exit status and what
+    it printed.
+    """
     room, seen = job.room, job.room.seen_sysroot(folder)
     values = task_values(job)[0]
     command = [f"{seen}/{script}"]
@@ -247,17 +285,27 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
 
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
-    """Return a postprocess script as it goes with the output: the recipe's variables put in, the places left open."""
-    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode("utf-8", "surrogateescape")
+    """Return a postprocess script as it goes with the output: the recipe's variables put in, the
+    places left open.
+    """
+    return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def run_postprocess(
-    links: Path, text: bytes, place: Path, asker: str, *, sandbox: str | None = None, at: Path | None = None
+    links: Path,
+    text: bytes,
+    place: Path,
+    asker: str,
+    *,
+    sandbox: str | None = None,
+    at: Path | None = None,
 ) -> None:
     """Run an output's postprocess script where the output was put; `links` are its host tools.
 
-    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and has no network.
-    Raises BuildError with what it printed.
+    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and
+    has no network. Raises BuildError with what it printed.
     """
     command = [str(links / "sh"), "-eu"]
     environment = {"PATH": str(links), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -270,5 +318,6 @@ def run_postprocess(
     if ended.status:
         words = ended.output.decode("utf-8", "replace").strip().splitlines()[-3:]
         raise BuildError(
-            f"postprocess of {asker} failed in {at or place}: {' / '.join(words) or f'exit status {ended.status}'}"
+            f"postprocess of {asker} failed in {at or place}:"
+            f" {' / '.join(words) or f'exit status {ended.status}'}"
         )

@@ -1,7 +1,9 @@
-"""Without a sandbox, a task can write where it should not; after a build, what was hit is found and named.
+"""Without a sandbox, a task can write where it should not; after a build, what was hit is found and
+named.
 
-In the store: packs and settings that are not as they were. In other recipes' WORKDIRs: content that no task of theirs
-recorded; it is kept like anything changed outside a task, and the tasks that ran when it was written are named.
+In the store: packs and settings that are not as they were. In other recipes' WORKDIRs: content that
+no task of theirs recorded; it is kept like anything changed outside a task, and the tasks that ran
+when it was written are named.
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ class StoreSeal:
         return found
 
     def broken(self) -> list[str]:
-        """Return the files that were written to since. Packs that are gone were joined with others."""
+        """Return the files that were written to since.
+
+        Packs that are gone were joined with others.
+        """
         now = self._look()
         return [path for path, state in self.files.items() if path in now and now[path] != state]
 
@@ -56,13 +61,19 @@ def trespasses(
     """Return a line for everything that was written where no task should write."""
     spans = list(spans)
     notes = [
-        f"{path} in the store was written to; {_suspects(spans, os.stat(path).st_mtime)}" for path in seal.broken()
+        f"{path} in the store was written to; {_suspects(spans, os.stat(path).st_mtime)}"
+        for path in seal.broken()
     ]
-    chains = {(node.arch, node.recipe.name, graph.chain(key)): node for key, node in graph.nodes.items()}
+    chains = {
+        (node.arch, node.recipe.name, graph.chain(key)): node for key, node in graph.nodes.items()
+    }
     for (arch, recipe, chain), node in sorted(chains.items()):
         if not site.workdir(node, chain).is_dir():
             continue
-        with locked(site.store.cache / "locks" / f"{arch}-{recipe}"), site.store.objects.writer() as writer:
+        with (
+            locked(site.store.cache / "locks" / f"{arch}-{recipe}"),
+            site.store.objects.writer() as writer,
+        ):
             workdir = Workdir(site, node, chain, writer, own[node.key].capture)
             commit = site.store.refs.get(workdir.ref)
             before = dict(walk(writer, Records(site.store).workdir(commit))) if commit else {}
@@ -70,10 +81,19 @@ def trespasses(
             if not workdir.notes:
                 continue
             after = dict(walk(writer, found.pair)) if found.pair != EMPTY else {}
-            changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-            times = [held.mtime / 1e9 for path in changed if (held := after.get(path)) and held.mtime is not None]
+            changed = sorted(
+                path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+            )
+            times = [
+                held.mtime / 1e9
+                for path in changed
+                if (held := after.get(path)) and held.mtime is not None
+            ]
             names = ", ".join(os.fsdecode(path) for path in changed[:3])
-            notes += [f"{note} ({names}); {_suspects(spans, max(times, default=0.0))}" for note in workdir.notes]
+            notes += [
+                f"{note} ({names}); {_suspects(spans, max(times, default=0.0))}"
+                for note in workdir.notes
+            ]
     return notes
 
 

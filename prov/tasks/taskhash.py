@@ -12,8 +12,8 @@
     after/TASK           task hash of a task whose WORKDIR is taken over
     from/TID, needs/TID  output id of a task whose output is taken
 
-What is different between two hashes is the diff of two trees. The static key is the id of the same tree with the
-dependencies' static keys for edges: known after parsing, before anything has run.
+What is different between two hashes is the diff of two trees. The static key is the id of the same
+tree with the dependencies' static keys for edges: known after parsing, before anything has run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,16 @@ from prov.recipes.variables import PLACES, Reached, expand, reach
 from prov.records.keyvalue import encode_lines
 from prov.records.run import EDGES
 from prov.store.git import ignored_paths
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Kind, Oid, encode_tree, object_id
+from prov.store.objects import (
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_FILE,
+    Entry,
+    Kind,
+    Oid,
+    encode_tree,
+    object_id,
+)
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.tasks.sandbox import interpreter_tools
@@ -73,7 +82,9 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class OwnInputs:
-    """A task's inputs without its edges: the entries of the inputs tree, and the local files behind them."""
+    """A task's inputs without its edges: the entries of the inputs tree, and the local files behind
+    them.
+    """
 
     entries: tuple[Entry, ...]
     reached: Reached
@@ -87,7 +98,10 @@ class OwnInputs:
 
 
 def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str, str]]) -> Oid:
-    """Return the id of a task's inputs tree, written to `sink`. `edges` is kind -> name -> hex id."""
+    """Return the id of a task's inputs tree, written to `sink`.
+
+    `edges` is kind -> name -> hex id.
+    """
     entries = list(own.entries)
     for kind in EDGES:
         if edges.get(kind):
@@ -108,7 +122,9 @@ class InputsReader:
     toolchain: Callable[[tuple[str, ...], str], Toolchain]
     """Host tools and who asks -> the captured tree."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may need proxies."""
+    """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may
+    need proxies.
+    """
     capture: str = ""
     """What prov.toml says of what is captured: which paths not, which attributes."""
     allowed: Collection[str] = ()
@@ -128,7 +144,9 @@ class InputsReader:
         for name, text in (("script", task.script), ("postprocess", task.postprocess)):
             if text:
                 entries.append(_text(sink, name, text))
-        values = {name: recipe.variables[name].value for name in reached.variables if name not in left_out}
+        values = {
+            name: recipe.variables[name].value for name in reached.variables if name not in left_out
+        }
         functions = {name: recipe.functions[name] for name in reached.functions}
         for kind, texts in (("functions", functions), ("variables", values)):
             if texts:
@@ -144,11 +162,16 @@ class InputsReader:
             entries.append(self._source_tree(recipe, sources, sink))
         patches = self._patches(recipe) if "patches" in task.inputs else ()
         if patches:
-            below = [Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid) for file in patches]
+            below = [
+                Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid)
+                for file in patches
+            ]
             entries.append(Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below)))
         toolchain = self.toolchain(self.tools(node), node.key)
         entries.append(_text(sink, "host-toolchain", f"{toolchain.tree.hex()}\n"))
-        return OwnInputs(tuple(entries), reached, toolchain, self.environment, self.capture, sources, patches)
+        return OwnInputs(
+            tuple(entries), reached, toolchain, self.environment, self.capture, sources, patches
+        )
 
     def tools(self, node: Node) -> tuple[str, ...]:
         """Return the host tools of a task: those that every task has, and its own."""
@@ -181,14 +204,17 @@ class InputsReader:
                         hint="relative to the recipe; was it fetched?",
                     )
                 if source.sha256 and source.file.is_dir():
-                    raise RecipeError(f"{recipe.path}: sources: {source.file} is a folder, which has no sha256")
+                    raise RecipeError(
+                        f"{recipe.path}: sources: {source.file} is a folder, which has no sha256"
+                    )
                 where = f"{recipe.path}: sources"
                 found.append(LocalFile(source.name, self._capture(source.file, source, where)))
         return tuple(found)
 
     def _patches(self, recipe: Recipe) -> tuple[LocalFile, ...]:
         return tuple(
-            LocalFile(f"{number:04}-{path.name}", self._capture(path)) for number, path in enumerate(recipe.patches, 1)
+            LocalFile(f"{number:04}-{path.name}", self._capture(path))
+            for number, path in enumerate(recipe.patches, 1)
         )
 
     def _source_tree(self, recipe: Recipe, files: tuple[LocalFile, ...], sink: TreeWriter) -> Entry:
@@ -201,7 +227,9 @@ class InputsReader:
             elif node.is_directory:
                 below.append(Entry(source.name.encode(), MODE_DIRECTORY, node.pair.tree))
                 if node.pair.attributes:
-                    below.append(Entry(f"%{source.name}".encode(), MODE_DIRECTORY, node.pair.attributes))
+                    below.append(
+                        Entry(f"%{source.name}".encode(), MODE_DIRECTORY, node.pair.attributes)
+                    )
             else:
                 below.append(Entry(source.name.encode(), git_mode(node.mode), node.oid))
             if not source.unpack:
@@ -209,7 +237,9 @@ class InputsReader:
             if source.submodules is not None:
                 below.append(_text(sink, f"%{source.name}.submodules", f"{source.submodules}\n"))
         if len(recipe.sources) > 1:
-            below.append(_text(sink, "%order", "".join(f"{source.name}\n" for source in recipe.sources)))
+            below.append(
+                _text(sink, "%order", "".join(f"{source.name}\n" for source in recipe.sources))
+            )
         return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
 
     def _capture(self, path: Path, source: Source | None = None, where: str = "") -> FileNode:
@@ -217,16 +247,23 @@ class InputsReader:
         rules = (source.exclude, source.gitignore) if source is not None else ((), False)
         known = self._files.get((path, *rules))
         if known is None:
-            captured = self._capture_folder(path, *rules, where) if path.is_dir() else self._capture_file(path)
+            captured = (
+                self._capture_folder(path, *rules, where)
+                if path.is_dir()
+                else self._capture_file(path)
+            )
             known = self._files[path, *rules] = captured
         return known
 
-    def _capture_folder(self, path: Path, patterns: tuple[str, ...], gitignore: bool, where: str) -> FileNode:
+    def _capture_folder(
+        self, path: Path, patterns: tuple[str, ...], gitignore: bool, where: str
+    ) -> FileNode:
         top = path.resolve()
         for own in self.own_folders:
             if top.is_relative_to(own.resolve()):
                 raise RecipeError(
-                    f"{where}: {path} is in {own}, which builds write to", hint="name a folder outside it"
+                    f"{where}: {path} is in {own}, which builds write to",
+                    hint="name a folder outside it",
                 )
         exclude = Exclude(
             [*VERSION_CONTROL, *inside(path, *self.own_folders), *patterns],
@@ -263,8 +300,13 @@ class InputsReader:
 
 
 def _with_git_modes(listing: Listing) -> Listing:
-    """Give a folder of sources the modes that git would: the rest is the umask of whoever checked it out."""
-    return {name: FileNode(_plain_mode(node.mode), node.oid, node.pair) for name, node in listing.items()}
+    """Give a folder of sources the modes that git would: the rest is the umask of whoever checked
+    it out.
+    """
+    return {
+        name: FileNode(_plain_mode(node.mode), node.oid, node.pair)
+        for name, node in listing.items()
+    }
 
 
 def _plain_mode(mode: int) -> int:
@@ -272,11 +314,15 @@ def _plain_mode(mode: int) -> int:
 
 
 def _text(sink: TreeWriter, name: str, text: str) -> Entry:
-    return Entry(name.encode(), MODE_FILE, sink.add("blob", text.encode("utf-8", "surrogateescape")))
+    return Entry(
+        name.encode(), MODE_FILE, sink.add("blob", text.encode("utf-8", "surrogateescape"))
+    )
 
 
 def _pinned(source: Source) -> str:
-    """Return what stands for a source whose content is fixed by a checksum: where it comes from does not matter."""
+    """Return what stands for a source whose content is fixed by a checksum: where it comes from
+    does not matter.
+    """
     return f"git {source.commit}\n" if source.git else f"sha256 {source.sha256}\n"
 
 
@@ -293,24 +339,42 @@ def task_text(node: Node) -> str:
     lines += [f"outputdir {path}" for path in task.outputdir]
     lines += [f"needs {text}" for text in sorted(node.staging)]
     if node.needs:
-        lines += [f"sysroot_owner {path.decode()} {owner}" for path, owner in sorted(recipe.sysroot_owner.items())]
+        lines += [
+            f"sysroot_owner {path.decode()} {owner}"
+            for path, owner in sorted(recipe.sysroot_owner.items())
+        ]
     lines += [f"export {name}" for name in recipe.exports(task)]
     return "\n".join(lines) + "\n"
 
 
 def output_paths(recipe: Recipe, node: Node) -> list[bytes]:
-    """Return a task's output folders relative to WORKDIR. Raises RecipeError for one that is not below it."""
+    """Return a task's output folders relative to WORKDIR.
+
+    Raises RecipeError for one that is not below it.
+    """
     paths = []
     for text in node.task.outputdir:
         where = f"{recipe.path}: tasks.{node.task.name}: outputdir"
-        value = expand(text, recipe.variables, where=where, keep=("WORKDIR",)).removeprefix("${WORKDIR}/").rstrip("/")
+        value = (
+            expand(text, recipe.variables, where=where, keep=("WORKDIR",))
+            .removeprefix("${WORKDIR}/")
+            .rstrip("/")
+        )
         if "${" in value or any(part in ("", ".", "..") for part in value.split("/")):
-            raise RecipeError(f"{where}: {text!r} is not a folder below WORKDIR", hint='a relative path, as in "image"')
+            raise RecipeError(
+                f"{where}: {text!r} is not a folder below WORKDIR",
+                hint='a relative path, as in "image"',
+            )
         if value.partition("/")[0] in NEVER_RECORDED:
-            raise RecipeError(f"{where}: {text!r} is a folder of prov's own", hint="give it another name")
+            raise RecipeError(
+                f"{where}: {text!r} is a folder of prov's own", hint="give it another name"
+            )
         paths.append(os.fsencode(value))
     for one in paths:
         for other in paths:
             if one != other and other.startswith(one + b"/"):
-                raise RecipeError(f"{recipe.path}: tasks.{node.task.name}: outputdir: one folder is inside another")
+                raise RecipeError(
+                    f"{recipe.path}: tasks.{node.task.name}: outputdir: one folder is inside"
+                    " another"
+                )
     return paths

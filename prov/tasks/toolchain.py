@@ -1,12 +1,12 @@
 """The host's tools as an input: which files a task may use of the host, captured as a tree.
 
-A task names host tools. The distribution's own lists say which files belong to them: the packages that own the tools,
-and what those depend on. The files become one tree, the `host-toolchain`; its id is in the task's hash, and with
-bubblewrap the tree is what the task has for a root directory. Capturing is remembered file by file; where nothing
-changed it costs an lstat each.
+A task names host tools. The distribution's own lists say which files belong to them: the packages
+that own the tools, and what those depend on. The files become one tree, the `host-toolchain`; its
+id is in the task's hash, and with bubblewrap the tree is what the task has for a root directory.
+Capturing is remembered file by file; where nothing changed it costs an lstat each.
 
-Where there is no dpkg, or a tool belongs to no package: the program, the libraries that it is linked to, and for a
-compiler its own folder and the system's headers.
+Where there is no dpkg, or a tool belongs to no package: the program, the libraries that it is
+linked to, and for a compiler its own folder and the system's headers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ from prov.worktree.pool import GUARDED, Pool
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 DPKG_LISTS = Path("/var/lib/dpkg/info")
-LEFT_OUT = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/lintian/")
+LEFT_OUT = (
+    "/usr/share/doc/",
+    "/usr/share/man/",
+    "/usr/share/info/",
+    "/usr/share/locale/",
+    "/usr/share/lintian/",
+)
 CACHE_FORMAT = 1
 _COMPILERS = ("gcc", "g++", "cc", "c++", "cpp", "clang", "clang++")
 _OPTIONAL = "?"
@@ -64,7 +70,10 @@ class Toolchains:
         return self.store.cache / "toolchains"
 
     def capture(self, tools: tuple[str, ...], asker: str) -> Toolchain:
-        """Return the toolchain with these tools. Raises BuildError, naming `asker`, when one is not installed."""
+        """Return the toolchain with these tools.
+
+        Raises BuildError, naming `asker`, when one is not installed.
+        """
         known = self._known.get(tools)
         if known is None:
             known = self._known[tools] = self._capture(tools, asker)
@@ -78,12 +87,15 @@ class Toolchains:
             if found is not None:
                 programs.append((os.path.basename(name), found))
             elif name == tool:
-                raise BuildError(f"{asker} needs the host tool {name}, which is not installed", hint="install it")
+                raise BuildError(
+                    f"{asker} needs the host tool {name}, which is not installed", hint="install it"
+                )
         return Toolchain(self._tree_of(programs), tuple(programs))
 
     def check_current(self, toolchain: Toolchain, asker: str) -> None:
-        """Raise BuildError unless the host's programs are those that were captured: without a sandbox it is they that
-        a task gets, and its hash must not tell of others."""
+        """Raise BuildError unless the host's programs are those that were captured: without a
+        sandbox it is they that a task gets, and its hash must not tell of others.
+        """
         with contextlib.suppress(OSError):
             if self._tree_of(list(toolchain.programs)) == toolchain.tree:
                 return
@@ -102,7 +114,9 @@ class Toolchains:
 
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
-        self.report(f"recording {len(files)} files of the host's tools; unchanged ones are not read again")
+        self.report(
+            f"recording {len(files)} files of the host's tools; unchanged ones are not read again"
+        )
         states = [_state(path) for path in files]
         with self.store.objects.writer() as writer:
             pair = _write_files(writer, files)
@@ -131,7 +145,9 @@ class Toolchains:
             return None
 
     def root(self, toolchain: Toolchain) -> Path:
-        """Put a toolchain on disk, by hardlinks from the pool, and return its folder: a root for sandboxes."""
+        """Put a toolchain on disk, by hardlinks from the pool, and return its folder: a root for
+        sandboxes.
+        """
         folder = self.folder / toolchain.tree.hex()
         if not folder.exists():
             with locked(self.store.cache / "locks" / "toolchain"):
@@ -171,7 +187,9 @@ def _state(path: str) -> tuple[int, int, int, int, int]:
 
 
 def toolchain_files(programs: Iterable[str]) -> list[str]:
-    """Return the paths, sorted, of all files and links that these programs consist of, or depend on."""
+    """Return the paths, sorted, of all files and links that these programs consist of, or depend
+    on.
+    """
     paths: set[str] = set()
     owned: set[str] = set()
     for program in programs:
@@ -207,7 +225,11 @@ def _link_chain(path: str) -> list[str]:
 def _run(*command: str) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={"LC_ALL": "C", "PATH": os.defpath}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"LC_ALL": "C", "PATH": os.defpath},
         )
     except OSError:
         return ""
@@ -243,7 +265,8 @@ def _package_files(package: str) -> Iterable[str]:
 def _dependencies(packages: set[str]) -> set[str]:
     """Return installed packages with all that they depend on.
 
-    Of what they recommend only headers (`-dev`): gcc recommends the C library's, and compiles nothing without them.
+    Of what they recommend only headers (`-dev`): gcc recommends the C library's, and compiles
+    nothing without them.
     """
     if not packages:
         return set()
@@ -259,7 +282,9 @@ def _dependencies(packages: set[str]) -> set[str]:
         for name in [package, package.partition(":")[0], *_alternatives(provides)]:
             names.setdefault(name, package)
     closure: set[str] = set()
-    pending = [names.get(package, names.get(package.partition(":")[0], package)) for package in packages]
+    pending = [
+        names.get(package, names.get(package.partition(":")[0], package)) for package in packages
+    ]
     while pending:
         package = pending.pop()
         if package in closure or package not in wanted:
@@ -267,21 +292,35 @@ def _dependencies(packages: set[str]) -> set[str]:
         closure.add(package)
         pending += [names[name] for name in wanted[package] if name in names]
     lists = {path.name.removesuffix(".list") for path in DPKG_LISTS.glob("*.list")}
-    return {name for package in closure for name in (package, package.partition(":")[0]) if name in lists}
+    return {
+        name
+        for package in closure
+        for name in (package, package.partition(":")[0])
+        if name in lists
+    }
 
 
 def _alternatives(field: str) -> list[str]:
-    return [name for name in (re.sub(r"[\s(:\[<].*", "", part.strip()) for part in re.split("[,|]", field)) if name]
+    return [
+        name
+        for name in (re.sub(r"[\s(:\[<].*", "", part.strip()) for part in re.split("[,|]", field))
+        if name
+    ]
 
 
 def _unpackaged(program: str) -> Iterable[str]:
-    """Yield what a program that belongs to no package needs: the libraries that it names, a compiler's own files."""
+    """Yield what a program that belongs to no package needs: the libraries that it names, a
+    compiler's own files.
+    """
     for library in re.findall(r"(/\S+) \(0x", _run("ldd", program)):
         yield from _link_chain(library)
     if os.path.basename(program).rpartition("-")[2].rstrip("0123456789.") in _COMPILERS or (
         os.path.basename(program).split("-")[0] in _COMPILERS
     ):
-        for own in (_run(program, "-print-file-name=include").strip(), _run(program, "-print-prog-name=cc1").strip()):
+        for own in (
+            _run(program, "-print-file-name=include").strip(),
+            _run(program, "-print-prog-name=cc1").strip(),
+        ):
             folder = os.path.dirname(own)
             if os.path.isabs(folder):
                 yield from _below(folder)
@@ -294,7 +333,9 @@ def _below(folder: str) -> Iterable[str]:
 
 
 def _write_files(writer: ObjectWriter, paths: Sequence[str]) -> Pair:
-    """Write a tree that holds these absolute paths; permissions are git's, owners and setuid bits are left out."""
+    """Write a tree that holds these absolute paths; permissions are git's, owners and setuid bits
+    are left out.
+    """
     root: dict[bytes, object] = {}
     for path in paths:
         *folders, name = os.fsencode(path).strip(b"/").split(b"/")
@@ -317,7 +358,9 @@ def _write_folder(writer: ObjectWriter, folder: dict[bytes, object]) -> Pair:
         elif isinstance(inside, str):
             state = os.lstat(inside)
             if stat.S_ISLNK(state.st_mode):
-                listing[name] = Node(stat.S_IFLNK | 0o777, writer.add("blob", os.readlink(os.fsencode(inside))))
+                listing[name] = Node(
+                    stat.S_IFLNK | 0o777, writer.add("blob", os.readlink(os.fsencode(inside)))
+                )
             else:
                 mode = stat.S_IFREG | (0o755 if state.st_mode & 0o111 else 0o644)
                 listing[name] = Node(mode, _write_file(writer, inside, state.st_size))
@@ -332,6 +375,7 @@ def _write_file(writer: ObjectWriter, path: str, size: int) -> Oid:
         stream.seek(0)
         if not writer.add_blob_stream(oid, size, stream):
             raise BuildError(
-                f"{path} changed while it was captured", hint="is a package being upgraded? try again then"
+                f"{path} changed while it was captured",
+                hint="is a package being upgraded? try again then",
             )
     return oid

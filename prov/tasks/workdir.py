@@ -1,7 +1,7 @@
 """A WORKDIR before and after a task: kept, put in place, captured.
 
-A task starts from recorded trees, never from leftovers. What is found in the WORKDIR and was put there by nobody's task
-becomes a commit of its own, tagged, before anything is overwritten.
+A task starts from recorded trees, never from leftovers. What is found in the WORKDIR and was put
+there by nobody's task becomes a commit of its own, tagged, before anything is overwritten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from prov.errors import BuildError, CaptureError, CheckoutError, UnreadableError
 from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
-from prov.records.run import Records, Start, author, empty_start, read_pair, workdir_ref, write_found
+from prov.records.run import (
+    Records,
+    Start,
+    author,
+    empty_start,
+    read_pair,
+    workdir_ref,
+    write_found,
+)
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -54,7 +62,9 @@ class _Fresh(Private):
 
 
 def clear_links(workdir: Path) -> None:
-    """Remove links where prov has folders of its own in a WORKDIR: who writes into these must not be led elsewhere."""
+    """Remove links where prov has folders of its own in a WORKDIR: who writes into these must not
+    be led elsewhere.
+    """
     for name in (TEMP, SYSROOT, SYSROOT_NATIVE):
         if (workdir / name).is_symlink():
             (workdir / name).unlink()
@@ -62,10 +72,14 @@ def clear_links(workdir: Path) -> None:
 
 @lru_cache(maxsize=16)
 def capture_rules(text: str) -> tuple[Exclude, tuple[str, ...]]:
-    """Return what the words of prov.toml mean: a line each of `exclude PATTERN` and `xattr NAME`."""
+    """Return what the words of prov.toml mean: a line each of `exclude PATTERN` and `xattr
+    NAME`.
+    """
     rows = [line.partition(" ") for line in text.split("\n") if line]
     patterns = [value for what, _, value in rows if what == "exclude"]
-    return Exclude([*DEFAULT, *patterns]), tuple(value for what, _, value in rows if what == "xattr")
+    return Exclude([*DEFAULT, *patterns]), tuple(
+        value for what, _, value in rows if what == "xattr"
+    )
 
 
 @dataclass(slots=True)
@@ -91,21 +105,35 @@ class Workdir:
     @property
     def memory(self) -> Path:
         name = f"{self.node.arch}%{self.node.recipe.name}%{self.chain}"
-        return self.site.store.cache / "workdirs" / (f"{self.site.alias}%{name}" if self.site.alias else name)
+        return (
+            self.site.store.cache
+            / "workdirs"
+            / (f"{self.site.alias}%{name}" if self.site.alias else name)
+        )
 
     @property
     def _running(self) -> Path:
-        """The file that names the task that is running here, so that what a killed one left is known as such."""
+        """The file that names the task that is running here, so that what a killed one left is
+        known as such.
+        """
         return self.memory.with_name(self.memory.name + ".running")
 
     def capture(self) -> Snapshot:
         exclude, xattrs = capture_rules(self.rules)
-        return capture(self.site.store, self.path, self.writer, memory=self.memory, exclude=exclude, xattrs=xattrs)
+        return capture(
+            self.site.store,
+            self.path,
+            self.writer,
+            memory=self.memory,
+            exclude=exclude,
+            xattrs=xattrs,
+        )
 
     def settle(self) -> Start:
         """Find out what is in the WORKDIR and keep what no task put there; return it as a commit.
 
-        What can't be captured or removed, whatever it is, is moved aside: it must not keep the next task from running.
+        What can't be captured or removed, whatever it is, is moved aside: it must not keep the next
+        task from running.
         """
         self._clear_way()
         for _ in range(ATTEMPTS):
@@ -131,11 +159,15 @@ class Workdir:
         except OSError as error:
             if error.errno in PASSING:
                 raise
-            raise UnreadableError(f"{temp}: can't be emptied: {error.strerror}", TEMP.encode()) from error
+            raise UnreadableError(
+                f"{temp}: can't be emptied: {error.strerror}", TEMP.encode()
+            ) from error
 
     def _clear_way(self) -> None:
         """Move aside a file that stands where the WORKDIR or a folder above it has to be."""
-        folders = [path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)]
+        folders = [
+            path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)
+        ]
         for path in reversed(folders):
             if os.path.lexists(path) and not path.is_dir():
                 self._move(path, "it is not a folder")
@@ -168,14 +200,18 @@ class Workdir:
             self._running.unlink(missing_ok=True)
             return Start(commit, snapshot.pair)
         if not top.entries and not top.folders:
-            return Start(empty_start(self.writer).commit, snapshot.pair)  # cleared, as rm_work does: nothing to keep
+            return Start(
+                empty_start(self.writer).commit, snapshot.pair
+            )  # cleared, as rm_work does: nothing to keep
         if self.site.alias:
             return Start(empty_start(self.writer).commit, snapshot.pair)  # aside: nobody's but ours
         return self._keep(snapshot, commit)
 
     def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:
         interrupted = self._interrupted()
-        message = f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
+        message = (
+            f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
+        )
         before = commit or empty_start(self.writer).commit
         found = write_found(self.writer, snapshot.pair, before, author(time.time()), message)
         self.writer.finish()
@@ -186,11 +222,15 @@ class Workdir:
         remember(snapshot, self.memory)
         if not interrupted:
             tag = f"{prefix}/{number}".removeprefix("refs/tags/")
-            self.notes.append(f"{self.path} was changed outside any task; what was there is kept as tag {tag}")
+            self.notes.append(
+                f"{self.path} was changed outside any task; what was there is kept as tag {tag}"
+            )
         return Start(found, snapshot.pair)
 
     def _interrupted(self) -> str:
-        """Return the task that was killed here, empty if none was; the file that names it may be torn."""
+        """Return the task that was killed here, empty if none was; the file that names it may be
+        torn.
+        """
         try:
             name = self._running.read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:
@@ -198,7 +238,9 @@ class Workdir:
         return name if re.fullmatch(r"[!-~]+:[!-~]+", name) else "a task"
 
     def start(self, job: Job) -> Start:
-        """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into them."""
+        """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into
+        them.
+        """
         records = Records(self.site.store)
         starts = [Start(commit, records.workdir(commit)) for commit in job.after]
         outputs = [Owned(taken.key, self._taken(job, taken)) for taken in job.from_]
@@ -210,7 +252,11 @@ class Workdir:
         if outputs:
             given = self._checked(union(self.writer, outputs))
             taken_over = Owned(", ".join(self.node.after), pair)
-            pair = self._checked(union(self.writer, [taken_over, Owned("an output", given)])) if starts else given
+            pair = (
+                self._checked(union(self.writer, [taken_over, Owned("an output", given)]))
+                if starts
+                else given
+            )
         names = ", ".join([*self.node.after, *self.node.from_])
         parents = tuple(start.commit for start in starts)
         commit = Commit(pair.tree, parents, CONSTANT_IDENTITY, f"start from {names}\n")
@@ -272,7 +318,8 @@ class Workdir:
         clear_links(self.path)
 
     def put_over(self, job: Job, now: Pair) -> None:
-        """Put the outputs that a task starts from over what is in the WORKDIR, as an incremental build wants it.
+        """Put the outputs that a task starts from over what is in the WORKDIR, as an incremental
+        build wants it.
 
         What is new or changed gets the present for its mtime, so that make sees that it is newer.
         """
@@ -284,10 +331,14 @@ class Workdir:
                 if wanted is not None:
                     before = there.pair if there is not None and there.is_directory else EMPTY
                     target = self.path / os.fsdecode(path)
-                    checkout(self.writer, target, wanted.pair, now=before, placer=_Fresh(self.writer))
+                    checkout(
+                        self.writer, target, wanted.pair, now=before, placer=_Fresh(self.writer)
+                    )
 
     def place_inputs(self, job: Job) -> None:
-        """Put sources and patches into the WORKDIR, from the store: what was hashed is what is used."""
+        """Put sources and patches into the WORKDIR, from the store: what was hashed is what is
+        used.
+        """
         for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
             target = self.path / folder
             if files and os.path.lexists(target):
@@ -298,12 +349,15 @@ class Workdir:
                 self._place(target, file)
 
     def _check_inputs(self, target: Path, names: set[str]) -> None:
-        """Refuse to put inputs over what is in their folder and is none: a task made it, or an archive held it."""
+        """Refuse to put inputs over what is in their folder and is none: a task made it, or an
+        archive held it.
+        """
         others = [target.name] if target.is_symlink() or not target.is_dir() else os.listdir(target)
         strange = sorted(set(others) - names)
         if strange:
             raise BuildError(
-                f"{self.node.key}: its {target.name} go to {target}, where an earlier task put {strange[0]}",
+                f"{self.node.key}: its {target.name} go to {target}, where an earlier task put"
+                f" {strange[0]}",
                 hint="give that task's folder another name",
             )
 

@@ -1,7 +1,8 @@
-"""Without recipes: any directory and any command get the commit, tag, log and diff that a recipe's task gets.
+"""Without recipes: any directory and any command get the commit, tag, log and diff that a recipe's
+task gets.
 
-A directory has one line of history, whatever its captures are called: each commit's first parent is the directory as it
-was last recorded, or as it was before the command.
+A directory has one line of history, whatever its captures are called: each commit's first parent is
+the directory as it was last recorded, or as it was before the command.
 """
 
 from __future__ import annotations
@@ -40,7 +41,18 @@ from prov.worktree.attributes import EMPTY
 from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
 from prov.worktree.snapshot import Snapshot, capture, remember
 
-KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAKEFLAGS")
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "CC",
+    "CXX",
+    "CFLAGS",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "MAKEFLAGS",
+)
 """What is recorded of the caller's environment: an allow-list, since the rest may hold secrets."""
 
 
@@ -65,7 +77,10 @@ def check_name(name: str) -> str:
     ):
         raise ProvError(
             f"--as {name}: not a name",
-            hint=f"RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ -, as in app:compile",
+            hint=(
+                f"RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ -, as in"
+                " app:compile"
+            ),
         )
     return name
 
@@ -98,23 +113,40 @@ class _Place:
         return self.store.cache / "workdirs" / f"plain-{self.identifier}"
 
     def capture(self) -> Snapshot:
-        exclude = Exclude([*VERSION_CONTROL, *inside(self.directory, self.store.path), *self.exclude])
+        exclude = Exclude(
+            [*VERSION_CONTROL, *inside(self.directory, self.store.path), *self.exclude]
+        )
         return capture(self.store, self.directory, self.writer, memory=self.memory, exclude=exclude)
 
     def before(self) -> Start:
         commit = self.store.refs.get(self.ref)
-        return Start(commit, Records(self.store).workdir(commit)) if commit else empty_start(self.writer)
+        return (
+            Start(commit, Records(self.store).workdir(commit))
+            if commit
+            else empty_start(self.writer)
+        )
 
     def found(self) -> Start:
         """Return the directory as it is now, as a commit; what was not recorded yet becomes one."""
         before, snapshot = self.before(), self.capture()
         if snapshot.pair == before.pair:
             return before
-        commit = write_found(self.writer, snapshot.pair, before.commit, author(time.time()), "changed outside any task")
+        commit = write_found(
+            self.writer,
+            snapshot.pair,
+            before.commit,
+            author(time.time()),
+            "changed outside any task",
+        )
         return Start(commit, snapshot.pair)
 
-    def record(self, name: str, inputs: Mapping[str, bytes], start: Start, ran: _Ran) -> tuple[str, Recorded]:
-        entries = [Entry(key.encode(), MODE_FILE, self.writer.add("blob", text)) for key, text in inputs.items()]
+    def record(
+        self, name: str, inputs: Mapping[str, bytes], start: Start, ran: _Ran
+    ) -> tuple[str, Recorded]:
+        entries = [
+            Entry(key.encode(), MODE_FILE, self.writer.add("blob", text))
+            for key, text in inputs.items()
+        ]
         oid = self.writer.add_tree(entries)
         snapshot = self.capture()
         output = Output(snapshot.output(b"", self.writer) or EMPTY) if ran.code == 0 else None
@@ -139,7 +171,8 @@ def _check_directory(directory: Path) -> None:
 
 
 def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] = ()) -> Plain:
-    """Commit and tag a directory as it is, but for what patterns exclude, and version control's data.
+    """Commit and tag a directory as it is, but for what patterns exclude, and version control's
+    data.
 
     Raises CaptureError.
     """
@@ -163,7 +196,8 @@ def run_as(
     passed: Callable[[bytes], object],
     exclude: Sequence[str] = (),
 ) -> Plain:
-    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and given to `passed`.
+    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and
+    given to `passed`.
 
     What patterns exclude, and version control's data, is not looked at.
     """
@@ -188,13 +222,20 @@ def run_as(
 
 
 def _run(
-    command: Sequence[str], directory: Path, environment: Mapping[str, str], passed: Callable[[bytes], object]
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    passed: Callable[[bytes], object],
 ) -> tuple[int, bytes]:
     """Run a command, its output passed on as it comes; return exit status and output."""
     log = bytearray()
     try:
         process = subprocess.Popen(
-            list(command), cwd=directory, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            list(command),
+            cwd=directory,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
     except OSError as error:
         raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error

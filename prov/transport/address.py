@@ -1,4 +1,6 @@
-"""Names and addresses of remotes, checked before git sees them: none is an option, a command or a helper's name."""
+"""Names and addresses of remotes, checked before git sees them: none is an option, a command or a
+helper's name.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,21 @@ SCHEMES = ("file", "ssh", "git", "http", "https")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<host>[^/]*)(?P<path>/.*)?", re.DOTALL)
 _SSH_SHORT = re.compile(r"(?P<host>[^/:]+):(?P<path>[^:].*)", re.DOTALL)
-_HOST = re.compile(r"([^@/\s-][^@/\s]*@)?(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*)?(:[0-9]+)?", re.ASCII)
+_HOST = re.compile(
+    r"([^@/\s-][^@/\s]*@)?(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*)?(:[0-9]+)?",
+    re.ASCII,
+)
 
 
 def check_name(name: str) -> str:
-    """Return a remote's name if it can be one: a part of a path and of a ref. Raises RemoteError."""
+    """Return a remote's name if it can be one: a part of a path and of a ref.
+
+    Raises RemoteError.
+    """
     if not _NAME.fullmatch(name) or ".." in name or name.endswith((".lock", ".")):
-        raise RemoteError(f"{name!r} can't be a remote's name", hint="letters, digits, '-', '_' and '.'")
+        raise RemoteError(
+            f"{name!r} can't be a remote's name", hint="letters, digits, '-', '_' and '.'"
+        )
     return name
 
 
@@ -29,14 +39,20 @@ def parse_address(text: str, folder: Path) -> str:
     Raises RemoteError for what git could take for an option, a helper (`ext::sh …`) or a command.
     """
     if not text or text != text.strip() or not text.isprintable():
-        raise RemoteError(f"{text!r} is no URL", hint="as in file:///srv/cache or ssh://host/srv/cache")
+        raise RemoteError(
+            f"{text!r} is no URL", hint="as in file:///srv/cache or ssh://host/srv/cache"
+        )
     if text.startswith("-") or "::" in text.partition("/")[0].partition("[")[0]:
-        raise RemoteError(f"{text!r} is refused: git would take it for an option or a helper's name")
+        raise RemoteError(
+            f"{text!r} is refused: git would take it for an option or a helper's name"
+        )
     url = _URL.fullmatch(text)
     if url:
         return _checked(text, url["scheme"], url["host"], url["path"] or "")
     if "://" in text:
-        raise RemoteError(f"{text!r} is no URL", hint=f"one that begins with {', '.join(SCHEMES)}, and ://")
+        raise RemoteError(
+            f"{text!r} is no URL", hint=f"one that begins with {', '.join(SCHEMES)}, and ://"
+        )
     short = _SSH_SHORT.fullmatch(text)
     if short and not text.startswith(("/", "./", "../")):
         return _checked(text, "ssh", short["host"], short["path"])
@@ -47,7 +63,9 @@ def parse_address(text: str, folder: Path) -> str:
 
 def _checked(text: str, scheme: str, host: str, path: str) -> str:
     if scheme not in SCHEMES:
-        raise RemoteError(f"{text!r}: {scheme}:// is not supported", hint=f"one of {', '.join(SCHEMES)}")
+        raise RemoteError(
+            f"{text!r}: {scheme}:// is not supported", hint=f"one of {', '.join(SCHEMES)}"
+        )
     match = _HOST.fullmatch(host)
     if match is None or (scheme != "file" and not match["name"]) or _decoded(host).startswith("-"):
         raise RemoteError(f"{text!r} is refused: {host!r} is no host")
@@ -76,7 +94,9 @@ def folder_of(url: str) -> Path | None:
 
 
 def git_dir_of(folder: Path) -> Path:
-    """Return where a repository in a folder is: bare, with a work tree, or one of several work trees."""
+    """Return where a repository in a folder is: bare, with a work tree, or one of several work
+    trees.
+    """
     inner = folder / ".git"
     if inner.is_dir():
         return inner

@@ -1,4 +1,5 @@
-"""What git's complaints mean: whether a server refused a push or another publisher was first, and what to do.
+"""What git's complaints mean: whether a server refused a push or another publisher was first, and
+what to do.
 
 Pure: the text that git printed in, a verdict out.
 """
@@ -11,23 +12,28 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 _ROW = re.compile(
-    r"!\t[^\t]*:(?P<ref>[^\t:]*)\t\[(?P<by>remote rejected|rejected|remote failure)\](?: \((?P<why>.*)\))?"
+    r"!\t[^\t]*:(?P<ref>[^\t:]*)\t\[(?P<by>remote rejected|rejected|remote failure)\](?:"
+    r" \((?P<why>.*)\))?"
 )
 _ECHO = re.compile(r"atomic push fail|atomic transaction failed")
 """The reason of a ref that was not set because another one of the same push was refused."""
 _RACE = re.compile(
-    r"but expected|incorrect old value|reference already exists|unable to resolve reference|failed to lock|lock error"
+    r"but expected|incorrect old value|reference already exists|unable to resolve reference|failed"
+    r" to lock|lock error"
     r"|lock failure|LOCK_FAILURE"
 )
 _HELD = re.compile(r"\.lock': File exists|packed-refs\.new: File exists")
 _FAULT = re.compile(
-    r"Permission denied|Read-only file system|No space left|[Dd]isk quota|Input/output error|exists; cannot create"
+    r"Permission denied|Read-only file system|No space left|[Dd]isk quota|Input/output"
+    r" error|exists; cannot create"
 )
 _TECHNICAL = re.compile(
-    r"unpacker error|necessary objects|shallow update|internal|failed to report|inconsistent push options"
+    r"unpacker error|necessary objects|shallow update|internal|failed to report|inconsistent push"
+    r" options"
 )
 _RULE = re.compile(
-    r"hook declined|declined due to|protected|prohibited|deny |denied|denying|not allowed to|hidden ref|rule violation"
+    r"hook declined|declined due to|protected|prohibited|deny |denied|denying|not allowed to|hidden"
+    r" ref|rule violation"
     r"|checked out|^non-fast-forward$"
 )
 _VAGUE = re.compile(r"failed to update ref|atomic transaction failed|failed to write|transaction")
@@ -42,33 +48,67 @@ NON_FAST_FORWARDS = "receive.denyNonFastForwards"
 DELETES = "receive.denyDeletes"
 _HOOKS = re.compile(r"(reference-transaction|ref updates aborted by hook)")
 _HINTS: tuple[tuple[str, str], ...] = (
-    (r"receive\.denyNonFastForwards", "in that repository, `git config receive.denyNonFastForwards false` allows it"),
-    (r"receive\.denyDeletes", "in that repository, `git config receive.denyDeletes false` allows it"),
+    (
+        r"receive\.denyNonFastForwards",
+        "in that repository, `git config receive.denyNonFastForwards false` allows it",
+    ),
+    (
+        r"receive\.denyDeletes",
+        "in that repository, `git config receive.denyDeletes false` allows it",
+    ),
     (r"hideRefs", "that repository's configuration must not hide refs/heads/prov"),
     (r"receive\.denyCurrentBranch", "publish to a bare repository: `git init --bare`"),
     (r"hook|protected|rule violation", "that server must accept pushes to branches below prov/"),
-    (r"exists; cannot create", "a branch there is in the way: rename it, or use another repository"),
-    (r"dubious ownership in repository at '([^']*)'", r"`git config --global --add safe.directory \1` trusts it"),
     (
-        r"not our ref|missing necessary objects|bad object|is corrupt|[Cc]ould not (parse|read) object",
+        r"exists; cannot create",
+        "a branch there is in the way: rename it, or use another repository",
+    ),
+    (
+        r"dubious ownership in repository at '([^']*)'",
+        r"`git config --global --add safe.directory \1` trusts it",
+    ),
+    (
+        (
+            r"not our ref|missing necessary objects|bad object|is corrupt|[Cc]ould not (parse|read)"
+            r" object"
+        ),
         "`git fsck` in that repository shows what is missing",
     ),
     (r"[Hh]ost key verification failed", "connect once with `ssh HOST`, and compare its key"),
-    (r"Permission denied \(|Too many authentication failures", "`ssh -v HOST` shows which keys it tries"),
+    (
+        r"Permission denied \(|Too many authentication failures",
+        "`ssh -v HOST` shows which keys it tries",
+    ),
     (
         r"terminal prompts disabled|could not read (Username|Password)|Authentication failed",
-        "store the password where git finds it: ~/.netrc or a credential helper; a build asks for none",
+        (
+            "store the password where git finds it: ~/.netrc or a credential helper; a build asks"
+            " for none"
+        ),
     ),
-    (r"SSL|certificate", "git's http.sslCAInfo, or GIT_SSL_CAINFO, names the file of certificates to trust"),
-    (r"HTTP 413|too large|exceeds maximum", "a smaller `--push-limit` of `prov remote add` splits pushes"),
-    (r"Permission denied|insufficient permission|Read-only file system", "get write permission there"),
+    (
+        r"SSL|certificate",
+        "git's http.sslCAInfo, or GIT_SSL_CAINFO, names the file of certificates to trust",
+    ),
+    (
+        r"HTTP 413|too large|exceeds maximum",
+        "a smaller `--push-limit` of `prov remote add` splits pushes",
+    ),
+    (
+        r"Permission denied|insufficient permission|Read-only file system",
+        "get write permission there",
+    ),
     (r"No space left|[Dd]isk quota", "make room on the disk of that repository"),
     (r"bad config", "correct that line of your git configuration"),
     (r"File exists", "if no git is running in that repository, delete the file"),
     (
-        r"does not appear to be a git repository|does not exist|[Rr]epository .*not found|not a git repository"
+        r"does not appear to be a git repository|does not exist|[Rr]epository .*not found|not a git"
+        r" repository"
         r"|No such file or directory",
-        "`git init --bare DIR` makes a repository; `prov remote add` with the same name changes the URL",
+        (
+            "`git init --bare DIR` makes a repository; `prov remote add` with the same name changes"
+            " the URL"
+        ),
     ),
     (r"transport '.*' not allowed", "file, ssh, git, http and https are supported"),
 )
@@ -80,7 +120,9 @@ _ADVICE = re.compile(
     r"|remove the file manually"
 )
 """What git adds to a lock that it can't make."""
-_LAST_WORDS = re.compile(r"^fatal: (Could not read from remote repository|the remote end hung up unexpectedly)")
+_LAST_WORDS = re.compile(
+    r"^fatal: (Could not read from remote repository|the remote end hung up unexpectedly)"
+)
 """What git adds to the cause of a failure, when a server has ended."""
 
 
@@ -114,14 +156,20 @@ class Rejection:
 
 
 def rejections(rows: Sequence[str]) -> list[Rejection]:
-    """Return the refs that `git push --porcelain` reports as not set, those that have a reason of their own first."""
+    """Return the refs that `git push --porcelain` reports as not set, those that have a reason of
+    their own first.
+    """
     matches = [match for match in map(_ROW.match, rows) if match]
-    found = [Rejection(each["ref"], each["by"] != "rejected", each["why"] or "") for each in matches]
+    found = [
+        Rejection(each["ref"], each["by"] != "rejected", each["why"] or "") for each in matches
+    ]
     return sorted(found, key=lambda each: bool(_ECHO.search(each.why)))
 
 
 def judge_push(rejected: Sequence[Rejection], words: str) -> Verdict:
-    """Return what kept a push from setting its refs; `words` is what git and the server printed beside them."""
+    """Return what kept a push from setting its refs; `words` is what git and the server printed
+    beside them.
+    """
     if _HOOKS.search(words):
         return Verdict.DECLINED
     if not rejected:
@@ -147,19 +195,25 @@ def lock_is_held(words: str) -> bool:
 
 
 def hint_for(words: str) -> str:
-    """Return what to do about a complaint of git's, empty if there is nothing more to say than the complaint does."""
+    """Return what to do about a complaint of git's, empty if there is nothing more to say than the
+    complaint does.
+    """
     matches = ((re.search(pattern, words), hint) for pattern, hint in _HINTS)
     return next((match.expand(hint) for match, hint in matches if match), "")
 
 
 def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
-    """Return the lines that say what is wrong, in one; control characters of a server's are replaced."""
+    """Return the lines that say what is wrong, in one; control characters of a server's are
+    replaced.
+    """
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     marked = [line for line in lines if line.startswith(_MARKS)] or lines
     bare = [line for line in marked if line != "remote:" and not _ADVICE.search(line)]
     causes = [line for line in bare if not _LAST_WORDS.search(line)]
     bare = causes or bare
-    own = [each.text for each in rejected if not _ECHO.search(each.why)] or [each.text for each in rejected]
+    own = [each.text for each in rejected if not _ECHO.search(each.why)] or [
+        each.text for each in rejected
+    ]
     if own:
         bare = [line for line in bare if not line.startswith("error: failed to push some refs")]
     said = "; ".join(dict.fromkeys([*own, *bare])) or "git failed and printed nothing"

@@ -1,7 +1,9 @@
-"""Small databases of what is known of remotes: files that can be made again at any time, and are, if anything is odd.
+"""Small databases of what is known of remotes: files that can be made again at any time, and are,
+if anything is odd.
 
-They are in the store, which may come from elsewhere: a file is used only if its tables are those that prov makes, and
-nothing in it is run or believed to be of a size or kind that prov does not write.
+They are in the store, which may come from elsewhere: a file is used only if its tables are those
+that prov makes, and nothing in it is run or believed to be of a size or kind that prov does not
+write.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ class WrongTables(sqlite3.DatabaseError):
 def open_database(
     path: Path, schema: str, factory: type[sqlite3.Connection] = sqlite3.Connection
 ) -> sqlite3.Connection:
-    """Open a database and make its tables, by a script, if it is empty. Raises sqlite3.Error and OSError.
+    """Open a database and make its tables, by a script, if it is empty. Raises sqlite3.Error and
+    OSError.
 
     WrongTables for one that has others, or views or triggers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     state = status(path)
-    if state is not None and not stat.S_ISREG(state.st_mode):  # of a link, another file would be written
+    if state is not None and not stat.S_ISREG(
+        state.st_mode
+    ):  # of a link, another file would be written
         path.unlink()
     database = sqlite3.connect(path, timeout=30.0, isolation_level=None, factory=factory)
     try:

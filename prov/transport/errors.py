@@ -1,5 +1,5 @@
-"""What can be wrong with a remote. One that can't be reached and one that can't be trusted have nothing in common:
-whoever tries again after the first must never pass over the second.
+"""What can be wrong with a remote. One that can't be reached and one that can't be trusted have
+nothing in common: whoever tries again after the first must never pass over the second.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ class Unreachable(ProvError):
     """A remote did not answer, or not in time, or refused."""
 
     def __init__(self, remote: str, words: str, *, hint: str = "") -> None:
-        super().__init__(f"remote {remote}: {words}", hint=hint or "`prov remote list` shows its URL; try again later")
+        super().__init__(
+            f"remote {remote}: {words}",
+            hint=hint or "`prov remote list` shows its URL; try again later",
+        )
         self.remote = remote
         self.words = words
 
 
 class Untrusted(ProvError):
-    """A remote gave what must not be used. `key` is the signer's, `task` the task in question; each may be empty."""
+    """A remote gave what must not be used.
+
+    `key` is the signer's, `task` the task in question; each may be empty.
+    """
 
     def __init__(self, remote: str, words: str, *, key: str = "", task: str = "") -> None:
         of = f" {task}" if task else ""
@@ -54,4 +60,6 @@ class Replayed(Untrusted):
 
 
 class Malformed(Untrusted):
-    """A name, mode, link or size that no tree from elsewhere may have, or a text that is not what it should be."""
+    """A name, mode, link or size that no tree from elsewhere may have, or a text that is not what
+    it should be.
+    """

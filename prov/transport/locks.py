@@ -1,8 +1,9 @@
-"""Lock files that a killed push left in a remote that is a folder: found by age, removed only if no process uses them.
+"""Lock files that a killed push left in a remote that is a folder: found by age, removed only if no
+process uses them.
 
-git makes a lock in milliseconds of work and removes it at their end. A process that is killed in between leaves it
-there, and every later update of the same refs fails. For a server behind a network that is the server's concern; in a
-folder there is no other process to clear it.
+git makes a lock in milliseconds of work and removes it at their end. A process that is killed in
+between leaves it there, and every later update of the same refs fails. For a server behind a
+network that is the server's concern; in a folder there is no other process to clear it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from prov.store.rawrefs import stale_locks
 def clear_stale_locks(folder: Path) -> int:
     """Remove locks that no living process can hold; return how many.
 
-    A lock is stale when it is older than any update takes, by the clock of the file system that it is on, and no
-    process of this machine works in the folder. Of another machine's processes only the age is known.
+    A lock is stale when it is older than any update takes, by the clock of the file system that it
+    is on, and no process of this machine works in the folder. Of another machine's processes only
+    the age is known.
     """
     try:
         locks = stale_locks(folder, now=_clock_of(folder))
@@ -38,7 +40,9 @@ def clear_stale_locks(folder: Path) -> int:
 
 
 def _clock_of(folder: Path) -> float:
-    """Return the time of the machine that the folder is on: a file server's clock may differ from ours."""
+    """Return the time of the machine that the folder is on: a file server's clock may differ from
+    ours.
+    """
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"1")
@@ -66,7 +70,9 @@ def _works_in(process: Path, folder: Path) -> bool:
     with contextlib.suppress(OSError):
         words = process.joinpath("cmdline").read_bytes().split(b"\0")
         is_git = os.path.basename(words[0]).startswith(b"git")
-        if is_git and any(os.fsencode(each) in word for word in words[1:] for each in (top, str(folder))):
+        if is_git and any(
+            os.fsencode(each) in word for word in words[1:] for each in (top, str(folder))
+        ):
             return True
     with contextlib.suppress(OSError):
         for link in (process / "cwd", *(process / "fd").iterdir()):
@@ -75,7 +81,11 @@ def _works_in(process: Path, folder: Path) -> bool:
                 is_lock = target.endswith((".lock", "packed-refs.new"))
                 if target.startswith(f"{top}/") and is_lock:
                     return True
-                if link.name == "cwd" and (target == top or target.startswith(f"{top}/")) and _is_git(process):
+                if (
+                    link.name == "cwd"
+                    and (target == top or target.startswith(f"{top}/"))
+                    and _is_git(process)
+                ):
                     return True
     return False
 

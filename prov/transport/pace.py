@@ -19,7 +19,9 @@ UNCHECKED = 16 << 20
 
 @dataclass(slots=True)
 class Pace:
-    """Watches what comes: `least` bytes in each `window` seconds, and all of it in `longest` seconds."""
+    """Watches what comes: `least` bytes in each `window` seconds, and all of it in `longest`
+    seconds.
+    """
 
     window: float
     least: int
@@ -37,7 +39,9 @@ class Pace:
             self._counted, self._since = 0, time.monotonic()
 
     def left(self) -> float:
-        """Return the seconds after which the transfer is given up if no byte comes; none or fewer: now."""
+        """Return the seconds after which the transfer is given up if no byte comes; none or fewer:
+        now.
+        """
         end = self._since + self.window
         if self.longest is not None:
             end = min(end, self._begun + self.longest)
@@ -45,7 +49,9 @@ class Pace:
 
 
 def check_room(remote: str, folder: Path, received: int) -> None:
-    """Raise Unreachable if what was received, in bytes, leaves less than RESERVE on the disk of a folder."""
+    """Raise Unreachable if what was received, in bytes, leaves less than RESERVE on the disk of a
+    folder.
+    """
     if received < UNCHECKED:
         return
     state = os.statvfs(folder)

@@ -1,8 +1,8 @@
 """Reading files from a web server: whole, or ranges of them.
 
-The server may answer anything. Never more is read than was asked for, nor from one that is too slow; what may be large
-goes to a file, not to memory; and a password goes to the scheme, host and port that it is for, wherever the server
-sends its clients.
+The server may answer anything. Never more is read than was asked for, nor from one that is too
+slow; what may be large goes to a file, not to memory; and a password goes to the scheme, host and
+port that it is for, wherever the server sends its clients.
 """
 
 from __future__ import annotations
@@ -59,8 +59,12 @@ class Web:
     def __post_init__(self) -> None:
         environment = self.access.environment
         settings = http_settings(self.url, self.access)
-        proxies = {scheme: settings.get("proxy") or _proxy(environment, scheme) for scheme in _SCHEMES}
-        self._opener = urllib.request.OpenerDirector()  # without the handlers of ftp, file and data URLs
+        proxies = {
+            scheme: settings.get("proxy") or _proxy(environment, scheme) for scheme in _SCHEMES
+        }
+        self._opener = (
+            urllib.request.OpenerDirector()
+        )  # without the handlers of ftp, file and data URLs
         for handler in (
             urllib.request.ProxyHandler({scheme: url for scheme, url in proxies.items() if url}),
             _Http(),
@@ -70,23 +74,31 @@ class Web:
         parts = urllib.parse.urlsplit(self.url)
         login = _login(environment, parts.hostname)
         if parts.username:
-            login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            user = urllib.parse.unquote(parts.username)
+            password = urllib.parse.unquote(parts.password or "")
+            login = f"{user}:{password}"
         if login:
             self._login["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         host = parts.netloc.rpartition("@")[2]
         self.url = urllib.parse.urlunsplit(parts._replace(netloc=host)).rstrip("/")
 
     def get(self, path: str, *, most: int) -> bytes:
-        """Return a file. Raises Missing, and Unreachable for one that is larger than `most` bytes."""
+        """Return a file.
+
+        Raises Missing, and Unreachable for one that is larger than `most` bytes.
+        """
         target = io.BytesIO()
         self._copy(path, {}, target, whole=most, longest=LONGEST)
         return target.getvalue()
 
-    def append_range(self, path: str, start: int, end: int, *, size: int, target: BinaryIO, folder: Path) -> bool:
-        """Append a file's bytes from start up to end to an open file, on the disk of `folder`; return True.
+    def append_range(
+        self, path: str, start: int, end: int, *, size: int, target: BinaryIO, folder: Path
+    ) -> bool:
+        """Append a file's bytes from start up to end to an open file, on the disk of `folder`;
+        return True.
 
-        Or the whole file, of `size` bytes, where the server gives no ranges, and False then. Raises Missing, and
-        Unreachable for an answer that has more or fewer bytes.
+        Or the whole file, of `size` bytes, where the server gives no ranges, and False then. Raises
+        Missing, and Unreachable for an answer that has more or fewer bytes.
         """
         headers = {"Range": f"bytes={start}-{end - 1}"}
         return self._copy(path, headers, target, whole=size, part=(start, end), folder=folder)
@@ -102,10 +114,14 @@ class Web:
         folder: Path | None = None,
         longest: float | None = None,
     ) -> bool:
-        """Append what the server answers to a file: `part` of what was asked for, then True, or all of it."""
+        """Append what the server answers to a file: `part` of what was asked for, then True, or all
+        of it.
+        """
         most = max(whole, part[1] - part[0] if part else 0)
         patience = self.access.patience
-        pace = _Pace(Pace(2 * patience, int(LEAST * patience), longest), patience, 2 * most + _OVERHEAD)
+        pace = _Pace(
+            Pace(2 * patience, int(LEAST * patience), longest), patience, 2 * most + _OVERHEAD
+        )
         try:
             with self._open(f"{self.url}/{path}", headers, pace) as answer:
                 is_part = part is not None and answer.status == http.client.PARTIAL_CONTENT
@@ -117,11 +133,20 @@ class Web:
                 return is_part
         except (OSError, http.client.HTTPException, ValueError) as error:
             where = without_password(self.url)
-            raise Unreachable(self.name, f"{where}/{path}: {error or type(error).__name__}") from error
+            raise Unreachable(
+                self.name, f"{where}/{path}: {error or type(error).__name__}"
+            ) from error
 
     def _check_start(self, path: str, answer: http.client.HTTPResponse, start: int) -> None:
-        if not answer.headers.get("Content-Range", "").strip().lower().startswith(f"bytes {start}-"):
-            raise Unreachable(self.name, f"{path}: the server answers with another range than was asked for")
+        if (
+            not answer.headers.get("Content-Range", "")
+            .strip()
+            .lower()
+            .startswith(f"bytes {start}-")
+        ):
+            raise Unreachable(
+                self.name, f"{path}: the server answers with another range than was asked for"
+            )
 
     def _append(
         self,
@@ -137,7 +162,9 @@ class Web:
         while chunk := answer.read1(min(_CHUNK, most + 1 - size)):
             size += len(chunk)
             if size > most:
-                raise Unreachable(self.name, f"{path} is larger than it may be: more than {most} bytes")
+                raise Unreachable(
+                    self.name, f"{path} is larger than it may be: more than {most} bytes"
+                )
             target.write(chunk)
             if folder is not None:
                 check_room(self.name, folder, size)
@@ -145,13 +172,18 @@ class Web:
             raise Unreachable(self.name, f"{path} ends after {size} bytes")
 
     def _open(self, url: str, headers: Mapping[str, str], pace: _Pace) -> http.client.HTTPResponse:
-        """Return the answer to a request, after at most so many redirects. Raises Missing and Unreachable."""
+        """Return the answer to a request, after at most so many redirects.
+
+        Raises Missing and Unreachable.
+        """
         origin = _origin(url)
         for _ in range(1 + MOST_REDIRECTS):
             login = self._login if _origin(url) == origin else {}
             request = urllib.request.Request(url, headers={**headers, **login})
             request.pace = pace  # type: ignore[attr-defined]
-            answer: http.client.HTTPResponse = self._opener.open(request, timeout=self.access.patience)
+            answer: http.client.HTTPResponse = self._opener.open(
+                request, timeout=self.access.patience
+            )
             where = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or where is None:
                 return self._checked(url, answer)
@@ -168,13 +200,20 @@ class Web:
         raise Denied(self.name, f"{url}: the server says {answer.status}")
 
     def _redirected(self, url: str, where: str) -> str:
-        """Return the URL that a redirect leads to, without a password. Raises Unreachable for one that is refused."""
+        """Return the URL that a redirect leads to, without a password.
+
+        Raises Unreachable for one that is refused.
+        """
         quoted = urllib.parse.quote(where, safe="%/:=&?~#+!$,;'@()*[]")
         target = urllib.parse.urlsplit(urllib.parse.urljoin(url, quoted))
         if target.scheme not in _SCHEMES or not target.hostname:
-            raise Unreachable(self.name, f"the server redirects to {target.scheme}://, which is refused")
+            raise Unreachable(
+                self.name, f"the server redirects to {target.scheme}://, which is refused"
+            )
         if url.startswith("https:") and target.scheme != "https":
-            raise Unreachable(self.name, "the server redirects from https to http, which is refused")
+            raise Unreachable(
+                self.name, "the server redirects from https to http, which is refused"
+            )
         host = target.netloc.rpartition("@")[2]
         return urllib.parse.urlunsplit(target._replace(netloc=host, fragment=""))
 
@@ -245,7 +284,9 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def _proxy(environment: Mapping[str, str], scheme: str) -> str:
-    """Return the proxy for a scheme, by the variables that curl reads; `HTTP_PROXY` is not one of them."""
+    """Return the proxy for a scheme, by the variables that curl reads; `HTTP_PROXY` is not one of
+    them.
+    """
     names = [f"{scheme}_proxy", "all_proxy", "ALL_PROXY"]
     if scheme == "https":
         names.insert(1, "HTTPS_PROXY")
@@ -253,15 +294,21 @@ def _proxy(environment: Mapping[str, str], scheme: str) -> str:
 
 
 def _tls(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
-    """Return how certificates are checked, by git's settings. Raises RemoteError for files that can't be read."""
+    """Return how certificates are checked, by git's settings.
+
+    Raises RemoteError for files that can't be read.
+    """
     try:
         context = ssl.create_default_context(cafile=settings.get("sslcainfo") or None)
         if settings.get("sslcert"):
             context.load_cert_chain(settings["sslcert"], settings.get("sslkey") or None)
     except OSError as error:
-        files = ", ".join(settings[name] for name in ("sslcainfo", "sslcert", "sslkey") if settings.get(name))
+        files = ", ".join(
+            settings[name] for name in ("sslcainfo", "sslcert", "sslkey") if settings.get(name)
+        )
         raise RemoteError(
-            f"remote {remote}: certificates can't be read: {error}", hint=f"git's settings name {files}"
+            f"remote {remote}: certificates can't be read: {error}",
+            hint=f"git's settings name {files}",
         ) from error
     if settings.get("sslverify", "true").lower() in ("false", "no", "off", "0"):
         context.check_hostname = False

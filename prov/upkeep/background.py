@@ -1,7 +1,8 @@
-"""Keeping a store in shape behind a build: packs are joined, and, if prov.toml says so, what is old is collected.
+"""Keeping a store in shape behind a build: packs are joined, and, if prov.toml says so, what is old
+is collected.
 
-It is a process of its own that nobody waits for, with low priority and an end: whatever it is at when its time is over
-is done anew another time, and a kill loses nothing.
+It is a process of its own that nobody waits for, with low priority and an end: whatever it is at
+when its time is over is done anew another time, and a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ POOL_AGE = 86_400.0
 
 
 def start_upkeep(store: Store, rules: Rules | None) -> bool:
-    """Start what is due in the background; tell whether anything is. `rules`: what to collect by."""
+    """Start what is due in the background; tell whether anything is.
+
+    `rules`: what to collect by.
+    """
     due = rules is not None and _is_due(store)
     if not due and not store.objects.many_packs():
         return False
@@ -52,14 +56,18 @@ def collect(store: Store, rules: Rules) -> None:
 
 
 def clear_pools(store: Store) -> tuple[int, int]:
-    """Remove pool files that nothing has been linked to for a while; return how many, and their bytes."""
+    """Remove pool files that nothing has been linked to for a while; return how many, and their
+    bytes.
+    """
     old = time.time() - POOL_AGE
     removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
     return sum(count for count, _ in removed), sum(size for _, size in removed)
 
 
 def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
-    """Remove what was found in WORKDIRs and moved aside; return how many things that was, and why others stay."""
+    """Remove what was found in WORKDIRs and moved aside; return how many things that was, and why
+    others stay.
+    """
     removed, left = 0, []
     for path in sorted((builddir / ASIDE).glob("*/*")):
         try:
@@ -89,7 +97,10 @@ def _run(store: Store, rules: Rules | None) -> None:
     os.nice(10)
     store.objects.release()
     own = Store.open(store.path)
-    with contextlib.suppress(ProvError, OSError), try_locked(own.cache / "locks" / "upkeep") as alone:
+    with (
+        contextlib.suppress(ProvError, OSError),
+        try_locked(own.cache / "locks" / "upkeep") as alone,
+    ):
         if alone:  # what can't be done now is tried by the next one
             own.objects.consolidate(most=WHOLE)
             if rules is not None:

@@ -1,11 +1,13 @@
 """What is kept and what goes: from builds and rules to the refs that are deleted.
 
-What a build is made of is found by its lists. Of the builds that are kept, outputs stay, and with each its record, so
-that questions can be asked about it; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the room and is
-looked at when something broke lately; an output saves a build for months.
+What a build is made of is found by its lists. Of the builds that are kept, outputs stay, and with
+each its record, so that questions can be asked about it; of the last few, WORKDIRs stay as well. A
+WORKDIR takes most of the room and is looked at when something broke lately; an output saves a build
+for months.
 
-A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in its history. Runs of
-`prov run` and `prov capture` share one history for each directory, and so stay.
+A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in
+its history. Runs of `prov run` and `prov capture` share one history for each directory, and so
+stay.
 
 Whatever goes is told in a file first: when, by which rule, and what it was.
 """
@@ -37,7 +39,10 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is kept. Builds with a label or a pin, and of each task what was built last, are kept always."""
+    """What is kept.
+
+    Builds with a label or a pin, and of each task what was built last, are kept always.
+    """
 
     builds: int = 20
     """The outputs of so many builds."""
@@ -46,7 +51,9 @@ class Rules:
     workdirs: int = 5
     """The WORKDIRs of so many builds, beyond what is young."""
     size: int | None = None
-    """Bytes that the store's objects may take; the least recently used outputs go first, young or not."""
+    """Bytes that the store's objects may take; the least recently used outputs go first, young or
+    not.
+    """
 
 
 _SETTINGS = {
@@ -59,12 +66,17 @@ _SETTINGS = {
 
 
 def rules_from(settings: Mapping[str, Any], origin: str) -> tuple[Rules, bool]:
-    """Return the rules of prov.toml's `[gc]`, and whether builds collect by them. Raises RecipeError."""
+    """Return the rules of prov.toml's `[gc]`, and whether builds collect by them.
+
+    Raises RecipeError.
+    """
     table = settings.get("gc", {})
     check_keys(table, _SETTINGS, f"{origin}: gc")
     size = parse_size(table["size"]) if "size" in table else None
     builds, workdirs = max(1, int(table.get("builds", 20))), int(table.get("workdirs", 5))
-    return Rules(builds, float(table.get("days", 30)), workdirs, size), bool(table.get("auto", False))
+    return Rules(builds, float(table.get("days", 30)), workdirs, size), bool(
+        table.get("auto", False)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,9 @@ def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Gon
 
 
 def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[Gone]:
-    """Return what goes so that the rest fits: fewer and fewer builds are kept, the last one always."""
+    """Return what goes so that the rest fits: fewer and fewer builds are kept, the last one
+    always.
+    """
     assert rules.size is not None
     sizes = packed_sizes(store.objects)
 
@@ -112,7 +126,9 @@ def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[G
     best = gone
     while low < high:  # how many builds' outputs can stay
         middle = (low + high) // 2
-        trial = _by_age(store, Rules(middle, 0.0, min(middle, rules.workdirs), rules.size), now, rule="size")
+        trial = _by_age(
+            store, Rules(middle, 0.0, min(middle, rules.workdirs), rules.size), now, rule="size"
+        )
         if fits(trial):
             low, best = middle + 1, trial
         else:
@@ -160,7 +176,9 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
 
 
 def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gone]:
-    """Return what is deleted, without the tags of runs that are in the history of a ref that is kept."""
+    """Return what is deleted, without the tags of runs that are in the history of a ref that is
+    kept.
+    """
     tags = [each for each in gone if each.ref.startswith("refs/tags/")]
     if not tags:
         return gone
@@ -173,7 +191,9 @@ def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gon
 
 
 def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
-    """Yield what is deleted so that the numbers of a task hash have no gap below a run that stays."""
+    """Yield what is deleted so that the numbers of a task hash have no gap below a run that
+    stays.
+    """
     highest: dict[tuple[str, Oid, bool], int] = {}
     for ref in staying:
         run = _run_of(ref)
@@ -197,7 +217,10 @@ def _kept(store: Store, rules: Rules, now: float) -> _Kept:
     while build is not None:
         held = build.commit in always
         young = store.objects.commit(build.commit).author.seconds >= now - rules.days * DAY
-        outputs, runs = held or young or number < rules.builds, held or young or number < rules.workdirs
+        outputs, runs = (
+            held or young or number < rules.builds,
+            held or young or number < rules.workdirs,
+        )
         for recipe, oid in build.listed():
             state = (oid, outputs, runs)
             if state in seen:
@@ -219,19 +242,25 @@ def _kept(store: Store, rules: Rules, now: float) -> _Kept:
 
 
 def _keep_unlisted(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
-    """Keep the newest run of each task that no build names, as `prov capture` and `prov run` leave them."""
+    """Keep the newest run of each task that no build names, as `prov capture` and `prov run` leave
+    them.
+    """
     newest: dict[str, tuple[int, int, Oid]] = {}
     for (key, task_hash, failed), runs in _runs(refs).items():
         if key not in kept.listed and not failed:
             number, _name, oid = max(runs)
-            newest[key] = max(newest.get(key, (0, 0, b"")), (_seconds(store, oid), number, task_hash))
+            newest[key] = max(
+                newest.get(key, (0, 0, b"")), (_seconds(store, oid), number, task_hash)
+            )
     for key, (_when, number, task_hash) in newest.items():
         kept.outputs.add((key, task_hash))
         kept.runs.add((key, task_hash, number))
 
 
 def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
-    """Keep the newest run of each task: a build that is under way has made it, and lists it when it ends."""
+    """Keep the newest run of each task: a build that is under way has made it, and lists it when it
+    ends.
+    """
     newest: dict[str, tuple[int, set[Oid]]] = {}
     for (key, task_hash, failed), runs in _runs(refs).items():
         if not failed:
@@ -249,7 +278,9 @@ _NUMBER = re.compile("[0-9]{1,9}")
 
 
 def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:
-    """Return task, task hash and number of a run's tag or record, and whether it failed; None for other refs."""
+    """Return task, task hash and number of a run's tag or record, and whether it failed; None for
+    other refs.
+    """
     for prefix in ("refs/tags/failed/", "refs/tags/", RECORDS):
         if ref.startswith(prefix):
             parts = ref.removeprefix(prefix).split("/")
@@ -273,7 +304,9 @@ def _runs(refs: dict[str, Oid]) -> dict[tuple[str, Oid, bool], list[tuple[int, s
 
 def _output_key(ref: str) -> tuple[str, Oid] | None:
     parts = ref.split("/")
-    task_hash = hash_in(parts[5]) if ref.startswith("refs/prov/output/") and len(parts) == 6 else None
+    task_hash = (
+        hash_in(parts[5]) if ref.startswith("refs/prov/output/") and len(parts) == 6 else None
+    )
     return None if task_hash is None else (f"{parts[3]}:{parts[4]}", task_hash)
 
 
@@ -285,7 +318,9 @@ def _record_of(store: Store, commit: Oid) -> Oid:
     return store.objects.commit(commit).parents[1]
 
 
-def _toolchains(store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oid]], rule: str) -> Iterator[Gone]:
+def _toolchains(
+    store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oid]], rule: str
+) -> Iterator[Gone]:
     prefix = "refs/prov/toolchain/"
     there = {name: oid for name, oid in refs.items() if name.startswith(prefix)}
     used = set()
@@ -353,7 +388,9 @@ class Pruned:
         sync_directory(self.path.parent)
 
     def find(self, ref: str) -> tuple[int, str] | None:
-        """Return when, in seconds since the epoch, and by which rule a ref went last; None if it did not."""
+        """Return when, in seconds since the epoch, and by which rule a ref went last; None if it
+        did not.
+        """
         if not self.path.exists():
             return None
         end = f"\t{ref}".encode()
@@ -367,7 +404,8 @@ class Pruned:
 def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:
     """Remove a pool's files that nothing is linked to; return how many, and their bytes.
 
-    One that is wanted again comes out of the store. Those written or linked since `older_than` are left.
+    One that is wanted again comes out of the store. Those written or linked since `older_than` are
+    left.
     """
     count = size = 0
     for path in folder.glob("??/*"):

@@ -1,1 +1,3 @@
-"""Directories and trees: a directory becomes a tree, a tree becomes a directory, nothing is lost on the way."""
+"""Directories and trees: a directory becomes a tree, a tree becomes a directory, nothing is lost on
+the way.
+"""

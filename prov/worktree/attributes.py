@@ -1,16 +1,20 @@
-"""What git's trees lack, kept beside them: full modes, owners, mtimes, empty directories, hardlinks, devices, xattrs.
+"""What git's trees lack, kept beside them: full modes, owners, mtimes, empty directories,
+hardlinks, devices, xattrs.
 
-A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second, its
-attributes, mirrors the directories of the first; each of its trees may hold a blob `%attributes` with a line per
-entry that needs one (an escaped name never begins with `%a`, so nothing can collide):
+A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second,
+its attributes, mirrors the directories of the first; each of its trees may hold a blob
+`%attributes` with a line per entry that needs one (an escaped name never begins with `%a`, so
+nothing can collide):
 
     NAME<TAB>mode=4755 mtime=1700000000.000000000 link=usr/bin/gzip
 
-`.` stands for the directory itself. A directory that is in the attributes alone is one that git can't hold,
-because no file is below it. Per directory, so that what did not change is the same blob again.
+`.` stands for the directory itself. A directory that is in the attributes alone is one that git
+can't hold, because no file is below it. Per directory, so that what did not change is the same blob
+again.
 
-Two forms exist: a WORKDIR's attributes carry mtimes (make needs them back), an output's do not, and so take
-part in its id. In that form a directory where nothing is out of the ordinary has no attributes at all.
+Two forms exist: a WORKDIR's attributes carry mtimes (make needs them back), an output's do not, and
+so take part in its id. In that form a directory where nothing is out of the ordinary has no
+attributes at all.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ DIRECTORY_MODE = 0o755
 
 
 class Pair(NamedTuple):
-    """A recorded directory: its content and its attributes; None where all is ordinary and nothing is empty."""
+    """A recorded directory: its content and its attributes; None where all is ordinary and nothing
+    is empty.
+    """
 
     tree: Oid
     attributes: Oid | None
@@ -56,11 +62,12 @@ ROOT = (0, 0)
 class Node(NamedTuple):
     """One entry of a recorded directory.
 
-    `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a directory. `mtime` is
-    in nanoseconds, None where it is not recorded. Nodes of one hardlink group share `link`, the path of its
-    first member. `rdev` is (major, minor) of a device. `fixme` marks a file whose content has tokens for paths, or
-    holds a path of the place where it was made; see `prov.worktree.places`. `owner` is (uid, gid): that of root unless
-    it was captured under fakeroot.
+    `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a
+    directory. `mtime` is in nanoseconds, None where it is not recorded. Nodes of one hardlink group
+    share `link`, the path of its first member. `rdev` is (major, minor) of a device. `fixme` marks
+    a file whose content has tokens for paths, or holds a path of the place where it was made; see
+    `prov.worktree.places`. `owner` is (uid, gid): that of root unless it was captured under
+    fakeroot.
     """
 
     mode: int
@@ -84,7 +91,16 @@ class Node(NamedTuple):
     @property
     def same_content(self) -> tuple[object, ...]:
         """What two nodes have in common that are the same but for when they were written."""
-        return self.mode, self.oid, self.pair, self.link, self.xattrs, self.rdev, self.fixme, self.owner
+        return (
+            self.mode,
+            self.oid,
+            self.pair,
+            self.link,
+            self.xattrs,
+            self.rdev,
+            self.fixme,
+            self.owner,
+        )
 
     @property
     def same_file(self) -> tuple[object, ...]:
@@ -96,9 +112,16 @@ _FOLDER = Node(stat.S_IFDIR | DIRECTORY_MODE)
 _FULL_MODES = {MODE_EXECUTABLE: stat.S_IFREG | 0o755, MODE_SYMLINK: stat.S_IFLNK | 0o777}
 
 Listing = dict[bytes, Node]
-"""A directory's entries by their real names; `.` holds the directory's own mode, mtime and xattrs."""
+"""A directory's entries by their real names; `.` holds the directory's own mode, mtime and
+xattrs.
+"""
 
-_TYPES = {"fifo": stat.S_IFIFO, "socket": stat.S_IFSOCK, "char": stat.S_IFCHR, "block": stat.S_IFBLK}
+_TYPES = {
+    "fifo": stat.S_IFIFO,
+    "socket": stat.S_IFSOCK,
+    "char": stat.S_IFCHR,
+    "block": stat.S_IFBLK,
+}
 _TYPE_NAMES = {number: name for name, number in _TYPES.items()}
 
 
@@ -127,7 +150,12 @@ def _ordinary(mode: int) -> bool:
 
 
 def _escape(name: bytes) -> bytes:
-    return name.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\n", b"\\n").replace(b" ", b"\\s")
+    return (
+        name.replace(b"\\", b"\\\\")
+        .replace(b"\t", b"\\t")
+        .replace(b"\n", b"\\n")
+        .replace(b" ", b"\\s")
+    )
 
 
 def _unescape(name: bytes) -> bytes:
@@ -160,7 +188,9 @@ def attribute_line(name: bytes, node: Node, *, mtimes: bool) -> bytes:
         fields.append(b"link=" + _escape(node.link))
     if node.fixme:
         fields.append(b"fixme=" + node.fixme)
-    fields += [b"xattr.%s=%s" % (_escape(key), base64.b64encode(value)) for key, value in node.xattrs]
+    fields += [
+        b"xattr.%s=%s" % (_escape(key), base64.b64encode(value)) for key, value in node.xattrs
+    ]
     return b"%s\t%s\n" % (_escape(name), b" ".join(fields)) if fields else b""
 
 
@@ -177,7 +207,10 @@ _FIXME = re.compile(rb"((text|binary)(:[HNSW]*)?|held(:[HNSW]*)?)?")
 
 
 def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
-    """Return an entry with its attributes. Raises ValueError or KeyError for what no entry can have."""
+    """Return an entry with its attributes.
+
+    Raises ValueError or KeyError for what no entry can have.
+    """
     if node is None:
         if b"type" not in fields:
             raise ValueError("there is no such file")
@@ -199,7 +232,9 @@ def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
         uid, _, gid = fields[b"owner"].partition(b":")
         owner = (int(uid), int(gid))
     xattrs = tuple(
-        (_unescape(key[6:]), base64.b64decode(value)) for key, value in fields.items() if key.startswith(b"xattr.")
+        (_unescape(key[6:]), base64.b64decode(value))
+        for key, value in fields.items()
+        if key.startswith(b"xattr.")
     )
     link, fixme = _unescape(fields.get(b"link", b"")), fields.get(b"fixme", b"")
     return Node(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme, owner)
@@ -211,25 +246,41 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     attributes = reader.tree(pair.attributes) if pair.attributes else []
     below = {entry.name: entry.oid for entry in attributes}
     lines = below.pop(BLOB_NAME, None)
-    new, rest = tuple.__new__, _FOLDER[3:]  # without the constructor: tens of thousands are made for one sysroot
+    new, rest = (
+        tuple.__new__,
+        _FOLDER[3:],
+    )  # without the constructor: tens of thousands are made for one sysroot
     for name, mode, oid in reader.tree(pair.tree):
         real = unescape_name(name) if name[:1] == ESCAPE else name
         if mode == MODE_DIRECTORY:
-            listing[real] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None)))
+            listing[real] = Node(
+                stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None))
+            )
         else:
-            listing[real] = new(Node, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest))
-    if listing[b"."] is not _FOLDER:  # stands for the directory itself; other bad names are found when they are used
-        raise StoreError("a tree holds the name '.', which no directory can have", hint="don't trust its origin")
+            listing[real] = new(
+                Node, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest)
+            )
+    if (
+        listing[b"."] is not _FOLDER
+    ):  # stands for the directory itself; other bad names are found when they are used
+        raise StoreError(
+            "a tree holds the name '.', which no directory can have", hint="don't trust its origin"
+        )
     for name, oid in below.items():
-        listing[unescape_name(name)] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid))
+        listing[unescape_name(name)] = Node(
+            stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid)
+        )
     if lines is not None:
-        for line in reader.blob(lines).split(b"\n")[:-1]:  # not splitlines: a name may hold a carriage return
+        for line in reader.blob(lines).split(b"\n")[
+            :-1
+        ]:  # not splitlines: a name may hold a carriage return
             name, fields = _decode_line(line)
             try:
                 listing[name] = _with_fields(listing.get(name), fields)
             except (ValueError, KeyError) as error:
                 raise StoreError(
-                    f"attributes of {name!r} are not what they should be: {error}", hint="don't trust their origin"
+                    f"attributes of {name!r} are not what they should be: {error}",
+                    hint="don't trust their origin",
                 ) from error
     return listing
 
@@ -251,9 +302,15 @@ def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair
     content: list[Entry] = []
     attributes: list[Entry] = []
     lines = []
-    for name in sorted(listing, key=lambda name: (name != b".", name)):  # its own line first, as a capture has it
+    for name in sorted(
+        listing, key=lambda name: (name != b".", name)
+    ):  # its own line first, as a capture has it
         node = listing[name]
-        lines.append(attribute_line(name, node, mtimes=mtimes) if name == b"." or not node.is_directory else b"")
+        lines.append(
+            attribute_line(name, node, mtimes=mtimes)
+            if name == b"." or not node.is_directory
+            else b""
+        )
         if name == b".":
             continue
         if node.is_directory:
@@ -291,11 +348,15 @@ def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[byt
 def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, Node]]:
     """Return what is right in a recorded directory, the last name first."""
     listing = read_listing(reader, pair)
-    return [(prefix + name, listing[name]) for name in sorted(listing, reverse=True) if name != b"."]
+    return [
+        (prefix + name, listing[name]) for name in sorted(listing, reverse=True) if name != b"."
+    ]
 
 
 def at_path(reader: TreeReader, pair: Pair, path: bytes) -> Node | None:
-    """Return what a recorded directory has at a path (`usr/lib`), or None; the path `` is the directory itself."""
+    """Return what a recorded directory has at a path (`usr/lib`), or None; the path `` is the
+    directory itself.
+    """
     node = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
     for part in [part for part in path.split(b"/") if part]:
         if not node.is_directory:
@@ -308,7 +369,9 @@ def at_path(reader: TreeReader, pair: Pair, path: bytes) -> Node | None:
 
 
 def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
-    """Return a directory that has each pair at its path (`image`, `pkgdata/zlib`); no path is inside another."""
+    """Return a directory that has each pair at its path (`image`, `pkgdata/zlib`); no path is
+    inside another.
+    """
     listing: Listing = {}
     deeper: dict[bytes, dict[bytes, Pair]] = {}
     for path, pair in contents.items():
@@ -323,7 +386,9 @@ def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
 
 
 def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None) -> Pair:
-    """Return a recorded directory with something else, or nothing, at a path; folders are made on the way."""
+    """Return a recorded directory with something else, or nothing, at a path; folders are made on
+    the way.
+    """
     first, _, rest = path.partition(b"/")
     listing = read_listing(writer, pair)
     if rest:
@@ -340,7 +405,12 @@ def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None)
 
 
 def map_directories(
-    reader: TreeReader, pair: Pair, change: Callable[[Listing], Listing], writer: TreeWriter, *, mtimes: bool = False
+    reader: TreeReader,
+    pair: Pair,
+    change: Callable[[Listing], Listing],
+    writer: TreeWriter,
+    *,
+    mtimes: bool = False,
 ) -> Pair:
     """Rewrite a recorded directory from the leaves up, `change` being given each listing."""
     listing = read_listing(reader, pair)
@@ -352,7 +422,9 @@ def map_directories(
 
 
 def without_setuid(reader: TreeReader, pair: Pair, writer: TreeWriter) -> Pair:
-    """Return a recorded directory whose programs run as whoever starts them, and not as their owner or group."""
+    """Return a recorded directory whose programs run as whoever starts them, and not as their owner
+    or group.
+    """
     if pair.attributes is None:  # which is where such permissions are recorded
         return pair
     listing = read_listing(reader, pair)

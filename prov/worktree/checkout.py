@@ -1,11 +1,13 @@
-"""A tree becomes a directory: the difference between what is there and what is wanted is applied, no more.
+"""A tree becomes a directory: the difference between what is there and what is wanted is applied,
+no more.
 
-The same walk serves WORKDIRs (private, writable files with their mtimes) and sysroots (hardlinks into the pool);
-which of the two is the `Placer`'s choice. Every name is checked, and every folder is entered by descriptor without
-following links: a tree from elsewhere can't write outside its directory.
+The same walk serves WORKDIRs (private, writable files with their mtimes) and sysroots (hardlinks
+into the pool); which of the two is the `Placer`'s choice. Every name is checked, and every folder
+is entered by descriptor without following links: a tree from elsewhere can't write outside its
+directory.
 
-Folders that are new are queued; when there are many, a second process takes its share of them. Programs come last: by
-the time that one can be found, the libraries that it needs are there.
+Folders that are new are queued; when there are many, a second process takes its share of them.
+Programs come last: by the time that one can be found, the libraries that it needs are there.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def check_name(name: bytes) -> None:
     """Raise CheckoutError for a name that would lead out of its directory."""
     if b"/" in name or name in _NO_NAMES or b"\0" in name:
         raise CheckoutError(
-            f"a tree holds the name {name!r}, which no directory can have", hint="don't trust its origin"
+            f"a tree holds the name {name!r}, which no directory can have",
+            hint="don't trust its origin",
         )
 
 
@@ -86,7 +89,9 @@ class _Checkout:
     programs: list[_Folder] = field(default_factory=list)
     crowds: list[_Folder] = field(default_factory=list)
     closed: list[tuple[bytes, Node]] = field(default_factory=list)
-    """Folders that get their own attributes last: crowded ones, and those that their owner may not pass through."""
+    """Folders that get their own attributes last: crowded ones, and those that their owner may not
+    pass through.
+    """
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups of which a member was touched."""
     made: list[bytes] = field(default_factory=list)
@@ -131,7 +136,9 @@ class _Checkout:
             self.gone += done.gone
 
     def share(self, known: int, folders: Iterator[_Folder], *, programs: bool) -> _Done:
-        """Do a share of the work, without a queue but for programs; so many notes are `known` already."""
+        """Do a share of the work, without a queue but for programs; so many notes are `known`
+        already.
+        """
         part = _Checkout(self.objects, self.placer, self.root, queues=False)
         for folder in folders:
             part.visit(folder)
@@ -142,7 +149,9 @@ class _Checkout:
             while part.new:
                 part.visit(part.new.popleft())
         notes = self.placer.notes[known:]
-        return _Done(part.placed, part.torn, part.programs, part.closed, notes, part.made, part.gone)
+        return _Done(
+            part.placed, part.torn, part.programs, part.closed, notes, part.made, part.gone
+        )
 
     # one folder
 
@@ -217,7 +226,9 @@ class _Checkout:
                 self.remove(fd, prefix, name, have)
             os.mkdir(name, 0o755, dir_fd=fd)
             self.made.append(prefix + name)
-        folder = _Folder(prefix + name, have.pair if have is not None and not new else None, node.pair)
+        folder = _Folder(
+            prefix + name, have.pair if have is not None and not new else None, node.pair
+        )
         if name in PROGRAMS:
             self.programs.append(folder)
         elif (new and self.queues) or prefix.count(b"/") % MOST_OPEN == MOST_OPEN - 1:
@@ -296,7 +307,12 @@ class _Checkout:
                     self.closed.append((folder, own))
 
     def mend_link(
-        self, fd: int, prefix: bytes, name: bytes, node: Node, first: dict[tuple[object, ...], bytes]
+        self,
+        fd: int,
+        prefix: bytes,
+        name: bytes,
+        node: Node,
+        first: dict[tuple[object, ...], bytes],
     ) -> None:
         """Place one member of a group: the first as a file, the others as links to it."""
         with contextlib.suppress(FileNotFoundError):
@@ -350,11 +366,13 @@ def checkout(
     placer: Placer | None = None,
     folders: set[bytes] | None = None,
 ) -> int:
-    """Make a directory hold `wanted`, given that it holds `now`; return how many files and links were placed.
+    """Make a directory hold `wanted`, given that it holds `now`; return how many files and links
+    were placed.
 
-    `folders`, the paths of all folders in the directory, is brought up to date. What is there and not in `now`
-    (excluded paths) is left alone. Costs the difference of the two. Killed midway it leaves neither: capture the
-    directory to know what is there, and call again. Raises CheckoutError.
+    `folders`, the paths of all folders in the directory, is brought up to date. What is there and
+    not in `now` (excluded paths) is left alone. Costs the difference of the two. Killed midway it
+    leaves neither: capture the directory to know what is there, and call again. Raises
+    CheckoutError.
     """
     work = _Checkout(objects, placer or Private(objects), directory, fresh=not directory.exists())
     try:
@@ -368,15 +386,20 @@ def checkout(
         ) from error
     if folders is not None:
         tops = tuple(path + b"/" for path in work.gone)
-        folders.difference_update([path for path in folders if (path + b"/").startswith(tops)] if tops else ())
+        folders.difference_update(
+            [path for path in folders if (path + b"/").startswith(tops)] if tops else ()
+        )
         folders.update(work.made)
     return work.placed
 
 
-def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer: Placer | None = None) -> int:
+def checkout_new(
+    objects: ObjectReader, directory: Path, wanted: Pair, *, placer: Placer | None = None
+) -> int:
     """Make a directory that is not there, or is empty; return how many files and links were placed.
 
-    One that is not there appears when it is whole: it is made beside and renamed. Raises CheckoutError.
+    One that is not there appears when it is whole: it is made beside and renamed. Raises
+    CheckoutError.
     """
     if os.path.lexists(directory):
         return checkout(objects, directory, wanted, placer=placer)
@@ -389,7 +412,9 @@ def checkout_new(objects: ObjectReader, directory: Path, wanted: Pair, *, placer
         with contextlib.suppress(OSError):
             remove_tree(beside)
         if isinstance(error, CheckoutError):
-            raise CheckoutError(str(error).replace(str(beside), str(directory)), hint=error.hint) from error
+            raise CheckoutError(
+                str(error).replace(str(beside), str(directory)), hint=error.hint
+            ) from error
         if isinstance(error, OSError):
             raise CheckoutError(
                 f"{directory}: can't be put in place: {error}",

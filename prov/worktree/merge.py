@@ -1,8 +1,8 @@
 """Recorded directories merged as trees, before any disk is touched.
 
-`Union` puts directories on top of each other, as a sysroot or a task that starts from several outputs wants them;
-`three_way` joins what two tasks made of the same start; `edit` changes single paths. Identical subtrees are skipped
-unread. Pure: trees in, trees out; conflicts are data.
+`Union` puts directories on top of each other, as a sysroot or a task that starts from several
+outputs wants them; `three_way` joins what two tasks made of the same start; `edit` changes single
+paths. Identical subtrees are skipped unread. Pure: trees in, trees out; conflicts are data.
 """
 
 from __future__ import annotations
@@ -71,21 +71,28 @@ class Known(NamedTuple):
 
 @dataclass(slots=True)
 class Union:
-    """Puts recorded directories on top of each other. The same content at the same path is no conflict.
+    """Puts recorded directories on top of each other. The same content at the same path is no
+    conflict.
 
-    Which files of one directory are hardlinked with each other is no part of the comparison: packages need not agree.
+    Which files of one directory are hardlinked with each other is no part of the comparison:
+    packages need not agree.
     """
 
     trees: TreeStore
     wins: Mapping[bytes, str] = field(default_factory=dict)
-    """Path -> the owner, or the part of its name before a colon, whose file is taken where others bring another one;
-    a folder's path speaks for all that is in it."""
+    """Path -> the owner, or the part of its name before a colon, whose file is taken where others
+    bring another one; a folder's path speaks for all that is in it.
+    """
     known: dict[bytes, Known] = field(default_factory=dict)
-    """Path -> how it was merged the last time: where few parts are others now, the rest is not read again."""
+    """Path -> how it was merged the last time: where few parts are others now, the rest is not read
+    again.
+    """
     used: set[bytes] = field(default_factory=set)
     """Paths at which `known` is true of this merge."""
     mtimes: bool = False
-    """The result has the mtimes of what is merged: of one file that several bring, the first one's."""
+    """The result has the mtimes of what is merged: of one file that several bring, the first
+    one's.
+    """
     decided: int = 0
     """How often `wins` decided."""
 
@@ -114,7 +121,9 @@ class Union:
             else:
                 shared[name] = nodes
                 at = path + b"/" + name if path else name
-                listing[name] = self._resolve(at, name, [(distinct[pair], nodes[pair]) for pair in nodes], conflicts)
+                listing[name] = self._resolve(
+                    at, name, [(distinct[pair], nodes[pair]) for pair in nodes], conflicts
+                )
         for name in shared.keys() - claims.keys():
             self._keep(path + b"/" + name if path else name)
         pair = write_listing(self.trees, listing, mtimes=self.mtimes)
@@ -129,17 +138,25 @@ class Union:
     def _before(self, path: bytes) -> Known | None:
         """Return how a directory was merged the last time, if that is in the store still."""
         known = self.known.get(path)
-        return known if known and all(oid is None or self.trees.has(oid) for oid in known.pair) else None
+        return (
+            known
+            if known and all(oid is None or self.trees.has(oid) for oid in known.pair)
+            else None
+        )
 
     def _keep(self, path: bytes) -> None:
         """Note that what is known of a directory, and of those in it, is true of this merge."""
-        self.used.update(at for at in self.known if not path or at == path or at.startswith(path + b"/"))
+        self.used.update(
+            at for at in self.known if not path or at == path or at.startswith(path + b"/")
+        )
 
     def remembered(self) -> dict[bytes, Known]:
         """Return what is known of this merge, for the next one."""
         return {path: known for path, known in self.known.items() if path in self.used}
 
-    def _all(self, distinct: dict[Pair, str]) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]]:
+    def _all(
+        self, distinct: dict[Pair, str]
+    ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]]:
         """Return what to start from when all parts are read: nothing, and all names to resolve."""
         claims: dict[bytes, Claims] = {}
         for pair in distinct:
@@ -153,7 +170,8 @@ class Union:
     def _changed(
         self, before: Known, distinct: dict[Pair, str]
     ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]] | None:
-        """Return what to start from when few parts are others: the last result, and the names that these have.
+        """Return what to start from when few parts are others: the last result, and the names that
+        these have.
 
         None where that would not be less work, or the directory itself is another one.
         """
@@ -174,7 +192,9 @@ class Union:
                         return None
                     continue
                 if name not in claims:
-                    claims[name] = dict(shared.get(name, {})) or self._only_claim(before, name, listing.get(name))
+                    claims[name] = dict(shared.get(name, {})) or self._only_claim(
+                        before, name, listing.get(name)
+                    )
                 claims[name][pair] = node
         return listing, shared, claims
 
@@ -184,7 +204,9 @@ class Union:
             return {}
         return next({pair: node} for pair in before.parts if name in read_listing(self.trees, pair))
 
-    def _resolve(self, path: bytes, name: bytes, claims: list[tuple[str, Node]], conflicts: list[Conflict]) -> Node:
+    def _resolve(
+        self, path: bytes, name: bytes, claims: list[tuple[str, Node]], conflicts: list[Conflict]
+    ) -> Node:
         """Return what several parts have at a path, together."""
         owner, first = claims[0]
         if name != b"." and all(node.is_directory for _, node in claims):
@@ -243,8 +265,11 @@ def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) ->
     return write_listing(trees, listing, mtimes=mtimes)
 
 
-def three_way(trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b"") -> Merged:
-    """Return what both made of `base`: what one side changed is taken; what both changed differently is a conflict.
+def three_way(
+    trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b""
+) -> Merged:
+    """Return what both made of `base`: what one side changed is taken; what both changed
+    differently is a conflict.
 
     A file written by both with the same content is no conflict; the later mtime is kept.
     """
@@ -260,7 +285,9 @@ def three_way(trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path:
         old, left, right = start.get(name), mine.get(name), other.get(name)
         if name != b"." and left and right and left.is_directory and right.is_directory:
             below = old.pair if old and old.is_directory else EMPTY
-            merged = three_way(trees, below, Owned(ours.owner, left.pair), Owned(theirs.owner, right.pair), path=at)
+            merged = three_way(
+                trees, below, Owned(ours.owner, left.pair), Owned(theirs.owner, right.pair), path=at
+            )
             listing[name] = left._replace(pair=merged.pair)
             conflicts += merged.conflicts
             continue

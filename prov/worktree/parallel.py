@@ -1,4 +1,6 @@
-"""One list of work, two processes: Python's threads share a processor, and forked processes do not."""
+"""One list of work, two processes: Python's threads share a processor, and forked processes do
+not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from prov.processes import decode_answer, start_child
 SHARE_HERE = 0.54
 """The second process has its pack to finish and its answer to send."""
 HANDED_OUT = 1024
-"""So many pieces, with the number of each in four bytes, fit the smallest pipe that a user gets who has many."""
+"""So many pieces, with the number of each in four bytes, fit the smallest pipe that a user gets who
+has many.
+"""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,7 +29,8 @@ def in_two_processes(
     here: Callable[[list[Item]], list[Result]],
     there: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
-    """Return a result for each item, in order; `there` runs in a second process on not quite half of the weight.
+    """Return a result for each item, in order; `there` runs in a second process on not quite half
+    of the weight.
 
     An expected failure of either is raised here; results must be picklable.
     """
@@ -39,10 +44,14 @@ def in_two_processes(
     return done + others
 
 
-def by_turns(work: Sequence[Item], do: Callable[[Iterator[Item]], Result], what: str) -> tuple[Result, Result]:
-    """Return what `do` made of the work in this process and in a second one; who is free takes the next item.
+def by_turns(
+    work: Sequence[Item], do: Callable[[Iterator[Item]], Result], what: str
+) -> tuple[Result, Result]:
+    """Return what `do` made of the work in this process and in a second one; who is free takes the
+    next item.
 
-    An expected failure of either is raised here, `what` being what they are at; results must be picklable.
+    An expected failure of either is raised here, `what` being what they are at; results must be
+    picklable.
     """
     pieces = min(len(work), HANDED_OUT)
     reader, writer = os.pipe()
@@ -59,7 +68,9 @@ def by_turns(work: Sequence[Item], do: Callable[[Iterator[Item]], Result], what:
         os.close(reader)
 
 
-def _both(here: Callable[[], Result], there: Callable[[], Result], what: str) -> tuple[Result, Result]:
+def _both(
+    here: Callable[[], Result], there: Callable[[], Result], what: str
+) -> tuple[Result, Result]:
     child = start_child(there)
     try:
         with os.fdopen(child.answer, "rb") as answers:

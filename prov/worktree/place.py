@@ -1,7 +1,8 @@
 """One regular file at a time: how content gets from the store to a name on disk.
 
-A `Placer` decides whether the file is private (a WORKDIR's) or a hardlink into the pool (a sysroot's). A file whose
-content names places by tokens is written with this place's own paths, by either. Runs of zeros become holes.
+A `Placer` decides whether the file is private (a WORKDIR's) or a hardlink into the pool (a
+sysroot's). A file whose content names places by tokens is written with this place's own paths, by
+either. Runs of zeros become holes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from prov.worktree.attributes import ROOT, Node, TreeReader
 from prov.worktree.places import BINARY, Places, fits, relocate
 
 EPOCH_NS = 315_532_800_000_000_000
-"""1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold it."""
+"""1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold
+it.
+"""
 HOLE = 1 << 16
 """As many zeros in a row, so aligned, are not written: no file system has larger blocks."""
 NO_ROOM = "has no room for the paths of this place, and holds /nonexistent instead"
@@ -33,8 +36,9 @@ class ObjectReader(TreeReader, Protocol):
 
 
 class Placer(Protocol):
-    """Puts one regular file, mode and mtime included, at a path that is free; `folder` is open, and the path's last
-    part is the name in it."""
+    """Puts one regular file, mode and mtime included, at a path that is free; `folder` is open, and
+    the path's last part is the name in it.
+    """
 
     shares: bool
     """The same content and mode is the same inode anyway: hardlink groups need no care."""
@@ -54,10 +58,11 @@ def give(node: Node, path: bytes | int, folder: int | None = None) -> None:
 
 
 def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
-    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob: its own if it has one.
+    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob: its
+    own if it has one.
 
-    Else the size is in the seconds (within three years from 1980), so that a tool that changes a file and puts its
-    mtime back, as `strip -p` does, breaks the seal too.
+    Else the size is in the seconds (within three years from 1980), so that a tool that changes a
+    file and puts its mtime back, as `strip -p` does, breaks the seal too.
     """
     if own is not None:
         return own
@@ -69,7 +74,11 @@ def is_sealed(state: os.stat_result, node: Node) -> bool:
     # sealed_mtime, without another call: this is asked of every file of a sysroot
     mtime = node.mtime
     if mtime is None:
-        mtime = EPOCH_NS + state.st_size % 100_000_000 * 1_000_000_000 + int.from_bytes(node.oid[:4]) % 1_000_000_000
+        mtime = (
+            EPOCH_NS
+            + state.st_size % 100_000_000 * 1_000_000_000
+            + int.from_bytes(node.oid[:4]) % 1_000_000_000
+        )
     return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == _geteuid()
 
 
@@ -86,7 +95,9 @@ def has_room(objects: ObjectReader, node: Node, places: Places) -> bool:
 
 
 def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
-    """Write a new file's content to a descriptor, runs of zeros as holes; return its size in bytes."""
+    """Write a new file's content to a descriptor, runs of zeros as holes; return its size in
+    bytes.
+    """
     size, hole = 0, False
     for chunk in chunks:
         view = memoryview(chunk)

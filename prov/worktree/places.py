@@ -1,12 +1,14 @@
 """Paths that differ from place to place, and the tokens that stand for them in what is stored.
 
-A file that holds the path of a WORKDIR, a sysroot or the folder of host tools is stored with a token in its place, so
-that it is the same whoever made it wherever; where it is put on disk, the token becomes the path that counts there.
+A file that holds the path of a WORKDIR, a sysroot or the folder of host tools is stored with a
+token in its place, so that it is the same whoever made it wherever; where it is put on disk, the
+token becomes the path that counts there.
 
-A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as long as the path
-that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what is left of its C string, and NULs.
-A path that is longer than there is room for becomes one that nothing has, `/nonexistent`. What is neither (a compiled
-Python file, say) keeps its path and is told as one that holds it. Pure: bytes in, bytes out.
+A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as
+long as the path that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what
+is left of its C string, and NULs. A path that is longer than there is room for becomes one that
+nothing has, `/nonexistent`. What is neither (a compiled Python file, say) keeps its path and is
+told as one that holds it. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from mmap import mmap
 from typing import NamedTuple
 
 TEXT, BINARY, HELD = b"text", b"binary", b"held"
-"""What is to be done with a file: replace as text, as C strings, or nothing, since nothing can be."""
+"""What is to be done with a file: replace as text, as C strings, or nothing, since nothing can
+be.
+"""
 NAMES = {b"W": b"WORKDIR", b"S": b"SYSROOT", b"N": b"NATIVE", b"H": b"HOSTTOOLS"}
 """What can be replaced, by the letter that a file's mark has for it."""
 MARK = b"@PROV:"
@@ -29,7 +33,9 @@ _LETTERS = {name: letter for letter, name in NAMES.items()}
 _BEFORE = rb"(?:(?<![\w.+~-])|(?<=-[LIBR])|(?<=-isystem)|(?<=-idirafter))"
 _BINARIES = (b"\x7fELF", b"!<arch>\n")
 NOWHERE = b"/nonexistent"
-"""Stands for a WORKDIR where that is nobody's, and for a path that does not fit: shorter than every token."""
+"""Stands for a WORKDIR where that is nobody's, and for a path that does not fit: shorter than every
+token.
+"""
 
 
 class Tokenised(NamedTuple):
@@ -41,21 +47,29 @@ class Tokenised(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The paths, as a task sees them, of its WORKDIR, its two sysroots, and its folder of host tools."""
+    """The paths, as a task sees them, of its WORKDIR, its two sysroots, and its folder of host
+    tools.
+    """
 
     paths: Mapping[bytes, bytes]
     """Letter of NAMES -> absolute path."""
     aliases: tuple[tuple[bytes, bytes], ...] = ()
     """More (path, letter): other ways to the same places, as by a link among the folders."""
     constant: bool = False
-    """The same for every recipe of the architecture, as in a sandbox: what is relocated once can be shared."""
+    """The same for every recipe of the architecture, as in a sandbox: what is relocated once can be
+    shared.
+    """
     _known: tuple[bytes, ...] = field(init=False, compare=False, repr=False)
     _pattern: re.Pattern[bytes] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         known = sorted(self.all, key=len, reverse=True)  # a sysroot may be inside the WORKDIR
         # one that begins with another is found where that one is
-        shortest = [path for path in known if not any(path != other and path.startswith(other) for other in known)]
+        shortest = [
+            path
+            for path in known
+            if not any(path != other and path.startswith(other) for other in known)
+        ]
         object.__setattr__(self, "_known", tuple(shortest))
         alternatives = b"|".join(map(re.escape, known)) if known else rb"(?!)"
         object.__setattr__(self, "_pattern", re.compile(_BEFORE + b"(" + alternatives + b")"))
@@ -67,14 +81,21 @@ class Places:
 
     def find(self, data: bytes | mmap) -> bool:
         """Tell whether any of the paths is in a file's content."""
-        return any(data.find(path) >= 0 for path in self._known) and self._pattern.search(data) is not None
+        return (
+            any(data.find(path) >= 0 for path in self._known)
+            and self._pattern.search(data) is not None
+        )
 
     def text(self) -> bytes:
         """Return the paths as lines: what an output that keeps them is tied to."""
-        return b"".join(b"%s %s\n" % (NAMES[letter], path) for letter, path in sorted(self.paths.items()))
+        return b"".join(
+            b"%s %s\n" % (NAMES[letter], path) for letter, path in sorted(self.paths.items())
+        )
 
     def digest(self, fixme: bytes) -> str:
-        """Return a short text that differs where something else may become of a file with this mark."""
+        """Return a short text that differs where something else may become of a file with this
+        mark.
+        """
         used = [self.paths[letter] for letter in _letters(fixme)]
         return hashlib.sha1(b"\0".join([fixme, *used])).hexdigest()[:12]
 
@@ -96,11 +117,16 @@ def tokenise(data: bytes, places: Places) -> Tokenised | None:
     if MARK in data:  # what is there already could not be told from ours
         return Tokenised(data, HELD)
     if b"\0" not in data:
-        return Tokenised(places._pattern.sub(lambda match: _token(places.all[match[1]]), data), TEXT + suffix)
-    if not data.startswith(_BINARIES) or any(len(path) < len(_token(letter)) for path, letter in used.items()):
+        return Tokenised(
+            places._pattern.sub(lambda match: _token(places.all[match[1]]), data), TEXT + suffix
+        )
+    if not data.startswith(_BINARIES) or any(
+        len(path) < len(_token(letter)) for path, letter in used.items()
+    ):
         return Tokenised(data, HELD)
     return Tokenised(
-        places._pattern.sub(lambda match: _token(places.all[match[1]], len(match[1])), data), BINARY + suffix
+        places._pattern.sub(lambda match: _token(places.all[match[1]], len(match[1])), data),
+        BINARY + suffix,
     )
 
 
@@ -110,7 +136,9 @@ def _token(letter: bytes, length: int = 0) -> bytes:
 
 
 def token_letters(data: bytes) -> bytes:
-    """Return which places the tokens in an ELF file or an archive stand for, nothing for other files."""
+    """Return which places the tokens in an ELF file or an archive stand for, nothing for other
+    files.
+    """
     if not data.startswith(_BINARIES):
         return b""
     return b"".join(sorted({_LETTERS[match[1]] for match in _TOKEN.finditer(data)}))

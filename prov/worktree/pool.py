@@ -1,10 +1,12 @@
-"""The pool: plain files to hardlink from, keyed by blob and mode, and by mtime where a tree has one.
+"""The pool: plain files to hardlink from, keyed by blob and mode, and by mtime where a tree has
+one.
 
-Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode, mode and mtime, and
-root writes through a read-only one: a pool file is *sealed* by an mtime that derives from its blob and size, so that
-one lstat (size, mode, owner, mtime) tells whether somebody wrote to it. What was linked is looked at right after; one
-that was changed is made again from git, and nobody gets a link to it. The *generation* is a number that moves with
-each such find, so that who linked before knows that there is something to look for.
+Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode,
+mode and mtime, and root writes through a read-only one: a pool file is *sealed* by an mtime that
+derives from its blob and size, so that one lstat (size, mode, owner, mtime) tells whether somebody
+wrote to it. What was linked is looked at right after; one that was changed is made again from git,
+and nobody gets a link to it. The *generation* is a number that moves with each such find, so that
+who linked before knows that there is something to look for.
 """
 
 from __future__ import annotations
@@ -38,23 +40,29 @@ from prov.worktree.places import Places
 from prov.worktree.scan import Seen
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
-"""What a file system says that can't link here: another one, one without hardlinks, another's file, read-only."""
+"""What a file system says that can't link here: another one, one without hardlinks, another's file,
+read-only.
+"""
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 EMPTY_BLOB = object_id("blob", b"")
 FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file, where the file system can."""
 ATTEMPTS = 4
 GUARDED, OPEN, STAGED = "pool", "pool-open", "pool-staged"
-"""Folders of the pools in a store's cache: one whose files only sandboxes see, read-only, one for all others, and one
-whose files are also those of a build directory, where BitBake staged them.
+"""Folders of the pools in a store's cache: one whose files only sandboxes see, read-only, one for
+all others, and one whose files are also those of a build directory, where BitBake staged them.
 
-So nothing that a task without a sandbox writes through a link can reach a task that has one."""
+So nothing that a task without a sandbox writes through a link can reach a task that has one.
+"""
 POOLS = (GUARDED, OPEN, STAGED)
 
 
 @dataclass(slots=True)
 class Pool:
-    """A placer that hardlinks. Where linking is refused it places a copy; empty files are not worth a link."""
+    """A placer that hardlinks.
+
+    Where linking is refused it places a copy; empty files are not worth a link.
+    """
 
     folder: Path
     objects: ObjectReader
@@ -64,7 +72,9 @@ class Pool:
     """Paths that get a copy of their own."""
     shares: bool = True
     by_path: bytes | None = None
-    """If set, equal files at different paths get inodes of their own; pools with different values share none."""
+    """If set, equal files at different paths get inodes of their own; pools with different values
+    share none.
+    """
     notes: list[tuple[bytes, str]] = field(default_factory=list)
     _fd: int = -1
 
@@ -73,7 +83,9 @@ class Pool:
             os.close(self._fd)
 
     def name(self, node: Node, path: bytes = b"") -> str:
-        """Return the name, below the pool's folder, of the file that a node at a path is linked to."""
+        """Return the name, below the pool's folder, of the file that a node at a path is linked
+        to.
+        """
         place = f"-{self.places.digest(node.fixme)}" if node.fixme and self.places else ""
         return _name(node) + place + self._own(path)
 
@@ -84,12 +96,22 @@ class Pool:
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
     def place(self, node: Node, path: bytes, folder: int) -> None:
-        if node.fixme or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT or self.private:
+        if (
+            node.fixme
+            or node.xattrs
+            or node.oid == EMPTY_BLOB
+            or node.owner != ROOT
+            or self.private
+        ):
             if path in self.private or self._is_private(node):
                 self._private(node, path, folder)
                 return
             source = self.name(node, path)
-            if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
+            if (
+                node.fixme
+                and self.places is not None
+                and not has_room(self.objects, node, self.places)
+            ):
                 self.notes.append((path, NO_ROOM))
         else:
             source = _name(node) + self._own(path)
@@ -100,9 +122,12 @@ class Pool:
             except OSError as error:
                 if error.errno == errno.EBADF and self._open():
                     continue
-                # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under its name
+                # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under
+                # its name
                 full = error.errno == errno.EMLINK
-                if (full or error.errno in (errno.ENOENT, errno.EBADF)) and self._fill(source, node, replace=full):
+                if (full or error.errno in (errno.ENOENT, errno.EBADF)) and self._fill(
+                    source, node, replace=full
+                ):
                     continue
                 if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
                     break
@@ -145,14 +170,18 @@ class Pool:
             return True
 
     def repair(self, node: Node, path: bytes = b"") -> bool:
-        """Make a file that was changed again from git, under another inode; return whether that could be done."""
+        """Make a file that was changed again from git, under another inode; return whether that
+        could be done.
+        """
         self.advance()  # first: a kill in between makes others look once too often
         return self._fill(self.name(node, path), node, replace=True)
 
     def adopt(self, path: Path, node: Node, captured: Seen) -> None:
-        """Fill in a node's file from the one of which it was captured: by reflink, or by a copy that the kernel makes.
+        """Fill in a node's file from the one of which it was captured: by reflink, or by a copy
+        that the kernel makes.
 
-        Never by a link: the inode belongs to a WORKDIR. `captured` is the stat that goes with the node's content.
+        Never by a link: the inode belongs to a WORKDIR. `captured` is the stat that goes with the
+        node's content.
         """
         name = self.name(node)
         if self._is_private(node) or (self.folder / name).exists():
@@ -164,7 +193,9 @@ class Pool:
             os.close(source)
 
     def share(self, file: Path, node: Node, path: bytes) -> None:
-        """Use a file itself as the pool's, for a place that no task writes to: links to the node share its inode."""
+        """Use a file itself as the pool's, for a place that no task writes to: links to the node
+        share its inode.
+        """
         link = self.folder / self.name(node, path)
         if self._is_private(node):
             return
@@ -181,8 +212,13 @@ class Pool:
         chunks = partial(content, self.objects, node, self.places)
         return self._write(name, node, lambda fd: write_chunks(fd, chunks()), replace=replace)
 
-    def _write(self, name: str, node: Node, fill: Callable[[int], object], *, replace: bool = False) -> bool:
-        """Write a pool file; unless it is to replace one, whoever comes first wins. False where that can't be done."""
+    def _write(
+        self, name: str, node: Node, fill: Callable[[int], object], *, replace: bool = False
+    ) -> bool:
+        """Write a pool file; unless it is to replace one, whoever comes first wins.
+
+        False where that can't be done.
+        """
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
@@ -205,7 +241,9 @@ class Pool:
             raise
         finally:
             os.close(fd)
-        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # the folder was deleted and is another one now
+        if (
+            self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+        ):  # the folder was deleted and is another one now
             os.close(self._fd)
             self._fd = -1
         return True
@@ -224,7 +262,9 @@ class Pool:
             return 0
 
     def advance(self) -> None:
-        """Note that a changed file was found, so that all who linked before look at what they have."""
+        """Note that a changed file was found, so that all who linked before look at what they
+        have.
+        """
         with contextlib.suppress(OSError), locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
 

@@ -1,7 +1,8 @@
-"""The first step of a capture: names and stats of everything in a directory, compared with what is remembered.
+"""The first step of a capture: names and stats of everything in a directory, compared with what is
+remembered.
 
-This is what a capture of an unchanged directory costs, so that it is done by two processes when much is remembered, and
-with as little work per entry as Python allows.
+This is what a capture of an unchanged directory costs, so that it is done by two processes when
+much is remembered, and with as little work per entry as Python allows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
 NO_MTIME = -(1 << 63)
-"""The top's: it says nothing of the content, since it moves when an excluded entry comes or goes."""
+"""The top's: it says nothing of the content, since it moves when an excluded entry comes or
+goes.
+"""
 PARALLEL_ENTRIES = 20_000
 DEEPEST = 2_000
 """Folders inside each other: what is deeper is no content that git and other tools could handle."""
@@ -46,9 +49,9 @@ class Seen(NamedTuple):
 class Folder(NamedTuple):
     """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
 
-    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode, name) of
-    entries with more than one link. `owners` holds those that are not root's, `.` being the directory itself. `stable`
-    is the pair without mtimes and without hardlink groups.
+    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode,
+    name) of entries with more than one link. `owners` holds those that are not root's, `.` being
+    the directory itself. `stable` is the pair without mtimes and without hardlink groups.
     """
 
     own: tuple[int, int]
@@ -63,7 +66,10 @@ class Folder(NamedTuple):
 
 
 class Faked(NamedTuple):
-    """What fakeroot says of an entry. It is true of what has this inode, and of nothing that came later."""
+    """What fakeroot says of an entry.
+
+    It is true of what has this inode, and of nothing that came later.
+    """
 
     inode: int
     mode: int
@@ -95,7 +101,9 @@ class Scan:
         for path in self.vanished:
             parent, _, name = path.rpartition(b"/")
             folder = self.folders[parent]
-            entries = tuple(Seen(*entry) for entry in folder.entries)  # those from the memory are plain tuples
+            entries = tuple(
+                Seen(*entry) for entry in folder.entries
+            )  # those from the memory are plain tuples
             names = tuple(other for other in folder.folders if other != name)
             self.folders[parent] = folder._replace(entries=entries, folders=names)
             self.unchanged.discard(parent)
@@ -121,7 +129,8 @@ class Scanner:
     def scan(self) -> Scan:
         """Return everything in the directory. Raises UnreadableError, or OSError.
 
-        A folder that its owner may not read is made readable; `close` it when its files have been read.
+        A folder that its owner may not read is made readable; `close` it when its files have been
+        read.
         """
         scan = Scan()
         try:
@@ -149,7 +158,9 @@ class Scanner:
         while pending and len(pending) < SPLIT_FROM:
             self._folder(pending.pop(0), pending, scan)
         weights = self._weights([path for path, *_ in pending])
-        for part in in_two_processes(pending, lambda one: weights[one[0]], here=self._part, there=self._part):
+        for part in in_two_processes(
+            pending, lambda one: weights[one[0]], here=self._part, there=self._part
+        ):
             folders, unchanged, opened, vanished = part
             scan.opened.update(opened)
             scan.vanished += vanished
@@ -161,14 +172,18 @@ class Scanner:
         return scan
 
     def _part(self, pending: list[Pending]) -> list[_Part]:
-        """Scan some folders with all that is in them; what is unchanged is told by name, to be quick to pass on."""
+        """Scan some folders with all that is in them; what is unchanged is told by name, to be
+        quick to pass on.
+        """
         scan = Scan()
         try:
             self._scan(pending, scan)
         except BaseException:
             self.close(scan)
             raise
-        changed = {path: folder for path, folder in scan.folders.items() if path not in scan.unchanged}
+        changed = {
+            path: folder for path, folder in scan.folders.items() if path not in scan.unchanged
+        }
         return [(changed, list(scan.unchanged), scan.opened, scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
@@ -192,7 +207,9 @@ class Scanner:
         path = folder[0]
         if path.count(b"/") >= DEEPEST:
             raise UnreadableError(
-                f"{os.fsdecode(self._where(path[:200]))}…: more than {DEEPEST} folders inside each other", path
+                f"{os.fsdecode(self._where(path[:200]))}…: more than {DEEPEST} folders inside each"
+                " other",
+                path,
             )
         try:
             with within_reach(self._where(path)) as where:
@@ -207,13 +224,18 @@ class Scanner:
             scan.vanished.append(path)
 
     def _open(self, path: bytes, where: bytes, scan: Scan, error: PermissionError) -> None:
-        """Make a folder readable for its owner, until the capture is over. Raises UnreadableError."""
+        """Make a folder readable for its owner, until the capture is over.
+
+        Raises UnreadableError.
+        """
         mode = os.lstat(where).st_mode
         try:
             set_mode(where, stat.S_IRWXU, add=True)
         except OSError:
             message = f"{os.fsdecode(self._where(path))}: can't be read: {error.strerror}"
-            raise UnreadableError(message, path, hint="give its owner read permission, or exclude it") from error
+            raise UnreadableError(
+                message, path, hint="give its owner read permission, or exclude it"
+            ) from error
         scan.opened[path] = mode
 
     def _list(self, folder: Pending, where: bytes, pending: list[Pending], scan: Scan) -> None:
@@ -266,7 +288,8 @@ class Scanner:
         same = old is not None and tuple(entries) == old.entries
         unmoved = old is not None and old.own == (mode, mtime) and tuple(names) == old.folders
         if old is not None and (
-            owners != old.owners or any(old.xattrs.get(at) != faked_xattrs[at] for at in faked_xattrs)
+            owners != old.owners
+            or any(old.xattrs.get(at) != faked_xattrs[at] for at in faked_xattrs)
         ):
             unmoved = False
         # a device may have another number since the last boot
@@ -275,13 +298,21 @@ class Scanner:
             scan.folders[path] = old
             return
         oids = old.oids if old is not None and same else (None,) * len(entries)
-        xattrs = old.xattrs if old is not None and same else self._xattrs(where, [each[0] for each in entries])
+        xattrs = (
+            old.xattrs
+            if old is not None and same
+            else self._xattrs(where, [each[0] for each in entries])
+        )
         if faked_xattrs:
             xattrs = xattrs | faked_xattrs
         seen = tuple(Seen(*each) for each in entries)
-        scan.folders[path] = Folder((mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs, owners)
+        scan.folders[path] = Folder(
+            (mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs, owners
+        )
 
-    def _xattrs(self, where: bytes, names: list[bytes]) -> dict[bytes, tuple[tuple[bytes, bytes], ...]]:
+    def _xattrs(
+        self, where: bytes, names: list[bytes]
+    ) -> dict[bytes, tuple[tuple[bytes, bytes], ...]]:
         if not self.xattrs:
             return {}
         held = {name: self._read_xattrs(where + b"/" + name) for name in names}

@@ -1,11 +1,12 @@
 """A directory becomes two trees: `Snapshot`.
 
-In four steps: scan (names and stats of everything), read (the files whose stat is not the remembered one; by two
-processes when there is much to read), then trees, from the leaves up, and last the memory for the next time.
+In four steps: scan (names and stats of everything), read (the files whose stat is not the
+remembered one; by two processes when there is much to read), then trees, from the leaves up, and
+last the memory for the next time.
 
-What always holds: the snapshot is of content that was there. A file that changes while it is read is read
-again, and named if it keeps changing; a file as young as the scan is read again by the next one, since a write within
-the clock's tick would leave no trace in its stat.
+What always holds: the snapshot is of content that was there. A file that changes while it is read
+is read again, and named if it keeps changing; a file as young as the scan is read again by the next
+one, since a write within the clock's tick would leave no trace in its stat.
 """
 
 from __future__ import annotations
@@ -51,8 +52,18 @@ PARALLEL_FILES = 8_000
 FILE_WEIGHT = 20_000
 """Opening a file costs as much as packing so many bytes of it (27 µs, 1.4 s a GB)."""
 READ_AGAIN = 5
-REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ESTALE)
-"""Errors of reading a file that was deleted, or replaced by an entry of another type, since the scan."""
+REPLACED = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENXIO,
+    errno.ESTALE,
+)
+"""Errors of reading a file that was deleted, or replaced by an entry of another type, since the
+scan.
+"""
 
 _CHANGED = -1
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,11 +84,17 @@ class Snapshot:
     """Nothing at all is different from what the memory says."""
 
     def output(self, path: bytes, writer: ObjectWriter) -> Pair | None:
-        """Return the directory at a path in the form without mtimes, hardlink groups being those inside it alone."""
+        """Return the directory at a path in the form without mtimes, hardlink groups being those
+        inside it alone.
+        """
         folder = self.folders.get(path)
         if folder is None:
             return None
-        inside = {at: held for at, held in self.folders.items() if not path or at == path or at.startswith(path + b"/")}
+        inside = {
+            at: held
+            for at, held in self.folders.items()
+            if not path or at == path or at.startswith(path + b"/")
+        }
         groups = _link_groups(inside)
         if not groups:
             return folder.stable
@@ -95,18 +112,21 @@ def capture(
     faked: Mapping[bytes, Faked] | None = None,
     live: bool = False,
 ) -> Snapshot:
-    """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be deleted at will.
+    """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be
+    deleted at will.
 
     `faked` is what fakeroot says of paths; without it everything is root's, and as it is on disk.
 
-    `live`: other processes create, change and delete entries meanwhile. Entries that vanish or keep changing while they
-    are read are left out instead of raising CaptureError.
+    `live`: other processes create, change and delete entries meanwhile. Entries that vanish or keep
+    changing while they are read are left out instead of raising CaptureError.
 
-    The objects are durable when `writer` is finished; call `remember` after that. Raises CaptureError when something
-    can't be read or keeps changing.
+    The objects are durable when `writer` is finished; call `remember` after that. Raises
+    CaptureError when something can't be read or keeps changing.
     """
     with without_collecting():
-        return _capture(store, directory, writer, memory, exclude or Exclude(), xattrs, faked or {}, live=live)
+        return _capture(
+            store, directory, writer, memory, exclude or Exclude(), xattrs, faked or {}, live=live
+        )
 
 
 def _capture(
@@ -129,7 +149,8 @@ def _capture(
         scan = scanner.scan()
     except OSError as error:
         raise CaptureError(
-            f"{directory}: can't be captured: {error}", hint="give its owner read permission, or exclude it"
+            f"{directory}: can't be captured: {error}",
+            hint="give its owner read permission, or exclude it",
         ) from error
     try:
         wanted = _unknown_files(scan, before)
@@ -157,7 +178,11 @@ def _capture(
 
 def _without(folder: Folder, names: set[bytes]) -> Folder:
     """Return a folder without the files that vanished while they were read."""
-    kept = [(seen, oid) for seen, oid in zip(folder.entries, folder.oids, strict=True) if seen[0] not in names]
+    kept = [
+        (seen, oid)
+        for seen, oid in zip(folder.entries, folder.oids, strict=True)
+        if seen[0] not in names
+    ]
     return folder._replace(
         entries=tuple(seen for seen, _ in kept),
         oids=tuple(oid for _, oid in kept),
@@ -168,16 +193,24 @@ def _without(folder: Folder, names: set[bytes]) -> Folder:
 
 
 def _forget_young(scan: Scan, since: int) -> None:
-    """Make the next scan read again what was written so lately that another write could leave the same stat."""
+    """Make the next scan read again what was written so lately that another write could leave the
+    same stat.
+    """
     for path in scan.folders.keys() - scan.unchanged:
         folder = scan.folders[path]
         if any(seen.ctime >= since for seen in folder.entries):
-            entries = [seen._replace(ctime=_CHANGED) if seen.ctime >= since else seen for seen in folder.entries]
+            entries = [
+                seen._replace(ctime=_CHANGED) if seen.ctime >= since else seen
+                for seen in folder.entries
+            ]
             scan.folders[path] = folder._replace(entries=tuple(entries))
 
 
 def remember(snapshot: Snapshot, memory: Path) -> None:
-    """Keep what the next capture of this directory need not read again. Call it when the writer is finished."""
+    """Keep what the next capture of this directory need not read again.
+
+    Call it when the writer is finished.
+    """
     if snapshot.as_remembered:
         return
     # marshal takes tuples, not named ones
@@ -206,7 +239,10 @@ def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
     # an object that was collected since must be written again
     if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
         return {}
-    return {path: Folder._make((*parts[:-2], Pair(*parts[-2]), Pair(*parts[-1]))) for path, parts in folders.items()}
+    return {
+        path: Folder._make((*parts[:-2], Pair(*parts[-2]), Pair(*parts[-1])))
+        for path, parts in folders.items()
+    }
 
 
 def _named(folder: Folder) -> Folder:
@@ -219,7 +255,9 @@ def _has_content(mode: int) -> bool:
 
 
 def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, Seen]]:
-    """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be read."""
+    """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be
+    read.
+    """
     wanted = []
     for path, folder in scan.folders.items():
         if path in scan.unchanged:
@@ -240,12 +278,24 @@ Read = tuple[Oid, Seen]
 
 
 def _read_files(
-    store: Store, root: bytes, wanted: list[tuple[bytes, int, Seen]], writer: ObjectWriter, *, live: bool
+    store: Store,
+    root: bytes,
+    wanted: list[tuple[bytes, int, Seen]],
+    writer: ObjectWriter,
+    *,
+    live: bool,
 ) -> list[Read | None]:
-    prefixes = {path: root + b"/" + path + b"/" if path else root + b"/" for path in {path for path, _, _ in wanted}}
+    prefixes = {
+        path: root + b"/" + path + b"/" if path else root + b"/"
+        for path in {path for path, _, _ in wanted}
+    }
     work = [(prefixes[path] + seen.name, seen) for path, _, seen in wanted]
     total = sum(seen.size for _, seen in work)
-    if len(work) < 2 or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES) or len(os.sched_getaffinity(0)) < 2:
+    if (
+        len(work) < 2
+        or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES)
+        or len(os.sched_getaffinity(0)) < 2
+    ):
         return [_read_file(path, seen, writer, live=live) for path, seen in work]
 
     def read_with_own_pack(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
@@ -255,11 +305,15 @@ def _read_files(
     def read(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
         return [_read_file(path, seen, writer, live=live) for path, seen in part]
 
-    return in_two_processes(work, lambda item: item[1].size + FILE_WEIGHT, here=read, there=read_with_own_pack)
+    return in_two_processes(
+        work, lambda item: item[1].size + FILE_WEIGHT, here=read, there=read_with_own_pack
+    )
 
 
 def _seen_now(name: bytes, state: os.stat_result) -> Seen:
-    return Seen(name, state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return Seen(
+        name, state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    )
 
 
 def _read_file(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
@@ -287,7 +341,8 @@ def _read_reached(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) 
             if live:
                 return None
             raise CaptureError(
-                f"{os.fsdecode(path)}: went away while it was captured", hint="something still writes there; stop it"
+                f"{os.fsdecode(path)}: went away while it was captured",
+                hint="something still writes there; stop it",
             ) from error
         except OSError as error:
             if error.filename not in (None, near):  # the pack, which could not be written
@@ -334,7 +389,9 @@ def _read_regular(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
 
 
 def _read_quickly(path: bytes, seen: Seen, writer: ObjectWriter) -> Oid | None:
-    """Read a file that is as the scan saw it, in the fewest calls; None if it is not, and needs another look."""
+    """Read a file that is as the scan saw it, in the fewest calls; None if it is not, and needs
+    another look.
+    """
     fd = os.open(path, _OPEN)
     try:
         data = os.read(fd, seen.size + 1)
@@ -342,7 +399,11 @@ def _read_quickly(path: bytes, seen: Seen, writer: ObjectWriter) -> Oid | None:
     finally:
         os.close(fd)
     # content is as old as this stat, and this stat is the scan's: nothing was written in between
-    same = state.st_ctime_ns == seen.ctime and state.st_mtime_ns == seen.mtime and state.st_ino == seen.inode
+    same = (
+        state.st_ctime_ns == seen.ctime
+        and state.st_mtime_ns == seen.mtime
+        and state.st_ino == seen.inode
+    )
     return writer.add_blob(data) if same and len(data) == seen.size else None
 
 
@@ -377,7 +438,9 @@ def _stream(fd: int, size: int, writer: ObjectWriter) -> Oid | None:
 
 
 def _link_groups(folders: dict[bytes, Folder]) -> dict[bytes, bytes]:
-    """Return path -> first path of its group, for the files of which these folders hold more than one link."""
+    """Return path -> first path of its group, for the files of which these folders hold more than
+    one link.
+    """
     if not any(folder.links for folder in folders.values()):
         return {}
     members: dict[tuple[int, int], list[bytes]] = {}
@@ -391,32 +454,46 @@ def _link_groups(folders: dict[bytes, Folder]) -> dict[bytes, bytes]:
 class _Trees:
     """Writes the trees of folders whose files are known."""
 
-    def __init__(self, writer: ObjectWriter, folders: dict[bytes, Folder], groups: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, writer: ObjectWriter, folders: dict[bytes, Folder], groups: dict[bytes, bytes]
+    ) -> None:
         self._writer = writer
         self._folders = folders
         self._groups = groups
 
     def record(self, before: dict[bytes, Folder], unchanged: set[bytes]) -> Pair:
-        """Write the trees of all folders that are not as they were, from the leaves up; return the top's pair."""
+        """Write the trees of all folders that are not as they were, from the leaves up; return the
+        top's pair.
+        """
         changed: set[bytes] = set()
         was = _link_groups(before)
         for path in reversed(self._folders):  # a scan lists a folder before those in it
             folder = self._folders[path]
             below = [_join(path, name) for name in folder.folders]
-            if path in unchanged and not changed.intersection(below) and not self._regrouped(path, folder, was):
+            if (
+                path in unchanged
+                and not changed.intersection(below)
+                and not self._regrouped(path, folder, was)
+            ):
                 continue
             changed.add(path)
             recorded = {name: self._folders[at].recorded for name, at in _zip(folder, below)}
             stable = {name: self._folders[at].stable for name, at in _zip(folder, below)}
             tree = self._content(folder, recorded)
             self._folders[path] = folder._replace(
-                recorded=Pair(tree, self._attributes(path, folder, recorded, mtimes=True, links=True)),
-                stable=Pair(tree, self._attributes(path, folder, stable, mtimes=False, links=False)),
+                recorded=Pair(
+                    tree, self._attributes(path, folder, recorded, mtimes=True, links=True)
+                ),
+                stable=Pair(
+                    tree, self._attributes(path, folder, stable, mtimes=False, links=False)
+                ),
             )
         return self._folders[b""].recorded
 
     def _regrouped(self, path: bytes, folder: Folder, was: dict[bytes, bytes]) -> bool:
-        """Tell whether a file is linked to others than before: a folder that was renamed leaves no trace elsewhere."""
+        """Tell whether a file is linked to others than before: a folder that was renamed leaves no
+        trace elsewhere.
+        """
         members = [_join(path, name) for _, _, name in folder.links]
         return any(self._groups.get(member) != was.get(member) for member in members)
 
@@ -424,7 +501,10 @@ class _Trees:
         """Return the pair without mtimes of the folder at a path, its hardlink groups told."""
         folder = self._folders[path]
         below = {name: self.stable_with_links(_join(path, name)) for name in folder.folders}
-        return Pair(self._content(folder, below), self._attributes(path, folder, below, mtimes=False, links=True))
+        return Pair(
+            self._content(folder, below),
+            self._attributes(path, folder, below, mtimes=False, links=True),
+        )
 
     def _content(self, folder: Folder, below: dict[bytes, Pair]) -> Oid:
         """Write the tree that git has of a folder; it is the same with mtimes and without."""
@@ -451,7 +531,9 @@ class _Trees:
 
     def _lines(self, path: bytes, folder: Folder, *, mtimes: bool, links: bool) -> bytes:
         mode, mtime = folder.own
-        node = Node(mode, mtime=None if mtime == NO_MTIME else mtime, owner=folder.owners.get(b".", ROOT))
+        node = Node(
+            mode, mtime=None if mtime == NO_MTIME else mtime, owner=folder.owners.get(b".", ROOT)
+        )
         own = attribute_line(b".", node, mtimes=mtimes)
         groups = self._groups if links and folder.links else {}
         if (
@@ -463,7 +545,10 @@ class _Trees:
             if not mtimes:
                 return own
             if not _TO_ESCAPE.search(b"\0".join([entry[0] for entry in folder.entries])):
-                dated = [(name, mtime // _NANO, mtime % _NANO) for name, _, _, _, mtime, _ in folder.entries]
+                dated = [
+                    (name, mtime // _NANO, mtime % _NANO)
+                    for name, _, _, _, mtime, _ in folder.entries
+                ]
                 return own + b"".join([b"%s\tmtime=%d.%09d\n" % each for each in dated])
         lines = [own]
         for seen in _named(folder).entries:
@@ -471,7 +556,9 @@ class _Trees:
             rdev = (os.major(seen.size), os.minor(seen.size)) if device else None
             link, xattrs = groups.get(_join(path, seen.name), b""), folder.xattrs.get(seen.name, ())
             owner = folder.owners.get(seen.name, ROOT)
-            node = Node(seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev, owner=owner)
+            node = Node(
+                seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev, owner=owner
+            )
             lines.append(attribute_line(seen.name, node, mtimes=mtimes))
         return b"".join(lines)
 

@@ -1,6 +1,7 @@
 """Is a directory what it was composed to be? One walk, one lstat per entry, no content read.
 
-What was placed is sealed: mode, owner, size and mtime tell whether a file was written to, through whichever name.
+What was placed is sealed: mode, owner, size and mtime tell whether a file was written to, through
+whichever name.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Difference(NamedTuple):
 
 
 def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Difference]:
-    """Return what is different between a directory and the tree of which it was composed, sorted by path.
+    """Return what is different between a directory and the tree of which it was composed, sorted by
+    path.
 
     A folder that can't be looked into ends the walk, as the last difference.
     """
@@ -44,12 +46,15 @@ def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Diffe
         _compare(reader, os.fsencode(directory), b"", wanted, found)
     except OSError as error:
         path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
-        found.append(Difference(path, "changed", None, f"can't be looked at: {error.strerror}", time.time()))
+        found.append(
+            Difference(path, "changed", None, f"can't be looked at: {error.strerror}", time.time())
+        )
     return sorted(found, key=lambda each: each.path)
 
 
 def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
-    """Return a digest that changes when something comes into, or goes out of, these folders, or one is another one.
+    """Return a digest that changes when something comes into, or goes out of, these folders, or one
+    is another one.
 
     By inode and ctime, which nobody can put back; empty where a folder is gone.
     """
@@ -64,8 +69,12 @@ def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
     return digest.digest()
 
 
-def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]) -> int:
-    """Add what is different in one folder and below; return the mode that the folder should have."""
+def _compare(
+    reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]
+) -> int:
+    """Add what is different in one folder and below; return the mode that the folder should
+    have.
+    """
     listing = read_listing(reader, pair)
     prefix = path + b"/" if path else b""
     seen: set[bytes] = set()
@@ -93,7 +102,9 @@ def _compare(reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: li
                 if own != stat.S_IMODE(state.st_mode):
                     detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
                     found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
-    found += [Difference(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}]
+    found += [
+        Difference(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}
+    ]
     return stat.S_IMODE(listing[b"."].mode)
 
 

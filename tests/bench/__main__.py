@@ -3,10 +3,11 @@
     python -m tests.bench [help] [plan] [capture] [world] [sysroot] [history] [sharing]
                           [--source DIR] [--dev-packages DIR] [--history-store DIR]
 
-The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's tarball is unpacked.
-The packages of the sysroot are Debian's; without --dev-packages they are fetched once, by get-dev-packages.
-The store of history is made by a generator, which takes two minutes, or given by --history-store.
-Each figure is the median of three rounds, of the sysroot five; the ratio is what counts, machines are noisy.
+The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's
+tarball is unpacked. The packages of the sysroot are Debian's; without --dev-packages they are
+fetched once, by get-dev-packages. The store of history is made by a generator, which takes two
+minutes, or given by --history-store. Each figure is the median of three rounds, of the sysroot
+five; the ratio is what counts, machines are noisy.
 """
 
 from __future__ import annotations
@@ -41,15 +42,20 @@ with store.objects.writer() as writer:
     snapshot = capture(store, directory, writer, memory=store.cache / "memory")
 remember(snapshot, store.cache / "memory")
 seconds = time.perf_counter() - begun
-peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+peak = max(resource.getrusage(who).ru_maxrss for who in processes)
 print(seconds, peak / 1024)
 """
 
 
 def captured(store: Path, source: Path) -> tuple[float, float, float]:
-    """Return seconds of a capture, seconds of the whole process, peak memory in MB of its largest process."""
+    """Return seconds of a capture, seconds of the whole process, peak memory in MB of its largest
+    process.
+    """
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", MEASURE, store, source], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, store, source], check=True, capture_output=True, text=True
+    )
     seconds, peak = map(float, done.stdout.split())
     return seconds, time.perf_counter() - begun, peak
 
@@ -60,7 +66,13 @@ def bench_capture(source: Path, scratch: Path) -> None:
     def add(name: str, seconds: float) -> None:
         times.setdefault(name, []).append(seconds)
 
-    git = ["git", "-c", "core.compression=1", f"--git-dir={scratch / 'git'}", f"--work-tree={source}"]
+    git = [
+        "git",
+        "-c",
+        "core.compression=1",
+        f"--git-dir={scratch / 'git'}",
+        f"--work-tree={source}",
+    ]
     for _ in range(ROUNDS):
         for name in ("git", "store"):
             shutil.rmtree(scratch / name, ignore_errors=True)
@@ -68,7 +80,10 @@ def bench_capture(source: Path, scratch: Path) -> None:
         first, _, peak = captured(scratch / "store", source)
         add("first", first)
         add("peak", peak)
-        add("git first", timed(*git, "add", "-A", "--force", cwd=source) + timed(*git, "write-tree", cwd=source))
+        add(
+            "git first",
+            timed(*git, "add", "-A", "--force", cwd=source) + timed(*git, "write-tree", cwd=source),
+        )
         time.sleep(1)
         captured(scratch / "store", source)
         timed(*git, "add", "-A", "--force", cwd=source)
@@ -82,7 +97,12 @@ def bench_capture(source: Path, scratch: Path) -> None:
     row("first capture / git add -A && git write-tree", middle["first"], middle["git first"], 0.20)
     row("first capture / tar | zstd -8 -T2", middle["first"], middle["zstd -8"], 0.5)
     row("first capture / tar | zstd -3 -T2", middle["first"], middle["zstd -3"], 1.0)
-    row("capture again, nothing changed / git add -A, warm", middle["again"], middle["git again"], 2.0)
+    row(
+        "capture again, nothing changed / git add -A, warm",
+        middle["again"],
+        middle["git again"],
+        2.0,
+    )
     print(f"{'  (the same with the start of Python)':52} {middle['again whole']:8.3f} s")
     print(f"{'peak memory of a capture':52} {middle['peak']:8.0f} MB  (wanted: under 200)")
 
@@ -91,10 +111,15 @@ def bench_plan(scratch: Path) -> None:
     """Plan a no-op graph of 10,000 tasks: 1,000 recipes of ten tasks each."""
     project = scratch / "plan"
     write_wide_project(project, 1000)
-    subprocess.run([PROV, "build", "--sandbox", "none", "world"], cwd=project, check=True, capture_output=True)
+    subprocess.run(
+        [PROV, "build", "--sandbox", "none", "world"], cwd=project, check=True, capture_output=True
+    )
     subprocess.run([PROV, "plan", "world"], cwd=project, check=True, capture_output=True)
     times = [timed(PROV, "plan", "world", cwd=project) for _ in range(ROUNDS)]
-    print(f"{'prov plan, 10,000 tasks, nothing to do':52} {statistics.median(times):8.3f} s  (wanted: under 1.5)")
+    print(
+        f"{'prov plan, 10,000 tasks, nothing to do':52} {statistics.median(times):8.3f} s  (wanted:"
+        " under 1.5)"
+    )
 
 
 def write_wide_project(project: Path, recipes: int) -> None:
@@ -106,13 +131,22 @@ def write_wide_project(project: Path, recipes: int) -> None:
             after = f'after = ["t{step - 1}"]\n' if step else ""
             tasks.append(f"[tasks.t{step}]\n{after}script = 'echo $VALUE > f{step}'\n")
         needs = f'needs = ["r{number - 1:04}:give"]\n' if number % 10 else ""
-        tasks.append(f'[tasks.give]\nafter = ["t8"]\n{needs}outputdir = "give"\nscript = "cp f8 give/r{number}"\n')
-        text = f'version = "1"\nbuild = ["give"]\n[variables]\nVALUE = "{number}"\n' + "".join(tasks) + before
+        tasks.append(
+            f'[tasks.give]\nafter = ["t8"]\n{needs}outputdir = "give"\nscript = "cp f8'
+            f' give/r{number}"\n'
+        )
+        text = (
+            f'version = "1"\nbuild = ["give"]\n[variables]\nVALUE = "{number}"\n'
+            + "".join(tasks)
+            + before
+        )
         (project / "recipes" / f"r{number:04}.toml").write_text(text)
 
 
 def bench_world(scratch: Path) -> None:
-    """Build fixtures/world from nothing; prov's own time is what its workers spend outside the tasks' scripts."""
+    """Build fixtures/world from nothing; prov's own time is what its workers spend outside the
+    tasks' scripts.
+    """
     world = Path(__file__).parents[2] / "fixtures" / "world"
     shutil.copytree(world, scratch / "world", ignore=shutil.ignore_patterns(".prov", "build"))
     subprocess.run(["fixtures/world/get-sources"], cwd=world.parents[1], check=True)
@@ -122,8 +156,14 @@ def bench_world(scratch: Path) -> None:
     text = subprocess.run(show, capture_output=True, text=True, check=True).stdout
     facts = dict(line.split(" ", 1) for line in text.splitlines())
     own, scripts = float(facts["own-seconds"]), float(facts["script-seconds"])
-    print(f"{'world from nothing':52} {seconds:8.1f} s, scripts {scripts:.1f} s, prov in workers {own:.1f} s")
-    print(f"{'  share of the workers that is prov':52} {own / (own + scripts):8.1%}  (wanted: under 5 %)")
+    print(
+        f"{'world from nothing':52} {seconds:8.1f} s, scripts {scripts:.1f} s, prov in workers"
+        f" {own:.1f} s"
+    )
+    print(
+        f"{'  share of the workers that is prov':52} {own / (own + scripts):8.1%}  (wanted: under"
+        " 5 %)"
+    )
     before = seconds - float(facts["seconds"])
     print(f"{'  recipes, plan, first capture of the toolchain':52} {before:8.1f} s, once on a host")
     again = [timed(PROV, "build", "world", cwd=scratch / "world") for _ in range(ROUNDS)]

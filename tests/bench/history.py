@@ -28,7 +28,9 @@ DROP = Path("/proc/sys/vm/drop_caches")
 
 
 def bench_history(given: Path | None, scratch: Path) -> None:
-    """Ask with the store in the page cache, and where it may be dropped from there (as root), without."""
+    """Ask with the store in the page cache, and where it may be dropped from there (as root),
+    without.
+    """
     store, small = given or scratch / "history", scratch / "small"
     if given is None:
         make_store(store, runs=RUNS)
@@ -38,7 +40,9 @@ def bench_history(given: Path | None, scratch: Path) -> None:
         warm = statistics.median(_timed(command) for _ in range(ROUNDS))
         text = ""
         if os.access(DROP, os.W_OK):
-            cold = statistics.median(_after_dropping(command, (*command[:-1], str(small))) for _ in range(ROUNDS))
+            cold = statistics.median(
+                _after_dropping(command, (*command[:-1], str(small))) for _ in range(ROUNDS)
+            )
             text = f", store from disk {cold:.3f} s"
         print(f"{'prov ' + ' '.join(words[:2]):52} {warm:8.3f} s{text}  (wanted: under {WANTED})")
 
@@ -46,7 +50,9 @@ def bench_history(given: Path | None, scratch: Path) -> None:
 def _after_dropping(command: tuple[str, ...], same_of_small: tuple[str, ...]) -> float:
     os.sync()
     DROP.write_text("3")
-    subprocess.run(same_of_small, capture_output=True, check=False)  # prov's own code is not what is measured
+    subprocess.run(
+        same_of_small, capture_output=True, check=False
+    )  # prov's own code is not what is measured
     return _timed(command)
 
 

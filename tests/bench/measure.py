@@ -17,7 +17,9 @@ Answer = TypeVar("Answer")
 
 def timed(*command: str, shell: str = "", cwd: Path | None = None) -> float:
     begun = time.perf_counter()
-    subprocess.run(shell or command, shell=bool(shell), cwd=cwd, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        shell or command, shell=bool(shell), cwd=cwd, check=True, stdout=subprocess.DEVNULL
+    )
     return time.perf_counter() - begun
 
 
@@ -27,7 +29,9 @@ def row(name: str, value: float, other: float, bound: float) -> None:
 
 
 def in_child(function: Callable[[], Answer]) -> Answer:
-    """Return what a function returns in a fork of this process, of whose memory nothing comes back."""
+    """Return what a function returns in a fork of this process, of whose memory nothing comes
+    back.
+    """
     sys.stdout.flush()
     reader, writer = os.pipe()
     pid = os.fork()

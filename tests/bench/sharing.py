@@ -1,4 +1,6 @@
-"""Sharing against sstate's way, a zstd tarball for each task in a folder; and asking, with a million cached tasks."""
+"""Sharing against sstate's way, a zstd tarball for each task in a folder; and asking, with a
+million cached tasks.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def _prov(project: Path, *words: str) -> None:
 
 
 def _write_project(project: Path) -> None:
-    """One recipe of files that are half text and half noise, as programs are; install, package, image."""
+    """One recipe of files that are half text and half noise, as programs are; install, package,
+    image.
+    """
     files = project / "recipes" / "big" / "files"
     files.mkdir(parents=True)
     chance = random.Random(1)
@@ -84,7 +88,9 @@ def _tarballs(project: Path, tasks: Sequence[str] = SHARED) -> int:
         with tempfile.TemporaryDirectory() as folder:
             _prov(project, "checkout", f"big:{task}@output", f"{folder}/output")
             command = f"tar -C {folder}/output -c . | zstd -q -8 -T2 | wc -c"
-            total += int(subprocess.run(command, shell=True, check=True, capture_output=True).stdout)
+            total += int(
+                subprocess.run(command, shell=True, check=True, capture_output=True).stdout
+            )
     return total
 
 
@@ -120,7 +126,12 @@ def _bench_bytes(scratch: Path) -> None:
         _edit(one, 0.001, number)
         _prov(one, "build", "--offline", TARGET)
         theirs += _tarballs(one)
-    _ratio(f"growth of the store over {REBUILDS} rebuilds, 2 files each", _size(one) - before, theirs, 0.10)
+    _ratio(
+        f"growth of the store over {REBUILDS} rebuilds, 2 files each",
+        _size(one) - before,
+        theirs,
+        0.10,
+    )
 
 
 def _size(project: Path) -> int:
@@ -130,7 +141,10 @@ def _size(project: Path) -> int:
 
 def _ratio(name: str, value: float, other: float, bound: float) -> None:
     part = value / other
-    print(f"{name:52} {value / 1000:8.0f} kB {other / 1000:8.0f} kB  ratio {part:6.4f}  (wanted: at most {bound})")
+    print(
+        f"{name:52} {value / 1000:8.0f} kB {other / 1000:8.0f} kB  ratio {part:6.4f}  (wanted: at"
+        f" most {bound})"
+    )
 
 
 # asking
@@ -139,7 +153,9 @@ def _ratio(name: str, value: float, other: float, bound: float) -> None:
 def _published(number: int) -> Published:
     chance = random.Random(number)
     oids = [chance.randbytes(20) for _ in range(4)]
-    return Published(f"recipe{number % 5000}:task{number % 10}", *oids, digest=chance.randbytes(32), size=1)
+    return Published(
+        f"recipe{number % 5000}:task{number % 10}", *oids, digest=chance.randbytes(32), size=1
+    )
 
 
 def _append(remote: Path, first: int, publications: int, count: int) -> None:
@@ -152,13 +168,17 @@ def _append(remote: Path, first: int, publications: int, count: int) -> None:
             blob = writer.add_blob(Publication(number, tasks).encode())
             folder = writer.add_tree([Entry(f"{number:08d}".encode(), MODE_FILE, blob)])
             tree = writer.add_tree([Entry(PUBLICATIONS.encode(), MODE_DIRECTORY, folder)])
-            last = writer.add_commit(Commit(tree, (last,) if last else (), CONSTANT_IDENTITY, "tasks\n"))
+            last = writer.add_commit(
+                Commit(tree, (last,) if last else (), CONSTANT_IDENTITY, "tasks\n")
+            )
     assert last is not None
     run_git(remote, ["update-ref", INDEX, last.hex()])
 
 
 def _bench_asking(scratch: Path) -> None:
-    """Ask which of 10,000 task hashes are at a remote with a million, half of them; after one more push there."""
+    """Ask which of 10,000 task hashes are at a remote with a million, half of them; after one more
+    push there.
+    """
     served = scratch / "served"
     make_bare(served / "cache.git")
     _append(served / "cache.git", 1, CACHED // IN_ONE, IN_ONE)
@@ -183,7 +203,10 @@ def _bench_asking(scratch: Path) -> None:
             times.append(time.perf_counter() - begun)
             assert len(missing) == ASKED // 2
             asked = len(server.requests(at_least=requests + 1)) - requests
-    print(f"{'10,000 hashes asked of a remote with 1,000,000 tasks':52} {statistics.median(times):8.3f} s  (wanted: 1)")
+    print(
+        f"{'10,000 hashes asked of a remote with 1,000,000 tasks':52}"
+        f" {statistics.median(times):8.3f} s  (wanted: 1)"
+    )
     print(f"{'  connections for that':52} {asked:8}")
     print(f"{'  the first time, when nothing is known of it':52} {cold:8.3f} s")
     sizes = sum(path.stat().st_size for path in opened.folder.rglob("*") if path.is_file())

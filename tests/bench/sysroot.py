@@ -1,7 +1,7 @@
 """The benchmark of sysroots: Debian's development packages, composed by prov, ostree and cp.
 
-Every compose runs in a fork of its own that opens the store anew: nothing is remembered but what is on disk. The pool
-is warm, as ostree's repository and cp's source are.
+Every compose runs in a fork of its own that opens the store anew: nothing is remembered but what is
+on disk. The pool is warm, as ostree's repository and cp's source are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def settle() -> None:
     time.sleep(0.2)
 
 
-def composed(path: Path, directory: Path, packages: Sequence[Owned], places: Places | None = None) -> Times:
+def composed(
+    path: Path, directory: Path, packages: Sequence[Owned], places: Places | None = None
+) -> Times:
     """Compose a sysroot in a fresh process."""
 
     def work() -> Times:
@@ -104,9 +106,16 @@ class Ostree:
         self.repository = f"--repo={folder / 'ostree'}"
         self.list = folder / "ostree.list"
         timed("ostree", self.repository, "init", "--mode=bare-user-only")
-        branches = [f"package/{number}" for number in range(len(packages))]  # a name may have a +, a branch not
+        branches = [
+            f"package/{number}" for number in range(len(packages))
+        ]  # a name may have a +, a branch not
         for branch, package in zip(branches, packages, strict=True):
-            options = ["--no-xattrs", "--canonical-permissions", f"--branch={branch}", f"--tree=dir={package}"]
+            options = [
+                "--no-xattrs",
+                "--canonical-permissions",
+                f"--branch={branch}",
+                f"--tree=dir={package}",
+            ]
             timed("ostree", self.repository, "commit", *options)
         self.list.write_text("".join(f"{branch}\0/\0" for branch in branches))
 
@@ -125,24 +134,39 @@ def find_packages(given: Path | None, scratch: Path) -> Path:
     if given is None:
         subprocess.run([Path(__file__).with_name("get-dev-packages"), folder], check=True)
     if not folder.is_dir() or folder.stat().st_dev != scratch.stat().st_dev:
-        sys.exit(f"{folder} is not there, or not on {scratch}'s file system; get-dev-packages makes it, TMPDIR moves")
+        sys.exit(
+            f"{folder} is not there, or not on {scratch}'s file system; get-dev-packages makes it,"
+            " TMPDIR moves"
+        )
     return folder
 
 
 def places_of(top: Path) -> Places:
     """Return the paths of a task below some folder."""
-    names = {b"W": top, b"S": top / "recipe-sysroot", b"N": top / "recipe-sysroot-native", b"H": top / "tools"}
+    names = {
+        b"W": top,
+        b"S": top / "recipe-sysroot",
+        b"N": top / "recipe-sysroot-native",
+        b"H": top / "tools",
+    }
     return Places({letter: os.fsencode(path) for letter, path in names.items()})
 
 
 def write_texts(folder: Path, places: Places) -> None:
-    """Write so many files as a package with many libraries has of pkg-config's and libtool's, with a few paths each."""
+    """Write so many files as a package with many libraries has of pkg-config's and libtool's, with
+    a few paths each.
+    """
     folder.mkdir()
     sysroot = os.fsdecode(places.paths[b"S"])
     for number in range(FIXMES):
-        lines = [f"libdir='{sysroot}/usr/lib{number}'", f"dependency_libs=' -L{sysroot}/usr/lib -lz'"]
+        lines = [
+            f"libdir='{sysroot}/usr/lib{number}'",
+            f"dependency_libs=' -L{sysroot}/usr/lib -lz'",
+        ]
         filling = [f"# {line} of {number}: nothing that names a place" for line in range(30)]
-        (folder / f"lib{number}.la").write_text("\n".join([*lines, *filling, f"prefix={sysroot}/usr", ""]))
+        (folder / f"lib{number}.la").write_text(
+            "\n".join([*lines, *filling, f"prefix={sysroot}/usr", ""])
+        )
 
 
 def bench_fixmes(scratch: Path) -> None:
@@ -178,16 +202,24 @@ def bench_sysroot(given: Path | None, scratch: Path) -> None:
     source = find_packages(given, scratch)
     folders = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     counts = {folder: len(files_in(folder)) for folder in folders}
-    small = sorted((folder for folder in folders if counts[folder] <= SMALL), key=lambda folder: -counts[folder])
+    small = sorted(
+        (folder for folder in folders if counts[folder] <= SMALL),
+        key=lambda folder: -counts[folder],
+    )
     store = scratch / "store"
     packages = captured(store, folders)
-    versions = [rebuild(small[0], scratch / "rebuilt" / str(number), number) for number in range(ROUNDS)]
+    versions = [
+        rebuild(small[0], scratch / "rebuilt" / str(number), number) for number in range(ROUNDS)
+    ]
     rebuilt = captured(store, versions)
     ostree = Ostree(scratch, folders)
     sysroot, fresh = scratch / "sysroot", scratch / "fresh"
     first = composed(store, sysroot, packages)
     entries = sum(len(names) + len(files) for _, names, files in os.walk(sysroot))
-    print(f"{len(packages)} packages, {entries} entries; {small[0].name} with {counts[small[0]]} files is replaced")
+    print(
+        f"{len(packages)} packages, {entries} entries; {small[0].name} with {counts[small[0]]}"
+        " files is replaced"
+    )
 
     times: dict[str, list[Times]] = {}
     whole: dict[str, list[float]] = {"prov": [], "ostree": [], "cp": []}
@@ -196,7 +228,9 @@ def bench_sysroot(given: Path | None, scratch: Path) -> None:
         times.setdefault(name, []).append(composed(store, sysroot, wanted))
 
     def second(work: Callable[[], float]) -> float:
-        """Return the seconds of a second run: the first reads what the kernel, short of memory, dropped of inodes."""
+        """Return the seconds of a second run: the first reads what the kernel, short of memory,
+        dropped of inodes.
+        """
         for _ in range(2):
             if fresh.exists():
                 remove_tree(fresh)
@@ -217,8 +251,12 @@ def bench_sysroot(given: Path | None, scratch: Path) -> None:
         measure("add", packages)
         measure("nothing", packages)
 
-    middle = {name: statistics.median(each.compose for each in values) for name, values in times.items()}
-    finish = {name: statistics.median(each.finish for each in values) for name, values in times.items()}
+    middle = {
+        name: statistics.median(each.compose for each in values) for name, values in times.items()
+    }
+    finish = {
+        name: statistics.median(each.finish for each in values) for name, values in times.items()
+    }
     full, checkout, links = (statistics.median(values) for values in whole.values())
     row("sysroot from nothing / ostree checkout -H --union", full, checkout, 0.8)
     row("sysroot from nothing / cp -al, package by package", full, links, 0.6)
@@ -232,4 +270,7 @@ def bench_sysroot(given: Path | None, scratch: Path) -> None:
     line("  one package removed", "remove")
     line("  and added again", "add")
     line("the same packages again", "nothing", "  (wanted: under 10)")
-    print(f"{'  the very first sysroot, which fills the pool':52} {first.compose:8.3f} s, finish {first.finish:.3f} s")
+    print(
+        f"{'  the very first sysroot, which fills the pool':52} {first.compose:8.3f} s, finish"
+        f" {first.finish:.3f} s"
+    )

@@ -1,4 +1,6 @@
-"""The bisection as a pure machine, driven by oracles: it ends at what is right, and never asks twice."""
+"""The bisection as a pure machine, driven by oracles: it ends at what is right, and never asks
+twice.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Line = list[str | None]
 # over builds
 
 
-def over_builds(trees: Line, say: Callable[[str], Verdict], known: dict[str, Verdict]) -> tuple[Step, list[str]]:
+def over_builds(
+    trees: Line, say: Callable[[str], Verdict], known: dict[str, Verdict]
+) -> tuple[Step, list[str]]:
     """Drive the machine to its end; return that, and the trees that it asked for."""
     asked: list[str] = []
     while isinstance(found := next_build(trees, known), Try):
@@ -78,9 +82,13 @@ def test_skips_widen_the_step_by_no_more_than_themselves(data: st.DataObject, tr
 
 
 @given(st.data(), st.lists(st.none() | st.integers(2, 9).map(str), max_size=30))
-def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(data: st.DataObject, middle: Line) -> None:
+def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(
+    data: st.DataObject, middle: Line
+) -> None:
     trees = ["0", *middle, "1"]
-    oracle = {tree: data.draw(st.sampled_from(["good", "bad", "skip"])) for tree in set(middle) - {None}}
+    oracle = {
+        tree: data.draw(st.sampled_from(["good", "bad", "skip"])) for tree in set(middle) - {None}
+    }
     found, _ = over_builds(trees, oracle.__getitem__, {})
     oracle |= {"0": "good", "1": "bad"}
     assert oracle[str(trees[found.good])] == "good"
@@ -132,7 +140,9 @@ def test_lines(trees: str, verdicts: dict[str, Verdict], found: Step | Try) -> N
 
 def test_a_row_that_cannot_be_told_is_left_behind_soon() -> None:
     trees: Line = [str(number) for number in range(101)]
-    found, asked = over_builds(trees, lambda tree: "skip" if 30 <= int(tree) < 70 else turning(90)(tree), {})
+    found, asked = over_builds(
+        trees, lambda tree: "skip" if 30 <= int(tree) < 70 else turning(90)(tree), {}
+    )
     assert (found, len(asked)) == (Step(89, 90), 8)
 
 
@@ -194,7 +204,9 @@ def test_a_pair_is_found_by_halving_twice() -> None:
 
 
 @given(st.data(), st.integers(1, 10))
-def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(data: st.DataObject, count: int) -> None:
+def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(
+    data: st.DataObject, count: int
+) -> None:
     known: dict[Chosen, Verdict] = {}
     answers = st.sampled_from(["good", "bad", "skip"])
     found, _ = over_changes(count, lambda _chosen: data.draw(answers), known)
@@ -204,11 +216,15 @@ def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(data: st.DataObj
 
 
 @given(st.data(), guilty())
-def test_what_cannot_be_told_is_passed_over(data: st.DataObject, case: tuple[int, list[Chosen]]) -> None:
+def test_what_cannot_be_told_is_passed_over(
+    data: st.DataObject, case: tuple[int, list[Chosen]]
+) -> None:
     count, culprits = case
     judge = any_of(culprits)
     known: dict[Chosen, Verdict] = {}
-    found, _ = over_changes(count, lambda chosen: "skip" if data.draw(st.booleans()) else judge(chosen), known)
+    found, _ = over_changes(
+        count, lambda chosen: "skip" if data.draw(st.booleans()) else judge(chosen), known
+    )
     assert judge(found) == "bad" or len(found) == count
     assert all(known.get(found - {each}, "good") != "bad" for each in found)
 

@@ -23,7 +23,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def directories(tmp_path: Path) -> Iterator[BuildDirectories]:
-    """`directories(name, layer=False)`: a build directory, without prov's layer if that is wanted."""
+    """`directories(name, layer=False)`: a build directory, without prov's layer if that is
+    wanted.
+    """
     made: list[BuildDirectory] = []
 
     def make(name: str = "build", *, layer: bool = True) -> BuildDirectory:
@@ -44,6 +46,8 @@ def story(directories: BuildDirectories) -> BuildDirectory:
 
 @pytest.fixture
 def staged(tmp_path: Path) -> Iterator[Directories]:
-    """`staged(name, level=Level.CACHE)`: a build directory with OE-core's classes for shared state and sysroots."""
+    """`staged(name, level=Level.CACHE)`: a build directory with OE-core's classes for shared state
+    and sysroots.
+    """
     with staged_below(tmp_path) as make:
         yield make

@@ -17,7 +17,8 @@ EVIL = b"ssh-ed25519 AAAA eve\n"
 
 
 def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listing:
-    """Return a directory's entries: paths of files with their content, of symlinks with their target as text.
+    """Return a directory's entries: paths of files with their content, of symlinks with their
+    target as text.
 
     Content that begins with `#!` is executable.
     """
@@ -64,8 +65,12 @@ def add_run(
 ) -> Oid:
     """Record a run of a recipe `a`, in a WORKDIR with such files; return its commit."""
     with store.objects.writer() as writer:
-        inputs = writer.add_tree([Entry(b"task", MODE_FILE, writer.add("blob", f"{task} {facts}".encode()))])
-        pair = write_listing(writer, listing_of(writer, files or {"authorized_keys": EVIL}), mtimes=True)
+        inputs = writer.add_tree(
+            [Entry(b"task", MODE_FILE, writer.add("blob", f"{task} {facts}".encode()))]
+        )
+        pair = write_listing(
+            writer, listing_of(writer, files or {"authorized_keys": EVIL}), mtimes=True
+        )
         start = Start(after, EMPTY) if after is not None else empty_start(writer)
         key = f"a:{name or task}"
         extra: dict[str, Pair | Oid | str] = {"script": script} if script else {}
@@ -77,4 +82,8 @@ def add_run(
 
 
 def files_below(folder: Path) -> Sequence[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    )

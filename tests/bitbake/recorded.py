@@ -74,7 +74,9 @@ class Replayed(BuildDirectory):
         _make(workdir, line["workdir"])
 
     def end(self, line: Line | None = None) -> list[Any]:
-        """Let the build be over, or the server be gone; return the words that the writer still had."""
+        """Let the build be over, or the server be gone; return the words that the writer still
+        had.
+        """
         assert self.process and self.process.stdin and self.process.stdout
         if line is not None:
             self.process.stdin.write(json.dumps(line["server"]).encode() + b"\n")

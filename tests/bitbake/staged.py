@@ -1,7 +1,9 @@
-"""A build directory whose recipes use OE-core's own classes for shared state and sysroots, and little else of it.
+"""A build directory whose recipes use OE-core's own classes for shared state and sysroots, and
+little else of it.
 
-fixtures/bitbake/meta-staged has the recipes; sstate.bbclass, staging.bbclass and native.bbclass come from OECORE_DIR.
-A build takes seconds, and root may run it: there is no toolchain, no pseudo, and nothing is fetched.
+fixtures/bitbake/meta-staged has the recipes; sstate.bbclass, staging.bbclass and native.bbclass
+come from OECORE_DIR. A build takes seconds, and root may run it: there is no toolchain, no pseudo,
+and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from tests.bitbake.story import BITBAKE_DIR, META, BuildDirectory
 
 META_STAGED = META.with_name("meta-staged")
 OECORE_DIR = os.environ.get("OECORE_DIR", "")
-BBLAYERS = 'BBPATH = "${{TOPDIR}}"\nBBFILES ?= ""\nOECORE_DIR = "{}"\nBBLAYERS = "${{TOPDIR}}/meta-staged"\n'
+BBLAYERS = (
+    'BBPATH = "${{TOPDIR}}"\nBBFILES ?= ""\nOECORE_DIR = "{}"\nBBLAYERS ='
+    ' "${{TOPDIR}}/meta-staged"\n'
+)
 RECIPES = ("app", "base", "tool-native", "words-native")
 STARTED = re.compile(r"NOTE: recipe (\S+)-[^-\s]+-r0: task (do_\w+): Started")
 SUMMARY = re.compile(r"Attempted (\d+) tasks of which (\d+) didn't need to be rerun")
 
-live = pytest.mark.skipif(not (BITBAKE_DIR and OECORE_DIR), reason="BITBAKE_DIR or OECORE_DIR is not set")
+live = pytest.mark.skipif(
+    not (BITBAKE_DIR and OECORE_DIR), reason="BITBAKE_DIR or OECORE_DIR is not set"
+)
 """Of tests that run BitBake with OE-core's classes."""
 
 
@@ -51,8 +58,9 @@ class Entry(NamedTuple):
     content: str
     """Of a file, or where a symlink points; the build directory is @TOP@ in it."""
     mtime: int | None
-    """In nanoseconds. None of directories and symlinks, which everybody makes anew, and of files with the build
-    directory in them: those are written where they stand."""
+    """In nanoseconds. None of directories and symlinks, which everybody makes anew, and of files
+    with the build directory in them: those are written where they stand.
+    """
     links: tuple[str, ...]
     """All names of the file in the tree if there are several, its own among them."""
 
@@ -73,12 +81,17 @@ class Staged(BuildDirectory):
     def switch(self, level: Level) -> None:
         """Let prov do so much from now on."""
         self.prov("bitbake", "setup", ".", *(() if level else ("--undo",)))
-        self.write("conf/level.conf", "".join(f"{line}\n" for each, line in SWITCHES.items() if level >= each))
+        self.write(
+            "conf/level.conf",
+            "".join(f"{line}\n" for each, line in SWITCHES.items() if level >= each),
+        )
 
     def build(self, *arguments: str, conf: str = "", code: int = 0) -> str:
-        """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf for this once.
+        """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf
+        for this once.
 
-        `do_install:append:pn-words-native = "    true"` adds a line to a task; a backslash and n do not make another.
+        `do_install:append:pn-words-native = "    true"` adds a line to a task; a backslash and n do
+        not make another.
         """
         self.write("conf/once.conf", conf + "\n")
         return self.bitbake("-R", "conf/once.conf", *(arguments or ("app",)), code=code)
@@ -121,7 +134,10 @@ class Staged(BuildDirectory):
     def archives(self) -> set[str]:
         """Return the tasks that have an archive in SSTATE_DIR: recipe:task."""
         names = [path.name.split(":") for path in self.sstate.rglob("*.tar.zst")]
-        return {f"{words[1]}:do_{words[-1].removesuffix('.tar.zst').partition('_')[2]}" for words in names}
+        return {
+            f"{words[1]}:do_{words[-1].removesuffix('.tar.zst').partition('_')[2]}"
+            for words in names
+        }
 
     def lose(self, *folders: str) -> None:
         """Lose TMPDIR and SSTATE_DIR, or what is named."""
@@ -129,7 +145,9 @@ class Staged(BuildDirectory):
             shutil.rmtree(self.root / name, ignore_errors=True)
 
     def tree(self, folder: Path, *without: str) -> Tree:
-        """Return path -> what it is, of all below a folder but for some names in it; nothing if there is none."""
+        """Return path -> what it is, of all below a folder but for some names in it; nothing if
+        there is none.
+        """
         left_out = {folder / name for name in without}
         paths = [
             path
@@ -152,7 +170,10 @@ class Staged(BuildDirectory):
         text = content.replace(top, b"@TOP@").decode(errors="surrogateescape")
         links = tuple(names.get(state.st_ino, ()))
         return Entry(
-            stat.filemode(state.st_mode), text, None if top in content else mtime, links if len(links) > 1 else ()
+            stat.filemode(state.st_mode),
+            text,
+            None if top in content else mtime,
+            links if len(links) > 1 else (),
         )
 
 
@@ -166,7 +187,10 @@ Directories = Callable[..., Staged]
 
 @contextlib.contextmanager
 def staged_below(top: Path) -> Iterator[Directories]:
-    """`make(name, level=Level.CACHE)`: a build directory. All go afterwards, and BitBake's servers in them."""
+    """`make(name, level=Level.CACHE)`: a build directory.
+
+    All go afterwards, and BitBake's servers in them.
+    """
     made: list[Staged] = []
 
     def make(name: str = "build", *, level: Level = Level.OBSERVED) -> Staged:

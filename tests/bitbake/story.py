@@ -20,7 +20,9 @@ BITBAKE_DIR = os.environ.get("BITBAKE_DIR", "")
 PATIENCE = 60.0
 """Seconds after which what should happen soon has not happened."""
 EVERY = ("fetch", "unpack", "configure", "compile", "install", "stage")
-TASKS = {f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in EVERY} | {"app:do_notes"}
+TASKS = {f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in EVERY} | {
+    "app:do_notes"
+}
 """What a first build of `app` runs."""
 APP = "meta-small/recipes/app/app_0.1.bb"
 WORDS = "meta-small/recipes/words/files/words.txt"
@@ -50,7 +52,12 @@ class BuildDirectory(Project):
         return subprocess.Popen(
             [f"{BITBAKE_DIR}/bin/{arguments[0]}", *arguments[1:]],
             cwd=self.root,
-            env={**os.environ, "BBPATH": str(self.root), "BB_SERVER_TIMEOUT": "0", **self.environment},
+            env={
+                **os.environ,
+                "BBPATH": str(self.root),
+                "BB_SERVER_TIMEOUT": "0",
+                **self.environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -71,7 +78,9 @@ class BuildDirectory(Project):
 
     def servers(self) -> list[int]:
         """Return the processes of BitBake that are at work here."""
-        return [pid for pid, words in _processes() if os.fsencode(self.root / "bitbake.sock") in words]
+        return [
+            pid for pid, words in _processes() if os.fsencode(self.root / "bitbake.sock") in words
+        ]
 
     def wait(self, happened: Callable[[], object], what: str) -> None:
         until = time.monotonic() + PATIENCE
@@ -85,8 +94,12 @@ class BuildDirectory(Project):
             self.ended(self.start("bitbake", "-m"), code=None)
 
     def writers(self) -> list[int]:
-        """Return the processes of the writer that is at work here, the first of them before its forks."""
-        return sorted(pid for pid, words in _processes() if os.fsencode(self.root / ".prov.sock") in words)
+        """Return the processes of the writer that is at work here, the first of them before its
+        forks.
+        """
+        return sorted(
+            pid for pid, words in _processes() if os.fsencode(self.root / ".prov.sock") in words
+        )
 
     def kill_writer(self) -> None:
         os.kill(self.writers()[0], signal.SIGKILL)
@@ -102,7 +115,11 @@ class BuildDirectory(Project):
 
     def recorded(self) -> set[str]:
         """Return the tasks of which there is a run."""
-        return {":".join(tag.split("/")[:2]) for tag in self.tags() if not tag.startswith(("outside/", "failed/"))}
+        return {
+            ":".join(tag.split("/")[:2])
+            for tag in self.tags()
+            if not tag.startswith(("outside/", "failed/"))
+        }
 
     def newest(self) -> dict[str, str]:
         """Return what the newest build tells of itself."""

@@ -1,4 +1,6 @@
-"""Builds in which something dies or has no room: the build goes on, and what is not recorded is told."""
+"""Builds in which something dies or has no room: the build goes on, and what is not recorded is
+told.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,29 @@ from tests.bitbake.story import APP, TASKS, BuildDirectory, live, warnings
 pytestmark = live
 
 
-def pause(story: BuildDirectory, task: str = "do_compile", seconds: float = 2) -> Callable[[], bool]:
+def pause(
+    story: BuildDirectory, task: str = "do_compile", seconds: float = 2
+) -> Callable[[], bool]:
     """Let a task of `app` take a while; return what tells that it has begun."""
     head = f"{task}() {{\n"
     lines = f"    touch ${{TOPDIR}}/paused\n    sleep {seconds}\n"
     if head in (story.root / APP).read_text():
         story.edit(APP, head, head + lines)
     else:
-        story.append(APP, f"{head}{lines}    rm -rf ${{STAGING}}/${{PN}}\n    cp -a ${{D}} ${{STAGING}}/${{PN}}\n}}\n")
+        story.append(
+            APP,
+            f"{head}{lines}    rm -rf ${{STAGING}}/${{PN}}\n    cp -a ${{D}}"
+            " ${STAGING}/${PN}\n}\n",
+        )
     return (story.root / "paused").exists
 
 
-def during(story: BuildDirectory, disturb: Callable[[], object], task: str = "do_compile", seconds: float = 2) -> str:
+def during(
+    story: BuildDirectory,
+    disturb: Callable[[], object],
+    task: str = "do_compile",
+    seconds: float = 2,
+) -> str:
     """Build `app`, disturb while a task is at work, and return what BitBake says."""
     paused = pause(story, task, seconds)
     running = story.start("bitbake", "app")
@@ -39,7 +52,11 @@ def during(story: BuildDirectory, disturb: Callable[[], object], task: str = "do
 
 def counted(said: str) -> set[str]:
     """Return the tasks that are named at the end of a build as not recorded."""
-    (line,) = (line for line in warnings(said) if " not recorded: " in line and re.match(r"prov: \d+ task", line))
+    (line,) = (
+        line
+        for line in warnings(said)
+        if " not recorded: " in line and re.match(r"prov: \d+ task", line)
+    )
     names = line.partition(" not recorded: ")[2].partition(" (")[0].split()
     assert line.startswith(f"prov: {len(names)} task")
     return set(names)
@@ -124,7 +141,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", disk],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"mount is not allowed: {done.stderr.strip()}")
@@ -184,7 +204,11 @@ def test_interrupted_build(story: BuildDirectory, times: int) -> None:
 
 def test_task_that_is_killed(story: BuildDirectory) -> None:
     """As by the kernel, where there is no memory left: it says nothing any more."""
-    story.edit(APP, "do_compile() {\n", "do_compile() {\n    echo half > app\n    kill -9 $PPID\n    sleep 1\n")
+    story.edit(
+        APP,
+        "do_compile() {\n",
+        "do_compile() {\n    echo half > app\n    kill -9 $PPID\n    sleep 1\n",
+    )
     said = story.bitbake("app", code=1)
     assert counted(said) == {"app:do_compile"}
     facts = story.newest()

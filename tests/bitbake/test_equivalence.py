@@ -1,4 +1,6 @@
-"""Hash equivalences from remotes: under the trust of the remote, of one form, and of a limited size."""
+"""Hash equivalences from remotes: under the trust of the remote, of one form, and of a limited
+size.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def published(tmp_path: Path, *lines: str, key: Path | None = None) -> Path:
         ("none", "", True),
     ],
 )
-def test_trust_of_the_remote_decides(build: Replayed, tmp_path: Path, trust: str, signer: str, used: bool) -> None:
+def test_trust_of_the_remote_decides(
+    build: Replayed, tmp_path: Path, trust: str, signer: str, used: bool
+) -> None:
     keys = Keys(tmp_path / "keys")
     cache = published(tmp_path, GOOD, key=getattr(keys, signer) if signer else None)
     signers = ["--signers", str(keys.signers)] if trust == "keys" else []
@@ -120,7 +124,9 @@ def test_huge_text_is_left_out_and_named(build: Replayed, tmp_path: Path) -> Non
     assert notes == [f"hash equivalences {name[:12]} are not used: larger than 16.8 MB"]
 
 
-def test_what_is_too_much_at_once_is_left_for_the_next_build(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_at_once_is_left_for_the_next_build(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(equivalence, "TOTAL", 5 * len(GOOD))
     for number in range(1, 4):
         record_lines(store, [GOOD.replace("Basic", f"Basic{number}")] * 2)

@@ -1,4 +1,6 @@
-"""What a task's process says of itself, and what pseudo says of its WORKDIR; without BitBake and pseudo."""
+"""What a task's process says of itself, and what pseudo says of its WORKDIR; without BitBake and
+pseudo.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     for file in ("image/motd", "image/home/mine/text", "deploy-debs/a.deb", "sources/main.c"):
         (tmp_path / file).write_text(file)
-    owners = {os.lstat(tmp_path / path).st_ino: (0, 0) for path in ("image", "image/dev", "image/home", "image/motd")}
+    owners = {
+        os.lstat(tmp_path / path).st_ino: (0, 0)
+        for path in ("image", "image/dev", "image/home", "image/motd")
+    }
     monkeypatch.setattr(facts, "_builder", lambda: BUILDER)
     monkeypatch.setattr(facts, "_owner", lambda state: owners.get(state.st_ino, BUILDER))
     return tmp_path
@@ -69,7 +74,10 @@ def test_whole_directory_that_is_walked_replaces_all_that_was_known(workdir: Pat
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("PSEUDO_IGNORE_PATHS", "/usr/,{}/image/home"), ("PSEUDO_INCLUDE_PATHS", "/proc,{0}/image/dev,{0}/image/motd")],
+    [
+        ("PSEUDO_IGNORE_PATHS", "/usr/,{}/image/home"),
+        ("PSEUDO_INCLUDE_PATHS", "/proc,{0}/image/dev,{0}/image/motd"),
+    ],
 )
 def test_path_that_pseudo_ignores_is_not_looked_at(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
@@ -87,7 +95,9 @@ def test_path_that_pseudo_ignores_is_not_looked_at(
     assert not any(path.startswith("image/home") for path in seen)
 
 
-def test_folder_of_which_only_the_inside_is_included_is_walked(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_of_which_only_the_inside_is_included_is_walked(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PSEUDO_INCLUDE_PATHS", f"{workdir}/image/")
     assert facts.tracked(f"{workdir}/image/motd")
     assert not facts.tracked(f"{workdir}/image")
@@ -95,7 +105,9 @@ def test_folder_of_which_only_the_inside_is_included_is_walked(workdir: Path, mo
 
 
 def test_what_vanishes_during_the_walk_is_left_out(workdir: Path) -> None:
-    """As do_package_write_deb makes and removes files beside each package while do_package_qa ends."""
+    """As do_package_write_deb makes and removes files beside each package while do_package_qa
+    ends.
+    """
     going = threading.Event()
 
     def come_and_go() -> None:
@@ -123,20 +135,30 @@ def test_directory_that_is_not_there_is_nothing(workdir: Path) -> None:
 
 
 def test_directories_of_all_fakeroot_tasks_are_looked_at(workdir: Path) -> None:
-    """A hardlink that a task outside pseudo made to a tracked file would abort the process that looks at it."""
+    """A hardlink that a task outside pseudo made to a tracked file would abort the process that
+    looks at it.
+    """
     flags = {
-        "do_install": {"fakeroot": "1", "cleandirs": f"{workdir}/image", "dirs": f"{workdir}/build"},
+        "do_install": {
+            "fakeroot": "1",
+            "cleandirs": f"{workdir}/image",
+            "dirs": f"{workdir}/build",
+        },
         "do_compile": {"dirs": f"{workdir}/build"},
         "do_package": {"fakeroot": "1", "sstate-plaindirs": f"{workdir}/package {workdir}/pkgdata"},
         "do_packagedata": {"cleandirs": f"{workdir}/pkgdata-pdata-input"},
-        "do_rootfs": {"fakeroot": "1", "cleandirs": f"{workdir}/rootfs {workdir}/rootfs/lib /elsewhere {workdir}"},
+        "do_rootfs": {
+            "fakeroot": "1",
+            "cleandirs": f"{workdir}/rootfs {workdir}/rootfs/lib /elsewhere {workdir}",
+        },
     }
     values = {"WORKDIR": str(workdir), "D": f"{workdir}/image", "__BBTASKS": list(flags)}
     assert facts.faked_tops(Data(values, flags)) == ["image", "package", "pkgdata", "rootfs"]
 
 
 @pytest.mark.parametrize(
-    ("value", "mode"), [("0", ""), (None, ""), ("1", "store"), ("yes", "store"), ("Both", "both"), ("maybe", "")]
+    ("value", "mode"),
+    [("0", ""), (None, ""), ("1", "store"), ("yes", "store"), ("Both", "both"), ("maybe", "")],
 )
 def test_mode_of_the_cache(value: str | None, mode: str) -> None:
     assert facts.cache_mode(Data({"PROV_CACHE": value}, {})) == mode

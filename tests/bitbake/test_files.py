@@ -26,7 +26,9 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("before", ["nothing", "a file", "a link", "a dangling link", "a hardlink"])
-def test_new_file_is_made_in_the_place_of_whatever_is_there(tmp_path: Path, target: Path, before: str) -> None:
+def test_new_file_is_made_in_the_place_of_whatever_is_there(
+    tmp_path: Path, target: Path, before: str
+) -> None:
     path = tmp_path / "new"
     match before:
         case "a file":

@@ -35,7 +35,14 @@ def test_first_build_is_recorded(built: BuildDirectory) -> None:
     assert built.recorded() == TASKS
     assert len(built.tags()) == 19
     facts = built.newest()
-    wanted = {"result": "ok", "ran": "19", "up-to-date": "0", "restored": "0", "failed": "0", "builder": "bitbake"}
+    wanted = {
+        "result": "ok",
+        "ran": "19",
+        "up-to-date": "0",
+        "restored": "0",
+        "failed": "0",
+        "builder": "bitbake",
+    }
     assert facts.items() >= wanted.items()
     assert "app:do_build  19 ran" in built.ask("builds")
 
@@ -64,7 +71,11 @@ def test_show_tells_inputs_and_log(built: BuildDirectory) -> None:
     assert "cat app.txt count" in found["inputs"]["script"]
     assert found["facts"]["workdir"] == str(built.workdir())
     assert len(found["facts"]["bitbake-taskhash"]) == 64
-    in_order(found["log"], "DEBUG: Executing shell function do_compile", "DEBUG: Shell function do_compile finished")
+    in_order(
+        found["log"],
+        "DEBUG: Executing shell function do_compile",
+        "DEBUG: Shell function do_compile finished",
+    )
 
 
 def test_why_of_a_first_run(built: BuildDirectory) -> None:
@@ -108,7 +119,13 @@ def test_change_is_explained_down_to_the_recipe(story: BuildDirectory) -> None:
         "app:do_compile": {("variable", "GREETING")},
         "words:do_fetch": {("source", "words.txt")},
     }
-    in_order(story.ask("why", "app:do_stage"), "app:do_compile", "variable GREETING", "-hello", "+goodbye")
+    in_order(
+        story.ask("why", "app:do_stage"),
+        "app:do_compile",
+        "variable GREETING",
+        "-hello",
+        "+goodbye",
+    )
     assert (story.newest()["ran"], story.newest()["up-to-date"]) == ("10", "9")
     assert story.changes("app:do_compile") == {"M app-0.1/app", "M app-0.1/count"}
     answer = story.json("diff", "latest")
@@ -122,10 +139,18 @@ def test_change_is_explained_down_to_the_recipe(story: BuildDirectory) -> None:
     assert story.tags() == before
     assert story.builds() == 2
 
-    story.edit(APP, "do_compile() {\n", "do_compile() {\n    echo half > app\n    echo no such luck >&2\n    exit 3\n")
+    story.edit(
+        APP,
+        "do_compile() {\n",
+        "do_compile() {\n    echo half > app\n    echo no such luck >&2\n    exit 3\n",
+    )
     said = story.bitbake("app", code=1)
     assert warnings(said) == []
-    assert (story.newest()["result"], story.newest()["failed"], story.newest()["ran"]) == ("failed", "1", "0")
+    assert (story.newest()["result"], story.newest()["failed"], story.newest()["ran"]) == (
+        "failed",
+        "1",
+        "0",
+    )
     (tag,) = story.tags("failed")
     assert story.git("show", f"refs/tags/{tag}:app-0.1/app") == "half\n"
     failed = story.json("show", tag)
@@ -142,7 +167,9 @@ def test_change_is_explained_down_to_the_recipe(story: BuildDirectory) -> None:
 
 def test_change_of_a_class_is_one_cause(story: BuildDirectory) -> None:
     story.bitbake("app")
-    story.edit(BASE, "    cp -a ${D} ${STAGING}/${PN}\n", "    cp -a ${D} ${STAGING}/${PN}\n    true\n")
+    story.edit(
+        BASE, "    cp -a ${D} ${STAGING}/${PN}\n", "    cp -a ${D} ${STAGING}/${PN}\n    true\n"
+    )
     story.bitbake("app")
     assert story.causes("app:do_configure").keys() == {"words:do_stage", "tool:do_stage"}
     assert [each["kind"] for each in story.json("diff", "latest")["causes"]] == ["script"]
@@ -213,12 +240,23 @@ def seen(folder: Path) -> list[tuple[str, os.stat_result]]:
 
 def same(old: list[tuple[str, os.stat_result]], new: list[tuple[str, os.stat_result]]) -> bool:
     def important(state: os.stat_result) -> tuple[int, ...]:
-        return state.st_ino, state.st_mode, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_nlink
+        return (
+            state.st_ino,
+            state.st_mode,
+            state.st_size,
+            state.st_mtime_ns,
+            state.st_ctime_ns,
+            state.st_nlink,
+        )
 
-    return [(path, important(state)) for path, state in old] == [(path, important(state)) for path, state in new]
+    return [(path, important(state)) for path, state in old] == [
+        (path, important(state)) for path, state in new
+    ]
 
 
-def test_sources_outside_are_in_the_record_and_stay_as_they_are(story: BuildDirectory, tmp_path: Path) -> None:
+def test_sources_outside_are_in_the_record_and_stay_as_they_are(
+    story: BuildDirectory, tmp_path: Path
+) -> None:
     source = tmp_path / "source"
     (source / ".git").mkdir(parents=True)
     (source / "sub").mkdir()
@@ -233,7 +271,9 @@ def test_sources_outside_are_in_the_record_and_stay_as_they_are(story: BuildDire
     assert story.facts("ext:do_compile")["outside-0"] == str(source)
     listed = story.git("ls-tree", "-r", "--name-only", f"refs/tags/{tag}^2").split()
     kept = [path for path in listed if path.startswith("outside-0/")]
-    assert any(path.endswith("/main.txt") for path in kept) and any(path.endswith("/sub/link") for path in kept)
+    assert any(path.endswith("/main.txt") for path in kept) and any(
+        path.endswith("/sub/link") for path in kept
+    )
     assert not any("config" in path for path in kept)
     assert story.changes("ext:do_compile") == {"A build/loud.txt"}
 
@@ -247,7 +287,9 @@ def test_sources_outside_are_in_the_record_and_stay_as_they_are(story: BuildDire
 
 def test_multiconfig_is_a_recipe_of_its_own(story: BuildDirectory) -> None:
     story.append("meta-small/conf/bitbake.conf", "include conf/multiconfig/${BB_CURRENT_MC}.conf\n")
-    story.write("conf/multiconfig/other.conf", 'TMPDIR = "${TOPDIR}/tmp-other"\nGREETING = "other"\n')
+    story.write(
+        "conf/multiconfig/other.conf", 'TMPDIR = "${TOPDIR}/tmp-other"\nGREETING = "other"\n'
+    )
     story.setting('BBMULTICONFIG = "other"')
     story.edit(APP, "GREETING =", "GREETING ?=")
     story.bitbake("app", "mc:other:app")
@@ -262,7 +304,9 @@ def test_multiconfig_is_a_recipe_of_its_own(story: BuildDirectory) -> None:
 
     story.edit("conf/multiconfig/other.conf", '"other"', '"another"')
     story.bitbake("app", "mc:other:app")
-    assert story.causes("mc:other:app:do_install") == {"mc.other.app:do_compile": {("variable", "GREETING")}}
+    assert story.causes("mc:other:app:do_install") == {
+        "mc.other.app:do_compile": {("variable", "GREETING")}
+    }
     assert (story.newest()["ran"], story.newest()["up-to-date"]) == ("3", "35")
     story.is_clean()
 
@@ -293,7 +337,9 @@ def test_recipes_and_tasks_of_odd_names_break_nothing(story: BuildDirectory) -> 
 
 @pytest.fixture
 def two(directories: BuildDirectories, tmp_path: Path) -> BuildDirectory:
-    """Two build directories with one store, after both built the same at the same time: the first of them."""
+    """Two build directories with one store, after both built the same at the same time: the first
+    of them.
+    """
     both = [directories("one"), directories("two")]
     for each in both:
         each.setting(f'PROV_STORE = "{tmp_path}/store"\nBB_BASEHASH_IGNORE_VARS:append = " PWD"')

@@ -1,7 +1,8 @@
-"""OE-core's own recipes: hashes are left alone, what is restored is what was built, and what pseudo knows is known.
+"""OE-core's own recipes: hashes are left alone, what is restored is what was built, and what pseudo
+knows is known.
 
-They take minutes, an ordinary user, since BitBake refuses root, and OECORE_TARGET: a folder that `prepare-oecore` made
-of BITBAKE_DIR and OECORE_DIR.
+They take minutes, an ordinary user, since BitBake refuses root, and OECORE_TARGET: a folder that
+`prepare-oecore` made of BITBAKE_DIR and OECORE_DIR.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class OeBuild(Project):
     def run(self, *command: str, code: int | None = 0) -> str:
         words = [f"{TARGET}/run", str(self.root), *command]
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=1800)
-        assert code in (None, done.returncode), f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert code in (None, done.returncode), (
+            f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout
 
     def bitbake(self, *arguments: str, code: int | None = 0) -> str:
@@ -78,7 +81,9 @@ class OeBuild(Project):
 
     @property
     def tmp(self) -> Path:
-        return next(self.root.glob("tmp*"), self.root / "tmp")  # with the name of the C library behind it, or not
+        return next(
+            self.root.glob("tmp*"), self.root / "tmp"
+        )  # with the name of the C library behind it, or not
 
     def workdir(self, pattern: str) -> Path:
         (found,) = self.tmp.glob(f"work/{pattern}")
@@ -90,7 +95,9 @@ class OeBuild(Project):
         shutil.rmtree(self.root / "sstate-cache", ignore_errors=True)
 
     def results(self) -> Results:
-        """Return mode, content and mtime of all that a build leaves to others, but for what is another every time."""
+        """Return mode, content and mtime of all that a build leaves to others, but for what is
+        another every time.
+        """
         found = {}
         for top in ("sysroots-components", "pkgdata", "deploy"):
             for path in (self.tmp / top).rglob("*"):
@@ -109,7 +116,9 @@ class OeBuild(Project):
         for top in self.tmp.glob("work/*/*/*/recipe-sysroot*"):
             for path in top.rglob("*"):
                 if "installeddeps" not in path.parts and (path.is_symlink() or path.is_file()):
-                    content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+                    content = (
+                        os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
+                    )
                     found[str(path.relative_to(self.tmp))] = (path.lstat().st_mode, content, 0)
         return found
 
@@ -155,7 +164,9 @@ def test_what_pseudo_knows_is_recorded(first: OeBuild) -> None:
 
 
 def test_root_file_system_is_recorded_as_pseudo_knows_it(first: OeBuild) -> None:
-    """do_image changes what do_rootfs made, as IMAGE_PREPROCESS_COMMAND does; pseudo ignores what is deployed."""
+    """do_image changes what do_rootfs made, as IMAGE_PREPROCESS_COMMAND does; pseudo ignores what
+    is deployed.
+    """
     assert "WARNING: prov:" not in first.bitbake("rooted")
     rootfs = first.ask("diff", "rooted:do_rootfs")
     assert "A rootfs/dev/console  type=char rdev=5:1 mode=0600" in rootfs
@@ -168,7 +179,9 @@ def test_root_file_system_is_recorded_as_pseudo_knows_it(first: OeBuild) -> None
 
 
 def test_tasks_are_recorded_while_packages_are_written(first: OeBuild) -> None:
-    """do_package_write_deb makes and removes files in packages-split while do_package_qa and others end."""
+    """do_package_write_deb makes and removes files in packages-split while do_package_qa and others
+    end.
+    """
     for number in range(3):
         first.append("conf/local.conf", f'MANY_TEXT = "text {number}"\n')
         said = first.bitbake("many")
@@ -187,9 +200,16 @@ def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: OeBuild) -> Non
     assert first.built(*RECIPES) == 2  # do_build has no stamp
     restored_as(first.results(), first.made)
     deb = next(first.tmp.glob("deploy/deb/all/owned_1.0*.deb"))
-    listed = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
-    first.bitbake("-c", "package_write_deb", "-f", "owned")  # from the restored package, under pseudo
-    assert subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout == listed
+    listed = subprocess.run(
+        ["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True
+    ).stdout
+    first.bitbake(
+        "-c", "package_write_deb", "-f", "owned"
+    )  # from the restored package, under pseudo
+    assert (
+        subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+        == listed
+    )
     assert OWNER.search(listed) and "crw-rw-rw-" in listed and "-rwsr-xr-x" in listed
 
 
@@ -198,13 +218,16 @@ def test_another_build_directory_restores_through_a_remote(first: OeBuild, tmp_p
     other.prov("remote", "add", "team", str(first.root.parent / "cache"), "--devices")
     assert other.built(*RECIPES) == 2
     restored_as(other.results(), first.made)
-    # what pseudo has to know is made in the task's own process: owners, devices, second names of a file
+    # what pseudo has to know is made in the task's own process: owners, devices, second names of a
+    # file
     assert other.built("-c", "package", "owned") == 0
     (package,) = other.tmp.glob("work/*/owned/*/package/var/lib/owned")
     assert (package / "one").stat().st_nlink == 4  # in packages-split, too
     other.bitbake("-c", "package_write_deb", "-f", "owned")
     (deb,) = other.tmp.glob("deploy/deb/all/owned_1.0*.deb")
-    listed = subprocess.run(["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["dpkg-deb", "-c", deb], capture_output=True, text=True, check=True
+    ).stdout
     assert OWNER.search(listed)
     assert all(words in listed for words in ("crw-rw-rw-", "-rwsr-xr-x", "other link to ./var"))
     other.prov("fsck")
@@ -273,20 +296,26 @@ def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: P
     started = set(re.findall(r"recipe zlib-native\S*: task (\w+): Started", said))
     assert "do_configure" in started
     assert not started & {"do_fetch", "do_unpack", "do_patch"}
-    assert build.refused("bitbake", "restore", "nothing").startswith("prov: nothing is recorded of nothing")
+    assert build.refused("bitbake", "restore", "nothing").startswith(
+        "prov: nothing is recorded of nothing"
+    )
 
 
 def test_a_broken_compile_is_explained_and_opened(tmp_path: Path) -> None:
     build = OeBuild(tmp_path / "build").make()
     build.bitbake("zlib-native")
-    build.write("classes/broken.bbclass", 'CFLAGS:append:pn-zlib-native = " -DBROKEN -include nowhere.h"\n')
+    build.write(
+        "classes/broken.bbclass", 'CFLAGS:append:pn-zlib-native = " -DBROKEN -include nowhere.h"\n'
+    )
     build.append("conf/local.conf", 'INHERIT:append = " broken"\n')
     build.bitbake("zlib-native", code=1)
     said = build.ask("why", "zlib-native:do_configure")
     assert "nowhere.h" in said
     failed = build.ask("log", "zlib-native")
     (tag,) = set(re.findall(r"failed/zlib-native/do_\w+/[0-9a-f]{40}/1", failed))
-    shown = build.ask("shell", tag, "--", "sh", "-c", "pwd; ls; cat temp/log.* | tail -50; echo $CFLAGS")
+    shown = build.ask(
+        "shell", tag, "--", "sh", "-c", "pwd; ls; cat temp/log.* | tail -50; echo $CFLAGS"
+    )
     assert str(build.workdir("*/zlib-native/*")) in shown
     assert "nowhere.h" in shown
 
@@ -299,7 +328,9 @@ def test_equal_outputs_are_known_on_the_next_machine(tmp_path: Path) -> None:
         build.write("classes/idle.bbclass", IDLE)
     one.bitbake("quilt-native", "zlib-native")
     one.append("conf/local.conf", 'INHERIT:append = " idle"\n')
-    assert one.built("quilt-native", "zlib-native") <= 4  # install and its output again, and no more
+    assert (
+        one.built("quilt-native", "zlib-native") <= 4
+    )  # install and its output again, and no more
     one.prov("push")
     other.append("conf/local.conf", 'INHERIT:append = " idle"\n')
     assert other.built("quilt-native", "zlib-native") == 2

@@ -31,7 +31,9 @@ def test_commands_that_build_nothing_leave_nothing(story: BuildDirectory) -> Non
 def test_dry_run_of_what_would_run_again_leaves_the_store_as_it_is(story: BuildDirectory) -> None:
     story.bitbake("words")
     before, traces = story.refs(), story.traces()
-    story.edit("meta-small/recipes/words/words_1.0.bb", "    sort words.txt", "    sort -r words.txt")
+    story.edit(
+        "meta-small/recipes/words/words_1.0.bb", "    sort words.txt", "    sort -r words.txt"
+    )
     for command in (["-n", "words"], ["-S", "none", "words"], ["words", "-c", "fetch"]):
         story.bitbake(*command)
         assert (story.refs(), story.traces()) == (before, traces), command
@@ -62,7 +64,9 @@ def test_ignored_tasks_are_not_recorded(story: BuildDirectory) -> None:
 def stamps(story: BuildDirectory) -> set[str]:
     folder = story.root / "tmp/stamps"
     return {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "do_build" not in path.name
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and "do_build" not in path.name
     }
 
 

@@ -1,4 +1,6 @@
-"""The adapter without BitBake: tasks say to the real writer what BitBake's once said, and the store is asked."""
+"""The adapter without BitBake: tasks say to the real writer what BitBake's once said, and the store
+is asked.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,23 @@ def fresh(tmp_path: Path) -> Iterator[Replayed]:
 
 def test_nothing_is_lost(once: dict[str, Any], story: Replayed) -> None:
     builds = [each["id"] for each in story.json("builds")["builds"]]
-    assert [once[build] for build in ("failing", "changed", "first")] == [[{"recorded": build}] for build in builds]
+    assert [once[build] for build in ("failing", "changed", "first")] == [
+        [{"recorded": build}] for build in builds
+    ]
 
 
 def test_builds_tell_what_ran(story: Replayed) -> None:
     failing, changed, first = [each["facts"] for each in story.json("builds")["builds"]]
     wanted = ("result", "ran", "up-to-date", "failed", "restored", "targets", "builder")
-    assert [first[name] for name in wanted] == ["ok", "19", "0", "0", "0", "app:do_build", "bitbake"]
+    assert [first[name] for name in wanted] == [
+        "ok",
+        "19",
+        "0",
+        "0",
+        "0",
+        "app:do_build",
+        "bitbake",
+    ]
     assert [changed[name] for name in wanted[:4]] == ["ok", "10", "9", "0"]
     assert [failing[name] for name in wanted[:4]] == ["failed", "0", "16", "1"]
 
@@ -76,10 +88,16 @@ def test_task_that_ran_beside_keeps_what_is_its_own(story: Replayed) -> None:
     assert story.changes("app:do_notes") == {"A notes/1", "A notes/2", "A notes/3"}
     beside = {f"app:do_{task}" for task in ("configure", "compile", "install", "stage")}
     assert set(story.facts("app:do_notes")["beside"].split()) == beside
-    first = [tag for task in ("compile", "install", "stage") for tag in story.tags(f"app/do_{task}")]
-    first = [tag for tag in first if story.json("show", tag)["facts"].get("beside") == "app:do_notes"]
+    first = [
+        tag for task in ("compile", "install", "stage") for tag in story.tags(f"app/do_{task}")
+    ]
+    first = [
+        tag for tag in first if story.json("show", tag)["facts"].get("beside") == "app:do_notes"
+    ]
     assert len(first) == 3
-    assert not any("notes" in story.git("ls-tree", "--name-only", f"refs/tags/{tag}") for tag in first)
+    assert not any(
+        "notes" in story.git("ls-tree", "--name-only", f"refs/tags/{tag}") for tag in first
+    )
 
 
 def test_why_goes_down_to_a_variable_and_a_file(story: Replayed) -> None:
@@ -100,7 +118,11 @@ def test_two_builds_have_two_causes(story: Replayed) -> None:
 
 def test_log_and_script_are_kept(story: Replayed) -> None:
     log = story.json("show", "words:do_compile")["log"]
-    in_order(log, "DEBUG: Executing shell function do_compile", "DEBUG: Shell function do_compile finished")
+    in_order(
+        log,
+        "DEBUG: Executing shell function do_compile",
+        "DEBUG: Shell function do_compile finished",
+    )
     tag = story.tag("words:do_compile")
     assert "sort words.txt > sorted.txt" in story.git("show", f"refs/tags/{tag}^2:script")
 
@@ -114,7 +136,9 @@ def test_failed_task_is_recorded_with_what_it_left(story: Replayed) -> None:
 
 def test_outputs_are_what_goes_to_others(story: Replayed) -> None:
     rows = story.git("for-each-ref", "--format=%(refname)", "refs/prov/output").split()
-    assert {":".join(row.split("/")[3:5]) for row in rows} == {f"{name}:do_stage" for name in ("app", "tool", "words")}
+    assert {":".join(row.split("/")[3:5]) for row in rows} == {
+        f"{name}:do_stage" for name in ("app", "tool", "words")
+    }
     assert story.json("show", "tool:do_stage")["output_paths"] == ["image"]
 
 
@@ -124,7 +148,11 @@ def test_blame_names_the_task(story: Replayed) -> None:
 
 def test_store_is_whole(story: Replayed) -> None:
     story.is_clean()
-    assert not [name for name in story.traces() if name.startswith(".prov.sock.") and not name.endswith(".lock")]
+    assert not [
+        name
+        for name in story.traces()
+        if name.startswith(".prov.sock.") and not name.endswith(".lock")
+    ]
 
 
 # builds that do not go well
@@ -140,7 +168,9 @@ def lines(story: Replayed, build: str = "first") -> list[Line]:
 def of(told: list[Line], recipe: str, *tasks: str) -> list[Line]:
     """Return what tasks of one recipe said."""
     asked = [line for line in told if "asked" in line]
-    return [line for line in asked if line["asked"]["pn"] == recipe and line["asked"]["task"] in tasks]
+    return [
+        line for line in asked if line["asked"]["pn"] == recipe and line["asked"]["task"] in tasks
+    ]
 
 
 def test_second_run_of_the_same_is_another_number(fresh: Replayed) -> None:
@@ -205,7 +235,11 @@ def test_task_that_says_why_it_can_not_report_is_named_with_that(fresh: Replayed
     fresh.begin()
     told = lines(fresh)
     for line in told[:-1]:
-        lost = line["asked"]["what"] == "end" and line["asked"]["pn"] == "tool" and line["asked"]["task"] == "do_stage"
+        lost = (
+            line["asked"]["what"] == "end"
+            and line["asked"]["pn"] == "tool"
+            and line["asked"]["task"] == "do_stage"
+        )
         asked = line["asked"] | ({"what": "lost", "why": "no room"} if lost else {})
         assert fresh.say(line | {"asked": asked}) == {}
     *words, recorded = fresh.end(told[-1])
@@ -308,7 +342,9 @@ def test_recipes_of_any_name_leave_the_others_alone(fresh: Replayed) -> None:
                 fresh.say(line | {"asked": line["asked"] | {"pn": name}})
         for line in of(told, "words", "do_unpack"):
             assert fresh.say(line) == {}
-        *lost, recorded = fresh.end({"server": told[-1]["server"] | {"executed": executed, "skipped": executed}})
+        *lost, recorded = fresh.end(
+            {"server": told[-1]["server"] | {"executed": executed, "skipped": executed}}
+        )
         assert recorded["recorded"]
         assert {word["lost"] for word in lost} == {f"{name}:do_fetch" for name in REFUSED}
     assert fresh.recorded() == {"words:do_unpack", *(f"{name}:do_fetch" for name in TAKEN)}
@@ -337,7 +373,9 @@ NONSENSE: dict[str, bytes] = {
     "an empty line": b"\n",
     "nested": b"[" * 100_000 + b"\n",
     "a header without an end": b"x" * (1 << 21),
-    "names of other kinds": b'{"mc": 1, "pn": [], "pv": {}, "task": null, "workdir": 3, "arch": 1, "owned": 1}\n',
+    "names of other kinds": (
+        b'{"mc": 1, "pn": [], "pv": {}, "task": null, "workdir": 3, "arch": 1, "owned": 1}\n'
+    ),
 }
 
 
@@ -364,7 +402,10 @@ def test_nonsense_is_answered_and_forgotten(fresh: Replayed) -> None:
 
 def test_requests_that_lack_something_are_refused(fresh: Replayed) -> None:
     begin = of(lines(fresh), "words", "do_fetch")[0]["asked"]
-    asked = [begin | {"what": "end", "body": 0} | {name: None} for name in ("what", "mc", "workdir", "body", "owned")]
+    asked = [
+        begin | {"what": "end", "body": 0} | {name: None}
+        for name in ("what", "mc", "workdir", "body", "owned")
+    ]
     asked += [{name: value for name, value in each.items() if value is not None} for each in asked]
     asked += [begin | {"what": "other"}, begin | {"what": 7}, begin | {"what": "end", "log": None}]
     fresh.begin()
@@ -388,7 +429,9 @@ def test_body_that_breaks_off_is_a_lost_task(fresh: Replayed) -> None:
     line = of(lines(fresh), "words", "do_unpack")[1]
     fresh.lay_out(line)
     with knock(fresh) as connection:
-        connection.sendall(json.dumps(line["asked"] | {"faked": True, "body": 1000}).encode() + b"\n" + b"[[")
+        connection.sendall(
+            json.dumps(line["asked"] | {"faked": True, "body": 1000}).encode() + b"\n" + b"[["
+        )
     word = fresh.word()
     assert word["lost"] == "words:do_unpack"
     is_at_work(fresh)

@@ -1,4 +1,6 @@
-"""`prov bitbake restore` without BitBake: paths from records are used in this build's TMPDIR and nowhere else."""
+"""`prov bitbake restore` without BitBake: paths from records are used in this build's TMPDIR and
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,11 @@ def test_workdir_and_stamps_come_back_after_they_were_deleted(build: Replayed) -
 
 
 def test_stamps_of_later_tasks_are_deleted_and_signature_data_stays(build: Replayed) -> None:
-    names = [f"1.0.{task}.abc" for task in CHAIN] + ["1.0.do_install.sigdata.abc", "1.0.do_install.taint", "2.0.do_x.a"]
+    names = [f"1.0.{task}.abc" for task in CHAIN] + [
+        "1.0.do_install.sigdata.abc",
+        "1.0.do_install.taint",
+        "2.0.do_x.a",
+    ]
     for name in names:
         build.write(f"{STAMPS}/{name}", "")
     build.ask("bitbake", "restore", "words:do_unpack")
@@ -108,14 +114,18 @@ def test_link_that_leads_to_the_build_directory_is_as_good(build: Replayed, tmp_
         old.rename(build.root)
 
 
-def test_moved_build_directory_writes_nothing_in_its_old_place(build: Replayed, tmp_path: Path) -> None:
+def test_moved_build_directory_writes_nothing_in_its_old_place(
+    build: Replayed, tmp_path: Path
+) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(build.root, moved, symlinks=True)
     shutil.rmtree(build.root / "tmp")
     said = Replayed(moved).refused("bitbake", "restore", "words:do_compile")
-    assert said == (
-        f"prov: words:do_compile: its record names the WORKDIR {build.root / WORDS}: outside {moved}/tmp/work* "
-        "hint: run this in the build directory that recorded it, or allow its TMPDIR with `--tmpdir DIR`"
+    assert (
+        said
+        == f"prov: words:do_compile: its record names the WORKDIR {build.root / WORDS}: outside"
+        f" {moved}/tmp/work* hint: run this in the build directory that recorded it, or allow"
+        " its TMPDIR with `--tmpdir DIR`"
     )
     assert not (build.root / "tmp").exists()
     old = str(build.root / "tmp")
@@ -133,7 +143,9 @@ def test_tmpdir_of_a_multiconfig_is_in_the_build_directory(build: Replayed, name
     assert stamp.is_file()
 
 
-def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(build: Replayed, tmp_path: Path) -> None:
+def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(
+    build: Replayed, tmp_path: Path
+) -> None:
     top = tmp_path / "disk/tmp"
     workdir, stamp = top / "work/x86_64/a/1.0", top / "stamps/x86_64/a/1.0.do_compile.abc"
     add_run(Store.open(build.root / ".prov"), facts_of(str(workdir), str(stamp)))
@@ -233,7 +245,9 @@ WORKDIRS = {
 
 
 def filled(victim: Project, text: str) -> str:
-    return text.replace("@TOP@", str(victim.root)).replace("@HOME@", str(victim.root.parent / "home"))
+    return text.replace("@TOP@", str(victim.root)).replace(
+        "@HOME@", str(victim.root.parent / "home")
+    )
 
 
 @pytest.mark.parametrize("workdir", WORKDIRS.values(), ids=WORKDIRS)
@@ -274,7 +288,9 @@ def test_stamp_elsewhere_of_an_earlier_task_is_refused(victim: Project) -> None:
     assert not (victim.root / "tmp/work/x86_64/a").exists()
 
 
-@pytest.mark.parametrize("task", ["do_unpack/../../..", "/../../../../home/x", ".", "", "do_x.y.z", "x" * 400])
+@pytest.mark.parametrize(
+    "task", ["do_unpack/../../..", "/../../../../home/x", ".", "", "do_x.y.z", "x" * 400]
+)
 def test_task_of_a_record_makes_no_path(victim: Project, task: str) -> None:
     """A stamp's name is made of its record's, with the task in it."""
     store = Store.create(victim.root.parent / "theirs")
@@ -292,7 +308,10 @@ def test_stamps_of_another_recipe_are_not_touched(victim: Project) -> None:
     first = add_run(store, facts_of(filled(victim, WORKDIR), other), task="do_install")
     add_run(store, facts_of(filled(victim, WORKDIR), filled(victim, STAMP)), after=first)
     victim.prov("bitbake", "restore", "a:do_compile", "--store", str(store.path))
-    assert files_below(victim.root / "tmp/stamps/x86_64") == ["a/1.0.do_compile.abc", "b/1.0.do_compile.abc"]
+    assert files_below(victim.root / "tmp/stamps/x86_64") == [
+        "a/1.0.do_compile.abc",
+        "b/1.0.do_compile.abc",
+    ]
 
 
 def test_link_in_the_place_of_a_stamp_is_replaced(victim: Project) -> None:
@@ -314,13 +333,21 @@ def test_place_without_a_build_directory_is_refused(victim: Project, folder: str
     said = elsewhere.refused("bitbake", "restore", "a:do_compile", "--store", str(store.path))
     assert "the current folder is in no build directory" in said
     elsewhere.prov(
-        "bitbake", "restore", "a:do_compile", "--store", str(store.path), "--tmpdir", str(victim.root / "tmp")
+        "bitbake",
+        "restore",
+        "a:do_compile",
+        "--store",
+        str(store.path),
+        "--tmpdir",
+        str(victim.root / "tmp"),
     )
     assert files_below(Path(filled(victim, WORKDIR))) == ["authorized_keys"]
 
 
 @pytest.mark.parametrize("how", ["sanity", "link"])
-def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(victim: Project, how: str) -> None:
+def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(
+    victim: Project, how: str
+) -> None:
     home = victim.root.parent / "home"
     (home / "work").mkdir()
     if how == "sanity":
@@ -332,14 +359,22 @@ def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(victim: Proj
 
 @pytest.mark.parametrize(
     "line",
-    ["refs/heads/builds", "refs/prov/workdir/../../heads/a/b", "refs/prov/workdir/x/a", "x", "refs/prov/workdir/~/a/b"],
+    [
+        "refs/heads/builds",
+        "refs/prov/workdir/../../heads/a/b",
+        "refs/prov/workdir/x/a",
+        "x",
+        "refs/prov/workdir/~/a/b",
+    ],
 )
 def test_ref_that_a_record_names_is_not_used(victim: Project, line: str) -> None:
     refused(victim, facts_of(filled(victim, WORKDIR), filled(victim, STAMP), line=line))
 
 
 def test_ref_of_another_workdir_stays(victim: Project) -> None:
-    facts = facts_of(filled(victim, WORKDIR), filled(victim, STAMP), line="refs/prov/workdir/x86_64/b/1.0-abc")
+    facts = facts_of(
+        filled(victim, WORKDIR), filled(victim, STAMP), line="refs/prov/workdir/x86_64/b/1.0-abc"
+    )
     store = hostile(victim, facts)
     victim.prov("bitbake", "restore", "a:do_compile", "--store", str(store.path))
     (ref,) = store.refs.list("refs/prov/workdir/")

@@ -118,7 +118,9 @@ def test_conf_may_be_a_link(plain: BuildDirectory) -> None:
 
 
 @pytest.mark.parametrize("missing", [*FILES, "conf", "."])
-def test_what_is_no_build_directory_is_refused(plain: BuildDirectory, tmp_path: Path, missing: str) -> None:
+def test_what_is_no_build_directory_is_refused(
+    plain: BuildDirectory, tmp_path: Path, missing: str
+) -> None:
     (plain.root / missing).rename(tmp_path / "elsewhere")
     plain.root.mkdir(exist_ok=True)
     with pytest.raises(BitBakeError, match="No such file or directory") as caught:
@@ -137,12 +139,16 @@ def test_file_that_must_not_be_written_is_an_error_of_one_line(plain: BuildDirec
 
 
 def release(root: Path, version: str, series: str) -> Path:
-    """Make what is read of a checkout with BitBake beside the core layer; return the build directory in it."""
+    """Make what is read of a checkout with BitBake beside the core layer; return the build
+    directory in it.
+    """
     for name, text in {
         "bitbake/bin/bitbake": f'#!/usr/bin/env python3\n__version__ = "{version}"\n',
         "meta/conf/layer.conf": f'LAYERSERIES_CORENAMES = "{series}"\n',
         "build/conf/local.conf": "",
-        "build/conf/bblayers.conf": f'# "/old/meta"\nOEROOT = "{root}"\nBBLAYERS ?= " \\\n  ${{OEROOT}}/meta \\\n  "\n',
+        "build/conf/bblayers.conf": (
+            f'# "/old/meta"\nOEROOT = "{root}"\nBBLAYERS ?= " \\\n  ${{OEROOT}}/meta \\\n  "\n'
+        ),
     }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -164,17 +170,25 @@ def test_release_that_the_layer_does_not_work_with_is_refused(
     before = {path: path.read_bytes() for path in build.rglob("*.conf")}
     with pytest.raises(BitBakeError, match=words) as caught:
         set_up(build)
-    assert caught.value.hint.startswith("prov records builds of BitBake 2.8 and newer, OpenEmbedded scarthgap, ")
+    assert caught.value.hint.startswith(
+        "prov records builds of BitBake 2.8 and newer, OpenEmbedded scarthgap, "
+    )
     assert {path: path.read_bytes() for path in build.rglob("*.conf")} == before
     assert undo(build) == []
 
 
-@pytest.mark.parametrize(("version", "series"), [("2.8.1", "scarthgap"), ("2.18.0", "wrynose"), ("2.12", "walnascar")])
-def test_release_that_the_layer_works_with_is_taken(tmp_path: Path, version: str, series: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "series"), [("2.8.1", "scarthgap"), ("2.18.0", "wrynose"), ("2.12", "walnascar")]
+)
+def test_release_that_the_layer_works_with_is_taken(
+    tmp_path: Path, version: str, series: str
+) -> None:
     assert len(set_up(release(tmp_path, version, series))) == 2
 
 
-def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(plain: BuildDirectory, tmp_path: Path) -> None:
+def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(
+    plain: BuildDirectory, tmp_path: Path
+) -> None:
     program = tmp_path / "bitbake"
     program.write_text('__version__ = "2.0.0"\n')
     with pytest.raises(BitBakeError, match=r"BitBake 2\.0\.0 .*is not supported"):
@@ -185,7 +199,9 @@ def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(plain: Bu
 # where commands look for the store
 
 
-def test_build_directory_below_a_project_has_a_store_of_its_own(plain: BuildDirectory, tmp_path: Path) -> None:
+def test_build_directory_below_a_project_has_a_store_of_its_own(
+    plain: BuildDirectory, tmp_path: Path
+) -> None:
     (tmp_path / "prov.toml").write_text("")
     below = plain.root / "tmp/work"
     below.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""Objects of shared state from elsewhere: what a process under pseudo is told to make stays in its folder."""
+"""Objects of shared state from elsewhere: what a process under pseudo is told to make stays in its
+folder.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def packed(store: Store, listing: dict[bytes, tuple[int, bytes, bytes]]) -> Pack
 
 
 @pytest.mark.parametrize(
-    "label", [b"way/secret", b"/etc/passwd", b"../secret", b"none", b"way", b"b"], ids=lambda label: label.decode()
+    "label",
+    [b"way/secret", b"/etc/passwd", b"../secret", b"none", b"way", b"b"],
+    ids=lambda label: label.decode(),
 )
 def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, label: bytes) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "folder"
@@ -37,11 +41,18 @@ def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, lab
     (folder / "kept").write_text("")
     (outside / "secret").write_text("")
     made = packed(
-        store, {b"way": (LINK, str(outside).encode(), b""), b"b": (FILE, b"", b""), b"stolen": (FILE, b"", label)}
+        store,
+        {
+            b"way": (LINK, str(outside).encode(), b""),
+            b"b": (FILE, b"", b""),
+            b"stolen": (FILE, b"", label),
+        },
     )
     with pytest.raises(BitBakeError, match=r"stolen is linked to .*, which is not in the object"):
         unpack(store, made, {"folder": str(folder), "faked": True})
-    assert [path.name for path in folder.iterdir()] == ["kept"]  # the task runs, as if nothing had been fetched
+    assert [path.name for path in folder.iterdir()] == [
+        "kept"
+    ]  # the task runs, as if nothing had been fetched
 
 
 def test_hardlinks_of_an_object_are_listed(store: Store, tmp_path: Path) -> None:
@@ -50,4 +61,6 @@ def test_hardlinks_of_an_object_are_listed(store: Store, tmp_path: Path) -> None
     made = packed(store, {b"a": (FILE, b"x", b"a"), b"b": (FILE, b"x", b"a")})
     entries = unpack(store, made, {"folder": str(folder), "faked": True}).entries
     assert {row[0]: row[-1] for row in entries} == {"a": "a", "b": "a", ".": ""}
-    assert [path.name for path in folder.iterdir()] == ["a"]  # the task makes the other one under pseudo
+    assert [path.name for path in folder.iterdir()] == [
+        "a"
+    ]  # the task makes the other one under pseudo

@@ -1,4 +1,6 @@
-"""`prov shell` of a BitBake task without BitBake: what was recorded is there, and can do nothing to the machine."""
+"""`prov shell` of a BitBake task without BitBake: what was recorded is there, and can do nothing to
+the machine.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,16 @@ def at(tmp_path: Path) -> str:
     return str(tmp_path / "build/tmp/work/x86_64/a/1.0")
 
 
-def record(project: Project, at: str, files: dict[str, bytes | str], script: str = "", task: str = "") -> None:
-    add_run(Store.open(project.root / ".prov"), facts_of(at, f"{at}/stamp"), files, script=script, name=task)
+def record(
+    project: Project, at: str, files: dict[str, bytes | str], script: str = "", task: str = ""
+) -> None:
+    add_run(
+        Store.open(project.root / ".prov"),
+        facts_of(at, f"{at}/stamp"),
+        files,
+        script=script,
+        name=task,
+    )
 
 
 def shell(project: Project, *command: str, code: int = 0) -> str:
@@ -54,7 +64,9 @@ def test_workdir_is_at_its_own_path(build: Replayed, left: str) -> None:
         shutil.rmtree(build.root / "tmp")
     elif left != "all":
         shutil.rmtree(build.root / WORDS)
-    said = build.ask("shell", "words:do_compile", "--", "sh", "-c", "pwd; cat sorted.txt; ls ../temp")
+    said = build.ask(
+        "shell", "words:do_compile", "--", "sh", "-c", "pwd; cat sorted.txt; ls ../temp"
+    )
     assert said.startswith(f"{build.root / WORDS}/words-1.0\n")
     assert said.endswith("log.do_compile\nrun.do_compile\n")
     assert len(said.splitlines()) > 3
@@ -65,7 +77,12 @@ def test_scratch_copy_and_tmp_can_be_written_and_are_gone_at_the_end(build: Repl
     before = files_below(build.root / "tmp")
     name = f"prov-{os.getpid()}"
     said = build.ask(
-        "shell", "words:do_compile", "--", "sh", "-c", f"echo x >new; echo y >/tmp/{name}; cat new /tmp/{name}"
+        "shell",
+        "words:do_compile",
+        "--",
+        "sh",
+        "-c",
+        f"echo x >new; echo y >/tmp/{name}; cat new /tmp/{name}",
     )
     assert said == "x\ny\n"
     assert files_below(build.root / "tmp") == before
@@ -76,7 +93,10 @@ def test_scratch_copy_and_tmp_can_be_written_and_are_gone_at_the_end(build: Repl
 def test_sysroots_that_are_on_disk_are_seen_and_not_written_to(build: Replayed) -> None:
     build.write(f"{WORDS}/recipe-sysroot/usr/include/x.h", "int x;\n")
     script = "cd ..; cat recipe-sysroot/usr/include/x.h; echo y >recipe-sysroot/usr/include/x.h"
-    assert build.prov("shell", "words:do_compile", "--", "sh", "-c", script, code=2).stdout == "int x;\n"
+    assert (
+        build.prov("shell", "words:do_compile", "--", "sh", "-c", script, code=2).stdout
+        == "int x;\n"
+    )
     assert (build.root / WORDS / "recipe-sysroot/usr/include/x.h").read_text() == "int x;\n"
 
 
@@ -84,7 +104,10 @@ def test_sysroots_that_are_on_disk_are_seen_and_not_written_to(build: Replayed) 
 def test_command_runs_where_the_task_ran_with_its_variables(theirs: Project, at: str) -> None:
     script = f'export NAME="a \\"b\\""\nexport BAD="\0"\ncd {at}/../..\ncd {at}/src\n'
     record(theirs, at, {"src/main.c": b"int main;\n"}, script)
-    assert shell(theirs, "sh", "-c", 'pwd; cat main.c; echo "$NAME"') == f'{at}/src\nint main;\na "b"\n'
+    assert (
+        shell(theirs, "sh", "-c", 'pwd; cat main.c; echo "$NAME"')
+        == f'{at}/src\nint main;\na "b"\n'
+    )
 
 
 @needs_bubblewrap
@@ -92,7 +115,10 @@ def test_command_runs_where_the_task_ran_with_its_variables(theirs: Project, at:
 def test_workdir_that_does_not_exist_is_at_its_own_path(theirs: Project, above: str) -> None:
     at = f"{above}prov-{os.getpid()}/tmp/work/a"
     record(theirs, at, {"main.c": b"int main;\n"})
-    assert shell(theirs, "sh", "-c", "pwd; cat main.c; touch new; ls") == f"{at}\nint main;\nmain.c\nnew\ntemp\n"
+    assert (
+        shell(theirs, "sh", "-c", "pwd; cat main.c; touch new; ls")
+        == f"{at}\nint main;\nmain.c\nnew\ntemp\n"
+    )
     assert not Path(above, f"prov-{os.getpid()}").exists()
 
 
@@ -156,16 +182,24 @@ LINKS: dict[str, dict[str, bytes | str]] = {
 
 @pytest.mark.parametrize("sandbox", [pytest.param("auto", marks=needs_bubblewrap), "none"])
 @pytest.mark.parametrize("files", LINKS.values(), ids=LINKS)
-def test_links_of_a_record_lead_nowhere(theirs: Project, at: str, files: dict[str, bytes | str], sandbox: str) -> None:
+def test_links_of_a_record_lead_nowhere(
+    theirs: Project, at: str, files: dict[str, bytes | str], sandbox: str
+) -> None:
     home = theirs.root.parent / "home"
-    there = {name: text.replace("@HOME@", str(home)) for name, text in files.items() if isinstance(text, str)}
+    there = {
+        name: text.replace("@HOME@", str(home))
+        for name, text in files.items()
+        if isinstance(text, str)
+    }
     record(theirs, at, dict(there), "echo evil\n")
     Path(at, "recipe-sysroot").mkdir(parents=True)
     theirs.prov("shell", "a:do_compile", "--sandbox", sandbox, "--", "true")
     assert files_below(home) == []
 
 
-@pytest.mark.parametrize("task", ["do_x/../../../../home/x", "x", "do_", "", "do_x\n", "/etc/x", ".."])
+@pytest.mark.parametrize(
+    "task", ["do_x/../../../../home/x", "x", "do_", "", "do_x\n", "/etc/x", ".."]
+)
 def test_task_that_makes_a_path_is_refused(theirs: Project, at: str, task: str) -> None:
     record(theirs, at, {"temp/run.do_x/x": b""}, "echo evil\n", task or "/")
     said = theirs.refused("shell", "a:do_compile", "--sandbox", "none", "--", "true")
@@ -188,8 +222,13 @@ def test_without_bubblewrap_it_runs_only_if_the_user_says_so(theirs: Project, at
         (tools / name).symlink_to(str(shutil.which(name)))
     theirs.environment["PATH"] = str(tools)
     said = theirs.refused("shell", "a:do_compile", "--", "sh", "-c", "echo $NAME")
-    assert said == (
-        "prov: do_compile: bubblewrap can't be used, and a record's environment and programs run only in a sandbox "
-        "hint: install bubblewrap; or, if you trust the store, use `--sandbox none`"
+    assert (
+        said
+        == "prov: do_compile: bubblewrap can't be used, and a record's environment and programs run"
+        " only in a sandbox hint: install bubblewrap; or, if you trust the store, use `--sandbox"
+        " none`"
     )
-    assert theirs.ask("shell", "a:do_compile", "--sandbox", "none", "--", "sh", "-c", "echo $NAME") == "x\n"
+    assert (
+        theirs.ask("shell", "a:do_compile", "--sandbox", "none", "--", "sh", "-c", "echo $NAME")
+        == "x\n"
+    )

@@ -16,7 +16,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from prov.bitbake.signature import LIMIT, Signature, decode_signature, key_of, read_signature, recipe_name, write_inputs
+from prov.bitbake.signature import (
+    LIMIT,
+    Signature,
+    decode_signature,
+    key_of,
+    read_signature,
+    recipe_name,
+    write_inputs,
+)
 from prov.errors import BitBakeError
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -27,7 +35,11 @@ SMALL = Signature(
     task="do_compile",
     values={"do_compile": "make\n", "CFLAGS": "-O2", "S": None},
     checksums=[("main.c", "0" * 32), ("./files/a", "1" * 32), ("gone", None)],
-    dependencies={"app:do_configure": "2" * 64, "zlib:do_stage": "3" * 64, "mc:musl:zlib:do_stage": "4" * 64},
+    dependencies={
+        "app:do_configure": "2" * 64,
+        "zlib:do_stage": "3" * 64,
+        "mc:musl:zlib:do_stage": "4" * 64,
+    },
 )
 Write = Callable[[Signature], Oid]
 
@@ -74,7 +86,11 @@ def base_hash(signature: Signature) -> str:
 def task_hash(signature: Signature) -> str:
     """Return what BitBake would make of all of it."""
     edges = "".join(signature.dependencies[name] for name in sorted(signature.dependencies))
-    counted = [(name if "./" in name else "", checksum) for name, checksum in signature.checksums if checksum]
+    counted = [
+        (name if "./" in name else "", checksum)
+        for name, checksum in signature.checksums
+        if checksum
+    ]
     files = "".join(name + checksum for name, checksum in counted)
     return sha256(base_hash(signature) + edges + files + signature.taint.removeprefix("nostamp:"))
 
@@ -93,7 +109,9 @@ def test_recorded_hashes_follow_from_what_is_kept(data: dict[str, Any]) -> None:
 def test_taint_counts(taint: str) -> None:
     data = next(each for each in RECORDED if each["task"] == "do_compile")
     assert task_hash(decode_signature(data | {"taint": taint})) == sha256(
-        data["basehash"] + "".join(data["runtaskhashes"][name] for name in data["runtaskdeps"]) + "5f0c"
+        data["basehash"]
+        + "".join(data["runtaskhashes"][name] for name in data["runtaskdeps"])
+        + "5f0c"
     )
 
 
@@ -101,7 +119,9 @@ def test_recorded_trees_are_different_where_hashes_are(store: Store) -> None:
     hashes: dict[Oid, set[str]] = {}
     with store.objects.writer() as writer:
         for data in RECORDED:
-            hashes.setdefault(write_inputs(writer, "app", decode_signature(data)), set()).add(data["taskhash"])
+            hashes.setdefault(write_inputs(writer, "app", decode_signature(data)), set()).add(
+                data["taskhash"]
+            )
     assert all(len(each) == 1 for each in hashes.values())
     assert len(hashes) == len({data["taskhash"] for data in RECORDED})
 
@@ -119,14 +139,20 @@ CHANGES = {
     "checksum": replace(SMALL, checksums=[("main.c", "9" * 32), *SMALL.checksums[1:]]),
     "file": replace(SMALL, checksums=[*SMALL.checksums, ("new.c", "9" * 32)]),
     "file that is there now": replace(SMALL, checksums=[*SMALL.checksums[:2], ("gone", "9" * 32)]),
-    "folder of a file": replace(SMALL, checksums=[SMALL.checksums[0], ("./other/a", "1" * 32), SMALL.checksums[2]]),
+    "folder of a file": replace(
+        SMALL, checksums=[SMALL.checksums[0], ("./other/a", "1" * 32), SMALL.checksums[2]]
+    ),
     "second of a name": replace(SMALL, checksums=[*SMALL.checksums, ("main.c", "9" * 32)]),
     "dependency": replace(SMALL, dependencies={**SMALL.dependencies, "m4:do_stage": "9" * 64}),
     "no dependency": replace(SMALL, dependencies={}),
     "unihash": replace(SMALL, dependencies={**SMALL.dependencies, "zlib:do_stage": "9" * 64}),
-    "unihash in a multiconfig": replace(SMALL, dependencies={**SMALL.dependencies, "mc:musl:zlib:do_stage": "9" * 64}),
+    "unihash in a multiconfig": replace(
+        SMALL, dependencies={**SMALL.dependencies, "mc:musl:zlib:do_stage": "9" * 64}
+    ),
     "taint": replace(SMALL, taint="5f0c"),
-    "file below a folder of its own": replace(SMALL, checksums=[("./main.c", "0" * 32), *SMALL.checksums[1:]]),
+    "file below a folder of its own": replace(
+        SMALL, checksums=[("./main.c", "0" * 32), *SMALL.checksums[1:]]
+    ),
 }
 
 
@@ -136,12 +162,34 @@ def test_change_is_another_tree(inputs: Write, other: Signature) -> None:
 
 
 NAMES = st.one_of(
-    st.sampled_from(["a", "b", "a+", "a%", "%2F", "a/b", "a%2Fb", ".", "..", "", ".git", ".GIT", "git~1", "a\\b", "ü"]),
+    st.sampled_from(
+        [
+            "a",
+            "b",
+            "a+",
+            "a%",
+            "%2F",
+            "a/b",
+            "a%2Fb",
+            ".",
+            "..",
+            "",
+            ".git",
+            ".GIT",
+            "git~1",
+            "a\\b",
+            "ü",
+        ]
+    ),
     st.text(st.sampled_from("ab/%+.:~gitGIT\\\u200c\udcff "), max_size=6),
 )
 CHECKSUMS = st.one_of(st.none(), st.sampled_from(["0" * 32, "1" * 64, "2"]))
 PLAIN = NAMES.filter(lambda name: "/" not in name)
-FILES = st.one_of(PLAIN, PLAIN.map("./{}".format), st.sampled_from(["./a/b", "./a", "a", "./.git/b", "./a/.git/b"]))
+FILES = st.one_of(
+    PLAIN,
+    PLAIN.map("./{}".format),
+    st.sampled_from(["./a/b", "./a", "a", "./.git/b", "./a/.git/b"]),
+)
 VALUES = st.one_of(st.none(), st.text(max_size=5), st.just("\udcff"))
 TASKS = st.sampled_from(["app:do_a", "app:do_b", "mc:x:app:do_a", "lib:do_a", "mc:x:lib:do_a"])
 
@@ -153,12 +201,18 @@ def generated(draw: st.DrawFn) -> Signature:
     edges = draw(st.dictionaries(TASKS, st.sampled_from(["3" * 64, "4" * 64]), max_size=3))
     files.sort(key=lambda file: file[0])  # BitBake has them in the order of their paths
     return Signature(
-        "do_a", values | {"do_a": draw(VALUES)}, files, edges, draw(st.sampled_from(["", "x", "nostamp:x"]))
+        "do_a",
+        values | {"do_a": draw(VALUES)},
+        files,
+        edges,
+        draw(st.sampled_from(["", "x", "nostamp:x"])),
     )
 
 
 @given(signature=generated(), other=generated())
-def test_what_hashes_otherwise_is_another_tree(store: Store, signature: Signature, other: Signature) -> None:
+def test_what_hashes_otherwise_is_another_tree(
+    store: Store, signature: Signature, other: Signature
+) -> None:
     with store.objects.writer() as writer:
         assume(task_hash(signature) != task_hash(other))
         assert write_inputs(writer, "app", signature) != write_inputs(writer, "app", other)
@@ -173,9 +227,13 @@ def test_git_can_hold_whatever_there_is(store: Store, signature: Signature) -> N
     names = [entry.name for entry in store.objects.tree(oid)]
     assert len(names) == len(set(names))
     command = ["git", f"--git-dir={store.path}", "mktree"]
-    listed = subprocess.run([*command[:2], "ls-tree", "-z", oid.hex()], capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        [*command[:2], "ls-tree", "-z", oid.hex()], capture_output=True, check=True
+    ).stdout
     assert (
-        subprocess.run([*command, "-z"], input=listed, capture_output=True, check=True).stdout.decode().strip()
+        subprocess.run([*command, "-z"], input=listed, capture_output=True, check=True)
+        .stdout.decode()
+        .strip()
         == oid.hex()
     )
 
@@ -194,7 +252,9 @@ def test_git_can_hold_whatever_there_is(store: Store, signature: Signature) -> N
         ("a\udcff", "variables/a\udcff"),
     ],
 )
-def test_variables_names_survive(texts: Callable[[Signature], dict[str, str]], name: str, path: str) -> None:
+def test_variables_names_survive(
+    texts: Callable[[Signature], dict[str, str]], name: str, path: str
+) -> None:
     assert texts(replace(SMALL, values={"do_compile": None, name: "x"}))[path] == "x"
 
 
@@ -208,11 +268,15 @@ def test_variables_names_survive(texts: Callable[[Signature], dict[str, str]], n
         ("a\udce9.c", "sources/a\udce9.c"),
     ],
 )
-def test_files_names_survive(texts: Callable[[Signature], dict[str, str]], name: str, path: str) -> None:
+def test_files_names_survive(
+    texts: Callable[[Signature], dict[str, str]], name: str, path: str
+) -> None:
     assert texts(replace(SMALL, checksums=[(name, "0" * 32)]))[path] == f"md5 {'0' * 32}\n"
 
 
-def test_edges_are_of_the_same_recipe_or_of_others(texts: Callable[[Signature], dict[str, str]]) -> None:
+def test_edges_are_of_the_same_recipe_or_of_others(
+    texts: Callable[[Signature], dict[str, str]],
+) -> None:
     found = texts(SMALL)
     assert {path for path in found if path.startswith(("after/", "needs/"))} == {
         "after/do_configure",
@@ -228,7 +292,16 @@ def test_multiconfig_is_in_front_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "zlib", "zlib:stage", "mc:zlib:do_stage", "a:b:do_stage", "mc:a:b:c:do_stage", "a/b:do_stage"]
+    "text",
+    [
+        "",
+        "zlib",
+        "zlib:stage",
+        "mc:zlib:do_stage",
+        "a:b:do_stage",
+        "mc:a:b:c:do_stage",
+        "a/b:do_stage",
+    ],
 )
 def test_what_names_no_task_is_refused(text: str) -> None:
     with pytest.raises(BitBakeError, match="names no task"):
@@ -262,7 +335,9 @@ MALFORMED: dict[str, bytes] = {
     "a taint that is none": json.dumps(GOOD | {"taint": ["x"]}).encode(),
     "nested": b"[" * 1_000_000,
     "a number of many digits": b'{"task": ' + b"9" * 10_000 + b"}",
-    "a file in too many folders": json.dumps(GOOD | {"file_checksum_values": [["./" + "a/" * 5_000, None]]}).encode(),
+    "a file in too many folders": (
+        json.dumps(GOOD | {"file_checksum_values": [["./" + "a/" * 5_000, None]]}).encode()
+    ),
     "a long name of no task": json.dumps(GOOD | {"runtaskhashes": {"a" * 1_000_000: "0"}}).encode(),
     "a long text of another kind": json.dumps(GOOD | {"taint": ["x" * 1_000_000]}).encode(),
     "half a character": json.dumps(GOOD | {"varvals": {"do_a": "\ud800", "A": ""}}).encode(),
@@ -289,23 +364,29 @@ def test_data_may_be_as_large_as_the_limit(inputs: Write, tmp_path: Path, size: 
         if size == 0:
             assert read_signature(file).task == "do_a"
             continue
-        with pytest.raises(BitBakeError, match=re.escape(f"{file}: signature data larger than 16.8 MB")):
+        with pytest.raises(
+            BitBakeError, match=re.escape(f"{file}: signature data larger than 16.8 MB")
+        ):
             read_signature(file)
 
 
 def test_bomb_is_not_decompressed(tmp_path: Path) -> None:
     """100 GB of zeros would take minutes, and more memory than there is."""
     file = tmp_path / "sigdata"
-    # of one block that repeats a byte: a frame's magic, descriptor and window, then blocks of 128 kB in 4 bytes each
+    # of one block that repeats a byte: a frame's magic, descriptor and window, then blocks of 128
+    # kB in 4 bytes each
     blocks = 800_000
     head = b"\x28\xb5\x2f\xfd\x00\x58"
     file.write_bytes(head + b"\x02\x00\x10\x00" * (blocks - 1) + b"\x03\x00\x10\x00")
     limit = 1 << 30
     child = (
-        "import resource, sys; from pathlib import Path; from prov.bitbake.signature import read_signature\n"
-        f"resource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit})); read_signature(Path(sys.argv[1]))"
+        "import resource, sys; from pathlib import Path; from prov.bitbake.signature import"
+        f" read_signature\nresource.setrlimit(resource.RLIMIT_AS, ({limit}, {limit}));"
+        " read_signature(Path(sys.argv[1]))"
     )
-    done = subprocess.run([sys.executable, "-c", child, file], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", child, file], capture_output=True, text=True, timeout=60
+    )
     assert done.stderr.splitlines()[-1].endswith(f"{file}: signature data larger than 16.8 MB")
 
 

@@ -39,7 +39,9 @@ First = tuple[Staged, dict[str, Tree]]
 
 
 def results(build: Staged) -> dict[str, Tree]:
-    """Return what the recipes gave, and the sysroots of `app`, but for what is of its own time in each of them."""
+    """Return what the recipes gave, and the sysroots of `app`, but for what is of its own time in
+    each of them.
+    """
     index = "usr/share/tool/index"  # a postinst writes it
     return {
         "components": build.tree(build.components, "manifests"),
@@ -63,14 +65,21 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
 
 
 def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
-    """Return what does not depend on when it was made, nor on the order in which a directory is read."""
+    """Return what does not depend on when it was made, nor on the order in which a directory is
+    read.
+    """
 
     def plain(path: str, entry: Entry) -> Entry:
         unordered = path.endswith("/fixmepath")
-        content = "".join(sorted(entry.content.splitlines(keepends=True))) if unordered else entry.content
+        content = (
+            "".join(sorted(entry.content.splitlines(keepends=True))) if unordered else entry.content
+        )
         return entry._replace(content=content, mtime=None)
 
-    return {name: {path: plain(path, entry) for path, entry in tree.items()} for name, tree in trees.items()}
+    return {
+        name: {path: plain(path, entry) for path, entry in tree.items()}
+        for name, tree in trees.items()
+    }
 
 
 def test_a_build_without_prov_makes_the_same(first: First, staged: Directories) -> None:
@@ -85,7 +94,10 @@ def test_a_build_without_prov_makes_the_same(first: First, staged: Directories) 
     assert made["native"]["usr/lib/words/where-sealed"].mode == "-r--r--r--"
     assert made["components"][words + "list"].links == (words + "list", words + "list-again")
     assert "usr/lib/words/list" in made["index"]["usr/share/tool/index"].content.split()
-    assert "FIXMESTAGINGDIRTARGET" in made["components"]["core/base/usr/share/base/base-config"].content
+    assert (
+        "FIXMESTAGINGDIRTARGET"
+        in made["components"]["core/base/usr/share/base/base-config"].content
+    )
     assert plain.archives() == OUTPUTS
 
 
@@ -128,7 +140,9 @@ def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: First) -> None:
     assert build.archives() == set()
 
 
-def test_another_build_directory_restores_through_a_remote(first: First, staged: Directories) -> None:
+def test_another_build_directory_restores_through_a_remote(
+    first: First, staged: Directories
+) -> None:
     other = staged("at/another/path", level=Level.CACHE)
     other.prov("remote", "add", "team", str(first[0].root.parent / "cache"))
     assert started(other.build(*ALL)) == COMPOSED
@@ -185,7 +199,9 @@ def test_without_the_program_it_is_sstate_as_ever(staged: Directories) -> None:
     build.setting('PROV_COMMAND = "/no/such/prov"')
     said = build.build(*RECIPES)
     (warning,) = warnings(said)
-    assert warning.startswith("prov: nothing is recorded of this build: PROV_COMMAND is /no/such/prov")
+    assert warning.startswith(
+        "prov: nothing is recorded of this build: PROV_COMMAND is /no/such/prov"
+    )
     assert build.archives() == OUTPUTS
     build.lose("tmp")
     said = build.build(*RECIPES)
@@ -258,13 +274,18 @@ def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> 
 
 
 @pytest.mark.parametrize("level", [Level.OBSERVED, Level.CACHE])
-def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(level: Level, staged: Directories) -> None:
+def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(
+    level: Level, staged: Directories
+) -> None:
     """What it stages is below the whole path of its sysroot."""
     build = staged(level=level)
     build.build("words-native")
     said = build.ask("blame", "usr/lib/words/list")
     assert "words-native:do_populate_sysroot@output/" in said
-    assert "words-native:do_install copied image/" in said or "words-native:do_install made image/" in said
+    assert (
+        "words-native:do_install copied image/" in said
+        or "words-native:do_install made image/" in said
+    )
     assert "words-native:do_compile" in said
     assert "source words.txt" in said
 
@@ -293,7 +314,9 @@ def test_task_that_cannot_be_recorded_says_why_and_leaves_an_archive(staged: Dir
     said = build.build(*RECIPES, conf='INHERIT += "breaking"')
     task = "words-native:do_populate_sysroot"
     assert f"NOTE: prov: {task} is not recorded: OSError: no signature today" in said
-    assert warnings(said) == [f"prov: 1 task is not recorded: {task} ({task}: OSError: no signature today)"]
+    assert warnings(said) == [
+        f"prov: 1 task is not recorded: {task} ({task}: OSError: no signature today)"
+    ]
     assert build.archives() == {task}
     made = {"words": build.tree(build.component("words-native"))}
     build.lose("tmp")
@@ -314,7 +337,9 @@ python do_cleansstate() {
 """As base.bbclass's do_clean and sstate.bbclass's do_cleansstate do."""
 
 
-def test_cleansstate_lets_the_task_run_again_whatever_a_remote_has(staged: Directories, tmp_path: Path) -> None:
+def test_cleansstate_lets_the_task_run_again_whatever_a_remote_has(
+    staged: Directories, tmp_path: Path
+) -> None:
     build = staged(level=Level.CACHE)
     build.append("meta-staged/classes-global/base.bbclass", CLEANING)
     build.prov("remote", "add", "team", str(tmp_path / "cache"), "--push")
@@ -351,7 +376,9 @@ def test_value_that_prov_cache_does_not_know_is_named(staged: Directories) -> No
     assert build.archives() == {"words-native:do_populate_sysroot"}
 
 
-def test_another_multiconfig_takes_what_the_default_one_made(staged: Directories, tmp_path: Path) -> None:
+def test_another_multiconfig_takes_what_the_default_one_made(
+    staged: Directories, tmp_path: Path
+) -> None:
     build = staged(level=Level.CACHE)
     build.write("conf/multiconfig/two.conf", 'TMPDIR = "${TOPDIR}/tmp-two"\n')
     build.setting('BBMULTICONFIG = "two"')
@@ -362,7 +389,9 @@ def test_another_multiconfig_takes_what_the_default_one_made(staged: Directories
     said = build.build(*(f"mc:two:{recipe}" for recipe in RECIPES))
     assert "prov: 4 of 4 wanted objects of shared state are in the store" in said
     assert {task for task in started(said) if not task.endswith("_setscene")} == set()
-    assert build.tree(build.root / "tmp-two" / folder.relative_to(build.tmp), "fixmepath.cmd") == made
+    assert (
+        build.tree(build.root / "tmp-two" / folder.relative_to(build.tmp), "fixmepath.cmd") == made
+    )
     build.is_clean()
 
     # and the other way round, through a remote
@@ -390,8 +419,8 @@ def test_function_of_the_cache_that_is_renamed_is_named_and_archives_are_written
     build.write("classes-global/sstate.bbclass", text.replace(name, f"renamed_{name}"))
     said = build.build(*RECIPES)
     assert warnings(said) == [
-        f"prov: this release of BitBake or OpenEmbedded-Core lacks {name}: shared state is left to sstate.bbclass "
-        "(PROV_CACHE)"
+        f"prov: this release of BitBake or OpenEmbedded-Core lacks {name}: shared state is left to"
+        " sstate.bbclass (PROV_CACHE)"
     ]
     assert build.archives() == OUTPUTS
     assert build.recorded() >= OUTPUTS
@@ -419,4 +448,6 @@ def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:
         assert found is not None
         return set(found[1].split())
 
-    assert series(Path(OECORE_DIR, "meta/conf/layer.conf"), "core") <= series(layer() / "conf/layer.conf", "prov")
+    assert series(Path(OECORE_DIR, "meta/conf/layer.conf"), "core") <= series(
+        layer() / "conf/layer.conf", "prov"
+    )

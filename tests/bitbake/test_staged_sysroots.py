@@ -1,4 +1,6 @@
-"""Sysroots that prov composes, with OE-core's own classes: what a recipe finds there is what it would find without."""
+"""Sysroots that prov composes, with OE-core's own classes: what a recipe finds there is what it
+would find without.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bitbake.staged import RECIPES, Directories, Level, Staged, Tree, live, staged_below, started
+from tests.bitbake.staged import (
+    RECIPES,
+    Directories,
+    Level,
+    Staged,
+    Tree,
+    live,
+    staged_below,
+    started,
+)
 from tests.bitbake.story import warnings
 
 pytestmark = live
@@ -24,8 +35,13 @@ CHANGED = 'WORDS_TEXT = "other"'
 
 
 def sysroots(build: Staged) -> dict[str, Tree]:
-    """Return what `app` has in its sysroots, of its own time left out: mtimes of what was made for it."""
-    trees = {"target": build.tree(build.sysroot(), "sysroot.lock"), "native": build.tree(build.native_sysroot())}
+    """Return what `app` has in its sysroots, of its own time left out: mtimes of what was made for
+    it.
+    """
+    trees = {
+        "target": build.tree(build.sysroot(), "sysroot.lock"),
+        "native": build.tree(build.native_sysroot()),
+    }
     return {
         name: {path: entry for path, entry in tree.items() if not path.startswith("installeddeps")}
         for name, tree in trees.items()
@@ -33,11 +49,16 @@ def sysroots(build: Staged) -> dict[str, Tree]:
 
 
 def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
-    return {name: {path: entry._replace(mtime=None) for path, entry in tree.items()} for name, tree in trees.items()}
+    return {
+        name: {path: entry._replace(mtime=None) for path, entry in tree.items()}
+        for name, tree in trees.items()
+    }
 
 
 def account(build: Staged, recipe: str = "app") -> dict[str, str]:
-    """Return staging.bbclass's account of a recipe's sysroots: name -> content, or where a link points."""
+    """Return staging.bbclass's account of a recipe's sysroots: name -> content, or where a link
+    points.
+    """
     folder = build.native_sysroot(recipe) / "installeddeps"
     found = {}
     for path in sorted(folder.iterdir()):
@@ -51,7 +72,9 @@ def account(build: Staged, recipe: str = "app") -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Staged, Staged]]:
-    """Two build directories in which `app` was built: one without prov, one whose sysroots prov composed."""
+    """Two build directories in which `app` was built: one without prov, one whose sysroots prov
+    composed.
+    """
     with staged_below(tmp_path_factory.mktemp("sysroots")) as make:
         plain, composed = make("plain", level=Level.PLAIN), make("composed", level=Level.SYSROOTS)
         for build in (plain, composed):
@@ -96,7 +119,9 @@ def test_no_hash_depends_on_it(made: tuple[Staged, Staged]) -> None:
 
 
 def test_it_may_come_and_go(staged: Directories) -> None:
-    """What one of the two made, the other one takes over, and nothing runs for that; then changes are the same."""
+    """What one of the two made, the other one takes over, and nothing runs for that; then changes
+    are the same.
+    """
     build, fresh = staged(level=Level.PLAIN), staged("fresh", level=Level.PLAIN)
     build.build()
     for level in (Level.SYSROOTS, Level.PLAIN, Level.SYSROOTS):
@@ -112,7 +137,9 @@ def test_it_may_come_and_go(staged: Directories) -> None:
 
 
 @pytest.mark.parametrize("conf", ["", ALONE], ids=["with the cache", "alone"])
-def test_what_changed_is_replaced_and_what_a_task_made_stays(staged: Directories, conf: str) -> None:
+def test_what_changed_is_replaced_and_what_a_task_made_stays(
+    staged: Directories, conf: str
+) -> None:
     build = staged(level=Level.SYSROOTS)
     build.build(conf=conf)
     before = build.tree(build.native_sysroot())
@@ -195,7 +222,9 @@ def test_without_it_who_only_looks_destroys_what_is_staged(staged: Directories) 
     assert not (build.component("words-native") / "usr/include/words.h").exists()
 
 
-def test_two_recipes_with_one_path_are_refused_before_anything_is_touched(staged: Directories) -> None:
+def test_two_recipes_with_one_path_are_refused_before_anything_is_touched(
+    staged: Directories,
+) -> None:
     build = staged(level=Level.SYSROOTS)
     build.build()
     before = build.tree(build.native_sysroot(), "installeddeps")
@@ -220,7 +249,9 @@ def test_a_script_that_fails_fails_the_task_and_runs_again(staged: Directories) 
 
 
 def test_a_file_that_was_written_to_is_made_again(staged: Directories) -> None:
-    """All sysroots have the same inode of a file: who writes to one writes to all, and to what was staged."""
+    """All sysroots have the same inode of a file: who writes to one writes to all, and to what was
+    staged.
+    """
     build = staged(level=Level.SYSROOTS)
     build.build()
     with open(build.native_sysroot() / "usr/include/words.h", "a") as stream:
@@ -262,7 +293,10 @@ def _build_with_kill(build: Staged, conf: str) -> None:
     """Build, and kill the writer with all its forks while a sysroot is composed."""
     running = build.start("bitbake", "app", *_once(build, conf))
     locks = "*/app/*/recipe-sysroot/sysroot.lock"
-    build.wait(lambda: running.poll() is not None or any((build.tmp / "work").glob(locks)), "a sysroot is composed")
+    build.wait(
+        lambda: running.poll() is not None or any((build.tmp / "work").glob(locks)),
+        "a sysroot is composed",
+    )
     for pid in build.writers():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -286,7 +320,10 @@ def test_without_a_store_staging_bbclass_does_it(staged: Directories) -> None:
     said = build.build()
     assert "WORDS" in build.seen()
     assert [line for line in warnings(said) if "sysroots" in line] == [
-        f"prov: 1 task got its sysroots from staging.bbclass: {SYSROOT} ({SYSROOT}: {build.root}/.prov is no folder)",
+        (
+            f"prov: 1 task got its sysroots from staging.bbclass: {SYSROOT} ({SYSROOT}:"
+            f" {build.root}/.prov is no folder)"
+        ),
     ]
 
 
@@ -306,7 +343,10 @@ def test_hooks_that_have_no_effect_are_named_with_the_line(staged: Directories) 
     place = f"{build.root}/classes/hooking.bbclass"
     own = f"{build.root}/meta-staged/recipes/app/app_0.1.bb:{len(lines)}"
     (first,) = [line for line in said if "SSTATEPOSTINSTFUNCS" in line]
-    assert f"prov: {place}:2: SSTATEPOSTINSTFUNCS has no effect on sysroots that prov composes: let the recipe" in first
+    assert (
+        f"prov: {place}:2: SSTATEPOSTINSTFUNCS has no effect on sysroots that prov composes: let"
+        " the recipe" in first
+    )
     (second,) = [line for line in said if "extend_recipe_sysroot" in line]
     assert f"prov: {place}:6: extend_recipe_sysroot has no effect" in second
     (third,) = [line for line in said if "SYSROOT_POSTFUNCS" in line]

@@ -1,4 +1,6 @@
-"""Sysroots of BitBake's recipes, composed of folders as staging.bbclass leaves them; without BitBake."""
+"""Sysroots of BitBake's recipes, composed of folders as staging.bbclass leaves them; without
+BitBake.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Place:
         self.lists: list[str] = []
 
     def stage(self, recipe: str, files: Files, version: int = 1) -> None:
-        """Stage files of a recipe, as sstate.bbclass does: a folder, a manifest, and a list of those with tokens."""
+        """Stage files of a recipe, as sstate.bbclass does: a folder, a manifest, and a list of
+        those with tokens.
+        """
         folder = self.root / "components" / recipe
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -49,14 +53,22 @@ class Place:
         manifest.parent.mkdir(exist_ok=True)
         manifest.unlink(missing_ok=True)
         manifest.write_text("".join(f"{path}{'/' * path.is_dir()}\n" for path in paths))
-        (folder / "fixmepath").write_text("".join(f"sysroot-destdir/{path.relative_to(folder)}\n" for path in marked))
+        (folder / "fixmepath").write_text(
+            "".join(f"sysroot-destdir/{path.relative_to(folder)}\n" for path in marked)
+        )
 
     def compose(self, *recipes: str) -> None:
         packages = [
-            [name, f"{self.root}/components/{name}", f"{self.root}/control/manifest-{name}"] for name in recipes
+            [name, f"{self.root}/components/{name}", f"{self.root}/control/manifest-{name}"]
+            for name in recipes
         ]
         words = [[TOKEN, str(self.sysroot)]]
-        sysroot = {"directory": str(self.sysroot), "packages": packages, "fixmes": words, "lists": self.lists}
+        sysroot = {
+            "directory": str(self.sysroot),
+            "packages": packages,
+            "fixmes": words,
+            "lists": self.lists,
+        }
         compose(self.store, {"sysroots": [sysroot]})
 
     def files(self) -> dict[str, str]:
@@ -72,7 +84,11 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-A = {"usr/bin/a": "#!/bin/sh\n", "usr/include/a.h": "#define A\n", "usr/lib/a/where": f"{TOKEN}/usr/lib\n"}
+A = {
+    "usr/bin/a": "#!/bin/sh\n",
+    "usr/include/a.h": "#define A\n",
+    "usr/lib/a/where": f"{TOKEN}/usr/lib\n",
+}
 B = {"usr/bin/b": "b\n", "usr/include/b.h": "#define B\n"}
 
 
@@ -89,7 +105,15 @@ def test_files_are_links_with_their_own_mtimes_and_tokens_are_paths(place: Place
 
 
 def test_everything_that_a_folder_may_hold(place: Place) -> None:
-    place.stage("a", {"usr/lib/list": "x\n", "usr/lib/empty-file": "", "usr/lib/sealed": "s\n", "usr/lib/set": "u\n"})
+    place.stage(
+        "a",
+        {
+            "usr/lib/list": "x\n",
+            "usr/lib/empty-file": "",
+            "usr/lib/sealed": "s\n",
+            "usr/lib/set": "u\n",
+        },
+    )
     folder = place.root / "components/a/usr/lib"
     os.link(folder / "list", folder / "again")
     os.symlink("list", folder / "current")
@@ -105,7 +129,10 @@ def test_everything_that_a_folder_may_hold(place: Place) -> None:
     assert (here / "again").stat().st_ino == (here / "list").stat().st_ino
     assert (os.readlink(here / "current"), os.readlink(here / "dangling")) == ("list", "nowhere")
     assert stat.S_IMODE((here / "empty").stat().st_mode) == 0o700
-    assert [stat.S_IMODE((here / name).stat().st_mode) for name in ("sealed", "set")] == [0o444, 0o4755]
+    assert [stat.S_IMODE((here / name).stat().st_mode) for name in ("sealed", "set")] == [
+        0o444,
+        0o4755,
+    ]
     assert (here / "empty-file").read_bytes() == b""
 
 
@@ -118,17 +145,25 @@ def test_equal_files_share_no_inode_unless_they_were_staged_as_links(place: Plac
     manifest.write_text(manifest.read_text() + f"{place.root}/components/a/usr/lib/linked\n")
     place.stage("b", {"usr/share/b/one": "same\n"})
     place.compose("a", "b")
-    inodes = {path: (place.sysroot / path).stat().st_ino for path in (*same, "usr/share/b/one", "usr/lib/linked")}
+    inodes = {
+        path: (place.sysroot / path).stat().st_ino
+        for path in (*same, "usr/share/b/one", "usr/lib/linked")
+    }
     assert inodes["usr/lib/linked"] == inodes["usr/lib/one"]
     assert len(set(inodes.values())) == len(inodes) - 1
     staged = {
-        (place.root / "components" / path[10] / path).stat().st_ino for path in inodes if path[:10] == "usr/share/"
+        (place.root / "components" / path[10] / path).stat().st_ino
+        for path in inodes
+        if path[:10] == "usr/share/"
     }
     assert staged < set(inodes.values())
     other = place.workdir / "recipe-sysroot"
     place.stage("c", same)
     where = ["c", f"{place.root}/components/c", f"{place.root}/control/manifest-c"]
-    compose(place.store, {"sysroots": [{"directory": str(other), "packages": [where], "fixmes": [], "lists": []}]})
+    compose(
+        place.store,
+        {"sysroots": [{"directory": str(other), "packages": [where], "fixmes": [], "lists": []}]},
+    )
     assert {(other / path).stat().st_ino for path in same}.isdisjoint(inodes.values())
 
 
@@ -239,7 +274,9 @@ def test_what_nothing_is_known_of_goes_by_its_list(place: Place) -> None:
     assert place.files() == {**B, "mine": "mine\n"}
 
 
-def test_it_works_where_nothing_can_be_linked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_works_where_nothing_can_be_linked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
@@ -271,14 +308,22 @@ class _Killed(BaseException):
 
 
 def files_of(recipe: str, version: int) -> dict[str, str]:
-    """Return what a version of a recipe stages: no path of another one's, some the same in all versions."""
+    """Return what a version of a recipe stages: no path of another one's, some the same in all
+    versions.
+    """
     own = {f"usr/share/{recipe}/{number}": f"{recipe} {number}\n" for number in range(version)}
-    return {**own, f"usr/bin/{recipe}": f"{recipe} {version}\n", f"usr/lib/{recipe}.pc": f"{TOKEN}/{version}\n"}
+    return {
+        **own,
+        f"usr/bin/{recipe}": f"{recipe} {version}\n",
+        f"usr/lib/{recipe}.pc": f"{TOKEN}/{version}\n",
+    }
 
 
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
-def test_after_any_steps_a_sysroot_is_what_was_asked_for(steps: list[tuple[str, object, int]]) -> None:
+def test_after_any_steps_a_sysroot_is_what_was_asked_for(
+    steps: list[tuple[str, object, int]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         staged = dict.fromkeys(RECIPES, 1)
@@ -297,8 +342,14 @@ def test_after_any_steps_a_sysroot_is_what_was_asked_for(steps: list[tuple[str, 
             else:
                 wanted = sorted(what)  # type: ignore[call-overload]
                 place.compose(*wanted)
-                expected = {path: text for each in wanted for path, text in files_of(each, staged[each]).items()}
-                fixed = {path: text.replace(TOKEN, str(place.sysroot)) for path, text in expected.items()}
+                expected = {
+                    path: text
+                    for each in wanted
+                    for path, text in files_of(each, staged[each]).items()
+                }
+                fixed = {
+                    path: text.replace(TOKEN, str(place.sysroot)) for path, text in expected.items()
+                }
                 assert place.files() == fixed
 
 

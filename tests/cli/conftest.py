@@ -25,8 +25,17 @@ def demo_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def story(demo_once: Path, tmp_path: Path) -> Iterator[Project]:
     """The demo, built."""
     root = tmp_path / "demo"
-    shutil.copytree(demo_once, root, symlinks=True, ignore=shutil.ignore_patterns("objects", "pool", "toolchains"))
-    for large in (".prov/objects", ".prov/prov/pool", ".prov/prov/toolchains"):  # nothing writes into their files
+    shutil.copytree(
+        demo_once,
+        root,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("objects", "pool", "toolchains"),
+    )
+    for large in (
+        ".prov/objects",
+        ".prov/prov/pool",
+        ".prov/prov/toolchains",
+    ):  # nothing writes into their files
         subprocess.run(["cp", "-al", demo_once / large, root / large], check=True)
     yield Project(root)
     shutil.rmtree(root)

@@ -1,4 +1,6 @@
-"""A project that changes, is built and asked about: what the stories in these tests are told with."""
+"""A project that changes, is built and asked about: what the stories in these tests are told
+with.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,13 @@ class Project:
     def prov(self, *arguments: str, code: int | None = 0, typed: str = "") -> Done:
         environment = {**os.environ, **self.environment}
         command = [PROV, *arguments]
-        done = subprocess.run(command, cwd=self.root, env=environment, input=typed, capture_output=True, text=True)
-        assert code in (None, done.returncode), f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, input=typed, capture_output=True, text=True
+        )
+        assert code in (
+            None,
+            done.returncode,
+        ), f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def ask(self, *arguments: str, code: int = 0) -> str:
@@ -65,7 +72,10 @@ class Project:
 
     def task(self, script: str, recipe: str = "a", more: str = "") -> None:
         """Write a recipe of one task, `go`."""
-        text = f"version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = 'out'\nscript = '''{script}'''\n{more}"
+        text = (
+            "version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = 'out'\nscript ="
+            f" '''{script}'''\n{more}"
+        )
         self.write(f"recipes/{recipe}.toml", text)
 
     def tag(self, key: str) -> str:
@@ -87,7 +97,9 @@ class Project:
 
 
 def in_order(text: str, *wanted: str) -> None:
-    """Assert that lines are in a text one after the other, be there others between them; indents do not count."""
+    """Assert that lines are in a text one after the other, be there others between them; indents do
+    not count.
+    """
     lines = iter(line.strip() for line in text.splitlines())
     for line in wanted:
         assert any(line == each for each in lines), f"no line {line!r} in its place in:\n{text}"

@@ -1,4 +1,6 @@
-"""What a build made is attested, and somebody who has the public key and in-toto's tools alone believes it."""
+"""What a build made is attested, and somebody who has the public key and in-toto's tools alone
+believes it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ outputdir = 'out'
 script = 'cp sources/lib.txt out/$NAME; echo made'
 """
 APP = (
-    "version = '1'\nbuild = ['go']\n[tasks.go]\nfrom = ['lib:go']\noutputdir = 'out'\nscript = 'echo more > out/more'\n"
+    "version = '1'\nbuild = ['go']\n[tasks.go]\nfrom = ['lib:go']\noutputdir = 'out'\nscript ="
+    " 'echo more > out/more'\n"
 )
 
 
@@ -45,13 +48,26 @@ def built(small: Project) -> Project:
 def make_key(project: Project, *options: str) -> str:
     if not shutil.which("ssh-keygen"):
         pytest.skip("ssh-keygen is not installed")
-    command = ["ssh-keygen", "-q", "-f", project.root / "attest.key", "-t", "ed25519", "-N", "", *options]
+    command = [
+        "ssh-keygen",
+        "-q",
+        "-f",
+        project.root / "attest.key",
+        "-t",
+        "ed25519",
+        "-N",
+        "",
+        *options,
+    ]
     subprocess.run(command, check=True)
     return "attest.key"
 
 
 def verified(project: Project, envelope: Path) -> Any:
-    """Return the statement in an envelope as in-toto's types read it. Raises securesystemslib's VerificationError."""
+    """Return the statement in an envelope as in-toto's types read it.
+
+    Raises securesystemslib's VerificationError.
+    """
     dsse = pytest.importorskip("securesystemslib.dsse")
     statements = pytest.importorskip("in_toto_attestation.v1.statement")
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key
@@ -116,7 +132,9 @@ def test_tampered_envelope_is_not_believed(built: Project) -> None:
 def test_same_record_gives_the_same_statement_signed_or_not(built: Project) -> None:
     bare = built.ask("attest", "app", "--unsigned")
     assert bare == built.ask("attest", built.tag("app:go"), "--unsigned")
-    signed = json.loads(built.ask("attest", "app:go", "--build", "latest", "--key", make_key(built)))
+    signed = json.loads(
+        built.ask("attest", "app:go", "--build", "latest", "--key", make_key(built))
+    )
     assert b64decode(signed["payload"]).decode() == bare
     # an ed25519 signature has no randomness
     assert signed == json.loads(built.ask("attest", "app:go", "--key", "attest.key"))
@@ -127,9 +145,17 @@ def test_git_has_what_the_statement_names(built: Project) -> None:
     rows = {row["name"]: row["digest"] for row in table["buildDefinition"]["resolvedDependencies"]}
     assert built.git("cat-file", "blob", rows["sources/lib.txt"]["gitBlob"]) == "one\n"
     assert built.git("cat-file", "-t", rows["host-toolchain"]["gitTree"]) == "tree\n"
-    assert built.git("cat-file", "blob", table["runDetails"]["byproducts"][0]["digest"]["gitBlob"]) == "made\n"
-    assert built.git("cat-file", "-t", table["runDetails"]["metadata"]["invocationId"]) == "commit\n"
-    assert table["buildDefinition"]["externalParameters"]["variables"] == {"NAME": "lib-${SUFFIX}", "SUFFIX": "a"}
+    assert (
+        built.git("cat-file", "blob", table["runDetails"]["byproducts"][0]["digest"]["gitBlob"])
+        == "made\n"
+    )
+    assert (
+        built.git("cat-file", "-t", table["runDetails"]["metadata"]["invocationId"]) == "commit\n"
+    )
+    assert table["buildDefinition"]["externalParameters"]["variables"] == {
+        "NAME": "lib-${SUFFIX}",
+        "SUFFIX": "a",
+    }
 
 
 def test_values_of_the_environment_stay_out(built: Project) -> None:
@@ -170,12 +196,17 @@ def test_failed_run_is_refused(built: Project) -> None:
     built.edit("recipes/app.toml", "echo more", "exit 1; echo more")
     built.prov("build", "app", code=1)
     said = built.refused("attest", "app:go", "--unsigned")
-    assert "prov: that run of app:go failed, so that there is nothing to attest hint: `prov log app:go`" in said
+    assert (
+        "prov: that run of app:go failed, so that there is nothing to attest hint: `prov log"
+        " app:go`" in said
+    )
     built.prov("attest", "app:go", "--build", "latest~1", "--unsigned")
 
 
 def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project) -> None:
-    said = built.refused("attest", "app", "--key", make_key(built, "-N", "open sesame"), "-o", "app.json")
+    said = built.refused(
+        "attest", "app", "--key", make_key(built, "-N", "open sesame"), "-o", "app.json"
+    )
     assert "attest.key: the key has a passphrase" in said
     assert "hint: have a key for this that has none" in said
     said = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
@@ -183,14 +214,22 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
     make_rsa = ["ssh-keygen", "-q", "-f", built.root / "rsa.key", "-t", "rsa", "-N", ""]
     subprocess.run(make_rsa, check=True)
     said = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
-    assert "rsa.key: a key of the kind RSA, where ed25519 or ECDSA is needed hint: `ssh-keygen" in said
+    assert (
+        "rsa.key: a key of the kind RSA, where ed25519 or ECDSA is needed hint: `ssh-keygen" in said
+    )
     assert not (built.root / "app.json").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("app",), "give either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or --unsigned"),
+        (
+            ("app",),
+            (
+                "give either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or"
+                " --unsigned"
+            ),
+        ),
         (("app", "--key", "x", "--unsigned"), "give either --key FILE"),
         (("app", "--unsigned", "--builder-id", "me"), "--builder-id me: not a URI"),
         (("latest/app:go", "--unsigned", "--build", "latest"), "--build goes with RECIPE:TASK"),
@@ -200,15 +239,28 @@ def test_wrong_usage_is_told(small: Project, arguments: tuple[str, ...], said: s
     assert said in small.prov("attest", *arguments, code=2).stderr
 
 
-def test_missing_library_is_one_line_with_the_command_and_unsigned_needs_none(built: Project) -> None:
-    hidden = built.write("hidden/securesystemslib/__init__.py", "raise ImportError('not here')\n").parents[1]
+def test_missing_library_is_one_line_with_the_command_and_unsigned_needs_none(
+    built: Project,
+) -> None:
+    hidden = built.write(
+        "hidden/securesystemslib/__init__.py", "raise ImportError('not here')\n"
+    ).parents[1]
     built.environment["PYTHONPATH"] = str(hidden)
     said = built.refused("attest", "app", "--key", make_key(built))
-    assert said == "prov: signing needs securesystemslib (not here) hint: pip install 'git-prov[attest]'"
+    assert (
+        said
+        == "prov: signing needs securesystemslib (not here) hint: pip install 'git-prov[attest]'"
+    )
     built.prov("attest", "app", "--unsigned", "--builder-id", "https://builds.example.org/a")
 
 
 def test_library_is_imported_only_to_sign(built: Project) -> None:
-    code = "import sys; sys.argv = ['prov', 'attest', 'app', '--unsigned']\nfrom prov_cli.app import app\n"
-    code += "app(standalone_mode=False); sys.exit('securesystemslib' in sys.modules or 'cryptography' in sys.modules)"
+    code = (
+        "import sys; sys.argv = ['prov', 'attest', 'app', '--unsigned']\nfrom prov_cli.app import"
+        " app\n"
+    )
+    code += (
+        "app(standalone_mode=False); sys.exit('securesystemslib' in sys.modules or 'cryptography'"
+        " in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=built.root, check=True, capture_output=True)

@@ -1,4 +1,6 @@
-"""`prov bisect` as a user runs it: over builds that were made, with a command that judges what is checked out."""
+"""`prov bisect` as a user runs it: over builds that were made, with a command that judges what is
+checked out.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ cat give/* > out/all; echo "format $FORMAT" >> out/all
 
 def gives(value: object = 0, script: str = 'echo "$PN $VALUE" > give/$PN') -> str:
     """Return a recipe that gives a text with a value in it."""
-    return f"version = '1'\n[variables]\nVALUE = '{value}'\n[tasks.give]\noutputdir = 'give'\nscript = '''{script}'''\n"
+    return (
+        f"version = '1'\n[variables]\nVALUE = '{value}'\n[tasks.give]\noutputdir = 'give'\nscript ="
+        f" '''{script}'''\n"
+    )
 
 
 class Story(Tiny):
@@ -50,18 +55,24 @@ class Story(Tiny):
         names = [f"r{number}" for number in range(count)]
         return {f"{name}.toml": gives() for name in names} | {"image.toml": self.image(*names)}
 
-    def built(self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()) -> str:
+    def built(
+        self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()
+    ) -> str:
         """Build the image, or other targets, and return the build's id."""
         self.build(texts, *(targets or ("image:image",)), ok=ok, force=force)
         return self.latest().commit.hex()
 
     def judge(self, bad: str, *, before: str = "") -> Path:
-        """Write a command that says `bad` by a shell's test of $all, and keeps what it was asked about."""
+        """Write a command that says `bad` by a shell's test of $all, and keeps what it was asked
+        about.
+        """
         path = self.root / "judge.sh"
         kept = 'echo "$(cat $1/out/all | tr "\\n" ,)" >> asked'
         wait = "while [ -e hold ]; do echo > held; sleep 0.05; done"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\nall=$1/out/all\n{wait}\n{before}\n{kept}\nif {bad}; then exit 1; fi\n")
+        path.write_text(
+            f"#!/bin/sh\nall=$1/out/all\n{wait}\n{before}\n{kept}\nif {bad}; then exit 1; fi\n"
+        )
         path.chmod(0o755)
         return path
 
@@ -70,16 +81,26 @@ class Story(Tiny):
         return path.read_text().splitlines() if path.exists() else []
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False)
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        done = subprocess.run(
+            [PROV, *arguments], cwd=self.root, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
-    def find(self, good: str, bad: str, *more: str, command: Sequence[str] = ("./judge.sh",)) -> Any:
+    def find(
+        self, good: str, bad: str, *more: str, command: Sequence[str] = ("./judge.sh",)
+    ) -> Any:
         """Bisect and return the answer."""
-        return json.loads(self.run("bisect", "start", good, bad, "--json", *more, "--", *command).stdout)
+        return json.loads(
+            self.run("bisect", "start", good, bad, "--json", *more, "--", *command).stdout
+        )
 
     def refused(self, *arguments: str, code: int = 1) -> str:
-        """Return what is said where the command can't do what it is told, in one line and a hint."""
+        """Return what is said where the command can't do what it is told, in one line and a
+        hint.
+        """
         said = self.run("bisect", *arguments, code=code).stderr
         assert "Traceback" not in said
         return said
@@ -110,7 +131,9 @@ class Story(Tiny):
         folder = self.root / "upstream"
         folder.mkdir(exist_ok=True)
         names = ["-c", "user.name=x", "-c", "user.email=x@x"]
-        done = subprocess.run(["git", *names, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *names, *arguments], cwd=folder, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
 
@@ -121,7 +144,9 @@ def story(tmp_path: Path) -> Story:
 
 def causes(answer: Any, which: str = "causes") -> list[tuple[str, str, str]]:
     """Return kind, name and task of each."""
-    return sorted((each["kind"], each["name"], task) for each in answer[which] for task in each["tasks"])
+    return sorted(
+        (each["kind"], each["name"], task) for each in answer[which] for task in each["tasks"]
+    )
 
 
 def value(recipe: str) -> tuple[str, str, str]:
@@ -166,7 +191,10 @@ def test_who_builds_does_not_see_that_somebody_bisected(story: Story) -> None:
     cached = sorted(str(path) for path in (story.store.cache / "sysroots").glob("*"))
     assert causes(story.find(good, bad)) == [value("r2")]
     new = story.store.refs.list("refs/").items() - refs.items()
-    assert {name.split("/")[1] for name, _ in new} == {"prov", "tags"}  # what was built is recorded, and no more
+    assert {name.split("/")[1] for name, _ in new} == {
+        "prov",
+        "tags",
+    }  # what was built is recorded, and no more
     assert not [name for name, _ in new if "/aside/" in name or "/workdir/" in name]
     assert sorted(str(path) for path in (story.store.cache / "sysroots").glob("*")) == cached
     assert not list((story.store.cache / "aside").glob("*/work"))
@@ -211,7 +239,11 @@ def test_two_changes_in_two_builds_are_bad_together_alone(story: Story) -> None:
         builds.append(story.built(texts))
     story.judge("grep -q 'r2 1' $all && grep -q 'r5 1' $all")
     answer = story.find(builds[0], builds[-1])
-    assert (answer["bad"], causes(answer), causes(answer, "earlier")) == (builds[6], [value("r5")], [value("r2")])
+    assert (answer["bad"], causes(answer), causes(answer, "earlier")) == (
+        builds[6],
+        [value("r5")],
+        [value("r2")],
+    )
     assert answer["sentence"].endswith(", together with variable VALUE in r2:give")
     assert len(set(story.asked())) == len(story.asked())
     alone = story.find(builds[0], builds[-1], "--no-combination")
@@ -247,10 +279,14 @@ BAD_FROM_8 = "[ $(sed -n 's/^r1 //p' $all) -ge 8 ]"
 
 
 @pytest.mark.parametrize("how", ["^C", "^C of prov alone", "kill -9"])
-def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(story: Story, builds: list[str], how: str) -> None:
+def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(
+    story: Story, builds: list[str], how: str
+) -> None:
     story.judge(BAD_FROM_8)
     (story.root / "judge.sh").write_text(
-        (story.root / "judge.sh").read_text().replace("while", "[ ! -e asked ] || [ -e on ] || touch hold\nwhile", 1)
+        (story.root / "judge.sh")
+        .read_text()
+        .replace("while", "[ ! -e asked ] || [ -e on ] || touch hold\nwhile", 1)
     )
     running = story.begin("start", builds[0], builds[-1], "./judge.sh")
     story.wait_for("held")
@@ -318,7 +354,14 @@ def of_another(story: Story, log: Path, how: str) -> None:
         path.symlink_to(moved)
 
 
-OF_ANOTHER = ["another user", "an older prov", "no digest", "another command", "another store", "another key"]
+OF_ANOTHER = [
+    "another user",
+    "an older prov",
+    "no digest",
+    "another command",
+    "another store",
+    "another key",
+]
 
 
 @pytest.mark.parametrize("how", OF_ANOTHER)
@@ -344,7 +387,9 @@ def test_the_command_of_another_user_is_not_run(
     else:
         assert "add `-- ./judge.sh`" in said
     assert story.asked() == []
-    assert "the recorded command differs: ./judge.sh" in story.refused(*words, "--", "./judge.sh", "more")
+    assert "the recorded command differs: ./judge.sh" in story.refused(
+        *words, "--", "./judge.sh", "more"
+    )
     assert story.asked() == []
     # passed again it runs, and is this user's from there on
     (story.root / "on").unlink()
@@ -368,16 +413,23 @@ def test_on_a_terminal_the_command_of_another_user_is_shown_and_asked_for(
     assert bool(story.asked()) is (typed == "y")
 
 
-def test_a_user_without_a_key_is_asked(story: Story, builds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_key_is_asked(
+    story: Story, builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     interrupted(story, builds)
     assert "you did not begin" in story.refused("continue")
     assert story.asked() == []
-    assert json.loads(story.run("bisect", "continue", "--json", "--", "./judge.sh").stdout)["bad"] == builds[8]
+    assert (
+        json.loads(story.run("bisect", "continue", "--json", "--", "./judge.sh").stdout)["bad"]
+        == builds[8]
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_build_of_a_combination_says_nothing_of_it(story: Story, number: int) -> None:
+def test_an_interrupted_build_of_a_combination_says_nothing_of_it(
+    story: Story, number: int
+) -> None:
     texts = story.of(4)
     good = story.built(texts)
     bad = story.built(texts | {f"r{number}.toml": gives(1) for number in range(4)})
@@ -395,7 +447,10 @@ def test_an_interrupted_build_of_a_combination_says_nothing_of_it(story: Story, 
 
 
 def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[str]) -> None:
-    story.judge(f"{BAD_FROM_8}", before="if [ $(sed -n 's/^r1 //p' $all) = 7 ] && [ ! -e on ]; then exit 130; fi")
+    story.judge(
+        f"{BAD_FROM_8}",
+        before="if [ $(sed -n 's/^r1 //p' $all) = 7 ] && [ ! -e on ]; then exit 130; fi",
+    )
     assert "ended with 130" in story.refused("start", builds[0], builds[-1], "./judge.sh")
     printed = story.run("bisect", "log").stdout
     kept, edited = story.root / "kept", story.root / "edited"
@@ -422,27 +477,43 @@ def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[st
 def test_builds_that_cannot_be_told_are_named(story: Story) -> None:
     texts = story.of(3)
     builds = [story.built(texts | {"r1.toml": gives(number)}) for number in range(6)]
-    broken = texts | {"r1.toml": gives(6), "image.toml": texts["image.toml"].replace("cat ", "exit 3; cat ")}
+    broken = texts | {
+        "r1.toml": gives(6),
+        "image.toml": texts["image.toml"].replace("cat ", "exit 3; cat "),
+    }
     failed = story.built(broken, ok=False)
     other = story.built(texts | {"r1.toml": gives(7)}, "r0:give")
-    builds += [failed, other, *(story.built(texts | {"r1.toml": gives(number)}) for number in range(8, 12))]
+    builds += [
+        failed,
+        other,
+        *(story.built(texts | {"r1.toml": gives(number)}) for number in range(8, 12)),
+    ]
     story.judge("[ $n -ge 6 ]", before="n=$(sed -n 's/^r1 //p' $all); [ $n != 8 ] || exit 125")
     answer = story.find(builds[0], builds[-1])
     assert (answer["good"], answer["bad"], answer["between"]) == (builds[5], builds[9], 3)
-    assert f"build {builds[9][:12]}, or one of the 3 before it that could not be told" in answer["sentence"]
+    assert (
+        f"build {builds[9][:12]}, or one of the 3 before it that could not be told"
+        in answer["sentence"]
+    )
     assert causes(answer) == [value("r1")]
 
 
 def test_a_combination_that_cannot_be_built_is_passed_over(story: Story) -> None:
     texts = story.of(4)
-    picky = texts["image.toml"].replace("cat ", "grep -q 'r1 1' give/r1 || ! grep -q 'r2 1' give/r2 || exit 4; cat ")
+    picky = texts["image.toml"].replace(
+        "cat ", "grep -q 'r1 1' give/r1 || ! grep -q 'r2 1' give/r2 || exit 4; cat "
+    )
     story.judge("grep -q 'r2 1' $all")
     good = story.built(texts | {"image.toml": picky, "r1.toml": gives(1)})
-    bad = story.built(texts | {"image.toml": picky, **{f"r{number}.toml": gives(1) for number in range(4)}})
+    bad = story.built(
+        texts | {"image.toml": picky, **{f"r{number}.toml": gives(1) for number in range(4)}}
+    )
     assert causes(story.find(good, bad)) == [value("r2")]
     unbuildable = picky.replace("give/r1 ||", "give/r3 ||").replace("r1 1", "r3 1")
     good = story.built(texts | {"image.toml": unbuildable})
-    bad = story.built(texts | {"image.toml": unbuildable, **{f"r{number}.toml": gives(1) for number in range(4)}})
+    bad = story.built(
+        texts | {"image.toml": unbuildable, **{f"r{number}.toml": gives(1) for number in range(4)}}
+    )
     assert causes(story.find(good, bad)) == [value("r2"), value("r3")]
 
 
@@ -491,14 +562,19 @@ def test_of_a_git_source_the_commits_are_told(story: Story) -> None:
     texts = story.of(2)
 
     def pinned(one: int, two: int) -> Texts:
-        return texts | {"r0.toml": UPSTREAM.format(root=story.root, one=commits[one], two=commits[two])}
+        return texts | {
+            "r0.toml": UPSTREAM.format(root=story.root, one=commits[one], two=commits[two])
+        }
 
     good, bad = story.built(pinned(0, 0)), story.built(pinned(1, 2))
     story.judge("grep -q three $all")
     answer = story.find(good, bad)
     assert causes(answer) == [("source", "two", "r0:fetch")]
     assert f"(commits {commits[0]}..{commits[2]})" in answer["sentence"]
-    assert f"source two (commits {commits[0]}..{commits[2]}) in r0:fetch broke it" in answer["sentence"]
+    assert (
+        f"source two (commits {commits[0]}..{commits[2]}) in r0:fetch broke it"
+        in answer["sentence"]
+    )
 
 
 TIME = gives(0, "date +%N > give/r1; cat /proc/sys/kernel/random/uuid >> give/r1")
@@ -514,10 +590,15 @@ def test_another_output_of_the_same_inputs_is_told_as_such(story: Story, others:
     story.run("checkout", at, "kept")
     changed = {f"r{number}.toml": gives(1) for number in (2, 3, 4)[:others]}
     bad = story.built(texts | changed, force=("r1:give",))
-    story.judge("[ \"$(sed 2q kept/give/r1 | tr '\\n' ,)\" != \"$(sed -n 2,3p $all | tr '\\n' ,)\" ]")
+    story.judge(
+        "[ \"$(sed 2q kept/give/r1 | tr '\\n' ,)\" != \"$(sed -n 2,3p $all | tr '\\n' ,)\" ]"
+    )
     answer = story.find(good, bad)
     assert causes(answer) == [("same inputs", "", "r1:give")]
-    assert answer["sentence"] == f"that r1:give gave another output for the same inputs broke it in build {bad[:12]}"
+    assert (
+        answer["sentence"]
+        == f"that r1:give gave another output for the same inputs broke it in build {bad[:12]}"
+    )
     assert len(story.asked()) == answer["checkouts"]
 
 
@@ -535,9 +616,15 @@ script = 'echo "$PN $VALUE $MORE" >> give/$PN'
 
 @pytest.mark.parametrize("later", [0, 1])
 def test_another_output_is_told_from_a_change_of_what_takes_it(story: Story, later: int) -> None:
-    texts = story.of(3) | {"r1.toml": TIME, "middle.toml": MIDDLE, "image.toml": story.image("middle", "r2")}
+    texts = story.of(3) | {
+        "r1.toml": TIME,
+        "middle.toml": MIDDLE,
+        "image.toml": story.image("middle", "r2"),
+    }
     good = story.built(texts)
-    bad = story.built(texts | {"middle.toml": MIDDLE.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",))
+    bad = story.built(
+        texts | {"middle.toml": MIDDLE.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",)
+    )
     story.run("checkout", "latest/r1:give@output", "forced")
     for _ in range(later):  # then what is recorded is neither's
         story.built(texts, force=("r1:give",))
@@ -545,11 +632,19 @@ def test_another_output_is_told_from_a_change_of_what_takes_it(story: Story, lat
     assert causes(story.find(good, bad)) == [("same inputs", "", "r1:give")]
 
 
-def test_a_later_build_takes_the_output_that_is_recorded_not_one_of_a_combination(story: Story) -> None:
-    texts = story.of(3) | {"r1.toml": TIME, "middle.toml": MIDDLE, "image.toml": story.image("middle", "r2")}
+def test_a_later_build_takes_the_output_that_is_recorded_not_one_of_a_combination(
+    story: Story,
+) -> None:
+    texts = story.of(3) | {
+        "r1.toml": TIME,
+        "middle.toml": MIDDLE,
+        "image.toml": story.image("middle", "r2"),
+    }
     good = story.built(texts)
     changed = MIDDLE.replace('MORE = "0"', 'MORE = "1"')
-    bad = story.built(texts | {"middle.toml": changed.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",))
+    bad = story.built(
+        texts | {"middle.toml": changed.replace('VALUE = "0"', 'VALUE = "1"')}, force=("r1:give",)
+    )
     story.judge("grep -q 'middle . 1' $all")
     assert causes(story.find(good, bad)) == [("variable", "MORE", "middle:give")]
     story.built(texts | {"middle.toml": changed})
@@ -562,13 +657,20 @@ def test_a_later_build_takes_the_output_that_is_recorded_not_one_of_a_combinatio
 
 
 def test_a_sysroot_is_bisected_too(story: Story) -> None:
-    uses = "version = '1'\n[tasks.use]\nneeds = ['r0:give', 'r1:give', 'r2:give']\noutputdir = 'out'\nscript = ':'\n"
+    uses = (
+        "version = '1'\n[tasks.use]\nneeds = ['r0:give', 'r1:give', 'r2:give']\noutputdir ="
+        " 'out'\nscript = ':'\n"
+    )
     texts = story.of(3) | {"app.toml": uses}
     builds = [story.built(texts | {"r0.toml": gives(number)}, "app:use") for number in range(5)]
     changed = {f"r{number}.toml": gives(f"new {number}") for number in range(3)}
     builds.append(story.built(texts | changed, "app:use"))
     answer = story.find(
-        builds[0], builds[-1], "--of", "app:use@sysroot", command=["sh", "-c", "! cat $0/r1 | grep -q new"]
+        builds[0],
+        builds[-1],
+        "--of",
+        "app:use@sysroot",
+        command=["sh", "-c", "! cat $0/r1 | grep -q new"],
     )
     assert (answer["bad"], causes(answer)) == (builds[5], [value("r1")])
 
@@ -588,7 +690,8 @@ def test_combinations_are_built_in_a_sandbox_if_the_builds_were(tmp_path: Path) 
     texts = story.of(4) | {"r1.toml": gives(0, 'echo "$PN $VALUE $WORKDIR" > give/$PN')}
     good = story.built(texts)
     bad = story.built(
-        texts | {f"r{number}.toml": texts[f"r{number}.toml"].replace("'0'", "'1'") for number in range(4)}
+        texts
+        | {f"r{number}.toml": texts[f"r{number}.toml"].replace("'0'", "'1'") for number in range(4)}
     )
     story.judge("grep -q 'r1 1' $all && grep -q 'r3 1' $all")
     assert causes(story.find(good, bad)) == [value("r1"), value("r3")]
@@ -608,9 +711,21 @@ def test_what_is_wrong_is_told_and_nothing_is_begun(story: Story) -> None:
         "is the same in the good build and the bad one": (second, third, "./judge.sh"),
         "nothing names no build": ("nothing", third, "./judge.sh"),
         "there are not so many builds before latest": ("latest~9", "latest", "./judge.sh"),
-        f"build {first[:12]} has no image:imag@output": (first, third, "--of", "image:imag", "./judge.sh"),
+        f"build {first[:12]} has no image:imag@output": (
+            first,
+            third,
+            "--of",
+            "image:imag",
+            "./judge.sh",
+        ),
         "did you mean output?": (first, third, "--of", "image:image@outp", "./judge.sh"),
-        "has no image:image@output/nowhere": (first, third, "--of", "image:image@output/nowhere", "./judge.sh"),
+        "has no image:image@output/nowhere": (
+            first,
+            third,
+            "--of",
+            "image:image@output/nowhere",
+            "./judge.sh",
+        ),
         "./nothing.sh is no program that can be run": (first, third, "./nothing.sh"),
     }
     for words, arguments in wrong.items():
@@ -621,7 +736,9 @@ def test_what_is_wrong_is_told_and_nothing_is_begun(story: Story) -> None:
     assert "no bisection is going on" in story.refused("log")
 
 
-@pytest.mark.parametrize(("ends", "words"), [("exit 128", "ended with 128"), ("kill -9 $$", "ended by signal 9")])
+@pytest.mark.parametrize(
+    ("ends", "words"), [("exit 128", "ended with 128"), ("kill -9 $$", "ended by signal 9")]
+)
 def test_an_end_that_is_no_verdict_ends_it_and_is_asked_again(
     story: Story, builds: list[str], ends: str, words: str
 ) -> None:
@@ -633,11 +750,17 @@ def test_an_end_that_is_no_verdict_ends_it_and_is_asked_again(
     assert json.loads(story.run("bisect", "continue", "--json").stdout)["bad"] == builds[8]
 
 
-def test_a_program_that_a_shell_does_not_find_is_a_mistake_and_no_verdict(story: Story, builds: list[str]) -> None:
-    said = story.refused("start", builds[0], builds[-1], "--", "sh", "-c", "there-is-no-such-program")
+def test_a_program_that_a_shell_does_not_find_is_a_mistake_and_no_verdict(
+    story: Story, builds: list[str]
+) -> None:
+    said = story.refused(
+        "start", builds[0], builds[-1], "--", "sh", "-c", "there-is-no-such-program"
+    )
     assert "ends with 127 for the good build, too" in said
     story.run("bisect", "reset")
-    story.judge(BAD_FROM_8.replace("]", "] && exit 127; false"))  # as the loader does that misses a library
+    story.judge(
+        BAD_FROM_8.replace("]", "] && exit 127; false")
+    )  # as the loader does that misses a library
     assert story.find(builds[0], builds[-1])["bad"] == builds[8]
 
 

@@ -1,4 +1,6 @@
-"""Text from tasks, records and remotes does not control the terminal that shows it, whatever command prints it."""
+"""Text from tasks, records and remotes does not control the terminal that shows it, whatever
+command prints it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from tests.cli.test_hostile_records import Lab
 from tests.terminal import Terminal
 
 EVIL = "\x1b]0;owned\x07\x1b[2K\x1b[31m\b\x7f\u009b2J\u202egpj\u2066x\u061cy"
-"""Sets a title, clears a line, colours it, goes back, clears the screen, and turns the direction of text."""
+"""Sets a title, clears a line, colours it, goes back, clears the screen, and turns the direction of
+text.
+"""
 NAME = f"a{EVIL}z"
 # In octal, for printf and for TOML's literal strings.
 OCTAL = "".join(f"\\{byte:03o}" for byte in EVIL.encode())
@@ -54,10 +58,15 @@ def recipe(greeting: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project of two builds, and one that failed, with hostile characters wherever they are allowed."""
+    """A project of two builds, and one that failed, with hostile characters wherever they are
+    allowed.
+    """
     project = Project(tmp_path_factory.mktemp("hostile") / "project")
     tools = HOSTTOOLS + " echo printf"
-    project.write("prov.toml", f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{tools}"\n')
+    project.write(
+        "prov.toml",
+        f'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "{tools}"\n',
+    )
     project.write("recipes/a.toml", recipe("hello"))
     project.prov("build", "a:go")
     project.prov("label", "first")
@@ -126,16 +135,22 @@ EXACT = ("diff --patch", "attest")
 
 
 def words_of(command: str, tmp_path: Path) -> list[str]:
-    return [word.replace("EVIL", EVIL).replace("NEW", str(tmp_path / "new")) for word in command.split()]
+    return [
+        word.replace("EVIL", EVIL).replace("NEW", str(tmp_path / "new")) for word in command.split()
+    ]
 
 
 def in_pipe(project: Project, words: list[str]) -> str:
-    done = subprocess.run([PROV, *words], cwd=project.root, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(
+        [PROV, *words], cwd=project.root, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     return (done.stdout + done.stderr).decode()
 
 
 def on_terminal(project: Project, words: list[str]) -> str:
-    with Terminal([PROV, *words], project.root, {"TERM": "xterm", "COLUMNS": "400"}, prepare=plain_output) as terminal:
+    with Terminal(
+        [PROV, *words], project.root, {"TERM": "xterm", "COLUMNS": "400"}, prepare=plain_output
+    ) as terminal:
         terminal.ended()
         return terminal.screen.decode()
 
@@ -152,7 +167,9 @@ def raw_in(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_prints_control_characters(hostile: Project, tmp_path: Path, command: str) -> None:
+def test_no_command_prints_control_characters(
+    hostile: Project, tmp_path: Path, command: str
+) -> None:
     text = in_pipe(hostile, words_of(command, tmp_path))
     assert "Traceback" not in text
     if not command.startswith(EXACT):
@@ -189,18 +206,27 @@ def test_json_is_exact_and_has_no_control_characters(hostile: Project) -> None:
 def test_the_log_as_it_was_is_a_file_of_the_record(hostile: Project) -> None:
     tag = hostile.tag("a:go")
     command = ["git", "--git-dir=.prov", "cat-file", "blob", f"{tag}^2:log"]
-    assert EVIL.encode() in subprocess.run(command, cwd=hostile.root, capture_output=True, check=True).stdout
+    assert (
+        EVIL.encode()
+        in subprocess.run(command, cwd=hostile.root, capture_output=True, check=True).stdout
+    )
 
 
 def test_a_patch_in_a_pipe_can_be_applied(hostile: Project, tmp_path: Path) -> None:
     """Be it with control characters, or in another encoding than UTF-8."""
     old, new = tmp_path / "old", tmp_path / "new"
-    for folder, text in ((old, b"first\n"), (new, b"second\xe9\x9b\r\n" + EVIL.encode() + b"\nno newline")):
+    for folder, text in (
+        (old, b"first\n"),
+        (new, b"second\xe9\x9b\r\n" + EVIL.encode() + b"\nno newline"),
+    ):
         folder.mkdir()
         (folder / "file").write_bytes(text)
         hostile.prov("capture", str(folder), "--as", f"patch:{folder.name}")
     done = subprocess.run(
-        [PROV, "diff", "--patch", "patch:old", "patch:new"], cwd=hostile.root, capture_output=True, check=True
+        [PROV, "diff", "--patch", "patch:old", "patch:new"],
+        cwd=hostile.root,
+        capture_output=True,
+        check=True,
     )
     subprocess.run(["git", "apply", "-"], cwd=old, input=done.stdout, check=True)
     assert (old / "file").read_bytes() == (new / "file").read_bytes()
@@ -210,10 +236,14 @@ def test_a_patch_on_a_terminal_has_only_our_colours(hostile: Project) -> None:
     text = on_terminal(hostile, ["diff", "--patch", "first/a:go@output", "second/a:go@output"])
     assert re.search("\n\x1b\\[1mdiff --git [^\n]*\x1b\\[m\n", "\n" + text)
     assert re.search("\n\x1b\\[36m@@ [^\n]*\x1b\\[m\n", text)
-    assert re.search("\n\x1b\\[31m-hello\\\\x1b\\]0;owned[^\n]*\x1b\\[m\n\x1b\\[32m\\+bye\\\\x1b\\]0;owned", text)
+    assert re.search(
+        "\n\x1b\\[31m-hello\\\\x1b\\]0;owned[^\n]*\x1b\\[m\n\x1b\\[32m\\+bye\\\\x1b\\]0;owned", text
+    )
     text = on_terminal(hostile, ["diff", "--stat", "first/a:go@output", "second/a:go@output"])
     assert re.search("usr/greeting \\| 2 \x1b\\[32m\\+\x1b\\[31m-\x1b\\[m\n", text)
-    assert "\x1b" not in in_pipe(hostile, ["diff", "--stat", "first/a:go@output", "second/a:go@output"])
+    assert "\x1b" not in in_pipe(
+        hostile, ["diff", "--stat", "first/a:go@output", "second/a:go@output"]
+    )
 
 
 RECORDS = [
@@ -226,25 +256,44 @@ RECORDS = [
 
 @pytest.mark.attacks
 @pytest.mark.parametrize(("name", "old", "new"), RECORDS)
-def test_no_record_of_another_reaches_the_terminal(tmp_path: Path, name: str, old: bytes, new: bytes) -> None:
+def test_no_record_of_another_reaches_the_terminal(
+    tmp_path: Path, name: str, old: bytes, new: bytes
+) -> None:
     root = tmp_path / "project"
     root.mkdir()
     lab = Lab(root)
     lab.write(settings='sandbox = "none"')
     lab.build()
     lab.build(2, 2)
-    lab.git("tag", "-d", lab.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/a/make").split()[0])
+    lab.git(
+        "tag",
+        "-d",
+        lab.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/a/make").split()[0],
+    )
     lab.edit_record(name, lambda text: text.replace(old, new, 1) if old else new + text)
-    lab.edit_build("build", f"targets a:make{EVIL}\nhost {EVIL}\nresult ok{EVIL}\nseconds 1\n".encode())
+    lab.edit_build(
+        "build", f"targets a:make{EVIL}\nhost {EVIL}\nresult ok{EVIL}\nseconds 1\n".encode()
+    )
     project = Project(root)
-    for command in ("show a:make", "builds", "log", "why a:make", "diff latest", "fsck", "blame img/x", "du"):
+    for command in (
+        "show a:make",
+        "builds",
+        "log",
+        "why a:make",
+        "diff latest",
+        "fsck",
+        "blame img/x",
+        "du",
+    ):
         for text in (in_pipe(project, command.split()), on_terminal(project, command.split())):
             assert raw_in(text) == [], command
 
 
 def test_no_words_of_ssh_or_of_a_hook_reach_the_terminal(hostile: Project, tmp_path: Path) -> None:
     say = tmp_path / "say"
-    say.write_text(f"#!/bin/sh\nprintf '{OCTAL}\\n' >&2\nprintf 'fatal: {OCTAL}\\n' >&2\nexit 255\n")
+    say.write_text(
+        f"#!/bin/sh\nprintf '{OCTAL}\\n' >&2\nprintf 'fatal: {OCTAL}\\n' >&2\nexit 255\n"
+    )
     say.chmod(0o755)
     store = ["--store", str(tmp_path / "store")]
     project = Project(hostile.root, {"GIT_SSH_COMMAND": str(say)})

@@ -76,13 +76,23 @@ def test_json_has_modes_and_ids(changed: Project) -> None:
 
 def test_stat_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
     lines = changed.ask("diff", *SIDES, "--stat").splitlines()
-    assert [" ".join(line.split()) for line in lines if "name" in line] == ["out/{old => new}/name | 0"]
+    assert [" ".join(line.split()) for line in lines if "name" in line] == [
+        "out/{old => new}/name | 0"
+    ]
     assert [line for line in lines if not line.startswith(" ")] == BEYOND_GIT
 
 
 def test_patch_is_git_s_with_what_git_can_not_show(changed: Project) -> None:
     text = changed.ask("diff", *SIDES, "--patch")
-    in_order(text, "-one", "+other", "rename from out/old/name", "rename to out/new/name", "-text", "+texts")
+    in_order(
+        text,
+        "-one",
+        "+other",
+        "rename from out/old/name",
+        "rename to out/new/name",
+        "-text",
+        "+texts",
+    )
     assert text.splitlines()[-len(BEYOND_GIT) :] == BEYOND_GIT
 
 
@@ -93,7 +103,9 @@ def test_task_is_compared_with_what_was_before_it_or_with_another_run(changed: P
 
 
 def test_tool_gets_both_checked_out_and_its_status_is_passed_on(changed: Project) -> None:
-    tool = changed.write("tool", '#!/bin/sh\necho "$1: $(cat $2/out/text), $(cat $3/out/text)"; exit 4\n')
+    tool = changed.write(
+        "tool", '#!/bin/sh\necho "$1: $(cat $2/out/text), $(cat $3/out/text)"; exit 4\n'
+    )
     tool.chmod(0o755)
     assert changed.ask("diff", *SIDES, "--tool", f"{tool} texts", code=4) == "texts: text, texts\n"
     assert "nonesuch is not installed" in changed.refused("diff", *SIDES, "--tool", "nonesuch")

@@ -28,7 +28,9 @@ script = 'cp made out/{name}'
 
 
 class Crowd:
-    """Processes that each do one thing again and again until the time is over; what went wrong is kept."""
+    """Processes that each do one thing again and again until the time is over; what went wrong is
+    kept.
+    """
 
     def __init__(self, store: Path) -> None:
         self.environment = {**os.environ, "PROV_STORE": str(store)}
@@ -38,9 +40,14 @@ class Crowd:
         self.threads: list[threading.Thread] = []
 
     def prov(self, folder: Path, *words: str) -> str:
-        done = subprocess.run([PROV, *words], cwd=folder, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [PROV, *words], cwd=folder, env=self.environment, capture_output=True, text=True
+        )
         if done.returncode:
-            self.wrong.append(f"{folder.name}: {words}: {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}")
+            self.wrong.append(
+                f"{folder.name}: {words}:"
+                f" {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-1500:]}"
+            )
         return done.stdout
 
     def start(self, name: str, act: Callable[[int], None]) -> None:
@@ -89,26 +96,42 @@ def test_eight_processes_lose_nothing(tmp_path: Path) -> None:
         crowd.start(name, lambda number, name=name: build(name, number))  # type: ignore[misc]
     for folder in folders:
         crowd.start(folder.name, lambda number, folder=folder: capture(folder, number))  # type: ignore[misc]
-    crowd.start("gc", lambda _: void(crowd.prov(tmp_path, "gc", "--days", "0", "--builds", "3", "--workdirs", "1")))
+    crowd.start(
+        "gc",
+        lambda _: void(
+            crowd.prov(tmp_path, "gc", "--days", "0", "--builds", "3", "--workdirs", "1")
+        ),
+    )
     crowd.start("log", lambda _: void(crowd.prov(tmp_path, "log")))
     crowd.start("builds", lambda _: void(crowd.prov(projects["one"].root, "builds")))
     crowd.wait()
     assert min(crowd.rounds.values()) >= 2, crowd.rounds
     git = ["git", f"--git-dir={store}"]
-    done = subprocess.run([*git, "fsck", "--strict", "--no-dangling"], capture_output=True, text=True)
-    assert (done.returncode, [line for line in done.stderr.splitlines() if "notice" not in line]) == (0, [])
+    done = subprocess.run(
+        [*git, "fsck", "--strict", "--no-dangling"], capture_output=True, text=True
+    )
+    assert (
+        done.returncode,
+        [line for line in done.stderr.splitlines() if "notice" not in line],
+    ) == (0, [])
     crowd.prov(tmp_path, "fsck")
     for name, project in projects.items():
         words = (project.root / f"recipes/{name}/words").read_text()
         assert "nothing to do" in crowd.prov(project.root, "build", name)
         # of the run, the WORKDIR may have been collected: that of the last build alone is kept
-        crowd.prov(tmp_path, "checkout", f"latest/{name}:give@output", str(tmp_path / f"out-{name}"))
+        crowd.prov(
+            tmp_path, "checkout", f"latest/{name}:give@output", str(tmp_path / f"out-{name}")
+        )
         assert crowd.wrong == []
         assert (tmp_path / f"out-{name}" / "out" / name).read_text() == words
     for folder in folders:
-        crowd.prov(tmp_path, "checkout", f"{folder.name}:capture", str(tmp_path / f"again-{folder.name}"))
+        crowd.prov(
+            tmp_path, "checkout", f"{folder.name}:capture", str(tmp_path / f"again-{folder.name}")
+        )
         there = {path.name: path.read_text() for path in folder.iterdir()}
-        assert {path.name: path.read_text() for path in (tmp_path / f"again-{folder.name}").iterdir()} == there
+        assert {
+            path.name: path.read_text() for path in (tmp_path / f"again-{folder.name}").iterdir()
+        } == there
     assert crowd.wrong == []
 
 

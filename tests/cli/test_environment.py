@@ -1,4 +1,6 @@
-"""Commands in the environments that callers leave them: ignored signals, closed streams, odd encodings, terminals."""
+"""Commands in the environments that callers leave them: ignored signals, closed streams, odd
+encodings, terminals.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from prov.processes import exit_status, run_command
 from tests.cli.story import PROV, Project
 
 IGNORED = (
-    "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN);"
-    "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM]); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import os, signal, sys; signal.signal(signal.SIGCHLD,"
+    " signal.SIG_IGN);signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM]);"
+    " os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -30,7 +33,9 @@ def without_statuses(project: Project, *arguments: str) -> int:
 def in_shell(project: Project, line: str) -> tuple[int, str]:
     """Run a line of bash in which `$prov` is the program; return exit status and standard error."""
     environment = {**os.environ, "prov": PROV}
-    done = subprocess.run(["bash", "-c", line], cwd=project.root, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=project.root, env=environment, capture_output=True, text=True
+    )
     return done.returncode, done.stderr
 
 
@@ -86,7 +91,12 @@ def test_a_reader_that_goes(small: Project) -> None:
     assert (code, told) == (0, "")
     assert "nothing to do" in small.ask("build", "a:go", "b:go")
     assert in_shell(small, "set -o pipefail; $prov show a:go | head -n 1 >/dev/null") == (0, "")
-    assert in_shell(small, "set -o pipefail; $prov run --as a:b -- sh -c 'seq 100000; exit 3' | true")[0] == 3
+    assert (
+        in_shell(small, "set -o pipefail; $prov run --as a:b -- sh -c 'seq 100000; exit 3' | true")[
+            0
+        ]
+        == 3
+    )
     assert small.ask("show", "a:b").endswith("    100000\n")
 
 
@@ -105,10 +115,17 @@ def test_what_a_terminal_would_obey(small: Project) -> None:
     small.write("d/\u202egpj.exe", "x")
     small.ask("capture", "d", "--as", "a:b")
     small.task("printf '\\033]0;title\\007'; exit 1")
-    for arguments in (["diff", "a:b"], ["diff", "--patch", "a:b"], ["build", "a:go"], ["show", "a:go"]):
+    for arguments in (
+        ["diff", "a:b"],
+        ["diff", "--patch", "a:b"],
+        ["build", "a:go"],
+        ["show", "a:go"],
+    ):
         out = on_terminal(small, *arguments)
         assert b"title" in out
-        assert b"\x1b]0;" not in out and b"\x1b[31m\x1b]" not in out and "\u202e".encode() not in out, arguments
+        assert (
+            b"\x1b]0;" not in out and b"\x1b[31m\x1b]" not in out and "\u202e".encode() not in out
+        ), arguments
     assert "A two\\nlines\n" in small.ask("diff", "a:b")
 
 

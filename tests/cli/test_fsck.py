@@ -1,4 +1,6 @@
-"""`prov fsck`, told with real commands: damage, what is said of it, repair, and the build after that."""
+"""`prov fsck`, told with real commands: damage, what is said of it, repair, and the build after
+that.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,13 @@ def test_a_workdir_alone_that_is_lost_costs_no_run(built: Project) -> None:
 
 
 def test_as_json(built: Project) -> None:
-    assert built.json("fsck") == {"schema": 1, "kind": "fsck", "problems": [], "done": [], "left": []}
+    assert built.json("fsck") == {
+        "schema": 1,
+        "kind": "fsck",
+        "problems": [],
+        "done": [],
+        "left": [],
+    }
     lose(built, oid_of(built, "made\n"))
     answer = built.json("fsck", code=1)
     assert {each["kind"] for each in answer["problems"]} >= {"pack", "object"}
@@ -119,7 +127,9 @@ def test_as_json(built: Project) -> None:
 
 
 def test_a_file_of_the_pool_is_made_again(story: Project) -> None:
-    file = next(path for path in sorted((store(story) / "prov/pool").glob("??/*")) if path.lstat().st_size)
+    file = next(
+        path for path in sorted((store(story) / "prov/pool").glob("??/*")) if path.lstat().st_size
+    )
     shutil.copy(file, file.with_name("copy"))  # the fixture's are links to those of other tests
     file.with_name("copy").replace(file)
     said = story.ask("fsck", code=1)

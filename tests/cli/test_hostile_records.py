@@ -1,4 +1,6 @@
-"""Records that somebody else may have written: one clear line, and nothing outside the scratch directory."""
+"""Records that somebody else may have written: one clear line, and nothing outside the scratch
+directory.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ echo ${{Y}} > img/y
 '''
 outputdir = ["img"]
 """
-NEEDS_BWRAP = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+NEEDS_BWRAP = pytest.mark.skipif(
+    shutil.which("bwrap") is None, reason="bubblewrap is not installed"
+)
 
 
 class Lab:
@@ -46,7 +50,12 @@ class Lab:
     def prov(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         environment = os.environ | self.environment
         done = subprocess.run(
-            [PROV, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False
+            [PROV, *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
@@ -57,7 +66,9 @@ class Lab:
 
     def git(self, *arguments: str, data: bytes = b"") -> str:
         command = ["git", f"--git-dir={self.store}", *arguments]
-        done = subprocess.run(command, input=data, capture_output=True, check=True, env=os.environ | NOBODY)
+        done = subprocess.run(
+            command, input=data, capture_output=True, check=True, env=os.environ | NOBODY
+        )
         return done.stdout.decode().strip()
 
     def with_blob(self, tree: str, path: str, data: bytes) -> str:
@@ -76,12 +87,16 @@ class Lab:
         """Change one text in the record of the task's only run."""
         tag = self.git("for-each-ref", "--format=%(refname)", "refs/tags/a/make")
         old = subprocess.run(
-            ["git", f"--git-dir={self.store}", "show", f"{tag}^2:{name}"], capture_output=True, check=True
+            ["git", f"--git-dir={self.store}", "show", f"{tag}^2:{name}"],
+            capture_output=True,
+            check=True,
         ).stdout
         tree = self.with_blob(self.git("rev-parse", f"{tag}^2^{{tree}}"), name, change(old))
         record = self.git("commit-tree", tree, "-m", "record of a:make")
         parent = self.git("rev-parse", f"{tag}^1")
-        commit = self.git("commit-tree", f"{tag}^{{tree}}", "-p", parent, "-p", record, "-m", "a:make")
+        commit = self.git(
+            "commit-tree", f"{tag}^{{tree}}", "-p", parent, "-p", record, "-m", "a:make"
+        )
         self.git("update-ref", tag, commit)
 
     def edit_definition(self, change: Callable[[dict[str, Any]], object]) -> None:
@@ -94,8 +109,16 @@ class Lab:
 
     def edit_build(self, path: str, data: bytes) -> None:
         tree = self.with_blob(self.git("rev-parse", "builds^{tree}"), path, data)
-        parents = [word for parent in self.git("log", "-1", "--format=%P", "builds").split() for word in ("-p", parent)]
-        self.git("update-ref", "refs/heads/builds", self.git("commit-tree", tree, *parents, "-m", "build"))
+        parents = [
+            word
+            for parent in self.git("log", "-1", "--format=%P", "builds").split()
+            for word in ("-p", parent)
+        ]
+        self.git(
+            "update-ref",
+            "refs/heads/builds",
+            self.git("commit-tree", tree, *parents, "-m", "build"),
+        )
 
     def command(self, text: str) -> str:
         (self.root / "check").write_text(f"#!/bin/sh\n{text}\n")
@@ -120,7 +143,9 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
     "programs are a number": lambda table: table.update(programs=5),
     "folders are numbers": lambda table: table["task"].update(outputdir=[5]),
     "sources are no JSON": lambda table: table.update(excluded={"SOURCES": "nojson"}),
-    "a variable that is shell": lambda table: table.update(excluded={"x; touch /OUTSIDE/evil": "1"}),
+    "a variable that is shell": lambda table: table.update(
+        excluded={"x; touch /OUTSIDE/evil": "1"}
+    ),
     "after what there is not": lambda table: table.update(after=["a:nothing"]),
     "after itself": lambda table: table.update(after=["a:make"]),
     "file without an id": lambda table: table.update(sources=[["x", 1, "2", ""]]),
@@ -129,7 +154,9 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-@pytest.mark.parametrize("command", [("rerun", "a:make"), ("shell", "a:make", "--", "true"), ("reproduce", "a")])
+@pytest.mark.parametrize(
+    "command", [("rerun", "a:make"), ("shell", "a:make", "--", "true"), ("reproduce", "a")]
+)
 def test_bad_definition_is_one_line_and_touches_nothing(
     lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]
 ) -> None:
@@ -154,8 +181,12 @@ def test_bad_definition_is_one_line_and_touches_nothing(
 
 
 @pytest.mark.parametrize("name", ["temp", "recipe-sysroot", "recipe-sysroot-native"])
-@pytest.mark.parametrize("command", [("shell", "a:make", "--", "true"), ("shell", "--before", "a:make", "--", "true")])
-def test_link_in_a_recorded_tree_leads_nowhere(lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command", [("shell", "a:make", "--", "true"), ("shell", "--before", "a:make", "--", "true")]
+)
+def test_link_in_a_recorded_tree_leads_nowhere(
+    lab: Lab, tmp_path: Path, name: str, command: tuple[str, ...]
+) -> None:
     lab.write()
     lab.build()
     outside = tmp_path / "outside"
@@ -166,7 +197,9 @@ def test_link_in_a_recorded_tree_leads_nowhere(lab: Lab, tmp_path: Path, name: s
     tree = lab.git("mktree", data="".join(f"{row}\n" for row in rows).encode())
     before = lab.git("commit-tree", tree, "-m", "start from x")
     record = lab.git("rev-parse", f"{tag}^2")
-    lab.git("update-ref", tag, lab.git("commit-tree", tree, "-p", before, "-p", record, "-m", "a:make"))
+    lab.git(
+        "update-ref", tag, lab.git("commit-tree", tree, "-p", before, "-p", record, "-m", "a:make")
+    )
     lab.prov(*command, code=None)
     lab.prov("rerun", "a:make", code=None)
     assert list(outside.iterdir()) == []
@@ -178,7 +211,10 @@ def test_record_can_not_switch_the_sandbox_off(lab: Lab, tmp_path: Path) -> None
     lab.build()
     lab.edit_record("record", lambda text: text.replace(b"sandbox bwrap", b"sandbox none"))
     assert "recorded without a sandbox" in lab.prov("rerun", "a:make", code=1).stderr
-    assert "recorded without a sandbox" in lab.prov("rerun", "--sandbox", "bwrap", "a:make", code=1).stderr
+    assert (
+        "recorded without a sandbox"
+        in lab.prov("rerun", "--sandbox", "bwrap", "a:make", code=1).stderr
+    )
 
 
 LISTS = [
@@ -192,7 +228,9 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("path", "data", "command"), LISTS)
-def test_bad_list_of_a_build_is_no_bug_of_ours(lab: Lab, path: str, data: bytes, command: tuple[str, ...]) -> None:
+def test_bad_list_of_a_build_is_no_bug_of_ours(
+    lab: Lab, path: str, data: bytes, command: tuple[str, ...]
+) -> None:
     lab.write()
     lab.build()
     lab.build(2, 2)
@@ -234,7 +272,9 @@ def test_bisect_without_a_sandbox_wants_the_tools_of_then(lab: Lab, tmp_path: Pa
         (tools / "saying").write_text(f"#!/bin/sh\necho {word}\n")
         (tools / "saying").chmod(0o755)
 
-    lab.write(script="saying > img/said", extra='hosttools = ["saying"]\n', settings='sandbox = "none"')
+    lab.write(
+        script="saying > img/said", extra='hosttools = ["saying"]\n', settings='sandbox = "none"'
+    )
     lab.environment = {"PATH": f"{tools}:{os.environ['PATH']}"}
     says("then")
     lab.build()
@@ -266,12 +306,19 @@ def test_newest_run_of_a_task_is_a_builds(lab: Lab) -> None:
     lab.build(2, 2)
     newest = json.loads(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"]
     lab.prov("bisect", "start", "latest~1", "latest", "--", lab.command(BOTH))
-    assert len(lab.git("for-each-ref", "refs/tags/a/make").splitlines()) > 2, "combinations were built"
+    assert len(lab.git("for-each-ref", "refs/tags/a/make").splitlines()) > 2, (
+        "combinations were built"
+    )
     assert json.loads(lab.prov("show", "a:make", "--json").stdout)["run"]["tag"] == newest
 
 
 def test_same_short_content_is_no_copy(lab: Lab) -> None:
-    lab.write(script=": > first; : > img/stamp; echo ok > LICENSE; echo ok > img/status; echo ok > img/LICENSE")
+    lab.write(
+        script=(
+            ": > first; : > img/stamp; echo ok > LICENSE; echo ok > img/status; echo ok >"
+            " img/LICENSE"
+        )
+    )
     lab.build()
     for name, what in (("stamp", "made"), ("status", "made")):
         steps = json.loads(lab.prov("blame", f"a:make@output/img/{name}", "--json").stdout)["steps"]

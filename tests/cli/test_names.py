@@ -1,4 +1,6 @@
-"""What things are called: labels and pins, runs of a build, what is compared with, and stock git beside it."""
+"""What things are called: labels and pins, runs of a build, what is compared with, and stock git
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def two(small: Project) -> Project:
 def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
     newest, first = two.git("log", "--format=%H", "builds").split()
     assert two.ask("label", "good") == f"good is build {newest[:12]}\n"
-    assert two.ask("label", "good", "latest~1") == f"good is build {first[:12]}, which was {newest[:12]}\n"
+    assert (
+        two.ask("label", "good", "latest~1")
+        == f"good is build {first[:12]}, which was {newest[:12]}\n"
+    )
     two.prov("label", "other")
     assert [line.split()[:2] for line in two.ask("label").splitlines()] == [
         ["good", first[:12]],
@@ -45,10 +50,15 @@ def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
     assert two.ask("builds", "-n", "1").splitlines()[0].endswith("  other")
     two.prov("label", "--remove", "good")
     assert [line.split()[0] for line in two.ask("label").splitlines()] == ["other"]
-    assert two.git("for-each-ref", "--format=%(refname)", "refs/prov/label") == "refs/prov/label/other\n"
+    assert (
+        two.git("for-each-ref", "--format=%(refname)", "refs/prov/label")
+        == "refs/prov/label/other\n"
+    )
 
 
-@pytest.mark.parametrize("name", ["latest", "builds", "a..b", ".a", "a.lock", "a.", "a b", "a/b", "-a", "a~1", "ä"])
+@pytest.mark.parametrize(
+    "name", ["latest", "builds", "a..b", ".a", "a.lock", "a.", "a b", "a/b", "-a", "a~1", "ä"]
+)
 def test_bad_label_is_refused_with_a_hint(two: Project, name: str) -> None:
     assert f"{name!r} can't be a label hint: " in two.refused("label", "--", name)
     assert two.ask("label") == ""
@@ -56,7 +66,9 @@ def test_bad_label_is_refused_with_a_hint(two: Project, name: str) -> None:
 
 def test_unknown_labels_and_builds_are_refused(two: Project) -> None:
     two.prov("label", "good")
-    assert "there is no label god hint: did you mean good?" in two.refused("label", "--remove", "god")
+    assert "there is no label god hint: did you mean good?" in two.refused(
+        "label", "--remove", "god"
+    )
     assert "names no build hint: did you mean good?" in two.refused("label", "better", "god")
     assert "not so many builds before latest" in two.refused("pin", "latest~2")
 
@@ -91,15 +103,24 @@ def test_run_is_named_by_any_name_of_its_build(two: Project, tmp_path: Path) -> 
     [
         (("diff", "a:og"), "no run of a:og is recorded hint: did you mean a:go?"),
         (("diff", "a:go@outputs"), "nothing is called @outputs hint: did you mean output?"),
-        (("diff", "latest~7/a:go"), "latest~7: there are not so many builds before latest hint: `prov builds`"),
+        (
+            ("diff", "latest~7/a:go"),
+            "latest~7: there are not so many builds before latest hint: `prov builds`",
+        ),
         (("diff", "lates"), "lates names no build hint: did you mean latest?"),
         (("diff", "0123abcd"), "0123abcd names no build hint: `prov builds` lists them"),
-        (("checkout", "latest", "x"), "'latest' names nothing in the store hint: write [build/]recipe:task"),
+        (
+            ("checkout", "latest", "x"),
+            "'latest' names nothing in the store hint: write [build/]recipe:task",
+        ),
         (("checkout", "latest/a:og", "x"), "has no task a:og hint: did you mean a:go?"),
         (("why", "b:go"), "no build has a task b:go hint: did you mean a:go?"),
         (("why", "a:go", "--against", "god"), "god names no build hint: did you mean good?"),
         (("why", "a:go", "--against", "latest~7"), "not so many builds before latest"),
-        (("why", "a:go", "--against", "a:og"), "no run of a:og is recorded hint: did you mean a:go?"),
+        (
+            ("why", "a:go", "--against", "a:og"),
+            "no run of a:og is recorded hint: did you mean a:go?",
+        ),
         (("blame", "usr/bin/x"), "no output of the last build has usr/bin/x hint: name it exactly"),
         (("rerun", "a:og"), "no run of a:og is recorded hint: did you mean a:go?"),
         (("rerun", "latest~1"), "latest~1 is no run of a task hint: write recipe:task, or a tag"),
@@ -123,7 +144,15 @@ def test_ambiguous_id_of_a_build_is_refused_with_the_builds(two: Project) -> Non
             break
         commits[begin] = data
     for each in (data, commits[begin]):
-        command = ["git", f"--git-dir={two.root}/.prov", "hash-object", "-w", "-t", "commit", "--stdin"]
+        command = [
+            "git",
+            f"--git-dir={two.root}/.prov",
+            "hash-object",
+            "-w",
+            "-t",
+            "commit",
+            "--stdin",
+        ]
         subprocess.run(command, input=each, check=True, capture_output=True)
     said = two.refused("diff", begin)
     assert f"{begin} is the beginning of 2 builds hint: {begin}" in said
@@ -136,7 +165,11 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
     small.prov("build", "-f", "a:go", "a")
     runs = [(run["task"], run["number"]) for run in small.json("log", "a")["runs"]]
     assert runs == [("go", 2), ("go", 1), *((f"t{n}", 1) for n in range(3, 10))]
-    assert [line.split()[4] for line in small.ask("log", "a", "-n", "3").splitlines()] == ["a:go", "a:go", "a:t3"]
+    assert [line.split()[4] for line in small.ask("log", "a", "-n", "3").splitlines()] == [
+        "a:go",
+        "a:go",
+        "a:t3",
+    ]
 
 
 def test_run_of_a_build_is_shown_by_name_or_tag(two: Project) -> None:
@@ -156,7 +189,11 @@ def test_task_is_compared_with_a_label_a_tag_or_another_store(two: Project, tmp_
     two.prov("label", "good", "latest~1")
     for against in ("good", "latest~1"):
         in_order(
-            two.ask("why", "a:go", "--against", against), "a:go", "script", "-echo one > out/x", "+echo two > out/x"
+            two.ask("why", "a:go", "--against", against),
+            "a:go",
+            "script",
+            "-echo one > out/x",
+            "+echo two > out/x",
         )
     for against in (str(other.root), f"{other.root}/.prov"):
         text = two.ask("why", "a:go", "--against", against)
@@ -231,7 +268,11 @@ def test_stock_git_tells_the_same(two: Project) -> None:
     assert two.git("show", f"{new}^2:log") == ""
     assert two.git("diff", "--name-status", f"{new}^", new) == "A\tout/x\n"
     in_order(two.git("diff", old, new), "-one", "+two")
-    in_order(two.git("diff", f"{old}^2:inputs", f"{new}^2:inputs"), "-echo one > out/x", "+echo two > out/x")
+    in_order(
+        two.git("diff", f"{old}^2:inputs", f"{new}^2:inputs"),
+        "-echo one > out/x",
+        "+echo two > out/x",
+    )
     history = two.git("log", "--first-parent", "--format=%s", "builds")
     assert history == "build of a:go: ok\n" * 2
     assert two.git("log", "--format=%H", "prov/label/good") == two.git("rev-parse", "builds~1")

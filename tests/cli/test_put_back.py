@@ -32,7 +32,9 @@ def test_shell_is_in_the_workdir_after_the_task_or_before_it(story: Project) -> 
     assert "hello.o" in story.ask("shell", "hello:compile", "--", "ls", "hello").split()
     before = story.ask("shell", "hello:compile", "--before", "--", "ls", "hello").split()
     assert before == ["Makefile", "hello.c", "usage.txt"]
-    assert story.ask("shell", "hello:compile", "--", "sh", "-c", "ls $RECIPE_SYSROOT/usr/include").split() == [
+    assert story.ask(
+        "shell", "hello:compile", "--", "sh", "-c", "ls $RECIPE_SYSROOT/usr/include"
+    ).split() == [
         "greet.h",
         "words.h",
     ]
@@ -46,8 +48,13 @@ def test_shell_passes_the_exit_status_on(story: Project) -> None:
 
 def test_shell_has_the_environment_that_the_task_had(story: Project) -> None:
     story.environment.update(CFLAGS="-Ocallers", SECRET="x")
-    recorded = dict(line.split("=", 1) for line in story.json("show", "hello:compile")["environment"].splitlines())
-    seen = dict(line.split("=", 1) for line in story.ask("shell", "hello:compile", "--", "env").splitlines())
+    recorded = dict(
+        line.split("=", 1)
+        for line in story.json("show", "hello:compile")["environment"].splitlines()
+    )
+    seen = dict(
+        line.split("=", 1) for line in story.ask("shell", "hello:compile", "--", "env").splitlines()
+    )
     assert "SECRET" not in seen
     del recorded["MAKEFLAGS"]  # its jobserver is gone
     assert {name: seen[name] for name in recorded} == recorded
@@ -70,11 +77,18 @@ def test_what_is_done_in_the_shell_is_gone_and_not_in_the_build(story: Project) 
 def test_failed_task_is_put_back_with_what_broke_it_and_its_log(story: Project) -> None:
     break_it(story)
     assert "return zero;" in story.ask("shell", "hello:compile", "--", "cat", "hello/hello.c")
-    assert "'zero' undeclared" in story.ask("shell", "hello:compile", "--", "cat", "temp/log.compile")
+    assert "'zero' undeclared" in story.ask(
+        "shell", "hello:compile", "--", "cat", "temp/log.compile"
+    )
     done = story.prov("shell", "hello:compile", "--", "make", "-C", "hello", code=2)
     assert "'zero' undeclared" in done.stderr
-    mended = "sed s/zero/0/ hello/hello.c > x; mv x hello/hello.c; make -C hello; hello/hello x; ls hello"
-    assert "hello.o" in story.ask("shell", "hello:compile", "--", "sh", "-c", mended, code=0).split()
+    mended = (
+        "sed s/zero/0/ hello/hello.c > x; mv x hello/hello.c; make -C hello; hello/hello x; ls"
+        " hello"
+    )
+    assert (
+        "hello.o" in story.ask("shell", "hello:compile", "--", "sh", "-c", mended, code=0).split()
+    )
 
 
 def test_old_build_is_put_back_when_recipe_and_workdir_are_gone(story: Project) -> None:
@@ -94,12 +108,17 @@ def test_old_build_is_put_back_when_recipe_and_workdir_are_gone(story: Project) 
 
 
 def test_shell_without_a_sandbox_tells_which_path_is_another(story: Project) -> None:
-    done = story.prov("shell", "hello:compile", "--sandbox", "none", "--", "sh", "-c", "pwd; echo $RECIPE_SYSROOT")
+    done = story.prov(
+        "shell", "hello:compile", "--sandbox", "none", "--", "sh", "-c", "pwd; echo $RECIPE_SYSROOT"
+    )
     here, sysroot = done.stdout.split()
     assert here.startswith(f"{story.root}/.prov/prov/aside/")
     assert sysroot == f"{here}/recipe-sysroot"
     told = " ".join(done.stderr.split())
-    assert f"the WORKDIR is {here}: tools may still hold /build/work/x86_64/hello/unpack, its path then" in told
+    assert (
+        f"the WORKDIR is {here}: tools may still hold /build/work/x86_64/hello/unpack, its path"
+        " then" in told
+    )
     make = "rm hello/hello.o; make -C hello"
     story.prov("shell", "hello:compile", "--sandbox", "none", "--", "sh", "-c", make)
 
@@ -114,8 +133,12 @@ def test_caller_is_not_asked_for_a_project(small: Project) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
-@pytest.mark.parametrize("command", [("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("reproduce", "a")])
-def test_record_does_not_decide_that_there_is_no_sandbox(small: Project, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command", [("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("reproduce", "a")]
+)
+def test_record_does_not_decide_that_there_is_no_sandbox(
+    small: Project, command: tuple[str, ...]
+) -> None:
     small.task("echo $PN > out/x")
     small.prov("build", "a")
     (small.root / "prov.toml").unlink()
@@ -127,16 +150,26 @@ def test_record_does_not_decide_that_there_is_no_sandbox(small: Project, command
 def test_shell_without_a_command_is_interactive_and_says_whose_it_is(story: Project) -> None:
     done = story.prov("shell", "hello:compile", typed="pwd; ls hello/hello.o\nexit 5\n", code=5)
     assert "/build/work/x86_64/hello/unpack\nhello/hello.o\n" in done.stdout
-    assert f"prov: {story.tag('hello:compile')}, after the task; its script is temp/run.compile" in done.stderr
+    assert (
+        f"prov: {story.tag('hello:compile')}, after the task; its script is temp/run.compile"
+        in done.stderr
+    )
     assert "hello:compile$ " in done.stderr
 
 
 def test_unknown_command_and_dead_shell_leave_nothing(story: Project) -> None:
     for sandbox in ("auto", "none"):
-        assert "nosuch" in story.prov("shell", "--sandbox", sandbox, "hello:compile", "--", "nosuch", code=1).stderr
+        assert (
+            "nosuch"
+            in story.prov(
+                "shell", "--sandbox", sandbox, "hello:compile", "--", "nosuch", code=1
+            ).stderr
+        )
     assert story.leftovers() == []
     command = [PROV, "shell", "hello:compile", "--", "sh", "-c", "echo here; read x"]
-    with subprocess.Popen(command, cwd=story.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=story.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout and process.stdout.readline() == b"here\n"
         process.kill()
     story.prov("shell", "hello:compile", "--", "true")  # who comes next tidies up
@@ -145,16 +178,23 @@ def test_unknown_command_and_dead_shell_leave_nothing(story: Project) -> None:
 # rerun, reproduce
 
 
-def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(story: Project) -> None:
+def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
+    story: Project,
+) -> None:
     story.append("recipes/greet/greet.toml", CLOCK)
     story.prov("build", "demo-image")
     before = story.refs()
     file = "M image/usr/include/greet_when.h"
     done = story.prov("reproduce", "greet", code=1)
     in_order(
-        done.stdout, "greet:install: its output is different:", file, "9 tasks run again: not the same: greet:install"
+        done.stdout,
+        "greet:install: its output is different:",
+        file,
+        "9 tasks run again: not the same: greet:install",
     )
-    progress = dict(line.rsplit(": ", 1) for line in done.stderr.splitlines() if line.startswith("greet:"))
+    progress = dict(
+        line.rsplit(": ", 1) for line in done.stderr.splitlines() if line.startswith("greet:")
+    )
     assert [key for key, what in progress.items() if what != "same"] == ["greet:install"]
     rows = story.json("reproduce", "greet:install", code=1)["tasks"]
     assert {row["task"]: row["same"] for row in rows} == {
@@ -165,7 +205,11 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(sto
         "greet:install": False,
     }
     assert [each["path"] for each in rows[-1]["output"]] == ["image/usr/include/greet_when.h"]
-    in_order(story.ask("rerun", "greet:install", code=1), file, "1 task run again: not the same: greet:install")
+    in_order(
+        story.ask("rerun", "greet:install", code=1),
+        file,
+        "1 task run again: not the same: greet:install",
+    )
     assert story.ask("rerun", "greet:compile") == "1 task run again: the same\n"
     assert story.json("rerun", "greet:package")["tasks"][0]["same"]
     assert story.refs() == before
@@ -174,7 +218,10 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(sto
 def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> None:
     tasks = "[tasks.make]\nscript = 'date +%s%N > when; touch what'\n"
     small.task("cp what out/", more=f"after = ['make']\n{tasks}")
-    small.append("recipes/a.toml", "[tasks.use]\nafter = ['make']\noutputdir = 'out'\nscript = 'cp when out/'\n")
+    small.append(
+        "recipes/a.toml",
+        "[tasks.use]\nafter = ['make']\noutputdir = 'out'\nscript = 'cp when out/'\n",
+    )
     small.prov("build", "a", "a:use")
     rows = {row["task"]: row for row in small.json("reproduce", "a", code=1)["tasks"]}
     assert {task: [each["path"] for each in row["output"]] for task, row in rows.items()} == {
@@ -183,7 +230,10 @@ def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> No
         "a:use": ["out/when"],
     }
     # one that gives nothing to others is looked at where it worked, one that gives the same is not
-    assert [[each["path"] for each in rows[task]["workdir"]] for task in ("a:make", "a:go")] == [["when"], []]
+    assert [[each["path"] for each in rows[task]["workdir"]] for task in ("a:make", "a:go")] == [
+        ["when"],
+        [],
+    ]
 
 
 def test_everything_in_the_demo_is_the_same_again(story: Project) -> None:
@@ -191,7 +241,9 @@ def test_everything_in_the_demo_is_the_same_again(story: Project) -> None:
         assert story.ask("reproduce", recipe).endswith("run again: the same\n")
 
 
-def test_failed_task_fails_again_and_one_that_does_not_is_told(story: Project, small: Project) -> None:
+def test_failed_task_fails_again_and_one_that_does_not_is_told(
+    story: Project, small: Project
+) -> None:
     break_it(story)
     assert story.ask("rerun", "hello:compile") == "1 task run again: the same\n"
     flag = small.root / "flag"
@@ -220,7 +272,9 @@ def test_rerun_of_an_old_build_takes_what_it_had(story: Project) -> None:
     story.prov("build", "demo-image")
     shutil.rmtree(story.root / "build/work")
     for build in ("latest", "latest~1"):
-        assert story.ask("rerun", "hello:compile", "--build", build) == "1 task run again: the same\n"
+        assert (
+            story.ask("rerun", "hello:compile", "--build", build) == "1 task run again: the same\n"
+        )
 
 
 def test_place_in_an_output_is_no_difference_in_another_directory(small: Project) -> None:
@@ -234,9 +288,15 @@ def test_place_in_an_output_is_no_difference_in_another_directory(small: Project
 
 
 def test_name_of_the_place_in_an_output_is_a_difference(small: Project) -> None:
-    small.task('cd ..; echo "${PWD##*/}" > "$WORKDIR/out/name"; cd "$WORKDIR"; echo "${PWD##*/}" >> out/name', "place")
+    small.task(
+        'cd ..; echo "${PWD##*/}" > "$WORKDIR/out/name"; cd "$WORKDIR"; echo "${PWD##*/}" >>'
+        " out/name",
+        "place",
+    )
     small.prov("build", "place")
-    in_order(small.ask("reproduce", "place", code=1), "place:go: its output is different:", "M out/name")
+    in_order(
+        small.ask("reproduce", "place", code=1), "place:go: its output is different:", "M out/name"
+    )
     assert small.leftovers() == []
 
 
@@ -245,7 +305,9 @@ def test_demo_built_without_a_sandbox_is_reproduced_without_one(story: Project) 
     story.edit("recipes/words/words/words.c", '"hi"', '"hey"')
     story.prov("build", "--sandbox", "none", "demo-image")
     assert story.ask("reproduce", "--sandbox", "none", "words").endswith("run again: the same\n")
-    assert story.ask("rerun", "--sandbox", "none", "words:compile") == "1 task run again: the same\n"
+    assert (
+        story.ask("rerun", "--sandbox", "none", "words:compile") == "1 task run again: the same\n"
+    )
     place = story.ask("shell", "--sandbox", "none", "words:compile", "--", "pwd").strip()
     if shutil.which("bwrap"):
         assert place == f"{story.root}/build/work/x86_64/words/unpack"

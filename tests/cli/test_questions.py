@@ -1,4 +1,6 @@
-"""Questions about what is not here, did not go well, or was run again: the answer names the reason."""
+"""Questions about what is not here, did not go well, or was run again: the answer names the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ script = 'cat src/word > out/word'
 def chain(small: Project) -> Project:
     """Unpack, patch, and a task that has their WORKDIR."""
     small.write("recipes/src/word", "one\ntwo\nthree\n")
-    small.write("recipes/fix.patch", "--- a/word\n+++ b/word\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n")
+    small.write(
+        "recipes/fix.patch", "--- a/word\n+++ b/word\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
+    )
     small.write("recipes/x.toml", CHAIN)
     small.prov("build", "x:go")
     return small
@@ -53,10 +57,16 @@ def test_why_of_what_runs_for_its_workdir(chain: Project) -> None:
         chain.git("update-ref", "-d", f"refs/tags/{tag}")
     chain.edit("recipes/x.toml", "cat src", "cat  src")
     assert "its WORKDIR was collected, and x:patch starts from it" in chain.ask("plan", "x:go")
-    assert "x:patch would run: its WORKDIR was collected, and x:go starts from it" in chain.ask("why", "x:patch")
+    assert "x:patch would run: its WORKDIR was collected, and x:go starts from it" in chain.ask(
+        "why", "x:patch"
+    )
     chain.prov("build", "x:go")
     told = chain.ask("why", "latest/x:patch")
-    assert "ran in build" in told and "with the inputs of build" in told and "its WORKDIR was collected" in told
+    assert (
+        "ran in build" in told
+        and "with the inputs of build" in told
+        and "its WORKDIR was collected" in told
+    )
 
 
 def test_why_of_what_was_forced(chain: Project) -> None:
@@ -68,9 +78,16 @@ def test_why_of_what_was_forced(chain: Project) -> None:
 def test_blame_names_patches(chain: Project) -> None:
     told = chain.ask("blame", "x:patch@workdir/src/word")
     in_order(
-        told, next(line.strip() for line in told.splitlines() if "x:patch rewrote src/word by 0001-fix.patch" in line)
+        told,
+        next(
+            line.strip()
+            for line in told.splitlines()
+            if "x:patch rewrote src/word by 0001-fix.patch" in line
+        ),
     )
-    assert chain.json("blame", "x:patch@workdir/src/word")["steps"][0]["patches"] == ["0001-fix.patch"]
+    assert chain.json("blame", "x:patch@workdir/src/word")["steps"][0]["patches"] == [
+        "0001-fix.patch"
+    ]
     lines = chain.json("blame", "--lines", "out/word")["lines"]
     assert [(each["text"], each["from"]) for each in lines] == [
         ("one", "x:fetch"),
@@ -101,9 +118,16 @@ def test_questions_after_a_fetch(chain: Project, tmp_path: Path) -> None:
     assert "1 fetched" in other.ask("build", "x:go")
     assert other.ask("show", "x:go").startswith("x:go  ok\n")
     done = other.prov("show", "x:patch")  # what was not needed comes when it is asked for
-    assert "fetched what a remote has published of x:patch" in done.stderr and "patches/0001-fix.patch" in done.stdout
+    assert (
+        "fetched what a remote has published of x:patch" in done.stderr
+        and "patches/0001-fix.patch" in done.stdout
+    )
     told = other.refused("diff", "x:go")
-    assert "was run on another machine" in told and "prov pull --with-workdirs x:go" in told and "fsck" not in told
+    assert (
+        "was run on another machine" in told
+        and "prov pull --with-workdirs x:go" in told
+        and "fsck" not in told
+    )
     other.edit("recipes/x.toml", "cat src", "cat  src")
     assert "changed: script" in other.ask("why", "x:go")
     chain.prov("push", "--all", "--with-workdirs")
@@ -120,7 +144,9 @@ def test_a_first_capture_of_the_host_tools_is_told(small: Project) -> None:
 def test_an_interrupted_build_is_told_as_such(small: Project) -> None:
     small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "sleep ')
     small.task(f"touch {small.root}/started; sleep 20; echo 1 > out/x")
-    process = subprocess.Popen([PROV, "build", "a:go"], cwd=small.root, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [PROV, "build", "a:go"], cwd=small.root, stdout=subprocess.PIPE, text=True
+    )
     while not (small.root / "started").exists():
         assert process.poll() is None
         time.sleep(0.02)

@@ -1,4 +1,6 @@
-"""`prov shell` on a terminal: what runs in the sandbox gets one of its own, and the user's is as it was."""
+"""`prov shell` on a terminal: what runs in the sandbox gets one of its own, and the user's is as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ TASK = "version = '1'\n[tasks.go]\noutputdir = 'out'\nscript = 'true'\n"
 @pytest.fixture(params=SANDBOXES, scope="module")
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a recorded task, in each sandbox."""
-    project = Project(tmp_path_factory.mktemp("terminal"), {"PATH": "/usr/bin:/bin", "SANDBOX": request.param})
-    settings = f'recipes = ["recipes"]\nsandbox = "{request.param}"\n[variables]\nHOSTTOOLS = "{TOOLS}"\n'
+    project = Project(
+        tmp_path_factory.mktemp("terminal"), {"PATH": "/usr/bin:/bin", "SANDBOX": request.param}
+    )
+    settings = (
+        f'recipes = ["recipes"]\nsandbox = "{request.param}"\n[variables]\nHOSTTOOLS = "{TOOLS}"\n'
+    )
     project.write("prov.toml", settings)
     project.write("recipes/a.toml", TASK)
     project.prov("build", "a:go")
@@ -79,10 +85,9 @@ def test_exit_status_and_end_of_input(story: Project) -> None:
 
 def test_the_size_and_its_changes_reach_the_command(story: Project) -> None:
     code = (
-        "import os, signal\n"
-        "signal.signal(signal.SIGWINCH, lambda *_: print('now', *os.get_terminal_size(), flush=True))\n"
-        "print('ready', flush=True)\n"
-        "while True: signal.pause()"
+        "import os, signal\nsignal.signal(signal.SIGWINCH, lambda *_: print('now',"
+        " *os.get_terminal_size(), flush=True))\nprint('ready', flush=True)\nwhile True:"
+        " signal.pause()"
     )
     with shell(story, "python3", "-c", code) as terminal:
         terminal.wait_for(b"ready")
@@ -112,7 +117,9 @@ def test_the_shell_has_jobs_and_is_interrupted_alone(story: Project) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_the_terminal_is_restored_after_a_signal(story: Project, number: int) -> None:
-    with shell(story, "sh", "-c", "echo ready; trap '' HUP TERM; sleep 1000; sleep 1000") as terminal:
+    with shell(
+        story, "sh", "-c", "echo ready; trap '' HUP TERM; sleep 1000; sleep 1000"
+    ) as terminal:
         terminal.wait_for(b"ready")
         assert terminal.is_raw()
         terminal.process.send_signal(number)

@@ -1,4 +1,6 @@
-"""Something changes in the demo, it is built, and prov is asked what happened: the answers that must come out."""
+"""Something changes in the demo, it is built, and prov is asked what happened: the answers that
+must come out.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ echo "/* $(date +%s%N) */" > "$D/usr/include/greet_when.h"
 
 def causes(answer: Any) -> list[tuple[str, str, str]]:
     """Return task, kind and name of each change that `prov why --json` gives for a cause."""
-    return [(cause["task"], each["kind"], each["name"]) for cause in answer["causes"] for each in cause["changes"]]
+    return [
+        (cause["task"], each["kind"], each["name"])
+        for cause in answer["causes"]
+        for each in cause["changes"]
+    ]
 
 
 def grouped(answer: Any) -> dict[tuple[str, str], list[str]]:
@@ -53,7 +59,9 @@ def grouped(answer: Any) -> dict[tuple[str, str], list[str]]:
 def harden(story: Project) -> None:
     story.write("classes/harden.toml", "[variables]\nCFLAGS = '-O1 ${DEBUG_PREFIX_MAP}'\n")
     for recipe in ("words", "greet", "hello"):
-        story.edit(f"recipes/{recipe}/{recipe}.toml", 'inherit = ["make"', 'inherit = ["harden", "make"')
+        story.edit(
+            f"recipes/{recipe}/{recipe}.toml", 'inherit = ["make"', 'inherit = ["harden", "make"'
+        )
 
 
 def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> None:
@@ -79,19 +87,30 @@ def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
     story.prov("build", "demo-image")
     answer = story.json("diff", "latest")
     tasks = [
-        f"{recipe}:{task}" for recipe in ("greet", "hello", "words") for task in ("compile", "configure", "install")
+        f"{recipe}:{task}"
+        for recipe in ("greet", "hello", "words")
+        for task in ("compile", "configure", "install")
     ]
     assert grouped(answer) == {("variable", "CFLAGS"): tasks}
     assert {each["task"] for each in answer["tasks"] if each["root_cause"]} == set(tasks)
     text = story.ask("diff", "latest")
-    in_order(text, "root causes:", "variable CFLAGS", "in greet:compile, greet:configure, greet:install and 6 more")
+    in_order(
+        text,
+        "root causes:",
+        "variable CFLAGS",
+        "in greet:compile, greet:configure, greet:install and 6 more",
+    )
     assert "followed: 12 tasks: demo-image:image, demo-image:rootfs" in text
 
 
 def test_added_patch_is_named_and_shown(story: Project) -> None:
     story.write("recipes/greet/loud.patch", PATCH)
     story.edit("recipes/greet/greet.toml", "[variables]", 'patches = ["loud.patch"]\n\n[variables]')
-    shown = ("greet:patch", "patch 0001-loud.patch added", '++\tprintf("%s, %s!\\n", words_get(how), whom);')
+    shown = (
+        "greet:patch",
+        "patch 0001-loud.patch added",
+        '++\tprintf("%s, %s!\\n", words_get(how), whom);',
+    )
     in_order(story.ask("why", "demo-image:image"), *shown)
     [cause] = story.json("why", "demo-image:image")["causes"]
     assert cause["chain"][:2] == ["greet:patch", "greet:configure"]
@@ -101,14 +120,21 @@ def test_added_patch_is_named_and_shown(story: Project) -> None:
     in_order(story.ask("why", "demo-image:image"), *shown)
 
 
-def test_replaced_host_tool_is_the_first_cause_and_its_file_is_named(story: Project, tmp_path: Path) -> None:
+def test_replaced_host_tool_is_the_first_cause_and_its_file_is_named(
+    story: Project, tmp_path: Path
+) -> None:
     wrapper = tmp_path / "bin/make"
     wrapper.parent.mkdir()
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("make")} "$@"\n')
     wrapper.chmod(0o755)
     story.environment["PATH"] = f"{wrapper.parent}:/usr/bin:/bin"
     file = f"A {str(wrapper).removeprefix('/')}"
-    in_order(story.ask("why", "words:compile"), "words:compile would run: changed: host-toolchain", "host tools", file)
+    in_order(
+        story.ask("why", "words:compile"),
+        "words:compile would run: changed: host-toolchain",
+        "host tools",
+        file,
+    )
     story.prov("build", "--sandbox", "none", "demo-image")
     answer = story.json("diff", "latest")
     assert [(each["kind"], each["name"]) for each in answer["causes"]] == [("host tools", "")]
@@ -125,7 +151,13 @@ def test_bumped_dependency_tells_both_versions_and_the_way_to_it(story: Project)
     in_order(text, "words:fetch  (version 1.0 -> 1.1)", "source words", "M words.c")
     assert "words:populate_sysroot -> hello:compile" in text
     story.prov("build", "demo-image")
-    in_order(story.ask("diff", "latest"), "version of words: 1.0 -> 1.1", "root causes:", "source words", "variable PV")
+    in_order(
+        story.ask("diff", "latest"),
+        "version of words: 1.0 -> 1.1",
+        "root causes:",
+        "source words",
+        "variable PV",
+    )
     assert story.json("diff", "latest")["recipes"] == {
         "versions": {"words": ["1.0", "1.1"]},
         "added": [],
@@ -138,9 +170,20 @@ def test_bumped_dependency_tells_both_versions_and_the_way_to_it(story: Project)
 
 def test_removed_dependency_is_told_as_one(story: Project) -> None:
     story.edit("recipes/hello/hello.toml", 'depends_native = ["embed"]\n', "")
-    story.edit("recipes/hello/hello/Makefile", "embed usage < usage.txt > $@", "echo 'const char usage[] = \"\";' > $@")
+    story.edit(
+        "recipes/hello/hello/Makefile",
+        "embed usage < usage.txt > $@",
+        "echo 'const char usage[] = \"\";' > $@",
+    )
     gone = "dependency needs embed-native:populate_sysroot removed"
-    in_order(story.ask("why", "hello:compile"), "hello:compile", gone, "hello:fetch", "source hello", "M Makefile")
+    in_order(
+        story.ask("why", "hello:compile"),
+        "hello:compile",
+        gone,
+        "hello:fetch",
+        "source hello",
+        "M Makefile",
+    )
     story.prov("build", "demo-image")
     answer = story.json("diff", "latest")
     assert grouped(answer)["dependency", "needs embed-native:populate_sysroot"] == [
@@ -149,7 +192,12 @@ def test_removed_dependency_is_told_as_one(story: Project) -> None:
         "hello:install",
     ]
     assert answer["recipes"]["removed"] == ["embed-native"]
-    in_order(story.ask("diff", "latest"), "recipes that are not in it: embed-native", "root causes:", gone)
+    in_order(
+        story.ask("diff", "latest"),
+        "recipes that are not in it: embed-native",
+        "root causes:",
+        gone,
+    )
     assert ("hello:compile", "dependency", "needs embed-native:populate_sysroot") in causes(
         story.json("why", "hello:compile")
     )
@@ -183,18 +231,28 @@ def test_blame_of_a_header_in_a_sysroot_leads_to_its_source(story: Project) -> N
         "greet:unpack",
         "greet:fetch",
     ]
-    assert (answer["steps"][-1]["what"], answer["steps"][-1]["path"]) == ("made", "sources/greet/greet.h")
+    assert (answer["steps"][-1]["what"], answer["steps"][-1]["path"]) == (
+        "made",
+        "sources/greet/greet.h",
+    )
     assert list(answer["sources"]) == ["greet"]
     text = story.ask("blame", name)
     assert "greet:install copied image/usr/include/greet.h from greet/greet.h" in text
     assert f"source greet  {answer['sources']['greet']}" in text
-    assert story.ask("blame", "build/work/x86_64/hello/unpack/recipe-sysroot/usr/include/greet.h").count("greet:") >= 4
+    assert (
+        story.ask(
+            "blame", "build/work/x86_64/hello/unpack/recipe-sysroot/usr/include/greet.h"
+        ).count("greet:")
+        >= 4
+    )
 
 
 def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None:
     name = "greet:populate_sysroot@output/sysroot-destdir/usr/include/greet.h"
     first = story.git("rev-parse", "builds").strip()
-    story.edit("recipes/greet/greet/greet.h", "unsigned how);", "unsigned how);\nvoid greet_all(void);")
+    story.edit(
+        "recipes/greet/greet/greet.h", "unsigned how);", "unsigned how);\nvoid greet_all(void);"
+    )
     story.prov("build", "demo-image")
     second = story.git("rev-parse", "builds").strip()
     rows = story.json("blame", "--lines", name)["lines"]
@@ -202,10 +260,15 @@ def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None
         "void greet(const char *whom, unsigned how);": first,
         "void greet_all(void);": second,
     }
-    [line] = [line for line in story.ask("blame", "--lines", name).splitlines() if "greet_all" in line]
+    [line] = [
+        line for line in story.ask("blame", "--lines", name).splitlines() if "greet_all" in line
+    ]
     assert line.startswith(second[:12])
     assert story.json("blame", name)["since"] == second
-    assert [row["build"] for row in story.json("log", "usr/include/greet.h")["versions"]] == [second, first]
+    assert [row["build"] for row in story.json("log", "usr/include/greet.h")["versions"]] == [
+        second,
+        first,
+    ]
 
 
 def test_blame_lists_all_tasks_that_wrote_a_file_the_last_first(story: Project) -> None:
@@ -243,7 +306,9 @@ def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
     assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
     text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
     assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
-    assert "no output of the last build has deb/nothing" in story.refused("blame", "build/deploy/deb/nothing")
+    assert "no output of the last build has deb/nothing" in story.refused(
+        "blame", "build/deploy/deb/nothing"
+    )
 
 
 def test_path_is_found_though_the_last_build_had_another_target_or_failed(story: Project) -> None:
@@ -253,7 +318,9 @@ def test_path_is_found_though_the_last_build_had_another_target_or_failed(story:
     story.edit("recipes/words/words/words.c", "return", "retrun")
     story.prov("build", "demo-image", code=1)
     assert story.json("blame", "usr/bin/hello") == answer
-    assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [answer["since"]]
+    assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [
+        answer["since"]
+    ]
 
 
 # failures, and what is not the same twice
@@ -265,12 +332,24 @@ def test_failed_compile_is_told_with_the_line_that_broke_it(story: Project) -> N
     broken = ("hello:fetch", "source hello", "M hello.c", "-\treturn 0;", "+\treturn zero;")
     for name in ("hello:compile", "demo-image:image"):
         in_order(story.ask("why", name), *broken)
-    assert story.ask("why", "hello:compile", "--build", "latest").startswith("hello:compile failed in build ")
-    in_order(story.ask("diff", "latest"), "root causes:", *broken[1:], "in hello:fetch", "failed: hello:compile")
+    assert story.ask("why", "hello:compile", "--build", "latest").startswith(
+        "hello:compile failed in build "
+    )
+    in_order(
+        story.ask("diff", "latest"),
+        "root causes:",
+        *broken[1:],
+        "in hello:fetch",
+        "failed: hello:compile",
+    )
     answer = story.json("diff", "latest")
     assert [each["task"] for each in answer["tasks"] if each["failed"]] == ["hello:compile"]
     assert grouped(answer) == {("source", "hello"): ["hello:fetch"]}
-    assert answer["recipes"] == {"versions": {}, "added": [], "removed": []}  # the image was not come to
+    assert answer["recipes"] == {
+        "versions": {},
+        "added": [],
+        "removed": [],
+    }  # the image was not come to
 
 
 def test_mended_compile_is_told_against_the_one_that_failed(story: Project) -> None:
@@ -291,7 +370,12 @@ def test_failure_with_the_same_inputs_is_told_as_one(small: Project) -> None:
     small.prov("build", "a")
     flag.unlink()
     small.prov("build", "-f", "a:go", "a", code=1)
-    in_order(small.ask("diff", "latest"), "root causes:", "a:go failed with the same inputs", "failed: a:go")
+    in_order(
+        small.ask("diff", "latest"),
+        "root causes:",
+        "a:go failed with the same inputs",
+        "failed: a:go",
+    )
     assert causes(small.json("why", "a:go")) == []
     text = small.ask("why", "a:go")
     assert text.startswith("a:go failed in build ") and "its inputs are those of build" in text
@@ -302,7 +386,11 @@ def test_dependents_of_what_is_not_the_same_twice_are_told_so(story: Project) ->
     story.prov("build", "demo-image")
     story.prov("build", "-f", "greet:install", "demo-image")
     same = ("greet:install", "gave another output for the same inputs")
-    in_order(story.ask("why", "hello:compile"), *same, "by way of greet:populate_sysroot -> hello:compile")
+    in_order(
+        story.ask("why", "hello:compile"),
+        *same,
+        "by way of greet:populate_sysroot -> hello:compile",
+    )
     assert causes(story.json("why", "hello:compile")) == [("greet:install", "same inputs", "")]
     in_order(story.ask("diff", "latest"), "root causes:", " ".join(same))
     assert grouped(story.json("diff", "latest")) == {("same inputs", ""): ["greet:install"]}

@@ -23,12 +23,22 @@ Prov = Callable[..., subprocess.CompletedProcess[str]]
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 
 RECIPES = {
-    "left": "echo left > $D/usr/share/same; echo 1 > $D/usr/share/left; ln $D/usr/share/left $D/usr/share/left2",
-    "right": "echo right > $D/usr/share/same; echo 2 > $D/usr/share/right; ln -s right $D/usr/share/link",
-    "text": 'echo "dir=$RECIPE_SYSROOT/usr/lib; work=$WORKDIR;" > $D/usr/share/text; echo x > $D/usr/share/plain',
+    "left": (
+        "echo left > $D/usr/share/same; echo 1 > $D/usr/share/left; ln $D/usr/share/left"
+        " $D/usr/share/left2"
+    ),
+    "right": (
+        "echo right > $D/usr/share/same; echo 2 > $D/usr/share/right; ln -s right $D/usr/share/link"
+    ),
+    "text": (
+        'echo "dir=$RECIPE_SYSROOT/usr/lib; work=$WORKDIR;" > $D/usr/share/text; echo x >'
+        " $D/usr/share/plain"
+    ),
     "held": 'printf "x\\0%s\\0y" "$WORKDIR" > $D/usr/share/data',
-    "index": "mkdir $D/usr/bin; p=$D/usr/bin/postinst-index; echo '#!/bin/sh' > $p; chmod 755 $p\n"
-    "echo 'ls usr/share > usr/share/index' >> $p",
+    "index": (
+        "mkdir $D/usr/bin; p=$D/usr/bin/postinst-index; echo '#!/bin/sh' > $p; chmod 755 $p\n"
+        "echo 'ls usr/share > usr/share/index' >> $p"
+    ),
 }
 
 
@@ -84,11 +94,15 @@ def staged(name: str) -> str:
 
 
 def listed(directory: Path) -> list[str]:
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir())
+    return sorted(
+        str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()
+    )
 
 
 def seen(directory: Path) -> dict[bytes, tuple[Any, ...]]:
-    """Return all there is to see but for hardlinks, and for the file that holds the directory's own path."""
+    """Return all there is to see but for hardlinks, and for the file that holds the directory's own
+    path.
+    """
     return {path: row[:4] for path, row in describe(directory).items() if path != b"usr/share/text"}
 
 
@@ -98,7 +112,8 @@ HELLO = ["greet:populate_sysroot", "words:populate_sysroot", "embed-native:popul
 
 
 @pytest.mark.parametrize(
-    ("name", "head"), [("hello", "hello:configure,compile,install"), ("hello:compile", "hello:compile")]
+    ("name", "head"),
+    [("hello", "hello:configure,compile,install"), ("hello:compile", "hello:compile")],
 )
 def test_sysroot_lists_packages_below_what_brought_them(demo: Path, name: str, head: str) -> None:
     assert run("sysroot", name, cwd=demo).stdout.splitlines() == [
@@ -129,30 +144,57 @@ def test_sysroot_json_has_a_schema_chains_and_sizes(demo: Path, tmp_path: Path) 
     words = group["packages"][1]
     assert words["chain"] == ["hello depends on greet", "which needs words at run time"]
     run("checkout", words["output"], str(tmp_path / "o"), cwd=demo)
-    files = [path for path in (tmp_path / "o/sysroot-destdir").rglob("*") if path.is_file() and not path.is_symlink()]
-    assert (words["files"], words["bytes"]) == (len(files), sum(path.stat().st_size for path in files))
+    files = [
+        path
+        for path in (tmp_path / "o/sysroot-destdir").rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]
+    assert (words["files"], words["bytes"]) == (
+        len(files),
+        sum(path.stat().st_size for path in files),
+    )
 
 
 def test_sysroot_of_a_task_that_has_none_says_so(demo: Path) -> None:
-    assert run("sysroot", "hello:unpack", cwd=demo).stdout.splitlines() == ["hello:unpack", "  nothing"]
+    assert run("sysroot", "hello:unpack", cwd=demo).stdout.splitlines() == [
+        "hello:unpack",
+        "  nothing",
+    ]
 
 
 def test_sysroot_tells_what_is_not_built(small: Path) -> None:
     lines = run("sysroot", "user:compile", "--tree", cwd=small).stdout.splitlines()
     assert [line.split()[1:3] for line in lines[2:]] == [["3", "files"], ["not", "built"]]
-    rows = json.loads(run("sysroot", "user:compile", "--json", cwd=small).stdout)["sysroots"][0]["packages"]
+    rows = json.loads(run("sysroot", "user:compile", "--json", cwd=small).stdout)["sysroots"][0][
+        "packages"
+    ]
     assert [row["output"] is None for row in rows] == [False, True]
-    assert "left:populate_sysroot" in run("sysroot", "user", "--why", "usr/share/same", cwd=small).stdout
+    assert (
+        "left:populate_sysroot"
+        in run("sysroot", "user", "--why", "usr/share/same", cwd=small).stdout
+    )
     run("sysroot", "user", "--why", "usr/share/right", cwd=small, code=1)
 
 
 WHYS = [
     ("usr/include/words.h", "file of words:populate_sysroot in recipe-sysroot", HELLO[1]),
     ("/usr/include/words.h", "file of words:populate_sysroot in recipe-sysroot", HELLO[1]),
-    ("recipe-sysroot/usr/include/words.h", "file of words:populate_sysroot in recipe-sysroot", HELLO[1]),
-    ("/recipe-sysroot/usr/include/greet.h", "file of greet:populate_sysroot in recipe-sysroot", HELLO[0]),
+    (
+        "recipe-sysroot/usr/include/words.h",
+        "file of words:populate_sysroot in recipe-sysroot",
+        HELLO[1],
+    ),
+    (
+        "/recipe-sysroot/usr/include/greet.h",
+        "file of greet:populate_sysroot in recipe-sysroot",
+        HELLO[0],
+    ),
     ("usr/lib/libgreet.so", "link of greet:populate_sysroot in recipe-sysroot", HELLO[0]),
-    ("recipe-sysroot-native/usr/bin/embed", "file of embed-native:populate_sysroot in recipe-sysroot-native", HELLO[2]),
+    (
+        "recipe-sysroot-native/usr/bin/embed",
+        "file of embed-native:populate_sysroot in recipe-sysroot-native",
+        HELLO[2],
+    ),
     ("usr/lib/pkgconfig/", "folder of words:populate_sysroot in recipe-sysroot", HELLO[1]),
 ]
 CHAINS = {
@@ -163,14 +205,20 @@ CHAINS = {
 
 
 @pytest.mark.parametrize(("path", "expected", "package"), WHYS)
-def test_sysroot_why_tells_the_package_and_the_chain(demo: Path, path: str, expected: str, package: str) -> None:
+def test_sysroot_why_tells_the_package_and_the_chain(
+    demo: Path, path: str, expected: str, package: str
+) -> None:
     first, *chain = run("sysroot", "hello", "--why", path, cwd=demo).stdout.splitlines()
     assert first.endswith(f"  {expected}")
     assert [line.strip() for line in chain] == CHAINS[package]
     told = json.loads(run("sysroot", "hello:compile", "--why", path, "--json", cwd=demo).stdout)
     assert (told["schema"], told["kind"]) == (1, "sysroot why")
     [row] = told["packages"]
-    assert (row["package"], row["kind"], row["chain"]) == (package, expected.split()[0], CHAINS[package])
+    assert (row["package"], row["kind"], row["chain"]) == (
+        package,
+        expected.split()[0],
+        CHAINS[package],
+    )
 
 
 def test_sysroot_why_of_a_folder_names_all_that_have_it(demo: Path) -> None:
@@ -182,14 +230,24 @@ def test_sysroot_why_of_a_folder_names_all_that_have_it(demo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (["hello", "--why", "usr/include/word.h"], "no package in the sysroots of hello has", "prov sysroot hello"),
+        (
+            ["hello", "--why", "usr/include/word.h"],
+            "no package in the sysroots of hello has",
+            "prov sysroot hello",
+        ),
         (["hello", "--why", "recipe-sysroot/nothing"], "has nothing", "prov sysroot hello --tree"),
         (["helo"], "no recipe is called helo", "did you mean hello?"),
         (["hello:compil"], "hello has no task compil", "did you mean compile?"),
-        (["hello:unpack", "--why", "usr/include/words.h"], "hello:unpack has usr/include/words.h", "hello:unpack"),
+        (
+            ["hello:unpack", "--why", "usr/include/words.h"],
+            "hello:unpack has usr/include/words.h",
+            "hello:unpack",
+        ),
     ],
 )
-def test_sysroot_of_what_is_unknown_has_a_hint(demo: Path, arguments: list[str], message: str, hint: str) -> None:
+def test_sysroot_of_what_is_unknown_has_a_hint(
+    demo: Path, arguments: list[str], message: str, hint: str
+) -> None:
     done = run("sysroot", *arguments, cwd=demo, code=1)
     assert message in done.stderr
     assert hint in done.stderr.partition("hint:")[2]
@@ -204,7 +262,9 @@ def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
 ) -> None:
     root = tmp_path / "new" / "root"
     assert compose(root, "left", "text").stdout == f"{root} is composed of 2 trees\n"
-    assert listed(root) == [f"usr/share/{name}" for name in ("left", "left2", "plain", "same", "text")]
+    assert listed(root) == [
+        f"usr/share/{name}" for name in ("left", "left2", "plain", "same", "text")
+    ]
     plain = (root / "usr/share/plain").stat()
     assert plain.st_nlink > 1
     compose(tmp_path / "second", "text")
@@ -213,7 +273,9 @@ def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
     assert seen(root) == seen(tmp_path / "second")
     assert (root / "usr/share/plain").stat().st_ino == plain.st_ino
     compose(root, "text", "right")
-    assert listed(root) == [f"usr/share/{name}" for name in ("link", "plain", "right", "same", "text")]
+    assert listed(root) == [
+        f"usr/share/{name}" for name in ("link", "plain", "right", "same", "text")
+    ]
 
 
 def test_compose_puts_the_directorys_own_paths_into_files(compose: Compose, tmp_path: Path) -> None:
@@ -237,13 +299,19 @@ def test_compose_runs_scripts(compose: Compose, tmp_path: Path) -> None:
 def test_compose_takes_any_tree(demo: Path, tmp_path: Path) -> None:
     names = ["hello:compile@sysroot", "embed-native:populate_sysroot@output/sysroot-destdir/usr"]
     run("compose", str(tmp_path / "root"), *names, cwd=demo)
-    assert {"usr/include/words.h", "usr/lib/libgreet.so.2", "bin/embed"} <= set(listed(tmp_path / "root"))
-    tree = json.loads(run("sysroot", "hello", "--json", cwd=demo).stdout)["sysroots"][0]["packages"][0]["output"]
+    assert {"usr/include/words.h", "usr/lib/libgreet.so.2", "bin/embed"} <= set(
+        listed(tmp_path / "root")
+    )
+    tree = json.loads(run("sysroot", "hello", "--json", cwd=demo).stdout)["sysroots"][0][
+        "packages"
+    ][0]["output"]
     run("compose", str(tmp_path / "root"), tree, cwd=demo)
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["sysroot-destdir"]
 
 
-def test_compose_refuses_a_conflict_unless_an_owner_is_named(compose: Compose, tmp_path: Path) -> None:
+def test_compose_refuses_a_conflict_unless_an_owner_is_named(
+    compose: Compose, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     for there in (False, True):
         done = compose(root, "left", "right", code=1)
@@ -251,7 +319,10 @@ def test_compose_refuses_a_conflict_unless_an_owner_is_named(compose: Compose, t
             assert word in done.stderr
         assert root.exists() == there
         compose(root, "text")
-    assert "usr/share/same: " in compose(root, "left", "right", owners=("usr/share/same=text",), code=1).stderr
+    assert (
+        "usr/share/same: "
+        in compose(root, "left", "right", owners=("usr/share/same=text",), code=1).stderr
+    )
     for owner, expected in (
         ("usr/share/same=left:populate_sysroot", "left"),
         ("/usr/share/same=right", "right"),
@@ -264,7 +335,9 @@ def test_compose_refuses_a_conflict_unless_an_owner_is_named(compose: Compose, t
     compose(root, "left", owners=("no equals sign",), code=2)
 
 
-def test_compose_keeps_out_of_a_directory_of_somebodys(compose: Compose, small: Path, tmp_path: Path) -> None:
+def test_compose_keeps_out_of_a_directory_of_somebodys(
+    compose: Compose, small: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "mine").write_text("mine")
@@ -284,9 +357,14 @@ def test_compose_keeps_out_of_a_directory_of_somebodys(compose: Compose, small: 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("lef:install", "no run of lef:install is recorded"), ("nothing", "'nothing' names nothing in the store")],
+    [
+        ("lef:install", "no run of lef:install is recorded"),
+        ("nothing", "'nothing' names nothing in the store"),
+    ],
 )
-def test_compose_of_what_is_unknown_makes_nothing(small: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_compose_of_what_is_unknown_makes_nothing(
+    small: Path, tmp_path: Path, name: str, message: str
+) -> None:
     done = run("compose", str(tmp_path / "root"), name, cwd=small, code=1)
     assert message in done.stderr
     assert not (tmp_path / "root").exists()
@@ -302,7 +380,9 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_compose_on_another_file_system_makes_copies(compose: Compose, tmp_path: Path, elsewhere: Path) -> None:
+def test_compose_on_another_file_system_makes_copies(
+    compose: Compose, tmp_path: Path, elsewhere: Path
+) -> None:
     compose(tmp_path / "root", "left")
     for _ in range(2):
         compose(elsewhere / "root", "left")
@@ -326,9 +406,15 @@ def read_only(store: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a mount")
-@pytest.mark.parametrize("fill", [False, True], ids=["pool without the files", "pool with the files"])
-def test_compose_works_from_a_store_that_can_not_be_written_to(small: Path, tmp_path: Path, fill: bool) -> None:
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a mount"
+)
+@pytest.mark.parametrize(
+    "fill", [False, True], ids=["pool without the files", "pool with the files"]
+)
+def test_compose_works_from_a_store_that_can_not_be_written_to(
+    small: Path, tmp_path: Path, fill: bool
+) -> None:
     names = [staged("left"), staged("index"), staged("text")]
     without = None if fill else shutil.ignore_patterns("pool*")
     shutil.copytree(small / ".prov", tmp_path / ".prov", ignore=without, copy_function=os.link)
@@ -342,19 +428,26 @@ def test_compose_works_from_a_store_that_can_not_be_written_to(small: Path, tmp_
     done = read_only(tmp_path / ".prov", *command)
     assert done.returncode == 0, done.stderr
     assert seen(tmp_path / "root") == seen(tmp_path / "expected")
-    assert (tmp_path / "root/usr/share/text").read_text() == f"dir={tmp_path}/root/usr/lib; work=/nonexistent;\n"
+    assert (
+        tmp_path / "root/usr/share/text"
+    ).read_text() == f"dir={tmp_path}/root/usr/lib; work=/nonexistent;\n"
     again = read_only(tmp_path / ".prov", *command)
     assert again.returncode == 1
     assert "was not composed here" in again.stderr
     assert fingerprint(tmp_path / ".prov") == before
 
 
-def test_two_at_once_compose_one_after_the_other(small: Path, compose: Compose, tmp_path: Path) -> None:
+def test_two_at_once_compose_one_after_the_other(
+    small: Path, compose: Compose, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
     wanted = [["left"], ["right"], ["text"]]
     for _ in range(3):
         commands = [[PROV, "compose", str(root), *map(staged, names)] for names in wanted]
-        running = [subprocess.Popen(command, cwd=small, stdout=-3, stderr=subprocess.PIPE) for command in commands]
+        running = [
+            subprocess.Popen(command, cwd=small, stdout=-3, stderr=subprocess.PIPE)
+            for command in commands
+        ]
         assert [process.communicate(timeout=60)[1] for process in running] == [b""] * 3
         assert [process.returncode for process in running] == [0] * 3
     compose(root, *wanted[2])
@@ -379,7 +472,10 @@ def test_check_fails_for_what_can_not_be_used_elsewhere(small: Path) -> None:
     lines = run("check", "held", cwd=small, code=1).stdout.splitlines()
     assert lines == [
         "held:install  image/usr/share/data  holds a path that can't be replaced",
-        "held:populate_sysroot  sysroot-destdir/usr/share/data  holds a path that can't be replaced",
+        (
+            "held:populate_sysroot  sysroot-destdir/usr/share/data  holds a path that can't be"
+            " replaced"
+        ),
         "2 files name their place; 2 of them can't be used elsewhere",
     ]
 
@@ -411,7 +507,11 @@ def test_check_of_what_is_unknown_has_a_hint(small: Path) -> None:
 # names of sysroots
 
 NAMES = [
-    ("hello:compile@sysroot", {"usr/include/greet.h", "usr/include/words.h", "usr/lib/libwords.so.1"}, {"usr/bin"}),
+    (
+        "hello:compile@sysroot",
+        {"usr/include/greet.h", "usr/include/words.h", "usr/lib/libwords.so.1"},
+        {"usr/bin"},
+    ),
     ("hello:compile@sysroot-native", {"usr/bin/embed"}, {"usr/include", "usr/lib"}),
     ("hello:compile@sysroot/usr/include", {"greet.h", "words.h"}, {"usr"}),
     ("words:populate_sysroot@output", {"sysroot-destdir/usr/include/words.h"}, {"usr"}),
@@ -432,7 +532,9 @@ def test_parts_of_runs_can_be_checked_out(
 def test_a_recorded_sysroot_is_what_the_packages_give(demo: Path, tmp_path: Path) -> None:
     run("checkout", "hello:compile@sysroot", str(tmp_path / "seen"), cwd=demo)
     run("compose", str(tmp_path / "composed"), *HELLO[:2], cwd=demo)
-    assert describe(tmp_path / "seen", mtimes=False) == describe(tmp_path / "composed", mtimes=False)
+    assert describe(tmp_path / "seen", mtimes=False) == describe(
+        tmp_path / "composed", mtimes=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -444,6 +546,8 @@ def test_a_recorded_sysroot_is_what_the_packages_give(demo: Path, tmp_path: Path
         ("helo:compile@sysroot", "did you mean hello:compile"),
     ],
 )
-def test_parts_that_are_not_there_are_named(demo: Path, tmp_path: Path, name: str, message: str) -> None:
+def test_parts_that_are_not_there_are_named(
+    demo: Path, tmp_path: Path, name: str, message: str
+) -> None:
     assert message in run("checkout", name, str(tmp_path / "o"), cwd=demo, code=1).stderr
     assert not (tmp_path / "o").exists()

@@ -1,4 +1,6 @@
-"""The commands that are disturbed, each with a small state that makes it do what it is there for."""
+"""The commands that are disturbed, each with a small state that makes it do what it is there
+for.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ int main(int count, char **words)
 
 
 def make_tools(folder: Path) -> None:
-    """Make the host tools of tasks: no distribution's, whose packages would make the store large."""
+    """Make the host tools of tasks: no distribution's, whose packages would make the store
+    large.
+    """
     folder.mkdir()
     shutil.copy2(os.path.realpath("/bin/sh"), folder / "sh")
     (folder / "tools.c").write_text(_TOOLS)
-    subprocess.run([shutil.which("gcc") or "cc", "-o", folder / "cat", folder / "tools.c"], check=True)
+    subprocess.run(
+        [shutil.which("gcc") or "cc", "-o", folder / "cat", folder / "tools.c"], check=True
+    )
     shutil.copy2(folder / "cat", folder / "mkdir")
 
 
@@ -74,14 +80,18 @@ def recorded(root: Path) -> dict[str, object]:
             found[name] = oid
         elif name.startswith("refs/prov/workdir/"):
             found[name] = tree
-        elif name.startswith("refs/tags/") and not name.startswith(("refs/tags/failed/", "refs/tags/outside/")):
+        elif name.startswith("refs/tags/") and not name.startswith(
+            ("refs/tags/failed/", "refs/tags/outside/")
+        ):
             found[name.rpartition("/")[0]] = tree
     return found
 
 
 def built(root: Path) -> dict[str, object]:
     """Return what a build made: records, the list of the last build, WORKDIRs."""
-    listed = git(root / ".prov", "grep", "--no-color", "-h", "", "refs/heads/builds", "--", "tasks").stdout
+    listed = git(
+        root / ".prov", "grep", "--no-color", "-h", "", "refs/heads/builds", "--", "tasks"
+    ).stdout
     lines = [" ".join(line.split(" ")[:3]) for line in listed.splitlines()]
     return recorded(root) | {"list": sorted(lines), "files": files(root / "build", "temp")}
 
@@ -89,11 +99,13 @@ def built(root: Path) -> dict[str, object]:
 def mended(root: Path) -> dict[str, object]:
     """Return the outputs that are recorded, and what is deployed.
 
-    A cut between the first and the last ref of a run may leave the output without the run, which nobody had been told
-    of. WORKDIRs are put back when a task needs them.
+    A cut between the first and the last ref of a run may leave the output without the run, which
+    nobody had been told of. WORKDIRs are put back when a task needs them.
     """
     found = {
-        name: held for name, held in recorded(root).items() if name.startswith(("refs/prov/output", "refs/prov/s"))
+        name: held
+        for name, held in recorded(root).items()
+        if name.startswith(("refs/prov/output", "refs/prov/s"))
     }
     return found | {"deployed": files(root / "build/deploy")}
 
@@ -121,7 +133,10 @@ def told(root: Path, said: str) -> str:
 
 def _project(root: Path) -> Project:
     project = Project(root)
-    project.write("prov.toml", 'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "sh cat mkdir"\n')
+    project.write(
+        "prov.toml",
+        'recipes = ["recipes"]\nsandbox = "none"\n[variables]\nHOSTTOOLS = "sh cat mkdir"\n',
+    )
     project.write("recipes/library.toml", LIBRARY.format(version="1", made="one", more="true"))
     project.write("recipes/program.toml", PROGRAM)
     return project
@@ -172,23 +187,32 @@ def built_before(root: Path) -> None:
 def not_built(root: Path) -> None:
     """A project of which nothing was built but what brings the host's tools into the store."""
     project = _project(root)
-    project.write("recipes/other.toml", "version = '1'\nbuild = ['go']\n[tasks.go]\nscript = 'true'\n")
+    project.write(
+        "recipes/other.toml", "version = '1'\nbuild = ['go']\n[tasks.go]\nscript = 'true'\n"
+    )
     project.prov("build", "other")
 
 
 def workdirs_gone(root: Path) -> None:
-    """A project that was built; a WORKDIR is gone and must be put back, since the task after it was changed."""
+    """A project that was built; a WORKDIR is gone and must be put back, since the task after it was
+    changed.
+    """
     project = _project(root)
     project.prov("build", "program")
     subprocess.run(["rm", "-rf", root / "build/work"], check=True)
-    project.write("recipes/library.toml", LIBRARY.format(version="1", made="one", more="cat left > out/lib/left"))
+    project.write(
+        "recipes/library.toml",
+        LIBRARY.format(version="1", made="one", more="cat left > out/lib/left"),
+    )
 
 
 def collectable(root: Path) -> None:
     """Builds of which all but the last go, WORKDIRs too; one has a label."""
     project = _project(root)
     for number in range(4):
-        project.write("recipes/library.toml", LIBRARY.format(version="1", made=str(number), more="true"))
+        project.write(
+            "recipes/library.toml", LIBRARY.format(version="1", made=str(number), more="true")
+        )
         project.prov("build", "program")
         if number == 1:
             project.prov("label", "release")
@@ -205,15 +229,27 @@ def labelled(root: Path) -> None:
     project.prov("build", "program")
 
 
-FIRST_CAPTURE = Case("first capture", nothing_recorded, ("capture", "dir", "--as", "app:compile"), captured)
+FIRST_CAPTURE = Case(
+    "first capture", nothing_recorded, ("capture", "dir", "--as", "app:compile"), captured
+)
 CAPTURE = Case("capture", captured_once, ("capture", "dir", "--as", "app:compile"), captured)
 CONSOLIDATE = Case("joining packs", many_packs, ("capture", "dir", "--as", "app:compile"), captured)
-FIRST_BUILD = Case("first build", not_built, ("build", "program"), built, recorded, mended, told=told)
+FIRST_BUILD = Case(
+    "first build", not_built, ("build", "program"), built, recorded, mended, told=told
+)
 BUILD = Case("build", built_before, ("build", "program"), built, recorded, mended, told=told)
 RESTORE = Case(
-    "build that puts a WORKDIR back", workdirs_gone, ("build", "program"), built, recorded, mended, told=told
+    "build that puts a WORKDIR back",
+    workdirs_gone,
+    ("build", "program"),
+    built,
+    recorded,
+    mended,
+    told=told,
 )
-COLLECT = Case("gc", collectable, ("gc", "--days", "0", "--builds", "1", "--workdirs", "0"), recorded)
+COLLECT = Case(
+    "gc", collectable, ("gc", "--days", "0", "--builds", "1", "--workdirs", "0"), recorded
+)
 LABEL = Case(
     "ref update",
     labelled,
@@ -236,4 +272,15 @@ CHECKOUT = Case(
     lambda _root: None,
     already="is not empty",  # the kill came when it was done
 )
-CASES = (FIRST_CAPTURE, CAPTURE, CONSOLIDATE, FIRST_BUILD, BUILD, RESTORE, COLLECT, LABEL, UNLABEL, CHECKOUT)
+CASES = (
+    FIRST_CAPTURE,
+    CAPTURE,
+    CONSOLIDATE,
+    FIRST_BUILD,
+    BUILD,
+    RESTORE,
+    COLLECT,
+    LABEL,
+    UNLABEL,
+    CHECKOUT,
+)

@@ -27,7 +27,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="package")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in memory where there is room for one: what is synced, and lost, is what the journal says."""
+    """A folder in memory where there is room for one: what is synced, and lost, is what the journal
+    says.
+    """
     in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH
     folder = Path(tempfile.mkdtemp(dir=MEMORY)) if in_memory else tmp_path_factory.mktemp("faults")
     yield folder
@@ -44,7 +46,11 @@ def machine(room: Path) -> Iterator[Machine]:
             raise NoMachine("there is no C compiler")
         make_tools(room / "tools")
         os.environ["PATH"] = f"{room / 'tools'}:{before['PATH']}"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_", "PROV_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GIT_", "XDG_", "PROV_"))
+        }
         machine = Machine(room, {**kept, "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"})
     except NoMachine as reason:
         os.environ["PATH"] = before["PATH"]

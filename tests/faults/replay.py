@@ -1,8 +1,9 @@
-"""The disk as it may be after a power cut: a journal of writing calls, replayed up to a point, and what was not synced.
+"""The disk as it may be after a power cut: a journal of writing calls, replayed up to a point, and
+what was not synced.
 
-Two things are lost independently. A file's data is on the disk from the sync of the file on; until then the file is
-empty, holds zeroes, or a part. A name (made, moved, removed) is on the disk from the sync of its folder on; until then
-it may be there or not.
+Two things are lost independently. A file's data is on the disk from the sync of the file on; until
+then the file is empty, holds zeroes, or a part. A name (made, moved, removed) is on the disk from
+the sync of its folder on; until then it may be there or not.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 from tests.faults.shim import KINDS
 
 VARIANTS = ("lost", "empty", "zeroes", "half", "mixed")
-"""lost: all that was not synced, names too. empty, zeroes, half: names are there, and that is what their files hold.
-mixed: each folder as it was at some moment since its sync, each file by any of these."""
+"""lost: all that was not synced, names too. empty, zeroes, half: names are there, and that is what
+their files hold. mixed: each folder as it was at some moment since its sync, each file by any of
+these.
+"""
 
 
 @dataclass(slots=True)
@@ -71,7 +74,15 @@ def read_journal(path: Path) -> list[Deed]:
         end = data.index(b"\n", at)
         kind, name, other, number, size = data[at:end].split(b"\t")
         at = end + 1 + int(size)
-        found.append(Deed(KINDS[int(kind)], os.fsdecode(name), os.fsdecode(other), int(number), data[end + 1 : at]))
+        found.append(
+            Deed(
+                KINDS[int(kind)],
+                os.fsdecode(name),
+                os.fsdecode(other),
+                int(number),
+                data[end + 1 : at],
+            )
+        )
     return found
 
 
@@ -193,7 +204,9 @@ class Disk:
         _write_folder(self._top, target, variant, chance, made)
 
     def now(self) -> Iterator[tuple[str, bytes]]:
-        """Yield path and content of every file as the command saw it: what the replay itself is tested by."""
+        """Yield path and content of every file as the command saw it: what the replay itself is
+        tested by.
+        """
         pending: list[tuple[str, File | Folder]] = [("", self._top)]
         while pending:
             path, node = pending.pop()
@@ -235,7 +248,9 @@ def _left(node: File, variant: str) -> bytes:
     return kept
 
 
-def _write_folder(folder: Folder, target: Path, variant: str, chance: random.Random, made: dict[int, Path]) -> None:
+def _write_folder(
+    folder: Folder, target: Path, variant: str, chance: random.Random, made: dict[int, Path]
+) -> None:
     target.mkdir()
     names = folder.names
     if variant == "lost":
@@ -255,6 +270,8 @@ def _write_folder(folder: Folder, target: Path, variant: str, chance: random.Ran
             if node.origin is not None:
                 shutil.copy2(node.origin, at)
             else:
-                at.write_bytes(_left(node, chance.choice(VARIANTS[1:4]) if variant == "mixed" else variant))
+                at.write_bytes(
+                    _left(node, chance.choice(VARIANTS[1:4]) if variant == "mixed" else variant)
+                )
             at.chmod(node.mode)
     target.chmod(folder.mode)

@@ -1,6 +1,8 @@
-"""Runs prov's commands, each in a fork of this process: a command costs what it does, not what Python's start costs.
+"""Runs prov's commands, each in a fork of this process: a command costs what it does, not what
+Python's start costs.
 
-It reads a line of JSON for each command and answers with one: the exit status, negative for a signal.
+It reads a line of JSON for each command and answers with one: the exit status, negative for a
+signal.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def load() -> None:
     for name in ("prov", "prov_cli"):
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             if ".classes" not in module.name:
-                with contextlib.suppress(ImportError):  # of what is optional; a command that needs it says so
+                with contextlib.suppress(
+                    ImportError
+                ):  # of what is optional; a command that needs it says so
                     import_module(module.name)
     with contextlib.suppress(ImportError):
         import_module("typer._adapters")  # which it imports late, and where there is one

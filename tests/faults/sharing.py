@@ -1,4 +1,6 @@
-"""The commands that share, disturbed: what a remote shows is whole, and the next run completes it."""
+"""The commands that share, disturbed: what a remote shows is whole, and the next run completes
+it.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,32 @@ SECRET = "hunter2"
 
 
 def published(root: Path) -> dict[str, object]:
-    """Return what a remote says to have; and what is wrong with it: with objects, or with what it names."""
+    """Return what a remote says to have; and what is wrong with it: with objects, or with what it
+    names.
+    """
     remote = root / "remote.git"
     if not (remote / "HEAD").exists():
         return {}
     lines = set()
     for commit in git(remote, "rev-list", "prov/index").stdout.split():
-        for path in git(remote, "ls-tree", "-r", "--name-only", commit, "publications").stdout.split():
+        for path in git(
+            remote, "ls-tree", "-r", "--name-only", commit, "publications"
+        ).stdout.split():
             text = git(remote, "show", f"{commit}:{path}").stdout
             lines |= {" ".join(line.split(" ")[1:6]) for line in text.splitlines()}
     done = git(remote, "fsck", "--strict", "--no-dangling", "--no-progress")
-    wrong = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")]
+    wrong = [
+        line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")
+    ]
     held = git(remote, "log", "--format=%T", "prov/content").stdout.split() if lines else []
-    missing = sorted(line for line in lines if line.count(" ") == 4 and line.split(" ")[4] not in held)
-    return {"tasks": sorted(line for line in lines if line.count(" ") == 4), "wrong": wrong, "missing": missing}
+    missing = sorted(
+        line for line in lines if line.count(" ") == 4 and line.split(" ")[4] not in held
+    )
+    return {
+        "tasks": sorted(line for line in lines if line.count(" ") == 4),
+        "wrong": wrong,
+        "missing": missing,
+    }
 
 
 def fetched(root: Path) -> dict[str, object]:
@@ -37,13 +51,19 @@ def fetched(root: Path) -> dict[str, object]:
 def clean(root: Path) -> dict[str, object]:
     """Return what is left of a secret in the store."""
     command = ["git", f"--git-dir={root / '.prov'}", "cat-file", "--batch-all-objects", "--batch"]
-    return {"secret": SECRET.encode() in subprocess.run(command, capture_output=True, check=True).stdout}
+    return {
+        "secret": SECRET.encode() in subprocess.run(command, capture_output=True, check=True).stdout
+    }
 
 
 def exported(root: Path) -> dict[str, object]:
     """Return what a folder of plain files says to have, and whether git can read its bundles."""
     folder = root / "www"
-    names = (folder / "prov-cache").read_text().split("\n")[1:-1] if (folder / "prov-cache").exists() else []
+    names = (
+        (folder / "prov-cache").read_text().split("\n")[1:-1]
+        if (folder / "prov-cache").exists()
+        else []
+    )
     numbers = [name.split(" ")[1] for name in names]
     lines = [
         line.rpartition(" size=")[0]
@@ -55,7 +75,13 @@ def exported(root: Path) -> dict[str, object]:
     subprocess.run(["git", "init", "-q", "--bare", root / "read.git"], check=True)
     wrong = []
     for name in sorted(set(numbers)):
-        done = git(root / "read.git", "fetch", "-q", str(folder / f"bundles/{name}.bundle"), "+refs/*:refs/*")
+        done = git(
+            root / "read.git",
+            "fetch",
+            "-q",
+            str(folder / f"bundles/{name}.bundle"),
+            "+refs/*:refs/*",
+        )
         wrong += [done.stderr] if done.returncode else []
     shutil.rmtree(root / "read.git")
     return {"tasks": sorted(lines), "wrong": wrong}
@@ -102,10 +128,19 @@ def nothing(_root: Path) -> object:
 PUSH = Case("push", to_push, ("push",), published, nothing, nothing)
 PULL = Case("pull", to_pull, ("pull", "program"), fetched)
 SHRINK = Case(
-    "remote gc", to_shrink, ("remote", "gc", "team", "--days", "0", "--builds", "0"), published, nothing, nothing
+    "remote gc",
+    to_shrink,
+    ("remote", "gc", "team", "--days", "0", "--builds", "0"),
+    published,
+    nothing,
+    nothing,
 )
 FORGET = Case(
-    "forget", with_a_secret, ("forget", "--containing", SECRET), clean, already="no file in the store contains"
+    "forget",
+    with_a_secret,
+    ("forget", "--containing", SECRET),
+    clean,
+    already="no file in the store contains",
 )
 EXPORT = Case("export", to_push, ("export", "www"), exported)
 SHARING = (PUSH, PULL, SHRINK, FORGET, EXPORT)

@@ -1,7 +1,8 @@
-"""A machine that fails when it is told to: commands run on it, and any of their system calls that writes is the last.
+"""A machine that fails when it is told to: commands run on it, and any of their system calls that
+writes is the last.
 
-`Machine` builds supervisor.c and keeps it running, with server.py below it. It counts the writing calls below one
-folder over all processes of a command, and gives the one at a number its fault.
+`Machine` builds supervisor.c and keeps it running, with server.py below it. It counts the writing
+calls below one folder over all processes of a command, and gives the one at a number its fault.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ class Machine:
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             raise NoMachine("there is no C compiler")
-        made = subprocess.run([compiler, "-O1", "-o", program, SOURCE], capture_output=True, text=True)
+        made = subprocess.run(
+            [compiler, "-O1", "-o", program, SOURCE], capture_output=True, text=True
+        )
         if made.returncode:
             raise NoMachine(f"supervisor.c can't be compiled here: {made.stderr.strip()}")
         control.write_bytes(bytes(ctypes.sizeof(_Control)))
@@ -146,10 +149,15 @@ class Machine:
         at: int = 0,
         journal: Path | None = None,
     ) -> Done:
-        """Run a command of prov in a folder; a fault comes at the writing call of this number, from 1 on."""
+        """Run a command of prov in a folder; a fault comes at the writing call of this number, from
+        1 on.
+        """
         control = self._control
         control.action = 0
-        control.root, control.journal = os.fsencode(folder), os.fsencode(journal) if journal else b""
+        control.root, control.journal = (
+            os.fsencode(folder),
+            os.fsencode(journal) if journal else b"",
+        )
         control.said = os.fsencode(self._said)
         control.count = control.hit = 0
         control.at = at

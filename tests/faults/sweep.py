@@ -2,10 +2,11 @@
 
     sweep(machine, folder, Case(name, make_state, command, picture))
 
-It is killed, or the disk is full or broken, or the power is cut. A `Case` says which command, in which state, and what
-it is that it makes. After each disturbance: the store passes `git fsck --strict`; all refs that were there and were to
-stay are there; what was reported done is there; the command fails with an expected error or not at all; the same
-command, run again, succeeds, and makes what an undisturbed one makes.
+It is killed, or the disk is full or broken, or the power is cut. A `Case` says which command, in
+which state, and what it is that it makes. After each disturbance: the store passes `git fsck
+--strict`; all refs that were there and were to stay are there; what was reported done is there; the
+command fails with an expected error or not at all; the same command, run again, succeeds, and makes
+what an undisturbed one makes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from prov.userkey import DIGEST_SIZE, is_own, keyed_digest
 from tests.faults.replay import VARIANTS, Deed, Disk, read_journal
 from tests.faults.shim import FAULTS, KINDS, Done, Fault, Machine
 
-GIT = {**{key: value for key, value in os.environ.items() if not key.startswith("GIT_")}, "GIT_CONFIG_NOSYSTEM": "1"}
+GIT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
 SEED = int(os.environ.get("FAULTS_SEED") or 1)
 """Of what is taken by chance: always the same, or FAULTS_SEED."""
 _BEGUN = time.monotonic()
@@ -47,9 +51,13 @@ class Case:
     command: tuple[str, ...]
     """Run in that folder."""
     picture: Callable[[Path], object]
-    """Returns what the command made: the same however often it was disturbed before it succeeded."""
+    """Returns what the command made: the same however often it was disturbed before it
+    succeeded.
+    """
     lasting: Callable[[Path], object] | None = None
-    """The same, of what must be there when the power is cut after the command said that it is done."""
+    """The same, of what must be there when the power is cut after the command said that it is
+    done.
+    """
     mended: Callable[[Path], object] | None = None
     """The same, of what the command makes when it is run after a power cut."""
     already: str = "(?!)"
@@ -58,7 +66,9 @@ class Case:
     stores: tuple[str, ...] = ()
     """More stores below the folder that must stay whole: of a push or a pull, the other side's."""
     told: Callable[[Path, str], str] = field(default=lambda _root, _said: "")
-    """Returns what is not there although the command, by what it printed until then, had said that it is done."""
+    """Returns what is not there although the command, by what it printed until then, had said that
+    it is done.
+    """
 
 
 def git(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +98,9 @@ def files(folder: Path, *leave_out: str) -> dict[str, str]:
 
 
 def made(store: Path) -> bool:
-    """Tell whether a store is there; one that says not that it is prov's was interrupted while it was made."""
+    """Tell whether a store is there; one that says not that it is prov's was interrupted while it
+    was made.
+    """
     return (store / "config").exists() and "[prov]" in (store / "config").read_text()
 
 
@@ -97,7 +109,9 @@ def damage(store: Path) -> str:
     if not made(store):
         return ""
     done = git(store, "fsck", "--strict", "--full", "--no-dangling", "--no-progress")
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")]
+    lines = [
+        line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("notice: ")
+    ]
     return "\n".join(lines) or (f"git fsck ended with {done.returncode}" if done.returncode else "")
 
 
@@ -110,19 +124,24 @@ def age_locks(store: Path) -> None:
 
 
 def _start_anew(stores: Iterable[Path], environment: Mapping[str, str]) -> None:
-    """Let the machine have been started since: what caches say of its last start is of one before."""
+    """Let the machine have been started since: what caches say of its last start is of one
+    before.
+    """
     now = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for store in stores:
         for path in store.glob("prov/sysroots/*.state"):
             digest, data = path.read_bytes()[:DIGEST_SIZE], path.read_bytes()[DIGEST_SIZE:]
-            if is_own(purpose(path) + data, digest, environment):  # else it is torn, and decides nothing
+            if is_own(
+                purpose(path) + data, digest, environment
+            ):  # else it is torn, and decides nothing
                 data = data.replace(now, now[::-1])
                 path.write_bytes((keyed_digest(purpose(path) + data, environment) or b"") + data)
 
 
 @dataclass(slots=True)
 class _Log:
-    """The points that passed, in a file: a long run is made in parts. FAULTS_LOG names it, FAULTS_MINUTES ends a part.
+    """The points that passed, in a file: a long run is made in parts. FAULTS_LOG names it,
+    FAULTS_MINUTES ends a part.
 
     A point counts only for the journal in which it was; another state of the code has another file.
     """
@@ -170,7 +189,9 @@ class _Bench:
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.base, self.work, self.journal = (self.folder / name for name in ("base", "work", "journal"))
+        self.base, self.work, self.journal = (
+            self.folder / name for name in ("base", "work", "journal")
+        )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.case.make_state(self.work)
@@ -185,7 +206,9 @@ class _Bench:
         assert not found, f"{self.case.name}, undisturbed: {found}"
 
     def looks(self) -> tuple[Look, Look, Look]:
-        """Return how what is made is looked at: always, after a power cut at the end, when run after a power cut."""
+        """Return how what is made is looked at: always, after a power cut at the end, when run
+        after a power cut.
+        """
         case = self.case
         return case.picture, case.lasting or case.picture, case.mended or case.picture
 
@@ -208,7 +231,11 @@ class _Bench:
 
     def run(self, fault: Fault | None = None, at: int = 0, *, journal: bool = False) -> Done:
         return self.machine.run(
-            self.case.command, self.work, fault=fault, at=at, journal=self.journal if journal else None
+            self.case.command,
+            self.work,
+            fault=fault,
+            at=at,
+            journal=self.journal if journal else None,
         )
 
     def broken(self) -> str:
@@ -243,14 +270,20 @@ class _Bench:
             return f"a bug is told: {done.said}"
         if not killed and done.code not in (0, 1, -9):
             return f"it ends with {done.code}: {done.said}"
-        if done.code == 1 and not re.search("prov: .|failed: .|remote \\S+: .+; it is left out", done.said):
+        if done.code == 1 and not re.search(
+            "prov: .|failed: .|remote \\S+: .+; it is left out", done.said
+        ):
             return f"no error is named: {done.said!r}"
         if re.search(r"^(prov|failed: \S+): \[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):
             return f"no file is named: {done.said!r}"
         found = self.broken() or self.case.told(self.work, done.said)
         if found:
             return found
-        wrong = self.compare(self.case.picture, "it says that it is done, and made") if done.code == 0 else ""
+        wrong = (
+            self.compare(self.case.picture, "it says that it is done, and made")
+            if done.code == 0
+            else ""
+        )
         return wrong or self.again(self.case.picture)
 
     def note(self, where: str, wrong: str) -> None:
@@ -270,7 +303,9 @@ class _Bench:
 def _difference(now: object, wanted: object) -> str:
     if isinstance(now, dict) and isinstance(wanted, dict):
         keys = [key for key in {**wanted, **now} if wanted.get(key) != now.get(key)]
-        return "; ".join(f"{key}: {now.get(key)!s:.300} and not {wanted.get(key)!s:.300}" for key in keys[:4])
+        return "; ".join(
+            f"{key}: {now.get(key)!s:.300} and not {wanted.get(key)!s:.300}" for key in keys[:4]
+        )
     return f"{now!s:.300} and not {wanted!s:.300}"
 
 
@@ -284,7 +319,8 @@ def sweep(
     points: int | None = None,
     seed: int = 0,
 ) -> int:
-    """Disturb a command at every call by every fault and cut, or at so many points by chance; return how many.
+    """Disturb a command at every call by every fault and cut, or at so many points by chance;
+    return how many.
 
     `folder` is for this alone. Raises AssertionError, which tells of the first points that fail.
     """
@@ -318,8 +354,12 @@ def sweep(
     return bench.end(count, seed)
 
 
-def _cut_power(bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int, log: _Log) -> int:
-    """Cut the power after some calls, in the order that they have in the journal; return how often."""
+def _cut_power(
+    bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int, log: _Log
+) -> int:
+    """Cut the power after some calls, in the order that they have in the journal; return how
+    often.
+    """
     disk, at, count = Disk(bench.base, bench.work), 0, 0
     _, lasting, mended = bench.looks()
     for number, variant in plan:
@@ -335,14 +375,18 @@ def _cut_power(bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], se
         if not wrong and number == len(deeds):
             wrong = bench.compare(lasting, "it had said that it is done, and left")
         wrong = wrong or bench.again(mended)
-        bench.note(f"power cut ({variant}) after {number} of {len(deeds)}, {deeds[number - 1]}", wrong)
+        bench.note(
+            f"power cut ({variant}) after {number} of {len(deeds)}, {deeds[number - 1]}", wrong
+        )
         count += 1
         if not wrong:
             log.add(variant, number)
     return count
 
 
-def replay_of(machine: Machine, folder: Path, case: Case) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def replay_of(
+    machine: Machine, folder: Path, case: Case
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """Return the files that a command left, and those that the replay of its journal has."""
     bench = _Bench(machine, folder, case)
     disk = Disk(bench.base, bench.work)

@@ -1,7 +1,8 @@
-"""Nothing is lost: prov's commands are killed, run out of room, and lose what was not synced, at any call that writes.
+"""Nothing is lost: prov's commands are killed, run out of room, and lose what was not synced, at
+any call that writes.
 
-The ordinary run takes some points, always the same ones, or others with FAULTS_SEED=N.
-`pytest -m faults` goes through all points, hours of them; FAULTS_POINTS=N through so many of each command.
+The ordinary run takes some points, always the same ones, or others with FAULTS_SEED=N. `pytest -m
+faults` goes through all points, hours of them; FAULTS_POINTS=N through so many of each command.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: ca
 
 
 def cuts_of(case: Case) -> tuple[str, ...]:
-    """What a remote loses when its power is cut is up to the git that serves it: it syncs no folders."""
+    """What a remote loses when its power is cut is up to the git that serves it: it syncs no
+    folders.
+    """
     return () if case in (PUSH, SHRINK) else tuple(VARIANTS)
 
 
@@ -36,16 +39,27 @@ def test_some_points(machine: Machine, room: Path, case: Case) -> None:
 @_cases
 def test_all_points(machine: Machine, room: Path, case: Case) -> None:
     points = int(os.environ.get("FAULTS_POINTS") or 0) or None
-    print(f"{sweep(machine, room / 'case', case, points=points, seed=SEED, cuts=cuts_of(case))} points")
+    print(
+        f"{sweep(machine, room / 'case', case, points=points, seed=SEED, cuts=cuts_of(case))}"
+        " points"
+    )
 
 
-@pytest.mark.parametrize("case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name
+)
 def test_the_replay_knows_what_commands_do(machine: Machine, room: Path, case: Case) -> None:
     """If the journal missed a call, cuts would lose too much, or nothing."""
     there, replayed = replay_of(machine, room / "case", case)
     copied = {path for path in there if path.startswith("/.prov/prov/pool")}  # by the kernel
-    assert {path: there.get(path) for path in replayed if path not in copied and "recipe-sysroot" not in path} == {
-        path: content for path, content in replayed.items() if path not in copied and "recipe-sysroot" not in path
+    assert {
+        path: there.get(path)
+        for path in replayed
+        if path not in copied and "recipe-sysroot" not in path
+    } == {
+        path: content
+        for path, content in replayed.items()
+        if path not in copied and "recipe-sysroot" not in path
     }
     assert there.keys() - replayed.keys() == set()
 

@@ -1,7 +1,8 @@
-"""What is below `.prov/prov` decides nothing: each file there is torn as a power cut may tear it, in its place.
+"""What is below `.prov/prov` decides nothing: each file there is torn as a power cut may tear it,
+in its place.
 
-The sweeps copy what they disturb, so that stats that were kept tell of other files. Here files keep their stats, and a
-cache that is believed would be believed.
+The sweeps copy what they disturb, so that stats that were kept tell of other files. Here files keep
+their stats, and a cache that is believed would be believed.
 """
 
 from __future__ import annotations
@@ -46,16 +47,21 @@ def test_torn_caches_are_as_good_as_none(machine: Machine, room: Path, rounds: i
     built_before(root)
     text = (root / "recipes/library.toml").read_text()
     text = text.replace("'1'\n", "'1'\nsources = [{ file = 'given' }]\n", 1)
-    (root / "recipes/library.toml").write_text(text.replace("[tasks.go]\n", "[tasks.go]\ninputs = ['sources']\n"))
+    (root / "recipes/library.toml").write_text(
+        text.replace("[tasks.go]\n", "[tasks.go]\ninputs = ['sources']\n")
+    )
     done = machine.run(BUILD, root)
     assert done.code == 0, done.said
     wanted, caches = recorded(root), root / ".prov/prov"
     for _ in range(rounds):
-        files = [path for path in sorted(caches.rglob("*")) if path.is_file() and not path.is_symlink()]
+        files = [
+            path for path in sorted(caches.rglob("*")) if path.is_file() and not path.is_symlink()
+        ]
         known = [
             path
             for path in files
-            if path.stat().st_size and path.relative_to(caches).parts[0] not in ("pool", "pool-open", "locks")
+            if path.stat().st_size
+            and path.relative_to(caches).parts[0] not in ("pool", "pool-open", "locks")
         ]
         assert {"parsed", "sysroots", "sources", "toolchains", "workdirs"} <= {
             path.relative_to(caches).parts[0] for path in known

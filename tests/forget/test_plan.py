@@ -1,4 +1,6 @@
-"""What is forgotten, what stays, and that the store is whole afterwards; gc of the same histories."""
+"""What is forgotten, what stays, and that the store is whole afterwards; gc of the same
+histories.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,20 @@ class Captured(Project):
     def tasks(self) -> set[str]:
         """Return the tasks of which a run is recorded."""
         rows = self.git("for-each-ref", "--format=%(refname)", "refs/tags").split()
-        return {":".join(row.removeprefix("refs/tags/").removeprefix("failed/").split("/")[:2]) for row in rows}
+        return {
+            ":".join(row.removeprefix("refs/tags/").removeprefix("failed/").split("/")[:2])
+            for row in rows
+        }
 
     def holds(self, text: str) -> bool:
         """Return whether anything in the store's folder holds a text, packed or not."""
-        command = ["git", f"--git-dir={self.root / '.prov'}", "cat-file", "--batch-all-objects", "--batch"]
+        command = [
+            "git",
+            f"--git-dir={self.root / '.prov'}",
+            "cat-file",
+            "--batch-all-objects",
+            "--batch",
+        ]
         packed = subprocess.run(command, capture_output=True, check=True).stdout
         plain = subprocess.run(["grep", "-rqa", text, self.root / ".prov"], check=False)
         return text.encode() in packed or plain.returncode == 0
@@ -54,7 +65,9 @@ def test_later_runs_of_a_directory_stay(runs: Captured) -> None:
     line = runs.git("log", "--first-parent", "--format=%s", runs.tag("step:n3")).split("\n")
     assert [each for each in line if each.startswith("step:")] == ["step:n3", "step:n2", "step:n0"]
     assert runs.git("show", f"{runs.tag('step:n3')}:file3") == "3\n"
-    assert "same log" in runs.ask("log", "step:n0") or "same log" in runs.git("show", f"{runs.tag('step:n0')}^2:log")
+    assert "same log" in runs.ask("log", "step:n0") or "same log" in runs.git(
+        "show", f"{runs.tag('step:n0')}^2:log"
+    )
     runs.run("step:n4", "echo 4 > file4")
     assert runs.tasks() == {"step:n0", "step:n2", "step:n3", "step:n4"}
     runs.is_whole()
@@ -83,7 +96,9 @@ def test_a_text_goes_from_the_runs_that_hold_it(runs: Captured) -> None:
     assert runs.tasks() == {"step:before", "step:removed", "step:after"}
     assert not runs.holds(SECRET)
     runs.is_whole()
-    assert runs.refused("forget", "--containing", SECRET).startswith("prov: no file in the store contains that text")
+    assert runs.refused("forget", "--containing", SECRET).startswith(
+        "prov: no file in the store contains that text"
+    )
     runs.run("step:more", "echo 4 > file")
     runs.is_whole()
 
@@ -114,7 +129,9 @@ def test_the_numbers_of_runs_have_no_gap(runs: Captured) -> None:
     tags = runs.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/step").split()
     runs.prov("forget", tags[0])
     runs.is_whole()
-    assert set(runs.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/step").split()) == set(tags[1:])
+    assert set(
+        runs.git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags/step").split()
+    ) == set(tags[1:])
 
 
 def test_what_git_remembers_is_forgotten(runs: Captured) -> None:
@@ -180,7 +197,9 @@ def on_a_terminal(root: Path, typed: str, *arguments: str) -> str:
     from tests.cli.story import PROV
 
     ours, its = os.openpty()
-    child = subprocess.Popen([PROV, *arguments], cwd=root, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    child = subprocess.Popen(
+        [PROV, *arguments], cwd=root, stdin=its, stdout=its, stderr=its, start_new_session=True
+    )
     os.close(its)
     os.write(ours, typed.encode())
     said = b""
@@ -195,7 +214,9 @@ def on_a_terminal(root: Path, typed: str, *arguments: str) -> str:
 
 
 def test_collecting_drops_no_tag_that_frees_nothing(runs: Captured) -> None:
-    """Runs of one directory share a history: as long as its last run is kept, so are those before."""
+    """Runs of one directory share a history: as long as its last run is kept, so are those
+    before.
+    """
     for number in range(6):
         runs.run(f"step:n{number % 2}", f"echo {number} > file")
     runs.run("other:one", "echo x > y", "q")

@@ -14,7 +14,15 @@ from prov.store.repository import Store
 
 def git_says(path: Path) -> str:
     """Return what `git fsck --strict` finds wrong."""
-    command = ["git", f"--git-dir={path}", "fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
+    command = [
+        "git",
+        f"--git-dir={path}",
+        "fsck",
+        "--strict",
+        "--full",
+        "--no-dangling",
+        "--no-progress",
+    ]
     done = subprocess.run(command, capture_output=True, check=False)
     words = (done.stdout + done.stderr).decode("utf-8", "replace")
     said = [line for line in words.splitlines() if not line.startswith("notice: ")]
@@ -75,7 +83,9 @@ def damage(path: Path, chance: random.Random) -> str:
 
 
 def whole_refs(store: Store) -> dict[str, Oid]:
-    """Return the refs all of whose objects are there and what their ids say; the objects must be undamaged."""
+    """Return the refs all of whose objects are there and what their ids say; the objects must be
+    undamaged.
+    """
     refs = contents(store.path)
     reach = Reach.of(store.objects)
     broken = reach.look(refs)

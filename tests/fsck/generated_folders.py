@@ -1,4 +1,6 @@
-"""Recorded directories for a generated store, in memory: written object by object when they are new."""
+"""Recorded directories for a generated store, in memory: written object by object when they are
+new.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class File(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Folder:
-    """A folder that is never changed once it is made, and shared between all WORKDIRs that have it."""
+    """A folder that is never changed once it is made, and shared between all WORKDIRs that have
+    it.
+    """
 
     entries: dict[str, File | Folder] = field(default_factory=dict)
     mtime: int | None = None
@@ -60,7 +64,9 @@ class Folder:
 
 
 def with_items(folder: Folder, items: Mapping[str, File | Folder], now: int = EPOCH_NS) -> Folder:
-    """Return a folder that also has these items at these paths; what had to be made for that gets `now` for mtime."""
+    """Return a folder that also has these items at these paths; what had to be made for that gets
+    `now` for mtime.
+    """
     entries, below = dict(folder.entries), dict[str, dict[str, File | Folder]]()
     for path, item in items.items():
         first, _, rest = path.partition("/")
@@ -69,7 +75,9 @@ def with_items(folder: Folder, items: Mapping[str, File | Folder], now: int = EP
         else:
             entries[first] = item
     for first, inside in below.items():
-        entries[first] = with_items(cast(Folder, entries.get(first) or Folder(mtime=now)), inside, now)
+        entries[first] = with_items(
+            cast(Folder, entries.get(first) or Folder(mtime=now)), inside, now
+        )
     added = len(entries) != len(folder.entries) and folder.mtime is not None
     return Folder(entries, now if added else folder.mtime)
 
@@ -99,7 +107,9 @@ def merged(folders: Sequence[Folder]) -> Folder:
 
 
 class Objects:
-    """Writes objects as `ObjectWriter` does, into pack after pack, and need not look into those that are finished."""
+    """Writes objects as `ObjectWriter` does, into pack after pack, and need not look into those
+    that are finished.
+    """
 
     def __init__(self, store: Store) -> None:
         self._folder = store.objects.folder
@@ -153,13 +163,19 @@ class Objects:
     def attributes(self, folder: Folder) -> Oid:
         """Write a folder's mtimes, in the form of a WORKDIR."""
         if folder.attributes is None:
-            lines = [] if folder.mtime is None else [b".\tmtime=%d.%09d\n" % divmod(folder.mtime, 1_000_000_000)]
+            lines = (
+                []
+                if folder.mtime is None
+                else [b".\tmtime=%d.%09d\n" % divmod(folder.mtime, 1_000_000_000)]
+            )
             entries = []
             for name, item in sorted(folder.entries.items()):
                 if isinstance(item, Folder):
                     entries.append(Entry(name.encode(), MODE_DIRECTORY, self.attributes(item)))
                 else:
-                    lines.append(b"%s\tmtime=%d.%09d\n" % (name.encode(), *divmod(item.mtime, 1_000_000_000)))
+                    lines.append(
+                        b"%s\tmtime=%d.%09d\n" % (name.encode(), *divmod(item.mtime, 1_000_000_000))
+                    )
             if lines:
                 entries.append(Entry(BLOB_NAME, MODE_FILE, self.add("blob", b"".join(lines))))
             folder.attributes = self.add_tree(entries)

@@ -22,9 +22,24 @@ VERSION = "1.0"
 TOOLS = ("gcc", "ld", "make", "sh", "sed", "install")
 REMEMBERED = 30
 """Results of a task that a change taken back may find again."""
-TASKS = ("fetch", "unpack", "patch", "configure", "compile", "install", "populate_sysroot", "package", "package_deb")
+TASKS = (
+    "fetch",
+    "unpack",
+    "patch",
+    "configure",
+    "compile",
+    "install",
+    "populate_sysroot",
+    "package",
+    "package_deb",
+)
 AFTER = {"patch": "unpack", "configure": "patch", "compile": "configure", "install": "compile"}
-FROM = {"unpack": "fetch", "populate_sysroot": "install", "package": "install", "package_deb": "package"}
+FROM = {
+    "unpack": "fetch",
+    "populate_sysroot": "install",
+    "package": "install",
+    "package_deb": "package",
+}
 WITH_SYSROOT = ("configure", "compile", "install")
 OUTPUTDIRS = {
     "fetch": ["sources"],
@@ -57,7 +72,9 @@ class Recipe:
     static: bool = False
     """Its program holds the libraries that it needs, so that it is another when they are."""
     sources: dict[str, Source] = field(default_factory=dict)
-    variables: dict[str, int] = field(default_factory=lambda: {"CFLAGS": 0, "EXTRA_OECONF": 0, "DESCRIPTION": 0})
+    variables: dict[str, int] = field(
+        default_factory=lambda: {"CFLAGS": 0, "EXTRA_OECONF": 0, "DESCRIPTION": 0}
+    )
     patches: dict[str, int] = field(default_factory=dict)
     """Source file that is patched -> which patch."""
 
@@ -71,16 +88,30 @@ class Recipe:
 
 
 def noise(*parts: object, size: int = 160) -> bytes:
-    """Return what stands for a compiler's work: bytes that are others when anything is that they were made of."""
+    """Return what stands for a compiler's work: bytes that are others when anything is that they
+    were made of.
+    """
     return hashlib.shake_128(repr(parts).encode()).digest(size)
 
 
 def source_text(recipe: Recipe, path: str, *, patched: bool = False) -> bytes:
     source = recipe.sources[path]
-    lines = [f"/* {recipe.name}: {path}", f" * comment {source.comment}", " */", f'#include "{recipe.name}.h"', ""]
+    lines = [
+        f"/* {recipe.name}: {path}",
+        f" * comment {source.comment}",
+        " */",
+        f'#include "{recipe.name}.h"',
+        "",
+    ]
     for number in range(6):
         value = source.code if number == 3 else number
-        lines += [f"int {recipe.name}_{number}(int given)", "{", f"    return given * {value + 17};", "}", ""]
+        lines += [
+            f"int {recipe.name}_{number}(int given)",
+            "{",
+            f"    return given * {value + 17};",
+            "}",
+            "",
+        ]
     if source.broken:
         lines.append("int broken(")
     if patched and path in recipe.patches:
@@ -89,7 +120,9 @@ def source_text(recipe: Recipe, path: str, *, patched: bool = False) -> bytes:
 
 
 class Made(NamedTuple):
-    """What a task made: its WORKDIR, what is below its output folders (None if it failed), and its log."""
+    """What a task made: its WORKDIR, what is below its output folders (None if it failed), and its
+    log.
+    """
 
     workdir: Folder
     output: Folder | None
@@ -98,7 +131,9 @@ class Made(NamedTuple):
 
 @dataclass(slots=True)
 class Taken:
-    """What a task starts from: the WORKDIR, the outputs in its sysroot, the moment in nanoseconds."""
+    """What a task starts from: the WORKDIR, the outputs in its sysroot, the moment in
+    nanoseconds.
+    """
 
     start: Folder
     needs: list[Folder]
@@ -120,7 +155,9 @@ class Bodies:
         """Return the folder of sources that a recipe names."""
         files = {path: self.objects.file(source_text(recipe, path)) for path in recipe.sources}
         folder = with_items(Folder(mtime=EPOCH_NS), files)
-        folder.entries["configure"] = cast(File, folder.entries["configure"])._replace(mode=MODE_EXECUTABLE)
+        folder.entries["configure"] = cast(File, folder.entries["configure"])._replace(
+            mode=MODE_EXECUTABLE
+        )
         return folder
 
     def patch_files(self, recipe: Recipe) -> dict[str, File]:
@@ -141,7 +178,9 @@ class Bodies:
         return Made(with_items(taken.start, {recipe.folder: unpacked}), Folder(), "")
 
     def patch(self, recipe: Recipe, taken: Taken) -> Made:
-        items: dict[str, File | Folder] = {f"patches/{name}": file for name, file in self.patch_files(recipe).items()}
+        items: dict[str, File | Folder] = {
+            f"patches/{name}": file for name, file in self.patch_files(recipe).items()
+        }
         log = "".join(f"applying {path.partition('/')[2]}\n" for path in items)
         for path in recipe.patches:
             text = source_text(recipe, path, patched=True)
@@ -150,23 +189,43 @@ class Bodies:
 
     def configure(self, recipe: Recipe, taken: Taken) -> Made:
         option = f"--with-level={recipe.variables['EXTRA_OECONF']}"
-        config = f'#define PACKAGE "{recipe.name}"\n#define LEVEL {recipe.variables["EXTRA_OECONF"]}\n'
+        config = (
+            f'#define PACKAGE "{recipe.name}"\n#define LEVEL {recipe.variables["EXTRA_OECONF"]}\n'
+        )
         texts = {
-            "config.h": config + "".join(f"#define HAVE_{other.name.upper()} 1\n" for other in recipe.depends),
+            "config.h": (
+                config
+                + "".join(f"#define HAVE_{other.name.upper()} 1\n" for other in recipe.depends)
+            ),
             "config.status": f"#! /bin/sh\n# {option}\nexec ./configure {option}\n",
-            "Makefile": f"all: lib{recipe.name}.so.1 {recipe.name}\n" + "".join(f"# {name}.o\n" for name in C_FILES),
+            "Makefile": (
+                f"all: lib{recipe.name}.so.1 {recipe.name}\n"
+                + "".join(f"# {name}.o\n" for name in C_FILES)
+            ),
         }
-        items = {f"{recipe.folder}/{name}": self.objects.file(text.encode()) for name, text in texts.items()}
+        items = {
+            f"{recipe.folder}/{name}": self.objects.file(text.encode())
+            for name, text in texts.items()
+        }
         later = {path: file._replace(mtime=taken.now) for path, file in items.items()}
         log = f"checking for gcc... gcc 12.{taken.compiler}\n"
         log += "".join(f"checking for {other.name}... yes\n" for other in recipe.depends)
-        return Made(with_items(taken.start, later, taken.now), Folder(), f"./configure {option}\n{log}")
+        return Made(
+            with_items(taken.start, later, taken.now), Folder(), f"./configure {option}\n{log}"
+        )
 
     def compile(self, recipe: Recipe, taken: Taken) -> Made:
         headers = [taken_in.folder("usr/include").entries for taken_in in taken.needs]
         config = cast(File, taken.start.at(f"{recipe.folder}/config.h")).oid
-        every = (config, recipe.variables["CFLAGS"], taken.compiler, recipe.code(f"include/{recipe.name}.h"))
-        seen = [sorted((name, cast(File, file).oid) for name, file in each.items()) for each in headers]
+        every = (
+            config,
+            recipe.variables["CFLAGS"],
+            taken.compiler,
+            recipe.code(f"include/{recipe.name}.h"),
+        )
+        seen = [
+            sorted((name, cast(File, file).oid) for name, file in each.items()) for each in headers
+        ]
         made: dict[str, tuple[bytes, int]] = {}
         log = ""
         for name in C_FILES:
@@ -184,11 +243,19 @@ class Bodies:
             if recipe.static
         ]
         made[f"lib{recipe.name}.a"] = b"!<arch>\n" + noise("archive", linked, size=400), MODE_FILE
-        made[f"lib{recipe.name}.so.1"] = b"\x7fELF" + noise("library", linked, size=400), MODE_EXECUTABLE
-        made[recipe.name] = b"\x7fELF" + noise("program", linked, libraries, size=400), MODE_EXECUTABLE
+        made[f"lib{recipe.name}.so.1"] = (
+            b"\x7fELF" + noise("library", linked, size=400),
+            MODE_EXECUTABLE,
+        )
+        made[recipe.name] = (
+            b"\x7fELF" + noise("program", linked, libraries, size=400),
+            MODE_EXECUTABLE,
+        )
         return Made(self._compiled(recipe, taken, made), Folder(), log + f"gcc -o {recipe.name}\n")
 
-    def _compiled(self, recipe: Recipe, taken: Taken, made: Mapping[str, tuple[bytes, int]]) -> Folder:
+    def _compiled(
+        self, recipe: Recipe, taken: Taken, made: Mapping[str, tuple[bytes, int]]
+    ) -> Folder:
         items = {
             f"{recipe.folder}/{path}": self.objects.file(content, mode, taken.now)
             for path, (content, mode) in made.items()
@@ -207,18 +274,29 @@ class Bodies:
             f"usr/share/man/man1/{name}.1": f"man/{name}.1",
             f"etc/{name}.conf": f"etc/{name}.conf",
         }
-        where |= {f"usr/share/{name}/table-{number}": f"data/table-{number}" for number in range(TABLES)}
-        items = {path: cast(File, built.at(source))._replace(mtime=taken.now) for path, source in where.items()}
-        items[f"usr/lib/lib{name}.so"] = self.objects.file(f"lib{name}.so.1".encode(), MODE_SYMLINK, taken.now)
+        where |= {
+            f"usr/share/{name}/table-{number}": f"data/table-{number}" for number in range(TABLES)
+        }
+        items = {
+            path: cast(File, built.at(source))._replace(mtime=taken.now)
+            for path, source in where.items()
+        }
+        items[f"usr/lib/lib{name}.so"] = self.objects.file(
+            f"lib{name}.so.1".encode(), MODE_SYMLINK, taken.now
+        )
         config = f"prefix=/usr\nName: {name}\nVersion: 1\nLibs: -l{name}\n".encode()
         items[f"usr/lib/pkgconfig/{name}.pc"] = self.objects.file(config, mtime=taken.now)
         image = with_items(Folder(mtime=taken.now), items, taken.now)
         log = "".join(f"install -D {source} {path}\n" for path, source in where.items())
-        return Made(with_items(taken.start, {"image": image}, taken.now), Folder({"image": image}), log)
+        return Made(
+            with_items(taken.start, {"image": image}, taken.now), Folder({"image": image}), log
+        )
 
     def populate_sysroot(self, recipe: Recipe, taken: Taken) -> Made:
         usr = taken.start.folder("image/usr")
-        kept: dict[str, File | Folder] = {f"usr/{name}": usr.entries[name] for name in ("bin", "include", "lib")}
+        kept: dict[str, File | Folder] = {
+            f"usr/{name}": usr.entries[name] for name in ("bin", "include", "lib")
+        }
         kept[f"usr/share/{recipe.name}"] = usr.at(f"share/{recipe.name}")
         sysroot = with_items(Folder(mtime=taken.now), kept, taken.now)
         workdir = with_items(taken.start, {"sysroot-destdir": sysroot})
@@ -227,15 +305,24 @@ class Bodies:
     def package(self, recipe: Recipe, taken: Taken) -> Made:
         name, image = recipe.name, taken.start.folder("image")
         parts = {
-            name: (f"usr/bin/{name}", f"usr/lib/lib{name}.so.1", f"usr/share/{name}", f"etc/{name}.conf"),
+            name: (
+                f"usr/bin/{name}",
+                f"usr/lib/lib{name}.so.1",
+                f"usr/share/{name}",
+                f"etc/{name}.conf",
+            ),
             f"{name}-dev": (f"usr/include/{name}.h", f"usr/lib/lib{name}.so", "usr/lib/pkgconfig"),
             f"{name}-staticdev": (f"usr/lib/lib{name}.a",),
             f"{name}-doc": (f"usr/share/doc/{name}", "usr/share/man"),
         }
-        items = {f"{part}/{path}": image.at(path) for part, paths in parts.items() for path in paths}
+        items = {
+            f"{part}/{path}": image.at(path) for part, paths in parts.items() for path in paths
+        }
         split = with_items(Folder(mtime=taken.now), items, taken.now)
         needs = ", ".join(f'"{other.name}"' for other in recipe.depends)
-        data = self.objects.file(f'{{"{name}": {{"needs": [{needs}]}}}}\n'.encode(), mtime=taken.now)
+        data = self.objects.file(
+            f'{{"{name}": {{"needs": [{needs}]}}}}\n'.encode(), mtime=taken.now
+        )
         pkgdata = with_items(Folder(mtime=taken.now), {f"{name}/packages.json": data}, taken.now)
         gives: dict[str, File | Folder] = {"packages-split": split, "pkgdata": pkgdata}
         log = "".join(f"{part}: {len(paths)} entries\n" for part, paths in parts.items())
@@ -244,9 +331,14 @@ class Bodies:
     def package_deb(self, recipe: Recipe, taken: Taken) -> Made:
         items: dict[str, File | Folder] = {}
         for part, folder in taken.start.folder("packages-split").entries.items():
-            control = f"Package: {part}\nVersion: 1\nDescription: number {recipe.variables['DESCRIPTION']}\n".encode()
+            control = (
+                f"Package: {part}\nVersion: 1\nDescription: number"
+                f" {recipe.variables['DESCRIPTION']}\n".encode()
+            )
             packed = noise(control, self.objects.tree(cast(Folder, folder)), size=300)
-            items[f"packages-split/{part}/DEBIAN/control"] = self.objects.file(control, mtime=taken.now)
+            items[f"packages-split/{part}/DEBIAN/control"] = self.objects.file(
+                control, mtime=taken.now
+            )
             deb = self.objects.file(b"!<arch>\ndebian-binary   " + packed, mtime=taken.now)
             items[f"deploy-deb/deb/{part}_1_amd64.deb"] = deb
         workdir = with_items(taken.start, items, taken.now)
@@ -255,10 +347,18 @@ class Bodies:
 
     def image(self, taken: Taken, packages: Mapping[str, Folder]) -> Made:
         """The image's only task: `packages` are those that are unpacked into it."""
-        status = "".join(f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n" for name in packages)
+        status = "".join(
+            f"Package: {name}\nStatus: install ok installed\nVersion: 1\n\n" for name in packages
+        )
         names = "".join(f"{name} 1\n" for name in packages)
         root = merged(list(packages.values()))
         root = with_items(root, {"var/lib/dpkg/status": self.objects.file(status.encode())})
-        manifest = Folder({"packages": self.objects.file(names.encode(), mtime=taken.now)}, taken.now)
+        manifest = Folder(
+            {"packages": self.objects.file(names.encode(), mtime=taken.now)}, taken.now
+        )
         gives: dict[str, File | Folder] = {"rootfs": root, "manifest": manifest}
-        return Made(with_items(taken.start, gives), Folder(gives), "".join(f"unpacking {name}\n" for name in packages))
+        return Made(
+            with_items(taken.start, gives),
+            Folder(gives),
+            "".join(f"unpacking {name}\n" for name in packages),
+        )

@@ -1,10 +1,12 @@
-"""A store as many builds leave it, without building anything: for tests and benchmarks of questions about history.
+"""A store as many builds leave it, without building anything: for tests and benchmarks of questions
+about history.
 
-`make_store` plays the builds of a made-up project: recipes that need each other, whose sources, patches and variables
-change from build to build, and an image of all of them. What each task makes is a function of its inputs, so that task
-hashes, outputs, cut-offs and first parents come out as they would in builds. Objects are prov's own (`write_run`,
-`task_hash`), written into a few large packs as `consolidate` leaves them; refs are written at the end as one
-`packed-refs`. Nothing but the arguments decides what is in the store.
+`make_store` plays the builds of a made-up project: recipes that need each other, whose sources,
+patches and variables change from build to build, and an image of all of them. What each task makes
+is a function of its inputs, so that task hashes, outputs, cut-offs and first parents come out as
+they would in builds. Objects are prov's own (`write_run`, `task_hash`), written into a few large
+packs as `consolidate` leaves them; refs are written at the end as one `packed-refs`. Nothing but
+the arguments decides what is in the store.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ class Change:
 class History:
     """The project, and what is recorded of it so far."""
 
-    def __init__(self, store: Store, objects: Objects, *, recipes: int, runs: int, seed: int) -> None:
+    def __init__(
+        self, store: Store, objects: Objects, *, recipes: int, runs: int, seed: int
+    ) -> None:
         self.store, self.objects, self.bodies = store, objects, Bodies(objects)
         self.random = random.Random(seed)
         self.runs, self.ran = runs, 0
@@ -160,7 +164,9 @@ class History:
         self.dirty = set(self.nodes)
         self.listed: dict[str, tuple[list[Line], Oid]] = {}
         self.spans: list[tuple[str, float, float, int]] = []
-        """Of the build that is played: task, when it began, how many seconds it took, bytes added."""
+        """Of the build that is played: task, when it began, how many seconds it took, bytes
+        added.
+        """
         self.undo: list[Change] = []
         self.counter = itertools.count(1)
         self.use_compiler()
@@ -171,7 +177,9 @@ class History:
             name = f"part{number:02}"
             depends = self.random.sample(made, min(len(made), self.random.choice((0, 1, 1, 2, 3))))
             paths = [path.format(name=name) for path in PLAIN_FILES] + [f"include/{name}.h"]
-            paths += [f"src/{each}.c" for each in C_FILES] + [f"data/table-{each}" for each in range(TABLES)]
+            paths += [f"src/{each}.c" for each in C_FILES] + [
+                f"data/table-{each}" for each in range(TABLES)
+            ]
             in_order = tuple(sorted(depends, key=lambda recipe: recipe.name))
             made.append(Recipe(name, in_order, number % 2 == 1, {path: Source() for path in paths}))
         return made
@@ -182,7 +190,11 @@ class History:
             for task in TASKS:
                 after = f"{key}:{AFTER[task]}" if task in AFTER else ""
                 from_ = (f"{key}:{FROM[task]}",) if task in FROM else ()
-                needs = [f"{other.name}:populate_sysroot" for other in recipe.depends if task in WITH_SYSROOT]
+                needs = [
+                    f"{other.name}:populate_sysroot"
+                    for other in recipe.depends
+                    if task in WITH_SYSROOT
+                ]
                 yield Node(f"{key}:{task}", recipe, task, after, from_, tuple(needs))
         packages = tuple(f"{recipe.name}:package_deb" for recipe in self.recipes)
         yield Node(IMAGE, Recipe("image"), "image", "", packages, ())
@@ -212,13 +224,20 @@ class History:
         return found
 
     def change(self, room: int) -> bool:
-        """Change something that makes at most `room` tasks run, if there is such a thing; tell whether."""
+        """Change something that makes at most `room` tasks run, if there is such a thing; tell
+        whether.
+        """
         for _ in range(8):
-            change, back = self._undone() if self.undo and self.random.random() < 0.06 else self._new_change()
+            change, back = (
+                self._undone() if self.undo and self.random.random() < 0.06 else self._new_change()
+            )
             if self._fits(change, room):
                 old = change.table.get(change.name)
                 if not back and not (isinstance(old, Source) and old.broken):
-                    self.undo = [*self.undo[-3:], Change(change.tasks, change.table, change.name, old)]
+                    self.undo = [
+                        *self.undo[-3:],
+                        Change(change.tasks, change.table, change.name, old),
+                    ]
                 self._make(change)
                 return True
         recipe = self.random.choice(self.recipes)
@@ -260,7 +279,9 @@ class History:
 
     def _of_variable(self, recipe: Recipe, name: str, tasks: Sequence[str]) -> Change:
         table = cast(dict[str, object], recipe.variables)
-        return Change(tuple(f"{recipe.name}:{task}" for task in tasks), table, name, next(self.counter))
+        return Change(
+            tuple(f"{recipe.name}:{task}" for task in tasks), table, name, next(self.counter)
+        )
 
     def _of_source(self, recipe: Recipe) -> Change:
         kind = self.random.random()
@@ -269,12 +290,16 @@ class History:
         elif kind < 0.8:
             path = f"include/{recipe.name}.h"
         else:
-            path = self.random.choice([path for path in recipe.sources if not path.endswith((".c", ".h"))])
+            path = self.random.choice(
+                [path for path in recipe.sources if not path.endswith((".c", ".h"))]
+            )
         old, number = recipe.sources[path], next(self.counter)
         if path.endswith(".c") and kind < 0.15:
             new = old._replace(comment=number)
         else:
-            new = Source(number, old.comment, path.endswith(".c") and kind > 0.6 and self._may_break)
+            new = Source(
+                number, old.comment, path.endswith(".c") and kind > 0.6 and self._may_break
+            )
         return Change((f"{recipe.name}:fetch",), cast(dict[str, object], recipe.sources), path, new)
 
     @property
@@ -304,11 +329,18 @@ class History:
         done: set[str] = set()
         for key, node in self.nodes.items():
             if key in work:
-                self.static[key] = self._hash(HashOnly(), node, self.static.__getitem__, self.static.__getitem__)
+                self.static[key] = self._hash(
+                    HashOnly(), node, self.static.__getitem__, self.static.__getitem__
+                )
         for key, node in self.nodes.items():
             if key not in work:
                 continue
-            oid = self._hash(self.objects, node, lambda edge: self.now[edge].task_hash, lambda at: self.now[at].output)
+            oid = self._hash(
+                self.objects,
+                node,
+                lambda edge: self.now[edge].task_hash,
+                lambda at: self.now[at].output,
+            )
             result = None if key in forced else self.known[key].get(oid)
             if result is not None:
                 self.now[key] = result
@@ -333,7 +365,9 @@ class History:
     def _hash(self, sink: TreeWriter, node: Node, hash_of, output_of) -> Oid:  # type: ignore[no-untyped-def]
         own = self.own.get(node.key) or self._own(node)
         edges = {
-            "after": {node.after.partition(":")[2]: hash_of(node.after).hex()} if node.after else {},
+            "after": (
+                {node.after.partition(":")[2]: hash_of(node.after).hex()} if node.after else {}
+            ),
             "from": {key: output_of(key).hex() for key in node.from_},
             "needs": {key: output_of(key).hex() for key in node.needs},
         }
@@ -342,13 +376,19 @@ class History:
     def _own(self, node: Node) -> OwnInputs:
         """Return a task's own inputs, as `InputsReader` gathers them."""
         add, recipe, task = self.objects.add, node.recipe, node.task
-        lines = [f"task {node.key}", f"arch target {node.arch}" if node.key != IMAGE else f"arch machine {MACHINE}"]
+        lines = [
+            f"task {node.key}",
+            f"arch target {node.arch}" if node.key != IMAGE else f"arch machine {MACHINE}",
+        ]
         lines += ["interpreter sh", f"dir {node.where}"]
         lines += [f"outputdir {path}" for path in node.outputdirs]
         lines += [f"needs {text}" for text in node.staging]
         texts = {"task": "\n".join(lines) + "\n", "host-toolchain": f"{self.toolchain.hex()}\n"}
         texts["script"] = f"# {task}\nrun_{task}\n"
-        entries = [Entry(name.encode(), MODE_FILE, add("blob", text.encode())) for name, text in texts.items()]
+        entries = [
+            Entry(name.encode(), MODE_FILE, add("blob", text.encode()))
+            for name, text in texts.items()
+        ]
         values = {"BPN": recipe.name, "PV": VERSION}
         if task in WITH_SYSROOT:
             values |= {"B": "${S}", "S": "${WORKDIR}/${BPN}-${PV}", "CC": "gcc"}
@@ -357,7 +397,9 @@ class History:
             values["EXTRA_OECONF"] = f"--with-level={recipe.variables['EXTRA_OECONF']}"
         if task == "package_deb":
             values["DESCRIPTION"] = f"number {recipe.variables['DESCRIPTION']}"
-        tables = {"variables": {name: self.objects.file(value.encode()) for name, value in values.items()}}
+        tables = {
+            "variables": {name: self.objects.file(value.encode()) for name, value in values.items()}
+        }
         if task == "fetch":
             inside = self.objects.tree(self.bodies.sources(recipe))
             tree = self.objects.add_tree([Entry(recipe.folder.encode(), MODE_DIRECTORY, inside)])
@@ -365,7 +407,9 @@ class History:
         if task == "patch" and recipe.patches:
             tables["patches"] = self.bodies.patch_files(recipe)
         for kind, files in tables.items():
-            tree = self.objects.add_tree([Entry(name.encode(), file.mode, file.oid) for name, file in files.items()])
+            tree = self.objects.add_tree(
+                [Entry(name.encode(), file.mode, file.oid) for name, file in files.items()]
+            )
             entries.append(Entry(kind.encode(), MODE_DIRECTORY, tree))
         own = self.own[node.key] = OwnInputs(tuple(entries), Reached((), ()))
         return own
@@ -375,7 +419,9 @@ class History:
         start, size = self._start(node), self.objects.size
         seconds = self.random.uniform(0.01, 4)
         began, self.time = self.time + 0.02, self.time + 0.04 + seconds
-        taken = Taken(start[1], [self._sysroot(key) for key in node.needs], int(began * 1e9), self.compiler)
+        taken = Taken(
+            start[1], [self._sysroot(key) for key in node.needs], int(began * 1e9), self.compiler
+        )
         if node.key == IMAGE:
             made = self.bodies.image(taken, self._packages())
         else:
@@ -445,7 +491,10 @@ class History:
             "sources": sources,
             "patches": patches,
         }
-        rows = ",\n".join(f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in sorted(table.items()))
+        rows = ",\n".join(
+            f'"{name}": {json.dumps(value, sort_keys=True)}'
+            for name, value in sorted(table.items())
+        )
         return f"{{\n{rows}\n}}\n".encode()
 
     def _start(self, node: Node) -> tuple[Oid, Folder]:
@@ -456,7 +505,12 @@ class History:
             return empty_start(cast(ObjectWriter, self.objects)).commit, Folder()
         start = Folder(merged([self.now[key].gives for key in node.from_]).entries)
         message = f"start from {', '.join(node.from_)}\n"
-        return self.objects.add_commit(Commit(self.objects.tree(start), (), CONSTANT_IDENTITY, message)), start
+        return (
+            self.objects.add_commit(
+                Commit(self.objects.tree(start), (), CONSTANT_IDENTITY, message)
+            ),
+            start,
+        )
 
     def _sysroot(self, key: str) -> Folder:
         return self.now[key].gives.folder("sysroot-destdir")
@@ -468,7 +522,10 @@ class History:
         taken = tuple(self.now[key].output for key in node.needs)
         before = self.sysroots.get(node.recipe.name)
         if before is None or before[0] != taken:
-            before = self.sysroots[node.recipe.name] = taken, Pair(self.objects.tree(merged(needs)), None)
+            before = self.sysroots[node.recipe.name] = (
+                taken,
+                Pair(self.objects.tree(merged(needs)), None),
+            )
         return {"target": before[1]}
 
     def _packages(self) -> dict[str, Folder]:
@@ -486,14 +543,18 @@ class History:
             "seconds": f"{seconds:.3f}",
             "sandbox": "bwrap",
             "host": "builder",
-            "workdir": f"/home/builder/project/build/work/{node.arch}/{node.recipe.name}/{node.chain}",
+            "workdir": (
+                f"/home/builder/project/build/work/{node.arch}/{node.recipe.name}/{node.chain}"
+            ),
             "seen-workdir": f"/build/work/{node.arch}/{node.recipe.name}/{node.chain}",
             "outputdir": shlex.join(node.outputdirs),
         }
 
     def _tag(self, node: Node, oid: Oid, commit: Oid, *, failed: bool) -> int:
         prefix = tag_prefix(node.key, oid, failed=failed)
-        number = next(number for number in itertools.count(1) if f"{prefix}/{number}" not in self.refs)
+        number = next(
+            number for number in itertools.count(1) if f"{prefix}/{number}" not in self.refs
+        )
         self.refs[f"{prefix}/{number}"] = commit
         self.refs[workdir_ref(node.arch, node.recipe.name, node.chain)] = commit
         return number
@@ -512,25 +573,37 @@ class History:
                 line = Line(key, result.task_hash, result.output, result.number)
                 lines.setdefault(key.partition(":")[0], []).append(line)
         facts = {"targets": " ".join(self.targets), "result": "ok" if ok else "failed"}
-        facts |= {"seconds": f"{self.time - began:.3f}", "script-seconds": f"{(self.time - began) * 0.9:.3f}"}
+        facts |= {
+            "seconds": f"{self.time - began:.3f}",
+            "script-seconds": f"{(self.time - began) * 0.9:.3f}",
+        }
         facts["own-seconds"] = f"{(self.time - began) * 0.1:.3f}"
         added = sum(added for *_, added in self.spans)
         facts |= {"host": "builder", "sandbox": "bwrap", "jobs": "2", "added": str(added)}
         counted = ("ran", "restored", "cut off", "stale")
-        facts |= {what.replace(" ", "-"): str(sum(each == what for each in happened.values())) for what in counted}
+        facts |= {
+            what.replace(" ", "-"): str(sum(each == what for each in happened.values()))
+            for what in counted
+        }
         timeline = [Span(key, at - began, seconds, added) for key, at, seconds, added in self.spans]
         self.spans = []
         versions = sorted(["image", *(recipe.name for recipe in self.recipes)])
         texts = {
             "happened": "".join(f"{key} {what}\n" for key, what in sorted(happened.items())),
             "build": "".join(f"{name} {value}\n" for name, value in facts.items()),
-            "timeline": "".join(f"{on.key} {on.began:.3f} {on.seconds:.3f} {on.added}\n" for on in timeline),
+            "timeline": "".join(
+                f"{on.key} {on.began:.3f} {on.seconds:.3f} {on.added}\n" for on in timeline
+            ),
             "recipes": "".join(f"{name} {VERSION}\n" for name in versions),
         }
         entries = [
-            Entry(name.encode(), MODE_FILE, self.objects.add("blob", each.encode())) for name, each in texts.items()
+            Entry(name.encode(), MODE_FILE, self.objects.add("blob", each.encode()))
+            for name, each in texts.items()
         ]
-        tasks = [Entry(name.encode(), MODE_FILE, self._listed(name, each)) for name, each in lines.items()]
+        tasks = [
+            Entry(name.encode(), MODE_FILE, self._listed(name, each))
+            for name, each in lines.items()
+        ]
         entries.append(Entry(b"tasks", MODE_DIRECTORY, self.objects.add_tree(tasks)))
         before = self.refs.get(BUILDS)
         message = f"build of {facts['targets']}: {facts['result']}\n"
@@ -568,13 +641,20 @@ class History:
 
 def _environment(node: Node) -> dict[str, str]:
     workdir = f"/build/work/{node.arch}/{node.recipe.name}/{node.chain}"
-    found = {"HOME": f"{workdir}/temp", "JOBS": "2", "LC_ALL": "C.UTF-8", "PATH": "/build/hosttools"}
+    found = {
+        "HOME": f"{workdir}/temp",
+        "JOBS": "2",
+        "LC_ALL": "C.UTF-8",
+        "PATH": "/build/hosttools",
+    }
     found |= {"RECIPE_SYSROOT": f"{workdir}/recipe-sysroot", "TZ": "UTC", "WORKDIR": workdir}
     return dict(sorted(found.items()))
 
 
 def _ends_of_packs(runs: int) -> set[int]:
-    """Return after which runs a pack ends: each twice what follows it, and the last runs have one each."""
+    """Return after which runs a pack ends: each twice what follows it, and the last runs have one
+    each.
+    """
     ends, at = set[int](), 0
     while runs - at > 12:
         at += (runs - at) * 2 // 3
@@ -582,12 +662,15 @@ def _ends_of_packs(runs: int) -> set[int]:
     return ends | set(range(at, runs))
 
 
-def make_store(path: Path, *, runs: int, recipes: int = 64, builds: int = 0, seed: int = 0) -> Store:
+def make_store(
+    path: Path, *, runs: int, recipes: int = 64, builds: int = 0, seed: int = 0
+) -> Store:
     """Make a store of `runs` task commits at a path where there is none, and return it.
 
-    There are as many recipes as asked for, or fewer if there are not runs enough to make each once. `builds`, if it is
-    given, is how many builds the runs are spread over, at least; else each changes one thing or a few. The recipes are
-    called `part00` and so on and have the tasks `TASKS`; `image:image` is made of all their packages.
+    There are as many recipes as asked for, or fewer if there are not runs enough to make each once.
+    `builds`, if it is given, is how many builds the runs are spread over, at least; else each
+    changes one thing or a few. The recipes are called `part00` and so on and have the tasks
+    `TASKS`; `image:image` is made of all their packages.
     """
     recipes = max(min(recipes, (runs - 1) // len(TASKS)), 1)
     if runs < recipes * len(TASKS) + 1:
@@ -602,5 +685,8 @@ def make_store(path: Path, *, runs: int, recipes: int = 64, builds: int = 0, see
         raise
     objects.close()
     lines = [f"{oid.hex()} {name}\n" for name, oid in sorted(history.refs.items())]
-    replace_file(path / "packed-refs", "".join(["# pack-refs with: peeled fully-peeled sorted \n", *lines]).encode())
+    replace_file(
+        path / "packed-refs",
+        "".join(["# pack-refs with: peeled fully-peeled sorted \n", *lines]).encode(),
+    )
     return Store.open(path)

@@ -1,4 +1,6 @@
-"""Damage to objects and refs is found and named, git agrees, and a repair loses nothing that was whole."""
+"""Damage to objects and refs is found and named, git agrees, and a repair loses nothing that was
+whole.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert build is not None
     before = build.before()
     assert before is not None
-    store.refs.update(RefUpdate(f"{LABELS}good", before.commit), RefUpdate(f"{PINS}{build.commit.hex()}", build.commit))
+    store.refs.update(
+        RefUpdate(f"{LABELS}good", before.commit),
+        RefUpdate(f"{PINS}{build.commit.hex()}", build.commit),
+    )
     store.refs.pack(at_once=True)
     return path
 
@@ -78,11 +83,17 @@ def told(found: Findings, kind: str) -> list[str]:
 
 def packs(store: Store, suffix: str) -> list[Path]:
     """Return packs, or their indexes, the largest first."""
-    return sorted((store.path / "objects/pack").glob(f"*{suffix}"), key=lambda each: -each.stat().st_size)
+    return sorted(
+        (store.path / "objects/pack").glob(f"*{suffix}"), key=lambda each: -each.stat().st_size
+    )
 
 
 def runs(store: Store) -> list[str]:
-    return [name for name in contents(store.path) if (ref := parse_ref(name)) is not None and ref.kind == "run"]
+    return [
+        name
+        for name in contents(store.path)
+        if (ref := parse_ref(name)) is not None and ref.kind == "run"
+    ]
 
 
 def test_a_store_that_is_whole_is_told_to_be(store: Store) -> None:
@@ -107,7 +118,9 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [spoil_index, halve, empty, Path.unlink])
-def test_a_damaged_or_missing_index_costs_nothing(store: Store, spoil: Callable[[Path], None]) -> None:
+def test_a_damaged_or_missing_index_costs_nothing(
+    store: Store, spoil: Callable[[Path], None]
+) -> None:
     before = contents(store.path)
     spoil(packs(store, ".idx")[0])
     found = look(store)
@@ -133,7 +146,9 @@ def test_a_flipped_bit_costs_what_hangs_on_that_object(store: Store) -> None:
 
 
 @pytest.mark.parametrize("spoil", [halve, empty, Path.unlink])
-def test_a_pack_cut_off_or_gone_leaves_what_was_elsewhere(store: Store, spoil: Callable[[Path], None]) -> None:
+def test_a_pack_cut_off_or_gone_leaves_what_was_elsewhere(
+    store: Store, spoil: Callable[[Path], None]
+) -> None:
     spoil(packs(store, ".pack")[1])
     assert told(look(store), "pack")
     mend(store)
@@ -150,7 +165,9 @@ def test_a_malformed_tree_goes_with_what_holds_it(store: Store) -> None:
     store.refs.update(RefUpdate(name, commit))
     _end(store)
     found = look(store)
-    assert [each.needed_by for each in found.wrong if "malformed" in each.what and each.kind == "object"] == [(name,)]
+    assert [
+        each.needed_by for each in found.wrong if "malformed" in each.what and each.kind == "object"
+    ] == [(name,)]
     mend(store)
     assert contents(store.path) == before
 
@@ -191,7 +208,12 @@ def test_a_lost_workdir_leaves_the_record(store: Store) -> None:
 
 def test_what_is_the_same_everywhere_is_computed(store: Store) -> None:
     before = contents(store.path)
-    start = Commit(bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"), (), CONSTANT_IDENTITY, "nothing\n")
+    start = Commit(
+        bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+        (),
+        CONSTANT_IDENTITY,
+        "nothing\n",
+    )
     outputs = {oid for name, oid in before.items() if name.startswith("refs/prov/output/")}
     with Store.open(store.path).objects.writer(memory=True) as writer:
         leave_out(store, [writer.add_commit(start), *outputs])
@@ -302,10 +324,16 @@ def test_an_output_that_no_run_had_is_put_right(store: Store) -> None:
 def test_a_ref_that_lost_its_id_gets_what_nothing_else_can_be(store: Store) -> None:
     refs = contents(store.path)
     text = (store.path / "packed-refs").read_bytes()
-    run = next(each for each in runs(store) if refs[each] not in {oid for n, oid in refs.items() if n != each})
+    run = next(
+        each
+        for each in runs(store)
+        if refs[each] not in {oid for n, oid in refs.items() if n != each}
+    )
     output = "refs/prov/output/" + run.removeprefix(TAGS).rpartition("/")[0]
     for name in (run, output, BUILDS):
-        text = text.replace(f"{refs[name].hex()} {name}\n".encode(), b"\0" * 40 + f" {name}\n".encode())
+        text = text.replace(
+            f"{refs[name].hex()} {name}\n".encode(), b"\0" * 40 + f" {name}\n".encode()
+        )
     (store.path / "packed-refs").write_bytes(text)
     assert len(told(look(store), "ref")) >= 3
     mend(store)
@@ -332,7 +360,9 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     prefix = run.rpartition("/")[0]
     failed = f"refs/tags/outside/x86_64/a/b/{3}"
     found = next(oid for name, oid in refs.items() if name in runs(store))
-    store.refs.update(RefUpdate(run, None), RefUpdate(f"{prefix}/3", refs[run]), RefUpdate(failed, found))
+    store.refs.update(
+        RefUpdate(run, None), RefUpdate(f"{prefix}/3", refs[run]), RefUpdate(failed, found)
+    )
     assert len(told(look(store), "run number")) == 4
     mend(store)
     after = contents(store.path)
@@ -341,7 +371,9 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     ref = parse_ref(run)
     assert ref is not None
     assert last_number(Store.open(store.path), ref.key, ref.oid) == 3
-    assert {after[f"{RECORDS}{prefix.removeprefix(TAGS)}/{number}"] for number in (1, 2)} == {record}
+    assert {after[f"{RECORDS}{prefix.removeprefix(TAGS)}/{number}"] for number in (1, 2)} == {
+        record
+    }
     assert after["refs/tags/outside/x86_64/a/b/1"] == found and failed not in after
 
 
@@ -375,7 +407,10 @@ def test_where_the_newest_build_is_lost_the_one_before_it_is_the_newest(store: S
 def test_builds_without_refs_that_lost_their_lists_are_there_without_them(store: Store) -> None:
     refs = contents(store.path)
     trees = [store.objects.commit(oid).tree for oid, _ in chain(store)]
-    leave_out(store, {entry.oid for tree in trees if (entry := store.objects.entry(tree, "tasks")) is not None})
+    leave_out(
+        store,
+        {entry.oid for tree in trees if (entry := store.objects.entry(tree, "tasks")) is not None},
+    )
     for name in (BUILDS, f"{LABELS}good", f"{PINS}{refs[BUILDS].hex()}"):
         store.refs.update(RefUpdate(name, None, refs[name]))
     assert told(look(store), "ref") == [f"{BUILDS}: is missing, though there are builds"]
@@ -387,7 +422,9 @@ def test_a_name_that_no_ref_can_have_goes_and_its_run_gets_its_own(store: Store)
     before, packed = contents(store.path), store.path / "packed-refs"
     name = next(each for each in runs(store) if "/compile/" in each)
     packed.write_bytes(
-        packed.read_bytes().replace(name.encode(), name.replace("part", "p\udceb").encode(errors="surrogateescape"))
+        packed.read_bytes().replace(
+            name.encode(), name.replace("part", "p\udceb").encode(errors="surrogateescape")
+        )
     )
     assert told(look(store), "ref")
     mend(store)
@@ -398,10 +435,16 @@ def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Stor
     before, packed = contents(store.path), store.path / "packed-refs"
     name = next(each for each in runs(store) if "/compile/" in each)
     tree = store.objects.commit(before[name]).tree
-    packed.write_bytes(packed.read_bytes().replace(b" " + name.encode(), b" " + name.replace("part", "qart").encode()))
+    packed.write_bytes(
+        packed.read_bytes().replace(
+            b" " + name.encode(), b" " + name.replace("part", "qart").encode()
+        )
+    )
     kind, data = store.objects.read(tree)
     leave_out(store, [tree])
-    done = mend(store, Sources(fetch=lambda oid: whole_content(kind, data) if oid == tree else None))
+    done = mend(
+        store, Sources(fetch=lambda oid: whole_content(kind, data) if oid == tree else None)
+    )
     assert done.done
     assert contents(store.path) == before
 
@@ -422,8 +465,13 @@ def test_a_list_that_is_none_is_left_out(store: Store) -> None:
     with store.objects.writer() as writer:
         tree = [entry for entry in store.objects.tree(commit.tree) if entry.name != b"tasks"]
         entry = next(entry for entry in store.objects.tree(commit.tree) if entry.name == b"tasks")
-        lists = [*store.objects.tree(entry.oid), Entry(b"zzz", MODE_FILE, writer.add("blob", b"compile nonsense\n"))]
-        bad = replace(commit, tree=writer.add_tree([*tree, entry._replace(oid=writer.add_tree(lists))]))
+        lists = [
+            *store.objects.tree(entry.oid),
+            Entry(b"zzz", MODE_FILE, writer.add("blob", b"compile nonsense\n")),
+        ]
+        bad = replace(
+            commit, tree=writer.add_tree([*tree, entry._replace(oid=writer.add_tree(lists))])
+        )
         point_to = writer.add_commit(replace(bad, parents=(build.commit,)))
     point(store, BUILDS, point_to)
     _end(store)
@@ -445,7 +493,9 @@ def _end(store: Store) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_is_damaged_what_was_whole_is_there_after_a_repair(store: Store, seed: int) -> None:
+def test_whatever_is_damaged_what_was_whole_is_there_after_a_repair(
+    store: Store, seed: int
+) -> None:
     chance, before = random.Random(seed), contents(store.path)
     what = [damage(store.path, chance) for _ in range(chance.choice((1, 1, 2)))]
     look(store)

@@ -1,4 +1,7 @@
-"""What stands beside the objects: pools, states, caches, what killed processes left. And kills of a repair itself."""
+"""What stands beside the objects: pools, states, caches, what killed processes left.
+
+And kills of a repair itself.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,11 @@ def test_leftovers_are_notes_and_go(store: Store) -> None:
     aside.mkdir(parents=True)
     (aside / "file").write_text("x")
     aside.with_suffix(".lock").touch()
-    stale = [pack / f"tmp_pack_prov_{pid}_1", pack / "tmp_pack_git", store.path / "refs/heads/builds.lock"]
+    stale = [
+        pack / f"tmp_pack_prov_{pid}_1",
+        pack / "tmp_pack_git",
+        store.path / "refs/heads/builds.lock",
+    ]
     stale += [store.path / "packed-refs.lock", store.path / "packed-refs.new"]
     shutil.copy(next(pack.glob("*.pack")), pack / f"pack-{'1' * 40}.pack")
     stale.append(pack / f"pack-{'1' * 40}.pack")
@@ -132,7 +139,11 @@ def test_leftovers_are_notes_and_go(store: Store) -> None:
         path.write_bytes(b"half")
     for path in stale:
         age(path)
-    broken = [store.cache / "workdirs/x%y%z", store.cache / "sources/abc", store.cache / "sysroots/abc.state"]
+    broken = [
+        store.cache / "workdirs/x%y%z",
+        store.cache / "sources/abc",
+        store.cache / "sysroots/abc.state",
+    ]
     broken.append(store.cache / "sysroots/abc.merges")
     for path in broken:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +183,9 @@ STEPS = ("rename", "replace", "unlink", "fsync", "mkdir")
 
 
 def _dies_at(number: int, path: Path) -> bool:
-    """Repair a store in a process that dies at the n-th change to the disk; tell whether it came so far."""
+    """Repair a store in a process that dies at the n-th change to the disk; tell whether it came so
+    far.
+    """
 
     def run() -> None:
         left = [number]

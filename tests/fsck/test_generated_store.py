@@ -85,7 +85,9 @@ def test_packs_are_as_consolidate_leaves_them(made: Store) -> None:
 
 def test_every_tag_names_a_run_of_the_task_hash_that_is_its_inputs_tree(made: Store) -> None:
     for name, commit in tags(made).items():
-        recipe, task, task_hash_text, _number = name.removeprefix("refs/tags/").removeprefix("failed/").split("/")
+        recipe, task, task_hash_text, _number = (
+            name.removeprefix("refs/tags/").removeprefix("failed/").split("/")
+        )
         held = made.objects.commit(commit)
         assert held.message.startswith(f"{recipe}:{task}")
         inputs = made.objects.entry(made.objects.commit(held.parents[1]).tree, "inputs")
@@ -102,7 +104,8 @@ def test_a_run_starts_from_the_run_that_its_inputs_name(made: Store) -> None:
             assert made.objects.commit(before).message.startswith(("start from ", "nothing"))
             continue
         [edge] = made.objects.tree(after.oid)
-        prefix = f"refs/tags/{parts[0]}/{edge.name.decode()}/{made.objects.blob(edge.oid).decode().strip()}/"
+        before = made.objects.blob(edge.oid).decode().strip()
+        prefix = f"refs/tags/{parts[0]}/{edge.name.decode()}/{before}/"
         assert before in {oid for other, oid in runs.items() if other.startswith(prefix)}
 
 
@@ -133,10 +136,15 @@ def test_edges_name_what_the_build_has(made: Store) -> None:
             entry = made.objects.entry(line.task_hash, kind)
             for edge in made.objects.tree(entry.oid) if entry else []:
                 name = edge.name.decode()
-                other = latest.line(f"{line.key.partition(':')[0]}:{name}" if kind == "after" else name)
+                other = latest.line(
+                    f"{line.key.partition(':')[0]}:{name}" if kind == "after" else name
+                )
                 assert other is not None
                 wanted = other.task_hash if kind == "after" else other.output
-                assert wanted is not None and made.objects.blob(edge.oid).decode().strip() == wanted.hex()
+                assert (
+                    wanted is not None
+                    and made.objects.blob(edge.oid).decode().strip() == wanted.hex()
+                )
 
 
 def test_builds_cut_off_and_fail_and_do_nothing(made: Store) -> None:
@@ -168,12 +176,17 @@ def test_a_run_holds_what_is_needed_to_run_it_again(made: Store) -> None:
         commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
         assert commit is not None
         definition = read_definition(records.record_entry(commit, "definition"), line.key)
-        edges = {f"{line.key.partition(':')[0]}:{name}" for name in edges_of(made, line.task_hash, "after")}
+        edges = {
+            f"{line.key.partition(':')[0]}:{name}"
+            for name in edges_of(made, line.task_hash, "after")
+        }
         assert set(definition.after) == edges
         assert set(definition.from_) == edges_of(made, line.task_hash, "from")
         assert set(definition.needs) == edges_of(made, line.task_hash, "needs")
         for each in (*definition.sources, *definition.patches):
-            assert made.objects.exists(each.node.pair.tree if each.node.is_directory else each.node.oid)
+            assert made.objects.exists(
+                each.node.pair.tree if each.node.is_directory else each.node.oid
+            )
 
 
 def test_static_keys_are_those_of_the_first_build(made: Store) -> None:
@@ -234,13 +247,19 @@ def test_a_file_is_followed_from_the_image_to_its_source(made: Store) -> None:
         commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
         assert commit is not None
         assert node(Records(made).workdir(commit), f"part03-1.0/{built}").oid == held
-    source = made.objects.entry(latest.lines("part03")["part03:fetch"].task_hash, "sources/part03-1.0/README")
+    source = made.objects.entry(
+        latest.lines("part03")["part03:fetch"].task_hash, "sources/part03-1.0/README"
+    )
     assert source is not None and source.oid == held
 
 
 def test_the_image_of_64_recipes_has_hundreds_of_files(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store.git", runs=64 * len(TASKS) + 1)
-    names = [path for path, each in walk(store.objects, output_of(store, "image:image")) if not each.is_directory]
+    names = [
+        path
+        for path, each in walk(store.objects, output_of(store, "image:image"))
+        if not each.is_directory
+    ]
     assert len(names) > 500
     assert len(list(builds(store))) == 1
 
@@ -256,7 +275,8 @@ def test_prov_answers(made: Store) -> None:
 
 def test_the_same_arguments_make_the_same_store(tmp_path: Path) -> None:
     one, same, other = (
-        make_store(tmp_path / name, runs=200, recipes=4, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+        make_store(tmp_path / name, runs=200, recipes=4, seed=seed)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert one.refs.list("refs/") == same.refs.list("refs/") != other.refs.list("refs/")
 

@@ -32,7 +32,15 @@ BY = Identity("prov", "prov@localhost", 1_700_000_000)
 
 
 def definition_table(more: dict[str, Any]) -> dict[str, Any]:
-    sources = [{"name": "a.tar", "url": "https://example.org/a.tar", "sha256": "0" * 64, "git": "", "commit": ""}]
+    sources = [
+        {
+            "name": "a.tar",
+            "url": "https://example.org/a.tar",
+            "sha256": "0" * 64,
+            "git": "",
+            "commit": "",
+        }
+    ]
     return {
         "format": 1,
         "version": "1.0",
@@ -65,12 +73,18 @@ def definition_table(more: dict[str, Any]) -> dict[str, Any]:
 
 definitions = st.builds(
     definition_table,
-    st.fixed_dictionaries({}, optional={"version": texts, "staging": st.lists(texts, max_size=2), "chain": words}),
+    st.fixed_dictionaries(
+        {}, optional={"version": texts, "staging": st.lists(texts, max_size=2), "chain": words}
+    ),
 ).map(lambda table: json.dumps(table, indent=0).encode())
 
 
-def run_of(memory: Memory, definition: bytes, edge: bytes = b"33" * 20 + b"\n", record: bytes = b"") -> Oid:
-    """Put a run into an object database; `edge` is the text of its edges, `record` that of its record."""
+def run_of(
+    memory: Memory, definition: bytes, edge: bytes = b"33" * 20 + b"\n", record: bytes = b""
+) -> Oid:
+    """Put a run into an object database; `edge` is the text of its edges, `record` that of its
+    record.
+    """
     blob = memory.put("blob", edge)
     after = memory.put_tree([Entry(b"configure", MODE_FILE, blob)])
     needs = memory.put_tree([Entry(b"gcc:populate_sysroot", MODE_FILE, blob)])
@@ -146,7 +160,10 @@ def build_of(memory: Memory, text: bytes, tasks: bytes) -> Oid:
     blob = memory.put("blob", text)
     listed = memory.put("tree", tasks)
     files = (b"build", b"happened", b"timeline", b"recipes", b"reasons")
-    entries = [Entry(b"tasks", MODE_DIRECTORY, listed), *(Entry(name, MODE_FILE, blob) for name in files)]
+    entries = [
+        Entry(b"tasks", MODE_DIRECTORY, listed),
+        *(Entry(name, MODE_FILE, blob) for name in files),
+    ]
     return memory.put("commit", Commit(memory.put_tree(entries), (), BY, "build\n").encode())
 
 
@@ -188,7 +205,8 @@ def read_build_tasks(data: bytes) -> object:
 
 
 build_texts = st.lists(
-    st.builds("{} {} {} {}".format, keys, st.floats(0, 9), st.floats(0, 9), st.integers(0, 9)), max_size=3
+    st.builds("{} {} {} {}".format, keys, st.floats(0, 9), st.floats(0, 9), st.integers(0, 9)),
+    max_size=3,
 ).map(lambda rows: "".join(f"{row}\n" for row in rows).encode())
 
 
@@ -324,7 +342,12 @@ environments = st.dictionaries(words, texts, max_size=3)
 
 
 PARSERS = [
-    Parser("definition.read_definition", lambda data: read_definition(data, KEY), StoreError, definitions),
+    Parser(
+        "definition.read_definition",
+        lambda data: read_definition(data, KEY),
+        StoreError,
+        definitions,
+    ),
     Parser("recorded.read_task, own_inputs, make_node", rerun, StoreError, definitions),
     Parser(
         "recorded.read_task (texts of edges)",
@@ -332,7 +355,13 @@ PARSERS = [
         StoreError,
         oids.map(lambda oid: oid.hex().encode() + b"\n"),
     ),
-    Parser("recorded.read_task (tree of inputs)", read_inputs_tree, StoreError, st.just(b""), valid=False),
+    Parser(
+        "recorded.read_task (tree of inputs)",
+        read_inputs_tree,
+        StoreError,
+        st.just(b""),
+        valid=False,
+    ),
     Parser(
         "record.Records (commit)",
         read_run_commit,
@@ -368,7 +397,13 @@ PARSERS = [
         lambda rows: "".join(f"{name} {value}\n" for name, value in rows).encode(),
         valid=False,
     ),
-    Parser("recipe (TOML)", lambda data: load_project(b"", data), ProvError, st.just(RECIPE.encode()), valid=False),
+    Parser(
+        "recipe (TOML)",
+        lambda data: load_project(b"", data),
+        ProvError,
+        st.just(RECIPE.encode()),
+        valid=False,
+    ),
     Parser(
         "project (TOML)",
         lambda data: load_project(data, RECIPE.encode()),
@@ -384,5 +419,7 @@ PARSERS = [
         keys.map(str.encode),
         canonical=bytes,
     ),
-    Parser("files.parse_size", lambda data: parse_size(text(data)), ProvError, sizes.map(str.encode)),
+    Parser(
+        "files.parse_size", lambda data: parse_size(text(data)), ProvError, sizes.map(str.encode)
+    ),
 ]

@@ -1,4 +1,6 @@
-"""What several tables of parsers need: made-up names and ids, a folder for scratch files, a store without files."""
+"""What several tables of parsers need: made-up names and ids, a folder for scratch files, a store
+without files.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
 
 oids = st.binary(min_size=20, max_size=20)
-words = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+-]{0,8}", fullmatch=True).filter(lambda word: ".." not in word)
+words = st.from_regex(r"[A-Za-z][A-Za-z0-9_.+-]{0,8}", fullmatch=True).filter(
+    lambda word: ".." not in word
+)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 keys = st.builds("{}:{}".format, names, names)
 file_names = st.binary(min_size=1, max_size=8).filter(
@@ -55,7 +59,9 @@ def empty_store(name: str) -> Store:
 
 
 class Memory(ObjectDatabase):
-    """An object database whose objects are in memory: what is read of them is read as from a store."""
+    """An object database whose objects are in memory: what is read of them is read as from a
+    store.
+    """
 
     def __init__(self) -> None:
         super().__init__(empty_store("memory").path)

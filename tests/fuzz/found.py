@@ -1,4 +1,7 @@
-"""Input that broke the law once. Each is tried in every run; whatever `make fuzz` finds is added here."""
+"""Input that broke the law once.
+
+Each is tried in every run; whatever `make fuzz` finds is added here.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ def _index(fanout: bytes, rest: bytes) -> bytes:
 
 def _one(offset: int, large: bytes = b"") -> bytes:
     """Return an index that has one object, whose id is all zeros, at an offset."""
-    return _index(struct.pack(">256I", *[1] * 256), bytes(20) + bytes(4) + struct.pack(">I", offset) + large)
+    return _index(
+        struct.pack(">256I", *[1] * 256), bytes(20) + bytes(4) + struct.pack(">I", offset) + large
+    )
 
 
 def _delta(base: bytes, delta: bytes) -> bytes:
@@ -52,9 +57,15 @@ FOUND: list[tuple[str, bytes]] = [
     ("packs.PackFile", _pack(b"\x30" + isal_zlib.compress(b""), _one(0x80000000, b"\xff" * 8))),
     ("packs.PackFile", _pack(b"", _index(struct.pack(">256I", 9, *[0] * 255), b""))),
     ("packs.PackFile", _pack(b"", _index(bytes(1024), b""))),
-    ("verify.salvage", _PACK + b"\xb0\x80\x80\x80\x04" + isal_zlib.compress(bytes(1 << 27)) + bytes(20)),
+    (
+        "verify.salvage",
+        _PACK + b"\xb0\x80\x80\x80\x04" + isal_zlib.compress(bytes(1 << 27)) + bytes(20),
+    ),
     # a few bytes that become 1 GB of copies, and a number of 450,000 bits
-    ("deltas.apply", _delta(bytes(60_000), b"\xe0\xd4\x03" + b"\x80\x80\x80\x80\x04" + b"\xb0\x60\xea" * 20_000)),
+    (
+        "deltas.apply",
+        _delta(bytes(60_000), b"\xe0\xd4\x03" + b"\x80\x80\x80\x80\x04" + b"\xb0\x60\xea" * 20_000),
+    ),
     ("deltas.apply", _delta(b"", b"\x80" * 65_000)),
     ("refs.RefStore.get (loose)", b""),
     ("refs.RefStore.get (packed)", b"a b\n"),
@@ -64,7 +75,9 @@ FOUND: list[tuple[str, bytes]] = [
     ("address.parse_address", b"http://:secret@n"),
     (
         "dsse.load_signer",
-        b"-----BEGIN PRIVATE KEY-----MC4CAQAwBQYDK2VwBCIEI" + b"A" * 43 + b"-----END PRIVATE KEY-----",
+        b"-----BEGIN PRIVATE KEY-----MC4CAQAwBQYDK2VwBCIEI"
+        + b"A" * 43
+        + b"-----END PRIVATE KEY-----",
     ),
     ("exclude.Exclude", b"[a-9]"),
     ("recorded.read_task, own_inputs, make_node", _DEFINITION % _SOURCES),
@@ -75,9 +88,18 @@ FOUND: list[tuple[str, bytes]] = [
     ("shell.names_in", b"cat" + b" <<E" * 2000 + b"\n" + b"E\n" * 2000),
     ("shell.names_in", b"((a) )\n" * 9000),
     # a few lines that become very many, or as many frames
-    ("variables.expand", b"".join(b"A%d ${A%d}${A%d}\n" % (n, n + 1, n + 1) for n in range(40)) + b"A40 x\n"),
-    ("variables.expand", b"".join(b"A%d ${A%d}${A%d}\n" % (n, n + 1, n + 1) for n in range(40)) + b"A40 \n"),
-    ("variables.expand", b"".join(b"A%d ${A%d}\n" % (n, n + 1) for n in range(2000)) + b"A2000 x\n"),
+    (
+        "variables.expand",
+        b"".join(b"A%d ${A%d}${A%d}\n" % (n, n + 1, n + 1) for n in range(40)) + b"A40 x\n",
+    ),
+    (
+        "variables.expand",
+        b"".join(b"A%d ${A%d}${A%d}\n" % (n, n + 1, n + 1) for n in range(40)) + b"A40 \n",
+    ),
+    (
+        "variables.expand",
+        b"".join(b"A%d ${A%d}\n" % (n, n + 1) for n in range(2000)) + b"A2000 x\n",
+    ),
     ("recipe (TOML)", b"a = " + b"9" * 5000),
     ("recipe (TOML)", b"a = " + b"[" * 5000),
     ("recipe (TOML)", b'version = "1"\n[tasks.a]\nscript_file = "' + b"a" * 5000 + b'"'),
@@ -90,7 +112,9 @@ FOUND: list[tuple[str, bytes]] = [
     ("signature.read_signature, write_inputs", b"[" * 3000),
     (
         "signature.read_signature, write_inputs",
-        b'{"task": "t", "taskdeps": [], "varvals": {}, "file_checksum_values": [["' + b"a/" * 2000 + b'x", null]]}',
+        b'{"task": "t", "taskdeps": [], "varvals": {}, "file_checksum_values": [["'
+        + b"a/" * 2000
+        + b'x", null]]}',
     ),
     ("bitbake.builds.read_hashes", b"\xff"),
     # no host, and then what looks like another user and password

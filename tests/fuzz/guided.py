@@ -1,5 +1,5 @@
-"""Fuzzing for as long as there is time, guided by coverage: input that makes a parser run a line of prov that no input
-ran before is kept, and mutated again.
+"""Fuzzing for as long as there is time, guided by coverage: input that makes a parser run a line of
+prov that no input ran before is kept, and mutated again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def lines_run(places: set[Place]) -> Iterator[None]:
 
 
 def fuzz(parser: Parser, seconds: float, seed: int) -> tuple[int, int]:
-    """Attack a parser for some time; return how many inputs that were, and how many steps of code they ran.
+    """Attack a parser for some time; return how many inputs that were, and how many steps of code
+    they ran.
 
     Raises LawBroken with an input that is as short as could be found.
     """
@@ -81,7 +82,10 @@ def fuzz(parser: Parser, seconds: float, seed: int) -> tuple[int, int]:
         if len(data) > MOST:
             continue
         seen: set[Place] = set()
-        with lines_run(seen), contextlib.suppress(Exception):  # once more, since tracing takes its time
+        with (
+            lines_run(seen),
+            contextlib.suppress(Exception),
+        ):  # once more, since tracing takes its time
             parser.parse(data)
         if not seen <= places:
             places |= seen

@@ -37,13 +37,30 @@ def recorded() -> Store:
     store = empty_store("recorded")
     with store.objects.writer() as writer:
         tree = writer.add_tree([Entry(b"f", MODE_FILE, writer.add("blob", b"1\n"))])
-        facts = {"result": "ok", "began": "1.0", "seconds": "1.0", "host": "h", "outputdir": "image"}
-        run = Run(KEY, tree, empty_start(writer), Pair(tree, None), Output(Pair(tree, None)), b"log", {}, facts)
+        facts = {
+            "result": "ok",
+            "began": "1.0",
+            "seconds": "1.0",
+            "host": "h",
+            "outputdir": "image",
+        }
+        run = Run(
+            KEY,
+            tree,
+            empty_start(writer),
+            Pair(tree, None),
+            Output(Pair(tree, None)),
+            b"log",
+            {},
+            facts,
+        )
         made = write_run(writer, run, BY)
         writer.finish()
     tag = tag_update(store, KEY, tree, made.commit)
     store.refs.update(tag, RefUpdate(output_ref(KEY, tree), made.output_commit))
-    build = record_build(store, [Line(KEY, tree, made.output, 1)], {KEY: "ran"}, {"targets": KEY, "result": "ok"}, BY)
+    build = record_build(
+        store, [Line(KEY, tree, made.output, 1)], {KEY: "ran"}, {"targets": KEY, "result": "ok"}, BY
+    )
     store.refs.update(RefUpdate("refs/prov/label/release", build))
     return store
 
@@ -59,7 +76,9 @@ run_names = st.builds(
 
 def ask(question: Any) -> Any:
     def answer(data: bytes) -> object:
-        return question(recorded(), text(data.replace(b"\0", b"")))  # no argument of a program has a NUL
+        return question(
+            recorded(), text(data.replace(b"\0", b""))
+        )  # no argument of a program has a NUL
 
     return answer
 
@@ -78,7 +97,10 @@ logs = st.lists(st.sampled_from(["good", "bad", "skip"]), max_size=3).map(
     lambda verdicts: "".join(
         json.dumps(row) + "\n"
         for row in [{"question": QUESTION}]
-        + [{"tree": str(at) * 40, "verdict": each, "of": "x", "flaky": False} for at, each in enumerate(verdicts)]
+        + [
+            {"tree": str(at) * 40, "verdict": each, "of": "x", "flaky": False}
+            for at, each in enumerate(verdicts)
+        ]
     ).encode()
 )
 
@@ -86,7 +108,9 @@ logs = st.lists(st.sampled_from(["good", "bad", "skip"]), max_size=3).map(
 def read_log(data: bytes) -> object:
     said = Log(written("bisect.log", data)).read()
     command, question = said.question.command, said.question
-    assert all(isinstance(word, str) for word in (question.good, question.bad, question.name, *command))
+    assert all(
+        isinstance(word, str) for word in (question.good, question.bad, question.name, *command)
+    )
     assert isinstance(question.repeat, int) and isinstance(question.combinations, bool)
     return said
 
@@ -98,14 +122,31 @@ def attest(definition: bytes, record: bytes) -> bytes:
     tree = memory.tree(memory.commit(memory.commit(commit).parents[1]).tree)
     inputs = next(entry.oid for entry in tree if entry.name == b"inputs")
     output = memory.put_tree(
-        [Entry(b"content", 0o040000, memory.put_tree([Entry(b"f", MODE_FILE, memory.put("blob", b"1"))]))]
+        [
+            Entry(
+                b"content",
+                0o040000,
+                memory.put_tree([Entry(b"f", MODE_FILE, memory.put("blob", b"1"))]),
+            )
+        ]
     )
     record_tree = memory.put_tree([*tree, Entry(b"output", 0o040000, output)])
     held = memory.commit(commit)
     run_record = memory.put("commit", type(held)(record_tree, (), BY, "record\n").encode())
-    new = memory.put("commit", type(held)(held.tree, (held.parents[0], run_record), BY, "run\n").encode())
+    new = memory.put(
+        "commit", type(held)(held.tree, (held.parents[0], run_record), BY, "run\n").encode()
+    )
     store: Any = _Store(memory)
-    run = RunName(f"zlib/compile/{inputs.hex()}/1", new, "zlib", "compile", inputs.hex(), 1, failed=False, seconds=1)
+    run = RunName(
+        f"zlib/compile/{inputs.hex()}/1",
+        new,
+        "zlib",
+        "compile",
+        inputs.hex(),
+        1,
+        failed=False,
+        seconds=1,
+    )
     data = encode(statement(read_evidence(store, run)))
     read = json.loads(data)  # a plain reader of JSON
     assert read["predicate"]["buildDefinition"]["buildType"] == BUILD_TYPE
@@ -119,7 +160,9 @@ class _Store:
 
 
 FACTS = f"task {KEY}\nresult ok\nbegan 1.5\nseconds 2.5\nhost box\nsandbox bwrap\n".encode()
-addresses = st.sampled_from(["https://me:secret@example.org/a?token=secret#x", "git://h/x", "ssh://me@h/x", "/local"])
+addresses = st.sampled_from(
+    ["https://me:secret@example.org/a?token=secret#x", "git://h/x", "ssh://me@h/x", "/local"]
+)
 
 
 def read_public(data: bytes) -> str:
@@ -129,7 +172,9 @@ def read_public(data: bytes) -> str:
     return address
 
 
-PEM = b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(bytes.fromhex("302e020100300506032b657004220420") + bytes(32))
+PEM = b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(
+    bytes.fromhex("302e020100300506032b657004220420") + bytes(32)
+)
 PEM += b"\n-----END PRIVATE KEY-----\n"
 
 
@@ -177,9 +222,29 @@ PARSERS = [
         st.just(b"refs/prov/output/zlib/compile/" + b"1" * 40),
     ),
     Parser("bisect_log.Log.read", read_log, ProvError, logs),
-    Parser("evidence, attestation (definition)", lambda data: attest(data, FACTS), ProvError, definitions),
-    Parser("evidence, attestation (record)", lambda data: attest(DEFINITION, data), ProvError, st.just(FACTS)),
+    Parser(
+        "evidence, attestation (definition)",
+        lambda data: attest(data, FACTS),
+        ProvError,
+        definitions,
+    ),
+    Parser(
+        "evidence, attestation (record)",
+        lambda data: attest(DEFINITION, data),
+        ProvError,
+        st.just(FACTS),
+    ),
     Parser("evidence.public_address", read_public, None, addresses.map(str.encode)),
-    Parser("dsse.load_signer", lambda data: _load(scratch("files") / "key", data), ProvError, st.just(PEM)),
-    Parser("files.blame_lines", blame, None, st.lists(texts, max_size=9).map(lambda rows: "\n".join(rows).encode())),
+    Parser(
+        "dsse.load_signer",
+        lambda data: _load(scratch("files") / "key", data),
+        ProvError,
+        st.just(PEM),
+    ),
+    Parser(
+        "files.blame_lines",
+        blame,
+        None,
+        st.lists(texts, max_size=9).map(lambda rows: "\n".join(rows).encode()),
+    ),
 ]

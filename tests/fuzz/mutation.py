@@ -1,4 +1,6 @@
-"""Input that is nearly valid: bits flipped, pieces cut out, doubled and spliced, numbers and names made hostile."""
+"""Input that is nearly valid: bits flipped, pieces cut out, doubled and spliced, numbers and names
+made hostile.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def mutated(data: bytes, other: bytes, rng: Random) -> bytes:
 
 
 def pumped(data: bytes, rng: Random, size: int = LARGE) -> bytes:
-    """Return about `size` bytes: a piece of some valid input, or something hostile, repeated in its place."""
+    """Return about `size` bytes: a piece of some valid input, or something hostile, repeated in its
+    place.
+    """
     start = rng.randrange(len(data) + 1)
     end = min(len(data), start + rng.choice(_PIECES))
     what = rng.randrange(4)

@@ -35,7 +35,9 @@ signatures = st.builds(
     },
     names.map("do_{}".format),
     st.dictionaries(words, st.none() | texts.map(lambda each: each.replace("\0", "")), max_size=3),
-    st.lists(st.tuples(st.sampled_from(["a.patch", "./a/b", "a", "x/y"]), st.none() | hashes), max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from(["a.patch", "./a/b", "a", "x/y"]), st.none() | hashes), max_size=3
+    ),
     st.dictionaries(st.builds("{}:do_{}".format, words, names), hashes, max_size=2),
     st.sampled_from(["", "nostamp:1"]),
 ).map(lambda table: json.dumps(table).encode())
@@ -63,7 +65,9 @@ def read_bitbake_list(data: bytes) -> object:
     folder = memory.put_tree([Entry(b"zlib", MODE_FILE, memory.put("blob", data))])
     tree = memory.put_tree([Entry(b"bitbake", MODE_DIRECTORY, folder)])
     store: Any = SimpleNamespace(objects=memory)
-    return read_hashes(BuildList(store, memory.put("commit", Commit(tree, (), BY, "build\n").encode())), "zlib")
+    return read_hashes(
+        BuildList(store, memory.put("commit", Commit(tree, (), BY, "build\n").encode())), "zlib"
+    )
 
 
 def read_equivalences(data: bytes) -> object:
@@ -71,7 +75,9 @@ def read_equivalences(data: bytes) -> object:
     content = memory.put_tree([Entry(FILE, MODE_FILE, memory.put("blob", data))])
     output = memory.put_tree([Entry(b"content", MODE_DIRECTORY, content)])
     commit = memory.put("commit", Commit(output, (), BY, "output\n").encode())
-    store: Any = SimpleNamespace(objects=memory, refs=SimpleNamespace(list=lambda _prefix: {"one": commit}))
+    store: Any = SimpleNamespace(
+        objects=memory, refs=SimpleNamespace(list=lambda _prefix: {"one": commit})
+    )
     return read_lines(store, set())
 
 
@@ -89,7 +95,8 @@ def state_bytes(state: State) -> bytes:
 
 states = st.builds(State, st.booleans(), wish=st.binary(max_size=9), generation=st.integers(0, 99))
 values = st.recursive(
-    st.none() | st.integers() | st.binary(max_size=9) | st.text(max_size=9), lambda inner: st.lists(inner, max_size=3)
+    st.none() | st.integers() | st.binary(max_size=9) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3),
 )
 
 
@@ -109,14 +116,35 @@ PARSERS = [
         BitBakeError,
         st.sampled_from([b"mc:musl:zlib:do_compile", b"zlib:do_compile"]),
     ),
-    Parser("bitbake.builds.read_hashes", read_bitbake_list, StoreError, st.just(b"do_compile 1234 5678\n")),
+    Parser(
+        "bitbake.builds.read_hashes",
+        read_bitbake_list,
+        StoreError,
+        st.just(b"do_compile 1234 5678\n"),
+    ),
     Parser("equivalence.read_lines", read_equivalences, None, st.just(b"method 12 34 56\n")),
     Parser(
-        "state.State.read", lambda data: State.read(written("state", data)), None, states, state_bytes, inverse=True
+        "state.State.read",
+        lambda data: State.read(written("state", data)),
+        None,
+        states,
+        state_bytes,
+        inverse=True,
     ),
-    Parser("state.read_merges", lambda data: read_merges(written("merges", data)), None, st.just(b""), valid=False),
     Parser(
-        "files.read_cache", lambda data: read_cache(written("cache", data)), None, values, cache_bytes, inverse=True
+        "state.read_merges",
+        lambda data: read_merges(written("merges", data)),
+        None,
+        st.just(b""),
+        valid=False,
+    ),
+    Parser(
+        "files.read_cache",
+        lambda data: read_cache(written("cache", data)),
+        None,
+        values,
+        cache_bytes,
+        inverse=True,
     ),
     Parser("text.printable, name_text", show, None, texts.map(str.encode)),
 ]

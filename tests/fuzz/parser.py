@@ -1,7 +1,9 @@
-"""A parser under attack: what it reads, the one error that it may raise, and the limits that it must keep.
+"""A parser under attack: what it reads, the one error that it may raise, and the limits that it
+must keep.
 
-The law is the same for every parser of input from outside. It returns a value or raises its documented error. It needs
-no more than `MEMORY`, and no more than `SECONDS` of processor time, for 64 kB.
+The law is the same for every parser of input from outside. It returns a value or raises its
+documented error. It needs no more than `MEMORY`, and no more than `SECONDS` of processor time, for
+64 kB.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from hypothesis import strategies as st
 MEMORY = 100 << 20
 """Bytes that a parser may need beyond what the process has."""
 SECONDS = 2.0
-"""Of processor time, for one input. A loaded machine does not change it; a slow one may need double the usual time."""
+"""Of processor time, for one input.
+
+A loaded machine does not change it; a slow one may need double the usual time.
+"""
 LARGE = 1 << 16
 """Bytes of an input that shows quadratic behaviour."""
 
@@ -79,7 +84,9 @@ def limited() -> Iterator[None]:
 
 @contextmanager
 def watched(seconds: float) -> Iterator[None]:
-    """End the process with a traceback after so many seconds: code in C that hangs can't be stopped otherwise."""
+    """End the process with a traceback after so many seconds: code in C that hangs can't be stopped
+    otherwise.
+    """
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
@@ -88,14 +95,19 @@ def watched(seconds: float) -> Iterator[None]:
 
 
 def attack(parser: Parser, data: bytes) -> object:
-    """Return what a parser makes of some bytes, or the error that it may raise. Raises LawBroken."""
+    """Return what a parser makes of some bytes, or the error that it may raise.
+
+    Raises LawBroken.
+    """
     try:
         with limited():
             value = parser.parse(data)
     except (Exception, TooSlow) as error:
         if parser.raises is not None and isinstance(error, parser.raises):
             return error
-        raise LawBroken(f"{parser}: {type(error).__name__}: {str(error)[:200]}\n{data!r}") from error
+        raise LawBroken(
+            f"{parser}: {type(error).__name__}: {str(error)[:200]}\n{data!r}"
+        ) from error
     if parser.canonical is not None and parser.canonical(value) != data:
         raise LawBroken(f"{parser}: accepted, and not written like that\n{data!r}")
     return value

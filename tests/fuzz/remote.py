@@ -13,7 +13,13 @@ from prov.remote.settings import _remote
 from prov.remote.static_remote import Bundle, Manifest, decode_manifest
 from prov.remote.trust import judge
 from prov.store.objects import Commit, Identity, encode_tree, escape_name
-from prov.transport.address import check_name, folder_of, git_dir_of, parse_address, without_password
+from prov.transport.address import (
+    check_name,
+    folder_of,
+    git_dir_of,
+    parse_address,
+    without_password,
+)
 from prov.transport.answers import hint_for, judge_push, lock_is_held, rejections, telling_lines
 from prov.transport.errors import Malformed, RemoteError
 from prov.worktree.attributes import Listing
@@ -45,13 +51,25 @@ publications = st.builds(
     st.lists(oids, max_size=2).map(tuple),
 )
 bundles = st.lists(
-    st.builds(Bundle, st.integers(0, 10**8 - 1), st.integers(0, 10**14), st.integers(0, 10**4)), max_size=3
+    st.builds(Bundle, st.integers(0, 10**8 - 1), st.integers(0, 10**14), st.integers(0, 10**4)),
+    max_size=3,
 ).map(tuple)
-manifests = st.builds(Manifest, st.dictionaries(st.integers(0, 10**8 - 1), st.booleans(), max_size=3), bundles)
+manifests = st.builds(
+    Manifest, st.dictionaries(st.integers(0, 10**8 - 1), st.booleans(), max_size=3), bundles
+)
 host_words = st.from_regex(r"[a-z][a-z0-9.-]{0,8}", fullmatch=True)
-hosts = st.builds("{}{}{}".format, st.sampled_from(["", "me@", "me:secret@"]), host_words, st.sampled_from(["", ":22"]))
-urls = st.builds("{}://{}/{}".format, st.sampled_from(["ssh", "http", "https", "git"]), hosts, words)
-addresses = urls | st.builds("file:///{}".format, words) | st.builds("{}:{}".format, host_words, words)
+hosts = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "me@", "me:secret@"]),
+    host_words,
+    st.sampled_from(["", ":22"]),
+)
+urls = st.builds(
+    "{}://{}/{}".format, st.sampled_from(["ssh", "http", "https", "git"]), hosts, words
+)
+addresses = (
+    urls | st.builds("file:///{}".format, words) | st.builds("{}:{}".format, host_words, words)
+)
 answers = st.sampled_from(
     [
         "!\trefs/heads/prov/index:refs/heads/prov/index\t[remote rejected] (hook declined)",
@@ -62,7 +80,18 @@ answers = st.sampled_from(
         "fatal: unable to access 'http://me:secret@host/': SSL certificate problem",
     ]
 )
-fields = ("url", "push", "priority", "trust", "signers", "key", "limit", "workdirs", "devices", "static")
+fields = (
+    "url",
+    "push",
+    "priority",
+    "trust",
+    "signers",
+    "key",
+    "limit",
+    "workdirs",
+    "devices",
+    "static",
+)
 settings_lines = st.fixed_dictionaries(
     {},
     optional={
@@ -72,7 +101,11 @@ settings_lines = st.fixed_dictionaries(
         "signers": words,
         "push": st.just("true"),
     },
-).map(lambda table: "".join(f"{name} {value}\n" for name, value in {"url": "ssh://host/x", **table}.items()).encode())
+).map(
+    lambda table: "".join(
+        f"{name} {value}\n" for name, value in {"url": "ssh://host/x", **table}.items()
+    ).encode()
+)
 
 
 def read_settings(data: bytes) -> object:
@@ -119,9 +152,15 @@ def check_attributes(data: bytes) -> Listing:
 
 
 escaped_trees = trees.map(lambda rows: [row._replace(name=escape_name(row.name)) for row in rows])
-identities = st.builds(Identity, st.just("prov"), st.just("prov@localhost"), st.integers(0, 1 << 39))
+identities = st.builds(
+    Identity, st.just("prov"), st.just("prov@localhost"), st.integers(0, 1 << 39)
+)
 own_commits = st.builds(
-    Commit, oids, st.lists(oids, max_size=2).map(tuple), identities, texts.map(lambda each: each.replace("\0", ""))
+    Commit,
+    oids,
+    st.lists(oids, max_size=2).map(tuple),
+    identities,
+    texts.map(lambda each: each.replace("\0", "")),
 )
 
 
@@ -135,8 +174,21 @@ PARSERS = [
         inverse=True,
         canonical=Publication.encode,
     ),
-    Parser("trust.judge", lambda data: judge("team", "none", data, None), Malformed, publications, Publication.encode),
-    Parser("wellformed.checked_entries", entries, BadObject, escaped_trees, encode_tree, canonical=encode_tree),
+    Parser(
+        "trust.judge",
+        lambda data: judge("team", "none", data, None),
+        Malformed,
+        publications,
+        Publication.encode,
+    ),
+    Parser(
+        "wellformed.checked_entries",
+        entries,
+        BadObject,
+        escaped_trees,
+        encode_tree,
+        canonical=encode_tree,
+    ),
     Parser(
         "wellformed.checked_commit",
         lambda data: checked_commit(data, bytes(20)),
@@ -146,8 +198,22 @@ PARSERS = [
         inverse=True,
         canonical=Commit.encode,
     ),
-    Parser("wellformed.check_listing", check_attributes, BadObject, listings, attribute_lines, valid=False),
-    Parser("static_remote.decode_manifest", decode_manifest, ValueError, manifests, Manifest.encode, inverse=True),
+    Parser(
+        "wellformed.check_listing",
+        check_attributes,
+        BadObject,
+        listings,
+        attribute_lines,
+        valid=False,
+    ),
+    Parser(
+        "static_remote.decode_manifest",
+        decode_manifest,
+        ValueError,
+        manifests,
+        Manifest.encode,
+        inverse=True,
+    ),
     Parser("settings.read_remotes", read_settings, RemoteError, settings_lines),
     Parser("address.parse_address", read_address, RemoteError, addresses.map(str.encode)),
     Parser(
@@ -157,6 +223,13 @@ PARSERS = [
         st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True).map(str.encode),
         canonical=bytes,
     ),
-    Parser("address.git_dir_of", read_git_file, None, st.just(b"gitdir: /srv/x/.git/worktrees/y\n")),
-    Parser("answers", read_answer, None, st.lists(answers, max_size=3).map(lambda rows: "\n".join(rows).encode())),
+    Parser(
+        "address.git_dir_of", read_git_file, None, st.just(b"gitdir: /srv/x/.git/worktrees/y\n")
+    ),
+    Parser(
+        "answers",
+        read_answer,
+        None,
+        st.lists(answers, max_size=3).map(lambda rows: "\n".join(rows).encode()),
+    ),
 ]

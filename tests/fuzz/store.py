@@ -42,10 +42,16 @@ def ordered(entries: list[Entry]) -> list[Entry]:
     return sorted(entries, key=lambda each: each.name + b"/" * (each.mode == MODE_DIRECTORY))
 
 
-trees = st.lists(st.builds(Entry, file_names, modes, oids), max_size=5, unique_by=lambda each: each.name).map(ordered)
+trees = st.lists(
+    st.builds(Entry, file_names, modes, oids), max_size=5, unique_by=lambda each: each.name
+).map(ordered)
 seconds = st.integers(0, 1 << 40)
 commits = st.builds(
-    Commit, oids, st.lists(oids, max_size=3).map(tuple), st.builds(Identity, words, words, seconds), texts
+    Commit,
+    oids,
+    st.lists(oids, max_size=3).map(tuple),
+    st.builds(Identity, words, words, seconds),
+    texts,
 )
 kinds = st.sampled_from(sorted(KIND_NAMES.values()))
 contents = st.lists(st.tuples(kinds, st.binary(max_size=60)), min_size=1, max_size=4, unique=True)
@@ -83,7 +89,9 @@ def _parted(data: bytes) -> tuple[bytes, bytes]:
 
 
 def read_pack(data: bytes) -> int:
-    """Read all of a pack by its index, in every way that there is; return how many objects can be read."""
+    """Read all of a pack by its index, in every way that there is; return how many objects can be
+    read.
+    """
     pack_data, index_data = _parted(data)
     written("fuzz.pack", pack_data)
     pack = PackFile(written("fuzz.idx", index_data))
@@ -134,7 +142,9 @@ def read_entry(data: bytes) -> tuple[str, bytes] | None:
         read, content = 0, []
         for chunk in chunks:
             read += len(chunk)
-            content = [*content, chunk] if read <= 1 << 16 else []  # of a large one, nothing is kept
+            content = (
+                [*content, chunk] if read <= 1 << 16 else []
+            )  # of a large one, nothing is kept
         assert read == size
         return kind, b"".join(content)
 
@@ -181,9 +191,13 @@ def _varint(number: int) -> bytes:
 
 
 steps = st.lists(
-    st.tuples(st.integers(0, 99), st.integers(1, 99)) | st.binary(min_size=1, max_size=20), min_size=1, max_size=5
+    st.tuples(st.integers(0, 99), st.integers(1, 99)) | st.binary(min_size=1, max_size=20),
+    min_size=1,
+    max_size=5,
 )
-deltas = st.builds(lambda base, made: (base, delta_bytes(base, made)), st.binary(min_size=1, max_size=99), steps)
+deltas = st.builds(
+    lambda base, made: (base, delta_bytes(base, made)), st.binary(min_size=1, max_size=99), steps
+)
 
 
 def apply_delta(data: bytes) -> bytes | None:
@@ -201,7 +215,9 @@ ref_names = st.lists(words, min_size=2, max_size=4).map(lambda parts: "/".join([
 packed_refs = st.dictionaries(ref_names, oids, max_size=5).map(
     lambda refs: (
         b"# pack-refs with: peeled fully-peeled sorted \n"
-        + b"".join(b"%s %s\n" % (oid.hex().encode(), name.encode()) for name, oid in sorted(refs.items()))
+        + b"".join(
+            b"%s %s\n" % (oid.hex().encode(), name.encode()) for name, oid in sorted(refs.items())
+        )
     )
 )
 
@@ -216,7 +232,9 @@ def read_ref_files(data: bytes) -> object:
 
 
 def ask_refs(data: bytes) -> object:
-    """Ask for refs where these bytes are packed-refs; the first line is a name that is asked for."""
+    """Ask for refs where these bytes are packed-refs; the first line is a name that is asked
+    for.
+    """
     store = empty_store("asked").path
     (store / "packed-refs").write_bytes(data)
     refs = RefStore(store)
@@ -266,19 +284,45 @@ def loose_bytes(value: tuple[str, bytes]) -> bytes:
 
 PARSERS = [
     Parser("objects.decode_tree", decode_tree, ValueError, trees, encode_tree, inverse=True),
-    Parser("objects.decode_commit", decode_commit, ValueError, commits, Commit.encode, inverse=True),
-    Parser("pack_ranges.open_entry", read_entry, ValueError, st.tuples(kinds, st.binary()), entry_bytes, inverse=True),
     Parser(
-        "pack_ranges.PackIndex", read_index, StoreError, contents.map(lambda each: pack_and_index(each)[1]), slow=True
+        "objects.decode_commit", decode_commit, ValueError, commits, Commit.encode, inverse=True
     ),
-    Parser("packs.PackFile", read_pack, StoreError, contents.map(pack_and_index), _joined, slow=True),
-    Parser("verify.salvage", salvage_pack, None, contents.map(lambda each: pack_and_index(each)[0]), slow=True),
-    Parser("verify.loose_objects", read_loose_object, None, st.tuples(kinds, st.binary()), loose_bytes),
+    Parser(
+        "pack_ranges.open_entry",
+        read_entry,
+        ValueError,
+        st.tuples(kinds, st.binary()),
+        entry_bytes,
+        inverse=True,
+    ),
+    Parser(
+        "pack_ranges.PackIndex",
+        read_index,
+        StoreError,
+        contents.map(lambda each: pack_and_index(each)[1]),
+        slow=True,
+    ),
+    Parser(
+        "packs.PackFile", read_pack, StoreError, contents.map(pack_and_index), _joined, slow=True
+    ),
+    Parser(
+        "verify.salvage",
+        salvage_pack,
+        None,
+        contents.map(lambda each: pack_and_index(each)[0]),
+        slow=True,
+    ),
+    Parser(
+        "verify.loose_objects", read_loose_object, None, st.tuples(kinds, st.binary()), loose_bytes
+    ),
     Parser(
         "verify.malformed",
         lambda data: malformed(text(data).split("\n")),
         None,
-        st.just(b"error in tree 1234567890123456789012345678901234567890: duplicateEntries: contains duplicates\n"),
+        st.just(
+            b"error in tree 1234567890123456789012345678901234567890: duplicateEntries: contains"
+            b" duplicates\n"
+        ),
     ),
     Parser(
         "odb.read, tree, commit",
@@ -290,5 +334,10 @@ PARSERS = [
     Parser("deltas.apply", apply_delta, None, deltas, _delta_text),
     Parser("rawrefs.read_refs", read_ref_files, None, packed_refs),
     Parser("refs.RefStore.get (packed)", ask_refs, StoreError, packed_refs),
-    Parser("refs.RefStore.get (loose)", ask_loose, StoreError, oids.map(lambda oid: oid.hex().encode() + b"\n")),
+    Parser(
+        "refs.RefStore.get (loose)",
+        ask_loose,
+        StoreError,
+        oids.map(lambda oid: oid.hex().encode() + b"\n"),
+    ),
 ]

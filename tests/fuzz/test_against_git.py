@@ -1,4 +1,6 @@
-"""Where git itself reads a format, prov must agree with it: what prov lets in, git lets in, and both read the same."""
+"""Where git itself reads a format, prov must agree with it: what prov lets in, git lets in, and
+both read the same.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,15 @@ def repository() -> Path:
 
 def git(repository: Path, *arguments: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = ["git", f"--git-dir={repository}", *arguments]
-    return subprocess.run(command, input=data, capture_output=True, check=False, env=git_environment())
+    return subprocess.run(
+        command, input=data, capture_output=True, check=False, env=git_environment()
+    )
 
 
 def accepts(repository: Path, kind: str, data: bytes) -> bool:
-    """Return whether `git hash-object` takes some bytes for an object; whether what it names exists does not matter."""
+    """Return whether `git hash-object` takes some bytes for an object; whether what it names exists
+    does not matter.
+    """
     return git(repository, "hash-object", "-w", "-t", kind, "--stdin", data=data).returncode == 0
 
 
@@ -73,7 +79,9 @@ def test_a_tree_that_git_accepts_is_read_as_git_reads_it(
     except ValueError:  # git up to 2.39 takes a mode of any length
         return
     read = [(b"%06o" % git_mode(each.mode), each.oid.hex().encode(), each.name) for each in entries]
-    assert [(row[:6], row.partition(b"\t")[0].split(b" ")[2], row.partition(b"\t")[2]) for row in rows] == read
+    assert [
+        (row[:6], row.partition(b"\t")[0].split(b" ")[2], row.partition(b"\t")[2]) for row in rows
+    ] == read
 
 
 def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None:
@@ -86,7 +94,9 @@ def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None
         data = mutated(encode_tree(entries), encode_tree(other), random.Random(number))
         for each in (data, encode_tree(entries)):
             with contextlib.suppress(BadObject):
-                if all(any(entry.oid) for entry in checked_entries(each, b"", Limits())):  # no object has the null id
+                if all(
+                    any(entry.oid) for entry in checked_entries(each, b"", Limits())
+                ):  # no object has the null id
                     taken.append(each)
 
     take()
@@ -95,8 +105,12 @@ def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None
             writer.add("tree", data)
     assert len(taken) > 300
     done = git(store.path, "fsck", "--strict", "--no-dangling", "--no-progress")
-    faults = [line for line in done.stderr.splitlines() if line.startswith((b"error in", b"warning in"))]
-    assert [line for line in faults if not line.endswith(b"broken links")] == []  # to what is not in that store
+    faults = [
+        line for line in done.stderr.splitlines() if line.startswith((b"error in", b"warning in"))
+    ]
+    assert [
+        line for line in faults if not line.endswith(b"broken links")
+    ] == []  # to what is not in that store
 
 
 @FIXED
@@ -111,18 +125,30 @@ def test_a_commit_that_is_taken_in_is_one_that_git_reads_alike(
         except BadObject:
             continue
         ids = [decode_commit(each).tree, *decode_commit(each).parents]
-        if not all(map(any, ids)) or ids[0] in ids[1:]:  # no object has the null id, none is a tree and a commit
+        if (
+            not all(map(any, ids)) or ids[0] in ids[1:]
+        ):  # no object has the null id, none is a tree and a commit
             continue
         assert accepts(repository, "commit", each), each
         form = "--format=%T %P%n%at"
-        told = git(repository, "log", "-1", "--no-walk", form, object_id("commit", each).hex()).stdout.decode().split()
+        told = (
+            git(repository, "log", "-1", "--no-walk", form, object_id("commit", each).hex())
+            .stdout.decode()
+            .split()
+        )
         read = decode_commit(each)
-        assert told == [read.tree.hex(), *(oid.hex() for oid in read.parents), str(read.author.seconds)]
+        assert told == [
+            read.tree.hex(),
+            *(oid.hex() for oid in read.parents),
+            str(read.author.seconds),
+        ]
 
 
 @FIXED
 @given(ref_names, ref_names, NUMBERS)
-def test_a_name_of_a_ref_is_one_that_git_allows(repository: Path, name: str, other: str, number: int) -> None:
+def test_a_name_of_a_ref_is_one_that_git_allows(
+    repository: Path, name: str, other: str, number: int
+) -> None:
     data = mutated(name.encode(), other.encode(), random.Random(number)).replace(b"\0", b"")[:200]
     changed = text(data)
     allowed = git(repository, "check-ref-format", changed).returncode == 0
@@ -133,7 +159,9 @@ def test_a_name_of_a_ref_is_one_that_git_allows(repository: Path, name: str, oth
 
 @FIXED
 @given(st.binary(min_size=1, max_size=99), steps, NUMBERS)
-def test_a_delta_makes_what_git_makes_of_it(repository: Path, base: bytes, made: list[Any], number: int) -> None:
+def test_a_delta_makes_what_git_makes_of_it(
+    repository: Path, base: bytes, made: list[Any], number: int
+) -> None:
     delta = mutated(delta_bytes(base, made), b"\x90\x01\x03abc", random.Random(number))
     folder = scratch(f"delta-{random.getrandbits(60):x}")
     store = Store.create(folder / "s.git")

@@ -1,4 +1,6 @@
-"""Every parser of input from outside, attacked: a bounded time in every run, `make fuzz` for longer."""
+"""Every parser of input from outside, attacked: a bounded time in every run, `make fuzz` for
+longer.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_a_parser_returns_a_value_or_raises_its_error(parser: Parser) -> None:
     def check(value: Any, other: Any, noise: bytes, number: int) -> None:
         data, more, rng = parser.encode(value), parser.encode(other), random.Random(number)
         read = attack(parser, data)
-        assert not (parser.valid and isinstance(read, Exception)), f"{parser} refuses what is valid: {data!r}"
+        assert not (parser.valid and isinstance(read, Exception)), (
+            f"{parser} refuses what is valid: {data!r}"
+        )
         assert not parser.inverse or read == value
         attack(parser, noise)
         for _ in range(MUTATIONS):
@@ -61,7 +65,9 @@ def test_large_input_takes_linear_time_and_little_memory(parser: Parser) -> None
         check()
 
 
-@pytest.mark.parametrize(("name", "data"), FOUND, ids=[f"{name}-{at}" for at, (name, _) in enumerate(FOUND)])
+@pytest.mark.parametrize(
+    ("name", "data"), FOUND, ids=[f"{name}-{at}" for at, (name, _) in enumerate(FOUND)]
+)
 def test_what_was_found_before(name: str, data: bytes) -> None:
     with watched(60):
         attack(BY_NAME[name], data)
@@ -76,6 +82,10 @@ def test_for_long(parser: Parser) -> None:
 
 
 def test_the_list_of_parsers_is_complete() -> None:
-    listed = dict(line.rsplit(None, 1) for line in (fuzzers.__doc__ or "").splitlines() if line.startswith("    "))
+    listed = dict(
+        line.rsplit(None, 1)
+        for line in (fuzzers.__doc__ or "").splitlines()
+        if line.startswith("    ")
+    )
     errors = {parser.name: parser.raises.__name__ if parser.raises else "-" for parser in PARSERS}
     assert {name.strip(): error for name, error in listed.items()} == errors

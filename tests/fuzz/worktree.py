@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from prov.errors import CaptureError, StoreError
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, Entry
-from prov.worktree.attributes import BLOB_NAME, EMPTY, Listing, Node, Pair, attribute_line, read_listing
+from prov.worktree.attributes import (
+    BLOB_NAME,
+    EMPTY,
+    Listing,
+    Node,
+    Pair,
+    attribute_line,
+    read_listing,
+)
 from prov.worktree.exclude import Exclude
 from prov.worktree.places import HELD, Places, fits, relocate, token_letters, tokenise
 from tests.fuzz.common import Memory, text, words
@@ -27,9 +35,9 @@ TREE = _memory.put_tree(
 )
 numbers = st.integers(0, (1 << 31) - 1)
 mtimes = st.none() | st.integers(0, 1 << 62)
-xattrs = st.dictionaries(words.map(lambda word: b"user." + word.encode()), st.binary(max_size=9), max_size=2).map(
-    lambda table: tuple(table.items())
-)
+xattrs = st.dictionaries(
+    words.map(lambda word: b"user." + word.encode()), st.binary(max_size=9), max_size=2
+).map(lambda table: tuple(table.items()))
 marks = st.sampled_from([b"", b"text:W", b"binary:NS", b"held"])
 owners = st.tuples(numbers, numbers)
 permissions = st.integers(0, 0o7777)
@@ -65,17 +73,29 @@ _devices = st.builds(
 )
 listings = st.fixed_dictionaries(
     {b"f": _nodes(stat.S_IFREG, FILE)},
-    optional={b"g": _nodes(stat.S_IFREG, FILE), b"dev\\ x": _devices, b"p\n": _nodes(stat.S_IFIFO, b"")},
+    optional={
+        b"g": _nodes(stat.S_IFREG, FILE),
+        b"dev\\ x": _devices,
+        b"p\n": _nodes(stat.S_IFIFO, b""),
+    },
 )
 
 
 def attribute_lines(listing: Listing) -> bytes:
-    return b"".join(attribute_line(name, node, mtimes=True) for name, node in sorted(listing.items()))
+    return b"".join(
+        attribute_line(name, node, mtimes=True) for name, node in sorted(listing.items())
+    )
 
 
 def read_attributes(data: bytes) -> tuple[Listing, Pair]:
-    """Return a folder's listing whose content is always the same, and whose attributes are these bytes."""
-    _memory.held = {oid: held for oid, held in _memory.held.items() if held[0] == "tree" and oid in (TREE, _BELOW)}
+    """Return a folder's listing whose content is always the same, and whose attributes are these
+    bytes.
+    """
+    _memory.held = {
+        oid: held
+        for oid, held in _memory.held.items()
+        if held[0] == "tree" and oid in (TREE, _BELOW)
+    }
     attributes = _memory.put_tree([Entry(BLOB_NAME, MODE_FILE, _memory.put("blob", data))])
     pair = Pair(TREE, attributes)
     return read_listing(_memory, pair), pair
@@ -83,7 +103,11 @@ def read_attributes(data: bytes) -> tuple[Listing, Pair]:
 
 def read_back(data: bytes) -> Listing:
     listing, _ = read_attributes(data)
-    return {name: node for name, node in listing.items() if name not in (b".", b"d", b"l", b"g") or node.mtime}
+    return {
+        name: node
+        for name, node in listing.items()
+        if name not in (b".", b"d", b"l", b"g") or node.mtime
+    }
 
 
 def read_folder(data: bytes) -> Listing:
@@ -106,14 +130,28 @@ PLACES = Places(
 )
 ELSEWHERE = Places({letter: b"/other" + path * 2 for letter, path in PLACES.paths.items()})
 pieces = st.sampled_from(
-    [*PLACES.paths.values(), b"/alias/work", b"@PROV:WORKDIR@", b"@PROV:NATIVE===@", b"\0", b"-I", b" ", b"\n", b"a"]
+    [
+        *PLACES.paths.values(),
+        b"/alias/work",
+        b"@PROV:WORKDIR@",
+        b"@PROV:NATIVE===@",
+        b"\0",
+        b"-I",
+        b" ",
+        b"\n",
+        b"a",
+    ]
 )
 files = st.lists(pieces | st.binary(max_size=4), max_size=9).map(b"".join)
-file_contents = st.builds(bytes.__add__, st.sampled_from([b"", b"\x7fELF\0", b"!<arch>\n", b"#!"]), files)
+file_contents = st.builds(
+    bytes.__add__, st.sampled_from([b"", b"\x7fELF\0", b"!<arch>\n", b"#!"]), files
+)
 
 
 def replace_paths(data: bytes) -> object:
-    """Replace paths by tokens and tokens by paths: a text is unchanged, and no file changes its length in place."""
+    """Replace paths by tokens and tokens by paths: a text is unchanged, and no file changes its
+    length in place.
+    """
     stored = tokenise(data, PLACES)
     for mark in (b"text:HNSW", b"binary:HNSW", b"held", b"binary:", b""):
         fits(data, mark, ELSEWHERE)
@@ -134,15 +172,24 @@ def exclude(data: bytes) -> object:
 
 
 patterns = st.lists(
-    st.sampled_from(["/temp/", "*.o", "!keep.o", "a/**", "**/b", "[a-z]*", "\\#x", "# comment", " x ", "/"]), max_size=4
+    st.sampled_from(
+        ["/temp/", "*.o", "!keep.o", "a/**", "**/b", "[a-z]*", "\\#x", "# comment", " x ", "/"]
+    ),
+    max_size=4,
 ).map(lambda rows: "\n".join(rows).encode())
 
 
 PARSERS = [
     Parser(
-        "attributes.read_listing (lines)", lambda data: read_attributes(data)[0], StoreError, listings, attribute_lines
+        "attributes.read_listing (lines)",
+        lambda data: read_attributes(data)[0],
+        StoreError,
+        listings,
+        attribute_lines,
     ),
-    Parser("attributes.read_listing (trees)", read_folder, StoreError, st.just(_memory.held[TREE][1])),
+    Parser(
+        "attributes.read_listing (trees)", read_folder, StoreError, st.just(_memory.held[TREE][1])
+    ),
     Parser("places.tokenise, relocate, fits", replace_paths, None, file_contents),
     Parser("exclude.Exclude", exclude, CaptureError, patterns),
 ]

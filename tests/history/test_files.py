@@ -11,7 +11,9 @@ from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.snapshot import capture
 
-NATIVE = "sysroot-destdir/home/anna/build/tmp/work/x86_64-linux/zlib-native/1.3.1/recipe-sysroot-native"
+NATIVE = (
+    "sysroot-destdir/home/anna/build/tmp/work/x86_64-linux/zlib-native/1.3.1/recipe-sysroot-native"
+)
 
 
 def captured(store: Store, top: Path, *paths: str) -> Pair:

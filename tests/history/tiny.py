@@ -1,4 +1,6 @@
-"""Projects of a few lines, built in this process: what builds leave behind, in a fraction of a second."""
+"""Projects of a few lines, built in this process: what builds leave behind, in a fraction of a
+second.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ class Tiny:
 
     def write(self, texts: Texts) -> None:
         """Make the recipes' folder hold these files and no others."""
-        wanted = {self.root / "prov.toml": f'sandbox = "{self.sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'}
+        wanted = {
+            self.root
+            / "prov.toml": f'sandbox = "{self.sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+        }
         wanted |= {self.root / "recipes" / name: text for name, text in texts.items()}
         for path in set(self._files()) - wanted.keys():
             path.unlink()
@@ -63,7 +68,9 @@ class Tiny:
     def _files(self) -> Iterator[Path]:
         return (path for path in self.root.glob("recipes/**/*") if path.is_file())
 
-    def build(self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()) -> Summary:
+    def build(
+        self, texts: Texts, *targets: str, ok: bool = True, force: tuple[str, ...] = ()
+    ) -> Summary:
         """Build with these recipes."""
         self.write(texts)
         store = self.store

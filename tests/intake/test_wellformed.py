@@ -1,4 +1,6 @@
-"""The other side of what is refused: whatever prov records of a directory comes through a remote as it is."""
+"""The other side of what is refused: whatever prov records of a directory comes through a remote as
+it is.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,17 @@ def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
         assert output is not None
         task_hash = writer.add_tree([Entry(b"task", MODE_FILE, writer.add("blob", b"make\n"))])
         start, sysroots = empty_start(writer), {"target": output}
-        run = Run("words:make", task_hash, start, snapshot.pair, Output(output, b"true\n"), b"log", {}, FACTS, sysroots)
+        run = Run(
+            "words:make",
+            task_hash,
+            start,
+            snapshot.pair,
+            Output(output, b"true\n"),
+            b"log",
+            {},
+            FACTS,
+            sysroots,
+        )
         recorded = write_run(writer, run, BY)
     tree = store.objects.commit(store.objects.commit(recorded.commit).parents[1]).tree
     digests = digests_of(store.objects)
@@ -80,7 +92,14 @@ def _goes_through(top: Path, sequence: list[Step], second: list[Step]) -> None:
     sender = Sender(one, Index(top / "index"))
     for changes in (second, []):  # the second time, much of it is there
         task, output, pair = _publish(one, folder)
-        received = receive(sender, other, [task], holds=lambda task: False, workdirs=True, limits=Limits(devices=True))
+        received = receive(
+            sender,
+            other,
+            [task],
+            holds=lambda task: False,
+            workdirs=True,
+            limits=Limits(devices=True),
+        )
         assert (received.tasks, received.refused) == ([task], [])
         assert read_pair(other.objects, task.output) == output
         checkout(other.objects, top / "workdir", pair)

@@ -1,4 +1,6 @@
-"""The shipped classes that the demo and the world don't use, on the demo's sources and on the smallest of projects."""
+"""The shipped classes that the demo and the world don't use, on the demo's sources and on the
+smallest of projects.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def prov(root: Path, *arguments: str) -> str:
 def image_project(root: Path, kind: str) -> Path:
     shutil.copytree(DEMO, root, ignore=shutil.ignore_patterns(".prov", "build"))
     for path in root.glob("recipes/*/*.toml"):
-        path.write_text(path.read_text().replace('"package_deb", "package_ipk"', f'"package_{kind}"'))
+        path.write_text(
+            path.read_text().replace('"package_deb", "package_ipk"', f'"package_{kind}"')
+        )
     image = root / "recipes/demo-image/demo-image.toml"
     image.write_text(image.read_text().replace("image_deb", f"image_{kind}"))
     return root
@@ -50,7 +54,9 @@ def test_image_of_packages_is_whole_and_the_same_in_two_places(tmp_path: Path, k
         root = image_project(tmp_path / name / "demo", kind)
         prov(root, "build", "--sandbox", sandbox, "demo-image")
         images = root / "build/deploy/images/demo"
-        assert (images / "demo-image-demo.manifest").read_text() == "words 1.0\ngreet 2.1\nhello 1.2\n"
+        assert (
+            images / "demo-image-demo.manifest"
+        ).read_text() == "words 1.0\ngreet 2.1\nhello 1.2\n"
         with tarfile.open(images / "demo-image-demo.tar.gz") as archive:
             assert "./usr/bin/hello" in archive.getnames()
         tasks = (f"hello:package_{kind}", "demo-image:image")
@@ -62,8 +68,10 @@ BUILD_FILES = {
     "meson": ("meson.build", "project('p', 'c')\nexecutable('p', 'p.c', install: true)\n"),
     "cmake": (
         "CMakeLists.txt",
-        "cmake_minimum_required(VERSION 3.13)\nproject(p C)\n"
-        "add_executable(p p.c)\ninstall(TARGETS p DESTINATION bin)\n",
+        (
+            "cmake_minimum_required(VERSION 3.13)\nproject(p C)\n"
+            "add_executable(p p.c)\ninstall(TARGETS p DESTINATION bin)\n"
+        ),
     ),
 }
 
@@ -76,13 +84,20 @@ def test_program_is_built_and_installed(tmp_path: Path, kind: str, sandbox: str)
     source.mkdir(parents=True)
     name, text = BUILD_FILES[kind]
     (source / name).write_text(text)
-    (source / "p.c").write_text('#include <stdio.h>\nint main(void) { return puts("built") < 0; }\n')
-    recipe = f"version = '1'\ninherit = ['{kind}']\nsources = [{{ file = 'p' }}]\n[variables]\nS = '${{WORKDIR}}/p'\n"
+    (source / "p.c").write_text(
+        '#include <stdio.h>\nint main(void) { return puts("built") < 0; }\n'
+    )
+    recipe = (
+        f"version = '1'\ninherit = ['{kind}']\nsources = [{{ file = 'p' }}]\n[variables]\nS ="
+        " '${WORKDIR}/p'\n"
+    )
     (tmp_path / "recipes/p/p.toml").write_text(recipe)
     (tmp_path / "prov.toml").write_text("recipes = ['recipes']\n")
     prov(tmp_path, "build", "--sandbox", sandbox, "p:install")
     prov(tmp_path, "checkout", "p:install@output", str(tmp_path / "out"))
-    done = subprocess.run([tmp_path / "out/image/usr/bin/p"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [tmp_path / "out/image/usr/bin/p"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "built\n"
 
 
@@ -119,14 +134,20 @@ def test_packages_of_odd_names_and_texts(tmp_path: Path) -> None:
     summary = 'uses %{name} and 100% of "it" %files Depends: everything'
     form = "%{SUMMARY}|%{LICENSE}\n[%{FILENAMES}\n]"
     query = ["rpm", "--query", "--package", "--queryformat", form, *deploy.glob("rpm/x-1.0*.rpm")]
-    first, *files = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()
+    first, *files = subprocess.run(
+        query, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert first == f'{summary}|GPL 100% "q"'
     assert sorted(files) == sorted([*(f"/usr/bin/{name}" for name in ODD), "/usr/share/d %{x}"])
     (deb,) = deploy.glob("deb/x_1.0*.deb")
-    fields = subprocess.run(["dpkg-deb", "--field", deb], capture_output=True, text=True, check=True).stdout
+    fields = subprocess.run(
+        ["dpkg-deb", "--field", deb], capture_output=True, text=True, check=True
+    ).stdout
     assert f"Description: {summary}\n" in fields and "\nDepends" not in fields
     (ipk,) = deploy.glob("ipk/x_1.0*.ipk")
-    packed = subprocess.run(["ar", "p", ipk, "control.tar.gz"], capture_output=True, check=True).stdout
+    packed = subprocess.run(
+        ["ar", "p", ipk, "control.tar.gz"], capture_output=True, check=True
+    ).stdout
     control = subprocess.run(
         ["tar", "-xzO", "./control"], input=packed, capture_output=True, check=True
     ).stdout.decode()

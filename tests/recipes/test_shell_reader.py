@@ -108,13 +108,22 @@ FRAGMENTS = [
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from(["\n", "; ", " && ", " || "])), max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from(["\n", "; ", " && ", " || "])),
+        max_size=5,
+    )
+)
 @example([("false", "\n"), ("X=own", "\n")])
 def test_what_changes_what_a_shell_prints_is_used(parts: list[tuple[str, str]]) -> None:
-    """Run scripts with two values of X, and without one: if they print different things, X is an input."""
+    """Run scripts with two values of X, and without one: if they print different things, X is an
+    input.
+    """
     script = ""
     for fragment, separator in parts:
-        script += fragment + ("\n" if "<<" in fragment or fragment[0] == "#" or "&" in fragment else separator)
+        script += fragment + (
+            "\n" if "<<" in fragment or fragment[0] == "#" or "&" in fragment else separator
+        )
     script += ":"
     printed = {run(script, value) for value in ("1", "2", None)}
     if len(printed) > 1:
@@ -123,4 +132,6 @@ def test_what_changes_what_a_shell_prints_is_used(parts: list[tuple[str, str]]) 
 
 def run(script: str, value: str | None) -> bytes:
     prefix = f"X={value}\n" if value else ""
-    return subprocess.run(["sh", "-c", prefix + script], capture_output=True, env={"PATH": "/usr/bin:/bin"}).stdout
+    return subprocess.run(
+        ["sh", "-c", prefix + script], capture_output=True, env={"PATH": "/usr/bin:/bin"}
+    ).stdout

@@ -1,4 +1,6 @@
-"""Which variables and functions a script reaches, and how values expand: the pure core, by table."""
+"""Which variables and functions a script reaches, and how values expand: the pure core, by
+table.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,22 @@ from prov.errors import RecipeError
 from prov.recipes.recipe import Recipe, Setting, Task
 from prov.recipes.variables import expand, reach
 
-VALUES = {"A": "1", "B": "${A}/b", "C": "${B}", "LOOP": "${POOL}", "POOL": "${LOOP}", "GAP": "${NOWHERE}"}
+VALUES = {
+    "A": "1",
+    "B": "${A}/b",
+    "C": "${B}",
+    "LOOP": "${POOL}",
+    "POOL": "${LOOP}",
+    "GAP": "${NOWHERE}",
+}
 FUNCTIONS = {"one": "echo $A", "two": "one; echo ${B}", "unused": "echo $C"}
 
 
 def recipe() -> Recipe:
     settings = {name: Setting(value, "test") for name, value in VALUES.items()}
-    return Recipe("r", "1", "target", Path("r.toml"), variables=settings, functions=FUNCTIONS, export=("C",))
+    return Recipe(
+        "r", "1", "target", Path("r.toml"), variables=settings, functions=FUNCTIONS, export=("C",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,10 @@ def test_a_postprocess_text_is_checked() -> None:
 
 
 def test_a_python_script_reaches_every_name_in_it() -> None:
-    assert reach(recipe(), Task("t", "os.environ['B']", interpreter="python3")).variables == ("A", "B")
+    assert reach(recipe(), Task("t", "os.environ['B']", interpreter="python3")).variables == (
+        "A",
+        "B",
+    )
 
 
 def test_folders_declared_names_and_exports_are_reached() -> None:

@@ -1,4 +1,6 @@
-"""Machines, one that has built the project and others that have not, and a cache behind each kind of server."""
+"""Machines, one that has built the project and others that have not, and a cache behind each kind
+of server.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,25 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def machines(built_once: Path, tmp_path: Path) -> Iterator[Machines]:
-    """`machines(name, cache, "--push", built=False)`: a machine that shares through a cache, as its remote `team`."""
+    """`machines(name, cache, "--push", built=False)`: a machine that shares through a cache, as its
+    remote `team`.
+    """
     made = []
 
     def make(name: str, cache: Cache | None = None, *options: str, built: bool = False) -> Machine:
         root = tmp_path / name
         source = built_once / ("built" if built else "empty")
-        shutil.copytree(source, root, symlinks=True, ignore=shutil.ignore_patterns("objects", "pool", "toolchains"))
-        for large in (".prov/objects", ".prov/prov/pool", ".prov/prov/toolchains"):  # nothing writes into their files
+        shutil.copytree(
+            source,
+            root,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("objects", "pool", "toolchains"),
+        )
+        for large in (
+            ".prov/objects",
+            ".prov/prov/pool",
+            ".prov/prov/toolchains",
+        ):  # nothing writes into their files
             if (source / large).exists():
                 subprocess.run(["cp", "-al", source / large, root / large], check=True)
         made.append(root)

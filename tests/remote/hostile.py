@@ -1,7 +1,7 @@
 """Hostile records, as raw objects: what git's format can say, and no tree from elsewhere may hold.
 
-Each case is made of an honest record, of random content, in which one thing is wrong. `cases` gives as many as wanted;
-the same seed gives the same.
+Each case is made of an honest record, of random content, in which one thing is wrong. `cases` gives
+as many as wanted; the same seed gives the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from prov.errors import StoreError
 from prov.intake.digest import Digest, Digests
 from prov.intake.source import Content, Source, whole_content
 from prov.remote.publication import Published
-from prov.store.objects import Commit, Entry, Identity, Kind, Oid, decode_commit, decode_tree, object_id
+from prov.store.objects import (
+    Commit,
+    Entry,
+    Identity,
+    Kind,
+    Oid,
+    decode_commit,
+    decode_tree,
+    object_id,
+)
 
 KEY = "words:make"
 TARGETS_IN_USE = (b"/etc/passwd", b"../../x", b"qqq", b"\xff")
@@ -55,7 +64,9 @@ class Bag:
         return self.unsorted(sorted(rows, key=lambda row: row.place))
 
     def unsorted(self, rows: list[Row]) -> Oid:
-        return self.add("tree", b"".join(b"%s %s\0%s" % (row.mode, row.name, row.oid) for row in rows))
+        return self.add(
+            "tree", b"".join(b"%s %s\0%s" % (row.mode, row.name, row.oid) for row in rows)
+        )
 
     def commit(self, tree: Oid, *parents: Oid, message: str = "m\n") -> Oid:
         return self.add("commit", Commit(tree, parents, PROV, message).encode())
@@ -146,7 +157,9 @@ class Maker:
             name = bytes(self.rng.choices(b"bdehjk", k=3))
             kind = self.rng.choice([FILE, FILE, PROGRAM, LINK, *([FOLDER] if depth else [])])
             if kind == FOLDER:
-                oid = self.bag.folder([*self.rows(depth - 1), Row(FILE, b"qqq", self.bag.file(self.data()))])
+                oid = self.bag.folder(
+                    [*self.rows(depth - 1), Row(FILE, b"qqq", self.bag.file(self.data()))]
+                )
             elif kind == LINK:
                 oid = self.bag.file(self.rng.choice(TARGETS_IN_USE))
             else:
@@ -157,7 +170,9 @@ class Maker:
     def bury(self, tree: Oid) -> Oid:
         """Put a tree into none or some honest folders."""
         for _ in range(self.rng.randrange(4)):
-            tree = self.bag.folder([*self.rows(1), Row(FOLDER, self.rng.choice([b"usr", b"lib", b"a b"]), tree)])
+            tree = self.bag.folder(
+                [*self.rows(1), Row(FOLDER, self.rng.choice([b"usr", b"lib", b"a b"]), tree)]
+            )
         return tree
 
     def with_row(self, *rows: Row) -> Oid:
@@ -178,9 +193,13 @@ class Maker:
         return self.bag.folder(rows)
 
     def inputs(self, *more: Row) -> Oid:
-        return self.bag.folder([*more, Row(FILE, b"task", self.bag.file(b"name make\n" + self.data()))])
+        return self.bag.folder(
+            [*more, Row(FILE, b"task", self.bag.file(b"name make\n" + self.data()))]
+        )
 
-    def record(self, output: Oid, inputs: Oid | None = None, *more: Row, facts: str | None = None) -> Published:
+    def record(
+        self, output: Oid, inputs: Oid | None = None, *more: Row, facts: str | None = None
+    ) -> Published:
         inputs = inputs or self.inputs()
         text = facts if facts is not None else f"task {KEY}\ntask-hash {inputs.hex()}\nresult ok\n"
         rows = [
@@ -191,7 +210,9 @@ class Maker:
         return self.signed(self.bag.folder([*rows, *more]), inputs, output)
 
     def signed(self, record: Oid, inputs: Oid, output: Oid, key: str = KEY) -> Published:
-        return Published(key, inputs, bytes(20), output, record, signed_digest(self.bag, record), 10)
+        return Published(
+            key, inputs, bytes(20), output, record, signed_digest(self.bag, record), 10
+        )
 
     def of_content(self, tree: Oid) -> Published:
         """Return a record with a tree in one of the places where one can be."""
@@ -215,17 +236,25 @@ class Maker:
 
     def with_workdir(self, commit: Oid) -> Published:
         task = self.record(self.output())
-        return replace(task, workdir=commit, workdir_digest=signed_digest(self.bag, commit, "commit"))
+        return replace(
+            task, workdir=commit, workdir_digest=signed_digest(self.bag, commit, "commit")
+        )
 
     def workdir_record(self, task: Published, *more: Row) -> Oid:
         rows = [Row(FILE, b"log", self.bag.file(b"said\n")), *more]
-        return self.bag.folder([*(Row(b"%o" % e.mode, e.name, e.oid) for e in self.bag.tree(task.record)), *rows])
+        return self.bag.folder(
+            [*(Row(b"%o" % e.mode, e.name, e.oid) for e in self.bag.tree(task.record)), *rows]
+        )
 
-    def with_run(self, content: Oid, attributes: Oid | None, *, of: Published | None = None) -> Published:
+    def with_run(
+        self, content: Oid, attributes: Oid | None, *, of: Published | None = None
+    ) -> Published:
         """Return a record with the WORKDIR after its task."""
         task = self.record(self.output())
         more = [Row(FOLDER, b"attributes", attributes)] if attributes else []
         record = self.bag.commit(self.workdir_record(of or task, *more))
         start = self.bag.commit(self.bag.folder([]))
         commit = self.bag.commit(content, start, record)
-        return replace(task, workdir=commit, workdir_digest=signed_digest(self.bag, commit, "commit"))
+        return replace(
+            task, workdir=commit, workdir_digest=signed_digest(self.bag, commit, "commit")
+        )

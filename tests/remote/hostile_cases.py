@@ -9,30 +9,49 @@ from dataclasses import replace
 from prov.errors import StoreError
 from prov.intake.source import Content
 from prov.store.objects import EMPTY_TREE, Oid
-from tests.remote.hostile import FILE, FOLDER, LINK, PROGRAM, TARGETS_IN_USE, Bag, Case, Maker, Row, signed_digest
+from tests.remote.hostile import (
+    FILE,
+    FOLDER,
+    LINK,
+    PROGRAM,
+    TARGETS_IN_USE,
+    Bag,
+    Case,
+    Maker,
+    Row,
+    signed_digest,
+)
 from tests.remote.hostile_history import HISTORY
 from tests.remote.hostile_words import FACTS, HARMLESS_NAMES, LINES, MODES, NAMES, OUTSIDE, TARGETS
 
 
 def _names(maker: Maker) -> tuple[str, object]:
     name, kind = maker.rng.choice(NAMES), maker.rng.choice([FILE, PROGRAM, LINK, FOLDER])
-    return f"{name[:20]!r} as {kind.decode()}", maker.of_content(maker.with_row(Row(kind, name, maker.any_oid(kind))))
+    return f"{name[:20]!r} as {kind.decode()}", maker.of_content(
+        maker.with_row(Row(kind, name, maker.any_oid(kind)))
+    )
 
 
 def _harmless(maker: Maker) -> tuple[str, object]:
     name, kind = maker.rng.choice(HARMLESS_NAMES), maker.rng.choice([FILE, PROGRAM, LINK, FOLDER])
-    tree = maker.with_row(Row(kind, name, maker.bag.file(b"there") if kind == LINK else maker.any_oid(kind)))
+    tree = maker.with_row(
+        Row(kind, name, maker.bag.file(b"there") if kind == LINK else maker.any_oid(kind))
+    )
     return f"harmless {name[:20]!r}", maker.record(maker.output(tree))
 
 
 def _modes(maker: Maker) -> tuple[str, object]:
     mode, kind = maker.rng.choice(MODES), maker.rng.choice([FILE, FOLDER])
-    return f"mode {mode[:12]!r}", maker.of_content(maker.with_row(Row(mode, b"mmm", maker.any_oid(kind))))
+    return f"mode {mode[:12]!r}", maker.of_content(
+        maker.with_row(Row(mode, b"mmm", maker.any_oid(kind)))
+    )
 
 
 def _kinds(maker: Maker) -> tuple[str, object]:
     """A mode and an object of another kind, which may have been seen before in its true place."""
-    mode, other = maker.rng.choice([(FOLDER, FILE), (FILE, FOLDER), (LINK, FOLDER), (PROGRAM, FOLDER), (FILE, b"c")])
+    mode, other = maker.rng.choice(
+        [(FOLDER, FILE), (FILE, FOLDER), (LINK, FOLDER), (PROGRAM, FOLDER), (FILE, b"c")]
+    )
     if other == b"c":
         oid = maker.bag.commit(EMPTY_TREE)
         mode = maker.rng.choice([FILE, FOLDER, LINK])
@@ -42,13 +61,20 @@ def _kinds(maker: Maker) -> tuple[str, object]:
         before = [Row(other, b"aaa", oid)] if maker.rng.random() < 0.7 else []
     tree = maker.with_row(*before, Row(mode, b"zzz", oid))
     if maker.rng.random() < 0.2:
-        return "record folder of another kind", maker.record(maker.output(), None, Row(mode, b"definition", oid))
+        return "record folder of another kind", maker.record(
+            maker.output(), None, Row(mode, b"definition", oid)
+        )
     return f"{mode.decode()} is another kind", maker.of_content(tree)
 
 
 def _duplicates(maker: Maker) -> tuple[str, object]:
-    one, two = maker.rng.choice([FILE, LINK, FOLDER]), maker.rng.choice([FILE, LINK, FOLDER, PROGRAM])
-    name, other = maker.rng.choice([(b"same", b"same"), (b"a", b"%a"), (b"%.git", b"%%.git"), (b"a", b"%a")])
+    one, two = (
+        maker.rng.choice([FILE, LINK, FOLDER]),
+        maker.rng.choice([FILE, LINK, FOLDER, PROGRAM]),
+    )
+    name, other = maker.rng.choice(
+        [(b"same", b"same"), (b"a", b"%a"), (b"%.git", b"%%.git"), (b"a", b"%a")]
+    )
     if name == b"%.git":
         other = b"%.git"
     return f"duplicate {name!r} {other!r}", maker.of_content(
@@ -67,7 +93,11 @@ def _order(maker: Maker) -> tuple[str, object]:
 
 def _damaged(maker: Maker) -> tuple[str, object]:
     tree = maker.bag.folder(
-        [*maker.rows(), Row(FILE, b"qqq", maker.any_oid(FILE)), Row(FILE, b"r", maker.any_oid(FILE))]
+        [
+            *maker.rows(),
+            Row(FILE, b"qqq", maker.any_oid(FILE)),
+            Row(FILE, b"r", maker.any_oid(FILE)),
+        ]
     )
     data = bytearray(maker.bag.objects[tree][1])
     what = maker.rng.choice(["cut", "flip", "noise", "append", "insert"])
@@ -87,7 +117,9 @@ def _damaged(maker: Maker) -> tuple[str, object]:
 
 def _targets(maker: Maker) -> tuple[str, object]:
     target = maker.rng.choice(TARGETS)
-    return f"symlink to {target[:9]!r}", maker.of_content(maker.with_row(Row(LINK, b"sss", maker.bag.file(target))))
+    return f"symlink to {target[:9]!r}", maker.of_content(
+        maker.with_row(Row(LINK, b"sss", maker.bag.file(target)))
+    )
 
 
 def _outside(maker: Maker) -> tuple[str, object]:
@@ -97,11 +129,15 @@ def _outside(maker: Maker) -> tuple[str, object]:
         return "symlink outside", (maker.record(maker.output(maker.with_row(link))), False)
     below = maker.bag.folder([Row(FILE, b"canary", maker.any_oid(FILE))])
     if maker.rng.random() < 0.4:  # by the attributes: a folder where the content has a link
-        attributes = maker.bag.folder([Row(FOLDER, b"sss", maker.bag.folder([Row(FOLDER, b"made", EMPTY_TREE)]))])
+        attributes = maker.bag.folder(
+            [Row(FOLDER, b"sss", maker.bag.folder([Row(FOLDER, b"made", EMPTY_TREE)]))]
+        )
         return "folder in the attributes below a symlink", maker.record(
             maker.output(maker.bag.folder([link]), attributes)
         )
-    return "file below a symlink", maker.of_content(maker.with_row(link, Row(FOLDER, b"sss", below)))
+    return "file below a symlink", maker.of_content(
+        maker.with_row(link, Row(FOLDER, b"sss", below))
+    )
 
 
 def _attributes(maker: Maker) -> tuple[str, object]:
@@ -113,12 +149,16 @@ def _attributes(maker: Maker) -> tuple[str, object]:
 
 
 def _noise(maker: Maker) -> tuple[str, object]:
-    return "attributes of noise", maker.of_attributes(maker.rng.randbytes(maker.rng.randrange(1, 200)))
+    return "attributes of noise", maker.of_attributes(
+        maker.rng.randbytes(maker.rng.randrange(1, 200))
+    )
 
 
 def _attribute_trees(maker: Maker) -> tuple[str, object]:
     bag, line = maker.bag, maker.bag.file(b".\tmode=0700\n")
-    what = maker.rng.choice(["tree", "program", "link", "content", "file", "over file", "unknown", "program below"])
+    what = maker.rng.choice(
+        ["tree", "program", "link", "content", "file", "over file", "unknown", "program below"]
+    )
     if what == "content":
         content = maker.with_row(Row(FILE, b"%attributes", line), Row(FILE, b"attributes", line))
         return "%attributes in the content", maker.record(maker.output(content))
@@ -134,7 +174,10 @@ def _attribute_trees(maker: Maker) -> tuple[str, object]:
     content = bag.folder([Row(FILE, b"fff", line), Row(FOLDER, b"ddd", maker.any_oid(FOLDER))])
     attributes = bag.folder([rows[what]])
     if maker.rng.random() < 0.5:
-        content, attributes = bag.folder([Row(FOLDER, b"u", content)]), bag.folder([Row(FOLDER, b"u", attributes)])
+        content, attributes = (
+            bag.folder([Row(FOLDER, b"u", content)]),
+            bag.folder([Row(FOLDER, b"u", attributes)]),
+        )
     return f"attributes: {what}", maker.record(maker.output(content, attributes))
 
 
@@ -190,7 +233,9 @@ def _lies(maker: Maker) -> tuple[str, object]:
 
         return "an object can't be read", (task, True, source)
     else:
-        lie = {"other": (kind, data + b"x"), "cut": (kind, data[:-1]), "kind": ("commit", data)}[what]
+        lie = {"other": (kind, data + b"x"), "cut": (kind, data[:-1]), "kind": ("commit", data)}[
+            what
+        ]
         maker.bag.objects[victim] = lie  # type: ignore[assignment]
     return f"an object is {what}", task
 
@@ -207,7 +252,9 @@ def _records(maker: Maker) -> tuple[str, object]:
     what = maker.rng.choice(["facts", "facts", "parts", "signed", "output"])
     if what == "facts":
         facts = maker.rng.choice(FACTS)
-        return f"facts {facts[:20]!r}", maker.record(output, inputs, facts=facts.replace("{inputs}", inputs.hex()))
+        return f"facts {facts[:20]!r}", maker.record(
+            output, inputs, facts=facts.replace("{inputs}", inputs.hex())
+        )
     good = maker.record(output, inputs)
     if what == "signed":
         task = maker.rng.choice(
@@ -231,7 +278,10 @@ def _records(maker: Maker) -> tuple[str, object]:
                 [Row(LINK, b"content", maker.bag.file(b"/etc"))],
                 [Row(FOLDER, b"content", content), Row(FILE, b"attributes", blob)],
                 [Row(FOLDER, b"content", content), Row(FOLDER, b"postprocess", content)],
-                [Row(FOLDER, b"content", content), Row(LINK, b"postprocess", maker.bag.file(b"/bin/sh"))],
+                [
+                    Row(FOLDER, b"content", content),
+                    Row(LINK, b"postprocess", maker.bag.file(b"/bin/sh")),
+                ],
                 [Row(FOLDER, b"content", content), Row(FOLDER, b"fixed", content)],
                 [Row(FOLDER, b"content", content), Row(FILE, b"more", blob)],
             ]
@@ -246,7 +296,9 @@ def _records(maker: Maker) -> tuple[str, object]:
         if kind == rows[name].mode:
             kind = FOLDER if kind == FILE else FILE
         rows[name] = Row(kind, name, maker.any_oid(kind))
-    return f"part {name!r} of the record", maker.signed(bag.folder(list(rows.values())), inputs, output)
+    return f"part {name!r} of the record", maker.signed(
+        bag.folder(list(rows.values())), inputs, output
+    )
 
 
 FAMILIES: dict[str, Callable[[Maker], tuple[str, object]]] = {
@@ -278,5 +330,7 @@ def cases(count: int, seed: int) -> Iterator[Case]:
         maker = Maker(random.Random(f"{seed} {number}"))
         family = names[number % len(names)]
         name, made = FAMILIES[family](maker)
-        task, refused, source = (*made, None)[:3] if isinstance(made, tuple) else (made, family != "harmless", None)
+        task, refused, source = (
+            (*made, None)[:3] if isinstance(made, tuple) else (made, family != "harmless", None)
+        )
         yield Case(f"{number}: {family}: {name}", maker.bag, task, refused, source)

@@ -1,4 +1,6 @@
-"""What can be wrong with a WORKDIR that goes along with a record, and with the texts: publications, definitions."""
+"""What can be wrong with a WORKDIR that goes along with a record, and with the texts: publications,
+definitions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ COMMITTER = b"committer prov <prov@localhost> 5 +0000\n"
 BY = AUTHOR + COMMITTER
 HUGE = b"9" * 30
 COMMITS = [
-    *(b"", b"\n", b"\n\n", b"tree\n\nm\n", b"tree zz\n" + BY + b"\nm\n", b"TREE\n" + BY + b"\nm\n", b"\xff\xfe\0"),
+    *(
+        b"",
+        b"\n",
+        b"\n\n",
+        b"tree\n\nm\n",
+        b"tree zz\n" + BY + b"\nm\n",
+        b"TREE\n" + BY + b"\nm\n",
+        b"\xff\xfe\0",
+    ),
     *(
         BY + b"\nm\n",
         b"T" + b"\nm\n",
@@ -25,15 +35,28 @@ COMMITS = [
         b"T" + BY,
         b"T" + COMMITTER + AUTHOR,
     ),
-    *(b"Tparent \n" + BY + b"\nm\n", b"Tparent zz\n" + BY + b"\nm\n", b"Tparent " + b"0" * 40 + b"\n" + BY + b"\nm\n"),
-    *(b"Tparent \xff\n" + BY + b"\nm\n", b"TT" + BY + b"\nm\n", b"T" + BY + b"T\nm\n", b"T" + BY + b"parent x\n\nm\n"),
+    *(
+        b"Tparent \n" + BY + b"\nm\n",
+        b"Tparent zz\n" + BY + b"\nm\n",
+        b"Tparent " + b"0" * 40 + b"\n" + BY + b"\nm\n",
+    ),
+    *(
+        b"Tparent \xff\n" + BY + b"\nm\n",
+        b"TT" + BY + b"\nm\n",
+        b"T" + BY + b"T\nm\n",
+        b"T" + BY + b"parent x\n\nm\n",
+    ),
     *(
         b"T" + BY + b"encoding \xff\n\nm\n",
         b"T" + BY + b"gpgsig x\n y\n\nm\n",
         b"T" + BY + b"\nm\0m\n",
         b"T" + BY + b"\n\xff\n",
     ),
-    b"Tauthor prov <prov@localhost> " + HUGE + b" +0000\ncommitter prov <prov@localhost> " + HUGE + b" +0000\n\nm\n",
+    b"Tauthor prov <prov@localhost> "
+    + HUGE
+    + b" +0000\ncommitter prov <prov@localhost> "
+    + HUGE
+    + b" +0000\n\nm\n",
     b"Tauthor prov <prov@localhost> -5 +0000\ncommitter prov <prov@localhost> -5 +0000\n\nm\n",
     b"Tauthor x\ncommitter x\n\nm\n",
     b"Tauthor a<b <c> 5 +0000\ncommitter a<b <c> 5 +0000\n\nm\n",
@@ -56,7 +79,9 @@ def _commits(maker: Maker) -> tuple[str, object]:
     good = maker.with_run(maker.any_oid(FOLDER), None)
     commit = maker.bag.commit_object(good.workdir)
     where = maker.rng.choice(["start", "record", "tip"])
-    parents = {"start": (bad, commit.parents[1]), "record": (commit.parents[0], bad), "tip": ()}[where]
+    parents = {"start": (bad, commit.parents[1]), "record": (commit.parents[0], bad), "tip": ()}[
+        where
+    ]
     tip = maker.bag.commit(commit.tree, *parents) if parents else bad
     task = replace(good, workdir=tip, workdir_digest=signed_digest(maker.bag, tip, "commit"))
     return f"commit {text[:30]!r} as {where}", task
@@ -70,7 +95,9 @@ def _endless(maker: Maker) -> tuple[str, object]:
         for at in range(5000):
             last = maker.bag.commit(tree, last, message=f"{at}\n")
     elif what == "wide":
-        last = maker.bag.commit(tree, *(maker.bag.commit(tree, message=f"{at}\n") for at in range(5000)))
+        last = maker.bag.commit(
+            tree, *(maker.bag.commit(tree, message=f"{at}\n") for at in range(5000))
+        )
     else:
         for at in range(1500):
             last = maker.bag.commit(tree, last, last, message=f"{at}\n")
@@ -78,7 +105,9 @@ def _endless(maker: Maker) -> tuple[str, object]:
     record = maker.bag.commit(maker.workdir_record(task))
     tip = maker.bag.commit(tree, last, record)
     return f"endless history: {what}", replace(
-        task, workdir=tip, workdir_digest=signed_digest(maker.bag, tip, "commit") if what == "wide" else bytes(32)
+        task,
+        workdir=tip,
+        workdir_digest=signed_digest(maker.bag, tip, "commit") if what == "wide" else bytes(32),
     )
 
 
@@ -87,11 +116,27 @@ def _workdirs(maker: Maker) -> tuple[str, object]:
     fff = Row(FILE, b"fff", bag.file(b"f"))
     good = maker.with_run(bag.folder([fff]), None)
     what = maker.rng.choice(
-        ["device", "other", "plain", "tree", "digest", "parents", "name", "missing", "sysroot", "start"]
+        [
+            "device",
+            "other",
+            "plain",
+            "tree",
+            "digest",
+            "parents",
+            "name",
+            "missing",
+            "sysroot",
+            "start",
+        ]
     )
     if what in ("device", "start"):
         line = maker.rng.choice(
-            [b"nnn\ttype=char rdev=1:3\n", b"../x\ttype=fifo\n", b"fff\tlink=../../x\n", b"fff\tq=1\n"]
+            [
+                b"nnn\ttype=char rdev=1:3\n",
+                b"../x\ttype=fifo\n",
+                b"fff\tlink=../../x\n",
+                b"fff\tq=1\n",
+            ]
         )
         attributes = bag.folder([Row(FILE, b"%attributes", bag.file(line))])
         task = maker.with_run(bag.folder([fff]), attributes)
@@ -117,7 +162,9 @@ def _workdirs(maker: Maker) -> tuple[str, object]:
         "plain": bag.commit(commit.tree),
         "tree": commit.tree,
         "digest": good.workdir,
-        "parents": bag.commit(commit.tree, *commit.parents, commit.parents[0], bag.commit(commit.tree)),
+        "parents": bag.commit(
+            commit.tree, *commit.parents, commit.parents[0], bag.commit(commit.tree)
+        ),
         "name": bag.commit(bag.folder([Row(LINK, b".git", fff.oid)]), *commit.parents),
         "missing": bytes(20),
     }
@@ -146,37 +193,130 @@ def _line(rng: random.Random, **changed: str) -> str:
 
 
 BAD_FIELDS: list[dict[str, str]] = [
-    *({"key": key} for key in ("", ":", "a", "a:", ":a", "a:b:c", "../a:b", "a:..", "a:b/c", "-a:b", "a:-b", ".a:b")),
-    *({"key": key} for key in ("a..b:c", "a\nb:c", "a\0:b", "é:b", "x" * 300 + ":b", "a.lock:b", "a:b.lock", "~:b")),
-    *({"hash": oid} for oid in ("", "0", "0" * 39, "0" * 41, "G" * 40, "A" * 40, "-" + "0" * 39, "0" * 39 + "\u0661")),
+    *(
+        {"key": key}
+        for key in (
+            "",
+            ":",
+            "a",
+            "a:",
+            ":a",
+            "a:b:c",
+            "../a:b",
+            "a:..",
+            "a:b/c",
+            "-a:b",
+            "a:-b",
+            ".a:b",
+        )
+    ),
+    *(
+        {"key": key}
+        for key in (
+            "a..b:c",
+            "a\nb:c",
+            "a\0:b",
+            "é:b",
+            "x" * 300 + ":b",
+            "a.lock:b",
+            "a:b.lock",
+            "~:b",
+        )
+    ),
+    *(
+        {"hash": oid}
+        for oid in (
+            "",
+            "0",
+            "0" * 39,
+            "0" * 41,
+            "G" * 40,
+            "A" * 40,
+            "-" + "0" * 39,
+            "0" * 39 + "\u0661",
+        )
+    ),
     *({"digest": oid} for oid in ("", "0" * 40, "0" * 66, "x" * 64)),
     *(
         {"size": size}
-        for size in ("size=", "size=-1", "size=1_0", "size=+1", "size=" + "9" * 5000, "size=\u0661", "size=0x1")
+        for size in (
+            "size=",
+            "size=-1",
+            "size=1_0",
+            "size=+1",
+            "size=" + "9" * 5000,
+            "size=\u0661",
+            "size=0x1",
+        )
     ),
     *(
         {"size": size}
-        for size in ("size=01", "size=1 size=1", "size=1 size=2", "size", "SIZE=1", "size=1=2", "=1", "what=1")
+        for size in (
+            "size=01",
+            "size=1 size=1",
+            "size=1 size=2",
+            "size",
+            "SIZE=1",
+            "size=1=2",
+            "=1",
+            "what=1",
+        )
     ),
     *(
         {"more": more}
-        for more in ("place=", "place=/etc", "place=" + "a" * 41, "place=../..", "place=x", "colour=red", "")
+        for more in (
+            "place=",
+            "place=/etc",
+            "place=" + "a" * 41,
+            "place=../..",
+            "place=x",
+            "colour=red",
+            "",
+        )
     ),
     *(
         {"more": more}
-        for more in ("workdir=", "workdir=:", "workdir=" + "0" * 40, "workdir=" + "0" * 40 + ":" + "0" * 63)
+        for more in (
+            "workdir=",
+            "workdir=:",
+            "workdir=" + "0" * 40,
+            "workdir=" + "0" * 40 + ":" + "0" * 63,
+        )
     ),
     *(
         {"more": more}
-        for more in ("workdir=../..:" + "0" * 64, "workdir=" + "0" * 40 + ":" + "0" * 64 + ":x", "x=1 " * 9999)
+        for more in (
+            "workdir=../..:" + "0" * 64,
+            "workdir=" + "0" * 40 + ":" + "0" * 64 + ":x",
+            "x=1 " * 9999,
+        )
     ),
 ]
 BAD_HEADS = [
-    *("", "prov publication 2\ntime 1\n", "prov publication 1\n", "prov publication 1", "time 1\n", "\n\n\n"),
-    *("prov publication 1\ntime \n", "prov publication 1\ntime x\n", "prov publication 1\ntime -1\n"),
-    *("prov publication 1\ntime 1 \n", "prov publication 1\ntime 1_0\n", "prov publication 1\ntime +1\n"),
+    *(
+        "",
+        "prov publication 2\ntime 1\n",
+        "prov publication 1\n",
+        "prov publication 1",
+        "time 1\n",
+        "\n\n\n",
+    ),
+    *(
+        "prov publication 1\ntime \n",
+        "prov publication 1\ntime x\n",
+        "prov publication 1\ntime -1\n",
+    ),
+    *(
+        "prov publication 1\ntime 1 \n",
+        "prov publication 1\ntime 1_0\n",
+        "prov publication 1\ntime +1\n",
+    ),
     *("prov publication 1\ntime " + "9" * 5000 + "\n", "prov publication 1\ntime 99999999999999\n"),
-    *("prov publication 1\ntime 01\n", "prov publication 1\r\ntime 1\r\n", " prov publication 1\ntime 1\n"),
+    *(
+        "prov publication 1\ntime 01\n",
+        "prov publication 1\r\ntime 1\r\n",
+        " prov publication 1\ntime 1\n",
+    ),
 ]
 BAD_TAILS = [
     "used\n",
@@ -289,7 +429,12 @@ BAD_VALUES: list[Any] = [
         ["a", 0o40755, "0" * 40, "x"],
         ["a", -1, "0" * 40, ""],
     ),
-    *(["a", 1e300, "0" * 40, ""], ["a", True, "0" * 40, ""], ["a", 0o100644, 5, ""], [["a", "/b"], ["\ud800", "/b"]]),
+    *(
+        ["a", 1e300, "0" * 40, ""],
+        ["a", True, "0" * 40, ""],
+        ["a", 0o100644, 5, ""],
+        [["a", "/b"], ["\ud800", "/b"]],
+    ),
 ]
 
 
@@ -304,7 +449,9 @@ def definition_text(rng: random.Random) -> bytes:
         if isinstance(table[name], list):
             table[name] = [rng.choice(BAD_VALUES)]
         else:
-            table[rng.choice(["sources", "programs", "patches", "needs"])] = [rng.choice(BAD_VALUES)]
+            table[rng.choice(["sources", "programs", "patches", "needs"])] = [
+                rng.choice(BAD_VALUES)
+            ]
     elif what == "task":
         table["task"][rng.choice(sorted(table["task"]))] = rng.choice(BAD_VALUES)
     elif what == "missing":
@@ -312,5 +459,7 @@ def definition_text(rng: random.Random) -> bytes:
     elif what == "deep":
         return b"[" * rng.choice([100, 5000, 200_000])
     else:
-        return rng.choice([b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xff", b"9" * 9999, b"NaN", b'{"format":1}'])
+        return rng.choice(
+            [b"", b"{", b"null", b"[]", b"1", b'"x"', b"\xff", b"9" * 9999, b"NaN", b'{"format":1}']
+        )
     return json.dumps(table).encode()

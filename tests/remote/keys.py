@@ -7,13 +7,17 @@ from pathlib import Path
 
 
 def make_ssh_key(folder: Path, name: str) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name], check=True
+    )
     return folder / name
 
 
 def allow(signers: Path, *keys: Path, options: str = "") -> None:
     signers.write_text(
-        "".join(f"{key.name}@example.org {options}{key.with_suffix('.pub').read_text()}" for key in keys)
+        "".join(
+            f"{key.name}@example.org {options}{key.with_suffix('.pub').read_text()}" for key in keys
+        )
     )
 
 
@@ -38,7 +42,15 @@ class Gpg:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "g"
         self.home.mkdir(mode=0o700, parents=True)
-        self.run("--passphrase", "", "--quick-gen-key", "builder <b@example.org>", "ed25519", "sign", "never")
+        self.run(
+            "--passphrase",
+            "",
+            "--quick-gen-key",
+            "builder <b@example.org>",
+            "ed25519",
+            "sign",
+            "never",
+        )
         rows = self.run("--with-colons", "--list-keys").decode().splitlines()
         self.key = next(row.split(":")[9] for row in rows if row.startswith("fpr"))
 
@@ -46,7 +58,9 @@ class Gpg:
         command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", "--yes", *arguments]
         return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
-    def sign(self, text: bytes, *options: str, notation: str = "namespace@git-prov=prov-publication") -> bytes:
+    def sign(
+        self, text: bytes, *options: str, notation: str = "namespace@git-prov=prov-publication"
+    ) -> bytes:
         notations = ["--set-notation", notation] if notation else []
         return self.run("--armor", *options, *notations, "--detach-sign", data=text)
 

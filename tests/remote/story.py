@@ -99,7 +99,11 @@ class Machine(Project):
 
     def deployed(self) -> dict[str, str]:
         folder = self.root / "build/deploy"
-        return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(folder)): path.read_text()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
     def wanted(self) -> dict[str, str]:
         """Return what is to be deployed, by the sources."""
@@ -138,7 +142,9 @@ class Machine(Project):
         self.add(name, cache.url, *options)
 
     def complaint(self, *arguments: str) -> str:
-        """Return what a command that ends with an expected error says of it: a line, and perhaps a hint."""
+        """Return what a command that ends with an expected error says of it: a line, and perhaps a
+        hint.
+        """
         said = self.prov(*arguments, code=1).stderr.splitlines()
         said = [line for line in said if not line.startswith("note: no sandbox")]
         assert said[0].startswith("prov: ")
@@ -195,28 +201,44 @@ class Cache:
                 text = change(self.git("show", f"{commit}:{path}"))
                 blob = self.git("hash-object", "-w", "--stdin", data=text).strip()
                 rows[path.rpartition("/")[2]] = f"100644 blob {blob}"
-        folder = self.git("mktree", data="".join(f"{row}\t{name}\n" for name, row in rows.items())).strip()
+        folder = self.git(
+            "mktree", data="".join(f"{row}\t{name}\n" for name, row in rows.items())
+        ).strip()
         tree = self.git("mktree", data=f"040000 tree {folder}\tpublications\n").strip()
         by = ("-c", "user.name=a", "-c", "user.email=a@b")
         commit = self.git(*by, "commit-tree", "-m", "anew", tree).strip()
         self.git("update-ref", "refs/heads/prov/index", commit)
 
     def is_clean(self) -> None:
-        """Assert that all is whole, that nothing is left of pushes, and that no result is there twice."""
+        """Assert that all is whole, that nothing is left of pushes, and that no result is there
+        twice.
+        """
         is_clean(self.path)
         assert self.refs() <= {"refs/heads/prov/index", "refs/heads/prov/content"}
-        results = [tuple(line.split(" ")[2:5:2]) for line in self.published()]  # task hash and output
+        results = [
+            tuple(line.split(" ")[2:5:2]) for line in self.published()
+        ]  # task hash and output
         assert len(results) == len(set(results))
 
 
 def git(folder: Path, *arguments: str, data: str = "") -> str:
-    done = subprocess.run(["git", f"--git-dir={folder}", *arguments], input=data, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", f"--git-dir={folder}", *arguments], input=data, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
 def is_clean(folder: Path) -> None:
-    command = ["git", f"--git-dir={folder}", "fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
+    command = [
+        "git",
+        f"--git-dir={folder}",
+        "fsck",
+        "--strict",
+        "--full",
+        "--no-dangling",
+        "--no-progress",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     said = (done.stdout + done.stderr).splitlines()
     assert [line for line in said if not line.startswith("notice: ")] == []
@@ -224,7 +246,9 @@ def is_clean(folder: Path) -> None:
 
 
 def all_objects(folder: Path) -> set[str]:
-    rows = git(folder, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)")
+    rows = git(
+        folder, "cat-file", "--batch-all-objects", "--unordered", "--batch-check=%(objectname)"
+    )
     return set(rows.split())
 
 

@@ -1,4 +1,6 @@
-"""Builds publish in the background: they wait for nobody, and what could not be published is not lost."""
+"""Builds publish in the background: they wait for nobody, and what could not be published is not
+lost.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def test_a_remote_that_hangs(machines: Machines) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         one.add("team", f"git://127.0.0.1:{deaf.getsockname()[1]}/cache.git", "--push")
         store = Store.open(one.root / ".prov")
-        session = Session(Project.load(one.root), store, partial(sysroots_of, store), {"PATH": os.environ["PATH"]})
+        session = Session(
+            Project.load(one.root), store, partial(sysroots_of, store), {"PATH": os.environ["PATH"]}
+        )
         session.caches.access = Access(dict(os.environ), patience=0.5)
         begun, notes = time.monotonic(), Notes()
         summary, _ = session.build(Request(("app",)), notes, RunOptions(jobs=2))
@@ -116,12 +120,16 @@ def test_a_failed_build_publishes_what_it_made(folder_cache: Cache, machines: Ma
     folder_cache.is_clean()
 
 
-def test_what_is_stale_or_made_from_leftovers_is_not_published(folder_cache: Cache, machines: Machines) -> None:
+def test_what_is_stale_or_made_from_leftovers_is_not_published(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache, "--push", built=True)
     one.change("newer")
     one.prov("build", "words")
     assert one.build("--follow", "never") == "1 stale"
-    one.edit("recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; ls image")
+    one.edit(
+        "recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; ls image"
+    )
     one.build("--incremental")
     one.prov("push", "--all")
     assert sorted(folder_cache.keys()) == sorted((*TASKS, *TASKS[:3]))

@@ -1,4 +1,6 @@
-"""What is known of remotes is in a store that may come from elsewhere: whatever is in its files, builds go on."""
+"""What is known of remotes is in a store that may come from elsewhere: whatever is in its files,
+builds go on.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,25 @@ HARM: dict[str, Callable[[Path], None]] = {
     "a view": lambda path: change(path, "drop table tasks", f"create view tasks as {ENDLESS}"),
     "a view beside": lambda path: change(path, f"create view more as {ENDLESS}"),
     "a trigger": lambda path: change(
-        path, "create trigger t after insert on meta begin delete from tasks; end", "delete from meta"
+        path,
+        "create trigger t after insert on meta begin delete from tasks; end",
+        "delete from meta",
     ),
-    "another column": lambda path: change(path, "drop index by_hash", "alter table tasks drop column hash"),
+    "another column": lambda path: change(
+        path, "drop index by_hash", "alter table tasks drop column hash"
+    ),
     "a huge value": lambda path: change(path, "update tasks set key = hex(zeroblob(200000000))"),
     "many huge values": lambda path: change(path, "update tasks set record = zeroblob(900000000)"),
-    "other types": lambda path: change(path, "update tasks set output = 5, size = 'x', key = x'00'"),
+    "other types": lambda path: change(
+        path, "update tasks set output = 5, size = 'x', key = x'00'"
+    ),
     "text that is none": lambda path: change(path, "update tasks set key = cast(x'ff' as text)"),
-    "a tip that is none": lambda path: change(path, "insert or replace into meta values ('tip', 'zz')"),
-    "a size that is none": lambda path: change(path, "insert or replace into meta values ('size', 'zz')"),
+    "a tip that is none": lambda path: change(
+        path, "insert or replace into meta values ('tip', 'zz')"
+    ),
+    "a size that is none": lambda path: change(
+        path, "insert or replace into meta values ('size', 'zz')"
+    ),
     "a pipe": pipe,
 }
 
@@ -135,8 +147,12 @@ def test_digests(harm: str, tmp_path: Path) -> None:
     digests._database.close()
     change(path, "pragma wal_checkpoint(truncate)", "pragma journal_mode=delete")
     harms = {
-        "other types": lambda path: change(path, "update digests2 set id = 5, paths = 'x', kind = 7"),
-        "huge": lambda path: change(path, "update digests2 set id = zeroblob(800000000) where oid = zeroblob(20)"),
+        "other types": lambda path: change(
+            path, "update digests2 set id = 5, paths = 'x', kind = 7"
+        ),
+        "huge": lambda path: change(
+            path, "update digests2 set id = zeroblob(800000000) where oid = zeroblob(20)"
+        ),
     }
     (harms.get(harm) or HARM[harm])(path)
     digests = Digests(Reader(), path)  # type: ignore[arg-type]
@@ -159,7 +175,10 @@ def test_an_index_is_kept(tmp_path: Path) -> None:
 
 
 def test_two_processes_make_the_same_index(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from prov.remote.index import Index; Index(Path(sys.argv[1])).count()"
+    code = (
+        "import sys; from pathlib import Path; from prov.remote.index import Index;"
+        " Index(Path(sys.argv[1])).count()"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "index")]
     running = [subprocess.Popen(command) for _ in range(6)]
     assert [each.wait() for each in running] == [0] * 6

@@ -61,7 +61,9 @@ def server(stack: ExitStack, tmp_path: Path) -> Liar:
     return stack.enter_context(liar(tmp_path / "www"))
 
 
-def limited(folder: Project, memory: int, *arguments: str, seconds: float = 100.0) -> subprocess.CompletedProcess[str]:
+def limited(
+    folder: Project, memory: int, *arguments: str, seconds: float = 100.0
+) -> subprocess.CompletedProcess[str]:
     """Run prov with so many bytes of address space."""
     return subprocess.run(
         [PROV, *arguments],
@@ -93,12 +95,18 @@ class Repository:
     def __init__(self, path: Path) -> None:
         subprocess.run(["git", "init", "-q", "--bare", path], check=True)
         self.path = path
-        git(path, "config", "core.bigFileThreshold", "1m")  # it sends zeros without a need of memory
+        git(
+            path, "config", "core.bigFileThreshold", "1m"
+        )  # it sends zeros without a need of memory
 
     def zeros(self, size: int = BOMB) -> str:
-        with subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE) as zeros:
+        with subprocess.Popen(
+            ["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE
+        ) as zeros:
             command = ["git", f"--git-dir={self.path}", "hash-object", "-w", "--stdin"]
-            done = subprocess.run(command, stdin=zeros.stdout, capture_output=True, check=True, text=True)
+            done = subprocess.run(
+                command, stdin=zeros.stdout, capture_output=True, check=True, text=True
+            )
             return done.stdout.strip()
 
     def add(self, kind: str, data: bytes) -> str:
@@ -118,14 +126,18 @@ class Repository:
 
     def commit(self, tree: str) -> str:
         command = ["git", f"--git-dir={self.path}", "commit-tree", tree, "-m", "x"]
-        done = subprocess.run(command, env={**os.environ, **BY}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env={**os.environ, **BY}, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     def index(self, commit: str) -> None:
         git(self.path, "update-ref", "refs/heads/prov/index", commit)
 
     def deltas(self, base: str, size: int, count: int) -> str:
-        """Write a pack with a blob, by its id, and deltas on it, each of a byte less; return the id of the last."""
+        """Write a pack with a blob, by its id, and deltas on it, each of a byte less; return the id
+        of the last.
+        """
         data = bytes(size)
         assert object_id("blob", data).hex() == base
         pack = b"PACK" + struct.pack(">II", 2, count + 1)
@@ -196,7 +208,9 @@ def test_zeros_in_the_index(where: str, cache: Repository, victim: Project) -> N
 
 
 @pytest.mark.attacks
-def test_a_small_publication_that_is_a_delta_of_a_large_file(cache: Repository, victim: Project) -> None:
+def test_a_small_publication_that_is_a_delta_of_a_large_file(
+    cache: Repository, victim: Project
+) -> None:
     small = cache.deltas(cache.zeros(200_000_000), 200_000_000, 4)
     cache.publish(cache.tree(f"100644 blob {small}\t00000001"))
     goes_on(victim, 500 << 20)
@@ -224,7 +238,9 @@ def test_a_large_file_comes_in_with_little_memory(tmp_path: Path) -> None:
     """More than there is memory for, compressed or not."""
     one, other = project(tmp_path / "one"), project(tmp_path / "other")
     for each in (one, other):
-        each.task("head -c 300000000 /dev/zero > out/zeros; head -c 20000000 /dev/urandom > out/noise")
+        each.task(
+            "head -c 300000000 /dev/zero > out/zeros; head -c 20000000 /dev/urandom > out/noise"
+        )
     one.prov("build", "a")
     one.prov("remote", "add", "m", str(tmp_path / "cache.git"))
     one.prov("push")
@@ -277,7 +293,9 @@ def test_a_list_without_an_end(end: str, server: Liar, victim: Project) -> None:
 
 
 @pytest.mark.attacks
-def test_an_object_that_inflates_without_an_end(server: Liar, victim: Project, tmp_path: Path) -> None:
+def test_an_object_that_inflates_without_an_end(
+    server: Liar, victim: Project, tmp_path: Path
+) -> None:
     """The bundle's objects are of zeros, gigabytes of them."""
     bundle = tmp_path / "www/bundles/00000001.bundle"
     data = bytearray(bundle.read_bytes())
@@ -291,8 +309,12 @@ def test_an_object_that_inflates_without_an_end(server: Liar, victim: Project, t
 
 @pytest.mark.attacks
 @pytest.mark.parametrize("part", ["idx", "bundle", "manifest", "swapped", "publication"])
-def test_files_that_change_between_two_requests(part: str, server: Liar, victim: Project, tmp_path: Path) -> None:
-    """Nothing false comes in, and what was kept of it is fetched again once the server is honest."""
+def test_files_that_change_between_two_requests(
+    part: str, server: Liar, victim: Project, tmp_path: Path
+) -> None:
+    """Nothing false comes in, and what was kept of it is fetched again once the server is
+    honest.
+    """
     two = project(tmp_path / "two")
     two.task("echo other > out/hi; echo more > out/more")
     two.prov("build", "a")
@@ -311,7 +333,9 @@ def test_files_that_change_between_two_requests(part: str, server: Liar, victim:
         shutil.copy(tmp_path / "www2" / name, tmp_path / "www" / name)
     done = limited(victim, MEMORY, "build", "a")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    assert (victim.root / "build/deploy").exists() is False or "hi" in os.listdir(victim.root / "build/deploy")
+    assert (victim.root / "build/deploy").exists() is False or "hi" in os.listdir(
+        victim.root / "build/deploy"
+    )
     git(victim.root / ".prov", "fsck", "--full", "--no-dangling")
     if part == "publication":  # what is signed is not looked at again
         return
@@ -337,7 +361,9 @@ def _take_memory(one: Project, other: Project) -> None:
 
 @pytest.mark.attacks
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "noise"])
-def test_an_index_that_was_kept_and_is_damaged_is_fetched_again(harm: str, server: Liar, victim: Project) -> None:
+def test_an_index_that_was_kept_and_is_damaged_is_fetched_again(
+    harm: str, server: Liar, victim: Project
+) -> None:
     victim.prov("remote", "add", "m", server.url, "--trust", "none")
     victim.prov("remote", "list", "--refresh")
     (memory,) = (victim.root / ".prov/prov/remotes/m").glob("*/bundles")
@@ -368,12 +394,16 @@ def test_a_signal_ends_every_wait(
     kind: str, number: signal.Signals, server: Liar, victim: Project, stack: ExitStack
 ) -> None:
     if kind == "git":
-        victim.prov("remote", "add", "m", f"git://127.0.0.1:{silent(stack)}/cache.git", "--trust", "none")
+        victim.prov(
+            "remote", "add", "m", f"git://127.0.0.1:{silent(stack)}/cache.git", "--trust", "none"
+        )
     else:
         victim.prov("remote", "add", "m", server.url, "--trust", "none")
         server.answers["prov-cache" if kind == "http" else ".bundle"] = Request.wait
     environment = {**os.environ, **victim.environment}
-    with subprocess.Popen([PROV, "build", "a"], cwd=victim.root, env=environment, stderr=subprocess.DEVNULL) as build:
+    with subprocess.Popen(
+        [PROV, "build", "a"], cwd=victim.root, env=environment, stderr=subprocess.DEVNULL
+    ) as build:
         if kind == "git":
             until(lambda: bool(_gits(victim)), "git asks")
         else:

@@ -1,4 +1,6 @@
-"""A remote that somebody changed: builds say what is wrong, with whom and of what, and go on by building."""
+"""A remote that somebody changed: builds say what is wrong, with whom and of what, and go on by
+building.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,15 @@ class Forger:
         self.cache = cache
 
     def git(self, *arguments: str, data: bytes = b"") -> bytes:
-        who = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        who = {
+            f"GIT_{who}_{what}": "x"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
         command = ["git", f"--git-dir={self.cache.path}", *arguments]
-        return subprocess.run(command, input=data, capture_output=True, check=True, env=os.environ | who).stdout
+        return subprocess.run(
+            command, input=data, capture_output=True, check=True, env=os.environ | who
+        ).stdout
 
     @property
     def text(self) -> bytes:
@@ -43,17 +51,28 @@ class Forger:
         for folder, data in (("publications", text), ("signatures", signature)):
             if data is not None:
                 row = f"100644 blob {self.blob(data)}\t00000001\n"
-                rows += f"040000 tree {self.git('mktree', data=row.encode()).decode().strip()}\t{folder}\n"
+                rows += (
+                    "040000 tree"
+                    f" {self.git('mktree', data=row.encode()).decode().strip()}\t{folder}\n"
+                )
         tree = self.git("mktree", data=rows.encode()).decode().strip()
-        self.git("update-ref", "refs/heads/prov/index", self.git("commit-tree", tree, "-m", "x").decode().strip())
+        self.git(
+            "update-ref",
+            "refs/heads/prov/index",
+            self.git("commit-tree", tree, "-m", "x").decode().strip(),
+        )
 
     def lines(self) -> dict[str, list[str]]:
-        rows = [line.split(" ") for line in self.text.decode().splitlines() if line.startswith("task ")]
+        rows = [
+            line.split(" ") for line in self.text.decode().splitlines() if line.startswith("task ")
+        ]
         return {row[1]: row[1:] for row in rows}
 
     def say(self, lines: dict[str, list[str]], key: Path) -> None:
         """Publish other lines, signed by a key."""
-        text = "prov publication 1\ntime 5\n" + "".join(f"task {' '.join(line)}\n" for line in lines.values())
+        text = "prov publication 1\ntime 5\n" + "".join(
+            f"task {' '.join(line)}\n" for line in lines.values()
+        )
         self.replace(text.encode(), sign_with(text.encode(), key))
 
 
@@ -80,12 +99,27 @@ def _other_digest(forger: Forger, keys: Keys) -> None:
 
 CHANGES: dict[str, tuple[Callable[[Forger, Keys], None], str]] = {
     "unsigned": (lambda f, k: f.replace(f.text, None), "a publication is not signed"),
-    "unknown": (lambda f, k: f.replace(f.text, sign_with(f.text, k.other)), "signed by a key that is not allowed"),
-    "altered": (lambda f, k: f.replace(f.text.replace(b"size=", b"size=1"), f.signature), "is not what was signed"),
-    "other": (lambda f, k: f.replace(f.text, sign_with(b"x", k.allowed)), "a publication is not what was signed"),
-    "namespace": (lambda f, k: f.replace(f.text, sign_with(f.text, k.allowed, "git")), "is not what was signed"),
+    "unknown": (
+        lambda f, k: f.replace(f.text, sign_with(f.text, k.other)),
+        "signed by a key that is not allowed",
+    ),
+    "altered": (
+        lambda f, k: f.replace(f.text.replace(b"size=", b"size=1"), f.signature),
+        "is not what was signed",
+    ),
+    "other": (
+        lambda f, k: f.replace(f.text, sign_with(b"x", k.allowed)),
+        "a publication is not what was signed",
+    ),
+    "namespace": (
+        lambda f, k: f.replace(f.text, sign_with(f.text, k.allowed, "git")),
+        "is not what was signed",
+    ),
     "noise": (lambda f, k: f.replace(f.text, b"noise"), "a publication is not what was signed"),
-    "malformed": (lambda f, k: f.replace(b"x", sign_with(b"x", k.allowed)), "is not what it should be"),
+    "malformed": (
+        lambda f, k: f.replace(b"x", sign_with(b"x", k.allowed)),
+        "is not what it should be",
+    ),
     "replay": (_replay, "app:pack has the record of 'app:make'"),
     "output": (_other_output, "app:pack has another output than was signed"),
     "digest": (_other_digest, "app:pack is not what was signed: its SHA-256 differs"),
@@ -133,21 +167,30 @@ def test_a_build_goes_on_without_what_is_not_to_be_trusted(
     other.is_clean()
 
 
-def test_a_key_is_taken_back_and_a_policy_is_changed(forger: Forger, machines: Machines, keys: Keys) -> None:
+def test_a_key_is_taken_back_and_a_policy_is_changed(
+    forger: Forger, machines: Machines, keys: Keys
+) -> None:
     other = _reader(machines, forger, keys)
     assert _results(other) == 5
     allow(keys.signers, keys.other)
     assert _results(other) == 0
-    assert "a key that is not allowed" in other.prov("plan", "app").stderr + other.prov("build", "words").stderr
+    assert (
+        "a key that is not allowed"
+        in other.prov("plan", "app").stderr + other.prov("build", "words").stderr
+    )
     other.prov("remote", "add", "team", forger.cache.url, "--trust", "none")
     assert _results(other) == 5
-    other.prov("remote", "add", "team", forger.cache.url, "--trust", "keys", "--signers", str(keys.signers))
+    other.prov(
+        "remote", "add", "team", forger.cache.url, "--trust", "keys", "--signers", str(keys.signers)
+    )
     assert _results(other) == 0
     allow(keys.signers, keys.other, keys.allowed)
     assert _results(other) == 5
 
 
-def test_objects_that_were_swapped_at_the_remote(forger: Forger, machines: Machines, keys: Keys) -> None:
+def test_objects_that_were_swapped_at_the_remote(
+    forger: Forger, machines: Machines, keys: Keys
+) -> None:
     """An output, in the remote's repository, under the id of what was signed."""
     other = _reader(machines, forger, keys)
     for pack in (forger.cache.path / "objects/pack").glob("*.pack"):
@@ -156,7 +199,11 @@ def test_objects_that_were_swapped_at_the_remote(forger: Forger, machines: Machi
         forger.git("unpack-objects", "-q", data=moved.read_bytes())
         moved.unlink()
     victim = forger.lines()["app:pack"][OUTPUT]
-    evil = forger.git("mktree", data=f"100644 blob {forger.blob(b'evil')}\tevil\n".encode()).decode().strip()
+    evil = (
+        forger.git("mktree", data=f"100644 blob {forger.blob(b'evil')}\tevil\n".encode())
+        .decode()
+        .strip()
+    )
     folder = forger.cache.path / "objects"
     target = folder / victim[:2] / victim[2:]
     target.chmod(0o644)
@@ -166,19 +213,38 @@ def test_objects_that_were_swapped_at_the_remote(forger: Forger, machines: Machi
     other.is_clean()
 
 
-def test_a_record_of_which_an_object_may_not_be(forger: Forger, machines: Machines, keys: Keys) -> None:
+def test_a_record_of_which_an_object_may_not_be(
+    forger: Forger, machines: Machines, keys: Keys
+) -> None:
     """Signed by a key that is allowed, and with a name in it that git itself refuses."""
     lines = forger.lines()
     tree = lines["app:pack"][RECORD]
     git = (
-        forger.git("hash-object", "-t", "tree", "-w", "--literally", "--stdin", data=_evil_tree(forger))
+        forger.git(
+            "hash-object", "-t", "tree", "-w", "--literally", "--stdin", data=_evil_tree(forger)
+        )
         .decode()
         .strip()
     )
-    rows = [row for row in forger.git("ls-tree", tree).decode().splitlines(True) if not row.endswith("\tdefinition\n")]
-    record = forger.git("mktree", data="".join([*rows, f"040000 tree {git}\tmore\n"]).encode()).decode().strip()
+    rows = [
+        row
+        for row in forger.git("ls-tree", tree).decode().splitlines(True)
+        if not row.endswith("\tdefinition\n")
+    ]
+    record = (
+        forger.git("mktree", data="".join([*rows, f"040000 tree {git}\tmore\n"]).encode())
+        .decode()
+        .strip()
+    )
     commit = Published("a:b", b"", b"", b"", bytes.fromhex(record), b"").commit
-    forger.git("hash-object", "-t", "commit", "-w", "--stdin", data=record_commit(bytes.fromhex(record)).encode())
+    forger.git(
+        "hash-object",
+        "-t",
+        "commit",
+        "-w",
+        "--stdin",
+        data=record_commit(bytes.fromhex(record)).encode(),
+    )
     forger.git("update-ref", "refs/heads/prov/more", commit.hex())
     lines["app:pack"][RECORD] = record
     forger.say(lines, keys.allowed)

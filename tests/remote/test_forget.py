@@ -27,7 +27,9 @@ def leaking(machines: Machines, cache: Cache | None, *options: str) -> Machine:
 
 
 def lose(machine: Machine) -> None:
-    """Let the store lose the published records: they have no ref, and go with the first collection."""
+    """Let the store lose the published records: they have no ref, and go with the first
+    collection.
+    """
     for path in (machine.root / ".prov/objects").rglob("*.*"):
         os.utime(path, (1, 1))
     machine.prov("gc")
@@ -36,13 +38,18 @@ def lose(machine: Machine) -> None:
 def holds(folder: Path) -> bool:
     """Return whether anything that a remote's branches hold has the secret."""
     return any(
-        subprocess.run(["git", f"--git-dir={folder}", "grep", "-q", SECRET, commit], check=False).returncode == 0
+        subprocess.run(
+            ["git", f"--git-dir={folder}", "grep", "-q", SECRET, commit], check=False
+        ).returncode
+        == 0
         for commit in git(folder, "rev-list", "--all").split()
     )
 
 
 @pytest.mark.parametrize("way", ["gc", "forget", "another machine"])
-def test_records_that_are_not_here_are_fetched_and_searched(way: str, folder_cache: Cache, machines: Machines) -> None:
+def test_records_that_are_not_here_are_fetched_and_searched(
+    way: str, folder_cache: Cache, machines: Machines
+) -> None:
     one = leaking(machines, folder_cache)
     assert holds(folder_cache.path)
     before = len(folder_cache.keys())
@@ -69,7 +76,11 @@ def test_records_that_are_not_here_are_fetched_and_searched(way: str, folder_cac
 def test_workdirs_that_are_not_here_are_searched(folder_cache: Cache, machines: Machines) -> None:
     """A log that was published, of a run of another machine."""
     one = machines("one", folder_cache, "--push")
-    one.edit("recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; cat sources/main")
+    one.edit(
+        "recipes/app/app.toml",
+        "cp sources/main image/main",
+        "cp sources/main image/main; cat sources/main",
+    )
     one.write("recipes/app/main", f"{SECRET}\n")
     one.build("--offline")
     one.prov("push", "--with-workdirs")
@@ -95,7 +106,9 @@ def test_what_cant_be_searched_is_named(folder_cache: Cache, machines: Machines)
     assert "not searched" in done.stdout
 
 
-def test_plain_files_are_searched(static_server: Servers, machines: Machines, tmp_path: Path) -> None:
+def test_plain_files_are_searched(
+    static_server: Servers, machines: Machines, tmp_path: Path
+) -> None:
     """Those behind a URL, and those that this store has exported."""
     folder = tmp_path / "www" / "cache"
     folder.parent.mkdir()

@@ -1,4 +1,6 @@
-"""Remotes are reached by git as the user has set it up: in builds as in `prov push`, and never for the store."""
+"""Remotes are reached by git as the user has set it up: in builds as in `prov push`, and never for
+the store.
+"""
 
 from __future__ import annotations
 
@@ -117,10 +119,14 @@ def last_push(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("interactive", [True, False])
-def test_another_url_instead_of_one(interactive: bool, folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_another_url_instead_of_one(
+    interactive: bool, folder_cache: Cache, machines: Machines, tmp_path: Path
+) -> None:
     git_init(folder_cache)
     config = tmp_path / "a-config"
-    config.write_text(f'[url "file://{folder_cache.path.parent}/"]\n\tinsteadOf = ssh://team.invalid/\n')
+    config.write_text(
+        f'[url "file://{folder_cache.path.parent}/"]\n\tinsteadOf = ssh://team.invalid/\n'
+    )
     one = machines("one", built=True)
     one.environment = {"GIT_CONFIG_GLOBAL": str(config)}
     one.add("team", "ssh://team.invalid/cache.git", "--push")
@@ -130,10 +136,14 @@ def test_another_url_instead_of_one(interactive: bool, folder_cache: Cache, mach
     assert "left out" not in one.said
     environment = {**os.environ, **one.environment}
     expected = f"file://{folder_cache.path}"
-    assert resolved_url("ssh://team.invalid/cache.git", Access(environment, interactive)) == expected
+    assert (
+        resolved_url("ssh://team.invalid/cache.git", Access(environment, interactive)) == expected
+    )
 
 
-def test_a_callers_repository_is_not_the_remote(folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_a_callers_repository_is_not_the_remote(
+    folder_cache: Cache, machines: Machines, tmp_path: Path
+) -> None:
     """As in a hook, or in an alias of git's, which have these variables set."""
     trap = tmp_path / "trap.git"
     subprocess.run(["git", "init", "-q", "--bare", trap], check=True)
@@ -160,19 +170,27 @@ def test_a_callers_repository_is_not_the_remote(folder_cache: Cache, machines: M
     one.is_clean()
 
 
-def test_the_store_is_read_without_the_users_configuration(machines: Machines, tmp_path: Path) -> None:
+def test_the_store_is_read_without_the_users_configuration(
+    machines: Machines, tmp_path: Path
+) -> None:
     """What would stop git from reading anything stops no command that needs no remote."""
     config = tmp_path / "a-config"
     config.write_text("[core\n")
     one = machines("one", built=True)
-    one.environment = {"GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_SYSTEM": str(config), "GIT_CONFIG_COUNT": "x"}
+    one.environment = {
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_CONFIG_SYSTEM": str(config),
+        "GIT_CONFIG_COUNT": "x",
+    }
     one.prov("fsck")
     one.prov("log", "app:pack")
     assert one.build() == "nothing to do"
 
 
 def variables(environment: Mapping[str, str], *, interactive: bool = False) -> dict[str, str]:
-    return Access({"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}, interactive).variables()
+    return Access(
+        {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}, interactive
+    ).variables()
 
 
 def test_a_build_asks_nothing() -> None:
@@ -192,7 +210,13 @@ def test_what_the_user_allows_is_not_more_than_prov_does() -> None:
 
 
 def test_variables_for_tls_and_proxies_go_along() -> None:
-    given = {"GIT_SSL_CAINFO": "a", "GIT_SSL_CERT": "b", "GIT_SSL_NO_VERIFY": "1", "https_proxy": "c", "ALL_PROXY": "d"}
+    given = {
+        "GIT_SSL_CAINFO": "a",
+        "GIT_SSL_CERT": "b",
+        "GIT_SSL_NO_VERIFY": "1",
+        "https_proxy": "c",
+        "ALL_PROXY": "d",
+    }
     assert given.items() <= variables(given).items()
 
 
@@ -213,8 +237,14 @@ def test_a_helper_that_another_url_names_is_not_run(tmp_path: Path) -> None:
 def test_settings_for_http_are_gits(tmp_path: Path) -> None:
     """For plain files, which git does not fetch."""
     config = tmp_path / "a-config"
-    config.write_text('[http]\n\tproxy = http://all:1\n[http "https://one.invalid"]\n\tproxy = http://one:2\n')
-    environment = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1"}
+    config.write_text(
+        '[http]\n\tproxy = http://all:1\n[http "https://one.invalid"]\n\tproxy = http://one:2\n'
+    )
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
     assert http_settings("https://one.invalid/x", Access(environment))["proxy"] == "http://one:2"
     assert http_settings("https://two.invalid/x", Access(environment))["proxy"] == "http://all:1"
     more = {**environment, "GIT_SSL_NO_VERIFY": "1", "GIT_SSL_CAINFO": "/x"}

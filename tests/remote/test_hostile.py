@@ -1,5 +1,6 @@
-"""A remote holds anything that it likes. What must not come in is refused with an error that names it, and leaves no
-trace; what comes in does no harm on disk; and what is well-formed comes through as it is.
+"""A remote holds anything that it likes. What must not come in is refused with an error that names
+it, and leaves no trace; what comes in does no harm on disk; and what is well-formed comes through
+as it is.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class Lab:
         else:
             assert case.refused is not True, f"{case.name} came in"
             self.came += 1
-            self.store.objects.consolidate()  # as builds do it: who looks for an object looks into every pack
+            # as builds do it: who looks for an object looks into every pack
+            self.store.objects.consolidate()
             self.put_on_disk(case)
             enter(self.store, received.tasks)
         assert received.tasks or self.refs() == refs, case.name
@@ -113,9 +115,15 @@ class Lab:
         try:
             checkout(self.store.objects, target, read_pair(self.store.objects, case.task.output))
         except CheckoutError as error:
-            raise AssertionError(f"{case.name}: came in and can't be put on disk: {error}") from error
+            raise AssertionError(
+                f"{case.name}: came in and can't be put on disk: {error}"
+            ) from error
         inside = [path for path in target.rglob("*") if not path.is_symlink()]
-        assert not [path for path in inside if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFBLK, stat.S_IFCHR)]
+        assert not [
+            path
+            for path in inside
+            if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFBLK, stat.S_IFCHR)
+        ]
         shutil.rmtree(target)
         assert self.look() == self.before, f"{case.name}: something outside is another now"
 
@@ -176,7 +184,9 @@ def test_hostile_definitions_are_refused() -> None:
             *(name for name, _ in read.programs),
         ]
         for name in names:
-            assert name not in ("", ".", "..") and "/" not in name and "\0" not in name, f"{number}: {text!r}"
+            assert name not in ("", ".", "..") and "/" not in name and "\0" not in name, (
+                f"{number}: {text!r}"
+            )
             os.fsencode(name)
     assert good
 
@@ -187,7 +197,11 @@ def test_objects_that_git_can_not_read(tmp_path: Path) -> None:
     oid = object_id("blob", b"hello")
     path = tmp_path / "objects" / oid.hex()[:2] / oid.hex()[2:]
     path.parent.mkdir()
-    for data in (b"", b"noise", *map(zlib.compress, (b"what 5\0hello", b"blob 6\0hello", b"tree 5\0hello", b"blob x"))):
+    for data in (
+        b"",
+        b"noise",
+        *map(zlib.compress, (b"what 5\0hello", b"blob 6\0hello", b"tree 5\0hello", b"blob x")),
+    ):
         path.write_bytes(data)
         try:
             found = read_whole(reader(tmp_path), oid, 100)

@@ -1,4 +1,6 @@
-"""The branch on which a remote says what it has: a commit of it that makes no sense is named, and the rest is read."""
+"""The branch on which a remote says what it has: a commit of it that makes no sense is named, and
+the rest is read.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +43,24 @@ class Lab:
 
     def folder(self, *rows: Row) -> Oid:
         ordered = sorted(rows, key=lambda row: row.place)
-        return self.add("tree", b"".join(b"%s %s\0%s" % (row.mode, row.name, row.oid) for row in ordered))
+        return self.add(
+            "tree", b"".join(b"%s %s\0%s" % (row.mode, row.name, row.oid) for row in ordered)
+        )
 
     def text(self) -> Oid:
         """Write an honest publication of one task."""
         self.tasks += 1
         ids = [random.Random(f"{self.tasks} {n}").randbytes(20).hex() for n in range(4)]
-        return self.file(f"prov publication 1\ntime 5\ntask a:b {' '.join(ids)} {'0' * 64} size=1\n".encode())
+        return self.file(
+            f"prov publication 1\ntime 5\ntask a:b {' '.join(ids)} {'0' * 64} size=1\n".encode()
+        )
 
     def publications(self, *numbers: bytes) -> Row:
-        return Row(FOLDER, b"publications", self.folder(*(Row(FILE, number, self.text()) for number in numbers)))
+        return Row(
+            FOLDER,
+            b"publications",
+            self.folder(*(Row(FILE, number, self.text()) for number in numbers)),
+        )
 
     def push(self, tree: Oid, more: bytes = b"", by: bytes = BY) -> None:
         parent = b"parent %s\n" % self.tip.hex().encode() if self.tip else b""
@@ -75,7 +85,11 @@ BAD_TREES = {
     "publications is a file": lambda lab: [Row(FILE, b"publications", lab.file(b"x"))],
     "publications is a symlink": lambda lab: [Row(LINK, b"publications", lab.file(b"/etc"))],
     "a publication is a folder": lambda lab: [
-        Row(FOLDER, b"publications", lab.folder(Row(FOLDER, b"00000002", lab.folder(Row(FILE, b"x", lab.file(b"x"))))))
+        Row(
+            FOLDER,
+            b"publications",
+            lab.folder(Row(FOLDER, b"00000002", lab.folder(Row(FILE, b"x", lab.file(b"x"))))),
+        )
     ],
     "signatures is a file": lambda lab: [
         lab.publications(b"00000002"),
@@ -83,12 +97,22 @@ BAD_TREES = {
     ],
     "a signature is a folder": lambda lab: [
         lab.publications(b"00000002"),
-        Row(FOLDER, b"signatures", lab.folder(Row(FOLDER, b"00000002", lab.folder(Row(FILE, b"x", lab.file(b"x")))))),
+        Row(
+            FOLDER,
+            b"signatures",
+            lab.folder(Row(FOLDER, b"00000002", lab.folder(Row(FILE, b"x", lab.file(b"x"))))),
+        ),
     ],
     "a publication is missing": lambda lab: [
-        Row(FOLDER, b"publications", lab.folder(Row(FILE, b"00000002", object_id("blob", b"nowhere"))))
+        Row(
+            FOLDER,
+            b"publications",
+            lab.folder(Row(FILE, b"00000002", object_id("blob", b"nowhere"))),
+        )
     ],
-    "gone is a folder": lambda lab: [Row(FOLDER, b"gone", lab.folder(Row(FILE, b"x", lab.file(b"x"))))],
+    "gone is a folder": lambda lab: [
+        Row(FOLDER, b"gone", lab.folder(Row(FILE, b"x", lab.file(b"x"))))
+    ],
 }
 
 
@@ -129,7 +153,8 @@ def test_a_tree_that_is_none(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"1", b"x", b"-0000001", b"0000000\xd9", b"../00000002", b"000000002", b"9" * 13, b"0x000002"]
+    "name",
+    [b"1", b"x", b"-0000001", b"0000000\xd9", b"../00000002", b"000000002", b"9" * 13, b"0x000002"],
 )
 def test_what_is_no_number_is_passed_over(lab: Lab, name: bytes) -> None:
     lab.push(lab.folder(lab.publications(name)))
@@ -139,7 +164,9 @@ def test_what_is_no_number_is_passed_over(lab: Lab, name: bytes) -> None:
 
 @pytest.mark.parametrize("number", [b"00000001", b"00000000", b"00000002"])
 def test_a_number_is_used_once_and_they_rise(lab: Lab, number: bytes) -> None:
-    """Else somebody who may push, and whose key is not allowed, could make another's publication look like his."""
+    """Else somebody who may push, and whose key is not allowed, could make another's publication
+    look like his.
+    """
     lab.push(lab.folder(lab.publications(b"00000002", b"00000003")))
     lab.push(lab.folder(lab.publications(number)))
     (problem,) = lab.read()
@@ -150,7 +177,13 @@ def test_a_number_is_used_once_and_they_rise(lab: Lab, number: bytes) -> None:
 
 def test_a_list_of_what_is_gone_with_junk(lab: Lab) -> None:
     ((task, _, _),) = lab.remote.index.tasks()
-    junk = b"\xff\0\n" + b"x" * 100_000 + b"\n" + b"0" * 41 + b"\n../..\n%s\n" % task.record.hex().upper().encode()
+    junk = (
+        b"\xff\0\n"
+        + b"x" * 100_000
+        + b"\n"
+        + b"0" * 41
+        + b"\n../..\n%s\n" % task.record.hex().upper().encode()
+    )
     lab.push(lab.folder(Row(FILE, b"gone", lab.file(junk))))
     assert lab.read() == []
     assert lab.remote.index.count() == 1

@@ -25,7 +25,9 @@ def holds(folder: Path, text: bytes) -> bool:
 
 
 def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machines) -> None:
-    """The first that was published stays, the second is kept beside it, and everybody can see both."""
+    """The first that was published stays, the second is kept beside it, and everybody can see
+    both.
+    """
     one, other, third = (machines(name, folder_cache) for name in ("one", "other", "third"))
     for machine in (one, other, third):
         machine.one("dice", RANDOM)
@@ -33,11 +35,16 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
         machine.prov("remote", "remove", "team")
         machine.prov("build", "dice")
         machine.join("team", folder_cache)
-    assert one.ask("reproducible") == "no task is known to have given different outputs for the same inputs\n"
+    assert (
+        one.ask("reproducible")
+        == "no task is known to have given different outputs for the same inputs\n"
+    )
     assert one.ask("push") == "team: 1 result published in 1 push; 0 were there\n"
     said = other.ask("push").splitlines()
     assert said[0] == "team: 1 result published in 1 push; 0 were there"
-    assert said[1].strip().startswith("not reproducible: dice:go: another output was published before")
+    assert (
+        said[1].strip().startswith("not reproducible: dice:go: another output was published before")
+    )
     assert folder_cache.keys() == ["dice:go", "dice:go"]
     first, second = (line.split(" ")[4] for line in folder_cache.published())
     assert "1 fetched" in third.ask("build", "dice")
@@ -53,7 +60,9 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
         machine.is_clean()
     assert "nothing to do" in third.ask("build", "dice")
     assert third.git("rev-parse", f"{ref}^{{tree}}").strip() == first
-    assert other.ask("push").splitlines()[0] == "team: 0 results published in 0 pushes; 1 were there"
+    assert (
+        other.ask("push").splitlines()[0] == "team: 0 results published in 0 pushes; 1 were there"
+    )
     folder_cache.is_clean()
 
 
@@ -68,7 +77,9 @@ def with_secrets(machine: Machine, folder: Path) -> None:
     machine.environment["SHOWN"] = SHOWN.decode()
 
 
-def test_logs_and_environments_stay_here(folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_logs_and_environments_stay_here(
+    folder_cache: Cache, machines: Machines, tmp_path: Path
+) -> None:
     one, other = machines("one", folder_cache), machines("other", folder_cache)
     for machine in (one, other):
         with_secrets(machine, tmp_path)
@@ -80,7 +91,9 @@ def test_logs_and_environments_stay_here(folder_cache: Cache, machines: Machines
     for text in (LOGGED, SHOWN, os.uname().nodename.encode()):
         assert not holds(folder_cache.path, text), text
     assert other.ask("pull", "fetcher").startswith("1 result fetched")
-    (record,) = other.git("for-each-ref", "--format=%(objectname)", "refs/prov/record/fetcher/go").split()
+    (record,) = other.git(
+        "for-each-ref", "--format=%(objectname)", "refs/prov/record/fetcher/go"
+    ).split()
     parts = other.git("ls-tree", "--name-only", record).split()
     assert parts == ["definition", "inputs", "output", "record"]
     one.prov("push", "--with-workdirs")
@@ -88,11 +101,15 @@ def test_logs_and_environments_stay_here(folder_cache: Cache, machines: Machines
     assert not holds(folder_cache.path, SHOWN)
 
 
-def test_workdirs_go_along_if_somebody_asks(folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_workdirs_go_along_if_somebody_asks(
+    folder_cache: Cache, machines: Machines, tmp_path: Path
+) -> None:
     """Also when the outputs were published without them before."""
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
-    assert one.ask("push", "--with-workdirs") == "team: 5 results published in 1 push; 0 were there\n"
+    assert (
+        one.ask("push", "--with-workdirs") == "team: 5 results published in 1 push; 0 were there\n"
+    )
     assert other.ask("pull", "app", "--with-workdirs").startswith("5 results fetched")
     assert "all" in other.ask("diff", "words:make").split()
     assert one.tag("words:make") == other.tag("words:make")
@@ -111,7 +128,9 @@ def test_workdirs_go_along_if_somebody_asks(folder_cache: Cache, machines: Machi
 
 
 def test_what_is_collected_between_transfers(folder_cache: Cache, machines: Machines) -> None:
-    """Records that would be compared with are gone here or there: it costs bytes, and nothing fails."""
+    """Records that would be compared with are gone here or there: it costs bytes, and nothing
+    fails.
+    """
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
 
     def collect(machine: Machine) -> None:
@@ -135,7 +154,9 @@ def test_what_is_collected_between_transfers(folder_cache: Cache, machines: Mach
     folder_cache.is_clean()
 
 
-def test_a_record_that_is_half_gone_here_is_no_base(folder_cache: Cache, machines: Machines) -> None:
+def test_a_record_that_is_half_gone_here_is_no_base(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     other.build()

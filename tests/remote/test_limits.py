@@ -37,7 +37,9 @@ def test_a_push_is_split_where_it_is_too_large(folder_cache: Cache, machines: Ma
     other.is_clean()
 
 
-def test_a_server_that_refuses_large_bodies(request: pytest.FixtureRequest, tmp_path: Path, machines: Machines) -> None:
+def test_a_server_that_refuses_large_bodies(
+    request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
+) -> None:
     """What it refuses comes in two halves, and so on; what is too large alone is told."""
     cache = make_cache(request, tmp_path, "http", max_body="900k")
     one = machines("one", cache)
@@ -115,7 +117,9 @@ def test_nothing_runs_on_for_a_remote_that_is_given_up(interactive: bool, tmp_pa
     script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 100\n")
     script.chmod(0o755)
     environment = {**os.environ, "GIT_SSH_COMMAND": str(script), "GIT_SSH_VARIANT": "ssh"}
-    transport = Transport("team", "ssh://host/cache.git", Access(environment, interactive, patience=0.5))
+    transport = Transport(
+        "team", "ssh://host/cache.git", Access(environment, interactive, patience=0.5)
+    )
     with pytest.raises(Unreachable, match="no byte came or went"):
         transport.refs(make_scratch(tmp_path / "git"), "*")
     pid = (tmp_path / "pid").read_text().strip()

@@ -40,7 +40,9 @@ def test_a_stale_lock_keeps_no_push_out(name: str, folder_cache: Cache, machines
     one.build("--offline")
     lock = leave(folder_cache.path, name)
     assert one.ask("push").startswith("team: 5 results published")
-    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith("5 results gone")
+    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith(
+        "5 results gone"
+    )
     assert not lock.exists()
     folder_cache.is_clean()
 
@@ -58,7 +60,9 @@ def test_a_lock_of_a_living_process_stays(tmp_path: Path) -> None:
     folder = tmp_path / "cache.git"
     subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
     lock = leave(folder, "refs/heads/main.lock")
-    reader = subprocess.Popen(["git", "receive-pack", folder], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    reader = subprocess.Popen(
+        ["git", "receive-pack", folder], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     assert reader.stdin is not None
     try:
         assert clear_stale_locks(folder) == 0

@@ -19,7 +19,9 @@ from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import Cache, Machine, until
 
 AT_ONCE = 45.0
-"""Seconds within which a refusal is reported, on a busy machine too; what is taken for a race takes longer."""
+"""Seconds within which a refusal is reported, on a busy machine too; what is taken for a race takes
+longer.
+"""
 LEFT = "refs/heads/prov/incoming/"
 HINT = "  hint: in that repository, `git config receive.denyNonFastForwards false` allows it"
 
@@ -110,13 +112,21 @@ def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -
     other.build("--offline")
     assert "receive.denyDeletes" in other.prov("push").stderr
     assert left(folder_cache) <= names | {f"{name}-last" for name in names}
-    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith("20 results gone")
+    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith(
+        "20 results gone"
+    )
     assert len(left(folder_cache)) <= 2
     folder_cache.git("fsck", "--strict")
-    assert machines("last", folder_cache).prov("remote", "list", "--refresh").stdout.endswith("  5 results\n")
+    assert (
+        machines("last", folder_cache)
+        .prov("remote", "list", "--refresh")
+        .stdout.endswith("  5 results\n")
+    )
 
 
-def test_refs_that_may_neither_go_back_nor_be_deleted(folder_cache: Cache, machines: Machines) -> None:
+def test_refs_that_may_neither_go_back_nor_be_deleted(
+    folder_cache: Cache, machines: Machines
+) -> None:
     """Content goes to its branch directly."""
     forbid_all = ("receive.denyDeletes", "receive.denyNonFastForwards")
     one = machines("one", folder_cache, "--push", built=True)
@@ -164,7 +174,9 @@ def test_hidden_branches(setting: str, folder_cache: Cache, machines: Machines) 
 
 
 @pytest.mark.parametrize("name", ["pre-receive", "update", "reference-transaction"])
-def test_hooks_that_decline(name: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path) -> None:
+def test_hooks_that_decline(
+    name: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
+) -> None:
     """Whatever they print: that of a race, too."""
     cache = make_cache(request, tmp_path, "ssh")
     one = machines("one", cache, "--push", built=True)
@@ -177,7 +189,9 @@ def test_hooks_that_decline(name: str, request: pytest.FixtureRequest, machines:
     assert cache.refs() == set()
 
 
-def test_a_hook_that_declines_the_index_leaves_no_branch_behind(daemon_cache: Cache, machines: Machines) -> None:
+def test_a_hook_that_declines_the_index_leaves_no_branch_behind(
+    daemon_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", daemon_cache, "--push", built=True)
     hook(daemon_cache, "update", "test $1 != refs/heads/prov/index")
     for _ in range(2):
@@ -191,8 +205,13 @@ def test_a_hook_that_declines_the_index_leaves_no_branch_behind(daemon_cache: Ca
 def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
     daemon_cache: Cache, machines: Machines
 ) -> None:
-    """Another publisher between the advertisement and the update: it is tried again, and succeeds."""
-    one, other = machines("one", daemon_cache, "--push", built=True), machines("other", daemon_cache, "--push")
+    """Another publisher between the advertisement and the update: it is tried again, and
+    succeeds.
+    """
+    one, other = (
+        machines("one", daemon_cache, "--push", built=True),
+        machines("other", daemon_cache, "--push"),
+    )
     one.prov("push")
     other.change("of another")
     other.build("--offline")

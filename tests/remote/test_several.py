@@ -27,7 +27,9 @@ def test_each_remote_has_a_part(caches: tuple[Cache, Cache], machines: Machines)
         machine.one("b", "echo b > out/b")
     for recipe, name in (("a", "first"), ("b", "second")):
         one.prov("build", recipe)
-        assert one.ask("push", "-r", name) == f"{name}: 1 result published in 1 push; 0 were there\n"
+        assert (
+            one.ask("push", "-r", name) == f"{name}: 1 result published in 1 push; 0 were there\n"
+        )
     assert [row["name"] for row in other.json("remote", "list")["remotes"]] == ["first", "second"]
     assert "2 fetched" in other.ask("build", "a", "b")
     other.is_clean()
@@ -113,8 +115,13 @@ def test_a_history_that_was_rewritten(folder_cache: Cache, machines: Machines) -
 
 
 @pytest.mark.parametrize("gone", [["index"], ["content"], ["index", "content"]])
-def test_a_branch_that_was_deleted(gone: list[str], folder_cache: Cache, machines: Machines) -> None:
-    """Without an index there is nothing; the next push brings all. Without content, what is not cleared is found."""
+def test_a_branch_that_was_deleted(
+    gone: list[str], folder_cache: Cache, machines: Machines
+) -> None:
+    """Without an index there is nothing; the next push brings all.
+
+    Without content, what is not cleared is found.
+    """
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     for name in gone:
@@ -122,7 +129,9 @@ def test_a_branch_that_was_deleted(gone: list[str], folder_cache: Cache, machine
     assert other.build() == ("5 ran" if "index" in gone else "1 fetched")
     one.change("new")
     one.build()
-    assert one.ask("push", "--all").startswith(f"team: {10 if 'index' in gone else 5} results published")
+    assert one.ask("push", "--all").startswith(
+        f"team: {10 if 'index' in gone else 5} results published"
+    )
     other.change("new")
     assert other.build() == "1 fetched"
     folder_cache.is_clean()
@@ -132,7 +141,9 @@ def test_what_is_no_cache(tmp_path: Path, machines: Machines) -> None:
     one = machines("one", built=True)
     (tmp_path / "files").mkdir()
     (tmp_path / "files/file").write_text("text\n")
-    assert "neither empty nor a git repository" in one.complaint("remote", "add", "team", str(tmp_path / "files"))
+    assert "neither empty nor a git repository" in one.complaint(
+        "remote", "add", "team", str(tmp_path / "files")
+    )
     one.add("team", str(tmp_path / "gone"), "--push")
     shutil.rmtree(tmp_path / "gone")
     (tmp_path / "gone").write_text("a file\n")
@@ -148,7 +159,12 @@ def test_a_repository_with_branches_of_its_own(tmp_path: Path, machines: Machine
     by = ("-c", "user.name=a", "-c", "user.email=a@b")
     subprocess.run(["git", "init", "-q", "-b", "main", str(source)], check=True)
     (source / "file").write_text("text\n")
-    for words in (("add", "file"), (*by, "commit", "-qm", "first"), ("tag", "v1"), ("branch", "other")):
+    for words in (
+        ("add", "file"),
+        (*by, "commit", "-qm", "first"),
+        ("tag", "v1"),
+        ("branch", "other"),
+    ):
         subprocess.run(["git", *words], cwd=source, check=True)
     before = git(source / ".git", "for-each-ref")
     one, other = machines("one", built=True), machines("other")
@@ -158,7 +174,9 @@ def test_a_repository_with_branches_of_its_own(tmp_path: Path, machines: Machine
     assert other.build() == "1 fetched"
     after = git(source / ".git", "for-each-ref").splitlines()
     assert [line for line in after if "refs/heads/prov/" not in line] == before.splitlines()
-    status = subprocess.run(["git", "status", "--porcelain"], cwd=source, capture_output=True, text=True, check=True)
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=source, capture_output=True, text=True, check=True
+    )
     assert status.stdout == ""
     is_clean(source / ".git")
 
@@ -188,7 +206,9 @@ def test_what_is_known_of_remotes_may_be_deleted(folder_cache: Cache, machines: 
     folder_cache.is_clean()
 
 
-def test_a_remote_that_has_an_image_and_nothing_below(caches: tuple[Cache, Cache], machines: Machines) -> None:
+def test_a_remote_that_has_an_image_and_nothing_below(
+    caches: tuple[Cache, Cache], machines: Machines
+) -> None:
     """What the recipes say leads to it, with no hash of what it was made from known."""
     one, other, third = machines("one", built=True), machines("other"), machines("third")
     one.join("first", caches[0])

@@ -1,4 +1,6 @@
-"""One machine publishes and others fetch, whatever serves the cache: what is needed, and of that what is new."""
+"""One machine publishes and others fetch, whatever serves the cache: what is needed, and of that
+what is new.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
     fetched = cache.moved() - moved
     if cache.line:
         print(f"{cache.line.connections} connections")
-    print(f"first {whole}, pushed {pushed}, then {fetched} bytes and {len(other.objects() - had)} objects")
+    print(
+        f"first {whole}, pushed {pushed}, then {fetched} bytes and {len(other.objects() - had)}"
+        " objects"
+    )
     assert len(other.objects() - had) < 40
     assert fetched <= whole / 2
     for machine in (one, other):
@@ -71,8 +76,13 @@ def test_who_fetched_by_ssh_of_the_old_protocol_pushes_what_is_new(
     cache.is_clean()
 
 
-def test_ssh_that_runs_git_and_nothing_else(request: pytest.FixtureRequest, tmp_path: Path, machines: Machines) -> None:
-    """Such as git-shell: a server of the old protocol, and no way to ask it for the new one. All content is copied."""
+def test_ssh_that_runs_git_and_nothing_else(
+    request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
+) -> None:
+    """Such as git-shell: a server of the old protocol, and no way to ask it for the new one.
+
+    All content is copied.
+    """
     cache = make_cache(request, tmp_path, "ssh-v0")
     one, other = machines("one", cache, built=True), machines("other", cache)
     shell = tmp_path / "shell"
@@ -86,11 +96,15 @@ def test_ssh_that_runs_git_and_nothing_else(request: pytest.FixtureRequest, tmp_
     other.is_clean()
 
 
-def test_asking_costs_few_requests_however_many_results_there_are(http_cache: Cache, machines: Machines) -> None:
+def test_asking_costs_few_requests_however_many_results_there_are(
+    http_cache: Cache, machines: Machines
+) -> None:
     """The index is brought up to date, and asked here."""
     one, other = machines("one", http_cache, built=True), machines("other", http_cache)
     one.prov("push")
-    other.prov("remote", "list", "--refresh")  # the first time, it is also asked whether it is a static cache
+    other.prov(
+        "remote", "list", "--refresh"
+    )  # the first time, it is also asked whether it is a static cache
     for file in range(3):  # three more publications
         one.change("many", file)
         one.build()
@@ -98,7 +112,9 @@ def test_asking_costs_few_requests_however_many_results_there_are(http_cache: Ca
     before = len(http_cache.requests(at_least=1))
     other.change("many", 0)
     assert other.ask("plan", "app").startswith("app:pack  fetch ")
-    asked = [line for line in http_cache.requests(at_least=before + 1)[before:] if " 401 " not in line]
+    asked = [
+        line for line in http_cache.requests(at_least=before + 1)[before:] if " 401 " not in line
+    ]
     assert len(asked) <= 3, asked
     before = http_cache.requests()
     other.prov("plan", "app")  # of which all is known by now
@@ -143,15 +159,23 @@ def test_plan_says_what_would_be_fetched(folder_cache: Cache, machines: Machines
     assert step["task"] == "app:pack"
     other.edit("recipes/app/app.toml", "cp -r image/* app/", "cp -r image/* app/; ls app")
     lines = other.ask("plan", "app").splitlines()
-    assert lines[0] == "app:make  fetch       its output is put in place for app:pack, from a remote"
+    assert (
+        lines[0] == "app:make  fetch       its output is put in place for app:pack, from a remote"
+    )
     assert other.build() == "1 ran, 1 fetched"
 
 
-def test_deployed_outputs_and_what_a_new_task_takes(folder_cache: Cache, machines: Machines) -> None:
-    """A task that runs has what it takes fetched, and the WORKDIR that it takes over made, since nobody shared it."""
+def test_deployed_outputs_and_what_a_new_task_takes(
+    folder_cache: Cache, machines: Machines
+) -> None:
+    """A task that runs has what it takes fetched, and the WORKDIR that it takes over made, since
+    nobody shared it.
+    """
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
-    other.edit("recipes/words/words.toml", "cp sources/words/* image/usr", "cp sources/words/0* image/usr")
+    other.edit(
+        "recipes/words/words.toml", "cp sources/words/* image/usr", "cp sources/words/0* image/usr"
+    )
     assert other.build() == "5 ran"
     assert len(other.deployed()) == 11
     other.is_clean()

@@ -1,4 +1,6 @@
-"""A remote that gets smaller, what is taken out of it for good, and what it gives back to a damaged store."""
+"""A remote that gets smaller, what is taken out of it for good, and what it gives back to a damaged
+store.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_what_is_old_goes_and_what_was_published_last_stays(
     cache = make_cache(request, tmp_path, kind)
     one = grown(machines, cache)
     assert len(cache.keys()) == 15
-    assert "10 results would go" in one.ask("remote", "gc", "team", "--days", "0", "--builds", "0", "-n")
+    assert "10 results would go" in one.ask(
+        "remote", "gc", "team", "--days", "0", "--builds", "0", "-n"
+    )
     assert len(cache.keys()) == 15
     said = one.ask("remote", "gc", "team", "--days", "0", "--builds", "0")
     assert said.startswith("10 results gone")
@@ -100,7 +104,9 @@ def test_publishers_beside_it_lose_nothing(folder_cache: Cache, machines: Machin
     assert set(keys) == set(TASKS)
 
 
-def test_who_was_second_tries_again_and_leaves_nothing_behind(folder_cache: Cache, machines: Machines) -> None:
+def test_who_was_second_tries_again_and_leaves_nothing_behind(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one, other = grown(machines, folder_cache), machines("other", folder_cache, "--push")
     other.change("of another machine")
     other.build("--offline")
@@ -135,8 +141,12 @@ def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines:
     assert "team: " in said
     for folder in (one.root / ".prov", folder_cache.path):
         command = ["git", f"--git-dir={folder}", "cat-file", "--batch-all-objects", "--batch"]
-        assert SECRET.encode() not in subprocess.run(command, capture_output=True, check=True).stdout
-    found = subprocess.run(["grep", "-rl", SECRET, ".prov", "build/work"], cwd=one.root, capture_output=True, text=True)
+        assert (
+            SECRET.encode() not in subprocess.run(command, capture_output=True, check=True).stdout
+        )
+    found = subprocess.run(
+        ["grep", "-rl", SECRET, ".prov", "build/work"], cwd=one.root, capture_output=True, text=True
+    )
     assert found.stdout == ""
     assert len(folder_cache.keys()) <= before
     one.is_clean()
@@ -168,13 +178,19 @@ def test_a_run_is_forgotten_by_its_name(folder_cache: Cache, machines: Machines)
     assert one.deployed() == one.wanted()
 
 
-def test_what_a_store_lost_comes_back_from_a_remote(folder_cache: Cache, machines: Machines) -> None:
+def test_what_a_store_lost_comes_back_from_a_remote(
+    folder_cache: Cache, machines: Machines
+) -> None:
     machines("one", folder_cache, "--push", built=True).prov("push")
     other = machines("other", folder_cache)
     other.build()
     other.prov("fsck")
     (ref,) = other.git("for-each-ref", "--format=%(refname)", "refs/prov/output/app/pack").split()
-    file = next(row.split()[2] for row in other.git("ls-tree", "-r", ref).splitlines() if row.endswith("/main"))
+    file = next(
+        row.split()[2]
+        for row in other.git("ls-tree", "-r", ref).splitlines()
+        if row.endswith("/main")
+    )
     for left in ("build", ".prov/prov/pool", ".prov/prov/pool-open"):
         subprocess.run(["rm", "-rf", other.root / left], check=True)
     (other.root / "recipes/app/main").write_text("another\n")
@@ -208,13 +224,17 @@ def test_collecting_goes_on_behind_builds(machines: Machines) -> None:
     one.change("second")
     one.build()
     until(lambda: (one.root / ".prov/prov/collected").exists(), "it collects")
-    assert all(len(one.git("tag", "-l", f"{task.replace(':', '/')}/*").split()) == 1 for task in TASKS)
+    assert all(
+        len(one.git("tag", "-l", f"{task.replace(':', '/')}/*").split()) == 1 for task in TASKS
+    )
     one.build()
     assert one.deployed() == one.wanted()
     one.is_clean()
 
 
-@pytest.mark.parametrize("text", ["days = -1", 'builds = "x"', "much = 3", 'size = "lots"', "auto = 1"])
+@pytest.mark.parametrize(
+    "text", ["days = -1", 'builds = "x"', "much = 3", 'size = "lots"', "auto = 1"]
+)
 def test_nonsense_about_collecting_is_named(text: str, machines: Machines) -> None:
     one = machines("one")
     with (one.root / "prov.toml").open("a") as stream:
@@ -222,14 +242,23 @@ def test_nonsense_about_collecting_is_named(text: str, machines: Machines) -> No
     assert one.complaint("gc").startswith("prov: ")
 
 
-def test_what_is_taken_up_again_is_said_to_be_of_use(folder_cache: Cache, machines: Machines) -> None:
-    """A machine that only fetches keeps results at the remote alive, though it has nothing new to say."""
+def test_what_is_taken_up_again_is_said_to_be_of_use(
+    folder_cache: Cache, machines: Machines
+) -> None:
+    """A machine that only fetches keeps results at the remote alive, though it has nothing new to
+    say.
+    """
     one = machines("one", folder_cache, "--push", built=True)
     one.prov("push")
-    folder_cache.rewrite(lambda text: re.sub(r"^time \d+$", "time 1000000000", text, flags=re.MULTILINE))
+    folder_cache.rewrite(
+        lambda text: re.sub(r"^time \d+$", "time 1000000000", text, flags=re.MULTILINE)
+    )
     other = machines("other", folder_cache, "--push")
     other.build()
-    until(lambda: folder_cache.git("rev-list", "--count", "prov/index").strip() == "2", "it says what it used")
+    until(
+        lambda: folder_cache.git("rev-list", "--count", "prov/index").strip() == "2",
+        "it says what it used",
+    )
     path = "prov/index:publications/00000002"
     assert "used " in folder_cache.git("show", path)
     assert "task " not in folder_cache.git("show", path)

@@ -47,13 +47,17 @@ def test_it_serves_what_a_build_needs(machines: Machines, web: Server) -> None:
     assert not [row for row in rows if "00000001.idx" in row or "publications/00000001" in row]
     if all(" 206 " in row for row in rows if ".bundle" in row):
         sent = sum(int(row.split()[3]) for row in rows if ".bundle" in row)
-        whole = sum(path.stat().st_size for path in (web.folder / "cache" / "bundles").glob("*.bundle"))
+        whole = sum(
+            path.stat().st_size for path in (web.folder / "cache" / "bundles").glob("*.bundle")
+        )
         assert sent < whole / 4
 
 
 def test_what_is_there_is_not_written_again(machines: Machines, web: Server) -> None:
     one = exporter(machines, web)
-    before = {path: path.read_bytes() for path in (web.folder / "cache").rglob("*") if path.is_file()}
+    before = {
+        path: path.read_bytes() for path in (web.folder / "cache").rglob("*") if path.is_file()
+    }
     assert one.ask("export", str(web.folder / "cache")).startswith("0 results written")
     one.change("second")
     one.build()
@@ -72,7 +76,12 @@ def test_git_reads_its_bundles(machines: Machines, web: Server, tmp_path: Path) 
         git(tmp_path / "read.git", "bundle", "verify", "--quiet", str(bundle))
         git(tmp_path / "read.git", "fetch", "--quiet", str(bundle), "+refs/*:refs/*")
     git(tmp_path / "read.git", "fsck", "--strict")
-    assert git(tmp_path / "read.git", "rev-list", "--count", "--grep=^content$", "prov/content").strip() == "2"
+    assert (
+        git(
+            tmp_path / "read.git", "rev-list", "--count", "--grep=^content$", "prov/content"
+        ).strip()
+        == "2"
+    )
 
 
 def test_it_is_trusted_by_keys(machines: Machines, web: Server, tmp_path: Path) -> None:
@@ -89,7 +98,9 @@ def test_it_is_trusted_by_keys(machines: Machines, web: Server, tmp_path: Path) 
     assert third.build() == "1 fetched"
 
 
-@pytest.mark.parametrize("part", ["bundles/00000001.bundle", "bundles/00000001.idx", "publications/00000001"])
+@pytest.mark.parametrize(
+    "part", ["bundles/00000001.bundle", "bundles/00000001.idx", "publications/00000001"]
+)
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
 def test_what_is_damaged_is_not_used(
     part: str, harm: str, machines: Machines, static_server: Servers, tmp_path: Path
@@ -102,7 +113,9 @@ def test_what_is_damaged_is_not_used(
     if harm == "gone":
         path.unlink()
     else:
-        path.write_bytes(data[: len(data) // 2] if harm == "cut" else bytes(byte ^ 0x55 for byte in data))
+        path.write_bytes(
+            data[: len(data) // 2] if harm == "cut" else bytes(byte ^ 0x55 for byte in data)
+        )
     other = machines("other")
     other.add("mirror", web.url("cache"))
     assert "ran" in other.build()

@@ -1,4 +1,6 @@
-"""Many publish at once, and are killed while they do: what is published is whole, and there once."""
+"""Many publish at once, and are killed while they do: what is published is whole, and there
+once.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,11 @@ def ended_well(pushes: Sequence[subprocess.Popen[str]]) -> None:
 
 def is_whole(cache: Cache) -> None:
     """Assert that what is visible is all there."""
-    records = [line.split(" ")[5] for line in cache.published()] if "refs/heads/prov/index" in cache.refs() else []
+    records = (
+        [line.split(" ")[5] for line in cache.published()]
+        if "refs/heads/prov/index" in cache.refs()
+        else []
+    )
     if records:
         held = git(cache.path, "log", "--format=%T", "prov/content").split()
         assert set(records) <= set(held)
@@ -58,7 +64,9 @@ def is_whole(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 8])
-def test_machines_that_publish_at_once(number: int, folder_cache: Cache, machines: Machines) -> None:
+def test_machines_that_publish_at_once(
+    number: int, folder_cache: Cache, machines: Machines
+) -> None:
     """Each has results of its own, two have the same."""
     all_of_them = [machines(f"m{each}", folder_cache, built=True) for each in range(number)]
     for each, machine in enumerate(all_of_them):
@@ -82,7 +90,9 @@ def test_processes_of_one_store_that_publish_at_once(
     one = machines("one", folder_cache, built=True)
     looked, real = [], publishing._new
 
-    def interrupted(remote: GitRemote, offered: Sequence[Published], outcome: publishing.Outcome) -> list[Published]:
+    def interrupted(
+        remote: GitRemote, offered: Sequence[Published], outcome: publishing.Outcome
+    ) -> list[Published]:
         found = real(remote, offered, outcome)
         looked.append(len(found))
         if len(looked) == 2:  # what is announced is decided
@@ -123,7 +133,9 @@ def ended(group: int) -> None:
 
 
 def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None:
-    """At any moment, with git or without: what they sent shows or does not, and the next one does what is left."""
+    """At any moment, with git or without: what they sent shows or does not, and the next one does
+    what is left.
+    """
     chance = random.Random(11)
     one = machines("one", folder_cache, built=True)
     begun = time.monotonic()

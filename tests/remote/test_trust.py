@@ -1,4 +1,6 @@
-"""Whose results are used: the rules as a table, and the same with real keys, a real remote and builds that go on."""
+"""Whose results are used: the rules as a table, and the same with real keys, a real remote and
+builds that go on.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,10 @@ CAME = Came(b"d" * 32, FACTS, b"h" * 20, b"o" * 20)
         (replace(CAME, output=b"p" * 20), WrongContent),
         (replace(CAME, output=None), WrongContent),
         (replace(CAME, facts={**FACTS, "result": "failed"}), WrongContent),
-        (replace(CAME, facts={"task": "words:make", "task-hash": FACTS["task-hash"]}), WrongContent),
+        (
+            replace(CAME, facts={"task": "words:make", "task-hash": FACTS["task-hash"]}),
+            WrongContent,
+        ),
     ],
 )
 def test_rules_for_records(came: Came, verdict: Verdict) -> None:
@@ -102,22 +107,34 @@ def test_rules_for_records(came: Came, verdict: Verdict) -> None:
     assert all(word in str(caught.value) for word in ("remote team", "words:make", "SHA256:abc"))
 
 
-@pytest.mark.parametrize("error", [Unsigned, UnknownKey, Altered, WrongContent, Replayed, Malformed])
-def test_what_can_not_be_reached_and_what_can_not_be_trusted_are_two_things(error: type[Untrusted]) -> None:
+@pytest.mark.parametrize(
+    "error", [Unsigned, UnknownKey, Altered, WrongContent, Replayed, Malformed]
+)
+def test_what_can_not_be_reached_and_what_can_not_be_trusted_are_two_things(
+    error: type[Untrusted],
+) -> None:
     assert not issubclass(error, Unreachable) and not issubclass(Unreachable, error)
     assert issubclass(error, Untrusted) and issubclass(error, ProvError)
 
 
 @pytest.mark.parametrize("changed", ["file", "name", "mode", "folder"])
 def test_what_is_signed_does_not_rest_on_sha1(store: Store, tmp_path: Path, changed: str) -> None:
-    """Two records with all SHA-1 ids the same, as somebody who can find collisions would have them: not the same."""
+    """Two records with all SHA-1 ids the same, as somebody who can find collisions would have them:
+    not the same.
+    """
 
-    def digest(content: bytes, name: bytes = b"f", mode: int = 0o100644, folder: bytes = b"x") -> bytes:
+    def digest(
+        content: bytes, name: bytes = b"f", mode: int = 0o100644, folder: bytes = b"x"
+    ) -> bytes:
         class Collided:
             """A store in which ids say nothing of content."""
 
             def tree(self, oid: bytes) -> list[Entry]:
-                return [Entry(folder, 0o40000, b"t" * 20)] if oid == b"r" * 20 else [Entry(name, mode, b"b" * 20)]
+                return (
+                    [Entry(folder, 0o40000, b"t" * 20)]
+                    if oid == b"r" * 20
+                    else [Entry(name, mode, b"b" * 20)]
+                )
 
             def blob_size(self, oid: bytes) -> int:
                 return len(content)
@@ -127,7 +144,12 @@ def test_what_is_signed_does_not_rest_on_sha1(store: Store, tmp_path: Path, chan
 
         return Digests(Collided(), tmp_path / "nowhere" / os.urandom(4).hex()).tree(b"r" * 20).id  # type: ignore[arg-type]
 
-    other = {"file": {}, "name": {"name": b"g"}, "mode": {"mode": 0o100755}, "folder": {"folder": b"y"}}[changed]
+    other = {
+        "file": {},
+        "name": {"name": b"g"},
+        "mode": {"mode": 0o100755},
+        "folder": {"folder": b"y"},
+    }[changed]
     signed = replace(TASK, digest=digest(b"good"))
     check_record("team", "K", signed, replace(CAME, digest=digest(b"good")))
     with pytest.raises(WrongContent, match="SHA-256"):
@@ -197,7 +219,9 @@ def test_a_key_of_gpg_that_expires(gpg: Gpg, tmp_path: Path) -> None:
     assert validity(signers, time.time() + 1e9) == "0"
     gpg.run("--quick-set-expire", gpg.key, "2030-01-01")
     gpg.export(tmp_path / "signers")
-    assert [validity(signers, datetime(year, 6, 1, tzinfo=UTC).timestamp()) for year in (2029, 2031)] == ["0", "1"]
+    assert [
+        validity(signers, datetime(year, 6, 1, tzinfo=UTC).timestamp()) for year in (2029, 2031)
+    ] == ["0", "1"]
 
 
 def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
@@ -205,7 +229,12 @@ def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
     signers = gpg.export(tmp_path / "signers")
     assert examine(TEXT, signature, signers) == Seal(gpg.key, good=True, allowed=True)
     inline = gpg.run("--armor", "--sign", data=TEXT).replace(b"PGP MESSAGE", b"PGP SIGNATURE")
-    for text, bad in ((TEXT + b"x", signature), (b"other", inline), (TEXT, inline), (TEXT, signature[:90])):
+    for text, bad in (
+        (TEXT + b"x", signature),
+        (b"other", inline),
+        (TEXT, inline),
+        (TEXT, signature[:90]),
+    ):
         seal = examine(text, bad, signers)
         assert not seal.good and not seal.allowed
     weak = gpg.sign(TEXT, "--digest-algo", "SHA1")
@@ -216,7 +245,9 @@ def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("")
     unknown = examine(TEXT, signature, str(tmp_path / "none"))
     assert (unknown.good, unknown.allowed) == (True, False)
-    assert not examine(TEXT + b"x", signature, "").good, "nobody can say that it is good without the key"
+    assert not examine(TEXT + b"x", signature, "").good, (
+        "nobody can say that it is good without the key"
+    )
     (revocation,) = (gpg.home / "openpgp-revocs.d").glob("*.rev")
     gpg.run("--import", data=revocation.read_bytes().replace(b":-----BEGIN", b"-----BEGIN"))
     revoked = examine(TEXT, signature, gpg.export(tmp_path / "revoked"))

@@ -36,7 +36,9 @@ def web(server: Liar, tmp_path: Path, patience: float = 30.0, **environment: str
     netrc = tmp_path / "home/.netrc"
     netrc.write_text(NETRC)
     netrc.chmod(0o600)
-    return Web("m", server.url, Access({"HOME": str(tmp_path / "home"), **environment}, patience=patience))
+    return Web(
+        "m", server.url, Access({"HOME": str(tmp_path / "home"), **environment}, patience=patience)
+    )
 
 
 def to(url: str, status: int = 302) -> object:
@@ -55,7 +57,9 @@ def test_a_password_does_not_follow_a_redirect_to_another_origin(
     assert other.seen and not other.passwords()
 
 
-def test_a_password_in_a_redirect_is_not_used(server: Liar, stack: ExitStack, tmp_path: Path) -> None:
+def test_a_password_in_a_redirect_is_not_used(
+    server: Liar, stack: ExitStack, tmp_path: Path
+) -> None:
     other = stack.enter_context(liar(tmp_path))
     (tmp_path / "file").write_text("content")
     server.answers["file"] = to(f"http://eve:x@localhost:{other.port}/file")  # type: ignore[assignment]
@@ -70,7 +74,9 @@ def test_a_password_stays_where_the_origin_is_the_same(server: Liar, tmp_path: P
     assert len(server.passwords()) == 2
 
 
-@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "gopher://x/"])
+@pytest.mark.parametrize(
+    "where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "gopher://x/"]
+)
 def test_redirects_lead_to_web_servers_alone(where: str, server: Liar, tmp_path: Path) -> None:
     server.answers["file"] = to(where)  # type: ignore[assignment]
     with pytest.raises(Unreachable):
@@ -90,24 +96,41 @@ def test_five_redirects_are_followed(server: Liar, tmp_path: Path) -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     path, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ]
     command += ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [*command, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True
+    )
     path.write_bytes(path.read_bytes() + key.read_bytes())
     return path
 
 
-def test_https_is_not_left_for_http(stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path) -> None:
+def test_https_is_not_left_for_http(
+    stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path
+) -> None:
     secure = stack.enter_context(liar(tmp_path, certificate=certificate))
     (tmp_path / "file").write_text("content")
-    assert web(secure, tmp_path, GIT_SSL_CAINFO=str(certificate)).get("file", most=100) == b"content"
+    assert (
+        web(secure, tmp_path, GIT_SSL_CAINFO=str(certificate)).get("file", most=100) == b"content"
+    )
     secure.answers["file"] = to(f"{server.url}/file")  # type: ignore[assignment]
     with pytest.raises(Unreachable, match="from https to http"):
         web(secure, tmp_path, GIT_SSL_CAINFO=str(certificate)).get("file", most=100)
     assert not server.seen
 
 
-def test_git_leaves_no_https_for_http(stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path) -> None:
+def test_git_leaves_no_https_for_http(
+    stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path
+) -> None:
     secure = stack.enter_context(liar(tmp_path, certificate=certificate))
     secure.answers["git-upload-pack"] = to(f"{server.url}/info/refs?service=git-upload-pack")  # type: ignore[assignment]
     access = Access({"PATH": "/usr/bin:/bin", "GIT_SSL_CAINFO": str(certificate)})
@@ -128,7 +151,9 @@ def test_a_file_is_no_larger_than_it_may_be(server: Liar, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("length", [str(1 << 60), "-5", "9" * 400, "x"])
-def test_a_length_that_is_announced_is_not_believed(length: str, server: Liar, tmp_path: Path) -> None:
+def test_a_length_that_is_announced_is_not_believed(
+    length: str, server: Liar, tmp_path: Path
+) -> None:
     def lie(request: Request) -> None:
         request.begin(200, Content_Length=length)
         request.send(b"x" * 100)
@@ -141,7 +166,9 @@ def test_a_length_that_is_announced_is_not_believed(length: str, server: Liar, t
 def range_of(server: Liar, tmp_path: Path, start: int, end: int, size: int) -> bytes:
     """Return what `append_range` wrote; of a whole file, the same part."""
     target = io.BytesIO()
-    part = web(server, tmp_path, 1.0).append_range("file", start, end, size=size, target=target, folder=tmp_path)
+    part = web(server, tmp_path, 1.0).append_range(
+        "file", start, end, size=size, target=target, folder=tmp_path
+    )
     return target.getvalue() if part else target.getvalue()[start:end]
 
 
@@ -162,7 +189,9 @@ def test_ranges(server: Liar, tmp_path: Path) -> None:
         with pytest.raises(Unreachable):
             range_of(server, tmp_path, 2, 5, size)
     with pytest.raises(Missing):
-        web(server, tmp_path).append_range("none", 0, 1, size=1, target=io.BytesIO(), folder=tmp_path)
+        web(server, tmp_path).append_range(
+            "none", 0, 1, size=1, target=io.BytesIO(), folder=tmp_path
+        )
 
 
 @pytest.mark.parametrize("status", [200, 206])
@@ -216,7 +245,9 @@ def test_a_redirect_whose_content_has_no_end(server: Liar, tmp_path: Path) -> No
     assert server.sent < 64 << 20
 
 
-def test_the_disk_is_not_filled(server: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_is_not_filled(
+    server: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What leaves too little room is given up, whatever size it was announced with."""
     monkeypatch.setattr("prov.transport.pace.RESERVE", 1 << 60)
 

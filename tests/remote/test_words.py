@@ -22,7 +22,15 @@ def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
     ]
     one.prov("push", "-r", "team")
     first, second = one.json("remote", "list")["remotes"]
-    expected = {"name": "team", "url": url, "priority": 50, "trust": "none", "push": True, "tasks": 5, "problem": ""}
+    expected = {
+        "name": "team",
+        "url": url,
+        "priority": 50,
+        "trust": "none",
+        "push": True,
+        "tasks": 5,
+        "problem": "",
+    }
     assert first.items() >= expected.items()
     assert (second["name"], second["priority"], second["push"]) == ("second", 70, False)
 
@@ -56,19 +64,29 @@ def test_what_is_wrong_is_one_line(http_cache: Cache, machines: Machines, tmp_pa
     assert "remote team: " in one.complaint("push")
     one.change("new")
     assert one.build() == "5 ran"
-    assert [line for line in one.said.splitlines() if "remote team" in line and "left out" in line] != []
+    assert [
+        line for line in one.said.splitlines() if "remote team" in line and "left out" in line
+    ] != []
     assert one.said.count("remote team") == 1
     assert "there is no remote tem" in one.complaint("push", "-r", "tem")
-    assert "is refused" in one.complaint("remote", "add", "bad", "ext::sh -c true", "--trust", "none")
-    assert "can't be a remote's name" in one.complaint("remote", "add", "../bad", "/tmp/x", "--trust", "none")
-    assert "trusted by keys" in one.complaint("remote", "add", "more", "ssh://example.org/srv/cache")
+    assert "is refused" in one.complaint(
+        "remote", "add", "bad", "ext::sh -c true", "--trust", "none"
+    )
+    assert "can't be a remote's name" in one.complaint(
+        "remote", "add", "../bad", "/tmp/x", "--trust", "none"
+    )
+    assert "trusted by keys" in one.complaint(
+        "remote", "add", "more", "ssh://example.org/srv/cache"
+    )
     one.add("gone", http_cache.url.replace("cache.git", "gone.git"), "--push")
     assert "remote gone: " in one.complaint("push", "-r", "gone")
     one.add("nowhere", "git://127.0.0.1:1/cache.git")
     assert "remote nowhere: " in one.complaint("push", "-r", "nowhere")
 
 
-def test_settings_that_make_no_sense_are_named_and_can_be_replaced(folder_cache: Cache, machines: Machines) -> None:
+def test_settings_that_make_no_sense_are_named_and_can_be_replaced(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache)
     one.git("config", "prov-remote.team.priority", "high")
     assert "the settings of remote team make no sense" in one.complaint("remote", "list")
@@ -86,12 +104,17 @@ def test_a_list_of_remotes_of_which_one_is_dead(folder_cache: Cache, machines: M
     done = one.prov("remote", "list", "--refresh", code=1)
     assert "note: remote gone: fatal: unable to connect" in done.stderr
     assert "build" not in done.stderr
-    assert any(line.startswith("gone ") and line.endswith("not asked yet") for line in done.stdout.splitlines())
+    assert any(
+        line.startswith("gone ") and line.endswith("not asked yet")
+        for line in done.stdout.splitlines()
+    )
     assert len(one.json("remote", "list", "--refresh", code=1)["remotes"]) == 2
     one.prov("remote", "list")
 
 
-def test_nothing_to_share_is_explained(folder_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_nothing_to_share_is_explained(
+    folder_cache: Cache, machines: Machines, tmp_path: Path
+) -> None:
     one = machines("one", folder_cache, "--push")
     nothing = "nothing to share: no task that succeeded is recorded\n"
     assert one.ask("push", "--all") == nothing
@@ -101,7 +124,9 @@ def test_nothing_to_share_is_explained(folder_cache: Cache, machines: Machines, 
     one.prov("capture", "work", "--as", "mine:first")
     said = one.complaint("push", "--all")
     assert (
-        said == "prov: nothing can be shared: the recorded run is of `prov run` or `prov capture`, which have no output"
+        said
+        == "prov: nothing can be shared: the recorded run is of `prov run` or `prov capture`, which"
+        " have no output"
     )
     assert one.complaint("export", str(tmp_path / "www"), "--all") == said
 
@@ -109,8 +134,13 @@ def test_nothing_to_share_is_explained(folder_cache: Cache, machines: Machines, 
 def test_results_that_are_not_shared_are_named(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache)
     one.build()
-    one.edit("recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; ls image")
+    one.edit(
+        "recipes/app/app.toml", "cp sources/main image/main", "cp sources/main image/main; ls image"
+    )
     one.build("--incremental")
     done = one.prov("push")
     assert done.stdout.startswith("team: 3 results published")
-    assert "note: not shared: app:make, app:pack: it was built on leftovers (`--incremental`)" in done.stderr
+    assert (
+        "note: not shared: app:make, app:pack: it was built on leftovers (`--incremental`)"
+        in done.stderr
+    )

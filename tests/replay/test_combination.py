@@ -1,4 +1,6 @@
-"""A mixture of two builds is what a build of recipes edited to that state is: the same hashes, the same outputs."""
+"""A mixture of two builds is what a build of recipes edited to that state is: the same hashes, the
+same outputs.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,11 @@ def edit(name: str, *steps: tuple[str, str], **files: str) -> Edit:
         for old, new in steps:
             assert old in text
             text = text.replace(old, new)
-        return {**texts, f"{name}.toml": text, **{path.replace("__", "/"): each for path, each in files.items()}}
+        return {
+            **texts,
+            f"{name}.toml": text,
+            **{path.replace("__", "/"): each for path, each in files.items()},
+        }
 
     return apply
 
@@ -94,29 +100,46 @@ EDITS = {
     "a script": edit("lib", ("say >> text", "say >> text; say >> text")),
     "a function": edit("lib", ("echo said", "echo sung")),
     "a source": edit("lib", **{"lib-src/text": "another source\n"}),
-    "a source added": edit("lib", ("sources = [", 'sources = [{ file = "more-src" }, '), **{"more-src/t": "new\n"}),
-    "a source of another name": edit("lib", ('"lib-src"', '"new-src"'), **{"new-src/text": "new\n"}),
+    "a source added": edit(
+        "lib", ("sources = [", 'sources = [{ file = "more-src" }, '), **{"more-src/t": "new\n"}
+    ),
+    "a source of another name": edit(
+        "lib", ('"lib-src"', '"new-src"'), **{"new-src/text": "new\n"}
+    ),
     "a patch": edit("lib", **{"one.patch": "another patch\n"}),
-    "a patch added": edit("lib", ('"one.patch"', '"one.patch", "two.patch"'), **{"two.patch": "two\n"}),
-    "a patch added before": edit("lib", ('"one.patch"', '"zero.patch", "one.patch"'), **{"zero.patch": "0\n"}),
+    "a patch added": edit(
+        "lib", ('"one.patch"', '"one.patch", "two.patch"'), **{"two.patch": "two\n"}
+    ),
+    "a patch added before": edit(
+        "lib", ('"one.patch"', '"zero.patch", "one.patch"'), **{"zero.patch": "0\n"}
+    ),
     "a patch removed": edit("lib", ('"one.patch"', ""), (" patches/*", "")),
     "a dependency added": edit("app", ('"other:give"]', '"other:give", "more:give"]')),
     "a dependency removed": edit("app", ('"lib:give", ', "")),
-    "a dependency put first": edit("app", ("from = [", 'from = ["third:give", '), **{"third.toml": GIVES}),
-    "in a sysroot added": edit("app", ("needs = [", 'needs = ["fourth:give", '), **{"fourth.toml": GIVES}),
+    "a dependency put first": edit(
+        "app", ("from = [", 'from = ["third:give", '), **{"third.toml": GIVES}
+    ),
+    "in a sysroot added": edit(
+        "app", ("needs = [", 'needs = ["fourth:give", '), **{"fourth.toml": GIVES}
+    ),
     "in a sysroot removed": edit("app", ('"tool:give"', ""), ('"$RECIPE_SYSROOT"/*', "")),
     "another tool": edit("app", ('"tool:give"', '"fifth:give"'), **{"fifth.toml": GIVES}),
     "host tools": edit("lib", ("[tasks.make]", '[tasks.make]\nhosttools = ["head"]')),
     "host tools of another": edit("app", ("[tasks.image]", '[tasks.image]\nhosttools = ["head"]')),
     "a variable in vardepsexclude": edit("lib", ('"left out"', '"left out too"')),
     "a variable more in vardepsexclude": edit("lib", ('["LEFT_OUT"', '["LEFT_OUT", "B"')),
-    "no variable in vardepsexclude": edit("lib", ('["LEFT_OUT"', "["), ('"$LEFT_OUT"', '"$LEFT_OUT!"')),
+    "no variable in vardepsexclude": edit(
+        "lib", ('["LEFT_OUT"', "["), ('"$LEFT_OUT"', '"$LEFT_OUT!"')
+    ),
     "another folder": edit("app", ('"out"', '"result"'), (" out/", " result/")),
     "a folder of what is taken": edit("tool", ('"give"', '"gift"'), ("> give/", "> gift/")),
     "a task between": edit(
         "lib",
         ('after = ["make"]', 'after = ["more"]'),
-        ("[tasks.give]", '[tasks.more]\nafter = ["make"]\nscript = "echo more >> text"\n[tasks.give]'),
+        (
+            "[tasks.give]",
+            '[tasks.more]\nafter = ["make"]\nscript = "echo more >> text"\n[tasks.give]',
+        ),
     ),
     "the version": edit("lib", ('version = "1"', 'version = "2"'), ('B = "b"', 'B = "${PV}"')),
     "a comment": edit("lib", ("cat sources", "# say it\ncat sources")),
@@ -164,7 +187,9 @@ def workshop(project: Tiny) -> Iterator[Workshop]:
     store = project.store
     sysroots = sysroots_of(store, False)
     with aside(store, lambda _: sysroots, None, search_path="/usr/bin:/bin") as scratch:
-        yield Workshop(store, sysroots, None, scratch.toolchains, scratch.folder, RunOptions(jobs=2))
+        yield Workshop(
+            store, sysroots, None, scratch.toolchains, scratch.folder, RunOptions(jobs=2)
+        )
 
 
 def ids(summary: Summary) -> dict[str, tuple[Oid | None, Oid | None]]:
@@ -193,7 +218,9 @@ class Pair:
 
     def made(self, choose: Callable[[CauseGroup], bool]) -> tuple[Oid | None, Summary]:
         with workshop(self.project) as shop:
-            tasks = mixture(self.project.store, self.good, self.bad, steps(filter(choose, self.causes)))
+            tasks = mixture(
+                self.project.store, self.good, self.bad, steps(filter(choose, self.causes))
+            )
             return shop.build(tasks, TARGET, Watcher())
 
 

@@ -1,4 +1,6 @@
-"""Drawings of graphs: everything has a place, lines go to the right, and no key breaks what it is put into."""
+"""Drawings of graphs: everything has a place, lines go to the right, and no key breaks what it is
+put into.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def test_lines_that_are_left_out_follow_from_others(tasks: list[Drawn]) -> None:
 @given(graphs())
 def test_both_drawings_have_every_task(tasks: list[Drawn]) -> None:
     nodes = list(ET.fromstring(svg(tasks)).iter(f"{SVG}a"))
-    assert sorted(node.attrib["href"] for node in nodes) == sorted(f"#task-{anchor(task.key)}" for task in tasks)
+    assert sorted(node.attrib["href"] for node in nodes) == sorted(
+        f"#task-{anchor(task.key)}" for task in tasks
+    )
     assert sorted(int(node.attrib["data-task"]) for node in nodes) == list(range(len(tasks)))
     text = dot(tasks)
     assert text.count("tooltip=") == len(tasks)
@@ -120,12 +124,18 @@ def test_both_drawings_have_every_task(tasks: list[Drawn]) -> None:
         # C takes from B and A, B from A: that C takes from A follows
         ([drawn("a"), drawn("b", "a"), drawn("c", "a", "b")], [0, 1, 2], [(0, 1), (1, 2)]),
         # what is needed late is drawn late
-        ([drawn("a"), drawn("b", "a"), drawn("late"), drawn("c", "b", "late")], [0, 1, 1, 2], [(0, 1), (1, 3), (2, 3)]),
+        (
+            [drawn("a"), drawn("b", "a"), drawn("late"), drawn("c", "b", "late")],
+            [0, 1, 1, 2],
+            [(0, 1), (1, 3), (2, 3)],
+        ),
         ([drawn("a", "not-drawn", "a")], [0], []),
         ([drawn("a", "b"), drawn("b", "a")], [0, 1], [(0, 1)]),
     ],
 )
-def test_layers_and_lines(tasks: list[Drawn], layers: list[int], lines: list[tuple[int, int]]) -> None:
+def test_layers_and_lines(
+    tasks: list[Drawn], layers: list[int], lines: list[tuple[int, int]]
+) -> None:
     found = layout(tasks)
     assert [box.layer for box in found.boxes] == layers
     assert sorted(found.lines) == lines
@@ -147,7 +157,11 @@ def test_spread(wanted: list[float], expected: list[float]) -> None:
 
 
 def test_a_chain_of_chains_has_no_crossing() -> None:
-    tasks = [drawn(f"r{n}:{step}", *([f"r{n}:{step - 1}"] if step else [])) for step in range(6) for n in range(5)]
+    tasks = [
+        drawn(f"r{n}:{step}", *([f"r{n}:{step - 1}"] if step else []))
+        for step in range(6)
+        for n in range(5)
+    ]
     found = layout(tasks)
     for start, end in found.lines:
         assert found.boxes[start].y == pytest.approx(found.boxes[end].y)
@@ -160,7 +174,10 @@ def test_hostile_keys_stay_text_in_svg(key: str) -> None:
     assert names == {"svg", "style", "path", "a", "title", "rect", "text"}
     titles = [node.text for node in picture.iter(f"{SVG}title")]
     assert f"z:{printable(key)}: ran, a root cause" in titles
-    assert {node.attrib["class"] for node in picture.iter(f"{SVG}a")} == {"task not-built", "task ran root"}
+    assert {node.attrib["class"] for node in picture.iter(f"{SVG}a")} == {
+        "task not-built",
+        "task ran root",
+    }
 
 
 def test_no_two_keys_have_the_same_anchor() -> None:
@@ -173,7 +190,9 @@ def by_graphviz(text: str) -> ET.Element:
     program = shutil.which("dot")
     if program is None:
         pytest.skip("graphviz is not installed")
-    done = subprocess.run([program, "-Tsvg"], input=text.encode(), capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [program, "-Tsvg"], input=text.encode(), capture_output=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stderr.decode()) == (0, "")
     return ET.fromstring(done.stdout)
 
@@ -183,7 +202,11 @@ def groups(picture: ET.Element, name: str) -> list[ET.Element]:
 
 
 def test_graphviz_reads_the_dot() -> None:
-    tasks = [drawn("a:1"), drawn("a:2", "a:1"), drawn("b:1", "a:1", "a:2", what="failed", root=True)]
+    tasks = [
+        drawn("a:1"),
+        drawn("a:2", "a:1"),
+        drawn("b:1", "a:1", "a:2", what="failed", root=True),
+    ]
     picture = by_graphviz(dot(tasks))
     assert [len(groups(picture, name)) for name in ("node", "edge", "cluster")] == [3, 3, 2]
 
@@ -196,12 +219,17 @@ def test_graphviz_shows_hostile_keys_as_they_are() -> None:
     texts = {node.text for node in picture.iter(f"{SVG}text")}
     # what a key has before its first colon is the cluster's label
     expected = {printable(task.key.partition(":")[0]) for task in tasks}
-    assert {" ".join(text.split()) for text in expected} <= {" ".join((text or "").split()) for text in texts}
+    assert {" ".join(text.split()) for text in expected} <= {
+        " ".join((text or "").split()) for text in texts
+    }
 
 
 def test_a_thousand_tasks_are_drawn_quickly() -> None:
     tasks = [
-        drawn(f"r{n // 8}:t{n % 8}", *([f"r{n // 8}:t{n % 8 - 1}"] if n % 8 else [f"r{n // 16}:t7", f"r{n // 24}:t7"]))
+        drawn(
+            f"r{n // 8}:t{n % 8}",
+            *([f"r{n // 8}:t{n % 8 - 1}"] if n % 8 else [f"r{n // 16}:t7", f"r{n // 24}:t7"]),
+        )
         for n in range(1000)
     ]
     tasks[0] = drawn("r0:t0")

@@ -1,4 +1,6 @@
-"""The page of a report: what is computed for it, that no text breaks out of it, and how Chromium shows it."""
+"""The page of a report: what is computed for it, that no text breaks out of it, and how Chromium
+shows it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ HOSTILE = (
 )
 
 
-def card(key: str, seconds: float | None = None, edges: tuple[str, ...] = (), began: float | None = 0.0) -> TaskCard:
+def card(
+    key: str, seconds: float | None = None, edges: tuple[str, ...] = (), began: float | None = 0.0
+) -> TaskCard:
     return TaskCard(
         key=key,
         what="ran" if seconds is not None else "up to date",
@@ -73,16 +77,40 @@ def head(tasks: tuple[TaskCard, ...], seconds: float, number: int = 42) -> Build
         counts[task.what] = counts.get(task.what, 0) + 1
     result = "failed" if "failed" in counts else "done"
     return BuildHead(
-        f"{number}", 1.79e9 + number, result, seconds, "image sdk", "builder-3", ("nightly", "x86"), counts
+        f"{number}",
+        1.79e9 + number,
+        result,
+        seconds,
+        "image sdk",
+        "builder-3",
+        ("nightly", "x86"),
+        counts,
     )
 
 
-NAMES = ["zlib", "openssl", "hello", "busybox", "curl", "image", "linux", "glibc", "gcc", "ninja", "expat", "python3"]
-DIFF = "--- before\n+++ now\n@@ -1,3 +1,3 @@\n CC = gcc\n-CFLAGS = -O2\n+CFLAGS = -O2 -g\n LDFLAGS =\n"
+NAMES = [
+    "zlib",
+    "openssl",
+    "hello",
+    "busybox",
+    "curl",
+    "image",
+    "linux",
+    "glibc",
+    "gcc",
+    "ninja",
+    "expat",
+    "python3",
+]
+DIFF = (
+    "--- before\n+++ now\n@@ -1,3 +1,3 @@\n CC = gcc\n-CFLAGS = -O2\n+CFLAGS = -O2 -g\n LDFLAGS =\n"
+)
 
 
 def made(count: int, log: str = "") -> Report:
-    """Return a report of a build that looks like one: chains of tasks, recipes that take from some before them."""
+    """Return a report of a build that looks like one: chains of tasks, recipes that take from some
+    before them.
+    """
     cards: list[TaskCard] = []
     workers = [0.0] * 4
     ends: dict[str, float] = {}
@@ -92,13 +120,19 @@ def made(count: int, log: str = "") -> Report:
         key = f"{names[recipe]}:{STEPS[step]}"
         edges = [f"{names[recipe]}:{STEPS[step - 1]}"] if step else []
         if STEPS[step] == "configure":
-            edges += [f"{names[n]}:install" for n in {(recipe * 7) // 11, recipe // 2, recipe // 3} if n < recipe]
+            edges += [
+                f"{names[n]}:install"
+                for n in {(recipe * 7) // 11, recipe // 2, recipe // 3}
+                if n < recipe
+            ]
         what = ("up to date", "ran", "ran", "restored", "ran", "cut off", "ran", "ran")[recipe % 8]
         if number == count - 2:
             what = "failed"
         elif number == count - 1:
             what = "not built"
-        task = replace(card(key, edges=tuple(edges)), what=what, log=log, task_hash=f"{number:040x}")
+        task = replace(
+            card(key, edges=tuple(edges)), what=what, log=log, task_hash=f"{number:040x}"
+        )
         if what in ("ran", "restored", "failed"):
             seconds = 0.2 + (number * 37 % 23) ** 1.3 * (2.5 if STEPS[step] == "compile" else 0.4)
             ready = max((ends.get(edge, 0.0) for edge in edges), default=0.0)
@@ -121,7 +155,11 @@ def made(count: int, log: str = "") -> Report:
                     ("sources/a", "blob 1\n"),
                 ),
                 changes=("A usr/bin/hello", "M usr/lib/libz.so.1", "D usr/share/doc/old"),
-                problem="hello.c:3:10: fatal error: zlib.h: No such file or directory" if what == "failed" else "",
+                problem=(
+                    "hello.c:3:10: fatal error: zlib.h: No such file or directory"
+                    if what == "failed"
+                    else ""
+                ),
             )
         cards.append(task)
     tasks = tuple(cards)
@@ -140,7 +178,9 @@ def made(count: int, log: str = "") -> Report:
         CauseCard("variable", "CFLAGS", DIFF, roots, sum(task.what == "ran" for task in tasks)),
         CauseCard("source", "fix-build.patch", "", roots[:1], 0),
     )
-    return Report(head(tasks, max(workers)), head(tasks, max(workers) * 1.1, 41), tasks, causes, recipes)
+    return Report(
+        head(tasks, max(workers)), head(tasks, max(workers) * 1.1, 41), tasks, causes, recipes
+    )
 
 
 # Lanes and the critical path
@@ -160,14 +200,20 @@ def made(count: int, log: str = "") -> Report:
 )
 def test_lanes(times: list[tuple[float, float]], expected: list[int]) -> None:
     tasks = [card(f"a:{n}", seconds, began=began) for n, (began, seconds) in enumerate(times)]
-    assert list(map(lanes([*tasks, card("up:to-date")]).get, (task.key for task in tasks))) == expected
+    assert (
+        list(map(lanes([*tasks, card("up:to-date")]).get, (task.key for task in tasks))) == expected
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10)), max_size=40))
 def test_lanes_never_overlap_and_are_as_many_as_ran_at_once(times: list[tuple[int, int]]) -> None:
     tasks = [card(f"a:{n}", seconds, began=began) for n, (began, seconds) in enumerate(times)]
     found = lanes(tasks)
-    used = [(found[f"a:{n}"], moment) for n, (began, long) in enumerate(times) for moment in range(began, began + long)]
+    used = [
+        (found[f"a:{n}"], moment)
+        for n, (began, long) in enumerate(times)
+        for moment in range(began, began + long)
+    ]
     assert len(used) == len(set(used))
     at_once = [sum(began <= moment < began + long for began, long in times) for moment in range(31)]
     assert len(set(found.values())) == max(at_once)
@@ -183,7 +229,11 @@ def test_lanes_never_overlap_and_are_as_many_as_ran_at_once(times: list[tuple[in
         ([card("a:2", 3, ("a:1", "b:1")), card("a:1", 2), card("b:1", 4)], ("b:1", "a:2"), 7.0),
         ([card("a:1", 9), card("a:2", None, ("a:1",)), card("a:3", 1, ("a:2",))], ("a:1",), 9.0),
         ([card("a:1", 1, ("gone:1",)), card("a:2", 1, ("a:1", "a:2"))], ("a:1", "a:2"), 2.0),
-        ([replace(card("a:1", 5), what="restored"), replace(card("a:2", 1), what="failed")], ("a:2",), 1.0),
+        (
+            [replace(card("a:1", 5), what="restored"), replace(card("a:2", 1), what="failed")],
+            ("a:2",),
+            1.0,
+        ),
     ],
 )
 def test_critical_path(tasks: list[TaskCard], keys: tuple[str, ...], seconds: float) -> None:
@@ -222,7 +272,13 @@ def hostile(text: str) -> Report:
     )
     tasks = (task, replace(task, key=f"a:{text}", what="failed", edges=(text,)))
     cause = CauseCard(text, text, text, (text, "no:task"), 1)
-    return Report(build, build, tasks, (cause,), (RecipeRow(text, text, 1.0, 1, 1), RecipeRow("", "", 0.0, 0, 0)))
+    return Report(
+        build,
+        build,
+        tasks,
+        (cause,),
+        (RecipeRow(text, text, 1.0, 1, 1), RecipeRow("", "", 0.0, 0, 0)),
+    )
 
 
 class Outline(HTMLParser):
@@ -273,7 +329,9 @@ def test_the_policy_lets_only_the_pages_own_script_run() -> None:
 
 def luminance(colour: str) -> float:
     parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -343,7 +401,12 @@ class Browser:
             time.sleep(0.02)
 
     def heading(self) -> str:
-        return str(self.run("[...document.querySelectorAll('h1')].find((h) => h.getClientRects().length).textContent"))
+        return str(
+            self.run(
+                "[...document.querySelectorAll('h1')].find((h) =>"
+                " h.getClientRects().length).textContent"
+            )
+        )
 
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.chrome.get_log("browser")]  # type: ignore[no-untyped-call]
@@ -352,7 +415,11 @@ class Browser:
         """Return what was asked for since the page was opened, but for itself and what is in it."""
         log = self.chrome.get_log("performance")  # type: ignore[no-untyped-call]
         events = [json.loads(entry["message"])["message"] for entry in log]
-        sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        sent = [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
         own = (self.folder / "report.html").as_uri()
         return [address for address in sent if not address.startswith((own, "data:", "about:"))]
 
@@ -402,7 +469,9 @@ def test_a_page_of_a_thousand_tasks_opens_at_once(browser: Browser) -> None:
     browser.open(report)
     size = (browser.folder / "report.html").stat().st_size
     loaded = browser.run("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    painted = browser.run("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1")
+    painted = browser.run(
+        "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1"
+    )
     print(
         f"1,000 tasks, {size / 1e6:.0f} MB: rendered in {(rendered - began) * 1000:.0f} ms, "
         f"first painted after {painted:.0f} ms, loaded after {loaded:.0f} ms"
@@ -419,10 +488,18 @@ def test_a_tasks_page_shows_its_log_inputs_and_changes(browser: Browser) -> None
     assert browser.heading() == "openssl:configure"
     assert browser.run("document.getElementById('log').textContent") == f"{LOG}red end\n"
     text = browser.run("document.body.innerText")
-    for expected in ("+CFLAGS = -O2 -g", "A usr/bin/hello", "root cause", "openssl:unpack", "variables/CFLAGS"):
+    for expected in (
+        "+CFLAGS = -O2 -g",
+        "A usr/bin/hello",
+        "root cause",
+        "openssl:unpack",
+        "variables/CFLAGS",
+    ):
         assert expected in text
     browser.run("document.querySelector('#task-page details').open = true")
-    browser.until(lambda: "make -j4" in browser.run("document.querySelector('#task-page details').innerText"))
+    browser.until(
+        lambda: "make -j4" in browser.run("document.querySelector('#task-page details').innerText")
+    )
 
 
 def test_the_keyboard_alone_is_enough(browser: Browser) -> None:
@@ -474,13 +551,18 @@ def test_each_group_of_tasks_is_one_stop_of_the_tab_key(browser: Browser) -> Non
     assert browser.run("document.activeElement.dataset.task") == start
     browser.run("document.querySelector('.blocks a').focus()")
     browser.press(Keys.ARROW_RIGHT)
-    assert browser.run("[...document.querySelectorAll('.blocks a')].indexOf(document.activeElement)") > 0
+    assert (
+        browser.run("[...document.querySelectorAll('.blocks a')].indexOf(document.activeElement)")
+        > 0
+    )
 
 
 @pytest.mark.parametrize("route", ["", "#task/openssl:configure"])
 def test_a_phone_needs_not_scroll_sideways(browser: Browser, route: str) -> None:
     report = made(42, LOG + "x" * 3000)
-    long = replace(report.tasks[8], key="a-very-long-recipe-name-native" * 4 + ":" + "compile" * 20, what="ran")
+    long = replace(
+        report.tasks[8], key="a-very-long-recipe-name-native" * 4 + ":" + "compile" * 20, what="ran"
+    )
     report = replace(report, tasks=(*report.tasks, long))
     browser.open(report, route)
     browser.window(375)
@@ -495,7 +577,9 @@ def test_dark_mode_is_dark(browser: Browser) -> None:
         browser.window(dark=dark)
         picture = "getComputedStyle(document.querySelector('.prov-graph')).backgroundColor"
         body = "getComputedStyle(document.body).backgroundColor"
-        colours[dark] = [sum(map(int, re.findall(r"\d+", browser.run(where))[:3])) for where in (body, picture)]
+        colours[dark] = [
+            sum(map(int, re.findall(r"\d+", browser.run(where))[:3])) for where in (body, picture)
+        ]
     assert min(colours[False]) > 700
     assert max(colours[True]) < 100
 
@@ -513,8 +597,12 @@ def test_hostile_texts_do_nothing(browser: Browser, text: str) -> None:
     assert browser.run("document.querySelectorAll('#tasks tbody tr').length") == 2
     browser.run("document.querySelector('#tasks td a').click()")
     browser.until(lambda: not browser.run("document.getElementById('task-page').hidden"))
-    browser.run("document.querySelectorAll('#task-page details').forEach((part) => { part.open = true; })")
-    browser.until(lambda: browser.run("document.querySelector('#task-page details pre')") is not None)
+    browser.run(
+        "document.querySelectorAll('#task-page details').forEach((part) => { part.open = true; })"
+    )
+    browser.until(
+        lambda: browser.run("document.querySelector('#task-page details pre')") is not None
+    )
     assert browser.run("window.broken") is None
     assert browser.run("document.querySelectorAll('img, [onerror], [onfocus]').length") == 0
     if "\udcff" not in text:  # which has no way out of the browser
@@ -537,4 +625,7 @@ def test_tables_are_sorted_by_their_heads(browser: Browser) -> None:
     assert browser.run(first) == "busybox 1.2.13"
     browser.run("document.querySelector('#recipes th button').click()")
     assert browser.run(first) == "zlib 1.2.13"
-    assert browser.run("document.querySelector('#recipes th').getAttribute('aria-sort')") == "descending"
+    assert (
+        browser.run("document.querySelector('#recipes th').getAttribute('aria-sort')")
+        == "descending"
+    )

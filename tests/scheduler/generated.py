@@ -1,4 +1,6 @@
-"""Random projects for the property test: recipes as data, edits to them, and the TOML that they stand for."""
+"""Random projects for the property test: recipes as data, edits to them, and the TOML that they
+stand for.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ POSTS = [
 
 @dataclass
 class Recipe:
-    """One generated recipe: what its tasks do is told by small integers, so that an edit is a change of one."""
+    """One generated recipe: what its tasks do is told by small integers, so that an edit is a
+    change of one.
+    """
 
     name: str
     depends: list[str] = field(default_factory=list)
@@ -142,13 +146,26 @@ def random_recipes(random_: random.Random) -> dict[str, Recipe]:
     recipes: dict[str, Recipe] = {}
     for number in range(random_.randint(2, 5)):
         known = list(recipes)
-        recipe = Recipe(f"r{number}", sorted(random_.sample(known, random_.randint(0, min(2, len(known))))))
+        recipe = Recipe(
+            f"r{number}", sorted(random_.sample(known, random_.randint(0, min(2, len(known)))))
+        )
         recipe.source, recipe.value = random_.randint(0, 3), random_.randint(0, 3)
         recipes[recipe.name] = recipe
     return recipes
 
 
-NUMBERS = ["source", "value", "unused", "edit", "comment", "undeclared", "exported", "count", "own", "post"]
+NUMBERS = [
+    "source",
+    "value",
+    "unused",
+    "edit",
+    "comment",
+    "undeclared",
+    "exported",
+    "count",
+    "own",
+    "post",
+]
 TRUTHS = ["deletes", "deploys", "whole"]
 ARCHITECTURES = ["target", "allarch", "machine"]
 
@@ -176,7 +193,9 @@ def edit(random_: random.Random, recipes: dict[str, Recipe]) -> str:
 
 def write_project(root: Path, recipes: dict[str, Recipe], sandbox: str = "none") -> None:
     """Write a project's files, touching only those whose content changes."""
-    settings = f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    settings = (
+        f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    )
     texts = {root / "prov.toml": settings}
     for recipe in recipes.values():
         texts[root / "recipes" / f"{recipe.name}.toml"] = recipe.toml()

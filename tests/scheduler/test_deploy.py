@@ -1,4 +1,6 @@
-"""The deploy directory is what a clean build makes, whatever edits, failures and kills come before."""
+"""The deploy directory is what a clean build makes, whatever edits, failures and kills come
+before.
+"""
 
 from __future__ import annotations
 
@@ -67,12 +69,18 @@ def test_every_edit(project: Project) -> None:
         check(project)
     for arch in ("allarch", "machine", "target"):
         project.append("recipes/a.toml", "")
-        project.write("recipes/a.toml", f"arch = '{arch}'\n" + (project.root / "recipes/a.toml").read_text())
+        project.write(
+            "recipes/a.toml", f"arch = '{arch}'\n" + (project.root / "recipes/a.toml").read_text()
+        )
         check(project)
         project.edit("recipes/a.toml", f"arch = '{arch}'\n", "")
-    project.write("recipes/a.toml", "arch = 'machine'\n" + (project.root / "recipes/a.toml").read_text())
+    project.write(
+        "recipes/a.toml", "arch = 'machine'\n" + (project.root / "recipes/a.toml").read_text()
+    )
     for machine in ("one", "two", "one"):
-        project.write("prov.toml", f'machine = "{machine}"\n' + (project.root / "prov.toml").read_text())
+        project.write(
+            "prov.toml", f'machine = "{machine}"\n' + (project.root / "prov.toml").read_text()
+        )
         project.edit("recipes/a.toml", "out/a", f"out/a; echo {machine} > out/a")
         check(project)
         project.edit("prov.toml", f'machine = "{machine}"\n', "")
@@ -80,7 +88,9 @@ def test_every_edit(project: Project) -> None:
 
 def test_a_script_that_failed_runs_with_the_next_build(project: Project) -> None:
     flag = project.root / "flag"
-    project.task("echo 1 > out/a", more=post("test -e $OUTPUT_DIR/../../flag; echo done > $OUTPUT_DIR/post"))
+    project.task(
+        "echo 1 > out/a", more=post("test -e $OUTPUT_DIR/../../flag; echo done > $OUTPUT_DIR/post")
+    )
     for _ in range(2):
         told = project.prov("build", "a", code=1)
         assert "postprocess of a:go failed in" in told.stderr and "build/deploy" in told.stderr
@@ -100,7 +110,10 @@ def test_a_script_in_the_sandbox_writes_to_nothing_else(small: Project) -> None:
         pytest.skip("bubblewrap is not installed")
     small.edit("prov.toml", 'sandbox = "none"', 'sandbox = "bwrap"')
     small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "mktemp ')
-    small.task("echo 1 > out/a", more=post("echo x > $OUTPUT_DIR/../../stray || echo $OUTPUT_DIR > post; mktemp"))
+    small.task(
+        "echo 1 > out/a",
+        more=post("echo x > $OUTPUT_DIR/../../stray || echo $OUTPUT_DIR > post; mktemp"),
+    )
     small.prov("build", "a")
     assert not (small.root / "stray").exists()
     assert deployed(small)["post"] == f"{small.root}/build/deploy\n"
@@ -146,7 +159,10 @@ def test_a_kill_while_the_script_runs(small: Project) -> None:
     pidfile = small.root / "pid"
     small.task(
         "echo 1 > out/a",
-        more=post(f"test -e {small.root}/go || {{ echo $$ > {pidfile}; cat {small.root}/fifo; }}; echo p > post"),
+        more=post(
+            f"test -e {small.root}/go || {{ echo $$ > {pidfile}; cat {small.root}/fifo; }}; echo p"
+            " > post"
+        ),
     )
     os.mkfifo(small.root / "fifo")
     silent = subprocess.DEVNULL

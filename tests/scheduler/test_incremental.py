@@ -1,4 +1,6 @@
-"""After any edit, an incremental build gives what a clean one gives, and runs nothing whose inputs are the same."""
+"""After any edit, an incremental build gives what a clean one gives, and runs nothing whose inputs
+are the same.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
     session = Session(project, store, sysroots, {"PATH": os.environ["PATH"]})
     watcher = Watcher()
     targets = tuple(f"{name}:{task}" for name in project.names() for task in ("give", "count"))
-    summary, _ = session.build(Request(targets, **request), watcher, RunOptions(jobs=2, keep_going=True))  # type: ignore[arg-type]
+    summary, _ = session.build(
+        Request(targets, **request), watcher, RunOptions(jobs=2, keep_going=True)
+    )  # type: ignore[arg-type]
     return summary, watcher
 
 
@@ -78,7 +82,11 @@ A_PROJECT = 25
 
 def deployed(root: Path) -> dict[str, str]:
     top = root / "build/deploy"
-    return {str(path.relative_to(top)): path.read_text() for path in sorted(top.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(top)): path.read_text()
+        for path in sorted(top.rglob("*"))
+        if path.is_file()
+    }
 
 
 def remove(root: Path) -> None:
@@ -87,16 +95,22 @@ def remove(root: Path) -> None:
 
 @dataclass
 class Edited:
-    """A project that is edited at random, each time built, and compared with a clean build of the same recipes."""
+    """A project that is edited at random, each time built, and compared with a clean build of the
+    same recipes.
+    """
 
     folder: Path
     random: random.Random
     sandbox: str
     collected: bool = False
-    """WORKDIRs were collected: a task may run again with the same inputs, for the one that comes after it."""
+    """WORKDIRs were collected: a task may run again with the same inputs, for the one that comes
+    after it.
+    """
 
     def __post_init__(self) -> None:
-        self.root, self.clean, self.empty = (self.folder / name for name in ("edited", "clean", "empty"))
+        self.root, self.clean, self.empty = (
+            self.folder / name for name in ("edited", "clean", "empty")
+        )
         self.recipes = random_recipes(self.random)
         # the host tools are captured once, for all clean builds
         write_project(self.empty, two_recipes(), self.sandbox)
@@ -109,7 +123,9 @@ class Edited:
 
     def disturb(self) -> str:
         """Do what comes between builds: WORKDIRs go, or are collected, or a build fails."""
-        what = self.random.choice(["nothing", "nothing", "rm_work", "collected", "failed", "killed deployment"])
+        what = self.random.choice(
+            ["nothing", "nothing", "rm_work", "collected", "failed", "killed deployment"]
+        )
         store = Store.open(self.root / ".prov")
         if what == "rm_work":
             remove(self.root / "build/work")
@@ -127,7 +143,9 @@ class Edited:
         elif what == "killed deployment":
             deploy = store.refs.get("refs/prov/deployed")
             if deploy is not None:
-                store.refs.update(RefUpdate("refs/prov/deploying", deploy), RefUpdate("refs/prov/deployed", None))
+                store.refs.update(
+                    RefUpdate("refs/prov/deploying", deploy), RefUpdate("refs/prov/deployed", None)
+                )
         return what
 
     def step(self) -> str:
@@ -143,12 +161,18 @@ class Edited:
         clean, _ = build(self.clean)
         assert outputs(summary) == outputs(clean), what
         assert deployed(self.root) == deployed(self.clean), what
-        again = [key for key, each in summary.settled.items() if each.what == "ran" and each.number > 1]
-        assert self.collected or again == [], f"{what}: {again} ran although their inputs were recorded"
+        again = [
+            key for key, each in summary.settled.items() if each.what == "ran" and each.number > 1
+        ]
+        assert self.collected or again == [], (
+            f"{what}: {again} ran although their inputs were recorded"
+        )
         assert len(watcher.totals) <= 1, "the total changed while the build ran"
         assert not watcher.totals or watcher.last == watcher.totals.pop()
         idle = build(self.root)
-        assert idle[0].ok and idle[1].ran == [], f"{what}: {idle[1].ran} ran again with nothing edited"
+        assert idle[0].ok and idle[1].ran == [], (
+            f"{what}: {idle[1].ran} ran again with nothing edited"
+        )
         return what
 
     def check(self) -> None:
@@ -160,7 +184,9 @@ class Edited:
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), sandbox=st.sampled_from(["none", "auto"]))
-def test_incremental_equals_clean(tmp_path_factory: pytest.TempPathFactory, seed: int, sandbox: str) -> None:
+def test_incremental_equals_clean(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, sandbox: str
+) -> None:
     edited = Edited(tmp_path_factory.mktemp("edited"), random.Random(seed), sandbox)
     for _ in range(5):
         edited.step()
@@ -173,7 +199,9 @@ def test_incremental_equals_clean(tmp_path_factory: pytest.TempPathFactory, seed
 def test_many_edits(tmp_path_factory: pytest.TempPathFactory, sandbox: str) -> None:
     seed = int(os.environ.get("EDITS_SEED", "1"))
     for first in range(0, EDITS, A_PROJECT):
-        edited = Edited(tmp_path_factory.mktemp("edited"), random.Random(f"{seed} {first}"), sandbox)
+        edited = Edited(
+            tmp_path_factory.mktemp("edited"), random.Random(f"{seed} {first}"), sandbox
+        )
         for number in range(first, min(first + A_PROJECT, EDITS)):
             print(f"{sandbox}, edit {number + 1} of {EDITS}: {edited.step()}", flush=True)
         edited.check()
@@ -300,7 +328,9 @@ def test_deleting_caches_changes_no_plan(tmp_path: Path) -> None:
     build(tmp_path)
     subprocess.run(["rm", "-rf", str(tmp_path / ".prov" / "prov")], check=True)
     assert build(tmp_path)[1].ran == []
-    subprocess.run(["rm", "-rf", str(tmp_path / ".prov" / "prov"), str(tmp_path / "build")], check=True)
+    subprocess.run(
+        ["rm", "-rf", str(tmp_path / ".prov" / "prov"), str(tmp_path / "build")], check=True
+    )
     assert build(tmp_path)[1].ran == []
 
 
@@ -311,7 +341,9 @@ def test_rebuilding_after_rm_work_needs_no_make(tmp_path: Path) -> None:
     subprocess.run(["rm", "-rf", str(tmp_path / "build" / "work")], check=True)
     build(tmp_path, force=("a:give",))
     workdir = next((tmp_path / "build" / "work").glob("*/a/prepare"))
-    made = subprocess.run(["make", "-C", str(workdir / "work")], capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        ["make", "-C", str(workdir / "work")], capture_output=True, text=True, check=True
+    )
     assert "Nothing to be done" in made.stdout
 
 
@@ -339,7 +371,9 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
     )
     source = tmp_path / "recipes" / "src"
     source.mkdir()
-    (source / "Makefile").write_text("made: text other.o\n\tcat text > made\nother.o:\n\techo x >> other.o\n")
+    (source / "Makefile").write_text(
+        "made: text other.o\n\tcat text > made\nother.o:\n\techo x >> other.o\n"
+    )
     (source / "text").write_text("one\n")
     (tmp_path / "recipes" / "c.toml").write_text(text)
 
@@ -358,7 +392,9 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
     (source / "text").write_text("two\n")
     assert make(incremental=True) == "two\n"
     workdir = next((tmp_path / "build/work").glob("*/c/unpack"))
-    assert (workdir / "other.o").read_text() == "x\n", "what make need not make again was made again"
+    assert (workdir / "other.o").read_text() == "x\n", (
+        "what make need not make again was made again"
+    )
     assert recipe.name == "a"
 
 

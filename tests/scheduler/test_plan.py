@@ -1,4 +1,6 @@
-"""The plan as a pure function: a graph, what is recorded, and what is wanted go in; steps come out."""
+"""The plan as a pure function: a graph, what is recorded, and what is wanted go in; steps come
+out.
+"""
 
 from __future__ import annotations
 
@@ -68,17 +70,23 @@ def own(graph_: Graph, **changed: str) -> dict[str, OwnInputs]:
     found = {}
     for key in graph_.nodes:
         text = f"{key} {changed.get(key.replace(':', '_'), '')}".encode()
-        found[key] = OwnInputs((Entry(b"script", 0o100644, object_id("blob", text)),), Reached((), ()))
+        found[key] = OwnInputs(
+            (Entry(b"script", 0o100644, object_id("blob", text)),), Reached((), ())
+        )
     return found
 
 
-def settle(known: Known, graph_: Graph, inputs: dict[str, OwnInputs], *, workdirs: bool = True) -> None:
+def settle(
+    known: Known, graph_: Graph, inputs: dict[str, OwnInputs], *, workdirs: bool = True
+) -> None:
     """Record everything of a graph, as if it had been built."""
     for _ in graph_.nodes:
         for step in make_plan(graph_, inputs, known, Choices()).steps.values():
             if step.task_hash is not None:
                 output = object_id("blob", step.key.encode())
-                known.outputs[step.key, step.task_hash] = known.static[step.key, step.static_key] = output
+                known.outputs[step.key, step.task_hash] = known.static[
+                    step.key, step.static_key
+                ] = output
                 if workdirs:
                     known.workdirs.add((step.key, step.task_hash))
 
@@ -130,8 +138,12 @@ def test_a_missing_workdir_is_made_again_when_it_is_needed(whole: Graph) -> None
 def test_a_pruned_output_below_a_recorded_one_is_not_missed(whole: Graph) -> None:
     known = Known()
     settle(known, whole, own(whole))
-    known.outputs = {pair: output for pair, output in known.outputs.items() if not pair[0].startswith("lib:")}
-    known.static = {pair: output for pair, output in known.static.items() if not pair[0].startswith("lib:")}
+    known.outputs = {
+        pair: output for pair, output in known.outputs.items() if not pair[0].startswith("lib:")
+    }
+    known.static = {
+        pair: output for pair, output in known.static.items() if not pair[0].startswith("lib:")
+    }
     assert actions(make_plan(whole, own(whole), known, Choices())) == {"image:image": "up to date"}
 
 
@@ -148,4 +160,7 @@ def test_static_keys_change_with_everything_below(whole: Graph) -> None:
     after = make_plan(whole, own(whole, lib_compile="edited"), Known(), Choices()).steps
     assert all(before[key].static_key != after[key].static_key for key in LIB)
     after = make_plan(whole, own(whole, app_install="edited"), Known(), Choices()).steps
-    assert [key for key in LIB if before[key].static_key != after[key].static_key] == ["app:install", "image:image"]
+    assert [key for key in LIB if before[key].static_key != after[key].static_key] == [
+        "app:install",
+        "image:image",
+    ]

@@ -1,4 +1,6 @@
-"""What tasks see of other recipes, in real builds: what they declared, with the paths that count where they are."""
+"""What tasks see of other recipes, in real builds: what they declared, with the paths that count
+where they are.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +15,58 @@ from pathlib import Path
 import pytest
 
 PROV = str(Path(sys.executable).with_name("prov"))
-SANDBOXES = ["none", pytest.param("bwrap", marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="no bwrap"))]
-HOSTTOOLS = "sh cat cp mkdir rm sleep touch date ln find sort chmod printf ls mv tr sed strip? gcc? ld? as? cpp? env"
+SANDBOXES = [
+    "none",
+    pytest.param("bwrap", marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="no bwrap")),
+]
+HOSTTOOLS = (
+    "sh cat cp mkdir rm sleep touch date ln find sort chmod printf ls mv tr sed strip? gcc? ld? as?"
+    " cpp? env"
+)
 
 
 class Project:
     def __init__(self, root: Path, sandbox: str = "none") -> None:
         self.root = root
         (root / "recipes").mkdir(parents=True)
-        (root / "prov.toml").write_text(f'sandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n')
+        (root / "prov.toml").write_text(
+            f'sandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+        )
 
     def recipe(self, name: str, text: str) -> None:
         (self.root / "recipes" / f"{name}.toml").write_text(f'version = "1"\n{text}')
 
     def gives(self, name: str, script: str, more: str = "") -> None:
         """Write a recipe whose staging package is what the script puts into $top."""
-        task = f"[tasks.populate_sysroot]\nfrom = []\nscript = '''\ntop=$WORKDIR/sysroot-destdir\n{script}\n'''\n"
+        task = (
+            "[tasks.populate_sysroot]\nfrom = []\nscript ="
+            f" '''\ntop=$WORKDIR/sysroot-destdir\n{script}\n'''\n"
+        )
         self.recipe(name, f"{more}\n{task}")
 
     def uses(self, name: str, script: str, more: str = "", task: str = "") -> None:
         """Write a recipe with a task `use` that has its dependencies' packages."""
-        needs = 'needs = ["@depends:populate_sysroot", "@depends_native:populate_sysroot"]\noutputdir = "out"\n'
+        needs = (
+            'needs = ["@depends:populate_sysroot", "@depends_native:populate_sysroot"]\noutputdir ='
+            ' "out"\n'
+        )
         self.recipe(name, f"{more}\n[tasks.use]\n{needs}{task}\nscript = '''\n{script}\n'''\n")
 
     def prov(self, *arguments: str, code: int = 0, store: Path | None = None, user: int = 0) -> str:
         environment = {**os.environ, **({"PROV_STORE": str(store)} if store else {})}
         options = {"user": user, "group": user} if user else {}
         done = subprocess.run(
-            [PROV, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False, **options
+            [PROV, *arguments],
+            cwd=self.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
         )
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout + done.stderr
 
     def output(self, key: str, **options: Path) -> str:
@@ -52,7 +76,9 @@ class Project:
         """Return a text file of a task's output as it is stored."""
         tag = json.loads(self.prov("show", key, "--json"))["run"]["tag"]
         command = ["git", "--git-dir=.prov", "show", f"{tag}^2:output/content/{path}"]
-        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            command, cwd=self.root, capture_output=True, text=True, check=True
+        ).stdout
 
     def workdir(self, name: str, chain: str = "use") -> Path:
         [found] = self.root.glob(f"build/work/*/{name}/{chain}")
@@ -74,8 +100,14 @@ chmod 755 "$top/usr/bin/tool"
 def test_a_task_sees_what_it_declares_and_nothing_else(tmp_path: Path, sandbox: str) -> None:
     project = Project(tmp_path, sandbox)
     project.gives("low", 'mkdir -p "$top/usr/lib"; echo 1 > "$top/usr/lib/low"')
-    project.gives("high", 'mkdir -p "$top/usr/lib"; echo 2 > "$top/usr/lib/high"', 'rdepends = ["low"]')
-    project.gives("tool-lib", 'mkdir -p "$top/usr/lib"; echo 3 > "$top/usr/lib/tl"', 'classextend = ["native"]')
+    project.gives(
+        "high", 'mkdir -p "$top/usr/lib"; echo 2 > "$top/usr/lib/high"', 'rdepends = ["low"]'
+    )
+    project.gives(
+        "tool-lib",
+        'mkdir -p "$top/usr/lib"; echo 3 > "$top/usr/lib/tl"',
+        'classextend = ["native"]',
+    )
     tool = 'classextend = ["native"]\nrdepends = ["tool-lib"]'
     project.gives("tool", PROGRAM, tool)
     project.gives("other", 'mkdir -p "$top/usr/lib"; echo 4 > "$top/usr/lib/other"')
@@ -92,10 +124,14 @@ def test_a_task_sees_what_it_declares_and_nothing_else(tmp_path: Path, sandbox: 
 
 def test_a_sysroot_of_the_recipe_keeps_what_earlier_tasks_declared(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    project.gives("tool", 'mkdir -p "$top/usr/bin"; echo > "$top/usr/bin/tool"', 'classextend = ["native"]')
+    project.gives(
+        "tool", 'mkdir -p "$top/usr/bin"; echo > "$top/usr/bin/tool"', 'classextend = ["native"]'
+    )
     project.gives("lib", 'mkdir -p "$top/usr/lib"; echo > "$top/usr/lib/lib"')
     early = "[tasks.early]\nneeds = ['tool-native:populate_sysroot']\nscript = ':'\n"
-    project.uses("app", SEES, f'depends = ["lib"]\nsysroot = "recipe"\n{early}', 'after = ["early"]')
+    project.uses(
+        "app", SEES, f'depends = ["lib"]\nsysroot = "recipe"\n{early}', 'after = ["early"]'
+    )
     project.prov("build", "app:use")
     assert project.read("app:use", "out/native") == "./usr/bin/tool\n"
     assert project.read("app:use", "out/target") == "./usr/lib/lib\n"
@@ -104,7 +140,9 @@ def test_a_sysroot_of_the_recipe_keeps_what_earlier_tasks_declared(tmp_path: Pat
 def test_one_for_bootstrapping_reaches_only_who_names_it(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives("libc-initial", 'mkdir -p "$top/usr/lib"; echo > "$top/usr/lib/initial"')
-    project.gives("libc", 'mkdir -p "$top/usr/lib"; echo > "$top/usr/lib/libc"', 'rdepends = ["libc-initial"]')
+    project.gives(
+        "libc", 'mkdir -p "$top/usr/lib"; echo > "$top/usr/lib/libc"', 'rdepends = ["libc-initial"]'
+    )
     project.uses("app", SEES, 'depends = ["libc"]')
     project.uses("compiler", SEES, 'depends = ["libc", "libc-initial"]')
     project.prov("build", "app:use", "compiler:use")
@@ -121,7 +159,11 @@ printf '#!/bin/sh\\ncat %s/usr/share/data\\n' "$RECIPE_SYSROOT_NATIVE" > "$top/u
 chmod 755 "$top/usr/bin/fake"; echo its data > "$top/usr/share/data"
 """
     project.gives("fake", script, 'classextend = ["native"]\ndirect = true')
-    project.uses("app", f"{SEES}\nfake > out/said; ls $DIRECT_FAKE_NATIVE/usr > out/usr", 'depends_native = ["fake"]')
+    project.uses(
+        "app",
+        f"{SEES}\nfake > out/said; ls $DIRECT_FAKE_NATIVE/usr > out/usr",
+        'depends_native = ["fake"]',
+    )
     project.prov("build", "app:use")
     assert project.read("app:use", "out/native") == ""
     assert project.read("app:use", "out/said") == "its data\n"
@@ -135,16 +177,31 @@ def test_two_packages_with_one_path_are_refused_unless_an_owner_is_named(tmp_pat
     project = Project(tmp_path)
     project.gives("busybox", CONFLICT.format("small"))
     project.gives("binutils", CONFLICT.format("large"))
-    project.uses("app", 'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar', 'depends = ["busybox", "binutils"]')
+    project.uses(
+        "app", 'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar', 'depends = ["busybox", "binutils"]'
+    )
     said = project.prov("build", "app:use", code=1)
-    for word in ("usr/bin/ar", "busybox:populate_sysroot", "binutils:populate_sysroot", "sysroot_owner"):
+    for word in (
+        "usr/bin/ar",
+        "busybox:populate_sysroot",
+        "binutils:populate_sysroot",
+        "sysroot_owner",
+    ):
         assert word in said
     owner = 'sysroot_owner = { "/usr/bin/ar" = "binutils" }'
-    project.uses("app", 'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar', f'depends = ["busybox", "binutils"]\n{owner}')
+    project.uses(
+        "app",
+        'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar',
+        f'depends = ["busybox", "binutils"]\n{owner}',
+    )
     project.prov("build", "app:use")
     assert project.read("app:use", "out/ar") == "large\n"
     other = owner.replace("binutils", "busybox")
-    project.uses("app", 'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar', f'depends = ["busybox", "binutils"]\n{other}')
+    project.uses(
+        "app",
+        'cp "$RECIPE_SYSROOT/usr/bin/ar" out/ar',
+        f'depends = ["busybox", "binutils"]\n{other}',
+    )
     assert "app:use ran" in project.prov("build", "app:use")
     assert project.read("app:use", "out/ar") == "small\n"
 
@@ -153,7 +210,9 @@ def test_two_packages_with_one_path_are_refused_unless_an_owner_is_named(tmp_pat
 
 WRITES = {
     "through the link": 'echo more >> "$RECIPE_SYSROOT/usr/lib/data"',
-    "with the date kept": "f=$RECIPE_SYSROOT/usr/lib/data; touch -r $f date; echo >> $f; touch -r date $f; rm date",
+    "with the date kept": (
+        "f=$RECIPE_SYSROOT/usr/lib/data; touch -r $f date; echo >> $f; touch -r date $f; rm date"
+    ),
     "its mode": 'chmod 600 "$RECIPE_SYSROOT/usr/lib/data"',
     "by removing it": 'rm "$RECIPE_SYSROOT/usr/lib/data"',
     "by another file": 'echo x > x; mv x "$RECIPE_SYSROOT/usr/lib/data"',
@@ -161,19 +220,29 @@ WRITES = {
 
 
 @pytest.mark.parametrize("how", WRITES)
-def test_who_writes_into_its_sysroot_fails_and_nobody_else_sees_it(tmp_path: Path, how: str) -> None:
+def test_who_writes_into_its_sysroot_fails_and_nobody_else_sees_it(
+    tmp_path: Path, how: str
+) -> None:
     project = Project(tmp_path)
-    project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"; echo 2 > "$top/usr/lib/other"')
+    project.gives(
+        "lib",
+        'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"; echo 2 > "$top/usr/lib/other"',
+    )
     project.uses("good", 'cp "$RECIPE_SYSROOT/usr/lib/data" out/', 'depends = ["lib"]')
     project.uses("bad", WRITES[how], 'depends = ["lib"]')
     project.uses("late", 'cp "$RECIPE_SYSROOT/usr/lib/data" out/; echo late', 'depends = ["lib"]')
     project.prov("build", "good:use")
     good = project.output("good:use")
     said = project.prov("build", "bad:use", code=1)
-    assert re.search(r"failed: bad:use: its sysroot was changed while it ran: recipe-sysroot/usr/lib/data \(.+\)", said)
+    assert re.search(
+        r"failed: bad:use: its sysroot was changed while it ran: recipe-sysroot/usr/lib/data"
+        r" \(.+\)",
+        said,
+    )
     project.prov("build", "late:use")
     assert project.read("late:use", "out/data") == "data\n"
-    # what stood on the good file stands; its next task has it again, though its sysroot was linked to the changed one
+    # what stood on the good file stands; its next task has it again, though its sysroot was linked
+    # to the changed one
     project.prov("build", "good:use", "-f", "good:use")
     assert project.output("good:use") == good
     assert (project.workdir("good") / "recipe-sysroot/usr/lib/data").read_text() == "data\n"
@@ -187,10 +256,12 @@ def test_strip_with_the_date_kept_is_found(tmp_path: Path) -> None:
         pytest.skip("needs gcc and strip")
     project = Project(tmp_path)
     script = (
-        'mkdir -p "$top/usr/lib"; echo "int x(void){return 1;}" > x.c; gcc -shared -fPIC -o "$top/usr/lib/libx.so" x.c'
+        'mkdir -p "$top/usr/lib"; echo "int x(void){return 1;}" > x.c; gcc -shared -fPIC -o'
+        ' "$top/usr/lib/libx.so" x.c'
     )
     project.gives("lib", script)
-    # as root or not: strip writes a file of its own, then copies it over the old one, inode and mtime being kept
+    # as root or not: strip writes a file of its own, then copies it over the old one, inode and
+    # mtime being kept
     project.uses("bad", 'strip -p "$RECIPE_SYSROOT/usr/lib/libx.so"', 'depends = ["lib"]')
     assert "usr/lib/libx.so" in project.prov("build", "bad:use", code=1)
 
@@ -208,7 +279,9 @@ def test_a_task_that_had_a_changed_file_while_it_ran_is_discarded_too(tmp_path: 
     said = project.prov("build", "-k", "-j2", "bad:use", "innocent:use", code=1)
     assert "failed: bad:use: its sysroot was changed while it ran" in said
     assert re.search(
-        r"failed: innocent:use: its sysroot was changed .*; bad:use ran at the same time, and may have", said
+        r"failed: innocent:use: its sysroot was changed .*; bad:use ran at the same time, and may"
+        r" have",
+        said,
     )
     project.prov("build", "innocent:use")
     assert project.read("innocent:use", "out/data") == "data\n"
@@ -218,7 +291,8 @@ def test_what_a_task_adds_to_its_sysroot_is_gone_with_the_next(tmp_path: Path) -
     project = Project(tmp_path)
     project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"')
     first = (
-        "[tasks.first]\nneeds = ['@depends:populate_sysroot']\nscript = 'echo > \"$RECIPE_SYSROOT/usr/lib/cache\"'\n"
+        "[tasks.first]\nneeds = ['@depends:populate_sysroot']\nscript = 'echo >"
+        ' "$RECIPE_SYSROOT/usr/lib/cache"\'\n'
     )
     project.uses("app", SEES, f'depends = ["lib"]\n{first}', 'after = ["first"]')
     project.prov("build", "app:use")
@@ -239,7 +313,8 @@ def test_in_the_sandbox_a_sysroot_cannot_be_written_to(tmp_path: Path) -> None:
 NAMES_PLACES = """
 mkdir -p "$top/usr/lib/pkgconfig"
 here=$RECIPE_SYSROOT
-printf 'libdir=%s/usr/lib\\nlibs=-L%s/usr/lib -L/usr/lib\\n' "$here" "$here" > "$top/usr/lib/libx.la"
+printf 'libdir=%s/usr/lib\\nlibs=-L%s/usr/lib -L/usr/lib\\n' "$here" "$here" \\
+    > "$top/usr/lib/libx.la"
 printf 'built in %s with %s\\n' "$WORKDIR" "$RECIPE_SYSROOT_NATIVE" > "$top/usr/lib/pkgconfig/x.pc"
 echo plain > "$top/usr/lib/plain"
 """
@@ -247,11 +322,15 @@ echo plain > "$top/usr/lib/plain"
 
 def uses_places(project: Project) -> None:
     project.uses(
-        "app", 'cp "$RECIPE_SYSROOT/usr/lib/libx.la" out/; printf "%s" "$RECIPE_SYSROOT" > place', 'depends = ["lib"]'
+        "app",
+        'cp "$RECIPE_SYSROOT/usr/lib/libx.la" out/; printf "%s" "$RECIPE_SYSROOT" > place',
+        'depends = ["lib"]',
     )
 
 
-def test_an_output_is_the_same_wherever_it_is_made_and_right_wherever_it_is_used(tmp_path: Path) -> None:
+def test_an_output_is_the_same_wherever_it_is_made_and_right_wherever_it_is_used(
+    tmp_path: Path,
+) -> None:
     outputs = set()
     for folder, sandbox in (("a", "none"), ("some/where/else", "none"), ("boxed", "auto")):
         project = Project(tmp_path / folder, sandbox)
@@ -314,7 +393,9 @@ def test_an_output_that_keeps_a_path_is_not_taken_for_recorded_elsewhere(tmp_pat
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
-def test_a_native_program_finds_its_library_by_a_relative_rpath(tmp_path: Path, sandbox: str) -> None:
+def test_a_native_program_finds_its_library_by_a_relative_rpath(
+    tmp_path: Path, sandbox: str
+) -> None:
     if not shutil.which("gcc"):
         pytest.skip("needs gcc")
     project = Project(tmp_path, sandbox)
@@ -328,7 +409,9 @@ echo 'int answer(void); int main(void){return answer() - 42;}' > m.c
 mkdir -p "$top/usr/bin"; gcc m.c $LDFLAGS -lanswer -o "$top/usr/bin/ask"; "$top/usr/bin/ask"
 """
     project.gives("answer", library, 'classextend = ["native"]')
-    project.gives("ask", program, 'classextend = ["native"]\ndepends = ["answer"]\nrdepends = ["answer"]')
+    project.gives(
+        "ask", program, 'classextend = ["native"]\ndepends = ["answer"]\nrdepends = ["answer"]'
+    )
     for name in ("answer", "ask"):
         path = project.root / "recipes" / f"{name}.toml"
         path.write_text(path.read_text().replace("from = []", f"from = []\n{flags}"))
@@ -337,7 +420,10 @@ mkdir -p "$top/usr/bin"; gcc m.c $LDFLAGS -lanswer -o "$top/usr/bin/ask"; "$top/
     assert project.read("app:use", "out/said") == "it ran\n"
     project.prov("checkout", "ask-native:populate_sysroot@output", str(tmp_path / "out"))
     dynamic = subprocess.run(
-        ["readelf", "-d", tmp_path / "out/sysroot-destdir/usr/bin/ask"], capture_output=True, text=True, check=True
+        ["readelf", "-d", tmp_path / "out/sysroot-destdir/usr/bin/ask"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "[$ORIGIN/../lib]" in dynamic
     assert "0 files name their place" in project.prov("check", "ask-native")
@@ -356,9 +442,13 @@ LACKS = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("bwrap") or not shutil.which("gcc"), reason="no bwrap or no gcc")
+@pytest.mark.skipif(
+    not shutil.which("bwrap") or not shutil.which("gcc"), reason="no bwrap or no gcc"
+)
 @pytest.mark.parametrize("what", LACKS)
-def test_what_is_not_declared_is_not_there_and_its_recipe_is_named(tmp_path: Path, what: str) -> None:
+def test_what_is_not_declared_is_not_there_and_its_recipe_is_named(
+    tmp_path: Path, what: str
+) -> None:
     # one that the host has, where it has one, and that does not come with the compiler
     header = next((path.name for path in sorted(Path("/usr/include").glob("z*.h"))), "zlib.h")
     project = Project(tmp_path, "bwrap")
@@ -414,7 +504,9 @@ def test_an_image_has_the_tools_that_its_packages_postinst_scripts_need(tmp_path
     if not shutil.which("dpkg-deb"):
         pytest.skip("no dpkg-deb")
     shutil.copytree(
-        Path(__file__).parents[2] / "fixtures/demo", tmp_path / "demo", ignore=shutil.ignore_patterns(".prov", "build")
+        Path(__file__).parents[2] / "fixtures/demo",
+        tmp_path / "demo",
+        ignore=shutil.ignore_patterns(".prov", "build"),
     )
     project = Project.__new__(Project)
     project.root = tmp_path / "demo"
@@ -431,7 +523,9 @@ postinst = 'printf abc > "$D/usr/lib/in"; cd "$D/usr/lib"; embed in > words.cach
     assert (out / "usr/lib/words.cache").read_text()
     assert not (out / "usr/lib/in").exists()
     words.write_text(words.read_text().replace("embed in >", "exit 7; embed in >"))
-    assert "the postinst script of words ended with 7" in project.prov("build", "demo-image", code=1)
+    assert "the postinst script of words ended with 7" in project.prov(
+        "build", "demo-image", code=1
+    )
 
 
 PROGRAM_WITH_PATHS = """
@@ -440,17 +534,23 @@ cat > p.c <<'END'
 int main(void) { puts(WHERE); puts(DATA); return 0; }
 END
 mkdir -p image/usr/bin image/usr/lib
-gcc -DWHERE="\\"$WORKDIR/x\\"" -DDATA="\\"$RECIPE_SYSROOT_NATIVE/usr/share/data\\"" p.c -o image/usr/bin/p
+gcc -DWHERE="\\"$WORKDIR/x\\"" \\
+    -DDATA="\\"$RECIPE_SYSROOT_NATIVE/usr/share/data\\"" p.c -o image/usr/bin/p
 printf '%s\\0x' "$WORKDIR" > image/usr/lib/module.pyc
 """
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
-def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(tmp_path: Path, sandbox: str) -> None:
+def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(
+    tmp_path: Path, sandbox: str
+) -> None:
     if not shutil.which("gcc"):
         pytest.skip("needs gcc")
     project = Project(tmp_path, sandbox)
-    make = f"[tasks.make]\noutputdir = 'image'\nhosttools = ['@toolchain']\nscript = '''{PROGRAM_WITH_PATHS}'''"
+    make = (
+        "[tasks.make]\noutputdir = 'image'\nhosttools = ['@toolchain']\nscript ="
+        f" '''{PROGRAM_WITH_PATHS}'''"
+    )
     stage = "[tasks.populate_sysroot]\nfrom = ['make']\nscript = 'cp -a image/usr sysroot-destdir/'"
     project.recipe("p", f"classextend = ['native']\n{make}\n{stage}")
     project.uses("a-user-with-quite-a-long-name", "p > out/said", 'depends_native = ["p"]')
@@ -459,17 +559,26 @@ def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(tmp_path:
     native = "/build/sysroot-native" if sandbox == "bwrap" else "/nonexistent"
     assert found == ["/nonexistent/x", f"{native}/usr/share/data"]
     if sandbox == "none":  # the user's path is longer than the maker's
-        assert "usr/bin/p: has no room for the paths of this place, and holds /nonexistent instead" in said
+        assert (
+            "usr/bin/p: has no room for the paths of this place, and holds /nonexistent instead"
+            in said
+        )
     listed = project.prov("check", "p-native", code=1)
     for task, path in (("make", "image"), ("populate_sysroot", "sysroot-destdir/usr")):
         inside = path if task == "make" else path.removesuffix("/usr")
         assert f"p-native:{task}  {inside}/usr/bin/p  binary, NATIVE, WORKDIR" in listed
-        assert f"p-native:{task}  {inside}/usr/lib/module.pyc  holds a path that can't be replaced" in listed
+        assert (
+            f"p-native:{task}  {inside}/usr/lib/module.pyc  holds a path that can't be replaced"
+            in listed
+        )
 
 
 def test_a_sysroot_that_was_changed_by_hand_is_composed_anew(tmp_path: Path) -> None:
     project = Project(tmp_path, "auto")
-    project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"; echo 2 > "$top/usr/lib/other"')
+    project.gives(
+        "lib",
+        'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"; echo 2 > "$top/usr/lib/other"',
+    )
     project.uses("app", SEES, 'depends = ["lib"]')
     project.prov("build", "app:use")
     sysroot = project.workdir("app") / "recipe-sysroot/usr/lib"

@@ -77,7 +77,10 @@ def test_what_its_owner_may_not_read(small: Project, left: str) -> None:
     for end in ("", "; exit 1"):
         small.task(f"echo a > out/a; echo b > out/b; {left}{end}")
         build(small, "a:go", code=1 if end else 0)
-        small.task(f"echo a > out/a; echo b > out/b; ls . > out/list # {end}\n: {end.replace('exit', 'true')}")
+        small.task(
+            f"echo a > out/a; echo b > out/b; ls . > out/list # {end}\n:"
+            f" {end.replace('exit', 'true')}"
+        )
         small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "ls ')
         build(small, "a:go")
         assert sorted(path.name for path in workdir(small).iterdir()) == [
@@ -100,7 +103,9 @@ def test_modes_are_recorded_as_they_were(small: Project) -> None:
     assert (small.root / "got/out/d").stat().st_mode & 0o777 == 0
     assert "P " not in small.ask("diff", "a:go", "a:go@workdir")
     small.append(
-        "recipes/a.toml", "[tasks.use]\nfrom = ['go']\noutputdir = 'o2'\nscript = 'chmod 700 out/d; cp out/d/x o2/'\n"
+        "recipes/a.toml",
+        "[tasks.use]\nfrom = ['go']\noutputdir = 'o2'\nscript = 'chmod 700 out/d; cp out/d/x"
+        " o2/'\n",
     )
     build(small, "a:use")
     build(small, "a:go")
@@ -109,14 +114,23 @@ def test_modes_are_recorded_as_they_were(small: Project) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "depth", "name"),
-    [("temp", 1500, "confdir3"), (".", 1500, "confdir3"), ("out", 1900, "d"), ("out", 60, "n" * 200), (".", 2500, "d")],
+    [
+        ("temp", 1500, "confdir3"),
+        (".", 1500, "confdir3"),
+        ("out", 1900, "d"),
+        ("out", 60, "n" * 200),
+        (".", 2500, "d"),
+    ],
 )
 def test_what_is_deep_or_long(small: Project, folder: str, depth: int, name: str) -> None:
     python(small, DEEP.format(folder=folder, depth=depth, name=name))
     too_deep = depth > 2000
     build(small, "a:go", code=1 if too_deep else 0)
     if folder == "out":
-        small.append("recipes/a.toml", "[tasks.use]\nfrom = ['go']\noutputdir = 'o2'\nscript = 'cp out/f o2/'\n")
+        small.append(
+            "recipes/a.toml",
+            "[tasks.use]\nfrom = ['go']\noutputdir = 'o2'\nscript = 'cp out/f o2/'\n",
+        )
         build(small, "a:use")
         small.prov("checkout", "a:go@output", "got")
         subprocess.run(["rm", "-rf", small.root / "got"], check=True)
@@ -124,7 +138,10 @@ def test_what_is_deep_or_long(small: Project, folder: str, depth: int, name: str
     told = build(small, "a:go")
     assert bool(aside(small)) == too_deep
     if too_deep:
-        assert "more than 2000 folders inside each other" in told.stderr and "was moved to" in told.stderr
+        assert (
+            "more than 2000 folders inside each other" in told.stderr
+            and "was moved to" in told.stderr
+        )
         assert "removed" in small.ask("gc")
         assert aside(small) == []
     check_store(small)

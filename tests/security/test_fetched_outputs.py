@@ -1,4 +1,6 @@
-"""Outputs of a remote whose owner lies about them: no script of theirs runs, and no program outside a sandbox."""
+"""Outputs of a remote whose owner lies about them: no script of theirs runs, and no program outside
+a sandbox.
+"""
 
 from __future__ import annotations
 
@@ -41,20 +43,29 @@ sys.argv = ["prov", *sys.argv[1:]]
 main()
 """
 POSTINST = (
-    "\nprintf '#!/bin/sh\\necho ran > {mark}\\n' > sysroot/usr/bin/postinst-x; chmod 755 sysroot/usr/bin/postinst-x\n"
+    "\nprintf '#!/bin/sh\\necho ran > {mark}\\n' > sysroot/usr/bin/postinst-x; chmod 755"
+    " sysroot/usr/bin/postinst-x\n"
 )
 
 
 def project(root: Path, *, deploy: bool = True, sandbox: str = "bwrap") -> Project:
     made = Project(root)
-    settings = f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    settings = (
+        f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
+    )
     made.write("prov.toml", settings)
     made.write("recipes/a.toml", RECIPE.format(deploy=str(deploy).lower()))
     return made
 
 
 def attack(
-    root: Path, cache: Path, *, postprocess: str = "", extra: str = "", sandbox: str, options: list[str]
+    root: Path,
+    cache: Path,
+    *,
+    postprocess: str = "",
+    extra: str = "",
+    sandbox: str,
+    options: list[str],
 ) -> None:
     """Publish outputs of the very inputs that the victim has, with something added."""
     evil = project(root, sandbox=sandbox)
@@ -71,8 +82,12 @@ def shared(cache: Path) -> None:
     cache.chmod(0o2775)
 
 
-@pytest.mark.parametrize(("trust", "sandbox"), [("none", "bwrap"), ("any-signed", "none"), ("keys", "bwrap")])
-def test_a_postprocess_that_the_recipe_does_not_have(trust: str, sandbox: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("trust", "sandbox"), [("none", "bwrap"), ("any-signed", "none"), ("keys", "bwrap")]
+)
+def test_a_postprocess_that_the_recipe_does_not_have(
+    trust: str, sandbox: str, tmp_path: Path
+) -> None:
     keys, mark, cache = Keys(tmp_path / "keys"), tmp_path / "mark", tmp_path / "cache"
     script = f"echo ran > {mark}; echo bad > $OUTPUT_DIR/bad\n"
     options = ["--trust", "any-signed", "--key", str(keys.allowed)]
@@ -107,9 +122,17 @@ def test_a_postprocess_that_the_recipe_has_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pulled", [False, True])
 @pytest.mark.parametrize("sandbox", ["bwrap", "none"])
 def test_programs_of_unsigned_outputs(sandbox: str, *, pulled: bool, tmp_path: Path) -> None:
-    """In a sandbox they can change nothing but the sysroot; without one the task is run here instead."""
+    """In a sandbox they can change nothing but the sysroot; without one the task is run here
+    instead.
+    """
     mark, cache = tmp_path / "mark", tmp_path / "cache"
-    attack(tmp_path / "evil", cache, extra=POSTINST.format(mark=mark), sandbox=sandbox, options=["--trust", "none"])
+    attack(
+        tmp_path / "evil",
+        cache,
+        extra=POSTINST.format(mark=mark),
+        sandbox=sandbox,
+        options=["--trust", "none"],
+    )
     mark.unlink(missing_ok=True)
     shared(cache)
     victim = project(tmp_path / "victim", sandbox=sandbox)
@@ -132,7 +155,9 @@ def test_a_remote_in_the_users_own_folder_is_as_good_as_local(tmp_path: Path) ->
     for name in ("one", "other"):
         each = project(tmp_path / name, sandbox="none")
         each.edit(
-            "recipes/a.toml", "echo good > sysroot/usr/word", "echo good > sysroot/usr/word; echo > sysroot/usr/x.so"
+            "recipes/a.toml",
+            "echo good > sysroot/usr/word",
+            "echo good > sysroot/usr/word; echo > sysroot/usr/x.so",
         )
         each.prov("init")
         each.prov("remote", "add", "team", str(cache), "--push", "--trust", "none")

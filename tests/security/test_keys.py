@@ -1,4 +1,6 @@
-"""A key that was allowed and is not any more: what it published is used no longer, by those who knew it too."""
+"""A key that was allowed and is not any more: what it published is used no longer, by those who
+knew it too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from tests.remote.keys import Keys, allow
 def test_what_an_expired_key_published_is_judged_again(small: Project, tmp_path: Path) -> None:
     keys, cache = Keys(tmp_path / "keys"), tmp_path / "cache"
     small.task("echo 1 > out/x")
-    small.prov("remote", "add", "team", str(cache), "--push", "--trust", "any-signed", "--key", str(keys.allowed))
+    small.prov(
+        "remote",
+        "add",
+        "team",
+        str(cache),
+        "--push",
+        "--trust",
+        "any-signed",
+        "--key",
+        str(keys.allowed),
+    )
     small.prov("build", "a:go")
     small.prov("push")
     reader = Project(tmp_path / "reader")
@@ -23,7 +35,9 @@ def test_what_an_expired_key_published_is_judged_again(small: Project, tmp_path:
     end = time.time() + 12
     until = datetime.fromtimestamp(end).strftime("%Y%m%d%H%M%S")
     allow(keys.signers, keys.allowed, options=f'valid-before="{until}" ')
-    reader.prov("remote", "add", "team", str(cache), "--trust", "keys", "--signers", str(keys.signers))
+    reader.prov(
+        "remote", "add", "team", str(cache), "--trust", "keys", "--signers", str(keys.signers)
+    )
     assert "a:go  fetch" in reader.ask("plan", "a:go")
     time.sleep(max(0.0, end - time.time()) + 1)
     done = reader.prov("build", "a:go")

@@ -1,4 +1,6 @@
-"""Links planted where prov writes or deletes, before it does so and meanwhile: prov follows none."""
+"""Links planted where prov writes or deletes, before it does so and meanwhile: prov follows
+none.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def recorded(store: Store, folder: Path, text: str, *, files: int = 30) -> Pair:
         return capture(store, folder, writer).pair
 
 
-def test_checkout_while_a_folder_is_exchanged_for_a_link(store: Store, outside: Path, tmp_path: Path) -> None:
+def test_checkout_while_a_folder_is_exchanged_for_a_link(
+    store: Store, outside: Path, tmp_path: Path
+) -> None:
     one, other = (recorded(store, tmp_path / text, text) for text in ("one", "other"))
     there, swap = tmp_path / "there", tmp_path / "swap"
     done = 0
@@ -99,7 +103,10 @@ def test_removal_while_a_folder_is_exchanged_for_a_link(outside: Path, tmp_path:
 
 @pytest.mark.parametrize("change", ["other", "fewer"])
 def test_a_link_in_the_deploy_directory(change: str, small: Project, outside: Path) -> None:
-    small.task("mkdir -p out/top/sub; for n in 0 1 2; do echo one > out/top/sub/$n; done", more="deploy = true")
+    small.task(
+        "mkdir -p out/top/sub; for n in 0 1 2; do echo one > out/top/sub/$n; done",
+        more="deploy = true",
+    )
     small.prov("build", "a:go")
     sub = next(path for path in (small.root / "build/deploy").rglob("sub"))
     remove_tree(sub)
@@ -110,20 +117,29 @@ def test_a_link_in_the_deploy_directory(change: str, small: Project, outside: Pa
     assert not sub.is_symlink() and sorted(path.name for path in sub.iterdir())[:1] == ["0"]
 
 
-def test_deploying_while_a_folder_is_exchanged_for_a_link(small: Project, outside: Path, tmp_path: Path) -> None:
-    small.task("mkdir -p out/top/sub; for n in 0 1 2; do echo one > out/top/sub/$n; done", more="deploy = true")
+def test_deploying_while_a_folder_is_exchanged_for_a_link(
+    small: Project, outside: Path, tmp_path: Path
+) -> None:
+    small.task(
+        "mkdir -p out/top/sub; for n in 0 1 2; do echo one > out/top/sub/$n; done",
+        more="deploy = true",
+    )
     small.prov("build", "a:go")
     sub = next(path for path in (small.root / "build/deploy").rglob("sub"))
     for number in range(6):
         swap = tmp_path / f"swap{number}"
         swap.symlink_to(outside)
-        small.write("recipes/a.toml", (small.root / "recipes/a.toml").read_text().replace("echo ", "echo x"))
+        small.write(
+            "recipes/a.toml", (small.root / "recipes/a.toml").read_text().replace("echo ", "echo x")
+        )
         with swapped(sub, swap):
             small.prov("build", "a:go", code=None)
         assert untouched(outside)
 
 
-def test_files_are_made_without_following_a_link_in_their_place(outside: Path, tmp_path: Path) -> None:
+def test_files_are_made_without_following_a_link_in_their_place(
+    outside: Path, tmp_path: Path
+) -> None:
     victim = outside / "0"
     for write in (lambda path: write_scratch(path, "x"), lambda path: replace_file(path, b"x")):
         path = tmp_path / "file"

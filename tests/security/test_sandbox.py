@@ -61,7 +61,11 @@ def test_what_a_task_reaches(network: bool, small: Project, tmp_path: Path) -> N
         pytest.skip("bubblewrap is not installed")
     small.edit("prov.toml", 'sandbox = "none"', 'sandbox = "bwrap"')
     name, path = f"prov-test-{os.getpid()}", str(tmp_path / "socket")
-    with socket.socket(socket.AF_UNIX) as abstract, socket.socket(socket.AF_UNIX) as file, socket.socket() as loopback:
+    with (
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as file,
+        socket.socket() as loopback,
+    ):
         abstract.bind("\0" + name)
         file.bind(path)
         loopback.bind(("127.0.0.1", 0))

@@ -1,4 +1,6 @@
-"""Programs that a task makes and that would run as the builder: no other user of the machine can start one."""
+"""Programs that a task makes and that would run as the builder: no other user of the machine can
+start one.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_programs_of_tasks_that_run_as_the_builder(built: Project, tmp_path: Pat
             subprocess.run([str(program)], user=NOBODY, group=NOBODY, extra_groups=[], check=False)
 
 
-def test_a_checkout_drops_the_permission_unless_it_is_asked_for(built: Project, tmp_path: Path) -> None:
+def test_a_checkout_drops_the_permission_unless_it_is_asked_for(
+    built: Project, tmp_path: Path
+) -> None:
     done = built.prov("checkout", "a:go@output", str(tmp_path / "plain"))
     assert "setuid and setgid permissions were left out" in done.stderr
     assert programs(tmp_path / "plain") == []

@@ -9,12 +9,22 @@ import pytest
 
 from tests.cli.story import Project
 
-HOOKS = ("pre-receive", "update", "post-receive", "post-update", "reference-transaction", "proc-receive", "pre-auto-gc")
+HOOKS = (
+    "pre-receive",
+    "update",
+    "post-receive",
+    "post-update",
+    "reference-transaction",
+    "proc-receive",
+    "pre-auto-gc",
+)
 
 
 @pytest.fixture
 def published(small: Project, tmp_path: Path) -> tuple[Project, Path, Path]:
-    """A project that publishes to a folder; the folder; and another user's program that leaves a mark."""
+    """A project that publishes to a folder; the folder; and another user's program that leaves a
+    mark.
+    """
     cache, mark = tmp_path / "cache", tmp_path / "mark"
     small.task("echo 1 > out/x")
     small.prov("remote", "add", "team", str(cache), "--push", "--trust", "none")
@@ -27,7 +37,14 @@ def published(small: Project, tmp_path: Path) -> tuple[Project, Path, Path]:
 
 
 def tip(cache: Path) -> str:
-    command = ["git", "-c", "safe.directory=*", f"--git-dir={cache}", "rev-parse", "refs/heads/prov/index"]
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        f"--git-dir={cache}",
+        "rev-parse",
+        "refs/heads/prov/index",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -54,16 +71,23 @@ def test_hooks_do_not_run(published: tuple[Project, Path, Path], tmp_path: Path)
 @pytest.mark.parametrize(
     "settings",
     [
-        "[core]\n\tfsmonitor = {0}\n\talternateRefsCommand = {0}\n\tsshCommand = {0}\n\tpager = {0}\n",
+        (
+            "[core]\n\tfsmonitor = {0}\n\talternateRefsCommand = {0}\n\tsshCommand = {0}\n\tpager ="
+            " {0}\n"
+        ),
         "[gc]\n\trecentObjectsHook = {0}\n\tauto = 1\n[receive]\n\tautogc = true\n",
         "[uploadpack]\n\tpackObjectsHook = {0}\n",
-        "[core]\n\tbare = false\n\tworktree = {1}\n[receive]\n\tdenyCurrentBranch = updateInstead\n"
-        '[filter "x"]\n\tsmudge = {0}\n\tclean = {0}\n',
+        (
+            "[core]\n\tbare = false\n\tworktree = {1}\n[receive]\n\tdenyCurrentBranch ="
+            ' updateInstead\n[filter "x"]\n\tsmudge = {0}\n\tclean = {0}\n'
+        ),
         '[remote "e"]\n\tpromisor = true\n\turl = ext::{0}\n\tuploadpack = {0}\n',
     ],
     ids=["core", "gc", "uploadpack", "work tree", "promisor"],
 )
-def test_settings_run_nothing(settings: str, published: tuple[Project, Path, Path], tmp_path: Path) -> None:
+def test_settings_run_nothing(
+    settings: str, published: tuple[Project, Path, Path], tmp_path: Path
+) -> None:
     project, cache, program = published
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -1,4 +1,6 @@
-"""A store from another person, or writable by another user: reading it runs none of their programs."""
+"""A store from another person, or writable by another user: reading it runs none of their
+programs.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,30 @@ COMMANDS = (
 SETTINGS = {
     "external diff": ("diff.external={program}",),
     "textconv": ("diff.e.textconv={program}", "core.attributesFile={folder}/attributes"),
-    "promisor": ("remote.e.promisor=true", "remote.e.url=file://{folder}", "remote.e.uploadpack={program}"),
+    "promisor": (
+        "remote.e.promisor=true",
+        "remote.e.url=file://{folder}",
+        "remote.e.uploadpack={program}",
+    ),
     "partial clone": ("extensions.partialClone=e", "remote.e.url=ext::{program}"),
     "programs": (
-        *("core.fsmonitor={program}", "core.sshCommand={program}", "core.pager={program}", "core.editor={program}"),
-        *("core.alternateRefsCommand={program}", "gpg.program={program}", "gc.recentObjectsHook={program}"),
+        *(
+            "core.fsmonitor={program}",
+            "core.sshCommand={program}",
+            "core.pager={program}",
+            "core.editor={program}",
+        ),
+        *(
+            "core.alternateRefsCommand={program}",
+            "gpg.program={program}",
+            "gc.recentObjectsHook={program}",
+        ),
     ),
-    "hooks": ("core.hooksPath={folder}/hooks", "hook.h.command={program}", "hook.h.event=reference-transaction"),
+    "hooks": (
+        "core.hooksPath={folder}/hooks",
+        "hook.h.command={program}",
+        "hook.h.event=reference-transaction",
+    ),
     "include": ("include.path=more",),
 }
 
@@ -57,7 +76,14 @@ def victim(small: Project) -> Project:
 
 def look(*command: str, folder: Path) -> None:
     """Run a command, whatever it answers."""
-    subprocess.run([PROV, *command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    subprocess.run(
+        [PROV, *command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def plant(store: Path, settings: tuple[str, ...], mark: Path) -> None:
@@ -100,7 +126,11 @@ def test_no_program_of_its_configuration_runs(kind: str, victim: Project, tmp_pa
 
 def test_settings_that_prov_does_not_know_do_no_harm(victim: Project, tmp_path: Path) -> None:
     """As after `git remote add`: the store is used, and git sees what prov gives it."""
-    for name, value in (("remote.origin.url", "/nowhere"), ("user.name", "Ann"), ("core.pager", "less")):
+    for name, value in (
+        ("remote.origin.url", "/nowhere"),
+        ("user.name", "Ann"),
+        ("core.pager", "less"),
+    ):
         victim.git("config", name, value)
     assert "a:go" in victim.ask("log", "a:go")
     victim.edit("recipes/a.toml", "echo 2", "echo 3")
@@ -151,7 +181,9 @@ def test_a_configuration_that_cannot_be_read_is_named(kind: str, store: Store) -
         Store.open(store.path)
 
 
-def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(victim: Project, tmp_path: Path) -> None:
+def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(
+    victim: Project, tmp_path: Path
+) -> None:
     """Its locks lead to files that are not there: looking makes none."""
     theirs, home = tmp_path / "theirs", tmp_path / "home"
     home.mkdir()
@@ -166,7 +198,9 @@ def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(victim:
     assert list(home.iterdir()) == []
 
 
-def test_what_another_user_remembered_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_user_remembered_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """marshal parses any input, so caches of a store from another person are not read."""
     path = tmp_path / "memory"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
@@ -178,7 +212,14 @@ def test_what_another_user_remembered_is_not_read(tmp_path: Path, monkeypatch: p
     write_cache(path, ("form", b"value"))
     mine = path.read_bytes()
     bomb = b"[" + (0x7FFFFFFF).to_bytes(4, "little")
-    for content in (theirs, hashlib.sha1(bomb).digest() + bomb, mine[:32] + bomb, mine[:-1], mine[:32], b""):
+    for content in (
+        theirs,
+        hashlib.sha1(bomb).digest() + bomb,
+        mine[:32] + bomb,
+        mine[:-1],
+        mine[:32],
+        b"",
+    ):
         path.write_bytes(content)
         assert read_cache(path) is None
     path.write_bytes(mine)
@@ -186,7 +227,9 @@ def test_what_another_user_remembered_is_not_read(tmp_path: Path, monkeypatch: p
     assert read_cache(tmp_path / "other") is None, "what is remembered of something else"
 
 
-def test_without_a_key_nothing_is_remembered(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_nothing_is_remembered(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
     small.task("echo 1 > out/x")
     assert "1 ran" in small.ask("build", "a:go")
@@ -195,8 +238,12 @@ def test_without_a_key_nothing_is_remembered(small: Project, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("sandbox", ["none", "bwrap"])
-def test_links_in_a_recorded_workdir_lead_nowhere(sandbox: str, victim: Project, tmp_path: Path) -> None:
-    """Where prov has folders of its own in a WORKDIR, a record has links: putting it back writes to nothing else."""
+def test_links_in_a_recorded_workdir_lead_nowhere(
+    sandbox: str, victim: Project, tmp_path: Path
+) -> None:
+    """Where prov has folders of its own in a WORKDIR, a record has links: putting it back writes to
+    nothing else.
+    """
     outside = tmp_path / "outside"
     outside.mkdir()
     store = Store(victim.root / ".prov")
@@ -206,13 +253,20 @@ def test_links_in_a_recorded_workdir_lead_nowhere(sandbox: str, victim: Project,
     run = store.objects.commit(oid)
     with store.objects.writer() as writer:
         link = writer.add("blob", os.fsencode(outside))
-        links = [Entry(name, MODE_SYMLINK, link) for name in (b"recipe-sysroot", b"recipe-sysroot-native")]
+        links = [
+            Entry(name, MODE_SYMLINK, link)
+            for name in (b"recipe-sysroot", b"recipe-sysroot-native")
+        ]
         file = writer.add("blob", os.fsencode(outside / "file"))
         inside = [Entry(name, MODE_SYMLINK, file) for name in (b"run.go", b"log.go")]
         temp = Entry(b"temp", MODE_DIRECTORY, writer.add_tree(inside))
         tree = writer.add_tree([*store.objects.tree(run.tree), *links, temp])
         hostile = writer.add_commit(replace(run, tree=tree))
     store.refs.update(RefUpdate(tag, hostile))
-    for command in (("rerun", "a:go"), ("shell", "a:go", "--", "true"), ("shell", "--before", "a:go", "--", "true")):
+    for command in (
+        ("rerun", "a:go"),
+        ("shell", "a:go", "--", "true"),
+        ("shell", "--before", "a:go", "--", "true"),
+    ):
         look(command[0], "--sandbox", sandbox, *command[1:], folder=victim.root)
     assert list(outside.iterdir()) == []

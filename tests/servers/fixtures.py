@@ -3,11 +3,12 @@
     def test_it(http_server: Servers, proxy: Lines, tmp_path: Path) -> None:
         server = http_server(tmp_path, v2=False)
         url = server.create("cache.git")
-        server.git("ls-remote", url)                       # or anything else, with server.environment over its own
+        server.git("ls-remote", url)  # or anything else, with server.environment over its own
         line = proxy(server, cut_after=10_000)
         server.git("ls-remote", server.at(line.port).url("cache.git"))
 
-A server's programs may be missing: then the test is skipped. A fixture of another scope uses `serving`:
+A server's programs may be missing: then the test is skipped. A fixture of another scope uses
+`serving`:
 
     with serving(http.http_server, folder) as server:
         yield server
@@ -40,7 +41,9 @@ def servers_of_test() -> Iterator[ExitStack]:
 
 
 @contextmanager
-def serving(server: Callable[..., AbstractContextManager[Server]], folder: Path, **options: Any) -> Iterator[Server]:
+def serving(
+    server: Callable[..., AbstractContextManager[Server]], folder: Path, **options: Any
+) -> Iterator[Server]:
     """Run a server with a private folder of a short name: a socket's path has at most 107 bytes."""
     with (
         tempfile.TemporaryDirectory(prefix="prov-server-", ignore_cleanup_errors=True) as private,

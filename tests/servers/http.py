@@ -1,4 +1,6 @@
-"""nginx, fcgiwrap and git http-backend: fetch and push over HTTP, with a user's name and password."""
+"""nginx, fcgiwrap and git http-backend: fetch and push over HTTP, with a user's name and
+password.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tests.servers.process import Process, on_a_port, program
 from tests.servers.server import Server
 
 USER, PASSWORD = "alice", "correct horse"
-# It does not take a socket's name that is there, as after a stop, and leaves its children behind when it is ended.
+# It does not take a socket's name that is there, as after a stop, and leaves its children behind
+# when it is ended.
 FCGIWRAP = 'rm -f "$3"; trap "trap - TERM; kill 0" TERM; "$1" "$2" -s "unix:$3" & wait'
 PROTOCOL = "fastcgi_param GIT_PROTOCOL $http_git_protocol;"
 
@@ -47,15 +50,20 @@ def fcgiwrap(path: Path, log: Path) -> Iterator[Process]:
 
 
 @contextmanager
-def http_server(folder: Path, private: Path, *, v2: bool = True, max_body: str = "0") -> Iterator[Server]:
-    """Serve the repositories in a folder; without `v2` git hears nothing of the protocol that a client asks for.
+def http_server(
+    folder: Path, private: Path, *, v2: bool = True, max_body: str = "0"
+) -> Iterator[Server]:
+    """Serve the repositories in a folder; without `v2` git hears nothing of the protocol that a
+    client asks for.
 
     `max_body` is the largest body of a request, in nginx's words ("100k"); "0" is any.
     """
     program("git-http-backend", "git")
     passwords, backend = private / "passwords", private / "fcgiwrap.socket"
     make_hash = [*command("HTTP", "openssl passwd", {}), "-stdin"]
-    hashed = subprocess.run(make_hash, input=f"{PASSWORD}\n", capture_output=True, text=True, check=True).stdout
+    hashed = subprocess.run(
+        make_hash, input=f"{PASSWORD}\n", capture_output=True, text=True, check=True
+    ).stdout
     passwords.write_text(f"{USER}:{hashed}")
 
     def config(port: int) -> str:

@@ -1,4 +1,6 @@
-"""A web server that answers as a test says: without an end, too slowly, with another range, or somewhere else."""
+"""A web server that answers as a test says: without an end, too slowly, with another range, or
+somewhere else.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Request(http.server.SimpleHTTPRequestHandler):
         liar = self.server.liar
         liar.seen.append((self.path, dict(self.headers.items())))
         with suppress(OSError):
-            answer = next((each for end, each in liar.answers.items() if self.path.endswith(end)), None)
+            answer = next(
+                (each for end, each in liar.answers.items() if self.path.endswith(end)), None
+            )
             if answer is None:
                 super().do_GET()
             else:
@@ -70,7 +74,9 @@ class Liar:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def passwords(self) -> list[str]:
-        return [headers["Authorization"] for _path, headers in self.seen if "Authorization" in headers]
+        return [
+            headers["Authorization"] for _path, headers in self.seen if "Authorization" in headers
+        ]
 
 
 @contextmanager

@@ -16,7 +16,8 @@ pid {private}/nginx.pid;
 error_log stderr notice;
 events {{}}
 http {{
-log_format prov '$request_method $request_uri $status $body_bytes_sent range=$http_range protocol=$http_git_protocol';
+log_format prov '$request_method $request_uri $status $body_bytes_sent range=$http_range '
+    'protocol=$http_git_protocol';
 access_log {private}/access.log prov;
 default_type application/octet-stream;
 client_body_temp_path {private}/body;
@@ -30,7 +31,9 @@ scgi_temp_path {private}/scgi;
 
 
 def nginx(private: Path, more: Callable[[int], str]) -> Callable[[int], Process]:
-    """Return what makes the process for a port; `more` gives what stands in `http` beside where files go."""
+    """Return what makes the process for a port; `more` gives what stands in `http` beside where
+    files go.
+    """
     found = program("nginx", "nginx-light")
     pid = private / "nginx.pid"
 
@@ -40,7 +43,9 @@ def nginx(private: Path, more: Callable[[int], str]) -> Callable[[int], Process]
 
     def make(port: int) -> Process:
         config = private / "nginx.conf"
-        user = "user root;" if os.geteuid() == 0 else ""  # by itself www-data, who may not look into pytest's folders
+        user = (
+            "user root;" if os.geteuid() == 0 else ""
+        )  # by itself www-data, who may not look into pytest's folders
         config.write_text(CONFIG.format(user=user, private=private, more=more(port)))
         command = [found, "-e", "stderr", "-p", str(private), "-c", str(config)]
         return Process(command, private / "nginx.log", is_ready)

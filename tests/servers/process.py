@@ -1,7 +1,8 @@
-"""Processes of servers: started on a port of their own, ready when they say so, and gone when the test is.
+"""Processes of servers: started on a port of their own, ready when they say so, and gone when the
+test is.
 
-A process leads a session of its own, so that all of it can be ended. setpriv has the kernel end it should the test die
-without a word.
+A process leads a session of its own, so that all of it can be ended. setpriv has the kernel end it
+should the test die without a word.
 """
 
 from __future__ import annotations
@@ -71,11 +72,17 @@ class Process:
         """End it, and what it runs for clients."""
         if self.running is None:
             return
-        everyone = [self.running.pid, *below(self.running.pid)]  # sessions of sshd are not in its process group
+        everyone = [
+            self.running.pid,
+            *below(self.running.pid),
+        ]  # sessions of sshd are not in its process group
         send(signal.SIGTERM, everyone)
         with suppress(subprocess.TimeoutExpired):
             self.running.wait(2)
-        send(signal.SIGKILL, [pid for pid in everyone if pid != self.running.pid or self.running.returncode is None])
+        send(
+            signal.SIGKILL,
+            [pid for pid in everyone if pid != self.running.pid or self.running.returncode is None],
+        )
         self.running.wait(PATIENCE)
         self.running = None
 
@@ -109,7 +116,9 @@ def free_port() -> int:
 
 @contextmanager
 def on_a_port(make: Callable[[int], Process], *, tries: int = 4) -> Iterator[tuple[int, Process]]:
-    """Start what is made for a port; on another port if it does not start, since somebody may have been faster."""
+    """Start what is made for a port; on another port if it does not start, since somebody may have
+    been faster.
+    """
     for left in reversed(range(tries)):
         port = free_port()
         process = make(port)

@@ -1,7 +1,8 @@
 """A bad line: a TCP proxy on loopback that counts, delays, and hangs up.
 
-It runs in threads of the test. What it counts are bytes of TCP, whatever protocol they belong to. Its limits can be
-changed while it runs, and hold for what comes after: a test lets the line break and heals it.
+It runs in threads of the test. What it counts are bytes of TCP, whatever protocol they belong to.
+Its limits can be changed while it runs, and hold for what comes after: a test lets the line break
+and heals it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ class Line:
 
     def carry(self, client: socket.socket) -> None:
         """Carry bytes both ways until both sides have said all, or the line is cut."""
-        with client, socket.socket() as server, suppress(OSError):  # a reset on one side is one for the other
+        with (
+            client,
+            socket.socket() as server,
+            suppress(OSError),
+        ):  # a reset on one side is one for the other
             server.connect(("127.0.0.1", self.to))
             for each in (client, server):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,7 +86,12 @@ class Line:
 
 @contextmanager
 def proxy(
-    to: int, *, cut_after: int | None = None, cut_after_up: int | None = None, delay: float = 0.0, chunk: int = CHUNK
+    to: int,
+    *,
+    cut_after: int | None = None,
+    cut_after_up: int | None = None,
+    delay: float = 0.0,
+    chunk: int = CHUNK,
 ) -> Iterator[Line]:
     """Put a line before a server's port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -39,11 +39,14 @@ class Server:
     def requests(self, *, at_least: int = 0) -> list[str]:
         """Return the lines of all requests so far.
 
-        nginx notes a request shortly after its client has the answer: who counts waits for `at_least` so many.
+        nginx notes a request shortly after its client has the answer: who counts waits for
+        `at_least` so many.
         """
         until = time.monotonic() + PATIENCE
         while True:
-            lines = self.access.read_text(errors="replace").splitlines() if self.access.exists() else []
+            lines = (
+                self.access.read_text(errors="replace").splitlines() if self.access.exists() else []
+            )
             found = [line for line in lines if re.search(self.mark, line)]
             if len(found) >= at_least or time.monotonic() > until:
                 return found
@@ -70,7 +73,17 @@ class Server:
 
     def git(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run git as a client of this server, wherever it comes out."""
-        environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **self.environment}
+        environment = {
+            **os.environ,
+            "GIT_TERMINAL_PROMPT": "0",
+            "LC_ALL": "C.UTF-8",
+            **self.environment,
+        }
         return subprocess.run(
-            ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+            ["git", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )

@@ -1,4 +1,5 @@
-"""sshd of its own: own keys, own port, as whoever runs the tests. Nobody's ~/.ssh is read or written.
+"""sshd of its own: own keys, own port, as whoever runs the tests. Nobody's ~/.ssh is read or
+written.
 
 The login shell is the real one, in the real home; it is given a git configuration of its own.
 """
@@ -44,10 +45,14 @@ BatchMode yes
 
 @contextmanager
 def ssh_server(folder: Path, private: Path, *, v2: bool = True) -> Iterator[Server]:
-    """Serve a folder; without `v2` as Debian's sshd does, which keeps GIT_PROTOCOL from git: that is protocol v0."""
+    """Serve a folder; without `v2` as Debian's sshd does, which keeps GIT_PROTOCOL from git: that
+    is protocol v0.
+    """
     sshd = program("sshd", "openssh-server")
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd's unprivileged half goes; systemd makes it
+        Path("/run/sshd").mkdir(
+            mode=0o755, exist_ok=True
+        )  # where sshd's unprivileged half goes; systemd makes it
     for name in ("host", "client"):
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(private / name)]
         subprocess.run(key, check=True)
@@ -57,22 +62,28 @@ def ssh_server(folder: Path, private: Path, *, v2: bool = True) -> Iterator[Serv
     (private / "client.config").write_text(CLIENT.format(user=user, private=private))
 
     def make(port: int) -> Process:
-        # Without PAM nobody gets in whose password is locked; with it root needs more than a container may have.
+        # Without PAM nobody gets in whose password is locked; with it root needs more than a
+        # container may have.
         text = SERVER.format(port=port, private=private, pam="no" if os.geteuid() == 0 else "yes")
         text += block("ssh", "sshd_config", {}) if v2 else "AcceptEnv LANG LC_*\n"
         config = private / "server.config"
         config.write_text(text)
         ready = f"Server listening on 127.0.0.1 port {port}"
-        return Process([sshd, "-D", "-e", "-f", str(config)], private / "sshd.log", lambda said: ready in said)
+        return Process(
+            [sshd, "-D", "-e", "-f", str(config)], private / "sshd.log", lambda said: ready in said
+        )
 
+    path = str(folder).replace("{", "{{").replace("}", "}}")  # the address is a format
     with on_a_port(make) as (port, process):
         yield Server(
             folder=folder,
-            base=f"ssh://{user}@127.0.0.1:{{port}}{str(folder).replace('{', '{{').replace('}', '}}')}/",
+            base=f"ssh://{user}@127.0.0.1:{{port}}{path}/",
             port=port,
             log=process.log,
             access=private / "git.log",
             mark=r"trace: built-in: git (upload|receive)-pack ",
-            environment={"GIT_SSH_COMMAND": f"ssh -F {shlex.quote(str(private / 'client.config'))}"},
+            environment={
+                "GIT_SSH_COMMAND": f"ssh -F {shlex.quote(str(private / 'client.config'))}"
+            },
             processes=(process,),
         )

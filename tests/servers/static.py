@@ -14,7 +14,9 @@ from tests.servers.server import Server
 
 @contextmanager
 def static_server(folder: Path, private: Path, *, ranges: bool = True) -> Iterator[Server]:
-    """Serve a folder's files; without `ranges`, a request for a part of a file is answered with all of it."""
+    """Serve a folder's files; without `ranges`, a request for a part of a file is answered with all
+    of it.
+    """
 
     def config(port: int) -> str:
         changes = {"listen 80;": f"listen 127.0.0.1:{port};", "/srv/files": str(folder)}

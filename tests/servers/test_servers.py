@@ -73,13 +73,17 @@ def by_id(client: Clone, oid: str) -> tuple[str, ...]:
     return ("--git-dir=empty", "fetch", "-q", "--depth=1", client.url, oid)
 
 
-def server_of(request: pytest.FixtureRequest, fixture: str, folder: Path, **options: bool) -> Server:
+def server_of(
+    request: pytest.FixtureRequest, fixture: str, folder: Path, **options: bool
+) -> Server:
     start: Servers = request.getfixturevalue(fixture)
     return start(folder, **options)
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_v2_gives_any_object_by_its_id(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+def test_v2_gives_any_object_by_its_id(
+    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
+) -> None:
     """Be it a commit below a ref's, or a blob that nothing refers to."""
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
     first = pushed_and_fetched(client)
@@ -94,8 +98,11 @@ def test_v2_gives_any_object_by_its_id(request: pytest.FixtureRequest, fixture: 
 
 
 @pytest.mark.parametrize("fixture", ["ssh_server", "http_server"])
-def test_v0_gives_what_refs_name(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
-    """Git, as a client, refuses for the server: it reads from the advertisement what may be asked for.
+def test_v0_gives_what_refs_name(
+    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
+) -> None:
+    """Git, as a client, refuses for the server: it reads from the advertisement what may be asked
+    for.
 
     With uploadpack.allowAnySHA1InWant in the repository, v0 gives whatever v2 gives.
     """
@@ -109,7 +116,9 @@ def test_v0_gives_what_refs_name(request: pytest.FixtureRequest, fixture: str, t
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_a_server_goes_and_comes_back(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+def test_a_server_goes_and_comes_back(
+    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
+) -> None:
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
     pushed_and_fetched(client)
     client.server.stop()
@@ -120,8 +129,13 @@ def test_a_server_goes_and_comes_back(request: pytest.FixtureRequest, fixture: s
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_the_line_is_cut_midway(request: pytest.FixtureRequest, proxy: Lines, fixture: str, tmp_path: Path) -> None:
-    """First below, in a fetch; then above, in a push. What was cut works when the line is whole again."""
+def test_the_line_is_cut_midway(
+    request: pytest.FixtureRequest, proxy: Lines, fixture: str, tmp_path: Path
+) -> None:
+    """First below, in a fetch; then above, in a push.
+
+    What was cut works when the line is whole again.
+    """
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
     client.commit(os.urandom(1_000_000))
     client.git("push", "-q", client.url, "HEAD:refs/prov/x")
@@ -137,7 +151,9 @@ def test_the_line_is_cut_midway(request: pytest.FixtureRequest, proxy: Lines, fi
     client.git(*fetch)
     client.commit(os.urandom(1_000_000))
     said = client.refused("push", "-q", url, "HEAD:refs/prov/z")
-    assert "hung up" in said or "disconnect" in said or "Broken pipe" in said or "RPC failed" in said, said
+    assert (
+        "hung up" in said or "disconnect" in said or "Broken pipe" in said or "RPC failed" in said
+    ), said
     assert "refs/prov/z" not in client.git("ls-remote", client.url)
     line.cut_after_up = None
     client.git("push", "-q", url, "HEAD:refs/prov/z")
@@ -148,13 +164,18 @@ def test_a_folder_needs_no_server(tmp_path: Path) -> None:
     """Git starts git for it, which speaks v2. What is written others of the group can write to."""
     make = command("A folder", "git init", {"/srv/git/cache.git": str(tmp_path / "cache.git")})
     subprocess.run([*make, "-q"], check=True)
-    subprocess.run(command("A folder", "git -C", {"/srv/git/cache.git": str(tmp_path / "cache.git")}), check=True)
+    subprocess.run(
+        command("A folder", "git -C", {"/srv/git/cache.git": str(tmp_path / "cache.git")}),
+        check=True,
+    )
     nobody = Server(tmp_path, str(tmp_path), 0, tmp_path / "log", tmp_path / "log")
     subprocess.run(["git", "init", "-q", str(tmp_path / "here")], check=True)
     client = Clone(nobody, str(tmp_path / "cache.git"), tmp_path / "here")
     client.git(*by_id(client, pushed_and_fetched(client)))
     client.git("push", "-q", "--force", client.url, "HEAD~1:refs/prov/x")
-    assert all(each.stat().st_mode & 0o020 for each in (tmp_path / "cache.git").rglob("*") if each.is_dir())
+    assert all(
+        each.stat().st_mode & 0o020 for each in (tmp_path / "cache.git").rglob("*") if each.is_dir()
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a repository to another user")
@@ -187,13 +208,19 @@ def test_a_server_that_does_not_start_says_why(http_server: Servers, tmp_path: P
 
 
 def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(pytest.skip.Exception, match=r"nonesuch is not installed \(Debian's some-package\)"):
+    with pytest.raises(
+        pytest.skip.Exception, match=r"nonesuch is not installed \(Debian's some-package\)"
+    ):
         process.program("nonesuch", "some-package")
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server", "static_server"])
-def test_nothing_is_left_of_a_server(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
-    """Nor when the test dies without a word: what a server has running ends with the server's own process."""
+def test_nothing_is_left_of_a_server(
+    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
+) -> None:
+    """Nor when the test dies without a word: what a server has running ends with the server's own
+    process.
+    """
     server = server_of(request, fixture, tmp_path)
     pids = [each.running.pid for each in server.processes if each.running]
     everyone = {*pids, *(below for pid in pids for below in process.below(pid))}
@@ -227,9 +254,15 @@ def test_ssh_knows_its_keys_only(ssh_server: Servers, tmp_path: Path) -> None:
 
 def test_a_wrong_password_is_refused(http_server: Servers, tmp_path: Path) -> None:
     client = clone(http_server(tmp_path), tmp_path)
-    for environment in (login(tmp_path / "stranger", password="wrong"), {"HOME": str(tmp_path), **NO_PROMPT}):
+    for environment in (
+        login(tmp_path / "stranger", password="wrong"),
+        {"HOME": str(tmp_path), **NO_PROMPT},
+    ):
         done = subprocess.run(
-            ["git", "ls-remote", client.url], env={**os.environ, **environment}, capture_output=True, text=True
+            ["git", "ls-remote", client.url],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 128
         assert "Authentication failed" in done.stderr or "could not read Username" in done.stderr
@@ -246,7 +279,9 @@ def test_http_refuses_a_big_push(http_server: Servers, tmp_path: Path) -> None:
 
 
 def part(url: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Range": "bytes=2-4"}), timeout=20) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Range": "bytes=2-4"}), timeout=20
+    ) as answer:
         return answer.status, answer.read()
 
 

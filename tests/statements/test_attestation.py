@@ -1,4 +1,6 @@
-"""What an attestation says of a record: all inputs, all files, no secrets, and the same bytes each time."""
+"""What an attestation says of a record: all inputs, all files, no secrets, and the same bytes each
+time.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ speak = 'cat sources/lib.txt'
 inputs = ['sources']
 outputdir = 'out'
 hosttools = ['ln']
-script = '''mkdir -p out/bin; speak > out/bin/lib; echo "$GREETING" > out/text; ln -s text out/link; : > out/empty'''
+script = '''mkdir -p out/bin
+speak > out/bin/lib; echo "$GREETING" > out/text; ln -s text out/link; : > out/empty'''
 [tasks.give]
 after = ['make']
 outputdir = ['out', 'more']
@@ -108,7 +111,13 @@ def test_subjects_are_the_output_and_each_regular_file_in_it(tiny: Tiny) -> None
 def test_dependencies_are_all_inputs_that_are_no_variables(tiny: Tiny) -> None:
     table = attest(tiny, "lib:make")
     found = inputs(table)
-    assert set(found) == {"functions/speak", "host-toolchain", "script", "sources/%order", "sources/folder"} | {
+    assert set(found) == {
+        "functions/speak",
+        "host-toolchain",
+        "script",
+        "sources/%order",
+        "sources/folder",
+    } | {
         "sources/lib.txt",
         "task",
     }
@@ -135,10 +144,21 @@ def test_what_it_took_leads_to_the_attestation_of_that(tiny: Tiny) -> None:
 
 def test_file_with_tokens_for_paths_is_told_as_such(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
-    tiny.build({"a.toml": "version='1'\nbuild=['go']\n[tasks.go]\noutputdir='out'\nscript='pwd > out/here'\n"}, "a")
+    tiny.build(
+        {
+            "a.toml": (
+                "version='1'\nbuild=['go']\n[tasks.go]\noutputdir='out'\nscript='pwd > out/here'\n"
+            )
+        },
+        "a",
+    )
     here = attest(tiny, "a")["subject"][1]
     digest = hashlib.sha256(b"@PROV:WORKDIR@\n").hexdigest()
-    assert here == {"name": "out/here", "digest": {"sha256": digest}, "annotations": {"fixme": "text:W"}}
+    assert here == {
+        "name": "out/here",
+        "digest": {"sha256": digest},
+        "annotations": {"fixme": "text:W"},
+    }
 
 
 def test_predecessor_is_its_task_hash_and_the_workdir_that_was_taken_over(tiny: Tiny) -> None:
@@ -159,7 +179,11 @@ def test_run_details_are_those_of_the_record(tiny: Tiny) -> None:
     assert details["metadata"]["startedOn"] <= details["metadata"]["finishedOn"]
     assert digests(details["byproducts"]) == {"log": of_bytes(b"done\n")}
     assert (internal["taskHash"], internal["tag"]) == (run.task_hash, run.tag)
-    assert (internal["sandbox"], internal["network"], internal["incremental"]) == ("none", False, False)
+    assert (internal["sandbox"], internal["network"], internal["incremental"]) == (
+        "none",
+        False,
+        False,
+    )
     named = attest(tiny, "app:make", builder="https://builds.example.org/a")["predicate"]
     assert named["runDetails"]["builder"]["id"] == "https://builds.example.org/a"
 
@@ -167,8 +191,15 @@ def test_run_details_are_those_of_the_record(tiny: Tiny) -> None:
 def test_same_record_gives_the_same_bytes(tiny: Tiny) -> None:
     first = encode(attest(tiny, "lib:make"))
     assert encode(attest(Tiny(tiny.root), attested_run(tiny.store, "lib:make")[0].tag)) == first
-    assert encode(attest(tiny, "lib:make", "latest")) == first == encode(attest(tiny, "latest/lib:make"))
-    assert first == json.dumps(json.loads(first), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    assert (
+        encode(attest(tiny, "lib:make", "latest"))
+        == first
+        == encode(attest(tiny, "latest/lib:make"))
+    )
+    assert (
+        first
+        == json.dumps(json.loads(first), sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["lib:make", "lib:give", "app:make"])
@@ -185,7 +216,10 @@ def test_in_totos_own_types_take_it(tiny: Tiny, name: str) -> None:
     read.validate()
     assert read.pb.predicate_type == "https://slsa.dev/provenance/v1"
     provenance = json_format.Parse(json_format.MessageToJson(read.pb.predicate), Provenance())
-    for each in (*provenance.build_definition.resolved_dependencies, *provenance.run_details.byproducts):
+    for each in (
+        *provenance.build_definition.resolved_dependencies,
+        *provenance.run_details.byproducts,
+    ):
         ResourceDescriptor.copy_from_pb(each).validate()
     assert provenance.build_definition.build_type == "urn:prov:task:v1"
     assert provenance.run_details.metadata.started_on.ToMilliseconds() > 0
@@ -267,13 +301,19 @@ def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) ->
         entry = Entry(name.encode(), MODE_FILE, writer.add("blob", text))
         if folder:
             entry = Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree([entry]))
-        others = [each for each in objects.tree(bytes.fromhex(run.task_hash)) if each.name != entry.name]
+        others = [
+            each for each in objects.tree(bytes.fromhex(run.task_hash)) if each.name != entry.name
+        ]
         inputs = writer.add_tree([*others, entry])
         held = objects.commit(run.commit)
         record = objects.commit(held.parents[1])
         rest = [each for each in objects.tree(record.tree) if each.name != b"inputs"]
-        changed = replace(record, tree=writer.add_tree([*rest, Entry(b"inputs", MODE_DIRECTORY, inputs)]))
-        commit = writer.add_commit(replace(held, parents=(held.parents[0], writer.add_commit(changed))))
+        changed = replace(
+            record, tree=writer.add_tree([*rest, Entry(b"inputs", MODE_DIRECTORY, inputs)])
+        )
+        commit = writer.add_commit(
+            replace(held, parents=(held.parents[0], writer.add_commit(changed)))
+        )
     return replace(run, commit=commit, task_hash=inputs.hex())
 
 
@@ -282,11 +322,12 @@ def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) ->
 
 def test_pinned_sources_are_told_by_checksum_and_address_without_secrets(tmp_path: Path) -> None:
     tiny = Tiny(tmp_path)
+    address = "https://user:pass@Example.org/a b/one.tar.gz?token=1"
     recipe = f"""
 version = '1'
 build = ['go']
 sources = [
-    {{ url = 'https://user:pass@Example.org/a b/one.tar.gz?token=1', sha256 = '{CHECKSUM}', name = 'one.tar.gz' }},
+    {{ url = '{address}', name = 'one.tar.gz', sha256 = '{CHECKSUM}' }},
     {{ git = 'ssh://git@example.org/two.git', commit = '{COMMIT}', name = 'two' }},
     {{ git = '/home/somebody/three', commit = '{COMMIT}' }},
     {{ file = 'four', sha256 = '{hashlib.sha256(b"4").hexdigest()}' }},
@@ -301,13 +342,18 @@ script = 'echo "$SOURCES $STAMP" > out/list'
 """
     tiny.build({"a.toml": recipe, "four": "4"}, "a")
     table = attest(tiny, "a")
-    rows = {row["name"]: row for row in table["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    rows = {
+        row["name"]: row for row in table["predicate"]["buildDefinition"]["resolvedDependencies"]
+    }
     one = {"digest": {"sha256": CHECKSUM}, "uri": "https://example.org/a%20b/one.tar.gz"}
     two = {"digest": {"gitCommit": COMMIT}, "uri": f"git+ssh://example.org/two.git@{COMMIT}"}
     assert rows["sources/one.tar.gz"] == {"name": "sources/one.tar.gz", **one}
     assert rows["sources/two"] == {"name": "sources/two", **two}
     assert rows["sources/three"] == {"name": "sources/three", "digest": {"gitCommit": COMMIT}}
-    assert rows["sources/four"] == {"name": "sources/four", "digest": {"sha256": hashlib.sha256(b"4").hexdigest()}}
+    assert rows["sources/four"] == {
+        "name": "sources/four",
+        "digest": {"sha256": hashlib.sha256(b"4").hexdigest()},
+    }
     assert (external(table)["variables"], external(table)["excluded"]) == ({}, ["STAMP"])
     text = encode(table)
     assert not any(word in text for word in (b"pass", b"token", b"somebody", b"secret"))
@@ -362,11 +408,17 @@ def test_record_without_a_host_needs_a_builder() -> None:
     with pytest.raises(ProvError, match="names no host") as caught:
         statement(nameless)
     assert "--builder-id" in caught.value.hint
-    assert statement(nameless, builder="urn:x:y")["predicate"]["runDetails"]["builder"]["id"] == "urn:x:y"
+    assert (
+        statement(nameless, builder="urn:x:y")["predicate"]["runDetails"]["builder"]["id"]
+        == "urn:x:y"
+    )
 
 
 def test_bytes_that_are_no_unicode_are_told_as_such() -> None:
-    odd = evidence(subjects=(Artifact(os.fsdecode(b"a\xff\xc3\xa9"), {"sha256": "00"}),), variables={"A": "\ud800"})
+    odd = evidence(
+        subjects=(Artifact(os.fsdecode(b"a\xff\xc3\xa9"), {"sha256": "00"}),),
+        variables={"A": "\ud800"},
+    )
     table = json.loads(encode(statement(odd)).decode("utf-8"))
     assert table["subject"][0]["name"] == "a\\udcffé"
     assert external(table)["variables"] == {"A": "\\ud800"}

@@ -1,4 +1,6 @@
-"""Envelopes are verified by others: securesystemslib from the public key alone, and openssl; bad keys are named."""
+"""Envelopes are verified by others: securesystemslib from the public key alone, and openssl; bad
+keys are named.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ FORMS = {"openssh": serialization.PrivateFormat.OpenSSH, "pem": serialization.Pr
 
 
 def write_key(path: Path, key: Any, form: str = "pem") -> Path:
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, FORMS[form], serialization.NoEncryption()))
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, FORMS[form], serialization.NoEncryption())
+    )
     return path
 
 
@@ -50,7 +54,9 @@ def signed(tmp_path: Path) -> tuple[dict[str, Any], Any]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_envelope_is_verified_from_the_public_key_alone(kind: str, form: str, tmp_path: Path) -> None:
+def test_envelope_is_verified_from_the_public_key_alone(
+    kind: str, form: str, tmp_path: Path
+) -> None:
     key = KINDS[kind]()
     envelope = sign(PAYLOAD, load_signer(write_key(tmp_path / "key", key, form)))
     verify(envelope, key.public_key())
@@ -59,10 +65,14 @@ def test_envelope_is_verified_from_the_public_key_alone(kind: str, form: str, tm
     assert envelope.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("options", [("ed25519",), ("ecdsa",), ("ecdsa", "-m", "PEM"), ("ecdsa", "-m", "PKCS8")])
+@pytest.mark.parametrize(
+    "options", [("ed25519",), ("ecdsa",), ("ecdsa", "-m", "PEM"), ("ecdsa", "-m", "PKCS8")]
+)
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed")
 def test_keys_of_ssh_keygen_sign(options: tuple[str, ...], tmp_path: Path) -> None:
-    subprocess.run(["ssh-keygen", "-q", "-N", "", "-f", tmp_path / "key", "-t", *options], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-N", "", "-f", tmp_path / "key", "-t", *options], check=True
+    )
     envelope = sign(PAYLOAD, load_signer(tmp_path / "key"))
     verify(envelope, serialization.load_ssh_public_key((tmp_path / "key.pub").read_bytes()))
 
@@ -73,7 +83,9 @@ def test_openssl_agrees(signed: tuple[dict[str, Any], Any], tmp_path: Path) -> N
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     (tmp_path / "public").write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
     payload = b64decode(envelope["payload"])
-    (tmp_path / "signed").write_bytes(b"DSSEv1 %d %b %d %b" % (28, PAYLOAD_TYPE.encode(), len(payload), payload))
+    (tmp_path / "signed").write_bytes(
+        b"DSSEv1 %d %b %d %b" % (28, PAYLOAD_TYPE.encode(), len(payload), payload)
+    )
     (tmp_path / "signature").write_bytes(b64decode(envelope["signatures"][0]["sig"]))
     command = "openssl pkeyutl -verify -pubin -inkey public -rawin -in signed -sigfile signature"
     done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True)
@@ -103,10 +115,24 @@ def test_what_was_tampered_with_is_not_verified(signed: tuple[dict[str, Any], An
 
 @pytest.mark.parametrize("options", [(), ("-m", "PEM"), ("-m", "PKCS8")])
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is not installed")
-def test_key_with_a_passphrase_is_refused_with_a_hint(options: tuple[str, ...], tmp_path: Path) -> None:
-    command = ["ssh-keygen", "-q", "-N", "open sesame", "-f", tmp_path / "key", "-t", "ecdsa", *options]
+def test_key_with_a_passphrase_is_refused_with_a_hint(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = [
+        "ssh-keygen",
+        "-q",
+        "-N",
+        "open sesame",
+        "-f",
+        tmp_path / "key",
+        "-t",
+        "ecdsa",
+        *options,
+    ]
     subprocess.run(command, check=True)
-    with pytest.raises(ProvError, match="key: the key has a passphrase, for which prov can't ask") as caught:
+    with pytest.raises(
+        ProvError, match="key: the key has a passphrase, for which prov can't ask"
+    ) as caught:
         load_signer(tmp_path / "key")
     assert "ssh-keygen -t ed25519 -N ''" in caught.value.hint
 
@@ -114,9 +140,18 @@ def test_key_with_a_passphrase_is_refused_with_a_hint(options: tuple[str, ...], 
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        (lambda: rsa.generate_private_key(65537, 2048), "a key of the kind RSA, where ed25519 or ECDSA is needed"),
-        (x25519.X25519PrivateKey.generate, "a key of the kind X25519, where ed25519 or ECDSA is needed"),
-        (lambda: ec.generate_private_key(ec.SECP256K1()), "can't be used to sign: unsupported curve 'secp256k1'"),
+        (
+            lambda: rsa.generate_private_key(65537, 2048),
+            "a key of the kind RSA, where ed25519 or ECDSA is needed",
+        ),
+        (
+            x25519.X25519PrivateKey.generate,
+            "a key of the kind X25519, where ed25519 or ECDSA is needed",
+        ),
+        (
+            lambda: ec.generate_private_key(ec.SECP256K1()),
+            "can't be used to sign: unsupported curve 'secp256k1'",
+        ),
     ],
 )
 def test_key_of_another_kind_is_refused(key: Any, said: str, tmp_path: Path) -> None:
@@ -130,12 +165,20 @@ def test_key_of_another_kind_is_refused(key: Any, said: str, tmp_path: Path) -> 
         (None, "no key can be read: No such file or directory"),
         (b"", "not a private key"),
         (b"\xff" * 500, "not a private key"),
-        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n", "not a private key"),
-        (b"-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n", "not a private key"),
+        (
+            b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n-----END OPENSSH PRIVATE KEY-----\n",
+            "not a private key",
+        ),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n",
+            "not a private key",
+        ),
         (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI user@host\n", "that is the public key"),
     ],
 )
-def test_file_that_is_no_key_is_told_in_one_line(content: bytes | None, said: str, tmp_path: Path) -> None:
+def test_file_that_is_no_key_is_told_in_one_line(
+    content: bytes | None, said: str, tmp_path: Path
+) -> None:
     if content is not None:
         (tmp_path / "key").write_bytes(content)
     with pytest.raises(ProvError, match=said) as caught:
@@ -143,7 +186,9 @@ def test_file_that_is_no_key_is_told_in_one_line(content: bytes | None, said: st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["securesystemslib.signer", "cryptography.hazmat.primitives.serialization"])
+@pytest.mark.parametrize(
+    "missing", ["securesystemslib.signer", "cryptography.hazmat.primitives.serialization"]
+)
 def test_missing_library_is_told_with_the_command(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,12 +38,14 @@ def write_pack(folder: Path, entry: bytes, oid: bytes = bytes(20), offset: int =
 def in_little_memory(code: str, *arguments: str) -> str:
     """Run Python with 200 MB of address space more than it has when it begins."""
     head = (
-        "import resource, sys\nfrom pathlib import Path\nfrom prov.store.odb import ObjectDatabase\n"
-        "from prov.store.packs import PackFile\nfrom prov.errors import StoreError\n"
-        "used = int(Path('/proc/self/statm').read_text().split()[0]) * 4096 + (200 << 20)\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (used, used))\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom prov.store.odb import"
+        " ObjectDatabase\nfrom prov.store.packs import PackFile\nfrom prov.errors import"
+        " StoreError\nused = int(Path('/proc/self/statm').read_text().split()[0]) * 4096 + (200 <<"
+        " 20)\nresource.setrlimit(resource.RLIMIT_AS, (used, used))\n"
     )
-    done = subprocess.run([sys.executable, "-c", head + code, *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", head + code, *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

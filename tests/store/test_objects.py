@@ -28,10 +28,24 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 
-names = st.binary(min_size=1, max_size=24).filter(lambda name: b"/" not in name and b"\0" not in name)
+names = st.binary(min_size=1, max_size=24).filter(
+    lambda name: b"/" not in name and b"\0" not in name
+)
 disguises = st.lists(
     st.sampled_from(
-        [b".git", b".GiT", b"git~1", b"GIT~12", b"\xe2\x80\x8c", b"\xef\xbb\xbf", b"%", b"\\", b".", b" ", b"modules"]
+        [
+            b".git",
+            b".GiT",
+            b"git~1",
+            b"GIT~12",
+            b"\xe2\x80\x8c",
+            b"\xef\xbb\xbf",
+            b"%",
+            b"\\",
+            b".",
+            b" ",
+            b"modules",
+        ]
     ),
     min_size=1,
     max_size=5,
@@ -52,11 +66,41 @@ PLAIN = [
     b"a b",
     b"foo~1",
 ]
-SPECIAL = [b".git", b".GIT", b".Git", b".git.", b".git ", b".git::$INDEX_ALLOCATION", b".gitmodules", b".GITMODULES"]
-SPECIAL += [b".gitattributes", b".gitignore", b".mailmap", b".gitfoo", b"git~1", b"GIT~1", b"git~2", b"gitmod~1"]
-SPECIAL += [b"gi7eba~1", b"GI7EBA~9", b"gi7d29~1", b"gi250a~1", b"maba30~1", b"mailma~1", b"a\\.git", b"a\\b\\.GIT\\c"]
+SPECIAL = [
+    b".git",
+    b".GIT",
+    b".Git",
+    b".git.",
+    b".git ",
+    b".git::$INDEX_ALLOCATION",
+    b".gitmodules",
+    b".GITMODULES",
+]
+SPECIAL += [
+    b".gitattributes",
+    b".gitignore",
+    b".mailmap",
+    b".gitfoo",
+    b"git~1",
+    b"GIT~1",
+    b"git~2",
+    b"gitmod~1",
+]
+SPECIAL += [
+    b"gi7eba~1",
+    b"GI7EBA~9",
+    b"gi7d29~1",
+    b"gi250a~1",
+    b"maba30~1",
+    b"mailma~1",
+    b"a\\.git",
+    b"a\\b\\.GIT\\c",
+]
 SPECIAL += [b"a\\git~1", b"%x", b"%", b"%%attributes", b"%.git"]
-SPECIAL += [text.encode() for text in (".g\u200cit", "\u200c.git", ".gitmodule\u206as", "\ufeff.git", ".\u202egit")]
+SPECIAL += [
+    text.encode()
+    for text in (".g\u200cit", "\u200c.git", ".gitmodule\u206as", "\ufeff.git", ".\u202egit")
+]
 SPECIAL += [
     b"gi7eb~10",
     b"gi7e~100",
@@ -99,7 +143,9 @@ LONG_LINE = b"a" * 4000 + b" text\n"
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "directory", "long line"])
-def test_fsck_is_clean_over_every_special_name(store: Store, is_clean: Callable[[], None], kind: str) -> None:
+def test_fsck_is_clean_over_every_special_name(
+    store: Store, is_clean: Callable[[], None], kind: str
+) -> None:
     with store.objects.writer() as writer:
         blob = writer.add("blob", LONG_LINE if kind == "long line" else HOSTILE)
         inner = writer.add_tree([Entry(escape_name(b"config"), MODE_FILE, blob)])
@@ -112,14 +158,18 @@ def test_fsck_is_clean_over_every_special_name(store: Store, is_clean: Callable[
     assert {unescape_name(entry.name) for entry in store.objects.tree(tree)} == set(SPECIAL + PLAIN)
 
 
-def test_fsck_is_clean_over_names_found_by_chance(store: Store, is_clean: Callable[[], None]) -> None:
+def test_fsck_is_clean_over_names_found_by_chance(
+    store: Store, is_clean: Callable[[], None]
+) -> None:
     trees: list[bytes] = []
 
     @given(st.lists(names | disguises, unique=True, min_size=1, max_size=40))
     def add(many: list[bytes]) -> None:
         usable = [name for name in many if name not in (b".", b"..")]
         blob = writer.add("blob", HOSTILE)
-        trees.append(writer.add_tree([Entry(escape_name(name), MODE_SYMLINK, blob) for name in usable]))
+        trees.append(
+            writer.add_tree([Entry(escape_name(name), MODE_SYMLINK, blob) for name in usable])
+        )
 
     with store.objects.writer() as writer:
         add()
@@ -156,7 +206,9 @@ def test_what_is_no_tree_is_refused(data: bytes) -> None:
         decode_tree(data)
 
 
-@pytest.mark.parametrize("line", [b"tree ", b"tree 12", b"parent " + b"1" * 42, b"tree " + b" " * 40])
+@pytest.mark.parametrize(
+    "line", [b"tree ", b"tree 12", b"parent " + b"1" * 42, b"tree " + b" " * 40]
+)
 def test_what_is_no_commit_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not an id"):
         decode_commit(line + b"\n\n")
@@ -175,16 +227,29 @@ def test_ids_and_order_are_gits(tmp_path: Path) -> None:
         path.write_text(name)
     run = ["git", "-C", str(tmp_path)]
     subprocess.run([*run, "add", "-A"], check=True)
-    theirs = subprocess.run([*run, "write-tree"], capture_output=True, text=True, check=True).stdout.strip()
+    theirs = subprocess.run(
+        [*run, "write-tree"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     inner = encode_tree([Entry(b"x", MODE_FILE, object_id("blob", b"b/x"))])
-    flat = [Entry(name, MODE_FILE, object_id("blob", name)) for name in (b"a", b"a.c", b"a0", b"a-", b"b.c", b"b0")]
+    flat = [
+        Entry(name, MODE_FILE, object_id("blob", name))
+        for name in (b"a", b"a.c", b"a0", b"a-", b"b.c", b"b0")
+    ]
     ours = encode_tree([*flat, Entry(b"b", MODE_DIRECTORY, object_id("tree", inner))])
     assert object_id("tree", ours).hex() == theirs
 
 
-@given(st.lists(st.binary(min_size=20, max_size=20), max_size=3), st.text(st.characters(codec="utf-8")))
+@given(
+    st.lists(st.binary(min_size=20, max_size=20), max_size=3), st.text(st.characters(codec="utf-8"))
+)
 def test_commits_survive_encoding(parents: list[bytes], message: str) -> None:
-    commit = Commit(EMPTY_TREE, tuple(parents), Identity("Jürgen <x", "a@b", 1_700_000_000), message)
+    commit = Commit(
+        EMPTY_TREE, tuple(parents), Identity("Jürgen <x", "a@b", 1_700_000_000), message
+    )
     decoded = decode_commit(commit.encode())
-    assert (decoded.tree, decoded.parents, decoded.message) == (commit.tree, commit.parents, commit.message)
+    assert (decoded.tree, decoded.parents, decoded.message) == (
+        commit.tree,
+        commit.parents,
+        commit.message,
+    )
     assert decoded.author.seconds == commit.author.seconds

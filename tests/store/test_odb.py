@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from prov.errors import StoreError
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid, object_id
+from prov.store.objects import (
+    EMPTY_TREE,
+    MODE_DIRECTORY,
+    MODE_FILE,
+    Commit,
+    Entry,
+    Identity,
+    Oid,
+    object_id,
+)
 from prov.store.odb import ObjectDatabase, ObjectWriter
 from prov.store.packs import STREAM_CHUNK
 from prov.store.refs import RefUpdate
@@ -42,10 +51,14 @@ for line in sys.stdin:
 """
 
 
-def test_packs_stay_few_while_others_write_and_read(store: Store, is_clean: Callable[[], None]) -> None:
+def test_packs_stay_few_while_others_write_and_read(
+    store: Store, is_clean: Callable[[], None]
+) -> None:
     command = [sys.executable, "-c", READER, str(store.path)]
     written: dict[Oid, bytes] = {}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
         assert reader.stdin is not None
         assert reader.stdout is not None
         for number in range(200):
@@ -63,13 +76,19 @@ def test_packs_stay_few_while_others_write_and_read(store: Store, is_clean: Call
     for oid, data in written.items():
         assert store.objects.read(oid) == ("blob", data)
         assert ObjectDatabase(store.path).read(oid) == ("blob", data)
-    assert not [path for path in store.objects.folder.iterdir() if path.suffix not in (".idx", ".pack")]
+    assert not [
+        path for path in store.objects.folder.iterdir() if path.suffix not in (".idx", ".pack")
+    ]
     is_clean()
 
 
 @pytest.mark.parametrize("how", ["read", "stream"])
 def test_an_open_reader_outlives_every_consolidation(store: Store, how: str) -> None:
-    held = {oid: store.objects.read(oid)[1] for n in range(30) for oid in write_blobs(store, [b"x%d" % n])}
+    held = {
+        oid: store.objects.read(oid)[1]
+        for n in range(30)
+        for oid in write_blobs(store, [b"x%d" % n])
+    }
     reader = ObjectDatabase(store.path)
     reader.refresh()
     assert store.objects.consolidate() >= 24
@@ -94,7 +113,9 @@ def test_a_stream_that_was_begun_outlives_a_consolidation(store: Store) -> None:
 def test_consolidation_leaves_marked_packs_and_those_with_deltas(store: Store, git: Git) -> None:
     similar = [b"line\n" * 300 + b"%d" % number for number in range(20)]
     oids = [git("hash-object", "-w", "--stdin", data=data).strip() for data in similar]
-    deltas = git("pack-objects", "-q", str(store.objects.folder / "pack"), data="\n".join(oids).encode()).strip()
+    deltas = git(
+        "pack-objects", "-q", str(store.objects.folder / "pack"), data="\n".join(oids).encode()
+    ).strip()
     git("prune-packed")
     before = set(packs(store))
     write_blobs(store, [b"kept"])
@@ -152,7 +173,11 @@ def test_nobodys_maintenance_removes_anything(store: Store, git: Git, command: l
     held = unreferenced(store)
     loose = git("hash-object", "-w", "--stdin", data=b"loose and unreferenced").strip()
     held[bytes.fromhex(loose)] = b"loose and unreferenced"
-    store.refs.update(RefUpdate("refs/heads/x", next(oid for oid in held if store.objects.read(oid)[0] == "commit")))
+    store.refs.update(
+        RefUpdate(
+            "refs/heads/x", next(oid for oid in held if store.objects.read(oid)[0] == "commit")
+        )
+    )
     git("-c", "gc.pruneExpire=now", *command, check=False)
     for reader in (store.objects, ObjectDatabase(store.path)):
         for oid, data in held.items():
@@ -187,7 +212,14 @@ def test_an_entry_is_found_by_path(store: Store) -> None:
         blob = writer.add("blob", b"x")
         inner = writer.add_tree([Entry(b"f", MODE_FILE, blob)])
         top = writer.add_tree([Entry(b"d", MODE_DIRECTORY, inner), Entry(b"g", MODE_FILE, blob)])
-    for path, expected in [("d/f", blob), ("d", inner), ("g", blob), ("g/f", None), ("d/x", None), ("x", None)]:
+    for path, expected in [
+        ("d/f", blob),
+        ("d", inner),
+        ("g", blob),
+        ("g/f", None),
+        ("d/x", None),
+        ("x", None),
+    ]:
         found = store.objects.entry(top, path)
         assert (found.oid if found else None) == expected
 
@@ -222,7 +254,9 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: Store) -> 
     assert store.objects.exists(object_id("blob", b"unfinished"))
 
 
-def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_blobs(store, [b"here"])
     there = packs(store)
     gone = store.objects.folder / f"pack-{0:040x}.pack"

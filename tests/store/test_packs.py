@@ -20,7 +20,9 @@ from tests.conftest import Git
 
 contents = st.one_of(
     st.binary(max_size=100),
-    st.builds(lambda seed, size: (seed or b"x") * size, st.binary(max_size=8), st.integers(0, 9000)),
+    st.builds(
+        lambda seed, size: (seed or b"x") * size, st.binary(max_size=8), st.integers(0, 9000)
+    ),
     st.integers(0, 70_000).map(os.urandom),
 )
 blobs = st.lists(contents, min_size=1, max_size=12, unique=True)
@@ -56,7 +58,10 @@ def test_git_accepts_packs_and_indexes_them_alike(
     subprocess.run(["git", "verify-pack", str(pack.index_path)], check=True, cwd=folder)
     again = folder / "again.idx"
     subprocess.run(
-        ["git", "index-pack", "--strict", "-o", str(again), str(pack.path)], check=True, cwd=folder, capture_output=True
+        ["git", "index-pack", "--strict", "-o", str(again), str(pack.path)],
+        check=True,
+        cwd=folder,
+        capture_output=True,
     )
     assert again.read_bytes() == pack.index_path.read_bytes()
     for data in many:
@@ -66,7 +71,9 @@ def test_git_accepts_packs_and_indexes_them_alike(
     assert sorted(os.listdir(folder)) == sorted(["again.idx", pack.path.name, pack.index_path.name])
 
 
-def test_git_reads_every_kind_that_prov_writes(store: Store, git: Git, is_clean: Callable[[], None]) -> None:
+def test_git_reads_every_kind_that_prov_writes(
+    store: Store, git: Git, is_clean: Callable[[], None]
+) -> None:
     big = os.urandom(3 * STREAM_CHUNK) + bytes(5 * STREAM_CHUNK)
     with store.objects.writer() as writer:
         assert writer.add_blob_stream(object_id("blob", big), len(big), io.BytesIO(big))
@@ -115,8 +122,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("announced", "sent"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
-def test_a_stream_that_is_not_what_was_announced_is_cut_off(tmp_path: Path, announced: bytes, sent: bytes) -> None:
+@pytest.mark.parametrize(
+    ("announced", "sent"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG]
+)
+def test_a_stream_that_is_not_what_was_announced_is_cut_off(
+    tmp_path: Path, announced: bytes, sent: bytes
+) -> None:
     stream = PackStream(tmp_path)
     first, last = b"first" * 50, b"last" * 50
     stream.add(object_id("blob", first), "blob", first)
@@ -210,7 +221,9 @@ def test_a_pack_closed_while_it_is_streamed_is_still_read(tmp_path: Path) -> Non
     assert first + b"".join(streamed[2]) == data
 
 
-def test_offsets_beyond_two_gigabytes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offsets_beyond_two_gigabytes_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = PackStream(tmp_path)
     data = b"far away"
     oid, header = object_id("blob", data), bytes([3 << 4 | len(data)])
@@ -226,5 +239,7 @@ def test_offsets_beyond_two_gigabytes_are_found(tmp_path: Path, monkeypatch: pyt
     os.rename(stream._temporary, tmp_path / "pack-x.pack")
     pack = PackFile(index)
     assert pack.read(pack.find(oid)) == ("blob", data)
-    shown = subprocess.run(["git", "show-index"], input=index.read_bytes(), capture_output=True, check=True)
+    shown = subprocess.run(
+        ["git", "show-index"], input=index.read_bytes(), capture_output=True, check=True
+    )
     assert shown.stdout.split()[:2] == [b"%d" % 0x80000010, oid.hex().encode()]

@@ -19,7 +19,10 @@ from tests.conftest import Git
 @pytest.fixture
 def oids(store: Store) -> list[Oid]:
     with store.objects.writer() as writer:
-        return [writer.add_commit(Commit(EMPTY_TREE, (), Identity("t", "t@t", n), "x\n")) for n in range(3)]
+        return [
+            writer.add_commit(Commit(EMPTY_TREE, (), Identity("t", "t@t", n), "x\n"))
+            for n in range(3)
+        ]
 
 
 def test_refs_are_set_read_and_deleted(store: Store, git: Git, oids: list[Oid]) -> None:
@@ -49,14 +52,21 @@ SWAPS = [
 
 @pytest.mark.parametrize(("there", "expected", "wanted", "goes"), SWAPS)
 def test_compare_and_swap(
-    store: Store, oids: list[Oid], there: int | None, expected: int | str | None, wanted: int | None, goes: bool
+    store: Store,
+    oids: list[Oid],
+    there: int | None,
+    expected: int | str | None,
+    wanted: int | None,
+    goes: bool,
 ) -> None:
     def of(number: int | None) -> Oid | None:
         return None if number is None else oids[number]
 
     if there is not None:
         store.refs.update(RefUpdate("refs/heads/x", oids[there]))
-    update = RefUpdate("refs/heads/x", of(wanted), expected if isinstance(expected, str) else of(expected))
+    update = RefUpdate(
+        "refs/heads/x", of(wanted), expected if isinstance(expected, str) else of(expected)
+    )
     if goes:
         store.refs.update(update)
         assert store.refs.get("refs/heads/x") == of(wanted)
@@ -78,7 +88,10 @@ def test_several_change_together_or_not_at_all(
     store.refs.update(RefUpdate(names[place], oids[1], oids[0]))
     before = store.refs.list("refs/")
     with pytest.raises(RefConflict):
-        store.refs.update(*[RefUpdate(name, oids[2], oids[0]) for name in names], RefUpdate("refs/heads/new", oids[2]))
+        store.refs.update(
+            *[RefUpdate(name, oids[2], oids[0]) for name in names],
+            RefUpdate("refs/heads/new", oids[2]),
+        )
     assert store.refs.list("refs/") == before
 
 
@@ -112,7 +125,11 @@ def test_list_gives_what_is_below_sorted(store: Store, oids: list[Oid]) -> None:
     for name in ("refs/tags/b/1", "refs/tags/a/2", "refs/tags/ab/1", "refs/heads/a/1"):
         store.refs.update(RefUpdate(name, oids[0]))
     assert list(store.refs.list("refs/tags/a/")) == ["refs/tags/a/2"]
-    assert list(store.refs.list("refs/tags/")) == ["refs/tags/a/2", "refs/tags/ab/1", "refs/tags/b/1"]
+    assert list(store.refs.list("refs/tags/")) == [
+        "refs/tags/a/2",
+        "refs/tags/ab/1",
+        "refs/tags/b/1",
+    ]
     assert store.refs.list("refs/none/") == {}
 
 
@@ -124,7 +141,9 @@ def test_last_number(store: Store, oids: list[Oid], numbers: list[int]) -> None:
 
 
 def test_many_loose_refs_are_packed_and_stay(store: Store, oids: list[Oid]) -> None:
-    store.refs.update(*[RefUpdate(f"refs/tags/r/t/h/{n}", oids[0], None) for n in range(1, PACK_AFTER + 20)])
+    store.refs.update(
+        *[RefUpdate(f"refs/tags/r/t/h/{n}", oids[0], None) for n in range(1, PACK_AFTER + 20)]
+    )
     reader = RefStore(store.path)
     assert reader.get("refs/tags/r/t/h/7") == oids[0]
     store.refs.pack()
@@ -142,11 +161,17 @@ def test_a_ref_to_nothing_is_refused_and_named(store: Store) -> None:
     assert store.refs.get("refs/heads/x") is None
 
 
-def test_git_sees_the_same_refs_after_a_clone(store: Store, git: Git, oids: list[Oid], tmp_path: object) -> None:
-    store.refs.update(RefUpdate("refs/heads/builds", oids[0]), RefUpdate("refs/tags/r/t/h/1", oids[1]))
+def test_git_sees_the_same_refs_after_a_clone(
+    store: Store, git: Git, oids: list[Oid], tmp_path: object
+) -> None:
+    store.refs.update(
+        RefUpdate("refs/heads/builds", oids[0]), RefUpdate("refs/tags/r/t/h/1", oids[1])
+    )
     target = f"{tmp_path}/clone"
     subprocess.run(["git", "clone", "-q", str(store.path), target], check=True)
-    said = subprocess.run(["git", "-C", target, "tag"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["git", "-C", target, "tag"], capture_output=True, text=True, check=True
+    ).stdout
     assert said.split() == ["r/t/h/1"]
 
 
@@ -185,7 +210,9 @@ def test_names_that_others_gave_refs_are_listed_as_they_are(store: Store, oids: 
     assert store.refs.list("refs/") == {}
 
 
-@pytest.mark.parametrize("name", ["", "refs/tags/a b", "refs/tags/..", "refs/tags/a.lock", "refs/tags/\udcff~"])
+@pytest.mark.parametrize(
+    "name", ["", "refs/tags/a b", "refs/tags/..", "refs/tags/a.lock", "refs/tags/\udcff~"]
+)
 def test_a_name_that_no_ref_can_have_is_that_of_none(store: Store, name: str) -> None:
     assert store.refs.get(name) is None
 

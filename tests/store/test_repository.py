@@ -29,13 +29,19 @@ def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "s")], check=True)
     shutil.rmtree(tmp_path / "s" / "objects" / "pack")
     Store.create(tmp_path / "s")
-    subprocess.run(["git", "-C", str(tmp_path / "s"), "fsck", "--strict"], check=True, capture_output=True)
-    assert Store.open(tmp_path / "s").objects.packed(bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904"))
+    subprocess.run(
+        ["git", "-C", str(tmp_path / "s"), "fsck", "--strict"], check=True, capture_output=True
+    )
+    assert Store.open(tmp_path / "s").objects.packed(
+        bytes.fromhex("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
+    )
 
 
 @pytest.mark.parametrize("head", [None, b"", b"ref: refs/h", bytes(21)])
 @pytest.mark.parametrize("config", [None, b"", b"[co", bytes(30)])
-def test_what_a_crash_left_of_a_creation_does_no_harm(tmp_path: Path, head: bytes | None, config: bytes | None) -> None:
+def test_what_a_crash_left_of_a_creation_does_no_harm(
+    tmp_path: Path, head: bytes | None, config: bytes | None
+) -> None:
     folder = tmp_path / "s"
     (folder / "objects").mkdir(parents=True)
     for name, content in (("HEAD", head), ("config", config)):
@@ -50,7 +56,11 @@ def test_what_a_crash_left_of_a_creation_does_no_harm(tmp_path: Path, head: byte
 
 @pytest.mark.parametrize(
     ("config", "words"),
-    [(None, "no store at"), ("[core]\n\tbare = true\n", "not a prov store"), ("[prov]\n\tformat = 99\n", "format")],
+    [
+        (None, "no store at"),
+        ("[core]\n\tbare = true\n", "not a prov store"),
+        ("[prov]\n\tformat = 99\n", "format"),
+    ],
 )
 def test_what_is_no_store_is_named(tmp_path: Path, config: str | None, words: str) -> None:
     if config is not None:

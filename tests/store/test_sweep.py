@@ -20,17 +20,23 @@ OLD = time.time() - 10 * 3600
 def write(
     store: Store, *contents: bytes, names: dict[bytes, Oid] | None = None, ref: str = ""
 ) -> tuple[Oid, list[Oid]]:
-    """Write files, a tree of them, and a tree of what `names` says, in a pack; a ref holds the first, or nothing.
+    """Write files, a tree of them, and a tree of what `names` says, in a pack; a ref holds the
+    first, or nothing.
 
-    Returns the last tree that was written, and the files. The lease goes with this function's own store.
+    Returns the last tree that was written, and the files. The lease goes with this function's own
+    store.
     """
     own = Store.open(store.path)
     with own.objects.writer() as writer:
         blobs = [writer.add("blob", content) for content in contents]
-        tree = writer.add_tree([Entry(b"f%d" % number, MODE_FILE, oid) for number, oid in enumerate(blobs)])
+        tree = writer.add_tree(
+            [Entry(b"f%d" % number, MODE_FILE, oid) for number, oid in enumerate(blobs)]
+        )
         commit = writer.add_commit(Commit(tree, (), CONSTANT_IDENTITY, "x\n"))
         if names:
-            tree = writer.add_tree([Entry(name, MODE_FILE, oid) for name, oid in sorted(names.items())])
+            tree = writer.add_tree(
+                [Entry(name, MODE_FILE, oid) for name, oid in sorted(names.items())]
+            )
     if ref:
         own.refs.update(RefUpdate(ref, commit))
     return tree, blobs
@@ -54,7 +60,9 @@ def test_what_a_young_tree_names_stays(store: Store) -> None:
     _, (blob,) = write(store, os.urandom(5000))
     age(store)
     before = set(store.objects.folder.iterdir())
-    tree, _ = write(store, names={b"again": blob})  # held by nothing, in a young pack, of a file in an old one
+    tree, _ = write(
+        store, names={b"again": blob}
+    )  # held by nothing, in a young pack, of a file in an old one
     age(store, but=set(store.objects.folder.iterdir()) - before)
     assert sweep(store.objects).objects > 0, "the old tree and its commit go"
     assert store.objects.exists(tree)
@@ -63,7 +71,9 @@ def test_what_a_young_tree_names_stays(store: Store) -> None:
 
 def test_what_is_not_worth_copying_keeps_what_it_names(store: Store) -> None:
     _, (named,) = write(store, b"held by nothing, in a pack of its own" + os.urandom(3000))
-    tree, _ = write(store, os.urandom(500_000), names={b"named": named}, ref=REF)  # a little beside what is held
+    tree, _ = write(
+        store, os.urandom(500_000), names={b"named": named}, ref=REF
+    )  # a little beside what is held
     age(store)
     sweep(store.objects)
     assert store.objects.exists(tree) == store.objects.exists(named)
@@ -73,7 +83,9 @@ def test_a_tree_of_which_something_is_missing_does_not_stay(store: Store) -> Non
     tree, (kept,) = write(store, os.urandom(500_000), names={b"gone": b"\x12" * 20}, ref=REF)
     age(store)
     sweep(store.objects)
-    assert not store.objects.exists(tree), "whoever writes it later would take it that its file is here"
+    assert not store.objects.exists(tree), (
+        "whoever writes it later would take it that its file is here"
+    )
     assert store.objects.exists(kept)
 
 

@@ -47,7 +47,18 @@ class Folder(NamedTuple):
 Spec = Mapping[str, "File | Link | Folder | str"]
 """Path -> what is there; a text is a file with that content, executable below `bin`."""
 
-STEPS = ("link", "mkdir", "rename", "replace", "unlink", "rmdir", "utime", "symlink", "fchmod", "write")
+STEPS = (
+    "link",
+    "mkdir",
+    "rename",
+    "replace",
+    "unlink",
+    "rmdir",
+    "utime",
+    "symlink",
+    "fchmod",
+    "write",
+)
 """What of `os` changes something on disk."""
 
 
@@ -57,9 +68,13 @@ class Composer:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.work = Work(store)
-        self.sysroots = Sysroots(Pool(store.cache / "pool", store.objects), store.cache / "sysroots")
+        self.sysroots = Sysroots(
+            Pool(store.cache / "pool", store.objects), store.cache / "sysroots"
+        )
 
-    def package(self, folder: Path, files: dict[str, str], *, links: dict[str, str] | None = None) -> Pair:
+    def package(
+        self, folder: Path, files: dict[str, str], *, links: dict[str, str] | None = None
+    ) -> Pair:
         """Return a package that is written to a folder, then captured."""
         folder.mkdir(parents=True)
         for name, text in files.items():
@@ -100,7 +115,9 @@ class Composer:
         return pool.folder / pool.name(Node(stat.S_IFREG | mode, object_id("blob", data)))
 
     def assert_pool_intact(self) -> None:
-        """Each file that a sysroot may be linked to holds what its name says; half a file is linked to nothing."""
+        """Each file that a sysroot may be linked to holds what its name says; half a file is linked
+        to nothing.
+        """
         folder = self.sysroots.pool.folder
         for path in folder.glob("??/*") if folder.is_dir() else []:
             if path.name.startswith(".") and path.lstat().st_nlink == 1:
@@ -143,13 +160,21 @@ def _folder(writer: ObjectWriter, top: str, spec: Spec, links: dict[str, bytes])
         leaf = spec[path]
         if below or isinstance(leaf, Folder):
             if os.fsencode(name) not in listing:
-                listing[os.fsencode(name)] = Node(0o40755, pair=_folder(writer, f"{top}{name}/", spec, links))
+                listing[os.fsencode(name)] = Node(
+                    0o40755, pair=_folder(writer, f"{top}{name}/", spec, links)
+                )
         elif isinstance(leaf, Link):
             listing[os.fsencode(name)] = Node(0o120777, writer.add("blob", leaf.target))
         else:
-            file = leaf if isinstance(leaf, File) else File(leaf.encode(), 0o755 if "bin/" in path else 0o644)
+            file = (
+                leaf
+                if isinstance(leaf, File)
+                else File(leaf.encode(), 0o755 if "bin/" in path else 0o644)
+            )
             mode, link = stat.S_IFREG | file.mode, links.get(file.group, b"")
-            listing[os.fsencode(name)] = Node(mode, writer.add("blob", file.data), link=link, fixme=file.fixme)
+            listing[os.fsencode(name)] = Node(
+                mode, writer.add("blob", file.data), link=link, fixme=file.fixme
+            )
     return write_listing(writer, listing, mtimes=False)
 
 
@@ -167,25 +192,37 @@ def some_packages(composer: Composer, here: Path) -> list[Owned]:
             f"only{number}/deep/er/f": "x",
             f"usr/include/{number // 2}/h{number}": "h",
         }
-        links = {f"usr/bin/alias{number}": f"usr/bin/tool{number % 3}{number}"} if number % 2 else None
-        packages.append(Owned(f"p{number}", composer.package(here / f"p{number}", files, links=links)))
+        links = (
+            {f"usr/bin/alias{number}": f"usr/bin/tool{number % 3}{number}"} if number % 2 else None
+        )
+        packages.append(
+            Owned(f"p{number}", composer.package(here / f"p{number}", files, links=links))
+        )
     return packages
 
 
 def fingerprint(directory: Path) -> dict[bytes, tuple[int, int, int]]:
     directories, others = everything(os.fsencode(directory))
     states = {path: os.lstat(path) for path in directories + others}
-    return {path: (state.st_ino, state.st_mtime_ns, state.st_ctime_ns) for path, state in states.items()}
+    return {
+        path: (state.st_ino, state.st_mtime_ns, state.st_ctime_ns) for path, state in states.items()
+    }
 
 
 def folders(directory: Path) -> dict[bytes, tuple[int, int]]:
-    """Return what changes with every write into any folder, but not when others are linked to the same files."""
+    """Return what changes with every write into any folder, but not when others are linked to the
+    same files.
+    """
     states = {path: os.stat(path) for path in everything(os.fsencode(directory))[0]}
     return {path: (state.st_ino, state.st_ctime_ns) for path, state in states.items()}
 
 
-def in_child(composer: Composer, do: Callable[[Composer], object], *, dies_before: int | None = None) -> int:
-    """Run something in a child process, which is killed before so many changes of the disk; return its wait status."""
+def in_child(
+    composer: Composer, do: Callable[[Composer], object], *, dies_before: int | None = None
+) -> int:
+    """Run something in a child process, which is killed before so many changes of the disk; return
+    its wait status.
+    """
     pid = os.fork()
     if pid == 0:
         code = 1

@@ -74,7 +74,9 @@ def test_what_is_in_both_is_not_touched(composer: Composer, tmp_path: Path) -> N
     before = fingerprint(tmp_path / "sysroot" / "only0")
     composer.compose(tmp_path / "sysroot", [packages[0], packages[4]])
     after = fingerprint(tmp_path / "sysroot" / "only0")
-    assert {path: row[:2] for path, row in after.items()} == {path: row[:2] for path, row in before.items()}
+    assert {path: row[:2] for path, row in after.items()} == {
+        path: row[:2] for path, row in before.items()
+    }
 
 
 @pytest.mark.parametrize("damage", ["no state", "garbage", "unknown tree", "no directory"])

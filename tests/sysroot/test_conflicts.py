@@ -23,7 +23,9 @@ KINDS: list[tuple[str, Spec, Spec, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "path"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS])
+@pytest.mark.parametrize(
+    ("first", "second", "path"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS]
+)
 def test_what_is_different_is_refused_before_anything_is_touched(
     composer: Composer, tmp_path: Path, first: Spec, second: Spec, path: str
 ) -> None:
@@ -43,7 +45,9 @@ def test_what_is_different_is_refused_before_anything_is_touched(
 
 
 def test_further_conflicts_are_counted(composer: Composer, tmp_path: Path) -> None:
-    packages = [composer.owned(name, {"a": name, "d/b": name, "c": name}) for name in ("one", "two")]
+    packages = [
+        composer.owned(name, {"a": name, "d/b": name, "c": name}) for name in ("one", "two")
+    ]
     with pytest.raises(SysrootConflict, match=r"different content \(and 2 more\)"):
         composer.compose(tmp_path / "sysroot", packages)
 
@@ -61,12 +65,18 @@ WINS: list[tuple[str, dict[bytes, str], str]] = [
     ("a folder above", {b"usr": "llvm"}, "llvm llvm"),
     ("a file in a folder", {b"usr/bin/cc": "tcc", b"usr": "llvm"}, "tcc llvm"),
     ("a folder in a folder", {b"usr/bin": "gcc", b"usr": "llvm"}, "gcc gcc"),
-    ("one that is not there, in one that is", {b"usr/bin/cc": "other", b"usr/bin": "gcc"}, "gcc gcc"),
+    (
+        "one that is not there, in one that is",
+        {b"usr/bin/cc": "other", b"usr/bin": "gcc"},
+        "gcc gcc",
+    ),
     ("one that has only one of two", {b"usr/bin": "tcc", b"usr": "gcc"}, "tcc gcc"),
 ]
 
 
-@pytest.mark.parametrize(("wins", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS])
+@pytest.mark.parametrize(
+    ("wins", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS]
+)
 def test_who_is_named_wins_and_nobody_else_loses_anything(
     composer: Composer, tmp_path: Path, wins: dict[bytes, str], expected: str
 ) -> None:
@@ -101,14 +111,23 @@ def test_who_is_named_and_brings_nothing_does_not_help(
 
 
 def test_a_winner_decides_between_file_and_folder(composer: Composer, tmp_path: Path) -> None:
-    packages = [composer.owned("file", {"usr/f": "x"}), composer.owned("folder", {"usr/f/g": "x", "usr/h": "y"})]
-    for owner, expected in (("file", {b"f", b"h"}), ("folder", {b"f", b"f/g", b"h"}), ("file", {b"f", b"h"})):
+    packages = [
+        composer.owned("file", {"usr/f": "x"}),
+        composer.owned("folder", {"usr/f/g": "x", "usr/h": "y"}),
+    ]
+    for owner, expected in (
+        ("file", {b"f", b"h"}),
+        ("folder", {b"f", b"f/g", b"h"}),
+        ("file", {b"f", b"h"}),
+    ):
         composer.compose(tmp_path / "sysroot", packages, wins={b"usr/f": owner})
         assert set(describe(tmp_path / "sysroot/usr")) - {b""} == expected
 
 
 def test_another_winner_is_another_sysroot(composer: Composer, tmp_path: Path) -> None:
-    packages = [composer.owned(owner, {"usr/f": owner, "usr/g": "same"}) for owner in ("one", "two")]
+    packages = [
+        composer.owned(owner, {"usr/f": owner, "usr/g": "same"}) for owner in ("one", "two")
+    ]
     for owner in ("one", "two", "one"):
         composer.compose(tmp_path / "sysroot", packages, wins={b"usr": owner})
         assert (tmp_path / "sysroot/usr/f").read_text() == owner

@@ -1,4 +1,6 @@
-"""Who writes through a hardlink harms nobody for long: it is found, the pool is made good, and so is every sysroot."""
+"""Who writes through a hardlink harms nobody for long: it is found, the pool is made good, and so
+is every sysroot.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +70,14 @@ THROUGH_A_LINK: dict[str, tuple[Callable[[Path], None], str]] = {
     "appended": (append, "was written to, has 244 bytes now"),
     "appended, date kept": (in_place(append), "was written to, has 244 bytes now"),
     "truncated": (lambda path: os.truncate(path, 100), "was written to, has 100 bytes now"),
-    "truncated, date kept": (in_place(lambda path: os.truncate(path, 100)), "was written to, has 100 bytes now"),
-    "emptied, date kept": (in_place(lambda path: os.truncate(path, 0)), "was written to, has 0 bytes now"),
+    "truncated, date kept": (
+        in_place(lambda path: os.truncate(path, 100)),
+        "was written to, has 100 bytes now",
+    ),
+    "emptied, date kept": (
+        in_place(lambda path: os.truncate(path, 0)),
+        "was written to, has 0 bytes now",
+    ),
     "made executable": (lambda path: path.chmod(0o775), "its mode was"),
     "set uid": (lambda path: path.chmod(0o6755), "its mode was"),
     "closed": (lambda path: path.chmod(0), "its mode was"),
@@ -131,15 +139,24 @@ def test_what_was_done_to_one_sysroot_alone_is_found_there(
 
 SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
     "a file is added": (lambda top: (top / "usr/new").touch(), [(b"usr/new", "added")]),
-    "a full folder is added": (lambda top: shutil.copytree(top / "usr", top / "new"), [(b"new", "added")]),
+    "a full folder is added": (
+        lambda top: shutil.copytree(top / "usr", top / "new"),
+        [(b"new", "added")],
+    ),
     "a folder is removed": (lambda top: (top / "usr/folder").rmdir(), [(b"usr/folder", "gone")]),
     "all is removed": (lambda top: shutil.rmtree(top / "usr"), [(b"usr", "gone")]),
-    "a folder is closed": (lambda top: (top / "usr/folder").chmod(0o500), [(b"usr/folder", "changed")]),
+    "a folder is closed": (
+        lambda top: (top / "usr/folder").chmod(0o500),
+        [(b"usr/folder", "changed")],
+    ),
     "a link leads elsewhere": (
         lambda top: ((top / "usr/link").unlink(), (top / "usr/link").symlink_to("su")),
         [(b"usr/link", "changed")],
     ),
-    "an empty file is written": (lambda top: (top / "usr/empty").write_text("x"), [(b"usr/empty", "changed")]),
+    "an empty file is written": (
+        lambda top: (top / "usr/empty").write_text("x"),
+        [(b"usr/empty", "changed")],
+    ),
     "a file is renamed": (
         lambda top: (top / "usr/q").rename(top / "usr/r"),
         [(b"usr/q", "gone"), (b"usr/r", "added")],
@@ -184,7 +201,9 @@ def test_what_came_into_a_folder_or_went_out_of_it_is_undone_by_the_next_composi
         assert describe(tmp_path / f"sysroot{number}") == describe(tmp_path / f"fresh{number}")
 
 
-@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("strip")), reason="gcc or strip is missing")
+@pytest.mark.skipif(
+    not (shutil.which("gcc") and shutil.which("strip")), reason="gcc or strip is missing"
+)
 def test_strip_with_the_date_kept_is_found(composer: Composer, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     command = ["gcc", "-g", "-x", "c", "-", "-o", tmp_path / "made" / "prog"]
@@ -259,7 +278,9 @@ def test_after_a_reboot_everything_is_looked_at_once(
         assert composer.composed(tmp_path / name, packages).notes == ()
 
 
-def test_a_pool_that_is_deleted_harms_no_sysroot(composer: Composer, packages: list[Owned], tmp_path: Path) -> None:
+def test_a_pool_that_is_deleted_harms_no_sysroot(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
     composer.compose(tmp_path / "one", packages)
     expected = describe(tmp_path / "one")
     shutil.rmtree(composer.sysroots.pool.folder)
@@ -288,7 +309,9 @@ def test_nothing_is_said_of_a_sysroot_that_is_not_known(
 def test_one_that_was_copied_to_its_place_is_as_it_was_composed(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
-    """Its folders have other inodes and ctimes, as after a restored backup; what is in them is the same."""
+    """Its folders have other inodes and ctimes, as after a restored backup; what is in them is the
+    same.
+    """
     composer.compose(tmp_path / "one", packages)
     expected = describe(tmp_path / "one")
     subprocess.run(["cp", "-a", tmp_path / "one", tmp_path / "copy"], check=True)

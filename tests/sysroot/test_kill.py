@@ -24,7 +24,10 @@ from prov.worktree.pool import Pool
 from tests.sysroot.conftest import Composer, File, Folder, Link, in_child
 from tests.trees import describe
 
-INDEX = "#!/bin/sh\nls usr/lib > usr/index; echo more >> usr/share/common; rm -f usr/lib/l1; mkdir -p var/new\n"
+INDEX = (
+    "#!/bin/sh\nls usr/lib > usr/index; echo more >> usr/share/common; rm -f usr/lib/l1; mkdir -p"
+    " var/new\n"
+)
 counter = itertools.count()
 
 
@@ -44,14 +47,18 @@ def packages(composer: Composer) -> list[Owned]:
             "usr/share/common": "same",
         }
         made.append(composer.owned(f"p{number}", spec))
-    made.append(composer.owned("index", {"usr/bin/postinst-index": INDEX, "usr/share/common": "same"}))
+    made.append(
+        composer.owned("index", {"usr/bin/postinst-index": INDEX, "usr/share/common": "same"})
+    )
     return made
 
 
 sets = st.sets(st.integers(0, 6), min_size=1)
 
 
-def assert_equals_a_fresh_one(composer: Composer, here: Path, wanted: list[Owned], run: Run) -> None:
+def assert_equals_a_fresh_one(
+    composer: Composer, here: Path, wanted: list[Owned], run: Run
+) -> None:
     pair = composer.compose(here / "sysroot", wanted, run=run)
     assert pair == composer.compose(here / "fresh", wanted, run=run)
     assert describe(here / "sysroot") == describe(here / "fresh")
@@ -83,7 +90,9 @@ def test_killed_before_any_change_of_the_disk_it_is_made_good_by_the_next(
         if first is not None:
             composer.compose(here / "sysroot", chosen["first"], run=run)
         status = in_child(
-            composer, lambda own: own.compose(here / "sysroot", chosen["second"], run=run), dies_before=steps
+            composer,
+            lambda own: own.compose(here / "sysroot", chosen["second"], run=run),
+            dies_before=steps,
         )
         killed.append(status != 0)
         assert_equals_a_fresh_one(composer, here, chosen["third"], run)
@@ -94,7 +103,11 @@ def test_killed_before_any_change_of_the_disk_it_is_made_good_by_the_next(
 
 
 def test_killed_at_any_time_again_and_again_it_is_made_good_in_the_end(
-    composer: Composer, packages: list[Owned], run: Run, tmp_path: Path, is_clean: Callable[[], None]
+    composer: Composer,
+    packages: list[Owned],
+    run: Run,
+    tmp_path: Path,
+    is_clean: Callable[[], None],
 ) -> None:
     chance = random.Random(7)
     for _ in range(25):
@@ -141,7 +154,11 @@ def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
 
 
 def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_whole(
-    composer: Composer, packages: list[Owned], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    composer: Composer,
+    packages: list[Owned],
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     placed, first = Pool.place, os.getpid()
 
@@ -151,7 +168,10 @@ def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_w
         time.sleep(0.001)
         placed(self, node, path, folder)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patch, pytest.raises(ProvError, match="placing files was killed by SIGKILL"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(ProvError, match="placing files was killed by SIGKILL"),
+    ):
         patch.setattr(checkouts, "SHARE_FROM", 2)
         patch.setattr(Pool, "place", dies)
         composer.compose(tmp_path / "sysroot", packages[:6])
@@ -164,10 +184,19 @@ def test_half_a_file_that_a_kill_left_in_the_pool_is_linked_by_nobody(
 ) -> None:
     package = composer.owned("p", {"usr/large": File(b"x" * 100_000), "usr/small": "s"})
     for steps in itertools.count():
-        if in_child(composer, lambda own: own.compose(tmp_path / "sysroot", [package]), dies_before=steps) == 0:
+        if (
+            in_child(
+                composer,
+                lambda own: own.compose(tmp_path / "sysroot", [package]),
+                dies_before=steps,
+            )
+            == 0
+        ):
             break
         leftovers = list(composer.sysroots.pool.folder.glob("??/.*"))
-        assert all(path.stat().st_nlink == 1 or path.stat().st_size in (1, 100_000) for path in leftovers)
+        assert all(
+            path.stat().st_nlink == 1 or path.stat().st_size in (1, 100_000) for path in leftovers
+        )
     assert steps > 10
     assert_equals_a_fresh_one(composer, tmp_path, [package], run)
 
@@ -186,4 +215,6 @@ def test_killed_before_its_trees_are_in_git_it_is_known_as_such(
     assert composer.check(tmp_path / "sysroot") == []
     assert_equals_a_fresh_one(composer, tmp_path, packages, run)
     with composer.store.objects.writer() as writer:
-        assert all(oid is None or writer.has(oid) for oid in composer.state(tmp_path / "sysroot").pair)
+        assert all(
+            oid is None or writer.has(oid) for oid in composer.state(tmp_path / "sysroot").pair
+        )

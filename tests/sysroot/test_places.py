@@ -46,9 +46,13 @@ def places_of(directory: Path) -> Places:
 
 
 def as_string(text: bytes, places: Places, made: bytes) -> bytes:
-    """Return what the C strings of a binary are now: each as long as it was when it was made, filled up with NULs."""
+    """Return what the C strings of a binary are now: each as long as it was when it was made,
+    filled up with NULs.
+    """
     pairs = zip(text.split(b"\0"), made.split(b"\0"), strict=True)
-    return b"\0".join(filled(places, each).ljust(len(filled(MADE, old)), b"\0") for each, old in pairs)
+    return b"\0".join(
+        filled(places, each).ljust(len(filled(MADE, old)), b"\0") for each, old in pairs
+    )
 
 
 @pytest.fixture
@@ -82,7 +86,9 @@ def inode(path: Path) -> int:
 MARKED = [os.fsdecode(path) for path in CONTENT if path != b"usr/share/plain"]
 
 
-def test_each_sysroot_has_its_own_paths_in_files_of_its_own(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_each_sysroot_has_its_own_paths_in_files_of_its_own(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     one, two = tmp_path / "one", tmp_path / "another"
     for directory in (one, two):
         composer.compose(directory, [package], places=places_of(directory))
@@ -95,7 +101,9 @@ def test_each_sysroot_has_its_own_paths_in_files_of_its_own(composer: Composer, 
     composer.assert_pool_intact()
 
 
-def test_with_the_same_paths_for_all_files_are_shared(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_with_the_same_paths_for_all_files_are_shared(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     places = replace(places_of(Path("/build")), constant=True)
     for name in ("one", "two"):
         composer.compose(tmp_path / name, [package], places=places)
@@ -105,7 +113,9 @@ def test_with_the_same_paths_for_all_files_are_shared(composer: Composer, packag
     assert describe(tmp_path / "one") == describe(tmp_path / "two")
 
 
-def test_one_pool_serves_several_constant_places(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_one_pool_serves_several_constant_places(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     known = {name: replace(places_of(Path(name)), constant=True) for name in ("/build", "/b")}
     for _ in range(2):
         for name, places in known.items():
@@ -126,10 +136,14 @@ def test_a_write_through_a_shared_relocated_file_is_found_and_repaired(
     for name in ("two", "one"):
         composer.compose(tmp_path / name, [package], places=places)
         assert_relocated(tmp_path / name, places)
-    assert inode(tmp_path / "one/usr/bin/tool-config") == inode(tmp_path / "two/usr/bin/tool-config")
+    assert inode(tmp_path / "one/usr/bin/tool-config") == inode(
+        tmp_path / "two/usr/bin/tool-config"
+    )
 
 
-def test_one_for_other_paths_is_composed_anew(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_one_for_other_paths_is_composed_anew(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     here = tmp_path / "sysroot"
     for places in (places_of(here), places_of(Path("/elsewhere")), places_of(here)):
         composer.compose(here, [package], places=places)
@@ -145,7 +159,9 @@ def test_without_places_tokens_stay(composer: Composer, package: Owned, tmp_path
     composer.assert_pool_intact()
 
 
-def test_what_changes_among_others_is_relocated_too(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_what_changes_among_others_is_relocated_too(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     here = tmp_path / "sysroot"
     other = composer.owned("other", {"usr/lib/pkgconfig/other.pc": "x", "usr/bin/o": "o"})
     for packages in ([other], [other, package], [package]):
@@ -181,7 +197,10 @@ def test_a_binary_without_room_for_a_path_is_told_and_holds_one_that_is_nowhere(
 def test_a_script_sees_the_paths_and_may_change_such_a_file(
     composer: Composer, package: Owned, run: Run, tmp_path: Path
 ) -> None:
-    text = "#!/bin/sh\ngrep prefix= usr/lib/pkgconfig/tool.pc > seen; echo more >> usr/lib/pkgconfig/tool.pc\n"
+    text = (
+        "#!/bin/sh\ngrep prefix= usr/lib/pkgconfig/tool.pc > seen; echo more >>"
+        " usr/lib/pkgconfig/tool.pc\n"
+    )
     script = composer.owned("script", {"usr/bin/postinst-a": text})
     for name in ("one", "two"):
         here = tmp_path / name
@@ -194,7 +213,9 @@ def test_a_script_sees_the_paths_and_may_change_such_a_file(
         assert_relocated(here, places_of(here))
 
 
-def test_what_holds_its_path_is_marked_and_put_as_it_is(composer: Composer, package: Owned, tmp_path: Path) -> None:
+def test_what_holds_its_path_is_marked_and_put_as_it_is(
+    composer: Composer, package: Owned, tmp_path: Path
+) -> None:
     stored = tokenise(filled(MADE, CONTENT[b"usr/lib/tool/cache.pyc"]), MADE)
     assert stored is not None
     assert stored.fixme == HELD

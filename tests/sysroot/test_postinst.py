@@ -28,7 +28,9 @@ def scripted(composer: Composer) -> Scripted:
     """Return a package that brings scripts, by their names, beside other files."""
 
     def make(owner: str, spec: Spec | None = None, **scripts: str) -> Owned:
-        mine = {f"usr/bin/postinst-{name}": f"#!/bin/sh -e\n{text}\n" for name, text in scripts.items()}
+        mine = {
+            f"usr/bin/postinst-{name}": f"#!/bin/sh -e\n{text}\n" for name, text in scripts.items()
+        }
         return composer.owned(owner, {**(spec or {}), **mine})
 
     return make
@@ -37,7 +39,10 @@ def scripted(composer: Composer) -> Scripted:
 @pytest.fixture
 def modules(composer: Composer) -> list[Owned]:
     return [
-        composer.owned(name, {f"usr/lib/modules/{name}": name, "etc/conf": "first\n", f"usr/share/{name}/f": "x"})
+        composer.owned(
+            name,
+            {f"usr/lib/modules/{name}": name, "etc/conf": "first\n", f"usr/share/{name}/f": "x"},
+        )
         for name in ("one", "two", "three")
     ]
 
@@ -56,7 +61,10 @@ def test_scripts_run_in_the_order_of_their_names_when_all_is_linked(
 def test_a_script_sees_its_final_directory_and_its_environment(
     composer: Composer, scripted: Scripted, tmp_path: Path
 ) -> None:
-    text = "{ pwd; echo $0; echo $SYSROOT $RECIPE_SYSROOT $RECIPE_SYSROOT_NATIVE; echo $PATH; echo $WORD; cat; } > seen"
+    text = (
+        "{ pwd; echo $0; echo $SYSROOT $RECIPE_SYSROOT $RECIPE_SYSROOT_NATIVE; echo $PATH; echo"
+        " $WORD; cat; } > seen"
+    )
     run = plain_run({"PATH": os.environ["PATH"], "WORD": "a word", "SYSROOT": "none"})
     here = tmp_path / "sysroot"
     composer.compose(here, [scripted("p", a=text)], run=run)
@@ -73,7 +81,9 @@ def test_a_script_sees_its_final_directory_and_its_environment(
 def test_a_script_may_use_the_programs_of_its_sysroot(
     composer: Composer, scripted: Scripted, run: Run, tmp_path: Path
 ) -> None:
-    tool = composer.owned("tool", {"usr/bin/make-index": "#!/bin/sh\necho made by a tool > index\n"})
+    tool = composer.owned(
+        "tool", {"usr/bin/make-index": "#!/bin/sh\necho made by a tool > index\n"}
+    )
     composer.compose(tmp_path / "sysroot", [scripted("p", a="make-index"), tool], run=run)
     assert (tmp_path / "sysroot/index").read_text() == "made by a tool\n"
 
@@ -85,14 +95,32 @@ EFFECTS: dict[str, tuple[str, dict[str, str | None]]] = {
     "writes the same": ("echo first > etc/conf", {"etc/conf": "first\n"}),
     "empties": (": > etc/conf", {"etc/conf": ""}),
     "removes a file": ("rm etc/conf", {"etc/conf": None, "etc": None}),
-    "removes a folder": ("rm -r usr/share", {"usr/share/one/f": None, "usr/lib/modules/one": "one"}),
-    "makes a full folder": ("mkdir -p a/b; echo x > a/b/c; mkdir a/empty", {"a/b/c": "x\n", "a/empty": ""}),
+    "removes a folder": (
+        "rm -r usr/share",
+        {"usr/share/one/f": None, "usr/lib/modules/one": "one"},
+    ),
+    "makes a full folder": (
+        "mkdir -p a/b; echo x > a/b/c; mkdir a/empty",
+        {"a/b/c": "x\n", "a/empty": ""},
+    ),
     "replaces a file": ("echo other > t; mv t etc/conf", {"etc/conf": "other\n", "t": None}),
     "renames a folder": ("mv usr/share usr/other", {"usr/other/one/f": "x", "usr/share": None}),
-    "makes a link": ("ln -s conf etc/alias; ln -s modules/one usr/lib/current", {"usr/lib/current": "one"}),
-    "makes a hardlink": ("ln etc/conf etc/second; echo x >> etc/second", {"etc/second": "first\nx\n"}),
-    "puts a link for a file": ("mv etc/conf etc/real; ln -s real etc/conf", {"etc/conf": "first\n"}),
-    "puts a folder for a file": ("rm etc/conf; mkdir etc/conf; echo x > etc/conf/d", {"etc/conf/d": "x\n"}),
+    "makes a link": (
+        "ln -s conf etc/alias; ln -s modules/one usr/lib/current",
+        {"usr/lib/current": "one"},
+    ),
+    "makes a hardlink": (
+        "ln etc/conf etc/second; echo x >> etc/second",
+        {"etc/second": "first\nx\n"},
+    ),
+    "puts a link for a file": (
+        "mv etc/conf etc/real; ln -s real etc/conf",
+        {"etc/conf": "first\n"},
+    ),
+    "puts a folder for a file": (
+        "rm etc/conf; mkdir etc/conf; echo x > etc/conf/d",
+        {"etc/conf/d": "x\n"},
+    ),
     "puts a file for a folder": ("rm -r usr/share; echo x > usr/share", {"usr/share": "x\n"}),
     "turns a link": ("ln -sf /etc usr/way", {"usr/way": None}),
     "gives a mode": ("chmod 4711 etc/conf; chmod 600 usr/lib/modules/one", {"etc/conf": "first\n"}),
@@ -105,7 +133,12 @@ EFFECTS: dict[str, tuple[str, dict[str, str | None]]] = {
 
 @pytest.mark.parametrize("what", EFFECTS)
 def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path, what: str
+    composer: Composer,
+    scripted: Scripted,
+    modules: list[Owned],
+    run: Run,
+    tmp_path: Path,
+    what: str,
 ) -> None:
     script, expected = EFFECTS[what]
     here, package = tmp_path / "sysroot", scripted("p", {"usr/way": Link(b"lib")}, a=script)
@@ -122,7 +155,12 @@ def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
     for path in made.keys() | plain.keys():
         kept = path in made and path in plain and made[path][:4] == plain[path][:4]
         full = os.path.join(os.fsencode(here), path)
-        if not kept and path in made and stat.S_ISREG(os.lstat(full).st_mode) and b"postinst-" not in path:
+        if (
+            not kept
+            and path in made
+            and stat.S_ISREG(os.lstat(full).st_mode)
+            and b"postinst-" not in path
+        ):
             assert os.lstat(full).st_nlink == 1, path
     assert composer.check(here) == []
     assert composer.compose(tmp_path / "fresh", [package, *modules], run=run) == pair
@@ -137,7 +175,9 @@ def test_what_a_script_leaves_alone_is_linked(
     composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "other", modules)
-    composer.compose(tmp_path / "one", [*modules, scripted("p", a="echo more >> etc/conf")], run=run)
+    composer.compose(
+        tmp_path / "one", [*modules, scripted("p", a="echo more >> etc/conf")], run=run
+    )
     for name in ("usr/lib/modules/one", "usr/share/two/f", "usr/bin/postinst-a"):
         assert (tmp_path / "one" / name).stat().st_nlink > 1
     assert (tmp_path / "one/etc/conf").stat().st_nlink == 1
@@ -196,9 +236,17 @@ def test_scripts_run_again_when_anything_is_another_and_only_then(
 def test_after_any_steps_a_sysroot_with_scripts_equals_a_fresh_one(
     composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
 ) -> None:
-    scripts = [INDEX, "echo $(cat etc/conf) more >> etc/conf", "rm -f usr/lib/modules/one", "ls -R . > all"]
+    scripts = [
+        INDEX,
+        "echo $(cat etc/conf) more >> etc/conf",
+        "rm -f usr/lib/modules/one",
+        "ls -R . > all",
+    ]
     conf = {"etc/conf": "first\n"}
-    pieces = [*modules, *(scripted(f"s{at}", conf, **{f"s{at}": text}) for at, text in enumerate(scripts))]
+    pieces = [
+        *modules,
+        *(scripted(f"s{at}", conf, **{f"s{at}": text}) for at, text in enumerate(scripts)),
+    ]
 
     @settings(max_examples=40)
     @given(chain=st.lists(st.sets(st.integers(0, len(pieces) - 1)), min_size=2, max_size=4))
@@ -218,7 +266,10 @@ FAILURES: list[tuple[str, str]] = [
     ("echo what is wrong >&2; exit 3", "what is wrong"),
     ("exit 7", "exit status 7"),
     ("no-such-program", "not found"),
-    ("echo made > made; mkdir folder; echo x >> etc/conf; rm usr/lib/modules/two; exit 1", "exit status 1"),
+    (
+        "echo made > made; mkdir folder; echo x >> etc/conf; rm usr/lib/modules/two; exit 1",
+        "exit status 1",
+    ),
 ]
 
 
@@ -237,7 +288,11 @@ def test_a_failure_names_script_and_package_and_the_next_composition_is_right(
     here, good = tmp_path / "sysroot", scripted("culprit:install", b=INDEX)
     if there:
         composer.compose(here, [*modules, good], run=run)
-    packages = [*modules, scripted("innocent:install", a="true"), scripted("culprit:install", b=script)]
+    packages = [
+        *modules,
+        scripted("innocent:install", a="true"),
+        scripted("culprit:install", b=script),
+    ]
     for _ in range(2):
         with pytest.raises(SysrootError) as raised:
             composer.compose(here, packages, run=run)
@@ -257,11 +312,15 @@ def test_scripts_after_one_that_failed_do_not_run(
     composer: Composer, scripted: Scripted, run: Run, tmp_path: Path
 ) -> None:
     with pytest.raises(SysrootError):
-        composer.compose(tmp_path / "sysroot", [scripted("p", a="exit 1", b=f"touch {tmp_path}/ran")], run=run)
+        composer.compose(
+            tmp_path / "sysroot", [scripted("p", a="exit 1", b=f"touch {tmp_path}/ran")], run=run
+        )
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_script_that_may_not_be_run_is_named(composer: Composer, run: Run, tmp_path: Path) -> None:
+def test_a_script_that_may_not_be_run_is_named(
+    composer: Composer, run: Run, tmp_path: Path
+) -> None:
     package = composer.owned("p", {"usr/bin/postinst-a": File(b"#!/bin/sh\n", 0o644)})
     with pytest.raises(SysrootError, match=r"postinst-a of p failed.*Permission denied"):
         composer.compose(tmp_path / "sysroot", [package], run=run)
@@ -271,7 +330,10 @@ def test_a_script_that_may_not_be_run_is_named(composer: Composer, run: Run, tmp
     "make",
     [
         "mkfifo fifo",
-        pytest.param("mknod dev c 1 3", marks=pytest.mark.skipif(not AS_ROOT, reason="only root can make one")),
+        pytest.param(
+            "mknod dev c 1 3",
+            marks=pytest.mark.skipif(not AS_ROOT, reason="only root can make one"),
+        ),
     ],
 )
 def test_a_script_that_makes_what_is_no_file_is_refused(
@@ -282,7 +344,9 @@ def test_a_script_that_makes_what_is_no_file_is_refused(
     assert not composer.state(tmp_path / "sysroot").ready
 
 
-def test_without_a_way_to_run_them_scripts_are_files(composer: Composer, scripted: Scripted, tmp_path: Path) -> None:
+def test_without_a_way_to_run_them_scripts_are_files(
+    composer: Composer, scripted: Scripted, tmp_path: Path
+) -> None:
     composer.compose(tmp_path / "sysroot", [scripted("p", a="echo made > made")])
     assert not (tmp_path / "sysroot/made").exists()
     assert (tmp_path / "sysroot/usr/bin/postinst-a").exists()

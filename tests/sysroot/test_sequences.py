@@ -20,15 +20,31 @@ from tests.trees import AS_ROOT, describe, everything
 
 OWNERS = 6
 VARIANTS: dict[str, list[File | Link | Folder]] = {
-    "usr/lib/a": [File(b"a", group="a"), File(b"a, rebuilt", group="a"), File(b"a", 0o755, group="a"), File(b"")],
+    "usr/lib/a": [
+        File(b"a", group="a"),
+        File(b"a, rebuilt", group="a"),
+        File(b"a", 0o755, group="a"),
+        File(b""),
+    ],
     "usr/lib/alias": [File(b"a", group="a"), File(b"a, rebuilt", group="a"), Link(b"a")],
     "usr/bin/second-name": [File(b"a", group="a"), File(b"a")],
-    "usr/bin/su": [File(b"su", 0o4755), File(b"su", 0o755), File(b"su, rebuilt", 0o6711), File(b"su", 0o1644)],
+    "usr/bin/su": [
+        File(b"su", 0o4755),
+        File(b"su", 0o755),
+        File(b"su, rebuilt", 0o6711),
+        File(b"su", 0o1644),
+    ],
     "usr/bin/sh": [Link(b"bash"), Link(b"dash"), File(b"sh", 0o755)],
     "usr/libexec/empty": [Folder(), Folder(0o700)],
     "usr/bin/deep/er/f": [File(b"a"), File(b"b", 0o755)],
     "usr/libexec/deep/f": [File(b"a"), Folder(0o500)],
-    "usr/share/odd": [Folder(), Folder(0o2775), Folder(0o555), Folder(0o1777), Folder(0o000 if AS_ROOT else 0o500)],
+    "usr/share/odd": [
+        Folder(),
+        Folder(0o2775),
+        Folder(0o555),
+        Folder(0o1777),
+        Folder(0o000 if AS_ROOT else 0o500),
+    ],
     "usr/share/odd/f": [File(b"f"), File(b"f, rebuilt", 0o600)],
     "usr/share/odd/deep/er": [Folder(), File(b"er"), Link(b"f")],
     "shift": [File(b"a file"), Link(b"usr"), Folder(0o711)],
@@ -37,7 +53,11 @@ VARIANTS: dict[str, list[File | Link | Folder]] = {
     "%x a\ny\\": [File(b"a"), File(b"a", 0o444)],
     "large": [File(bytes(200_000) + b"x"), File(b"x" + bytes(200_000))],
 }
-COMMON: Spec = {"usr/share/common": File(b"the same in all"), "usr/lib": Folder(), "usr/share/none": Folder()}
+COMMON: Spec = {
+    "usr/share/common": File(b"the same in all"),
+    "usr/lib": Folder(),
+    "usr/share/none": Folder(),
+}
 
 
 @dataclass
@@ -50,14 +70,28 @@ class World:
     backwards: bool = False
 
     def spec(self, owner: int) -> Spec:
-        gives = {path: VARIANTS[path][number % len(VARIANTS[path])] for path, number in self.gives[owner].items()}
+        gives = {
+            path: VARIANTS[path][number % len(VARIANTS[path])]
+            for path, number in self.gives[owner].items()
+        }
         solid = {path for path, leaf in gives.items() if not isinstance(leaf, Folder)}
-        passable = {path: leaf for path, leaf in gives.items() if not any(path.startswith(top + "/") for top in solid)}
-        own = {f"usr/lib/l{owner}": str(owner), f"usr/bin/tool{owner % 2}{owner}": "#!", f"only{owner}/deep/f": "x"}
+        passable = {
+            path: leaf
+            for path, leaf in gives.items()
+            if not any(path.startswith(top + "/") for top in solid)
+        }
+        own = {
+            f"usr/lib/l{owner}": str(owner),
+            f"usr/bin/tool{owner % 2}{owner}": "#!",
+            f"only{owner}/deep/f": "x",
+        }
         return {**COMMON, **own, **passable}
 
     def packages(self, composer: Composer) -> list[Owned]:
-        made = [composer.owned(f"p{owner}:populate_sysroot", self.spec(owner)) for owner in sorted(self.wanted)]
+        made = [
+            composer.owned(f"p{owner}:populate_sysroot", self.spec(owner))
+            for owner in sorted(self.wanted)
+        ]
         return made[::-1] if self.backwards else made
 
 
@@ -68,7 +102,9 @@ variants = st.integers(0, 4)
 
 
 def put(path: str, variant: int, who: set[int]) -> Change:
-    """A path is in these packages, alike, and in no other: it came, was rebuilt, was moved, or (no packages) went."""
+    """A path is in these packages, alike, and in no other: it came, was rebuilt, was moved, or (no
+    packages) went.
+    """
 
     def change(world: World) -> None:
         for owner, gives in enumerate(world.gives):
@@ -94,7 +130,9 @@ def turn(backwards: bool) -> Change:
 def win(path: str, above: int, who: int, task: bool) -> Change:
     """A package's file is taken at a path, or at all below a folder that is so many above."""
     at = "/".join(path.split("/")[: -above or None]) or path
-    return lambda world: world.wins.update({at.encode(): f"p{who}:populate_sysroot" if task else f"p{who}"})
+    return lambda world: world.wins.update(
+        {at.encode(): f"p{who}:populate_sysroot" if task else f"p{who}"}
+    )
 
 
 changes = st.one_of(
@@ -116,12 +154,16 @@ def compose(composer: Composer, directory: Path, world: World) -> object:
         return type(error)
 
 
-def assert_each_equals_a_fresh_one(composer: Composer, here: Path, chain: list[list[Change]]) -> None:
+def assert_each_equals_a_fresh_one(
+    composer: Composer, here: Path, chain: list[list[Change]]
+) -> None:
     world, last = World(), None
     for number, step in enumerate(chain):
         for change in step:
             change(world)
-        composed, fresh = (compose(composer, here / name, world) for name in ("delta", f"fresh{number}"))
+        composed, fresh = (
+            compose(composer, here / name, world) for name in ("delta", f"fresh{number}")
+        )
         assert composed == fresh
         if fresh is SysrootConflict:
             assert not (here / f"fresh{number}").exists()
@@ -129,7 +171,10 @@ def assert_each_equals_a_fresh_one(composer: Composer, here: Path, chain: list[l
             last = here / f"fresh{number}"
         if last is not None:
             assert describe(here / "delta") == describe(last)
-            known = {os.fsencode(here / "delta") + b"/" + path for path in composer.state(here / "delta").folders}
+            known = {
+                os.fsencode(here / "delta") + b"/" + path
+                for path in composer.state(here / "delta").folders
+            }
             assert known == set(everything(os.fsencode(here / "delta"))[0][1:])
             assert composer.check(here / "delta") == []
     composer.assert_pool_intact()

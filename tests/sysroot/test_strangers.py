@@ -1,4 +1,6 @@
-"""A directory of the user's own (`ours` is false): nothing is removed there that prov did not put there."""
+"""A directory of the user's own (`ours` is false): nothing is removed there that prov did not put
+there.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import pytest
 
 from prov.errors import SysrootConflict, SysrootError
 from prov.store.repository import Store
+from prov.sysroot.compose import Sysroots
 from prov.sysroot.postinst import Run
 from prov.worktree.merge import Owned
 from tests.sysroot.conftest import Composer, File, Folder, Link, fingerprint, in_child
@@ -20,8 +23,13 @@ from tests.trees import describe
 @pytest.fixture
 def packages(composer: Composer) -> list[Owned]:
     return [
-        composer.owned("a", {"usr/lib/a": "a", "usr/bin/a": "#!", "only-a/deep/f": "x", "usr/link": Link(b"lib")}),
-        composer.owned("b", {"usr/lib/b": "b", "usr/bin/su": File(b"su", 0o4755), "only-b/empty": Folder()}),
+        composer.owned(
+            "a",
+            {"usr/lib/a": "a", "usr/bin/a": "#!", "only-a/deep/f": "x", "usr/link": Link(b"lib")},
+        ),
+        composer.owned(
+            "b", {"usr/lib/b": "b", "usr/bin/su": File(b"su", 0o4755), "only-b/empty": Folder()}
+        ),
         composer.owned("c", {"usr/lib/c": "c", "usr/share/c": File(b"")}),
     ]
 
@@ -61,7 +69,9 @@ def test_a_directory_with_a_strangers_file_is_refused_and_left_alone(
     for wanted in (packages[:1], packages, packages[1:], []):
         with pytest.raises(SysrootError) as raised:
             composer.compose(here, wanted, ours=False)
-        assert f"{here}/{stranger.removeprefix('->').partition('/deep/f')[0].rstrip('/')}" in str(raised.value)
+        assert f"{here}/{stranger.removeprefix('->').partition('/deep/f')[0].rstrip('/')}" in str(
+            raised.value
+        )
         assert raised.value.hint
     assert fingerprint(here) == before
 
@@ -77,7 +87,9 @@ def test_one_that_was_never_composed_is_refused_and_left_alone(
     assert fingerprint(tmp_path / "root") == before
 
 
-def test_an_empty_one_is_as_good_as_none(composer: Composer, packages: list[Owned], tmp_path: Path) -> None:
+def test_an_empty_one_is_as_good_as_none(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "none"):
         composer.compose(tmp_path / name, packages, ours=False)
@@ -90,8 +102,14 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "made a folder": lambda top: ((top / "usr/lib/a").unlink(), (top / "usr/lib/a").mkdir()),
     "given a mode": lambda top: (top / "usr/lib/a").chmod(0o600),
     "a folder given a mode": lambda top: (top / "only-a/deep").chmod(0o700),
-    "a link turned": lambda top: ((top / "usr/link").unlink(), (top / "usr/link").symlink_to("share")),
-    "a folder made a link": lambda top: (shutil.rmtree(top / "only-a"), (top / "only-a").symlink_to("usr")),
+    "a link turned": lambda top: (
+        (top / "usr/link").unlink(),
+        (top / "usr/link").symlink_to("share"),
+    ),
+    "a folder made a link": lambda top: (
+        shutil.rmtree(top / "only-a"),
+        (top / "only-a").symlink_to("usr"),
+    ),
 }
 
 
@@ -109,24 +127,34 @@ def test_one_in_which_a_file_was_changed_is_refused_and_left_alone(
     assert fingerprint(here) == before
 
 
-def test_it_is_updated_in_place_otherwise(composer: Composer, packages: list[Owned], tmp_path: Path) -> None:
-    for number, wanted in enumerate([packages[:1], packages, packages[1:], packages[:2], [], packages]):
+def test_it_is_updated_in_place_otherwise(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
+    for number, wanted in enumerate(
+        [packages[:1], packages, packages[1:], packages[:2], [], packages]
+    ):
         pair = composer.compose(tmp_path / "root", wanted, ours=False)
         assert pair == composer.compose(tmp_path / str(number), wanted, ours=False)
         assert describe(tmp_path / "root") == describe(tmp_path / str(number))
 
 
-def test_a_conflict_leaves_it_alone(composer: Composer, packages: list[Owned], tmp_path: Path) -> None:
+def test_a_conflict_leaves_it_alone(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
     composer.compose(tmp_path / "root", packages, ours=False)
     before = fingerprint(tmp_path / "root")
     with pytest.raises(SysrootConflict):
-        composer.compose(tmp_path / "root", [*packages, composer.owned("d", {"usr/lib/a": "other"})], ours=False)
+        composer.compose(
+            tmp_path / "root", [*packages, composer.owned("d", {"usr/lib/a": "other"})], ours=False
+        )
     assert fingerprint(tmp_path / "root") == before
     composer.compose(tmp_path / "root", packages, ours=False)
     assert fingerprint(tmp_path / "root") == before
 
 
-def test_a_file_where_the_directory_should_be_stays(composer: Composer, packages: list[Owned], tmp_path: Path) -> None:
+def test_a_file_where_the_directory_should_be_stays(
+    composer: Composer, packages: list[Owned], tmp_path: Path
+) -> None:
     (tmp_path / "root").write_text("mine")
     with pytest.raises((SysrootError, OSError)):
         composer.compose(tmp_path / "root", packages, ours=False)
@@ -142,7 +170,11 @@ def test_one_that_was_interrupted_anywhere_is_finished(
             here = tmp_path / f"{there is None}{steps}"
             if there is not None:
                 composer.compose(here, there, ours=False)
-            if in_child(composer, lambda own: own.compose(here, packages[:1], ours=False), dies_before=steps) == 0:  # noqa: B023
+
+            def compose_again(own: Sysroots, here: Path = here) -> object:
+                return own.compose(here, packages[:1], ours=False)
+
+            if in_child(composer, compose_again, dies_before=steps) == 0:
                 break
             composer.compose(here, packages[:1], ours=False)
             assert composer.check(here) == []
@@ -154,7 +186,9 @@ def test_a_stranger_in_one_that_was_interrupted_is_refused(
 ) -> None:
     here = tmp_path / "root"
     composer.compose(here, packages[:1], ours=False)
-    assert in_child(composer, lambda own: own.compose(here, packages[1:2], ours=False), dies_before=6)
+    assert in_child(
+        composer, lambda own: own.compose(here, packages[1:2], ours=False), dies_before=6
+    )
     for name in ("mine", "usr/lib/mine"):
         (here / name).write_text("mine")
         with pytest.raises(SysrootError, match=f"root/{name}"):
@@ -168,7 +202,9 @@ def test_a_stranger_in_one_that_was_interrupted_is_refused(
 def test_what_a_script_made_there_is_no_strangers(
     composer: Composer, packages: list[Owned], run: Run, tmp_path: Path
 ) -> None:
-    script = composer.owned("s", {"usr/bin/postinst-s": "#!/bin/sh\necho made > made; echo more >> usr/lib/a\n"})
+    script = composer.owned(
+        "s", {"usr/bin/postinst-s": "#!/bin/sh\necho made > made; echo more >> usr/lib/a\n"}
+    )
     here = tmp_path / "root"
     for wanted in ([*packages, script], [*packages, script], packages[:1], [packages[0], script]):
         composer.compose(here, wanted, run=run, ours=False)
@@ -180,8 +216,13 @@ def test_what_a_script_made_there_is_no_strangers(
     assert (here / "made").read_text() == "mine"
 
 
-def test_who_waited_for_the_lock_sees_what_was_composed_meanwhile(composer: Composer, tmp_path: Path) -> None:
-    first, second = composer.owned("first", {"usr/a": "1"}), composer.owned("second", {"usr/b": "2"})
+def test_who_waited_for_the_lock_sees_what_was_composed_meanwhile(
+    composer: Composer, tmp_path: Path
+) -> None:
+    first, second = (
+        composer.owned("first", {"usr/a": "1"}),
+        composer.owned("second", {"usr/b": "2"}),
+    )
     late = Composer(Store.open(composer.store.path))
     with late.store.objects.writer() as writer:
         composer.compose(tmp_path / "sysroot", [first, second], ours=False)

@@ -1,4 +1,6 @@
-"""Sources with odd names, submodules, leftovers of git, in folders with ACLs: unpacked, patched, or refused."""
+"""Sources with odd names, submodules, leftovers of git, in folders with ACLs: unpacked, patched, or
+refused.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,14 @@ def unpacked(project: Project, name: str) -> Path:
     return found
 
 
-ARCHIVES = ["lib-1:2.0.tar.gz", "-lib.tar.gz", "--to-command=x.tar.gz", "lib 1 'x'.tar.gz", ".lib.tar.gz", "-l.zip"]
+ARCHIVES = [
+    "lib-1:2.0.tar.gz",
+    "-lib.tar.gz",
+    "--to-command=x.tar.gz",
+    "lib 1 'x'.tar.gz",
+    ".lib.tar.gz",
+    "-l.zip",
+]
 FILES = ["-notes.txt", "--help", "..notes", ".hidden", "a:b", "* [x]"]
 
 
@@ -84,7 +93,9 @@ def test_names_of_provs_own_folders(small: Project) -> None:
     for name in OWN:
         small.write(f"recipes/{name}/main.c", "int main;\n")
         recipe(small, f'{{ file = "{name}" }}')
-        assert f"'{name}' is a name that prov uses in a WORKDIR" in small.refused("plan", "x:unpack")
+        assert f"'{name}' is a name that prov uses in a WORKDIR" in small.refused(
+            "plan", "x:unpack"
+        )
     recipe(small, ", ".join(f'{{ file = "{name}", name = "{name}-own" }}' for name in OWN))
     small.prov("build", "x:unpack")
     assert all(unpacked(small, f"{name}-own/main.c").is_file() for name in OWN)
@@ -94,7 +105,10 @@ def test_names_of_provs_own_folders(small: Project) -> None:
             recipe(small, f'{{ file = "lib.{kind}" }}')
             told = small.prov("build", "x:unpack", code=1).stdout
             assert f"lib.{kind} holds {name}/, a folder that prov has in every WORKDIR" in told
-    archive(small.root / "recipes/lib.tar.gz", {f"b/{name}/a": "2\n" for name in OWN} | {"temporary/a": "1\n"})
+    archive(
+        small.root / "recipes/lib.tar.gz",
+        {f"b/{name}/a": "2\n" for name in OWN} | {"temporary/a": "1\n"},
+    )
     recipe(small, '{ file = "lib.tar.gz" }')
     small.prov("build", "x:unpack")
     assert unpacked(small, "b/temp/a").read_text() == "2\n"
@@ -102,7 +116,9 @@ def test_names_of_provs_own_folders(small: Project) -> None:
 
 def test_outputs_in_provs_own_folders(small: Project) -> None:
     for name in ("temp", "temp/a", "recipe-sysroot", "${WORKDIR}/recipe-sysroot-native/x"):
-        small.write("recipes/x.toml", f"version = '1'\n[tasks.go]\noutputdir = '{name}'\nscript = 'true'\n")
+        small.write(
+            "recipes/x.toml", f"version = '1'\n[tasks.go]\noutputdir = '{name}'\nscript = 'true'\n"
+        )
         assert "is a folder of prov's own" in small.refused("plan", "x:go")
 
 
@@ -116,9 +132,16 @@ def test_inputs_go_over_nothing(small: Project) -> None:
 
 
 def test_a_git_file_that_leads_nowhere(small: Project) -> None:
-    archive(small.root / "recipes/lib.tar.gz", {"lib/a": "old\n", "lib/.git": "gitdir: ../.git/modules/lib\n"})
+    archive(
+        small.root / "recipes/lib.tar.gz",
+        {"lib/a": "old\n", "lib/.git": "gitdir: ../.git/modules/lib\n"},
+    )
     small.write("recipes/a.patch", PATCH)
-    recipe(small, '{ file = "lib.tar.gz" }', 'patches = ["a.patch"]\n[variables]\nS = "${WORKDIR}/lib"\n')
+    recipe(
+        small,
+        '{ file = "lib.tar.gz" }',
+        'patches = ["a.patch"]\n[variables]\nS = "${WORKDIR}/lib"\n',
+    )
     small.prov("build", "x:patch")
     assert unpacked(small, "lib/a").read_text() == "new\n"
 
@@ -150,11 +173,15 @@ def test_gits_own_words(small: Project, tmp_path: Path) -> None:
 
 
 def test_a_source_that_holds_the_project(small: Project) -> None:
-    """What a build writes, and what version control keeps, is no part of a source: nothing edited, nothing to do."""
+    """What a build writes, and what version control keeps, is no part of a source: nothing edited,
+    nothing to do.
+    """
     git(small.root.parent, "init", "-q", str(small.root))
     small.write("main.c", "1\n")
     small.write("notes.o", "1\n")
-    more = "[tasks.look]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'ls -A whole > out/list'\n"
+    more = (
+        "[tasks.look]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'ls -A whole > out/list'\n"
+    )
     small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "ls ')
     recipe(small, '{ file = "..", name = "whole", exclude = ["*.o"] }', more)
     small.prov("build", "x:look")
@@ -176,7 +203,10 @@ def test_what_gitignore_lists(small: Project) -> None:
 
     def names() -> list[str]:
         small.prov("build", "x:unpack")
-        return sorted(str(path.relative_to(unpacked(small, "src"))) for path in unpacked(small, "src").rglob("*"))
+        return sorted(
+            str(path.relative_to(unpacked(small, "src")))
+            for path in unpacked(small, "src").rglob("*")
+        )
 
     assert names() == [".gitignore", "a", "d", "d/.gitignore", "d/c.o"]
     git(source, "init", "-q")
@@ -193,7 +223,15 @@ def test_captures_leave_out_what_prov_toml_excludes(small: Project) -> None:
     small.prov("capture", "src", "--as", "e:src")
     assert small.ask("diff", "e:src") == "A file\nA sub/\n"
     small.prov(
-        "run", "-C", "src", "--as", "e:run", "--", "sh", "-c", "echo 2 > y.tmp; echo 2 > new; git log -1 > /dev/null"
+        "run",
+        "-C",
+        "src",
+        "--as",
+        "e:run",
+        "--",
+        "sh",
+        "-c",
+        "echo 2 > y.tmp; echo 2 > new; git log -1 > /dev/null",
     )
     assert small.ask("diff", "e:run") == "A new\n"
     small.prov("checkout", "e:run", "got")
@@ -217,11 +255,17 @@ def test_a_default_acl(small: Project, tmp_path: Path, when: str) -> None:
     if when == "before":
         acl(small.root)
     small.write("recipes/src/a", "1\n")
-    more = "[tasks.go]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'mkdir out/d; cp -a src/a out/d/a'\n"
+    more = (
+        "[tasks.go]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'mkdir out/d; cp -a src/a"
+        " out/d/a'\n"
+    )
     recipe(small, '{ file = "src" }', more)
     small.prov("build", "x:go")
     if when == "between":
-        folders = [small.root, *(path for path in small.root.rglob("*") if path.is_dir() and not path.is_symlink())]
+        folders = [
+            small.root,
+            *(path for path in small.root.rglob("*") if path.is_dir() and not path.is_symlink()),
+        ]
         for folder in folders:
             acl(folder)
         small.edit("recipes/x.toml", "mkdir out/d", "mkdir -p out/d")
@@ -233,7 +277,9 @@ def test_a_default_acl(small: Project, tmp_path: Path, when: str) -> None:
 
 
 def test_without_an_acl_nothing_is_placed_again(small: Project) -> None:
-    """Removing an ACL that is not there succeeds: the kernel's answer does not say that there was one."""
+    """Removing an ACL that is not there succeeds: the kernel's answer does not say that there was
+    one.
+    """
     small.write("recipes/src/a", "1\n")
     more = "[tasks.go]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'cp src/a out/a'\n"
     recipe(small, '{ file = "src" }', more)

@@ -1,4 +1,6 @@
-"""Names and addresses that somebody wants added: none becomes an option, a command, a helper or another place."""
+"""Names and addresses that somebody wants added: none becomes an option, a command, a helper or
+another place.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,14 @@ BAD = [
         "x+ssh://h/x",
         "git+ssh://h/x",
     ),
-    *("://host/x", "ssh ://host/x", "http:///x", "git://host:22:22/x", "git://ho%0ast/x", "https://me:p%0a@host/x"),
+    *(
+        "://host/x",
+        "ssh ://host/x",
+        "http:///x",
+        "git://host:22:22/x",
+        "git://ho%0ast/x",
+        "https://me:p%0a@host/x",
+    ),
 ]
 
 
@@ -176,7 +185,9 @@ def test_a_folder_is_the_one_that_git_reads(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_whose_folder_it_is(tmp_path: Path) -> None:
-    """A way out of the user's own folder, written so that only git sees it, is no reason to trust what is there."""
+    """A way out of the user's own folder, written so that only git sees it, is no reason to trust
+    what is there.
+    """
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     os.chown(foreign, 12345, 12345)
@@ -190,23 +201,34 @@ def test_no_password_is_shown() -> None:
 
 
 def test_commands_that_are_smuggled_in_never_run(tmp_path: Path) -> None:
-    """`prov remote add`, and then asking it, with no program but a trap where git would start one."""
+    """`prov remote add`, and then asking it, with no program but a trap where git would start
+    one.
+    """
     project = Project(tmp_path / "project")
     project.write("prov.toml", "")
     traps = tmp_path / "traps"
     traps.mkdir()
-    for name in ("git-remote-ext", "git-remote-fd", "git-remote-a", "git-remote-transport", "git-remote-ftp"):
+    for name in (
+        "git-remote-ext",
+        "git-remote-fd",
+        "git-remote-a",
+        "git-remote-transport",
+        "git-remote-ftp",
+    ):
         (traps / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/canary\n")
         (traps / name).chmod(0o755)
     (traps / "ssh").write_text(
-        f"#!/bin/sh\nfor word; do case $word in *canary*|-oX*) touch {tmp_path}/canary;; esac; done\nexit 255\n"
+        f"#!/bin/sh\nfor word; do case $word in *canary*|-oX*) touch {tmp_path}/canary;; esac;"
+        " done\nexit 255\n"
     )
     (traps / "ssh").chmod(0o755)
     environment = os.environ | {"PATH": f"{traps}:{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"}
 
     def prov(*arguments: str, code: int) -> str:
         command = [PROV, *arguments]
-        done = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=project.root, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr
@@ -214,7 +236,11 @@ def test_commands_that_are_smuggled_in_never_run(tmp_path: Path) -> None:
     prov("init", code=0)
     canary = f"touch {tmp_path}/canary"
     hostile = [
-        *(f"ext::sh -c {canary}", "ssh://-oProxyCommand=touch%20canary/x", f"ssh://%2doProxyCommand={canary}@host/x"),
+        *(
+            f"ext::sh -c {canary}",
+            "ssh://-oProxyCommand=touch%20canary/x",
+            f"ssh://%2doProxyCommand={canary}@host/x",
+        ),
         *("host:-oXcanary", "a::b", "file://host/etc", "/srv/a\nb"),
     ]
     for url in hostile:

@@ -19,22 +19,50 @@ def row(ref: str, said: str) -> str:
         (["[rejected] (stale info)", "[rejected] (atomic push failed)"], "", Verdict.RACE),
         (["[rejected] (fetch first)"], "", Verdict.RACE),
         (["[rejected] (non-fast-forward)"], "", Verdict.RACE),
-        (["[remote rejected] (failed to update ref)"], "cannot lock ref 'x': is at 1 but expected 2", Verdict.RACE),
-        (["[remote rejected] (atomic transaction failed)"], "Unable to create 'x.lock': File exists.", Verdict.RACE),
+        (
+            ["[remote rejected] (failed to update ref)"],
+            "cannot lock ref 'x': is at 1 but expected 2",
+            Verdict.RACE,
+        ),
+        (
+            ["[remote rejected] (atomic transaction failed)"],
+            "Unable to create 'x.lock': File exists.",
+            Verdict.RACE,
+        ),
         (["[remote rejected] (failed to lock)"], "", Verdict.RACE),
         (["[remote rejected] (incorrect old value provided)"], "", Verdict.RACE),
-        (["[remote rejected] (atomic push failure)", "[remote rejected] (non-fast-forward)"], "", Verdict.DECLINED),
+        (
+            ["[remote rejected] (atomic push failure)", "[remote rejected] (non-fast-forward)"],
+            "",
+            Verdict.DECLINED,
+        ),
         (["[remote rejected] (deletion prohibited)"], "", Verdict.DECLINED),
         (["[remote rejected] (deny updating a hidden ref)"], "", Verdict.DECLINED),
-        (["[remote rejected] (pre-receive hook declined)"], "remote: x.lock': File exists", Verdict.DECLINED),
+        (
+            ["[remote rejected] (pre-receive hook declined)"],
+            "remote: x.lock': File exists",
+            Verdict.DECLINED,
+        ),
         (["[remote rejected] (hook declined)"], "remote: No space left for you", Verdict.DECLINED),
         (["[remote rejected] (protected branch hook declined)"], "", Verdict.DECLINED),
-        (["[remote rejected] (push declined due to repository rule violations)"], "", Verdict.DECLINED),
+        (
+            ["[remote rejected] (push declined due to repository rule violations)"],
+            "",
+            Verdict.DECLINED,
+        ),
         (["[remote rejected] (branch is currently checked out)"], "", Verdict.DECLINED),
         ([], "fatal: ref updates aborted by hook", Verdict.DECLINED),
         (["[remote rejected] (failed to update ref)"], "", Verdict.UNCLEAR),
-        (["[remote rejected] (failed to update ref)"], "x.lock': Permission denied", Verdict.BROKEN),
-        (["[remote rejected] (failed to update ref)"], "'refs/heads/prov' exists; cannot create", Verdict.BROKEN),
+        (
+            ["[remote rejected] (failed to update ref)"],
+            "x.lock': Permission denied",
+            Verdict.BROKEN,
+        ),
+        (
+            ["[remote rejected] (failed to update ref)"],
+            "'refs/heads/prov' exists; cannot create",
+            Verdict.BROKEN,
+        ),
         (["[remote rejected] (unpacker error)"], "", Verdict.BROKEN),
         (["[remote rejected] (shallow update not allowed)"], "", Verdict.BROKEN),
         (["[remote failure] (remote failed to report status)"], "", Verdict.BROKEN),
@@ -59,7 +87,10 @@ def test_a_refusal_is_not_a_race(rows: list[str], words: str, verdict: Verdict) 
 )
 def test_the_setting_is_named(reason: str, setting: str) -> None:
     rejected = rejections(
-        [row(INDEX, "[remote rejected] (atomic push failure)"), row(CONTENT, f"[remote rejected] ({reason})")]
+        [
+            row(INDEX, "[remote rejected] (atomic push failure)"),
+            row(CONTENT, f"[remote rejected] ({reason})"),
+        ]
     )
     said = telling_lines("error: failed to push some refs to 'x'", rejected)
     assert setting in said
@@ -69,18 +100,20 @@ def test_the_setting_is_named(reason: str, setting: str) -> None:
 
 
 def test_a_complaint_is_one_printable_line() -> None:
-    said = telling_lines("To x\nremote: \x1b[31mno\x07\r\nremote:   \nerror: failed\n\nhint: none\nerror: failed\n")
+    said = telling_lines(
+        "To x\nremote: \x1b[31mno\x07\r\nremote:   \nerror: failed\n\nhint: none\nerror: failed\n"
+    )
     assert said == "remote: ?[31mno?; error: failed"
     assert telling_lines("") == "git failed and printed nothing"
 
 
 def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
     said = telling_lines(
-        "remote: error: Unable to create '/srv/x.lock': File exists.\n"
-        "remote: \nremote: Another git process seems to be running in this repository, e.g.\n"
-        "remote: an editor opened by 'git commit'. Please make sure all processes\n"
-        "remote: are terminated then try again. If it still fails, a git process\n"
-        "remote: may have crashed in this repository earlier:\nremote: remove the file manually to continue.\n"
+        "remote: error: Unable to create '/srv/x.lock': File exists.\nremote: \nremote: Another git"
+        " process seems to be running in this repository, e.g.\nremote: an editor opened by 'git"
+        " commit'. Please make sure all processes\nremote: are terminated then try again. If it"
+        " still fails, a git process\nremote: may have crashed in this repository earlier:\nremote:"
+        " remove the file manually to continue.\n"
     )
     assert said == "remote: error: Unable to create '/srv/x.lock': File exists."
 
@@ -88,10 +121,16 @@ def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        ("fatal: detected dubious ownership in repository at '/srv/x.git'", "--add safe.directory /srv/x.git"),
+        (
+            "fatal: detected dubious ownership in repository at '/srv/x.git'",
+            "--add safe.directory /srv/x.git",
+        ),
         ("fatal: '/srv/x.git' does not appear to be a git repository", "git init --bare"),
         ("fatal: remote error: upload-pack: not our ref 1234", "git fsck"),
-        ("fatal: could not read Username for 'https://x': terminal prompts disabled", "credential helper"),
+        (
+            "fatal: could not read Username for 'https://x': terminal prompts disabled",
+            "credential helper",
+        ),
         ("remote: error: cannot lock ref 'a/b': 'a' exists; cannot create 'a/b'", "rename it"),
         ("git@host: Permission denied (publickey).", "ssh -v"),
         ("fatal: bad config line 1 in file /home/a/.gitconfig", "correct that line"),
@@ -103,7 +142,8 @@ def test_a_complaint_has_a_hint(words: str, hint: str) -> None:
 
 def test_the_cause_is_reported_and_not_what_follows_from_it() -> None:
     said = telling_lines(
-        "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote repository.\n"
+        "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote"
+        " repository.\n"
     )
     assert said == "fatal: 'x' does not appear to be a git repository"
     assert (

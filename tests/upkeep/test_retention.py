@@ -104,7 +104,9 @@ def test_a_run_whose_workdir_went_has_its_record(store: Store) -> None:
     gone = [line for line in lines(second) if not has_workdir(store, line)]
     assert gone
     for line in gone:
-        record = store.refs.get(f"{RECORDS}{line.key.replace(':', '/')}/{line.task_hash.hex()}/{line.run}")
+        record = store.refs.get(
+            f"{RECORDS}{line.key.replace(':', '/')}/{line.task_hash.hex()}/{line.run}"
+        )
         assert record is not None
         names = {entry.name for entry in store.objects.tree(store.objects.commit(record).tree)}
         assert {b"inputs", b"output", b"log", b"environment"} <= names
@@ -191,9 +193,14 @@ def test_numbers_of_runs_go_on_after_a_collection(store: Store) -> None:
     assert last_number(store, line.key, line.task_hash) == before
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    count=st.integers(1, 8), workdirs=st.integers(0, 8), labelled=st.integers(0, 20), share=st.none() | st.floats(0, 1)
+    count=st.integers(1, 8),
+    workdirs=st.integers(0, 8),
+    labelled=st.integers(0, 20),
+    share=st.none() | st.floats(0, 1),
 )
 def test_whatever_the_rules_the_store_is_whole_and_keeps_what_it_says(
     generated: Path,
@@ -222,7 +229,9 @@ def test_killed_at_any_moment_it_leaves_a_whole_store(generated: Path, tmp_path:
         path = tmp_path / f"{number}.git"
         shutil.copytree(generated, path)
         store = Store.open(path)
-        process = multiprocessing.get_context("fork").Process(target=collect, args=(Store.open(path), ALL_OLD))
+        process = multiprocessing.get_context("fork").Process(
+            target=collect, args=(Store.open(path), ALL_OLD)
+        )
         process.start()
         time.sleep(rng.random() * 0.3)
         if process.pid is not None:
@@ -261,7 +270,10 @@ def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
         output = writer.add_commit(Commit(made.tree, (), CONSTANT_IDENTITY, "output\n"))
         writer.finish()
         unlisted = f"{tag_prefix(line.key, task_hash)}/1"
-        store.refs.update(RefUpdate(unlisted, again, None), RefUpdate(output_ref(line.key, task_hash), output, None))
+        store.refs.update(
+            RefUpdate(unlisted, again, None),
+            RefUpdate(output_ref(line.key, task_hash), output, None),
+        )
         # the writer is there: somebody is at work
         gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
     assert output_ref(line.key, task_hash) not in gone
@@ -276,15 +288,24 @@ def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -
         commits: list[bytes] = []
         for number in range(4):
             before = (commits[-1],) if commits and number != 1 else ()
-            made = replace(template, parents=(*before, record) if before else (record, record), message=f"{number}\n")
+            made = replace(
+                template,
+                parents=(*before, record) if before else (record, record),
+                message=f"{number}\n",
+            )
             commits.append(writer.add_commit(made))
         writer.finish()
-    updates = [RefUpdate(f"{tag_prefix(key, task_hash)}/{n}", oid, None) for n, oid in enumerate(commits[:3], 1)]
+    updates = [
+        RefUpdate(f"{tag_prefix(key, task_hash)}/{n}", oid, None)
+        for n, oid in enumerate(commits[:3], 1)
+    ]
     store.refs.update(*updates, RefUpdate("refs/prov/workdir/plain/x", commits[3], None))
     other = RefUpdate(f"{tag_prefix(key, bytes(20))}/1", commits[3], None)
     store.refs.update(other)
     gone = {each.ref: each for each in plan_gc(store, ALL_OLD, now=FAR) if "line/step" in each.ref}
     assert set(gone) == {f"{tag_prefix(key, task_hash)}/1"}
-    assert gone[f"{tag_prefix(key, task_hash)}/1"].record == f"{RECORDS}line/step/{task_hash.hex()}/1"
+    assert (
+        gone[f"{tag_prefix(key, task_hash)}/1"].record == f"{RECORDS}line/step/{task_hash.hex()}/1"
+    )
     collect(store, ALL_OLD)
     fsck(store)

@@ -36,7 +36,14 @@ class Work:
         rules = Exclude(exclude)
         with self.store.objects.writer() as writer:
             snapshot = capture(
-                self.store, directory, writer, memory=memory, exclude=rules, xattrs=xattrs, faked=faked, live=live
+                self.store,
+                directory,
+                writer,
+                memory=memory,
+                exclude=rules,
+                xattrs=xattrs,
+                faked=faked,
+                live=live,
             )
         if memory is not None:
             remember(snapshot, memory)

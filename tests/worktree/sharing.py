@@ -1,4 +1,6 @@
-"""What tests of shared checkouts use: settings, a placer that notes what it does, and who does it."""
+"""What tests of shared checkouts use: settings, a placer that notes what it does, and who does
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ HERE = os.getpid()
 
 @dataclass
 class Sharing:
-    """Sets from how many folders on a checkout is shared, and how many files are a crowd; counts how often one was."""
+    """Sets from how many folders on a checkout is shared, and how many files are a crowd; counts
+    how often one was.
+    """
 
     monkeypatch: pytest.MonkeyPatch
     shared: list[int] = field(default_factory=list)

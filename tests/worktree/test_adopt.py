@@ -44,7 +44,14 @@ def captured(store: Store, path: Path) -> tuple[Node, Seen]:
     state = path.stat()
     with store.objects.writer() as writer:
         node = Node(state.st_mode, writer.add_blob(path.read_bytes()))
-    seen = (path.name.encode(), state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    seen = (
+        path.name.encode(),
+        state.st_mode,
+        state.st_ino,
+        state.st_size,
+        state.st_mtime_ns,
+        state.st_ctime_ns,
+    )
     return node, Seen(*seen)
 
 
@@ -89,15 +96,24 @@ def test_what_is_adopted_is_the_same_content_in_another_inode(
 
 
 @settings(max_examples=30)
-@given(content=st.binary(min_size=1, max_size=50) | st.builds(lambda size: os.urandom(size), st.integers(1, 300_000)))
-def test_a_pool_file_is_the_same_adopted_or_filled(work: Work, tmp_path: Path, content: bytes) -> None:
+@given(
+    content=st.binary(min_size=1, max_size=50)
+    | st.builds(lambda size: os.urandom(size), st.integers(1, 300_000))
+)
+def test_a_pool_file_is_the_same_adopted_or_filled(
+    work: Work, tmp_path: Path, content: bytes
+) -> None:
     with scratch(tmp_path) as here:
         (here / "f").write_bytes(content)
         node, seen = captured(work.store, here / "f")
-        adopting, filling = (Pool(here / name, work.store.objects) for name in ("adopted", "filled"))
+        adopting, filling = (
+            Pool(here / name, work.store.objects) for name in ("adopted", "filled")
+        )
         adopting.adopt(here / "f", node, seen)
         put(filling, of_one(work.store, node), here / "top")
-        assert [path.name for path in files(adopting.folder)] == [path.name for path in files(filling.folder)]
+        assert [path.name for path in files(adopting.folder)] == [
+            path.name for path in files(filling.folder)
+        ]
         assert describe(adopting.folder, mtimes=False) == describe(filling.folder, mtimes=False)
         states = [path.stat() for path in files(adopting.folder) + files(filling.folder)]
         assert len({(state.st_mtime_ns, state.st_mode, state.st_size) for state in states}) == 1
@@ -128,7 +144,17 @@ def test_no_content_is_read_for_it(
     pair = of_one(store, node)
     pool.objects = NoContent(store.objects)
     with monkeypatch.context() as patch:
-        for name in ("read", "readv", "pread", "preadv", "write", "writev", "pwrite", "pwritev", "fdopen"):
+        for name in (
+            "read",
+            "readv",
+            "pread",
+            "preadv",
+            "write",
+            "writev",
+            "pwrite",
+            "pwritev",
+            "fdopen",
+        ):
             patch.setattr(os, name, refuse)
         patch.setattr("builtins.open", refuse)
         pool.adopt(made, node, seen)
@@ -141,7 +167,9 @@ def test_what_is_copied_in_pieces_is_whole(
 ) -> None:
     real = os.sendfile
     node, seen = captured(store, made)
-    monkeypatch.setattr(os, "sendfile", lambda out, source, at, count: real(out, source, at, min(count, 7)))
+    monkeypatch.setattr(
+        os, "sendfile", lambda out, source, at, count: real(out, source, at, min(count, 7))
+    )
     monkeypatch.setattr(fcntl, "ioctl", failing(errno.EOPNOTSUPP))
     pool.adopt(made, node, seen)
     assert (pool.folder / pool.name(node)).read_bytes() == CONTENT
@@ -168,11 +196,16 @@ def write_over(path: Path, content: bytes) -> None:
 CHANGES: dict[str, Callable[[Path], object]] = {
     "rewritten": lambda path: path.write_bytes(b"another content"),
     "longer": lambda path: path.write_bytes(CONTENT + b"x"),
-    "the same size and date": lambda path: keep_date(path, lambda path: write_over(path, CONTENT[::-1])),
+    "the same size and date": lambda path: keep_date(
+        path, lambda path: write_over(path, CONTENT[::-1])
+    ),
     "touched": lambda path: os.utime(path),
     "another mode": lambda path: path.chmod(0o600),
     "hardlinked": lambda path: os.link(path, path.with_name("other")),
-    "another file": lambda path: (path.with_name("g").write_bytes(CONTENT), path.with_name("g").replace(path)),
+    "another file": lambda path: (
+        path.with_name("g").write_bytes(CONTENT),
+        path.with_name("g").replace(path),
+    ),
     "a link to it": lambda path: (path.rename(path.with_name("g")), path.symlink_to("g")),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "gone": lambda path: path.unlink(),
@@ -206,7 +239,9 @@ def test_what_changes_meanwhile_is_not_adopted(
     assert files(pool.folder) == []
 
 
-def test_what_was_too_young_to_be_remembered_is_not_adopted(store: Store, pool: Pool, made: Path) -> None:
+def test_what_was_too_young_to_be_remembered_is_not_adopted(
+    store: Store, pool: Pool, made: Path
+) -> None:
     node, seen = captured(store, made)
     with pytest.raises(OSError):
         pool.adopt(made, node, seen._replace(ctime=-1))
@@ -291,9 +326,14 @@ def test_where_places_are_constant_what_was_relocated_is_shared(
     assert is_sealed(one.stat(), naming)
 
 
-def test_other_constant_places_have_another_file(store: Store, pool: Pool, naming: Node, tmp_path: Path) -> None:
+def test_other_constant_places_have_another_file(
+    store: Store, pool: Pool, naming: Node, tmp_path: Path
+) -> None:
     pair = of_one(store, naming)
-    one, other = put_for(pool, CONSTANT, pair, tmp_path / "one"), put_for(pool, OTHER, pair, tmp_path / "other")
+    one, other = (
+        put_for(pool, CONSTANT, pair, tmp_path / "one"),
+        put_for(pool, OTHER, pair, tmp_path / "other"),
+    )
     assert inode(one) != inode(other)
     assert len(files(pool.folder)) == 2
     assert b"/s/usr" in other.read_bytes()
@@ -323,11 +363,15 @@ def test_without_places_tokens_are_shared_like_any_content(
 
 
 @pytest.mark.parametrize(("places", "shared"), [(CONSTANT, True), (Places(HERE), False)])
-def test_what_is_held_is_as_it_was_made(store: Store, pool: Pool, tmp_path: Path, places: Places, shared: bool) -> None:
+def test_what_is_held_is_as_it_was_made(
+    store: Store, pool: Pool, tmp_path: Path, places: Places, shared: bool
+) -> None:
     data = b"\0compiled /a/folder/of/a/sysroot"
     with store.objects.writer() as writer:
         node = Node(stat.S_IFREG | 0o644, writer.add_blob(data), fixme=HELD)
-    one, two = (put_for(pool, places, of_one(store, node), tmp_path / name) for name in ("one", "two"))
+    one, two = (
+        put_for(pool, places, of_one(store, node), tmp_path / name) for name in ("one", "two")
+    )
     assert one.read_bytes() == two.read_bytes() == data
     assert (inode(one) == inode(two)) == shared
 
@@ -348,7 +392,9 @@ def test_a_relocated_file_that_was_tampered_with_is_made_again(
     assert placing.intact(naming)
 
 
-def test_a_path_that_is_to_be_private_is_no_link(store: Store, pool: Pool, made: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_to_be_private_is_no_link(
+    store: Store, pool: Pool, made: Path, tmp_path: Path
+) -> None:
     node, _ = captured(store, made)
     with store.objects.writer() as writer:
         pair = write_listing(writer, {b"f": node, b"g": node}, mtimes=False)

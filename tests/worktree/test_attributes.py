@@ -43,13 +43,21 @@ marks = st.one_of(
 )
 links = st.just(b"") | st.lists(trees.names, min_size=1, max_size=3).map(b"/".join)
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1, max_size=5)
-xattrs = st.dictionaries(keys.map(lambda key: f"user.{key}".encode()), st.binary(max_size=9), max_size=2)
+xattrs = st.dictionaries(
+    keys.map(lambda key: f"user.{key}".encode()), st.binary(max_size=9), max_size=2
+)
 
 
 @st.composite
 def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> Node:
-    kind = draw(st.sampled_from([stat.S_IFREG] * 4 + [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR]))
-    mode = kind | (0o777 if kind == stat.S_IFLNK else draw(st.sampled_from([0o644, 0o755, *trees.MODES])))
+    kind = draw(
+        st.sampled_from(
+            [stat.S_IFREG] * 4 + [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR]
+        )
+    )
+    mode = kind | (
+        0o777 if kind == stat.S_IFLNK else draw(st.sampled_from([0o644, 0o755, *trees.MODES]))
+    )
     has_content = kind in (stat.S_IFREG, stat.S_IFLNK)
     return Node(
         mode,
@@ -57,14 +65,18 @@ def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> Node:
         mtime=draw(trees.mtimes) if mtimes else None,
         link=draw(links),
         xattrs=tuple(sorted(draw(xattrs).items())),
-        rdev=(draw(st.integers(0, 300)), draw(st.integers(0, 1 << 19))) if kind == stat.S_IFCHR else None,
+        rdev=(draw(st.integers(0, 300)), draw(st.integers(0, 1 << 19)))
+        if kind == stat.S_IFCHR
+        else None,
         fixme=draw(marks) if kind == stat.S_IFREG else b"",
         owner=draw(st.sampled_from([ROOT, (1234, 5678), (0, (1 << 32) - 2)])),
     )
 
 
 def inside(pair: Pair) -> Pair:
-    """Return a pair as it is read where it is inside another: an empty one is told by its attributes."""
+    """Return a pair as it is read where it is inside another: an empty one is told by its
+    attributes.
+    """
     return Pair(EMPTY_TREE, EMPTY_TREE) if pair == EMPTY else pair
 
 
@@ -79,7 +91,9 @@ def listings(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool, depth: int 
         else:
             listing[name] = draw(files(writer, mtimes=mtimes))
     own = stat.S_IFDIR | draw(st.sampled_from([0o755, 0o700, 0o2775, 0o000]))
-    listing[b"."] = Node(own, mtime=draw(trees.mtimes) if mtimes else None, xattrs=tuple(draw(xattrs).items())[:1])
+    listing[b"."] = Node(
+        own, mtime=draw(trees.mtimes) if mtimes else None, xattrs=tuple(draw(xattrs).items())[:1]
+    )
     pair = write_listing(writer, listing, mtimes=mtimes)
     assert read_listing(writer, pair) == listing
     return pair
@@ -87,7 +101,9 @@ def listings(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool, depth: int 
 
 @settings(max_examples=150)
 @given(data=st.data(), mtimes=st.booleans())
-def test_a_directory_comes_back_as_it_was_written(writer: ObjectWriter, data: st.DataObject, mtimes: bool) -> None:
+def test_a_directory_comes_back_as_it_was_written(
+    writer: ObjectWriter, data: st.DataObject, mtimes: bool
+) -> None:
     data.draw(listings(writer, mtimes=mtimes))
 
 
@@ -96,7 +112,9 @@ def test_a_directory_comes_back_as_it_was_written(writer: ObjectWriter, data: st
 def test_written_again_it_is_the_same(writer: ObjectWriter, data: st.DataObject) -> None:
     pair = data.draw(listings(writer, mtimes=False))
     assert map_directories(writer, pair, lambda listing: listing, writer) == pair
-    assert nest(writer, {b"a/b": pair, b"a/c": EMPTY}) == nest(writer, {b"a/c": EMPTY, b"a/b": pair})
+    assert nest(writer, {b"a/b": pair, b"a/c": EMPTY}) == nest(
+        writer, {b"a/c": EMPTY, b"a/b": pair}
+    )
     found = at_path(writer, nest(writer, {b"a/b": pair}), b"a/b")
     assert found is not None
     assert found.pair == inside(pair)
@@ -116,9 +134,13 @@ DIFFERENT: dict[str, Node] = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_what_differs_in_attributes_alone_is_another_directory(writer: ObjectWriter, what: str) -> None:
+def test_what_differs_in_attributes_alone_is_another_directory(
+    writer: ObjectWriter, what: str
+) -> None:
     """Another output id, so that no file with tokens is taken for one without."""
-    plain, other = (write_listing(writer, {b"f": node}, mtimes=False) for node in (ORDINARY, DIFFERENT[what]))
+    plain, other = (
+        write_listing(writer, {b"f": node}, mtimes=False) for node in (ORDINARY, DIFFERENT[what])
+    )
     assert plain.attributes is None
     assert (plain.tree, plain != other) == (other.tree, True)
     assert read_listing(writer, other)[b"f"] == DIFFERENT[what]

@@ -67,7 +67,9 @@ def test_a_difference_applied_equals_a_fresh_checkout(
 
 @settings(max_examples=20)
 @given(first=steps(changes=False, max_size=20), second=steps(changes=False, max_size=20))
-def test_any_directory_can_follow_any_other(work: Work, tmp_path: Path, first: list[Step], second: list[Step]) -> None:
+def test_any_directory_can_follow_any_other(
+    work: Work, tmp_path: Path, first: list[Step], second: list[Step]
+) -> None:
     with scratch(tmp_path) as here:
         carry_out(here / "a", first)
         carry_out(here / "b", second)
@@ -76,7 +78,9 @@ def test_any_directory_can_follow_any_other(work: Work, tmp_path: Path, first: l
         assert describe(here / "a") == describe(here / "b")
 
 
-def test_fsck_is_clean_over_captured_directories(work: Work, tmp_path: Path, is_clean: Callable[[], None]) -> None:
+def test_fsck_is_clean_over_captured_directories(
+    work: Work, tmp_path: Path, is_clean: Callable[[], None]
+) -> None:
     @settings(max_examples=40)
     @given(made=steps(changes=False, max_size=24))
     def record(made: list[Step]) -> None:
@@ -124,9 +128,11 @@ def test_files_placed_are_counted_and_nothing_is_done_twice(work: Work, tmp_path
     inodes = {path.name: path.stat().st_ino for path in (tmp_path / "b" / "d").iterdir()}
     (tmp_path / "a" / "d" / "3").write_text("three")
     assert work.checkout(tmp_path / "b", work.capture(tmp_path / "a").pair, now=first) == 1
-    assert {name for name, inode in inodes.items() if (tmp_path / "b" / "d" / name).stat().st_ino == inode} >= set(
-        "012456789"
-    )
+    assert {
+        name
+        for name, inode in inodes.items()
+        if (tmp_path / "b" / "d" / name).stat().st_ino == inode
+    } >= set("012456789")
 
 
 def test_a_changed_date_moves_no_content(work: Work, tmp_path: Path) -> None:
@@ -160,9 +166,13 @@ def crafted(store: Store, name: bytes, *, inside: bytes | None = None) -> Pair:
     return Pair(tree, None)
 
 
-@pytest.mark.parametrize("name", [b"..", b"../x", b"a/b", b"%..", b"%.", b"%", b"", b"/etc/x", b"%/x"])
+@pytest.mark.parametrize(
+    "name", [b"..", b"../x", b"a/b", b"%..", b"%.", b"%", b"", b"/etc/x", b"%/x"]
+)
 @pytest.mark.parametrize("inside", [None, b"d"])
-def test_names_that_lead_outside_are_refused(work: Work, tmp_path: Path, name: bytes, inside: bytes | None) -> None:
+def test_names_that_lead_outside_are_refused(
+    work: Work, tmp_path: Path, name: bytes, inside: bytes | None
+) -> None:
     with pytest.raises((CheckoutError, StoreError), match="no directory can have"):
         work.checkout(tmp_path / "top" / "b", crafted(work.store, name, inside=inside))
     assert [path for path in (tmp_path / "top").rglob("*") if path.is_file()] == []
@@ -171,7 +181,9 @@ def test_names_that_lead_outside_are_refused(work: Work, tmp_path: Path, name: b
 def with_attributes(store: Store, lines: bytes, content: list[Entry]) -> Pair:
     with store.objects.writer() as writer:
         blob = writer.add("blob", lines)
-        return Pair(writer.add_tree(content), writer.add_tree([Entry(b"%attributes", MODE_FILE, blob)]))
+        return Pair(
+            writer.add_tree(content), writer.add_tree([Entry(b"%attributes", MODE_FILE, blob)])
+        )
 
 
 @pytest.mark.parametrize("name", [b"../evil", b"/tmp/evil", b"a/evil", b".."])
@@ -216,7 +228,9 @@ def test_allowed_xattrs_come_back_and_others_do_not(work: Work, tmp_path: Path) 
         os.setxattr(tmp_path / "a" / "f", name, value)
     pair = work.capture(tmp_path / "a", xattrs=tuple(XATTRS)).pair
     work.checkout(tmp_path / "b", pair)
-    found = {name: os.getxattr(tmp_path / "b" / "f", name) for name in os.listxattr(tmp_path / "b" / "f")}
+    found = {
+        name: os.getxattr(tmp_path / "b" / "f", name) for name in os.listxattr(tmp_path / "b" / "f")
+    }
     assert found == XATTRS
 
 
@@ -235,7 +249,9 @@ def as_nobody(function: Callable[[], None]) -> None:
                 lowered()
             function()
         except BaseException:
-            raise AssertionError(traceback.format_exc()) from None  # anything else may not go through a pipe
+            raise AssertionError(
+                traceback.format_exc()
+            ) from None  # anything else may not go through a pipe
 
     child = start_child(report)
     with os.fdopen(child.answer, "rb") as answer:
@@ -281,7 +297,10 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a member of a group goes": lambda here: (here / "d2" / "e" / "f" / "x").unlink(),
     "a file changes": lambda here: (here / "d1" / "e" / "f" / "own").write_text("changed"),
     "a folder goes": lambda here: shutil.rmtree(here / "d0"),
-    "a folder becomes a file": lambda here: (shutil.rmtree(here / "d1" / "e"), (here / "d1" / "e").write_text("x")),
+    "a folder becomes a file": lambda here: (
+        shutil.rmtree(here / "d1" / "e"),
+        (here / "d1" / "e").write_text("x"),
+    ),
     "nothing": lambda here: None,
 }
 
@@ -319,7 +338,9 @@ def test_folders_closed_to_their_owner_are_put_in_place_without_root(open_folder
             for _ in range(3):
                 listing = {b".": Node(0o40600, mtime=7), b"d": Node(0o40755, pair=pair)}
                 pair = write_listing(writer, listing, mtimes=True)
-            pair = write_listing(writer, {b".": Node(0o40755), b"d": Node(0o40755, pair=pair)}, mtimes=True)
+            pair = write_listing(
+                writer, {b".": Node(0o40755), b"d": Node(0o40755, pair=pair)}, mtimes=True
+            )
         work.checkout(open_folder / "b", pair)
         assert stat.S_IMODE((open_folder / "b" / "d").stat().st_mode) == 0o600
         os.chmod(open_folder / "b" / "d", 0o700)

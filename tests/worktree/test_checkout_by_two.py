@@ -57,7 +57,9 @@ def everything_at_once(top: Path, count: int) -> None:
             (top / f"d{number}" / name).chmod(0o500 if number % 2 else 0o2555)
 
 
-@pytest.mark.parametrize(("since", "count"), [(2, 7), (checkouts.SHARE_FROM, 150)], ids=["a few", "for real"])
+@pytest.mark.parametrize(
+    ("since", "count"), [(2, 7), (checkouts.SHARE_FROM, 150)], ids=["a few", "for real"]
+)
 def test_two_processes_place_what_one_does(
     work: Work, tmp_path: Path, sharing: Sharing, since: int, count: int, nothing_is_left: None
 ) -> None:
@@ -83,16 +85,22 @@ def test_two_processes_place_what_one_does(
     assert work.capture(tmp_path / "two").pair == after
 
 
-def test_both_processes_place(work: Work, tmp_path: Path, sharing: Sharing, only_there: OnlyThere) -> None:
+def test_both_processes_place(
+    work: Work, tmp_path: Path, sharing: Sharing, only_there: OnlyThere
+) -> None:
     sharing.since(2)
     everything_at_once(tmp_path / "a", 40)
-    placer = Noting(Private(work.store.objects, shares=True), tmp_path / "notes", only_there(lambda: None))
+    placer = Noting(
+        Private(work.store.objects, shares=True), tmp_path / "notes", only_there(lambda: None)
+    )
     checkout(work.store.objects, tmp_path / "b", work.output(tmp_path / "a"), placer=placer)
     assert len(placer.processes()) > 1
     assert len(set(placer.placed())) == len(placer.placed()) == 40 * 5 - 1
 
 
-def test_files_of_a_sysroot_are_links_whoever_placed_them(work: Work, tmp_path: Path, sharing: Sharing) -> None:
+def test_files_of_a_sysroot_are_links_whoever_placed_them(
+    work: Work, tmp_path: Path, sharing: Sharing
+) -> None:
     everything_at_once(tmp_path / "a", 20)
     pair, pool = work.output(tmp_path / "a"), Pool(work.store.cache / "pool", work.store.objects)
     for name, since in (("one", 1 << 30), ("two", 2)):
@@ -100,11 +108,22 @@ def test_files_of_a_sysroot_are_links_whoever_placed_them(work: Work, tmp_path: 
         checkout(work.store.objects, tmp_path / name, pair, placer=pool)
     assert sharing.shared == [20, 40]
     assert describe(tmp_path / "one") == describe(tmp_path / "two")
-    assert len({inode(tmp_path / name / f"d{number}/bin/tool") for name in ("one", "two") for number in range(20)}) == 1
+    assert (
+        len(
+            {
+                inode(tmp_path / name / f"d{number}/bin/tool")
+                for name in ("one", "two")
+                for number in range(20)
+            }
+        )
+        == 1
+    )
     assert pool.notes == []
 
 
-def test_what_the_second_process_repaired_is_told_once(work: Work, tmp_path: Path, sharing: Sharing) -> None:
+def test_what_the_second_process_repaired_is_told_once(
+    work: Work, tmp_path: Path, sharing: Sharing
+) -> None:
     for number in range(20):
         (tmp_path / "a" / str(number)).mkdir(parents=True)
         (tmp_path / "a" / str(number) / "f").write_text(f"{number}")
@@ -117,20 +136,29 @@ def test_what_the_second_process_repaired_is_told_once(work: Work, tmp_path: Pat
     sharing.since(2)
     checkout(work.store.objects, tmp_path / "after", pair, placer=pool)
     assert sharing.shared == [20]
-    assert sorted(path for path, _ in pool.notes) == sorted([b"somewhere", *(b"%d/f" % n for n in range(20))])
+    assert sorted(path for path, _ in pool.notes) == sorted(
+        [b"somewhere", *(b"%d/f" % n for n in range(20))]
+    )
     assert pool.notes[0] == known
     assert pool.generation() == 20
     assert (tmp_path / "after" / "7" / "f").read_text() == "7"
 
 
 @settings(max_examples=60)
-@given(made=steps(changes=False), changed=steps(changes=True), crowd=st.sampled_from([1, 2, checkouts.CROWD]))
+@given(
+    made=steps(changes=False),
+    changed=steps(changes=True),
+    crowd=st.sampled_from([1, 2, checkouts.CROWD]),
+)
 def test_a_difference_applied_by_two_equals_a_fresh_checkout_by_one(
     work: Work, tmp_path: Path, sharing: Sharing, made: list[Step], changed: list[Step], crowd: int
 ) -> None:
     names = [b"bin", b"libexec", b"a", b"b", b"c"]
     made, changed = (
-        [step._replace(name=names[step.where % 5]) if step.what == "directory" else step for step in sequence]
+        [
+            step._replace(name=names[step.where % 5]) if step.what == "directory" else step
+            for step in sequence
+        ]
         for sequence in (made, changed)
     )
     with scratch(tmp_path) as here:
@@ -143,7 +171,9 @@ def test_a_difference_applied_by_two_equals_a_fresh_checkout_by_one(
             folders: set[bytes] = set()
             for now, wanted in ((EMPTY, start), (start, end)):
                 checkout(work.store.objects, here / "delta", wanted, now=now, folders=folders)
-                assert folders == set(map(below(here / "delta"), everything(os.fsencode(here / "delta"))[0][1:]))
+                assert folders == set(
+                    map(below(here / "delta"), everything(os.fsencode(here / "delta"))[0][1:])
+                )
             sharing.since(1 << 30)
             work.checkout(here / "fresh", end)
             assert describe(here / "delta") == describe(here / "fresh")
@@ -152,13 +182,21 @@ def test_a_difference_applied_by_two_equals_a_fresh_checkout_by_one(
             shutil.rmtree(here / "fresh")
 
 
-def test_folders_that_two_processes_made_and_removed_are_told(work: Work, tmp_path: Path, sharing: Sharing) -> None:
+def test_folders_that_two_processes_made_and_removed_are_told(
+    work: Work, tmp_path: Path, sharing: Sharing
+) -> None:
     sharing.since(2)
     with work.store.objects.writer() as writer:
         old = build(writer, {f"{n}": {"bin": {"old": {"deep": {}}, "same": {}}} for n in range(9)})
-        new = build(writer, {f"{n}": {"bin": {"new": {"deep": {}}, "same": {}, "old more": {}}} for n in range(9)})
+        new = build(
+            writer,
+            {f"{n}": {"bin": {"new": {"deep": {}}, "same": {}, "old more": {}}} for n in range(9)},
+        )
     folders: set[bytes] = set()
-    for now, wanted, names in ((EMPTY, old, ["old", "old/deep"]), (old, new, ["new", "new/deep", "old more"])):
+    for now, wanted, names in (
+        (EMPTY, old, ["old", "old/deep"]),
+        (old, new, ["new", "new/deep", "old more"]),
+    ):
         checkout(work.store.objects, tmp_path / "b", wanted, now=now, folders=folders)
         inside = ["", "/bin", "/bin/same", *(f"/bin/{name}" for name in names)]
         assert folders == {f"{n}{path}".encode() for n in range(9) for path in inside}
@@ -176,7 +214,9 @@ def crowds(version: str, count: int) -> Spec:
     }
 
 
-@pytest.mark.parametrize(("crowd", "count"), [(2, 9), (checkouts.CROWD, 600)], ids=["a few", "for real"])
+@pytest.mark.parametrize(
+    ("crowd", "count"), [(2, 9), (checkouts.CROWD, 600)], ids=["a few", "for real"]
+)
 def test_files_of_a_crowded_folder_are_shared(
     work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None, crowd: int, count: int
 ) -> None:
@@ -215,7 +255,9 @@ def test_a_crowd_on_one_processor_is_placed_by_one(
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o555, 0o000, 0o3777, 0o700])
-def test_folders_of_any_mode_are_shared(work: Work, tmp_path: Path, sharing: Sharing, mode: int) -> None:
+def test_folders_of_any_mode_are_shared(
+    work: Work, tmp_path: Path, sharing: Sharing, mode: int
+) -> None:
     if not AS_ROOT and not mode & stat.S_IRUSR:
         pytest.skip("only root can look at a folder that is closed to its owner")
     inner: Spec = {".": mode, "f": "x", "bin": {".": mode, "g": "y", "lib": {".": mode, "h": "z"}}}
@@ -259,15 +301,23 @@ def with_programs(version: str, count: int) -> Spec:
         "share": {"x": version},
     }
     # sorted last of all, so that neither the order of names nor that of a queue would do
-    return {**{f"d{number}": usr for number in range(count)}, "bin": {"sh": version}, "z": {"z": {"z.so": version}}}
+    return {
+        **{f"d{number}": usr for number in range(count)},
+        "bin": {"sh": version},
+        "z": {"z": {"z.so": version}},
+    }
 
 
 @pytest.mark.parametrize("since", [1 << 30, 2], ids=["one", "two"])
 @pytest.mark.parametrize("delta", [False, True], ids=["fresh", "delta"])
-def test_programs_come_after_libraries(work: Work, tmp_path: Path, sharing: Sharing, since: int, delta: bool) -> None:
+def test_programs_come_after_libraries(
+    work: Work, tmp_path: Path, sharing: Sharing, since: int, delta: bool
+) -> None:
     sharing.since(since)
     with work.store.objects.writer() as writer:
-        old, new = (build(writer, with_programs(version, count)) for version, count in (("1", 4), ("2", 12)))
+        old, new = (
+            build(writer, with_programs(version, count)) for version, count in (("1", 4), ("2", 12))
+        )
     if delta:
         work.checkout(tmp_path / "b", old)
     placer = Noting(Private(work.store.objects), tmp_path / "notes")

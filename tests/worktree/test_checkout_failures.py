@@ -1,4 +1,6 @@
-"""What goes wrong in a checkout, by one process or two: it is told, and nothing is written elsewhere."""
+"""What goes wrong in a checkout, by one process or two: it is told, and nothing is written
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ __all__ = ["only_there", "sharing"]  # fixtures
 
 def many_folders(work: Work, *, name: str = "d") -> Pair:
     with work.store.objects.writer() as writer:
-        return build(writer, {f"{name}{number:02}": {"f": str(number), "e": {"g": "x"}} for number in range(30)})
+        return build(
+            writer,
+            {f"{name}{number:02}": {"f": str(number), "e": {"g": "x"}} for number in range(30)},
+        )
 
 
 def raising(error: BaseException) -> Callable[[], object]:
@@ -47,10 +52,22 @@ FAILURES: dict[str, tuple[Callable[[], object], type[ProvError], str]] = {
         CheckoutError,
         r"b: can't be put in place: .*No space",
     ),
-    "damage": (raising(StoreError("object 1 is damaged", hint="fsck")), StoreError, "object 1 is damaged"),
-    "no fit": (raising(SysrootError("bin/f: no room", hint="shorter")), SysrootError, "bin/f: no room"),
+    "damage": (
+        raising(StoreError("object 1 is damaged", hint="fsck")),
+        StoreError,
+        "object 1 is damaged",
+    ),
+    "no fit": (
+        raising(SysrootError("bin/f: no room", hint="shorter")),
+        SysrootError,
+        "bin/f: no room",
+    ),
     "too deep": (raising(RecursionError("depth")), CheckoutError, "can't be put in place: depth"),
-    "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), ProvError, "placing files was killed by SIGKILL"),
+    "killed": (
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+        ProvError,
+        "placing files was killed by SIGKILL",
+    ),
     "gone": (lambda: os._exit(5), ProvError, "placing files ended with exit status 5"),
 }
 
@@ -140,7 +157,13 @@ SWAPPED = [
 
 @pytest.mark.parametrize(("folder", "when", "processes"), SWAPPED)
 def test_a_link_in_the_place_of_a_queued_folder_is_not_followed(
-    work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None, folder: str, when: bytes, processes: int
+    work: Work,
+    tmp_path: Path,
+    sharing: Sharing,
+    nothing_is_left: None,
+    folder: str,
+    when: bytes,
+    processes: int,
 ) -> None:
     sharing.since(2 if processes == 2 else 1 << 30)
     outside, place = tmp_path / "outside", tmp_path / "top" / folder
@@ -186,7 +209,10 @@ def innermost(top: Path) -> bytes | None:
             fd, outer = os.open("d", os.O_RDONLY, dir_fd=fd), fd
             os.close(outer)
     try:
-        with suppress(FileNotFoundError), os.fdopen(os.open("f", os.O_RDONLY, dir_fd=fd), "rb") as stream:
+        with (
+            suppress(FileNotFoundError),
+            os.fdopen(os.open("f", os.O_RDONLY, dir_fd=fd), "rb") as stream,
+        ):
             return stream.read()
         return None
     finally:
@@ -222,7 +248,9 @@ def test_what_is_nested_too_deeply_is_refused_or_put_in_place(
 CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, Node]]] = {
     "a link with a NUL": lambda writer: {b"l": Node(0o120777, writer.add("blob", b"a\0b"))},
     "a link to nothing": lambda writer: {b"l": Node(0o120777, writer.add("blob", b""))},
-    "an mtime of no clock": lambda writer: {b"f": Node(0o100644, writer.add("blob", b"x"), mtime=10**40)},
+    "an mtime of no clock": lambda writer: {
+        b"f": Node(0o100644, writer.add("blob", b"x"), mtime=10**40)
+    },
     "a device of no number": lambda writer: {b"f": Node(0o020644, rdev=(10**20, 1))},
     "an xattr with a NUL": lambda writer: {
         b"f": Node(0o100644, writer.add("blob", b"x"), xattrs=((b"user.\0", b"x"),))
@@ -239,11 +267,22 @@ def test_what_no_file_system_can_hold_is_an_error(work: Work, tmp_path: Path, wh
     assert raised.value.hint
 
 
-FIELDS = [b"mode=x", b"mtime=x", b"mtime=1", b"type=x", b"rdev=1", b"mode=0600", b"fixme=x", b"xattr.a=!"]
+FIELDS = [
+    b"mode=x",
+    b"mtime=x",
+    b"mtime=1",
+    b"type=x",
+    b"rdev=1",
+    b"mode=0600",
+    b"fixme=x",
+    b"xattr.a=!",
+]
 
 
 @pytest.mark.parametrize("fields", FIELDS)
-def test_attributes_that_nobody_wrote_are_an_error(work: Work, tmp_path: Path, fields: bytes) -> None:
+def test_attributes_that_nobody_wrote_are_an_error(
+    work: Work, tmp_path: Path, fields: bytes
+) -> None:
     """Of a file that is not there, too."""
     with pytest.raises(StoreError, match="attributes of b'f'") as raised:
         work.checkout(tmp_path / "b", with_attributes(work.store, b"f\t" + fields + b"\n", []))
@@ -253,8 +292,18 @@ def test_attributes_that_nobody_wrote_are_an_error(work: Work, tmp_path: Path, f
 def test_a_group_holds_only_what_is_the_same(work: Work, tmp_path: Path) -> None:
     """Labels may meet in a merge that were not those of one group."""
     with work.store.objects.writer() as writer:
-        spec: Spec = {"x": ("2", 0o644, "x"), "y": ("2", 0o644, "x"), "z": ("1", 0o644, "x"), "w": ("2", 0o755, "x")}
+        spec: Spec = {
+            "x": ("2", 0o644, "x"),
+            "y": ("2", 0o644, "x"),
+            "z": ("1", 0o644, "x"),
+            "w": ("2", 0o755, "x"),
+        }
         pair = build(writer, spec, mtimes={})
     work.checkout(tmp_path / "b", pair)
-    assert {name: (tmp_path / "b" / name).read_text() for name in "wxyz"} == {"w": "2", "x": "2", "y": "2", "z": "1"}
+    assert {name: (tmp_path / "b" / name).read_text() for name in "wxyz"} == {
+        "w": "2",
+        "x": "2",
+        "y": "2",
+        "z": "1",
+    }
     assert [(tmp_path / "b" / name).stat().st_nlink for name in "wxyz"] == [1, 2, 2, 1]

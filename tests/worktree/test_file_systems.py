@@ -1,4 +1,6 @@
-"""Sysroots on file systems that share blocks, that have no hardlinks, or that can't be written to."""
+"""Sysroots on file systems that share blocks, that have no hardlinks, or that can't be written
+to.
+"""
 
 from __future__ import annotations
 
@@ -112,12 +114,18 @@ def in_it(pool: Pool, folder: Path) -> Pool:
 # what shares blocks
 
 
-def test_there_a_sysroot_is_the_same(pool: Pool, package: Pair, tmp_path: Path, sharing: Path) -> None:
+def test_there_a_sysroot_is_the_same(
+    pool: Pool, package: Pair, tmp_path: Path, sharing: Path
+) -> None:
     expected = describe(put(pool, package, tmp_path / "expected"))
     there = in_it(pool, sharing)
     for name in ("one", "two"):
         assert describe(put(there, package, sharing / name)) == expected
-    assert inode(sharing / "one" / "usr/data") == inode(sharing / "two" / "usr/data") == inode(pool_file(there, 0o644))
+    assert (
+        inode(sharing / "one" / "usr/data")
+        == inode(sharing / "two" / "usr/data")
+        == inode(pool_file(there, 0o644))
+    )
     copied = put(pool, package, sharing / "from another")
     assert describe(copied) == expected
     assert (copied / "usr/data").stat().st_nlink == 1
@@ -172,7 +180,9 @@ def test_there_what_changed_since_is_not_adopted(store: Store, pool: Pool, shari
     assert files(there.folder) == []
 
 
-def test_from_another_file_system_it_is_copied(store: Store, pool: Pool, sharing: Path, tmp_path: Path) -> None:
+def test_from_another_file_system_it_is_copied(
+    store: Store, pool: Pool, sharing: Path, tmp_path: Path
+) -> None:
     """In both directions."""
     for where, adopting in ((sharing, pool), (tmp_path, in_it(pool, sharing))):
         made = where / "made"
@@ -202,7 +212,9 @@ def contents(top: Path) -> dict[str, bytes]:
     return {str(path.relative_to(top)): path.read_bytes() for path in files(top)}
 
 
-def test_without_hardlinks_files_are_copies(pool: Pool, plain: Pair, tmp_path: Path, linkless: Path) -> None:
+def test_without_hardlinks_files_are_copies(
+    pool: Pool, plain: Pair, tmp_path: Path, linkless: Path
+) -> None:
     (linkless / "f").touch()
     with pytest.raises(OSError) as refused:
         os.link(linkless / "f", linkless / "g")
@@ -213,12 +225,16 @@ def test_without_hardlinks_files_are_copies(pool: Pool, plain: Pair, tmp_path: P
     for placing, name in ((there, "one"), (there, "two"), (pool, "from another")):
         assert contents(put(placing, plain, linkless / name)) == expected
     assert contents(put(there, plain, tmp_path / "to another")) == expected
-    assert {path.stat().st_nlink for path in files(linkless) + files(tmp_path / "to another")} == {1}
+    assert {path.stat().st_nlink for path in files(linkless) + files(tmp_path / "to another")} == {
+        1
+    }
     assert [path for path in files(linkless) if path.name.startswith(".")] == []
     assert (pool.notes, there.notes) == ([], [])
 
 
-def test_to_where_there_are_no_hardlinks_it_is_adopted_by_copy(store: Store, pool: Pool, linkless: Path) -> None:
+def test_to_where_there_are_no_hardlinks_it_is_adopted_by_copy(
+    store: Store, pool: Pool, linkless: Path
+) -> None:
     made, there = linkless / "made", in_it(pool, linkless)
     made.write_bytes(b"content")
     node, seen = captured(store, made)
@@ -245,11 +261,15 @@ def test_from_a_pool_mounted_read_only_files_are_copies(
     assert (closed.notes, closed.generation()) == ([], 0)
 
 
-def test_a_pool_mounted_read_only_adopts_nothing(store: Store, pool: Pool, tmp_path: Path, mounts: Mounts) -> None:
+def test_a_pool_mounted_read_only_adopts_nothing(
+    store: Store, pool: Pool, tmp_path: Path, mounts: Mounts
+) -> None:
     pool.folder.mkdir()
     mounts.again(pool.folder, tmp_path / "read only")
     (tmp_path / "made").write_bytes(b"content")
-    Pool(tmp_path / "read only", pool.objects).adopt(tmp_path / "made", *captured(store, tmp_path / "made"))
+    Pool(tmp_path / "read only", pool.objects).adopt(
+        tmp_path / "made", *captured(store, tmp_path / "made")
+    )
     assert files(pool.folder) == []
 
 
@@ -257,7 +277,9 @@ FILLED = {"not there": [1, 1], "empty": [1, 1], "with one of two": [3, 1], "full
 
 
 @pytest.mark.parametrize("filled", FILLED)
-def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(open_folder: Path, filled: str) -> None:
+def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(
+    open_folder: Path, filled: str
+) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         pool = Pool(open_folder / "closed" / "pool", work.store.objects)
@@ -270,9 +292,16 @@ def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(open_fol
         before = files(pool.folder)
         set_modes(pool.folder.parent, 0o555)
         put(pool, whole, open_folder / "second")
-        checkout(work.store.objects, open_folder / "expected", whole, placer=Private(work.store.objects, sealed=True))
+        checkout(
+            work.store.objects,
+            open_folder / "expected",
+            whole,
+            placer=Private(work.store.objects, sealed=True),
+        )
         assert describe(open_folder / "second") == describe(open_folder / "expected")
-        assert [(open_folder / "second" / name).stat().st_nlink for name in ("old", "new")] == FILLED[filled]
+        assert [
+            (open_folder / "second" / name).stat().st_nlink for name in ("old", "new")
+        ] == FILLED[filled]
         assert files(pool.folder) == before
         assert (pool.notes, pool.generation()) == ([], 0)
         set_modes(pool.folder.parent, 0o755)

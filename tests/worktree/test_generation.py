@@ -19,7 +19,9 @@ from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, p
 __all__ = ["package", "pool"]  # fixtures
 
 
-def test_the_generation_moves_with_each_find_and_only_then(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_the_generation_moves_with_each_find_and_only_then(
+    pool: Pool, package: Pair, tmp_path: Path
+) -> None:
     assert pool.generation() == 0
     folders = [put(pool, package, tmp_path / str(number)) for number in range(3)]
     pool_file(pool, 0o4755).unlink()
@@ -46,7 +48,9 @@ def test_the_generation_moves_with_each_find_and_only_then(pool: Pool, package: 
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"\xff", b"1.5"])
-def test_a_damaged_generation_is_none_and_moves(pool: Pool, package: Pair, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_generation_is_none_and_moves(
+    pool: Pool, package: Pair, tmp_path: Path, damage: bytes
+) -> None:
     put(pool, package, tmp_path / "before")
     (pool.folder / "generation").write_bytes(damage)
     assert pool.generation() == 0
@@ -55,7 +59,9 @@ def test_a_damaged_generation_is_none_and_moves(pool: Pool, package: Pair, tmp_p
     assert pool.generation() == 1
 
 
-def test_finds_of_several_processes_are_all_counted(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_finds_of_several_processes_are_all_counted(
+    pool: Pool, package: Pair, tmp_path: Path
+) -> None:
     put(pool, package, tmp_path / "before")
     node = Node(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
 
@@ -80,7 +86,9 @@ def test_of_two_processes_that_fill_the_pool_the_first_wins(
     def meanwhile(oid: Oid, size: int, own: int | None) -> int:
         if not others:
             others.append(tmp_path / "other")
-            child = start_child(lambda: str(put(Pool(pool.folder, pool.objects), package, tmp_path / "other")))
+            child = start_child(
+                lambda: str(put(Pool(pool.folder, pool.objects), package, tmp_path / "other"))
+            )
             with os.fdopen(child.answer, "rb") as answer:
                 decode_answer(answer.read(), os.waitpid(child.pid, 0)[1], "filling")
         return real(oid, size, own)
@@ -106,10 +114,14 @@ def test_intact_is_what_is_sealed_or_not_there(pool: Pool, package: Pair, tmp_pa
     assert (tmp_path / "top" / "usr" / "data").read_bytes() != CONTENT  # another inode
 
 
-def test_what_a_killed_process_left_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_no_obstacle(
+    pool: Pool, package: Pair, tmp_path: Path
+) -> None:
     source = pool_file(pool, 0o644)
     source.parent.mkdir(parents=True)
     half = source.with_name(f".{source.name}.{os.getpid()}")
     half.write_bytes(b"half of another content, and longer" * 100)
     assert (put(pool, package, tmp_path / "top") / "usr" / "data").read_bytes() == CONTENT
-    assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == [half]  # nobody else's to remove
+    assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == [
+        half
+    ]  # nobody else's to remove

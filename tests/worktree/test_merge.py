@@ -13,8 +13,9 @@ from prov.worktree.attributes import EMPTY, Listing, Node, Pair, read_listing, w
 from prov.worktree.merge import Conflict, Owned, three_way, union
 
 Spec = dict[str, Any]
-"""name -> text of a file, (text, mode) or (text, mode, link) of one with these, or a directory; `.` is a directory's
-own mode."""
+"""name -> text of a file, (text, mode) or (text, mode, link) of one with these, or a directory; `.`
+is a directory's own mode.
+"""
 
 
 @pytest.fixture
@@ -22,14 +23,18 @@ def writer(store: Store) -> ObjectWriter:
     return store.objects.writer()
 
 
-def build(writer: ObjectWriter, spec: Spec, *, mtimes: dict[str, int] | None = None, path: str = "") -> Pair:
+def build(
+    writer: ObjectWriter, spec: Spec, *, mtimes: dict[str, int] | None = None, path: str = ""
+) -> Pair:
     listing: Listing = {b".": Node(stat.S_IFDIR | spec.get(".", 0o755))}
     for name, what in spec.items():
         if name == ".":
             continue
         at = path + name
         if isinstance(what, dict):
-            listing[name.encode()] = Node(0o40755, pair=build(writer, what, mtimes=mtimes, path=at + "/"))
+            listing[name.encode()] = Node(
+                0o40755, pair=build(writer, what, mtimes=mtimes, path=at + "/")
+            )
         else:
             text, mode, *link = what if isinstance(what, tuple) else (what, 0o644)
             mtime = (mtimes or {}).get(at)
@@ -65,8 +70,13 @@ def as_part(owner: str, pair: Pair) -> Owned:
 
 @settings(max_examples=60)
 @given(first=specs, second=specs, third=specs)
-def test_a_union_depends_on_no_order(writer: ObjectWriter, first: Spec, second: Spec, third: Spec) -> None:
-    parts = [as_part(str(number), build(writer, spec)) for number, spec in enumerate((first, second, third))]
+def test_a_union_depends_on_no_order(
+    writer: ObjectWriter, first: Spec, second: Spec, third: Spec
+) -> None:
+    parts = [
+        as_part(str(number), build(writer, spec))
+        for number, spec in enumerate((first, second, third))
+    ]
     whole = union(writer, parts)
     backwards = union(writer, parts[::-1])
     assert bool(whole.conflicts) == bool(backwards.conflicts)
@@ -79,12 +89,16 @@ def test_a_union_depends_on_no_order(writer: ObjectWriter, first: Spec, second: 
 
 @settings(max_examples=60)
 @given(first=specs, second=specs)
-def test_a_union_holds_all_of_both_and_no_more(writer: ObjectWriter, first: Spec, second: Spec) -> None:
+def test_a_union_holds_all_of_both_and_no_more(
+    writer: ObjectWriter, first: Spec, second: Spec
+) -> None:
     parts = [as_part("one", build(writer, first)), as_part("two", build(writer, second))]
     merged = union(writer, parts)
     one, two = (show(writer, part.pair) for part in parts)
     differing = {path for path in one.keys() & two.keys() if one[path] != two[path]}
-    clashing = {path for path in one if path + "/" in two} | {path for path in two if path + "/" in one}
+    clashing = {path for path in one if path + "/" in two} | {
+        path for path in two if path + "/" in one
+    }
     assert {conflict.path.decode() for conflict in merged.conflicts} == differing | clashing
     assert all((conflict.first, conflict.second) == ("one", "two") for conflict in merged.conflicts)
     if not merged.conflicts:
@@ -102,7 +116,12 @@ def test_a_union_with_nothing_or_itself_is_itself(writer: ObjectWriter, spec: Sp
 
 UNIONS: list[tuple[str, Spec, Spec, dict[str, str] | list[str]]] = [
     ("side by side", {"a": "x"}, {"b": "y"}, {"a": "x 644", "b": "y 644"}),
-    ("below one folder", {"d": {"a": "x"}}, {"d": {"b": "y"}}, {"d/": "755", "d/a": "x 644", "d/b": "y 644"}),
+    (
+        "below one folder",
+        {"d": {"a": "x"}},
+        {"d": {"b": "y"}},
+        {"d/": "755", "d/a": "x 644", "d/b": "y 644"},
+    ),
     ("the same file", {"a": "x"}, {"a": "x"}, {"a": "x 644"}),
     ("empty folders", {"d": {}}, {"e": {}}, {"d/": "755", "e/": "755"}),
     ("an empty folder and a full one", {"d": {}}, {"d": {"a": "x"}}, {"d/": "755", "d/a": "x 644"}),
@@ -115,18 +134,32 @@ UNIONS: list[tuple[str, Spec, Spec, dict[str, str] | list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), [row[1:] for row in UNIONS], ids=[row[0] for row in UNIONS])
-def test_unions(writer: ObjectWriter, first: Spec, second: Spec, expected: dict[str, str] | list[str]) -> None:
-    merged = union(writer, [as_part("zlib", build(writer, first)), as_part("bzip2", build(writer, second))])
+@pytest.mark.parametrize(
+    ("first", "second", "expected"), [row[1:] for row in UNIONS], ids=[row[0] for row in UNIONS]
+)
+def test_unions(
+    writer: ObjectWriter, first: Spec, second: Spec, expected: dict[str, str] | list[str]
+) -> None:
+    merged = union(
+        writer, [as_part("zlib", build(writer, first)), as_part("bzip2", build(writer, second))]
+    )
     if isinstance(expected, dict):
         assert (show(writer, merged.pair), merged.conflicts) == (expected, ())
     else:
-        assert merged.conflicts == tuple(Conflict(path.encode(), "zlib", "bzip2") for path in expected)
+        assert merged.conflicts == tuple(
+            Conflict(path.encode(), "zlib", "bzip2") for path in expected
+        )
 
 
 def test_of_three_owners_the_two_that_disagree_are_named(writer: ObjectWriter) -> None:
-    parts = [as_part(owner, build(writer, {"f": text})) for owner, text in (("a", "x"), ("b", "x"), ("c", "y"))]
-    assert [conflict[1:] for conflict in union(writer, parts).conflicts] in ([("a", "c")], [("b", "c")])
+    parts = [
+        as_part(owner, build(writer, {"f": text}))
+        for owner, text in (("a", "x"), ("b", "x"), ("c", "y"))
+    ]
+    assert [conflict[1:] for conflict in union(writer, parts).conflicts] in (
+        [("a", "c")],
+        [("b", "c")],
+    )
 
 
 @settings(max_examples=80)
@@ -140,11 +173,15 @@ def test_what_one_side_changed_is_taken(writer: ObjectWriter, base: Spec, ours: 
 
 @settings(max_examples=80)
 @given(base=specs, ours=specs, theirs=specs)
-def test_both_sides_are_alike_to_a_merge(writer: ObjectWriter, base: Spec, ours: Spec, theirs: Spec) -> None:
+def test_both_sides_are_alike_to_a_merge(
+    writer: ObjectWriter, base: Spec, ours: Spec, theirs: Spec
+) -> None:
     start, mine, other = (build(writer, spec, mtimes={}) for spec in (base, ours, theirs))
     forth = three_way(writer, start, as_part("ours", mine), as_part("theirs", other))
     back = three_way(writer, start, as_part("theirs", other), as_part("ours", mine))
-    assert {conflict.path for conflict in forth.conflicts} == {conflict.path for conflict in back.conflicts}
+    assert {conflict.path for conflict in forth.conflicts} == {
+        conflict.path for conflict in back.conflicts
+    }
     if not forth.conflicts:
         assert forth.pair == back.pair
 
@@ -165,8 +202,20 @@ THREE: list[tuple[str, Spec, Spec, Spec, dict[str, str] | list[str]]] = [
     ("both add", {}, {"a": "x"}, {"b": "y"}, {"a": "x 644", "b": "y 644"}),
     ("both add the same", {}, {"a": "x"}, {"a": "x"}, {"a": "x 644"}),
     ("both add to one name", {}, {"a": "x"}, {"a": "y"}, ["a"]),
-    ("one removes", {"a": "x", "b": "y"}, {"b": "y"}, {"a": "x", "b": "y", "c": "z"}, {"b": "y 644", "c": "z 644"}),
-    ("both remove", {"a": "x", "b": "y"}, {"b": "y"}, {"b": "y", "c": "z"}, {"b": "y 644", "c": "z 644"}),
+    (
+        "one removes",
+        {"a": "x", "b": "y"},
+        {"b": "y"},
+        {"a": "x", "b": "y", "c": "z"},
+        {"b": "y 644", "c": "z 644"},
+    ),
+    (
+        "both remove",
+        {"a": "x", "b": "y"},
+        {"b": "y"},
+        {"b": "y", "c": "z"},
+        {"b": "y 644", "c": "z 644"},
+    ),
     ("one removes, one changes", {"a": "x"}, {}, {"a": "y"}, ["a"]),
     ("one changes, one changes the mode", {"a": "x"}, {"a": "y"}, {"a": ("x", 0o755)}, ["a"]),
     (
@@ -196,7 +245,9 @@ THREE: list[tuple[str, Spec, Spec, Spec, dict[str, str] | list[str]]] = [
 
 
 @pytest.mark.parametrize(
-    ("base", "ours", "theirs", "expected"), [row[1:] for row in THREE], ids=[row[0] for row in THREE]
+    ("base", "ours", "theirs", "expected"),
+    [row[1:] for row in THREE],
+    ids=[row[0] for row in THREE],
 )
 def test_three_way(
     writer: ObjectWriter, base: Spec, ours: Spec, theirs: Spec, expected: dict[str, str] | list[str]
@@ -206,7 +257,9 @@ def test_three_way(
     if isinstance(expected, dict):
         assert (show(writer, merged.pair), merged.conflicts) == (expected, ())
     else:
-        assert merged.conflicts == tuple(Conflict(path.encode(), "ours", "theirs") for path in expected)
+        assert merged.conflicts == tuple(
+            Conflict(path.encode(), "ours", "theirs") for path in expected
+        )
 
 
 def test_of_a_file_written_alike_the_later_date_is_kept(writer: ObjectWriter) -> None:

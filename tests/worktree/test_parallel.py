@@ -77,7 +77,11 @@ def test_an_error_of_either_is_raised_here(error: str, here: bool) -> None:
 
 def test_an_interrupt_here_ends_both() -> None:
     with pytest.raises(KeyboardInterrupt):
-        by_turns(range(50), lambda items: fail(items, here=True, error=KeyboardInterrupt()), "placing files")
+        by_turns(
+            range(50),
+            lambda items: fail(items, here=True, error=KeyboardInterrupt()),
+            "placing files",
+        )
 
 
 def die(items: Iterator[int], how: Callable[[], object]) -> list[int]:

@@ -13,13 +13,27 @@ from hypothesis import strategies as st
 from prov.store.objects import object_id
 from prov.store.repository import Store
 from prov.worktree.attributes import Node
-from prov.worktree.place import EPOCH_NS, HOLE, Private, has_room, is_sealed, sealed_mtime, write_chunks
+from prov.worktree.place import (
+    EPOCH_NS,
+    HOLE,
+    Private,
+    has_room,
+    is_sealed,
+    sealed_mtime,
+    write_chunks,
+)
 from prov.worktree.places import NOWHERE, Places, tokenise
 
 runs = st.one_of(
-    st.builds(bytes, st.integers(0, 3) | st.integers(HOLE - 2, HOLE + 2) | st.integers(0, 3 * HOLE)),
+    st.builds(
+        bytes, st.integers(0, 3) | st.integers(HOLE - 2, HOLE + 2) | st.integers(0, 3 * HOLE)
+    ),
     st.binary(min_size=1, max_size=5),
-    st.builds(lambda byte, count: byte * count, st.binary(min_size=1, max_size=1), st.integers(HOLE - 2, HOLE + 2)),
+    st.builds(
+        lambda byte, count: byte * count,
+        st.binary(min_size=1, max_size=1),
+        st.integers(HOLE - 2, HOLE + 2),
+    ),
 )
 """Runs of zeros and of other things, as long as a hole, or nearly, or not at all."""
 
@@ -107,14 +121,18 @@ def test_a_private_file_has_its_own_mode_and_date(
     assert is_sealed(state, wanted) == (mtime is not None), "its own date is its seal"
 
 
-def test_a_sealed_file_is_dated_by_content_and_size(store: Store, node: Node, tmp_path: Path, folder: int) -> None:
+def test_a_sealed_file_is_dated_by_content_and_size(
+    store: Store, node: Node, tmp_path: Path, folder: int
+) -> None:
     Private(store.objects, sealed=True).place(node, b"f", folder)
     state = (tmp_path / "top" / "f").stat()
     assert state.st_mtime_ns == sealed_mtime(node.oid, len(CONTENT))
     assert is_sealed(state, node)
 
 
-def test_a_file_that_is_there_is_not_written_over(store: Store, node: Node, tmp_path: Path, folder: int) -> None:
+def test_a_file_that_is_there_is_not_written_over(
+    store: Store, node: Node, tmp_path: Path, folder: int
+) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "top" / "f").symlink_to(tmp_path / "secret")
     with pytest.raises(FileExistsError):
@@ -152,12 +170,16 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "another file": replace_by(lambda path: path.write_bytes(CONTENT)),
     "a link": replace_by(lambda path: path.symlink_to("elsewhere")),
     "a folder": replace_by(lambda path: path.mkdir()),
-    "a fifo, date kept": lambda path: keeping_the_date(replace_by(lambda path: os.mkfifo(path, 0o644)))(path),
+    "a fifo, date kept": lambda path: keeping_the_date(
+        replace_by(lambda path: os.mkfifo(path, 0o644))
+    )(path),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_seal_is_broken_by_every_change(store: Store, node: Node, tmp_path: Path, folder: int, change: str) -> None:
+def test_a_seal_is_broken_by_every_change(
+    store: Store, node: Node, tmp_path: Path, folder: int, change: str
+) -> None:
     if change == "given away" and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     Private(store.objects, sealed=True).place(node, b"f", folder)
@@ -167,7 +189,11 @@ def test_a_seal_is_broken_by_every_change(store: Store, node: Node, tmp_path: Pa
     assert not is_sealed(path.lstat(), node)
 
 
-@given(one=st.binary(max_size=9), other=st.binary(max_size=9), mode=st.sampled_from([0o644, 0o755, 0o4755]))
+@given(
+    one=st.binary(max_size=9),
+    other=st.binary(max_size=9),
+    mode=st.sampled_from([0o644, 0o755, 0o4755]),
+)
 def test_a_seal_is_of_one_content(one: bytes, other: bytes, mode: int) -> None:
     first, second = (Node(stat.S_IFREG | mode, object_id("blob", data)) for data in (one, other))
     dates = {sealed_mtime(first.oid, len(one)), sealed_mtime(second.oid, len(other))}
@@ -180,7 +206,9 @@ HERE = Places({b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"})
 
 
 @pytest.mark.parametrize("start", [b"", b"\x7fELF\0"], ids=["text", "binary"])
-def test_a_file_with_tokens_is_written_for_its_place(store: Store, tmp_path: Path, folder: int, start: bytes) -> None:
+def test_a_file_with_tokens_is_written_for_its_place(
+    store: Store, tmp_path: Path, folder: int, start: bytes
+) -> None:
     there = Places({b"W": b"/w", b"S": b"/s"})
     stored = tokenise(start + b"/a/folder/to/work/in/f", HERE)
     assert stored is not None
@@ -196,7 +224,9 @@ def test_a_file_with_tokens_is_written_for_its_place(store: Store, tmp_path: Pat
 
 
 @pytest.mark.parametrize("longer", [0, 1])
-def test_a_file_that_a_path_does_not_fit_into_is_told(store: Store, tmp_path: Path, folder: int, longer: int) -> None:
+def test_a_file_that_a_path_does_not_fit_into_is_told(
+    store: Store, tmp_path: Path, folder: int, longer: int
+) -> None:
     path = HERE.paths[b"W"]
     stored = tokenise(b"\x7fELF\0" + path + b"/f\0", HERE)
     assert stored is not None

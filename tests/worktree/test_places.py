@@ -28,7 +28,11 @@ NAME_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 BARE = {letter: b"@PROV:" + name + b"@" for letter, name in NAMES.items()}
 
 parts = st.text("abw.-+_ 7é", min_size=1, max_size=5).filter(lambda part: part not in (".", ".."))
-folders = st.lists(parts, min_size=1, max_size=3).map(lambda names: "/" + "/".join(names)).map(os.fsencode)
+folders = (
+    st.lists(parts, min_size=1, max_size=3)
+    .map(lambda names: "/" + "/".join(names))
+    .map(os.fsencode)
+)
 long_folders = st.lists(st.text("abw", min_size=1, max_size=9), min_size=2, max_size=4).map(
     lambda names: b"/a-folder-with-a-long-name/" + "/".join(names).encode()
 )
@@ -36,7 +40,9 @@ long_folders = st.lists(st.text("abw", min_size=1, max_size=9), min_size=2, max_
 
 @st.composite
 def layouts(draw: st.DrawFn, folder: st.SearchStrategy[bytes] = folders) -> Places:
-    """A WORKDIR, sysroots that may be inside it (one's name the beginning of the other's), and host tools."""
+    """A WORKDIR, sysroots that may be inside it (one's name the beginning of the other's), and host
+    tools.
+    """
     workdir, elsewhere, tools = (draw(folder) for _ in range(3))
     around = draw(st.sampled_from([workdir, elsewhere]))
     return places(workdir, around + b"/sysroot", around + b"/sysroot-native", tools)
@@ -47,12 +53,15 @@ def places(*paths: bytes) -> Places:
 
 
 def replaced(text: bytes, old: Places, new: Places, *, fitting: bool = False) -> bytes:
-    """What relocation comes to, spelt out: at every beginning, the longest path that stands there is another one, or
-    none where that one has to fit and does not."""
+    """What relocation comes to, spelt out: at every beginning, the longest path that stands there
+    is another one, or none where that one has to fit and does not.
+    """
     out, at = b"", 0
     while at < len(text):
         begins = at == 0 or text[at - 1] not in NAME_BYTES or text[:at].endswith(OPTIONS)
-        found = max((path for path in old.all if begins and text.startswith(path, at)), key=len, default=b"")
+        found = max(
+            (path for path in old.all if begins and text.startswith(path, at)), key=len, default=b""
+        )
         there = new.paths[old.all[found]] if found else text[at : at + 1]
         out += NOWHERE if fitting and found and len(there) > len(found) else there
         at += len(found) or 1
@@ -63,7 +72,9 @@ def is_distinct(one: Places) -> bool:
     return len(set(one.paths.values())) == len(one.paths)
 
 
-BETWEEN = st.sampled_from([*OPTIONS, b"/", b"//", b"x", b"/usr", b"=", b":", b"\n", b"-W", b"@", b"==@"])
+BETWEEN = st.sampled_from(
+    [*OPTIONS, b"/", b"//", b"x", b"/usr", b"=", b":", b"\n", b"-W", b"@", b"==@"]
+)
 
 
 @st.composite
@@ -92,32 +103,47 @@ def test_a_text_comes_back_exactly_and_elsewhere_has_the_paths_of_there(
 
 
 @given(data=st.data(), here=layouts(), there=layouts())
-def test_what_holds_a_path_is_marked_with_those_it_holds(data: st.DataObject, here: Places, there: Places) -> None:
+def test_what_holds_a_path_is_marked_with_those_it_holds(
+    data: st.DataObject, here: Places, there: Places
+) -> None:
     assume(is_distinct(here))
     text = data.draw(texts(here))
     stored = tokenise(text, here)
     nowhere = places(b"\x01", b"\x02", b"\x03", b"\x04")
     shown = replaced(text, here, nowhere)
-    used = {letter for letter, path in nowhere.paths.items() if shown.count(path) > text.count(path)}
+    used = {
+        letter for letter, path in nowhere.paths.items() if shown.count(path) > text.count(path)
+    }
     assert (stored is None) == (not used)
     if stored is not None:
         assert stored.fixme == TEXT + b":" + b"".join(sorted(used))
         assert {letter for letter, token in BARE.items() if token in stored.data} == used
 
 
-@given(data=st.data(), first=layouts(long_folders), second=layouts(long_folders), nested=st.booleans())
+@given(
+    data=st.data(), first=layouts(long_folders), second=layouts(long_folders), nested=st.booleans()
+)
 def test_made_in_two_places_it_is_stored_as_the_same(
     data: st.DataObject, first: Places, second: Places, nested: bool
 ) -> None:
     one, two = (
-        places(each.paths[b"W"], around + b"/sysroot", around + b"/sysroot-native", b"/tools" + each.paths[b"H"])
+        places(
+            each.paths[b"W"],
+            around + b"/sysroot",
+            around + b"/sysroot-native",
+            b"/tools" + each.paths[b"H"],
+        )
         for each in (first, second)
         for around in [each.paths[b"W"] if nested else b"/elsewhere" + each.paths[b"S"]]
     )
-    apart = st.sampled_from([b"/lib", b"/usr/include", b" ", b"\n", b":", b"='", b" -L", b" -isystem", b"\xff", b";"])
+    apart = st.sampled_from(
+        [b"/lib", b"/usr/include", b" ", b"\n", b":", b"='", b" -L", b" -isystem", b"\xff", b";"]
+    )
     text = b"".join(
         path + between
-        for path, between in data.draw(st.lists(st.tuples(st.sampled_from(sorted(one.all)), apart), max_size=8))
+        for path, between in data.draw(
+            st.lists(st.tuples(st.sampled_from(sorted(one.all)), apart), max_size=8)
+        )
     )
     assert tokenise(text, one) == tokenise(replaced(text, one, two), two)
 
@@ -179,7 +205,11 @@ def test_without_places_nothing_is_found() -> None:
 @st.composite
 def binaries(draw: st.DrawFn, one: Places) -> bytes:
     strings = draw(st.lists(texts(one), max_size=5))
-    return draw(st.sampled_from([ELF, ARCHIVE])) + b"\0".join(strings) + draw(st.sampled_from([b"", b"\0", b"\0\1"]))
+    return (
+        draw(st.sampled_from([ELF, ARCHIVE]))
+        + b"\0".join(strings)
+        + draw(st.sampled_from([b"", b"\0", b"\0\1"]))
+    )
 
 
 def is_binary(stored: tuple[bytes, bytes] | None) -> bool:
@@ -196,7 +226,9 @@ def test_nothing_moves_in_a_binary(data: st.DataObject, here: Places) -> None:
         return
     assert is_binary(stored)
     assert len(stored.data) == len(made)
-    assert [at for at, byte in enumerate(stored.data) if not byte] == [at for at, byte in enumerate(made) if not byte]
+    assert [at for at, byte in enumerate(stored.data) if not byte] == [
+        at for at, byte in enumerate(made) if not byte
+    ]
     assert relocate(*stored, here) == made
 
 
@@ -214,24 +246,35 @@ def test_elsewhere_a_binary_has_the_paths_of_there_where_they_fit(
     filled = [new + bytes(len(old) - len(new)) for old, new in zip(strings, moved, strict=True)]
     assert relocate(*stored, there) == b"\0".join(filled)
     assert fits(stored.data, stored.fixme, here)
-    assert fits(stored.data, stored.fixme, there) == (moved == [replaced(string, here, there) for string in strings])
+    assert fits(stored.data, stored.fixme, there) == (
+        moved == [replaced(string, here, there) for string in strings]
+    )
     assert stored.fixme == BINARY + b":" + token_letters(stored.data)
 
 
 def test_the_rest_of_a_string_follows_a_shorter_path() -> None:
     stored = tokenise(ELF + b"a:/build/sysroot-native/lib:b\0next\0", HERE)
     assert stored == (ELF + b"a:@PROV:NATIVE========@/lib:b\0next\0", b"binary:N")
-    assert relocate(*stored, places(b"", b"", b"/n", b"")) == ELF + b"a:/n/lib:b" + bytes(19) + b"\0next\0"
+    assert (
+        relocate(*stored, places(b"", b"", b"/n", b""))
+        == ELF + b"a:/n/lib:b" + bytes(19) + b"\0next\0"
+    )
 
 
 @pytest.mark.parametrize("longer", [0, 1, 500])
 @pytest.mark.parametrize("rest", [b"", b"/lib", b":" + b"n" * 600])
 def test_a_longer_path_becomes_one_that_nothing_has(longer: int, rest: bytes) -> None:
-    stored = tokenise(ELF + N + rest + b"\0" + W + b"/long/enough\0", places(W + b"/long/enough", S, N, H))
+    stored = tokenise(
+        ELF + N + rest + b"\0" + W + b"/long/enough\0", places(W + b"/long/enough", S, N, H)
+    )
     assert stored is not None
     there = b"/" + b"n" * (len(N) - 1 + longer)
     moved = relocate(*stored, places(b"/w", S, there, H))
-    first, filled, second = (N + rest).replace(N, NOWHERE), bytes(len(N) - len(NOWHERE)), b"/w" + bytes(21) + b"\0"
+    first, filled, second = (
+        (N + rest).replace(N, NOWHERE),
+        bytes(len(N) - len(NOWHERE)),
+        b"/w" + bytes(21) + b"\0",
+    )
     assert moved == ELF + (there + rest if longer == 0 else first + filled) + b"\0" + second
     assert fits(stored.data, stored.fixme, places(b"/w", S, there, H)) == (longer == 0)
 
@@ -260,7 +303,15 @@ int main(void) { puts(PLACE "/share"); puts("and more"); return 0; }
 def test_a_program_runs_in_the_other_place_and_says_its_path(tmp_path: Path) -> None:
     here = places(b"/the/place/where/it/was/made", b"/none/s", b"/none/n", b"/none/h")
     there = places(b"/short", b"/none/s", b"/none/n", b"/none/h")
-    command = ["gcc", "-x", "c", "-", f'-DPLACE="{here.paths[b"W"].decode()}"', "-o", str(tmp_path / "made")]
+    command = [
+        "gcc",
+        "-x",
+        "c",
+        "-",
+        f'-DPLACE="{here.paths[b"W"].decode()}"',
+        "-o",
+        str(tmp_path / "made"),
+    ]
     subprocess.run(command, input=C.encode(), check=True)
     stored = tokenise((tmp_path / "made").read_bytes(), here)
     assert stored is not None
@@ -315,7 +366,12 @@ def test_a_token_alone_is_content_like_any_other() -> None:
 # what tells places apart
 
 
-@given(letters=st.sets(st.sampled_from(sorted(NAMES))), here=layouts(), there=layouts(), kind=st.sampled_from("tb"))
+@given(
+    letters=st.sets(st.sampled_from(sorted(NAMES))),
+    here=layouts(),
+    there=layouts(),
+    kind=st.sampled_from("tb"),
+)
 def test_a_digest_differs_where_a_path_that_is_used_does(
     letters: set[bytes], here: Places, there: Places, kind: str
 ) -> None:

@@ -53,7 +53,9 @@ def inode(path: Path) -> tuple[int, int]:
     return path.stat().st_dev, path.stat().st_ino
 
 
-def test_files_are_links_to_one_inode_per_content_and_mode(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_files_are_links_to_one_inode_per_content_and_mode(
+    pool: Pool, package: Pair, tmp_path: Path
+) -> None:
     one, two = put(pool, package, tmp_path / "one"), put(pool, package, tmp_path / "two")
     for name, mode in (("usr/bin/tool", 0o755), ("usr/data", 0o644), ("usr/su", 0o4755)):
         source = pool_file(pool, mode)
@@ -96,14 +98,18 @@ TAMPERING = {
     "grown, date kept": grow_in_place,
     "made executable by all": lambda path: path.chmod(0o777),
     "touched": lambda path: os.utime(path),
-    "touched in seconds": lambda path: os.utime(path, (path.stat().st_mtime // 1, path.stat().st_mtime // 1)),
+    "touched in seconds": lambda path: os.utime(
+        path, (path.stat().st_mtime // 1, path.stat().st_mtime // 1)
+    ),
     "emptied": lambda path: os.truncate(path, 0),
     "given away": lambda path: os.chown(path, 1, 1),
 }
 
 
 @pytest.mark.parametrize("how", TAMPERING)
-def test_tampering_is_detected_named_and_repaired(pool: Pool, package: Pair, tmp_path: Path, how: str) -> None:
+def test_tampering_is_detected_named_and_repaired(
+    pool: Pool, package: Pair, tmp_path: Path, how: str
+) -> None:
     if how == "given away" and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     expected = describe(put(pool, package, tmp_path / "before"))
@@ -116,7 +122,9 @@ def test_tampering_is_detected_named_and_repaired(pool: Pool, package: Pair, tmp
     assert len(pool.notes) == 1
 
 
-def test_a_link_put_in_the_place_of_a_pool_file_is_not_followed(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_a_link_put_in_the_place_of_a_pool_file_is_not_followed(
+    pool: Pool, package: Pair, tmp_path: Path
+) -> None:
     put(pool, package, tmp_path / "before")
     source = pool_file(pool, 0o644)
     source.unlink()
@@ -135,7 +143,9 @@ def test_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, tmp_path: 
     assert pool.notes == []
 
 
-@pytest.mark.parametrize("number", LINK_REFUSED, ids=[errno.errorcode[number] for number in LINK_REFUSED])
+@pytest.mark.parametrize(
+    "number", LINK_REFUSED, ids=[errno.errorcode[number] for number in LINK_REFUSED]
+)
 def test_where_linking_is_refused_a_copy_is_placed(
     pool: Pool, package: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -173,7 +183,9 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_on_another_file_system_files_are_copies(pool: Pool, package: Pair, tmp_path: Path, elsewhere: Path) -> None:
+def test_on_another_file_system_files_are_copies(
+    pool: Pool, package: Pair, tmp_path: Path, elsewhere: Path
+) -> None:
     linked = put(pool, package, tmp_path / "linked")
     copied = put(pool, package, elsewhere / "copied")
     assert describe(copied) == describe(linked)

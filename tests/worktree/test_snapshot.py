@@ -81,7 +81,9 @@ def test_a_change_deep_inside_is_seen_by_two_scanning_processes(
         assert work.capture(top, memory=memory).pair == work.capture(top).pair
 
 
-def test_a_renamed_folder_takes_its_hardlink_group_along(work: Work, top: Path, memory: Path) -> None:
+def test_a_renamed_folder_takes_its_hardlink_group_along(
+    work: Work, top: Path, memory: Path
+) -> None:
     for name in "abc":
         (top / name).mkdir()
     (top / "a" / "f").write_text("x")
@@ -93,7 +95,9 @@ def test_a_renamed_folder_takes_its_hardlink_group_along(work: Work, top: Path, 
     assert work.capture(top, memory=memory).pair == work.capture(top).pair
 
 
-def test_a_hardlink_group_outlives_another_number_of_its_device(work: Work, top: Path, memory: Path) -> None:
+def test_a_hardlink_group_outlives_another_number_of_its_device(
+    work: Work, top: Path, memory: Path
+) -> None:
     for name in "ab":
         (top / name).mkdir()
         (top / name / "own").write_text(name)
@@ -103,7 +107,9 @@ def test_a_hardlink_group_outlives_another_number_of_its_device(work: Work, top:
     with work.store.objects.writer() as writer:
         found = snapshot.capture(work.store, top, writer)
     for path, folder in found.folders.items():
-        found.folders[path] = folder._replace(links=tuple((1, inode, name) for _, inode, name in folder.links))
+        found.folders[path] = folder._replace(
+            links=tuple((1, inode, name) for _, inode, name in folder.links)
+        )
     snapshot.remember(found, memory)
     (top / "a" / "new").write_text("only this folder changes")
     again = work.capture(top, memory=memory)
@@ -121,7 +127,9 @@ FAKED_MODES = {"null": 0o020666, "su": 0o104755, "spool": 0o042775, "link": 0o12
 
 
 def faked(top: Path) -> dict[bytes, scan.Faked]:
-    """What fakeroot would say of a directory: a device, a setuid file, owners of a file, a link and a folder."""
+    """What fakeroot would say of a directory: a device, a setuid file, owners of a file, a link and
+    a folder.
+    """
     (top / "spool").mkdir()
     (top / "null").write_text("")
     (top / "su").write_text("#!/bin/sh\n")
@@ -130,7 +138,9 @@ def faked(top: Path) -> dict[bytes, scan.Faked]:
     owners = {"null": (0, 0), "su": (0, 5), "spool": (1234, 5678), "link": (7, 7)}
     rdev = {"null": os.makedev(1, 3)}
     return {
-        name.encode(): scan.Faked((top / name).lstat().st_ino, mode, owners[name], rdev.get(name, 0))
+        name.encode(): scan.Faked(
+            (top / name).lstat().st_ino, mode, owners[name], rdev.get(name, 0)
+        )
         for name, mode in FAKED_MODES.items()
     }
 
@@ -139,7 +149,9 @@ def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, mem
     told = faked(top)
     first = work.capture(top, memory=memory, faked=told)
     listing = read_listing(work.store.objects, first.pair)
-    assert {name: (node.mode, node.owner, node.rdev) for name, node in listing.items() if name != b"."} == {
+    assert {
+        name: (node.mode, node.owner, node.rdev) for name, node in listing.items() if name != b"."
+    } == {
         b"null": (0o020666, (0, 0), (1, 3)),
         b"su": (0o104755, (0, 5), None),
         b"link": (0o120777, (7, 7), None),
@@ -178,7 +190,9 @@ def test_an_unchanged_directory_is_not_read(work: Work, top: Path, memory: Path)
     assert (again.read, again.pair) == (0, first.pair)
 
 
-def test_of_a_changed_directory_only_what_changed_is_read(work: Work, top: Path, memory: Path) -> None:
+def test_of_a_changed_directory_only_what_changed_is_read(
+    work: Work, top: Path, memory: Path
+) -> None:
     tree_of_files(top, 50)
     time.sleep(SETTLED)
     work.capture(top, memory=memory)
@@ -203,7 +217,9 @@ def rewrite_unseen(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_a_rewrite_of_the_same_size_and_date_is_noticed(work: Work, top: Path, memory: Path, settled: bool) -> None:
+def test_a_rewrite_of_the_same_size_and_date_is_noticed(
+    work: Work, top: Path, memory: Path, settled: bool
+) -> None:
     path = top / "f"
     path.write_text("one")
     if settled:
@@ -238,7 +254,14 @@ def test_what_is_as_young_as_the_capture_is_read_again(work: Work, top: Path, me
     assert work.capture(top, memory=memory).read == 0
 
 
-GARBAGE = [b"", b"x", marshal.dumps(None), marshal.dumps((1, 2)), marshal.dumps((99, (b"", None), {})), b"\xff" * 100]
+GARBAGE = [
+    b"",
+    b"x",
+    marshal.dumps(None),
+    marshal.dumps((1, 2)),
+    marshal.dumps((99, (b"", None), {})),
+    b"\xff" * 100,
+]
 
 
 @pytest.mark.parametrize("damage", [None, *GARBAGE, "cut"], ids=repr)
@@ -255,7 +278,9 @@ def test_a_memory_that_is_gone_or_damaged_changes_nothing(
     assert (again.read, again.pair) == (10, first.pair)
 
 
-def test_a_memory_of_another_store_is_not_believed(work: Work, top: Path, memory: Path, tmp_path: Path) -> None:
+def test_a_memory_of_another_store_is_not_believed(
+    work: Work, top: Path, memory: Path, tmp_path: Path
+) -> None:
     tree_of_files(top, 10)
     time.sleep(SETTLED)
     work.capture(top, memory=memory)
@@ -275,7 +300,9 @@ with open(sys.argv[1], "r+b", buffering=0) as stream:
 
 def test_a_file_that_another_process_keeps_writing_is_named(work: Work, top: Path) -> None:
     (top / "busy.log").touch()
-    os.truncate(top / "busy.log", 96 << 20)  # takes long enough to read that a busy machine gets to writing too
+    os.truncate(
+        top / "busy.log", 96 << 20
+    )  # takes long enough to read that a busy machine gets to writing too
     command = [sys.executable, "-c", WRITER, str(top / "busy.log")]
     before = sorted(work.store.objects.folder.iterdir())
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as busy:
@@ -336,7 +363,9 @@ def test_a_file_that_changes_once_is_read_again(
     assert b"".join(work.store.objects.stream_blob(node.oid)).endswith(b"aend")
 
 
-def test_a_file_that_goes_away_is_named(work: Work, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_away_is_named(
+    work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (top / "f").write_text("x")
     found = snapshot._unknown_files
 
@@ -492,7 +521,9 @@ def test_a_large_file_is_never_in_memory(store: Store, tmp_path: Path, content: 
     shutil.rmtree(tmp_path / "back")
 
 
-def test_two_processes_record_what_one_does(work: Work, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_record_what_one_does(
+    work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree_of_files(top, 200)
     alone = work.capture(top).pair
     other = Work(Store.create(top.parent / "other.git"))
@@ -502,7 +533,9 @@ def test_two_processes_record_what_one_does(work: Work, top: Path, monkeypatch: 
     assert describe(top.parent / "back") == describe(top)
 
 
-def test_a_failure_in_the_second_process_is_named(work: Work, top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_second_process_is_named(
+    work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(snapshot, "PARALLEL_FILES", 2)
     tree_of_files(top, 200)
     found = snapshot._unknown_files
@@ -553,7 +586,9 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("patterns", PATTERNS, ids=" ".join)
-def test_patterns_leave_out_what_git_ignores(work: Work, top: Path, patterns: tuple[str, ...]) -> None:
+def test_patterns_leave_out_what_git_ignores(
+    work: Work, top: Path, patterns: tuple[str, ...]
+) -> None:
     for name in ALL:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(name)
@@ -561,22 +596,39 @@ def test_patterns_leave_out_what_git_ignores(work: Work, top: Path, patterns: tu
     shutil.copytree(top, repository)
     (top.parent / "patterns").write_text("".join(f"{pattern}\n" for pattern in patterns))
     subprocess.run(["git", "init", "-q", str(repository)], check=True)
-    command = ["git", "-C", str(repository), "ls-files", "-z", "--others", f"--exclude-from={top.parent / 'patterns'}"]
-    kept = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")) - {""}
+    command = [
+        "git",
+        "-C",
+        str(repository),
+        "ls-files",
+        "-z",
+        "--others",
+        f"--exclude-from={top.parent / 'patterns'}",
+    ]
+    kept = set(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    ) - {""}
     work.checkout(top.parent / "back", work.capture(top, exclude=patterns).pair)
-    found = {str(path.relative_to(top.parent / "back")) for path in (top.parent / "back").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(top.parent / "back"))
+        for path in (top.parent / "back").rglob("*")
+        if path.is_file()
+    }
     assert found == kept
 
 
-def test_a_changed_pattern_is_heeded_in_spite_of_the_memory(work: Work, top: Path, memory: Path) -> None:
+def test_a_changed_pattern_is_heeded_in_spite_of_the_memory(
+    work: Work, top: Path, memory: Path
+) -> None:
     for name in ALL:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(name)
     time.sleep(SETTLED)
     for patterns in PATTERNS:
-        assert work.capture(top, memory=memory, exclude=patterns).pair == work.capture(top, exclude=patterns).pair, (
-            patterns
-        )
+        assert (
+            work.capture(top, memory=memory, exclude=patterns).pair
+            == work.capture(top, exclude=patterns).pair
+        ), patterns
 
 
 def test_the_default_leaves_out_sysroots_and_logs(work: Work, top: Path) -> None:
@@ -588,7 +640,9 @@ def test_the_default_leaves_out_sysroots_and_logs(work: Work, top: Path) -> None
 
 @settings(max_examples=30)
 @given(made=steps(changes=False, max_size=20))
-def test_an_outputs_id_knows_no_place_and_no_time(work: Work, tmp_path: Path, made: list[Step]) -> None:
+def test_an_outputs_id_knows_no_place_and_no_time(
+    work: Work, tmp_path: Path, made: list[Step]
+) -> None:
     with scratch(tmp_path) as here:
         carry_out(here / "a" / "image", [step._replace(mtime=0) for step in made])
         carry_out(here / "elsewhere" / "image", made)
@@ -606,7 +660,11 @@ def test_an_outputs_groups_are_those_inside_it(work: Work, tmp_path: Path) -> No
 
     def links(path: bytes) -> list[bytes]:
         pair: Pair = work.output(tmp_path / "a", path)
-        return [node.link for name, node in sorted(read_listing(work.store.objects, pair).items()) if name != b"."]
+        return [
+            node.link
+            for name, node in sorted(read_listing(work.store.objects, pair).items())
+            if name != b"."
+        ]
 
     assert links(b"alone") == [b""]
     assert links(b"both") == [b"both/f", b"both/f"]

@@ -23,7 +23,8 @@ def writer(store: Store) -> ObjectWriter:
     return store.objects.writer()
 
 
-# What packages bring, which seldom disagree: files and folders have names of their own, and most content is the same.
+# What packages bring, which seldom disagree: files and folders have names of their own, and most
+# content is the same.
 
 leaves = st.sampled_from(["x"] * 12 + ["y", ("x", 0o755), ("x", 0o644, "f"), ("x", 0o644, "d/g")])
 packages: st.SearchStrategy[Spec] = st.recursive(
@@ -37,7 +38,11 @@ packages: st.SearchStrategy[Spec] = st.recursive(
     max_leaves=6,
 )
 owners = ["a", "b", "c:one", "d", "e:one", "f", "g"]
-paths = st.lists(st.sampled_from(["d", "e", "f", "g", "."]), min_size=1, max_size=3).map("/".join).map(str.encode)
+paths = (
+    st.lists(st.sampled_from(["d", "e", "f", "g", "."]), min_size=1, max_size=3)
+    .map("/".join)
+    .map(str.encode)
+)
 winners = st.dictionaries(paths, st.sampled_from([*owners, "c", "e", "nobody"]), max_size=2)
 
 
@@ -53,7 +58,9 @@ def neighbours(count: int) -> st.SearchStrategy[list[list[int]]]:
 
     numbers = st.integers(0, count - 1)
     step = st.tuples(st.sets(numbers, min_size=1, max_size=2), st.booleans())
-    return st.builds(walked, st.sets(numbers, min_size=count // 2), st.lists(step, min_size=1, max_size=5))
+    return st.builds(
+        walked, st.sets(numbers, min_size=count // 2), st.lists(step, min_size=1, max_size=5)
+    )
 
 
 def told(merged: Merged) -> Pair | set[bytes]:
@@ -62,7 +69,9 @@ def told(merged: Merged) -> Pair | set[bytes]:
 
 
 @pytest.mark.parametrize("kept", ["in memory", "in a file"])
-def test_what_is_remembered_changes_nothing(writer: ObjectWriter, tmp_path: Path, kept: str) -> None:
+def test_what_is_remembered_changes_nothing(
+    writer: ObjectWriter, tmp_path: Path, kept: str
+) -> None:
     counted = {"merges": 0, "remembered": 0}
 
     @settings(max_examples=250)
@@ -72,8 +81,13 @@ def test_what_is_remembered_changes_nothing(writer: ObjectWriter, tmp_path: Path
         wins=st.just({}) | winners,
         always=st.booleans(),
     )
-    def check(data: st.DataObject, brought: list[Spec], wins: dict[bytes, str], always: bool) -> None:
-        parts = [as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)]
+    def check(
+        data: st.DataObject, brought: list[Spec], wins: dict[bytes, str], always: bool
+    ) -> None:
+        parts = [
+            as_part(owner, build(writer, spec))
+            for owner, spec in zip(owners, brought, strict=False)
+        ]
         known: dict[bytes, Known] = {}
         for chosen in data.draw(neighbours(len(parts))):
             again = Union(writer, wins, dict(known))
@@ -96,7 +110,9 @@ def test_what_is_remembered_changes_nothing(writer: ObjectWriter, tmp_path: Path
 @settings(max_examples=60)
 @given(brought=st.lists(packages, min_size=2, max_size=4))
 def test_what_was_just_merged_is_not_read_again(writer: ObjectWriter, brought: list[Spec]) -> None:
-    parts = [as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)]
+    parts = [
+        as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)
+    ]
     first = Union(writer)
     merged = first.merge(parts)
     assume(not merged.conflicts)
@@ -169,17 +185,28 @@ def test_a_damaged_memory_is_none(writer: ObjectWriter, tmp_path: Path, damage: 
 
 @settings(max_examples=150)
 @given(brought=st.lists(packages, min_size=2, max_size=6), data=st.data())
-def test_a_union_depends_on_no_order(writer: ObjectWriter, brought: list[Spec], data: st.DataObject) -> None:
-    parts = [as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)]
+def test_a_union_depends_on_no_order(
+    writer: ObjectWriter, brought: list[Spec], data: st.DataObject
+) -> None:
+    parts = [
+        as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)
+    ]
     other = data.draw(st.permutations(parts))
     forth, back = union(writer, parts), union(writer, other)
-    assert {conflict.path for conflict in forth.conflicts} == {conflict.path for conflict in back.conflicts}
+    assert {conflict.path for conflict in forth.conflicts} == {
+        conflict.path for conflict in back.conflicts
+    }
     if not forth.conflicts:
         assert forth == back
 
 
 LINKED: list[tuple[str, Spec, Spec, dict[str, bytes]]] = [
-    ("one has a group", {"f": ("x", 0o644, "f"), "g": ("x", 0o644, "f")}, {"f": "x"}, {"f": b"", "g": b"f"}),
+    (
+        "one has a group",
+        {"f": ("x", 0o644, "f"), "g": ("x", 0o644, "f")},
+        {"f": "x"},
+        {"f": b"", "g": b"f"},
+    ),
     (
         "other groups",
         {"f": ("x", 0o644, "f")},
@@ -190,15 +217,22 @@ LINKED: list[tuple[str, Spec, Spec, dict[str, bytes]]] = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "links"), [row[1:] for row in LINKED], ids=[row[0] for row in LINKED])
+@pytest.mark.parametrize(
+    ("first", "second", "links"), [row[1:] for row in LINKED], ids=[row[0] for row in LINKED]
+)
 def test_other_hardlinks_are_no_conflict(
     writer: ObjectWriter, first: Spec, second: Spec, links: dict[str, bytes]
 ) -> None:
-    parts = [as_part("one", build(writer, {"d": first})), as_part("two", build(writer, {"d": second}))]
+    parts = [
+        as_part("one", build(writer, {"d": first})),
+        as_part("two", build(writer, {"d": second})),
+    ]
     for order in (parts, parts[::-1]):
         merged = union(writer, order)
         assert merged.conflicts == ()
-        found = {path.decode(): node.link for path, node in walk(writer, merged.pair) if path != b"d"}
+        found = {
+            path.decode(): node.link for path, node in walk(writer, merged.pair) if path != b"d"
+        }
         assert found == {f"d/{name}": link for name, link in links.items()}
 
 
@@ -214,12 +248,32 @@ WINS: list[tuple[str, dict[str, str], list[Spec], dict[str, str] | list[str]]] =
     ("by the whole name", {"d/f": "c:one"}, [F, F, G], TWO),
     ("not by a part of it", {"d/f": "c:", "d": "c:on"}, [F, F, G], ["d/f"]),
     ("what is in a folder", {"d": "b"}, [F, G], TWO),
-    ("what is further down", {"d": "b"}, [{"d": F}, {"d": G}], {"d/": "755", "d/d/": "755", "d/d/f": "y 644"}),
+    (
+        "what is further down",
+        {"d": "b"},
+        [{"d": F}, {"d": G}],
+        {"d/": "755", "d/d/": "755", "d/d/f": "y 644"},
+    ),
     ("the nearest path", {"d": "a", "d/f": "b"}, [F, G], TWO),
-    ("not by another path", {"d/g": "b", "e": "b", "d/": "b", "d/f/g": "b", "": "b"}, [F, G], ["d/f"]),
+    (
+        "not by another path",
+        {"d/g": "b", "e": "b", "d/": "b", "d/f/g": "b", "": "b"},
+        [F, G],
+        ["d/f"],
+    ),
     ("not who has no such file", {"d/f": "c:one"}, [F, G, {"d": {"g": "z"}}], ["d/f"]),
-    ("then the one further up", {"d/f": "c", "d": "b"}, [F, G, {"d": {"g": "z"}}], {**TWO, "d/g": "z 644"}),
-    ("nothing else of theirs", {"d/f": "b"}, [{"d": {"f": "x", "g": "1"}}, {"d": {"f": "y", "g": "2"}}], ["d/g"]),
+    (
+        "then the one further up",
+        {"d/f": "c", "d": "b"},
+        [F, G, {"d": {"g": "z"}}],
+        {**TWO, "d/g": "z 644"},
+    ),
+    (
+        "nothing else of theirs",
+        {"d/f": "b"},
+        [{"d": {"f": "x", "g": "1"}}, {"d": {"f": "y", "g": "2"}}],
+        ["d/g"],
+    ),
     ("a file against a folder", {"d": "a"}, [{"d": "file"}, F], {"d": "file 644"}),
     ("a folder against a file", {"d": "b"}, [{"d": "file"}, F], ONE),
     ("a mode", {"f": "b"}, [{"f": "x"}, {"f": ("x", 0o4755)}], {"f": "x 4755"}),
@@ -230,11 +284,18 @@ WINS: list[tuple[str, dict[str, str], list[Spec], dict[str, str] | list[str]]] =
 ]
 
 
-@pytest.mark.parametrize(("wins", "brought", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS])
+@pytest.mark.parametrize(
+    ("wins", "brought", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS]
+)
 def test_who_wins(
-    writer: ObjectWriter, wins: dict[str, str], brought: list[Spec], expected: dict[str, str] | list[str]
+    writer: ObjectWriter,
+    wins: dict[str, str],
+    brought: list[Spec],
+    expected: dict[str, str] | list[str],
 ) -> None:
-    parts = [as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)]
+    parts = [
+        as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)
+    ]
     for order in (parts, parts[::-1]):
         merged = Union(writer, {path.encode(): owner for path, owner in wins.items()}).merge(order)
         if isinstance(expected, dict):
@@ -269,7 +330,9 @@ def parents(path: bytes) -> list[bytes]:
 
 def test_of_three_the_winner_is_asked_for_every_file(writer: ObjectWriter) -> None:
     brought: list[Spec] = [{"d": {"f": text, "g": text}} for text in "xyz"]
-    parts = [as_part(owner, build(writer, spec)) for owner, spec in zip("abc", brought, strict=True)]
+    parts = [
+        as_part(owner, build(writer, spec)) for owner, spec in zip("abc", brought, strict=True)
+    ]
     merging = Union(writer, {b"d/f": "c", b"d": "b"})
     assert show(writer, merging.merge(parts).pair) == {"d/": "755", "d/f": "z 644", "d/g": "y 644"}
     assert merging.decided == 2
@@ -306,7 +369,9 @@ def edited(shown: dict[str, str], edits: dict[str, Any]) -> dict[str, str]:
 
 def plain(what: Any) -> list[tuple[str, str]]:
     if isinstance(what, dict):
-        below = [(f"/{name}{at}", said) for name, inner in what.items() for at, said in plain(inner)]
+        below = [
+            (f"/{name}{at}", said) for name, inner in what.items() for at, said in plain(inner)
+        ]
         return [("/", "755"), *below]
     text, mode = what if isinstance(what, tuple) else (what, 0o644)
     return [("", f"{text} {mode:o}")]
@@ -332,7 +397,11 @@ def test_edits_are_done_to_paths(writer: ObjectWriter, spec: Spec, edits: dict[s
 
 def test_an_edit_keeps_modes_and_links_beside_it(writer: ObjectWriter) -> None:
     spec: Spec = {"d": {".": 0o2750, "f": ("x", 0o4755, "g"), "g": "old"}, "e": {".": 0o700}}
-    found = edit(writer, build(writer, spec), {b"d/g": as_node(writer, "new"), b"d/n/m": as_node(writer, "m")})
+    found = edit(
+        writer,
+        build(writer, spec),
+        {b"d/g": as_node(writer, "new"), b"d/n/m": as_node(writer, "m")},
+    )
     assert show(writer, found) == {
         "d/": "2750",
         "d/f": "x 4755",
@@ -345,6 +414,8 @@ def test_an_edit_keeps_modes_and_links_beside_it(writer: ObjectWriter) -> None:
 
 
 def test_taking_all_away_leaves_the_folder(writer: ObjectWriter) -> None:
-    found = edit(writer, build(writer, {"d": {"f": "x"}}), {b"d/f": None, b"e/f": None, b"d/g/h": None})
+    found = edit(
+        writer, build(writer, {"d": {"f": "x"}}), {b"d/f": None, b"e/f": None, b"d/g/h": None}
+    )
     assert show(writer, found) == {"d/": "755"}
     assert edit(writer, found, {b"d": None}) == EMPTY

@@ -68,7 +68,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         lambda top: (top / "usr/lib/none").write_text("four"),
         [("usr/lib/none", "changed", "was written to, has 4 bytes now")],
     ),
-    "dated": (lambda top: os.utime(top / "usr/lib/none"), [("usr/lib/none", "changed", "was written to, has 0")]),
+    "dated": (
+        lambda top: os.utime(top / "usr/lib/none"),
+        [("usr/lib/none", "changed", "was written to, has 0")],
+    ),
     "stripped": (
         lambda top: keep_date(top / "usr/lib/none", lambda path: os.truncate(path, 3)),
         [("usr/lib/none", "changed", "was written to, has 3 bytes now")],
@@ -94,7 +97,9 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         [(LIB, "changed", "is of another type")],
     ),
     "folder to link": (
-        lambda top: (top / "usr/lib").rename(top / "usr/lib64") and (top / "usr/lib").symlink_to("lib64"),
+        lambda top: (
+            (top / "usr/lib").rename(top / "usr/lib64") and (top / "usr/lib").symlink_to("lib64")
+        ),
         [("usr/lib", "changed", "is of another type"), ("usr/lib64", "added", "was added")],
     ),
     "folder to file": (
@@ -114,26 +119,42 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         [("usr/closed", "changed", "its mode was 700, is 755")],
     ),
     "gone": (lambda top: (top / LIB).unlink(), [(LIB, "gone", "")]),
-    "a link gone": (lambda top: (top / "usr/lib/l.so.1").unlink(), [("usr/lib/l.so.1", "gone", "")]),
+    "a link gone": (
+        lambda top: (top / "usr/lib/l.so.1").unlink(),
+        [("usr/lib/l.so.1", "gone", "")],
+    ),
     "a folder gone": (lambda top: shutil.rmtree(top / "usr/closed"), [("usr/closed", "gone", "")]),
     "moved": (
         lambda top: (top / LIB).rename(top / "usr/lib/l.so.2"),
         [(LIB, "gone", ""), ("usr/lib/l.so.2", "added", "was added")],
     ),
-    "added": (lambda top: (top / "usr/lib/empty/f").touch(), [("usr/lib/empty/f", "added", "was added")]),
+    "added": (
+        lambda top: (top / "usr/lib/empty/f").touch(),
+        [("usr/lib/empty/f", "added", "was added")],
+    ),
     "a folder added": (
         lambda top: (top / "new/deep").mkdir(parents=True),
         [("new", "added", "was added")],
     ),
     "all gone": (lambda top: shutil.rmtree(top / "usr"), [("usr", "gone", "")]),
     "several": (
-        lambda top: ((top / "z").touch(), (top / "usr/closed/f").unlink(), (top / "usr/closed").chmod(0o711)),
-        [("usr/closed", "changed", "700, is 711"), ("usr/closed/f", "gone", ""), ("z", "added", "was added")],
+        lambda top: (
+            (top / "z").touch(),
+            (top / "usr/closed/f").unlink(),
+            (top / "usr/closed").chmod(0o711),
+        ),
+        [
+            ("usr/closed", "changed", "700, is 711"),
+            ("usr/closed/f", "gone", ""),
+            ("z", "added", "was added"),
+        ],
     ),
 }
 
 
-def test_what_was_composed_just_now_is_as_it_was_composed(store: Store, pair: Pair, composed: Path) -> None:
+def test_what_was_composed_just_now_is_as_it_was_composed(
+    store: Store, pair: Pair, composed: Path
+) -> None:
     assert differences(store.objects, composed, pair) == []
 
 
@@ -142,7 +163,9 @@ def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, 
     tamper, expected = TAMPERING[how]
     tamper(composed)
     found = differences(store.objects, composed, pair)
-    assert [(os.fsdecode(each.path), each.what) for each in found] == [told[:2] for told in expected]
+    assert [(os.fsdecode(each.path), each.what) for each in found] == [
+        told[:2] for told in expected
+    ]
     for each, (path, what, detail) in zip(found, expected, strict=True):
         assert detail in each.detail
         assert path in str(each)
@@ -201,7 +224,9 @@ def test_what_is_done_to_a_folder_can_not_be_hidden(composed: Path, folder: str,
 # what else is seen
 
 
-def test_a_write_through_one_link_is_found_at_every_path(store: Store, pair: Pair, tmp_path: Path) -> None:
+def test_a_write_through_one_link_is_found_at_every_path(
+    store: Store, pair: Pair, tmp_path: Path
+) -> None:
     pool = Pool(store.cache / "pool", store.objects)
     for name in ("one", "two"):
         checkout(store.objects, tmp_path / name, pair, placer=pool)
@@ -213,7 +238,9 @@ def test_a_write_through_one_link_is_found_at_every_path(store: Store, pair: Pai
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give a file away")
 def test_another_owner_is_named(store: Store, pair: Pair, composed: Path) -> None:
     os.chown(composed / LIB, 1, -1)
-    assert {each.detail for each in differences(store.objects, composed, pair)} == {"its owner is 1"}
+    assert {each.detail for each in differences(store.objects, composed, pair)} == {
+        "its owner is 1"
+    }
 
 
 def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> None:
@@ -226,7 +253,9 @@ def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> Non
 
 @settings(max_examples=40)
 @given(made=steps(changes=False, max_size=20))
-def test_nothing_is_different_in_what_was_just_placed(work: Work, tmp_path: Path, made: list[Step]) -> None:
+def test_nothing_is_different_in_what_was_just_placed(
+    work: Work, tmp_path: Path, made: list[Step]
+) -> None:
     with scratch(tmp_path) as here:
         carry_out(here / "a", made)
         pair = work.output(here / "a")
@@ -247,11 +276,18 @@ def test_what_is_told_is_what_another_capture_finds(
     with scratch(tmp_path) as here:
         carry_out(here / "a", made)
         pair = work.output(here / "a")
-        checkout(work.store.objects, here / "b", pair, placer=Private(work.store.objects, sealed=True, shares=True))
+        checkout(
+            work.store.objects,
+            here / "b",
+            pair,
+            placer=Private(work.store.objects, sealed=True, shares=True),
+        )
         carry_out(here / "b", [step for step in changed if step.what not in ("hardlink", "date")])
         told = {each.path for each in differences(work.store.objects, here / "b", pair)}
         after = work.output(here / "b")
-        for path in (path for path in paths(here / "a") | paths(here / "b") if not is_below(path, told)):
+        for path in (
+            path for path in paths(here / "a") | paths(here / "b") if not is_below(path, told)
+        ):
             before, now = (at_path(work.store.objects, each, path) for each in (pair, after))
             assert before is not None
             assert now is not None
@@ -273,7 +309,9 @@ def is_below(path: bytes, tops: set[bytes]) -> bool:
     return any(path == top or path.startswith(top + b"/") for top in tops)
 
 
-def test_a_link_of_another_date_is_one_that_was_replaced(store: Store, pair: Pair, composed: Path) -> None:
+def test_a_link_of_another_date_is_one_that_was_replaced(
+    store: Store, pair: Pair, composed: Path
+) -> None:
     link = composed / "usr/lib/l.so.1"
     assert link.lstat().st_mtime_ns == EPOCH_NS
     os.utime(link, ns=(7, 7), follow_symlinks=False)

@@ -1,11 +1,13 @@
-"""Shared state kept in the store: sstate.bbclass's own functions, with another place for what they pack.
+"""Shared state kept in the store: sstate.bbclass's own functions, with another place for what they
+pack.
 
-Switched on by PROV_CACHE = "1". What sstate.bbclass would put into an archive is captured as a tree, tokens and all,
-and what it would unpack is checked out from there. Where that can't be done its own functions run, as if prov were not
-there; so they do for archives that are there already, which are taken into the store on the way.
+Switched on by PROV_CACHE = "1". What sstate.bbclass would put into an archive is captured as a
+tree, tokens and all, and what it would unpack is checked out from there. Where that can't be done
+its own functions run, as if prov were not there; so they do for archives that are there already,
+which are taken into the store on the way.
 
-With PROV_CACHE = "both" the archive is written as well. An object whose task could not be recorded, so that no ref
-holds it, is written as an archive when the task ends.
+With PROV_CACHE = "both" the archive is written as well. An object whose task could not be recorded,
+so that no ref holds it, is written as an archive when the task ends.
 """
 
 import json
@@ -17,8 +19,9 @@ import bb
 from provlayer import facts, files, wire
 
 POINTER = "kept in a prov store\n"
-"""What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where a kill would leave
-it for others to find."""
+"""What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where
+a kill would leave it for others to find.
+"""
 NAMED = "PROV_SSTATE_PKG"
 """Where the archive's name is kept while SSTATE_PKG is that of what stands for it."""
 OWN = "prov_plain_"
@@ -39,10 +42,16 @@ _plain = []
 
 
 def configure(d):
-    """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes start from."""
+    """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes
+    start from.
+    """
     if not facts.cache_mode(d):
         if (d.getVar("PROV_CACHE") or "0").strip().lower() not in ("0", "n", "no", "false", ""):
-            bb.warn('prov: PROV_CACHE is {!r}; it can be "0", "1" or "both"'.format(d.getVar("PROV_CACHE")))
+            bb.warn(
+                'prov: PROV_CACHE is {!r}; it can be "0", "1" or "both"'.format(
+                    d.getVar("PROV_CACHE")
+                )
+            )
         return
     for name, text in REPLACED.items():
         if d.getVar(OWN + name, False) is not None:
@@ -59,18 +68,24 @@ def configure(d):
 
 
 def _is_def(d):
-    """Tell whether sstate_archive_package is a `def`, as in newer releases: then it is called without BitBake."""
+    """Tell whether sstate_archive_package is a `def`, as in newer releases: then it is called
+    without BitBake.
+    """
     return d.getVar(ARCHIVE, False).lstrip().startswith("def ")
 
 
 def begin(d):
-    """Before a task: replace functions that Python code calls without BitBake, in this process alone."""
+    """Before a task: replace functions that Python code calls without BitBake, in this process
+    alone.
+    """
     functions = bb.utils.get_context()
     if CLEAN in functions:
         clean_archives = functions[CLEAN]
         functions[CLEAN] = lambda ss, d: clean(ss, d, clean_archives)
     kept = d.getVar(OWN + ARCHIVE, False)
-    if kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept:  # a class of the recipe's has another
+    if (
+        kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept
+    ):  # a class of the recipe's has another
         return
     plain = functions[ARCHIVE]
     functions[ARCHIVE] = lambda path, d: archive(d, path, lambda: plain(path, d))
@@ -80,7 +95,9 @@ def begin(d):
 
 
 def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
-    """Tell which tasks need not run, as BB_HASHCHECK_FUNCTION does: what the store has, and what is elsewhere."""
+    """Tell which tasks need not run, as BB_HASHCHECK_FUNCTION does: what the store has, and what is
+    elsewhere.
+    """
     from provlayer import server
 
     found = set()
@@ -90,19 +107,34 @@ def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
             found = server.ask_which(d, names)
         except Exception as error:
             bb.warn(f"prov: the store is not asked for shared state: {error}")
-    rest = dict(sq_data, hash={tid: value for tid, value in sq_data["hash"].items() if tid not in found})
+    rest = dict(
+        sq_data, hash={tid: value for tid, value in sq_data["hash"].items() if tid not in found}
+    )
     if found and summary:
-        bb.plain(f"prov: {len(found)} of {len(sq_data['hash'])} wanted objects of shared state are in the store")
+        bb.plain(
+            f"prov: {len(found)} of {len(sq_data['hash'])} wanted objects of shared state are in"
+            " the store"
+        )
     plain = d.getVar("PROV_PLAIN_HASHCHECK")
     if not plain or not rest["hash"]:
         return found
-    call = f"{plain}(sq_data, d, siginfo=siginfo, currentcount=currentcount, summary=summary, **kwargs)"
-    names = {"sq_data": rest, "d": d, "siginfo": siginfo, "currentcount": currentcount, "summary": summary}
+    call = (
+        f"{plain}(sq_data, d, siginfo=siginfo, currentcount=currentcount, summary=summary,"
+        " **kwargs)"
+    )
+    names = {
+        "sq_data": rest,
+        "d": d,
+        "siginfo": siginfo,
+        "currentcount": currentcount,
+        "summary": summary,
+    }
     return found | bb.utils.better_eval(call, dict(names, kwargs=kwargs))
 
 
 def _object_name(tid, sq_data, d):
-    """Return the name of a task's object: recipe, task, and of the archive's name what is before and in the unihash.
+    """Return the name of a task's object: recipe, task, and of the archive's name what is before
+    and in the unihash.
 
     It has no multiconfig, as sstate.bbclass's archives have none.
     """
@@ -126,7 +158,13 @@ def _name_here(d, task=None):
 
 def _ask(d, what, folder, **more):
     request = facts.names(d, d.getVar("BB_RUNTASK"))
-    request.update(what=what, object=_name_here(d), folder=os.path.realpath(folder), faked=facts.under_pseudo(), **more)
+    request.update(
+        what=what,
+        object=_name_here(d),
+        folder=os.path.realpath(folder),
+        faked=facts.under_pseudo(),
+        **more,
+    )
     body = b""
     if what == "archive" and facts.under_pseudo():
         body = json.dumps(facts.faked(request["folder"], ["."])).encode()
@@ -135,7 +173,8 @@ def _ask(d, what, folder, **more):
 
 
 def archive(d, path=None, plain=None):
-    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if that fails.
+    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if
+    that fails.
 
     `path` is where the archive would be made, `plain` makes it.
     """
@@ -193,17 +232,28 @@ def keep(d):
 
 
 def clean(ss, d, plain):
-    """Delete a task's archives by `plain`, as `-c cleansstate` does, and make its objects in the store unfindable."""
+    """Delete a task's archives by `plain`, as `-c cleansstate` does, and make its objects in the
+    store unfindable.
+    """
     plain(ss, d)
     if not d.getVarFlag("do_" + ss["task"], "task"):
         return
     try:
         request = facts.names(d, d.getVar("BB_RUNTASK"))
-        answer = wire.ask(facts.socket_path(d), dict(request, what="clean", object=_name_here(d, ss["task"]))) or {}
+        answer = (
+            wire.ask(
+                facts.socket_path(d), dict(request, what="clean", object=_name_here(d, ss["task"]))
+            )
+            or {}
+        )
     except Exception as error:
         answer = {"error": str(error)}
     if "error" in answer:
-        bb.warn("prov: shared state of {} stays in the store: {}".format(d.getVar("PN"), answer["error"]))
+        bb.warn(
+            "prov: shared state of {} stays in the store: {}".format(
+                d.getVar("PN"), answer["error"]
+            )
+        )
 
 
 def is_pointer(path):
@@ -216,7 +266,9 @@ def is_pointer(path):
 
 
 def stand_in(d):
-    """Before a task that takes shared state: let something stand for the archive if the store has the object."""
+    """Before a task that takes shared state: let something stand for the archive if the store has
+    the object.
+    """
     name = (d.getVar("BB_RUNTASK") or "").replace("_setscene", "")
     here = d.createCopy()
     if name == "do_populate_lic":
@@ -246,7 +298,10 @@ def clear_away(d):
 
 
 def unpack(d):
-    """Instead of unpacking an archive into SSTATE_INSTDIR: check it out. A real archive is unpacked, and captured."""
+    """Instead of unpacking an archive into SSTATE_INSTDIR: check it out.
+
+    A real archive is unpacked, and captured.
+    """
     path, folder = d.getVar("SSTATE_PKG"), d.getVar("SSTATE_INSTDIR")
     if is_pointer(path):
         clear_away(d)
@@ -264,7 +319,8 @@ def unpack(d):
 
 
 def _apply(folder, entries):
-    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo to know.
+    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo
+    to know.
 
     Paths that pseudo does not track keep the builder as their owner: only root could change it.
     """
@@ -287,5 +343,8 @@ def _apply(folder, entries):
                 os.setxattr(where, name, bytes.fromhex(value))
         if mtime is not None:
             os.utime(where, ns=(mtime, mtime), follow_symlinks=False)
-    for path, link in links:  # pseudo knows files by inodes: it must see that there is a second name
+    for (
+        path,
+        link,
+    ) in links:  # pseudo knows files by inodes: it must see that there is a second name
         os.link(os.path.join(folder, link), os.path.join(folder, path), follow_symlinks=False)

@@ -18,7 +18,9 @@ OWNED = {
 }
 """Variables with the directories that belong to a task by what everybody means by it."""
 FAKED = ("D", "PKGD", "PKGDEST", "PKGDESTWORK", "IMAGE_ROOTFS")
-"""Variables with directories whose owners and modes pseudo keeps, also for tasks that do not declare them."""
+"""Variables with directories whose owners and modes pseudo keeps, also for tasks that do not
+declare them.
+"""
 FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
 """Flags of a task with directories that belong to it."""
 
@@ -29,7 +31,9 @@ def socket_path(d):
 
 
 def cache_mode(d):
-    """Return what PROV_CACHE asks for: "" (sstate.bbclass alone), "store", or "both": archives as well."""
+    """Return what PROV_CACHE asks for: "" (sstate.bbclass alone), "store", or "both": archives as
+    well.
+    """
     value = (d.getVar("PROV_CACHE") or "").strip().lower()
     return "both" if value == "both" else "store" if value in ("1", "y", "yes", "true") else ""
 
@@ -37,7 +41,8 @@ def cache_mode(d):
 def heed_children():
     """Restore the default action of SIGCHLD, and return the previous one.
 
-    A process that ignores the signal, which it may inherit, gets no exit status of its children: each seems to succeed.
+    A process that ignores the signal, which it may inherit, gets no exit status of its children:
+    each seems to succeed.
     """
     return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -73,12 +78,18 @@ def _owned(d, task, workdir):
 
 
 def tracked(path):
-    """Return whether pseudo keeps owners and modes of a path, by the variables that pseudo itself reads."""
-    return _matches("PSEUDO_INCLUDE_PATHS", path, default=True) and not _matches("PSEUDO_IGNORE_PATHS", path)
+    """Return whether pseudo keeps owners and modes of a path, by the variables that pseudo itself
+    reads.
+    """
+    return _matches("PSEUDO_INCLUDE_PATHS", path, default=True) and not _matches(
+        "PSEUDO_IGNORE_PATHS", path
+    )
 
 
 def _matches(variable, path, default=False):
-    """Return whether a path begins with one of those in a variable, which newer or older releases of pseudo have."""
+    """Return whether a path begins with one of those in a variable, which newer or older releases
+    of pseudo have.
+    """
     prefixes = _paths(variable)
     return path.startswith(prefixes) if prefixes else default
 
@@ -88,10 +99,11 @@ def _paths(variable):
 
 
 def faked_tops(d):
-    """Return the directories in WORKDIR, relative to it, in which a recipe's tasks under pseudo work.
+    """Return the directories in WORKDIR, relative to it, in which a recipe's tasks under pseudo
+    work.
 
-    Others must not be looked at under pseudo: it aborts a process that comes to a file it tracks by another path, as by
-    a hardlink that a task outside pseudo made.
+    Others must not be looked at under pseudo: it aborts a process that comes to a file it tracks by
+    another path, as by a hardlink that a task outside pseudo made.
     """
     fake, plain = set(), set()
     for task in d.getVar("__BBTASKS", False) or ():
@@ -112,11 +124,14 @@ def _inside(paths, workdir):
 
 def _outermost(paths):
     """Return the paths that are in none of the others, sorted."""
-    return sorted(path for path in paths if not any(path.startswith(f"{other}/") for other in paths))
+    return sorted(
+        path for path in paths if not any(path.startswith(f"{other}/") for other in paths)
+    )
 
 
 def faked(root, tops):
-    """Return `tops`, and an `_entry` for each path in them that pseudo tracks; all paths are relative to `root`.
+    """Return `tops`, and an `_entry` for each path in them that pseudo tracks; all paths are
+    relative to `root`.
 
     Other tasks create and delete files meanwhile: what vanishes during the walk is left out.
     """
@@ -128,13 +143,16 @@ def faked(root, tops):
             continue
         try:
             state = os.lstat(where)
-            # Files made outside pseudo have the builder's owner. Below a folder that pseudo tracks, a task gave it.
+            # Files made outside pseudo have the builder's owner. Below a folder that pseudo tracks,
+            # a task gave it.
             inside = inside or _owner(state) != builder
             if inside:
                 found.append(_entry(path, state, where))
             if stat.S_ISDIR(state.st_mode):
                 prefix = "" if path == "." else path + "/"
-                pending += [(prefix + name, f"{where}/{name}", inside) for name in os.listdir(where)]
+                pending += [
+                    (prefix + name, f"{where}/{name}", inside) for name in os.listdir(where)
+                ]
         except (FileNotFoundError, NotADirectoryError):
             continue
     return [list(tops), found]
@@ -157,6 +175,8 @@ def _builder():
 
 def _entry(path, state, where):
     names = os.listxattr(where, follow_symlinks=False) if stat.S_ISREG(state.st_mode) else ()
-    wanted = [name for name in sorted(names) if name.startswith("user.") or name == "security.capability"]
+    wanted = [
+        name for name in sorted(names) if name.startswith("user.") or name == "security.capability"
+    ]
     xattrs = [[name, os.getxattr(where, name, follow_symlinks=False).hex()] for name in wanted]
     return [path, state.st_ino, state.st_mode, state.st_uid, state.st_gid, state.st_rdev, xattrs]

@@ -1,4 +1,5 @@
-"""Files that the layer writes in folders to which others write as well: tasks, and users who share SSTATE_DIR.
+"""Files that the layer writes in folders to which others write as well: tasks, and users who share
+SSTATE_DIR.
 
 Their names can be guessed, so that a link may be there before: it is replaced, never followed.
 """

@@ -1,7 +1,8 @@
-"""Hooks into the making of sysroots that are not called where prov composes them: each is named, with its line.
+"""Hooks into the making of sysroots that are not called where prov composes them: each is named,
+with its line.
 
-What may be hooked is what a recipe stages (SYSROOT_PREPROCESS_FUNCS), and what is to be done in each sysroot that it
-comes into (a script postinst-NAME in its programs' folder).
+What may be hooked is what a recipe stages (SYSROOT_PREPROCESS_FUNCS), and what is to be done in
+each sysroot that it comes into (a script postinst-NAME in its programs' folder).
 """
 
 import os
@@ -32,7 +33,9 @@ def configure(d):
 
 
 def tell(d):
-    """Warn of every hook that is not called, unless that was told; return where they are: FILE:LINE."""
+    """Warn of every hook that is not called, unless that was told; return where they are:
+    FILE:LINE.
+    """
     told = set((d.getVar(TOLD) or "").split())
     found = [each for each in find(d) if each[1] not in told]
     for what, where, instead in found:
@@ -51,16 +54,26 @@ def find(d):
             continue
         filename = d.getVarFlag(name, "filename", False) or ""
         if os.path.basename(filename) != STAGING:
-            found.append((name, "{}:{}".format(filename, d.getVarFlag(name, "lineno", False)), BEFORE))
+            found.append(
+                (name, "{}:{}".format(filename, d.getVarFlag(name, "lineno", False)), BEFORE)
+            )
         if any(d.getVarFlag(name, flag, False) for flag in (":append", ":prepend", ":remove")):
-            found.append((name, _line(d, rf"(fakeroot\s+|python\s+)*{name}(:|_)(append|prepend|remove)"), SCRIPT))
+            found.append(
+                (
+                    name,
+                    _line(d, rf"(fakeroot\s+|python\s+)*{name}(:|_)(append|prepend|remove)"),
+                    SCRIPT,
+                )
+            )
         if any(d.getVarFlag(name, flag, False) for flag in ("prefuncs", "postfuncs")):
             found.append((name, _line(d, rf"{name}\[(prefuncs|postfuncs)\]"), SCRIPT))
     return found
 
 
 def _line(d, pattern):
-    """Return the last FILE:LINE of what was read that begins with a pattern; without a line if none does."""
+    """Return the last FILE:LINE of what was read that begins with a pattern; without a line if none
+    does.
+    """
     found = ""
     for path in (d.getVar("BBINCLUDED") or "").split():
         try:
@@ -69,6 +82,8 @@ def _line(d, pattern):
         except OSError:
             continue
         for number, line in enumerate(lines, 1):
-            if os.path.basename(path) not in (STAGING, "sstate.bbclass") and re.match(pattern, line):
+            if os.path.basename(path) not in (STAGING, "sstate.bbclass") and re.match(
+                pattern, line
+            ):
                 found = f"{path}:{number}"
     return found or d.getVar("FILE") or "the configuration"

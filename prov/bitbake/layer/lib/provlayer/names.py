@@ -1,7 +1,9 @@
-"""Checks by name that BitBake and OpenEmbedded-Core have the functions that the layer replaces or calls.
+"""Checks by name that BitBake and OpenEmbedded-Core have the functions that the layer replaces or
+calls.
 
-They are not an interface: a new release may rename them, and a function that is not found is silently not replaced. A
-feature that lacks one is switched off, and one warning names the function when a build starts.
+They are not an interface: a new release may rename them, and a function that is not found is
+silently not replaced. A feature that lacks one is switched off, and one warning names the function
+when a build starts.
 """
 
 import importlib.util
@@ -10,7 +12,12 @@ import bb
 
 RECORDING = ("dump_sigtask", "stampfile_base", "stampfile_mcfn", "tidtopn")
 """Attributes of BitBake's signature generator."""
-CACHE = ("sstate_archive_package", "sstate_unpack_package", "sstate_create_and_sign_package", "sstate_clean_cachefile")
+CACHE = (
+    "sstate_archive_package",
+    "sstate_unpack_package",
+    "sstate_create_and_sign_package",
+    "sstate_clean_cachefile",
+)
 """Functions of sstate.bbclass."""
 SYSROOTS = ("extend_recipe_sysroot", "setscene_depvalid")
 """Functions of staging.bbclass and sstate.bbclass."""
@@ -20,7 +27,9 @@ MISSING = "PROV_MISSING"
 
 
 def configure(d):
-    """Switch off the features that lack a function of the configuration, and keep the reasons for `check`."""
+    """Switch off the features that lack a function of the configuration, and keep the reasons for
+    `check`.
+    """
     from provlayer import facts
 
     reasons = []
@@ -40,21 +49,30 @@ def configure(d):
 
 
 def check(d):
-    """Warn about missing functions; return those without which nothing can be recorded, as a text."""
+    """Warn about missing functions; return those without which nothing can be recorded, as a
+    text.
+    """
     from provlayer import stale
 
     reasons = [d.getVar(MISSING)] if d.getVar(MISSING) else []
     if bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")) and stale.options() is None:
-        reasons.append("cooker.configuration.dry_run: `bitbake -n` removes staged files as without prov")
+        reasons.append(
+            "cooker.configuration.dry_run: `bitbake -n` removes staged files as without prov"
+        )
     lacking = ["siggen." + name for name in RECORDING if not hasattr(bb.parse.siggen, name)]
-    for module, names in ((bb.runqueue, ("taskname_from_tid", "mc_from_tid")), (bb.build, ("exec_func",))):
+    for module, names in (
+        (bb.runqueue, ("taskname_from_tid", "mc_from_tid")),
+        (bb.build, ("exec_func",)),
+    ):
         lacking += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
     if importlib.util.find_spec("bb.compress.zstd") is None:
         lacking.append("bb.compress.zstd")
     if lacking:
         reasons.append(f"{_listed(lacking)}: nothing is recorded of this build")
     if reasons:
-        bb.warn("prov: this release of BitBake or OpenEmbedded-Core lacks {}".format("; ".join(reasons)))
+        bb.warn(
+            "prov: this release of BitBake or OpenEmbedded-Core lacks {}".format("; ".join(reasons))
+        )
     return _listed(lacking)
 
 

@@ -1,6 +1,8 @@
-"""In BitBake's server: the writer is started with the first task of a build, and told when the build is over.
+"""In BitBake's server: the writer is started with the first task of a build, and told when the
+build is over.
 
-The writer's life hangs on this process: it reads from a pipe that closes when the server ends, however that ends.
+The writer's life hangs on this process: it reads from a pipe that closes when the server ends,
+however that ends.
 """
 
 import json
@@ -18,9 +20,20 @@ END = 300
 """Seconds without a word after which a writer that is to end is given up."""
 PASSED = (
     *("HOME", "USER", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GNUPGHOME"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *(
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    ),
 )
-"""Variables of the user who runs bitbake that git and ssh may need to reach a remote, beside those of git itself."""
+"""Variables of the user who runs bitbake that git and ssh may need to reach a remote, beside those
+of git itself.
+"""
 NOTES = 5
 """So many tasks that are not recorded get a note each, with the reason, while the build runs."""
 STARTS = 3
@@ -68,7 +81,9 @@ class Build:
         path = (origin.getVar("PATH") if origin else "") or os.environ.get("PATH", "")
         command = shutil.which(d.getVar("PROV_COMMAND"), path=path)
         if command is None:
-            raise OSError("PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND")))
+            raise OSError(
+                "PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND"))
+            )
         environment = {"PATH": path, "LANG": "C.UTF-8"}
         of_git = [name for name in origin if name.startswith("GIT_")] if origin else []
         for name in (*PASSED, *of_git) if origin else ():
@@ -81,7 +96,8 @@ class Build:
             stdout=subprocess.PIPE,
             env=environment,
             start_new_session=True,
-            preexec_fn=facts.heed_children,  # this may not be the main thread, which alone can do it here
+            # this may not be the main thread, which alone can do it here
+            preexec_fn=facts.heed_children,
         )
         try:
             answer = self._listen(END)
@@ -158,7 +174,11 @@ class Build:
             self.process.wait()
             return
         tell_all(self.losses, "is not recorded", "are not recorded")
-        tell_all(self.plain, "got its sysroots from staging.bbclass", "got their sysroots from staging.bbclass")
+        tell_all(
+            self.plain,
+            "got its sysroots from staging.bbclass",
+            "got their sysroots from staging.bbclass",
+        )
         if word is None:
             bb.warn("prov: the build is not recorded: the writer ended before")
         elif word["recorded"]:
@@ -167,7 +187,9 @@ class Build:
     # shared state
 
     def which(self, d, names):
-        """Return those tasks whose objects the store has: names is tid -> what `cache` calls its object."""
+        """Return those tasks whose objects the store has: names is tid -> what `cache` calls its
+        object.
+        """
         return set(self._ask(d, "which", {"objects": names}) or ())
 
     def _ask(self, d, what, question):
@@ -177,7 +199,9 @@ class Build:
             return None
         self.hear()
         allowed = network_allowed(d)
-        self.process.stdin.write(json.dumps(dict(question, what=what, network=allowed)).encode() + b"\n")
+        self.process.stdin.write(
+            json.dumps(dict(question, what=what, network=allowed)).encode() + b"\n"
+        )
         self.process.stdin.flush()
         word = self._listen(END)
         while word is not None and what not in word:
@@ -188,7 +212,9 @@ class Build:
     def teach(self, d):
         """Tell this build directory's own hash equivalence server what other builds came to."""
         folder = d.getVar("PERSISTENT_DIR") or d.getVar("CACHE")
-        if not hasattr(bb.parse.siggen, "client") or not (d.getVar("BB_HASHSERVE") or "").startswith("unix://"):
+        if not hasattr(bb.parse.siggen, "client") or not (
+            d.getVar("BB_HASHSERVE") or ""
+        ).startswith("unix://"):
             return
         told, known = os.path.join(folder, "prov-equivalence"), set()
         if os.path.exists(told) and os.path.exists(os.path.join(folder, "hashserv.db")):
@@ -213,7 +239,9 @@ def lose(losses, task, what, why):
 
 
 def tell_all(losses, one, many):
-    """Warn once, when a build ends, of what happened to tasks (task -> why), in words for one of them and for many."""
+    """Warn once, when a build ends, of what happened to tasks (task -> why), in words for one of
+    them and for many.
+    """
     names = sorted(losses)
     if names:
         what = f"1 task {one}" if len(names) == 1 else f"{len(names)} tasks {many}"
@@ -223,7 +251,9 @@ def tell_all(losses, one, many):
 
 
 def network_allowed(d):
-    """Tell whether shared state may come from, and go to, other machines: as for mirrors of sstate."""
+    """Tell whether shared state may come from, and go to, other machines: as for mirrors of
+    sstate.
+    """
     forbidden = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
     return not forbidden or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
 
@@ -249,7 +279,9 @@ def _handle(event, name, d):
         if _builds:  # one for each multiconfig
             _builds[0].open += 1
             return
-        _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))  # with multiconfigs, some are there twice
+        _builds.append(
+            Build(list(dict.fromkeys(event.getPkgs())))
+        )  # with multiconfigs, some are there twice
         _builds[0].dead = names.check(d)
         if _builds[0].dead:
             return
@@ -294,7 +326,11 @@ def _task(build, event, name, d):
         return
     build.hear()
     line = _line(event.taskid, event.taskhash)
-    if line and event.taskid not in build.noexec and line[2] not in (d.getVar("PROV_IGNORED_TASKS") or "").split():
+    if (
+        line
+        and event.taskid not in build.noexec
+        and line[2] not in (d.getVar("PROV_IGNORED_TASKS") or "").split()
+    ):
         build.executed[event.taskid] = line
 
 

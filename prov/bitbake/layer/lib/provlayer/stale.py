@@ -1,7 +1,7 @@
 """In BitBake's server: what only looks, as `bitbake -n` and `-S` do, takes nothing away.
 
-sstate.bbclass removes what is staged, with its stamps, as soon as BitBake tells it that hashes are others now, and
-BitBake tells it before it knows whether anything is to run.
+sstate.bbclass removes what is staged, with its stamps, as soon as BitBake tells it that hashes are
+others now, and BitBake tells it before it knows whether anything is to run.
 """
 
 import sys
@@ -38,7 +38,9 @@ def only_looks():
 
 
 def options():
-    """Return the options of the cooker that fires an event, which no event has; None if no caller has them."""
+    """Return the options of the cooker that fires an event, which no event has; None if no caller
+    has them.
+    """
     frame = sys._getframe()
     while frame is not None:
         owner = frame.f_locals.get("self")

@@ -1,7 +1,7 @@
 """In a task's process: tell the writer that the task begins, and what it left when it has ended.
 
-Where the task runs under pseudo this does, too: what is looked at here has the owners, modes and devices that the task
-gave them. Nothing is written but into T, which pseudo does not track.
+Where the task runs under pseudo this does, too: what is looked at here has the owners, modes and
+devices that the task gave them. Nothing is written but into T, which pseudo does not track.
 """
 
 import contextlib
@@ -56,7 +56,9 @@ def _outside(d, task, workdir):
     if task not in SOURCES:
         return []
     found = {os.path.realpath(d.getVar(name)) for name in ("S", "B") if d.getVar(name)}
-    outside = sorted(path for path in found if not (path + "/").startswith(workdir + "/") and os.path.isdir(path))
+    outside = sorted(
+        path for path in found if not (path + "/").startswith(workdir + "/") and os.path.isdir(path)
+    )
     tops = [path + "/" for path in outside]
     return [path for path in outside if not any(path.startswith(top) for top in tops)]
 
@@ -74,7 +76,9 @@ def _ended(event, d, task):
     except Exception as error:
         answer = _report_loss(d, request, error)
     if cached and "error" in answer and cache.packed() and "Failed" not in event.__class__.__name__:
-        bb.note(f"prov: the shared state of {request['pn']}:{request['task']} is written as an archive")
+        bb.note(
+            f"prov: the shared state of {request['pn']}:{request['task']} is written as an archive"
+        )
         cache.keep(d)
 
 
@@ -96,9 +100,12 @@ def _report(event, d, request):
             began=_began.get("time", event.time),
             ended=time.time(),
             log=event.logfile or "",
-            method=getattr(bb.parse.siggen, "method", "") if hasattr(bb.parse.siggen, "client") else "",
+            method=getattr(bb.parse.siggen, "method", "")
+            if hasattr(bb.parse.siggen, "client")
+            else "",
             outhash=_outhash(d, real),
-            stamp=bb.parse.siggen.stampfile_mcfn(d.getVar("BB_RUNTASK"), d.getVar("BB_FILENAME")) or "",
+            stamp=bb.parse.siggen.stampfile_mcfn(d.getVar("BB_RUNTASK"), d.getVar("BB_FILENAME"))
+            or "",
             outputs=[
                 path
                 for flag in ("sstate-inputdirs", "sstate-plaindirs")
@@ -123,7 +130,9 @@ def _report_loss(d, request, error):
 
 
 def _outhash(d, task):
-    """Return the hash of what a task gave, as it was told to a hash equivalence server: that of the text in T."""
+    """Return the hash of what a task gave, as it was told to a hash equivalence server: that of the
+    text in T.
+    """
     path = os.path.join(d.getVar("T"), f"depsig.{task}.{os.getpid()}")
     if not os.path.exists(path):
         return ""
@@ -132,7 +141,9 @@ def _outhash(d, task):
 
 
 def _dump_signature(d, task, path):
-    """Write what goes into a task's hash, as BitBake itself writes it, but uncompressed: it is read at once."""
+    """Write what goes into a task's hash, as BitBake itself writes it, but uncompressed: it is read
+    at once.
+    """
     fn = d.getVar("BB_FILENAME")
     stamp = bb.parse.siggen.stampfile_base(fn)
     compressed = bb.compress.zstd.open

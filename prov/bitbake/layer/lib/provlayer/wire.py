@@ -1,6 +1,8 @@
-"""How a task speaks to the writer: one request on one connection, a line of JSON each way, and a body if there is one.
+"""How a task speaks to the writer: one request on one connection, a line of JSON each way, and a
+body if there is one.
 
-The writer sends a space now and then while it is at work, so that a task can tell a busy writer from a dead one.
+The writer sends a space now and then while it is at work, so that a task can tell a busy writer
+from a dead one.
 """
 
 import json
@@ -25,7 +27,10 @@ def address(path):
 
 
 def connect(path):
-    """Return a connection to the writer, None where there is none. Raises OSError for one that does not come back."""
+    """Return a connection to the writer, None where there is none.
+
+    Raises OSError for one that does not come back.
+    """
     until = time.monotonic() + PATIENCE
     while True:
         if not os.path.exists(path):
