@@ -27,10 +27,11 @@ from prov.forget.local import (
 from prov.forget.remotes import Wanted, forget_at, has_text, search_exports, tree_has_text
 from prov.forget.rewrite import Holders, Rewriter
 from prov.history.names import find_run, runs
+from prov.records.refs import BUILDS, LABELS, PINS
 from prov.records.run import RECORDS, output_ref
 from prov.remote.settings import read_remotes
 from prov.store.objects import Oid, object_id
-from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate, hash_in
+from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
 from prov.store.verify import loose_objects

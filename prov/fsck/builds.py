@@ -15,9 +15,9 @@ from prov.errors import StoreError
 from prov.fsck.findings import Problem
 from prov.fsck.reach import Reach
 from prov.records.build_list import BuildList, decode_tasks
+from prov.records.refs import BUILDS, LABELS, PINS
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid
 from prov.store.odb import ObjectDatabase, ObjectWriter
-from prov.store.refs import BUILDS, LABELS, PINS
 from prov.store.repository import Store
 
 REWRITE = "the builds are written anew without what is not as it should be"

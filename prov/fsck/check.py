@@ -23,9 +23,10 @@ from prov.fsck.orphans import has_builds
 from prov.fsck.reach import Reach, holders
 from prov.fsck.refs import RefChecker, missing_numbers
 from prov.processes import decode_answer, start_child
+from prov.records.refs import BUILDS
 from prov.store.objects import Oid
-from prov.store.rawrefs import HEAD, RawRefs, read_refs
-from prov.store.refs import BUILDS
+from prov.store.rawrefs import RawRefs, read_refs
+from prov.store.refs import HEAD
 from prov.store.repository import Store
 from prov.store.shadow import shadow_of
 from prov.store.verify import GitFsck, PackState, check_packs, listed, loose_objects, malformed

@@ -18,11 +18,11 @@ from prov.fsck.findings import Problem, RefName, parse_ref
 from prov.fsck.orphans import Orphans, last_output, tips
 from prov.fsck.reach import Reach
 from prov.fsck.refs import TOOLCHAIN_MESSAGE, RefChecker, missing_numbers, run_of
+from prov.records.refs import BUILDS, PINS
 from prov.records.run import OUTPUT_MESSAGE, RECORDS
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, is_name
-from prov.store.refs import BUILDS, PINS
 from prov.store.repository import Store
 from prov.upkeep.retention import Pruned
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from prov.errors import NameUnknown, ProvError, StoreError
 from prov.records.build_list import BuildList
+from prov.records.refs import BUILDS, LABELS, PINS
 from prov.store.git import run_git
 from prov.store.objects import Oid
-from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.text import nearest
 

@@ -1,10 +1,12 @@
 """The history of builds: each a commit on `builds`, whose tree lists every task as text.
 
-    tasks/RECIPE   a line per task: TASK HASH OUTPUT RUN happened       a line per task that was not
-    simply up to date: RECIPE:TASK WHAT timeline       a line per task that ran: RECIPE:TASK BEGAN
-    SECONDS BYTES, BEGAN in seconds since the build's recipes        a line per recipe: RECIPE
-    VERSION build          targets, result, times, counts, host bitbake/RECIPE of BitBake's builds:
-    a line per task with its two hashes
+    tasks/RECIPE    a line for each task: TASK HASH OUTPUT RUN
+    happened        a line for each task that was not up to date: RECIPE:TASK WHAT
+    timeline        a line for each task that ran: RECIPE:TASK BEGAN SECONDS BYTES, where BEGAN is
+                    in seconds since the build began
+    recipes         a line for each recipe: RECIPE VERSION
+    build           targets, result, times, counts, host
+    bitbake/RECIPE  in BitBake's builds: a line for each task, with its two hashes
 
 Refs, not these lists, keep outputs alive.
 """
@@ -17,9 +19,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prov.errors import RefConflict, StoreError
+from prov.records.refs import BUILDS
 from prov.records.run import EDGES, read_id
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
-from prov.store.refs import BUILDS, RefUpdate
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.text import one_line
 

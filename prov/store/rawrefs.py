@@ -19,7 +19,6 @@ from prov.files import status, sync_directory
 from prov.store.objects import Oid
 from prov.store.refs import LOCK_IS_DEAD
 
-HEAD = b"ref: refs/heads/builds\n"
 _HEADER = b"# pack-refs with: sorted \n"
 _OID = re.compile(rb"[0-9a-f]{40}")
 # git check-ref-format: what no name may have; a part may not begin with a dot nor end in .lock

@@ -1,16 +1,6 @@
-"""Refs: where each kind of thing is found, and how several change at once.
+"""Refs: read, and changed together.
 
-| ref | names | |---|---| | `refs/tags/RECIPE/TASK/HASH/N` | the commit of a task's N-th run under a
-task hash | | `refs/tags/failed/RECIPE/TASK/HASH/N` | the same of a run that failed | |
-`refs/tags/outside/ARCH/RECIPE/CHAIN/N` | what someone changed in a WORKDIR between tasks | |
-`refs/prov/output/RECIPE/TASK/HASH` | the output of a task hash, by its parentless commit | |
-`refs/prov/static/RECIPE/TASK/KEY` | the same by static key | | `refs/prov/cleaned/RECIPE/TASK/KEY`
-| an empty commit: shared state of a BitBake task was cleaned | |
-`refs/prov/workdir/ARCH/RECIPE/CHAIN` | the commit that a WORKDIR on disk was last put to | |
-`refs/prov/record/RECIPE/TASK/HASH/N` | the record of a run whose WORKDIR was collected | |
-`refs/prov/label/NAME`, `refs/prov/pin/ID` | a build with a label; one that is kept for good | |
-`refs/prov/aside/ID/ARCH/RECIPE/CHAIN` | a WORKDIR of what is run aside | | `refs/prov/toolchain/ID`
-| a captured host toolchain | | `refs/heads/builds` | the history of builds |
+What the names of prov's refs mean is said in `prov/records/refs`.
 
 Reads go through libgit2 (8 µs in a million packed refs). Writes go through `git update-ref
 --stdin`: one transaction for all refs of an event, each compared with what it was, synced before it
@@ -34,9 +24,9 @@ from prov.files import sync_directory
 from prov.store.git import open_repository, run_git
 from prov.store.objects import Oid
 
-BUILDS = "refs/heads/builds"
-LABELS = "refs/prov/label/"
-PINS = "refs/prov/pin/"
+HEAD_BRANCH = "builds"
+HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
+"""The file HEAD of a store."""
 PACK_AFTER = 500
 PATIENCE = 60.0
 """Seconds to wait for a ref that another process has locked."""

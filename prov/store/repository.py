@@ -14,7 +14,7 @@ from prov.errors import StoreError
 from prov.files import drop_default_acl, make_folder, replace_file, sync_directory
 from prov.store.git import git_program
 from prov.store.odb import ObjectDatabase
-from prov.store.refs import RefStore
+from prov.store.refs import HEAD, RefStore
 from prov.store.view import read_configuration
 
 FORMAT = "1"
@@ -86,7 +86,7 @@ class Store:
             if not _HEAD.fullmatch(
                 (path / "HEAD").read_bytes() if (path / "HEAD").exists() else b""
             ):
-                replace_file(path / "HEAD", b"ref: refs/heads/builds\n")
+                replace_file(path / "HEAD", HEAD)
             with ObjectDatabase(path).writer() as writer:
                 writer.write_empty_tree()
             # last, so that a store without it was interrupted while it was made

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prov.store.objects import Oid
 from prov.store.packs import PackStream
+from prov.store.refs import HEAD
 from prov.store.repository import Store
 from prov.store.verify import PackState, loose_objects, salvage
 
@@ -29,7 +30,7 @@ def shadow_of(store: Store, packs: Sequence[PackState], bad: frozenset[Oid]) -> 
         (path / "objects/pack").mkdir(parents=True)
         (path / "refs").mkdir()
         shutil.copyfile(store.path / "config", path / "config")
-        (path / "HEAD").write_text("ref: refs/heads/builds\n")
+        (path / "HEAD").write_bytes(HEAD)
         _fill(store.path, path, packs, bad)
         view = Store(path)
         view.cache = store.cache

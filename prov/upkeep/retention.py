@@ -26,9 +26,10 @@ from prov.errors import StoreError
 from prov.files import naming, replace_file, sync_directory, try_locked
 from prov.recipes.recipe import check_keys
 from prov.records.build_list import BuildList
+from prov.records.refs import LABELS, PINS
 from prov.records.run import RECORDS
 from prov.store.objects import Oid
-from prov.store.refs import LABELS, PINS, RefUpdate, hash_in
+from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.store.sweep import ancestors, packed_sizes, reachable
 from prov.tasks.toolchain import Toolchains

@@ -23,6 +23,7 @@ from typing import NamedTuple, cast
 from prov.files import replace_file
 from prov.recipes.variables import Reached
 from prov.records.build_list import Line, Span, encode_tasks
+from prov.records.refs import BUILDS
 from prov.records.run import (
     Output,
     Run,
@@ -45,7 +46,6 @@ from prov.store.objects import (
     Oid,
 )
 from prov.store.odb import ObjectWriter
-from prov.store.refs import BUILDS
 from prov.store.repository import Store
 from prov.tasks.definition import FORMAT
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash

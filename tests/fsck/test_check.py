@@ -22,9 +22,10 @@ from prov.fsck.repair import Repair, repair, repair_head
 from prov.fsck.sources import Sources
 from prov.intake.source import Content, whole_content
 from prov.records.build_list import BuildList
+from prov.records.refs import BUILDS, LABELS, PINS
 from prov.records.run import RECORDS, last_number
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
-from prov.store.refs import BUILDS, LABELS, PINS, RefUpdate
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from tests.fsck.damage import contents, cut, damage, flip, git_says, whole_refs
 from tests.fsck.generated_store import make_store

@@ -12,11 +12,11 @@ import pytest
 
 from prov.recipes.variables import Reached
 from prov.records.build_list import BuildList, Line, record_build
+from prov.records.refs import BUILDS
 from prov.records.run import EDGES, Records, author, output_ref, read_pair, static_ref, tag_prefix
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.odb import PACKS_TO_CONSOLIDATE
-from prov.store.refs import BUILDS
 from prov.store.repository import Store
 from prov.tasks.definition import read_definition
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash

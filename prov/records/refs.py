@@ -1,0 +1,362 @@
+"""Names of refs: every ref that prov writes, as a value that builds its name and is parsed from it.
+
+Each class has the form of its names in `FORM`, in which words in capitals stand for fields; the
+table in docs/store.md lists the same forms. `str(ref)` is the name, `parse_ref(name)` the value.
+Prefixes, for listing refs, end with a slash.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prov.records.ids import CommitId, StaticKey, TaskHash, TreeId
+from prov.records.keys import TaskKey
+from prov.store.objects import Oid
+from prov.store.refs import HEAD_BRANCH
+
+REFS = "refs/"
+BRANCHES = "refs/heads/"
+TAGS = "refs/tags/"
+FAILED = "refs/tags/failed/"
+OUTSIDE = "refs/tags/outside/"
+RECORDS = "refs/prov/record/"
+OUTPUTS = "refs/prov/output/"
+STATICS = "refs/prov/static/"
+CLEANED = "refs/prov/cleaned/"
+WORKDIRS = "refs/prov/workdir/"
+DIRECTORIES = "refs/prov/workdir/plain/"
+SCRATCHES = "refs/prov/aside/"
+TOOLCHAINS = "refs/prov/toolchain/"
+LABELS = "refs/prov/label/"
+PINS = "refs/prov/pin/"
+OWN = "refs/prov/"
+"""All of prov's that are neither tags nor branches."""
+
+BUILDS = f"refs/heads/{HEAD_BRANCH}"
+"""The history of builds."""
+DEPLOYED = "refs/prov/deployed"
+"""What the deploy directory holds."""
+DEPLOYING = "refs/prov/deploying"
+"""The same of a deployment that has begun; deleted at its end."""
+
+REMOTE_INDEX = "refs/heads/prov/index"
+REMOTE_CONTENT = "refs/heads/prov/content"
+REMOTE_INCOMING = "refs/heads/prov/incoming/"
+"""Branches of a remote that git serves; a store has none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """The tag of a task's run: its task commit."""
+
+    FORM: ClassVar = "refs/tags/RECIPE/TASK/HASH/N"
+    FAILED_FORM: ClassVar = "refs/tags/failed/RECIPE/TASK/HASH/N"
+
+    key: TaskKey
+    task_hash: TaskHash
+    number: int
+    """From 1: the N-th run under this task hash."""
+    failed: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """The name without its number."""
+        return f"{FAILED if self.failed else TAGS}{self.key.path}/{self.task_hash.hex()}"
+
+    @property
+    def tag(self) -> str:
+        """The name below `refs/tags/`, as users write it."""
+        return str(self).removeprefix(TAGS)
+
+    @property
+    def record(self) -> RecordRef:
+        """The ref that keeps the record when the WORKDIR is gone."""
+        return RecordRef(self.key, self.task_hash, self.number)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """The record of a run whose WORKDIR was collected, or is lost, or was never here."""
+
+    FORM: ClassVar = "refs/prov/record/RECIPE/TASK/HASH/N"
+
+    key: TaskKey
+    task_hash: TaskHash
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        """The name without its number."""
+        return f"{RECORDS}{self.key.path}/{self.task_hash.hex()}"
+
+    @property
+    def run(self) -> RunRef:
+        """The tag that the run had, or has."""
+        return RunRef(self.key, self.task_hash, self.number)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideRef:
+    """The tag of a WORKDIR's state that no task made."""
+
+    FORM: ClassVar = "refs/tags/outside/ARCH/RECIPE/CHAIN/N"
+
+    arch: str
+    recipe: str
+    chain: str
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        """The name without its number."""
+        return f"{OUTSIDE}{self.arch}/{self.recipe}/{self.chain}"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """The output that a task hash led to. A task is up to date if it exists."""
+
+    FORM: ClassVar = "refs/prov/output/RECIPE/TASK/HASH"
+
+    key: TaskKey
+    task_hash: TaskHash
+
+    def __str__(self) -> str:
+        return f"{OUTPUTS}{self.key.path}/{self.task_hash.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRef:
+    """The output last recorded under a static key."""
+
+    FORM: ClassVar = "refs/prov/static/RECIPE/TASK/KEY"
+
+    key: TaskKey
+    static_key: StaticKey
+
+    def __str__(self) -> str:
+        return f"{STATICS}{self.key.path}/{self.static_key.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedRef:
+    """A mark that the shared state of a BitBake task was cleaned."""
+
+    FORM: ClassVar = "refs/prov/cleaned/RECIPE/TASK/KEY"
+
+    key: TaskKey
+    cleaned: Oid
+
+    def __str__(self) -> str:
+        return f"{CLEANED}{self.key.path}/{self.cleaned.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkdirRef:
+    """The commit that a WORKDIR on disk was last put to."""
+
+    FORM: ClassVar = "refs/prov/workdir/ARCH/RECIPE/CHAIN"
+
+    arch: str
+    recipe: str
+    chain: str
+
+    def __str__(self) -> str:
+        return f"{WORKDIRS}{self.arch}/{self.recipe}/{self.chain}"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRef:
+    """The last recorded state of a directory that `prov capture` or `prov run` recorded."""
+
+    FORM: ClassVar = "refs/prov/workdir/plain/ID"
+
+    path_id: Oid
+    """SHA-1 of the directory's path."""
+
+    def __str__(self) -> str:
+        return f"{DIRECTORIES}{self.path_id.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchRef:
+    """The WORKDIR of a task in a scratch directory, as `prov rerun` makes it; deleted at the end."""
+
+    FORM: ClassVar = "refs/prov/aside/ID/ARCH/RECIPE/CHAIN"
+
+    alias: str
+    arch: str
+    recipe: str
+    chain: str
+
+    def __str__(self) -> str:
+        return f"{SCRATCHES}{self.alias}/{self.arch}/{self.recipe}/{self.chain}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolchainRef:
+    """A captured host toolchain, by its tree."""
+
+    FORM: ClassVar = "refs/prov/toolchain/ID"
+
+    tree: TreeId
+
+    def __str__(self) -> str:
+        return f"{TOOLCHAINS}{self.tree.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRef:
+    """A build with a label."""
+
+    FORM: ClassVar = "refs/prov/label/NAME"
+
+    label: str
+
+    def __str__(self) -> str:
+        return f"{LABELS}{self.label}"
+
+
+@dataclass(frozen=True, slots=True)
+class PinRef:
+    """A build that is kept for good."""
+
+    FORM: ClassVar = "refs/prov/pin/ID"
+
+    build: CommitId
+
+    def __str__(self) -> str:
+        return f"{PINS}{self.build.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class SingleRef:
+    """One of the refs of which a store has one at most."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+NumberedRef = RunRef | RecordRef | OutsideRef
+Ref = (
+    RunRef
+    | RecordRef
+    | OutsideRef
+    | OutputRef
+    | StaticRef
+    | CleanedRef
+    | WorkdirRef
+    | DirectoryRef
+    | ScratchRef
+    | ToolchainRef
+    | LabelRef
+    | PinRef
+    | SingleRef
+)
+
+_SINGLE = (BUILDS, DEPLOYED, DEPLOYING)
+FORMS = (
+    RunRef.FORM,
+    RunRef.FAILED_FORM,
+    OutsideRef.FORM,
+    OutputRef.FORM,
+    StaticRef.FORM,
+    CleanedRef.FORM,
+    WorkdirRef.FORM,
+    DirectoryRef.FORM,
+    *_SINGLE,
+    ToolchainRef.FORM,
+    RecordRef.FORM,
+    LabelRef.FORM,
+    PinRef.FORM,
+    ScratchRef.FORM,
+)
+"""The forms of all names."""
+
+_ID = re.compile(r"[0-9a-f]{40}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+
+def parse_ref(name: str) -> Ref | None:
+    """Return what a ref's name says, None for a ref that is not prov's."""
+    if name in _SINGLE:
+        return SingleRef(name)
+    match name.split("/"):
+        case ["refs", "tags", "failed", recipe, task, text, number]:
+            return _run(recipe, task, text, number, failed=True)
+        case ["refs", "tags", "outside", arch, recipe, chain, number]:
+            return _outside(arch, recipe, chain, number)
+        case ["refs", "tags", recipe, task, text, number]:
+            return _run(recipe, task, text, number, failed=False)
+        case ["refs", "prov", kind, *parts]:
+            return _parse_own(kind, parts)
+    return None
+
+
+def parse_run(name: str) -> RunRef | None:
+    """Return the run that a ref's name stands for, None for every other ref."""
+    ref = parse_ref(name)
+    return ref if isinstance(ref, RunRef) else None
+
+
+def _parse_own(kind: str, parts: list[str]) -> Ref | None:
+    if not all(parts):
+        return None
+    match kind, parts:
+        case "record", [recipe, task, text, number]:
+            run = _run(recipe, task, text, number, failed=False)
+            return run.record if run is not None else None
+        case "output" | "static" | "cleaned", [recipe, task, text]:
+            return _task_ref(kind, TaskKey.of(recipe, task), text)
+        case "workdir", ["plain", text]:
+            return DirectoryRef(bytes.fromhex(text)) if _ID.fullmatch(text) else None
+        case "workdir", [arch, recipe, chain]:
+            return WorkdirRef(arch, recipe, chain) if arch != "plain" else None
+        case "aside", [alias, arch, recipe, chain]:
+            return ScratchRef(alias, arch, recipe, chain)
+        case "toolchain", [text]:
+            return ToolchainRef(TreeId(bytes.fromhex(text))) if _ID.fullmatch(text) else None
+        case "label", [label]:
+            return LabelRef(label)
+        case "pin", [text]:
+            return PinRef(CommitId(bytes.fromhex(text))) if _ID.fullmatch(text) else None
+    return None
+
+
+def _run(recipe: str, task: str, text: str, number: str, *, failed: bool) -> RunRef | None:
+    if not (recipe and task and _ID.fullmatch(text) and _NUMBER.fullmatch(number)):
+        return None
+    if not failed and recipe in ("failed", "outside"):
+        return None
+    key = TaskKey.of(recipe, task)
+    return RunRef(key, TaskHash(bytes.fromhex(text)), int(number), failed)
+
+
+def _outside(arch: str, recipe: str, chain: str, number: str) -> OutsideRef | None:
+    if not (arch and recipe and chain and _NUMBER.fullmatch(number)):
+        return None
+    return OutsideRef(arch, recipe, chain, int(number))
+
+
+def _task_ref(kind: str, key: TaskKey, text: str) -> OutputRef | StaticRef | CleanedRef | None:
+    if not _ID.fullmatch(text):
+        return None
+    oid = bytes.fromhex(text)
+    if kind == "output":
+        return OutputRef(key, TaskHash(oid))
+    if kind == "static":
+        return StaticRef(key, StaticKey(oid))
+    return CleanedRef(key, oid)
