@@ -72,9 +72,7 @@ def copy(answer, path):
             if seconds > PATIENCE and size < LEAST * seconds:
                 raise OSError(f"{size} bytes came in {seconds:.0f} s; given up")
             if size > 16 << 20 and shutil.disk_usage(os.path.dirname(path) or ".").free < RESERVE:
-                raise OSError(
-                    f"{size >> 20} MB came, and the disk has less than {RESERVE >> 20} MB of room left"
-                )
+                raise OSError(f"{size >> 20} MB came, and the disk has less than {RESERVE >> 20} MB of room left")
     if getattr(answer, "length", None):
         raise OSError(f"it ends after {size} bytes")
 
@@ -84,22 +82,13 @@ def fetch_url(source, path):
         with opener().open(source["url"], timeout=PATIENCE) as answer:
             copy(answer, path)
     except (OSError, http.client.HTTPException) as error:
-        sys.exit(
-            f"{source['url']}: can't be fetched: {error}; is the network there, and the address right?"
-        )
+        sys.exit(f"{source['url']}: can't be fetched: {error}; is the network there, and the address right?")
     checked(path, source["sha256"], source["url"])
 
 
 def git(*arguments, check=""):
     """Run git; with `check`, what is fetched from where, a failure ends the task with git's own words."""
-    command = [
-        "git",
-        "-c",
-        "protocol.ext.allow=never",
-        "-c",
-        "advice.detachedHead=false",
-        *arguments,
-    ]
+    command = ["git", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode and check:
         words = " / ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
@@ -113,17 +102,7 @@ def fetch_git(source, path):
     exact = git("-C", path, "fetch", "--quiet", "--depth=1", "--", origin, commit)
     if exact.returncode:
         # a server may refuse to serve a commit by its id: then all of it
-        git(
-            "-C",
-            path,
-            "fetch",
-            "--quiet",
-            "--tags",
-            "--",
-            origin,
-            "+refs/heads/*:refs/fetched/*",
-            check=origin,
-        )
+        git("-C", path, "fetch", "--quiet", "--tags", "--", origin, "+refs/heads/*:refs/fetched/*", check=origin)
     git("-C", path, "checkout", "--quiet", "--detach", commit, check=origin)
     fetch_submodules(source, path)
     # the work tree is the source; what git keeps beside it differs from fetch to fetch
@@ -138,9 +117,7 @@ def fetch_git(source, path):
 def fetch_submodules(source, path):
     """Fetch a source's submodules, or refuse it: their folders would be empty, and nothing would say so."""
     listing = git("-C", path, "ls-tree", "-r", "-z", source["commit"], check=source["git"]).stdout
-    names = [
-        entry.partition("\t")[2] for entry in listing.split("\0") if entry.startswith("160000 ")
-    ]
+    names = [entry.partition("\t")[2] for entry in listing.split("\0") if entry.startswith("160000 ")]
     if not names or source["submodules"] is False:
         return
     if source["submodules"] is None:
@@ -148,21 +125,9 @@ def fetch_submodules(source, path):
             f"{source['git']}: has submodules ({', '.join(names[:5])}); add submodules = true to this source to fetch "
             "them, or submodules = false to leave their folders empty"
         )
-    allow = (
-        ["-c", "protocol.file.allow=always"] if source["git"].startswith(("/", "file://")) else []
-    )
+    allow = ["-c", "protocol.file.allow=always"] if source["git"].startswith(("/", "file://")) else []
     git(*allow, "-C", path, "remote", "add", "origin", source["git"], check=source["git"])
-    git(
-        *allow,
-        "-C",
-        path,
-        "submodule",
-        "--quiet",
-        "update",
-        "--init",
-        "--recursive",
-        check=source["git"],
-    )
+    git(*allow, "-C", path, "submodule", "--quiet", "update", "--init", "--recursive", check=source["git"])
 
 
 os.makedirs("sources", exist_ok=True)

@@ -33,10 +33,7 @@ def ordered(packages):
 
 def split(packages):
     """Move every file to its package; return package -> sorted paths."""
-    specs = [
-        (name, GitIgnoreSpec.from_lines(packages[name].get("files", [])))
-        for name in ordered(packages)
-    ]
+    specs = [(name, GitIgnoreSpec.from_lines(packages[name].get("files", []))) for name in ordered(packages)]
     found, homeless = {name: [] for name, _ in specs}, []
     for folder, folders, files in os.walk("image"):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
@@ -90,12 +87,7 @@ def pc_requires(path):
     with open(path, encoding="utf-8", errors="replace") as stream:
         text = stream.read()
     fields = re.findall(r"^Requires(?:\.private)?:\s*(.*)$", text, re.MULTILINE)
-    return [
-        word
-        for field in fields
-        for word in re.split(r"[\s,]+", re.sub(r"[<>=!]+\s*\S+", "", field))
-        if word
-    ]
+    return [word for field in fields for word in re.split(r"[\s,]+", re.sub(r"[<>=!]+\s*\S+", "", field)) if word]
 
 
 def describe(name, paths, settings):
@@ -107,13 +99,7 @@ def describe(name, paths, settings):
         "files": paths,
         "postinst": settings.get("postinst", ""),
     }
-    data |= {
-        "shlibs": [],
-        "needs": [],
-        "pc": [],
-        "pc_requires": [],
-        "rdepends": list(settings.get("rdepends", [])),
-    }
+    data |= {"shlibs": [], "needs": [], "pc": [], "pc_requires": [], "rdepends": list(settings.get("rdepends", []))}
     for path in paths:
         full = os.path.join("packages-split", name, path)
         if is_elf(full):
@@ -141,9 +127,7 @@ def providers(own):
 def main():
     settings = json.loads(os.environ["PACKAGES"])
     files = split(settings)
-    kept = {
-        name: paths for name, paths in files.items() if paths or settings[name].get("allow_empty")
-    }
+    kept = {name: paths for name, paths in files.items() if paths or settings[name].get("allow_empty")}
     packages = {name: describe(name, paths, settings[name]) for name, paths in kept.items()}
     libraries, modules = providers(packages)
     problems = []
@@ -155,9 +139,7 @@ def main():
                 problems.append(
                     f"{name}: {path} needs {library}, which no dependency provides; add its recipe to `depends`"
                 )
-        data["rdepends"] += [
-            modules[module] for module in data.pop("pc_requires") if module in modules
-        ]
+        data["rdepends"] += [modules[module] for module in data.pop("pc_requires") if module in modules]
         if name == f"{PN}-dev" and PN in packages:
             data["rdepends"].append(PN)
         data["rdepends"] = sorted(set(data["rdepends"]) - {name})
@@ -170,9 +152,7 @@ def main():
         json.dump(packages, stream, indent=1, sort_keys=True)
         stream.write("\n")
     for name, data in packages.items():
-        print(
-            f"{name}: {len(data['files'])} files, needs {' '.join(data['rdepends']) or 'nothing'}"
-        )
+        print(f"{name}: {len(data['files'])} files, needs {' '.join(data['rdepends']) or 'nothing'}")
 
 
 main()

@@ -19,11 +19,7 @@ def run(*command, **options):
 
 
 def control(name, data, arch):
-    lines = [
-        f"Package: {name.replace('_', '-')}",
-        f"Version: {data['version']}",
-        f"Architecture: {arch}",
-    ]
+    lines = [f"Package: {name.replace('_', '-')}", f"Version: {data['version']}", f"Architecture: {arch}"]
     lines += ["Maintainer: prov <prov@localhost>", "Section: misc", "Priority: optional"]
     if data["rdepends"]:
         lines.append(f"Depends: {', '.join(each.replace('_', '-') for each in data['rdepends'])}")
@@ -38,17 +34,9 @@ def date(top):
 
 
 os.makedirs("deploy-deb/deb", exist_ok=True)
-arch = (
-    "all"
-    if os.environ["PACKAGE_ARCH"] == "all"
-    else NAMES.get(os.environ["ARCH"], os.environ["ARCH"])
-)
+arch = "all" if os.environ["PACKAGE_ARCH"] == "all" else NAMES.get(os.environ["ARCH"], os.environ["ARCH"])
 # what is made for one machine is named after it, or two machines' packages would be one file
-label = (
-    os.environ["PACKAGE_ARCH"]
-    if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"])
-    else arch
-)
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():

@@ -39,9 +39,7 @@ def add_tree(archive, top):
         folders.sort()
         for name in sorted(folders + files):
             path = os.path.join(folder, name)
-            archive.add(
-                path, "./" + os.path.relpath(path, top), recursive=False, filter=owned_by_root
-            )
+            archive.add(path, "./" + os.path.relpath(path, top), recursive=False, filter=owned_by_root)
 
 
 def control(name, data, arch):
@@ -68,11 +66,7 @@ def add_control(archive, files):
 os.makedirs("deploy-ipk/ipk", exist_ok=True)
 arch = "all" if os.environ["PACKAGE_ARCH"] == "all" else os.environ["ARCH"]
 # what is made for one machine is named after it, or two machines' packages would be one file
-label = (
-    os.environ["PACKAGE_ARCH"]
-    if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"])
-    else arch
-)
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():

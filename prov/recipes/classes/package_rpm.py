@@ -53,11 +53,7 @@ def file_line(name, path):
 
 def spec(name, data, arch):
     summary = literal(" ".join(data["summary"].split()) or name)
-    lines = [
-        f"Name: {name}",
-        f"Version: {literal(data['version']).replace('-', '_')}",
-        "Release: 1",
-    ]
+    lines = [f"Name: {name}", f"Version: {literal(data['version']).replace('-', '_')}", "Release: 1"]
     lines += [f"Summary: {summary}", f"License: {literal(' '.join(os.environ['LICENSE'].split()))}"]
     lines += [f"BuildArch: {arch}", "AutoReqProv: no"]
     lines += [f"Requires: {literal(each)}" for each in data["rdepends"]]
@@ -70,11 +66,7 @@ def spec(name, data, arch):
 os.makedirs("deploy-rpm/rpm", exist_ok=True)
 arch = "noarch" if os.environ["PACKAGE_ARCH"] == "all" else os.environ["ARCH"]
 # what is made for one machine is named after it, or two machines' packages would be one file
-label = (
-    os.environ["PACKAGE_ARCH"]
-    if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"])
-    else arch
-)
+label = os.environ["PACKAGE_ARCH"] if os.environ["PACKAGE_ARCH"] not in ("all", os.environ["ARCH"]) else arch
 with open(f"pkgdata/{PN}/packages.json") as stream:
     packages = json.load(stream)
 for name, data in packages.items():

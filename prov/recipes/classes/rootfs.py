@@ -27,9 +27,7 @@ def output(*command, **options):
 
 def fields_of_control(text):
     fields = dict(re.findall(r"^([\w-]+):\s*(.*)$", text.decode(), re.MULTILINE))
-    depends = [
-        re.sub(r"\s*\(.*?\)", "", each).strip() for each in fields.get("Depends", "").split(",")
-    ]
+    depends = [re.sub(r"\s*\(.*?\)", "", each).strip() for each in fields.get("Depends", "").split(",")]
     return fields["Package"], fields["Version"], [each for each in depends if each]
 
 
@@ -44,14 +42,7 @@ def read_ipk(path):
 
 def read_rpm(path):
     name, version, *needs = (
-        output(
-            "rpm",
-            "--query",
-            "--package",
-            "--queryformat",
-            "%{NAME}\n%{VERSION}\n[%{REQUIRENAME}\n]",
-            path,
-        )
+        output("rpm", "--query", "--package", "--queryformat", "%{NAME}\n%{VERSION}\n[%{REQUIRENAME}\n]", path)
         .decode()
         .split("\n")
     )
@@ -69,15 +60,7 @@ def unpack_ipk(path):
 
 def unpack_rpm(path):
     packed = output("rpm2cpio", path)
-    run(
-        "cpio",
-        "--extract",
-        "--make-directories",
-        "--no-preserve-owner",
-        "--quiet",
-        input=packed,
-        cwd="rootfs",
-    )
+    run("cpio", "--extract", "--make-directories", "--no-preserve-owner", "--quiet", input=packed, cwd="rootfs")
 
 
 def postinst_deb(path):
@@ -111,9 +94,7 @@ def run_postinst(name, script):
         stream.flush()
         done = subprocess.run(["sh", "-e", stream.name, "configure"], env=environment, check=False)
     if done.returncode:
-        sys.exit(
-            f"the postinst script of {name} ended with {done.returncode}; what it printed is above"
-        )
+        sys.exit(f"the postinst script of {name} ended with {done.returncode}; what it printed is above")
 
 
 READ = {"deb": read_deb, "ipk": read_ipk, "rpm": read_rpm}
