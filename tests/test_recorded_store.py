@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "fixtures" / "recorded-store"
-RECORD = FOLDER / "record"
-PROMPT = "$ "
-HINT = f"if only the wording changed: {sys.executable} {RECORD} --answers"
+from tests.recorded_store import GIT_FSCK, HINT, Answers, present_answers, recorded_answers
 
-Answers = dict[str, list[str]]
-"""Question -> its answers, in order: some questions are asked again after a build."""
-
-
-def read(transcript: Path) -> Answers:
-    answers: Answers = {}
-    for block in ("\n" + transcript.read_text()).split(f"\n{PROMPT}")[1:]:
-        question, _, answer = block.partition("\n")
-        answers.setdefault(question, []).append(answer)
-    return answers
-
-
-RECORDED = read(FOLDER / "answers.txt")
+RECORDED = recorded_answers("project")
 
 
 @pytest.fixture(scope="module")
 def present(tmp_path_factory: pytest.TempPathFactory) -> Answers:
-    """Return the answers of the prov that is tested."""
-    transcript = tmp_path_factory.mktemp("recorded") / "answers.txt"
-    command = [sys.executable, str(RECORD), "--answers", "--to", str(transcript)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return read(transcript)
+    return present_answers("project", tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.mark.parametrize("question", RECORDED, ids=list(RECORDED))
@@ -50,4 +26,4 @@ def test_recorded_plan_has_nothing_to_do() -> None:
 
 def test_recorded_store_is_whole() -> None:
     assert RECORDED["prov fsck"] == ["the store is whole\n"]
-    assert RECORDED["git --git-dir=.prov fsck --strict --full --no-dangling"] == [""]
+    assert RECORDED[GIT_FSCK] == [""]
