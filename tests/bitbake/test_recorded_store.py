@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import tarfile
+from pathlib import Path
+
 import pytest
 
-from tests.recorded_store import GIT_FSCK, HINT, Answers, present_answers, recorded_answers
+from tests.bitbake.recorded import Replayed
+from tests.recorded_store import (
+    FOLDER,
+    GIT_FSCK,
+    HINT,
+    Answers,
+    present_answers,
+    recorded_answers,
+)
 
 RECORDED = recorded_answers("bitbake")
 
@@ -21,3 +32,17 @@ def test_answer_is_the_same(present: Answers, question: str) -> None:
 
 def test_recorded_store_is_whole() -> None:
     assert RECORDED[f"prov fsck && {GIT_FSCK}"] == ["the store is whole\n"]
+
+
+def test_next_build_finds_the_runs_of_current_tasks(tmp_path: Path) -> None:
+    with tarfile.open(FOLDER / "bitbake.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="tar")
+    directory = Replayed(tmp_path)
+    try:
+        directory.replay("changed")
+    finally:
+        directory.stop()
+    facts = directory.json("builds")["builds"][0]["facts"]
+    assert (facts["ran"], facts["up-to-date"]) == ("10", "9")
+    difference = directory.json("diff", "latest~2", "latest")
+    assert (difference["causes"], difference["recipes"]["removed"]) == ([], [])
