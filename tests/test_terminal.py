@@ -43,8 +43,10 @@ for name in ('/dev/tty', '/dev/console', 0, 1, 2):
 """
 
 
-def on_terminal(command: list[str], tmp_path: Path, **streams: int) -> Terminal:
-    return Terminal([sys.executable, "-c", RUN, *command], tmp_path, **streams)
+def on_terminal(
+    command: list[str], tmp_path: Path, *, stdin: int | None = None, stdout: int | None = None
+) -> Terminal:
+    return Terminal([sys.executable, "-c", RUN, *command], tmp_path, stdin=stdin, stdout=stdout)
 
 
 def python(code: str) -> list[str]:

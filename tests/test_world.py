@@ -68,7 +68,7 @@ class World:
         return Build(frozenset(RAN.findall(done.stderr)), done.stdout + done.stderr)
 
     def git(self, *arguments: str) -> str:
-        command = ["git", "--git-dir", self.root / ".prov", *arguments]
+        command = ["git", "--git-dir", str(self.root / ".prov"), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def recipe(self, name: str) -> Path:

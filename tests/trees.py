@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,9 +65,19 @@ def steps(*, changes: bool, max_size: int = 14) -> st.SearchStrategy[list[Step]]
     )
 
 
+def in_order(*changes: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return a change of a path that makes several, one after the other."""
+
+    def change(path: Path) -> None:
+        for one in changes:
+            one(path)
+
+    return change
+
+
 def everything(root: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the paths of all directories (the top first) and of all else."""
-    directories, others = [root], []
+    directories, others = [root], list[bytes]()
     for folder, below, files in os.walk(root):
         for name in sorted(below) + sorted(files):
             path = os.path.join(folder, name)

@@ -152,9 +152,14 @@ def _ratio(name: str, value: float, other: float, bound: float) -> None:
 
 def _published(number: int) -> Published:
     chance = random.Random(number)
-    oids = [chance.randbytes(20) for _ in range(4)]
     return Published(
-        f"recipe{number % 5000}:task{number % 10}", *oids, digest=chance.randbytes(32), size=1
+        key=f"recipe{number % 5000}:task{number % 10}",
+        task_hash=chance.randbytes(20),
+        static_key=chance.randbytes(20),
+        output=chance.randbytes(20),
+        record=chance.randbytes(20),
+        digest=chance.randbytes(32),
+        size=1,
     )
 
 

@@ -25,6 +25,7 @@ from prov.bisect.search import (
 
 Chosen = frozenset[int]
 Line = list[str | None]
+VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(["good", "bad", "skip"])
 
 # over builds
 
@@ -86,9 +87,7 @@ def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(
     data: st.DataObject, middle: Line
 ) -> None:
     trees = ["0", *middle, "1"]
-    oracle = {
-        tree: data.draw(st.sampled_from(["good", "bad", "skip"])) for tree in set(middle) - {None}
-    }
+    oracle = {tree: data.draw(VERDICTS) for tree in set(middle) if tree is not None}
     found, _ = over_builds(trees, oracle.__getitem__, {})
     oracle |= {"0": "good", "1": "bad"}
     assert oracle[str(trees[found.good])] == "good"
@@ -98,7 +97,7 @@ def test_whatever_the_verdicts_it_ends_between_a_good_and_a_bad_one(
 
 @given(st.data(), lines(gaps=True))
 def test_who_goes_on_from_any_verdicts_is_asked_the_same(data: st.DataObject, trees: Line) -> None:
-    oracle = {tree: data.draw(st.sampled_from(["good", "bad", "skip"])) for tree in trees if tree}
+    oracle = {tree: data.draw(VERDICTS) for tree in trees if tree}
     found, asked = over_builds(trees, oracle.__getitem__, {})
     kept = data.draw(st.integers(0, len(asked)))
     known: dict[str, Verdict] = {tree: oracle[tree] for tree in asked[:kept]}
@@ -208,8 +207,7 @@ def test_whatever_the_verdicts_none_of_the_fewest_can_be_spared(
     data: st.DataObject, count: int
 ) -> None:
     known: dict[Chosen, Verdict] = {}
-    answers = st.sampled_from(["good", "bad", "skip"])
-    found, _ = over_changes(count, lambda _chosen: data.draw(answers), known)
+    found, _ = over_changes(count, lambda _chosen: data.draw(VERDICTS), known)
     assert len(found) == count or known[found] == "bad"
     if len(found) > 1:
         assert all(known[found - {each}] != "bad" for each in found)

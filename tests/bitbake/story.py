@@ -72,7 +72,7 @@ class BuildDirectory(Project):
     def ended(self, running: subprocess.Popen[str], *, code: int | None = 0) -> str:
         """Return what a command of BitBake said, when it has ended and its server is gone."""
         said = running.communicate(timeout=3 * PATIENCE)[0]
-        assert code in (None, running.returncode), f"{running.args}: {running.returncode}\n{said}"
+        assert code in (None, running.returncode), f"{running.args!r}: {running.returncode}\n{said}"
         self.wait(lambda: not self.servers(), "the server goes")
         return said
 

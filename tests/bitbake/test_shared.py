@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from prov.bitbake.shared import ObjectName, Packed, unpack
+from prov.bitbake.capture import Packed
+from prov.bitbake.shared import ObjectName, unpack
 from prov.errors import BitBakeError
 from prov.store.repository import Store
 from prov.worktree.attributes import Listing, Node, Pair, write_listing

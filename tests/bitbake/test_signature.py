@@ -60,7 +60,7 @@ def texts(store: Store, inputs: Write) -> Callable[[Signature], dict[str, str]]:
     """Return the tree's files by their paths, as git has them."""
 
     def read(oid: Oid, above: str = "") -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for entry in store.objects.tree(oid):
             path = above + entry.name.decode("utf-8", "surrogateescape")
             if entry.mode == 0o40000:
@@ -128,14 +128,14 @@ def test_recorded_trees_are_different_where_hashes_are(store: Store) -> None:
 
 CHANGES = {
     "task's name": replace(SMALL, task="do_compile2", values={**SMALL.values, "do_compile2": None}),
-    "script": replace(SMALL, values=SMALL.values | {"do_compile": "make all\n"}),
-    "no script": replace(SMALL, values=SMALL.values | {"do_compile": None}),
-    "value": replace(SMALL, values=SMALL.values | {"CFLAGS": "-O3"}),
-    "empty value": replace(SMALL, values=SMALL.values | {"CFLAGS": ""}),
-    "no value": replace(SMALL, values=SMALL.values | {"CFLAGS": None}),
-    "value that comes up": replace(SMALL, values=SMALL.values | {"S": ""}),
-    "variable": replace(SMALL, values=SMALL.values | {"LDFLAGS": ""}),
-    "variable without a value": replace(SMALL, values=SMALL.values | {"LDFLAGS": None}),
+    "script": replace(SMALL, values={**SMALL.values, "do_compile": "make all\n"}),
+    "no script": replace(SMALL, values={**SMALL.values, "do_compile": None}),
+    "value": replace(SMALL, values={**SMALL.values, "CFLAGS": "-O3"}),
+    "empty value": replace(SMALL, values={**SMALL.values, "CFLAGS": ""}),
+    "no value": replace(SMALL, values={**SMALL.values, "CFLAGS": None}),
+    "value that comes up": replace(SMALL, values={**SMALL.values, "S": ""}),
+    "variable": replace(SMALL, values={**SMALL.values, "LDFLAGS": ""}),
+    "variable without a value": replace(SMALL, values={**SMALL.values, "LDFLAGS": None}),
     "checksum": replace(SMALL, checksums=[("main.c", "9" * 32), *SMALL.checksums[1:]]),
     "file": replace(SMALL, checksums=[*SMALL.checksums, ("new.c", "9" * 32)]),
     "file that is there now": replace(SMALL, checksums=[*SMALL.checksums[:2], ("gone", "9" * 32)]),

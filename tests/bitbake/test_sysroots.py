@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -371,13 +372,9 @@ def _compose_with_kill(place: Place, recipes: list[str], after: int) -> None:
             raise _Killed
         visit(self, fd, folder)  # type: ignore[arg-type]
 
-    _Checkout.folder = counted  # type: ignore[method-assign,assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch, suppress(_Killed):
+        patch.setattr(_Checkout, "folder", counted)
         place.compose(*recipes)
-    except _Killed:
-        pass
-    finally:
-        _Checkout.folder = visit  # type: ignore[method-assign]
 
 
 def test_the_pool_is_whole_afterwards(place: Place) -> None:

@@ -52,7 +52,7 @@ def make_key(project: Project, *options: str) -> str:
         "ssh-keygen",
         "-q",
         "-f",
-        project.root / "attest.key",
+        str(project.root / "attest.key"),
         "-t",
         "ed25519",
         "-N",
@@ -211,7 +211,7 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
     assert "hint: have a key for this that has none" in said
     said = built.refused("attest", "app", "--key", "attest.key.pub", "-o", "app.json")
     assert "that is the public key" in said
-    make_rsa = ["ssh-keygen", "-q", "-f", built.root / "rsa.key", "-t", "rsa", "-N", ""]
+    make_rsa = ["ssh-keygen", "-q", "-f", str(built.root / "rsa.key"), "-t", "rsa", "-N", ""]
     subprocess.run(make_rsa, check=True)
     said = built.refused("attest", "app", "--key", "rsa.key", "-o", "app.json")
     assert (

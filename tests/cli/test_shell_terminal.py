@@ -46,9 +46,9 @@ def story(built: Project) -> Iterator[Project]:
     assert built.leftovers() == []
 
 
-def shell(story: Project, *command: str, **streams: int) -> Terminal:
+def shell(story: Project, *command: str, stdin: int | None = None) -> Terminal:
     words = [PROV, "shell", "a:go", *(["--", *command] if command else [])]
-    return Terminal(words, story.root, story.environment, **streams)
+    return Terminal(words, story.root, story.environment, stdin=stdin)
 
 
 def test_a_command_can_not_push_characters_into_the_users_terminal(story: Project) -> None:

@@ -30,7 +30,7 @@ def load() -> None:
                     import_module(module.name)
     with contextlib.suppress(ImportError):
         import_module("typer._adapters")  # which it imports late, and where there is one
-    app = import_module("prov_cli.app")
+    app: Any = import_module("prov_cli.app")
     app.app = get_command(app.app)  # made once, and not by each command
 
 

@@ -115,7 +115,7 @@ class Machine:
         with open(control, "r+b") as stream:
             self._map = mmap.mmap(stream.fileno(), 0)
         self._control = _Control.from_buffer(self._map)
-        command = [program, control, sys.executable, "-m", "tests.faults.server"]
+        command = [str(program), str(control), sys.executable, "-m", "tests.faults.server"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

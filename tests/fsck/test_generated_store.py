@@ -21,7 +21,8 @@ from prov.store.repository import Store
 from prov.tasks.definition import read_definition
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
 from prov.worktree.attributes import Node, Pair, at_path, read_listing, walk, write_listing
-from tests.fsck.generated_store import TASKS, make_store
+from tests.fsck.generated_recipes import TASKS
+from tests.fsck.generated_store import make_store
 
 RUNS, RECIPES = 1500, 7
 PROV = str(Path(sys.executable).with_name("prov"))
@@ -104,8 +105,8 @@ def test_a_run_starts_from_the_run_that_its_inputs_name(made: Store) -> None:
             assert made.objects.commit(before).message.startswith(("start from ", "nothing"))
             continue
         [edge] = made.objects.tree(after.oid)
-        before = made.objects.blob(edge.oid).decode().strip()
-        prefix = f"refs/tags/{parts[0]}/{edge.name.decode()}/{before}/"
+        task_hash_before = made.objects.blob(edge.oid).decode().strip()
+        prefix = f"refs/tags/{parts[0]}/{edge.name.decode()}/{task_hash_before}/"
         assert before in {oid for other, oid in runs.items() if other.startswith(prefix)}
 
 

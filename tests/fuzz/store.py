@@ -139,7 +139,7 @@ def read_entry(data: bytes) -> tuple[str, bytes] | None:
         if entry is None:
             return None
         kind, size, chunks = entry
-        read, content = 0, []
+        read, content = 0, list[bytes]()
         for chunk in chunks:
             read += len(chunk)
             content = (
@@ -266,7 +266,7 @@ def read_object(data: bytes) -> object:
     """Read an object of its own file, as git writes them, whatever it holds."""
     store = empty_store("objects")
     oid = b"\xaa" + b"\xbb" * 19
-    with contextlib.suppress(isal.isal_zlib.error):
+    with contextlib.suppress(isal.isal_zlib.error):  # type: ignore[arg-type]  # isal's stub says it is a value
         oid = hashlib.sha1(isal.isal_zlib.decompressobj().decompress(data, 1 << 20)).digest()
     path = store.path / "objects" / oid.hex()[:2] / oid.hex()[2:]
     path.parent.mkdir(exist_ok=True)

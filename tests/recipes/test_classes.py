@@ -133,7 +133,8 @@ def test_packages_of_odd_names_and_texts(tmp_path: Path) -> None:
     deploy = tmp_path / "build/deploy"
     summary = 'uses %{name} and 100% of "it" %files Depends: everything'
     form = "%{SUMMARY}|%{LICENSE}\n[%{FILENAMES}\n]"
-    query = ["rpm", "--query", "--package", "--queryformat", form, *deploy.glob("rpm/x-1.0*.rpm")]
+    packages = map(str, deploy.glob("rpm/x-1.0*.rpm"))
+    query = ["rpm", "--query", "--package", "--queryformat", form, *packages]
     first, *files = subprocess.run(
         query, capture_output=True, text=True, check=True
     ).stdout.splitlines()

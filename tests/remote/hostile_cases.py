@@ -236,7 +236,7 @@ def _lies(maker: Maker) -> tuple[str, object]:
         lie = {"other": (kind, data + b"x"), "cut": (kind, data[:-1]), "kind": ("commit", data)}[
             what
         ]
-        maker.bag.objects[victim] = lie  # type: ignore[assignment]
+        maker.bag.objects[victim] = lie
     return f"an object is {what}", task
 
 
@@ -287,17 +287,17 @@ def _records(maker: Maker) -> tuple[str, object]:
             ]
         )
         return "parts of the output", maker.record(bag.folder(rows), inputs)
-    rows = {row.name: Row(b"%o" % row.mode, row.name, row.oid) for row in bag.tree(good.record)}
-    name = maker.rng.choice(sorted(rows))
+    parts = {row.name: Row(b"%o" % row.mode, row.name, row.oid) for row in bag.tree(good.record)}
+    name = maker.rng.choice(sorted(parts))
     if maker.rng.random() < 0.4:
-        del rows[name]
+        del parts[name]
     else:
         kind = maker.rng.choice([FILE, FOLDER, LINK])
-        if kind == rows[name].mode:
+        if kind == parts[name].mode:
             kind = FOLDER if kind == FILE else FILE
-        rows[name] = Row(kind, name, maker.any_oid(kind))
+        parts[name] = Row(kind, name, maker.any_oid(kind))
     return f"part {name!r} of the record", maker.signed(
-        bag.folder(list(rows.values())), inputs, output
+        bag.folder(list(parts.values())), inputs, output
     )
 
 

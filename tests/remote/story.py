@@ -112,9 +112,9 @@ class Machine(Project):
             f"usr/{path.name}": path.read_text() for path in words.iterdir()
         }
 
-    def build(self, *arguments: str, **keywords: int) -> str:
+    def build(self, *arguments: str, code: int | None = 0) -> str:
         """Build the app; return what was counted, without seconds and bytes."""
-        done = self.prov("build", "app", *arguments, **keywords)
+        done = self.prov("build", "app", *arguments, code=code)
         self.said = done.stderr
         return done.stdout.splitlines()[-1].split(";")[0] if done.stdout else ""
 

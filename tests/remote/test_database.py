@@ -47,7 +47,7 @@ def pipe(path: Path) -> None:
 
 
 ENDLESS = "with recursive n(x) as (select 1 union all select x + 1 from n) select x from n"
-HARM: dict[str, Callable[[Path], None]] = {
+HARM: dict[str, Callable[[Path], object]] = {
     "garbage": garbage,
     "torn": torn,
     "empty": lambda path: path.write_bytes(b""),

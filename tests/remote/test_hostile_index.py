@@ -5,6 +5,7 @@ the rest is read.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def lab(tmp_path: Path) -> Lab:
     return made
 
 
-BAD_TREES = {
+BAD_TREES: dict[str, Callable[[Lab], list[Row]]] = {
     "publications is a file": lambda lab: [Row(FILE, b"publications", lab.file(b"x"))],
     "publications is a symlink": lambda lab: [Row(LINK, b"publications", lab.file(b"/etc"))],
     "a publication is a folder": lambda lab: [

@@ -116,9 +116,9 @@ def test_asking_costs_few_requests_however_many_results_there_are(
         line for line in http_cache.requests(at_least=before + 1)[before:] if " 401 " not in line
     ]
     assert len(asked) <= 3, asked
-    before = http_cache.requests()
+    requests = http_cache.requests()
     other.prov("plan", "app")  # of which all is known by now
-    assert http_cache.requests() == before
+    assert http_cache.requests() == requests
 
 
 def test_a_build_with_nothing_to_do_asks_nobody(http_cache: Cache, machines: Machines) -> None:

@@ -144,7 +144,7 @@ EDITS = {
     "the version": edit("lib", ('version = "1"', 'version = "2"'), ('B = "b"', 'B = "${PV}"')),
     "a comment": edit("lib", ("cat sources", "# say it\ncat sources")),
 }
-OTHER = edit("other", ('"1"\n[tasks', '"2"\n[tasks'))
+EDIT_OTHER = edit("other", ('"1"\n[tasks', '"2"\n[tasks'))
 """What changes beside every edit."""
 PAIRS = [
     ("a variable", "a script"),
@@ -231,10 +231,10 @@ def of_other(each: CauseGroup) -> bool:
 @pytest.mark.parametrize("name", EDITS)
 def test_a_mixture_is_what_a_build_of_such_recipes_is(tmp_path: Path, name: str) -> None:
     with_edit = EDITS[name](BASE)
-    pair = Pair(tmp_path / "both", BASE, OTHER(with_edit))
+    pair = Pair(tmp_path / "both", BASE, EDIT_OTHER(with_edit))
     for place, texts, choose in (
         ("edit", with_edit, lambda each: not of_other(each)),
-        ("other", OTHER(BASE), of_other),
+        ("other", EDIT_OTHER(BASE), of_other),
     ):
         output, summary = pair.made(choose)
         real = ids(Tiny(tmp_path / place).build(texts, TARGET))
@@ -258,7 +258,7 @@ def test_of_two_changes_of_one_task_one_is_taken(tmp_path: Path, names: tuple[st
 
 @pytest.mark.parametrize("name", EDITS)
 def test_all_changes_and_none_are_the_builds_and_nothing_runs(tmp_path: Path, name: str) -> None:
-    pair = Pair(tmp_path, BASE, OTHER(EDITS[name](BASE)))
+    pair = Pair(tmp_path, BASE, EDIT_OTHER(EDITS[name](BASE)))
     for build, choose in ((pair.before, lambda _each: False), (pair.after, lambda _each: True)):
         output, summary = pair.made(choose)
         line = build.line(TARGET)

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,7 +54,7 @@ class Watcher:
         self.notes.append(text)
 
 
-def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
+def build(root: Path, **request: Any) -> tuple[Summary, Watcher]:
     store = Store.create(root / ".prov")
     project = Project.load(root, memory=store.cache / "parsed")
     sysroots = partial(sysroots_of, store)
@@ -62,7 +63,7 @@ def build(root: Path, **request: object) -> tuple[Summary, Watcher]:
     targets = tuple(f"{name}:{task}" for name in project.names() for task in ("give", "count"))
     summary, _ = session.build(
         Request(targets, **request), watcher, RunOptions(jobs=2, keep_going=True)
-    )  # type: ignore[arg-type]
+    )
     return summary, watcher
 
 
@@ -377,11 +378,11 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
     (source / "text").write_text("one\n")
     (tmp_path / "recipes" / "c.toml").write_text(text)
 
-    def make(**request: object) -> str:
+    def make(**request: Any) -> str:
         store = Store.create(tmp_path / ".prov")
         sysroots = partial(sysroots_of, store)
         session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
-        summary, _ = session.build(Request(("c:make",), **request), Watcher(), RunOptions(jobs=1))  # type: ignore[arg-type]
+        summary, _ = session.build(Request(("c:make",), **request), Watcher(), RunOptions(jobs=1))
         assert summary.ok
         oid = summary.settled["c:make"].output
         assert oid is not None

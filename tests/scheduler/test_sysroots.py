@@ -54,7 +54,6 @@ class Project:
 
     def prov(self, *arguments: str, code: int = 0, store: Path | None = None, user: int = 0) -> str:
         environment = {**os.environ, **({"PROV_STORE": str(store)} if store else {})}
-        options = {"user": user, "group": user} if user else {}
         done = subprocess.run(
             [PROV, *arguments],
             cwd=self.root,
@@ -62,15 +61,16 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            **options,
+            user=user or None,
+            group=user or None,
         )
         assert done.returncode == code, (
             f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         )
         return done.stdout + done.stderr
 
-    def output(self, key: str, **options: Path) -> str:
-        return str(json.loads(self.prov("show", key, "--json", **options))["output"])
+    def output(self, key: str, *, store: Path | None = None) -> str:
+        return str(json.loads(self.prov("show", key, "--json", store=store))["output"])
 
     def read(self, key: str, path: str) -> str:
         """Return a text file of a task's output as it is stored."""

@@ -9,7 +9,7 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -141,7 +141,11 @@ def test_files_are_made_without_following_a_link_in_their_place(
     outside: Path, tmp_path: Path
 ) -> None:
     victim = outside / "0"
-    for write in (lambda path: write_scratch(path, "x"), lambda path: replace_file(path, b"x")):
+    writers: tuple[Callable[[Path], object], ...] = (
+        lambda path: write_scratch(path, "x"),
+        lambda path: replace_file(path, b"x"),
+    )
+    for write in writers:
         path = tmp_path / "file"
         path.unlink(missing_ok=True)
         path.symlink_to(victim)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from securesystemslib.exceptions import VerificationError  # noqa: E402
 from securesystemslib.signer import SSlibKey  # noqa: E402
 
 PAYLOAD = b'{"a":"\xc3\xa9"}\n'
-KINDS = {
+KINDS: dict[str, Callable[[], Any]] = {
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -100,7 +101,7 @@ def test_what_was_tampered_with_is_not_verified(signed: tuple[dict[str, Any], An
     flipped = bytearray(b64decode(envelope["signatures"][0]["sig"]))
     flipped[0] ^= 1
     signature = [{**envelope["signatures"][0], "sig": b64encode(flipped).decode()}]
-    changes = (
+    changes: tuple[dict[str, object], ...] = (
         {"payload": b64encode(PAYLOAD.replace(b"a", b"b")).decode()},
         {"payloadType": "application/json"},
         {"signatures": signature},
@@ -124,7 +125,7 @@ def test_key_with_a_passphrase_is_refused_with_a_hint(
         "-N",
         "open sesame",
         "-f",
-        tmp_path / "key",
+        str(tmp_path / "key"),
         "-t",
         "ecdsa",
         *options,

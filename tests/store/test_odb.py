@@ -141,7 +141,7 @@ def test_what_is_consolidated_is_copied_seldom(store: Store) -> None:
 
 
 def unreferenced(store: Store) -> dict[Oid, bytes]:
-    held = {}
+    held: dict[Oid, bytes] = {}
     for number in range(5):
         with store.objects.writer() as writer:
             blob = writer.add("blob", b"precious %d" % number)

@@ -189,10 +189,11 @@ def test_a_stores_own_hooks_do_not_run(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["packed-refs.new", "packed-refs.lock", "refs/tags/r/1.lock"])
 def test_what_a_killed_git_left_stops_no_update(store: Store, oids: list[Oid], name: str) -> None:
     store.refs.update(RefUpdate("refs/tags/r/1", oids[0]), RefUpdate("refs/tags/r/2", oids[0]))
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: store.refs.pack(at_once=True),
         lambda: store.refs.update(RefUpdate("refs/tags/r/1", None)),
-    ):
+    )
+    for change in changes:
         (store.path / name).write_text("half")
         os.utime(store.path / name, (time.time() - 60, time.time() - 60))
         change()

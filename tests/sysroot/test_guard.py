@@ -14,8 +14,8 @@ import pytest
 
 from prov.sysroot.state import boot_id
 from prov.worktree.merge import Owned
-from tests.sysroot.conftest import Composer, File, Folder, Link, folders
-from tests.trees import describe
+from tests.sysroot.conftest import Composer, File, Folder, Link, Spec, folders
+from tests.trees import describe, in_order
 
 CONTENT = b"a program, with symbols\n" * 10
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -23,7 +23,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a 
 
 @pytest.fixture
 def packages(composer: Composer) -> list[Owned]:
-    spec = {
+    spec: Spec = {
         "usr/bin/tool": File(CONTENT, 0o755),
         "usr/data": File(CONTENT),
         "usr/su": File(CONTENT, 0o4755),
@@ -150,7 +150,10 @@ SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
         [(b"usr/folder", "changed")],
     ),
     "a link leads elsewhere": (
-        lambda top: ((top / "usr/link").unlink(), (top / "usr/link").symlink_to("su")),
+        in_order(
+            lambda top: (top / "usr/link").unlink(),
+            lambda top: (top / "usr/link").symlink_to("su"),
+        ),
         [(b"usr/link", "changed")],
     ),
     "an empty file is written": (
@@ -162,7 +165,10 @@ SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
         [(b"usr/q", "gone"), (b"usr/r", "added")],
     ),
     "a link replaces a folder": (
-        lambda top: ((top / "usr/folder").rmdir(), (top / "usr/folder").symlink_to("/etc")),
+        in_order(
+            lambda top: (top / "usr/folder").rmdir(),
+            lambda top: (top / "usr/folder").symlink_to("/etc"),
+        ),
         [(b"usr/folder", "changed")],
     ),
 }
@@ -206,7 +212,7 @@ def test_what_came_into_a_folder_or_went_out_of_it_is_undone_by_the_next_composi
 )
 def test_strip_with_the_date_kept_is_found(composer: Composer, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
-    command = ["gcc", "-g", "-x", "c", "-", "-o", tmp_path / "made" / "prog"]
+    command = ["gcc", "-g", "-x", "c", "-", "-o", str(tmp_path / "made" / "prog")]
     subprocess.run(command, input=b"int main(void) { return 0; }", check=True)
     package = Owned("p", composer.work.output(tmp_path / "made"))
     composer.compose(tmp_path / "one", [package])

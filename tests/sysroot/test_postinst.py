@@ -152,16 +152,16 @@ def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
         elif not (here / path).is_dir():
             assert (here / path).read_text() == text
     made = describe(here)
-    for path in made.keys() | plain.keys():
-        kept = path in made and path in plain and made[path][:4] == plain[path][:4]
-        full = os.path.join(os.fsencode(here), path)
+    for name in made.keys() | plain.keys():
+        kept = name in made and name in plain and made[name][:4] == plain[name][:4]
+        full = os.path.join(os.fsencode(here), name)
         if (
             not kept
-            and path in made
+            and name in made
             and stat.S_ISREG(os.lstat(full).st_mode)
-            and b"postinst-" not in path
+            and b"postinst-" not in name
         ):
-            assert os.lstat(full).st_nlink == 1, path
+            assert os.lstat(full).st_nlink == 1, name
     assert composer.check(here) == []
     assert composer.compose(tmp_path / "fresh", [package, *modules], run=run) == pair
     assert describe(tmp_path / "fresh") == made

@@ -13,11 +13,10 @@ import pytest
 
 from prov.errors import SysrootConflict, SysrootError
 from prov.store.repository import Store
-from prov.sysroot.compose import Sysroots
 from prov.sysroot.postinst import Run
 from prov.worktree.merge import Owned
 from tests.sysroot.conftest import Composer, File, Folder, Link, fingerprint, in_child
-from tests.trees import describe
+from tests.trees import describe, in_order
 
 
 @pytest.fixture
@@ -98,17 +97,23 @@ def test_an_empty_one_is_as_good_as_none(
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "written to": lambda top: (top / "usr/lib/a").write_text("mine"),
-    "replaced": lambda top: ((top / "usr/lib/a").unlink(), (top / "usr/lib/a").write_text("mine")),
-    "made a folder": lambda top: ((top / "usr/lib/a").unlink(), (top / "usr/lib/a").mkdir()),
+    "replaced": in_order(
+        lambda top: (top / "usr/lib/a").unlink(),
+        lambda top: (top / "usr/lib/a").write_text("mine"),
+    ),
+    "made a folder": in_order(
+        lambda top: (top / "usr/lib/a").unlink(),
+        lambda top: (top / "usr/lib/a").mkdir(),
+    ),
     "given a mode": lambda top: (top / "usr/lib/a").chmod(0o600),
     "a folder given a mode": lambda top: (top / "only-a/deep").chmod(0o700),
-    "a link turned": lambda top: (
-        (top / "usr/link").unlink(),
-        (top / "usr/link").symlink_to("share"),
+    "a link turned": in_order(
+        lambda top: (top / "usr/link").unlink(),
+        lambda top: (top / "usr/link").symlink_to("share"),
     ),
-    "a folder made a link": lambda top: (
-        shutil.rmtree(top / "only-a"),
-        (top / "only-a").symlink_to("usr"),
+    "a folder made a link": in_order(
+        lambda top: shutil.rmtree(top / "only-a"),
+        lambda top: (top / "only-a").symlink_to("usr"),
     ),
 }
 
@@ -171,7 +176,7 @@ def test_one_that_was_interrupted_anywhere_is_finished(
             if there is not None:
                 composer.compose(here, there, ours=False)
 
-            def compose_again(own: Sysroots, here: Path = here) -> object:
+            def compose_again(own: Composer, here: Path = here) -> object:
                 return own.compose(here, packages[:1], ours=False)
 
             if in_child(composer, compose_again, dies_before=steps) == 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prov.worktree import checkout as checkouts
+from prov.worktree import parallel
 from prov.worktree.attributes import Node
 from prov.worktree.checkout import PROGRAMS
 from prov.worktree.place import Placer
@@ -29,7 +30,7 @@ class Sharing:
     shared: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        real = checkouts.by_turns
+        real = parallel.by_turns
 
         def counting(work: list[object], *rest: object) -> object:
             self.shared.append(len(work))
@@ -54,10 +55,10 @@ class Noting:
     inner: Placer
     log: Path
     before: Callable[[bytes], object] = lambda path: None
+    shares: bool = field(init=False)
 
-    @property
-    def shares(self) -> bool:
-        return self.inner.shares
+    def __post_init__(self) -> None:
+        self.shares = self.inner.shares
 
     @property
     def notes(self) -> list[tuple[bytes, str]]:

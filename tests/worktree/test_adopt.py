@@ -23,7 +23,7 @@ from prov.worktree.place import is_sealed
 from prov.worktree.places import HELD, Places, tokenise
 from prov.worktree.pool import Pool
 from prov.worktree.scan import Seen
-from tests.trees import describe
+from tests.trees import describe, in_order
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import as_nobody, open_folder, scratch
 from tests.worktree.test_pool import inode, pool, put
@@ -202,12 +202,18 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "touched": lambda path: os.utime(path),
     "another mode": lambda path: path.chmod(0o600),
     "hardlinked": lambda path: os.link(path, path.with_name("other")),
-    "another file": lambda path: (
-        path.with_name("g").write_bytes(CONTENT),
-        path.with_name("g").replace(path),
+    "another file": in_order(
+        lambda path: path.with_name("g").write_bytes(CONTENT),
+        lambda path: path.with_name("g").replace(path),
     ),
-    "a link to it": lambda path: (path.rename(path.with_name("g")), path.symlink_to("g")),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link to it": in_order(
+        lambda path: path.rename(path.with_name("g")),
+        lambda path: path.symlink_to("g"),
+    ),
+    "a folder": in_order(
+        lambda path: path.unlink(),
+        lambda path: path.mkdir(),
+    ),
     "gone": lambda path: path.unlink(),
 }
 

@@ -80,7 +80,7 @@ class Mounts:
     def mounted(self, place: Path, *command: str | Path) -> None:
         attempt(*command)
         # whatever is still open in it, as by a test that failed
-        self.stack.callback(subprocess.run, ["umount", "--lazy", place], check=True)
+        self.stack.callback(lambda: subprocess.run(["umount", "--lazy", place], check=True))
 
     def again(self, folder: Path, place: Path) -> None:
         """Mount a folder at a second place, where it can't be written to."""
@@ -350,7 +350,7 @@ def immutable() -> Iterator[Callable[[Path], None]]:
 
         def make(path: Path) -> None:
             attempt("chattr", "+i", path)
-            stack.callback(subprocess.run, ["chattr", "-i", path], check=True)
+            stack.callback(lambda: subprocess.run(["chattr", "-i", path], check=True))
 
         yield make
 

@@ -13,6 +13,7 @@ from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid, object_id
 from prov.worktree import pool as pools
 from prov.worktree.attributes import Node, Pair
+from prov.worktree.place import sealed_mtime
 from prov.worktree.pool import Pool
 from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, put, write_through
 
@@ -81,7 +82,7 @@ def test_finds_of_several_processes_are_all_counted(
 def test_of_two_processes_that_fill_the_pool_the_first_wins(
     pool: Pool, package: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, others = pools.sealed_mtime, list[Path]()
+    others = list[Path]()
 
     def meanwhile(oid: Oid, size: int, own: int | None) -> int:
         if not others:
@@ -91,7 +92,7 @@ def test_of_two_processes_that_fill_the_pool_the_first_wins(
             )
             with os.fdopen(child.answer, "rb") as answer:
                 decode_answer(answer.read(), os.waitpid(child.pid, 0)[1], "filling")
-        return real(oid, size, own)
+        return sealed_mtime(oid, size, own)
 
     monkeypatch.setattr(pools, "sealed_mtime", meanwhile)
     top = put(pool, package, tmp_path / "top")

@@ -23,6 +23,7 @@ from prov.worktree.place import (
     write_chunks,
 )
 from prov.worktree.places import NOWHERE, Places, tokenise
+from tests.trees import in_order
 
 runs = st.one_of(
     st.builds(
@@ -150,7 +151,7 @@ def keeping_the_date(change: Callable[[Path], object]) -> Callable[[Path], objec
 
 
 def replace_by(make: Callable[[Path], object]) -> Callable[[Path], object]:
-    return lambda path: (path.unlink(), make(path))
+    return in_order(lambda path: path.unlink(), make)
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {

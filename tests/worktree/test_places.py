@@ -376,7 +376,7 @@ def test_a_digest_differs_where_a_path_that_is_used_does(
     letters: set[bytes], here: Places, there: Places, kind: str
 ) -> None:
     mark = (TEXT if kind == "t" else BINARY) + b":" + b"".join(sorted(letters))
-    assert here.digest(mark) == Places(dict(reversed(here.paths.items()))).digest(mark)
+    assert here.digest(mark) == Places(dict(reversed(list(here.paths.items())))).digest(mark)
     if any(here.paths[letter] != there.paths[letter] for letter in letters):
         assert here.digest(mark) != there.digest(mark)
 

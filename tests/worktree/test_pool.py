@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,7 @@ def write_through(path: Path) -> None:
         stream.write(b"A PROGRAM")
 
 
-TAMPERING = {
+TAMPERING: dict[str, Callable[[Path], object]] = {
     "written through": write_through,
     "stripped, date kept": strip_in_place,
     "grown, date kept": grow_in_place,

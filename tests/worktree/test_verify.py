@@ -16,7 +16,7 @@ from prov.worktree.checkout import checkout
 from prov.worktree.place import EPOCH_NS, Private
 from prov.worktree.pool import Pool
 from prov.worktree.verify import What, differences, folders_seal
-from tests.trees import AS_ROOT, Step, carry_out, steps
+from tests.trees import AS_ROOT, Step, carry_out, in_order, steps
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import scratch
 
@@ -85,7 +85,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         [("usr/lib/none", "changed", "its mode was 644, is 755")],
     ),
     "setuid gone": (
-        lambda top: swap(top / "usr/tool", lambda path: (path.write_text("#!"), path.chmod(0o755))),
+        lambda top: swap(
+            top / "usr/tool",
+            in_order(lambda path: path.write_text("#!"), lambda path: path.chmod(0o755)),
+        ),
         [("usr/tool", "changed", "its mode was 4755, is 755")],
     ),
     "file to folder": (
@@ -97,8 +100,9 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         [(LIB, "changed", "is of another type")],
     ),
     "folder to link": (
-        lambda top: (
-            (top / "usr/lib").rename(top / "usr/lib64") and (top / "usr/lib").symlink_to("lib64")
+        in_order(
+            lambda top: (top / "usr/lib").rename(top / "usr/lib64"),
+            lambda top: (top / "usr/lib").symlink_to("lib64"),
         ),
         [("usr/lib", "changed", "is of another type"), ("usr/lib64", "added", "was added")],
     ),
@@ -138,10 +142,10 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
     ),
     "all gone": (lambda top: shutil.rmtree(top / "usr"), [("usr", "gone", "")]),
     "several": (
-        lambda top: (
-            (top / "z").touch(),
-            (top / "usr/closed/f").unlink(),
-            (top / "usr/closed").chmod(0o711),
+        in_order(
+            lambda top: (top / "z").touch(),
+            lambda top: (top / "usr/closed/f").unlink(),
+            lambda top: (top / "usr/closed").chmod(0o711),
         ),
         [
             ("usr/closed", "changed", "700, is 711"),
@@ -207,7 +211,10 @@ def by_a_copy(path: Path) -> None:
 HIDDEN: dict[str, Callable[[Path], object]] = {
     "dates put back": put_back,
     "a copy of it": by_a_copy,
-    "a link to it": lambda path: (path.rename(path.with_name("before")), path.symlink_to("before")),
+    "a link to it": in_order(
+        lambda path: path.rename(path.with_name("before")),
+        lambda path: path.symlink_to("before"),
+    ),
     "gone": lambda path: shutil.rmtree(path),
 }
 
