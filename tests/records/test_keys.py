@@ -25,7 +25,8 @@ def test_a_key_is_made_of_its_parts(recipe: str, task: str) -> None:
 
 def test_a_key_is_text() -> None:
     key = TaskKey.of("zlib", "compile")
-    assert {key: 1}["zlib:compile"] == 1
+    by_text: dict[str, int] = {key: 1}
+    assert by_text["zlib:compile"] == 1
     assert json.dumps({key: [key]}) == '{"zlib:compile": ["zlib:compile"]}'
     assert sorted([key, TaskKey("a:b")]) == ["a:b", "zlib:compile"]
 
