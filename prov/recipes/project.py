@@ -6,136 +6,23 @@ import contextlib
 import json
 import platform
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import NameUnknown, RecipeError
-from prov.files import read_cache, write_cache
-from prov.recipes.recipe import (
-    NATIVE,
-    Raw,
-    Recipe,
-    Setting,
-    check_keys,
-    check_raw,
-    join,
-    make_recipe,
-    native_name,
-    override,
-    sources_json,
-)
+from prov.recipes.assembly import make_recipe
+from prov.recipes.checks import check
+from prov.recipes.joining import join, override
+from prov.recipes.parsed_files import ParsedFiles, parse_toml
+from prov.recipes.recipe import NATIVE, Raw, Recipe, Setting, native_name, sources_json
 from prov.recipes.shell_reader import names_in
+from prov.recipes.tables import ProjectTable
 from prov.text import nearest
 
-SANDBOXES = ("auto", "bwrap", "none")
 PROJECT_FILE = "prov.toml"
 CLASSES = Path(__file__).parent / "classes"
-CACHE_FORMAT = 2
 _ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,60}(?<!\.lock)(?<!\.)")
-
-_PROJECT_KEYS: dict[str, str] = {
-    "recipes": "a list of texts",
-    "classes": "a list of texts",
-    "builddir": "a text",
-    "machine": "a text",
-    "arch": "a text",
-    "sandbox": "a text",
-    "environment": "a list of texts",
-    "exclude": "a list of texts",
-    "xattrs": "a list of texts",
-    "plan_hooks": "a list of texts",
-    "gc": "a table",
-    "provider": "a table",
-    "variables": "a table",
-    "recipe": "a table",
-}
-
-
-@dataclass(slots=True)
-class ParsedFiles:
-    """TOML files, parsed and checked; remembered by their stat, since parsing costs more than all
-    the rest.
-    """
-
-    memory: Path | None = None
-    _known: dict[str, tuple[tuple[int, int, int, int], Raw]] = field(default_factory=dict)
-    _ready: dict[Path, Raw] = field(default_factory=dict)
-    _loaded: bool = False
-    _changed: bool = False
-
-    def parse(self, path: Path) -> Raw:
-        """Return a file's table, with the script files that it names read in."""
-        ready = self._ready.get(path)
-        if ready is None:
-            ready = self._ready[path] = _with_script_files(self._parsed(path), path)
-        return ready
-
-    def _parsed(self, path: Path) -> Raw:
-        self._load()
-        state = path.stat()
-        key = (state.st_mtime_ns, state.st_size, state.st_ino, state.st_ctime_ns)
-        known = self._known.get(str(path))
-        if known is not None and known[0] == key:
-            return known[1]
-        raw = parse_toml(path)
-        check_raw(raw, str(path))
-        self._known[str(path)] = (key, raw)
-        self._changed = True
-        return raw
-
-    def _load(self) -> None:
-        if self._loaded:
-            return
-        self._loaded = True
-        if self.memory is not None:
-            form, known = read_cache(self.memory) or (None, {})
-            if form == CACHE_FORMAT:
-                self._known = known
-
-    def save(self) -> None:
-        """Keep what was parsed for the next time."""
-        if self.memory is not None and self._changed:
-            # it is only for speed; ValueError: a date, say, that TOML has and marshal has not
-            with contextlib.suppress(OSError, ValueError):
-                self.memory.parent.mkdir(parents=True, exist_ok=True)
-                write_cache(self.memory, (CACHE_FORMAT, self._known))
-            self._changed = False
-
-
-def parse_toml(path: Path) -> Raw:
-    """Return a TOML file's table. Raises RecipeError with file and line."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # no TOML, no UTF-8, a huge number, or thousands of brackets
-        raise RecipeError(f"{path}: not TOML: {str(error)[:500]}") from error
-
-
-def _with_script_files(raw: Raw, path: Path) -> Raw:
-    tasks = {}
-    for name, task in raw.get("tasks", {}).items():
-        tasks[name] = task
-        if "script_file" in task:
-            tasks[name] = task | {"script": _script_file(path, name, task["script_file"])}
-    return raw | {"tasks": tasks} if tasks else raw
-
-
-def _script_file(path: Path, task: str, name: str) -> str:
-    file = path.parent / name
-    try:
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: it is not UTF-8
-        raise RecipeError(f"{path}: tasks.{task}: {name[:200]!r} can't be read: {error}") from error
-    raise RecipeError(
-        f"{path}: tasks.{task}: there is no {file}", hint="relative to the file that names it"
-    )
 
 
 @contextlib.contextmanager
@@ -172,11 +59,7 @@ class Project:
         """Read prov.toml and find the recipes. Raises RecipeError."""
         path = root / PROJECT_FILE
         settings = parse_toml(path) if path.exists() else {}
-        check_keys(settings, _PROJECT_KEYS, str(path))
-        if settings.get("sandbox", "auto") not in SANDBOXES:
-            raise RecipeError(
-                f"{path}: `sandbox` can't be {settings['sandbox']!r}", hint=", ".join(SANDBOXES)
-            )
+        check(settings, ProjectTable, str(path))
         project = Project(root, settings, dict(overrides or {}), ParsedFiles(memory))
         with _naming(path):
             project._find_recipes()
@@ -424,7 +307,6 @@ class Project:
     def _apply_settings(self, settings: dict[str, Setting], name: str) -> None:
         file = str(self.root / PROJECT_FILE)
         own = self.settings.get("recipe", {}).get(name, {})
-        check_keys(own, {"variables": "a table"}, f"{file}: recipe.{name}")
         for values, origin in (
             (self.settings.get("variables", {}), file),
             (own.get("variables", {}), f"{file}: recipe.{name}"),

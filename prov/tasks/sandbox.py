@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from prov.errors import BuildError
-from prov.recipes.project import SANDBOXES
+from prov.recipes.tables import SANDBOXES
 from prov.worktree.places import NOWHERE, Places
 
 WORK = "/build/work"

@@ -24,7 +24,8 @@ from typing import Any
 
 from prov.errors import StoreError
 from prov.files import naming, replace_file, sync_directory, try_locked
-from prov.recipes.recipe import check_keys
+from prov.recipes.checks import check
+from prov.recipes.tables import GcTable, given
 from prov.records.build_list import BuildList
 from prov.records.refs import LABELS, PINS
 from prov.records.run import RECORDS
@@ -57,27 +58,20 @@ class Rules:
     """
 
 
-_SETTINGS = {
-    "auto": "true or false",
-    "builds": "a number",
-    "days": "a number",
-    "workdirs": "a number",
-    "size": "a text",
-}
-
-
 def rules_from(settings: Mapping[str, Any], origin: str) -> tuple[Rules, bool]:
     """Return the rules of prov.toml's `[gc]`, and whether builds collect by them.
 
     Raises RecipeError.
     """
-    table = settings.get("gc", {})
-    check_keys(table, _SETTINGS, f"{origin}: gc")
-    size = parse_size(table["size"]) if "size" in table else None
-    builds, workdirs = max(1, int(table.get("builds", 20))), int(table.get("workdirs", 5))
-    return Rules(builds, float(table.get("days", 30)), workdirs, size), bool(
-        table.get("auto", False)
+    table = check(settings.get("gc", {}), GcTable, f"{origin}: gc")
+    size = given(table.size, None)
+    rules = Rules(
+        builds=max(1, int(table.builds)),
+        days=float(table.days),
+        workdirs=int(table.workdirs),
+        size=None if size is None else parse_size(size),
     )
+    return rules, table.auto
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,124 @@
+"""Make the values of a recipe from the tables that were joined, and check them against each other
+and the files beside the recipe.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from msgspec import UNSET
+
+from prov.errors import RecipeError
+from prov.recipes.checks import check
+from prov.recipes.recipe import (
+    LONGEST_RECIPE,
+    RESERVED_NAMES,
+    Raw,
+    Recipe,
+    Setting,
+    Task,
+    native_name,
+)
+from prov.recipes.sources import make_source
+from prov.recipes.tables import RecipeTable, TaskTable, given
+
+_RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
+_DEFAULT_BUILD = ("populate_sysroot",)
+
+
+def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: bool) -> Recipe:
+    """Return the recipe that joined tables describe.
+
+    Raises RecipeError, naming `path`.
+    """
+    where = str(path)
+    table = check(raw, RecipeTable, where)
+    if table.version is UNSET:
+        raise RecipeError(f"{where}: `version` is missing", hint='add version = "1.0"')
+    name = _recipe_name(table, path)
+    arch = "native" if native else table.arch
+    return Recipe(
+        name=native_name(name) if native else name,
+        version=table.version,
+        arch=arch,
+        path=path,
+        inherit=table.inherit,
+        depends=_native_names(table.depends, arch == "native"),
+        depends_native=tuple(map(native_name, table.depends_native)),
+        rdepends=_native_names(table.rdepends, arch in ("native", "cross")),
+        provides=_native_names(table.provides, native),
+        sources=tuple(
+            make_source(source, path, f"{where}: sources[{number}]")
+            for number, source in enumerate(table.sources)
+        ),
+        patches=tuple(_patch(path, patch) for patch in table.patches),
+        build=table.build or _DEFAULT_BUILD,
+        export=table.export,
+        variables=settings,
+        functions=table.functions,
+        tasks={task: _task(task, fields) for task, fields in table.tasks.items()},
+        packages=raw.get("packages", {}),  # as written: the variable PACKAGES is hashed
+        sysroot=table.sysroot,
+        sysroot_owner={
+            path.strip("/").encode(): owner for path, owner in table.sysroot_owner.items()
+        },
+        direct=table.direct,
+    )
+
+
+def _recipe_name(table: RecipeTable, path: Path) -> str:
+    """Return the name in the table, or else the file's. Raises RecipeError."""
+    name = given(table.name, path.stem)
+    has_ref_name = ".." not in name and not name.endswith((".lock", "."))
+    is_free = name not in RESERVED_NAMES
+    if (
+        not has_ref_name
+        or not is_free
+        or len(name) > LONGEST_RECIPE
+        or not _RECIPE_NAME.fullmatch(name)
+    ):
+        raise RecipeError(
+            f"{path}: `{name}` can't be a recipe's name",
+            hint=(
+                f"at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -; see the"
+                " reference"
+            ),
+        )
+    return name
+
+
+def _native_names(names: tuple[str, ...], are_native: bool) -> tuple[str, ...]:
+    """Return names of recipes, as those of their `-native` variants if they are meant."""
+    return tuple(map(native_name, names)) if are_native else names
+
+
+def _patch(recipe_file: Path, name: str) -> Path:
+    file = recipe_file.parent / name
+    if not file.exists():
+        raise RecipeError(
+            f"{recipe_file}: patches: there is no {file}",
+            hint="paths are relative to the recipe's file",
+        )
+    return file
+
+
+def _task(name: str, table: TaskTable) -> Task:
+    folders = table.outputdir
+    return Task(
+        name=name,
+        script=table.script,
+        interpreter=table.interpreter,
+        dir=table.dir,
+        after=table.after,
+        from_=table.from_,
+        needs=table.needs,
+        outputdir=(folders,) if isinstance(folders, str) else folders,
+        inputs=table.inputs,
+        postprocess=table.postprocess,
+        hosttools=table.hosttools,
+        vardeps=table.vardeps,
+        vardepsexclude=table.vardepsexclude,
+        network=table.network,
+        deploy=table.deploy,
+    )

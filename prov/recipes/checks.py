@@ -1,0 +1,196 @@
+"""Check tables of TOML and JSON files against types; every mistake is one line and a hint.
+
+msgspec checks. What it reports is a reason and a path, in which keys of a user's own are missing
+(`$.tasks[...].script`): this module finds those keys, and words the reason for a reader of TOML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from prov.errors import RecipeError
+from prov.text import name_text, nearest
+
+T = TypeVar("T")
+
+_REPORT = re.compile(r"(.*?)(?: - at (`key` in )?`\$(.*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.(?P<field>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
+_UNKNOWN_KEY = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WRONG_TYPE = re.compile(r"Expected `(.*)`, got `.*`")
+_TYPES = {
+    "str": "a string",
+    "bool": "true or false",
+    "float": "a number",
+    "array": "a list",
+    "object": "a table",
+}
+"""msgspec's names of types, and those that a reader of TOML knows."""
+_HINTS = {
+    "str": 'write it in quotes: "…"',
+    "bool": "write true or false, without quotes",
+    "float": "write a number, without quotes",
+    "array": "write a list: […]",
+    "object": "write a table: [KEY], or KEY = { … }",
+    "str | array": 'write "…", or a list: […]',
+}
+LONGEST_VALUE = 100
+"""Characters of a wrong value that a message shows."""
+
+
+def check(table: object, kind: type[T], where: str) -> T:
+    """Return a table as a value of a type. Raises RecipeError, which begins with `where`."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise explain(error, table, kind, where) from None
+
+
+def explain(error: msgspec.ValidationError, table: object, kind: Any, where: str) -> RecipeError:
+    """Return the error that says what msgspec found wrong with a table."""
+    match = _REPORT.fullmatch(str(error))
+    assert match is not None  # every text matches
+    reason, of_key, path = match[1], match[2], match[3] or ""
+    place = _follow(_Place("", table, kind), path)
+    if of_key:
+        return _wrong_name(place, where)
+    unknown = _UNKNOWN_KEY.fullmatch(reason)
+    if unknown:
+        return _unknown_key(unknown[1], place, where)
+    return _wrong_value(reason, place, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A value within a table: its key from the top (`tasks.go.after[0]`), and its type."""
+
+    key: str
+    value: Any
+    kind: Any
+
+    def at(self, where: str) -> str:
+        """Return the text that an error message begins with."""
+        return f"{where}: {name_text(self.key)}" if self.key else where
+
+
+def _follow(place: _Place, path: str) -> _Place:
+    """Return the place that a path of msgspec's leads to from another."""
+    for step in _STEP.finditer(path):
+        if step["field"]:
+            place = _field(place, step["field"])
+        elif step["index"]:
+            place = _item(place, int(step["index"]))
+        else:
+            place = _wrong_entry(place)
+    return place
+
+
+def _field(place: _Place, name: str) -> _Place:
+    key = f"{place.key}.{name}" if place.key else name
+    return _Place(key, place.value[name], _field_types(place.kind)[name])
+
+
+def _item(place: _Place, index: int) -> _Place:
+    sequence = _alternative(place.kind, tuple)
+    return _Place(f"{place.key}[{index}]", place.value[index], get_args(sequence)[0])
+
+
+def _wrong_entry(place: _Place) -> _Place:
+    """Return the first entry of a mapping whose value is not of the values' type."""
+    _names, kind = get_args(_alternative(place.kind, dict))
+    name = next(name for name, value in place.value.items() if not _is(value, kind))
+    return _Place(f"{place.key}.{name}", place.value[name], kind)
+
+
+def _is(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """Yield the types of a union, annotated as they are."""
+    if get_origin(kind) is Annotated and get_origin(get_args(kind)[0]) in (UnionType, Union):
+        kind = get_args(kind)[0]
+    yield from get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without its annotations."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _alternative(kind: Any, origin: type) -> Any:
+    """Return the type of a union that is a generic of `origin`."""
+    plain = map(_plain, _alternatives(kind))
+    return next(alternative for alternative in plain if get_origin(alternative) is origin)
+
+
+def _field_types(kind: Any) -> dict[str, Any]:
+    """Return the keys of a struct and their types."""
+    plain = map(_plain, _alternatives(kind))
+    struct = next(alternative for alternative in plain if hasattr(alternative, "__struct_fields__"))
+    return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the values of a type that is a list of them; else nothing."""
+    return get_args(_plain(kind)) if get_origin(_plain(kind)) is Literal else ()
+
+
+def _description(kind: Any) -> str:
+    """Return what the annotations of a type say about its values, or an empty string."""
+    for alternative in _alternatives(kind):
+        for annotation in getattr(alternative, "__metadata__", ()):
+            if annotation.description:
+                return str(annotation.description)
+    return ""
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a huge number"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def _unknown_key(key: str, place: _Place, where: str) -> RecipeError:
+    known = _field_types(place.kind)
+    return RecipeError(
+        f"{place.at(where)}: unknown key `{name_text(key)}`",
+        hint=nearest(key, known) or f"known keys: {', '.join(known)}",
+    )
+
+
+def _wrong_name(place: _Place, where: str) -> RecipeError:
+    names, _values = get_args(_alternative(place.kind, dict))
+    name = next(name for name in place.value if not _is(name, names))
+    return RecipeError(
+        f"{place.at(where)}: invalid name {_shown(name)}", hint=f"use {_description(names)}"
+    )
+
+
+def _wrong_value(reason: str, place: _Place, where: str) -> RecipeError:
+    at, value = place.at(where), _shown(place.value)
+    wrong_type = _WRONG_TYPE.fullmatch(reason)
+    if wrong_type:
+        types = wrong_type[1].split(" | ")
+        expected = " or ".join(_TYPES.get(name, name) for name in types)
+        hint = _HINTS.get(wrong_type[1], "").replace("KEY", place.key)
+        return RecipeError(f"{at}: expected {expected}, not {value}", hint=hint)
+    choices = _choices(place.kind)
+    if choices:
+        hint = nearest(str(place.value), choices) or f"use {' or '.join(choices)}"
+        return RecipeError(f"{at}: invalid value {value}", hint=hint)
+    description = _description(place.kind)
+    if description:
+        return RecipeError(f"{at}: invalid value {value}", hint=f"use {description}")
+    return RecipeError(f"{at}: {reason}")
