@@ -15,6 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, ValidationError, convert
+
 from prov.errors import BuildError
 from prov.processes import run_command
 from prov.scheduler.plan import Plan
@@ -49,53 +51,66 @@ def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) ->
     }
 
 
+class Answer(Struct, frozen=True):
+    """What a hook answers; other keys are its own."""
+
+    invalidate: tuple[str, ...] = ()
+
+
 def invalidated(
     plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool
 ) -> frozenset[str]:
     """Return the tasks that hooks want to run again.
 
-    Raises BuildError, naming the hook, for what is no answer.
+    Raises BuildError, naming the hook, for an invalid answer.
     """
     hooks = list(entry_points(group=GROUP))
     scripts = list(scripts)
     if not hooks and not scripts:
         return frozenset()
     table = {**plan_table(plan, workdirs, every=True), "dry_run": dry}
-    found: set[str] = set()
+    keys: set[str] = set()
     for hook in hooks:
-        found |= _checked(hook.load()(table) or (), plan, f"plan hook {hook.name}")
+        answer = {"invalidate": hook.load()(table) or ()}
+        keys |= _task_keys(answer, plan, f"plan hook {hook.name}")
     for script in scripts:
-        found |= _checked(_run(script, json.dumps(table)), plan, f"plan hook {script}")
-    return frozenset(found)
+        keys |= _task_keys(_run(script, json.dumps(table)), plan, f"plan hook {script}")
+    return frozenset(keys)
 
 
-def _run(script: Path, table: str) -> object:
+def _run(script: Path, table: str) -> dict[str, Any]:
+    """Return what a program answers to a plan; a list alone counts as the tasks to run again.
+
+    Raises BuildError.
+    """
     try:
-        ended = run_command([str(script)], data=table.encode(), errors=False)
+        command = run_command([str(script)], data=table.encode(), errors=False)
     except OSError as error:
         raise BuildError(
             f"plan hook {script}: can't be run: {error.strerror}",
-            hint="is it there, and executable?",
+            hint="check that the file exists and is executable",
         ) from error
-    if ended.status:
-        raise BuildError(f"plan hook {script}: exit status {ended.status}")
+    if command.status:
+        raise BuildError(f"plan hook {script}: exit status {command.status}")
     try:
-        answer = json.loads(ended.output or "{}")
-    except ValueError as error:
+        answer = json.loads(command.output or "{}")
+    except (ValueError, RecursionError) as error:
         raise BuildError(f"plan hook {script}: its answer is not JSON: {error}") from error
-    return answer.get("invalidate", []) if isinstance(answer, dict) else answer
+    return answer if isinstance(answer, dict) else {"invalidate": answer}
 
 
-def _checked(answer: object, plan: Plan, hook: str) -> set[str]:
-    if not isinstance(answer, (list, tuple, set, frozenset)):
+def _task_keys(answer: dict[str, Any], plan: Plan, hook: str) -> set[str]:
+    """Return the tasks that a hook's answer names. Raises BuildError."""
+    try:
+        keys = convert(answer, Answer).invalidate
+    except (ValidationError, ValueError) as error:
         raise BuildError(
-            f"{hook}: its answer is no list of tasks: {answer!r}",
-            hint='{"invalidate": ["recipe:task"]}',
-        )
-    for key in answer:
+            f"{hook}: invalid answer: {error}", hint='answer {"invalidate": ["recipe:task"]}'
+        ) from error
+    for key in keys:
         if key not in plan.steps:
             raise BuildError(
                 f"{hook}: invalidates {key!r}, which is not in the plan",
-                hint=nearest(str(key), plan.steps),
+                hint=nearest(key, plan.steps),
             )
-    return set(answer)
+    return set(keys)

@@ -1,5 +1,4 @@
-"""What a run needs so that it can be run again, and is in no hash: with the inputs, the whole of
-its task.
+"""The definition in a run's record: what running it again needs besides the hashed inputs.
 
 A task hash leaves out what must not change it: where a source was fetched from, variables that are
 excluded, which of the host's programs the tools are. All of it is one JSON text in the run's
@@ -10,33 +9,74 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import asdict
 
 from prov.errors import StoreError
 from prov.recipes.graph import Node
-from prov.recipes.recipe import INTERPRETERS, VARIABLE_NAME
+from prov.recipes.recipe import Interpreter
+from prov.recipes.tables import END, VariableName
+from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.worktree.attributes import Node as FileNode
 from prov.worktree.attributes import Pair
 
 FORMAT = 1
-_TASK = {
-    "dir": "text",
-    "outputdir": "texts",
-    "inputs": "texts",
-    "interpreter": "text",
-    "hosttools": "texts",
-    "network": "yes or no",
-    "deploy": "yes or no",
-}
-"""Fields of a task, and of what kind they are."""
-_COMPONENT = re.compile(r"[A-Za-z0-9_][\w.+-]*", re.ASCII)
-_FILES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+OID_SIZE = 20
+_FILE_TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
+_NO_DOTS = r"^(?!.*\.\.)"
+_Component = Annotated[str, Meta(pattern=rf"{_NO_DOTS}{_NAME}{END}")]
+"""A text that can be one part of a path."""
+_Key = Annotated[str, Meta(pattern=rf"{_NO_DOTS}{_NAME}:{_NAME}{END}")]
+_LocalFileRow = tuple[str, int, str, str]
+"""Name, mode, oid of the blob or tree in hex, and that of the attributes or an empty text."""
+
+
+class _TaskFields(Struct, frozen=True):
+    """Fields of a task that its inputs hold as one text, or not at all."""
+
+    dir: str
+    outputdir: tuple[str, ...]
+    inputs: tuple[str, ...]
+    interpreter: Interpreter
+    hosttools: tuple[str, ...]
+    network: bool
+    deploy: bool
+
+
+class _Header(Struct, frozen=True):
+    """What every version's definition begins with."""
+
+    format: int
+
+
+class _Table(Struct, frozen=True):
+    """A definition as it is written; keys that are not listed are ignored."""
+
+    version: str
+    arch: str
+    arch_name: _Component
+    chain: _Component
+    after: tuple[_Key, ...]
+    from_: tuple[_Key, ...] = msgspec.field(name="from")
+    needs: tuple[_Key, ...]
+    direct: tuple[_Key, ...]
+    staging: tuple[str, ...]
+    task: _TaskFields
+    export: tuple[VariableName, ...]
+    sysroot_owner: dict[str, str]
+    excluded: dict[VariableName, str]
+    programs: tuple[tuple[str, str], ...]
+    sources: tuple[_LocalFileRow, ...]
+    patches: tuple[_LocalFileRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +122,7 @@ def define(node: Node, chain: str, own: OwnInputs) -> bytes:
         "needs": node.needs,
         "direct": sorted(node.direct),
         "staging": node.staging,
-        "task": {name: getattr(task, name) for name in _TASK},
+        "task": {name: getattr(task, name) for name in _TaskFields.__struct_fields__},
         "export": recipe.exports(task),
         "sysroot_owner": {os.fsdecode(path): owner for path, owner in recipe.sysroot_owner.items()},
         "excluded": {
@@ -91,8 +131,8 @@ def define(node: Node, chain: str, own: OwnInputs) -> bytes:
             if name in recipe.variables
         },
         "programs": own.toolchain.programs,
-        "sources": [_file(each) for each in own.sources],
-        "patches": [_file(each) for each in own.patches],
+        "sources": [_row(file) for file in own.sources],
+        "patches": [_row(file) for file in own.patches],
     }
     rows = ",\n".join(
         f'"{name}": {json.dumps(value, sort_keys=True)}' for name, value in sorted(table.items())
@@ -100,22 +140,18 @@ def define(node: Node, chain: str, own: OwnInputs) -> bytes:
     return f"{{\n{rows}\n}}\n".encode()
 
 
-def _file(file: LocalFile) -> list[Any]:
+def _row(file: LocalFile) -> list[Any]:
     node = file.node
-    attributes = node.pair.attributes.hex() if node.pair.attributes else ""
-    return [
-        file.name,
-        node.mode,
-        node.pair.tree.hex() if node.is_directory else node.oid.hex(),
-        attributes,
-    ]
+    oid = node.pair.tree if node.is_directory else node.oid
+    attributes = node.pair.attributes
+    return [file.name, node.mode, oid.hex(), attributes.hex() if attributes else ""]
 
 
 def read_definition(text: bytes, key: str) -> Definition:
-    """Return what `define` wrote. Raises StoreError for a record that has none, or one that nobody
-    can trust.
+    """Return what `define` wrote.
 
-    A record may be somebody else's: what becomes a part of a path, or of a script, is checked here.
+    Raises StoreError for a record without a definition, or with one that can't be trusted: a record
+    may come from a remote, and parts of it become parts of paths and scripts.
     """
     if not text:
         raise StoreError(
@@ -125,123 +161,79 @@ def read_definition(text: bytes, key: str) -> Definition:
             ),
         )
     try:
+        # not msgspec's own reader: names that are not UTF-8 are in the text as lone surrogates
         table = json.loads(text)
-        if table["format"] != FORMAT:
+        if convert(table, _Header).format != FORMAT:
             raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
-        return _checked(table, key)
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        OverflowError,
-    ) as error:
-        what = f"{type(error).__name__}: {error}"[:300]
+        return _definition(convert(table, _Table), convert(key, _Key))
+    except (ValidationError, ValueError, RecursionError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
-            f"the record of {key} is not what it should be: {what}", hint="don't trust its origin"
+            f"the record of {key} is not what it should be: {reason}",
+            hint="don't trust its origin",
         ) from error
 
 
-def _checked(table: dict[str, Any], key: str) -> Definition:
-    task = {name: _typed(table["task"][name], kind) for name, kind in _TASK.items()}
-    if task["interpreter"] not in INTERPRETERS:
-        raise ValueError(f"interpreter {task['interpreter']!r}")
-    excluded = _texts_by_name(table["excluded"])
-    if "SOURCES" in excluded and not all(
-        isinstance(row, dict) for row in json.loads(excluded["SOURCES"])
-    ):
-        raise ValueError("SOURCES is no list of tables")
-    for part in key.split(":"):
-        _component(part)
+def _definition(table: _Table, key: str) -> Definition:
+    """Return the definition in a table. Raises ValueError."""
+    _check_edges(table.after, key)
+    _check_sources(table.excluded.get("SOURCES", "[]"))
     return Definition(
-        version=_typed(table["version"], "text"),
-        arch=_typed(table["arch"], "text"),
-        arch_name=_component(table["arch_name"]),
-        chain=_component(table["chain"]),
-        after=tuple(_key(each, key) for each in _typed(table["after"], "texts")),
-        from_=tuple(_key(each) for each in _typed(table["from"], "texts")),
-        needs=tuple(_key(each) for each in _typed(table["needs"], "texts")),
-        direct=tuple(_key(each) for each in _typed(table["direct"], "texts")),
-        staging=_typed(table["staging"], "texts"),
-        export=tuple(_variable(each) for each in _typed(table["export"], "texts")),
-        task=task,
-        sysroot_owner={
-            _typed(path, "text"): _typed(owner, "text")
-            for path, owner in table["sysroot_owner"].items()
-        },
-        excluded=excluded,
-        programs=tuple(_program(row) for row in table["programs"]),
-        sources=tuple(_local_file(row) for row in table["sources"]),
-        patches=tuple(_local_file(row) for row in table["patches"]),
+        version=table.version,
+        arch=table.arch,
+        arch_name=table.arch_name,
+        chain=table.chain,
+        after=table.after,
+        from_=table.from_,
+        needs=table.needs,
+        direct=table.direct,
+        staging=table.staging,
+        task=asdict(table.task),
+        export=table.export,
+        sysroot_owner=table.sysroot_owner,
+        excluded=table.excluded,
+        programs=tuple(_program(*row) for row in table.programs),
+        sources=tuple(_local_file(*row) for row in table.sources),
+        patches=tuple(_local_file(*row) for row in table.patches),
     )
 
 
-def _typed(value: Any, kind: str) -> Any:
-    """Return a value if it is of a kind, lists as tuples. Raises ValueError."""
-    if kind == "texts" and isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return tuple(value)
-    if (kind == "text" and isinstance(value, str)) or (
-        kind == "yes or no" and isinstance(value, bool)
-    ):
-        return value
-    raise ValueError(f"{value!r} is not {kind}")
+def _check_edges(after: tuple[str, ...], key: str) -> None:
+    """Raise ValueError unless a task comes after others of its own recipe."""
+    recipe = TaskKey(key).recipe
+    for other in after:
+        if other == key or TaskKey(other).recipe != recipe:
+            raise ValueError(f"{key} can't come after {other!r}")
 
 
-def _component(text: Any) -> str:
-    """Return a text that can be one part of a path. Raises ValueError."""
-    if not isinstance(text, str) or not _COMPONENT.fullmatch(text) or ".." in text:
-        raise ValueError(f"{text!r} can't be a name")
-    return text
+def _check_sources(text: str) -> None:
+    """Raise ValueError unless a variable SOURCES is a list of tables."""
+    convert(json.loads(text), list[dict[str, Any]])
 
 
-def _key(text: str, of: str = "") -> str:
-    recipe, colon, task = text.partition(":")
-    if not colon or (of and (recipe != of.partition(":")[0] or text == of)):
-        raise ValueError(f"{text!r} is no task that it can have an edge to")
-    return f"{_component(recipe)}:{_component(task)}"
-
-
-def _variable(text: Any) -> str:
-    if not isinstance(text, str) or not VARIABLE_NAME.fullmatch(text):
-        raise ValueError(f"{text!r} can't be a variable's name")
-    return text
-
-
-def _texts_by_name(table: dict[str, Any]) -> dict[str, str]:
-    return {_variable(name): _typed(value, "text") for name, value in table.items()}
-
-
-def _program(row: Any) -> tuple[str, str]:
-    name, path = row
-    if (
-        not os.path.isabs(_typed(path, "text"))
-        or not _file_name(name)
-        or b"\0" in os.fsencode(path)
-    ):
-        raise ValueError(f"{row!r} is no program")
+def _program(name: str, path: str) -> tuple[str, str]:
+    if not os.path.isabs(path) or not _is_file_name(name) or b"\0" in os.fsencode(path):
+        raise ValueError(f"{name!r} at {path!r} is not a program")
     return name, path
 
 
-def _file_name(name: Any) -> bool:
-    """Tell whether a file can be called so; a name that is no text, or can't be encoded, raises
-    ValueError.
-    """
-    text = os.fsencode(_typed(name, "text"))
-    return text not in (b"", b".", b"..") and b"/" not in text and b"\0" not in text
+def _is_file_name(name: str) -> bool:
+    """Return whether a file can have a name; ValueError is raised for one that can't be encoded."""
+    encoded = os.fsencode(name)
+    return encoded not in (b"", b".", b"..") and b"/" not in encoded and b"\0" not in encoded
 
 
-def _local_file(row: list[Any]) -> LocalFile:
-    name, mode, oid, attributes = row
-    if not _file_name(name) or stat.S_IFMT(mode) not in _FILES:
-        raise ValueError(f"{row!r} is no file")
+def _local_file(name: str, mode: int, oid: str, attributes: str) -> LocalFile:
+    if not _is_file_name(name) or stat.S_IFMT(mode) not in _FILE_TYPES:
+        raise ValueError(f"{name!r} of mode {mode:o} is not a file")
+    if not stat.S_ISDIR(mode):
+        return LocalFile(name, FileNode(mode, _oid(oid)))
     pair = Pair(_oid(oid), _oid(attributes) if attributes else None)
-    is_directory = stat.S_ISDIR(mode)
-    return LocalFile(name, FileNode(mode, pair=pair) if is_directory else FileNode(mode, _oid(oid)))
+    return LocalFile(name, FileNode(mode, pair=pair))
 
 
 def _oid(text: str) -> Oid:
     oid = bytes.fromhex(text)
-    if len(oid) != 20:
-        raise ValueError(f"{text!r} is no id")
+    if len(oid) != OID_SIZE:
+        raise ValueError(f"{text!r} is not an id")
     return oid

@@ -1,0 +1,97 @@
+"""Plan hooks: what they are shown, and which answers count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prov.errors import BuildError
+from prov.recipes.graph import Graph
+from prov.scheduler.hooks import invalidated, plan_table
+from prov.scheduler.plan import Choices, Plan, Step
+
+STEPS = {
+    key: Step(key, "up to date", "", static_key=b"\1" * 20, task_hash=b"\2" * 20, output=b"\3" * 20)
+    for key in ("app:compile", "app:install")
+}
+PLAN = Plan(Graph({}, ("app:install",)), {}, Choices(), STEPS)
+WORKDIRS = {key: Path("/work", key) for key in STEPS}
+
+
+def hook(folder: Path, script: str) -> Path:
+    path = folder / "hook"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def ask(folder: Path, answer: str) -> frozenset[str]:
+    script = hook(folder, f"cat > {folder}/plan.json\nprintf '%s' '{answer}'")
+    return invalidated(PLAN, WORKDIRS, [script], dry=False)
+
+
+def test_without_hooks_nothing_is_asked() -> None:
+    assert invalidated(PLAN, {}, [], dry=False) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("answer", "keys"),
+    [
+        ("", ""),
+        ("{}", ""),
+        ("[]", ""),
+        ('{"invalidate": []}', ""),
+        ('{"invalidate": ["app:compile"]}', "app:compile"),
+        ('["app:compile", "app:install", "app:compile"]', "app:compile app:install"),
+        ('{"invalidate": ["app:install"], "note": 1}', "app:install"),
+    ],
+)
+def test_an_answer(tmp_path: Path, answer: str, keys: str) -> None:
+    assert ask(tmp_path, answer) == frozenset(keys.split())
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "hint"),
+    [
+        ("done", "its answer is not JSON", ""),
+        ("3", "invalid answer: Expected `array`, got `int`", "recipe:task"),
+        ("null", "invalid answer: Expected `array`, got `null`", "recipe:task"),
+        ('{"invalidate": "app:compile"}', "invalid answer: Expected `array`", "recipe:task"),
+        ('{"invalidate": [3]}', "invalid answer: Expected `str`, got `int`", "recipe:task"),
+        ('{"\\udc00": 1}', "invalid answer", "recipe:task"),
+        ('["app:compil"]', "invalidates 'app:compil', which is not in the plan", "app:compile?"),
+    ],
+)
+def test_an_invalid_answer_names_the_hook(
+    tmp_path: Path, answer: str, message: str, hint: str
+) -> None:
+    with pytest.raises(BuildError) as raised:
+        ask(tmp_path, answer)
+    assert str(raised.value).startswith(f"plan hook {tmp_path}/hook: ")
+    assert message in str(raised.value)
+    assert hint in raised.value.hint
+
+
+def test_a_hook_that_fails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="hook: exit status 3"):
+        invalidated(PLAN, WORKDIRS, [hook(tmp_path, "exit 3")], dry=False)
+    with pytest.raises(BuildError, match="missing: can't be run: No such file"):
+        invalidated(PLAN, WORKDIRS, [tmp_path / "missing"], dry=False)
+
+
+def test_a_hook_sees_every_step(tmp_path: Path) -> None:
+    ask(tmp_path, "[]")
+    table = json.loads((tmp_path / "plan.json").read_text())
+    assert table.pop("dry_run") is False
+    assert table == plan_table(PLAN, WORKDIRS, every=True)
+    assert table["steps"][0] == {
+        "task": "app:compile",
+        "action": "up to date",
+        "reason": "",
+        "task_hash": "02" * 20,
+        "static_key": "01" * 20,
+        "output": "03" * 20,
+        "workdir": "/work/app:compile",
+    }
