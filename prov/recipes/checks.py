@@ -56,17 +56,17 @@ def explain(error: msgspec.ValidationError, table: object, kind: Any, where: str
     match = _REPORT.fullmatch(str(error))
     assert match is not None  # every text matches
     reason, of_key, path = match[1], match[2], match[3] or ""
-    place = _follow(_Place("", table, kind), path)
+    entry = _follow(_KeyedValue("", table, kind), path)
     if of_key:
-        return _wrong_name(place, where)
+        return _wrong_name(entry, where)
     unknown = _UNKNOWN_KEY.fullmatch(reason)
     if unknown:
-        return _unknown_key(unknown[1], place, where)
-    return _wrong_value(reason, place, where)
+        return _unknown_key(unknown[1], entry, where)
+    return _wrong_value(reason, entry, where)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _KeyedValue:
     """A value within a table: its key from the top (`tasks.go.after[0]`), and its type."""
 
     key: str
@@ -78,33 +78,33 @@ class _Place:
         return f"{where}: {name_text(self.key)}" if self.key else where
 
 
-def _follow(place: _Place, path: str) -> _Place:
-    """Return the place that a path of msgspec's leads to from another."""
+def _follow(entry: _KeyedValue, path: str) -> _KeyedValue:
+    """Return the entry that a path of msgspec's leads to from another."""
     for step in _STEP.finditer(path):
         if step["field"]:
-            place = _field(place, step["field"])
+            entry = _field(entry, step["field"])
         elif step["index"]:
-            place = _item(place, int(step["index"]))
+            entry = _item(entry, int(step["index"]))
         else:
-            place = _wrong_entry(place)
-    return place
+            entry = _wrong_entry(entry)
+    return entry
 
 
-def _field(place: _Place, name: str) -> _Place:
-    key = f"{place.key}.{name}" if place.key else name
-    return _Place(key, place.value[name], _field_types(place.kind)[name])
+def _field(entry: _KeyedValue, name: str) -> _KeyedValue:
+    key = f"{entry.key}.{name}" if entry.key else name
+    return _KeyedValue(key, entry.value[name], _field_types(entry.kind)[name])
 
 
-def _item(place: _Place, index: int) -> _Place:
-    sequence = _alternative(place.kind, tuple)
-    return _Place(f"{place.key}[{index}]", place.value[index], get_args(sequence)[0])
+def _item(entry: _KeyedValue, index: int) -> _KeyedValue:
+    sequence = _alternative(entry.kind, tuple)
+    return _KeyedValue(f"{entry.key}[{index}]", entry.value[index], get_args(sequence)[0])
 
 
-def _wrong_entry(place: _Place) -> _Place:
+def _wrong_entry(entry: _KeyedValue) -> _KeyedValue:
     """Return the first entry of a mapping whose value is not of the values' type."""
-    _names, kind = get_args(_alternative(place.kind, dict))
-    name = next(name for name, value in place.value.items() if not _is(value, kind))
-    return _Place(f"{place.key}.{name}", place.value[name], kind)
+    _names, kind = get_args(_alternative(entry.kind, dict))
+    name = next(name for name, value in entry.value.items() if not _is(value, kind))
+    return _KeyedValue(f"{entry.key}.{name}", entry.value[name], kind)
 
 
 def _is(value: object, kind: Any) -> bool:
@@ -162,35 +162,35 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _unknown_key(key: str, place: _Place, where: str) -> RecipeError:
-    known = _field_types(place.kind)
+def _unknown_key(key: str, entry: _KeyedValue, where: str) -> RecipeError:
+    known = _field_types(entry.kind)
     return RecipeError(
-        f"{place.at(where)}: unknown key `{name_text(key)}`",
+        f"{entry.at(where)}: unknown key `{name_text(key)}`",
         hint=nearest(key, known) or f"known keys: {', '.join(known)}",
     )
 
 
-def _wrong_name(place: _Place, where: str) -> RecipeError:
-    names, _values = get_args(_alternative(place.kind, dict))
-    name = next(name for name in place.value if not _is(name, names))
+def _wrong_name(entry: _KeyedValue, where: str) -> RecipeError:
+    names, _values = get_args(_alternative(entry.kind, dict))
+    name = next(name for name in entry.value if not _is(name, names))
     return RecipeError(
-        f"{place.at(where)}: invalid name {_shown(name)}", hint=f"use {_description(names)}"
+        f"{entry.at(where)}: invalid name {_shown(name)}", hint=f"use {_description(names)}"
     )
 
 
-def _wrong_value(reason: str, place: _Place, where: str) -> RecipeError:
-    at, value = place.at(where), _shown(place.value)
+def _wrong_value(reason: str, entry: _KeyedValue, where: str) -> RecipeError:
+    at, value = entry.at(where), _shown(entry.value)
     wrong_type = _WRONG_TYPE.fullmatch(reason)
     if wrong_type:
         types = wrong_type[1].split(" | ")
         expected = " or ".join(_TYPES.get(name, name) for name in types)
-        hint = _HINTS.get(wrong_type[1], "").replace("KEY", place.key)
+        hint = _HINTS.get(wrong_type[1], "").replace("KEY", entry.key)
         return RecipeError(f"{at}: expected {expected}, not {value}", hint=hint)
-    choices = _choices(place.kind)
+    choices = _choices(entry.kind)
     if choices:
-        hint = nearest(str(place.value), choices) or f"use {' or '.join(choices)}"
+        hint = nearest(str(entry.value), choices) or f"use {' or '.join(choices)}"
         return RecipeError(f"{at}: invalid value {value}", hint=hint)
-    description = _description(place.kind)
+    description = _description(entry.kind)
     if description:
         return RecipeError(f"{at}: invalid value {value}", hint=f"use {description}")
     return RecipeError(f"{at}: {reason}")

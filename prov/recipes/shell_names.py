@@ -37,7 +37,7 @@ class Names:
     """All that it runs was read: it sources no file and evaluates no text."""
 
 
-class UnreadableError(Exception):
+class UnreadableScript(Exception):
     """The script is not one that the reader understands."""
 
 

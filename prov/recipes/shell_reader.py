@@ -18,7 +18,7 @@ from prov.recipes.shell_names import (
     NAMES,
     NameNotes,
     Names,
-    UnreadableError,
+    UnreadableScript,
     Word,
     note_command,
 )
@@ -45,7 +45,7 @@ def names_in(script: str) -> Names:
     reader = _CommandReader(script)
     try:
         reader.commands(("",))
-    except UnreadableError:
+    except UnreadableScript:
         every = frozenset(NAMES.findall(script))
         return Names(every, every, readable=False)
     notes = reader.notes
@@ -122,7 +122,7 @@ class _CommandReader:
             if operator in ends:
                 return operator
             if operator in _MISPLACED:
-                raise UnreadableError
+                raise UnreadableScript
             is_chained = operator in _CHAINING or (is_chained and not words)
             words, first_event = [], len(self.notes.events)
 
@@ -159,7 +159,7 @@ class _CommandReader:
         """Read the construct that a reserved word begins, if the only word of a command is one."""
         word = words[0].text
         if word in _RESERVED:
-            raise UnreadableError
+            raise UnreadableScript
         read = {
             "!": self._nothing,
             "time": self._nothing,
@@ -200,7 +200,7 @@ class _CommandReader:
         words: list[Word] = []
         while not _ends_with(words, "do"):
             if self._next(words) not in (None, ";", "\n"):
-                raise UnreadableError
+                raise UnreadableScript
         self._inside(("done",))
 
     def _case(self) -> None:
@@ -208,7 +208,7 @@ class _CommandReader:
         words: list[Word] = []
         while not (words and words[-1].text == "in"):
             if self._next(words) not in (None, "\n"):
-                raise UnreadableError
+                raise UnreadableScript
         while self._pattern():
             if self._inside(_BRANCH_ENDS) == "esac":
                 return
@@ -224,7 +224,7 @@ class _CommandReader:
         while operator in (None, "|"):
             operator = self._next(words)
         if operator != ")":
-            raise UnreadableError
+            raise UnreadableScript
         return True
 
     def _inside(self, ends: tuple[str, ...]) -> str:
@@ -239,7 +239,7 @@ class _CommandReader:
     def _subshell(self, words: list[Word]) -> None:
         """Read a subshell from behind its `(`; it may also be bash's arithmetic."""
         if words:
-            raise UnreadableError
+            raise UnreadableScript
         cursor = self.cursor
         # what is searched for the one need not be for the next, or a row of brackets would take
         # quadratic time
@@ -255,7 +255,7 @@ class _CommandReader:
         cursor = self.cursor
         cursor.skip_blanks()
         if not cursor.sees(")"):
-            raise UnreadableError
+            raise UnreadableScript
         cursor.skip(1)
         cursor.skip_blanks()
         while cursor.sees("\n"):
@@ -263,7 +263,7 @@ class _CommandReader:
             cursor.skip_blanks()
         end = {"{": "}", "(": ")"}.get(cursor.char)
         if end is None:
-            raise UnreadableError
+            raise UnreadableScript
         cursor.skip(1)
         self._inside((end,))
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from prov.recipes.shell_names import MENTIONED, NAME, NAMES, NameNotes, UnreadableError, Word
+from prov.recipes.shell_names import MENTIONED, NAME, NAMES, NameNotes, UnreadableScript, Word
 
 MOST_NESTED = 40
 """Constructs inside each other: a script with more is not read."""
@@ -61,10 +61,10 @@ class Cursor:
         self.take(self.at + size)
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Read what matches a pattern. Raises UnreadableError."""
+        """Read what matches a pattern. Raises UnreadableScript."""
         match = pattern.match(self.script, self.at)
         if match is None:
-            raise UnreadableError
+            raise UnreadableScript
         self.take(match.end())
         return match
 
@@ -84,10 +84,10 @@ class Cursor:
                 return
 
     def open(self) -> None:
-        """Begin a construct. Raises UnreadableError for one too many inside each other."""
+        """Begin a construct. Raises UnreadableScript for one too many inside each other."""
         self.nesting += 1
         if self.nesting > MOST_NESTED:
-            raise UnreadableError
+            raise UnreadableScript
 
     def close(self) -> None:
         self.nesting -= 1
@@ -125,7 +125,7 @@ class WordReader:
     documents: list[HereDocument] = field(default_factory=list)
 
     def word(self) -> Word:
-        """Read a word. Raises UnreadableError where there is none."""
+        """Read a word. Raises UnreadableScript where there is none."""
         cursor, word = self.cursor, Word()
         script, start = cursor.script, cursor.at
         while cursor.at < len(script):
@@ -144,7 +144,7 @@ class WordReader:
             else:
                 break
         if cursor.at == start:
-            raise UnreadableError
+            raise UnreadableScript
         return word
 
     def _quoted(self, word: Word) -> None:
@@ -175,7 +175,7 @@ class WordReader:
         """Read text in single quotes: what it mentions may still be expanded, as by `eval`."""
         end = self.cursor.script.find("'", self.cursor.at + 1)
         if end < 0:
-            raise UnreadableError
+            raise UnreadableScript
         text = self.cursor.take(end + 1)[1:-1]
         self.notes.use(*MENTIONED.findall(text))
         return text
@@ -196,7 +196,7 @@ class WordReader:
             else:
                 text += self._expansion()
         if end:
-            raise UnreadableError
+            raise UnreadableScript
         return text
 
     def _expansion(self) -> str:
@@ -265,7 +265,7 @@ class WordReader:
             # in double quotes it quotes nothing, and else what it mentions counts as well
             cursor.skip(1)
         elif cursor.at_end:
-            raise UnreadableError
+            raise UnreadableScript
         else:
             self._expansion()
 
@@ -301,7 +301,7 @@ class WordReader:
                 self.notes.use(*MENTIONED.findall(text))
 
     def _document_text(self, document: HereDocument) -> str:
-        """Read the lines of a here-document, its end included. Raises UnreadableError."""
+        """Read the lines of a here-document, its end included. Raises UnreadableScript."""
         cursor = self.cursor
         lines: list[str] = []
         while not cursor.at_end:
@@ -311,7 +311,7 @@ class WordReader:
             if text.rstrip("\n") == document.delimiter:
                 return "".join(lines)
             lines.append(line)
-        raise UnreadableError
+        raise UnreadableScript
 
 
 def _closing_bracket(script: str, start: int) -> int:

@@ -51,7 +51,7 @@ def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) ->
     }
 
 
-class Answer(Struct, frozen=True):
+class HookAnswer(Struct, frozen=True):
     """What a hook answers; other keys are its own."""
 
     invalidate: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ def _run(script: Path, table: str) -> dict[str, Any]:
 def _task_keys(answer: dict[str, Any], plan: Plan, hook: str) -> set[str]:
     """Return the tasks that a hook's answer names. Raises BuildError."""
     try:
-        keys = convert(answer, Answer).invalidate
+        keys = convert(answer, HookAnswer).invalidate
     except (ValidationError, ValueError) as error:
         raise BuildError(
             f"{hook}: invalid answer: {error}", hint='answer {"invalidate": ["recipe:task"]}'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prov.recipes.shell_names import NameNotes, UnreadableError
+from prov.recipes.shell_names import NameNotes, UnreadableScript
 from prov.recipes.shell_words import MOST_NESTED, Cursor, WordReader
 
 
@@ -73,7 +73,7 @@ def used(words: WordReader) -> str:
 def test_a_word(script: str, text: str | None, names: str, rest: str) -> None:
     words = reader(script)
     if text is None:
-        with pytest.raises(UnreadableError):
+        with pytest.raises(UnreadableScript):
             words.word()
     else:
         assert words.word().text == text
@@ -151,13 +151,13 @@ def test_a_here_document_without_an_end_is_not_read() -> None:
     words = reader("E\n$A\n")
     words.begin_document(strips_tabs=False)
     words.cursor.skip(1)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableScript):
         words.read_documents()
 
 
 def test_what_is_nested_deeply_is_not_read() -> None:
     reader("${X:-" * MOST_NESTED + "}" * MOST_NESTED).word()
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableScript):
         reader("${X:-" * (MOST_NESTED + 1) + "}" * (MOST_NESTED + 1)).word()
 
 
@@ -186,7 +186,7 @@ def test_a_word_is_read_from_its_beginning_to_its_end(script: str) -> None:
     words = reader(script)
     try:
         words.word()
-    except (UnreadableError, AssertionError):
+    except (UnreadableScript, AssertionError):
         return
     assert 0 < words.cursor.at <= len(script)
     assert "".join(words.cursor.code) == script[: words.cursor.at]
