@@ -15,13 +15,13 @@ from prov.errors import ProvError, StoreError
 from prov.intake.source import Source, read_whole
 from prov.intake.wellformed import BadObject
 from prov.remote.bases import choose_bases
-from prov.remote.export import read_manifest
 from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import Incoming
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
 from prov.remote.settings import Remote
 from prov.remote.shrink import free, shrink
+from prov.remote.static.export import read_manifest
 from prov.sharing.pushing import exported_folders
 from prov.sharing.results import holds
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree

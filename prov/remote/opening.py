@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from prov.remote.git_remote import GitRemote
 from prov.remote.settings import Remote
-from prov.remote.static_remote import StaticRemote, is_static
 from prov.store.repository import Store
 from prov.transport.access import Access, resolved_url
 from prov.transport.address import scheme_of
 from prov.transport.errors import RemoteError
 
-AnyRemote = GitRemote | StaticRemote
+if TYPE_CHECKING:
+    from prov.remote.static.remote import StaticRemote
+
+AnyRemote: TypeAlias = "GitRemote | StaticRemote"
 
 
 def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
     """Return a remote, ready to be asked."""
-    return (StaticRemote if remote.static else GitRemote)(remote, store, access)
+    if not remote.static:
+        return GitRemote(remote, store, access)
+    # imports urllib3, which takes longer than many a command that asks no web server
+    from prov.remote.static.remote import StaticRemote
+
+    return StaticRemote(remote, store, access)
 
 
 def with_kind(remote: Remote, access: Access) -> Remote:
     """Return a remote that is described anew, having looked at what is behind the URL of a web
     server.
     """
-    web = scheme_of(resolved_url(remote.url, access)) in ("http", "https")
-    return replace(remote, static=web and is_static(remote, access))
+    if scheme_of(resolved_url(remote.url, access)) not in ("http", "https"):
+        return replace(remote, static=False)
+    # imports urllib3, as above
+    from prov.remote.static.remote import is_static
+
+    return replace(remote, static=is_static(remote, access))
 
 
 def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:

@@ -19,11 +19,11 @@ from prov.errors import ProvError
 from prov.files import replace_file
 from prov.processes import start_detached
 from prov.records.run import output_ref
-from prov.remote.export import export, exported
 from prov.remote.opening import AnyRemote, open_git_remote
 from prov.remote.publish import Outcome, publish
 from prov.remote.receive import digests_of
 from prov.remote.settings import Remote
+from prov.remote.static.export import export, exported
 from prov.sharing.results import Shareable, add_digests, holds, offer, other_runs
 from prov.store.objects import Oid
 from prov.store.repository import Store

@@ -32,7 +32,7 @@ prov/remote
     wellformed.checked_entries                   BadObject
     wellformed.checked_commit                    BadObject
     wellformed.check_listing                     BadObject
-    static_remote.decode_manifest                ValueError
+    manifest.decode_manifest                     ValueError
     settings.read_remotes                        RemoteError
     address.parse_address                        RemoteError
     address.check_name                           RemoteError

@@ -10,7 +10,7 @@ from prov.errors import StoreError
 from prov.intake.wellformed import BadObject, Limits, check_listing, checked_commit, checked_entries
 from prov.remote.publication import Publication, Published, decode_publication
 from prov.remote.settings import _remote
-from prov.remote.static_remote import Bundle, Manifest, decode_manifest
+from prov.remote.static.manifest import Bundle, Manifest, decode_manifest
 from prov.remote.trust import judge
 from prov.store.objects import Commit, Identity, encode_tree, escape_name
 from prov.transport.address import (
@@ -207,7 +207,7 @@ PARSERS = [
         valid=False,
     ),
     Parser(
-        "static_remote.decode_manifest",
+        "manifest.decode_manifest",
         decode_manifest,
         ValueError,
         manifests,

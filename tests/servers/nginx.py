@@ -17,7 +17,7 @@ error_log stderr notice;
 events {{}}
 http {{
 log_format prov '$request_method $request_uri $status $body_bytes_sent range=$http_range '
-    'protocol=$http_git_protocol';
+    'protocol=$http_git_protocol connection=$connection';
 access_log {private}/access.log prov;
 default_type application/octet-stream;
 client_body_temp_path {private}/body;

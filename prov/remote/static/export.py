@@ -1,5 +1,5 @@
-"""Writing a cache as plain files, for a web server that knows nothing of git; see `static_remote`
-for their layout.
+"""Writing a cache as plain files, for a web server that knows nothing of git; see `remote` for
+their layout.
 
 Each time, what is new goes into one bundle and one publication. A reader never sees a part: the
 list of what there is comes last, in one step, and nothing that it names ever changes.
@@ -17,7 +17,7 @@ from pathlib import Path
 from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
-from prov.remote.static_remote import MANIFEST, Bundle, Manifest, decode_manifest
+from prov.remote.static.manifest import MANIFEST, Bundle, Manifest, decode_manifest
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, Commit, Oid, object_id
 from prov.store.odb import ObjectDatabase
 from prov.store.pack_ranges import PackIndex

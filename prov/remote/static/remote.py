@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from prov.remote.reading import (
     policy_of,
 )
 from prov.remote.settings import Remote
+from prov.remote.static.manifest import HEADER, MANIFEST, Bundle, Manifest, decode_manifest
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, decode_tree
 from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.repository import Store
@@ -47,61 +47,10 @@ from prov.transport.errors import Unreachable, Untrusted
 from prov.transport.pace import check_room
 from prov.transport.web import Denied, Missing, Web
 
-MANIFEST = "prov-cache"
-HEADER = "prov static cache 1"
 GAP = 1 << 16
 """Bytes between two objects that are rather read than skipped by another request."""
 AT_ONCE = 100_000
 """So many objects are asked for together."""
-_PUBLICATION = re.compile(r"publication ([0-9]{8})( signed)?", re.ASCII)
-_BUNDLE = re.compile(r"bundle ([0-9]{8}) ([0-9]{1,15}) ([0-9]{1,5})", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A bundle: its number, its size in bytes, and how many of them are before the pack."""
-
-    number: int
-    size: int
-    header: int
-
-    @property
-    def name(self) -> str:
-        return f"bundles/{self.number:08d}"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What there is. Publications by number, and whether they are signed."""
-
-    publications: dict[int, bool]
-    bundles: tuple[Bundle, ...]
-
-    def encode(self) -> bytes:
-        lines = [HEADER]
-        lines += [
-            f"publication {number:08d}{' signed' * signed}"
-            for number, signed in self.publications.items()
-        ]
-        lines += [f"bundle {each.number:08d} {each.size} {each.header}" for each in self.bundles]
-        return ("\n".join(lines) + "\n").encode()
-
-
-def decode_manifest(data: bytes) -> Manifest:
-    """Return what `encode` wrote. Raises ValueError for anything else."""
-    first, *lines = data.decode("ascii").splitlines()
-    if first != HEADER:
-        raise ValueError("it is no cache")
-    publications, bundles = {}, []
-    for line in lines:
-        publication, bundle = _PUBLICATION.fullmatch(line), _BUNDLE.fullmatch(line)
-        if publication:
-            publications[int(publication[1])] = bool(publication[2])
-        elif bundle:
-            bundles.append(Bundle(int(bundle[1]), int(bundle[2]), int(bundle[3])))
-        else:
-            raise ValueError(f"unknown line {line[:80]!r}")
-    return Manifest(publications, tuple(bundles))
 
 
 def is_static(remote: Remote, access: Access) -> bool:

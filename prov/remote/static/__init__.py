@@ -1,0 +1,1 @@
+"""Static caches: remotes of plain files, which any web server can serve."""
