@@ -7,21 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from prov.transport.locks import clear_stale_locks
-from tests.remote.conftest import Machines
-from tests.remote.story import Cache
-
-LOCKS = (
-    "packed-refs.lock",
-    "packed-refs.new",
-    "HEAD.lock",
-    "config.lock",
-    "shallow.lock",
-    "refs/heads/prov/index.lock",
-    "refs/heads/prov/content.lock",
-)
 
 
 def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:
@@ -30,21 +16,6 @@ def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:
     path.touch()
     os.utime(path, (time.time() - age,) * 2)
     return path
-
-
-@pytest.mark.parametrize("name", LOCKS)
-def test_a_stale_lock_keeps_no_push_out(name: str, folder_cache: Cache, machines: Machines) -> None:
-    one = machines("one", folder_cache, built=True)
-    one.prov("push")
-    one.change("second")
-    one.build("--offline")
-    lock = leave(folder_cache.path, name)
-    assert one.ask("push").startswith("team: 5 results published")
-    assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith(
-        "5 results gone"
-    )
-    assert not lock.exists()
-    folder_cache.is_clean()
 
 
 def test_a_young_lock_stays(tmp_path: Path) -> None:
