@@ -1,0 +1,69 @@
+"""Objects as a remote sends them: no larger than announced, and what their ids say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from prov.errors import StoreError
+from prov.intake.source import BlobReader, Content, joined, read_whole, whole_content
+from prov.intake.wellformed import BadObject
+from prov.store.objects import object_id
+
+DATA = b"content"
+OID = object_id("blob", DATA)
+
+
+def failing(error: Exception, *chunks: bytes) -> Iterator[bytes]:
+    yield from chunks
+    raise error
+
+
+def test_an_object_is_read_whole() -> None:
+    source = {OID: whole_content("blob", DATA)}.get
+    assert read_whole(source, OID, len(DATA)) == ("blob", DATA)
+    assert read_whole(lambda _oid: None, OID, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (Content("blob", 7, iter([b"con", b"tent", b"more"])), "the size that was announced"),
+        (Content("blob", 7, iter([b"con"])), "the size that was announced"),
+        (Content("blob", 7, iter([b"content"[::-1]])), "not what its id says"),
+        (Content("tree", 7, iter([DATA])), "not what its id says"),
+        (Content("blob", 101, iter([])), "101 bytes, and 100 are allowed"),
+        (Content("blob", 7, failing(StoreError("torn"), b"con")), "can't be read: torn"),
+        (Content("blob", 7, failing(ValueError("bad"))), "can't be read: bad"),
+    ],
+)
+def test_an_object_that_is_not_as_announced(content: Content, why: str) -> None:
+    with pytest.raises(BadObject, match=re.escape(why)):
+        read_whole(lambda _oid: content, OID, 100)
+
+
+def test_no_more_is_read_than_was_announced() -> None:
+    chunks = iter([b"x"] * 1000)
+    with pytest.raises(BadObject):
+        joined(Content("blob", 7, chunks), OID)
+    assert sum(1 for _ in chunks) > 900
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_blob_is_read_in_pieces_and_hashed(size: int) -> None:
+    hashed: list[bytes] = []
+    reader = BlobReader(Content("blob", 7, iter([b"", b"con", b"", b"tent"])), OID, hashed.append)
+    pieces = list(iter(lambda: reader.read(size), b""))
+    assert b"".join(pieces) == DATA == b"".join(hashed)
+    assert max(map(len, pieces)) <= size
+
+
+def test_a_blob_that_can_not_be_read() -> None:
+    reader = BlobReader(
+        Content("blob", 7, failing(StoreError("torn"), b"con")), OID, lambda _: None
+    )
+    assert reader.read(10) == b"con"
+    with pytest.raises(BadObject, match="torn"):
+        reader.read(10)

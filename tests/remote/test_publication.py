@@ -1,0 +1,115 @@
+"""Publications: what was written is read, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prov.remote.publication import Publication, Published, decode_publication, record_commit
+from prov.store.objects import decode_commit, object_id
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,20}", fullmatch=True)
+IDS = st.binary(min_size=20, max_size=20)
+DIGESTS = st.binary(min_size=32, max_size=32)
+TASKS = st.builds(
+    Published,
+    st.builds("{}:{}".format, NAMES, NAMES),
+    IDS,
+    IDS,
+    IDS,
+    IDS,
+    DIGESTS,
+    st.integers(0, 10**15 - 1),
+    st.just("") | IDS.map(bytes.hex),
+)
+WORKDIRS = st.builds(
+    lambda task, oid, digest: replace(task, workdir=oid, workdir_digest=digest), TASKS, IDS, DIGESTS
+)
+PUBLICATIONS = st.builds(
+    Publication,
+    st.integers(0, (1 << 40) - 1),
+    st.lists(TASKS | WORKDIRS, max_size=5).map(tuple),
+    st.lists(IDS, max_size=5).map(tuple),
+)
+
+TASK = Published("zlib:compile", b"h" * 20, b"s" * 20, b"o" * 20, b"r" * 20, b"d" * 32, 5)
+TEXT = Publication(7, (TASK,), (b"u" * 20,)).encode()
+LINE = TASK.encode()
+
+
+@given(PUBLICATIONS)
+def test_what_was_written_is_read(publication: Publication) -> None:
+    assert decode_publication(publication.encode()) == publication
+
+
+def test_the_text_of_a_publication() -> None:
+    assert TEXT.decode() == (
+        "prov publication 1\n"
+        "time 7\n"
+        f"task zlib:compile {'68' * 20} {'73' * 20} {'6f' * 20} {'72' * 20} {'64' * 32} size=5\n"
+        f"used {'75' * 20}\n"
+    )
+
+
+def test_the_order_of_lines_is_one() -> None:
+    head, task, used = TEXT.split(b"\n", 2)[:2], LINE.encode(), f"used {'75' * 20}\n".encode()
+    swapped = b"\n".join(head) + b"\n" + used + task
+    assert sorted(swapped) == sorted(TEXT)
+    with pytest.raises(ValueError, match="as it should be"):
+        decode_publication(swapped)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("prov publication 1", "prov publication 2", "no publication"),
+        ("time 7", "when 7", "no time"),
+        ("time 7", "time -1", "no time"),
+        ("time 7", f"time {1 << 40}", "no time"),
+        ("time 7", "time 07", "as it should be"),
+        ("time 7", "time x", "invalid literal"),
+        ("used ", "Used ", "unknown word"),
+        ("75" * 20, "75" * 19, "no id"),
+        ("75" * 20, "7A" * 20, "no id"),
+        ("zlib:compile", "zlib", "no task"),
+        ("zlib:compile", "zlib:compile:x", "no task"),
+        ("zlib:compile", "../x:compile", "no task"),
+        ("zlib:compile", "zlib:a..b", "no task"),
+        ("zlib:compile", "zlib:a.lock", "no task"),
+        ("zlib:compile", "zlib.lock:a", "no task"),
+        ("zlib:compile", "zl\u0131b:a", "ascii"),
+        ("zlib:compile", f"{'z' * 201}:a", "no task"),
+        ("size=5", "size=-5", "no size"),
+        ("size=5", "size=5 size=6", "unknown fields"),
+        ("size=5", "size=5 owner=x", "unknown fields"),
+        ("size=5", "size=5 place=x", "no place"),
+        ("size=5", f"size=5 workdir={'0' * 40}", "no id"),
+        ("size=5", f"size=5 workdir={'0' * 40}:{'0' * 40}", "no id"),
+        ("size=5", f"place={'0' * 40} size=5", "as it should be"),
+        ("64" * 32, "64" * 20, "no id"),
+    ],
+)
+def test_anything_else_is_refused(old: str, new: str, why: str) -> None:
+    text = TEXT.decode().replace(old, new)
+    assert text.encode() != TEXT
+    with pytest.raises(ValueError, match=re.escape(why)):
+        decode_publication(text.encode())
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", TEXT[:-1], TEXT + b"\n", TEXT.replace(b"\n", b"\r\n")]
+)
+def test_a_text_that_is_cut_is_refused(data: bytes) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        decode_publication(data)
+
+
+def test_a_record_is_held_by_a_commit_that_its_tree_decides() -> None:
+    content = record_commit(TASK.record).encode()
+    assert TASK.commit == object_id("commit", content)
+    commit = decode_commit(content)
+    assert (commit.tree, commit.parents) == (TASK.record, ())
