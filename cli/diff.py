@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prov.records.keys import TaskKey
 from prov.text import printable
 
 from .context import JsonOption, StoreOption, open_store, plain_name
@@ -142,7 +143,7 @@ def _is_build(store: Store, name: str) -> bool:
 def _sides(store: Store, name: str, other: str) -> tuple[Found, Found]:
     from prov.errors import NameUnknown
     from prov.history.names import Found, find
-    from prov.records.run import Records
+    from prov.records.lookup import Records
 
     new = find(store, name)
     if other:
@@ -182,7 +183,7 @@ def _builds(store: Store, name: str, other: str, *, json: bool) -> None:
     files = {
         key: lines
         for key in new.facts().get("targets", "").split()
-        if (lines := _files(store, old, new, key))
+        if (lines := _files(store, old, new, TaskKey(key)))
     }
     if json:
         _builds_json(store, (old.commit.hex(), new.commit.hex()), found, files)
@@ -202,10 +203,10 @@ def _before(build: BuildList, name: str) -> BuildList:
     return before
 
 
-def _files(store: Store, old: object, new: object, key: str) -> list[str]:
+def _files(store: Store, old: object, new: object, key: TaskKey) -> list[str]:
     from prov.history.diff import diff_pairs
     from prov.records.build_list import BuildList
-    from prov.records.run import read_pair
+    from prov.records.output import read_pair
 
     assert isinstance(old, BuildList) and isinstance(new, BuildList)
     outputs = [

@@ -23,6 +23,8 @@ def fetching(store: Store, ask: Callable[[], Answer]) -> Answer:
     Raises what the question raises when no remote has it.
     """
     from prov.errors import Elsewhere
+    from prov.records.ids import TaskHash
+    from prov.records.keys import TaskKey
     from prov.remote.settings import read_remotes
     from prov.sharing.caches import fetch_published
     from prov.transport.access import Access
@@ -37,7 +39,13 @@ def fetching(store: Store, ask: Callable[[], Answer]) -> Answer:
             if wanted in tried or not remotes:
                 raise
             tried.add(wanted)
-            fetched = fetch_published(store, remotes, Access(dict(os.environ)), *wanted)
+            fetched = fetch_published(
+                store,
+                remotes,
+                Access(dict(os.environ)),
+                TaskKey(error.key),
+                TaskHash(error.task_hash),
+            )
             for text in fetched.notes:
                 note(f"note: {text}")
             if not fetched.tasks:

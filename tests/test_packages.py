@@ -54,7 +54,6 @@ APART = {
     "prov.store": {"prov.processes", "prov.terminal"},
     "prov.transport": {"prov.worktree", "prov.records"},
     "prov.intake": {"prov.records"},
-    "prov.remote": {"prov.records"},
     "prov.recipes": {
         "prov.worktree",
         "prov.transport",

@@ -11,7 +11,10 @@ from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build
 from prov.history.names import KINDS, find
 from prov.records.build_list import BuildList, Line
-from prov.records.run import Records, read_pair, tag_prefix
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.refs import RunRef
 from prov.store.repository import Store
 from prov.text import nearest
 from prov.worktree.attributes import Pair, at_path
@@ -57,7 +60,7 @@ def compared(store: Store, question: Question) -> tuple[list[BuildList], list[st
 def _near(build: BuildList, name: str) -> str:
     """Return what to name instead of what a build does not have."""
     key, _, part = name.partition("@")
-    if build.line(key) is None:
+    if build.line(TaskKey(key)) is None:
         known = [each for recipe in build.recipes() for each in build.lines(recipe)]
         return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
     kind = part.partition("/")[0]
@@ -76,7 +79,7 @@ def tree_in(store: Store, name: str, build: BuildList) -> str | None:
 
 def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
     key, _, part = name.partition("@")
-    line = build.line(key)
+    line = build.line(TaskKey(key))
     return part_of(store, line, part) if line is not None else None
 
 
@@ -93,7 +96,8 @@ def part_of(store: Store, line: Line, part: str) -> Pair | None:
             return node.pair if node is not None and node.is_directory else None
         number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
         return find(
-            store, f"{tag_prefix(line.key, line.task_hash).removeprefix(TAGS)}/{number}@{part}"
+            store,
+            f"{RunRef(line.key, line.task_hash, 1).prefix.removeprefix(TAGS)}/{number}@{part}",
         ).pair
     except (
         NameUnknown,

@@ -35,7 +35,9 @@ from prov.history.builds import find_build
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
 from prov.history.inputs import read_inputs
 from prov.records.build_list import BuildList, Line
-from prov.records.run import tag_prefix
+from prov.records.ids import CommitId, OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import RunRef
 from prov.replay.combination import InputStep, Workshop, mixture
 from prov.scheduler.summary import Progress
 from prov.store.objects import Oid
@@ -68,8 +70,8 @@ class Watcher(Protocol):
 class Answer:
     """What was found."""
 
-    good: Oid
-    bad: Oid
+    good: CommitId
+    bad: CommitId
     """The last good build and the first bad one."""
     between: int
     """How many builds between them could not be told."""
@@ -103,7 +105,7 @@ class Bisect:
     _untold: int = 0
     _usable: bool = False
     _flaky: bool = field(init=False)
-    _tasks: dict[Oid, dict[str, RecordedTask]] = field(default_factory=dict)
+    _tasks: dict[Oid, dict[TaskKey, RecordedTask]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         said = self.log.read()
@@ -256,23 +258,27 @@ class Bisect:
         pending = [target]
         while pending:
             key = pending.pop()
-            line = None if key in found else build.line(key)
+            line = None if key in found else build.line(TaskKey(key))
             if line is not None:
                 found.add(key)
                 with contextlib.suppress(StoreError):
                     pending += [
                         edge
-                        for _, edge in read_inputs(self.store.objects, key, line.task_hash).edges
+                        for _, edge in read_inputs(
+                            self.store.objects, TaskKey(key), line.task_hash
+                        ).edges
                     ]
         return found
 
-    def tasks(self, build: BuildList) -> dict[str, RecordedTask]:
+    def tasks(self, build: BuildList) -> dict[TaskKey, RecordedTask]:
         """Return all tasks that a build has, as recorded; those without a record are left out."""
         if build.commit not in self._tasks:
             found = {}
             for recipe in build.recipes():
                 for key, line in build.lines(recipe).items():
-                    commit = self.store.refs.get(f"{tag_prefix(key, line.task_hash)}/{line.run}")
+                    commit = self.store.refs.get(
+                        f"{RunRef(key, line.task_hash, 1).prefix}/{line.run}"
+                    )
                     if commit is None:  # built elsewhere: told when it is needed
                         continue
                     with contextlib.suppress(StoreError):  # from an older prov: the same
@@ -327,7 +333,7 @@ class Bisect:
         outputs = self._outputs(good, bad, chosen)
         try:
             output, summary = self.workshop.build(
-                tasks, target, self.watcher.progress(), outputs=outputs
+                tasks, TaskKey(target), self.watcher.progress(), outputs=outputs
             )
         finally:
             self.watcher.built()
@@ -342,14 +348,18 @@ class Bisect:
                 )
         if output is None:
             return None
-        settled = summary.settled[target]
+        settled = summary.settled[TaskKey(target)]
         assert settled.task_hash is not None
-        return part_of(self.store, Line(target, settled.task_hash, output, settled.number), part)
+        return part_of(
+            self.store,
+            Line(TaskKey(target), settled.task_hash, OutputId(output), settled.number),
+            part,
+        )
 
     @staticmethod
     def _outputs(
         good: BuildList, bad: BuildList, chosen: Sequence[CauseGroup]
-    ) -> Mapping[tuple[str, Oid], Oid]:
+    ) -> Mapping[tuple[TaskKey, TaskHash], OutputId]:
         """Return which output stands for a task hash: the good build's, else the bad one's, or as
         chosen.
         """
@@ -362,7 +372,7 @@ class Bisect:
         for key in (
             key for each in chosen if each.change.kind == SAME_INPUTS for key in each.tasks
         ):
-            line = bad.lines(key.partition(":")[0])[key]
+            line = bad.lines(key.recipe)[key]
             if line.output is not None:
                 found[key, line.task_hash] = line.output
         return found
@@ -387,12 +397,12 @@ class Bisect:
 def _name(each: CauseGroup) -> tuple[object, ...]:
     """Return what two differences that end at the same build have in common of one change."""
     change = each.change
-    where = each.tasks[0] if change.kind == SAME_INPUTS else each.tasks[0].partition(":")[0]
+    where = each.tasks[0] if change.kind == SAME_INPUTS else each.tasks[0].recipe
     return change.kind, change.name, change.new and change.new.oid, where
 
 
 def _title(each: CauseGroup) -> str:
-    recipes = (key.partition(":")[0] for key in each.tasks)
+    recipes = (key.recipe for key in each.tasks)
     return (
         each.title
         if each.change.kind == SAME_INPUTS
@@ -404,7 +414,7 @@ def _by_recipe(causes: Iterable[CauseGroup]) -> list[CauseGroup]:
     """Return changes apart that are the same in several recipes."""
     found = []
     for each in causes:
-        for _, tasks in groupby(sorted(each.tasks), lambda key: key.partition(":")[0]):
+        for _, tasks in groupby(sorted(each.tasks), lambda key: key.recipe):
             found.append(replace(each, tasks=tuple(tasks)))
     return found
 

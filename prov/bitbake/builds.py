@@ -18,10 +18,12 @@ from prov.bitbake.signature import recipe_name
 from prov.errors import ProvError, StoreError
 from prov.history.names import runs
 from prov.records.build_list import LOOK_BACK, BuildList, Line, Span, record_build
-from prov.records.run import Records, author
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.run import author
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.tasks.wrap import check_name
 
 LISTS = "bitbake"
 
@@ -30,7 +32,7 @@ LISTS = "bitbake"
 class Ran:
     """A task that ran in a build, or was taken from shared state, and is recorded."""
 
-    key: str
+    key: TaskKey
     version: str
     began: float
     ended: float
@@ -61,7 +63,7 @@ class Ran:
         )
 
 
-def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]:
+def recover(store: Store, missing: Mapping[TaskKey, str], since: float) -> list[Ran]:
     """Return runs of this build that a writer recorded which is gone.
 
     `missing` is task -> BitBake's task hash.
@@ -69,16 +71,15 @@ def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]
     found = []
     records = Records(store)
     for key, task_hash in missing.items():
-        recipe, _, task = key.partition(":")
-        for run in runs(store, recipe, task):
+        for run in runs(store, key.recipe, key.task):
             facts = records.facts(run.commit)
             began = float(facts.get("began", "0"))
             if facts.get(HASH_FACT) != task_hash or began < since:
                 continue
             line = Captured(
                 key,
-                bytes.fromhex(run.task_hash),
-                output_of(store, run.commit),
+                TaskHash(bytes.fromhex(run.task_hash)),
+                records.record(run.commit).output,
                 run.number,
                 run.commit,
                 added=0,
@@ -102,13 +103,6 @@ def recover(store: Store, missing: Mapping[str, str], since: float) -> list[Ran]
     return found
 
 
-def output_of(store: Store, commit: Oid) -> Oid | None:
-    """Return the output that a run's record has."""
-    record = store.objects.commit(store.objects.commit(commit).parents[1])
-    entry = store.objects.entry(record.tree, "output")
-    return entry.oid if entry is not None else None
-
-
 def read_hashes(build: BuildList, recipe: str) -> dict[str, tuple[str, str]]:
     """Return task -> BitBake's task hash and unihash, of one recipe in a build."""
     objects = build.store.objects
@@ -127,20 +121,20 @@ def read_hashes(build: BuildList, recipe: str) -> dict[str, tuple[str, str]]:
     return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3}
 
 
-def _known(store: Store, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Line]:
+def _known(store: Store, wanted: Mapping[TaskKey, tuple[str, str]]) -> dict[TaskKey, Line]:
     """Return what earlier builds say of tasks of which only BitBake's hashes are known."""
-    found: dict[str, Line] = {}
+    found: dict[TaskKey, Line] = {}
     build, left = BuildList.latest(store), dict(wanted)
     for _ in range(LOOK_BACK):
         if build is None or not left:
             break
-        by_recipe: dict[str, list[str]] = {}
+        by_recipe: dict[str, list[TaskKey]] = {}
         for key in left:
-            by_recipe.setdefault(key.partition(":")[0], []).append(key)
+            by_recipe.setdefault(key.recipe, []).append(key)
         for recipe, keys in by_recipe.items():
             hashes, lines = read_hashes(build, recipe), build.lines(recipe)
             for key in keys:
-                same = set(hashes.get(key.partition(":")[2], ())) & set(left[key])
+                same = set(hashes.get(key.task, ())) & set(left[key])
                 if same and key in lines:
                     found[key] = lines[key]
                     del left[key]
@@ -149,11 +143,11 @@ def _known(store: Store, wanted: Mapping[str, tuple[str, str]]) -> dict[str, Lin
 
 
 def record(
-    store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapping[str, str]
+    store: Store, ran: Sequence[Ran], told: Mapping[str, Any], lost: Mapping[TaskKey, str]
 ) -> Oid:
     """Append a build to the history and return its commit."""
     skipped = {
-        f"{recipe_name(mc, pn)}:{task}": (hash_, unihash)
+        TaskKey.of(recipe_name(mc, pn), task): (hash_, unihash)
         for mc, pn, task, hash_, unihash in told["skipped"]
     }
     skipped = {key: hashes for key, hashes in skipped.items() if _is_name(key)}
@@ -161,10 +155,10 @@ def record(
     lines = _known(store, {key: hashes for key, hashes in skipped.items() if key not in last})
     hashes = {key: skipped[key] for key in lines}
     happened = {key: "not recorded" for key in lost if _is_name(key)}
-    versions = _versions(store, {key.partition(":")[0] for key in lines})
+    versions = _versions(store, {key.recipe for key in lines})
     for key, each in last.items():
         hashes[key] = (each.task_hash, each.unihash)
-        versions[key.partition(":")[0]] = each.version
+        versions[key.recipe] = each.version
         captured = each.captured
         if each.failed:
             happened[key] = f"failed {captured.task_hash.hex()}"
@@ -200,10 +194,10 @@ def record(
     )
 
 
-def _is_name(key: str) -> bool:
+def _is_name(key: TaskKey) -> bool:
     """Tell whether a task can have a tag; of one that can't there is no line in a build."""
     try:
-        check_name(key)
+        TaskKey.parse(key)
     except ProvError:
         return False
     return True
@@ -215,9 +209,9 @@ def _versions(store: Store, recipes: Iterable[str]) -> dict[str, str]:
     return {recipe: known[recipe] for recipe in recipes if recipe in known}
 
 
-def _lists(hashes: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, bytes]]:
+def _lists(hashes: Mapping[TaskKey, tuple[str, str]]) -> dict[str, dict[str, bytes]]:
     lists: dict[str, bytes] = {}
     for key, (task_hash, unihash) in sorted(hashes.items()):
-        recipe, _, task = key.partition(":")
+        recipe, task = key.recipe, key.task
         lists[recipe] = lists.get(recipe, b"") + f"{task} {task_hash} {unihash}\n".encode()
     return {LISTS: lists}

@@ -24,25 +24,16 @@ from prov.bitbake.signature import read_signature, recipe_name, write_inputs
 from prov.bitbake.sysroots import composed
 from prov.errors import CaptureError, RefConflict
 from prov.files import locked, read_cache, write_cache
-from prov.records.run import (
-    Output,
-    Records,
-    Run,
-    Start,
-    author,
-    empty_start,
-    output_ref,
-    static_ref,
-    tag_update,
-    workdir_ref,
-    write_found,
-    write_run,
-)
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records, new_run
+from prov.records.output import Output
+from prov.records.refs import OutputRef, StaticRef, workdir_ref
+from prov.records.run import Run, Start, author, empty_start, write_run, write_workdir
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.tasks.wrap import check_name
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest, put_at
 from prov.worktree.exclude import Exclude
 from prov.worktree.scan import Faked
@@ -64,7 +55,7 @@ SETSCENE_FACT = "setscene"
 FAKEROOT_FACT = "fakeroot"
 
 
-def cleaned_ref(key: str, cleaned: Oid) -> str:
+def cleaned_ref(key: TaskKey, cleaned: Oid) -> str:
     """Return the ref that says that a task's shared state was cleaned, and is to be made again."""
     return f"refs/prov/cleaned/{key.replace(':', '/')}/{cleaned.hex()}"
 
@@ -95,7 +86,7 @@ class Task:
             arch=told["arch"],
             owned=tuple(told["owned"]),
         )
-        check_name(task.key)
+        TaskKey.parse(task.key)
         return task
 
     @property
@@ -103,13 +94,13 @@ class Task:
         return recipe_name(self.mc, self.pn)
 
     @property
-    def key(self) -> str:
-        return f"{self.recipe}:{self.task}"
+    def key(self) -> TaskKey:
+        return TaskKey.of(self.recipe, self.task)
 
     @property
-    def shared_key(self) -> str:
+    def shared_key(self) -> TaskKey:
         """The key of its shared state, which is the same in all multiconfigs."""
-        return f"{self.pn}:{self.task}"
+        return TaskKey.of(self.pn, self.task)
 
     @property
     def ref(self) -> str:
@@ -117,7 +108,7 @@ class Task:
         its own.
         """
         version = re.sub(r"[^\w.+-]", "_", self.workdir.name)
-        return workdir_ref(self.arch, self.recipe, f"{version}-{_name(self.workdir)[:8]}")
+        return str(workdir_ref(self.arch, self.recipe, f"{version}-{_name(self.workdir)[:8]}"))
 
 
 def read_faked(known: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:
@@ -160,7 +151,7 @@ class Place:
         commit = self.store.refs.get(self.task.ref)
         if commit is None:
             return empty_start(self.writer)
-        return Start(commit, Records(self.store).workdir(commit))
+        return Start(CommitId(commit), Records(self.store).workdir(commit))
 
     def faked(self) -> dict[bytes, Faked]:
         """Return what is remembered of what pseudo said of this WORKDIR."""
@@ -225,7 +216,7 @@ def begin(store: Store, task: Task) -> None:
             writer.finish()
             store.refs.update(RefUpdate(task.ref, start.commit))
             return
-        commit = write_found(
+        commit = write_workdir(
             writer, pair, before.commit, author(time.time()), "changed outside any task"
         )
         writer.finish()
@@ -278,9 +269,9 @@ class Packed:
 class Captured:
     """A recorded run of a task."""
 
-    key: str
-    task_hash: Oid
-    output: Oid | None
+    key: TaskKey
+    task_hash: TaskHash
+    output: OutputId | None
     number: int
     commit: Oid
     added: int
@@ -324,7 +315,9 @@ def end(
         failed = bool(told["failed"])
         pair = packed.pair if packed is not None else _output(writer, task, found, told["outputs"])
         output = None if failed else Output(pair)
-        static = static_ref(task.shared_key, packed.key) if packed is not None else ""
+        static = (
+            str(StaticRef(task.shared_key, StaticKey(packed.key))) if packed is not None else ""
+        )
         cleaned = cleaned_ref(task.shared_key, packed.cleaned) if packed is not None else ""
         was_cleaned = packed is not None and store.refs.get(cleaned) is not None
         if (
@@ -336,7 +329,7 @@ def end(
             packed = None
         run = Run(
             key=task.key,
-            task_hash=inputs,
+            task_hash=TaskHash(inputs),
             start=before,
             after=after,
             output=output,
@@ -356,9 +349,11 @@ def end(
             if packed is not None:
                 outputs.append(RefUpdate(static, recorded.output_commit))
                 outputs += [RefUpdate(cleaned, None)] if was_cleaned else []
-            outputs.append(RefUpdate(output_ref(task.key, inputs), recorded.output_commit))
+            outputs.append(
+                RefUpdate(str(OutputRef(task.key, TaskHash(inputs))), recorded.output_commit)
+            )
         while True:
-            tag = tag_update(store, task.key, inputs, recorded.commit, failed=failed)
+            tag = new_run(store, task.key, TaskHash(inputs), recorded.commit, failed=failed)
             try:
                 store.refs.update(RefUpdate(task.ref, recorded.commit), tag, *outputs)
                 break
@@ -371,7 +366,15 @@ def end(
             remember(each, memory)
         number = int(tag.name.rpartition("/")[2])
         given = None if failed else recorded.output
-        return Captured(task.key, inputs, given, number, recorded.commit, added, packed is not None)
+        return Captured(
+            task.key,
+            TaskHash(inputs),
+            given,
+            number,
+            recorded.commit,
+            added,
+            packed is not None,
+        )
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -22,16 +22,11 @@ from dataclasses import dataclass, field
 from prov.bitbake.builds import Ran
 from prov.errors import StoreError
 from prov.intake.wellformed import Limits
-from prov.records.run import (
-    RECORDS,
-    Output,
-    Run,
-    author,
-    empty_start,
-    output_ref,
-    tag_prefix,
-    write_run,
-)
+from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import Output
+from prov.records.refs import RECORDS, OutputRef, RunRef
+from prov.records.run import Run, author, empty_start, write_run
 from prov.sharing.caches import Caches, Wanted, fetch
 from prov.sharing.results import NO_KEY, Shareable
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry
@@ -77,8 +72,8 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
         held = Pair(writer.add_tree([Entry(FILE, MODE_FILE, writer.add("blob", text))]), None)
         inputs = writer.add_tree([Entry(FILE, MODE_FILE, writer.add("blob", text))])
         run = Run(
-            key=KEY,
-            task_hash=inputs,
+            key=TaskKey(KEY),
+            task_hash=TaskHash(inputs),
             start=empty_start(writer),
             after=EMPTY,
             output=Output(held),
@@ -89,12 +84,15 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
         recorded = write_run(writer, run, author(time.time()))
         record = writer.commit(recorded.commit).parents[1]
         writer.finish()
-    name = f"{RECORDS}{tag_prefix(KEY, inputs).removeprefix('refs/tags/')}/1"
+    name = (
+        f"{RECORDS}{RunRef(TaskKey(KEY), TaskHash(inputs), 1).prefix.removeprefix('refs/tags/')}/1"
+    )
     if store.refs.get(name) is None:
         store.refs.update(
-            RefUpdate(name, record), RefUpdate(output_ref(KEY, inputs), recorded.output_commit)
+            RefUpdate(name, record),
+            RefUpdate(str(OutputRef(TaskKey(KEY), TaskHash(inputs))), recorded.output_commit),
         )
-    return Shareable(KEY, inputs)
+    return Shareable(TaskKey(KEY), TaskHash(inputs))
 
 
 def read_lines(store: Store, known: set[str]) -> Lines:
@@ -103,7 +101,7 @@ def read_lines(store: Store, known: set[str]) -> Lines:
     What is malformed or too large is named.
     """
     found, total = Lines(), 0
-    for commit in store.refs.list(output_ref(KEY, b"")).values():
+    for commit in store.refs.list(str(OutputRef(TaskKey(KEY), TaskHash(b"")))).values():
         try:
             output = store.objects.commit(commit).tree
             entry = (
@@ -146,9 +144,10 @@ def fetch_lines(caches: Caches) -> None:
     """Fetch what remotes have and this store has not."""
     for opened in list(caches.opened()):
         wanted = [
-            Wanted(opened.name, task, NO_KEY)
+            Wanted(opened.name, task, StaticKey(NO_KEY))
             for task in opened.index.newest(RECIPE, MOST)
-            if task.key == KEY and caches.store.refs.get(output_ref(KEY, task.task_hash)) is None
+            if task.key == KEY
+            and caches.store.refs.get(str(OutputRef(TaskKey(KEY), task.task_hash))) is None
         ]
         if not wanted:
             continue

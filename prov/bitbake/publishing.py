@@ -10,6 +10,7 @@ from prov.bitbake.builds import Ran
 from prov.bitbake.capture import Packed
 from prov.bitbake.equivalence import lines_of, record_lines
 from prov.bitbake.shared import remotes_of
+from prov.records.ids import StaticKey
 from prov.sharing.pushing import publishing
 from prov.sharing.results import Shareable
 from prov.store.repository import Store
@@ -29,7 +30,7 @@ def publish(
     without the network.
     """
     results = [
-        Shareable(each.key, each.captured.task_hash, packed[each.key].key)
+        Shareable(each.key, each.captured.task_hash, StaticKey(packed[each.key].key))
         for each in ran
         if each.key in packed and not each.failed
     ]

@@ -35,7 +35,9 @@ from prov.errors import BitBakeError, NameUnknown
 from prov.files import open_folder, remove_tree
 from prov.history.names import RunName, find_run, runs
 from prov.records.build_list import BuildList
-from prov.records.run import Records, author, write_found
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.run import author, write_workdir
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -80,7 +82,7 @@ def choose(store: Store, name: str) -> RunName:
             for run in runs(store, name, task)
             if not run.failed and not UNUSABLE & facts(run.commit).keys()
         ]
-        line = build.newest_line(f"{name}:{task}") if build is not None else None
+        line = build.newest_line(TaskKey(f"{name}:{task}")) if build is not None else None
         wanted = [
             run
             for run in found
@@ -140,7 +142,7 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
                 run.commit
             ):  # so that what was left out is nobody's change
                 by = author(time.time())
-                commit = write_found(
+                commit = write_workdir(
                     writer, wanted, run.commit, by, "put back without what ran under pseudo"
                 )
             writer.finish()
@@ -160,7 +162,7 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
     return found
 
 
-def _check_workdir(key: str, workdir: Path) -> None:
+def _check_workdir(key: TaskKey, workdir: Path) -> None:
     """Raise BitBakeError if a folder is not a WORKDIR: a restore deletes its other contents."""
     if workdir.is_dir() and any(workdir.iterdir()) and not (workdir / _TEMP).is_dir():
         raise BitBakeError(
@@ -169,7 +171,7 @@ def _check_workdir(key: str, workdir: Path) -> None:
         )
 
 
-def _open_made(key: str, place: Place) -> int:
+def _open_made(key: TaskKey, place: Place) -> int:
     """Open a folder in a TMPDIR, made if need be; no link on the way is followed.
 
     Raises BitBakeError.
@@ -244,7 +246,7 @@ class _Stamps:
 
 
 def _stamps(
-    key: str, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs
+    key: TaskKey, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs
 ) -> _Stamps:
     """Return the stamps that say what is true of a WORKDIR: those of the tasks in its line.
 
@@ -264,7 +266,7 @@ def _stamps(
         if STAMP_FACT not in facts or FAKEROOT_FACT in facts:
             continue
         done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
-        each = tmpdirs.stamp(name, facts[STAMP_FACT].replace(f".{task}.", done))
+        each = tmpdirs.stamp(TaskKey(name), facts[STAMP_FACT].replace(f".{task}.", done))
         other = _STAMP.fullmatch(each.below.name)
         is_beside = (
             each.below.parent == found.folder.below and other is not None and other[1] == found.base
@@ -275,7 +277,7 @@ def _stamps(
     return found
 
 
-def _write_stamps(key: str, stamps: _Stamps) -> None:
+def _write_stamps(key: TaskKey, stamps: _Stamps) -> None:
     """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all
     others not.
     """

@@ -24,7 +24,10 @@ from prov.bitbake.capture import UNIHASH_FACT, Packed, cleaned_ref, read_faked
 from prov.bitbake.signature import MULTICONFIG, split_name
 from prov.errors import BitBakeError, StoreError
 from prov.files import remove_tree
-from prov.records.run import RECORDS, output_ref, read_pair, static_ref
+from prov.records.ids import CommitId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
+from prov.records.refs import RECORDS, OutputRef, StaticRef
 from prov.remote.settings import Remote, read_remotes
 from prov.sharing.caches import Caches, Wanted, fetch
 from prov.sharing.results import record_facts
@@ -87,11 +90,11 @@ def object_output(store: Store, name: ObjectName) -> Oid | None:
     """
     if is_cleaned(store, name):
         return None
-    return store.refs.get(static_ref(name.task_key, name.static_key))
+    return store.refs.get(str(StaticRef(TaskKey(name.task_key), StaticKey(name.static_key))))
 
 
 def is_cleaned(store: Store, name: ObjectName) -> bool:
-    return store.refs.get(cleaned_ref(name.task_key, name.cleaned_key)) is not None
+    return store.refs.get(cleaned_ref(TaskKey(name.task_key), name.cleaned_key)) is not None
 
 
 def remotes_of(store: Store, *, network: bool) -> list[Remote]:
@@ -132,9 +135,9 @@ class Shared:
         if is_cleaned(self.store, name):
             return False
         for remote in self.caches.opened():
-            task = remote.index.find_static(name.static_key)
+            task = remote.index.find_static(StaticKey(name.static_key))
             if task is not None and _without_multiconfig(task.key) == name.task_key:
-                self.away[name.static_key] = Wanted(remote.name, task, name.static_key)
+                self.away[name.static_key] = Wanted(remote.name, task, StaticKey(name.static_key))
                 return True
         return False
 
@@ -154,10 +157,12 @@ class Shared:
                 "; ".join([got.failed, *got.notes]).strip("; "), hint="the task runs instead"
             )
         if object_output(self.store, name) is None:  # another multiconfig published it
-            commit = self.store.refs.get(output_ref(wanted.task.key, wanted.task.task_hash))
+            commit = self.store.refs.get(str(OutputRef(wanted.task.key, wanted.task.task_hash)))
             if commit is not None:
                 self.store.refs.update(
-                    RefUpdate(static_ref(name.task_key, name.static_key), commit)
+                    RefUpdate(
+                        str(StaticRef(TaskKey(name.task_key), StaticKey(name.static_key))), commit
+                    )
                 )
 
     def packed(self, name: ObjectName) -> Packed:
@@ -221,7 +226,7 @@ def unpack(store: Store, packed: Packed, told: Mapping[str, Any]) -> Unpacked:
     return Unpacked(packed, entries)
 
 
-def _without_multiconfig(key: str) -> str:
+def _without_multiconfig(key: TaskKey) -> str:
     recipe, _, task = key.partition(":")
     return f"{split_name(recipe)[1]}:{task}"
 
@@ -240,23 +245,28 @@ def clean(store: Store, name: ObjectName) -> None:
     """
     known = store.refs.list(f"refs/prov/static/{name.pn}/{name.task}/")
     hashes = {
-        facts.get(UNIHASH_FACT, "") for key in _keys(store, name) for facts in _recorded(store, key)
+        facts.get(UNIHASH_FACT, "")
+        for key in _keys(store, name)
+        for facts in _recorded(store, TaskKey(key))
     }
     names = {
-        static_ref(name.task_key, name._replace(unihash=unihash).static_key) for unihash in hashes
+        str(StaticRef(TaskKey(name.task_key), StaticKey(name._replace(unihash=unihash).static_key)))
+        for unihash in hashes
     }
     with store.objects.writer() as writer:
         mark = writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, "cleaned\n"))
         writer.finish()
     deleted = [RefUpdate(ref, None) for ref in known if ref in names]
-    store.refs.update(RefUpdate(cleaned_ref(name.task_key, name.cleaned_key), mark), *deleted)
+    store.refs.update(
+        RefUpdate(cleaned_ref(TaskKey(name.task_key), name.cleaned_key), mark), *deleted
+    )
 
 
-def _recorded(store: Store, key: str) -> Iterator[Mapping[str, str]]:
+def _recorded(store: Store, key: TaskKey) -> Iterator[Mapping[str, str]]:
     """Yield the facts of a task's runs."""
     for record in _records(store, key):
         with contextlib.suppress(StoreError):
-            yield record_facts(store, record)
+            yield record_facts(store, CommitId(record))
 
 
 def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
@@ -265,11 +275,11 @@ def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
     for key in _keys(store, name):
         hashes = [
             ref.rpartition("/")[2]
-            for ref, oid in store.refs.list(output_ref(key, b"")).items()
+            for ref, oid in store.refs.list(str(OutputRef(TaskKey(key), TaskHash(b"")))).items()
             if oid == commit
         ]
         for record in (
-            record for task_hash in hashes for record in _records(store, key, task_hash)
+            record for task_hash in hashes for record in _records(store, TaskKey(key), task_hash)
         ):
             with contextlib.suppress(StoreError):
                 held = {
@@ -281,7 +291,7 @@ def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
     return None
 
 
-def _records(store: Store, key: str, task_hash: str = "") -> list[Oid]:
+def _records(store: Store, key: TaskKey, task_hash: str = "") -> list[Oid]:
     """Return the records of a task's runs, of one task hash or of all, the newest first."""
     path = f"{key.replace(':', '/')}/{task_hash}/".replace("//", "/")
     records = [

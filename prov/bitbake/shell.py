@@ -22,7 +22,8 @@ from pathlib import Path
 
 from prov.bitbake.capture import HASH_FACT
 from prov.errors import StoreError
-from prov.records.run import Records
+from prov.records.entries import LOG, SCRIPT
+from prov.records.lookup import Records
 from prov.replay.scratch import scratch_folder
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -121,14 +122,14 @@ def put_back(
                 workdir,
                 map_directories(writer, pair, _without_devices, writer, mtimes=True),
             )
-        script = records.record_entry(commit, "script").decode("utf-8", "surrogateescape")
+        script = records.text(commit, SCRIPT).decode("utf-8", "surrogateescape")
         (workdir / "temp").mkdir()
         if script:
             run = workdir / "temp" / f"run.{task}"
             run.write_text(script, "utf-8", "surrogateescape")
             run.chmod(0o755)
         if not before:
-            (workdir / "temp" / f"log.{task}").write_bytes(records.record_entry(commit, "log"))
+            (workdir / "temp" / f"log.{task}").write_bytes(records.text(commit, LOG))
         yield _scene(workdir, at, script, mounter)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.errors import BitBakeError
+from prov.records.keys import TaskKey
 
 _SANITY = "cache/sanity_info"
 _SAVED = "saved_tmpdir"
@@ -66,7 +67,7 @@ class TmpDirs:
             Path(os.path.realpath(builddir)) if builddir is not None else None, tuple(real)
         )
 
-    def workdir(self, key: str, text: str) -> Place:
+    def workdir(self, key: TaskKey, text: str) -> Place:
         """Return the place of the WORKDIR that the record of a task names.
 
         Raises BitBakeError if it is elsewhere.
@@ -79,7 +80,7 @@ class TmpDirs:
             )
         return place
 
-    def stamp(self, key: str, text: str) -> Place:
+    def stamp(self, key: TaskKey, text: str) -> Place:
         """Return the place of the stamp that the record of a task names.
 
         Raises BitBakeError if it is elsewhere.
@@ -94,7 +95,7 @@ class TmpDirs:
         place = self._place(key, "stamp", parent, "stamps")
         return Place(place.tmpdir, place.below / name)
 
-    def _place(self, key: str, what: str, text: str, folder: str) -> Place:
+    def _place(self, key: TaskKey, what: str, text: str, folder: str) -> Place:
         names = os.fsencode(text).split(b"/")
         too_long = len(os.fsencode(text)) > _LONGEST_PATH or any(
             len(each) > _LONGEST_NAME for each in names

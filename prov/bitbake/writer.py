@@ -31,6 +31,7 @@ from prov.bitbake.sysroots import compose
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
 from prov.processes import Child, decode_answer, start_child
+from prov.records.keys import TaskKey
 from prov.store.git import git_program
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -94,7 +95,7 @@ class Writer:
     shared: Shared | None = None
     packed: dict[str, Packed] = field(default_factory=dict)
     """Task -> the object of shared state that it made, or took, in this build."""
-    lost: dict[str, str] = field(default_factory=dict)
+    lost: dict[TaskKey, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
     held: Store | None = None
     """Keeps what is packed and no ref holds yet from being collected, until the task has ended."""
@@ -302,7 +303,7 @@ class Writer:
             answer["has"] = found
         _answer(serving.connection, answer)
 
-    def lose(self, key: str, why: str) -> None:
+    def lose(self, key: TaskKey, why: str) -> None:
         """Note that a task is not recorded, and tell the server."""
         self.lost[key] = why
         self.say({"lost": key, "why": why})
@@ -420,13 +421,13 @@ def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
     return build
 
 
-def missing_of(writer: Writer, told: Mapping[str, Any]) -> dict[str, str]:
+def missing_of(writer: Writer, told: Mapping[str, Any]) -> dict[TaskKey, str]:
     """Return the tasks that the server saw ending, and of which nothing came, each with BitBake's
     hash.
     """
     known = {each.key for each in writer.ran} | writer.lost.keys()
     executed = {
-        f"{recipe_name(mc, pn)}:{task}": task_hash
+        TaskKey.of(recipe_name(mc, pn), task): task_hash
         for mc, pn, task, task_hash, _ in told["executed"]
     }
     return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in known}

@@ -27,11 +27,12 @@ from prov.forget.local import (
 from prov.forget.remotes import Wanted, forget_at, has_text, search_exports, tree_has_text
 from prov.forget.rewrite import Holders, Rewriter
 from prov.history.names import find_run, runs
-from prov.records.refs import BUILDS, LABELS, PINS
-from prov.records.run import RECORDS, output_ref
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import BUILDS, LABELS, PINS, RECORDS, OutputRef, RecordRef, parse_ref
 from prov.remote.settings import read_remotes
 from prov.store.objects import Oid, object_id
-from prov.store.refs import RefUpdate, hash_in
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
 from prov.store.verify import loose_objects
@@ -105,7 +106,7 @@ def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Wanted:
             if not holders.commit_itself(commit):
                 continue
             found |= _run_and_record(store, commit)
-            output = store.refs.get(output_ref(key, task_hash))
+            output = store.refs.get(str(OutputRef(TaskKey(key), TaskHash(task_hash))))
             if output is not None and holders.commit_itself(output):
                 found.add(output)
     return Wanted(found, text, frozenset(keys), clean=scanned - containing)
@@ -115,7 +116,7 @@ def _run_and_record(store: Store, commit: Oid) -> set[Oid]:
     return {commit, *store.objects.commit(commit).parents[1:]}
 
 
-def _runs_named(store: Store, name: str) -> list[tuple[str, Oid, Oid]]:
+def _runs_named(store: Store, name: str) -> list[tuple[TaskKey, Oid, Oid]]:
     """Return task, task hash and commit of the runs that a name stands for: all of a task, or
     one.
     """
@@ -126,11 +127,10 @@ def _runs_named(store: Store, name: str) -> list[tuple[str, Oid, Oid]]:
     found = [
         (run.key, bytes.fromhex(run.task_hash), run.commit) for run in runs(store, recipe, task)
     ]
-    prefix = f"{RECORDS}{recipe}/{task}/"
-    for ref, oid in store.refs.list(prefix).items():
-        task_hash = hash_in(ref.removeprefix(prefix).partition("/")[0])
-        if task_hash is not None:
-            found.append((name, task_hash, oid))
+    for ref_name, oid in store.refs.list(f"{RECORDS}{recipe}/{task}/").items():
+        ref = parse_ref(ref_name)
+        if isinstance(ref, RecordRef):
+            found.append((ref.key, ref.task_hash, oid))
     if not found:
         find_run(store, name)  # which says what there is
     return found

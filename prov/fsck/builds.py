@@ -15,6 +15,7 @@ from prov.errors import StoreError
 from prov.fsck.findings import Problem
 from prov.fsck.reach import Reach
 from prov.records.build_list import BuildList, decode_tasks
+from prov.records.ids import CommitId
 from prov.records.refs import BUILDS, LABELS, PINS
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid
 from prov.store.odb import ObjectDatabase, ObjectWriter
@@ -39,7 +40,7 @@ class BuildChecker:
 
     def wrong(self, commit: Oid) -> str:
         """Return what is wrong with a build all of whose objects are there."""
-        build = BuildList(self.store, commit)
+        build = BuildList(self.store, CommitId(commit))
         try:
             names = {
                 entry.name

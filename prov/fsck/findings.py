@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 
 Kind = Literal[
@@ -38,7 +39,7 @@ class RefName(NamedTuple):
     """run, failed, outside, output, static, cleaned, workdir, deployed, toolchain, record, label,
     pin, aside or builds.
     """
-    key: str = ""
+    key: TaskKey = TaskKey("")
     """RECIPE:TASK, where it is a task's."""
     oid: Oid = b""
     """The id in the name."""
@@ -84,4 +85,4 @@ def parse_ref(name: str) -> RefName | None:
     key = f"{told['recipe']}:{told['task']}" if "recipe" in told else ""
     number = told.get("number")
     prefix = name.rpartition("/")[0] if number else ""
-    return RefName(kind, key, bytes.fromhex(told.get("oid", "")), int(number or 0), prefix)
+    return RefName(kind, TaskKey(key), bytes.fromhex(told.get("oid", "")), int(number or 0), prefix)

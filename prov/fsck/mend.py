@@ -18,8 +18,9 @@ from prov.fsck.findings import Problem, RefName, parse_ref
 from prov.fsck.orphans import Orphans, last_output, tips
 from prov.fsck.reach import Reach
 from prov.fsck.refs import TOOLCHAIN_MESSAGE, RefChecker, missing_numbers, run_of
-from prov.records.refs import BUILDS, PINS
-from prov.records.run import OUTPUT_MESSAGE, RECORDS
+from prov.records.ids import TaskHash
+from prov.records.output import OUTPUT_MESSAGE
+from prov.records.refs import BUILDS, PINS, RECORDS
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, is_name
@@ -100,7 +101,7 @@ class Mending:
         try:
             record = self.store.objects.commit(commit).parents[1]
         except (StoreError, IndexError):
-            return self.orphans.take("record", ref.key, ref.oid)
+            return self.orphans.take("record", ref.key, TaskHash(ref.oid))
         kept = RefName("record", ref.key, ref.oid)
         whole = self.reach.is_whole(record) and not RefChecker(self.store.objects).wrong(
             kept, record
@@ -112,7 +113,7 @@ class Mending:
         ref = parse_ref(name)
         found = self._made(ref, name)
         if ref is not None and ref.kind in ("run", "failed", "record"):
-            found = self.orphans.take(ref.kind, ref.key, ref.oid)
+            found = self.orphans.take(ref.kind, ref.key, TaskHash(ref.oid))
         elif ref is not None and ref.kind == "pin":
             found = ref.oid if self.reach.is_whole(ref.oid) else None
         elif name == BUILDS:
@@ -128,7 +129,10 @@ class Mending:
     def _made(self, ref: RefName | None, name: str) -> Oid | None:
         """Return the commit that a ref must name, where its name and the records tell."""
         if ref is not None and ref.kind == "output":
-            tree, message = last_output(self.store, self.after, ref.key, ref.oid), OUTPUT_MESSAGE
+            tree, message = (
+                last_output(self.store, self.after, ref.key, TaskHash(ref.oid)),
+                OUTPUT_MESSAGE,
+            )
         elif ref is not None and ref.kind == "toolchain":
             tree, message = ref.oid, TOOLCHAIN_MESSAGE
         else:
@@ -273,8 +277,8 @@ class Mending:
 
     def _stand_in(self, ref: RefName, name: str, later: str) -> None:
         """Fill a hole among runs, which lists of builds name by number."""
-        run = self.orphans.take("run", ref.key, ref.oid)
-        record = self.orphans.take("record", ref.key, ref.oid) if run is None else None
+        run = self.orphans.take("run", ref.key, TaskHash(ref.oid))
+        record = self.orphans.take("record", ref.key, TaskHash(ref.oid)) if run is None else None
         if run is not None:
             self.after[name] = run
             self._say(name, "names the run that no ref held")

@@ -11,7 +11,10 @@ from prov.errors import StoreError
 from prov.fsck.findings import RefName
 from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker, run_of
-from prov.records.run import RECORDS
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.record import read_record
+from prov.records.refs import RECORDS
 from prov.store.git import run_git
 from prov.store.objects import Commit, Oid
 from prov.store.repository import Store
@@ -30,7 +33,7 @@ class Orphans:
     records: dict[Task, list[Oid]] = field(default_factory=dict)
     builds: list[Oid] = field(default_factory=list)
 
-    def take(self, kind: str, key: str, task_hash: Oid) -> Oid | None:
+    def take(self, kind: str, key: TaskKey, task_hash: TaskHash) -> Oid | None:
         """Return, and forget, the oldest commit of a kind that belongs to a task hash."""
         found = {"run": self.runs, "failed": self.failed, "record": self.records}[kind].get(
             (key, task_hash)
@@ -57,11 +60,11 @@ def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans
         elif oid in seen:
             continue
         elif record is not None:
-            inputs = {entry.name: entry.oid for entry in store.objects.tree(commit.tree)}.get(
-                b"inputs", b""
-            )
-            if not checker.wrong(RefName("record", record[1], inputs), oid) and reach.is_whole(oid):
-                found.records.setdefault((record[1], inputs), []).append(oid)
+            inputs = read_record(store.objects, oid).task_hash or b""
+            if not checker.wrong(
+                RefName("record", TaskKey(record[1]), inputs), oid
+            ) and reach.is_whole(oid):
+                found.records.setdefault((TaskKey(record[1]), TaskHash(inputs)), []).append(oid)
         elif commit.message.startswith("build of ") and not checker.wrong(RefName("builds"), oid):
             found.builds.append(oid)
     return found
@@ -110,9 +113,11 @@ def tips(store: Store, orphans: Orphans) -> list[Oid]:
     return [oid for oid in orphans.builds if oid not in parents]
 
 
-def last_output(store: Store, refs: Mapping[str, Oid], key: str, task_hash: Oid) -> Oid | None:
+def last_output(
+    store: Store, refs: Mapping[str, Oid], key: TaskKey, task_hash: TaskHash
+) -> Oid | None:
     """Return the output that the last run of a task hash had, of those that are recorded."""
-    recipe_task, number, found = key.replace(":", "/"), 1, None
+    recipe_task, number, found = key.path, 1, None
     while True:
         name = f"{recipe_task}/{task_hash.hex()}/{number}"
         run, record = refs.get(f"refs/tags/{name}"), refs.get(f"{RECORDS}{name}")

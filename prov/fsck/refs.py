@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 from prov.errors import StoreError
 from prov.fsck.findings import Problem, RefName, parse_ref
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
-from prov.records.run import OUTPUT_MESSAGE, OUTPUT_MESSAGES, RECORDS
+from prov.records.output import OUTPUT_MESSAGE, OUTPUT_MESSAGES
+from prov.records.refs import RECORDS
 from prov.scheduler.deploy import MESSAGE as DEPLOYED_MESSAGE
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Oid
 from prov.store.odb import ObjectDatabase
@@ -149,7 +151,7 @@ class RefChecker:
         if not failed and not facts.keys() & {"aside", "incremental"}:
             self.outputs.setdefault((ref.key, ref.oid), set()).add(held[b"output"].oid)
 
-    def _definition(self, key: str, oid: Oid) -> None:
+    def _definition(self, key: TaskKey, oid: Oid) -> None:
         if (key, oid) not in self._definitions:
             try:
                 read_definition(self.objects.blob(oid), key)
@@ -194,7 +196,7 @@ def run_of(objects: ObjectDatabase, oid: Oid) -> RefName | None:
     except (StoreError, ValueError):
         return None
     return (
-        RefName("failed" if match[2] else "run", match[1], bytes.fromhex(match[3]))
+        RefName("failed" if match[2] else "run", TaskKey(match[1]), bytes.fromhex(match[3]))
         if match
         else None
     )

@@ -24,7 +24,9 @@ from prov.fsck.refs import TOOLCHAIN_MESSAGE
 from prov.intake.source import BlobReader, Content, Source, joined
 from prov.intake.wellformed import BadObject, Limits
 from prov.records.keyvalue import decode_lines
-from prov.records.run import OUTPUT_MESSAGES, RECORDS, START_MESSAGE
+from prov.records.output import OUTPUT_MESSAGES
+from prov.records.refs import RECORDS
+from prov.records.run import START_MESSAGE
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Kind, Oid, object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store

@@ -20,7 +20,12 @@ from prov.errors import NameUnknown, StoreError
 from prov.history.files import FileName, blame_lines, node_in, part_of, task_of
 from prov.history.inputs import Inputs, read_inputs
 from prov.history.producers import Producers
-from prov.records.run import Records, read_pair
+from prov.records.entries import SYSROOT_OF
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, unescape_name
 from prov.store.repository import Store
 from prov.worktree.attributes import Node, Pair, at_path
@@ -42,7 +47,7 @@ an archive.
 class Step:
     """One task's part in a file; the first step is the last in time."""
 
-    key: str
+    key: TaskKey
     what: What
     path: str
     """In its WORKDIR."""
@@ -126,21 +131,24 @@ class _Tracer:
         key = task_of(self.store, commit)
         if key is None:
             return Step(
-                "changed outside any task", "rewrote" if before else "made", _text(path), commit
+                TaskKey("changed outside any task"),
+                "rewrote" if before else "made",
+                _text(path),
+                commit,
             ), None
         patches = tuple(name for name, _ in self.patches(commit, path))
         if before is not None:
-            return Step(key, "rewrote", _text(path), commit, patches=patches), self.task_or_start(
-                commit, path
-            )
+            return Step(
+                TaskKey(key), "rewrote", _text(path), commit, patches=patches
+            ), self.task_or_start(commit, path)
         origin = (
             self.copied_from(commit, path, node)
             if node is not None and not node.is_directory
             else None
         )
         if origin is None:
-            return Step(key, "made", _text(path), commit, patches=patches), None
-        return Step(key, "copied", _text(path), commit, origin[0]), origin[1]
+            return Step(TaskKey(key), "made", _text(path), commit, patches=patches), None
+        return Step(TaskKey(key), "copied", _text(path), commit, origin[0]), origin[1]
 
     def patches(self, commit: Oid, path: bytes) -> list[tuple[str, bytes]]:
         """Return names and texts of a task's own patches that change a path."""
@@ -198,10 +206,7 @@ class _Tracer:
         recipe = (task_of(self.store, commit) or "").partition(":")[0]
         multiconfig = recipe[: recipe.rindex(".") + 1] if recipe.startswith("mc.") else ""
         for line in (
-            Records(self.store)
-            .record_entry(commit, "sysroot-of")
-            .decode("utf-8", "replace")
-            .splitlines()
+            Records(self.store).text(commit, SYSROOT_OF).decode("utf-8", "replace").splitlines()
         ):
             name, _, task_hash = line.partition(" ")
             if not re.fullmatch(r"[\w.+-]+", name):  # the record may come from anywhere
@@ -228,16 +233,15 @@ class _Tracer:
 
     def inputs(self, commit: Oid) -> Inputs | None:
         key = task_of(self.store, commit)
-        record = self.store.objects.commit(self.store.objects.commit(commit).parents[1])
-        entry = self.store.objects.entry(record.tree, "inputs")
-        if key is None or entry is None:
+        inputs = read_run_record(self.store.objects, commit).task_hash
+        if key is None or inputs is None:
             return None
         try:
-            return read_inputs(self.store.objects, key, entry.oid)
+            return read_inputs(self.store.objects, TaskKey(key), inputs)
         except StoreError:
             return None
 
-    def outputs(self, commit: Oid) -> Iterator[tuple[str, str, Oid]]:
+    def outputs(self, commit: Oid) -> Iterator[tuple[str, TaskKey, OutputId]]:
         """Yield kind, task and output of all that a task took; outputs that are gone are left
         out.
         """
@@ -250,9 +254,9 @@ class _Tracer:
                 and len(at) == 40
                 and self.store.objects.exists(bytes.fromhex(at))
             ):
-                yield kind, key, bytes.fromhex(at)
+                yield kind, TaskKey(key), OutputId(bytes.fromhex(at))
 
-    def run(self, key: str, output: Oid) -> Oid | None:
+    def run(self, key: TaskKey, output: OutputId) -> Oid | None:
         """Return the commit of a run that gave an output."""
         task_hash = self.producers.hash_of(key, output)
         return Records(self.store).last_run(key, task_hash)[1] if task_hash is not None else None
@@ -352,16 +356,12 @@ class _Tracer:
 
     def own_before(self, commit: Oid, inputs: Inputs | None) -> Iterator[Oid]:
         """Yield the runs of the same recipe that a task goes back to."""
-        recipe = inputs.key.partition(":")[0] if inputs else ""
+        recipe = inputs.key.recipe if inputs else ""
         for parent in self.store.objects.commit(commit).parents[:1]:
             if task_of(self.store, parent) is not None:
                 yield parent
         for kind, key, output in self.outputs(commit):
-            run = (
-                self.run(key, output)
-                if kind == "from" and key.partition(":")[0] == recipe
-                else None
-            )
+            run = self.run(key, output) if kind == "from" and key.recipe == recipe else None
             if run is not None:
                 yield run
 

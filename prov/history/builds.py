@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from prov.errors import NameUnknown, ProvError, StoreError
 from prov.records.build_list import BuildList
+from prov.records.ids import CommitId
 from prov.records.refs import BUILDS, LABELS, PINS
 from prov.store.git import run_git
 from prov.store.objects import Oid
@@ -47,7 +48,7 @@ def find_build(store: Store, name: str) -> BuildList:
     """Return the build that a name stands for. Raises NameUnknown with the nearest names."""
     match = _STEPS.fullmatch(name)
     base, steps = match.groups() if match else (name, "")
-    build = BuildList(store, _find(store, base, name))
+    build = BuildList(store, CommitId(_find(store, base, name)))
     for step in re.findall(r"~\d*|\^", steps):
         for _ in range(int(step[1:]) if step[1:] else 1):
             before = build.before()

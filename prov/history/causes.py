@@ -16,8 +16,10 @@ from typing import Protocol
 
 from prov.errors import StoreError
 from prov.history.inputs import Change, Edge, Inputs, compare, read_inputs
-from prov.history.producers import UNIHASH, Producers, failures
+from prov.history.producers import Producers, failures
 from prov.records.build_list import BuildList, Line
+from prov.records.ids import OutputId, TaskHash, Unihash
+from prov.records.keys import TaskKey
 from prov.worktree.attributes import TreeReader
 
 SAME_INPUTS = "same inputs"
@@ -42,12 +44,12 @@ class Recorded:
     def behind(self, edge: Edge, at: str | None) -> Inputs | None:
         kind, key = edge
         oid = bytes.fromhex(at) if at else None
-        if oid is not None and (kind != "after" or len(oid) == UNIHASH):
-            oid = self.producers.hash_of(key, oid)
+        if oid is not None and (kind != "after" or isinstance(oid, Unihash)):
+            oid = self.producers.hash_of(TaskKey(key), OutputId(oid))
         if oid is None:
             return None
         try:
-            return read_inputs(self.reader, key, oid)
+            return read_inputs(self.reader, TaskKey(key), TaskHash(oid))
         except StoreError:
             return None
 
@@ -56,7 +58,7 @@ class Recorded:
 class Cause:
     """A task with changes of its own, and the way from it up to the task that was asked about."""
 
-    key: str
+    key: TaskKey
     changes: tuple[Change, ...]
     """Empty where what is behind an edge is not recorded here."""
     chain: tuple[str, ...]
@@ -84,13 +86,13 @@ def first_causes(
             key = edge[1]
             if key in seen:
                 continue
-            seen.add(key)
+            seen.add(TaskKey(key))
             one, other = (
                 sides[0].behind(edge, before.edges[edge]),
                 sides[1].behind(edge, now.edges[edge]),
             )
             if one is None or other is None:
-                causes.append(Cause(key, (), (key, *chain)))
+                causes.append(Cause(TaskKey(key), (), (key, *chain)))
             else:
                 queue.append((one, other, (key, *chain)))
     return causes
@@ -105,7 +107,7 @@ class TaskDifference:
     task.
     """
 
-    key: str
+    key: TaskKey
     old: Line | None
     new: Line | None
     own: tuple[Change, ...]
@@ -117,7 +119,7 @@ class CauseGroup:
     """One change of an input, and all tasks that it is an input of."""
 
     change: Change
-    tasks: tuple[str, ...]
+    tasks: tuple[TaskKey, ...]
 
     @property
     def title(self) -> str:
@@ -164,7 +166,7 @@ def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> Buil
     before, after = old.versions(), new.versions()
     recipes = (
         set(old.recipes()),
-        set(new.recipes()) | {each.key.partition(":")[0] for each in tasks if each.new},
+        set(new.recipes()) | {each.key.recipe for each in tasks if each.new},
     )
     return BuildDifference(
         versions={
@@ -208,12 +210,12 @@ def changed_tasks(reader: TreeReader, old: BuildList, new: BuildList) -> list[Ta
     return found
 
 
-def _of(recipe: str, lines: Mapping[str, Line]) -> dict[str, Line]:
-    return {key: line for key, line in lines.items() if key.partition(":")[0] == recipe}
+def _of(recipe: str, lines: Mapping[TaskKey, Line]) -> dict[TaskKey, Line]:
+    return {key: line for key, line in lines.items() if key.recipe == recipe}
 
 
 def _own_changes(
-    reader: TreeReader, key: str, old: Line | None, new: Line | None
+    reader: TreeReader, key: TaskKey, old: Line | None, new: Line | None
 ) -> tuple[Change, ...]:
     if old is None or new is None:
         return ()

@@ -20,7 +20,12 @@ from prov.history.builds import find_build, walk_builds
 from prov.history.names import KINDS, SYSROOTS, RunName, find_run, recorded_tasks, run_in
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.build_list import LOOK_BACK, BuildList
-from prov.records.run import Records, read_pair, workdir_ref
+from prov.records.ids import CommitId
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
+from prov.records.refs import workdir_ref
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import nearest
@@ -37,7 +42,7 @@ folders.
 class FileName:
     """A path in one part of a task: its `output`, its `workdir`, or one of its sysroots."""
 
-    key: str
+    key: TaskKey
     part: str
     path: bytes
     commit: Oid | None = None
@@ -72,20 +77,20 @@ def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None
     if not full.is_relative_to(work) or len(full.relative_to(work).parts) < 4:
         return None
     arch, recipe, chain, *rest = full.relative_to(work).parts
-    commit = store.refs.get(workdir_ref(arch, recipe, chain))
+    commit = store.refs.get(str(workdir_ref(arch, recipe, chain)))
     if commit is None:
         raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
-    while len(store.objects.commit(commit).parents) == 2 and not Records(store).record_entry(
-        commit, "record"
-    ):
+    while len(store.objects.commit(commit).parents) == 2 and not read_run_record(
+        store.objects, commit
+    ).facts(store.objects):
         commit = store.objects.commit(commit).parents[0]  # what somebody changed by hand
     key = task_of(store, commit)
     if key is None:
         raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
     tops = {SYSROOT: "sysroot", SYSROOT_NATIVE: "sysroot-native"}
     if rest[0] in tops:
-        return FileName(key, tops[rest[0]], os.fsencode("/".join(rest[1:])), commit)
-    return FileName(key, "workdir", os.fsencode("/".join(rest)), commit)
+        return FileName(TaskKey(key), tops[rest[0]], os.fsencode("/".join(rest[1:])), commit)
+    return FileName(TaskKey(key), "workdir", os.fsencode("/".join(rest)), commit)
 
 
 def _in_last_build(store: Store, path: bytes) -> FileName:
@@ -121,12 +126,12 @@ def _in_last_build(store: Store, path: bytes) -> FileName:
     )
 
 
-def _is_image(key: str) -> bool:
-    return key.partition(":")[2].startswith(("image", "rootfs"))
+def _is_image(key: TaskKey) -> bool:
+    return key.task.startswith(("image", "rootfs"))
 
 
-def _is_packaging(key: str) -> bool:
-    return key.partition(":")[2].startswith(("package", "populate"))
+def _is_packaging(key: TaskKey) -> bool:
+    return key.task.startswith(("package", "populate"))
 
 
 def _below(store: Store, pair: Pair, path: bytes, depth: int = 3) -> bytes | None:
@@ -164,9 +169,8 @@ def part_of(store: Store, commit: Oid, part: str) -> Pair | None:
         return Records(store).workdir(commit)
     if part == "before":
         return Records(store).workdir(held.parents[0])
-    entry = store.objects.entry(
-        store.objects.commit(held.parents[1]).tree, SYSROOTS.get(part, part)
-    )
+    record = read_run_record(store.objects, commit)
+    entry = store.objects.entry(record.tree, SYSROOTS.get(part, part))
     return read_pair(store.objects, entry.oid) if entry else None
 
 
@@ -180,7 +184,7 @@ def node_in(store: Store, file: FileName, run: RunName | None = None) -> Node | 
 # over builds
 
 
-def built_run(store: Store, key: str) -> RunName:
+def built_run(store: Store, key: TaskKey) -> RunName:
     """Return the run that the last build which had a task has of it. Raises NameUnknown."""
     latest = find_build(store, "latest")
     return run_in(
@@ -192,7 +196,7 @@ def built_run(store: Store, key: str) -> RunName:
 class Version:
     """A file's content from a build on, until the next version; None: it was not there."""
 
-    build: Oid
+    build: CommitId
     seconds: int
     node: Node | None
 

@@ -13,7 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prov.history.diff import diff_pairs
-from prov.records.run import EDGES, read_id
+from prov.records.entries import EDGES
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.record import read_edge_id
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.tasks.recorded import ALONE, NAMED, OwnEntries, flatten
 from prov.worktree.attributes import Pair, TreeReader
@@ -36,8 +39,8 @@ class Inputs:
     id, in hex).
     """
 
-    key: str
-    task_hash: Oid | None
+    key: TaskKey
+    task_hash: TaskHash | None
     """None where it can't be known before something has run."""
     own: OwnEntries
     edges: Mapping[Edge, str | None]
@@ -69,23 +72,23 @@ class Compared:
     """Those that both have, and that are not the same."""
 
 
-def read_inputs(reader: TreeReader, key: str, task_hash: Oid) -> Inputs:
+def read_inputs(reader: TreeReader, key: TaskKey, task_hash: TaskHash) -> Inputs:
     """Return the inputs behind a task hash. Raises StoreError where they are not in the store."""
     return inputs_of(reader, key, task_hash, reader.tree(task_hash))
 
 
 def inputs_of(
-    reader: TreeReader, key: str, task_hash: Oid | None, entries: Iterable[Entry]
+    reader: TreeReader, key: TaskKey, task_hash: TaskHash | None, entries: Iterable[Entry]
 ) -> Inputs:
     """Return the inputs that an inputs tree's entries stand for."""
     entries = list(entries)
     edges: dict[Edge, str | None] = {}
-    recipe = key.partition(":")[0]
+    recipe = key.recipe
     for entry in entries:
         kind = os.fsdecode(entry.name)
         for below in reader.tree(entry.oid) if kind in EDGES else ():
             name = os.fsdecode(below.name)
-            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_id(
+            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_edge_id(
                 reader, below.oid
             ).hex()
     return Inputs(key, task_hash, flatten(reader, entries), edges)
@@ -159,7 +162,7 @@ def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
 
 
 def _toolchain(reader: TreeReader, entry: Entry | None) -> Oid:
-    tree = read_id(reader, entry.oid) if entry else EMPTY_TREE
+    tree = read_edge_id(reader, entry.oid) if entry else EMPTY_TREE
     try:
         reader.tree(tree)
     except Exception:  # pruned, or another machine's: the ids are all there is to tell

@@ -17,7 +17,11 @@ from prov.history.builds import find_build, walk_builds
 from prov.history.producers import failures
 from prov.history.pruned import inputs_went, run_went, when_it_went
 from prov.records.build_list import BuildList
-from prov.records.run import RECORDS, Records, last_number, read_pair, tag_prefix
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records, last_number
+from prov.records.output import read_pair
+from prov.records.refs import RECORDS, RunRef
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.repository import Store
@@ -52,8 +56,8 @@ class RunName:
     """When, since the epoch."""
 
     @property
-    def key(self) -> str:
-        return f"{self.recipe}:{self.task}"
+    def key(self) -> TaskKey:
+        return TaskKey.of(self.recipe, self.task)
 
 
 def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
@@ -133,7 +137,7 @@ def _has_run(build: BuildList, run: RunName) -> bool:
     return line is not None and (line.task_hash.hex(), line.run) == (run.task_hash, run.number)
 
 
-def last_run(store: Store, key: str) -> RunName:
+def last_run(store: Store, key: TaskKey) -> RunName:
     """Return the newest run of a task. Raises NameUnknown with the nearest names."""
     recipe, _, task = key.partition(":")
     found = runs(store, recipe, task)
@@ -161,10 +165,12 @@ def find_run(store: Store, name: str) -> RunName:
     build, _, key = name.rpartition("/")
     if ":" not in name:
         return _by_tag(store, name)
-    return run_in(find_build(store, build), key) if build else last_run(store, key)
+    return (
+        run_in(find_build(store, build), TaskKey(key)) if build else last_run(store, TaskKey(key))
+    )
 
 
-def run_in(build: BuildList, key: str) -> RunName:
+def run_in(build: BuildList, key: TaskKey) -> RunName:
     """Return the run that a build has of a task, be it from an earlier build.
 
     Raises NameUnknown.
@@ -176,7 +182,7 @@ def run_in(build: BuildList, key: str) -> RunName:
         raise NameUnknown(
             f"build {build.commit.hex()[:12]} has no task {key}", hint=nearest(key, known)
         )
-    prefix = tag_prefix(key, line.task_hash, failed=failed is not None)
+    prefix = RunRef(key, line.task_hash, 1, failed is not None).prefix
     number = last_number(build.store, key, line.task_hash, failed=True) if failed else line.run
     commit = build.store.refs.get(f"{prefix}/{number}") if number else None
     if commit is None:
@@ -190,7 +196,7 @@ def run_in(build: BuildList, key: str) -> RunName:
     return _run_name(build.store, f"{prefix}/{number}".removeprefix("refs/tags/"), commit)
 
 
-def _elsewhere(store: Store, key: str, task_hash: Oid) -> Elsewhere:
+def _elsewhere(store: Store, key: TaskKey, task_hash: TaskHash) -> Elsewhere:
     """Return the error for a result whose run is not here, since it was made on another machine, or
     collected.
     """
@@ -297,13 +303,13 @@ def _find(store: Store, name: str, base: str, kind: str) -> Found:
     build, _, key = base.rpartition("/")
     if ":" in key and ":" not in build:
         if build and kind == "output":  # which may be here without a run
-            line = find_build(store, build).line(key)
+            line = find_build(store, build).line(TaskKey(key))
             if (
                 line is not None
                 and line.output is not None
                 and not store.objects.exists(line.output)
             ):
-                raise _elsewhere(store, key, line.task_hash)
+                raise _elsewhere(store, TaskKey(key), line.task_hash)
             if line is not None and line.output is not None:
                 return Found(name, read_pair(store.objects, line.output))
         return _part(store, name, find_run(store, base).commit, kind)

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from prov.errors import StoreError, SysrootError
 from prov.history.names import find, last_run
 from prov.history.show import show
-from prov.records.run import UNSIGNED_MESSAGE, output_ref
+from prov.records.ids import OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import UNSIGNED_MESSAGE
+from prov.records.refs import OutputRef
 from prov.sharing.admission import first_program
 from prov.store.repository import Store
 from prov.worktree.attributes import at_path
@@ -25,7 +28,7 @@ def packages(store: Store, name: str) -> list[Owned]:
     if not _is_task(name):
         return [Owned(name, find(store, name).pair)]
     output = find(store, f"{name}@output").pair
-    facts = show(store, last_run(store, name)).facts
+    facts = show(store, last_run(store, TaskKey(name))).facts
     if "outputdir" not in facts:  # recorded without a recipe: all of it
         return [Owned(name, output)]
     try:
@@ -43,12 +46,12 @@ def check_signed(store: Store, names: Iterable[str]) -> None:
     program.
     """
     for name in filter(_is_task, names):
-        run = last_run(store, name)
-        commit = store.refs.get(output_ref(run.key, bytes.fromhex(run.task_hash)))
+        run = last_run(store, TaskKey(name))
+        commit = store.refs.get(str(OutputRef(run.key, TaskHash(bytes.fromhex(run.task_hash)))))
         held = store.objects.commit(commit) if commit is not None else None
         if held is None or held.message != UNSIGNED_MESSAGE:
             continue
-        program = first_program(store.objects, held.tree)
+        program = first_program(store.objects, OutputId(held.tree))
         if program:
             raise SysrootError(
                 f"{name} came from a remote, unsigned, and has the program {program}, which may run"

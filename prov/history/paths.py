@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prov.errors import NameUnknown
 from prov.records.build_list import BuildList
-from prov.records.run import read_pair
+from prov.records.output import read_pair
 from prov.store.repository import Store
 from prov.tasks.relocate import marks
 from prov.text import nearest

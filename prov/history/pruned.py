@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from prov.records.run import RECORDS, output_ref, tag_prefix
-from prov.store.objects import Oid
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import RECORDS, OutputRef, RunRef
 from prov.store.repository import Store
 from prov.upkeep.retention import Pruned
 
@@ -20,14 +21,16 @@ def when_it_went(store: Store, *refs: str) -> str:
     return ""
 
 
-def run_went(store: Store, key: str, task_hash: Oid, number: int) -> str:
+def run_went(store: Store, key: TaskKey, task_hash: TaskHash, number: int) -> str:
     """Return when a run went, and where its record is if that stayed; nothing if it did not go."""
-    tag = f"{tag_prefix(key, task_hash)}/{number}"
-    text = when_it_went(store, tag, f"{tag_prefix(key, task_hash, failed=True)}/{number}")
+    tag = f"{RunRef(key, task_hash, 1).prefix}/{number}"
+    text = when_it_went(store, tag, f"{RunRef(key, task_hash, 1, True).prefix}/{number}")
     record = RECORDS + tag.removeprefix("refs/tags/")
     return f"{text}; its record is {record}" if text and store.refs.get(record) else text
 
 
-def inputs_went(store: Store, key: str, task_hash: Oid) -> str:
+def inputs_went(store: Store, key: TaskKey, task_hash: TaskHash) -> str:
     """Return when what a task was made from went; nothing if it did not go."""
-    return when_it_went(store, output_ref(key, task_hash), f"{tag_prefix(key, task_hash)}/1")
+    return when_it_went(
+        store, str(OutputRef(key, task_hash)), f"{RunRef(key, task_hash, 1).prefix}/1"
+    )

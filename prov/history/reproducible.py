@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prov.history.diff import diff_pairs
-from prov.records.run import RECORDS, read_pair
+from prov.records.ids import OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
+from prov.records.refs import RECORDS
 from prov.remote.publication import Published
 from prov.remote.settings import Remote, read_remotes
 from prov.sharing.caches import Caches, Wanted, fetch
@@ -27,13 +30,13 @@ class Differing:
     differ.
     """
 
-    key: str
-    task_hash: Oid
+    key: TaskKey
+    task_hash: TaskHash
     outputs: list[Oid] = field(default_factory=list)
     where: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def add(self, output: Oid, where: str) -> None:
+    def add(self, output: OutputId, where: str) -> None:
         if output not in self.outputs:
             self.outputs.append(output)
             self.where.append(where)
@@ -65,17 +68,17 @@ def differing_tasks(
     for remote in caches.opened():
         published = {task.task_hash: task for tasks in remote.index.differing() for task in tasks}
         for task_hash in {*published, *here}:
-            for task in remote.index.find(task_hash):
-                each = found.setdefault(task_hash, Differing(task.key, task_hash))
+            for task in remote.index.find(TaskHash(task_hash)):
+                each = found.setdefault(task_hash, Differing(task.key, TaskHash(task_hash)))
                 each.add(
                     task.output,
                     f"published to {remote.name}{_signed(remote.index.signer(task.record))}",
                 )
                 elsewhere.setdefault(task_hash, []).append((remote.name, task))
     for task_hash, (key, outputs) in here.items():
-        each = found.setdefault(task_hash, Differing(key, task_hash))
+        each = found.setdefault(task_hash, Differing(TaskKey(key), TaskHash(task_hash)))
         for output, tag in outputs.items():
-            each.add(output, f"here, run {tag}")
+            each.add(OutputId(output), f"here, run {tag}")
     tasks = [each for each in found.values() if len(each.outputs) > 1]
     for each in tasks:
         _bring(caches, each, elsewhere.get(each.task_hash, []))

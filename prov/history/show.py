@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prov.history.names import RunName
-from prov.records.run import Records
-from prov.store.objects import MODE_DIRECTORY, Oid
+from prov.records.entries import ENVIRONMENT
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 
 
@@ -26,19 +28,18 @@ class Shown:
 
 def show(store: Store, run: RunName) -> Shown:
     """Return what is recorded of a run."""
-    records = Records(store)
-    tree = records.record_tree(run.commit)
-    output = store.objects.entry(tree, "output")
-    content = store.objects.entry(output.oid, "content") if output else None
-    names = store.objects.tree(content.oid) if content else []
+    objects = store.objects
+    record = read_run_record(objects, run.commit)
+    content = read_pair(objects, record.output).tree if record.output else EMPTY_TREE
+    names = objects.tree(content)
     return Shown(
         run=run,
         inputs=_inputs(store, bytes.fromhex(run.task_hash)),
-        output=output.oid.hex() if output else "",
+        output=record.output.hex() if record.output else "",
         output_paths=[entry.name.decode("utf-8", "replace") for entry in names],
-        environment=records.record_entry(run.commit, "environment").decode("utf-8", "replace"),
-        facts=records.facts(run.commit),
-        log=records.record_entry(run.commit, "log").decode("utf-8", "replace"),
+        environment=record.text(objects, ENVIRONMENT).decode("utf-8", "replace"),
+        facts=record.facts(objects),
+        log=record.log(objects).decode("utf-8", "replace"),
     )
 
 

@@ -12,10 +12,11 @@ from prov.recipes.graph import SELECTOR, Node, is_bootstrap, tasks_before
 from prov.recipes.project import Project
 from prov.recipes.recipe import Recipe, Task
 from prov.recipes.variables import expand
-from prov.records.run import read_pair
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
 from prov.scheduler.plan import Plan
 from prov.scheduler.session import Request, Session
-from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.tasks.taskhash import output_paths
 from prov.text import nearest
@@ -27,12 +28,12 @@ from prov.worktree.attributes import at_path, walk
 class Staged:
     """A staging package that reaches a task's sysroots."""
 
-    key: str
+    key: TaskKey
     sysroot: str
     """`recipe-sysroot`, `recipe-sysroot-native`, or `direct`."""
     chain: tuple[str, ...]
     """How it is reached: `depends on greet`, `which needs words at run time`."""
-    output: Oid | None
+    output: OutputId | None
     """None when it is not built."""
     paths: tuple[bytes, ...] = ()
 
@@ -60,7 +61,9 @@ def seen_by(session: Session, name: str) -> list[Seen]:
     plan, _ = session.plan(Request(tuple(f"{recipe.name}:{task}" for task in tasks)))
     groups: dict[tuple[Staged, ...], list[str]] = {}
     for task in tasks:
-        packages = _staged(session.project, plan, plan.graph.nodes[f"{recipe.name}:{task}"])
+        packages = _staged(
+            session.project, plan, plan.graph.nodes[TaskKey(f"{recipe.name}:{task}")]
+        )
         if packages or ":" in name:
             groups.setdefault(tuple(packages), []).append(task)
     return [Seen(recipe.name, tuple(each), packages) for packages, each in groups.items()]

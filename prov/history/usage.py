@@ -14,7 +14,7 @@ from typing import Literal
 
 from prov.history.builds import walk_builds
 from prov.records.build_list import BuildList
-from prov.records.run import output_ref, tag_prefix
+from prov.records.refs import OutputRef, RunRef
 from prov.scheduler.deploy import DEPLOYED, DEPLOYING
 from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
@@ -147,8 +147,8 @@ def _of_build(store: Store, build: BuildList) -> Iterable[Oid]:
     for recipe in build.recipes():
         for key, line in build.lines(recipe).items():
             for ref in (
-                output_ref(key, line.task_hash),
-                f"{tag_prefix(key, line.task_hash)}/{line.run}",
+                str(OutputRef(key, line.task_hash)),
+                f"{RunRef(key, line.task_hash, 1).prefix}/{line.run}",
             ):
                 oid = store.refs.get(ref)
                 if oid is not None:

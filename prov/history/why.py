@@ -29,6 +29,9 @@ from prov.history.names import LOOK_BACK, RunName, find_run
 from prov.history.producers import Producers, failures
 from prov.history.pruned import inputs_went
 from prov.records.build_list import BuildList, Line
+from prov.records.ids import OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.record import read_run_record
 from prov.scheduler.plan import Plan, Step
 from prov.scheduler.session import Request, Session
 from prov.store.objects import Entry, Oid
@@ -52,7 +55,7 @@ class State:
     inputs: Inputs
     side: Side
     versions: dict[str, str]
-    output: Oid | None = None
+    output: OutputId | None = None
     """What the task gave; None where that is not known."""
 
 
@@ -60,7 +63,7 @@ class State:
 class Nearest:
     """The recorded task hash whose inputs are the least different."""
 
-    task_hash: Oid
+    task_hash: TaskHash
     own: tuple[Change, ...]
     edges: tuple[Edge, ...]
 
@@ -69,7 +72,7 @@ class Nearest:
 class Why:
     """The answer."""
 
-    key: str
+    key: TaskKey
     verdict: str
     """In words: it would run, or it ran in a build."""
     old: str
@@ -113,9 +116,9 @@ class Planned:
     writer: ObjectWriter
 
     def behind(self, edge: Edge, at: str | None) -> Inputs | None:
-        return self.inputs(edge[1]) if edge[1] in self.plan.graph.nodes else None
+        return self.inputs(TaskKey(edge[1])) if edge[1] in self.plan.graph.nodes else None
 
-    def inputs(self, key: str) -> Inputs:
+    def inputs(self, key: TaskKey) -> Inputs:
         node = self.plan.graph.nodes[key]
         own = self.site.inputs.own(node, self.writer)
         edges: dict[Edge, str | None] = {}
@@ -192,7 +195,8 @@ def _planned(
 
 
 def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
-    before, slash, key = name.rpartition("/")
+    before, slash, text = name.rpartition("/")
+    key = TaskKey(text)
     if slash and ":" not in key:  # a tag
         run = find_run(store, name)
         new = _of_run(store, run)
@@ -233,11 +237,11 @@ def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     return _answer(store, objects, f"{how} in {new.name}", old, new)
 
 
-def _at(build: BuildList, key: str) -> Line | None:
+def _at(build: BuildList, key: TaskKey) -> Line | None:
     return failures(build).get(key) or build.line(key)
 
 
-def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> State:
+def _in_build(store: Store, build: BuildList, key: TaskKey, line: Line | None) -> State:
     assert line is not None
     try:
         inputs = read_inputs(store.objects, key, line.task_hash)
@@ -255,15 +259,14 @@ def _in_build(store: Store, build: BuildList, key: str, line: Line | None) -> St
 
 
 def _of_run(store: Store, run: RunName) -> State:
-    inputs = read_inputs(store.objects, run.key, bytes.fromhex(run.task_hash))
-    record = store.objects.commit(store.objects.commit(run.commit).parents[1])
-    output = store.objects.entry(record.tree, "output")
+    inputs = read_inputs(store.objects, run.key, TaskHash(bytes.fromhex(run.task_hash)))
+    output = read_run_record(store.objects, run.commit).output
     side = Recorded(store.objects, Producers(store))
-    return State(f"run {run.tag}", inputs, side, {}, output.oid if output else None)
+    return State(f"run {run.tag}", inputs, side, {}, output)
 
 
 def _old(
-    store: Store, key: str, against: str, reader: TreeReader
+    store: Store, key: TaskKey, against: str, reader: TreeReader
 ) -> tuple[TreeReader, State | None]:
     """Return what a task is compared with, and what reads both."""
     if not against:
@@ -305,7 +308,7 @@ def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, n
     causes = []
     if old is not None and not _is_same(old, new):
         causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side))
-    recipes = dict.fromkeys(cause.key.partition(":")[0] for cause in causes)
+    recipes = dict.fromkeys(cause.key.recipe for cause in causes)
     versions = {}
     for recipe in recipes if old else ():
         pair = (old.versions.get(recipe, ""), new.versions.get(recipe, "")) if old else ("", "")
@@ -358,10 +361,10 @@ def nearest_recorded(
     for at_least, oid in sorted(candidates):
         if at_least >= limit:
             break
-        compared = compare(reader, read_inputs(reader, new.key, oid), new)
+        compared = compare(reader, read_inputs(reader, new.key, TaskHash(oid)), new)
         size = len(compared.own) + len(compared.edges)
         if size < limit:
-            limit, best = size, Nearest(oid, compared.own, compared.edges)
+            limit, best = size, Nearest(TaskHash(oid), compared.own, compared.edges)
     return best
 
 

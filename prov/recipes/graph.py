@@ -15,6 +15,7 @@ from prov.errors import NameUnknown, PlanError, RecipeError
 from prov.recipes.project import Project
 from prov.recipes.recipe import NATIVE, Recipe, Task, native_name
 from prov.recipes.variables import expand
+from prov.records.keys import TaskKey
 from prov.text import nearest
 
 WORLD = "world"
@@ -48,20 +49,20 @@ class Node:
     recipe gives.
     """
 
-    key: str
+    key: TaskKey
     recipe: Recipe
     task: Task
     arch: str
-    after: tuple[str, ...]
-    from_: tuple[str, ...]
-    needs: tuple[str, ...]
-    direct: frozenset[str] = frozenset()
+    after: tuple[TaskKey, ...]
+    from_: tuple[TaskKey, ...]
+    needs: tuple[TaskKey, ...]
+    direct: frozenset[TaskKey] = frozenset()
     """Those of `needs` that are used from a folder of their own."""
     staging: tuple[str, ...] = ()
     """For each of `needs`, as text: which of its folders go where."""
 
     @property
-    def edges(self) -> tuple[str, ...]:
+    def edges(self) -> tuple[TaskKey, ...]:
         return (*self.after, *self.from_, *self.needs)
 
 
@@ -69,10 +70,10 @@ class Node:
 class Graph:
     """All tasks that the targets depend on, every task after those in its edges."""
 
-    nodes: dict[str, Node]
-    targets: tuple[str, ...]
+    nodes: dict[TaskKey, Node]
+    targets: tuple[TaskKey, ...]
 
-    def chain(self, key: str) -> str:
+    def chain(self, key: TaskKey) -> str:
         """Return the name of the WORKDIR chain of a task: the first task of those that share its
         WORKDIR.
         """
@@ -85,14 +86,13 @@ class Graph:
 @dataclass(slots=True)
 class _Resolver:
     project: Project
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[TaskKey, Node] = field(default_factory=dict)
     resolved: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     placed: dict[str, str] = field(default_factory=dict)
 
-    def node(self, key: str) -> Node:
-        recipe_name, _, task_name = key.partition(":")
-        recipe = self.project.recipe(recipe_name)
-        task = recipe.tasks[task_name]
+    def node(self, key: TaskKey) -> Node:
+        recipe = self.project.recipe(key.recipe)
+        task = recipe.tasks[key.task]
         needs = dict.fromkeys(self.edges(recipe, task, task.needs, "needs"))
         if recipe.sysroot == "recipe":
             for before in tasks_before(recipe, task):
@@ -105,19 +105,17 @@ class _Resolver:
             after=tuple(self.own(recipe, task, name) for name in task.after),
             from_=self.edges(recipe, task, task.from_, "from"),
             needs=tuple(needs),
-            direct=frozenset(
-                key for key in needs if self.project.recipe(key.partition(":")[0]).direct
-            ),
+            direct=frozenset(key for key in needs if self.project.recipe(key.recipe).direct),
             staging=tuple(self.staging(key) for key in needs),
         )
 
-    def staging(self, key: str) -> str:
+    def staging(self, key: TaskKey) -> str:
         """Return what of an output goes into which sysroot, as it takes part in the hash of who
         sees it.
         """
         known = self.placed.get(key)
         if known is None:
-            name, _, task = key.partition(":")
+            name, task = key.recipe, key.task
             provider = self.project.recipe(name)
             where = (
                 "direct"
@@ -134,16 +132,18 @@ class _Resolver:
             known = self.placed[key] = " ".join([key, where, *folders])
         return known
 
-    def own(self, recipe: Recipe, task: Task, name: str) -> str:
+    def own(self, recipe: Recipe, task: Task, name: str) -> TaskKey:
         if name not in recipe.tasks:
             raise RecipeError(
                 f"{recipe.path}: tasks.{task.name}: after: {recipe.name} has no task {name}",
                 hint=nearest(name, recipe.tasks),
             )
-        return f"{recipe.name}:{name}"
+        return TaskKey.of(recipe.name, name)
 
-    def edges(self, recipe: Recipe, task: Task, texts: Iterable[str], kind: str) -> tuple[str, ...]:
-        keys: dict[str, None] = {}
+    def edges(
+        self, recipe: Recipe, task: Task, texts: Iterable[str], kind: str
+    ) -> tuple[TaskKey, ...]:
+        keys: dict[TaskKey, None] = {}
         for text in texts:
             where = f"{recipe.path}: tasks.{task.name}: {kind}"
             value = expand(text, recipe.variables, where=where)
@@ -156,17 +156,17 @@ class _Resolver:
                     hint="@depends:TASK, @depends_native:TASK, @runtime:TASK, @runtime_native:TASK",
                 )
             elif ":" in value:
-                key = self.named(recipe, value, where)
+                key = self.named(recipe, TaskKey(value), where)
                 keys[key] = None
                 if kind == "needs":  # a tool is of no use without what it needs to run
                     keys.update(dict.fromkeys(self.run_time(key)))
             else:
-                keys[self.named(recipe, f"{recipe.name}:{value}", where)] = None
+                keys[self.named(recipe, TaskKey.of(recipe.name, value), where)] = None
         return tuple(keys)
 
-    def run_time(self, key: str) -> tuple[str, ...]:
+    def run_time(self, key: TaskKey) -> tuple[TaskKey, ...]:
         """Return the same task of all that a recipe needs at run time, transitively."""
-        name, _, task = key.partition(":")
+        name, task = key.recipe, key.task
         recipe = self.project.recipe(name)
         others = [
             other
@@ -174,17 +174,17 @@ class _Resolver:
             if not is_bootstrap(other)
         ]
         return tuple(
-            f"{other}:{task}" for other in others if task in self.project.recipe(other).tasks
+            TaskKey.of(other, task) for other in others if task in self.project.recipe(other).tasks
         )
 
-    def named(self, asker: Recipe, key: str, where: str) -> str:
-        name, _, task = key.partition(":")
+    def named(self, asker: Recipe, key: TaskKey, where: str) -> TaskKey:
+        name, task = key.recipe, key.task
         provider = self.provider(asker, name, where)
         if task not in provider.tasks:
             raise RecipeError(
                 f"{where}: {provider.name} has no task {task}", hint=nearest(task, provider.tasks)
             )
-        return f"{provider.name}:{task}"
+        return TaskKey.of(provider.name, task)
 
     def provider(self, asker: Recipe, name: str, where: str = "") -> Recipe:
         try:
@@ -195,7 +195,7 @@ class _Resolver:
                 f"{where}: {asker.name} needs {name}, which no recipe provides", hint=error.hint
             ) from error
 
-    def select(self, recipe: Recipe, kind: str, task: str) -> tuple[str, ...]:
+    def select(self, recipe: Recipe, kind: str, task: str) -> tuple[TaskKey, ...]:
         """Return the tasks of that name among the recipes of a kind; recipes without such a task
         are passed over.
         """
@@ -210,7 +210,9 @@ class _Resolver:
                     recipe, recipe.depends if kind == "depends" else recipe.depends_native
                 )
             self.resolved[recipe.name, kind] = known
-        return tuple(f"{name}:{task}" for name in known if task in self.project.recipe(name).tasks)
+        return tuple(
+            TaskKey.of(name, task) for name in known if task in self.project.recipe(name).tasks
+        )
 
     def with_rdepends(self, asker: Recipe, names: Sequence[str]) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -282,12 +284,12 @@ class _Resolver:
         return name or package
 
 
-def resolve_targets(project: Project, targets: Sequence[str]) -> list[str]:
+def resolve_targets(project: Project, targets: Sequence[str]) -> list[TaskKey]:
     """Return the keys of the tasks that targets (`recipe`, `recipe:task`, `world`) stand for.
 
     Raises NameUnknown.
     """
-    keys: dict[str, None] = {}
+    keys: dict[TaskKey, None] = {}
     for target in targets:
         name, _, task = target.partition(":")
         for recipe_name in project.names() if name == WORLD else [name]:
@@ -297,7 +299,7 @@ def resolve_targets(project: Project, targets: Sequence[str]) -> list[str]:
                 raise NameUnknown(f"{recipe.name} has no task {task}", hint=hint)
             for wanted in [task] if task else recipe.build:
                 if wanted in recipe.tasks:
-                    keys[f"{recipe.name}:{wanted}"] = None
+                    keys[TaskKey.of(recipe.name, wanted)] = None
                 elif not task:
                     raise RecipeError(f"{recipe.path}: build: {recipe.name} has no task {wanted}")
     return list(keys)
@@ -310,10 +312,10 @@ def make_graph(project: Project, targets: Sequence[str]) -> Graph:
     """
     resolver = _Resolver(project)
     keys = resolve_targets(project, targets)
-    nodes: dict[str, Node] = {}
-    open_: dict[str, None] = {}
+    nodes: dict[TaskKey, Node] = {}
+    open_: dict[TaskKey, None] = {}
     for start in keys:
-        pending: list[tuple[str, bool]] = [(start, False)]
+        pending: list[tuple[TaskKey, bool]] = [(start, False)]
         while pending:
             key, finished = pending.pop()
             if finished:

@@ -19,13 +19,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prov.errors import RefConflict, StoreError
+from prov.records.entries import EDGES
+from prov.records.ids import CommitId, OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.record import read_edge_id
 from prov.records.refs import BUILDS
-from prov.records.run import EDGES, read_id
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.text import one_line
 
+NONE = "-"
+"""Stands for an output or a run that a line has not."""
 ATTEMPTS = 100
 """How often a build that ends together with others tries to get into the history."""
 LOOK_BACK = 50
@@ -38,9 +43,9 @@ class Line:
     that is not here.
     """
 
-    key: str
-    task_hash: Oid
-    output: Oid | None
+    key: TaskKey
+    task_hash: TaskHash
+    output: OutputId | None
     run: int
 
 
@@ -50,7 +55,7 @@ class Span:
     the store.
     """
 
-    key: str
+    key: TaskKey
     began: float
     seconds: float
     added: int
@@ -60,10 +65,9 @@ def encode_tasks(lines: Iterable[Line]) -> bytes:
     """Return one recipe's list."""
     texts = []
     for line in lines:
-        output = line.output.hex() if line.output else "-"
-        texts.append(
-            f"{line.key.partition(':')[2]} {line.task_hash.hex()} {output} {line.run or '-'}\n"
-        )
+        output = line.output.hex() if line.output else NONE
+        run = line.run or NONE
+        texts.append(f"{line.key.task} {line.task_hash.hex()} {output} {run}\n")
     return "".join(texts).encode()
 
 
@@ -80,10 +84,18 @@ def decode_tasks(recipe: str, data: bytes) -> list[Line]:
 
 def _line(recipe: str, text: str) -> Line:
     task, task_hash, output, run = text.split(" ")
-    oids = bytes.fromhex(task_hash), None if output == "-" else bytes.fromhex(output)
-    if any(oid is not None and len(oid) != 20 for oid in oids):
-        raise ValueError(f"no id in {text!r}")
-    return Line(f"{recipe}:{task}", oids[0], oids[1], 0 if run == "-" else int(run))
+    return Line(
+        TaskKey.of(recipe, task),
+        TaskHash(_oid(task_hash)),
+        None if output == NONE else OutputId(_oid(output)),
+        0 if run == NONE else int(run),
+    )
+
+
+def _oid(text: str) -> Oid:
+    if len(text) != 40:
+        raise ValueError(f"{text!r} is not an id")
+    return bytes.fromhex(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,8 @@ class Kept:
     inputs tree).
     """
 
-    task_hash: Oid
-    output: Oid
+    task_hash: TaskHash
+    output: OutputId
     own: frozenset[tuple[bytes, Oid]]
     after: Mapping[str, str]
 
@@ -103,8 +115,8 @@ class BuildList:
     """A recorded build, read as far as it is asked for."""
 
     store: Store
-    commit: Oid
-    _recipes: dict[str, dict[str, Line]] = field(default_factory=dict)
+    commit: CommitId
+    _recipes: dict[str, dict[TaskKey, Line]] = field(default_factory=dict)
     _entries: dict[str, Oid] | None = None
     _before: BuildList | None = None
     _before_read: bool = False
@@ -112,7 +124,7 @@ class BuildList:
     @staticmethod
     def latest(store: Store) -> BuildList | None:
         commit = store.refs.get(BUILDS)
-        return BuildList(store, commit) if commit else None
+        return BuildList(store, CommitId(commit)) if commit else None
 
     def recipes(self) -> list[str]:
         return list(self._tree())
@@ -122,11 +134,7 @@ class BuildList:
         tasks in `other`.
         """
         mine, others = self._tree(), other._tree()
-        failed = {
-            key.partition(":")[0]
-            for key, what in other.happened().items()
-            if what.startswith("failed")
-        }
+        failed = {key.recipe for key, what in other.happened().items() if what.startswith("failed")}
         return {
             name for name in mine.keys() | others.keys() if mine.get(name) != others.get(name)
         } | failed
@@ -139,13 +147,13 @@ class BuildList:
         """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("build"))
 
-    def happened(self) -> dict[str, str]:
+    def happened(self) -> dict[TaskKey, str]:
         """Return task -> what happened to it; of those that were up to date, nothing."""
-        return dict(line.partition(" ")[::2] for line in self._lines_of("happened"))
+        return self._by_task("happened")
 
-    def reasons(self) -> dict[str, str]:
+    def reasons(self) -> dict[TaskKey, str]:
         """Return task -> why it was to run, in words, as the plan had it."""
-        return dict(line.partition(" ")[::2] for line in self._lines_of("reasons"))
+        return self._by_task("reasons")
 
     def versions(self) -> dict[str, str]:
         """Return recipe -> version."""
@@ -156,7 +164,7 @@ class BuildList:
         rows = (line.split(" ") for line in self._lines_of("timeline"))
         try:
             spans = [
-                Span(key, float(began), float(seconds), int(added))
+                Span(TaskKey(key), float(began), float(seconds), int(added))
                 for key, began, seconds, added in rows
             ]
         except ValueError as error:
@@ -171,6 +179,10 @@ class BuildList:
             return float(self.facts().get("seconds", "0"))
         except ValueError:
             return 0.0
+
+    def _by_task(self, name: str) -> dict[TaskKey, str]:
+        pairs = (line.partition(" ")[::2] for line in self._lines_of(name))
+        return {TaskKey(key): text for key, text in pairs}
 
     def _lines_of(self, name: str) -> list[str]:
         entry = self.store.objects.entry(self.store.objects.commit(self.commit).tree, name)
@@ -187,11 +199,11 @@ class BuildList:
             self._entries = {os.fsdecode(entry.name): entry.oid for entry in listed}
         return self._entries
 
-    def line(self, key: str) -> Line | None:
+    def line(self, key: TaskKey) -> Line | None:
         """Return how this build left a task."""
-        return self.lines(key.partition(":")[0]).get(key)
+        return self.lines(key.recipe).get(key)
 
-    def lines(self, recipe: str) -> dict[str, Line]:
+    def lines(self, recipe: str) -> dict[TaskKey, Line]:
         known = self._recipes.get(recipe)
         if known is None:
             oid = self._tree().get(recipe)
@@ -203,11 +215,11 @@ class BuildList:
         """Return the build before this one."""
         if not self._before_read:
             parents = self.store.objects.commit(self.commit).parents
-            self._before = BuildList(self.store, parents[0]) if parents else None
+            self._before = BuildList(self.store, CommitId(parents[0])) if parents else None
             self._before_read = True
         return self._before
 
-    def newest_line(self, key: str) -> Line | None:
+    def newest_line(self, key: TaskKey) -> Line | None:
         """Return how the last build that had a task, this one or one before it, left that task."""
         build: BuildList | None = self
         for _ in range(LOOK_BACK):
@@ -219,7 +231,7 @@ class BuildList:
             build = build.before()
         return None
 
-    def kept(self, key: str) -> Kept | None:
+    def kept(self, key: TaskKey) -> Kept | None:
         """Return a task's hash, output and inputs as last built, as far as they are still in the
         store.
         """
@@ -232,7 +244,8 @@ class BuildList:
         after = [entry.oid for entry in entries if entry.name == b"after"]
         below = self.store.objects.tree(after[0]) if after else []
         names = {
-            os.fsdecode(entry.name): read_id(self.store.objects, entry.oid).hex() for entry in below
+            os.fsdecode(entry.name): read_edge_id(self.store.objects, entry.oid).hex()
+            for entry in below
         }
         return Kept(line.task_hash, line.output, own, names)
 
@@ -240,15 +253,15 @@ class BuildList:
 def record_build(
     store: Store,
     lines: Iterable[Line],
-    happened: Mapping[str, str],
+    happened: Mapping[TaskKey, str],
     facts: Mapping[str, str],
     author: Identity,
     *,
     timeline: Iterable[Span] = (),
     versions: Mapping[str, str] | None = None,
-    reasons: Mapping[str, str] | None = None,
+    reasons: Mapping[TaskKey, str] | None = None,
     more: Mapping[str, Mapping[str, bytes]] | None = None,
-) -> Oid:
+) -> CommitId:
     """Append a build to the history and return its commit. Builds that end at once both get in, one
     after the other.
 
@@ -256,7 +269,7 @@ def record_build(
     """
     recipes: dict[str, list[Line]] = {}
     for line in lines:
-        recipes.setdefault(line.key.partition(":")[0], []).append(line)
+        recipes.setdefault(line.key.recipe, []).append(line)
     with store.objects.writer() as writer:
         tasks = [
             Entry(
@@ -295,7 +308,8 @@ def record_build(
         for _ in range(ATTEMPTS):
             before = store.refs.get(BUILDS)
             message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
-            commit = writer.add_commit(Commit(tree, (before,) if before else (), author, message))
+            parents = (before,) if before else ()
+            commit = CommitId(writer.add_commit(Commit(tree, parents, author, message)))
             writer.finish()
             try:
                 store.refs.update(RefUpdate(BUILDS, commit, before))

@@ -18,7 +18,16 @@ OutputId = NewType("OutputId", Oid)
 """The id of the tree that holds an output: its directory and its postprocess script."""
 StaticKey = NewType("StaticKey", Oid)
 """A digest of a task's own inputs and its dependencies' static keys; known before anything ran."""
-Unihash = NewType("Unihash", bytes)
-"""What BitBake's hash equivalence calls a task: 32 bytes."""
+
+
+class Unihash(bytes):
+    """The hash by which BitBake's tasks name their dependencies: 32 bytes.
+
+    A class of its own, since it stands in inputs trees where task hashes and output ids do.
+    """
+
+    __slots__ = ()
+
+
 EdgeId = TaskHash | OutputId | Unihash
 """What stands in an inputs tree for another task."""

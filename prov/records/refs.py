@@ -191,7 +191,7 @@ class DirectoryRef:
 
 @dataclass(frozen=True, slots=True)
 class ScratchRef:
-    """The WORKDIR of a task in a scratch directory, as `prov rerun` makes it; deleted at the end."""
+    """The WORKDIR of a task in a scratch directory, as of `prov rerun`; deleted at the end."""
 
     FORM: ClassVar = "refs/prov/aside/ID/ARCH/RECIPE/CHAIN"
 
@@ -248,6 +248,23 @@ class SingleRef:
 
     def __str__(self) -> str:
         return self.name
+
+
+def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> WorkdirRef | ScratchRef:
+    """Return the ref of a task's WORKDIR; with an alias, of the one in a scratch directory."""
+    if alias:
+        return ScratchRef(alias, arch, recipe, chain)
+    return WorkdirRef(arch, recipe, chain)
+
+
+def outputs_of(key: TaskKey) -> str:
+    """Return the prefix of the refs of a task's outputs."""
+    return f"{OUTPUTS}{key.path}/"
+
+
+def runs_of(key: TaskKey) -> str:
+    """Return the prefix of the tags of a task's runs."""
+    return f"{TAGS}{key.path}/"
 
 
 NumberedRef = RunRef | RecordRef | OutsideRef

@@ -35,7 +35,7 @@ def choose_bases(
     """
     found: dict[Oid, None] = {}
     new = {task.record for task in wanted}
-    for recipe in dict.fromkeys(task.key.partition(":")[0] for task in wanted):
+    for recipe in dict.fromkeys(task.key.recipe for task in wanted):
         seen: dict[str, int] = {}
         for task in index.newest(recipe, NEWEST):
             if task.record not in new and seen.get(task.key, 0) < BASES and holds(task):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.errors import StoreError
+from prov.records.ids import StaticKey, TaskHash
 from prov.remote.publication import Publication, Published
 from prov.store.objects import Oid
 from prov.transport.database import delete_database, open_database
@@ -245,12 +246,12 @@ class Index:
 
     # asking
 
-    def find(self, task_hash: Oid) -> list[Published]:
+    def find(self, task_hash: TaskHash) -> list[Published]:
         """Return what is published of a task hash, the first first."""
         query = f"select {_FIELDS} from tasks where hash = ? and not refused order by number, rowid"
         return [_published(row) for row in self._database.execute(query, (task_hash,))]
 
-    def find_static(self, static_key: Oid) -> Published | None:
+    def find_static(self, static_key: StaticKey) -> Published | None:
         """Return what was last published of a static key."""
         query = (
             f"select {_FIELDS} from tasks where static = ? and not refused order by number desc,"
@@ -264,7 +265,7 @@ class Index:
         query = "select 1 from tasks where hash = ? and not refused limit 1"
         return {oid for oid in hashes if self._database.execute(query, (oid,)).fetchone() is None}
 
-    def problem(self, task_hash: Oid) -> tuple[str, str] | None:
+    def problem(self, task_hash: TaskHash) -> tuple[str, str] | None:
         """Return why what is published of a task hash is not used, and the signer; None if nothing
         is refused.
         """

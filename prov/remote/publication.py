@@ -20,6 +20,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 
 HEADER = "prov publication 1"
@@ -41,10 +43,10 @@ def record_commit(tree: Oid) -> Commit:
 class Published:
     """A task's result, as it is published."""
 
-    key: str
-    task_hash: Oid
-    static_key: Oid
-    output: Oid
+    key: TaskKey
+    task_hash: TaskHash
+    static_key: StaticKey
+    output: OutputId
     """The output id: a tree."""
     record: Oid
     """The tree of the record, which holds inputs and output."""
@@ -132,10 +134,10 @@ def _task(text: str) -> Published:
     commit, _, commit_digest = extra.get("workdir", "").partition(":")
     oids = [_id(each, 20) for each in (task_hash, static_key, output, record)]
     return Published(
-        key,
-        oids[0],
-        oids[1],
-        oids[2],
+        TaskKey(key),
+        TaskHash(oids[0]),
+        StaticKey(oids[1]),
+        OutputId(oids[2]),
         oids[3],
         _id(digest, 32),
         int(size),

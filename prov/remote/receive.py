@@ -4,7 +4,7 @@ into the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +13,9 @@ from prov.intake.digest import Digests
 from prov.intake.intake import Intake
 from prov.intake.source import Source
 from prov.intake.wellformed import BadObject, Limits
+from prov.records.entries import DATED, FACTS, INPUTS, OUTPUT
+from prov.records.ids import OutputId
+from prov.records.record import read_run_record
 from prov.remote.bases import choose_bases
 from prov.remote.index import Index
 from prov.remote.publication import Published
@@ -139,23 +142,25 @@ def take_record(intake: Intake, oid: Oid) -> Came:
     """Take in a record and return what there is to check of it. Raises BadObject."""
     digest = intake.tree(oid)
     parts = intake.parts(oid)
-    if b"output" in parts:
-        intake.check_output(parts[b"output"], parts.get(b"dated"))
+    if OUTPUT in parts:
+        intake.check_output(parts[OUTPUT], parts.get(DATED))
     return _read_record(intake.reader, parts, digest.id)
 
 
 def read_run(reader: RunReader, commit: Oid) -> Came:
     """Return what there is to check of the run that a WORKDIR's commit tells of."""
-    held = reader.commit(commit)
-    if len(held.parents) < 2:
+    if len(reader.commit(commit).parents) < 2:
         return Came(b"", {}, None, None)
-    record = reader.tree(reader.commit(held.parents[1]).tree)
-    return _read_record(reader, {each.name: each.oid for each in record}, b"")
+    record = read_run_record(reader, commit)
+    return _read_record(reader, record.parts, b"")
 
 
-def _read_record(reader: RunReader, parts: dict[bytes, Oid], digest: bytes) -> Came:
-    facts = reader.blob(parts[b"record"]) if b"record" in parts else b""
+def _read_record(reader: RunReader, parts: Mapping[bytes, Oid], digest: bytes) -> Came:
+    facts = reader.blob(parts[FACTS]) if FACTS in parts else b""
     lines = (
         line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line
     )
-    return Came(digest, dict(lines), parts.get(b"inputs"), parts.get(b"output"))
+    output = parts.get(OUTPUT)
+    return Came(
+        digest, dict(lines), parts.get(INPUTS), OutputId(output) if output is not None else None
+    )

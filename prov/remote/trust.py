@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prov.records.ids import OutputId
 from prov.remote.publication import Publication, Published, decode_publication
 from prov.remote.settings import Trust
 from prov.store.objects import Oid
@@ -64,7 +65,7 @@ class Came:
     digest: bytes
     facts: Mapping[str, str]
     inputs: Oid | None
-    output: Oid | None
+    output: OutputId | None
 
 
 def check_record(remote: str, key: str, signed: Published, came: Came) -> None:

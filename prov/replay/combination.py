@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from prov.records.run import Records
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.scheduler.plan import Choices, Plan, make_plan
 from prov.scheduler.run import Runner
 from prov.scheduler.summary import Progress, RunOptions, Summary
@@ -53,10 +55,10 @@ class InputStep:
 
 def mixture(
     store: Store,
-    old: Mapping[str, RecordedTask],
-    new: Mapping[str, RecordedTask],
+    old: Mapping[TaskKey, RecordedTask],
+    new: Mapping[TaskKey, RecordedTask],
     steps: Iterable[InputStep],
-) -> dict[str, RecordedTask]:
+) -> dict[TaskKey, RecordedTask]:
     """Return the old build's tasks with some steps to the new one's; tasks that only one of them
     has are kept.
     """
@@ -195,11 +197,11 @@ class Workshop:
 
     def build(
         self,
-        tasks: Mapping[str, RecordedTask],
-        target: str,
+        tasks: Mapping[TaskKey, RecordedTask],
+        target: TaskKey,
         progress: Progress,
         *,
-        outputs: Mapping[tuple[str, Oid], Oid] | None = None,
+        outputs: Mapping[tuple[TaskKey, TaskHash], OutputId] | None = None,
     ) -> tuple[Oid | None, Summary]:
         """Build a target of a mixture; return its output, None if that failed, and how it went.
 
@@ -224,7 +226,7 @@ class Workshop:
         output = settled.output if settled else plan.steps[target].output
         return (output if summary.ok else None), summary
 
-    def _site(self, tasks: Mapping[str, RecordedTask]) -> Site:
+    def _site(self, tasks: Mapping[TaskKey, RecordedTask]) -> Site:
         return Site(
             store=self.store,
             inputs=RecordedInputs(self.store.objects, tasks),
@@ -239,19 +241,19 @@ class Workshop:
 class _Chosen(Records):
     """Records in which it is said which output stands for a task hash that led to several."""
 
-    chosen: Mapping[tuple[str, Oid], Oid] = field(default_factory=dict)
+    chosen: Mapping[tuple[TaskKey, TaskHash], OutputId] = field(default_factory=dict)
 
-    def output(self, key: str, task_hash: Oid) -> Oid | None:
+    def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None:
         recorded = Records.output(self, key, task_hash)
         return None if recorded is None else self.chosen.get((key, task_hash), recorded)
 
-    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+    def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
         """Return nothing: what was last recorded under a static key may stand on other outputs than
         are chosen.
         """
         return None
 
-    def odd(self, key: str, task_hash: Oid | None) -> bool:
+    def odd(self, key: TaskKey, task_hash: TaskHash | None) -> bool:
         """Tell whether another output stands for a task than is recorded."""
         return task_hash is not None and self.output(key, task_hash) != Records.output(
             self, key, task_hash

@@ -19,7 +19,12 @@ from prov.history.builds import walk_builds
 from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
 from prov.records.build_list import BuildList
-from prov.records.run import Records, read_pair
+from prov.records.entries import LOG
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
 from prov.replay.scratch import Aside
 from prov.store.objects import EMPTY_TREE, Oid
 from prov.store.repository import Store
@@ -35,7 +40,7 @@ OTHER_CHAIN = "-again"
 class Again:
     """How a task went that was run again."""
 
-    key: str
+    key: TaskKey
     run: RunName
     problem: str
     """Why it failed, if it did."""
@@ -60,7 +65,7 @@ def rerun(store: Store, run: RunName, where: Aside) -> Again:
 
 def _compared(store: Store, run: RunName, result: Result) -> Again:
     assert result.commit is not None
-    log = Records(store).record_entry(result.commit, "log").decode("utf-8", "replace")
+    log = Records(store).text(result.commit, LOG).decode("utf-8", "replace")
     problem = result.problem
     if run.failed:
         problem = "" if problem else "it failed then, and does not now"
@@ -85,11 +90,8 @@ def _compared(store: Store, run: RunName, result: Result) -> Again:
     return Again(run.key, run, problem, log, output, tuple(workdir))
 
 
-def _output(store: Store, commit: Oid) -> Oid | None:
-    entry = store.objects.entry(
-        store.objects.commit(store.objects.commit(commit).parents[1]).tree, "output"
-    )
-    return entry.oid if entry else None
+def _output(store: Store, commit: Oid) -> OutputId | None:
+    return read_run_record(store.objects, commit).output
 
 
 def reproduce(store: Store, name: str, where: Aside) -> Iterator[Again]:
@@ -117,7 +119,7 @@ def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
     """Return the runs of a recipe's tasks as last built, or those up to one task, in an order to
     run them in.
     """
-    wanted: dict[str, tuple[RunName, RecordedTask]] = {}
+    wanted: dict[TaskKey, tuple[RunName, RecordedTask]] = {}
     if ":" in name or "/" in name:
         run = find_run(store, name)
         keys = [run.key]
@@ -134,13 +136,13 @@ def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
         for key in keys:
             run = run_in(build, key)
             wanted[key] = run, read_task(store, key, run.commit)
-    ordered: dict[str, tuple[RunName, RecordedTask]] = {}
+    ordered: dict[TaskKey, tuple[RunName, RecordedTask]] = {}
     pending = list(reversed(keys))
     while pending:
         key = pending[-1]
         run, task = wanted[key]
         missing = []
-        for before in task.definition.after:
+        for before in task.hashes:
             if before not in wanted:
                 wanted[before] = _before(store, before, task)
             if before not in ordered:
@@ -158,7 +160,7 @@ def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
     return list(ordered.values())
 
 
-def _before(store: Store, key: str, task: RecordedTask) -> tuple[RunName, RecordedTask]:
+def _before(store: Store, key: TaskKey, task: RecordedTask) -> tuple[RunName, RecordedTask]:
     number, commit = Records(store).last_run(key, task.hashes[key])
     if commit is None:
         raise NameUnknown(

@@ -26,7 +26,12 @@ from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
-from prov.records.run import Records, read_pair
+from prov.records.entries import LOG
+from prov.records.ids import CommitId, OutputId, StaticKey
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -131,10 +136,8 @@ class Aside:
         if site.sandbox is None:
             self.toolchains.check_current(own.toolchain, task.key)
         needs = self._taken(task, "needs")
-        edges = {
-            "after": {
-                key.partition(":")[2]: task.hashes[key].hex() for key in task.definition.after
-            },
+        edges: dict[str, Mapping[str, str]] = {
+            "after": {key.task: task.hashes[key].hex() for key in task.hashes},
             "from": {taken.key: taken.output.hex() for taken in self._taken(task, "from")},
             "needs": {taken.key: taken.output.hex() for taken in needs},
         }
@@ -150,9 +153,9 @@ class Aside:
             chain=chain,
             own=own,
             edges=edges,
-            static_key=b"",
+            static_key=StaticKey(b""),
             room=room,
-            after=after,
+            after=tuple(CommitId(oid) for oid in after),
             from_=from_,
             needs=needs,
             jobs=self.jobs,
@@ -218,10 +221,10 @@ class Aside:
                     f"{task.key} takes an output of {key} that is not here",
                     hint="`prov build` makes it again, if the recipes are still the same",
                 )
-            found.append(self._taken_one(task, key, output))
+            found.append(self._taken_one(task, TaskKey(key), OutputId(output)))
         return tuple(found)
 
-    def _taken_one(self, task: RecordedTask, key: str, output: Oid) -> Taken:
+    def _taken_one(self, task: RecordedTask, key: TaskKey, output: OutputId) -> Taken:
         texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
         where, *folders = texts.get(key, ["target"])
         paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
@@ -250,7 +253,7 @@ class Aside:
         room.workdir.mkdir(parents=True, exist_ok=True)
         checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
         self._put_sysroots(task.commit, room)
-        environment = records.environment(task.commit)
+        environment = records.record(task.commit).environment(objects)
         if room.root is None and not room.at:
             environment = {name: _moved(value, seen, room) for name, value in environment.items()}
             self.notes.append(
@@ -265,13 +268,13 @@ class Aside:
         for key in task.definition.direct:
             output = task.outputs.get(("needs", key))
             if output is not None and self.store.objects.exists(output):
-                yield self._taken_one(task, key, output)
+                yield self._taken_one(task, TaskKey(key), OutputId(output))
 
     def _put_sysroots(self, commit: Oid, room: Room) -> None:
         objects = self.store.objects
-        record = objects.commit(objects.commit(commit).parents[1]).tree
+        record = read_run_record(objects, commit)
         for folder, part in _PARTS.items():
-            entry = objects.entry(record, part)
+            entry = objects.entry(record.tree, part)
             _make_own(room.workdir / folder)
             if entry is not None:
                 places = room.sysroot_places()
@@ -294,13 +297,13 @@ class Aside:
                 node.task.script, "utf-8", "surrogateescape"
             )
         else:
-            job = Job(node, task.definition.chain, own, {}, b"", room, jobs=self.jobs)
+            job = Job(node, task.definition.chain, own, {}, StaticKey(b""), room, jobs=self.jobs)
             values, directory = task_values(job)
             text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
             (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
         if not before:
             log_path(room.workdir, node.task.name).write_bytes(
-                Records(self.store).record_entry(task.commit, "log")
+                Records(self.store).text(task.commit, LOG)
             )
 
 
@@ -320,7 +323,7 @@ class Scene:
     room: Room
     sandbox: str | None
     environment: Mapping[str, str]
-    key: str
+    key: TaskKey
 
     def run(self, command: Sequence[str], *, terminal: str = "") -> int:
         """Run a command in the WORKDIR and return its exit status; see `run_on_terminal` for its

@@ -15,7 +15,9 @@ from prov.history.inputs import Inputs, difference_text, read_inputs
 from prov.history.names import run_in
 from prov.history.producers import lines_with_failures
 from prov.records.build_list import BuildList, Line, Span
-from prov.records.run import Records
+from prov.records.entries import LOG
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.report.drawing import Drawn
 from prov.report.page import WORKED, BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
 from prov.store.objects import MODE_DIRECTORY
@@ -57,7 +59,7 @@ class _Cards:
     def __init__(self, store: Store, build: BuildList, difference: BuildDifference | None) -> None:
         self.store, self.build = store, build
         self.happened = build.happened()
-        self.lines: dict[str, Line] = lines_with_failures(build)
+        self.lines: dict[TaskKey, Line] = lines_with_failures(build)
         self.keys = sorted(self.lines.keys() | self.happened.keys())
         self.spans: dict[str, Span] = {each.key: each for each in build.timeline()}
         self.changed: dict[str, TaskDifference] = (
@@ -65,11 +67,11 @@ class _Cards:
         )
         self.known: dict[str, Inputs | None] = {}
 
-    def what(self, key: str) -> str:
+    def what(self, key: TaskKey) -> str:
         happened = self.happened.get(key, "up to date")
         return "failed" if happened.startswith("failed") else happened
 
-    def inputs(self, key: str) -> Inputs | None:
+    def inputs(self, key: TaskKey) -> Inputs | None:
         if key not in self.known:
             line = self.lines.get(key)
             try:
@@ -80,14 +82,14 @@ class _Cards:
                 self.known[key] = None
         return self.known[key]
 
-    def edges(self, key: str) -> tuple[str, ...]:
+    def edges(self, key: TaskKey) -> tuple[str, ...]:
         inputs = self.inputs(key)
         return tuple(dict.fromkeys(edge for _, edge in inputs.edges)) if inputs else ()
 
-    def is_root(self, key: str) -> bool:
+    def is_root(self, key: TaskKey) -> bool:
         return key in self.changed and bool(self.changed[key].own)
 
-    def card(self, key: str) -> TaskCard:
+    def card(self, key: TaskKey) -> TaskCard:
         line, span, what = self.lines.get(key), self.spans.get(key), self.what(key)
         tag, changes, log, problem = self._run(key) if what in WORKED else ("", (), "", "")
         return TaskCard(
@@ -108,14 +110,14 @@ class _Cards:
             problem=problem,
         )
 
-    def _changed(self, key: str) -> tuple[Changed, ...]:
+    def _changed(self, key: TaskKey) -> tuple[Changed, ...]:
         own = self.changed[key].own if key in self.changed else ()
         return tuple(
             Changed(each.kind, each.name, "\n".join(difference_text(self.store.objects, each)))
             for each in own
         )
 
-    def _texts(self, key: str) -> tuple[tuple[str, str], ...]:
+    def _texts(self, key: TaskKey) -> tuple[tuple[str, str], ...]:
         inputs = self.inputs(key)
         if inputs is None:
             return ()
@@ -138,7 +140,7 @@ class _Cards:
             *((f"{kind} {edge}", at or "") for (kind, edge), at in sorted(inputs.edges.items())),
         )
 
-    def _run(self, key: str) -> tuple[str, tuple[str, ...], str, str]:
+    def _run(self, key: TaskKey) -> tuple[str, tuple[str, ...], str, str]:
         """Return a run's tag, what it changed, the end of its log, and why it failed."""
         try:
             run = run_in(self.build, key)
@@ -155,7 +157,7 @@ class _Cards:
                 *changes[:MOST_CHANGES],
                 f"… and {len(changes) - MOST_CHANGES} more: prov diff {run.tag}",
             ]
-        log = records.record_entry(run.commit, "log").decode("utf-8", "replace").splitlines()
+        log = records.text(run.commit, LOG).decode("utf-8", "replace").splitlines()
         if len(log) > LOG_LINES:
             log = [f"… {len(log) - LOG_LINES} lines before: prov show {run.tag}", *log[-LOG_LINES:]]
         result = records.facts(run.commit).get("result", "")
@@ -218,7 +220,7 @@ def _recipes(build: BuildList, tasks: tuple[TaskCard, ...]) -> tuple[RecipeRow, 
     versions = build.versions()
     by_recipe: dict[str, list[TaskCard]] = {}
     for task in tasks:
-        by_recipe.setdefault(task.key.partition(":")[0], []).append(task)
+        by_recipe.setdefault(task.key.recipe, []).append(task)
     return tuple(
         RecipeRow(
             name,

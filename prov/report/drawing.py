@@ -25,6 +25,8 @@ from itertools import accumulate
 from typing import Protocol
 from urllib.parse import quote
 
+from prov.records.keys import TaskKey
+
 PALETTE: Mapping[str, tuple[str, str]] = {
     "ran": ("#0b57c4", "#82b4ff"),
     "restored": ("#0a6b66", "#5ccfc2"),
@@ -68,7 +70,7 @@ class Linked(Protocol):
 class Drawn:
     """A task of a drawing."""
 
-    key: str
+    key: TaskKey
     what: str
     """ran, restored, cut off, stale, failed, up to date or not built."""
     edges: tuple[str, ...]
@@ -119,7 +121,7 @@ def printable(text: str) -> str:
     )
 
 
-def anchor(key: str) -> str:
+def anchor(key: TaskKey) -> str:
     """Return a key as part of an address: no two keys give the same."""
     return quote(key, safe=":+@", errors="surrogatepass")
 
@@ -131,7 +133,7 @@ def dot(tasks: Sequence[Drawn]) -> str:
     """Return the tasks and all their edges as a graph for Graphviz, one cluster for each recipe."""
     recipes: dict[str, list[int]] = {}
     for number, task in enumerate(tasks):
-        recipes.setdefault(task.key.partition(":")[0], []).append(number)
+        recipes.setdefault(task.key.recipe, []).append(number)
     lines = [
         "digraph prov {",
         "  rankdir=LR;",
@@ -154,7 +156,7 @@ def dot(tasks: Sequence[Drawn]) -> str:
 def _dot_node(number: int, task: Drawn) -> str:
     colour = PALETTE.get(task.what, PALETTE["not built"])[0]
     width = ", penwidth=3" if task.root else ""
-    label = _quoted(task.key.partition(":")[2] or task.key)
+    label = _quoted(task.key.task or task.key)
     return f't{number} [label={label}, tooltip={_quoted(_title(task))}, color="{colour}"{width}];'
 
 
@@ -198,10 +200,9 @@ def layout(tasks: Sequence[Drawn]) -> Layout:
     layer = _layers(order, takes, users)
     columns: list[list[int]] = [[] for _ in range(max(layer, default=-1) + 1)]
     recipe = {
-        name: number
-        for number, name in enumerate(dict.fromkeys(task.key.partition(":")[0] for task in tasks))
+        name: number for number, name in enumerate(dict.fromkeys(task.key.recipe for task in tasks))
     }
-    for number in sorted(range(len(tasks)), key=lambda n: recipe[tasks[n].key.partition(":")[0]]):
+    for number in sorted(range(len(tasks)), key=lambda n: recipe[tasks[n].key.recipe]):
         columns[layer[number]].append(number)
     rows = _rows(columns, takes, users)
     widths = [max(_label_width(tasks[number]) for number in column) for column in columns]

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from html import escape
 from importlib import resources
 
+from prov.records.keys import TaskKey
 from prov.report.drawing import Drawn, anchor, dependencies_first, printable, svg, variables
 
 WORKED = ("ran", "failed")
@@ -42,7 +43,7 @@ class Changed:
 class TaskCard:
     """A task of the build."""
 
-    key: str
+    key: TaskKey
     what: str
     """ran, restored, cut off, stale, failed, up to date or not built."""
     began: float | None

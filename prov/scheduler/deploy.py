@@ -22,8 +22,10 @@ from pathlib import Path
 
 from prov.errors import BuildError
 from prov.files import drop_default_acl, locked, naming, remove_tree, sync_directory
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines, encode_lines
-from prov.records.run import read_pair, read_postprocess, write_pair
+from prov.records.output import read_pair, read_postprocess, write_pair
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -67,8 +69,8 @@ what is left.
 class Given:
     """An output that a task of this build deploys."""
 
-    key: str
-    output: Oid
+    key: TaskKey
+    output: OutputId
     toolchain: Toolchain
     """The host tools that its postprocess script gets."""
     places: Places
@@ -94,7 +96,7 @@ class Deployment:
     """Bubblewrap's program, in which postprocess scripts run, or None."""
     makes: Callable[[str], bool]
     """Whether the recipes still deploy `ARCH/RECIPE/TASK`."""
-    current: Callable[[str], Oid | None]
+    current: Callable[[TaskKey], OutputId | None]
     """`RECIPE:TASK` -> the output that it has as the recipes are now, None if that is not known."""
 
     def deploy(self, given: Mapping[str, Given]) -> Deployed:
@@ -161,7 +163,7 @@ class Deployment:
             stale = [
                 name
                 for name in names
-                if name not in given and self.current(_key(name)) != tasks[name].output
+                if name not in given and self.current(TaskKey(_key(name))) != tasks[name].output
             ]
             if not stale:
                 first, second = map(_key, names)
@@ -213,7 +215,7 @@ class Deployment:
 class _Task:
     """What a task has in the deploy directory."""
 
-    output: Oid
+    output: OutputId
     made: bytes
     """What its files and its script's effects depend on beside the output, as text: paths, and host
     tools.
@@ -276,7 +278,7 @@ class _State:
         for name, tree in _leaves(objects, objects.entry(top, "tasks"), 3):
             held = {entry.name: entry.oid for entry in objects.tree(tree)}
             tasks[name] = _Task(
-                held[b"output"], objects.blob(held[b"made"]), read_pair(objects, tree)
+                OutputId(held[b"output"]), objects.blob(held[b"made"]), read_pair(objects, tree)
             )
         return _State(tasks, read_pair(objects, top))
 

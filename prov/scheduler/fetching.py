@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.scheduler.workers import Workers
 from prov.sharing.caches import FAILURES, Anywhere, Fetched, Wanted, fetch, why_it_failed
 from prov.store.objects import Oid
 
-Asked = tuple[str, Oid, bool]
+Asked = tuple[TaskKey, TaskHash, bool]
 """Task, task hash, and whether its WORKDIR is wanted."""
 
 
@@ -34,7 +36,7 @@ class Fetcher:
     _working: asyncio.Task[None] | None = None
 
     async def fetch(
-        self, key: str, task_hash: Oid, static_key: Oid, *, workdir: bool = False
+        self, key: TaskKey, task_hash: TaskHash, static_key: StaticKey, *, workdir: bool = False
     ) -> bool:
         """Bring a task's result; tell whether it is here."""
         asked = (key, task_hash, workdir)
@@ -56,7 +58,7 @@ class Fetcher:
                     self._answer(asked, here=False)
                     continue
                 # the plan goes by this name for it, whatever others call it
-                wanted = Wanted(found[0], found[1], static_key)
+                wanted = Wanted(found[0], found[1], StaticKey(static_key))
                 by_remote.setdefault((found[0], asked[2]), {})[asked] = wanted
             for (name, workdirs), wanted_here in by_remote.items():
                 await self._transfer(name, wanted_here, workdirs=workdirs)

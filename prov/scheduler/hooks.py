@@ -19,6 +19,7 @@ from msgspec import Struct, ValidationError, convert
 
 from prov.errors import BuildError
 from prov.processes import run_command
+from prov.records.keys import TaskKey
 from prov.scheduler.plan import Plan
 from prov.text import nearest
 
@@ -26,7 +27,7 @@ GROUP = "prov.plan_hooks"
 SCHEMA = 1
 
 
-def plan_table(plan: Plan, workdirs: dict[str, Path], *, every: bool = False) -> dict[str, Any]:
+def plan_table(plan: Plan, workdirs: dict[TaskKey, Path], *, every: bool = False) -> dict[str, Any]:
     """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task ->
     WORKDIR.
 
@@ -58,7 +59,7 @@ class HookAnswer(Struct, frozen=True):
 
 
 def invalidated(
-    plan: Plan, workdirs: dict[str, Path], scripts: Iterable[Path], *, dry: bool
+    plan: Plan, workdirs: dict[TaskKey, Path], scripts: Iterable[Path], *, dry: bool
 ) -> frozenset[str]:
     """Return the tasks that hooks want to run again.
 

@@ -18,6 +18,8 @@ from typing import Literal, Protocol
 
 from prov.recipes.graph import Graph, Node
 from prov.records.build_list import Kept
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
 from prov.text import few
@@ -29,22 +31,22 @@ Follow = Literal["never", "changed", "always"]
 class Known(Protocol):
     """What the plan asks of the store, and of what is known of remotes."""
 
-    def output(self, key: str, task_hash: Oid) -> Oid | None: ...
+    def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None: ...
 
-    def static_output(self, key: str, static_key: Oid) -> Oid | None: ...
+    def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None: ...
 
-    def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]: ...
+    def last_run(self, key: TaskKey, task_hash: TaskHash) -> tuple[int, CommitId | None]: ...
 
-    def away(self, key: str, task_hash: Oid) -> bool:
+    def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         """Tell whether the output of a task hash is at a remote only."""
 
-    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+    def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
         """Return the task hash of an output that is at a remote only; None if it is here."""
 
-    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+    def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         """Tell whether a remote has the WORKDIR of a task hash."""
 
-    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+    def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
         """Return in words why the WORKDIR of a task hash, whose output is recorded, is not here."""
 
 
@@ -67,12 +69,12 @@ class Step:
     `task_hash` and `output` are None as long as they can't be known.
     """
 
-    key: str
+    key: TaskKey
     action: Action
     reason: str
-    static_key: Oid
-    task_hash: Oid | None = None
-    output: Oid | None = None
+    static_key: StaticKey
+    task_hash: TaskHash | None = None
+    output: OutputId | None = None
     forced: bool = False
     """It runs although its hash may be recorded."""
     away: bool = False
@@ -88,10 +90,10 @@ class Plan:
     """
 
     graph: Graph
-    own: dict[str, OwnInputs]
+    own: dict[TaskKey, OwnInputs]
     choices: Choices
-    steps: dict[str, Step]
-    wanted: dict[str, Step] = field(default_factory=dict)
+    steps: dict[TaskKey, Step]
+    wanted: dict[TaskKey, Step] = field(default_factory=dict)
     """The steps that the targets need; those that do nothing are left out."""
 
     @property
@@ -106,7 +108,9 @@ class Plan:
 
 
 def edge_ids(
-    node: Node, hash_of: Callable[[str], Oid | None], output_of: Callable[[str], Oid | None]
+    node: Node,
+    hash_of: Callable[[TaskKey], Oid | None],
+    output_of: Callable[[TaskKey], Oid | None],
 ) -> dict[str, dict[str, str]] | None:
     """Return a node's edges as the inputs tree has them, or None while one of them is not known."""
     found: dict[str, dict[str, str]] = {"after": {}, "from": {}, "needs": {}}
@@ -119,29 +123,29 @@ def edge_ids(
             oid = id_of(key)
             if oid is None:
                 return None
-            found[kind][key.partition(":")[2] if kind == "after" else key] = oid.hex()
+            found[kind][key.task if kind == "after" else key] = oid.hex()
     return found
 
 
-def static_keys(graph: Graph, own: Mapping[str, OwnInputs]) -> dict[str, Oid]:
+def static_keys(graph: Graph, own: Mapping[TaskKey, OwnInputs]) -> dict[TaskKey, StaticKey]:
     """Return each task's static key: its own inputs and its dependencies' static keys, hashed as a
     task hash is.
     """
-    keys: dict[str, Oid] = {}
+    keys: dict[TaskKey, StaticKey] = {}
     sink = HashOnly()
     for key, node in graph.nodes.items():
-        edges = edge_ids(node, keys.get, keys.get)
+        edges = edge_ids(node, keys.__getitem__, keys.__getitem__)
         assert edges is not None  # the graph lists a task after those in its edges
-        keys[key] = task_hash(sink, own[key], edges)
+        keys[key] = StaticKey(task_hash(sink, own[key], edges))
     return keys
 
 
 def make_plan(
     graph: Graph,
-    own: Mapping[str, OwnInputs],
+    own: Mapping[TaskKey, OwnInputs],
     known: Known,
     choices: Choices,
-    last: Callable[[str], Kept | None] = lambda key: None,
+    last: Callable[[TaskKey], Kept | None] = lambda key: None,
 ) -> Plan:
     """Return the plan for a graph. `last` tells how the last build left a task."""
     return _Planner(graph, dict(own), known, choices, last).make()
@@ -150,11 +154,11 @@ def make_plan(
 @dataclass(slots=True)
 class _Planner:
     graph: Graph
-    own: dict[str, OwnInputs]
+    own: dict[TaskKey, OwnInputs]
     known: Known
     choices: Choices
-    last: Callable[[str], Kept | None]
-    steps: dict[str, Step] = field(default_factory=dict)
+    last: Callable[[TaskKey], Kept | None]
+    steps: dict[TaskKey, Step] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     unsettled: set[str] = field(default_factory=set)
     """Tasks behind a forced one: what was recorded for them before tells nothing."""
@@ -178,7 +182,7 @@ class _Planner:
                 forced.add(key)
         return forced
 
-    def judge(self, node: Node, static_key: Oid) -> Step:
+    def judge(self, node: Node, static_key: StaticKey) -> Step:
         key = node.key
         edges = edge_ids(node, self.hash_of, self.output_of)
         step = Step(key, "may run", "", static_key)
@@ -226,16 +230,16 @@ class _Planner:
             self.unsettled.add(key)
         return step
 
-    def hash_of(self, key: str) -> Oid | None:
+    def hash_of(self, key: TaskKey) -> TaskHash | None:
         step = self.steps[key]
-        if key.partition(":")[0] in self.choices.incremental and step.action in ("run", "may run"):
+        if key.recipe in self.choices.incremental and step.action in ("run", "may run"):
             return None  # where it starts from is part of its hash
         return step.task_hash
 
-    def output_of(self, key: str) -> Oid | None:
+    def output_of(self, key: TaskKey) -> OutputId | None:
         return self.steps[key].output
 
-    def undecided(self, key: str) -> bool:
+    def undecided(self, key: TaskKey) -> bool:
         return self.steps[key].action in ("run", "may run")
 
     def follows_a_run(self, node: Node) -> bool:
@@ -268,7 +272,7 @@ class _Planner:
             return f"follows {few(node.after)}, which changed"
         return "an output that it takes changed"
 
-    def wanted(self) -> dict[str, Step]:
+    def wanted(self) -> dict[TaskKey, Step]:
         """Return the steps that the targets need, in the order of the graph."""
         needed: dict[str, str] = dict.fromkeys(self.graph.targets, "output")
         askers: dict[str, str] = {}

@@ -18,7 +18,9 @@ from typing import Any, cast
 
 from prov.errors import CaptureError, CheckoutError, ProvError, StoreError
 from prov.recipes.graph import Node
-from prov.records.run import Records
+from prov.records.ids import CommitId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.scheduler.fetching import Fetcher
 from prov.scheduler.jobserver import Jobserver
 from prov.scheduler.plan import Known, Plan, edge_ids
@@ -56,7 +58,7 @@ class Runner:
     publishers: Sequence[Publisher] = ()
     """Told of each result that others may have."""
     records: Records = field(init=False)
-    settled: dict[str, Settled] = field(default_factory=dict)
+    settled: dict[TaskKey, Settled] = field(default_factory=dict)
     failed: list[Result] = field(default_factory=list)
     _once: dict[tuple[str, str], asyncio.Task[Any]] = field(default_factory=dict)
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
@@ -137,7 +139,7 @@ class Runner:
         self._jobserver = Jobserver(self.options.jobs)
         try:
             await asyncio.gather(
-                *(self.content(key) for key in self._asked_for()), return_exceptions=True
+                *(self.content(TaskKey(key)) for key in self._asked_for()), return_exceptions=True
             )
             await self._wait_for_the_rest()
         finally:
@@ -146,7 +148,10 @@ class Runner:
             for key in self._work - self.settled.keys():
                 self._finish(
                     Settled(
-                        key, "cut off", self.plan.steps[key].task_hash, self.plan.steps[key].output
+                        TaskKey(key),
+                        "cut off",
+                        self.plan.steps[TaskKey(key)].task_hash,
+                        self.plan.steps[TaskKey(key)].output,
                     )
                 )
 
@@ -181,34 +186,34 @@ class Runner:
     # the four questions
 
     def _ask(
-        self, question: str, key: str, answer: Callable[[], Coroutine[Any, Any, Any]]
+        self, question: str, key: TaskKey, answer: Callable[[], Coroutine[Any, Any, Any]]
     ) -> asyncio.Task[Any]:
         known = self._once.get((question, key))
         if known is None:
             known = self._once[question, key] = asyncio.ensure_future(answer())
         return known
 
-    def output(self, key: str) -> Awaitable[Settled]:
+    def output(self, key: TaskKey) -> Awaitable[Settled]:
         """Ask for a task's output."""
         return self._ask("output", key, lambda: self._output(key))
 
-    def hash(self, key: str) -> Awaitable[Oid]:
+    def hash(self, key: TaskKey) -> Awaitable[TaskHash]:
         """Ask for a task's hash."""
         return self._ask("hash", key, lambda: self._hash(key))
 
-    def content(self, key: str) -> Awaitable[Settled]:
+    def content(self, key: TaskKey) -> Awaitable[Settled]:
         """Ask for a task's output to be in the store."""
         return self._ask("content", key, lambda: self._content(key))
 
-    def workdir(self, key: str) -> Awaitable[Oid]:
+    def workdir(self, key: TaskKey) -> Awaitable[CommitId]:
         """Ask for the commit of a task's WORKDIR."""
         return self._ask("workdir", key, lambda: self._workdir(key))
 
-    def rerun(self, key: str) -> Awaitable[Settled]:
+    def rerun(self, key: TaskKey) -> Awaitable[Settled]:
         """Ask for a task to be run."""
         return self._ask("run", key, lambda: self._run(key))
 
-    async def _output(self, key: str) -> Settled:
+    async def _output(self, key: TaskKey) -> Settled:
         step = self.plan.steps[key]
         if step.output is not None and key not in self._work:
             what = "stale" if step.action == "stale" else "up to date"
@@ -223,7 +228,7 @@ class Runner:
         # one that is wanted for its WORKDIR is not over yet
         return settled if step.for_workdir and commit is None else self._finish(settled)
 
-    async def _content(self, key: str) -> Settled:
+    async def _content(self, key: TaskKey) -> Settled:
         settled = await self.output(key)
         while settled.task_hash is not None and self._is_missing(key, settled):
             away = self._fetcher if self._known.away(key, settled.task_hash) else None
@@ -243,7 +248,7 @@ class Runner:
             settled.output = output
         return settled
 
-    def _is_missing(self, key: str, settled: Settled) -> bool:
+    def _is_missing(self, key: TaskKey, settled: Settled) -> bool:
         """Tell whether an output is not here, as a remote's that it was known of, be it still there
         or not.
         """
@@ -254,7 +259,7 @@ class Runner:
             and self.records.output(key, settled.task_hash) is None
         )
 
-    async def _forced(self, key: str) -> bool:
+    async def _forced(self, key: TaskKey) -> bool:
         """Tell whether a task runs even if its hash is recorded: it was asked for, or what it
         follows ran.
         """
@@ -264,23 +269,23 @@ class Runner:
             step.forced = any(each.what == "ran" for each in before)
         return step.forced
 
-    async def _hash(self, key: str) -> Oid:
+    async def _hash(self, key: TaskKey) -> TaskHash:
         step = self.plan.steps[key]
         if step.task_hash is not None and (key not in self._work or self._starts_clean(key)):
             return step.task_hash
         if not self._starts_clean(key) and ("run", key) in self._once:
-            return cast(Oid, (await self.rerun(key)).task_hash)
+            return cast(TaskHash, (await self.rerun(key)).task_hash)
         return task_hash(HashOnly(), self.plan.own[key], await self._edges(key))
 
-    def _starts_clean(self, key: str) -> bool:
-        return key.partition(":")[0] not in self.plan.choices.incremental
+    def _starts_clean(self, key: TaskKey) -> bool:
+        return key.recipe not in self.plan.choices.incremental
 
-    async def _edges(self, key: str) -> dict[str, dict[str, str]]:
+    async def _edges(self, key: TaskKey) -> dict[str, dict[str, str]]:
         node = self.plan.graph.nodes[key]
-        hashes: dict[str, Oid] = {}
+        hashes: dict[TaskKey, TaskHash] = {}
         for edge in node.after:
             if not self._starts_clean(edge) and edge in self._work:
-                hashes[edge] = cast(Oid, (await self.output(edge)).task_hash)
+                hashes[edge] = cast(TaskHash, (await self.output(edge)).task_hash)
             else:
                 hashes[edge] = await self.hash(edge)
         taken = await asyncio.gather(*(self.output(edge) for edge in (*node.from_, *node.needs)))
@@ -289,7 +294,7 @@ class Runner:
         assert edges is not None
         return edges
 
-    async def _workdir(self, key: str) -> Oid:
+    async def _workdir(self, key: TaskKey) -> CommitId:
         oid = await self.hash(key)
         if key in self._work:
             settled = await self.output(key)
@@ -302,9 +307,9 @@ class Runner:
                 commit = self.records.last_run(key, oid)[1]
             if commit is not None:
                 return commit
-        return cast(Oid, (await self.rerun(key)).commit)
+        return cast(CommitId, (await self.rerun(key)).commit)
 
-    async def _run(self, key: str) -> Settled:
+    async def _run(self, key: TaskKey) -> Settled:
         node = self.plan.graph.nodes[key]
         incremental = not self._starts_clean(key)
         await asyncio.gather(*(self.content(edge) for edge in (*node.from_, *node.needs)))
@@ -382,7 +387,7 @@ class Runner:
         self,
         node: Node,
         edges: dict[str, dict[str, str]],
-        after: tuple[Oid, ...],
+        after: tuple[CommitId, ...],
         *,
         incremental: bool,
     ) -> Job:
@@ -425,7 +430,7 @@ class Runner:
                     found[output] = None
         return tuple(found)
 
-    def _taken(self, key: str) -> Taken:
+    def _taken(self, key: TaskKey) -> Taken:
         node = self.plan.graph.nodes[key]
         settled = self._once["output", key].result()
         assert settled.output is not None
@@ -442,7 +447,9 @@ class Runner:
             hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
             environment = isinstance(error, (OSError, StoreError, CheckoutError, CaptureError))
             self._fail(
-                Result(key, "failed", b"", problem=f"{error}{hint}", environment=environment)
+                Result(
+                    key, "failed", TaskHash(b""), problem=f"{error}{hint}", environment=environment
+                )
             )
             raise _NotBuilt(key) from error
         finally:

@@ -13,7 +13,9 @@ from prov.files import drop_acls, make_private
 from prov.recipes.graph import Graph, Node, make_graph, resolve_targets
 from prov.recipes.project import PROJECT_FILE, Project, allowed_environment
 from prov.records.build_list import BuildList, Kept
-from prov.records.run import Records
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.remote.settings import Remote, read_remotes
 from prov.scheduler.deploy import Deployed, Deployment, Given
 from prov.scheduler.hooks import invalidated
@@ -22,7 +24,6 @@ from prov.scheduler.run import Runner
 from prov.scheduler.summary import Progress, RunOptions, Summary
 from prov.sharing.caches import Anywhere, Caches, Pulled, Wanted
 from prov.sharing.pushing import publishing
-from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.tasks.job import Composer, Site
@@ -107,7 +108,7 @@ class Session:
         self._check_only(plan)
         return plan, site
 
-    def workdirs(self, plan: Plan, site: Site) -> dict[str, Path]:
+    def workdirs(self, plan: Plan, site: Site) -> dict[TaskKey, Path]:
         """Return each task's WORKDIR."""
         return {
             key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()
@@ -231,7 +232,7 @@ class Session:
         )
 
     def _choices(self, request: Request, graph: Graph) -> Choices:
-        named = {key.partition(":")[0] for key in graph.targets}
+        named = {key.recipe for key in graph.targets}
         force = set()
         for key in request.force:
             full = resolve_targets(self.project, [key])
@@ -252,7 +253,7 @@ class Session:
         )
 
     def _plan(
-        self, graph: Graph, own: Mapping[str, OwnInputs], choices: Choices, site: Site
+        self, graph: Graph, own: Mapping[TaskKey, OwnInputs], choices: Choices, site: Site
     ) -> Plan:
         return make_plan(graph, own, self.anywhere(graph, site), choices, self._last())
 
@@ -261,7 +262,7 @@ class Session:
         self.caches.confined = site.sandbox is not None
         return Anywhere(Records(self.store, site.place_in(graph), self.caches.takes), self.caches)
 
-    def _last(self) -> Callable[[str], Kept | None]:
+    def _last(self) -> Callable[[TaskKey], Kept | None]:
         latest = BuildList.latest(self.store)
         return latest.kept if latest else lambda _key: None
 
@@ -271,7 +272,7 @@ class Session:
         only = plan.choices.only
         if not only:
             return
-        missing = [step.key for step in plan.work if step.key.partition(":")[0] not in only]
+        missing = [step.key for step in plan.work if step.key.recipe not in only]
         if missing:
             asker = next(
                 (
@@ -298,7 +299,7 @@ class Session:
                 ).places()
                 given[f"{node.arch}/{key.replace(':', '/')}"] = Given(key, output, tools, places)
 
-        def current(key: str) -> Oid | None:
+        def current(key: TaskKey) -> OutputId | None:
             return self._current_output(key, site)
 
         deployment = Deployment(
@@ -315,7 +316,7 @@ class Session:
         own = recipe.tasks.get(task)
         return own is not None and own.deploy and self.project.arch_name(recipe) == arch
 
-    def _current_output(self, key: str, site: Site) -> Oid | None:
+    def _current_output(self, key: TaskKey, site: Site) -> OutputId | None:
         """Return the output that a task outside this build has as its recipe is now; None if it is
         not built.
         """

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from prov.records.build_list import BuildList, Line, Span, record_build
-from prov.records.run import Records, author
+from prov.records.ids import CommitId, OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.run import author
 from prov.scheduler.plan import Plan
-from prov.store.objects import Oid
 from prov.tasks.job import Result, Site
 
 COUNTED = ("ran", "restored", "fetched", "cut off", "stale")
@@ -24,10 +26,10 @@ class Progress(Protocol):
 
     def planned(self, total: int) -> None: ...
 
-    def started(self, key: str) -> None: ...
+    def started(self, key: TaskKey) -> None: ...
 
     def finished(
-        self, key: str, what: str, done: int, total: int, result: Result | None
+        self, key: TaskKey, what: str, done: int, total: int, result: Result | None
     ) -> None: ...
 
     def note(self, text: str) -> None: ...
@@ -45,11 +47,11 @@ class RunOptions:
 class Settled:
     """A task of which nothing more is to be done: `what` happened, and the result."""
 
-    key: str
+    key: TaskKey
     what: str
-    task_hash: Oid | None
-    output: Oid | None
-    commit: Oid | None = None
+    task_hash: TaskHash | None
+    output: OutputId | None
+    commit: CommitId | None = None
     number: int = 0
 
 
@@ -57,9 +59,9 @@ class Settled:
 class Summary:
     """A build that is over."""
 
-    settled: dict[str, Settled]
+    settled: dict[TaskKey, Settled]
     failed: list[Result]
-    not_built: list[str]
+    not_built: list[TaskKey]
     """Tasks that were wanted and could not be built, since something that they need failed."""
     seconds: float = 0.0
     script_seconds: float = 0.0
@@ -67,7 +69,7 @@ class Summary:
     own_seconds: float = 0.0
     """What prov took for itself in the workers, all added up."""
     added: int = 0
-    commit: Oid | None = None
+    commit: CommitId | None = None
     interrupted: bool = False
     spans: list[tuple[str, float, float]] = field(default_factory=list)
     """Each task that ran, and when: seconds since the epoch."""
@@ -84,7 +86,7 @@ class Summary:
 
 def record_summary(
     site: Site, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
-) -> Oid:
+) -> CommitId:
     """Append a build that is over to the history; return its commit.
 
     `begun` is in seconds since the epoch.
@@ -122,7 +124,7 @@ def record_summary(
     }
     facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
     timeline = [
-        Span(key, began - begun, ended - began, summary.added_by.get(key, 0))
+        Span(TaskKey(key), began - begun, ended - began, summary.added_by.get(key, 0))
         for key, began, ended in summary.spans
     ]
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}

@@ -13,7 +13,8 @@ import os
 from prov.errors import ProvError
 from prov.recipes.recipe import Setting
 from prov.recipes.variables import expand
-from prov.records.run import read_pair, read_postprocess
+from prov.records.ids import OutputId
+from prov.records.output import read_pair, read_postprocess
 from prov.remote.publication import Published
 from prov.remote.settings import Remote, is_own
 from prov.store.objects import MODE_DIRECTORY, MODE_EXECUTABLE, Oid
@@ -69,7 +70,7 @@ def recorded_postprocess(reader: TreeReader, inputs: Oid) -> bytes | None:
         return None
 
 
-def first_program(reader: TreeReader, output: Oid) -> str:
+def first_program(reader: TreeReader, output: OutputId) -> str:
     """Return the path of something in an output that runs, or is loaded into what runs; empty if
     there is nothing.
 

@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from prov.errors import ProvError, StoreError
 from prov.intake.wellformed import Limits
-from prov.records.run import Records
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.remote.index import Damaged, Index
 from prov.remote.opening import AnyRemote, open_remote
 from prov.remote.publication import Published
@@ -50,7 +52,7 @@ class Wanted:
 
     remote: str
     task: Published
-    static_key: Oid
+    static_key: StaticKey
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class Caches:
             for problem in dict.fromkeys(str(each) for each in refused):
                 self.notes.append(f"{problem}; what it says is not used")
 
-    def takes(self, key: str, output: Oid) -> bool:
+    def takes(self, key: TaskKey, output: OutputId) -> bool:
         """Return whether an unsigned output that is here may be used; say why if not, once."""
         if self.confined:
             return True
@@ -159,7 +161,7 @@ class Caches:
                 remote.index.begin_anew()
             return None
 
-    def find(self, task_hash: Oid, place: str) -> tuple[str, Published] | None:
+    def find(self, task_hash: TaskHash, place: str) -> tuple[str, Published] | None:
         """Return what the first remote that has a task hash has of it, and that remote's name."""
         for remote in self.opened():
             published = self._ask(remote, lambda index: index.find(task_hash)) or ()
@@ -173,7 +175,7 @@ class Caches:
                 return remote.name, next(same, found[0])
         return None
 
-    def find_static(self, static_key: Oid, place: str) -> Published | None:
+    def find_static(self, static_key: StaticKey, place: str) -> Published | None:
         for remote in self.opened():
             task = self._ask(remote, lambda index: index.find_static(static_key))
             if (
@@ -189,7 +191,7 @@ class Caches:
         found: dict[tuple[str, str, str], list[str]] = {}
         for key, task_hash in tasks:
             for remote in self.opened():
-                problem = self._ask(remote, partial(_problem, task_hash=task_hash))
+                problem = self._ask(remote, partial(_problem, task_hash=TaskHash(task_hash)))
                 if problem:
                     found.setdefault((remote.name, *problem), []).append(key)
         for (name, words, signer), keys in found.items():
@@ -197,7 +199,7 @@ class Caches:
             self.notes.append(f"remote {name}: {few(keys)}: {words}{by}")
 
 
-def _problem(index: Index, *, task_hash: Oid) -> tuple[str, str] | None:
+def _problem(index: Index, *, task_hash: TaskHash) -> tuple[str, str] | None:
     return index.problem(task_hash)
 
 
@@ -247,7 +249,7 @@ def fetch(
 
 
 def fetch_published(
-    store: Store, remotes: Sequence[Remote], access: Access, key: str, task_hash: Oid
+    store: Store, remotes: Sequence[Remote], access: Access, key: TaskKey, task_hash: TaskHash
 ) -> Fetched:
     """Fetch what the first remote that has a result has published of it, its WORKDIR too if that is
     shared.
@@ -304,46 +306,46 @@ class Anywhere:
     caches: Caches
     _found: dict[Oid, tuple[str, Published] | None] = field(default_factory=dict)
 
-    def output(self, key: str, task_hash: Oid) -> Oid | None:
+    def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None:
         here = self.records.output(key, task_hash)
         if here is not None:
             return here
         found = self.published(key, task_hash)
         return found[1].output if found else None
 
-    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+    def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
         here = self.records.static_output(key, static_key)
         if here is not None:
             return here
         found = self.caches.find_static(static_key, self._place(key))
         return found.output if found and found.key == key else None
 
-    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+    def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
         if self.records.static_output(key, static_key) is not None:
             return None
         found = self.caches.find_static(static_key, self._place(key))
         return found.task_hash if found and found.key == key else None
 
-    def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
+    def last_run(self, key: TaskKey, task_hash: TaskHash) -> tuple[int, CommitId | None]:
         return self.records.last_run(key, task_hash)
 
-    def away(self, key: str, task_hash: Oid) -> bool:
+    def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         return (
             self.records.output(key, task_hash) is None
             and self.published(key, task_hash) is not None
         )
 
-    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+    def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         found = self.published(key, task_hash)
         return found is not None and bool(found[1].workdir)
 
-    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+    def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
         return self.records.why_no_workdir(key, task_hash)
 
-    def published(self, key: str, task_hash: Oid) -> tuple[str, Published] | None:
+    def published(self, key: TaskKey, task_hash: TaskHash) -> tuple[str, Published] | None:
         """Return what a remote has of a task, and that remote's name."""
         found = self.caches.find(task_hash, self._place(key))
         return found if found and found[1].key == key else None
 
-    def _place(self, key: str) -> str:
+    def _place(self, key: TaskKey) -> str:
         return place_id(self.records.places(key)) if self.records.places else ""

@@ -18,7 +18,9 @@ from pathlib import Path
 from prov.errors import ProvError
 from prov.files import replace_file
 from prov.processes import start_detached
-from prov.records.run import output_ref
+from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import OutputRef
 from prov.remote.opening import AnyRemote, open_git_remote
 from prov.remote.publish import Outcome, publish
 from prov.remote.receive import digests_of
@@ -139,7 +141,7 @@ def reasons(withheld: Mapping[str, str]) -> list[str]:
 
 def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:
     there = remote.index.find(result.task_hash)
-    commit = store.refs.get(output_ref(result.key, result.task_hash)) if there else None
+    commit = store.refs.get(str(OutputRef(result.key, result.task_hash))) if there else None
     return commit is not None and store.objects.commit(commit).tree in {
         each.output for each in there
     }
@@ -166,7 +168,7 @@ class Publisher:
         os.close(reader)
         return Publisher(store, remote, writer)
 
-    def offer(self, key: str, task_hash: Oid, static_key: Oid) -> None:
+    def offer(self, key: TaskKey, task_hash: TaskHash, static_key: StaticKey) -> None:
         """Tell of a result. If the process can't keep up, it hears of it at the end."""
         self._tell(f"result {key} {task_hash.hex()} {static_key.hex()}\n")
 
@@ -216,7 +218,9 @@ def _line(result: Shareable) -> str:
 
 def _parse(words: Sequence[str]) -> Shareable:
     key, task_hash, static_key = words
-    return Shareable(key, bytes.fromhex(task_hash), bytes.fromhex(static_key))
+    return Shareable(
+        TaskKey(key), TaskHash(bytes.fromhex(task_hash)), StaticKey(bytes.fromhex(static_key))
+    )
 
 
 def status_file(store: Store, name: str) -> Path:

@@ -16,18 +16,22 @@ from dataclasses import dataclass, replace
 from prov.errors import StoreError
 from prov.intake.digest import Digests
 from prov.records.build_list import BuildList
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines, encode_lines
-from prov.records.run import (
-    FIXED_MESSAGE,
-    OUTPUT_MESSAGE,
+from prov.records.lookup import last_number
+from prov.records.output import FIXED_MESSAGE, OUTPUT_MESSAGE, UNSIGNED_MESSAGE
+from prov.records.refs import (
+    OUTPUTS,
     RECORDS,
-    UNSIGNED_MESSAGE,
-    author,
-    last_number,
-    output_ref,
-    static_ref,
-    tag_prefix,
+    TAGS,
+    OutputRef,
+    RunRef,
+    StaticRef,
+    parse_ref,
+    parse_run,
 )
+from prov.records.run import author
 from prov.remote.publication import Published
 from prov.remote.receive import read_run
 from prov.remote.trust import check_task
@@ -44,7 +48,7 @@ PUBLIC_FACTS = (
     *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
 )
 """And of its facts."""
-NO_KEY = bytes(20)
+NO_KEY = StaticKey(bytes(20))
 """For a result whose static key is not known."""
 
 
@@ -52,9 +56,9 @@ NO_KEY = bytes(20)
 class Shareable:
     """A result that may be shared: task, task hash and, where it is known, static key."""
 
-    key: str
-    task_hash: Oid
-    static_key: Oid = NO_KEY
+    key: TaskKey
+    task_hash: TaskHash
+    static_key: StaticKey = NO_KEY
 
 
 def place_id(text: bytes) -> str:
@@ -66,26 +70,17 @@ def place_id(text: bytes) -> str:
 
 def recorded_results(store: Store) -> list[Shareable]:
     """Return everything that is recorded here."""
-    found = []
-    for ref in store.refs.list("refs/prov/output/"):
-        recipe, task, *rest = ref.removeprefix("refs/prov/output/").split("/")
-        task_hash = hash_in("/".join(rest))
-        if task_hash is not None:
-            found.append(Shareable(f"{recipe}:{task}", task_hash))
-    return found
+    refs = map(parse_ref, store.refs.list(OUTPUTS))
+    return [Shareable(ref.key, ref.task_hash) for ref in refs if isinstance(ref, OutputRef)]
 
 
 def other_runs(store: Store) -> int:
     """Return how many successful runs are recorded that have no output to share: of `prov run` and
     `prov capture`.
     """
-    refs = (ref.split("/") for ref in store.refs.list("refs/tags/"))
-    runs = {
-        tuple(parts[2:5])
-        for parts in refs
-        if len(parts) == 6 and parts[2] not in ("failed", "outside")
-    }
-    outputs = {tuple(ref.split("/")[3:6]) for ref in store.refs.list("refs/prov/output/")}
+    refs = map(parse_run, store.refs.list(TAGS))
+    runs = {(ref.key, ref.task_hash) for ref in refs if ref is not None and not ref.failed}
+    outputs = {(result.key, result.task_hash) for result in recorded_results(store)}
     return len(runs - outputs)
 
 
@@ -117,16 +112,16 @@ def offer(
                 withheld[result.key] = sharable
             continue
         commit, record, output = sharable
-        facts = record_facts(store, record)
+        facts = record_facts(store, CommitId(record))
         fixed = store.objects.entry(output, "fixed")
         static = hash_in(facts.get("static-key", "")) or result.static_key
         found.append(
             Published(
                 result.key,
                 result.task_hash,
-                static,
-                output,
-                public_record(store, writer, record),
+                StaticKey(static),
+                OutputId(output),
+                public_record(store, writer, CommitId(record)),
                 bytes(32),
                 0,
                 place_id(store.objects.blob(fixed.oid)) if fixed else "",
@@ -146,16 +141,18 @@ def _last_was_incremental(store: Store, result: Shareable) -> bool:
     """
     number = last_number(store, result.key, result.task_hash)
     commit = (
-        store.refs.get(f"{tag_prefix(result.key, result.task_hash)}/{number}") if number else None
+        store.refs.get(f"{RunRef(result.key, result.task_hash, 1).prefix}/{number}")
+        if number
+        else None
     )
     return commit is not None and "incremental" in record_facts(
-        store, store.objects.commit(commit).parents[1]
+        store, CommitId(store.objects.commit(commit).parents[1])
     )
 
 
 def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
     """Return task commit, record and output of a result that can be shared, or why it can't be."""
-    output_commit = store.refs.get(output_ref(result.key, result.task_hash))
+    output_commit = store.refs.get(str(OutputRef(result.key, result.task_hash)))
     if output_commit is None:
         return (
             _LEFTOVERS
@@ -166,13 +163,13 @@ def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | 
     if held.message == UNSIGNED_MESSAGE:
         return "it came from a remote, unsigned"
     output = held.tree
-    run = _run_with(store, result, output)
+    run = _run_with(store, result, OutputId(output))
     if run is None:
         return "no run that produced its output is in the store any more"
     if not store.objects.exists(result.task_hash):
         return "its inputs are not in the store any more"
     commit, record = run
-    facts = record_facts(store, record)
+    facts = record_facts(store, CommitId(record))
     if "incremental" in facts:
         return _LEFTOVERS
     if "aside" in facts:
@@ -193,12 +190,12 @@ def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Publishe
     return found
 
 
-def _run_with(store: Store, result: Shareable, output: Oid) -> tuple[Oid | None, Oid] | None:
+def _run_with(store: Store, result: Shareable, output: OutputId) -> tuple[Oid | None, Oid] | None:
     """Return task commit (None where the WORKDIR is not here) and record of the last run that gave
     an output.
     """
     for number in range(last_number(store, result.key, result.task_hash), 0, -1):
-        tag = f"{tag_prefix(result.key, result.task_hash)}/{number}"
+        tag = f"{RunRef(result.key, result.task_hash, 1).prefix}/{number}"
         commit = store.refs.get(tag)
         record = store.refs.get(RECORDS + tag.removeprefix("refs/tags/"))
         if commit is not None:
@@ -211,13 +208,13 @@ def _run_with(store: Store, result: Shareable, output: Oid) -> tuple[Oid | None,
     return None
 
 
-def record_facts(store: Store, record: Oid) -> dict[str, str]:
+def record_facts(store: Store, record: CommitId) -> dict[str, str]:
     """Return the facts of a record, by its own commit."""
     entry = store.objects.entry(store.objects.commit(record).tree, "record")
     return decode_lines(store.objects.blob(entry.oid), " ") if entry else {}
 
 
-def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
+def public_record(store: Store, writer: ObjectWriter, record: CommitId) -> Oid:
     """Write the part of a record that is published, and return its tree; of one that was published,
     itself.
     """
@@ -237,7 +234,7 @@ def public_record(store: Store, writer: ObjectWriter, record: Oid) -> Oid:
 
 def holds(store: Store, task: Published) -> bool:
     """Tell whether a published record is here with all that it holds."""
-    commit = store.refs.get(output_ref(task.key, task.task_hash))
+    commit = store.refs.get(str(OutputRef(task.key, task.task_hash)))
     return (
         commit is not None
         and store.objects.exists(task.record)
@@ -249,7 +246,7 @@ def holds(store: Store, task: Published) -> bool:
 def enter(
     store: Store,
     tasks: Iterable[Published],
-    statics: Mapping[str, Oid] | None = None,
+    statics: Mapping[TaskKey, StaticKey] | None = None,
     *,
     unsigned: bool = False,
 ) -> None:
@@ -278,7 +275,7 @@ def _has_run(store: Store, task: Published) -> bool:
 
 
 def _refs(
-    store: Store, writer: ObjectWriter, task: Published, static_key: Oid, *, unsigned: bool
+    store: Store, writer: ObjectWriter, task: Published, static_key: StaticKey, *, unsigned: bool
 ) -> Iterable[RefUpdate]:
     message = OUTPUT_MESSAGE
     if unsigned:
@@ -286,9 +283,9 @@ def _refs(
     elif any(each.name == b"fixed" for each in store.objects.tree(task.output)):
         message = FIXED_MESSAGE
     commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
-    if static_key != NO_KEY and store.refs.get(static_ref(task.key, static_key)) is None:
-        yield RefUpdate(static_ref(task.key, static_key), commit)
-    prefix = tag_prefix(task.key, task.task_hash)
+    if static_key != NO_KEY and store.refs.get(str(StaticRef(task.key, static_key))) is None:
+        yield RefUpdate(str(StaticRef(task.key, static_key)), commit)
+    prefix = RunRef(task.key, task.task_hash, 1).prefix
     number = last_number(store, task.key, task.task_hash)
     if task.workdir and _has_run(store, task):
         if store.refs.last_number(prefix) == 0:
@@ -299,6 +296,6 @@ def _refs(
             Commit(task.record, (), author(time.time()), f"record of {task.key}\n")
         )
         yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)
-    name = output_ref(task.key, task.task_hash)
+    name = str(OutputRef(task.key, task.task_hash))
     if store.refs.get(name) is None:  # last: it is what says that the result is here
         yield RefUpdate(name, commit)

@@ -21,8 +21,12 @@ from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build, walk_builds
 from prov.history.names import RunName, find_run, run_in
 from prov.records.build_list import BuildList
+from prov.records.entries import EDGES
+from prov.records.ids import OutputId
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
-from prov.records.run import EDGES, Records, read_pair
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
 from prov.statements.attestation import Artifact, Evidence, is_uri
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid
 from prov.store.repository import Store
@@ -52,12 +56,12 @@ def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str
         return find_run(store, name), ""
     named = find_build(store, build or before)
     note = ""
-    if named.happened().get(key, "").startswith("stale"):
+    if named.happened().get(TaskKey(key), "").startswith("stale"):
         note = (
             f"{key} is stale in build {named.commit.hex()[:12]}; the inputs are told that it was"
             " made from"
         )
-    return run_in(named, key), note
+    return run_in(named, TaskKey(key)), note
 
 
 def _target(build: BuildList, recipe: str, *, further: bool) -> str:
@@ -72,7 +76,7 @@ def _target(build: BuildList, recipe: str, *, further: bool) -> str:
     found = (
         asked
         if len(asked) == 1
-        else [key for key in asked or listed if listed[key].output != EMPTY_TREE]
+        else [key for key in asked or listed if listed[TaskKey(key)].output != EMPTY_TREE]
     )
     if len(found) != 1:
         raise NameUnknown(
@@ -90,12 +94,12 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
     Raises ProvError for a run that failed or is no recipe's, StoreError for a record that
     contradicts itself.
     """
-    records, objects = Records(store), store.objects
-    tree = objects.commit(objects.commit(run.commit).parents[1]).tree
-    entries = {entry.name.decode("utf-8", "replace"): entry for entry in objects.tree(tree)}
-    facts = records.facts(run.commit)
+    objects = store.objects
+    record = read_run_record(objects, run.commit)
+    entries = {entry.name.decode("utf-8", "replace"): entry for entry in objects.tree(record.tree)}
+    facts = record.facts(objects)
     _check(run, entries, facts)
-    definition = read_definition(records.record_entry(run.commit, "definition"), run.key)
+    definition = read_definition(record.definition(objects), run.key)
     reader = _Reader(store, run, definition)
     return Evidence(
         run=run,
@@ -103,7 +107,7 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
         definition=definition,
         variables=reader.variables(),
         environment=reader.environment(),
-        subjects=tuple(reader.subjects(entries["output"].oid)),
+        subjects=tuple(reader.subjects(OutputId(entries["output"].oid))),
         dependencies=tuple(reader.dependencies()),
         byproducts=(reader.blob("log", entries["log"].oid),) if "log" in entries else (),
     )
@@ -172,7 +176,7 @@ class _Reader:
             )
         )
 
-    def subjects(self, output: Oid) -> Iterator[Artifact]:
+    def subjects(self, output: OutputId) -> Iterator[Artifact]:
         """Yield the output as a tree, which is what other tasks take, then each regular file in
         it.
         """

@@ -86,7 +86,8 @@ def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
     plain = [
         (
             at,
-            [(tuple(pair), owner) for pair, owner in known.parts.items()],
+            # marshal takes no subclass of str, such as a task's key
+            [(tuple(pair), str(owner)) for pair, owner in known.parts.items()],
             tuple(known.pair),
             [
                 (name, [(tuple(pair), _plain(node)) for pair, node in nodes.items()])

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from prov.recipes.graph import Node
 from prov.recipes.recipe import NATIVE
-from prov.records.run import read_pair
+from prov.records.output import read_pair
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair, at_path, read_listing
 

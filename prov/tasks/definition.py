@@ -147,7 +147,7 @@ def _row(file: LocalFile) -> list[Any]:
     return [file.name, node.mode, oid.hex(), attributes.hex() if attributes else ""]
 
 
-def read_definition(text: bytes, key: str) -> Definition:
+def read_definition(text: bytes, key: TaskKey) -> Definition:
     """Return what `define` wrote.
 
     Raises StoreError for a record without a definition, or with one that can't be trusted: a record
@@ -165,7 +165,7 @@ def read_definition(text: bytes, key: str) -> Definition:
         table = json.loads(text)
         if convert(table, _Header).format != FORMAT:
             raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
-        return _definition(convert(table, _Table), convert(key, _Key))
+        return _definition(convert(table, _Table), TaskKey(convert(key, _Key)))
     except (ValidationError, ValueError, RecursionError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
@@ -174,7 +174,7 @@ def read_definition(text: bytes, key: str) -> Definition:
         ) from error
 
 
-def _definition(table: _Table, key: str) -> Definition:
+def _definition(table: _Table, key: TaskKey) -> Definition:
     """Return the definition in a table. Raises ValueError."""
     _check_edges(table.after, key)
     _check_sources(table.excluded.get("SOURCES", "[]"))
@@ -198,7 +198,7 @@ def _definition(table: _Table, key: str) -> Definition:
     )
 
 
-def _check_edges(after: tuple[str, ...], key: str) -> None:
+def _check_edges(after: tuple[str, ...], key: TaskKey) -> None:
     """Raise ValueError unless a task comes after others of its own recipe."""
     recipe = TaskKey(key).recipe
     for other in after:

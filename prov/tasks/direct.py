@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from prov.files import locked, remove_tree
-from prov.records.run import read_pair
+from prov.records.output import read_pair
 from prov.tasks.job import Site, Taken
 from prov.tasks.sandbox import DIRECT
 from prov.worktree.attributes import at_path, without_setuid
@@ -25,7 +25,7 @@ from prov.worktree.verify import differences
 
 def put_direct(site: Site, taken: Taken, links: Path) -> Path:
     """Put an output into its own folder, unless it is there, and return that."""
-    recipe = taken.key.partition(":")[0]
+    recipe = taken.key.recipe
     own = hashlib.sha1(f"{taken.output.hex()} {site.sandbox is None} {links}".encode()).hexdigest()
     folder = site.store.cache / "direct" / f"{recipe}-{own[:16]}"
     seen = os.fsencode(f"{DIRECT}/{recipe}" if site.sandbox else folder)

@@ -18,20 +18,12 @@ from dataclasses import dataclass, replace
 
 from prov.files import locked, set_mode
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
-from prov.records.run import (
-    Output,
-    Records,
-    Run,
-    Start,
-    author,
-    output_ref,
-    read_pair,
-    read_postprocess,
-    static_ref,
-    tag_update,
-    write_run,
-)
-from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.records.ids import TaskHash
+from prov.records.lookup import Records, new_run
+from prov.records.output import Output, read_pair, read_postprocess
+from prov.records.refs import OutputRef, StaticRef
+from prov.records.run import Run, Start, author, write_run
+from prov.store.objects import MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
@@ -108,7 +100,7 @@ class _Execution:
             outcome = replace(outcome, trespass=trespass)
         return self.record(oid, start, outcome, sysroots, own)
 
-    def done_by_another(self, oid: Oid) -> Result | None:
+    def done_by_another(self, oid: TaskHash) -> Result | None:
         """Return the result of a process that ran the task while this one waited for the recipe's
         lock.
         """
@@ -119,7 +111,7 @@ class _Execution:
             return None
         return Result(self.job.node.key, "done by another", oid, output, commit, number)
 
-    def incremental_hash(self, own: OwnInputs, start: Start) -> Oid:
+    def incremental_hash(self, own: OwnInputs, start: Start) -> TaskHash:
         """Return the hash of a run that builds on leftovers: what it started from is an input, and
         told as such.
         """
@@ -143,7 +135,9 @@ class _Execution:
         whose tools the scripts of the other may use.
         """
         site, job, found = self.site, self.job, {}
-        environment = {taken.key: taken.output.hex() for taken in job.needs if taken.native}
+        environment: dict[str, str] = {
+            taken.key: taken.output.hex() for taken in job.needs if taken.native
+        }
         environment["host tools"] = (
             f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
         )
@@ -192,7 +186,12 @@ class _Execution:
         return [Owned(taken.key, node.pair) for node in nodes if node is not None]
 
     def record(
-        self, oid: Oid, start: Start, outcome: Outcome, sysroots: Mapping[str, Pair], own: OwnInputs
+        self,
+        oid: TaskHash,
+        start: Start,
+        outcome: Outcome,
+        sysroots: Mapping[str, Pair],
+        own: OwnInputs,
     ) -> Result:
         job, store, ended = self.job, self.site.store, time.time()
         snapshot = self.workdir.capture()
@@ -231,11 +230,11 @@ class _Execution:
         )
         recorded = write_run(self.writer, run, author(ended))
         self.writer.finish()
-        tag = tag_update(store, job.node.key, oid, recorded.commit, failed=output is None)
+        tag = new_run(store, job.node.key, oid, recorded.commit, failed=output is None)
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
         if self.site.keeps:
             updates.append(tag)
-        name = output_ref(job.node.key, oid)
+        name = str(OutputRef(job.node.key, oid))
         # what is run aside takes nothing's place, and is of no use to others if it is tied to where
         # it ran
         taken = bool(self.site.alias) and (
@@ -244,7 +243,7 @@ class _Execution:
         if self.site.keeps and output is not None and not job.incremental and not taken:
             if job.plain:
                 updates.append(
-                    RefUpdate(static_ref(job.node.key, job.static_key), recorded.output_commit)
+                    RefUpdate(str(StaticRef(job.node.key, job.static_key)), recorded.output_commit)
                 )
             # last: refs move one after the other, and with this one the task need not run again
             updates.append(RefUpdate(name, recorded.output_commit))

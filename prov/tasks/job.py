@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from prov.recipes.graph import Graph, Node
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
@@ -93,12 +95,12 @@ class Site:
     def workdir(self, node: Node, chain: str) -> Path:
         return self.work / node.arch / node.recipe.name / chain
 
-    def place_in(self, graph: Graph) -> Callable[[str], bytes]:
+    def place_in(self, graph: Graph) -> Callable[[TaskKey], bytes]:
         """Return a function that tells of a task what an output is tied to that keeps a path of its
         place.
         """
 
-        def place(key: str) -> bytes:
+        def place(key: TaskKey) -> bytes:
             node, chain = graph.nodes[key], graph.chain(key)
             if self.sandbox is not None:
                 return place_text(seen_workdir(node.arch, node.recipe.name, chain), HOSTTOOLS)
@@ -113,8 +115,8 @@ class Taken:
     sysroot it goes to.
     """
 
-    key: str
-    output: Oid
+    key: TaskKey
+    output: OutputId
     paths: tuple[bytes, ...] = ()
     native: bool = False
     direct: bool = False
@@ -129,9 +131,9 @@ class Job:
     chain: str
     own: OwnInputs
     edges: Mapping[str, Mapping[str, str]]
-    static_key: Oid
+    static_key: StaticKey
     room: Room
-    after: tuple[Oid, ...] = ()
+    after: tuple[CommitId, ...] = ()
     """Task commits whose WORKDIR is taken over."""
     from_: tuple[Taken, ...] = ()
     needs: tuple[Taken, ...] = ()
@@ -157,12 +159,12 @@ class Job:
 class Result:
     """How a task went."""
 
-    key: str
+    key: TaskKey
     status: Status
-    task_hash: Oid
-    output: Oid | None = None
+    task_hash: TaskHash
+    output: OutputId | None = None
     """None for a failed one."""
-    commit: Oid | None = None
+    commit: CommitId | None = None
     number: int = 0
     """Of the run, as its tag has it."""
     seconds: float = 0.0

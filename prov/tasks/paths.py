@@ -36,8 +36,6 @@ def make_room(
         network=node.task.network,
         readable=tuple(map(Path, readable)) if node.task.network else (),
         direct=tuple(
-            (taken.key.partition(":")[0], put_direct(site, taken, links))
-            for taken in needs
-            if taken.direct
+            (taken.key.recipe, put_direct(site, taken, links)) for taken in needs if taken.direct
         ),
     )

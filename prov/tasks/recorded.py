@@ -16,8 +16,11 @@ from prov.errors import NameUnknown, StoreError
 from prov.recipes.graph import Graph, Node
 from prov.recipes.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
 from prov.recipes.variables import Reached
+from prov.records.entries import EDGES
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines
-from prov.records.run import EDGES, Records, read_id
+from prov.records.record import read_edge_id, read_run_record
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition, read_definition
@@ -81,47 +84,52 @@ def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
 class RecordedTask:
     """A task with all that it takes to run it."""
 
-    key: str
+    key: TaskKey
     own: OwnEntries
     definition: Definition
     outputs: Mapping[tuple[str, str], Oid]
     """(`from` or `needs`, task) -> the output that it took."""
-    hashes: Mapping[str, Oid] = field(default_factory=dict)
+    hashes: Mapping[TaskKey, TaskHash] = field(default_factory=dict)
     """Task that it came after -> task hash of that."""
     commit: Oid | None = None
     """Of the run; None for one that was put together."""
 
     @property
     def recipe(self) -> str:
-        return self.key.partition(":")[0]
+        return self.key.recipe
 
     @property
-    def edges(self) -> tuple[str, ...]:
-        return (*self.definition.after, *self.definition.from_, *self.definition.needs)
+    def edges(self) -> tuple[TaskKey, ...]:
+        definition = self.definition
+        return _keys((*definition.after, *definition.from_, *definition.needs))
 
 
-def read_task(store: Store, key: str, commit: Oid) -> RecordedTask:
+def _keys(texts: Iterable[str]) -> tuple[TaskKey, ...]:
+    return tuple(TaskKey(text) for text in texts)
+
+
+def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
     """Return the task that a run's commit records.
 
     Raises StoreError where its record can't be used for that.
     """
     objects = store.objects
-    definition = read_definition(Records(store).record_entry(commit, "definition"), key)
-    inputs = objects.entry(Records(store).record_tree(commit), "inputs")
-    if inputs is None:
+    record = read_run_record(objects, commit)
+    definition = read_definition(record.definition(objects), key)
+    if record.task_hash is None:
         raise StoreError(
             f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing"
         )
-    entries = objects.tree(inputs.oid)
+    entries = objects.tree(record.task_hash)
     outputs = {
-        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_id(objects, below.oid)
+        (os.fsdecode(entry.name), os.fsdecode(below.name)): read_edge_id(objects, below.oid)
         for entry in entries
         if entry.name in (b"from", b"needs")
         for below in objects.tree(entry.oid)
     }
-    recipe = key.partition(":")[0]
+    recipe = key.recipe
     hashes = {
-        f"{recipe}:{os.fsdecode(below.name)}": read_id(objects, below.oid)
+        TaskKey.of(recipe, os.fsdecode(below.name)): TaskHash(read_edge_id(objects, below.oid))
         for entry in entries
         if entry.name == b"after"
         for below in objects.tree(entry.oid)
@@ -187,7 +195,7 @@ def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
         raise StoreError(
             f"the record of {task.key} names no host tools", hint="don't trust its origin"
         )
-    tree = read_id(reader, entry.oid)
+    tree = read_edge_id(reader, entry.oid)
     try:
         reader.tree(tree)
     except StoreError as error:
@@ -201,7 +209,7 @@ def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
 def make_node(reader: TreeReader, task: RecordedTask) -> Node:
     """Return a task as a node of a graph."""
     definition, own = task.definition, task.own
-    name = task.key.partition(":")[2]
+    name = task.key.task
     variables = {each: Setting(value, "recorded") for each, value in definition.excluded.items()}
     variables |= {
         each: Setting(_text(reader, own, "variable", each), "recorded")
@@ -233,10 +241,10 @@ def make_node(reader: TreeReader, task: RecordedTask) -> Node:
         recipe=recipe,
         task=made,
         arch=definition.arch_name,
-        after=definition.after,
-        from_=definition.from_,
-        needs=definition.needs,
-        direct=frozenset(definition.direct),
+        after=_keys(definition.after),
+        from_=_keys(definition.from_),
+        needs=_keys(definition.needs),
+        direct=frozenset(_keys(definition.direct)),
         staging=definition.staging,
     )
 
@@ -255,15 +263,15 @@ def _sources(definition: Definition) -> tuple[Source, ...]:
 
 
 def graph_of(
-    reader: TreeReader, tasks: Mapping[str, RecordedTask], targets: Iterable[str]
+    reader: TreeReader, tasks: Mapping[TaskKey, RecordedTask], targets: Iterable[TaskKey]
 ) -> Graph:
     """Return the graph of recorded tasks that targets depend on.
 
     Raises NameUnknown for one that is not among them.
     """
     wanted = tuple(targets)
-    nodes: dict[str, Node] = {}
-    pending: list[tuple[str, bool]] = [(key, False) for key in reversed(wanted)]
+    nodes: dict[TaskKey, Node] = {}
+    pending: list[tuple[TaskKey, bool]] = [(key, False) for key in reversed(wanted)]
     asker, begun = "", set[str]()
     while pending:
         key, ready = pending.pop()
@@ -295,7 +303,7 @@ class RecordedInputs:
     """Tells tasks' own inputs as they were recorded, or put together."""
 
     reader: TreeReader
-    tasks: Mapping[str, RecordedTask]
+    tasks: Mapping[TaskKey, RecordedTask]
 
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
         return own_inputs(self.reader, sink, self.tasks[node.key])

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from prov.files import locked
 from prov.recipes.graph import Graph
-from prov.records.run import Records
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
 from prov.store.repository import Store
 from prov.tasks.job import Site
 from prov.tasks.taskhash import OwnInputs
@@ -56,7 +57,11 @@ class StoreSeal:
 
 
 def trespasses(
-    site: Site, graph: Graph, own: Mapping[str, OwnInputs], spans: Iterable[Span], seal: StoreSeal
+    site: Site,
+    graph: Graph,
+    own: Mapping[TaskKey, OwnInputs],
+    spans: Iterable[Span],
+    seal: StoreSeal,
 ) -> list[str]:
     """Return a line for everything that was written where no task should write."""
     spans = list(spans)

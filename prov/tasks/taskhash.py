@@ -32,8 +32,9 @@ from prov.files import read_cache, write_cache
 from prov.recipes.graph import Node
 from prov.recipes.recipe import NEVER_RECORDED, TOOLCHAIN, Recipe, Source
 from prov.recipes.variables import PLACES, Reached, expand, reach
+from prov.records.entries import EDGES
+from prov.records.ids import TaskHash
 from prov.records.keyvalue import encode_lines
-from prov.records.run import EDGES
 from prov.store.git import ignored_paths
 from prov.store.objects import (
     EMPTY_TREE,
@@ -97,7 +98,7 @@ class OwnInputs:
     patches: tuple[LocalFile, ...] = ()
 
 
-def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str, str]]) -> Oid:
+def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str, str]]) -> TaskHash:
     """Return the id of a task's inputs tree, written to `sink`.
 
     `edges` is kind -> name -> hex id.
@@ -110,7 +111,7 @@ def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str,
                 for name, oid in edges[kind].items()
             ]
             entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
-    return sink.add_tree(entries)
+    return TaskHash(sink.add_tree(entries))
 
 
 @dataclass(slots=True)

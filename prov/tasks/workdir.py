@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,16 +18,12 @@ from prov.errors import BuildError, CaptureError, CheckoutError, UnreadableError
 from prov.files import drop_default_acl, remove_tree, replace_file
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
-from prov.records.run import (
-    Records,
-    Start,
-    author,
-    empty_start,
-    read_pair,
-    workdir_ref,
-    write_found,
-)
-from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
+from prov.records.ids import CommitId
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.refs import TAGS, OutsideRef, workdir_ref
+from prov.records.run import Start, author, empty_start, write_workdir
+from prov.store.objects import CONSTANT_IDENTITY, Commit
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.tasks.job import Job, Site, Taken
@@ -100,7 +96,7 @@ class Workdir:
 
     @property
     def ref(self) -> str:
-        return workdir_ref(self.node.arch, self.node.recipe.name, self.chain, self.site.alias)
+        return str(workdir_ref(self.node.arch, self.node.recipe.name, self.chain, self.site.alias))
 
     @property
     def memory(self) -> Path:
@@ -198,30 +194,30 @@ class Workdir:
         top = snapshot.folders[b""]
         if commit is not None and snapshot.pair == Records(self.site.store).workdir(commit):
             self._running.unlink(missing_ok=True)
-            return Start(commit, snapshot.pair)
+            return Start(CommitId(commit), snapshot.pair)
         if not top.entries and not top.folders:
             return Start(
                 empty_start(self.writer).commit, snapshot.pair
             )  # cleared, as rm_work does: nothing to keep
         if self.site.alias:
             return Start(empty_start(self.writer).commit, snapshot.pair)  # aside: nobody's but ours
-        return self._keep(snapshot, commit)
+        return self._keep(snapshot, CommitId(commit) if commit else None)
 
-    def _keep(self, snapshot: Snapshot, commit: Oid | None) -> Start:
+    def _keep(self, snapshot: Snapshot, commit: CommitId | None) -> Start:
         interrupted = self._interrupted()
         message = (
             f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
         )
         before = commit or empty_start(self.writer).commit
-        found = write_found(self.writer, snapshot.pair, before, author(time.time()), message)
+        found = write_workdir(self.writer, snapshot.pair, before, author(time.time()), message)
         self.writer.finish()
         refs = self.site.store.refs
-        prefix = f"refs/tags/outside/{self.node.arch}/{self.node.recipe.name}/{self.chain}"
-        number = refs.last_number(prefix) + 1
-        refs.update(RefUpdate(f"{prefix}/{number}", found, None), RefUpdate(self.ref, found))
+        first = OutsideRef(self.node.arch, self.node.recipe.name, self.chain, 1)
+        ref = replace(first, number=refs.last_number(first.prefix) + 1)
+        refs.update(RefUpdate(str(ref), found, None), RefUpdate(self.ref, found))
         remember(snapshot, self.memory)
         if not interrupted:
-            tag = f"{prefix}/{number}".removeprefix("refs/tags/")
+            tag = str(ref).removeprefix(TAGS)
             self.notes.append(
                 f"{self.path} was changed outside any task; what was there is kept as tag {tag}"
             )
@@ -260,7 +256,7 @@ class Workdir:
         names = ", ".join([*self.node.after, *self.node.from_])
         parents = tuple(start.commit for start in starts)
         commit = Commit(pair.tree, parents, CONSTANT_IDENTITY, f"start from {names}\n")
-        return Start(self.writer.add_commit(commit), pair)
+        return Start(CommitId(self.writer.add_commit(commit)), pair)
 
     def _taken(self, job: Job, taken: Taken) -> Pair:
         """Return an output as it is put into this WORKDIR: with its paths."""
@@ -276,17 +272,17 @@ class Workdir:
             joined = Owned(joined.owner, merged)
         return joined.pair
 
-    def _common_ancestor(self, one: Oid, other: Oid) -> Pair:
+    def _common_ancestor(self, one: CommitId, other: CommitId) -> Pair:
         line = set(self._first_parents(one))
         for commit in self._first_parents(other):
             if commit in line:
                 return Records(self.site.store).workdir(commit)
         return EMPTY
 
-    def _first_parents(self, commit: Oid) -> list[Oid]:
+    def _first_parents(self, commit: CommitId) -> list[CommitId]:
         line = [commit]
         while parents := self.writer.commit(line[-1]).parents:
-            line.append(parents[0])
+            line.append(CommitId(parents[0]))
         return line
 
     def _checked(self, merged: Merged) -> Pair:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import subprocess
 import time
@@ -20,20 +19,13 @@ from pathlib import Path
 from prov.errors import CaptureError, ProvError
 from prov.files import locked
 from prov.processes import follow
-from prov.recipes.recipe import LONGEST_NAME, RESERVED_NAMES
-from prov.records.run import (
-    Output,
-    Recorded,
-    Records,
-    Run,
-    Start,
-    author,
-    empty_start,
-    tag_update,
-    write_found,
-    write_run,
-)
-from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.records.ids import CommitId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records, new_run
+from prov.records.output import Output
+from prov.records.refs import TAGS, DirectoryRef
+from prov.records.run import Run, RunIds, Start, author, empty_start, write_run, write_workdir
+from prov.store.objects import MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -61,28 +53,8 @@ class Plain:
     """A recorded capture or run: its tag, and the command's exit status."""
 
     tag: str
-    commit: Oid
+    commit: CommitId
     code: int = 0
-
-
-def check_name(name: str) -> str:
-    """Return `recipe:task` if it is a name that a tag can have. Raises ProvError."""
-    recipe, _, task = name.partition(":")
-    good = re.fullmatch(r"[\w+-][\w.+-]*:[\w+-][\w.+-]*", name, re.ASCII)
-    if (
-        not good
-        or ".." in name
-        or recipe in RESERVED_NAMES
-        or any(part.endswith((".lock", ".")) or len(part) > LONGEST_NAME for part in (recipe, task))
-    ):
-        raise ProvError(
-            f"--as {name}: not a name",
-            hint=(
-                f"RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ -, as in"
-                " app:compile"
-            ),
-        )
-    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +78,7 @@ class _Place:
 
     @property
     def ref(self) -> str:
-        return f"refs/prov/workdir/plain/{self.identifier}"
+        return str(DirectoryRef(bytes.fromhex(self.identifier)))
 
     @property
     def memory(self) -> Path:
@@ -121,7 +93,7 @@ class _Place:
     def before(self) -> Start:
         commit = self.store.refs.get(self.ref)
         return (
-            Start(commit, Records(self.store).workdir(commit))
+            Start(CommitId(commit), Records(self.store).workdir(commit))
             if commit
             else empty_start(self.writer)
         )
@@ -131,7 +103,7 @@ class _Place:
         before, snapshot = self.before(), self.capture()
         if snapshot.pair == before.pair:
             return before
-        commit = write_found(
+        commit = write_workdir(
             self.writer,
             snapshot.pair,
             before.commit,
@@ -141,13 +113,13 @@ class _Place:
         return Start(commit, snapshot.pair)
 
     def record(
-        self, name: str, inputs: Mapping[str, bytes], start: Start, ran: _Ran
-    ) -> tuple[str, Recorded]:
+        self, key: TaskKey, inputs: Mapping[str, bytes], start: Start, ran: _Ran
+    ) -> tuple[str, RunIds]:
         entries = [
-            Entry(key.encode(), MODE_FILE, self.writer.add("blob", text))
-            for key, text in inputs.items()
+            Entry(name.encode(), MODE_FILE, self.writer.add("blob", text))
+            for name, text in inputs.items()
         ]
-        oid = self.writer.add_tree(entries)
+        task_hash = TaskHash(self.writer.add_tree(entries))
         snapshot = self.capture()
         output = Output(snapshot.output(b"", self.writer) or EMPTY) if ran.code == 0 else None
         facts = {
@@ -156,13 +128,22 @@ class _Place:
             "seconds": f"{ran.seconds:.3f}",
             "workdir": str(self.directory.resolve()),
         }
-        made = Run(name, oid, start, snapshot.pair, output, ran.log, ran.environment, facts)
+        made = Run(
+            key,
+            task_hash,
+            start,
+            snapshot.pair,
+            output,
+            ran.log,
+            ran.environment,
+            facts,
+        )
         recorded = write_run(self.writer, made, author(time.time()))
         self.writer.finish()
-        tag = tag_update(self.store, name, oid, recorded.commit, failed=ran.code != 0)
+        tag = new_run(self.store, key, task_hash, recorded.commit, failed=ran.code != 0)
         self.store.refs.update(tag, RefUpdate(self.ref, recorded.commit))
         remember(snapshot, self.memory)
-        return tag.name.removeprefix("refs/tags/"), recorded
+        return tag.name.removeprefix(TAGS), recorded
 
 
 def _check_directory(directory: Path) -> None:
@@ -176,13 +157,13 @@ def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] 
 
     Raises CaptureError.
     """
-    check_name(name)
+    key = TaskKey.parse(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
         place = _Place(store, directory, writer, exclude)
         start = place.before()
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
-        tag, recorded = place.record(name, inputs, start, _Ran())
+        tag, recorded = place.record(key, inputs, start, _Ran())
     store.objects.consolidate()
     return Plain(tag, recorded.commit)
 
@@ -201,7 +182,7 @@ def run_as(
 
     What patterns exclude, and version control's data, is not looked at.
     """
-    check_name(name)
+    key = TaskKey.parse(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
         place = _Place(store, directory, writer, exclude)
@@ -216,7 +197,7 @@ def run_as(
             "start": f"{start.pair.tree.hex()}\n".encode(),
         }
         kept = {key: value for key, value in environment.items() if key in KEPT_ENVIRONMENT}
-        tag, recorded = place.record(name, inputs, start, _Ran(code, seconds, log, kept))
+        tag, recorded = place.record(key, inputs, start, _Ran(code, seconds, log, kept))
     store.objects.consolidate()
     return Plain(tag, recorded.commit, code)
 

@@ -27,10 +27,26 @@ from prov.files import naming, replace_file, sync_directory, try_locked
 from prov.recipes.checks import check
 from prov.recipes.tables import GcTable, given
 from prov.records.build_list import BuildList
-from prov.records.refs import LABELS, PINS
-from prov.records.run import RECORDS
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.record import record_of
+from prov.records.refs import (
+    LABELS,
+    OUTPUTS,
+    OUTSIDE,
+    PINS,
+    RECORDS,
+    REFS,
+    STATICS,
+    TAGS,
+    TOOLCHAINS,
+    OutputRef,
+    RecordRef,
+    RunRef,
+    parse_ref,
+)
 from prov.store.objects import Oid
-from prov.store.refs import RefUpdate, hash_in
+from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import ancestors, packed_sizes, reachable
 from prov.tasks.toolchain import Toolchains
@@ -89,9 +105,9 @@ class Gone:
 class _Kept:
     """Task hashes and runs that builds name."""
 
-    outputs: set[tuple[str, Oid]] = field(default_factory=set)
-    runs: set[tuple[str, Oid, int]] = field(default_factory=set)
-    failed: set[tuple[str, Oid]] = field(default_factory=set)
+    outputs: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
+    runs: set[tuple[TaskKey, TaskHash, int]] = field(default_factory=set)
+    failed: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
     """Tasks that any build names."""
 
@@ -135,7 +151,7 @@ def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[G
 
 def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[Gone]:
     kept = _kept(store, rules, now)
-    refs = store.refs.list("refs/")
+    refs = store.refs.list(REFS)
     _keep_unlisted(store, kept, refs)
     with try_locked(store.objects.lease) as alone:
         if not alone:
@@ -143,9 +159,9 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
     young = now - rules.days * DAY
     found: list[Gone] = []
     outputs = {oid for name, oid in refs.items() if _output_key(name) in kept.outputs}
-    recent: set[tuple[str, Oid]] = set()
+    recent: set[tuple[TaskKey, TaskHash]] = set()
     for name, oid in refs.items():
-        if name.startswith("refs/tags/outside/") and _seconds(store, oid) < young:
+        if name.startswith(OUTSIDE) and _seconds(store, oid) < young:
             found.append(Gone(name, oid, rule or f"days {rules.days:g}"))
     for (key, task_hash, failed), runs in _runs(refs).items():
         if any(_seconds(store, oid) >= young for _, _, oid in runs):
@@ -160,11 +176,11 @@ def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[G
             elif (key, task_hash, number) in kept.runs or _seconds(store, oid) >= young:
                 break  # those that go have the lower numbers, so that new ones are known
             else:
-                record = RECORDS + name.removeprefix("refs/tags/") if stays and not failed else ""
+                record = RECORDS + name.removeprefix(TAGS) if stays and not failed else ""
                 found.append(Gone(name, oid, rule or f"workdirs {rules.workdirs}", record))
     outputs |= {oid for name, oid in refs.items() if _output_key(name) in recent}
     for name, oid in refs.items():
-        if name.startswith(("refs/prov/output/", "refs/prov/static/")) and oid not in outputs:
+        if name.startswith((OUTPUTS, STATICS)) and oid not in outputs:
             found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
     found += _toolchains(store, refs, kept.outputs | recent, rule or f"builds {rules.builds}")
     return sorted(_that_free(store, refs, found), key=lambda each: each.ref)
@@ -174,12 +190,12 @@ def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gon
     """Return what is deleted, without the tags of runs that are in the history of a ref that is
     kept.
     """
-    tags = [each for each in gone if each.ref.startswith("refs/tags/")]
+    tags = [each for each in gone if each.ref.startswith(TAGS)]
     if not tags:
         return gone
     out = {each.ref for each in gone}
     kept = {oid for name, oid in refs.items() if name not in out}
-    kept |= {_record_of(store, each.oid) for each in gone if each.record}
+    kept |= {record_of(store.objects, each.oid) for each in gone if each.record}
     alive = ancestors(store.path, kept)
     staying = {each.ref for each in tags if each.oid in alive}
     return list(_without_gaps([each for each in gone if each.ref not in staying], staying))
@@ -189,18 +205,18 @@ def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
     """Yield what is deleted so that the numbers of a task hash have no gap below a run that
     stays.
     """
-    highest: dict[tuple[str, Oid, bool], int] = {}
-    for ref in staying:
-        run = _run_of(ref)
+    highest: dict[tuple[TaskKey, TaskHash, bool], int] = {}
+    for name in staying:
+        run = _run_of(name)
         if run is not None:
-            key, task_hash, number, failed = run
-            highest[key, task_hash, failed] = max(number, highest.get((key, task_hash, failed), 0))
+            series = _series(run)
+            highest[series] = max(run.number, highest.get(series, 0))
     for each in gone:
         run = _run_of(each.ref)
-        if run is None or run[2] > highest.get((run[0], run[1], run[3]), 0):
+        if run is None or run.number > highest.get(_series(run), 0):
             yield each
-        elif each.ref.startswith("refs/tags/") and not run[3]:
-            yield replace(each, record=RECORDS + each.ref.removeprefix("refs/tags/"))
+        elif isinstance(run, RunRef) and not run.failed:
+            yield replace(each, record=str(run.record))
 
 
 def _kept(store: Store, rules: Rules, now: float) -> _Kept:
@@ -231,7 +247,7 @@ def _kept(store: Store, rules: Rules, now: float) -> _Kept:
             for key, what in build.happened().items():
                 word, _, text = what.partition(" ")
                 if word == "failed" and re.fullmatch("[0-9a-f]{40}", text):
-                    kept.failed.add((key, bytes.fromhex(text)))
+                    kept.failed.add((key, TaskHash(bytes.fromhex(text))))
         build, number = build.before(), number + 1
     return kept
 
@@ -240,12 +256,12 @@ def _keep_unlisted(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
     """Keep the newest run of each task that no build names, as `prov capture` and `prov run` leave
     them.
     """
-    newest: dict[str, tuple[int, int, Oid]] = {}
+    newest: dict[TaskKey, tuple[int, int, TaskHash]] = {}
     for (key, task_hash, failed), runs in _runs(refs).items():
         if key not in kept.listed and not failed:
             number, _name, oid = max(runs)
             newest[key] = max(
-                newest.get(key, (0, 0, b"")), (_seconds(store, oid), number, task_hash)
+                newest.get(key, (0, 0, TaskHash(b""))), (_seconds(store, oid), number, task_hash)
             )
     for key, (_when, number, task_hash) in newest.items():
         kept.outputs.add((key, task_hash))
@@ -256,7 +272,7 @@ def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
     """Keep the newest run of each task: a build that is under way has made it, and lists it when it
     ends.
     """
-    newest: dict[str, tuple[int, set[Oid]]] = {}
+    newest: dict[TaskKey, tuple[int, set[TaskHash]]] = {}
     for (key, task_hash, failed), runs in _runs(refs).items():
         if not failed:
             seconds = max(_seconds(store, oid) for _, _, oid in runs)
@@ -269,54 +285,40 @@ def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
         kept.outputs |= {(key, task_hash) for task_hash in hashes}
 
 
-_NUMBER = re.compile("[0-9]{1,9}")
+def _run_of(name: str) -> RunRef | RecordRef | None:
+    """Return the run that a tag or a record's ref stands for; None for other refs."""
+    ref = parse_ref(name)
+    return ref if isinstance(ref, RunRef | RecordRef) else None
 
 
-def _run_of(ref: str) -> tuple[str, Oid, int, bool] | None:
-    """Return task, task hash and number of a run's tag or record, and whether it failed; None for
-    other refs.
-    """
-    for prefix in ("refs/tags/failed/", "refs/tags/", RECORDS):
-        if ref.startswith(prefix):
-            parts = ref.removeprefix(prefix).split("/")
-            task_hash = hash_in(parts[2]) if len(parts) == 4 else None
-            if task_hash is not None and parts[0] != "outside" and _NUMBER.fullmatch(parts[3]):
-                return f"{parts[0]}:{parts[1]}", task_hash, int(parts[3]), "failed" in prefix
-            return None
-    return None
+def _series(run: RunRef | RecordRef) -> tuple[TaskKey, TaskHash, bool]:
+    """Return what runs have in common that are numbered together."""
+    return run.key, run.task_hash, isinstance(run, RunRef) and run.failed
 
 
-def _runs(refs: dict[str, Oid]) -> dict[tuple[str, Oid, bool], list[tuple[int, str, Oid]]]:
+def _runs(refs: dict[str, Oid]) -> dict[tuple[TaskKey, TaskHash, bool], list[tuple[int, str, Oid]]]:
     """Return the runs and records of each task hash: number, ref, commit."""
-    found: dict[tuple[str, Oid, bool], list[tuple[int, str, Oid]]] = {}
+    runs: dict[tuple[TaskKey, TaskHash, bool], list[tuple[int, str, Oid]]] = {}
     for name, oid in refs.items():
         run = _run_of(name)
         if run is not None:
-            key, task_hash, number, failed = run
-            found.setdefault((key, task_hash, failed), []).append((number, name, oid))
-    return found
+            runs.setdefault(_series(run), []).append((run.number, name, oid))
+    return runs
 
 
-def _output_key(ref: str) -> tuple[str, Oid] | None:
-    parts = ref.split("/")
-    task_hash = (
-        hash_in(parts[5]) if ref.startswith("refs/prov/output/") and len(parts) == 6 else None
-    )
-    return None if task_hash is None else (f"{parts[3]}:{parts[4]}", task_hash)
+def _output_key(name: str) -> tuple[TaskKey, TaskHash] | None:
+    ref = parse_ref(name)
+    return (ref.key, ref.task_hash) if isinstance(ref, OutputRef) else None
 
 
 def _seconds(store: Store, oid: Oid) -> int:
     return store.objects.commit(oid).author.seconds
 
 
-def _record_of(store: Store, commit: Oid) -> Oid:
-    return store.objects.commit(commit).parents[1]
-
-
 def _toolchains(
     store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oid]], rule: str
 ) -> Iterator[Gone]:
-    prefix = "refs/prov/toolchain/"
+    prefix = TOOLCHAINS
     there = {name: oid for name, oid in refs.items() if name.startswith(prefix)}
     used = set()
     for _, task_hash in kept if len(there) > 1 else ():
@@ -335,12 +337,12 @@ def _toolchains(
 
 def held_after(store: Store, gone: Iterable[Gone]) -> set[Oid]:
     """Return the ids of all objects that refs hold when these refs are gone."""
-    there = store.refs.list("refs/")
+    there = store.refs.list(REFS)
     records = []
     for each in gone:
         there.pop(each.ref, None)
         if each.record:
-            records.append(_record_of(store, each.oid))
+            records.append(record_of(store.objects, each.oid))
     return reachable(store.path, [*there.values(), *records])
 
 
@@ -353,7 +355,9 @@ def prune(store: Store, gone: list[Gone], *, now: float | None = None) -> None:
         return
     Pruned(store).add(gone, time.time() if now is None else now)
     updates = [RefUpdate(each.ref, None, each.oid) for each in gone]
-    updates += [RefUpdate(each.record, _record_of(store, each.oid)) for each in gone if each.record]
+    updates += [
+        RefUpdate(each.record, record_of(store.objects, each.oid)) for each in gone if each.record
+    ]
     store.refs.update(*updates)
     store.refs.pack(at_once=True)
 

@@ -14,7 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from prov.records.run import output_ref, static_ref
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import OutputRef, StaticRef
 from prov.remote.git_remote import INDEX, PUBLICATIONS, GitRemote
 from prov.remote.publication import Publication, Published
 from prov.remote.settings import make_remote
@@ -153,11 +155,11 @@ def _ratio(name: str, value: float, other: float, bound: float) -> None:
 def _published(number: int) -> Published:
     chance = random.Random(number)
     return Published(
-        key=f"recipe{number % 5000}:task{number % 10}",
-        task_hash=chance.randbytes(20),
-        static_key=chance.randbytes(20),
-        output=chance.randbytes(20),
-        record=chance.randbytes(20),
+        TaskKey(f"recipe{number % 5000}:task{number % 10}"),
+        TaskHash(chance.randbytes(20)),
+        StaticKey(chance.randbytes(20)),
+        OutputId(chance.randbytes(20)),
+        chance.randbytes(20),
         digest=chance.randbytes(32),
         size=1,
     )
@@ -252,8 +254,8 @@ def _add_refs(git_dir: Path, count: int) -> None:
     rows = [line for line in there if not line.startswith("#")]
     for number in range(count):
         task = _published(number)
-        rows.append(f"{output} {output_ref(task.key, task.task_hash)}")
-        rows.append(f"{output} {static_ref(task.key, task.static_key)}")
+        rows.append(f"{output} {OutputRef(task.key, task.task_hash)!s}")
+        rows.append(f"{output} {StaticRef(task.key, task.static_key)!s}")
     rows.sort(key=lambda row: row.split(" ", 1)[1])
     header = "# pack-refs with: peeled fully-peeled sorted \n"
     (git_dir / "packed-refs").write_text(header + "\n".join(rows) + "\n")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prov.bitbake.capture import HASH_FACT, LINE_FACT, STAMP_FACT, WORKDIR_FACT
+from prov.records.ids import CommitId, TaskHash
+from prov.records.keys import TaskKey
 from prov.records.run import Run, Start, author, empty_start, write_run
 from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
@@ -71,10 +73,21 @@ def add_run(
         pair = write_listing(
             writer, listing_of(writer, files or {"authorized_keys": EVIL}), mtimes=True
         )
-        start = Start(after, EMPTY) if after is not None else empty_start(writer)
+        start = Start(CommitId(after), EMPTY) if after is not None else empty_start(writer)
         key = f"a:{name or task}"
         extra: dict[str, Pair | Oid | str] = {"script": script} if script else {}
-        run = Run(key, inputs, start, pair, None, b"the log\n", {}, dict(facts), {}, extra=extra)
+        run = Run(
+            TaskKey(key),
+            TaskHash(inputs),
+            start,
+            pair,
+            None,
+            b"the log\n",
+            {},
+            dict(facts),
+            {},
+            extra=extra,
+        )
         made = write_run(writer, run, author(2.0))
         writer.finish()
     store.refs.update(RefUpdate(f"refs/tags/a/{task}/{inputs.hex()}/1", made.commit))

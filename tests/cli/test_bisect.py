@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from prov.records.keys import TaskKey
 from tests.history.tiny import Texts, Tiny
 from tests.terminal import Terminal
 
@@ -584,7 +585,7 @@ TIME = gives(0, "date +%N > give/r1; cat /proc/sys/kernel/random/uuid >> give/r1
 def test_another_output_of_the_same_inputs_is_told_as_such(story: Story, others: int) -> None:
     texts = story.of(5) | {"r1.toml": TIME}
     good = story.built(texts)
-    line = story.latest().line("image:image")
+    line = story.latest().line(TaskKey("image:image"))
     assert line is not None
     at = f"{good}/r1:give@output"
     story.run("checkout", at, "kept")

@@ -23,19 +23,11 @@ from typing import NamedTuple, cast
 from prov.files import replace_file
 from prov.recipes.variables import Reached
 from prov.records.build_list import Line, Span, encode_tasks
-from prov.records.refs import BUILDS
-from prov.records.run import (
-    Output,
-    Run,
-    Start,
-    author,
-    empty_start,
-    output_ref,
-    static_ref,
-    tag_prefix,
-    workdir_ref,
-    write_run,
-)
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import Output
+from prov.records.refs import BUILDS, OutputRef, RunRef, StaticRef, workdir_ref
+from prov.records.run import Run, Start, author, empty_start, write_run
 from prov.store.objects import (
     CONSTANT_IDENTITY,
     MODE_DIRECTORY,
@@ -428,9 +420,9 @@ class History:
             made = self.bodies.run(node.recipe, node.task, taken)
         output = None if made.output is None else Pair(self.objects.tree(made.output), None)
         run = Run(
-            key=node.key,
-            task_hash=oid,
-            start=Start(start[0], EMPTY),  # its content is in its commit
+            key=TaskKey(node.key),
+            task_hash=TaskHash(oid),
+            start=Start(CommitId(start[0]), EMPTY),  # its content is in its commit
             after=self.objects.pair(made.workdir),
             output=None if output is None else Output(output),
             log=made.log.encode(),
@@ -447,8 +439,10 @@ class History:
             self.objects.finish_pack()
         if made.output is None:
             return None
-        self.refs[output_ref(node.key, oid)] = recorded.output_commit
-        self.refs[static_ref(node.key, self.static[node.key])] = recorded.output_commit
+        self.refs[str(OutputRef(TaskKey(node.key), TaskHash(oid)))] = recorded.output_commit
+        self.refs[str(StaticRef(TaskKey(node.key), StaticKey(self.static[node.key])))] = (
+            recorded.output_commit
+        )
         gives = without_times(made.output)
         result = Result(oid, recorded.output, recorded.commit, number, made.workdir, gives)
         self._remember(node.key, result)
@@ -551,12 +545,12 @@ class History:
         }
 
     def _tag(self, node: Node, oid: Oid, commit: Oid, *, failed: bool) -> int:
-        prefix = tag_prefix(node.key, oid, failed=failed)
+        prefix = RunRef(TaskKey(node.key), TaskHash(oid), 1, failed).prefix
         number = next(
             number for number in itertools.count(1) if f"{prefix}/{number}" not in self.refs
         )
         self.refs[f"{prefix}/{number}"] = commit
-        self.refs[workdir_ref(node.arch, node.recipe.name, node.chain)] = commit
+        self.refs[str(workdir_ref(node.arch, node.recipe.name, node.chain))] = commit
         return number
 
     def _remember(self, key: str, result: Result) -> None:
@@ -570,7 +564,9 @@ class History:
         lines: dict[str, list[Line]] = {}
         for key, result in self.now.items():
             if key not in self.dirty:
-                line = Line(key, result.task_hash, result.output, result.number)
+                line = Line(
+                    TaskKey(key), TaskHash(result.task_hash), OutputId(result.output), result.number
+                )
                 lines.setdefault(key.partition(":")[0], []).append(line)
         facts = {"targets": " ".join(self.targets), "result": "ok" if ok else "failed"}
         facts |= {
@@ -585,7 +581,9 @@ class History:
             what.replace(" ", "-"): str(sum(each == what for each in happened.values()))
             for what in counted
         }
-        timeline = [Span(key, at - began, seconds, added) for key, at, seconds, added in self.spans]
+        timeline = [
+            Span(TaskKey(key), at - began, seconds, added) for key, at, seconds, added in self.spans
+        ]
         self.spans = []
         versions = sorted(["image", *(recipe.name for recipe in self.recipes)])
         texts = {

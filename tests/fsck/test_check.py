@@ -22,8 +22,9 @@ from prov.fsck.repair import Repair, repair, repair_head
 from prov.fsck.sources import Sources
 from prov.intake.source import Content, whole_content
 from prov.records.build_list import BuildList
-from prov.records.refs import BUILDS, LABELS, PINS
-from prov.records.run import RECORDS, last_number
+from prov.records.ids import CommitId, TaskHash
+from prov.records.lookup import last_number
+from prov.records.refs import BUILDS, LABELS, PINS, RECORDS
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -154,7 +155,7 @@ def test_a_pack_cut_off_or_gone_leaves_what_was_elsewhere(
     assert told(look(store), "pack")
     mend(store)
     assert BUILDS in contents(store.path)
-    BuildList(Store.open(store.path), contents(store.path)[BUILDS]).facts()
+    BuildList(Store.open(store.path), CommitId(contents(store.path)[BUILDS])).facts()
 
 
 def test_a_malformed_tree_goes_with_what_holds_it(store: Store) -> None:
@@ -371,7 +372,7 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     record = store.objects.commit(refs[run]).parents[1]
     ref = parse_ref(run)
     assert ref is not None
-    assert last_number(Store.open(store.path), ref.key, ref.oid) == 3
+    assert last_number(Store.open(store.path), ref.key, TaskHash(ref.oid)) == 3
     assert {after[f"{RECORDS}{prefix.removeprefix(TAGS)}/{number}"] for number in (1, 2)} == {
         record
     }
@@ -450,7 +451,7 @@ def test_a_wrong_name_is_seen_where_what_it_holds_was_lost_and_found(store: Stor
     assert contents(store.path) == before
 
 
-def chain(store: Store) -> list[tuple[Oid, dict[str, str]]]:
+def chain(store: Store) -> list[tuple[CommitId, dict[str, str]]]:
     """Return the builds with what is said of them, the newest first."""
     found, build = [], BuildList.latest(store)
     while build is not None:

@@ -19,7 +19,10 @@ from prov.fsck.packs import leave_out
 from prov.fsck.repair import repair
 from prov.fsck.sources import Sources
 from prov.processes import start_child
-from prov.records.run import Output, output_ref, write_output
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import Output, write_output
+from prov.records.refs import OutputRef
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -109,7 +112,7 @@ def test_a_lost_blob_comes_back_from_the_pool(store: Store, pooled: Path) -> Non
         tree = writer.add_tree([Entry(b"f", MODE_FILE, blob)])
         output = write_output(writer, Output(Pair(tree, None)))
         commit = writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, "output\n"))
-    other.refs.update(RefUpdate(output_ref("a:b", bytes(20)), commit))
+    other.refs.update(RefUpdate(str(OutputRef(TaskKey("a:b"), TaskHash(bytes(20)))), commit))
     del writer, other
     before = contents(store.path)
     leave_out(store, [blob])

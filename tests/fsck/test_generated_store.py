@@ -12,8 +12,13 @@ import pytest
 
 from prov.recipes.variables import Reached
 from prov.records.build_list import BuildList, Line, record_build
-from prov.records.refs import BUILDS
-from prov.records.run import EDGES, Records, author, output_ref, read_pair, static_ref, tag_prefix
+from prov.records.entries import DEFINITION, EDGES
+from prov.records.ids import StaticKey
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.refs import BUILDS, OutputRef, RunRef, StaticRef
+from prov.records.run import author
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.odb import PACKS_TO_CONSOLIDATE
@@ -51,7 +56,7 @@ def lines_of(build: BuildList) -> list[Line]:
 
 def output_of(store: Store, key: str) -> Pair:
     build = BuildList.latest(store)
-    line = build.line(key) if build else None
+    line = build.line(TaskKey(key)) if build else None
     assert line is not None and line.output is not None
     return read_pair(store.objects, line.output)
 
@@ -115,7 +120,7 @@ def test_every_line_of_every_build_resolves(made: Store) -> None:
     for build in builds(made):
         for line in lines_of(build):
             assert records.output(line.key, line.task_hash) == line.output
-            commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+            commit = made.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
             assert commit is not None
             record = made.objects.commit(made.objects.commit(commit).parents[1])
             output = made.objects.entry(record.tree, "output")
@@ -138,7 +143,7 @@ def test_edges_name_what_the_build_has(made: Store) -> None:
             for edge in made.objects.tree(entry.oid) if entry else []:
                 name = edge.name.decode()
                 other = latest.line(
-                    f"{line.key.partition(':')[0]}:{name}" if kind == "after" else name
+                    TaskKey(f"{line.key.partition(':')[0]}:{name}" if kind == "after" else name)
                 )
                 assert other is not None
                 wanted = other.task_hash if kind == "after" else other.output
@@ -174,9 +179,9 @@ def test_a_run_holds_what_is_needed_to_run_it_again(made: Store) -> None:
     records, build = Records(made), BuildList.latest(made)
     assert build is not None
     for line in lines_of(build):
-        commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+        commit = made.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
         assert commit is not None
-        definition = read_definition(records.record_entry(commit, "definition"), line.key)
+        definition = read_definition(records.text(commit, DEFINITION), line.key)
         edges = {
             f"{line.key.partition(':')[0]}:{name}"
             for name in edges_of(made, line.task_hash, "after")
@@ -196,7 +201,7 @@ def test_static_keys_are_those_of_the_first_build(made: Store) -> None:
 
     def static_key(key: str) -> Oid:
         if key not in known:
-            line = first.line(key)
+            line = first.line(TaskKey(key))
             assert line is not None
             entries, edges = [], dict[str, dict[str, str]]()
             for entry in made.objects.tree(line.task_hash):
@@ -210,8 +215,10 @@ def test_static_keys_are_those_of_the_first_build(made: Store) -> None:
         return known[key]
 
     for line in lines_of(first):
-        found = made.refs.get(static_ref(line.key, static_key(line.key)))
-        assert found is not None and found == made.refs.get(output_ref(line.key, line.task_hash))
+        found = made.refs.get(str(StaticRef(line.key, StaticKey(static_key(line.key)))))
+        assert found is not None and found == made.refs.get(
+            str(OutputRef(line.key, line.task_hash))
+        )
 
 
 def test_attributes_are_in_the_form_that_prov_writes(made: Store) -> None:
@@ -243,13 +250,13 @@ def test_a_file_is_followed_from_the_image_to_its_source(made: Store) -> None:
         held = node(output_of(made, "image:image"), f"rootfs/{path}").oid
         assert node(output_of(made, "part03:package"), f"packages-split/{part}/{path}").oid == held
         assert node(output_of(made, "part03:install"), f"image/{path}").oid == held
-        line = latest.line("part03:compile")
+        line = latest.line(TaskKey("part03:compile"))
         assert line is not None
-        commit = made.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+        commit = made.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
         assert commit is not None
         assert node(Records(made).workdir(commit), f"part03-1.0/{built}").oid == held
     source = made.objects.entry(
-        latest.lines("part03")["part03:fetch"].task_hash, "sources/part03-1.0/README"
+        latest.lines("part03")[TaskKey("part03:fetch")].task_hash, "sources/part03-1.0/README"
     )
     assert source is not None and source.oid == held
 

@@ -54,7 +54,7 @@ prov/records, prov/recipes, prov/tasks
     recipe (TOML)                                ProvError
     project (TOML)                               ProvError
     project (script_file)                        RecipeError
-    plain.check_name                             ProvError
+    keys.TaskKey.parse                           ProvError
     files.parse_size                             ProvError
 
 prov/history

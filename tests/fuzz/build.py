@@ -14,13 +14,14 @@ from prov.recipes.recipe import Setting
 from prov.recipes.shell_reader import Names, names_in
 from prov.recipes.variables import expand
 from prov.records.build_list import BuildList, Line, decode_tasks, encode_tasks
+from prov.records.ids import CommitId
+from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines, encode_lines
-from prov.records.run import Records
+from prov.records.lookup import Records
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
 from prov.tasks.definition import read_definition
 from prov.tasks.recorded import make_node, own_inputs, read_task
 from prov.tasks.taskhash import HashOnly
-from prov.tasks.wrap import check_name
 from prov.text import parse_size
 from tests.fuzz.common import Memory, keys, names, oids, scratch, text, texts, words
 from tests.fuzz.parser import Parser
@@ -113,7 +114,7 @@ def rerun(definition: bytes, edge: bytes = b"33" * 20 + b"\n") -> object:
     """Make a recorded task into one that can be run again."""
     memory = Memory()
     store: Any = SimpleNamespace(objects=memory)
-    task = read_task(store, KEY, run_of(memory, definition, edge))
+    task = read_task(store, TaskKey(KEY), run_of(memory, definition, edge))
     own_inputs(memory, HashOnly(), task)
     return make_node(memory, task)
 
@@ -132,7 +133,7 @@ def read_inputs_tree(data: bytes) -> object:
     held = memory.put("commit", Commit(memory.put_tree(entries), (), BY, "record\n").encode())
     run = memory.put("commit", Commit(EMPTY_TREE, (held, held), BY, "run\n").encode())
     store: Any = SimpleNamespace(objects=memory)
-    return read_task(store, KEY, run)
+    return read_task(store, TaskKey(KEY), run)
 
 
 def read_run_commit(data: bytes) -> object:
@@ -142,12 +143,12 @@ def read_run_commit(data: bytes) -> object:
     oid = memory.put("commit", data)
     store: Any = SimpleNamespace(objects=memory)
     records = Records(store)
-    for ask in (records.facts, records.environment, records.workdir, records.record_tree):
+    for ask in (records.facts, records.record, records.workdir):
         try:
             ask(oid)
         except StoreError:
             continue
-    return read_task(store, KEY, oid)
+    return read_task(store, TaskKey(KEY), oid)
 
 
 # builds
@@ -177,9 +178,9 @@ def ask_build(build: BuildList) -> object:
         build.seconds,
         build.recipes,
         build.timeline,
-        lambda: build.line(KEY),
-        lambda: build.newest_line(KEY),
-        lambda: build.kept(KEY),
+        lambda: build.line(TaskKey(KEY)),
+        lambda: build.newest_line(TaskKey(KEY)),
+        lambda: build.kept(TaskKey(KEY)),
         lambda: build.differing(build),
     )
     for ask in asks:
@@ -195,13 +196,13 @@ def ask_build(build: BuildList) -> object:
 def read_build(data: bytes) -> object:
     memory = Memory()
     store: Any = SimpleNamespace(objects=memory)
-    return ask_build(BuildList(store, build_of(memory, data, b"")))
+    return ask_build(BuildList(store, CommitId(build_of(memory, data, b""))))
 
 
 def read_build_tasks(data: bytes) -> object:
     memory = Memory()
     store: Any = SimpleNamespace(objects=memory)
-    return ask_build(BuildList(store, build_of(memory, b"", data)))
+    return ask_build(BuildList(store, CommitId(build_of(memory, b"", data))))
 
 
 build_texts = st.lists(
@@ -344,7 +345,7 @@ environments = st.dictionaries(words, texts, max_size=3)
 PARSERS = [
     Parser(
         "definition.read_definition",
-        lambda data: read_definition(data, KEY),
+        lambda data: read_definition(data, TaskKey(KEY)),
         StoreError,
         definitions,
     ),
@@ -413,8 +414,8 @@ PARSERS = [
     ),
     Parser("project (script_file)", read_script_file, RecipeError, scripts),
     Parser(
-        "plain.check_name",
-        lambda data: check_name(text(data)).encode(),
+        "keys.TaskKey.parse",
+        lambda data: TaskKey.parse(text(data)).encode(),
         ProvError,
         keys.map(str.encode),
         canonical=bytes,

@@ -16,7 +16,12 @@ from prov.history.builds import find_build, is_build_name, set_label
 from prov.history.files import blame_lines, find_file
 from prov.history.names import RunName, find, find_run, last_run
 from prov.records.build_list import Line, record_build
-from prov.records.run import Output, Run, empty_start, output_ref, tag_update, write_run
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import new_run
+from prov.records.output import Output
+from prov.records.refs import OutputRef
+from prov.records.run import Run, empty_start, write_run
 from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
 from prov.statements.dsse import _load
 from prov.statements.record_reader import attested_run, public_address, read_evidence
@@ -45,8 +50,8 @@ def recorded() -> Store:
             "outputdir": "image",
         }
         run = Run(
-            KEY,
-            tree,
+            TaskKey(KEY),
+            TaskHash(tree),
             empty_start(writer),
             Pair(tree, None),
             Output(Pair(tree, None)),
@@ -56,10 +61,16 @@ def recorded() -> Store:
         )
         made = write_run(writer, run, BY)
         writer.finish()
-    tag = tag_update(store, KEY, tree, made.commit)
-    store.refs.update(tag, RefUpdate(output_ref(KEY, tree), made.output_commit))
+    tag = new_run(store, TaskKey(KEY), TaskHash(tree), made.commit)
+    store.refs.update(
+        tag, RefUpdate(str(OutputRef(TaskKey(KEY), TaskHash(tree))), made.output_commit)
+    )
     build = record_build(
-        store, [Line(KEY, tree, made.output, 1)], {KEY: "ran"}, {"targets": KEY, "result": "ok"}, BY
+        store,
+        [Line(TaskKey(KEY), TaskHash(tree), made.output, 1)],
+        {TaskKey(KEY): "ran"},
+        {"targets": KEY, "result": "ok"},
+        BY,
     )
     store.refs.update(RefUpdate("refs/prov/label/release", build))
     return store

@@ -15,6 +15,7 @@ from prov.errors import BitBakeError, StoreError
 from prov.files import read_cache, write_cache
 from prov.intake.wellformed import Limits, checked_entries
 from prov.records.build_list import BuildList
+from prov.records.ids import CommitId
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Kind, Oid, encode_tree
 from prov.sysroot.state import State, read_merges
 from prov.tasks.taskhash import HashOnly
@@ -66,7 +67,8 @@ def read_bitbake_list(data: bytes) -> object:
     tree = memory.put_tree([Entry(b"bitbake", MODE_DIRECTORY, folder)])
     store: Any = SimpleNamespace(objects=memory)
     return read_hashes(
-        BuildList(store, memory.put("commit", Commit(tree, (), BY, "build\n").encode())), "zlib"
+        BuildList(store, CommitId(memory.put("commit", Commit(tree, (), BY, "build\n").encode()))),
+        "zlib",
     )
 
 

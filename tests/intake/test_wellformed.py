@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from prov.errors import StoreError
 from prov.intake.source import Content, Source
 from prov.intake.wellformed import Limits
-from prov.records.run import Output, Run, empty_start, read_pair, write_run
+from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import Output, read_pair
+from prov.records.run import Run, empty_start, write_run
 from prov.remote.index import Index
 from prov.remote.publication import Published
 from prov.remote.receive import digests_of, receive
@@ -58,8 +61,8 @@ def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
         task_hash = writer.add_tree([Entry(b"task", MODE_FILE, writer.add("blob", b"make\n"))])
         start, sysroots = empty_start(writer), {"target": output}
         run = Run(
-            "words:make",
-            task_hash,
+            TaskKey("words:make"),
+            TaskHash(task_hash),
             start,
             snapshot.pair,
             Output(output, b"true\n"),
@@ -73,9 +76,9 @@ def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
     digests = digests_of(store.objects)
     workdir = digests.commit(recorded.commit).id
     task = Published(
-        "words:make",
-        task_hash,
-        bytes(20),
+        TaskKey("words:make"),
+        TaskHash(task_hash),
+        StaticKey(bytes(20)),
         recorded.output,
         tree,
         digests.tree(tree).id,

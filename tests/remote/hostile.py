@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from prov.errors import StoreError
 from prov.intake.digest import Digest, Digests
 from prov.intake.source import Content, Source, whole_content
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.publication import Published
 from prov.store.objects import (
     Commit,
@@ -211,7 +213,13 @@ class Maker:
 
     def signed(self, record: Oid, inputs: Oid, output: Oid, key: str = KEY) -> Published:
         return Published(
-            key, inputs, bytes(20), output, record, signed_digest(self.bag, record), 10
+            TaskKey(key),
+            TaskHash(inputs),
+            StaticKey(bytes(20)),
+            OutputId(output),
+            record,
+            signed_digest(self.bag, record),
+            10,
         )
 
     def of_content(self, tree: Oid) -> Published:

@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from prov.errors import StoreError
 from prov.intake.source import Content
+from prov.records.ids import OutputId, TaskHash
+from prov.records.keys import TaskKey
 from prov.store.objects import EMPTY_TREE, Oid
 from tests.remote.hostile import (
     FILE,
@@ -259,9 +261,9 @@ def _records(maker: Maker) -> tuple[str, object]:
     if what == "signed":
         task = maker.rng.choice(
             [
-                replace(good, key="words:other"),
-                replace(good, task_hash=maker.inputs()),
-                replace(good, output=maker.output()),
+                replace(good, key=TaskKey("words:other")),
+                replace(good, task_hash=TaskHash(maker.inputs())),
+                replace(good, output=OutputId(maker.output())),
                 replace(good, digest=bytes(32)),
                 replace(good, record=output, digest=signed_digest(bag, output)),
                 replace(good, record=maker.any_oid(FILE)),

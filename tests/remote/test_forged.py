@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from prov.records.entries import OUTPUT
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.publication import Published, record_commit
 from tests.remote.conftest import Machines
 from tests.remote.keys import Keys, allow, sign_with
@@ -236,7 +239,9 @@ def test_a_record_of_which_an_object_may_not_be(
         .decode()
         .strip()
     )
-    commit = Published("a:b", b"", b"", b"", bytes.fromhex(record), b"").commit
+    commit = Published(
+        TaskKey("a:b"), TaskHash(b""), StaticKey(b""), OutputId(b""), bytes.fromhex(record), b""
+    ).commit
     forger.git(
         "hash-object",
         "-t",

@@ -21,7 +21,8 @@ import pytest
 from prov.errors import CheckoutError, StoreError
 from prov.intake.source import Source, read_whole
 from prov.intake.wellformed import BadObject
-from prov.records.run import read_pair
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
 from prov.remote.git_remote import _reader as reader
 from prov.remote.index import Index
 from prov.remote.receive import receive
@@ -173,7 +174,7 @@ def test_hostile_definitions_are_refused() -> None:
     for number in range(3000):
         text = definition_text(random.Random(f"{SEED} {number}"))
         try:
-            read = read_definition(text, KEY)
+            read = read_definition(text, TaskKey(KEY))
         except StoreError:
             continue
         good += 1

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.store.objects import decode_commit, object_id
 
@@ -36,7 +38,15 @@ PUBLICATIONS = st.builds(
     st.lists(IDS, max_size=5).map(tuple),
 )
 
-TASK = Published("zlib:compile", b"h" * 20, b"s" * 20, b"o" * 20, b"r" * 20, b"d" * 32, 5)
+TASK = Published(
+    TaskKey("zlib:compile"),
+    TaskHash(b"h" * 20),
+    StaticKey(b"s" * 20),
+    OutputId(b"o" * 20),
+    b"r" * 20,
+    b"d" * 32,
+    5,
+)
 TEXT = Publication(7, (TASK,), (b"u" * 20,)).encode()
 LINE = TASK.encode()
 

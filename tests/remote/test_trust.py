@@ -16,6 +16,8 @@ import pytest
 
 from prov.errors import ProvError
 from prov.intake.digest import Digests
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import examine, sign, validity
 from prov.remote.trust import Came, Seal, check_record, judge
@@ -33,7 +35,15 @@ from prov.transport.errors import (
 )
 from tests.remote.keys import Gpg, Keys, allow, sign_with
 
-TASK = Published("words:make", b"h" * 20, b"s" * 20, b"o" * 20, b"r" * 20, b"d" * 32, 5)
+TASK = Published(
+    TaskKey("words:make"),
+    TaskHash(b"h" * 20),
+    StaticKey(b"s" * 20),
+    OutputId(b"o" * 20),
+    b"r" * 20,
+    b"d" * 32,
+    5,
+)
 TEXT = Publication(5, (TASK,)).encode()
 GOOD = Seal("SHA256:abc", good=True, allowed=True)
 UNKNOWN = replace(GOOD, allowed=False)
@@ -74,7 +84,7 @@ def test_rules_for_publications(
 
 
 FACTS = {"task": "words:make", "task-hash": (b"h" * 20).hex(), "result": "ok"}
-CAME = Came(b"d" * 32, FACTS, b"h" * 20, b"o" * 20)
+CAME = Came(b"d" * 32, FACTS, b"h" * 20, OutputId(b"o" * 20))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ CAME = Came(b"d" * 32, FACTS, b"h" * 20, b"o" * 20)
         (replace(CAME, facts={}), Replayed),
         (replace(CAME, inputs=b"i" * 20), Replayed),
         (replace(CAME, inputs=None), Replayed),
-        (replace(CAME, output=b"p" * 20), WrongContent),
+        (replace(CAME, output=OutputId(b"p" * 20)), WrongContent),
         (replace(CAME, output=None), WrongContent),
         (replace(CAME, facts={**FACTS, "result": "failed"}), WrongContent),
         (

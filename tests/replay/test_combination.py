@@ -12,6 +12,7 @@ import pytest
 
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
 from prov.history.names import run_in
+from prov.records.keys import TaskKey
 from prov.replay.combination import InputStep, Workshop, mixture
 from prov.replay.scratch import aside
 from prov.scheduler.summary import RunOptions, Summary
@@ -167,7 +168,7 @@ PAIRS = [
 """Edits of one task."""
 
 
-def recorded(project: Tiny) -> dict[str, RecordedTask]:
+def recorded(project: Tiny) -> dict[TaskKey, RecordedTask]:
     """Return all tasks of the last build."""
     build, store = project.latest(), project.store
     keys = [key for recipe in build.recipes() for key in build.lines(recipe)]
@@ -221,7 +222,7 @@ class Pair:
             tasks = mixture(
                 self.project.store, self.good, self.bad, steps(filter(choose, self.causes))
             )
-            return shop.build(tasks, TARGET, Watcher())
+            return shop.build(tasks, TaskKey(TARGET), Watcher())
 
 
 def of_other(each: CauseGroup) -> bool:
@@ -249,11 +250,11 @@ def test_of_two_changes_of_one_task_one_is_taken(tmp_path: Path, names: tuple[st
     its = set(map(name_of, alone.causes))
     pair = Pair(tmp_path / "both", BASE, other(one(BASE)))
     output, summary = pair.made(lambda each: name_of(each) in its)
-    line = alone.after.line(TARGET)
+    line = alone.after.line(TaskKey(TARGET))
     assert line is not None
     assert output == line.output
     for key, (task_hash, _) in ids(summary).items():
-        assert task_hash == alone.after.lines(key.partition(":")[0])[key].task_hash
+        assert task_hash == alone.after.lines(key.partition(":")[0])[TaskKey(key)].task_hash
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -261,6 +262,6 @@ def test_all_changes_and_none_are_the_builds_and_nothing_runs(tmp_path: Path, na
     pair = Pair(tmp_path, BASE, EDIT_OTHER(EDITS[name](BASE)))
     for build, choose in ((pair.before, lambda _each: False), (pair.after, lambda _each: True)):
         output, summary = pair.made(choose)
-        line = build.line(TARGET)
+        line = build.line(TaskKey(TARGET))
         assert line is not None
         assert (summary.count("ran"), output) == (0, line.output)

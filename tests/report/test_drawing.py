@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prov.records.keys import TaskKey
 from prov.report.drawing import (
     HEIGHT,
     PALETTE,
@@ -47,7 +48,7 @@ HOSTILE = (
 
 
 def drawn(key: str, *edges: str, what: str = "ran", root: bool = False) -> Drawn:
-    return Drawn(key, what, edges, root)
+    return Drawn(TaskKey(key), what, edges, root)
 
 
 @st.composite
@@ -58,7 +59,7 @@ def graphs(draw: st.DrawFn) -> list[Drawn]:
     keys = [f"r{n % recipes}:t{n}" for n in range(count)]
     tasks = [
         Drawn(
-            key,
+            TaskKey(key),
             draw(st.sampled_from(WHATS)),
             tuple(draw(st.lists(st.sampled_from(keys[:n]), max_size=4, unique=True)) if n else ()),
             draw(st.booleans()),
@@ -82,20 +83,20 @@ def test_every_task_has_a_place_of_its_own_and_lines_go_to_the_right(tasks: list
     place = {task.key: box for task, box in zip(tasks, found.boxes, strict=True)}
     for task in tasks:
         for edge in task.edges:
-            assert place[edge].layer < place[task.key].layer
-            assert place[edge].x + place[edge].width < place[task.key].x
+            assert place[TaskKey(edge)].layer < place[task.key].layer
+            assert place[TaskKey(edge)].x + place[TaskKey(edge)].width < place[task.key].x
 
 
 @given(graphs())
 def test_lines_that_are_left_out_follow_from_others(tasks: list[Drawn]) -> None:
-    def below(edges: dict[str, set[str]]) -> dict[str, set[str]]:
+    def below(edges: dict[TaskKey, set[str]]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         for number in dependencies_first(tasks)[0]:
             key = tasks[number].key
             found[key] = edges[key].union(*(found[edge] for edge in edges[key]))
         return found
 
-    kept: dict[str, set[str]] = {task.key: set() for task in tasks}
+    kept: dict[TaskKey, set[str]] = {task.key: set() for task in tasks}
     for start, end in layout(tasks).lines:
         kept[tasks[end].key].add(tasks[start].key)
     everything = {task.key: set(task.edges) for task in tasks}
@@ -182,8 +183,8 @@ def test_hostile_keys_stay_text_in_svg(key: str) -> None:
 
 def test_no_two_keys_have_the_same_anchor() -> None:
     keys = [*HOSTILE, "a b", "a%20b", "\udcff", "ÿ", "a:b", "a/b"]
-    assert len({anchor(key) for key in keys}) == len(keys)
-    assert all(re.fullmatch(r"[\w:+@%./~-]*", anchor(key)) for key in keys)
+    assert len({anchor(TaskKey(key)) for key in keys}) == len(keys)
+    assert all(re.fullmatch(r"[\w:+@%./~-]*", anchor(TaskKey(key))) for key in keys)
 
 
 def by_graphviz(text: str) -> ET.Element:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prov.records.keys import TaskKey
 from prov.report.drawing import BASE, PALETTE
 from prov.report.page import (
     BuildHead,
@@ -53,7 +54,7 @@ def card(
     key: str, seconds: float | None = None, edges: tuple[str, ...] = (), began: float | None = 0.0
 ) -> TaskCard:
     return TaskCard(
-        key=key,
+        key=TaskKey(key),
         what="ran" if seconds is not None else "up to date",
         began=began if seconds is not None else None,
         seconds=seconds,
@@ -254,7 +255,7 @@ def hostile(text: str) -> Report:
     changed = Changed(text, text, text)
     build = BuildHead(text, 0.0, text, 1.0, text, text, (text,), {text: 1, "ran": 1})
     task = TaskCard(
-        key=text,
+        key=TaskKey(text),
         what=text,
         began=0.0,
         seconds=1.0,
@@ -270,7 +271,7 @@ def hostile(text: str) -> Report:
         log=text,
         problem=text,
     )
-    tasks = (task, replace(task, key=f"a:{text}", what="failed", edges=(text,)))
+    tasks = (task, replace(task, key=TaskKey(f"a:{text}"), what="failed", edges=(text,)))
     cause = CauseCard(text, text, text, (text, "no:task"), 1)
     return Report(
         build,
@@ -561,7 +562,9 @@ def test_each_group_of_tasks_is_one_stop_of_the_tab_key(browser: Browser) -> Non
 def test_a_phone_needs_not_scroll_sideways(browser: Browser, route: str) -> None:
     report = made(42, LOG + "x" * 3000)
     long = replace(
-        report.tasks[8], key="a-very-long-recipe-name-native" * 4 + ":" + "compile" * 20, what="ran"
+        report.tasks[8],
+        key=TaskKey("a-very-long-recipe-name-native" * 4 + ":" + "compile" * 20),
+        what="ran",
     )
     report = replace(report, tasks=(*report.tasks, long))
     browser.open(report, route)

@@ -9,14 +9,23 @@ import pytest
 
 from prov.errors import BuildError
 from prov.recipes.graph import Graph
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.scheduler.hooks import invalidated, plan_table
 from prov.scheduler.plan import Choices, Plan, Step
 
 STEPS = {
-    key: Step(key, "up to date", "", static_key=b"\1" * 20, task_hash=b"\2" * 20, output=b"\3" * 20)
-    for key in ("app:compile", "app:install")
+    key: Step(
+        key,
+        "up to date",
+        "",
+        static_key=StaticKey(b"\1" * 20),
+        task_hash=TaskHash(b"\2" * 20),
+        output=OutputId(b"\3" * 20),
+    )
+    for key in (TaskKey("app:compile"), TaskKey("app:install"))
 }
-PLAN = Plan(Graph({}, ("app:install",)), {}, Choices(), STEPS)
+PLAN = Plan(Graph({}, (TaskKey("app:install"),)), {}, Choices(), STEPS)
 WORKDIRS = {key: Path("/work", key) for key in STEPS}
 
 

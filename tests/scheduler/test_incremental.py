@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from prov.files import remove_tree
 from prov.recipes.project import Project
+from prov.records.keys import TaskKey
 from prov.scheduler.session import Request, Session
 from prov.scheduler.summary import RunOptions, Summary
 from prov.store.refs import RefUpdate
@@ -229,7 +230,7 @@ def test_comment_is_cut_off_where_the_output_is_the_same(tmp_path: Path) -> None
     write_project(tmp_path, recipes)
     summary, watcher = build(tmp_path)
     assert sorted(watcher.ran) == ["a:alter", "a:give", "a:make"]
-    assert summary.settled["b:give"].what in ("cut off", "up to date")
+    assert summary.settled[TaskKey("b:give")].what in ("cut off", "up to date")
 
 
 def test_failed_task_is_tagged_and_never_reused(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_follow_never_keeps_stale_results_and_marks_them(tmp_path: Path) -> None
     write_project(tmp_path, recipes)
     summary, watcher = build(tmp_path, follow="never")
     assert not [key for key in watcher.ran if key.startswith("b:")]
-    assert summary.settled["b:give"].what == "stale"
+    assert summary.settled[TaskKey("b:give")].what == "stale"
     _, watcher = build(tmp_path)
     assert "b:make" in watcher.ran
 
@@ -384,7 +385,7 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
         session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
         summary, _ = session.build(Request(("c:make",), **request), Watcher(), RunOptions(jobs=1))
         assert summary.ok
-        oid = summary.settled["c:make"].output
+        oid = summary.settled[TaskKey("c:make")].output
         assert oid is not None
         show = ["git", f"--git-dir={tmp_path / '.prov'}", "show", f"{oid.hex()}:content/out/made"]
         return subprocess.run(show, capture_output=True, text=True, check=True).stdout
@@ -410,4 +411,4 @@ def test_follow_never_remembers_what_a_partial_build_left_out(tmp_path: Path) ->
     session = Session(Project.load(tmp_path), store, sysroots, {"PATH": os.environ["PATH"]})
     session.build(Request(("a:give",)), Watcher(), RunOptions(jobs=1))
     plan, _ = session.plan(Request(("b:give",), follow="never"))
-    assert plan.steps["b:give"].action == "stale"
+    assert plan.steps[TaskKey("b:give")].action == "stale"

@@ -12,8 +12,10 @@ import pytest
 from prov.recipes.graph import Graph, Node
 from prov.recipes.recipe import Recipe, Task
 from prov.recipes.variables import Reached
+from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.scheduler.plan import Choices, Plan, make_plan
-from prov.store.objects import Entry, Oid, object_id
+from prov.store.objects import Entry, object_id
 from prov.tasks.taskhash import OwnInputs
 
 
@@ -21,40 +23,43 @@ from prov.tasks.taskhash import OwnInputs
 class Known:
     """A store that holds outputs, by task hash, and some WORKDIRs."""
 
-    outputs: dict[tuple[str, Oid], Oid] = field(default_factory=dict)
-    static: dict[tuple[str, Oid], Oid] = field(default_factory=dict)
-    workdirs: set[tuple[str, Oid]] = field(default_factory=set)
+    outputs: dict[tuple[TaskKey, TaskHash], OutputId] = field(default_factory=dict)
+    static: dict[tuple[TaskKey, StaticKey], OutputId] = field(default_factory=dict)
+    workdirs: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
 
-    def output(self, key: str, task_hash: Oid) -> Oid | None:
+    def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None:
         return self.outputs.get((key, task_hash))
 
-    def static_output(self, key: str, static_key: Oid) -> Oid | None:
+    def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
         return self.static.get((key, static_key))
 
-    def away(self, key: str, task_hash: Oid) -> bool:
+    def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         return False
 
-    def static_away(self, key: str, static_key: Oid) -> Oid | None:
+    def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
         return None
 
-    def workdir_away(self, key: str, task_hash: Oid) -> bool:
+    def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
         return False
 
-    def why_no_workdir(self, key: str, task_hash: Oid) -> str:
+    def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
         return "its WORKDIR was collected"
 
-    def last_run(self, key: str, task_hash: Oid) -> tuple[int, Oid | None]:
-        return (1, task_hash) if (key, task_hash) in self.workdirs else (0, None)
+    def last_run(self, key: TaskKey, task_hash: TaskHash) -> tuple[int, CommitId | None]:
+        return (1, CommitId(task_hash)) if (key, task_hash) in self.workdirs else (0, None)
 
 
 def graph(edges: dict[str, dict[str, list[str]]], *targets: str) -> Graph:
     nodes = {}
-    for key, kinds in edges.items():
-        recipe, _, task = key.partition(":")
+    for text, kinds in edges.items():
+        key = TaskKey(text)
+        recipe, task = key.recipe, key.task
         made = Recipe(recipe, "1", "target", Path(f"{recipe}.toml"))
-        after, from_, needs = (tuple(kinds.get(kind, [])) for kind in ("after", "from", "needs"))
+        after, from_, needs = (
+            tuple(map(TaskKey, kinds.get(kind, []))) for kind in ("after", "from", "needs")
+        )
         nodes[key] = Node(key, made, Task(task, ""), "x", after, from_, needs)
-    return Graph(nodes, targets)
+    return Graph(nodes, tuple(map(TaskKey, targets)))
 
 
 LIB = {
@@ -66,7 +71,7 @@ LIB = {
 }
 
 
-def own(graph_: Graph, **changed: str) -> dict[str, OwnInputs]:
+def own(graph_: Graph, **changed: str) -> dict[TaskKey, OwnInputs]:
     found = {}
     for key in graph_.nodes:
         text = f"{key} {changed.get(key.replace(':', '_'), '')}".encode()
@@ -77,16 +82,15 @@ def own(graph_: Graph, **changed: str) -> dict[str, OwnInputs]:
 
 
 def settle(
-    known: Known, graph_: Graph, inputs: dict[str, OwnInputs], *, workdirs: bool = True
+    known: Known, graph_: Graph, inputs: dict[TaskKey, OwnInputs], *, workdirs: bool = True
 ) -> None:
     """Record everything of a graph, as if it had been built."""
     for _ in graph_.nodes:
         for step in make_plan(graph_, inputs, known, Choices()).steps.values():
             if step.task_hash is not None:
-                output = object_id("blob", step.key.encode())
-                known.outputs[step.key, step.task_hash] = known.static[
-                    step.key, step.static_key
-                ] = output
+                output = OutputId(object_id("blob", step.key.encode()))
+                known.outputs[step.key, step.task_hash] = output
+                known.static[step.key, step.static_key] = output
                 if workdirs:
                     known.workdirs.add((step.key, step.task_hash))
 
@@ -130,7 +134,7 @@ def test_a_missing_workdir_is_made_again_when_it_is_needed(whole: Graph) -> None
     settle(known, whole, own(whole), workdirs=False)
     plan = make_plan(whole, own(whole), known, Choices(force=frozenset(["app:install"])))
     assert actions(plan)["app:compile"] == "run"
-    assert plan.steps["app:compile"].for_workdir
+    assert plan.steps[TaskKey("app:compile")].for_workdir
     assert actions(plan)["lib:install"] == "restore"
     assert "lib:compile" not in actions(plan)
 
@@ -158,9 +162,11 @@ def test_what_is_behind_a_forced_task_is_judged_when_it_has_run(whole: Graph) ->
 def test_static_keys_change_with_everything_below(whole: Graph) -> None:
     before = make_plan(whole, own(whole), Known(), Choices()).steps
     after = make_plan(whole, own(whole, lib_compile="edited"), Known(), Choices()).steps
-    assert all(before[key].static_key != after[key].static_key for key in LIB)
+    assert all(before[TaskKey(key)].static_key != after[TaskKey(key)].static_key for key in LIB)
     after = make_plan(whole, own(whole, app_install="edited"), Known(), Choices()).steps
-    assert [key for key in LIB if before[key].static_key != after[key].static_key] == [
+    assert [
+        key for key in LIB if before[TaskKey(key)].static_key != after[TaskKey(key)].static_key
+    ] == [
         "app:install",
         "image:image",
     ]

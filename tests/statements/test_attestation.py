@@ -16,7 +16,8 @@ import pytest
 
 from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.names import RunName
-from prov.records.run import read_pair
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
 from prov.statements.attestation import Artifact, Evidence, encode, is_uri, statement
 from prov.statements.record_reader import attested_run, public_address, read_evidence
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
@@ -94,7 +95,7 @@ def of_bytes(data: bytes) -> dict[str, str]:
 
 def test_subjects_are_the_output_and_each_regular_file_in_it(tiny: Tiny) -> None:
     subjects = digests(attest(tiny, "lib:make")["subject"])
-    line = tiny.latest().line("lib:make")
+    line = tiny.latest().line(TaskKey("lib:make"))
     assert line is not None and line.output is not None
     assert subjects.pop("lib:make") == {"gitTree": line.output.hex()}
     objects = tiny.store.objects
@@ -162,7 +163,7 @@ def test_file_with_tokens_for_paths_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_predecessor_is_its_task_hash_and_the_workdir_that_was_taken_over(tiny: Tiny) -> None:
-    table, line = attest(tiny, "lib:give"), tiny.latest().line("lib:make")
+    table, line = attest(tiny, "lib:give"), tiny.latest().line(TaskKey("lib:make"))
     run, _ = attested_run(tiny.store, "lib:make")
     assert line is not None
     assert inputs(table)["after/make"] == {"gitTree": line.task_hash.hex()}

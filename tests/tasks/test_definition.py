@@ -16,6 +16,7 @@ from prov.errors import StoreError
 from prov.recipes.graph import Node
 from prov.recipes.recipe import Recipe, Setting, Task
 from prov.recipes.variables import Reached
+from prov.records.keys import TaskKey
 from prov.tasks.definition import define, read_definition
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
@@ -23,7 +24,7 @@ from prov.worktree.attributes import Node as FileNode
 from prov.worktree.attributes import Pair
 
 ONE, TWO = b"\1" * 20, b"\2" * 20
-KEY = "app:compile"
+KEY = TaskKey("app:compile")
 TASK = Task(
     "compile",
     "make",
@@ -53,10 +54,10 @@ NODE = Node(
     RECIPE,
     TASK,
     "x86_64",
-    after=("app:unpack",),
-    from_=("lib:install",),
-    needs=("zlib:stage", "tool:stage"),
-    direct=frozenset(("zlib:stage", "tool:stage")),
+    after=(TaskKey("app:unpack"),),
+    from_=(TaskKey("lib:install"),),
+    needs=(TaskKey("zlib:stage"), TaskKey("tool:stage")),
+    direct=frozenset((TaskKey("zlib:stage"), TaskKey("tool:stage"))),
     staging=("zlib:stage target image", "tool:stage direct image"),
 )
 OWN = OwnInputs(
@@ -221,7 +222,7 @@ def test_a_forged_field_of_the_task_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize("key", ["app", "app:", "../app:compile", "app:a/b"])
 def test_a_key_that_is_part_of_no_path_is_refused(key: str) -> None:
     with pytest.raises(StoreError):
-        read_definition(written(), key)
+        read_definition(written(), TaskKey(key))
 
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)

@@ -15,12 +15,21 @@ from pathlib import Path
 import pytest
 
 from prov.intake.digest import Digest, Digests
+from prov.records.ids import OutputId, StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.index import Damaged, Index, Listed
 from prov.remote.publication import Publication, Published
 from tests.cli.story import Project
 from tests.remote.test_exhaustion import limited, project
 
-TASK = Published("a:go", bytes(20), bytes(20), bytes(20), bytes(20), bytes(32))
+TASK = Published(
+    TaskKey("a:go"),
+    TaskHash(bytes(20)),
+    StaticKey(bytes(20)),
+    OutputId(bytes(20)),
+    bytes(20),
+    bytes(32),
+)
 
 
 def change(path: Path, *statements: str) -> None:
@@ -166,7 +175,7 @@ def test_an_index_is_kept(tmp_path: Path) -> None:
         index.add(Listed(1, bytes(20), 5, "", ""), Publication(5, (TASK,)))
     index.close()
     index = Index(tmp_path / "index")
-    assert index.find(bytes(20)) == [TASK]
+    assert index.find(TaskHash(bytes(20))) == [TASK]
     index.begin_anew()
     assert index.count() == 0
     change(index.path, "insert into publications values (1, 'x', 'y', 'z', 'a')")

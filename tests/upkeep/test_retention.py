@@ -17,7 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prov.records.build_list import BuildList, Line
-from prov.records.run import RECORDS, output_ref, read_pair, tag_prefix
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
+from prov.records.refs import RECORDS, OutputRef, RunRef
 from prov.store.objects import CONSTANT_IDENTITY, Commit
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -65,7 +68,7 @@ def lines(build: BuildList) -> list[Line]:
 
 def has_output(store: Store, line: Line) -> bool:
     """Tell whether a task's output is found by its hash, and all of it can be read."""
-    if store.refs.get(output_ref(line.key, line.task_hash)) is None:
+    if store.refs.get(str(OutputRef(line.key, line.task_hash))) is None:
         return False
     assert line.output is not None
     for _, node in walk(store.objects, read_pair(store.objects, line.output)):
@@ -76,7 +79,7 @@ def has_output(store: Store, line: Line) -> bool:
 
 
 def has_workdir(store: Store, line: Line) -> bool:
-    return store.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}") is not None
+    return store.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}") is not None
 
 
 def collect(store: Store, rules: Rules) -> int:
@@ -185,7 +188,7 @@ def test_young_packs_are_left_to_those_who_write_with_git(store: Store) -> None:
 
 
 def test_numbers_of_runs_go_on_after_a_collection(store: Store) -> None:
-    from prov.records.run import last_number
+    from prov.records.lookup import last_number
 
     line = lines(builds(store)[2])[0]
     before = last_number(store, line.key, line.task_hash)
@@ -260,7 +263,7 @@ def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
     """No build lists it yet: it is its task's newest run."""
     latest = builds(store)[0]
     line = next(line for line in lines(latest) if line.run and line.output)
-    commit = store.refs.get(f"{tag_prefix(line.key, line.task_hash)}/{line.run}")
+    commit = store.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
     assert commit is not None
     with store.objects.writer() as writer:
         made = writer.commit(commit)
@@ -269,14 +272,14 @@ def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
         task_hash = bytes(19) + b"\1"
         output = writer.add_commit(Commit(made.tree, (), CONSTANT_IDENTITY, "output\n"))
         writer.finish()
-        unlisted = f"{tag_prefix(line.key, task_hash)}/1"
+        unlisted = f"{RunRef(line.key, TaskHash(task_hash), 1).prefix}/1"
         store.refs.update(
             RefUpdate(unlisted, again, None),
-            RefUpdate(output_ref(line.key, task_hash), output, None),
+            RefUpdate(str(OutputRef(line.key, TaskHash(task_hash))), output, None),
         )
         # the writer is there: somebody is at work
         gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
-    assert output_ref(line.key, task_hash) not in gone
+    assert str(OutputRef(line.key, TaskHash(task_hash))) not in gone
 
 
 def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -> None:
@@ -296,16 +299,17 @@ def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -
             commits.append(writer.add_commit(made))
         writer.finish()
     updates = [
-        RefUpdate(f"{tag_prefix(key, task_hash)}/{n}", oid, None)
+        RefUpdate(f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/{n}", oid, None)
         for n, oid in enumerate(commits[:3], 1)
     ]
     store.refs.update(*updates, RefUpdate("refs/prov/workdir/plain/x", commits[3], None))
-    other = RefUpdate(f"{tag_prefix(key, bytes(20))}/1", commits[3], None)
+    other = RefUpdate(f"{RunRef(TaskKey(key), TaskHash(bytes(20)), 1).prefix}/1", commits[3], None)
     store.refs.update(other)
     gone = {each.ref: each for each in plan_gc(store, ALL_OLD, now=FAR) if "line/step" in each.ref}
-    assert set(gone) == {f"{tag_prefix(key, task_hash)}/1"}
+    assert set(gone) == {f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/1"}
     assert (
-        gone[f"{tag_prefix(key, task_hash)}/1"].record == f"{RECORDS}line/step/{task_hash.hex()}/1"
+        gone[f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/1"].record
+        == f"{RECORDS}line/step/{task_hash.hex()}/1"
     )
     collect(store, ALL_OLD)
     fsck(store)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
+from prov.records.ids import OutputId, TaskHash
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
 from prov.remote.static.manifest import MANIFEST, Bundle, Manifest, decode_manifest
@@ -28,7 +29,7 @@ _SCRATCH = ".bundle-"
 CONTENT = "refs/heads/prov/content"
 
 
-def exported(folder: Path) -> set[tuple[Oid, Oid]]:
+def exported(folder: Path) -> set[tuple[TaskHash, OutputId]]:
     """Return what a folder holds: task hashes with outputs."""
     found = set()
     for number in read_manifest(folder).publications:
