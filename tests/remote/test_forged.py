@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from prov.records.entries import OUTPUT
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.remote.publication import Published, record_commit
