@@ -13,6 +13,7 @@ from pathlib import Path
 from prov.errors import NameUnknown, RecipeError
 from prov.recipes.assembly import make_recipe
 from prov.recipes.checks import check
+from prov.recipes.inheritance import Classes, Layer
 from prov.recipes.joining import join, override
 from prov.recipes.parsed_files import ParsedFiles, parse_toml
 from prov.recipes.recipe import NATIVE, Raw, Recipe, Setting, native_name, sources_json
@@ -21,13 +22,14 @@ from prov.recipes.tables import ProjectTable
 from prov.text import nearest
 
 PROJECT_FILE = "prov.toml"
-CLASSES = Path(__file__).parent / "classes"
+MACHINE = "MACHINE"
+"""The one variable that `--set` sets for the project, and not for recipes."""
 _ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,60}(?<!\.lock)(?<!\.)")
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let a name that no file can have be a mistake of the file that has it."""
+    """Turn the error of a name that no file can have into one of the file that holds the name."""
     try:
         yield
     except OSError as error:
@@ -43,14 +45,21 @@ class Project:
     overrides: Mapping[str, str] = field(default_factory=dict)
     """From `--set`: `NAME` or `RECIPE:NAME` to a value."""
     files: ParsedFiles = field(default_factory=ParsedFiles)
+    _classes: Classes = field(init=False)
     _paths: dict[str, Path] = field(default_factory=dict)
+    """Name -> the recipe's file."""
     _extended: set[str] = field(default_factory=set)
+    """Recipes that also exist as `-native` variants."""
     _providers: dict[str, list[str]] = field(default_factory=dict)
     """Name -> the recipes that provide it."""
-    _made: dict[str, Recipe] = field(default_factory=dict)
-    _class_paths: dict[str, Path] = field(default_factory=dict)
+    _recipes: dict[str, Recipe] = field(default_factory=dict)
+    """Name -> the recipe, once it was asked for."""
     _declared: dict[str, set[str]] = field(default_factory=dict)
     """Recipe -> its variables, without those that `--set` alone brings."""
+
+    def __post_init__(self) -> None:
+        folders = self.settings.get("classes", ["classes"])
+        self._classes = Classes(tuple(self.root / folder for folder in folders), self.files)
 
     @staticmethod
     def load(
@@ -68,8 +77,13 @@ class Project:
         return project
 
     @property
+    def file(self) -> Path:
+        """The project's prov.toml, which may not exist."""
+        return self.root / PROJECT_FILE
+
+    @property
     def machine(self) -> str:
-        return self.overrides.get("MACHINE") or str(self.settings.get("machine", "default"))
+        return self.overrides.get(MACHINE) or str(self.settings.get("machine", "default"))
 
     @property
     def host_arch(self) -> str:
@@ -84,9 +98,7 @@ class Project:
         return self.root / str(self.settings.get("builddir", "build"))
 
     def arch_name(self, recipe: Recipe) -> str:
-        """Return the name that keeps the recipe's WORKDIR apart from those for other architectures
-        and machines.
-        """
+        """Return the name of the folder that keeps architectures' and machines' WORKDIRs apart."""
         names = {
             "native": f"{self.host_arch}-native",
             "cross": f"{self.host_arch}-cross",
@@ -101,17 +113,7 @@ class Project:
             # their own
             top = self.root / folder
             for path in sorted([*top.glob("*.toml"), *top.glob("*/*.toml")]):
-                raw = self.files.parse(path)
-                name = raw.get("name", path.stem)
-                if name in self._paths:
-                    raise RecipeError(
-                        f"{path}: there is another {name} in {self._paths[name]}", hint="rename one"
-                    )
-                self._paths[name] = path
-                if "native" in raw.get("classextend", []):
-                    self._extended.add(name)
-                for provided in raw.get("provides", []):
-                    self._providers.setdefault(provided, []).append(name)
+                self._add_recipe(path)
         for provided, names in self._providers.items():
             others = [name for name in names if name != provided]
             if provided in self._paths and others:
@@ -121,58 +123,74 @@ class Project:
                     hint="take it out of `provides`, or rename that recipe",
                 )
 
+    def _add_recipe(self, path: Path) -> None:
+        table = self.files.parse(path)
+        name = table.get("name", path.stem)
+        if name in self._paths:
+            raise RecipeError(
+                f"{path}: there is another {name} in {self._paths[name]}", hint="rename one"
+            )
+        self._paths[name] = path
+        if "native" in table.get("classextend", []):
+            self._extended.add(name)
+        for provided in table.get("provides", []):
+            self._providers.setdefault(provided, []).append(name)
+
     def _check_settings(self) -> None:
-        """Refuse settings for what there is not: they would have no effect, and nothing would say
-        so.
-        """
-        file = self.root / PROJECT_FILE
+        """Raise RecipeError for a setting of something that does not exist, which has no effect."""
         for name in self.settings.get("recipe", {}):
             if name not in self._paths and self.resolve(name) != name:
                 raise RecipeError(
-                    f"{file}: recipe.{name}: no recipe is called {name}", hint=self._near(name)
+                    f"{self.file}: recipe.{name}: no recipe is called {name}",
+                    hint=self._nearest_name(name),
                 )
         for name, chosen in self.settings.get("provider", {}).items():
-            if chosen not in self._providers.get(name, []):
-                known = " or ".join(self._providers.get(name, []))
+            providers = self._providers.get(name, [])
+            if chosen not in providers:
                 raise RecipeError(
-                    f"{file}: provider.{name}: {chosen} does not provide it",
-                    hint=known or self._near(name),
+                    f"{self.file}: provider.{name}: {chosen} does not provide it",
+                    hint=" or ".join(providers) or self._nearest_name(name),
                 )
         for name in (self.machine, self.arch):
             if not _ARCH_NAME.fullmatch(name):
                 raise RecipeError(
-                    f"{file}: {name!r} can't be a machine or an architecture",
+                    f"{self.file}: {name!r} can't be a machine or an architecture",
                     hint="at most 60 letters, digits and . _ + -",
                 )
         for key in self.overrides:
             self._check_override(key)
 
     def _check_override(self, key: str) -> None:
-        of, _, variable = key.rpartition(":")
-        if variable == "MACHINE" and not of:
+        """Raise RecipeError for a `--set` of a variable that no recipe has."""
+        owner, _, variable = key.rpartition(":")
+        if variable == MACHINE:
+            if owner:
+                raise RecipeError(
+                    f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME"
+                )
             return
-        if variable == "MACHINE":
+        if owner and self.resolve(owner) != owner:
             raise RecipeError(
-                f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME"
+                f"--set {key}: no recipe is called {owner}", hint=self._nearest_name(owner)
             )
-        if of and self.resolve(of) != of:
-            raise RecipeError(f"--set {key}: no recipe is called {of}", hint=self._near(of))
-        known: set[str] = set()
-        for name in [of] if of else [*self.names(), *map(native_name, self._extended)]:
-            recipe = self.recipe(name)
-            if variable in self._declared[name] or _mentions(recipe, variable):
-                return
-            known |= self._declared[name]
-        owner = f"{of} has no" if of else "no recipe has a"
+        names = [owner] if owner else [*self.names(), *map(native_name, self._extended)]
+        if any(self._has_variable(name, variable) for name in names):
+            return
+        declared = {other for name in names for other in self._declared[name]}
+        subject = f"{owner} has no" if owner else "no recipe has a"
         raise RecipeError(
-            f"--set {key}: {owner} variable {variable}",
-            hint=nearest(variable, known) or "`prov var NAME RECIPE` prints a variable's value",
+            f"--set {key}: {subject} variable {variable}",
+            hint=nearest(variable, declared) or "`prov var NAME RECIPE` prints a variable's value",
         )
 
-    def _near(self, name: str) -> str:
-        return (
-            nearest(name, self.known_names()) or f"there are {', '.join(self.known_names()[:20])}"
-        )
+    def _has_variable(self, name: str, variable: str) -> bool:
+        """Return whether a recipe declares a variable, or one of its scripts uses it."""
+        recipe = self.recipe(name)
+        return variable in self._declared[name] or _mentions(recipe, variable)
+
+    def _nearest_name(self, name: str) -> str:
+        names = self.known_names()
+        return nearest(name, names) or f"there are {', '.join(names[:20])}"
 
     def names(self) -> list[str]:
         """Return the names of all recipes, without their `-native` variants."""
@@ -187,28 +205,25 @@ class Project:
 
         Raises RecipeError if several provide it.
         """
-        if name in self._paths or (
-            name.endswith(NATIVE) and name.removesuffix(NATIVE) in self._extended
-        ):
+        base = name.removesuffix(NATIVE)
+        is_native = name.endswith(NATIVE)
+        if name in self._paths or (is_native and base in self._extended):
             return name
         if name in self._providers:
             return self._provider(name)
-        base = name.removesuffix(NATIVE)
-        if (
-            name.endswith(NATIVE)
-            and base in self._providers
-            and self._provider(base) in self._extended
-        ):
-            return native_name(self._provider(base))
+        if is_native and base in self._providers:
+            provider = self._provider(base)
+            if provider in self._extended:
+                return native_name(provider)
         return None
 
     def _provider(self, name: str) -> str:
         chosen = self.settings.get("provider", {}).get(name)
-        providers = self._providers[name]
         if chosen is not None:
             return str(chosen)
+        providers = self._providers[name]
         if len(providers) > 1:
-            paths = ", ".join(str(self._paths[each]) for each in providers)
+            paths = ", ".join(str(self._paths[provider]) for provider in providers)
             raise RecipeError(
                 f"{name} is provided by {' and '.join(providers)} ({paths})",
                 hint=f'choose one in {PROJECT_FILE}: [provider] {name} = "{providers[0]}"',
@@ -222,42 +237,57 @@ class Project:
         """
         resolved = self.resolve(name)
         if resolved is None:
-            base = name.removesuffix(NATIVE)
-            hint = nearest(name, self.known_names())
-            if name.endswith(NATIVE) and base in self._paths:
-                hint = f'{self._paths[base]} has no classextend = ["native"]'
-            raise NameUnknown(f"no recipe is called {name}", hint=hint)
-        made = self._made.get(resolved)
-        if made is None:
-            with _naming(self._paths.get(resolved) or self._paths[resolved.removesuffix(NATIVE)]):
-                made = self._made[resolved] = self._make(resolved)
-        return made
+            raise NameUnknown(f"no recipe is called {name}", hint=self._hint_for(name))
+        recipe = self._recipes.get(resolved)
+        if recipe is None:
+            with _naming(self._path(resolved)):
+                recipe = self._recipes[resolved] = self._make(resolved)
+        return recipe
+
+    def _hint_for(self, name: str) -> str:
+        base = name.removesuffix(NATIVE)
+        if name.endswith(NATIVE) and base in self._paths:
+            return f'{self._paths[base]} has no classextend = ["native"]'
+        return nearest(name, self.known_names())
+
+    def _path(self, name: str) -> Path:
+        """Return the file of a recipe, or of the one that a variant is of."""
+        return self._paths.get(name) or self._paths[name.removesuffix(NATIVE)]
 
     def _make(self, name: str) -> Recipe:
-        native = name not in self._paths
-        path = self._paths[name.removesuffix(NATIVE) if native else name]
-        raw = self.files.parse(path)
-        layers: list[tuple[str, Raw]] = [("class base", self._class("base", path))]
-        variant = raw.get("native", {}) if native else {}
-        inherited = [*raw.get("inherit", []), *variant.get("inherit", [])]
-        is_native = native or raw.get("arch") == "native"
-        if is_native and "native" not in inherited:
-            inherited.append("native")
-        done = {"base"}
-        for class_name in inherited:
-            self._add_class(class_name, path, layers, done)
-        layers.append((str(path), raw))
-        if variant:
-            layers.append((f"{path}: native", variant))
+        path = self._path(name)
+        table = self.files.parse(path)
+        is_variant = name not in self._paths
+        layers = self._layers(table, path, is_variant=is_variant)
         joined, settings = join(
             [(origin, _with_package_names(layer, name)) for origin, layer in layers]
         )
-        joined["name"] = raw.get("name", path.stem)
-        if "arch" in raw:
-            joined["arch"] = raw["arch"]
+        joined["name"] = table.get("name", path.stem)
+        if "arch" in table:
+            joined["arch"] = table["arch"]
         self._apply_settings(settings, name)
-        recipe = make_recipe(joined, settings, path, native=native)
-        known = {
+        recipe = make_recipe(joined, settings, path, native=is_variant)
+        values = self._own_variables(recipe, joined)
+        self._declared[name] |= values.keys()
+        for variable, value in values.items():
+            settings.setdefault(variable, Setting(value, "prov"))
+        return recipe
+
+    def _layers(self, table: Raw, path: Path, *, is_variant: bool) -> list[Layer]:
+        """Return the tables that a recipe is joined from, the classes' first."""
+        variant = table.get("native", {}) if is_variant else {}
+        classes = [*table.get("inherit", []), *variant.get("inherit", [])]
+        if is_variant or table.get("arch") == "native":
+            classes.append("native")  # the last one, or where the recipe inherits it
+        layers = [*self._classes.layers(classes, path), (str(path), table)]
+        if variant:
+            layers.append((f"{path}: native", variant))
+        return layers
+
+    def _own_variables(self, recipe: Recipe, joined: Raw) -> dict[str, str]:
+        """Return the variables that prov sets where a recipe does not."""
+        runs_on_host = recipe.arch in ("native", "cross")
+        return {
             "LICENSE": str(joined.get("license", "unknown")),
             "SUMMARY": str(joined.get("summary", "")),
             "PACKAGES": json.dumps(dict(recipe.packages)),
@@ -266,86 +296,51 @@ class Project:
             "PN": recipe.name,
             "BPN": recipe.base_name,
             "PV": recipe.version,
-            "ARCH": self.host_arch if recipe.arch in ("native", "cross") else self.arch,
-            "MACHINE": self.machine,
+            "ARCH": self.host_arch if runs_on_host else self.arch,
+            MACHINE: self.machine,
         }
-        self._declared[name] |= known.keys()
-        for variable, value in known.items():
-            if variable not in settings:
-                settings[variable] = Setting(value, "prov")
-        return recipe
-
-    def _add_class(
-        self, name: str, path: Path, layers: list[tuple[str, Raw]], done: set[str]
-    ) -> None:
-        if name in done:
-            return
-        done.add(name)
-        raw = self._class(name, path)
-        for inherited in raw.get("inherit", []):
-            self._add_class(inherited, path, layers, done)
-        layers.append(
-            (f"class {name}", {key: value for key, value in raw.items() if key != "inherit"})
-        )
-
-    def _class(self, name: str, asker: Path) -> Raw:
-        if name in self._class_paths:
-            return self.files.parse(self._class_paths[name])
-        folders = [self.root / folder for folder in self.settings.get("classes", ["classes"])] + [
-            CLASSES
-        ]
-        for folder in folders:
-            if (folder / f"{name}.toml").is_file():
-                self._class_paths[name] = folder / f"{name}.toml"
-                return self.files.parse(self._class_paths[name])
-        known = {path.stem for folder in folders for path in folder.glob("*.toml")}
-        raise RecipeError(
-            f"{asker}: inherit: there is no class {name}",
-            hint=nearest(name, known) or ", ".join(sorted(known)),
-        )
 
     def _apply_settings(self, settings: dict[str, Setting], name: str) -> None:
-        file = str(self.root / PROJECT_FILE)
-        own = self.settings.get("recipe", {}).get(name, {})
+        """Replace a recipe's variables by what prov.toml and `--set` say."""
+        of_recipe = self.settings.get("recipe", {}).get(name, {})
         for values, origin in (
-            (self.settings.get("variables", {}), file),
-            (own.get("variables", {}), f"{file}: recipe.{name}"),
+            (self.settings.get("variables", {}), str(self.file)),
+            (of_recipe.get("variables", {}), f"{self.file}: recipe.{name}"),
         ):
             for variable, value in values.items():
                 settings[variable] = override(settings.get(variable), str(value), origin)
         self._declared[name] = set(settings)
         for key, value in self.overrides.items():
-            of, _, variable = key.rpartition(":")
-            if variable != "MACHINE" and of in ("", name):
+            owner, _, variable = key.rpartition(":")
+            if variable != MACHINE and owner in ("", name):
                 settings[variable] = override(settings.get(variable), value, "--set")
 
 
 def _mentions(recipe: Recipe, variable: str) -> bool:
-    """Return whether a task's script uses a variable that need not be set, as in `${DEBUG:-}`."""
+    """Return whether a script uses a variable that need not be set, as in `${DEBUG:-}`."""
     scripts = [*(task.script for task in recipe.tasks.values()), *recipe.functions.values()]
-    names = [names_in(script) for script in scripts]
-    return any(variable in each.used and variable in each.assigned for each in names)
+    return any(
+        variable in names.used and variable in names.assigned for names in map(names_in, scripts)
+    )
 
 
-def _with_package_names(raw: Raw, name: str) -> Raw:
-    """Return a table whose packages go by their real names, so that a recipe can add to those of a
-    class.
+def _with_package_names(table: Raw, name: str) -> Raw:
+    """Return a table whose packages go by their real names.
+
+    So a recipe can add to those of a class.
     """
-    if "packages" not in raw:
-        return raw
-    real = {"${PN}": name, "${BPN}": name.removesuffix(NATIVE)}
-    packages = {}
-    for key, package in raw["packages"].items():
-        for variable, value in real.items():
-            key = key.replace(variable, value)
-        packages[key] = package
-    return raw | {"packages": packages}
+    if "packages" not in table:
+        return table
+    base_name = name.removesuffix(NATIVE)
+    packages = {
+        key.replace("${PN}", name).replace("${BPN}", base_name): package
+        for key, package in table["packages"].items()
+    }
+    return table | {"packages": packages}
 
 
 def find_root(start: Path) -> Path:
-    """Return the nearest folder, from `start` upwards, that has a prov.toml; else `start`
-    itself.
-    """
+    """Return the nearest folder from `start` upwards that has a prov.toml, or else `start`."""
     for folder in (start, *start.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from prov.errors import RecipeError
@@ -97,67 +97,87 @@ def _script_names(text: str, interpreter: str) -> Names:
 
 
 def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) -> Reached:
-    """Find the variables and functions that a task's script, postprocess and folders reach,
-    transitively.
+    """Return the variables and functions that a task's script, postprocess and folders reach.
 
-    With `outside`, the variables that its environment has, a name that nothing sets is a
-    RecipeError.
+    With `outside`, the variables of its environment, a name that nothing sets is a RecipeError.
     """
-    variables: set[str] = set()
-    functions: set[str] = set()
-    settings, bodies = recipe.variables, recipe.functions
-    where = f"{recipe.path}: tasks.{task.name}"
-    scripts: list[Names] = []
-    pending: list[tuple[str, str]] = [(task.script, task.interpreter)]
-    names = {name for text in [task.dir, *task.outputdir] for name in _references(text)}
-    names |= {
+    settings = recipe.variables
+    scripts, functions = _called(recipe, task)
+    names = {
         *recipe.exports(task),
         *task.vardeps,
         *names_in(task.postprocess).used,
-        *_references(task.postprocess),
+        *(name for script in scripts for name in script.used),
     }
-    while pending or names:
-        if pending:
-            script = _script_names(*pending.pop())
-            scripts.append(script)
-            names |= script.used
-            for name in script.words & bodies.keys() - functions:
-                functions.add(name)
-                pending.append((bodies[name], "sh"))
-        for name in names & settings.keys() - variables:
-            variables.add(name)
-            references = _references(settings[name].value)
-            if outside is not None:
-                _check_known(
-                    references - settings.keys() - set(PLACES), settings, f"{where}: {name}"
-                )
-            names |= references
-        names -= variables | (names - settings.keys())
+    for text in (task.postprocess, task.dir, *task.outputdir):
+        names |= _references(text)
+    variables = _named_by(names, settings)
     if outside is not None:
-        _check_known(
-            _references(task.postprocess) - settings.keys() - {"OUTPUT_DIR"},
-            settings,
-            f"{where}: postprocess",
-        )
-        if all(script.readable for script in scripts):
-            needed = {name for script in scripts for name in script.needed}
-            assigned = {name for script in scripts for name in script.assigned}
-            unset = needed - assigned - settings.keys() - {*PLACES, *SHELL_VARIABLES, *outside}
-            _check_known(
-                [name for name in unset if not name.startswith(DIRECT)],
-                settings,
-                f"{where}: script",
-            )
+        where = f"{recipe.path}: tasks.{task.name}"
+        for name in sorted(variables):
+            _check_set(_references(settings[name].value), settings, PLACES, f"{where}: {name}")
+        postprocess = _references(task.postprocess)
+        _check_set(postprocess, settings, ("OUTPUT_DIR",), f"{where}: postprocess")
+        _check_scripts(scripts, settings, outside, f"{where}: script")
     return Reached(tuple(sorted(variables)), tuple(sorted(functions)))
 
 
-def _check_known(unknown: Collection[str], settings: Mapping[str, Setting], where: str) -> None:
-    for name in sorted(unknown)[:1]:
-        hint = (
-            nearest(name, settings)
-            or f"declare it under [variables], or write ${{{name}:-}} if it may be unset"
+def _called(recipe: Recipe, task: Task) -> tuple[list[Names], set[str]]:
+    """Return what a task's script and its functions do with names, and the functions' names."""
+    bodies = recipe.functions
+    functions: set[str] = set()
+    scripts: list[Names] = []
+    pending = [_script_names(task.script, task.interpreter)]
+    while pending:
+        script = pending.pop()
+        scripts.append(script)
+        called = script.words & bodies.keys() - functions
+        functions |= called
+        pending += [names_in(bodies[name]) for name in called]
+    return scripts, functions
+
+
+def _named_by(names: Collection[str], settings: Mapping[str, Setting]) -> set[str]:
+    """Return the variables among names, and those that their values name, transitively."""
+    variables: set[str] = set()
+    pending = settings.keys() & names
+    while pending:
+        variables |= pending
+        references = {other for name in pending for other in _references(settings[name].value)}
+        pending = references & settings.keys() - variables
+    return variables
+
+
+def _check_scripts(
+    scripts: Collection[Names],
+    settings: Mapping[str, Setting],
+    outside: Collection[str],
+    where: str,
+) -> None:
+    """Raise RecipeError for a name whose absence would stop a script, if all could be read."""
+    if not all(script.readable for script in scripts):
+        return
+    needed = {name for script in scripts for name in script.needed}
+    assigned = {name for script in scripts for name in script.assigned}
+    names = [name for name in needed - assigned if not name.startswith(DIRECT)]
+    _check_set(names, settings, {*PLACES, *SHELL_VARIABLES, *outside}, where)
+
+
+def _check_set(
+    names: Collection[str],
+    settings: Mapping[str, Setting],
+    others: Collection[str],
+    where: str,
+) -> None:
+    """Raise RecipeError for the first of some names that neither is a setting nor among others."""
+    unset = sorted(name for name in names if name not in settings and name not in others)
+    if unset:
+        name = unset[0]
+        raise RecipeError(
+            f"{where}: ${{{name}}} is not set",
+            hint=nearest(name, settings)
+            or f"declare it under [variables], or write ${{{name}:-}} if it may be unset",
         )
-        raise RecipeError(f"{where}: ${{{name}}} is not set", hint=hint)
 
 
 def expand(
@@ -170,47 +190,60 @@ def expand(
 ) -> str:
     """Return a value with every `${NAME}` replaced, but those in `keep`.
 
-    Raises RecipeError for unknown names, for circles, and for a few lines that would become very
-    many.
+    `chain` ends with the variable whose value it is, if it is one's. Raises RecipeError for unknown
+    names, for circles, and for a few lines that would become very many.
     """
-    known: dict[str, str] = {}
+    return _Expansion(settings, where, keep).text(value, chain)
 
-    def expanded(text: str, chain: tuple[str, ...]) -> str:
+
+@dataclass(slots=True)
+class _Expansion:
+    """Expands values, each variable once.
+
+    A value that names twice what names twice, and so on, would take exponential time.
+    """
+
+    settings: Mapping[str, Setting]
+    where: str
+    keep: Collection[str]
+    values: dict[str, str] = field(default_factory=dict)
+    """The expanded values of variables."""
+
+    def text(self, text: str, chain: tuple[str, ...]) -> str:
+        """Return a text, expanded; it is the value of the last variable in `chain`, if any."""
         size = 0
 
-        def replace(match: re.Match[str]) -> str:
+        def replacement(match: re.Match[str]) -> str:
             nonlocal size
-            value = match[0] if match[1] in keep else of(match[1], chain)
+            name = match[1]
+            value = match[0] if name in self.keep else self.value(name, chain)
             size += len(value)
             if size > LARGEST:
-                raise RecipeError(
-                    f"{where}: {' -> '.join(chain) or 'a value'} has more than {LARGEST} characters"
-                )
+                subject = " -> ".join(chain) or "a value"
+                raise RecipeError(f"{self.where}: {subject} has more than {LARGEST} characters")
             return value
 
-        return REFERENCE.sub(replace, text)
+        return REFERENCE.sub(replacement, text)
 
-    def of(name: str, chain: tuple[str, ...]) -> str:
-        if (
-            name in known
-        ):  # each once: what is named twice by what is named twice would take exponential time
-            return known[name]
+    def value(self, name: str, chain: tuple[str, ...]) -> str:
+        """Return the value of a variable, which the last one in `chain` names."""
+        if name not in self.values:
+            self._check(name, chain)
+            self.values[name] = self.text(self.settings[name].value, (*chain, name))
+        return self.values[name]
+
+    def _check(self, name: str, chain: tuple[str, ...]) -> None:
         if len(chain) > MOST_NESTED:
-            raise RecipeError(
-                f"{where}: variables more than {MOST_NESTED} deep: {' -> '.join(chain[:5])} -> …"
-            )
+            start = " -> ".join(chain[:5])
+            raise RecipeError(f"{self.where}: variables more than {MOST_NESTED} deep: {start} -> …")
         if name in chain:
-            raise RecipeError(
-                f"{where}: variables in a circle: {' -> '.join([*chain, name])}", hint="break it"
-            )
-        setting = settings.get(name)
-        if setting is None:
+            circle = " -> ".join([*chain, name])
+            raise RecipeError(f"{self.where}: variables in a circle: {circle}", hint="break it")
+        if name not in self.settings:
             via = f" (by way of {' -> '.join(chain)})" if chain else ""
-            raise RecipeError(f"{where}: ${{{name}}} is not set{via}", hint=nearest(name, settings))
-        known[name] = expanded(setting.value, (*chain, name))
-        return known[name]
-
-    return expanded(value, chain)
+            raise RecipeError(
+                f"{self.where}: ${{{name}}} is not set{via}", hint=nearest(name, self.settings)
+            )
 
 
 def with_values(
@@ -222,5 +255,5 @@ def with_values(
 
 def describe(setting: Setting, name: str) -> Iterable[str]:
     """Yield a line for each value that a variable had, the one that counts last."""
-    for each in (*setting.replaced, setting):
-        yield f"{name} = {each.value!r}  ({each.origin})"
+    for version in (*setting.replaced, setting):
+        yield f"{name} = {version.value!r}  ({version.origin})"
