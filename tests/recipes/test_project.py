@@ -1,0 +1,329 @@
+"""Projects: which recipes there are, what their names mean, and what settings change in them."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from prov.errors import NameUnknown, RecipeError
+from prov.recipes.project import Project, allowed_environment, find_root
+from prov.recipes.recipe import Setting
+from tests.recipes.folders import load, write
+
+HOST = platform.machine()
+NATIVE = 'classextend = ["native"]\n'
+
+
+def refusal(
+    root: Path, files: dict[str, str], overrides: dict[str, str] | None = None
+) -> RecipeError:
+    """Return the error of a project that can't be loaded."""
+    with pytest.raises(RecipeError) as raised:
+        load(root, files, overrides)
+    return raised.value
+
+
+# which recipes there are
+
+
+def test_recipes_are_in_their_folders_and_one_deeper(tmp_path: Path) -> None:
+    project = load(
+        tmp_path,
+        {
+            "a": "",
+            "recipes/b/b.toml": "",
+            "recipes/b/src/Cargo.toml": "not = 'a recipe'",
+            "recipes/c/other.toml": 'name = "c"',
+            "recipes/b/notes.txt": "",
+        },
+    )
+    assert project.names() == ["a", "b", "c"]
+
+
+def test_folders_are_those_in_the_settings(tmp_path: Path) -> None:
+    files = {"one/a.toml": "", "two/b.toml": "", "recipes/c.toml": ""}
+    assert load(tmp_path, {**files, "prov.toml": 'recipes = ["one", "two"]'}).names() == ["a", "b"]
+
+
+def test_a_folder_without_settings_is_a_project(tmp_path: Path) -> None:
+    project = Project.load(tmp_path)
+    assert (project.names(), project.machine, project.arch) == ([], "default", HOST)
+    assert project.builddir == tmp_path / "build"
+
+
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"a": "", "recipes/x/x.toml": 'name = "a"'})
+    assert str(error).endswith(f"there is another a in {tmp_path}/recipes/a.toml")
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"prov.toml": "recipe = 3"})
+    assert str(error) == f"{tmp_path}/prov.toml: recipe: expected a table, not 3"
+
+
+def test_a_folder_that_no_file_system_can_have_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prov.toml").write_text(f'recipes = ["{"a" * 5000}"]')
+    with pytest.raises(RecipeError) as raised:
+        Project.load(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}/prov.toml: File name too long: ")
+    assert len(str(raised.value)) < 500
+
+
+# what names mean
+
+
+def test_names(tmp_path: Path) -> None:
+    project = load(
+        tmp_path,
+        {
+            "zlib": NATIVE,
+            "gcc": 'provides = ["cc"]\n' + NATIVE,
+            "app": 'provides = ["tool"]\n',
+        },
+    )
+    assert project.names() == ["app", "gcc", "zlib"]
+    assert project.known_names() == [
+        "app",
+        "cc",
+        "gcc",
+        "gcc-native",
+        "tool",
+        "zlib",
+        "zlib-native",
+    ]
+    resolved = {
+        "zlib": "zlib",
+        "zlib-native": "zlib-native",
+        "app-native": None,
+        "cc": "gcc",
+        "cc-native": "gcc-native",
+        "tool": "app",
+        "tool-native": None,
+        "zli": None,
+    }
+    assert {name: project.resolve(name) for name in resolved} == resolved
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("zli", "did you mean zlib?"),
+        ("zlib-native", 'recipes/zlib.toml has no classextend = ["native"]'),
+        ("qqq", ""),
+    ],
+)
+def test_a_name_that_is_unknown(tmp_path: Path, name: str, hint: str) -> None:
+    project = load(tmp_path, {"zlib": ""})
+    with pytest.raises(NameUnknown, match=f"no recipe is called {name}") as raised:
+        project.recipe(name)
+    assert hint in raised.value.hint
+
+
+PROVIDERS = {"gcc": 'provides = ["cc"]', "clang": 'provides = ["cc"]', "app": ""}
+
+
+def test_several_providers_need_a_choice(tmp_path: Path) -> None:
+    project = load(tmp_path, PROVIDERS)
+    with pytest.raises(RecipeError, match="cc is provided by clang and gcc") as raised:
+        project.resolve("cc")
+    assert raised.value.hint == 'choose one in prov.toml: [provider] cc = "clang"'
+    assert load(tmp_path, {"prov.toml": 'provider.cc = "gcc"'}).resolve("cc") == "gcc"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "hint"),
+    [
+        ('provider.cc = "app"', "provider.cc: app does not provide it", "clang or gcc"),
+        ('provider.ap = "gcc"', "provider.ap: gcc does not provide it", "did you mean app"),
+        ("[recipe.ap]", "recipe.ap: no recipe is called ap", "did you mean app"),
+        ("[recipe.app-native]", "recipe.app-native: no recipe is called app-native", ""),
+        ("[recipe.zzz]", "recipe.zzz: no recipe is called zzz", "there are app, cc, clang, gcc"),
+        ('machine = "../x"', "'../x' can't be a machine", "at most 60"),
+        ('arch = "a b"', "'a b' can't be a machine or an architecture", "at most 60"),
+    ],
+)
+def test_a_setting_of_what_does_not_exist_is_refused(
+    tmp_path: Path, settings: str, message: str, hint: str
+) -> None:
+    error = refusal(tmp_path, {**PROVIDERS, "prov.toml": settings})
+    assert str(error).startswith(f"{tmp_path}/prov.toml: {message}")
+    assert hint in error.hint
+
+
+def test_a_name_that_is_provided_is_no_recipe_s(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"a": "", "b": 'provides = ["a"]'})
+    assert "b.toml: provides: a is a recipe of its own" in str(error)
+
+
+def test_a_recipe_may_provide_its_own_name(tmp_path: Path) -> None:
+    assert load(tmp_path, {"a": 'provides = ["a"]'}).resolve("a") == "a"
+
+
+# what recipes are joined from
+
+
+def test_layers_are_joined_in_their_order(tmp_path: Path) -> None:
+    variable = '[variables]\nA = "{0}"\n{0} = ""\n'
+    files = {
+        "classes/base.toml": variable.format("base"),
+        "classes/one.toml": variable.format("one"),
+        "app": 'inherit = ["one"]\n' + variable.format("app"),
+        "prov.toml": '[variables]\nA = "prov"\n[recipe.app.variables]\nA = "of app"\n',
+    }
+    settings = load(tmp_path, files, {"A": "all", "app:A": "own"}).recipe("app").variables
+    file = tmp_path / "prov.toml"
+    assert settings["A"] == Setting(
+        "own",
+        "--set",
+        (
+            Setting("base", "class base"),
+            Setting("one", "class one"),
+            Setting("app", str(tmp_path / "recipes/app.toml")),
+            Setting("prov", str(file)),
+            Setting("of app", f"{file}: recipe.app"),
+            Setting("all", "--set"),
+        ),
+    )
+    assert {"base", "one", "app"} <= settings.keys()
+
+
+def test_a_variant_has_its_own_table(tmp_path: Path) -> None:
+    files = {
+        "classes/native.toml": '[variables]\nN = "native"\n',
+        "app": NATIVE
+        + 'depends = ["lib"]\n[variables]\nA = "1"\n'
+        + '[native]\ndepends = ["tool"]\n[native.variables]\nA = "2"\n',
+        "prov.toml": '[recipe.app-native.variables]\nB = "3"\n',
+    }
+    project = load(tmp_path, files)
+    app, variant = project.recipe("app"), project.recipe("app-native")
+    assert (app.arch, app.depends, app.variables["A"].value) == ("target", ("lib",), "1")
+    assert not {"N", "B"} & app.variables.keys()
+    assert (variant.name, variant.arch) == ("app-native", "native")
+    assert variant.depends == ("lib-native", "tool-native")
+    values = {name: variant.variables[name].value for name in ("A", "B", "N")}
+    assert values == {"A": "2", "B": "3", "N": "native"}
+    assert variant.variables["A"].origin.endswith("app.toml: native")
+
+
+def test_a_native_recipe_inherits_the_class_native(tmp_path: Path) -> None:
+    files = {"classes/native.toml": '[variables]\nN = "1"\n', "app": 'arch = "native"'}
+    recipe = load(tmp_path, files).recipe("app")
+    assert (recipe.name, "N" in recipe.variables) == ("app", True)
+
+
+def test_a_recipe_adds_to_the_packages_of_a_class(tmp_path: Path) -> None:
+    files = {
+        "classes/base.toml": '[packages."${PN}-dev"]\nfiles = ["x"]\n[packages."${BPN}"]\n',
+        "app": NATIVE + '[packages.app-dev]\nsummary = "s"\n',
+    }
+    project = load(tmp_path, files)
+    assert dict(project.recipe("app").packages) == {
+        "app-dev": {"files": ["x"], "summary": "s"},
+        "app": {},
+    }
+    assert list(project.recipe("app-native").packages) == ["app-native-dev", "app", "app-dev"]
+
+
+@pytest.mark.parametrize(
+    ("arch", "folder", "variables"),
+    [
+        ("target", "arm", {"ARCH": "arm", "PACKAGE_ARCH": "arm"}),
+        ("native", f"{HOST}-native", {"ARCH": HOST, "PACKAGE_ARCH": f"{HOST}-native"}),
+        ("cross", f"{HOST}-cross", {"ARCH": HOST, "PACKAGE_ARCH": f"{HOST}-cross"}),
+        ("allarch", "all", {"ARCH": "arm", "PACKAGE_ARCH": "all"}),
+        ("machine", "board", {"ARCH": "arm", "PACKAGE_ARCH": "board"}),
+    ],
+)
+def test_the_architecture_of_a_recipe(
+    tmp_path: Path, arch: str, folder: str, variables: dict[str, str]
+) -> None:
+    files = {"a": f'arch = "{arch}"', "prov.toml": 'arch = "arm"\nmachine = "board"\n'}
+    project = load(tmp_path, files)
+    recipe = project.recipe("a")
+    assert project.arch_name(recipe) == folder
+    assert {name: recipe.variables[name].value for name in variables} == variables
+
+
+def test_variables_that_prov_sets(tmp_path: Path) -> None:
+    files = {
+        "a": 'version = "1.2"\nlicense = "MIT"\n[variables]\nSUMMARY = "own"\n' + "[packages.a]"
+    }
+    variables = load(tmp_path, files).recipe("a").variables
+    values = {
+        "PN": "a",
+        "BPN": "a",
+        "PV": "1.2",
+        "LICENSE": "MIT",
+        "SUMMARY": "own",
+        "PACKAGES": '{"a": {}}',
+        "SOURCES": "[]",
+        "MACHINE": "default",
+    }
+    assert {name: variables[name].value for name in values} == values
+    assert variables["PN"].origin == "prov"
+    assert variables["SUMMARY"].origin.endswith("a.toml")
+
+
+def test_numbers_in_the_settings_become_texts(tmp_path: Path) -> None:
+    files = {"a": "", "prov.toml": "[variables]\nN = 3\nB = true\n"}
+    variables = load(tmp_path, files).recipe("a").variables
+    assert (variables["N"].value, variables["B"].value) == ("3", "True")
+
+
+# --set
+
+
+def test_the_machine_can_be_set(tmp_path: Path) -> None:
+    project = load(tmp_path, {"a": "", "prov.toml": 'machine = "one"'}, {"MACHINE": "two"})
+    assert project.machine == "two"
+    assert project.recipe("a").variables["MACHINE"] == Setting("two", "prov")
+
+
+@pytest.mark.parametrize("key", ["A", "a:A", "DEBUG", "a:DEBUG", "PN", "IN_FUNCTION"])
+def test_a_variable_that_a_recipe_has_can_be_set(tmp_path: Path, key: str) -> None:
+    recipe = """
+[variables]
+A = "1"
+[functions]
+f = "echo ${IN_FUNCTION:-}"
+[tasks.go]
+script = "echo ${DEBUG:-}"
+"""
+    variables = load(tmp_path, {"a": recipe, "b": ""}, {key: "x"}).recipe("a").variables
+    assert variables[key.rpartition(":")[2]].value == "x"
+
+
+@pytest.mark.parametrize(
+    ("key", "message", "hint"),
+    [
+        ("CFLGS", "no recipe has a variable CFLGS", "did you mean CFLAGS?"),
+        ("a:CFLGS", "a has no variable CFLGS", "did you mean CFLAGS?"),
+        ("b:CFLAGS", "b has no variable CFLAGS", "prov var"),
+        ("USED", "no recipe has a variable USED", "prov var"),
+        ("aa:CFLAGS", "no recipe is called aa", "did you mean a?"),
+        ("a:MACHINE", "the machine is one for all recipes", "--set MACHINE=NAME"),
+    ],
+)
+def test_a_variable_that_no_recipe_has(tmp_path: Path, key: str, message: str, hint: str) -> None:
+    files = {"a": '[variables]\nCFLAGS = ""\n[tasks.go]\nscript = "echo $USED"', "b": ""}
+    error = refusal(tmp_path, files, {key: "x"})
+    assert str(error) == f"--set {key}: {message}"
+    assert hint in error.hint
+
+
+# from outside
+
+
+def test_the_root_is_the_nearest_folder_with_settings(tmp_path: Path) -> None:
+    write(tmp_path, {"prov.toml": "", "a/b/c": "", "d/prov.toml": ""})
+    assert find_root(tmp_path / "a/b") == tmp_path
+    assert find_root(tmp_path / "d") == tmp_path / "d"
+    assert find_root(Path("/nonexistent/x")) == Path("/nonexistent/x")
+
+
+def test_only_named_variables_come_in() -> None:
+    environment = {"A": "1", "SECRET": "2"}
+    assert allowed_environment(["A", "B"], environment) == {"A": "1"}
