@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prov.errors import NameUnknown
-from prov.recipes.graph import SELECTOR, Node, is_bootstrap, tasks_before
+from prov.recipes.graph import Node, tasks_before
 from prov.recipes.project import Project
 from prov.recipes.recipe import Recipe, Task
+from prov.recipes.selectors import SELECTOR, is_bootstrap
 from prov.recipes.variables import expand
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey

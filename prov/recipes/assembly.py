@@ -1,5 +1,7 @@
-"""Make the values of a recipe from the tables that were joined, and check them against each other
-and the files beside the recipe.
+"""Make recipes of joined tables.
+
+What is checked here concerns several keys, or the files beside the recipe; `prov.recipes.checks`
+checks the types of values.
 """
 
 from __future__ import annotations
@@ -38,6 +40,11 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         raise RecipeError(f"{where}: `version` is missing", hint='add version = "1.0"')
     name = _recipe_name(table, path)
     arch = "native" if native else table.arch
+    sources = [
+        make_source(source, path, f"{where}: sources[{number}]")
+        for number, source in enumerate(table.sources)
+    ]
+    owners = {path.strip("/").encode(): owner for path, owner in table.sysroot_owner.items()}
     return Recipe(
         name=native_name(name) if native else name,
         version=table.version,
@@ -48,10 +55,7 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         depends_native=tuple(map(native_name, table.depends_native)),
         rdepends=_native_names(table.rdepends, arch in ("native", "cross")),
         provides=_native_names(table.provides, native),
-        sources=tuple(
-            make_source(source, path, f"{where}: sources[{number}]")
-            for number, source in enumerate(table.sources)
-        ),
+        sources=tuple(sources),
         patches=tuple(_patch(path, patch) for patch in table.patches),
         build=table.build or _DEFAULT_BUILD,
         export=table.export,
@@ -60,9 +64,7 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         tasks={task: _task(task, fields) for task, fields in table.tasks.items()},
         packages=raw.get("packages", {}),  # as written: the variable PACKAGES is hashed
         sysroot=table.sysroot,
-        sysroot_owner={
-            path.strip("/").encode(): owner for path, owner in table.sysroot_owner.items()
-        },
+        sysroot_owner=owners,
         direct=table.direct,
     )
 

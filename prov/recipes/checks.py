@@ -163,10 +163,10 @@ def _shown(value: object) -> str:
 
 
 def _unknown_key(key: str, entry: _KeyedValue, where: str) -> RecipeError:
-    known = _field_types(entry.kind)
+    keys = _field_types(entry.kind)
     return RecipeError(
         f"{entry.at(where)}: unknown key `{name_text(key)}`",
-        hint=nearest(key, known) or f"known keys: {', '.join(known)}",
+        hint=nearest(key, keys) or f"known keys: {', '.join(keys)}",
     )
 
 

@@ -24,10 +24,10 @@ _REPLACED_BY_KEY = ("functions", "sysroot_owner")
 
 
 def join(layers: Iterable[tuple[str, Raw]]) -> tuple[Raw, dict[str, Setting]]:
-    """Join tables, later ones over earlier ones; return the table and its variables with their
-    origins.
+    """Join tables, later ones over earlier ones.
 
-    Lists add up, tasks and packages are joined key by key, all else is replaced.
+    Return the table, and its variables with their origins. Dependencies, sources, patches, classes
+    and `build` add up; tasks and packages are joined key by key; all else is replaced.
     """
     joined: Raw = {}
     settings: dict[str, Setting] = {}

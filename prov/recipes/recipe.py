@@ -1,5 +1,4 @@
-"""Recipes: the values that recipe files, the classes that they inherit and the settings are
-joined to.
+"""Recipes: what recipe files, the classes that they inherit and the settings are joined to.
 
 A `Recipe` is plain data. Values are unexpanded; `prov.recipes.variables` expands them, late.
 """
@@ -49,9 +48,7 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that a recipe builds from: a local file or folder, an https file, or a git
-    commit.
-    """
+    """A local file or folder, an https file, or a git commit that a recipe builds from."""
 
     name: str
     """Its name under `sources/`."""
@@ -71,8 +68,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of a recipe, as written: names and selectors are not resolved, values not
-    expanded.
+    """One task of a recipe, as written.
+
+    Names and selectors are not resolved, values not expanded.
     """
 
     name: str
@@ -137,9 +135,7 @@ class Recipe:
         return self.name.removesuffix(NATIVE)
 
     def exports(self, task: Task) -> tuple[str, ...]:
-        """Return the variables in the environment of a task: the recipe's exports, where the
-        toolchain is used.
-        """
+        """Return the variables in a task's environment: the exports, if it uses the toolchain."""
         return self.export if TOOLCHAIN in task.hosttools else ()
 
 

@@ -1,5 +1,4 @@
-"""The tables of recipes, classes and prov.toml: their keys, the types of the values, and what
-editors show of them.
+"""The tables of recipes, classes and prov.toml: keys, types of values, and descriptions.
 
 `prov.recipes.checks` checks a file's table against one of these. The JSON Schemas in `schema/` are
 generated from them; a test keeps them up to date.

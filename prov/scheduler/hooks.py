@@ -1,5 +1,4 @@
-"""Plan hooks: before anything runs, a project's own code sees the plan and may say what must run
-again.
+"""Plan hooks: a project's own code sees the plan before it runs, and may invalidate tasks.
 
 A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input,
 `{"invalidate": ["recipe:task", …]}` on its standard output) or a Python entry point in the group
@@ -28,10 +27,10 @@ SCHEMA = 1
 
 
 def plan_table(plan: Plan, workdirs: dict[TaskKey, Path], *, every: bool = False) -> dict[str, Any]:
-    """Return a plan as plain data: what hooks and `prov plan --json` show. `workdirs` is task ->
-    WORKDIR.
+    """Return a plan as plain data, as hooks and `prov plan --json` show it.
 
-    The steps are those that the targets need; with `every`, all of the graph.
+    `workdirs` is task -> WORKDIR. The steps are those that the targets need; with `every`, all of
+    the graph.
     """
     return {
         "schema": SCHEMA,
