@@ -20,7 +20,7 @@ LIMITS: dict[str, float] = {
 }
 TESTS_PER_LINE = {
     "prov.records": 0.18,
-    "prov.recipes": 0.38,
+    "prov.recipes": 0.85,
     "prov.tasks": 0.16,
     "prov.scheduler": 0.8,
 }
