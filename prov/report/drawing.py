@@ -1,7 +1,7 @@
 """Tasks and their edges as a drawing: Graphviz's DOT, or an SVG whose layout is made here.
 
-Pure: tasks go in, text comes out. Keys may hold anything and are escaped; nothing in them can add
-markup.
+Tasks go in, text comes out; the style sheet is `drawing.css`. Keys may hold anything and are
+escaped; nothing in them can add markup.
 
 The SVG's layout goes from left to right, so that a task is right of all that it takes from:
 
@@ -26,6 +26,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from prov.records.keys import TaskKey
+from prov.report.assets import asset
 
 PALETTE: Mapping[str, tuple[str, str]] = {
     "ran": ("#0b57c4", "#82b4ff"),
@@ -315,28 +316,14 @@ def variables() -> str:
     )
 
 
-STYLE = (
-    variables()
-    + """\
-.prov-graph { background: var(--paper); font: 12px/1.3 system-ui, sans-serif; }
-.prov-graph .edge { fill: none; stroke: var(--line); stroke-width: 1.25; }
-.prov-graph .edge.near { stroke: var(--ink); stroke-width: 2; }
-.prov-graph .task { color: var(--not-built); text-decoration: none; }
-.prov-graph .box { fill: var(--paper); stroke: currentColor; stroke-width: 1; }
-.prov-graph .bar { fill: currentColor; }
-.prov-graph text { fill: var(--ink); }
-.prov-graph .of { fill: var(--quiet); font-size: 11px; }
-.prov-graph .root .box { stroke-width: 3; }
-.prov-graph .not-built .box { stroke-dasharray: 3 3; }
-.prov-graph .stale .box { stroke-dasharray: 7 3; }
-.prov-graph .task:hover .box, .prov-graph .task:focus .box { stroke: var(--ink); stroke-width: 3; }
-.prov-graph .task:focus { outline: none; }
-"""
-    + "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in map(_class, PALETTE))
-)
-"""The drawing's style sheet; all rules but the colours' are bound to its class, so that a page may
-hold it.
-"""
+def style() -> str:
+    """Return the drawing's style sheet.
+
+    All rules but the colours' are bound to its class, so that a page may hold it.
+    """
+    classes = map(_class, PALETTE)
+    kinds = "".join(f".prov-graph .{name} {{ color: var(--{name}); }}\n" for name in classes)
+    return variables() + asset("drawing.css") + kinds
 
 
 def svg(tasks: Sequence[Drawn]) -> str:
@@ -356,7 +343,7 @@ def svg(tasks: Sequence[Drawn]) -> str:
                 f' height="{size[1]}" viewBox="0 0 {size[0]} {size[1]}" role="group"'
                 ' aria-label="Tasks, and what they take from each other">'
             ),
-            f"<style>{STYLE}</style>",
+            f"<style>{style()}</style>",
             *(_svg_line(boxes, start, end) for start, end in drawing.lines),
             *(_svg_task(number, tasks[number], boxes[number]) for number in order),
             "</svg>",

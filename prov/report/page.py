@@ -1,9 +1,10 @@
 """The page of a report: one HTML file that needs nothing else, made of what a build did.
 
-Pure: a `Report` goes in, text comes out; who fills it reads the store. The page is `report.html`
-with these put in: the colours, the drawing of the graph, an overview as JSON, and the details of
-each task (its log, above all) as JSON of their own. The page's script parses a task's details when
-its page is opened, so that a thousand logs cost nothing until then.
+A `Report` goes in, text comes out; `build_report` fills it from the store. The page is `page.html`
+with these put in: the style sheet `report.css`, the script `report.js`, the colours, the drawing of
+the graph, an overview as JSON, and the details of each task (its log, above all) as JSON of their
+own. The script parses a task's details when its page is opened, so that a thousand logs cost
+nothing until then.
 
 What always holds: text of a build is in the page as JSON without `<`, `>` and `&`, or escaped for
 HTML in the title and the drawing, and the page's script puts it in as text. Beyond that, the page's
@@ -20,9 +21,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from importlib import resources
 
 from prov.records.keys import TaskKey
+from prov.report.assets import asset
 from prov.report.drawing import Drawn, anchor, dependencies_first, printable, svg, variables
 
 WORKED = ("ran", "failed")
@@ -180,11 +181,14 @@ def critical_path(tasks: Sequence[TaskCard]) -> CriticalPath:
 
 def render(report: Report) -> str:
     """Return the page."""
-    template = resources.files("prov.report").joinpath("report.html").read_text("utf-8")
+    style = f"<style>\n{asset('report.css')}</style>"
+    script = f"<script>\n{asset('report.js')}</script>"
     drawing = svg([Drawn(task.key, task.what, task.edges, task.root) for task in report.tasks])
     colours = f"<style>{variables()}</style>"
     parts = {
-        "policy": _policy(template, colours + drawing),
+        "policy": _policy(style, script, colours, drawing),
+        "style": style,
+        "script": script,
         "title": escape(
             f"prov: build {printable(report.build.id)}, {printable(report.build.result)}"
         ),
@@ -196,7 +200,7 @@ def render(report: Report) -> str:
         ),
     }
     # in one pass: what was put in is not searched for places again
-    return re.sub(r"<!--put: (\w+)-->", lambda place: parts[place[1]], template)
+    return re.sub(r"<!--put: (\w+)-->", lambda place: parts[place[1]], asset("page.html"))
 
 
 def _overview(report: Report) -> dict[str, object]:

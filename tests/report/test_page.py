@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prov.records.keys import TaskKey
+from prov.report.assets import asset
 from prov.report.drawing import BASE, PALETTE
 from prov.report.page import (
     BuildHead,
@@ -344,8 +343,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
 def test_texts_have_contrast(mode: int) -> None:
-    template = resources.files("prov.report").joinpath("report.html").read_text("utf-8")
-    block = template.split("prefers-color-scheme: dark")[mode]
+    block = asset("report.css").split("prefers-color-scheme: dark")[mode]
     own = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
     colours = {name: pair[mode] for name, pair in (*BASE.items(), *PALETTE.items())} | own
     on_paper = [(text, "paper") for text in ("ink", "quiet", *PALETTE)]
@@ -423,35 +421,6 @@ class Browser:
         ]
         own = (self.folder / "report.html").as_uri()
         return [address for address in sent if not address.startswith((own, "data:", "about:"))]
-
-
-def found(*names: str) -> str | None:
-    return next(filter(None, map(shutil.which, names)), None)
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    binary, driver = found("chromium", "chromium-browser", "google-chrome"), found("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # which Chromium refuses to root; the page is one that is made here
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--lang=en",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    started.set_page_load_timeout(60)
-    yield started
-    started.quit()
 
 
 @pytest.fixture
