@@ -48,7 +48,7 @@ def compose(
     from prov.tasks.sandbox import bubblewrap, confined_command
     from prov.worktree.attributes import without_setuid
     from prov.worktree.merge import Owned
-    from prov.worktree.places import NOWHERE, Places
+    from prov.worktree.path_tokens import NOWHERE, TokenPaths
     from prov.worktree.pool import OPEN, Pool
 
     opened = open_store(store)
@@ -69,7 +69,7 @@ def compose(
             )
         wins[os.fsencode(path.strip("/"))] = name
     here = os.fsencode(directory)
-    places = Places({b"W": NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"})
+    places = TokenPaths({b"W": NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"})
     with ExitStack() as stack:
         states, memory = opened.cache / "sysroots", not os.access(opened.objects.folder, os.W_OK)
         if memory:  # nothing can be remembered there

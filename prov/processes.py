@@ -114,7 +114,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a command ended: its exit status, negative for a signal, and what it printed."""
 
     status: int
@@ -128,7 +128,7 @@ def run_command(
     env: Mapping[str, str] | None = None,
     data: bytes = b"",
     errors: bool = True,
-) -> Ended:
+) -> CommandResult:
     """Run a command that is not prov's own, `data` on its standard input; with `errors`, its
     standard error is output.
 
@@ -149,7 +149,7 @@ def run_command(
             umask=0o022,
         ) as process:
             status = follow(process, printed.extend)
-    return Ended(status, bytes(printed))
+    return CommandResult(status, bytes(printed))
 
 
 class _Terminated(BaseException):

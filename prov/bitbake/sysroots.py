@@ -27,8 +27,8 @@ from prov.sysroot.state import State, read_merges, write_merges
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
     EMPTY,
+    FileNode,
     Listing,
-    Node,
     Pair,
     at_path,
     map_directories,
@@ -37,7 +37,7 @@ from prov.worktree.attributes import (
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Edits, Owned, Union, edit
-from prov.worktree.place import ObjectReader, Private
+from prov.worktree.placer import ObjectReader, PrivatePlacer
 from prov.worktree.pool import STAGED, Pool
 from prov.worktree.snapshot import capture, remember
 from prov.worktree.verify import differences
@@ -159,7 +159,9 @@ class _Sysroot:
         objects = self.store.objects
         objects.refresh()
         placer = _Placer(
-            _pool(self.store, self.directory.name), fixmes, Private(_Fixed(objects, self.words))
+            _pool(self.store, self.directory.name),
+            fixmes,
+            PrivatePlacer(_Fixed(objects, self.words)),
         )
         checkout(self.writer, self.directory, wanted, now=now, placer=placer)
         self.writer.finish()
@@ -195,19 +197,19 @@ class _Sysroot:
         What somebody else made stays unless its path is wanted; what was changed since is removed,
         to be made again.
         """
-        edits: dict[bytes, Node | None] = {}
-        folders: dict[bytes, Node | None] = {}
+        edits: dict[bytes, FileNode | None] = {}
+        folders: dict[bytes, FileNode | None] = {}
         for each in differences(self.writer, self.directory, before):
             if each.what == "gone":
                 edits[each.path] = None
             elif each.what == "added":
                 for path, taken in self._strangers(each.path, wanted):
                     if taken:
-                        edits[path] = Node(stat.S_IFDIR | DIRECTORY_MODE)
+                        edits[path] = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
                     else:
                         above = path.rpartition(b"/")[0]
                         if above and at_path(self.writer, wanted, above) is None:
-                            folders[above] = Node(stat.S_IFDIR | DIRECTORY_MODE)
+                            folders[above] = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
             elif (
                 each.wanted is None
                 or not each.wanted.is_directory
@@ -240,7 +242,7 @@ class _Sysroot:
         else:
             self._remove(path)
 
-    def _above(self, path: bytes, wanted: Pair) -> Iterator[Node | None]:
+    def _above(self, path: bytes, wanted: Pair) -> Iterator[FileNode | None]:
         while b"/" in path:
             path = path.rpartition(b"/")[0]
             yield at_path(self.writer, wanted, path)
@@ -267,7 +269,7 @@ class _Placer:
 
     pool: Pool
     fixmes: frozenset[bytes]
-    private: Private
+    private: PrivatePlacer
     shares: bool = True
 
     @property
@@ -278,7 +280,7 @@ class _Placer:
     def notes(self, value: list[tuple[bytes, str]]) -> None:
         self.pool.notes = value
 
-    def place(self, node: Node, path: bytes, folder: int) -> None:
+    def place(self, node: FileNode, path: bytes, folder: int) -> None:
         placer = self.private if path in self.fixmes else self.pool
         placer.place(node, path, folder)
 

@@ -31,11 +31,11 @@ from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.refs import BUILDS, LABELS, PINS, RECORDS, OutputRef, RecordRef, parse_ref
 from prov.remote.settings import read_remotes
+from prov.store.integrity import loose_objects
 from prov.store.objects import Oid, object_id
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
-from prov.store.verify import loose_objects
 from prov.transport.access import Access
 from prov.upkeep.retention import Gone, Pruned
 

@@ -24,12 +24,12 @@ from prov.fsck.reach import Reach, holders
 from prov.fsck.refs import RefChecker, missing_numbers
 from prov.processes import decode_answer, start_child
 from prov.records.refs import BUILDS
+from prov.store.integrity import GitFsck, PackState, check_packs, listed, loose_objects, malformed
 from prov.store.objects import Oid
 from prov.store.rawrefs import RawRefs, read_refs
 from prov.store.refs import HEAD
 from prov.store.repository import Store
 from prov.store.shadow import shadow_of
-from prov.store.verify import GitFsck, PackState, check_packs, listed, loose_objects, malformed
 
 Told = Callable[[str], None]
 """Takes a line about what is being done."""

@@ -23,7 +23,7 @@ from prov.store.packs import STREAM_CHUNK, TEMPORARY
 from prov.store.rawrefs import stale_locks
 from prov.store.repository import Store
 from prov.sysroot.state import State
-from prov.worktree.place import sealed_mtime
+from prov.worktree.placer import sealed_mtime
 from prov.worktree.pool import POOLS
 
 AGED = 3600.0

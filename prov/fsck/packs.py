@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prov.files import sync_directory
+from prov.store.integrity import salvage
 from prov.store.objects import Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
 from prov.store.repository import Store
-from prov.store.verify import salvage
 
 BESIDE = (".rev", ".bitmap", ".mtimes", ".keep", ".promisor")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.processes import without_collecting
+from prov.store.integrity import listed, loose_objects
 from prov.store.objects import MODE_DIRECTORY, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
-from prov.store.verify import listed, loose_objects
 
 GITLINK = 0o160000
 FAR = 10_000

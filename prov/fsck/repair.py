@@ -26,12 +26,12 @@ from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker
 from prov.fsck.sources import Sources, restore
 from prov.store.git import open_repository
+from prov.store.integrity import loose_objects
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, read_refs, write_packed
 from prov.store.refs import HEAD, RefUpdate
 from prov.store.repository import Store
-from prov.store.verify import loose_objects
 from prov.upkeep.retention import Gone, Pruned
 from prov.worktree.pool import Pool
 

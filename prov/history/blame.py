@@ -28,7 +28,7 @@ from prov.records.output import read_pair
 from prov.records.record import read_run_record
 from prov.store.objects import MODE_DIRECTORY, Entry, Oid, unescape_name
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair, at_path
+from prov.worktree.attributes import FileNode, Pair, at_path
 from prov.worktree.pool import EMPTY_BLOB
 
 What = Literal["made", "rewrote", "copied"]
@@ -63,7 +63,7 @@ class Blame:
     """Where a file comes from."""
 
     file: FileName
-    node: Node
+    node: FileNode
     steps: tuple[Step, ...]
     sources: tuple[tuple[str, str], ...]
     """What the recipe of the first task builds from: name, and a checksum, commit or id."""
@@ -161,7 +161,7 @@ class _Tracer:
         ]
         return sorted((name, text) for name, text in texts if _changes(text, path))
 
-    def at(self, commit: Oid, path: bytes) -> Node | None:
+    def at(self, commit: Oid, path: bytes) -> FileNode | None:
         return at_path(self.store.objects, Records(self.store).workdir(commit), path)
 
     def task_or_start(self, commit: Oid, path: bytes) -> tuple[Oid, bytes] | None:
@@ -264,7 +264,7 @@ class _Tracer:
     # copies
 
     def copied_from(
-        self, commit: Oid, path: bytes, node: Node
+        self, commit: Oid, path: bytes, node: FileNode
     ) -> tuple[str, tuple[Oid, bytes]] | None:
         """Return what a new file was copied from, in words, and where that is.
 
@@ -287,7 +287,7 @@ class _Tracer:
         return self.in_what_it_took(commit, path, node)
 
     def in_what_it_took(
-        self, commit: Oid, path: bytes, node: Node
+        self, commit: Oid, path: bytes, node: FileNode
     ) -> tuple[str, tuple[Oid, bytes]] | None:
         """Look for a content in the WORKDIRs of the tasks that a task took outputs of: a package is
         an archive.

@@ -12,7 +12,7 @@ from prov.errors import ProvError
 from prov.store.git import run_git
 from prov.store.repository import Store
 from prov.text import name_text
-from prov.worktree.attributes import Node, Pair, TreeReader, attribute_line, read_listing, walk
+from prov.worktree.attributes import FileNode, Pair, TreeReader, attribute_line, read_listing, walk
 
 Change = Literal["added", "removed", "changed", "renamed", "mode", "type", "attributes"]
 LETTERS = {
@@ -128,7 +128,7 @@ def _with_renames(found: list[Difference]) -> list[Difference]:
     return [each for each in found if id(each) not in moved] + renamed
 
 
-def _own_mode(reader: TreeReader, one: Node, other: Node, path: bytes) -> list[Difference]:
+def _own_mode(reader: TreeReader, one: FileNode, other: FileNode, path: bytes) -> list[Difference]:
     if one.pair.attributes == other.pair.attributes:
         return []
     old, new = (read_listing(reader, node.pair)[b"."] for node in (one, other))
@@ -140,7 +140,7 @@ def _own_mode(reader: TreeReader, one: Node, other: Node, path: bytes) -> list[D
 
 
 def _changed(
-    reader: TreeReader, path: bytes, one: Node | None, other: Node | None
+    reader: TreeReader, path: bytes, one: FileNode | None, other: FileNode | None
 ) -> list[Difference]:
     if one is None or other is None:
         node = other or one
@@ -173,15 +173,15 @@ def _changed(
     ]
 
 
-def _is_empty(reader: TreeReader, node: Node) -> bool:
+def _is_empty(reader: TreeReader, node: FileNode) -> bool:
     return read_listing(reader, node.pair).keys() == {b"."}
 
 
-def _attributes(node: Node) -> str:
+def _attributes(node: FileNode) -> str:
     return _text(attribute_line(b"", node, mtimes=False).strip()) or "none"
 
 
-def _one_sided(path: bytes, node: Node, change: Change) -> Difference:
+def _one_sided(path: bytes, node: FileNode, change: Change) -> Difference:
     oid = "" if node.is_directory else node.oid.hex()
     if change == "removed":
         return Difference(_text(path), change, node.mode, None, oid, "")

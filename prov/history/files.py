@@ -29,7 +29,7 @@ from prov.records.refs import workdir_ref
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.text import nearest
-from prov.worktree.attributes import Node, Pair, at_path, read_listing
+from prov.worktree.attributes import FileNode, Pair, at_path, read_listing
 
 MANY_LINES = 2000
 DEPLOY = "deploy"
@@ -174,7 +174,7 @@ def part_of(store: Store, commit: Oid, part: str) -> Pair | None:
     return read_pair(store.objects, entry.oid) if entry else None
 
 
-def node_in(store: Store, file: FileName, run: RunName | None = None) -> Node | None:
+def node_in(store: Store, file: FileName, run: RunName | None = None) -> FileNode | None:
     """Return what is recorded of a file in a run, by default in the one that its name says."""
     commit = run.commit if run else file.commit
     pair = part_of(store, commit, file.part) if commit else None
@@ -198,15 +198,15 @@ class Version:
 
     build: CommitId
     seconds: int
-    node: Node | None
+    node: FileNode | None
 
 
 def versions(store: Store, file: FileName, *, until: str = "latest") -> Iterator[Version]:
     """Yield a file's versions over builds, the newest first; it costs the builds that are asked
     for.
     """
-    known: dict[Oid, Node | None] = {}
-    first: tuple[BuildList, Node | None] | None = None
+    known: dict[Oid, FileNode | None] = {}
+    first: tuple[BuildList, FileNode | None] | None = None
     for build in walk_builds(find_build(store, until)):
         line = build.line(file.key)
         if line is None or line.output is None:
@@ -224,11 +224,11 @@ def versions(store: Store, file: FileName, *, until: str = "latest") -> Iterator
         yield _version(*first)
 
 
-def _version(build: BuildList, node: Node | None) -> Version:
+def _version(build: BuildList, node: FileNode | None) -> Version:
     return Version(build.commit, build.store.objects.commit(build.commit).author.seconds, node)
 
 
-def _in_build(store: Store, build: BuildList, file: FileName) -> Node | None:
+def _in_build(store: Store, build: BuildList, file: FileName) -> FileNode | None:
     line = build.line(file.key)
     if file.part == "output" and line is not None and line.output is not None:
         return at_path(store.objects, read_pair(store.objects, line.output), file.path)

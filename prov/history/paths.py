@@ -11,7 +11,7 @@ from prov.records.output import read_pair
 from prov.store.repository import Store
 from prov.tasks.relocate import marks
 from prov.text import nearest
-from prov.worktree.places import HELD, NAMES
+from prov.worktree.path_tokens import HELD, NAMES
 
 
 @dataclass(frozen=True, slots=True)

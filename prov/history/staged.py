@@ -21,8 +21,7 @@ from prov.scheduler.session import Request, Session
 from prov.store.repository import Store
 from prov.tasks.taskhash import output_paths
 from prov.text import nearest
-from prov.worktree.attributes import Node as FileNode
-from prov.worktree.attributes import at_path, walk
+from prov.worktree.attributes import FileNode, at_path, walk
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from prov.store.objects import (
     object_id,
     unescape_name,
 )
-from prov.worktree.attributes import BLOB_NAME, Listing, Node, Pair, write_listing
+from prov.worktree.attributes import BLOB_NAME, FileNode, Listing, Pair, write_listing
 
 _MODES = (MODE_DIRECTORY, MODE_FILE, MODE_EXECUTABLE, MODE_SYMLINK)
 _SPECIAL = (stat.S_IFCHR, stat.S_IFBLK)
@@ -142,7 +142,7 @@ def check_listing(pair: Pair, listing: Listing, path: bytes, limits: Limits) -> 
         raise BadObject(f"the folder {path!r} has attributes that prov does not write")
 
 
-def _check_node(node: Node, path: bytes, limits: Limits) -> None:
+def _check_node(node: FileNode, path: bytes, limits: Limits) -> None:
     special = stat.S_IFMT(node.mode) in _SPECIAL
     if special and not limits.devices:
         raise BadObject(f"{path!r} is a device node")

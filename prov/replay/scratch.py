@@ -45,7 +45,7 @@ from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
 from prov.terminal import run_on_terminal
 from prov.worktree.checkout import checkout
-from prov.worktree.place import Placer, Private
+from prov.worktree.placer import Placer, PrivatePlacer
 from prov.worktree.pool import GUARDED, Pool
 
 _PARTS = {SYSROOT: "sysroot/target", SYSROOT_NATIVE: "sysroot/native"}
@@ -278,7 +278,7 @@ class Aside:
             _make_own(room.workdir / folder)
             if entry is not None:
                 places = room.sysroot_places()
-                placer: Placer = Private(objects, places)
+                placer: Placer = PrivatePlacer(objects, places)
                 if room.root is not None:  # mounted read-only: links do no harm
                     placer = Pool(self.store.cache / GUARDED, objects, places)
                 checkout(

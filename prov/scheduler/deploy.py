@@ -35,7 +35,7 @@ from prov.tasks.script import run_postprocess
 from prov.tasks.toolchain import Toolchain, Toolchains
 from prov.worktree.attributes import (
     EMPTY,
-    Node,
+    FileNode,
     Pair,
     TreeReader,
     read_listing,
@@ -45,8 +45,8 @@ from prov.worktree.attributes import (
 from prov.worktree.checkout import check_name, checkout
 from prov.worktree.exclude import Exclude
 from prov.worktree.merge import Owned, edit, union
-from prov.worktree.place import EPOCH_NS, Private
-from prov.worktree.places import Places
+from prov.worktree.path_tokens import TokenPaths
+from prov.worktree.placer import EPOCH_NS, PrivatePlacer
 from prov.worktree.snapshot import capture
 
 DEPLOYED = "refs/prov/deployed"
@@ -73,7 +73,7 @@ class Given:
     output: OutputId
     toolchain: Toolchain
     """The host tools that its postprocess script gets."""
-    places: Places
+    places: TokenPaths
     """The paths that its tokens stand for: those that the task saw."""
 
 
@@ -401,8 +401,8 @@ def _place(
     store: Store,
     writer: ObjectWriter,
     folder: Path,
-    old: Mapping[bytes, Node],
-    new: Mapping[bytes, Node],
+    old: Mapping[bytes, FileNode],
+    new: Mapping[bytes, FileNode],
 ) -> list[str]:
     placed = []
     folder.mkdir(parents=True, exist_ok=True)
@@ -421,7 +421,7 @@ def _place(
     return placed
 
 
-def _untouched(store: Store, folder: int, name: bytes, node: Node) -> bool:
+def _untouched(store: Store, folder: int, name: bytes, node: FileNode) -> bool:
     """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves
     it too small.
     """
@@ -437,13 +437,13 @@ def _untouched(store: Store, folder: int, name: bytes, node: Node) -> bool:
     return same and state.st_size == store.objects.blob_size(node.oid)
 
 
-def _replace(writer: ObjectWriter, folder: int, name: bytes, node: Node) -> None:
+def _replace(writer: ObjectWriter, folder: int, name: bytes, node: FileNode) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_TEMPORARY, dir_fd=folder)
     if stat.S_ISLNK(node.mode):
         os.symlink(writer.blob(node.oid), _TEMPORARY, dir_fd=folder)
     else:
-        Private(writer).place(node._replace(mtime=None), _TEMPORARY, folder)
+        PrivatePlacer(writer).place(node._replace(mtime=None), _TEMPORARY, folder)
     os.rename(_TEMPORARY, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from prov.store.integrity import PackState, loose_objects, salvage
 from prov.store.objects import Oid
 from prov.store.packs import PackStream
 from prov.store.refs import HEAD
 from prov.store.repository import Store
-from prov.store.verify import PackState, loose_objects, salvage
 
 
 @contextlib.contextmanager

@@ -25,14 +25,14 @@ from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.postinst import Run, run_scripts, scripts
 from prov.sysroot.state import State, boot_id, place_of, read_merges, wish_of, write_merges
-from prov.worktree.attributes import EMPTY, Node, Pair, at_path, walk
+from prov.worktree.attributes import EMPTY, FileNode, Pair, at_path, walk
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, Union, edit
-from prov.worktree.place import Private
-from prov.worktree.places import Places
+from prov.worktree.path_tokens import TokenPaths
+from prov.worktree.placer import PrivatePlacer
 from prov.worktree.pool import GUARDED, OPEN, Pool
-from prov.worktree.scan import Seen
-from prov.worktree.verify import Difference, differences, folders_seal
+from prov.worktree.scan import ScannedFile
+from prov.worktree.verify import Mismatch, differences, folders_seal
 
 
 class Composed(NamedTuple):
@@ -50,7 +50,7 @@ class Wanted:
 
     packages: Sequence[Owned]
     wins: Mapping[bytes, str] = field(default_factory=dict)
-    places: Places | None = None
+    places: TokenPaths | None = None
     run: Run | None = None
     """How postinst scripts are run; None: they are not."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Sysroots:
         packages: Sequence[Owned],
         *,
         wins: Mapping[bytes, str] | None = None,
-        places: Places | None = None,
+        places: TokenPaths | None = None,
         run: Run | None = None,
         environment: Mapping[str, str] | None = None,
         ours: bool = True,
@@ -89,7 +89,7 @@ class Sysroots:
         with self._locked(directory), without_collecting():
             return self._compose(writer, directory, wanted, ours=ours)
 
-    def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None:
+    def adopt(self, files: Iterable[tuple[Path, Oid, ScannedFile]]) -> None:
         """Take files of a WORKDIR that were captured just now into the pool: no content is read
         again.
 
@@ -100,11 +100,11 @@ class Sysroots:
             with contextlib.suppress(
                 OSError
             ):  # what is not in the pool comes out of the store when it is wanted
-                self.pool.adopt(path, Node(seen.mode, oid), seen)
+                self.pool.adopt(path, FileNode(seen.mode, oid), seen)
 
     def check(
-        self, writer: ObjectWriter, directory: Path, *, places: Places | None = None
-    ) -> list[Difference]:
+        self, writer: ObjectWriter, directory: Path, *, places: TokenPaths | None = None
+    ) -> list[Mismatch]:
         """Return what was done to a sysroot since it was composed; then it is composed again before
         its next use, and files of the pool that were written to are made again.
         """
@@ -262,7 +262,7 @@ class Sysroots:
             writer,
             directory,
             merged,
-            placer=Private(writer, wanted.places, sealed=True, shares=True),
+            placer=PrivatePlacer(writer, wanted.places, sealed=True, shares=True),
         )
         edits = run_scripts(writer, directory, merged, wanted.packages, wanted.run)
         remove_tree(directory)
@@ -276,7 +276,7 @@ class Sysroots:
         return edit(writer, merged, edits), frozenset(made.keys() | inside)
 
 
-def _is_shared(directory: Path, difference: Difference) -> bool:
+def _is_shared(directory: Path, difference: Mismatch) -> bool:
     """Tell whether a file that was written to is one that others may have too."""
     if difference.what != "changed":
         return False

@@ -17,7 +17,7 @@ from typing import Protocol
 from prov.errors import SysrootError
 from prov.processes import run_command
 from prov.store.odb import ObjectWriter
-from prov.worktree.attributes import Node, Pair, at_path, read_listing, write_listing
+from prov.worktree.attributes import FileNode, Pair, at_path, read_listing, write_listing
 from prov.worktree.merge import Edits, Owned
 from prov.worktree.verify import differences
 
@@ -106,19 +106,19 @@ def run_scripts(
     }
 
 
-def _node(writer: ObjectWriter, directory: Path, path: bytes) -> Node:
+def _node(writer: ObjectWriter, directory: Path, path: bytes) -> FileNode:
     """Record what a script left at a path; of a folder, with all that is in it."""
     full = os.path.join(os.fsencode(directory), path)
     mode = os.lstat(full).st_mode
     if stat.S_ISLNK(mode):
-        return Node(mode, writer.add("blob", os.readlink(full)))
+        return FileNode(mode, writer.add("blob", os.readlink(full)))
     if stat.S_ISREG(mode):
-        return Node(mode, writer.add("blob", Path(os.fsdecode(full)).read_bytes()))
+        return FileNode(mode, writer.add("blob", Path(os.fsdecode(full)).read_bytes()))
     if stat.S_ISDIR(mode):
         names = os.listdir(full)
         inside = {name: _node(writer, directory, path + b"/" + name) for name in names}
-        own = Node(stat.S_IFDIR | stat.S_IMODE(mode))
-        return Node(mode, pair=write_listing(writer, {b".": own, **inside}, mtimes=False))
+        own = FileNode(stat.S_IFDIR | stat.S_IMODE(mode))
+        return FileNode(mode, pair=write_listing(writer, {b".": own, **inside}, mtimes=False))
     raise SysrootError(
         f"{os.fsdecode(full)}: a postinst script left what is no file, folder or link"
     )

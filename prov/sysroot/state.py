@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from prov.files import read_cache, write_cache
-from prov.worktree.attributes import EMPTY, Node, Pair
-from prov.worktree.merge import Known, Owned
-from prov.worktree.places import Places
+from prov.worktree.attributes import EMPTY, FileNode, Pair
+from prov.worktree.merge import MergedFolder, Owned
+from prov.worktree.path_tokens import TokenPaths
 
 FORMAT = 1
 
@@ -81,7 +81,7 @@ class State:
         )
 
 
-def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
+def write_merges(path: Path, merges: Mapping[bytes, MergedFolder]) -> None:
     """Keep how a sysroot was merged, so that the next time only what changed is read."""
     plain = [
         (
@@ -99,13 +99,13 @@ def write_merges(path: Path, merges: Mapping[bytes, Known]) -> None:
     write_cache(path, (FORMAT, plain))
 
 
-def read_merges(path: Path) -> dict[bytes, Known]:
+def read_merges(path: Path) -> dict[bytes, MergedFolder]:
     """Return what `write_merges` kept, or nothing."""
     form, plain = read_cache(path) or (None, ())
     if form != FORMAT:
         return {}
     return {
-        at: Known(
+        at: MergedFolder(
             {Pair(*pair): owner for pair, owner in parts},
             Pair(*merged),
             {name: {Pair(*pair): _node(node) for pair, node in nodes} for name, nodes in shared},
@@ -114,12 +114,12 @@ def read_merges(path: Path) -> dict[bytes, Known]:
     }
 
 
-def _plain(node: Node) -> tuple[object, ...]:
+def _plain(node: FileNode) -> tuple[object, ...]:
     return (*node[:2], tuple(node.pair), *node[3:])
 
 
-def _node(plain: tuple[Any, ...]) -> Node:
-    return Node._make((*plain[:2], Pair(*plain[2]), *plain[3:]))
+def _node(plain: tuple[Any, ...]) -> FileNode:
+    return FileNode._make((*plain[:2], Pair(*plain[2]), *plain[3:]))
 
 
 def wish_of(
@@ -139,7 +139,7 @@ def wish_of(
     return hashlib.sha1("\n".join(lines).encode("utf-8", "surrogateescape")).digest()
 
 
-def place_of(places: Places | None, pool: Path) -> bytes:
+def place_of(places: TokenPaths | None, pool: Path) -> bytes:
     """Return a digest of what files hold, or are linked to, beyond their content."""
     return hashlib.sha1(os.fsencode(pool) + b"\n" + (places.text() if places else b"")).digest()
 

@@ -25,8 +25,7 @@ from prov.recipes.tables import END, VariableName
 from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 from prov.tasks.taskhash import LocalFile, OwnInputs
-from prov.worktree.attributes import Node as FileNode
-from prov.worktree.attributes import Pair
+from prov.worktree.attributes import FileNode, Pair
 
 FORMAT = 1
 OID_SIZE = 20

@@ -18,8 +18,8 @@ from prov.tasks.sandbox import DIRECT
 from prov.worktree.attributes import at_path, without_setuid
 from prov.worktree.checkout import checkout
 from prov.worktree.merge import Owned, union
-from prov.worktree.place import Private
-from prov.worktree.places import NOWHERE, Places
+from prov.worktree.path_tokens import NOWHERE, TokenPaths
+from prov.worktree.placer import PrivatePlacer
 from prov.worktree.verify import differences
 
 
@@ -30,7 +30,7 @@ def put_direct(site: Site, taken: Taken, links: Path) -> Path:
     folder = site.store.cache / "direct" / f"{recipe}-{own[:16]}"
     seen = os.fsencode(f"{DIRECT}/{recipe}" if site.sandbox else folder)
     tools = os.fsencode(links)
-    places = Places({b"W": NOWHERE, b"S": seen, b"N": seen, b"H": tools})
+    places = TokenPaths({b"W": NOWHERE, b"S": seen, b"N": seen, b"H": tools})
     objects = site.store.objects
     with locked(site.store.cache / "locks" / "direct"), objects.writer() as writer:
         whole = read_pair(writer, taken.output)
@@ -45,6 +45,8 @@ def put_direct(site: Site, taken: Taken, links: Path) -> Path:
         for leftover in (temporary, folder):
             if leftover.exists():
                 remove_tree(leftover)
-        checkout(writer, temporary, pair, placer=Private(writer, places, sealed=True, shares=True))
+        checkout(
+            writer, temporary, pair, placer=PrivatePlacer(writer, places, sealed=True, shares=True)
+        )
         temporary.rename(folder)
     return folder

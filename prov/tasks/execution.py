@@ -42,7 +42,7 @@ from prov.tasks.taskhash import OwnInputs, output_paths, task_hash
 from prov.tasks.workdir import Workdir
 from prov.worktree.attributes import EMPTY, Pair, at_path, nest
 from prov.worktree.merge import Owned
-from prov.worktree.scan import Seen
+from prov.worktree.scan import ScannedFile
 from prov.worktree.snapshot import Snapshot
 
 LOG_TAIL = 20
@@ -302,7 +302,7 @@ class _Execution:
                     where = self.workdir.path / os.fsdecode(path)
                     files = zip(folder.entries, folder.oids, strict=True)
                     self.site.sysroots.adopt(
-                        (where / os.fsdecode(seen[0]), oid, Seen(*seen))
+                        (where / os.fsdecode(seen[0]), oid, ScannedFile(*seen))
                         for seen, oid in files
                         if oid is not None and stat.S_ISREG(seen[1])
                     )

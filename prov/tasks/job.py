@@ -19,9 +19,9 @@ from prov.tasks.sandbox import HOSTTOOLS, Room, place_text, seen_workdir
 from prov.tasks.taskhash import OwnInputs
 from prov.worktree.attributes import Pair, TreeWriter
 from prov.worktree.merge import Owned
-from prov.worktree.places import Places
-from prov.worktree.scan import Seen
-from prov.worktree.verify import Difference
+from prov.worktree.path_tokens import TokenPaths
+from prov.worktree.scan import ScannedFile
+from prov.worktree.verify import Mismatch
 
 Status = Literal["ran", "failed", "done by another"]
 
@@ -54,18 +54,18 @@ class Composer(Protocol):
         packages: Sequence[Owned],
         *,
         wins: Mapping[bytes, str],
-        places: Places,
+        places: TokenPaths,
         run: RunScript,
         environment: Mapping[str, str],
     ) -> Composed: ...
 
     def check(
-        self, writer: ObjectWriter, directory: Path, *, places: Places | None
-    ) -> list[Difference]: ...
+        self, writer: ObjectWriter, directory: Path, *, places: TokenPaths | None
+    ) -> list[Mismatch]: ...
 
     def forget(self, directory: Path) -> None: ...
 
-    def adopt(self, files: Iterable[tuple[Path, Oid, Seen]]) -> None: ...
+    def adopt(self, files: Iterable[tuple[Path, Oid, ScannedFile]]) -> None: ...
 
 
 class TaskInputs(Protocol):

@@ -25,15 +25,24 @@ from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import (
     BLOB_NAME,
+    FileNode,
     Listing,
-    Node,
     Pair,
     TreeReader,
     read_listing,
     walk,
     write_listing,
 )
-from prov.worktree.places import BINARY, HELD, MARK, TEXT, Places, relocate, token_letters, tokenise
+from prov.worktree.path_tokens import (
+    BINARY,
+    HELD,
+    MARK,
+    TEXT,
+    TokenPaths,
+    relocate,
+    token_letters,
+    tokenise,
+)
 
 MAPPED_FROM = 16 << 20
 """Files of this size and more are searched without being in memory."""
@@ -54,7 +63,7 @@ class Tokeniser:
     """Puts tokens into what a task gives to others."""
 
     writer: ObjectWriter
-    places: Places
+    places: TokenPaths
     taken: frozenset[Oid] = frozenset()
     """Blobs that came with what the task started from, and hold a path of another place."""
     held: list[bytes] = field(default_factory=list)
@@ -105,11 +114,11 @@ class Tokeniser:
         return self.writer.add_blob(stored.data), stored.fixme
 
 
-def _is_interesting(data: bytes | mmap.mmap, places: Places) -> bool:
+def _is_interesting(data: bytes | mmap.mmap, places: TokenPaths) -> bool:
     return places.find(data) or data.find(MARK) >= 0
 
 
-def _read_if(path: bytes, places: Places) -> bytes | None:
+def _read_if(path: bytes, places: TokenPaths) -> bytes | None:
     """Return a file's content if it holds one of the paths, or what looks like a token: ELF files
     come with theirs.
     """
@@ -125,7 +134,7 @@ def _read_if(path: bytes, places: Places) -> bytes | None:
         os.close(fd)
 
 
-def relative_rpath(data: bytes, at: bytes, places: Places) -> bytes:
+def relative_rpath(data: bytes, at: bytes, places: TokenPaths) -> bytes:
     """Return an ELF file in which RPATHs into a sysroot are relative to the file, which is `at`
     such a path there.
 
@@ -157,7 +166,7 @@ def relative_rpath(data: bytes, at: bytes, places: Places) -> bytes:
         return Path(copy).read_bytes()
 
 
-def _relative(entry: bytes, at: bytes, places: Places) -> bytes:
+def _relative(entry: bytes, at: bytes, places: TokenPaths) -> bytes:
     for path, letter in sorted(places.all.items(), key=lambda each: -len(each[0])):
         if entry == path or entry.startswith(path + b"/"):
             if letter not in (b"S", b"N"):
@@ -179,7 +188,9 @@ def _patchelf() -> str:
     return found
 
 
-def relocated(writer: ObjectWriter, pair: Pair, places: Places, *, binaries: bool = False) -> Pair:
+def relocated(
+    writer: ObjectWriter, pair: Pair, places: TokenPaths, *, binaries: bool = False
+) -> Pair:
     """Return a recorded directory with this place's paths for the tokens in its texts, and without
     marks.
 
@@ -216,7 +227,7 @@ def has_marks(reader: TreeReader, pair: Pair) -> bool:
     return False
 
 
-def marks(reader: TreeReader, pair: Pair) -> list[tuple[bytes, Node]]:
+def marks(reader: TreeReader, pair: Pair) -> list[tuple[bytes, FileNode]]:
     """Return the files of a recorded directory that have a mark."""
     return (
         [(path, node) for path, node in walk(reader, pair) if node.fixme]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from prov.errors import BuildError
 from prov.recipes.tables import SANDBOXES
-from prov.worktree.places import NOWHERE, Places
+from prov.worktree.path_tokens import NOWHERE, TokenPaths
 
 WORK = "/build/work"
 HOSTTOOLS = "/build/hosttools"
@@ -89,7 +89,7 @@ class Room:
             for name, folder in self.direct
         }
 
-    def places(self) -> Places:
+    def places(self) -> TokenPaths:
         """Return the paths that the task sees, and that tokens stand for."""
         seen = {
             b"W": self.seen_workdir,
@@ -99,13 +99,13 @@ class Room:
         }
         paths = {letter: os.fsencode(path) for letter, path in seen.items()}
         if self.root is not None:
-            return Places(paths, constant=True)
+            return TokenPaths(paths, constant=True)
         real = {letter: os.path.realpath(path) for letter, path in paths.items()}
-        return Places(
+        return TokenPaths(
             paths, tuple((path, letter) for letter, path in real.items() if path != paths[letter])
         )
 
-    def sysroot_places(self) -> Places:
+    def sysroot_places(self) -> TokenPaths:
         """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is
         not there.
         """

@@ -50,8 +50,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.tasks.sandbox import interpreter_tools
 from prov.tasks.toolchain import Toolchain
-from prov.worktree.attributes import Listing, Pair, TreeWriter, git_mode, map_directories
-from prov.worktree.attributes import Node as FileNode
+from prov.worktree.attributes import FileNode, Listing, Pair, TreeWriter, git_mode, map_directories
 from prov.worktree.exclude import VERSION_CONTROL, Exclude, inside
 from prov.worktree.snapshot import TICK_NS, capture, remember
 

@@ -29,7 +29,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK, blob_id_of_stream
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import Listing, Node, Pair, write_listing
+from prov.worktree.attributes import FileNode, Listing, Pair, write_listing
 from prov.worktree.checkout import checkout
 from prov.worktree.pool import GUARDED, Pool
 
@@ -354,16 +354,16 @@ def _write_folder(writer: ObjectWriter, folder: dict[bytes, object]) -> Pair:
     listing: Listing = {}
     for name, inside in folder.items():
         if isinstance(inside, dict):
-            listing[name] = Node(stat.S_IFDIR | 0o755, pair=_write_folder(writer, inside))
+            listing[name] = FileNode(stat.S_IFDIR | 0o755, pair=_write_folder(writer, inside))
         elif isinstance(inside, str):
             state = os.lstat(inside)
             if stat.S_ISLNK(state.st_mode):
-                listing[name] = Node(
+                listing[name] = FileNode(
                     stat.S_IFLNK | 0o777, writer.add("blob", os.readlink(os.fsencode(inside)))
                 )
             else:
                 mode = stat.S_IFREG | (0o755 if state.st_mode & 0o111 else 0o644)
-                listing[name] = Node(mode, _write_file(writer, inside, state.st_size))
+                listing[name] = FileNode(mode, _write_file(writer, inside, state.st_size))
     return write_listing(writer, listing, mtimes=False)
 
 

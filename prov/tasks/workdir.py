@@ -30,12 +30,11 @@ from prov.tasks.job import Job, Site, Taken
 from prov.tasks.relocate import relocated
 from prov.tasks.script import fresh_temp
 from prov.tasks.taskhash import LocalFile
-from prov.worktree.attributes import EMPTY, Pair, at_path
-from prov.worktree.attributes import Node as FileNode
+from prov.worktree.attributes import EMPTY, FileNode, Pair, at_path
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import DEFAULT, Exclude
 from prov.worktree.merge import Merged, Owned, three_way, union
-from prov.worktree.place import Private
+from prov.worktree.placer import PrivatePlacer
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 ASIDE = "aside"
@@ -50,11 +49,11 @@ PASSING = (
 
 
 @dataclass(slots=True)
-class _Fresh(Private):
+class _Fresh(PrivatePlacer):
     """Places private files that were written just now."""
 
     def place(self, node: FileNode, path: bytes, folder: int) -> None:
-        Private.place(self, node._replace(mtime=time.time_ns()), path, folder)
+        PrivatePlacer.place(self, node._replace(mtime=time.time_ns()), path, folder)
 
 
 def clear_links(workdir: Path) -> None:
@@ -363,7 +362,7 @@ class Workdir:
             return
         fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            Private(self.writer).place(file.node, os.fsencode(file.name), fd)
+            PrivatePlacer(self.writer).place(file.node, os.fsencode(file.name), fd)
         finally:
             os.close(fd)
 

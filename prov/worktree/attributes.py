@@ -59,14 +59,14 @@ SETUID = stat.S_ISUID | stat.S_ISGID
 ROOT = (0, 0)
 
 
-class Node(NamedTuple):
+class FileNode(NamedTuple):
     """One entry of a recorded directory.
 
     `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a
     directory. `mtime` is in nanoseconds, None where it is not recorded. Nodes of one hardlink group
     share `link`, the path of its first member. `rdev` is (major, minor) of a device. `fixme` marks
     a file whose content has tokens for paths, or holds a path of the place where it was made; see
-    `prov.worktree.places`. `owner` is (uid, gid): that of root unless it was captured under
+    `prov.worktree.path_tokens`. `owner` is (uid, gid): that of root unless it was captured under
     fakeroot.
     """
 
@@ -108,10 +108,10 @@ class Node(NamedTuple):
         return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme, self.owner
 
 
-_FOLDER = Node(stat.S_IFDIR | DIRECTORY_MODE)
+_FOLDER = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
 _FULL_MODES = {MODE_EXECUTABLE: stat.S_IFREG | 0o755, MODE_SYMLINK: stat.S_IFLNK | 0o777}
 
-Listing = dict[bytes, Node]
+Listing = dict[bytes, FileNode]
 """A directory's entries by their real names; `.` holds the directory's own mode, mtime and
 xattrs.
 """
@@ -170,7 +170,7 @@ def _unescape(name: bytes) -> bytes:
     return bytes(out)
 
 
-def attribute_line(name: bytes, node: Node, *, mtimes: bool) -> bytes:
+def attribute_line(name: bytes, node: FileNode, *, mtimes: bool) -> bytes:
     """Return the line for one entry, or nothing where all about it is ordinary."""
     fields = []
     kind = stat.S_IFMT(node.mode)
@@ -206,7 +206,7 @@ def _decode_line(line: bytes) -> tuple[bytes, dict[bytes, bytes]]:
 _FIXME = re.compile(rb"((text|binary)(:[HNSW]*)?|held(:[HNSW]*)?)?")
 
 
-def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
+def _with_fields(node: FileNode | None, fields: dict[bytes, bytes]) -> FileNode:
     """Return an entry with its attributes.
 
     Raises ValueError or KeyError for what no entry can have.
@@ -214,7 +214,7 @@ def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
     if node is None:
         if b"type" not in fields:
             raise ValueError("there is no such file")
-        node = Node(stat.S_IFREG | 0o644)
+        node = FileNode(stat.S_IFREG | 0o644)
     if not _FIXME.fullmatch(fields.get(b"fixme", b"")):
         raise ValueError("unknown mark")
     mode, mtime, rdev, owner = node.mode, None, None, ROOT
@@ -237,7 +237,7 @@ def _with_fields(node: Node | None, fields: dict[bytes, bytes]) -> Node:
         if key.startswith(b"xattr.")
     )
     link, fixme = _unescape(fields.get(b"link", b"")), fields.get(b"fixme", b"")
-    return Node(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme, owner)
+    return FileNode(mode, node.oid, node.pair, mtime, link, xattrs, rdev, fixme, owner)
 
 
 def read_listing(reader: TreeReader, pair: Pair) -> Listing:
@@ -253,12 +253,12 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     for name, mode, oid in reader.tree(pair.tree):
         real = unescape_name(name) if name[:1] == ESCAPE else name
         if mode == MODE_DIRECTORY:
-            listing[real] = Node(
+            listing[real] = FileNode(
                 stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(oid, below.pop(name, None))
             )
         else:
             listing[real] = new(
-                Node, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest)
+                FileNode, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest)
             )
     if (
         listing[b"."] is not _FOLDER
@@ -267,7 +267,7 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
             "a tree holds the name '.', which no directory can have", hint="don't trust its origin"
         )
     for name, oid in below.items():
-        listing[unescape_name(name)] = Node(
+        listing[unescape_name(name)] = FileNode(
             stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid)
         )
     if lines is not None:
@@ -333,9 +333,9 @@ def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pa
         attributes.append(Entry(name, MODE_DIRECTORY, EMPTY_TREE))
 
 
-def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, Node]]:
+def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, FileNode]]:
     """Return (path, node) of everything in a recorded directory, parents before what is in them."""
-    found: list[tuple[bytes, Node]] = []
+    found: list[tuple[bytes, FileNode]] = []
     pending = _sorted_entries(reader, pair, path)
     while pending:
         at, node = pending.pop()
@@ -345,7 +345,7 @@ def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[byt
     return found
 
 
-def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, Node]]:
+def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, FileNode]]:
     """Return what is right in a recorded directory, the last name first."""
     listing = read_listing(reader, pair)
     return [
@@ -353,11 +353,11 @@ def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple
     ]
 
 
-def at_path(reader: TreeReader, pair: Pair, path: bytes) -> Node | None:
+def at_path(reader: TreeReader, pair: Pair, path: bytes) -> FileNode | None:
     """Return what a recorded directory has at a path (`usr/lib`), or None; the path `` is the
     directory itself.
     """
-    node = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
+    node = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
     for part in [part for part in path.split(b"/") if part]:
         if not node.is_directory:
             return None
@@ -379,13 +379,13 @@ def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
         if rest:
             deeper.setdefault(first, {})[rest] = pair
         else:
-            listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
+            listing[first] = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
     for first, inside in deeper.items():
-        listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=nest(writer, inside))
+        listing[first] = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=nest(writer, inside))
     return write_listing(writer, listing, mtimes=False)
 
 
-def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None) -> Pair:
+def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: FileNode | None) -> Pair:
     """Return a recorded directory with something else, or nothing, at a path; folders are made on
     the way.
     """
@@ -396,7 +396,7 @@ def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: Node | None)
         inside = folder.pair if folder is not None and folder.is_directory else EMPTY
         made = put_at(writer, inside, rest, node)
         if made != inside:
-            listing[first] = Node(stat.S_IFDIR | DIRECTORY_MODE, pair=made)
+            listing[first] = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=made)
     elif node is None:
         listing.pop(first, None)
     else:

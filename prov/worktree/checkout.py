@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 from prov.errors import CheckoutError
 from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, set_mode, temporary_name
-from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
+from prov.worktree.attributes import EMPTY, FileNode, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
-from prov.worktree.place import EPOCH_NS, ObjectReader, Placer, Private, give
+from prov.worktree.placer import EPOCH_NS, ObjectReader, Placer, PrivatePlacer, set_owner
 
 PROGRAMS = (b"bin", b"sbin", b"libexec")
 """Folders that come last."""
@@ -59,7 +59,7 @@ class _Folder(NamedTuple):
     now: Pair | None
     """None: nothing."""
     wanted: Pair
-    files: tuple[tuple[bytes, Node], ...] = ()
+    files: tuple[tuple[bytes, FileNode], ...] = ()
     """Of a crowded folder that is done otherwise: files that are to be placed yet."""
 
 
@@ -69,7 +69,7 @@ class _Done(NamedTuple):
     placed: int
     torn: set[bytes]
     programs: list[_Folder]
-    closed: list[tuple[bytes, Node]]
+    closed: list[tuple[bytes, FileNode]]
     notes: list[tuple[bytes, str]]
     made: list[bytes]
     gone: list[bytes]
@@ -88,7 +88,7 @@ class _Checkout:
     new: deque[_Folder] = field(default_factory=deque)
     programs: list[_Folder] = field(default_factory=list)
     crowds: list[_Folder] = field(default_factory=list)
-    closed: list[tuple[bytes, Node]] = field(default_factory=list)
+    closed: list[tuple[bytes, FileNode]] = field(default_factory=list)
     """Folders that get their own attributes last: crowded ones, and those that their owner may not
     pass through.
     """
@@ -207,7 +207,7 @@ class _Checkout:
             else:
                 self.closed.append((path, own))
 
-    def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, Node]]) -> None:
+    def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, FileNode]]) -> None:
         """Place files and the like at names that are free."""
         for name, node in files:
             self.placed += 1
@@ -218,7 +218,9 @@ class _Checkout:
             else:
                 self.put(fd, prefix, name, node)
 
-    def enter(self, fd: int, prefix: bytes, name: bytes, have: Node | None, node: Node) -> bool:
+    def enter(
+        self, fd: int, prefix: bytes, name: bytes, have: FileNode | None, node: FileNode
+    ) -> bool:
         """Make a folder what it should be, now or later; return whether it was made anew."""
         new = have is None or not have.is_directory
         if new:
@@ -241,7 +243,7 @@ class _Checkout:
                 os.close(inside)
         return new
 
-    def remove(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
+    def remove(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
         if not self.placer.shares:
             inside = walk(self.objects, node.pair) if node.is_directory else []
             self.torn.update(each.link for _, each in [(name, node), *inside] if each.link)
@@ -251,25 +253,25 @@ class _Checkout:
         self.gone.append(prefix + name)
         remove_entry(name, fd)
 
-    def is_dated(self, have: Node, node: Node) -> bool:
+    def is_dated(self, have: FileNode, node: FileNode) -> bool:
         """Tell whether another mtime is all that a file needs, and it is nobody else's, too."""
         return have.same_content == node.same_content and not node.link and not self.placer.shares
 
-    def date(self, fd: int, name: bytes, node: Node) -> None:
+    def date(self, fd: int, name: bytes, node: FileNode) -> None:
         mtime = EPOCH_NS if node.mtime is None else node.mtime
         os.utime(name, ns=(mtime, mtime), dir_fd=fd, follow_symlinks=False)
 
-    def put(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
+    def put(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
         if node.mode & 0o170000 == stat.S_IFREG:
             self.placer.place(node, prefix + name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)
-            give(node, name, fd)
+            set_owner(node, name, fd)
             self.date(fd, name, node)
         else:
             self.special(fd, prefix, name, node)
 
-    def special(self, fd: int, prefix: bytes, name: bytes, node: Node) -> None:
+    def special(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
         device = os.makedev(*node.rdev) if node.rdev else 0
         try:
             os.mknod(name, node.mode, device, dir_fd=fd)
@@ -278,7 +280,7 @@ class _Checkout:
                 f"{os.fsdecode(prefix + name)}: only root can make this device node",
                 hint="run as root, or under fakeroot",
             ) from error
-        give(node, name, fd)
+        set_owner(node, name, fd)
         set_mode(name, stat.S_IMODE(node.mode), fd)
         self.date(fd, name, node)
 
@@ -288,7 +290,7 @@ class _Checkout:
         """Make every hardlink group that was touched anew, as a whole."""
         if not self.torn:
             return
-        folders: dict[bytes, list[tuple[bytes, Node]]] = {}
+        folders: dict[bytes, list[tuple[bytes, FileNode]]] = {}
         for path, node in walk(self.objects, wanted):
             if node.link and node.link in self.torn:
                 folder, _, name = path.rpartition(b"/")
@@ -311,7 +313,7 @@ class _Checkout:
         fd: int,
         prefix: bytes,
         name: bytes,
-        node: Node,
+        node: FileNode,
         first: dict[tuple[object, ...], bytes],
     ) -> None:
         """Place one member of a group: the first as a file, the others as links to it."""
@@ -341,9 +343,9 @@ class _Checkout:
             os.close(fd)
 
 
-def _finish(fd: int, own: Node) -> None:
+def _finish(fd: int, own: FileNode) -> None:
     """Give a folder its own attributes, when nothing is written into it any more."""
-    give(own, fd)
+    set_owner(own, fd)
     for key, value in own.xattrs:
         os.setxattr(fd, key, value)
     mtime = EPOCH_NS if own.mtime is None else own.mtime
@@ -374,7 +376,9 @@ def checkout(
     leaves neither: capture the directory to know what is there, and call again. Raises
     CheckoutError.
     """
-    work = _Checkout(objects, placer or Private(objects), directory, fresh=not directory.exists())
+    work = _Checkout(
+        objects, placer or PrivatePlacer(objects), directory, fresh=not directory.exists()
+    )
     try:
         directory.mkdir(parents=True, exist_ok=True)
         work.root = directory.resolve()  # a link to a folder may stand for it, and none below it

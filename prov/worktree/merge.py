@@ -17,8 +17,8 @@ from prov.store.objects import Oid
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
     EMPTY,
+    FileNode,
     Listing,
-    Node,
     Pair,
     TreeReader,
     TreeWriter,
@@ -55,11 +55,11 @@ class Owned(NamedTuple):
     pair: Pair
 
 
-Claims = dict[Pair, Node]
+Claims = dict[Pair, FileNode]
 """What each of the directories that are merged has under one name."""
 
 
-class Known(NamedTuple):
+class MergedFolder(NamedTuple):
     """How one directory was merged, without conflicts."""
 
     parts: dict[Pair, str]
@@ -83,7 +83,7 @@ class Union:
     """Path -> the owner, or the part of its name before a colon, whose file is taken where others
     bring another one; a folder's path speaks for all that is in it.
     """
-    known: dict[bytes, Known] = field(default_factory=dict)
+    known: dict[bytes, MergedFolder] = field(default_factory=dict)
     """Path -> how it was merged the last time: where few parts are others now, the rest is not read
     again.
     """
@@ -131,11 +131,11 @@ class Union:
         if conflicts or decided != self.decided:
             self.known.pop(path, None)
         else:
-            self.known[path] = Known(distinct, pair, shared)
+            self.known[path] = MergedFolder(distinct, pair, shared)
             self.used.add(path)
         return Merged(pair, tuple(conflicts))
 
-    def _before(self, path: bytes) -> Known | None:
+    def _before(self, path: bytes) -> MergedFolder | None:
         """Return how a directory was merged the last time, if that is in the store still."""
         known = self.known.get(path)
         return (
@@ -150,7 +150,7 @@ class Union:
             at for at in self.known if not path or at == path or at.startswith(path + b"/")
         )
 
-    def remembered(self) -> dict[bytes, Known]:
+    def remembered(self) -> dict[bytes, MergedFolder]:
         """Return what is known of this merge, for the next one."""
         return {path: known for path, known in self.known.items() if path in self.used}
 
@@ -168,7 +168,7 @@ class Union:
         return {}, {}, claims
 
     def _changed(
-        self, before: Known, distinct: dict[Pair, str]
+        self, before: MergedFolder, distinct: dict[Pair, str]
     ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]] | None:
         """Return what to start from when few parts are others: the last result, and the names that
         these have.
@@ -198,15 +198,19 @@ class Union:
                 claims[name][pair] = node
         return listing, shared, claims
 
-    def _only_claim(self, before: Known, name: bytes, node: Node | None) -> Claims:
+    def _only_claim(self, before: MergedFolder, name: bytes, node: FileNode | None) -> Claims:
         """Return the claim of the only part that had a name, of which part nothing was kept."""
         if node is None:
             return {}
         return next({pair: node} for pair in before.parts if name in read_listing(self.trees, pair))
 
     def _resolve(
-        self, path: bytes, name: bytes, claims: list[tuple[str, Node]], conflicts: list[Conflict]
-    ) -> Node:
+        self,
+        path: bytes,
+        name: bytes,
+        claims: list[tuple[str, FileNode]],
+        conflicts: list[Conflict],
+    ) -> FileNode:
         """Return what several parts have at a path, together."""
         owner, first = claims[0]
         if name != b"." and all(node.is_directory for _, node in claims):
@@ -221,7 +225,7 @@ class Union:
             conflicts.append(Conflict(path, owner, other))
         return winner or first
 
-    def _winner(self, path: bytes, claims: Sequence[tuple[str, Node]]) -> Node | None:
+    def _winner(self, path: bytes, claims: Sequence[tuple[str, FileNode]]) -> FileNode | None:
         while path:
             owner = self.wins.get(path)
             for claimant, node in claims:
@@ -237,14 +241,14 @@ def union(trees: TreeStore, parts: Sequence[Owned]) -> Merged:
     return Union(trees).merge(parts)
 
 
-Edits = Mapping[bytes, Node | None]
+Edits = Mapping[bytes, FileNode | None]
 """Path -> what is to be there, or None for nothing."""
 
 
 def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) -> Pair:
     """Return a recorded directory with other things at some paths; folders on the way are made."""
     listing = read_listing(trees, pair)
-    deeper: dict[bytes, dict[bytes, Node | None]] = {}
+    deeper: dict[bytes, dict[bytes, FileNode | None]] = {}
     for path, node in edits.items():
         name, _, rest = path.partition(b"/")
         if rest:
@@ -260,7 +264,7 @@ def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) ->
         if folder is None or not folder.is_directory:
             if all(node is None for node in below.values()):
                 continue
-            folder = Node(stat.S_IFDIR | DIRECTORY_MODE)
+            folder = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
         listing[name] = folder._replace(pair=edit(trees, folder.pair, below, mtimes=mtimes))
     return write_listing(trees, listing, mtimes=mtimes)
 

@@ -25,19 +25,19 @@ from pathlib import Path
 
 from prov.files import close_to_others, locked, make_private, replace_file
 from prov.store.objects import object_id
-from prov.worktree.attributes import ROOT, Node
-from prov.worktree.place import (
+from prov.worktree.attributes import ROOT, FileNode
+from prov.worktree.path_tokens import TokenPaths
+from prov.worktree.placer import (
     NO_ROOM,
     ObjectReader,
-    Private,
+    PrivatePlacer,
     content,
     has_room,
     is_sealed,
     sealed_mtime,
     write_chunks,
 )
-from prov.worktree.places import Places
-from prov.worktree.scan import Seen
+from prov.worktree.scan import ScannedFile
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
 """What a file system says that can't link here: another one, one without hardlinks, another's file,
@@ -66,7 +66,7 @@ class Pool:
 
     folder: Path
     objects: ObjectReader
-    places: Places | None = None
+    token_paths: TokenPaths | None = None
     """Whose paths stand for tokens; None leaves the tokens."""
     private: frozenset[bytes] = frozenset()
     """Paths that get a copy of their own."""
@@ -82,11 +82,11 @@ class Pool:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def name(self, node: Node, path: bytes = b"") -> str:
+    def name(self, node: FileNode, path: bytes = b"") -> str:
         """Return the name, below the pool's folder, of the file that a node at a path is linked
         to.
         """
-        place = f"-{self.places.digest(node.fixme)}" if node.fixme and self.places else ""
+        place = f"-{self.token_paths.digest(node.fixme)}" if node.fixme and self.token_paths else ""
         return _name(node) + place + self._own(path)
 
     def _own(self, path: bytes) -> str:
@@ -95,7 +95,7 @@ class Pool:
             return ""
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
-    def place(self, node: Node, path: bytes, folder: int) -> None:
+    def place(self, node: FileNode, path: bytes, folder: int) -> None:
         if (
             node.fixme
             or node.xattrs
@@ -109,8 +109,8 @@ class Pool:
             source = self.name(node, path)
             if (
                 node.fixme
-                and self.places is not None
-                and not has_room(self.objects, node, self.places)
+                and self.token_paths is not None
+                and not has_room(self.objects, node, self.token_paths)
             ):
                 self.notes.append((path, NO_ROOM))
         else:
@@ -140,13 +140,15 @@ class Pool:
                 break
         self._private(node, path, folder)
 
-    def _is_private(self, node: Node) -> bool:
+    def _is_private(self, node: FileNode) -> bool:
         # what is made for one place is of no use to another
-        own = node.fixme and self.places is not None and not self.places.constant
+        own = node.fixme and self.token_paths is not None and not self.token_paths.constant
         return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
 
-    def _private(self, node: Node, path: bytes, folder: int) -> None:
-        Private(self.objects, self.places, sealed=True, notes=self.notes).place(node, path, folder)
+    def _private(self, node: FileNode, path: bytes, folder: int) -> None:
+        PrivatePlacer(self.objects, self.token_paths, sealed=True, notes=self.notes).place(
+            node, path, folder
+        )
 
     def _make_folder(self, folder: Path) -> None:
         if not self.folder.is_dir():
@@ -162,21 +164,21 @@ class Pool:
 
     # files of the pool
 
-    def intact(self, node: Node) -> bool:
+    def intact(self, node: FileNode) -> bool:
         """Tell whether the pool's file for a node is as it was sealed, or not there."""
         try:
             return is_sealed((self.folder / self.name(node)).lstat(), node)
         except FileNotFoundError:
             return True
 
-    def repair(self, node: Node, path: bytes = b"") -> bool:
+    def repair(self, node: FileNode, path: bytes = b"") -> bool:
         """Make a file that was changed again from git, under another inode; return whether that
         could be done.
         """
         self.advance()  # first: a kill in between makes others look once too often
         return self._fill(self.name(node, path), node, replace=True)
 
-    def adopt(self, path: Path, node: Node, captured: Seen) -> None:
+    def adopt(self, path: Path, node: FileNode, captured: ScannedFile) -> None:
         """Fill in a node's file from the one of which it was captured: by reflink, or by a copy
         that the kernel makes.
 
@@ -192,7 +194,7 @@ class Pool:
         finally:
             os.close(source)
 
-    def share(self, file: Path, node: Node, path: bytes) -> None:
+    def share(self, file: Path, node: FileNode, path: bytes) -> None:
         """Use a file itself as the pool's, for a place that no task writes to: links to the node
         share its inode.
         """
@@ -208,12 +210,12 @@ class Pool:
             except OSError:  # there is one already; or it comes out of the store when it is wanted
                 return
 
-    def _fill(self, name: str, node: Node, *, replace: bool) -> bool:
-        chunks = partial(content, self.objects, node, self.places)
+    def _fill(self, name: str, node: FileNode, *, replace: bool) -> bool:
+        chunks = partial(content, self.objects, node, self.token_paths)
         return self._write(name, node, lambda fd: write_chunks(fd, chunks()), replace=replace)
 
     def _write(
-        self, name: str, node: Node, fill: Callable[[int], object], *, replace: bool = False
+        self, name: str, node: FileNode, fill: Callable[[int], object], *, replace: bool = False
     ) -> bool:
         """Write a pool file; unless it is to replace one, whoever comes first wins.
 
@@ -281,7 +283,7 @@ def _link_first(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _name(node: Node) -> str:
+def _name(node: FileNode) -> str:
     text = node.oid.hex()
     dated = "" if node.mtime is None else f"@{node.mtime}"
     return f"{text[:2]}/{text[2:]}-{node.mode & 0o7777:o}{dated}"
@@ -291,7 +293,7 @@ class _Changed(OSError):
     """A file is not as it was captured any more."""
 
 
-def _clone(source: int, target: int, captured: Seen) -> None:
+def _clone(source: int, target: int, captured: ScannedFile) -> None:
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError:  # most file systems can't

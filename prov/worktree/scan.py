@@ -32,7 +32,7 @@ SPLIT_FROM = 64
 """Folders to have in hand before they are shared out, so that two halves weigh about the same."""
 
 
-class Seen(NamedTuple):
+class ScannedFile(NamedTuple):
     """What a scan knows of an entry; if all of it is as remembered, so is the content.
 
     A device has its number for a size.
@@ -55,7 +55,7 @@ class Folder(NamedTuple):
     """
 
     own: tuple[int, int]
-    entries: tuple[Seen, ...]
+    entries: tuple[ScannedFile, ...]
     folders: tuple[bytes, ...]
     oids: tuple[Oid | None, ...]
     links: tuple[tuple[int, int, bytes], ...]
@@ -102,7 +102,7 @@ class Scan:
             parent, _, name = path.rpartition(b"/")
             folder = self.folders[parent]
             entries = tuple(
-                Seen(*entry) for entry in folder.entries
+                ScannedFile(*entry) for entry in folder.entries
             )  # those from the memory are plain tuples
             names = tuple(other for other in folder.folders if other != name)
             self.folders[parent] = folder._replace(entries=entries, folders=names)
@@ -305,7 +305,7 @@ class Scanner:
         )
         if faked_xattrs:
             xattrs = xattrs | faked_xattrs
-        seen = tuple(Seen(*each) for each in entries)
+        seen = tuple(ScannedFile(*each) for each in entries)
         scan.folders[path] = Folder(
             (mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs, owners
         )

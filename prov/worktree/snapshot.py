@@ -32,7 +32,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import (
     BLOB_NAME,
     ROOT,
-    Node,
+    FileNode,
     Pair,
     add_directory,
     attribute_line,
@@ -40,7 +40,7 @@ from prov.worktree.attributes import (
 )
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
-from prov.worktree.scan import NO_MTIME, Faked, Folder, Scan, Scanner, Seen
+from prov.worktree.scan import NO_MTIME, Faked, Folder, Scan, ScannedFile, Scanner
 
 CACHE_FORMAT = 2
 TICK_NS = 20_000_000
@@ -247,14 +247,14 @@ def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
 
 def _named(folder: Folder) -> Folder:
     """Return a folder that may come from the memory, its entries made named ones."""
-    return folder._replace(entries=tuple(Seen(*entry) for entry in folder.entries))
+    return folder._replace(entries=tuple(ScannedFile(*entry) for entry in folder.entries))
 
 
 def _has_content(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
 
 
-def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, Seen]]:
+def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, ScannedFile]]:
     """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be
     read.
     """
@@ -274,13 +274,13 @@ def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes,
     return wanted
 
 
-Read = tuple[Oid, Seen]
+Read = tuple[Oid, ScannedFile]
 
 
 def _read_files(
     store: Store,
     root: bytes,
-    wanted: list[tuple[bytes, int, Seen]],
+    wanted: list[tuple[bytes, int, ScannedFile]],
     writer: ObjectWriter,
     *,
     live: bool,
@@ -298,11 +298,11 @@ def _read_files(
     ):
         return [_read_file(path, seen, writer, live=live) for path, seen in work]
 
-    def read_with_own_pack(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
+    def read_with_own_pack(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
         with store.objects.writer() as own:
             return [_read_file(path, seen, own, live=live) for path, seen in part]
 
-    def read(part: list[tuple[bytes, Seen]]) -> list[Read | None]:
+    def read(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
         return [_read_file(path, seen, writer, live=live) for path, seen in part]
 
     return in_two_processes(
@@ -310,13 +310,13 @@ def _read_files(
     )
 
 
-def _seen_now(name: bytes, state: os.stat_result) -> Seen:
-    return Seen(
+def _seen_now(name: bytes, state: os.stat_result) -> ScannedFile:
+    return ScannedFile(
         name, state.st_mode, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
     )
 
 
-def _read_file(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
+def _read_file(path: bytes, seen: ScannedFile, writer: ObjectWriter, *, live: bool) -> Read | None:
     """Put one file's content into the store; return its id and the stat that goes with it.
 
     Return None for a file of a live directory that vanished, or keeps changing.
@@ -329,7 +329,9 @@ def _read_file(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> 
         raise
 
 
-def _read_reached(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) -> Read | None:
+def _read_reached(
+    path: bytes, seen: ScannedFile, writer: ObjectWriter, *, live: bool
+) -> Read | None:
     with within_reach(path) as near:
         try:
             return _read_near(near, seen, writer)
@@ -356,7 +358,7 @@ def _read_reached(path: bytes, seen: Seen, writer: ObjectWriter, *, live: bool) 
             ) from error
 
 
-def _read_near(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
+def _read_near(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Read:
     if stat.S_ISLNK(seen.mode):
         return writer.add("blob", os.readlink(path)), seen
     try:
@@ -372,7 +374,7 @@ def _read_near(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
     return oid, now._replace(mode=seen.mode, ctime=os.lstat(path).st_ctime_ns)
 
 
-def _read_regular(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
+def _read_regular(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Read:
     if seen.size < STREAM_FROM:
         quick = _read_quickly(path, seen, writer)
         if quick is not None:
@@ -388,7 +390,7 @@ def _read_regular(path: bytes, seen: Seen, writer: ObjectWriter) -> Read:
     )
 
 
-def _read_quickly(path: bytes, seen: Seen, writer: ObjectWriter) -> Oid | None:
+def _read_quickly(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Oid | None:
     """Read a file that is as the scan saw it, in the fewest calls; None if it is not, and needs
     another look.
     """
@@ -407,7 +409,9 @@ def _read_quickly(path: bytes, seen: Seen, writer: ObjectWriter) -> Oid | None:
     return writer.add_blob(data) if same and len(data) == seen.size else None
 
 
-def _read_once(path: bytes, seen: Seen, writer: ObjectWriter) -> tuple[Oid | None, Seen]:
+def _read_once(
+    path: bytes, seen: ScannedFile, writer: ObjectWriter
+) -> tuple[Oid | None, ScannedFile]:
     fd = os.open(path, _OPEN)
     try:
         start = _seen_now(seen.name, os.fstat(fd))
@@ -531,7 +535,7 @@ class _Trees:
 
     def _lines(self, path: bytes, folder: Folder, *, mtimes: bool, links: bool) -> bytes:
         mode, mtime = folder.own
-        node = Node(
+        node = FileNode(
             mode, mtime=None if mtime == NO_MTIME else mtime, owner=folder.owners.get(b".", ROOT)
         )
         own = attribute_line(b".", node, mtimes=mtimes)
@@ -556,7 +560,7 @@ class _Trees:
             rdev = (os.major(seen.size), os.minor(seen.size)) if device else None
             link, xattrs = groups.get(_join(path, seen.name), b""), folder.xattrs.get(seen.name, ())
             owner = folder.owners.get(seen.name, ROOT)
-            node = Node(
+            node = FileNode(
                 seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev, owner=owner
             )
             lines.append(attribute_line(seen.name, node, mtimes=mtimes))

@@ -14,18 +14,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from prov.worktree.attributes import Node, Pair, TreeReader, read_listing
-from prov.worktree.place import EPOCH_NS, is_sealed
+from prov.worktree.attributes import FileNode, Pair, TreeReader, read_listing
+from prov.worktree.placer import EPOCH_NS, is_sealed
 
 What = Literal["changed", "gone", "added"]
 
 
-class Difference(NamedTuple):
+class Mismatch(NamedTuple):
     """A path that is not as it was placed."""
 
     path: bytes
     what: What
-    wanted: Node | None
+    wanted: FileNode | None
     """What was placed; None for what was added."""
     detail: str = ""
     changed_at: float = 0.0
@@ -35,19 +35,19 @@ class Difference(NamedTuple):
         return f"{os.fsdecode(self.path)} ({self.detail or self.what})"
 
 
-def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Difference]:
+def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Mismatch]:
     """Return what is different between a directory and the tree of which it was composed, sorted by
     path.
 
     A folder that can't be looked into ends the walk, as the last difference.
     """
-    found: list[Difference] = []
+    found: list[Mismatch] = []
     try:
         _compare(reader, os.fsencode(directory), b"", wanted, found)
     except OSError as error:
         path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
         found.append(
-            Difference(path, "changed", None, f"can't be looked at: {error.strerror}", time.time())
+            Mismatch(path, "changed", None, f"can't be looked at: {error.strerror}", time.time())
         )
     return sorted(found, key=lambda each: each.path)
 
@@ -70,7 +70,7 @@ def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
 
 
 def _compare(
-    reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Difference]
+    reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Mismatch]
 ) -> int:
     """Add what is different in one folder and below; return the mode that the folder should
     have.
@@ -87,28 +87,28 @@ def _compare(
             except FileNotFoundError:  # deleted since it was listed
                 continue
             if node is None:
-                found.append(Difference(prefix + name, "added", None, "was added", state.st_ctime))
+                found.append(Mismatch(prefix + name, "added", None, "was added", state.st_ctime))
                 continue
             seen.add(name)
             detail = _difference(root + b"/" + prefix + name, state, node)
             if detail:
-                found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
+                found.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
             elif node.is_directory:
                 try:
                     own = _compare(reader, root, prefix + name, node.pair, found)
                 except FileNotFoundError:  # deleted since it was listed
-                    found.append(Difference(prefix + name, "gone", node))
+                    found.append(Mismatch(prefix + name, "gone", node))
                     continue
                 if own != stat.S_IMODE(state.st_mode):
                     detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
-                    found.append(Difference(prefix + name, "changed", node, detail, state.st_ctime))
+                    found.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
     found += [
-        Difference(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}
+        Mismatch(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}
     ]
     return stat.S_IMODE(listing[b"."].mode)
 
 
-def _difference(path: bytes, state: os.stat_result, node: Node) -> str:
+def _difference(path: bytes, state: os.stat_result, node: FileNode) -> str:
     """Return what is not as it was placed, in words, or nothing."""
     if stat.S_IFMT(state.st_mode) != stat.S_IFMT(node.mode):
         return "is of another type"

@@ -22,7 +22,7 @@ from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
 from prov.tasks.relocate import Tokeniser
 from prov.worktree.merge import Owned
-from prov.worktree.places import Places
+from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.pool import Pool
 from prov.worktree.snapshot import capture
 from tests.bench.measure import in_child, row, timed
@@ -48,7 +48,7 @@ def settle() -> None:
 
 
 def composed(
-    path: Path, directory: Path, packages: Sequence[Owned], places: Places | None = None
+    path: Path, directory: Path, packages: Sequence[Owned], places: TokenPaths | None = None
 ) -> Times:
     """Compose a sysroot in a fresh process."""
 
@@ -141,7 +141,7 @@ def find_packages(given: Path | None, scratch: Path) -> Path:
     return folder
 
 
-def places_of(top: Path) -> Places:
+def places_of(top: Path) -> TokenPaths:
     """Return the paths of a task below some folder."""
     names = {
         b"W": top,
@@ -149,10 +149,10 @@ def places_of(top: Path) -> Places:
         b"N": top / "recipe-sysroot-native",
         b"H": top / "tools",
     }
-    return Places({letter: os.fsencode(path) for letter, path in names.items()})
+    return TokenPaths({letter: os.fsencode(path) for letter, path in names.items()})
 
 
-def write_texts(folder: Path, places: Places) -> None:
+def write_texts(folder: Path, places: TokenPaths) -> None:
     """Write so many files as a package with many libraries has of pkg-config's and libtool's, with
     a few paths each.
     """

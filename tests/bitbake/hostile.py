@@ -13,7 +13,7 @@ from prov.store.objects import MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY, Listing, Node, Pair, write_listing
+from prov.worktree.attributes import EMPTY, FileNode, Listing, Pair, write_listing
 
 EVIL = b"ssh-ed25519 AAAA eve\n"
 
@@ -31,13 +31,13 @@ def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listin
         if slash:
             folders.setdefault(name, {})[rest] = content
         elif isinstance(content, str):
-            listing[name.encode()] = Node(0o120777, writer.add("blob", content.encode()))
+            listing[name.encode()] = FileNode(0o120777, writer.add("blob", content.encode()))
         else:
             mode = 0o100755 if content.startswith(b"#!") else 0o100644
-            listing[name.encode()] = Node(mode, writer.add("blob", content))
+            listing[name.encode()] = FileNode(mode, writer.add("blob", content))
     for name, below in folders.items():
         pair = write_listing(writer, listing_of(writer, below), mtimes=True)
-        listing[name.encode()] = Node(0o040755, pair=pair)
+        listing[name.encode()] = FileNode(0o040755, pair=pair)
     return listing
 
 

@@ -12,7 +12,7 @@ from prov.bitbake.capture import Packed
 from prov.bitbake.shared import ObjectName, unpack
 from prov.errors import BitBakeError
 from prov.store.repository import Store
-from prov.worktree.attributes import Listing, Node, Pair, write_listing
+from prov.worktree.attributes import FileNode, Listing, Pair, write_listing
 
 NAME = ObjectName("a", "do_package", "sstate:a:", "0" * 64)
 FILE, LINK, FOLDER = 0o100644, 0o120777, 0o040755
@@ -22,7 +22,7 @@ def packed(store: Store, listing: dict[bytes, tuple[int, bytes, bytes]]) -> Pack
     """Return an object with entries: name -> mode, content, label of the hardlink group."""
     with store.objects.writer() as writer:
         nodes: Listing = {
-            name: Node(mode, writer.add("blob", content), link=label)
+            name: FileNode(mode, writer.add("blob", content), link=label)
             for name, (mode, content, label) in listing.items()
         }
         pair = write_listing(writer, nodes, mtimes=True)

@@ -22,7 +22,7 @@ from prov.store.objects import (
 from prov.store.packs import PackStream
 from prov.store.repository import Store
 from prov.worktree.attributes import BLOB_NAME, EMPTY, Pair
-from prov.worktree.place import EPOCH_NS
+from prov.worktree.placer import EPOCH_NS
 
 
 class File(NamedTuple):

@@ -12,7 +12,7 @@ from prov.store.objects import (
     MODE_FILE,
     MODE_SYMLINK,
 )
-from prov.worktree.place import EPOCH_NS
+from prov.worktree.placer import EPOCH_NS
 from tests.fsck.generated_folders import File, Folder, Objects, merged, with_items
 
 FIRST_BUILD = 1_700_000_000

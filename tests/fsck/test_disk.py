@@ -26,7 +26,7 @@ from prov.records.refs import OutputRef
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair
+from prov.worktree.attributes import FileNode, Pair
 from prov.worktree.pool import GUARDED, Pool
 from tests.fsck.damage import contents, flip, git_says, whole_refs
 from tests.fsck.generated_store import make_store
@@ -54,9 +54,9 @@ def pooled(store: Store, tmp_path: Path) -> Path:
     del writer
     pool = Pool(store.cache / GUARDED, store.objects)
     folder = os.open(tmp_path, os.O_RDONLY)
-    pool.place(Node(0o100644, oid), b"placed", folder)
+    pool.place(FileNode(0o100644, oid), b"placed", folder)
     os.close(folder)
-    return pool.folder / pool.name(Node(0o100644, oid))
+    return pool.folder / pool.name(FileNode(0o100644, oid))
 
 
 def test_a_good_pool_is_good(store: Store, pooled: Path) -> None:

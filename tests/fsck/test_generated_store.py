@@ -25,7 +25,7 @@ from prov.store.odb import PACKS_TO_CONSOLIDATE
 from prov.store.repository import Store
 from prov.tasks.definition import read_definition
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
-from prov.worktree.attributes import Node, Pair, at_path, read_listing, walk, write_listing
+from prov.worktree.attributes import FileNode, Pair, at_path, read_listing, walk, write_listing
 from tests.fsck.generated_recipes import TASKS
 from tests.fsck.generated_store import make_store
 
@@ -238,7 +238,7 @@ def test_attributes_are_in_the_form_that_prov_writes(made: Store) -> None:
 
 
 def test_a_file_is_followed_from_the_image_to_its_source(made: Store) -> None:
-    def node(pair: Pair, path: str) -> Node:
+    def node(pair: Pair, path: str) -> FileNode:
         found = at_path(made.objects, pair, path.encode())
         assert found is not None
         return found

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from prov.errors import StoreError
 from prov.store.deltas import apply
+from prov.store.integrity import listed, loose_objects, malformed, salvage
 from prov.store.objects import (
     MODE_DIRECTORY,
     MODE_EXECUTABLE,
@@ -31,7 +32,6 @@ from prov.store.pack_ranges import PackIndex, open_entry
 from prov.store.packs import KIND_NAMES, PackFile, PackStream, _entry_header
 from prov.store.rawrefs import read_refs
 from prov.store.refs import RefStore
-from prov.store.verify import listed, loose_objects, malformed, salvage
 from tests.fuzz.common import empty_store, file_names, oids, scratch, text, texts, words, written
 from tests.fuzz.parser import Parser
 

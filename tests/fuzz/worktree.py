@@ -11,14 +11,14 @@ from prov.store.objects import MODE_DIRECTORY, MODE_FILE, MODE_SYMLINK, Entry
 from prov.worktree.attributes import (
     BLOB_NAME,
     EMPTY,
+    FileNode,
     Listing,
-    Node,
     Pair,
     attribute_line,
     read_listing,
 )
 from prov.worktree.exclude import Exclude
-from prov.worktree.places import HELD, Places, fits, relocate, token_letters, tokenise
+from prov.worktree.path_tokens import HELD, TokenPaths, fits, relocate, token_letters, tokenise
 from tests.fuzz.common import Memory, text, words
 from tests.fuzz.parser import Parser
 
@@ -43,10 +43,10 @@ owners = st.tuples(numbers, numbers)
 permissions = st.integers(0, 0o7777)
 
 
-def _nodes(kind: int, oid: bytes) -> st.SearchStrategy[Node]:
+def _nodes(kind: int, oid: bytes) -> st.SearchStrategy[FileNode]:
     modes = permissions.map(lambda mode: kind | mode)
     return st.builds(
-        Node,
+        FileNode,
         modes,
         st.just(oid),
         st.just(EMPTY),
@@ -60,7 +60,7 @@ def _nodes(kind: int, oid: bytes) -> st.SearchStrategy[Node]:
 
 
 _devices = st.builds(
-    Node,
+    FileNode,
     permissions.map(lambda mode: stat.S_IFCHR | mode),
     oid=st.just(b""),
     pair=st.just(EMPTY),
@@ -119,7 +119,7 @@ def read_folder(data: bytes) -> Listing:
         del _memory.held[tree]
 
 
-PLACES = Places(
+PLACES = TokenPaths(
     {
         b"W": b"/build/work/x",
         b"S": b"/build/work/x/recipe-sysroot",
@@ -128,7 +128,7 @@ PLACES = Places(
     },
     ((b"/alias/work", b"W"),),
 )
-ELSEWHERE = Places({letter: b"/other" + path * 2 for letter, path in PLACES.paths.items()})
+ELSEWHERE = TokenPaths({letter: b"/other" + path * 2 for letter, path in PLACES.paths.items()})
 pieces = st.sampled_from(
     [
         *PLACES.paths.values(),

@@ -17,12 +17,12 @@ from prov.store.repository import Store
 from prov.sysroot.compose import Composed, Sysroots
 from prov.sysroot.postinst import Run, plain_run
 from prov.sysroot.state import State
-from prov.worktree.attributes import Listing, Node, Pair, write_listing
+from prov.worktree.attributes import FileNode, Listing, Pair, write_listing
 from prov.worktree.merge import Owned
-from prov.worktree.place import is_sealed
-from prov.worktree.places import Places
+from prov.worktree.path_tokens import TokenPaths
+from prov.worktree.placer import is_sealed
 from prov.worktree.pool import Pool
-from prov.worktree.verify import Difference
+from prov.worktree.verify import Mismatch
 from tests.trees import everything
 from tests.worktree.conftest import Work
 
@@ -101,7 +101,7 @@ class Composer:
     def compose(self, directory: Path, packages: Iterable[Owned], **how: Any) -> Pair:
         return self.composed(directory, packages, **how).pair
 
-    def check(self, directory: Path, *, places: Places | None = None) -> list[Difference]:
+    def check(self, directory: Path, *, places: TokenPaths | None = None) -> list[Mismatch]:
         with self.store.objects.writer() as writer:
             return self.sysroots.check(writer, directory, places=places)
 
@@ -112,7 +112,7 @@ class Composer:
 
     def pool_file(self, data: bytes, mode: int = 0o644) -> Path:
         pool = self.sysroots.pool
-        return pool.folder / pool.name(Node(stat.S_IFREG | mode, object_id("blob", data)))
+        return pool.folder / pool.name(FileNode(stat.S_IFREG | mode, object_id("blob", data)))
 
     def assert_pool_intact(self) -> None:
         """Each file that a sysroot may be linked to holds what its name says; half a file is linked
@@ -127,7 +127,7 @@ class Composer:
             oid = bytes.fromhex(path.parent.name + name)
             if not place:
                 assert object_id("blob", path.read_bytes()) == oid, path
-            assert is_sealed(path.lstat(), Node(stat.S_IFREG | int(mode, 8), oid)), path
+            assert is_sealed(path.lstat(), FileNode(stat.S_IFREG | int(mode, 8), oid)), path
 
 
 @pytest.fixture
@@ -154,17 +154,19 @@ def recorded(writer: ObjectWriter, spec: Spec) -> Pair:
 
 def _folder(writer: ObjectWriter, top: str, spec: Spec, links: dict[str, bytes]) -> Pair:
     own = spec.get(top.rstrip("/"))
-    listing: Listing = {b".": Node(stat.S_IFDIR | (own.mode if isinstance(own, Folder) else 0o755))}
+    listing: Listing = {
+        b".": FileNode(stat.S_IFDIR | (own.mode if isinstance(own, Folder) else 0o755))
+    }
     for path in sorted(path for path in spec if path.startswith(top) and path != top):
         name, _, below = path[len(top) :].partition("/")
         leaf = spec[path]
         if below or isinstance(leaf, Folder):
             if os.fsencode(name) not in listing:
-                listing[os.fsencode(name)] = Node(
+                listing[os.fsencode(name)] = FileNode(
                     0o40755, pair=_folder(writer, f"{top}{name}/", spec, links)
                 )
         elif isinstance(leaf, Link):
-            listing[os.fsencode(name)] = Node(0o120777, writer.add("blob", leaf.target))
+            listing[os.fsencode(name)] = FileNode(0o120777, writer.add("blob", leaf.target))
         else:
             file = (
                 leaf
@@ -172,7 +174,7 @@ def _folder(writer: ObjectWriter, top: str, spec: Spec, links: dict[str, bytes])
                 else File(leaf.encode(), 0o755 if "bin/" in path else 0o644)
             )
             mode, link = stat.S_IFREG | file.mode, links.get(file.group, b"")
-            listing[os.fsencode(name)] = Node(
+            listing[os.fsencode(name)] = FileNode(
                 mode, writer.add("blob", file.data), link=link, fixme=file.fixme
             )
     return write_listing(writer, listing, mtimes=False)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from prov.sysroot.postinst import Run
-from prov.worktree.attributes import EMPTY, Node
+from prov.worktree.attributes import EMPTY, FileNode
 from prov.worktree.merge import Owned, edit
-from prov.worktree.places import HELD, Places, tokenise
+from prov.worktree.path_tokens import HELD, TokenPaths, tokenise
 from tests.sysroot.conftest import Composer, fingerprint
 from tests.trees import describe
 
 LONG = b"/where/it/was/made" + b"/longer" * 20
-MADE = Places(
+MADE = TokenPaths(
     {
         b"W": LONG + b"/wd",
         b"S": LONG + b"/wd/recipe-sysroot",
@@ -34,18 +34,18 @@ CONTENT: dict[bytes, bytes] = {
 MODES = {b"usr/bin/tool-config": 0o100755, b"usr/lib/tool/prog": 0o104755}
 
 
-def filled(places: Places, text: bytes) -> bytes:
+def filled(places: TokenPaths, text: bytes) -> bytes:
     for letter, path in places.paths.items():
         text = text.replace(b"{%s}" % letter, path)
     return text
 
 
-def places_of(directory: Path) -> Places:
+def places_of(directory: Path) -> TokenPaths:
     here = os.fsencode(directory)
-    return Places({b"W": here + b"/w", b"S": here, b"N": here + b"/native", b"H": b"/tools"})
+    return TokenPaths({b"W": here + b"/w", b"S": here, b"N": here + b"/native", b"H": b"/tools"})
 
 
-def as_string(text: bytes, places: Places, made: bytes) -> bytes:
+def as_string(text: bytes, places: TokenPaths, made: bytes) -> bytes:
     """Return what the C strings of a binary are now: each as long as it was when it was made,
     filled up with NULs.
     """
@@ -64,11 +64,11 @@ def package(composer: Composer) -> Owned:
             stored = tokenise(filled(MADE, text), MADE)
             data, fixme = stored or (filled(MADE, text), b"")
             assert bool(fixme) == (path != b"usr/share/plain")
-            edits[path] = Node(MODES.get(path, 0o100644), writer.add("blob", data), fixme=fixme)
+            edits[path] = FileNode(MODES.get(path, 0o100644), writer.add("blob", data), fixme=fixme)
         return Owned("tool", edit(writer, EMPTY, edits))
 
 
-def assert_relocated(directory: Path, places: Places) -> None:
+def assert_relocated(directory: Path, places: TokenPaths) -> None:
     for path, text in CONTENT.items():
         if path.endswith(b".pyc"):
             expected = filled(MADE, text)
@@ -178,7 +178,7 @@ def test_a_binary_without_room_for_a_path_is_told_and_holds_one_that_is_nowhere(
     here, other = tmp_path / "sysroot", composer.owned("other", {"usr/f": "x"})
     if there:
         composer.compose(here, [other])
-    far = Places({**places_of(here).paths, b"N": b"/" + b"x" * 300}, constant=constant)
+    far = TokenPaths({**places_of(here).paths, b"N": b"/" + b"x" * 300}, constant=constant)
     notes = composer.composed(here, [package], places=far).notes
     if not constant:
         [note] = notes

@@ -20,8 +20,7 @@ from prov.records.keys import TaskKey
 from prov.tasks.definition import define, read_definition
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
-from prov.worktree.attributes import Node as FileNode
-from prov.worktree.attributes import Pair
+from prov.worktree.attributes import FileNode, Pair
 
 ONE, TWO = b"\1" * 20, b"\2" * 20
 KEY = TaskKey("app:compile")

@@ -13,9 +13,9 @@ import pytest
 
 from prov.worktree import checkout as checkouts
 from prov.worktree import parallel
-from prov.worktree.attributes import Node
+from prov.worktree.attributes import FileNode
 from prov.worktree.checkout import PROGRAMS
-from prov.worktree.place import Placer
+from prov.worktree.placer import Placer
 
 HERE = os.getpid()
 
@@ -68,7 +68,7 @@ class Noting:
     def notes(self, notes: list[tuple[bytes, str]]) -> None:
         self.inner.notes = notes
 
-    def place(self, node: Node, path: bytes, folder: int) -> None:
+    def place(self, node: FileNode, path: bytes, folder: int) -> None:
         self.before(path)
         self.inner.place(node, path, folder)
         with open(self.log, "ab", buffering=0) as stream:

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from prov.store.objects import Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair, write_listing
+from prov.worktree.attributes import FileNode, Pair, write_listing
 from prov.worktree.checkout import checkout
-from prov.worktree.place import is_sealed
-from prov.worktree.places import HELD, Places, tokenise
+from prov.worktree.path_tokens import HELD, TokenPaths, tokenise
+from prov.worktree.placer import is_sealed
 from prov.worktree.pool import Pool
-from prov.worktree.scan import Seen
+from prov.worktree.scan import ScannedFile
 from tests.trees import describe, in_order
 from tests.worktree.conftest import Work
 from tests.worktree.test_checkout import as_nobody, open_folder, scratch
@@ -39,11 +39,11 @@ def made(tmp_path: Path) -> Path:
     return tmp_path / "work" / "f"
 
 
-def captured(store: Store, path: Path) -> tuple[Node, Seen]:
+def captured(store: Store, path: Path) -> tuple[FileNode, ScannedFile]:
     """Return what a capture knows of a file."""
     state = path.stat()
     with store.objects.writer() as writer:
-        node = Node(state.st_mode, writer.add_blob(path.read_bytes()))
+        node = FileNode(state.st_mode, writer.add_blob(path.read_bytes()))
     seen = (
         path.name.encode(),
         state.st_mode,
@@ -52,14 +52,14 @@ def captured(store: Store, path: Path) -> tuple[Node, Seen]:
         state.st_mtime_ns,
         state.st_ctime_ns,
     )
-    return node, Seen(*seen)
+    return node, ScannedFile(*seen)
 
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
 
 
-def of_one(store: Store, node: Node, name: bytes = b"f") -> Pair:
+def of_one(store: Store, node: FileNode, name: bytes = b"f") -> Pair:
     with store.objects.writer() as writer:
         return write_listing(writer, {name: node}, mtimes=False)
 
@@ -299,21 +299,21 @@ def test_a_pool_that_can_not_be_written_to_takes_nothing(open_folder: Path) -> N
 # files that name their place
 
 HERE = {b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"}
-CONSTANT, OTHER = Places(HERE, constant=True), Places({**HERE, b"S": b"/s"}, constant=True)
+CONSTANT, OTHER = TokenPaths(HERE, constant=True), TokenPaths({**HERE, b"S": b"/s"}, constant=True)
 TEXT = b"prefix=/a/folder/of/a/sysroot/usr\n"
 ELF = b"\x7fELF\0/a/folder/of/a/sysroot/usr\0"
 
 
 @pytest.fixture(params=[TEXT, ELF], ids=["text", "binary"])
-def naming(request: pytest.FixtureRequest, store: Store) -> Node:
+def naming(request: pytest.FixtureRequest, store: Store) -> FileNode:
     """A file that names the sysroot."""
     stored = tokenise(request.param, CONSTANT)
     assert stored is not None
     with store.objects.writer() as writer:
-        return Node(stat.S_IFREG | 0o644, writer.add_blob(stored.data), fixme=stored.fixme)
+        return FileNode(stat.S_IFREG | 0o644, writer.add_blob(stored.data), fixme=stored.fixme)
 
 
-def put_for(pool: Pool, places: Places | None, pair: Pair, folder: Path) -> Path:
+def put_for(pool: Pool, places: TokenPaths | None, pair: Pair, folder: Path) -> Path:
     placed = Pool(pool.folder, pool.objects, places)
     checkout(pool.objects, folder, pair, placer=placed)
     assert placed.notes == []
@@ -321,7 +321,7 @@ def put_for(pool: Pool, places: Places | None, pair: Pair, folder: Path) -> Path
 
 
 def test_where_places_are_constant_what_was_relocated_is_shared(
-    store: Store, pool: Pool, naming: Node, tmp_path: Path
+    store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
     one, two = (put_for(pool, CONSTANT, pair, tmp_path / name) for name in ("one", "two"))
@@ -333,7 +333,7 @@ def test_where_places_are_constant_what_was_relocated_is_shared(
 
 
 def test_other_constant_places_have_another_file(
-    store: Store, pool: Pool, naming: Node, tmp_path: Path
+    store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
     one, other = (
@@ -346,10 +346,10 @@ def test_other_constant_places_have_another_file(
 
 
 def test_where_places_differ_every_place_has_its_own_copy(
-    store: Store, pool: Pool, naming: Node, tmp_path: Path
+    store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
-    one, two = (put_for(pool, Places(HERE), pair, tmp_path / name) for name in ("one", "two"))
+    one, two = (put_for(pool, TokenPaths(HERE), pair, tmp_path / name) for name in ("one", "two"))
     assert (one.stat().st_nlink, two.stat().st_nlink) == (1, 1)
     assert one.read_bytes() == two.read_bytes()
     assert HERE[b"S"] in one.read_bytes()
@@ -358,7 +358,7 @@ def test_where_places_differ_every_place_has_its_own_copy(
 
 
 def test_without_places_tokens_are_shared_like_any_content(
-    store: Store, pool: Pool, naming: Node, tmp_path: Path
+    store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
     one, two = (put_for(pool, None, pair, tmp_path / name) for name in ("one", "two"))
@@ -368,13 +368,13 @@ def test_without_places_tokens_are_shared_like_any_content(
     assert inode(relocated) != inode(one)
 
 
-@pytest.mark.parametrize(("places", "shared"), [(CONSTANT, True), (Places(HERE), False)])
+@pytest.mark.parametrize(("places", "shared"), [(CONSTANT, True), (TokenPaths(HERE), False)])
 def test_what_is_held_is_as_it_was_made(
-    store: Store, pool: Pool, tmp_path: Path, places: Places, shared: bool
+    store: Store, pool: Pool, tmp_path: Path, places: TokenPaths, shared: bool
 ) -> None:
     data = b"\0compiled /a/folder/of/a/sysroot"
     with store.objects.writer() as writer:
-        node = Node(stat.S_IFREG | 0o644, writer.add_blob(data), fixme=HELD)
+        node = FileNode(stat.S_IFREG | 0o644, writer.add_blob(data), fixme=HELD)
     one, two = (
         put_for(pool, places, of_one(store, node), tmp_path / name) for name in ("one", "two")
     )
@@ -383,7 +383,7 @@ def test_what_is_held_is_as_it_was_made(
 
 
 def test_a_relocated_file_that_was_tampered_with_is_made_again(
-    store: Store, pool: Pool, naming: Node, tmp_path: Path
+    store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
     one = put_for(pool, CONSTANT, pair, tmp_path / "one")

@@ -12,8 +12,8 @@ from prov.store.repository import Store
 from prov.worktree.attributes import (
     EMPTY,
     ROOT,
+    FileNode,
     Listing,
-    Node,
     Pair,
     at_path,
     attribute_line,
@@ -23,7 +23,7 @@ from prov.worktree.attributes import (
     walk,
     write_listing,
 )
-from prov.worktree.places import BINARY, HELD, NAMES, TEXT
+from prov.worktree.path_tokens import BINARY, HELD, NAMES, TEXT
 from tests import trees
 
 
@@ -49,7 +49,7 @@ xattrs = st.dictionaries(
 
 
 @st.composite
-def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> Node:
+def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> FileNode:
     kind = draw(
         st.sampled_from(
             [stat.S_IFREG] * 4 + [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR]
@@ -59,7 +59,7 @@ def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> Node:
         0o777 if kind == stat.S_IFLNK else draw(st.sampled_from([0o644, 0o755, *trees.MODES]))
     )
     has_content = kind in (stat.S_IFREG, stat.S_IFLNK)
-    return Node(
+    return FileNode(
         mode,
         writer.add("blob", draw(st.binary(max_size=3))) if has_content else b"",
         mtime=draw(trees.mtimes) if mtimes else None,
@@ -87,11 +87,11 @@ def listings(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool, depth: int 
     for name in draw(st.lists(trees.names, max_size=4, unique=True)):
         if depth and draw(st.booleans()):
             pair = draw(listings(writer, mtimes=mtimes, depth=depth - 1))
-            listing[name] = Node(stat.S_IFDIR | 0o755, pair=inside(pair))
+            listing[name] = FileNode(stat.S_IFDIR | 0o755, pair=inside(pair))
         else:
             listing[name] = draw(files(writer, mtimes=mtimes))
     own = stat.S_IFDIR | draw(st.sampled_from([0o755, 0o700, 0o2775, 0o000]))
-    listing[b"."] = Node(
+    listing[b"."] = FileNode(
         own, mtime=draw(trees.mtimes) if mtimes else None, xattrs=tuple(draw(xattrs).items())[:1]
     )
     pair = write_listing(writer, listing, mtimes=mtimes)
@@ -122,8 +122,8 @@ def test_written_again_it_is_the_same(writer: ObjectWriter, data: st.DataObject)
         assert at_path(writer, pair, path) == node
 
 
-ORDINARY = Node(0o100644, b"x" * 20)
-DIFFERENT: dict[str, Node] = {
+ORDINARY = FileNode(0o100644, b"x" * 20)
+DIFFERENT: dict[str, FileNode] = {
     "a mark": ORDINARY._replace(fixme=b"text:W"),
     "another mark": ORDINARY._replace(fixme=b"binary:NW"),
     "one that is held": ORDINARY._replace(fixme=HELD),

@@ -18,7 +18,7 @@ from prov.files import remove_tree
 from prov.processes import decode_answer, start_child
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair, attribute_line, walk, write_listing
+from prov.worktree.attributes import FileNode, Pair, attribute_line, walk, write_listing
 from tests.trees import AS_ROOT, Step, carry_out, describe, in_order, steps
 from tests.worktree.conftest import Work
 
@@ -188,7 +188,7 @@ def with_attributes(store: Store, lines: bytes, content: list[Entry]) -> Pair:
 
 @pytest.mark.parametrize("name", [b"../evil", b"/tmp/evil", b"a/evil", b".."])
 def test_attributes_can_not_lead_outside_either(work: Work, tmp_path: Path, name: bytes) -> None:
-    line = attribute_line(name, Node(0o10644), mtimes=False)
+    line = attribute_line(name, FileNode(0o10644), mtimes=False)
     with pytest.raises(CheckoutError, match="no directory can have"):
         work.checkout(tmp_path / "top" / "b", with_attributes(work.store, line, []))
     assert not (tmp_path / "top" / "evil").exists()
@@ -336,10 +336,10 @@ def test_folders_closed_to_their_owner_are_put_in_place_without_root(open_folder
         pair = Pair(EMPTY_TREE, None)
         with work.store.objects.writer() as writer:
             for _ in range(3):
-                listing = {b".": Node(0o40600, mtime=7), b"d": Node(0o40755, pair=pair)}
+                listing = {b".": FileNode(0o40600, mtime=7), b"d": FileNode(0o40755, pair=pair)}
                 pair = write_listing(writer, listing, mtimes=True)
             pair = write_listing(
-                writer, {b".": Node(0o40755), b"d": Node(0o40755, pair=pair)}, mtimes=True
+                writer, {b".": FileNode(0o40755), b"d": FileNode(0o40755, pair=pair)}, mtimes=True
             )
         work.checkout(open_folder / "b", pair)
         assert stat.S_IMODE((open_folder / "b" / "d").stat().st_mode) == 0o600
@@ -352,7 +352,7 @@ def test_folders_closed_to_their_owner_are_put_in_place_without_root(open_folder
 def test_a_device_without_root_is_refused_by_name(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
-        line = attribute_line(b"null", Node(0o20666, rdev=(1, 3)), mtimes=False)
+        line = attribute_line(b"null", FileNode(0o20666, rdev=(1, 3)), mtimes=False)
         with pytest.raises(CheckoutError, match="null: only root"):
             work.checkout(open_folder / "b", with_attributes(work.store, line, []))
 

@@ -17,7 +17,7 @@ from prov.store.repository import Store
 from prov.worktree import checkout as checkouts
 from prov.worktree.attributes import EMPTY
 from prov.worktree.checkout import checkout
-from prov.worktree.place import Private
+from prov.worktree.placer import PrivatePlacer
 from prov.worktree.pool import Pool
 from tests.trees import AS_ROOT, Step, carry_out, describe, everything, steps
 from tests.worktree.conftest import Work
@@ -91,7 +91,7 @@ def test_both_processes_place(
     sharing.since(2)
     everything_at_once(tmp_path / "a", 40)
     placer = Noting(
-        Private(work.store.objects, shares=True), tmp_path / "notes", only_there(lambda: None)
+        PrivatePlacer(work.store.objects, shares=True), tmp_path / "notes", only_there(lambda: None)
     )
     checkout(work.store.objects, tmp_path / "b", work.output(tmp_path / "a"), placer=placer)
     assert len(placer.processes()) > 1
@@ -228,7 +228,7 @@ def test_files_of_a_crowded_folder_are_shared(
     assert work.checkout(tmp_path / "one", new, now=old) == 5 * (count + 1)
     assert sharing.shared == []
     sharing.since(1 << 30, crowd=crowd)
-    placer = Noting(Private(work.store.objects), tmp_path / "notes")
+    placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes")
     assert checkout(work.store.objects, tmp_path / "two", old, placer=placer) == 5 * count
     assert describe(tmp_path / "two") == first
     order = lines(placer.placed())
@@ -320,7 +320,7 @@ def test_programs_come_after_libraries(
         )
     if delta:
         work.checkout(tmp_path / "b", old)
-    placer = Noting(Private(work.store.objects), tmp_path / "notes")
+    placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes")
     checkout(work.store.objects, tmp_path / "b", new, now=old if delta else EMPTY, placer=placer)
     order = lines(placer.placed())
     assert (order.count(False), order.count(True)) == (12 * 3 + 1, 12 * 6 + 1)

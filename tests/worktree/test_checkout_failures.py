@@ -17,9 +17,9 @@ import pytest
 
 from prov.errors import CheckoutError, ProvError, StoreError, SysrootError
 from prov.store.odb import ObjectWriter
-from prov.worktree.attributes import EMPTY, Node, Pair, write_listing
+from prov.worktree.attributes import EMPTY, FileNode, Pair, write_listing
 from prov.worktree.checkout import checkout
-from prov.worktree.place import Private
+from prov.worktree.placer import PrivatePlacer
 from tests.worktree.conftest import Work
 from tests.worktree.sharing import HERE, Noting, OnlyThere, Sharing, only_there, sharing
 from tests.worktree.test_checkout import with_attributes
@@ -89,7 +89,7 @@ def test_an_error_of_the_second_process_is_raised_here(
     if programs:
         with work.store.objects.writer() as writer:
             pair = build(writer, {f"{number}": {"bin": {"f": str(number)}} for number in range(30)})
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", only_there(action))
+    placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes", only_there(action))
     with pytest.raises(kind, match=said) as raised:
         checkout(work.store.objects, tmp_path / "b", pair, placer=placer)
     assert raised.value.hint
@@ -105,7 +105,7 @@ def test_after_an_error_here_the_second_process_is_gone(
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
         signal.pause()
 
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", fail_here)
+    placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes", fail_here)
     with pytest.raises(CheckoutError, match="Disk quota exceeded"):
         checkout(work.store.objects, tmp_path / "b", many_folders(work), placer=placer)
 
@@ -125,7 +125,9 @@ def test_what_is_in_the_way_of_the_second_process_is_named(
             with suppress(FileExistsError):
                 (folder / "f").symlink_to("somewhere")
 
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", only_there(put_in_the_way))
+    placer = Noting(
+        PrivatePlacer(work.store.objects), tmp_path / "notes", only_there(put_in_the_way)
+    )
     with pytest.raises(CheckoutError, match=r"File exists: b'f'"):
         checkout(work.store.objects, tmp_path / "b", pair, placer=placer)
 
@@ -179,7 +181,7 @@ def test_a_link_in_the_place_of_a_queued_folder_is_not_followed(
         while path == b"1/f" and when == b"0/f" and not place.is_symlink():
             time.sleep(0.001)  # until the other process is there
 
-    placer = Noting(Private(work.store.objects), tmp_path / "notes", before)
+    placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes", before)
     with pytest.raises(CheckoutError, match=r"Not a directory: b'(a|b|bin|usr)'"):
         checkout(work.store.objects, tmp_path / "top", pair, placer=placer)
     assert bool(sharing.shared) == (processes == 2)
@@ -196,8 +198,8 @@ def nested(work: Work, text: bytes) -> Pair:
     with work.store.objects.writer() as writer:
         pair = beside = build(writer, {"f": text.decode()})
         for _ in range(DEPTH):
-            pair = write_listing(writer, {b"d": Node(0o40755, pair=pair)}, mtimes=False)
-        folders = {b"d": Node(0o40755, pair=pair), b"beside": Node(0o40755, pair=beside)}
+            pair = write_listing(writer, {b"d": FileNode(0o40755, pair=pair)}, mtimes=False)
+        folders = {b"d": FileNode(0o40755, pair=pair), b"beside": FileNode(0o40755, pair=beside)}
         return write_listing(writer, folders, mtimes=False)
 
 
@@ -245,15 +247,15 @@ def test_what_is_nested_too_deeply_is_refused_or_put_in_place(
 
 # trees that nobody's capture makes
 
-CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, Node]]] = {
-    "a link with a NUL": lambda writer: {b"l": Node(0o120777, writer.add("blob", b"a\0b"))},
-    "a link to nothing": lambda writer: {b"l": Node(0o120777, writer.add("blob", b""))},
+CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, FileNode]]] = {
+    "a link with a NUL": lambda writer: {b"l": FileNode(0o120777, writer.add("blob", b"a\0b"))},
+    "a link to nothing": lambda writer: {b"l": FileNode(0o120777, writer.add("blob", b""))},
     "an mtime of no clock": lambda writer: {
-        b"f": Node(0o100644, writer.add("blob", b"x"), mtime=10**40)
+        b"f": FileNode(0o100644, writer.add("blob", b"x"), mtime=10**40)
     },
-    "a device of no number": lambda writer: {b"f": Node(0o020644, rdev=(10**20, 1))},
+    "a device of no number": lambda writer: {b"f": FileNode(0o020644, rdev=(10**20, 1))},
     "an xattr with a NUL": lambda writer: {
-        b"f": Node(0o100644, writer.add("blob", b"x"), xattrs=((b"user.\0", b"x"),))
+        b"f": FileNode(0o100644, writer.add("blob", b"x"), xattrs=((b"user.\0", b"x"),))
     },
 }
 

@@ -18,7 +18,7 @@ import pytest
 from prov.store.repository import Store
 from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.checkout import checkout
-from prov.worktree.place import Private, is_sealed
+from prov.worktree.placer import PrivatePlacer, is_sealed
 from prov.worktree.pool import LINK_REFUSED, Pool
 from tests.trees import AS_ROOT, describe
 from tests.worktree.conftest import Work
@@ -296,7 +296,7 @@ def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(
             work.store.objects,
             open_folder / "expected",
             whole,
-            placer=Private(work.store.objects, sealed=True),
+            placer=PrivatePlacer(work.store.objects, sealed=True),
         )
         assert describe(open_folder / "second") == describe(open_folder / "expected")
         assert [

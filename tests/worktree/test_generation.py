@@ -12,8 +12,8 @@ import pytest
 from prov.processes import decode_answer, start_child
 from prov.store.objects import Oid, object_id
 from prov.worktree import pool as pools
-from prov.worktree.attributes import Node, Pair
-from prov.worktree.place import sealed_mtime
+from prov.worktree.attributes import FileNode, Pair
+from prov.worktree.placer import sealed_mtime
 from prov.worktree.pool import Pool
 from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, put, write_through
 
@@ -64,7 +64,7 @@ def test_finds_of_several_processes_are_all_counted(
     pool: Pool, package: Pair, tmp_path: Path
 ) -> None:
     put(pool, package, tmp_path / "before")
-    node = Node(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
+    node = FileNode(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
 
     def find() -> None:
         for _ in range(40):
@@ -102,7 +102,7 @@ def test_of_two_processes_that_fill_the_pool_the_first_wins(
 
 
 def test_intact_is_what_is_sealed_or_not_there(pool: Pool, package: Pair, tmp_path: Path) -> None:
-    node = Node(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
+    node = FileNode(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
     assert pool.intact(node)
     put(pool, package, tmp_path / "top")
     assert pool.intact(node)

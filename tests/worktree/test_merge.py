@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.worktree.attributes import EMPTY, Listing, Node, Pair, read_listing, walk, write_listing
+from prov.worktree.attributes import (
+    EMPTY,
+    FileNode,
+    Listing,
+    Pair,
+    read_listing,
+    walk,
+    write_listing,
+)
 from prov.worktree.merge import Conflict, Owned, three_way, union
 
 Spec = dict[str, Any]
@@ -26,19 +34,19 @@ def writer(store: Store) -> ObjectWriter:
 def build(
     writer: ObjectWriter, spec: Spec, *, mtimes: dict[str, int] | None = None, path: str = ""
 ) -> Pair:
-    listing: Listing = {b".": Node(stat.S_IFDIR | spec.get(".", 0o755))}
+    listing: Listing = {b".": FileNode(stat.S_IFDIR | spec.get(".", 0o755))}
     for name, what in spec.items():
         if name == ".":
             continue
         at = path + name
         if isinstance(what, dict):
-            listing[name.encode()] = Node(
+            listing[name.encode()] = FileNode(
                 0o40755, pair=build(writer, what, mtimes=mtimes, path=at + "/")
             )
         else:
             text, mode, *link = what if isinstance(what, tuple) else (what, 0o644)
             mtime = (mtimes or {}).get(at)
-            node = Node(stat.S_IFREG | mode, writer.add("blob", text.encode()), mtime=mtime)
+            node = FileNode(stat.S_IFREG | mode, writer.add("blob", text.encode()), mtime=mtime)
             listing[name.encode()] = node._replace(link=link[0].encode() if link else b"")
     return write_listing(writer, listing, mtimes=mtimes is not None)
 

@@ -12,9 +12,9 @@ import pytest
 
 from prov.store.objects import object_id
 from prov.store.repository import Store
-from prov.worktree.attributes import Node, Pair
+from prov.worktree.attributes import FileNode, Pair
 from prov.worktree.checkout import checkout
-from prov.worktree.place import EPOCH_NS, sealed_mtime
+from prov.worktree.placer import EPOCH_NS, sealed_mtime
 from prov.worktree.pool import LINK_REFUSED, Pool
 from tests.trees import describe
 from tests.worktree.conftest import Work
@@ -46,7 +46,7 @@ def put(pool: Pool, package: Pair, directory: Path) -> Path:
 
 
 def pool_file(pool: Pool, mode: int) -> Path:
-    return pool.folder / pool.name(Node(stat.S_IFREG | mode, object_id("blob", CONTENT)))
+    return pool.folder / pool.name(FileNode(stat.S_IFREG | mode, object_id("blob", CONTENT)))
 
 
 def inode(path: Path) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.state import read_merges, write_merges
-from prov.worktree.attributes import EMPTY, Node, Pair, read_listing, walk
-from prov.worktree.merge import Conflict, Known, Merged, Owned, Union, edit, union
+from prov.worktree.attributes import EMPTY, FileNode, Pair, read_listing, walk
+from prov.worktree.merge import Conflict, Merged, MergedFolder, Owned, Union, edit, union
 from tests.worktree.test_merge import Spec, as_part, build, show, specs
 
 
@@ -88,7 +88,7 @@ def test_what_is_remembered_changes_nothing(
             as_part(owner, build(writer, spec))
             for owner, spec in zip(owners, brought, strict=False)
         ]
-        known: dict[bytes, Known] = {}
+        known: dict[bytes, MergedFolder] = {}
         for chosen in data.draw(neighbours(len(parts))):
             again = Union(writer, wins, dict(known))
             merged = again.merge([parts[number] for number in chosen])
@@ -383,7 +383,7 @@ def plain(what: Any) -> list[tuple[str, str]]:
     return [("", f"{text} {mode:o}")]
 
 
-def as_node(writer: ObjectWriter, what: Any) -> Node | None:
+def as_node(writer: ObjectWriter, what: Any) -> FileNode | None:
     if what is None:
         return None
     return read_listing(writer, build(writer, {"it": what}))[b"it"]

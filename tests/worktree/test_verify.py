@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair, at_path
 from prov.worktree.checkout import checkout
-from prov.worktree.place import EPOCH_NS, Private
+from prov.worktree.placer import EPOCH_NS, PrivatePlacer
 from prov.worktree.pool import Pool
 from prov.worktree.verify import What, differences, folders_seal
 from tests.trees import AS_ROOT, Step, carry_out, in_order, steps
@@ -40,7 +40,9 @@ def pair(work: Work, tmp_path: Path) -> Pair:
 @pytest.fixture(params=["links", "copies"])
 def composed(request: pytest.FixtureRequest, store: Store, pair: Pair, tmp_path: Path) -> Path:
     pool = Pool(store.cache / "pool", store.objects)
-    placer = pool if request.param == "links" else Private(store.objects, sealed=True, shares=True)
+    placer = (
+        pool if request.param == "links" else PrivatePlacer(store.objects, sealed=True, shares=True)
+    )
     checkout(store.objects, tmp_path / "top", pair, placer=placer)
     return tmp_path / "top"
 
@@ -268,7 +270,7 @@ def test_nothing_is_different_in_what_was_just_placed(
         pair = work.output(here / "a")
         for name, placer in (
             ("links", Pool(here / "pool", work.store.objects)),
-            ("copies", Private(work.store.objects, sealed=True, shares=True)),
+            ("copies", PrivatePlacer(work.store.objects, sealed=True, shares=True)),
         ):
             checkout(work.store.objects, here / name, pair, placer=placer)
             assert differences(work.store.objects, here / name, pair) == []
@@ -287,7 +289,7 @@ def test_what_is_told_is_what_another_capture_finds(
             work.store.objects,
             here / "b",
             pair,
-            placer=Private(work.store.objects, sealed=True, shares=True),
+            placer=PrivatePlacer(work.store.objects, sealed=True, shares=True),
         )
         carry_out(here / "b", [step for step in changed if step.what not in ("hardlink", "date")])
         told = {each.path for each in differences(work.store.objects, here / "b", pair)}

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from prov.worktree.places import (
+from prov.worktree.path_tokens import (
     BINARY,
     HELD,
     NAMES,
     NOWHERE,
     TEXT,
-    Places,
+    TokenPaths,
     fits,
     relocate,
     token_letters,
@@ -39,7 +39,7 @@ long_folders = st.lists(st.text("abw", min_size=1, max_size=9), min_size=2, max_
 
 
 @st.composite
-def layouts(draw: st.DrawFn, folder: st.SearchStrategy[bytes] = folders) -> Places:
+def layouts(draw: st.DrawFn, folder: st.SearchStrategy[bytes] = folders) -> TokenPaths:
     """A WORKDIR, sysroots that may be inside it (one's name the beginning of the other's), and host
     tools.
     """
@@ -48,11 +48,11 @@ def layouts(draw: st.DrawFn, folder: st.SearchStrategy[bytes] = folders) -> Plac
     return places(workdir, around + b"/sysroot", around + b"/sysroot-native", tools)
 
 
-def places(*paths: bytes) -> Places:
-    return Places(dict(zip(NAMES, paths, strict=False)))
+def places(*paths: bytes) -> TokenPaths:
+    return TokenPaths(dict(zip(NAMES, paths, strict=False)))
 
 
-def replaced(text: bytes, old: Places, new: Places, *, fitting: bool = False) -> bytes:
+def replaced(text: bytes, old: TokenPaths, new: TokenPaths, *, fitting: bool = False) -> bytes:
     """What relocation comes to, spelt out: at every beginning, the longest path that stands there
     is another one, or none where that one has to fit and does not.
     """
@@ -68,7 +68,7 @@ def replaced(text: bytes, old: Places, new: Places, *, fitting: bool = False) ->
     return out
 
 
-def is_distinct(one: Places) -> bool:
+def is_distinct(one: TokenPaths) -> bool:
     return len(set(one.paths.values())) == len(one.paths)
 
 
@@ -78,7 +78,7 @@ BETWEEN = st.sampled_from(
 
 
 @st.composite
-def texts(draw: st.DrawFn, one: Places) -> bytes:
+def texts(draw: st.DrawFn, one: TokenPaths) -> bytes:
     """Paths of a place among other things, some of them where no path begins."""
     pieces = st.sampled_from(sorted(one.all)) | BETWEEN | st.binary(max_size=4)
     return b"".join(draw(st.lists(pieces, max_size=12))).replace(b"\0", b"")
@@ -89,7 +89,7 @@ def texts(draw: st.DrawFn, one: Places) -> bytes:
 
 @given(data=st.data(), here=layouts(), there=layouts())
 def test_a_text_comes_back_exactly_and_elsewhere_has_the_paths_of_there(
-    data: st.DataObject, here: Places, there: Places
+    data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
     text = data.draw(texts(here))
@@ -104,7 +104,7 @@ def test_a_text_comes_back_exactly_and_elsewhere_has_the_paths_of_there(
 
 @given(data=st.data(), here=layouts(), there=layouts())
 def test_what_holds_a_path_is_marked_with_those_it_holds(
-    data: st.DataObject, here: Places, there: Places
+    data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
     text = data.draw(texts(here))
@@ -124,7 +124,7 @@ def test_what_holds_a_path_is_marked_with_those_it_holds(
     data=st.data(), first=layouts(long_folders), second=layouts(long_folders), nested=st.booleans()
 )
 def test_made_in_two_places_it_is_stored_as_the_same(
-    data: st.DataObject, first: Places, second: Places, nested: bool
+    data: st.DataObject, first: TokenPaths, second: TokenPaths, nested: bool
 ) -> None:
     one, two = (
         places(
@@ -189,21 +189,21 @@ def test_what_is_mapped_is_found_too(tmp_path: Path) -> None:
 
 
 def test_other_ways_to_a_place_become_the_one_that_counts() -> None:
-    here = Places(HERE.paths, ((b"/real/work", b"W"), (b"/real", b"H")))
+    here = TokenPaths(HERE.paths, ((b"/real/work", b"W"), (b"/real", b"H")))
     stored = tokenise(b"/real/work/f /real/f /build/work/f", here)
     assert stored == (b"@PROV:WORKDIR@/f @PROV:HOSTTOOLS@/f @PROV:WORKDIR@/f", b"text:HW")
     assert relocate(*stored, here) == b"/build/work/f /build/hosttools/f /build/work/f"
 
 
 def test_without_places_nothing_is_found() -> None:
-    assert tokenise(b"/build/work", Places({})) is None
+    assert tokenise(b"/build/work", TokenPaths({})) is None
 
 
 # ELF files and archives
 
 
 @st.composite
-def binaries(draw: st.DrawFn, one: Places) -> bytes:
+def binaries(draw: st.DrawFn, one: TokenPaths) -> bytes:
     strings = draw(st.lists(texts(one), max_size=5))
     return (
         draw(st.sampled_from([ELF, ARCHIVE]))
@@ -217,7 +217,7 @@ def is_binary(stored: tuple[bytes, bytes] | None) -> bool:
 
 
 @given(data=st.data(), here=layouts(long_folders))
-def test_nothing_moves_in_a_binary(data: st.DataObject, here: Places) -> None:
+def test_nothing_moves_in_a_binary(data: st.DataObject, here: TokenPaths) -> None:
     assume(is_distinct(here))
     made = data.draw(binaries(here))
     stored = tokenise(made, here)
@@ -234,7 +234,7 @@ def test_nothing_moves_in_a_binary(data: st.DataObject, here: Places) -> None:
 
 @given(data=st.data(), here=layouts(long_folders), there=layouts() | layouts(long_folders))
 def test_elsewhere_a_binary_has_the_paths_of_there_where_they_fit(
-    data: st.DataObject, here: Places, there: Places
+    data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
     made = data.draw(binaries(here))
@@ -373,10 +373,10 @@ def test_a_token_alone_is_content_like_any_other() -> None:
     kind=st.sampled_from("tb"),
 )
 def test_a_digest_differs_where_a_path_that_is_used_does(
-    letters: set[bytes], here: Places, there: Places, kind: str
+    letters: set[bytes], here: TokenPaths, there: TokenPaths, kind: str
 ) -> None:
     mark = (TEXT if kind == "t" else BINARY) + b":" + b"".join(sorted(letters))
-    assert here.digest(mark) == Places(dict(reversed(list(here.paths.items())))).digest(mark)
+    assert here.digest(mark) == TokenPaths(dict(reversed(list(here.paths.items())))).digest(mark)
     if any(here.paths[letter] != there.paths[letter] for letter in letters):
         assert here.digest(mark) != there.digest(mark)
 

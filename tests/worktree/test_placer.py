@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from prov.store.objects import object_id
 from prov.store.repository import Store
-from prov.worktree.attributes import Node
-from prov.worktree.place import (
+from prov.worktree.attributes import FileNode
+from prov.worktree.path_tokens import NOWHERE, TokenPaths, tokenise
+from prov.worktree.placer import (
     EPOCH_NS,
     HOLE,
-    Private,
+    PrivatePlacer,
     has_room,
     is_sealed,
     sealed_mtime,
     write_chunks,
 )
-from prov.worktree.places import NOWHERE, Places, tokenise
 from tests.trees import in_order
 
 runs = st.one_of(
@@ -96,9 +96,9 @@ CONTENT = b"some content\n"
 
 
 @pytest.fixture
-def node(store: Store) -> Node:
+def node(store: Store) -> FileNode:
     with store.objects.writer() as writer:
-        return Node(stat.S_IFREG | 0o644, writer.add_blob(CONTENT))
+        return FileNode(stat.S_IFREG | 0o644, writer.add_blob(CONTENT))
 
 
 @pytest.fixture
@@ -112,10 +112,10 @@ def folder(tmp_path: Path) -> Iterator[int]:
 @pytest.mark.parametrize("mtime", [None, 0, -1, 1_700_000_000_123_456_789])
 @pytest.mark.parametrize("mode", [0o644, 0o4755, 0o000, 0o7777])
 def test_a_private_file_has_its_own_mode_and_date(
-    store: Store, node: Node, tmp_path: Path, folder: int, mode: int, mtime: int | None
+    store: Store, node: FileNode, tmp_path: Path, folder: int, mode: int, mtime: int | None
 ) -> None:
     wanted = node._replace(mode=stat.S_IFREG | mode, mtime=mtime)
-    Private(store.objects).place(wanted, b"d/f", folder)
+    PrivatePlacer(store.objects).place(wanted, b"d/f", folder)
     state = (tmp_path / "top" / "f").stat()
     assert (state.st_mode, state.st_size) == (wanted.mode, len(CONTENT))
     assert state.st_mtime_ns == (EPOCH_NS if mtime is None else mtime)
@@ -123,21 +123,21 @@ def test_a_private_file_has_its_own_mode_and_date(
 
 
 def test_a_sealed_file_is_dated_by_content_and_size(
-    store: Store, node: Node, tmp_path: Path, folder: int
+    store: Store, node: FileNode, tmp_path: Path, folder: int
 ) -> None:
-    Private(store.objects, sealed=True).place(node, b"f", folder)
+    PrivatePlacer(store.objects, sealed=True).place(node, b"f", folder)
     state = (tmp_path / "top" / "f").stat()
     assert state.st_mtime_ns == sealed_mtime(node.oid, len(CONTENT))
     assert is_sealed(state, node)
 
 
 def test_a_file_that_is_there_is_not_written_over(
-    store: Store, node: Node, tmp_path: Path, folder: int
+    store: Store, node: FileNode, tmp_path: Path, folder: int
 ) -> None:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "top" / "f").symlink_to(tmp_path / "secret")
     with pytest.raises(FileExistsError):
-        Private(store.objects).place(node, b"f", folder)
+        PrivatePlacer(store.objects).place(node, b"f", folder)
     assert (tmp_path / "secret").read_text() == "secret"
 
 
@@ -179,11 +179,11 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_seal_is_broken_by_every_change(
-    store: Store, node: Node, tmp_path: Path, folder: int, change: str
+    store: Store, node: FileNode, tmp_path: Path, folder: int, change: str
 ) -> None:
     if change == "given away" and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
-    Private(store.objects, sealed=True).place(node, b"f", folder)
+    PrivatePlacer(store.objects, sealed=True).place(node, b"f", folder)
     path = tmp_path / "top" / "f"
     assert is_sealed(path.lstat(), node)
     CHANGES[change](path)
@@ -196,27 +196,29 @@ def test_a_seal_is_broken_by_every_change(
     mode=st.sampled_from([0o644, 0o755, 0o4755]),
 )
 def test_a_seal_is_of_one_content(one: bytes, other: bytes, mode: int) -> None:
-    first, second = (Node(stat.S_IFREG | mode, object_id("blob", data)) for data in (one, other))
+    first, second = (
+        FileNode(stat.S_IFREG | mode, object_id("blob", data)) for data in (one, other)
+    )
     dates = {sealed_mtime(first.oid, len(one)), sealed_mtime(second.oid, len(other))}
     assert len(dates) == (1 if one == other else 2)
 
 
 # the paths of a place
 
-HERE = Places({b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"})
+HERE = TokenPaths({b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"})
 
 
 @pytest.mark.parametrize("start", [b"", b"\x7fELF\0"], ids=["text", "binary"])
 def test_a_file_with_tokens_is_written_for_its_place(
     store: Store, tmp_path: Path, folder: int, start: bytes
 ) -> None:
-    there = Places({b"W": b"/w", b"S": b"/s"})
+    there = TokenPaths({b"W": b"/w", b"S": b"/s"})
     stored = tokenise(start + b"/a/folder/to/work/in/f", HERE)
     assert stored is not None
     with store.objects.writer() as writer:
-        node = Node(stat.S_IFREG | 0o644, writer.add_blob(stored.data), fixme=stored.fixme)
+        node = FileNode(stat.S_IFREG | 0o644, writer.add_blob(stored.data), fixme=stored.fixme)
     for name, places in (("here", HERE), ("there", there), ("tokens", None)):
-        Private(store.objects, places, sealed=True).place(node, name.encode(), folder)
+        PrivatePlacer(store.objects, places, sealed=True).place(node, name.encode(), folder)
         assert is_sealed((tmp_path / "top" / name).stat(), node)
     found = [(tmp_path / "top" / name).read_bytes() for name in ("here", "there", "tokens")]
     assert found[0] == start + b"/a/folder/to/work/in/f"
@@ -232,20 +234,20 @@ def test_a_file_that_a_path_does_not_fit_into_is_told(
     stored = tokenise(b"\x7fELF\0" + path + b"/f\0", HERE)
     assert stored is not None
     with store.objects.writer() as writer:
-        node = Node(stat.S_IFREG | 0o755, writer.add_blob(stored.data), fixme=stored.fixme)
+        node = FileNode(stat.S_IFREG | 0o755, writer.add_blob(stored.data), fixme=stored.fixme)
     there = b"/" + b"w" * (len(path) - 1 + longer)
-    placer = Private(store.objects, Places({b"W": there}))
+    placer = PrivatePlacer(store.objects, TokenPaths({b"W": there}))
     placer.place(node, b"usr/bin/tool", folder)
     expected = there if longer == 0 else NOWHERE
     assert (tmp_path / "top" / "tool").read_bytes().rstrip(b"\0") == b"\x7fELF\0" + expected + b"/f"
     assert [at for at, _ in placer.notes] == ([b"usr/bin/tool"] if longer else [])
-    assert has_room(store.objects, node, placer.places or HERE) == (longer == 0)
+    assert has_room(store.objects, node, placer.token_paths or HERE) == (longer == 0)
 
 
 def test_a_text_has_room_for_everything(store: Store, tmp_path: Path, folder: int) -> None:
     with store.objects.writer() as writer:
-        node = Node(stat.S_IFREG | 0o644, writer.add_blob(b"@PROV:WORKDIR@"), fixme=b"text:W")
-    placer = Private(store.objects, Places({b"W": b"/" + b"w" * 500}))
+        node = FileNode(stat.S_IFREG | 0o644, writer.add_blob(b"@PROV:WORKDIR@"), fixme=b"text:W")
+    placer = PrivatePlacer(store.objects, TokenPaths({b"W": b"/" + b"w" * 500}))
     placer.place(node, b"f", folder)
     assert (tmp_path / "top" / "f").stat().st_size == 501
     assert placer.notes == []

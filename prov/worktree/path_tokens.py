@@ -46,7 +46,7 @@ class Tokenised(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class TokenPaths:
     """The paths, as a task sees them, of its WORKDIR, its two sysroots, and its folder of host
     tools.
     """
@@ -108,24 +108,27 @@ def _letters(fixme: bytes) -> list[bytes]:
     return [letter for letter in NAMES if letter in fixme.partition(b":")[2]]
 
 
-def tokenise(data: bytes, places: Places) -> Tokenised | None:
+def tokenise(data: bytes, token_paths: TokenPaths) -> Tokenised | None:
     """Return a file's content with tokens for the paths that it holds; None if it holds none."""
-    if not places.find(data):
+    if not token_paths.find(data):
         return None
-    used = {match[1]: places.all[match[1]] for match in places._pattern.finditer(data)}
+    used = {match[1]: token_paths.all[match[1]] for match in token_paths._pattern.finditer(data)}
     suffix = b":" + b"".join(sorted(set(used.values())))
     if MARK in data:  # what is there already could not be told from ours
         return Tokenised(data, HELD)
     if b"\0" not in data:
         return Tokenised(
-            places._pattern.sub(lambda match: _token(places.all[match[1]]), data), TEXT + suffix
+            token_paths._pattern.sub(lambda match: _token(token_paths.all[match[1]]), data),
+            TEXT + suffix,
         )
     if not data.startswith(_BINARIES) or any(
         len(path) < len(_token(letter)) for path, letter in used.items()
     ):
         return Tokenised(data, HELD)
     return Tokenised(
-        places._pattern.sub(lambda match: _token(places.all[match[1]], len(match[1])), data),
+        token_paths._pattern.sub(
+            lambda match: _token(token_paths.all[match[1]], len(match[1])), data
+        ),
         BINARY + suffix,
     )
 
@@ -144,15 +147,15 @@ def token_letters(data: bytes) -> bytes:
     return b"".join(sorted({_LETTERS[match[1]] for match in _TOKEN.finditer(data)}))
 
 
-def fits(data: bytes, fixme: bytes, places: Places) -> bool:
+def fits(data: bytes, fixme: bytes, token_paths: TokenPaths) -> bool:
     """Tell whether a stored ELF file has room for all of this place's paths."""
-    paths = places.replacing(fixme)
+    paths = token_paths.replacing(fixme)
     return all(len(paths.get(match[1], b"")) <= len(match[0]) for match in _TOKEN.finditer(data))
 
 
-def relocate(data: bytes, fixme: bytes, places: Places) -> bytes:
+def relocate(data: bytes, fixme: bytes, token_paths: TokenPaths) -> bytes:
     """Return a stored file's content with this place's paths."""
-    kind, paths = fixme.partition(b":")[0], places.replacing(fixme)
+    kind, paths = fixme.partition(b":")[0], token_paths.replacing(fixme)
     if kind == TEXT:
         return _TOKEN.sub(lambda match: paths.get(match[1], match[0]), data)
     if kind == BINARY:

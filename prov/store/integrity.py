@@ -134,7 +134,7 @@ def listed(index: Path) -> set[Oid]:
     return {data[at : at + 20] for at in range(1032, end - 19, 20)}
 
 
-class Found(NamedTuple):
+class SalvagedObject(NamedTuple):
     """An object in a damaged pack."""
 
     oid: Oid
@@ -161,7 +161,7 @@ def salvage(pack: Path, into: PackStream, *, leave_out: frozenset[Oid] = frozens
     return count
 
 
-def _readable(pack: Path) -> Iterator[Found]:
+def _readable(pack: Path) -> Iterator[SalvagedObject]:
     """Yield every object of a pack that can be read, be the pack cut off, or changed in places."""
     with open(pack, "rb") as file:
         if os.fstat(file.fileno()).st_size <= _HEADER:
@@ -176,10 +176,10 @@ def _readable(pack: Path) -> Iterator[Found]:
                 continue
             places[entry.start] = entry.oid, entry.kind
             start, end = entry.start, entry.end
-            yield Found(entry.oid, entry.kind, partial(_chunks, data, start, end))
+            yield SalvagedObject(entry.oid, entry.kind, partial(_chunks, data, start, end))
         if deltas:
             yield from (
-                Found(object_id(kind, content), kind, None, content)
+                SalvagedObject(object_id(kind, content), kind, None, content)
                 for kind, content in resolve(deltas, places, lambda at: _content_at(data, at))
             )
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from prov.store.objects import Oid
-from prov.worktree.attributes import ROOT, Node, TreeReader
-from prov.worktree.places import BINARY, Places, fits, relocate
+from prov.worktree.attributes import ROOT, FileNode, TreeReader
+from prov.worktree.path_tokens import BINARY, TokenPaths, fits, relocate
 
 EPOCH_NS = 315_532_800_000_000_000
 """1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold
@@ -45,10 +45,10 @@ class Placer(Protocol):
     notes: list[tuple[bytes, str]]
     """Path, and what somebody should know of the file that was placed there."""
 
-    def place(self, node: Node, path: bytes, folder: int) -> None: ...
+    def place(self, node: FileNode, path: bytes, folder: int) -> None: ...
 
 
-def give(node: Node, path: bytes | int, folder: int | None = None) -> None:
+def set_owner(node: FileNode, path: bytes | int, folder: int | None = None) -> None:
     """Give a file its owner, where it is not root's and the caller may: root, or under fakeroot."""
     if node.owner != ROOT and _geteuid() == 0:
         if folder is None:
@@ -69,7 +69,7 @@ def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
     return EPOCH_NS + size % 100_000_000 * 1_000_000_000 + int.from_bytes(oid[:4]) % 1_000_000_000
 
 
-def is_sealed(state: os.stat_result, node: Node) -> bool:
+def is_sealed(state: os.stat_result, node: FileNode) -> bool:
     """Tell whether a file is as it was sealed, by its mode, owner, size and mtime."""
     # sealed_mtime, without another call: this is asked of every file of a sysroot
     mtime = node.mtime
@@ -82,16 +82,20 @@ def is_sealed(state: os.stat_result, node: Node) -> bool:
     return state.st_mtime_ns == mtime and state.st_mode == node.mode and state.st_uid == _geteuid()
 
 
-def content(objects: ObjectReader, node: Node, places: Places | None) -> Iterable[bytes]:
+def content(
+    objects: ObjectReader, node: FileNode, token_paths: TokenPaths | None
+) -> Iterable[bytes]:
     """Return a file's content in chunks, with the paths of these places for its tokens."""
-    if places is None or not node.fixme:
+    if token_paths is None or not node.fixme:
         return objects.stream_blob(node.oid)
-    return [relocate(objects.blob(node.oid), node.fixme, places)]
+    return [relocate(objects.blob(node.oid), node.fixme, token_paths)]
 
 
-def has_room(objects: ObjectReader, node: Node, places: Places) -> bool:
+def has_room(objects: ObjectReader, node: FileNode, token_paths: TokenPaths) -> bool:
     """Tell whether a file can hold the paths of these places."""
-    return not node.fixme.startswith(BINARY) or fits(objects.blob(node.oid), node.fixme, places)
+    return not node.fixme.startswith(BINARY) or fits(
+        objects.blob(node.oid), node.fixme, token_paths
+    )
 
 
 def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
@@ -116,25 +120,29 @@ def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
 
 
 @dataclass(slots=True)
-class Private:
+class PrivatePlacer:
     """Places files of their own, which may be written to."""
 
     objects: ObjectReader
-    places: Places | None = None
+    token_paths: TokenPaths | None = None
     sealed: bool = False
     """Date files by their content, as the pool does, so that a change can be told."""
     shares: bool = False
     notes: list[tuple[bytes, str]] = field(default_factory=list)
 
-    def place(self, node: Node, path: bytes, folder: int) -> None:
+    def place(self, node: FileNode, path: bytes, folder: int) -> None:
         name = path[path.rfind(b"/") + 1 :]
         mode = stat.S_IMODE(node.mode)
-        if node.fixme and self.places is not None and not has_room(self.objects, node, self.places):
+        if (
+            node.fixme
+            and self.token_paths is not None
+            and not has_room(self.objects, node, self.token_paths)
+        ):
             self.notes.append((path, NO_ROOM))
         fd = os.open(name, _NEW, mode & 0o777 | 0o600, dir_fd=folder)
         try:
-            size = write_chunks(fd, content(self.objects, node, self.places))
-            give(node, fd)
+            size = write_chunks(fd, content(self.objects, node, self.token_paths))
+            set_owner(node, fd)
             for key, value in node.xattrs:
                 os.setxattr(fd, key, value)
             if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
