@@ -20,6 +20,7 @@ from prov.history.producers import Producers, failures
 from prov.records.build_list import BuildList, Line
 from prov.records.ids import OutputId, TaskHash, Unihash
 from prov.records.keys import TaskKey
+from prov.records.record import parse_edge_id
 from prov.worktree.attributes import TreeReader
 
 SAME_INPUTS = "same inputs"
@@ -43,7 +44,7 @@ class Recorded:
 
     def behind(self, edge: Edge, at: str | None) -> Inputs | None:
         kind, key = edge
-        oid = bytes.fromhex(at) if at else None
+        oid = parse_edge_id(at.encode()) if at else None
         if oid is not None and (kind != "after" or isinstance(oid, Unihash)):
             oid = self.producers.hash_of(TaskKey(key), OutputId(oid))
         if oid is None:

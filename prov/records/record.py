@@ -137,7 +137,11 @@ def read_edge_id(reader: TreeReader, blob: Oid) -> EdgeId:
     A task hash or an output id has 40 hex digits, a BitBake unihash 64. Raises StoreError for
     another text.
     """
-    text = reader.blob(blob).strip()
+    return parse_edge_id(reader.blob(blob).strip())
+
+
+def parse_edge_id(text: bytes) -> EdgeId:
+    """Return the id that hex digits stand for, as `read_edge_id` does. Raises StoreError."""
     if _ID.fullmatch(text):
         return TaskHash(bytes.fromhex(text.decode("ascii")))
     if _UNIHASH.fullmatch(text):
