@@ -88,13 +88,13 @@ LISTS: dict[str, Any] = {
 def test_which_names_mean_native_variants(
     arch: str, native: bool, depends: str, rdepends: str, provides: str
 ) -> None:
-    made = recipe(native=native, arch=arch, **LISTS)
-    assert made.depends == (depends,)
-    assert made.depends_native == ("b-native", "c-native")
-    assert made.rdepends == (rdepends,)
-    assert made.provides == (provides,)
-    assert made.arch == ("native" if native else arch)
-    assert made.name == ("app-native" if native else "app")
+    app = recipe(native=native, arch=arch, **LISTS)
+    assert app.depends == (depends,)
+    assert app.depends_native == ("b-native", "c-native")
+    assert app.rdepends == (rdepends,)
+    assert app.provides == (provides,)
+    assert app.arch == ("native" if native else arch)
+    assert app.name == ("app-native" if native else "app")
 
 
 def test_packages_stay_as_they_are_written() -> None:
@@ -115,9 +115,9 @@ def test_paths_in_a_sysroot_are_relative() -> None:
 def test_patches_and_sources_are_beside_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "fix.patch").touch()
     file = tmp_path / "app.toml"
-    made = recipe(path=file, patches=["fix.patch"], sources=[{"file": "src"}])
-    assert made.patches == (tmp_path / "fix.patch",)
-    assert made.sources[0].file == tmp_path / "src"
+    app = recipe(path=file, patches=["fix.patch"], sources=[{"file": "src"}])
+    assert app.patches == (tmp_path / "fix.patch",)
+    assert app.sources[0].file == tmp_path / "src"
     with pytest.raises(RecipeError, match=r"patches: there is no .*/missing\.patch"):
         recipe(path=file, patches=["fix.patch", "missing.patch"])
 
@@ -179,9 +179,9 @@ def test_without_a_name_the_file_gives_it() -> None:
 def test_a_valid_name_can_be_part_of_a_ref(name: str) -> None:
     """By git's rules (git-check-ref-format), and by those of file systems."""
     try:
-        made = recipe(name=name).name
+        valid = recipe(name=name).name
     except RecipeError:
         return
-    assert made == name
-    assert not made.startswith(("-", ".")) and not made.endswith((".", ".lock"))
-    assert ".." not in made and not set(made) & set("/:\n ")
+    assert valid == name
+    assert not valid.startswith(("-", ".")) and not valid.endswith((".", ".lock"))
+    assert ".." not in valid and not set(valid) & set("/:\n ")

@@ -30,12 +30,12 @@ def tasks(**edges: str) -> str:
     return text
 
 
-def graph(root: Path, files: dict[str, str], *targets: str) -> Graph:
+def graph_of(root: Path, files: dict[str, str], *targets: str) -> Graph:
     return make_graph(load(root, files), targets)
 
 
-def node_of(made: Graph, key: str) -> Node:
-    return made.nodes[TaskKey(key)]
+def node_of(graph: Graph, key: str) -> Node:
+    return graph.nodes[TaskKey(key)]
 
 
 def edges(node: Node) -> str:
@@ -81,7 +81,7 @@ def test_edges(tmp_path: Path, task: str, expected: str) -> None:
         "dep": NATIVE + tasks(stage=""),
         "tool": NATIVE + tasks(stage=""),
     }
-    assert edges(node_of(graph(tmp_path, files, "app:go"), "app:go")) == expected
+    assert edges(node_of(graph_of(tmp_path, files, "app:go"), "app:go")) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_edges(tmp_path: Path, task: str, expected: str) -> None:
 def test_an_edge_to_what_does_not_exist(tmp_path: Path, task: str, message: str, hint: str) -> None:
     files = {"app": tasks(first="", go=task), "lib": tasks(stage="")}
     with pytest.raises(RecipeError) as raised:
-        graph(tmp_path, files, "app:go")
+        graph_of(tmp_path, files, "app:go")
     assert str(raised.value).startswith(f"{tmp_path}/recipes/app.toml: {message}")
     assert hint in raised.value.hint
 
@@ -114,8 +114,8 @@ def test_with_one_sysroot_a_task_sees_what_those_before_it_need(tmp_path: Path) 
         "recipe": "needs lib:one needs lib:three needs lib:two",
     }
     for scope, needs in expected.items():
-        made = graph(tmp_path, {"app": app.format(scope), "lib": lib}, "app:c")
-        assert edges(node_of(made, "app:c")) == f"app:b {needs}"
+        graph = graph_of(tmp_path, {"app": app.format(scope), "lib": lib}, "app:c")
+        assert edges(node_of(graph, "app:c")) == f"app:b {needs}"
 
 
 def test_where_outputs_go(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_where_outputs_go(tmp_path: Path) -> None:
         "tool": 'arch = "cross"\n' + stage,
         "preload": "direct = true\n" + stage,
     }
-    node = node_of(graph(tmp_path, files, "app:go"), "app:go")
+    node = node_of(graph_of(tmp_path, files, "app:go"), "app:go")
     assert node.direct == {"preload:stage"}
     assert node.staging == (
         "lib:stage target image ${WORKDIR}/x",
@@ -136,8 +136,8 @@ def test_where_outputs_go(tmp_path: Path) -> None:
 
 
 def test_a_node_keeps_the_folder_of_its_architecture(tmp_path: Path) -> None:
-    made = graph(tmp_path, {"app": 'arch = "allarch"\n' + tasks(go="")}, "app:go")
-    assert [node.arch for node in made.nodes.values()] == ["all"]
+    graph = graph_of(tmp_path, {"app": 'arch = "allarch"\n' + tasks(go="")}, "app:go")
+    assert [node.arch for node in graph.nodes.values()] == ["all"]
 
 
 def test_tasks_before(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_tasks_before(tmp_path: Path) -> None:
 
 def test_a_chain_has_the_name_of_its_first_task(tmp_path: Path) -> None:
     files = {"app": tasks(a="", b="after a", c="", d="after b c", e="from d")}
-    made = graph(tmp_path, files, "app:d", "app:e")
-    assert {str(key): made.chain(key) for key in made.nodes} == {
+    graph = graph_of(tmp_path, files, "app:d", "app:e")
+    assert {str(key): graph.chain(key) for key in graph.nodes} == {
         "app:a": "a",
         "app:b": "a",
         "app:c": "c",
@@ -221,7 +221,7 @@ def test_a_recipe_must_have_the_tasks_that_it_builds(tmp_path: Path) -> None:
 )
 def test_a_cycle_is_named(tmp_path: Path, edges_of: dict[str, str], cycle: str) -> None:
     with pytest.raises(PlanError) as raised:
-        graph(tmp_path, {"app": tasks(**edges_of)}, "app:a")
+        graph_of(tmp_path, {"app": tasks(**edges_of)}, "app:a")
     assert str(raised.value) == f"tasks depend on each other: {cycle}"
     assert raised.value.hint == "remove one of these edges"
 
@@ -229,8 +229,8 @@ def test_a_cycle_is_named(tmp_path: Path, edges_of: dict[str, str], cycle: str) 
 def test_a_deep_graph_is_no_deep_recursion(tmp_path: Path) -> None:
     names = [f"t{number}" for number in range(3000)]
     chain = {name: f"needs {before}" for before, name in pairwise(names)}
-    made = graph(tmp_path, {"app": tasks(**{names[0]: "", **chain})}, f"app:{names[-1]}")
-    assert list(made.nodes) == [f"app:{name}" for name in names]
+    graph = graph_of(tmp_path, {"app": tasks(**{names[0]: "", **chain})}, f"app:{names[-1]}")
+    assert list(graph.nodes) == [f"app:{name}" for name in names]
 
 
 KINDS = st.sampled_from(["after", "from", "needs"])
@@ -257,20 +257,20 @@ def test_every_task_stands_behind_those_in_its_edges(
     keys = [f"app:{name}" for name in sorted(targets)]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            made = graph(Path(folder), {"app": tasks(**table)}, *keys)
+            graph = graph_of(Path(folder), {"app": tasks(**table)}, *keys)
         except PlanError as error:
             cycle = str(error).partition(": ")[2].replace("app:", "").split(" -> ")
             assert cycle[0] == cycle[-1]
             for one, other in pairwise(cycle):
                 assert any(other in names for names in lists[one].values())
             return
-    order = list(made.nodes)
-    assert list(made.targets) == keys
+    order = list(graph.nodes)
+    assert list(graph.targets) == keys
     assert set(keys) <= set(order)
-    for place, node in enumerate(made.nodes.values()):
+    for place, node in enumerate(graph.nodes.values()):
         assert all(order.index(edge) < place for edge in node.edges)
     reached = set(keys)
     for key in reversed(order):
         if key in reached:
-            reached.update(made.nodes[key].edges)
+            reached.update(graph.nodes[key].edges)
     assert reached == set(order)

@@ -95,9 +95,9 @@ def test_a_wrong_source(table: dict[str, Any], message: str) -> None:
 @given(st.text(max_size=20) | st.sampled_from(OWN_FOLDERS))
 def test_a_name_is_one_part_of_a_path(name: str) -> None:
     try:
-        made = source(file="x", name=name)
+        valid = source(file="x", name=name)
     except RecipeError:
         return
-    assert Path("sources", made.name).parent == Path("sources")
-    assert len(made.name.encode()) <= LONGEST_NAME
-    assert made.name not in OWN_FOLDERS
+    assert Path("sources", valid.name).parent == Path("sources")
+    assert len(valid.name.encode()) <= LONGEST_NAME
+    assert valid.name not in OWN_FOLDERS
