@@ -16,7 +16,7 @@ from typing import Any
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
-from prov.scheduler.plan import Choices, Plan, make_plan
+from prov.scheduler.plan import Action, Choices, Plan, make_plan
 from prov.scheduler.run import Runner
 from prov.scheduler.summary import Progress, RunOptions, Summary
 from prov.store.objects import Entry, Oid
@@ -271,5 +271,5 @@ def keep_apart(plan: Plan, records: _Chosen) -> None:
         step = plan.steps[key]
         if apart.intersection(node.edges) or records.odd(key, step.task_hash):
             apart.add(key)
-            if step.action in ("up to date", "restore"):
-                step.action = "stale"
+            if step.action in (Action.UP_TO_DATE, Action.RESTORE):
+                step.action = Action.STALE

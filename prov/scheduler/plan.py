@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, StrEnum
 from typing import Literal, Protocol
 
 from prov.recipes.graph import Graph, Node
@@ -24,8 +25,30 @@ from prov.store.objects import Oid
 from prov.tasks.taskhash import HashOnly, OwnInputs, task_hash
 from prov.text import few
 
-Action = Literal["up to date", "restore", "fetch", "run", "may run", "stale"]
+
+class Action(StrEnum):
+    """What is to happen to a task."""
+
+    UP_TO_DATE = "up to date"
+    RESTORE = "restore"
+    """Its output is put in place from the store."""
+    FETCH = "fetch"
+    RUN = "run"
+    MAY_RUN = "may run"
+    """It runs unless the outputs that it takes are unchanged."""
+    STALE = "stale"
+    """Its output is used although a dependency changed."""
+
+
+RUNNING = (Action.RUN, Action.MAY_RUN)
 Follow = Literal["never", "changed", "always"]
+
+
+class Need(Enum):
+    """What is needed of a task."""
+
+    OUTPUT = 1
+    WORKDIR = 2
 
 
 class Known(Protocol):
@@ -99,12 +122,12 @@ class Plan:
     @property
     def work(self) -> list[Step]:
         """The steps that run, or may."""
-        return [step for step in self.wanted.values() if step.action in ("run", "may run")]
+        return [step for step in self.wanted.values() if step.action in RUNNING]
 
     @property
     def fetches(self) -> list[Step]:
         """The steps whose results come from remotes."""
-        return [step for step in self.wanted.values() if step.action == "fetch"]
+        return [step for step in self.wanted.values() if step.action == Action.FETCH]
 
 
 def edge_ids(
@@ -183,56 +206,80 @@ class _Planner:
         return forced
 
     def judge(self, node: Node, static_key: StaticKey) -> Step:
-        key = node.key
         edges = edge_ids(node, self.hash_of, self.output_of)
-        step = Step(key, "may run", "", static_key)
-        if edges is not None:
-            step.task_hash = task_hash(HashOnly(), self.own[key], edges)
-            step.output = self.known.output(key, step.task_hash)
-            step.away = step.output is not None and self.known.away(key, step.task_hash)
+        if edges is None:
+            step = self.step_without_hash(node, static_key)
         else:
-            if not self.unsettled.intersection(node.edges):
-                step.output = self.known.static_output(key, static_key)
-            if step.output is not None:
-                step.task_hash = self.known.static_away(key, static_key)  # by which it is fetched
-                step.away = step.task_hash is not None
-            waits = [edge for edge in node.edges if self.undecided(edge)]
-            known = step.output is None and self.last(key) is None
-            come = "comes" if len(waits) == 1 else "come"
-            step.reason = (
-                "not built before" if known else f"unless {few(waits)} {come} out the same"
-            )
-        if key in self.forced:
-            step.action, step.output, step.forced = "run", None, True
-            step.reason = "forced" if key in self.choices.force else "follows a forced task"
-        elif step.output is not None and any(
-            self.steps[edge].action == "stale" for edge in node.edges
-        ):
-            step.action, step.reason = "stale", "made from what is kept although stale"
+            step = self.step_with_hash(node, static_key, edges)
+        self.decide(node, step, edges)
+        follows = self.choices.follow == "always" and self.follows_a_run(node)
+        if follows and step.action == Action.UP_TO_DATE:
+            self.force(step, "follows a task that runs")
+        if step.forced or (step.output is None and self.unsettled.intersection(node.edges)):
+            self.unsettled.add(node.key)
+        return step
+
+    def step_with_hash(
+        self, node: Node, static_key: StaticKey, edges: Mapping[str, Mapping[str, str]]
+    ) -> Step:
+        """Return the step of a task all of whose edges are known."""
+        oid = task_hash(HashOnly(), self.own[node.key], edges)
+        output = self.known.output(node.key, oid)
+        away = output is not None and self.known.away(node.key, oid)
+        return Step(node.key, Action.MAY_RUN, "", static_key, oid, output, away=away)
+
+    def step_without_hash(self, node: Node, static_key: StaticKey) -> Step:
+        """Return the step of a task that takes the result of one that has to run."""
+        step = Step(node.key, Action.MAY_RUN, "", static_key)
+        if not self.unsettled.intersection(node.edges):
+            step.output = self.known.static_output(node.key, static_key)
+        if step.output is not None:
+            step.task_hash = self.known.static_away(node.key, static_key)  # by which it is fetched
+            step.away = step.task_hash is not None
+        step.reason = self.condition(node, step)
+        return step
+
+    def condition(self, node: Node, step: Step) -> str:
+        """Return in words when a task without a hash runs."""
+        if step.output is None and self.last(node.key) is None:
+            return "not built before"
+        waits = [edge for edge in node.edges if self.undecided(edge)]
+        verb = "comes" if len(waits) == 1 else "come"
+        return f"unless {few(waits)} {verb} out the same"
+
+    def decide(self, node: Node, step: Step, edges: Mapping[str, Mapping[str, str]] | None) -> None:
+        """Set the action of a step, and why."""
+        if node.key in self.forced:
+            asked = node.key in self.choices.force
+            self.force(step, "forced" if asked else "follows a forced task")
+        elif step.output is not None and self.takes_stale(node):
+            step.action, step.reason = Action.STALE, "made from what is kept although stale"
         elif step.output is not None:
-            step.action, step.reason = "up to date", "its output is recorded"
+            step.action, step.reason = Action.UP_TO_DATE, "its output is recorded"
         elif edges is not None:
-            step.action, step.reason = "run", self.why(node, edges)
+            step.action, step.reason = Action.RUN, self.why(node, edges)
             self.keep_if_stale(node, step, edges)
         elif self.choices.follow == "never":
-            kept = self.last(key)
-            if kept and self.only_edges_differ(node, kept):
-                step.action, step.reason = "stale", "kept although a dependency changed"
-                step.task_hash, step.output = kept.task_hash, kept.output
-        if (
-            step.action == "up to date"
-            and self.choices.follow == "always"
-            and self.follows_a_run(node)
-        ):
-            step.action, step.output, step.forced = "run", None, True
-            step.reason = "follows a task that runs"
-        if step.forced or (step.output is None and self.unsettled.intersection(node.edges)):
-            self.unsettled.add(key)
-        return step
+            last = self.last(node.key)
+            if last and self.only_edges_differ(node, last):
+                self.keep_stale(step, last)
+
+    @staticmethod
+    def force(step: Step, reason: str) -> None:
+        step.action, step.output, step.forced = Action.RUN, None, True
+        step.reason = reason
+
+    @staticmethod
+    def keep_stale(step: Step, last: Kept) -> None:
+        step.action, step.reason = Action.STALE, "kept although a dependency changed"
+        step.task_hash, step.output = last.task_hash, last.output
+
+    def takes_stale(self, node: Node) -> bool:
+        return any(self.steps[edge].action == Action.STALE for edge in node.edges)
 
     def hash_of(self, key: TaskKey) -> TaskHash | None:
         step = self.steps[key]
-        if key.recipe in self.choices.incremental and step.action in ("run", "may run"):
+        if key.recipe in self.choices.incremental and step.action in RUNNING:
             return None  # where it starts from is part of its hash
         return step.task_hash
 
@@ -240,7 +287,7 @@ class _Planner:
         return self.steps[key].output
 
     def undecided(self, key: TaskKey) -> bool:
-        return self.steps[key].action in ("run", "may run")
+        return self.steps[key].action in RUNNING
 
     def follows_a_run(self, node: Node) -> bool:
         return any(self.undecided(edge) for edge in node.edges)
@@ -250,10 +297,11 @@ class _Planner:
             key.startswith(f"{node.recipe.name}:") for key in self.choices.force
         ):
             return
-        kept = self.last(node.key)
-        if kept and self.only_edges_differ(node, kept) and dict(kept.after) == dict(edges["after"]):
-            step.action, step.reason = "stale", "kept although a dependency changed"
-            step.task_hash, step.output = kept.task_hash, kept.output
+        last = self.last(node.key)
+        if last is None or dict(last.after) != dict(edges["after"]):
+            return
+        if self.only_edges_differ(node, last):
+            self.keep_stale(step, last)
 
     def only_edges_differ(self, node: Node, kept: Kept) -> bool:
         return kept.own == frozenset(
@@ -274,59 +322,60 @@ class _Planner:
 
     def wanted(self) -> dict[TaskKey, Step]:
         """Return the steps that the targets need, in the order of the graph."""
-        needed: dict[str, str] = dict.fromkeys(self.graph.targets, "output")
-        askers: dict[str, str] = {}
+        needs: dict[TaskKey, Need] = dict.fromkeys(self.graph.targets, Need.OUTPUT)
+        askers: dict[TaskKey, TaskKey] = {}
         for key in reversed(self.graph.nodes):
-            need, step, node = needed.get(key), self.steps[key], self.graph.nodes[key]
-            if need is None:
-                continue
-            if need == "workdir" and not self.undecided(key):
-                self.need_workdir(step, askers[key])
-            if self.undecided(key):
-                takes_over = node.recipe.name not in self.choices.incremental
-                for edge in node.after:
-                    needed[edge] = "workdir" if takes_over else needed.get(edge, "output")
-                    askers[edge] = key
-                for edge in (*node.from_, *node.needs):
-                    needed.setdefault(edge, "output")
-                    if self.steps[edge].action == "up to date":
-                        self.bring(self.steps[edge], f"its output is put in place for {key}")
+            need = needs.get(key)
+            if need == Need.WORKDIR and not self.undecided(key):
+                self.need_workdir(self.steps[key], askers[key])
+            if need is not None and self.undecided(key):
+                self.need_edges(self.graph.nodes[key], needs, askers)
         for key, node in self.graph.nodes.items():
-            # what is deployed has to be here, as what was asked for has
-            step = self.steps[key]
-            kept = node.task.deploy or key in self.graph.targets
-            if kept and step.away and step.action == "up to date":
-                self.bring(
-                    step, "its output is deployed" if node.task.deploy else "it is asked for"
-                )
-                needed.setdefault(key, "output")
-        return {key: self.steps[key] for key in self.graph.nodes if key in needed}
+            if self.fetches_for_itself(node):
+                reason = "its output is deployed" if node.task.deploy else "it is asked for"
+                self.bring(self.steps[key], reason)
+                needs.setdefault(key, Need.OUTPUT)
+        return {key: self.steps[key] for key in self.graph.nodes if key in needs}
+
+    def need_edges(
+        self, node: Node, needs: dict[TaskKey, Need], askers: dict[TaskKey, TaskKey]
+    ) -> None:
+        """Note what a task that runs needs of others."""
+        takes_over = node.recipe.name not in self.choices.incremental
+        for edge in node.after:
+            needs[edge] = Need.WORKDIR if takes_over else needs.get(edge, Need.OUTPUT)
+            askers[edge] = node.key
+        for edge in (*node.from_, *node.needs):
+            needs.setdefault(edge, Need.OUTPUT)
+            if self.steps[edge].action == Action.UP_TO_DATE:
+                self.bring(self.steps[edge], f"its output is put in place for {node.key}")
+
+    def fetches_for_itself(self, node: Node) -> bool:
+        """Return whether an output is fetched that no task takes: a target's, or a deployed one."""
+        step = self.steps[node.key]
+        used = node.task.deploy or node.key in self.graph.targets
+        return used and step.away and step.action == Action.UP_TO_DATE
 
     @staticmethod
     def bring(step: Step, why: str) -> None:
         """Have an output put in place, from the store or else from a remote."""
-        step.action, step.reason = (
-            ("fetch", f"{why}, from a remote") if step.away else ("restore", why)
-        )
+        if step.away:
+            step.action, step.reason = Action.FETCH, f"{why}, from a remote"
+        else:
+            step.action, step.reason = Action.RESTORE, why
 
-    def need_workdir(self, step: Step, asker: str) -> None:
-        if (
-            step.task_hash is not None
-            and self.known.last_run(step.key, step.task_hash)[1] is not None
-        ):
-            if step.action == "up to date":
-                step.action, step.reason = "restore", "its WORKDIR is put back"
-            return
-        if (
-            step.task_hash is not None
-            and step.action != "fetch"
-            and self.known.workdir_away(step.key, step.task_hash)
-        ):
-            step.action, step.reason = "fetch", "its WORKDIR is put back, from a remote"
-            return
-        step.action = "run" if step.task_hash is not None else "may run"
-        step.for_workdir = True
-        if step.task_hash is not None:
-            step.reason = (
-                f"{self.known.why_no_workdir(step.key, step.task_hash)}, and {asker} starts from it"
-            )
+    def need_workdir(self, step: Step, asker: TaskKey) -> None:
+        """Have the WORKDIR of a recorded task put back, or else the task run."""
+        task_hash = step.task_hash
+        if task_hash is None:
+            step.action, step.for_workdir = Action.MAY_RUN, True
+        elif self.known.last_run(step.key, task_hash)[1] is not None:
+            if step.action == Action.UP_TO_DATE:
+                step.action, step.reason = Action.RESTORE, "its WORKDIR is put back"
+        elif step.action != Action.FETCH and self.known.workdir_away(step.key, task_hash):
+            step.action = Action.FETCH
+            step.reason = "its WORKDIR is put back, from a remote"
+        else:
+            step.action, step.for_workdir = Action.RUN, True
+            why = self.known.why_no_workdir(step.key, task_hash)
+            step.reason = f"{why}, and {asker} starts from it"
