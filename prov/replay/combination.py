@@ -219,8 +219,7 @@ class Workshop:
         records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
         plan = make_plan(graph, own, records, Choices(), lambda _key: None)
         keep_apart(plan, records)
-        runner = Runner(site, plan, self.toolchains, progress, self.options)
-        runner.records = records
+        runner = Runner.of(site, plan, self.toolchains, progress, self.options, records=records)
         summary = runner.run(record=False)
         settled = summary.settled.get(target)
         output = settled.output if settled else plan.steps[target].output

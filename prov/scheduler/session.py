@@ -133,10 +133,15 @@ class Session:
         with publishing(
             self.store, self._publishing_to(plan), self.caches.access, progress.note
         ) as publishers:
-            runner = Runner(
-                site, plan, self.toolchains, progress, options, self.anywhere(plan.graph, site)
+            runner = Runner.of(
+                site,
+                plan,
+                self.toolchains,
+                progress,
+                options,
+                anywhere=self.anywhere(plan.graph, site),
+                publishers=publishers,
             )
-            runner.publishers = publishers
             summary = runner.run()
         if site.sandbox is None and summary.spans and not summary.interrupted:
             for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):

@@ -1,5 +1,5 @@
-"""A build as it is told: while it runs, to whoever watches; when it is over, as a summary and in
-the history.
+"""A build as it is reported: while it runs, as progress; when it is over, as a summary and in the
+history.
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ from prov.records.build_list import BuildList, Line, Span, record_build
 from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
+from prov.records.outcomes import Outcome
 from prov.records.run import author
 from prov.scheduler.plan import Plan
 from prov.tasks.job import Result, Site
 
-COUNTED = ("ran", "restored", "fetched", "cut off", "stale")
+COUNTED = (
+    Outcome.RAN,
+    Outcome.RESTORED,
+    Outcome.FETCHED,
+    Outcome.CUT_OFF,
+    Outcome.STALE,
+)
 """What can happen to a task that is no failure."""
 
 
@@ -48,7 +55,7 @@ class Settled:
     """A task of which nothing more is to be done: `what` happened, and the result."""
 
     key: TaskKey
-    what: str
+    what: Outcome
     task_hash: TaskHash | None
     output: OutputId | None
     commit: CommitId | None = None
@@ -71,9 +78,9 @@ class Summary:
     added: int = 0
     commit: CommitId | None = None
     interrupted: bool = False
-    spans: list[tuple[str, float, float]] = field(default_factory=list)
+    spans: list[tuple[TaskKey, float, float]] = field(default_factory=list)
     """Each task that ran, and when: seconds since the epoch."""
-    added_by: dict[str, int] = field(default_factory=dict)
+    added_by: dict[TaskKey, int] = field(default_factory=dict)
     """Task -> bytes that it added to the store."""
 
     def count(self, what: str) -> int:
@@ -83,6 +90,13 @@ class Summary:
     def ok(self) -> bool:
         return not self.failed and not self.not_built and not self.interrupted
 
+    @property
+    def result(self) -> str:
+        """ok, failed or interrupted, as recorded."""
+        if self.ok:
+            return "ok"
+        return "interrupted" if self.interrupted else "failed"
+
 
 def record_summary(
     site: Site, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
@@ -91,28 +105,69 @@ def record_summary(
 
     `begun` is in seconds since the epoch.
     """
+    ran = {key for key, _, _ in summary.spans} | {result.key for result in summary.failed}
+    return record_build(
+        site.store,
+        _lines(site, plan, records, summary),
+        _happened(plan, summary),
+        _facts(site, plan, summary, jobs),
+        author(begun),
+        timeline=[
+            Span(key, began - begun, ended - began, summary.added_by.get(key, 0))
+            for key, began, ended in summary.spans
+        ],
+        versions={node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()},
+        reasons={step.key: step.reason for step in plan.work if step.key in ran},
+    )
+
+
+def _lines(site: Site, plan: Plan, records: Records, summary: Summary) -> list[Line]:
+    """Return how the build leaves each task that has an output."""
     last = BuildList.latest(site.store)
     lines = []
-    for key, step in plan.steps.items():
-        settled = summary.settled.get(key)
-        task_hash = (settled.task_hash if settled else None) or step.task_hash
-        output = (settled.output if settled else None) or step.output
+    for step in plan.steps.values():
+        settled = summary.settled.get(step.key) or Settled(step.key, Outcome.UP_TO_DATE, None, None)
+        task_hash = settled.task_hash or step.task_hash
+        output = settled.output or step.output
         if task_hash is None or output is None:
             continue
-        before = last.line(key) if last else None
-        number = settled.number if settled else 0
-        if not number:
-            same = before is not None and before.task_hash == task_hash and before.run
-            number = before.run if same and before else records.last_run(key, task_hash)[0]
-        lines.append(Line(key, task_hash, output, number))
-    happened = {
-        each.key: each.what for each in summary.settled.values() if each.what != "up to date"
+        number = settled.number or _last_number(last, records, step.key, task_hash)
+        lines.append(Line(step.key, task_hash, output, number))
+    return lines
+
+
+def _last_number(
+    last: BuildList | None, records: Records, key: TaskKey, task_hash: TaskHash
+) -> int:
+    """Return the number of the run that a task's result comes from: the last build's, if it had the
+    same hash.
+    """
+    line = last.line(key) if last else None
+    if line is not None and line.task_hash == task_hash and line.run:
+        return line.run
+    return records.last_run(key, task_hash)[0]
+
+
+def _happened(plan: Plan, summary: Summary) -> dict[TaskKey, str]:
+    """Return what became of each task that was not simply up to date."""
+    outcomes: dict[TaskKey, str] = {
+        settled.key: settled.what
+        for settled in summary.settled.values()
+        if settled.what != Outcome.UP_TO_DATE
     }
-    happened |= {step.key: "not built" for step in plan.work if step.key not in happened}
-    happened |= {result.key: f"failed {result.task_hash.hex()}" for result in summary.failed}
-    facts = {
+    outcomes |= {step.key: Outcome.NOT_BUILT for step in plan.work if step.key not in outcomes}
+    failures = {
+        result.key: f"{Outcome.FAILED} {result.task_hash.hex()}" for result in summary.failed
+    }
+    return outcomes | failures
+
+
+def _facts(site: Site, plan: Plan, summary: Summary, jobs: int) -> dict[str, str]:
+    """Return what is recorded of the build as a whole."""
+    counts = {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
+    return {
         "targets": " ".join(plan.graph.targets),
-        "result": "ok" if summary.ok else "interrupted" if summary.interrupted else "failed",
+        "result": summary.result,
         "seconds": f"{summary.seconds:.3f}",
         "script-seconds": f"{summary.script_seconds:.3f}",
         "own-seconds": f"{summary.own_seconds:.3f}",
@@ -121,23 +176,5 @@ def record_summary(
         "jobs": str(jobs),
         "added": str(summary.added),
         "failed": str(len(summary.failed)),
+        **counts,
     }
-    facts |= {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
-    timeline = [
-        Span(TaskKey(key), began - begun, ended - began, summary.added_by.get(key, 0))
-        for key, began, ended in summary.spans
-    ]
-    versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
-    by = author(begun)
-    ran = {*(key for key, _, _ in summary.spans), *(result.key for result in summary.failed)}
-    reasons = {step.key: step.reason for step in plan.work if step.key in ran}
-    return record_build(
-        site.store,
-        lines,
-        happened,
-        facts,
-        by,
-        timeline=timeline,
-        versions=versions,
-        reasons=reasons,
-    )

@@ -1,0 +1,210 @@
+"""The questions that a build asks of a task, each answered once.
+
+Its hash (are all its edges known?), its output (recorded under that hash, or it runs), its content
+(is the output here?), its WORKDIR (recorded, or it runs), and its run. To answer one, others are
+asked. So no task runs that is not needed, and a task whose inputs are unchanged is cut off as soon
+as that is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from prov.recipes.graph import Node
+from prov.records.ids import CommitId, OutputId, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.outcomes import Outcome
+from prov.scheduler.fetching import Fetcher
+from prov.scheduler.ledger import Ledger
+from prov.scheduler.plan import Action, Known, Plan, edge_ids
+from prov.scheduler.summary import Settled
+from prov.tasks.taskhash import HashOnly, task_hash
+
+Answer = Coroutine[Any, Any, Any]
+
+
+class NotBuilt(Exception):
+    """Something that a task needs failed, or the build is ending."""
+
+
+@dataclass(slots=True)
+class Questions:
+    """Answers questions about the tasks of a plan."""
+
+    plan: Plan
+    records: Records
+    known: Known
+    """What is recorded here, or published at remotes."""
+    ledger: Ledger
+    fetcher: Fetcher | None
+    run_task: Callable[[TaskKey], Coroutine[Any, Any, Settled]]
+    work: set[TaskKey]
+    impure: set[TaskKey] = field(default_factory=set)
+    """Tasks whose results stand on a stale one, or on leftovers."""
+    _asked: dict[tuple[str, TaskKey], asyncio.Task[Any]] = field(default_factory=dict)
+
+    def _ask(
+        self, question: str, key: TaskKey, answer: Callable[[TaskKey], Answer]
+    ) -> asyncio.Task[Any]:
+        task = self._asked.get((question, key))
+        if task is None:
+            task = self._asked[question, key] = asyncio.ensure_future(answer(key))
+        return task
+
+    def output(self, key: TaskKey) -> Awaitable[Settled]:
+        """Ask for a task's output."""
+        return self._ask("output", key, self._output)
+
+    def hash(self, key: TaskKey) -> Awaitable[TaskHash]:
+        """Ask for a task's hash."""
+        return self._ask("hash", key, self._hash)
+
+    def content(self, key: TaskKey) -> Awaitable[Settled]:
+        """Ask for a task's output to be in the store."""
+        return self._ask("content", key, self._content)
+
+    def workdir(self, key: TaskKey) -> Awaitable[CommitId]:
+        """Ask for the commit of a task's WORKDIR."""
+        return self._ask("workdir", key, self._workdir)
+
+    def run(self, key: TaskKey) -> Awaitable[Settled]:
+        """Ask for a task to be run."""
+        return self._ask("run", key, self.run_task)
+
+    def output_of(self, key: TaskKey) -> OutputId:
+        """Return the output of a task whose output was asked for, and is there."""
+        settled = cast(Settled, self._asked["output", key].result())
+        assert settled.output is not None
+        return settled.output
+
+    async def wait(self) -> BaseException | None:
+        """Wait for every question that was asked, also of those asked meanwhile; return an error
+        that is not a task's failure.
+        """
+        broken: BaseException | None = None
+        ended: set[asyncio.Task[Any]] = set()
+        while pending := [task for task in self._asked.values() if task not in ended]:
+            await asyncio.wait(pending)
+            ended.update(pending)
+            for task in pending:
+                error = None if task.cancelled() else task.exception()
+                if error is not None and not isinstance(error, NotBuilt):
+                    broken = broken or error
+        return broken
+
+    async def edges(self, key: TaskKey) -> dict[str, dict[str, str]]:
+        """Return a task's edges as the inputs tree has them."""
+        node = self.plan.graph.nodes[key]
+        hashes: dict[TaskKey, TaskHash] = {}
+        for edge in node.after:
+            if not self.starts_clean(edge) and edge in self.work:
+                hashes[edge] = cast(TaskHash, (await self.output(edge)).task_hash)
+            else:
+                hashes[edge] = await self.hash(edge)
+        taken = await asyncio.gather(*(self.output(edge) for edge in (*node.from_, *node.needs)))
+        outputs = {settled.key: settled.output for settled in taken}
+        edges = edge_ids(node, hashes.get, outputs.get)
+        assert edges is not None
+        return edges
+
+    def starts_clean(self, key: TaskKey) -> bool:
+        """Return whether a task starts from a recorded WORKDIR, never from leftovers."""
+        return key.recipe not in self.plan.choices.incremental
+
+    def stands_on_impure(self, node: Node) -> bool:
+        """Return whether a result stands on one that was kept although stale, or made from
+        leftovers.
+
+        Its task hash is true to that, but its static key stands for what the recipes say now.
+        """
+        impure = any(
+            edge in self.impure
+            or self.plan.steps[edge].action == Action.STALE
+            or (edge in self.work and not self.starts_clean(edge))
+            for edge in node.edges
+        )
+        if impure:
+            self.impure.add(node.key)
+        return impure
+
+    async def _output(self, key: TaskKey) -> Settled:
+        step = self.plan.steps[key]
+        if step.output is not None and key not in self.work:
+            what = Outcome.STALE if step.action == Action.STALE else Outcome.UP_TO_DATE
+            return self.ledger.settle(Settled(key, what, step.task_hash, step.output))
+        oid = await self.hash(key)
+        output = None if await self._forced(key) else self.known.output(key, oid)
+        if output is None:
+            return await self.run(key)
+        self.stands_on_impure(self.plan.graph.nodes[key])
+        number, commit = self.records.last_run(key, oid)
+        settled = Settled(key, Outcome.CUT_OFF, oid, output, commit, number)
+        if step.for_workdir and commit is None:
+            return settled  # it is not over yet: its WORKDIR is needed
+        return self.ledger.settle(settled)
+
+    async def _content(self, key: TaskKey) -> Settled:
+        settled = await self.output(key)
+        while settled.task_hash is not None and self._is_missing(key, settled):
+            away = self.fetcher if self.known.away(key, settled.task_hash) else None
+            if away and await away.fetch(key, settled.task_hash, self.plan.steps[key].static_key):
+                settled.what = Outcome.FETCHED
+                return settled
+            output = self.known.output(key, settled.task_hash)  # another remote may have it
+            if output is None:
+                ran = await self.run(key)
+                settled.what, settled.output = Outcome.RAN, ran.output
+                settled.commit, settled.number = ran.commit, ran.number
+                return settled
+            settled.output = output
+        return settled
+
+    def _is_missing(self, key: TaskKey, settled: Settled) -> bool:
+        """Return whether an output is not here: it was known of a remote, whether or not that still
+        has it.
+        """
+        if settled.what in (Outcome.RAN, Outcome.FETCHED, Outcome.STALE):
+            return False
+        oid = settled.task_hash
+        return oid is not None and self.records.output(key, oid) is None
+
+    async def _forced(self, key: TaskKey) -> bool:
+        """Return whether a task runs even if its hash is recorded: the user forced it, or a task
+        that it follows ran.
+        """
+        step = self.plan.steps[key]
+        if not step.forced and self.plan.choices.follow == "always":
+            before = [await self.output(edge) for edge in self.plan.graph.nodes[key].edges]
+            step.forced = any(settled.what == Outcome.RAN for settled in before)
+        return step.forced
+
+    async def _hash(self, key: TaskKey) -> TaskHash:
+        step = self.plan.steps[key]
+        clean = self.starts_clean(key)
+        if step.task_hash is not None and (key not in self.work or clean):
+            return step.task_hash
+        if not clean and ("run", key) in self._asked:
+            return cast(TaskHash, (await self.run(key)).task_hash)
+        return task_hash(HashOnly(), self.plan.own[key], await self.edges(key))
+
+    async def _workdir(self, key: TaskKey) -> CommitId:
+        oid = await self.hash(key)
+        if key in self.work:
+            commit = (await self.output(key)).commit
+        else:
+            commit = await self._recorded_workdir(key, oid)
+        if commit is not None:
+            return commit
+        return cast(CommitId, (await self.run(key)).commit)
+
+    async def _recorded_workdir(self, key: TaskKey, oid: TaskHash) -> CommitId | None:
+        commit = self.records.last_run(key, oid)[1]
+        if commit is None and self.fetcher is not None and self.known.workdir_away(key, oid):
+            static_key = self.plan.steps[key].static_key
+            await self.fetcher.fetch(key, oid, static_key, workdir=True)
+            commit = self.records.last_run(key, oid)[1]
+        return commit
