@@ -164,33 +164,15 @@ class Session:
             self.caches.refresh()
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled = Pulled(notes=self.caches.notes)
-        while True:
-            wanted: dict[str, list[Wanted]] = {}
-            for step in plan.steps.values():
-                if step.task_hash is None or step.output is None:
-                    continue
-                missing = workdirs and not anywhere.last_run(step.key, step.task_hash)[1]
-                found = (
-                    anywhere.published(step.key, step.task_hash) if step.away or missing else None
-                )
-                if (
-                    found is not None
-                    and (step.away or found[1].workdir)
-                    and found not in pulled.asked
-                ):
-                    wanted.setdefault(found[0], []).append(
-                        Wanted(found[0], found[1], step.static_key)
-                    )
-            if not wanted:
-                break
+        while requests := _requests(plan, anywhere, pulled, workdirs=workdirs):
             for remote in self.caches.remotes:
-                if remote.name in wanted:
-                    pulled.take(self.caches, remote, wanted[remote.name], workdirs=workdirs)
+                if remote.name in requests:
+                    pulled.take(self.caches, remote, requests[remote.name], workdirs=workdirs)
+            # with what came, more hashes are known
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled.failed = pulled.failed or self.caches.incomplete
-        pulled.here = sum(
-            step.output is not None and not step.away for step in plan.steps.values()
-        ) - len(pulled.tasks)
+        here = [step for step in plan.steps.values() if step.output is not None and not step.away]
+        pulled.here = len(here) - len(pulled.tasks)
         return pulled
 
     def _publishing_to(self, plan: Plan) -> list[Remote]:
@@ -333,6 +315,26 @@ class Session:
         except ProvError:  # a recipe that can't be read, or needs what is not there, makes nothing
             return None
         return self._plan(graph, own, Choices(), site).steps[key].output
+
+
+def _requests(
+    plan: Plan, anywhere: Anywhere, pulled: Pulled, *, workdirs: bool
+) -> dict[str, list[Wanted]]:
+    """Return what is to be fetched from each remote, and was not asked for yet."""
+    requests: dict[str, list[Wanted]] = {}
+    for step in plan.steps.values():
+        if step.task_hash is None or step.output is None:
+            continue
+        no_workdir = workdirs and anywhere.last_run(step.key, step.task_hash)[1] is None
+        if not step.away and not no_workdir:
+            continue
+        published = anywhere.published(step.key, step.task_hash)
+        if published is None or published in pulled.asked:
+            continue
+        name, task = published
+        if step.away or task.workdir:
+            requests.setdefault(name, []).append(Wanted(name, task, step.static_key))
+    return requests
 
 
 def _recipe(node: Node) -> str:

@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from prov.files import locked, set_mode
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
 from prov.records.lookup import Records, new_run
 from prov.records.output import Output, read_pair, read_postprocess
 from prov.records.refs import OutputRef, StaticRef
-from prov.records.run import Run, Start, author, write_run
+from prov.records.run import Run, RunIds, Start, author, write_run
 from prov.store.objects import MODE_FILE, Entry
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -193,12 +194,51 @@ class _Execution:
         sysroots: Mapping[str, Pair],
         own: OwnInputs,
     ) -> Result:
-        job, store, ended = self.job, self.site.store, time.time()
+        """Write what the task left, then the refs; return the result."""
+        job, ended = self.job, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
         if output is not None and job.staged:
             self.adopt(snapshot)
-        log, text = log_path(self.workdir.path, job.node.task.name), outcome.log
+        run = Run(
+            job.node.key,
+            oid,
+            start,
+            snapshot.pair,
+            output,
+            outcome.log,
+            outcome.environment,
+            self.facts(outcome, problem, ended),
+            sysroots,
+            define(job.node, job.chain, own),
+        )
+        recorded = write_run(self.writer, run, author(ended))
+        self.writer.finish()
+        number = self.name(run, recorded)
+        self.workdir.done(snapshot)
+        result = Result(
+            key=job.node.key,
+            status="ran" if output is not None else "failed",
+            task_hash=oid,
+            output=recorded.output if output is not None else None,
+            commit=recorded.commit,
+            number=number,
+            script_seconds=outcome.seconds,
+            added=self.writer.total,
+            problem=problem,
+            trespass=bool(outcome.trespass),
+            log=str(log_path(self.workdir.path, job.node.task.name)),
+            notes=self.workdir.notes,
+        )
+        if problem:
+            text = outcome.log.decode("utf-8", "replace")
+            result.log_tail = text.splitlines()[-LOG_TAIL:]
+            result.advice = advice(self.site.store, job.node, text)
+        return result
+
+    def facts(self, outcome: Outcome, problem: str, ended: float) -> dict[str, str]:
+        """Return the facts of the record; `ended` is in seconds since the epoch."""
+        job = self.job
         facts = {
             "result": f"failed: {problem}" if problem else "ok",
             "began": f"{ended - outcome.seconds:.3f}",
@@ -215,56 +255,36 @@ class _Execution:
             facts["aside"] = self.site.alias
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
-        definition = define(job.node, job.chain, own)
-        run = Run(
-            job.node.key,
-            oid,
-            start,
-            snapshot.pair,
-            output,
-            text,
-            outcome.environment,
-            facts,
-            sysroots,
-            definition,
-        )
-        recorded = write_run(self.writer, run, author(ended))
-        self.writer.finish()
-        tag = new_run(store, job.node.key, oid, recorded.commit, failed=output is None)
+        return facts
+
+    def name(self, run: Run, recorded: RunIds) -> int:
+        """Update the refs of a run, all together; return its number."""
+        store, job = self.site.store, self.job
+        tag = new_run(store, run.key, run.task_hash, recorded.commit, failed=run.output is None)
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
         if self.site.keeps:
             updates.append(tag)
-        name = str(OutputRef(job.node.key, oid))
-        # what is run aside takes nothing's place, and is of no use to others if it is tied to where
-        # it ran
-        taken = bool(self.site.alias) and (
-            bool(output and output.fixed) or store.refs.get(name) is not None
-        )
-        if self.site.keeps and output is not None and not job.incremental and not taken:
+        if run.output is not None and self.is_kept(run.key, run.task_hash, run.output):
             if job.plain:
-                updates.append(
-                    RefUpdate(str(StaticRef(job.node.key, job.static_key)), recorded.output_commit)
-                )
+                static = StaticRef(run.key, job.static_key)
+                updates.append(RefUpdate(str(static), recorded.output_commit))
             # last: refs move one after the other, and with this one the task need not run again
-            updates.append(RefUpdate(name, recorded.output_commit))
+            output = OutputRef(run.key, run.task_hash)
+            updates.append(RefUpdate(str(output), recorded.output_commit))
         store.refs.update(*updates)
-        self.workdir.done(snapshot)
-        return Result(
-            key=job.node.key,
-            status="ran" if output is not None else "failed",
-            task_hash=oid,
-            output=recorded.output if output is not None else None,
-            commit=recorded.commit,
-            number=int(tag.name.rpartition("/")[2]),
-            script_seconds=outcome.seconds,
-            added=self.writer.total,
-            problem=problem,
-            trespass=bool(outcome.trespass),
-            log=str(log),
-            log_tail=text.decode("utf-8", "replace").splitlines()[-LOG_TAIL:] if problem else [],
-            advice=advice(store, job.node, text.decode("utf-8", "replace")) if problem else [],
-            notes=self.workdir.notes,
-        )
+        return int(tag.name.rpartition("/")[2])
+
+    def is_kept(self, key: TaskKey, task_hash: TaskHash, output: Output) -> bool:
+        """Return whether an output becomes the result of its task hash.
+
+        In a scratch directory it takes no other's place, and is of no use to others if it is tied
+        to where it was made.
+        """
+        if not self.site.keeps or self.job.incremental:
+            return False
+        if not self.site.alias:
+            return True
+        return not output.fixed and self.site.store.refs.get(str(OutputRef(key, task_hash))) is None
 
     def output(self, snapshot: Snapshot, outcome: Outcome) -> tuple[Output | None, str]:
         """Return what the task gives to others, or None and what is wrong."""

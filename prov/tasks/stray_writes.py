@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from prov.files import locked
 from prov.recipes.graph import Graph
 from prov.records.keys import TaskKey
-from prov.records.lookup import Records
+from prov.records.record import read_workdir
 from prov.store.repository import Store
 from prov.tasks.job import Site
 from prov.tasks.taskhash import OwnInputs
@@ -73,33 +73,32 @@ def trespasses(
         (node.arch, node.recipe.name, graph.chain(key)): node for key, node in graph.nodes.items()
     }
     for (arch, recipe, chain), node in sorted(chains.items()):
-        if not site.workdir(node, chain).is_dir():
-            continue
-        with (
-            locked(site.store.cache / "locks" / f"{arch}-{recipe}"),
-            site.store.objects.writer() as writer,
-        ):
-            workdir = Workdir(site, node, chain, writer, own[node.key].capture)
-            commit = site.store.refs.get(workdir.ref)
-            before = dict(walk(writer, Records(site.store).workdir(commit))) if commit else {}
-            found = workdir.settle()
-            if not workdir.notes:
-                continue
-            after = dict(walk(writer, found.pair)) if found.pair != EMPTY else {}
-            changed = sorted(
-                path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
-            )
-            times = [
-                held.mtime / 1e9
-                for path in changed
-                if (held := after.get(path)) and held.mtime is not None
-            ]
-            names = ", ".join(os.fsdecode(path) for path in changed[:3])
-            notes += [
-                f"{note} ({names}); {_suspects(spans, max(times, default=0.0))}"
-                for note in workdir.notes
-            ]
+        if site.workdir(node, chain).is_dir():
+            with (
+                locked(site.store.cache / "locks" / f"{arch}-{recipe}"),
+                site.store.objects.writer() as writer,
+            ):
+                workdir = Workdir(site, node, chain, writer, own[node.key].capture)
+                notes += _changes(workdir, spans)
     return notes
+
+
+def _changes(workdir: Workdir, spans: list[Span]) -> list[str]:
+    """Keep what was changed in a WORKDIR after its task; return a line for it."""
+    writer, store = workdir.writer, workdir.site.store
+    commit = store.refs.get(workdir.ref)
+    before = dict(walk(writer, read_workdir(store.objects, commit))) if commit else {}
+    start = workdir.settle()
+    if not workdir.notes:
+        return []
+    after = dict(walk(writer, start.pair)) if start.pair != EMPTY else {}
+    paths = before.keys() | after.keys()
+    changed = sorted(path for path in paths if before.get(path) != after.get(path))
+    nodes = [after[path] for path in changed if path in after]
+    times = [node.mtime / 1e9 for node in nodes if node.mtime is not None]
+    names = ", ".join(os.fsdecode(path) for path in changed[:3])
+    suspects = _suspects(spans, max(times, default=0.0))
+    return [f"{note} ({names}); {suspects}" for note in workdir.notes]
 
 
 def _suspects(spans: list[Span], when: float) -> str:

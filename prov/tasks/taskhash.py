@@ -22,7 +22,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -139,39 +139,45 @@ class InputsReader:
         recipe, task = node.recipe, node.task
         output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
         reached = reach(recipe, task, self.allowed)
-        left_out = {*PLACES, *task.vardepsexclude}
-        entries = [_text(sink, "task", task_text(node))]
-        for name, text in (("script", task.script), ("postprocess", task.postprocess)):
-            if text:
-                entries.append(_text(sink, name, text))
-        values = {
-            name: recipe.variables[name].value for name in reached.variables if name not in left_out
-        }
-        functions = {name: recipe.functions[name] for name in reached.functions}
-        for kind, texts in (("functions", functions), ("variables", values)):
-            if texts:
-                below = [_text(sink, name, text) for name, text in texts.items()]
-                entries.append(Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below)))
-        if self.environment and not task.network:
-            lines = encode_lines(dict(sorted(self.environment.items())), "=")
-            entries.append(Entry(b"environment", MODE_FILE, sink.add("blob", lines)))
-        if self.capture:
-            entries.append(_text(sink, "capture", self.capture))
         sources = self._sources(recipe) if "sources" in task.inputs else ()
+        patches = self._patches(recipe) if "patches" in task.inputs else ()
+        toolchain = self.toolchain(self.tools(node), node.key)
+        entries = [
+            _text(sink, "task", task_text(node)),
+            *self._texts(node, reached, sink),
+            *self._settings(node, sink),
+        ]
         if "sources" in task.inputs and recipe.sources:
             entries.append(self._source_tree(recipe, sources, sink))
-        patches = self._patches(recipe) if "patches" in task.inputs else ()
         if patches:
-            below = [
-                Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid)
-                for file in patches
-            ]
-            entries.append(Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below)))
-        toolchain = self.toolchain(self.tools(node), node.key)
+            entries.append(_patch_tree(patches, sink))
         entries.append(_text(sink, "host-toolchain", f"{toolchain.tree.hex()}\n"))
         return OwnInputs(
             tuple(entries), reached, toolchain, self.environment, self.capture, sources, patches
         )
+
+    def _texts(self, node: Node, reached: Reached, sink: TreeWriter) -> Iterator[Entry]:
+        """Yield the entries of scripts, functions and variables."""
+        recipe, task = node.recipe, node.task
+        for name, text in (("script", task.script), ("postprocess", task.postprocess)):
+            if text:
+                yield _text(sink, name, text)
+        left_out = {*PLACES, *task.vardepsexclude}
+        variables = [name for name in reached.variables if name not in left_out]
+        values = {name: recipe.variables[name].value for name in variables}
+        functions = {name: recipe.functions[name] for name in reached.functions}
+        for kind, texts in (("functions", functions), ("variables", values)):
+            if texts:
+                below = [_text(sink, name, text) for name, text in texts.items()]
+                yield Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below))
+
+    def _settings(self, node: Node, sink: TreeWriter) -> Iterator[Entry]:
+        """Yield the entries of what the caller and prov.toml set for all tasks."""
+        if self.environment and not node.task.network:
+            lines = encode_lines(dict(sorted(self.environment.items())), "=")
+            yield Entry(b"environment", MODE_FILE, sink.add("blob", lines))
+        if self.capture:
+            yield _text(sink, "capture", self.capture)
 
     def tools(self, node: Node) -> tuple[str, ...]:
         """Return the host tools of a task: those that every task has, and its own."""
@@ -221,25 +227,10 @@ class InputsReader:
         local = {file.name: file.node for file in files}
         below: list[Entry] = []
         for source in recipe.sources:
-            node = local.get(source.name)
-            if node is None or source.sha256:
-                below.append(_text(sink, source.name, _pinned(source)))
-            elif node.is_directory:
-                below.append(Entry(source.name.encode(), MODE_DIRECTORY, node.pair.tree))
-                if node.pair.attributes:
-                    below.append(
-                        Entry(f"%{source.name}".encode(), MODE_DIRECTORY, node.pair.attributes)
-                    )
-            else:
-                below.append(Entry(source.name.encode(), git_mode(node.mode), node.oid))
-            if not source.unpack:
-                below.append(_text(sink, f"%{source.name}.unpack", "no\n"))
-            if source.submodules is not None:
-                below.append(_text(sink, f"%{source.name}.submodules", f"{source.submodules}\n"))
+            below += _source_entries(source, local.get(source.name), sink)
         if len(recipe.sources) > 1:
-            below.append(
-                _text(sink, "%order", "".join(f"{source.name}\n" for source in recipe.sources))
-            )
+            order = "".join(f"{source.name}\n" for source in recipe.sources)
+            below.append(_text(sink, "%order", order))
         return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
 
     def _capture(self, path: Path, source: Source | None = None, where: str = "") -> FileNode:
@@ -317,6 +308,27 @@ def _text(sink: TreeWriter, name: str, text: str) -> Entry:
     return Entry(
         name.encode(), MODE_FILE, sink.add("blob", text.encode("utf-8", "surrogateescape"))
     )
+
+
+def _source_entries(source: Source, node: FileNode | None, sink: TreeWriter) -> Iterator[Entry]:
+    """Yield what stands for a source in the inputs tree: its content, or what it is pinned to."""
+    if node is None or source.sha256:
+        yield _text(sink, source.name, _pinned(source))
+    elif node.is_directory:
+        yield Entry(source.name.encode(), MODE_DIRECTORY, node.pair.tree)
+        if node.pair.attributes:
+            yield Entry(f"%{source.name}".encode(), MODE_DIRECTORY, node.pair.attributes)
+    else:
+        yield Entry(source.name.encode(), git_mode(node.mode), node.oid)
+    if not source.unpack:
+        yield _text(sink, f"%{source.name}.unpack", "no\n")
+    if source.submodules is not None:
+        yield _text(sink, f"%{source.name}.submodules", f"{source.submodules}\n")
+
+
+def _patch_tree(patches: Sequence[LocalFile], sink: TreeWriter) -> Entry:
+    below = [Entry(file.name.encode(), git_mode(file.node.mode), file.node.oid) for file in patches]
+    return Entry(b"patches", MODE_DIRECTORY, sink.add_tree(below))
 
 
 def _pinned(source: Source) -> str:

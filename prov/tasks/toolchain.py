@@ -18,7 +18,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -270,34 +270,47 @@ def _dependencies(packages: set[str]) -> set[str]:
     """
     if not packages:
         return set()
-    form = "${binary:Package}\t${Status}\t${Provides}\t${Pre-Depends}, ${Depends}\t${Recommends}\n"
-    wanted: dict[str, list[str]] = {}
-    names: dict[str, str] = {}
-    for line in _run("dpkg-query", "--show", f"--showformat={form}").splitlines():
-        package, status, provides, depends, recommends = line.split("\t")
-        if not status.endswith(" installed"):
-            continue
-        headers = [name for name in _alternatives(recommends) if name.endswith("-dev")]
-        wanted[package] = [*_alternatives(depends), *headers]
-        for name in [package, package.partition(":")[0], *_alternatives(provides)]:
-            names.setdefault(name, package)
+    installed = list(_installed())
+    providers: dict[str, str] = {}
+    for package in installed:
+        for name in (package.name, package.plain_name, *package.provides):
+            providers.setdefault(name, package.name)
+    needs = {package.name: package.needs for package in installed}
     closure: set[str] = set()
     pending = [
-        names.get(package, names.get(package.partition(":")[0], package)) for package in packages
+        providers.get(name, providers.get(name.partition(":")[0], name)) for name in packages
     ]
     while pending:
-        package = pending.pop()
-        if package in closure or package not in wanted:
+        name = pending.pop()
+        if name in closure or name not in needs:
             continue
-        closure.add(package)
-        pending += [names[name] for name in wanted[package] if name in names]
+        closure.add(name)
+        pending += [providers[need] for need in needs[name] if need in providers]
     lists = {path.name.removesuffix(".list") for path in DPKG_LISTS.glob("*.list")}
-    return {
-        name
-        for package in closure
-        for name in (package, package.partition(":")[0])
-        if name in lists
-    }
+    plain = {name.partition(":")[0] for name in closure}
+    return (closure | plain) & lists
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    name: str
+    """As dpkg has it, such as `libc6:amd64`."""
+    provides: list[str]
+    needs: list[str]
+
+    @property
+    def plain_name(self) -> str:
+        return self.name.partition(":")[0]
+
+
+def _installed() -> Iterator[_Package]:
+    """Yield the installed packages."""
+    form = "${binary:Package}\t${Status}\t${Provides}\t${Pre-Depends}, ${Depends}\t${Recommends}\n"
+    for line in _run("dpkg-query", "--show", f"--showformat={form}").splitlines():
+        name, status, provides, depends, recommends = line.split("\t")
+        if status.endswith(" installed"):
+            headers = [need for need in _alternatives(recommends) if need.endswith("-dev")]
+            yield _Package(name, _alternatives(provides), [*_alternatives(depends), *headers])
 
 
 def _alternatives(field: str) -> list[str]:

@@ -12,12 +12,12 @@ from prov.recipes.graph import Graph
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.scheduler.hooks import invalidated, plan_table
-from prov.scheduler.plan import Choices, Plan, Step
+from prov.scheduler.plan import Action, Choices, Plan, Step
 
 STEPS = {
     key: Step(
         key,
-        "up to date",
+        Action.UP_TO_DATE,
         "",
         static_key=StaticKey(b"\1" * 20),
         task_hash=TaskHash(b"\2" * 20),
