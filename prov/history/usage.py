@@ -14,8 +14,7 @@ from typing import Literal
 
 from prov.history.builds import walk_builds
 from prov.records.build_list import BuildList
-from prov.records.refs import OutputRef, RunRef
-from prov.scheduler.deploy import DEPLOYED, DEPLOYING
+from prov.records.refs import DEPLOYED, DEPLOYING, OutputRef, RunRef
 from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes

@@ -63,7 +63,8 @@ class RunRef:
     @property
     def prefix(self) -> str:
         """The name without its number."""
-        return f"{FAILED if self.failed else TAGS}{self.key.path}/{self.task_hash.hex()}"
+        folder = FAILED if self.failed else TAGS
+        return f"{folder}{self.key.path}/{self.task_hash.hex()}"
 
     @property
     def tag(self) -> str:

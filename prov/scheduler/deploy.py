@@ -26,6 +26,7 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.keyvalue import decode_lines, encode_lines
 from prov.records.output import read_pair, read_postprocess, write_pair
+from prov.records.refs import DEPLOYED, DEPLOYING
 from prov.store.objects import CONSTANT_IDENTITY, MODE_DIRECTORY, MODE_FILE, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
@@ -49,12 +50,6 @@ from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.placer import EPOCH_NS, PrivatePlacer
 from prov.worktree.snapshot import capture
 
-DEPLOYED = "refs/prov/deployed"
-"""The deploy directory as the last deployment left it, and what it was made of."""
-DEPLOYING = "refs/prov/deploying"
-"""The same of a deployment that has begun to change the directory; it is deleted when that is
-done.
-"""
 MESSAGE = "deployed\n"
 SCRATCH = ".deploy"
 """Beside the deploy directory: where postprocess scripts change a copy of it."""

@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from prov.errors import StoreError
 from prov.intake.digest import Digests
 from prov.records.build_list import BuildList
+from prov.records.entries import DATED, DEFINITION, FACTS, FIXED, INPUTS, OUTPUT
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
-from prov.records.keyvalue import decode_lines, encode_lines
-from prov.records.lookup import last_number
+from prov.records.keyvalue import encode_lines
+from prov.records.lookup import Records, last_number
 from prov.records.output import FIXED_MESSAGE, OUTPUT_MESSAGE, UNSIGNED_MESSAGE
+from prov.records.record import read_record, record_of
 from prov.records.refs import (
     OUTPUTS,
-    RECORDS,
     TAGS,
     OutputRef,
     RunRef,
@@ -41,7 +42,7 @@ from prov.store.refs import RefUpdate, hash_in
 from prov.store.repository import Store
 from prov.transport.errors import Untrusted
 
-PUBLIC = (b"inputs", b"output", b"dated", b"definition", b"record")
+PUBLIC = (INPUTS, OUTPUT, DATED, DEFINITION, FACTS)
 """What is published of a record."""
 PUBLIC_FACTS = (
     *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
@@ -139,15 +140,9 @@ def _last_was_incremental(store: Store, result: Shareable) -> bool:
     """Return whether the last run of a task hash was one whose output is recorded for nothing
     else.
     """
-    number = last_number(store, result.key, result.task_hash)
-    commit = (
-        store.refs.get(f"{RunRef(result.key, result.task_hash, 1).prefix}/{number}")
-        if number
-        else None
-    )
-    return commit is not None and "incremental" in record_facts(
-        store, CommitId(store.objects.commit(commit).parents[1])
-    )
+    records = Records(store)
+    _, commit = records.last_run(result.key, result.task_hash)
+    return commit is not None and "incremental" in records.facts(commit)
 
 
 def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
@@ -195,40 +190,32 @@ def _run_with(store: Store, result: Shareable, output: OutputId) -> tuple[Oid | 
     an output.
     """
     for number in range(last_number(store, result.key, result.task_hash), 0, -1):
-        tag = f"{RunRef(result.key, result.task_hash, 1).prefix}/{number}"
-        commit = store.refs.get(tag)
-        record = store.refs.get(RECORDS + tag.removeprefix("refs/tags/"))
+        run = RunRef(result.key, result.task_hash, number)
+        commit = store.refs.get(str(run))
+        record = store.refs.get(str(run.record))
         if commit is not None:
-            record = store.objects.commit(commit).parents[1]
-        if record is None:
-            continue
-        entry = store.objects.entry(store.objects.commit(record).tree, "output")
-        if entry is not None and entry.oid == output:
+            record = record_of(store.objects, commit)
+        if record is not None and read_record(store.objects, record).output == output:
             return commit, record
     return None
 
 
 def record_facts(store: Store, record: CommitId) -> dict[str, str]:
     """Return the facts of a record, by its own commit."""
-    entry = store.objects.entry(store.objects.commit(record).tree, "record")
-    return decode_lines(store.objects.blob(entry.oid), " ") if entry else {}
+    return read_record(store.objects, record).facts(store.objects)
 
 
 def public_record(store: Store, writer: ObjectWriter, record: CommitId) -> Oid:
     """Write the part of a record that is published, and return its tree; of one that was published,
     itself.
     """
-    entries = [
-        each
-        for each in store.objects.tree(store.objects.commit(record).tree)
-        if each.name in PUBLIC and each.name != b"record"
-    ]
-    known = record_facts(store, record)
-    hidden = (
-        {"seen-workdir"} if known.get("sandbox") == "none" else set()
-    )  # it is a path of this machine then
-    facts = {name: known[name] for name in PUBLIC_FACTS if name in known and name not in hidden}
-    entries.append(Entry(b"record", MODE_FILE, writer.add("blob", encode_lines(facts, " "))))
+    parts = store.objects.tree(store.objects.commit(record).tree)
+    entries = [part for part in parts if part.name in PUBLIC and part.name != FACTS]
+    facts = record_facts(store, record)
+    if facts.get("sandbox") == "none":
+        facts.pop("seen-workdir", None)  # it is a path of this machine then
+    public = {name: facts[name] for name in PUBLIC_FACTS if name in facts}
+    entries.append(Entry(FACTS, MODE_FILE, writer.add("blob", encode_lines(public, " "))))
     return writer.add_tree(entries)
 
 
@@ -280,22 +267,22 @@ def _refs(
     message = OUTPUT_MESSAGE
     if unsigned:
         message = UNSIGNED_MESSAGE
-    elif any(each.name == b"fixed" for each in store.objects.tree(task.output)):
+    elif any(entry.name == FIXED for entry in store.objects.tree(task.output)):
         message = FIXED_MESSAGE
     commit = writer.add_commit(Commit(task.output, (), CONSTANT_IDENTITY, message))
     if static_key != NO_KEY and store.refs.get(str(StaticRef(task.key, static_key))) is None:
         yield RefUpdate(str(StaticRef(task.key, static_key)), commit)
-    prefix = RunRef(task.key, task.task_hash, 1).prefix
     number = last_number(store, task.key, task.task_hash)
+    run = RunRef(task.key, task.task_hash, number + 1)
     if task.workdir and _has_run(store, task):
-        if store.refs.last_number(prefix) == 0:
-            yield RefUpdate(f"{prefix}/{number + 1}", task.workdir)
+        if store.refs.last_number(run.prefix) == 0:
+            yield RefUpdate(str(run), task.workdir)
     elif number == 0:
         # dated when it came, so that it is kept as long as what is made here
         record = writer.add_commit(
             Commit(task.record, (), author(time.time()), f"record of {task.key}\n")
         )
-        yield RefUpdate(f"{RECORDS}{prefix.removeprefix('refs/tags/')}/1", record)
+        yield RefUpdate(str(run.record), record)
     name = str(OutputRef(task.key, task.task_hash))
     if store.refs.get(name) is None:  # last: it is what says that the result is here
         yield RefUpdate(name, commit)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from prov.recipes.graph import Node
 from prov.recipes.recipe import NATIVE
 from prov.records.output import read_pair
+from prov.records.refs import OUTPUTS, OutputRef, parse_ref
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair, at_path, read_listing
 
@@ -92,8 +93,11 @@ def advice(store: Store, node: Node, log: str) -> list[str]:
 
 def _outputs(store: Store) -> list[tuple[str, Pair]]:
     """Return recipe and content of every staging package that is recorded."""
-    refs = store.refs.list(f"refs/prov/output/*/{STAGING}/*")
-    trees = {(name.split("/")[3], store.objects.commit(oid).tree) for name, oid in refs.items()}
+    trees = set()
+    for name, oid in store.refs.list(f"{OUTPUTS}*/{STAGING}/*").items():
+        ref = parse_ref(name)
+        if isinstance(ref, OutputRef):
+            trees.add((ref.key.recipe, store.objects.commit(oid).tree))
     return [(recipe, read_pair(store.objects, tree)) for recipe, tree in sorted(trees)]
 
 

@@ -139,9 +139,8 @@ class _Execution:
         environment: dict[str, str] = {
             taken.key: taken.output.hex() for taken in job.needs if taken.native
         }
-        environment["host tools"] = (
-            f"{job.room.links.name} {job.room.root.name if job.room.root else ''}"
-        )
+        root = job.room.root.name if job.room.root else ""
+        environment["host tools"] = f"{job.room.links.name} {root}"
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
             composed = site.sysroots.compose(

@@ -72,7 +72,8 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
     _make_folder(workdir, str(here.relative_to(workdir)), node.key)
     environment = _environment(job, values)
     python = node.task.interpreter == "python3"
-    script = workdir / TEMP / f"run.{node.task.name}{'.py' if python else ''}"
+    suffix = ".py" if python else ""
+    script = workdir / TEMP / f"run.{node.task.name}{suffix}"
     text = node.task.script if python else shell_script(node, job.own, values)
     with (
         naming(script),

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from prov.errors import BuildError
 from prov.files import locked, read_cache, write_cache
+from prov.records.ids import TreeId
+from prov.records.refs import ToolchainRef
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK, blob_id_of_stream
@@ -121,7 +123,7 @@ class Toolchains:
         with self.store.objects.writer() as writer:
             pair = _write_files(writer, files)
             commit = writer.add_commit(Commit(pair.tree, (), CONSTANT_IDENTITY, "host-toolchain\n"))
-        self.store.refs.update(RefUpdate(f"refs/prov/toolchain/{pair.tree.hex()}", commit))
+        self.store.refs.update(RefUpdate(str(ToolchainRef(TreeId(pair.tree))), commit))
         memory.parent.mkdir(parents=True, exist_ok=True)
         found = (CACHE_FORMAT, _dpkg_stamp(), pair.tree, list(zip(files, states, strict=True)))
         write_cache(memory, found)
