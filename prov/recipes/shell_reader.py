@@ -269,8 +269,8 @@ class _CommandReader:
 
 
 def _is_bare(words: list[Word]) -> bool:
-    """Return whether a command is one word so far, which is not quoted."""
-    return len(words) == 1 and not words[0].quoted
+    """Return whether a command is one word so far, without quotes and expansions."""
+    return len(words) == 1 and not words[0].quoted and not words[0].expands
 
 
 def _ends_with(words: list[Word], text: str) -> bool:
