@@ -18,6 +18,7 @@ from typing import Any
 
 from prov.errors import StoreError
 from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
 from prov.remote.publication import Publication, Published
 from prov.store.objects import Oid
 from prov.transport.database import delete_database, open_database
@@ -350,7 +351,8 @@ _TYPES = (str, bytes, bytes, bytes, bytes, bytes, int, str, bytes, bytes)
 def _published(row: tuple[object, ...]) -> Published:
     if tuple(map(type, row)) != _TYPES:
         raise Damaged("what is known of a remote has values that prov does not write")
-    return Published(*row)  # type: ignore[arg-type]
+    key, *fields = row
+    return Published(TaskKey(key), *fields)  # type: ignore[arg-type]
 
 
 def _listed(row: tuple[object, ...]) -> Listed:
