@@ -15,40 +15,17 @@ import traceback
 
 import typer
 
-from . import (
-    attest,
-    bisect,
-    bitbake,
-    blame,
-    build,
-    builds,
-    capture,
-    check,
-    checkout,
-    collect,
-    compose,
-    diff,
-    du,
-    forget,
-    fsck,
-    init,
-    label,
-    log,
-    plan,
-    remote,
-    report,
-    run,
-    share,
-    shell,
-    show,
-    status,
-    sysroot,
-    var,
-    why,
-)
+import prov
+from prov.errors import ProvError
+from prov.processes import settle_process
+from prov.text import one_line
+
+from .commands import LazyGroup
+from .output import close_streams, note, open_streams, say
 
 app = typer.Typer(
     name="prov",
+    cls=LazyGroup,
     help="Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -63,53 +40,11 @@ _HINTS = {
     errno.EIO: "a disk fails; the kernel's log tells more",
     errno.EDQUOT: "the quota is used up; make room, then run the same again",
 }
-_ANY_COMMAND = {"allow_interspersed_args": False}
-
-app.command("init")(init.init)
-app.command("build")(build.build)
-app.command("plan")(plan.plan)
-app.command("status")(status.status)
-app.command("log")(log.log)
-app.command("show")(show.show)
-app.command("diff")(diff.diff)
-app.command("checkout")(checkout.checkout)
-app.command("sysroot")(sysroot.sysroot)
-app.command("compose")(compose.compose)
-app.command("check")(check.check)
-app.command("capture")(capture.capture)
-app.command("run", context_settings=_ANY_COMMAND)(run.run)
-app.command("var")(var.var)
-app.command("gc")(collect.gc)
-app.command("du")(du.du)
-app.command("forget")(forget.forget)
-app.command("fsck")(fsck.fsck)
-app.command("why")(why.why)
-app.command("blame")(blame.blame)
-app.command("shell")(shell.shell)
-app.command("rerun")(shell.rerun)
-app.command("reproduce")(shell.reproduce)
-app.command("report")(report.report)
-app.command("attest")(attest.attest)
-app.command("graph")(report.graph)
-app.add_typer(bisect.bisect, name="bisect")
-app.add_typer(remote.remote, name="remote")
-app.add_typer(bitbake.bitbake, name="bitbake")
-app.command("push")(share.push)
-app.command("export")(share.export)
-app.command("pull")(share.pull)
-app.command("reproducible")(share.reproducible)
-app.command("builds")(builds.builds)
-app.command("label")(label.label)
-app.command("pin")(label.pin)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from prov import __version__
-
-        from .output import say
-
-        say(f"prov {__version__}")
+def _version(requested: bool) -> None:
+    if requested:
+        say(f"prov {prov.__version__}")
         raise typer.Exit
 
 
@@ -126,8 +61,6 @@ def _other_prov() -> bool:
     """Tell whether the W3C PROV library of the same import name shares this environment: each
     overwrites the other.
     """
-    import prov
-
     return prov.__file__ is None or os.path.exists(
         os.path.join(os.path.dirname(prov.__file__), "model.py")
     )
@@ -135,14 +68,10 @@ def _other_prov() -> bool:
 
 def main() -> None:
     """Run the command line; never returns."""
-    from prov.processes import settle_process
-
     settle_process()
     # Commands make many small values and few cycles, and end soon: collecting seldom saves a fifth
     # of a large plan.
     gc.set_threshold(100_000, 50, 100)
-
-    from .output import close_streams, open_streams
 
     open_streams()
     sys.exit(close_streams(_run()))
@@ -150,8 +79,6 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command line; return its exit status."""
-    from .output import note
-
     if _other_prov():
         note(
             "prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the"
@@ -170,17 +97,12 @@ def _run() -> int:
         note("prov: interrupted; the next build goes on from here")
         return 130
     except Exception as error:
-        return _report(error)
+        return report_error(error)
     return 0
 
 
-def _report(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Print an error; return the exit status that it stands for."""
-    from prov.errors import ProvError
-    from prov.text import one_line
-
-    from .output import note
-
     if not isinstance(error, (ProvError, OSError)):
         traceback.print_exception(error)
         note("prov: this is a bug of prov's own; please report it with the lines above")

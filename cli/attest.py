@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from prov.statements import attestation, dsse, record_reader
+
 from .context import BuildOption, StoreOption, open_store, plain_name
-from .output import note, say_exact, write_file
+from .outfile import write_file
+from .output import note, say_exact
 
 
-def attest(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -50,27 +53,25 @@ def attest(
 
     Example: prov attest demo-image:image --key attest.key -o image.intoto.json
     """
-    from prov.statements.attestation import encode, is_uri, statement
-    from prov.statements.dsse import MAKE_KEY, load_signer, sign
-    from prov.statements.record_reader import attested_run, read_evidence
-
     if (key is None) != unsigned:
-        raise typer.BadParameter(f"give either --key FILE ({MAKE_KEY}) or --unsigned")
+        raise typer.BadParameter(f"give either --key FILE ({dsse.MAKE_KEY}) or --unsigned")
     if build and "/" in name:
         raise typer.BadParameter(
             f"--build goes with RECIPE:TASK; {name} says of which run by itself"
         )
-    if builder and not is_uri(builder):
+    if builder and not attestation.is_uri(builder):
         raise typer.BadParameter(
             f"--builder-id {builder}: not a URI, as https://builds.example.org/prov is one"
         )
-    signer = load_signer(key) if key else None  # before much is read
+    signer = dsse.load_signer(key) if key else None  # before much is read
     opened = open_store(store)
-    run, remark = attested_run(opened, name, build)
+    run, remark = record_reader.attested_run(opened, name, build)
     if remark:
         note(f"prov: {remark}")
-    data = encode(statement(read_evidence(opened, run), builder=builder))
-    data = sign(data, signer) if signer else data
+    evidence = record_reader.read_evidence(opened, run)
+    data = attestation.encode(attestation.statement(evidence, builder=builder))
+    if signer:
+        data = dsse.sign(data, signer)
     if output is None:
         say_exact(data)
     else:

@@ -9,26 +9,31 @@ from typing import Annotated
 
 import typer
 
-from .context import StoreOption, open_store, plain_name
-from .output import count_text, note, say
+from prov.bitbake import restore as bitbake_restore
+from prov.bitbake import setup as bitbake_setup
+from prov.bitbake import tmpdir as tmpdirs
+from prov.bitbake import writer as bitbake_writer
+from prov.text import count_text
 
-bitbake = typer.Typer(
-    name="bitbake",
+from .context import StoreOption, open_store, plain_name
+from .output import note, note_all, say
+
+group = typer.Typer(
     help="Attach to a build of OpenEmbedded's: a layer that records every task of it.\n\n"
     "Example: prov bitbake setup build",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 
-@bitbake.command("layer")
+@group.command("layer")
 def layer() -> None:
     """Print the layer's folder. Example: bitbake-layers add-layer $(prov bitbake layer)"""
-    from prov.bitbake.setup import layer as folder
-
-    say(str(folder()))
+    say(str(bitbake_setup.layer()))
 
 
-@bitbake.command("setup")
+@group.command("setup")
 def setup(
     builddir: Annotated[
         Path, typer.Argument(metavar="BUILDDIR", help="The build directory, with conf/ in it.")
@@ -39,20 +44,28 @@ def setup(
 
     Example: prov bitbake setup build
     """
-    from prov.bitbake.setup import blocks, set_up
-    from prov.bitbake.setup import undo as take_out
-
-    changed = take_out(builddir) if undo else set_up(builddir, shutil.which("bitbake"))
+    if undo:
+        _undo_setup(builddir)
+        return
+    changed = bitbake_setup.set_up(builddir, shutil.which("bitbake"))
     for name in changed:
-        say(f"{builddir / name}: {'taken out' if undo else 'added'}")
-        for line in [] if undo else blocks()[name].splitlines():
+        say(f"{builddir / name}: added")
+        for line in bitbake_setup.blocks()[name].splitlines():
             if line and not line.startswith("#"):
                 say(f"  {line}")
     if not changed:
-        note(f"nothing to {'take out' if undo else 'add'}")
+        note("nothing to add")
 
 
-@bitbake.command("restore")
+def _undo_setup(builddir: Path) -> None:
+    changed = bitbake_setup.undo(builddir)
+    for name in changed:
+        say(f"{builddir / name}: taken out")
+    if not changed:
+        note("nothing to take out")
+
+
+@group.command("restore")
 def restore(
     name: Annotated[
         str,
@@ -78,21 +91,17 @@ def restore(
     compile that is recorded. What is in the WORKDIR now is recorded before. Run it in the build
     directory: a WORKDIR outside its TMPDIR is refused. Example: prov bitbake restore zlib:do_patch
     """
-    from prov.bitbake.restore import choose
-    from prov.bitbake.restore import restore as put_back
-    from prov.bitbake.tmpdir import TmpDirs
-
     opened = open_store(store)
-    done = put_back(opened, choose(opened, name), TmpDirs.of(Path.cwd(), tmpdir or ()))
-    for text in done.notes:
-        note(f"note: {text}")
-    say(f"{done.workdir}: as after {done.run.tag}; {count_text(done.placed, 'file')} placed")
-    say(f"stamps: {' '.join(done.stamps)}")
+    run = bitbake_restore.choose(opened, name)
+    allowed = tmpdirs.TmpDirs.of(Path.cwd(), tmpdir or ())
+    restored = bitbake_restore.restore(opened, run, allowed)
+    note_all(restored.notes)
+    files = count_text(restored.placed, "file")
+    say(f"{restored.workdir}: as after {restored.run.tag}; {files} placed")
+    say(f"stamps: {' '.join(restored.stamps)}")
 
 
-@bitbake.command("writer", hidden=True)
+@group.command("writer", hidden=True)
 def writer(store: Path, socket: Path) -> None:
     """Record a build: BitBake's server starts this."""
-    from prov.bitbake.writer import run
-
-    run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))
+    bitbake_writer.run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import typer
 
+from prov.errors import NameUnknown
+from prov.history import blame, files
+from prov.store import repository
 from prov.text import name_text
+from prov.worktree import attributes
 
 from .context import JsonOption, StoreOption, open_store, plain_name, work_here
-from .elsewhere import fetching
-from .output import say, say_json, time_text
-
-if TYPE_CHECKING:
-    from prov.history.files import FileName, Version
-    from prov.store.repository import Store
+from .fetching import fetching
+from .output import say, say_json, short_id, time_text
 
 
-def blame(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -39,100 +39,117 @@ def blame(
 
     Examples: prov blame usr/bin/hello; prov blame hello:install@output/image/usr/bin/hello
     """
-    from prov.history.blame import blame as trace
-    from prov.history.files import built_run, find_file, versions
-
     opened = open_store(store)
-
-    def find() -> FileName:
-        file = find_file(opened, name, work=work_here())
-        return (
-            file
-            if file.commit is not None
-            else replace(file, commit=built_run(opened, file.key).commit)
-        )
-
-    file = fetching(opened, find)
+    file = fetching(opened, lambda: _find_file(opened, name))
+    versions = files.versions(opened, file)
     if lines:
-        _lines(opened, file, list(versions(opened, file))[::-1], json=json)
+        _show_lines(opened, file, list(versions)[::-1], json=json)
         return
-    found = trace(opened, file)
-    since = next((each for each in versions(opened, file) if _same(each, found.node)), None)
+    trace = blame.blame(opened, file)
+    since = next((version for version in versions if _same(version, trace.node)), None)
     if json:
-        steps = [
-            {
-                "task": each.key,
-                "what": each.what,
-                "path": each.path,
-                "commit": each.commit.hex(),
-                "from": each.origin,
-                "patches": list(each.patches),
-            }
-            for each in found.steps
-        ]
-        say_json(
-            "blame",
-            file=file.text,
-            mode=stat.filemode(found.node.mode),
-            since=since and since.build.hex(),
-            steps=steps,
-            sources=dict(found.sources),
-        )
-        return
-    say(f"{file.text}  {stat.filemode(found.node.mode)}")
-    if since is not None:
-        say(f"  as it is since build {since.build.hex()[:12]}, {time_text(since.seconds)}")
-    for each in found.steps:
-        origin = f" from {name_text(each.origin)}" if each.origin else ""
-        patches = f" by {', '.join(each.patches)}" if each.patches else ""
-        say(
-            f"  {each.key} {each.what} {name_text(each.path)}{origin}{patches} "
-            f" {each.commit.hex()[:12]}"
-        )
-    if not found.steps:
-        say("  the run that made it is not recorded here")
-    for source, what in found.sources:
-        say(f"  source {source}  {what}")
+        _print_json(file, trace, since)
+    else:
+        _print(file, trace, since)
 
 
-def _same(version: Version, node: object) -> bool:
-    return version.node is not None and version.node.same_content == getattr(
-        node, "same_content", None
+def _find_file(store: repository.Store, name: str) -> files.FileName:
+    """Return the file that a name means, with the commit of the run that has it."""
+    file = files.find_file(store, name, work=work_here())
+    if file.commit is not None:
+        return file
+    return replace(file, commit=files.built_run(store, file.key).commit)
+
+
+def _same(version: files.Version, node: attributes.FileNode) -> bool:
+    return version.node is not None and version.node.same_content == node.same_content
+
+
+def _print_json(file: files.FileName, trace: blame.Blame, since: files.Version | None) -> None:
+    steps = [
+        {
+            "task": step.key,
+            "what": step.what,
+            "path": step.path,
+            "commit": step.commit.hex(),
+            "from": step.origin,
+            "patches": list(step.patches),
+        }
+        for step in trace.steps
+    ]
+    say_json(
+        "blame",
+        file=file.text,
+        mode=stat.filemode(trace.node.mode),
+        since=since and since.build.hex(),
+        steps=steps,
+        sources=dict(trace.sources),
     )
 
 
-def _lines(store: Store, file: FileName, found: list[Version], *, json: bool) -> None:
-    from prov.errors import NameUnknown
-    from prov.history.blame import blame as trace
-    from prov.history.blame import line_origins
-    from prov.history.files import blame_lines
+def _print(file: files.FileName, trace: blame.Blame, since: files.Version | None) -> None:
+    say(f"{file.text}  {stat.filemode(trace.node.mode)}")
+    if since is not None:
+        say(f"  as it is since build {short_id(since.build)}, {time_text(since.seconds)}")
+    for step in trace.steps:
+        words = [step.key, step.what, name_text(step.path)]
+        if step.origin:
+            words += ["from", name_text(step.origin)]
+        if step.patches:
+            words += ["by", ", ".join(step.patches)]
+        say(f"  {' '.join(words)}  {short_id(step.commit)}")
+    if not trace.steps:
+        say("  the run that made it is not recorded here")
+    for source, what in trace.sources:
+        say(f"  source {source}  {what}")
 
-    there = [each for each in found if each.node is not None and stat.S_ISREG(each.node.mode)]
-    blobs = [store.objects.blob(each.node.oid) for each in there if each.node is not None]
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a file: its text, and which version of the file brought it from where."""
+
+    text: str
+    version: files.Version
+    origin: str
+
+
+def _show_lines(
+    store: repository.Store, file: files.FileName, versions: list[files.Version], *, json: bool
+) -> None:
+    lines = _blamed_lines(store, file, versions)
+    if json:
+        rows = [
+            {"build": line.version.build.hex(), "from": line.origin, "text": line.text.rstrip("\n")}
+            for line in lines
+        ]
+        say_json("blame lines", file=file.text, lines=rows)
+        return
+    width = max((len(line.origin) for line in lines), default=0)
+    for number, line in enumerate(lines, 1):
+        build = f"{short_id(line.version.build)}  {time_text(line.version.seconds)}"
+        say(f"{build}  {line.origin:{width}}  {number:4}  {line.text.rstrip()}")
+
+
+def _blamed_lines(
+    store: repository.Store, file: files.FileName, versions: list[files.Version]
+) -> list[_Line]:
+    """Return a file's lines, given its versions, the oldest first. Raises NameUnknown for a file
+    that is not text in any of them.
+    """
+    texts, blobs = [], []
+    for version in versions:
+        if version.node is not None and stat.S_ISREG(version.node.mode):
+            texts.append(version)
+            blobs.append(store.objects.blob(version.node.oid))
     if not blobs or b"\0" in blobs[-1]:
         raise NameUnknown(
             f"{file.text} is no text in any build", hint="without --lines it is followed as a whole"
         )
-    blamed = blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
-    origins = line_origins(store, trace(store, file))
+    blamed = files.blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
+    origins = blame.line_origins(store, blame.blame(store, file))
     if len(origins) != len(blamed):  # the last build's file is not the one that was asked for
         origins = [""] * len(blamed)
-    if json:
-        rows = [
-            {
-                "build": there[each.version].build.hex(),
-                "from": origin,
-                "text": each.text.rstrip("\n"),
-            }
-            for each, origin in zip(blamed, origins, strict=True)
-        ]
-        say_json("blame lines", file=file.text, lines=rows)
-        return
-    width = max(map(len, origins), default=0)
-    for number, (each, origin) in enumerate(zip(blamed, origins, strict=True), 1):
-        version = there[each.version]
-        when = time_text(version.seconds)
-        say(
-            f"{version.build.hex()[:12]}  {when}  {origin:{width}}  {number:4} "
-            f" {each.text.rstrip()}"
-        )
+    return [
+        _Line(line.text, texts[line.version], origin)
+        for line, origin in zip(blamed, origins, strict=True)
+    ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import typer
 
-from .context import SetOption, StoreOption, open_session
-from .output import note, say, seconds_text
+from prov.scheduler import session as sessions
+from prov.scheduler import summary as summaries
+from prov.tasks import job
+from prov.text import seconds_text, size_text
 
-if TYPE_CHECKING:
-    from prov.scheduler.summary import Summary
+from .context import SetOption, StoreOption, open_session
+from .output import note, say
+from .progress import make_progress
 
 Targets = Annotated[
     list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")
@@ -51,7 +55,7 @@ Sandbox = Annotated[
 ]
 
 
-def build(
+def command(
     targets: Targets,
     jobs: Annotated[
         int | None,
@@ -74,48 +78,45 @@ def build(
 
     Example: prov build -j4 image
     """
-    from prov.scheduler.session import Request
-    from prov.scheduler.summary import RunOptions
-
-    from .progress import make_progress
-
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
-    request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
-    options = (
-        RunOptions(keep_going=keep_going)
-        if not jobs
-        else RunOptions(jobs=jobs, keep_going=keep_going)
+    request = sessions.Request(
+        tuple(targets), tuple(force or ()), rebuild, only, follow, incremental
     )
+    options = summaries.RunOptions(keep_going=keep_going)
+    if jobs:
+        options = replace(options, jobs=jobs)
     with make_progress() as progress:
         summary, deployed = session.build(request, progress, options)
     for path in deployed.placed:
         note(f"deployed {session.deploy_dir / path}")
     for path in deployed.removed:
         note(f"no longer deployed: {session.deploy_dir / path}")
-    _report(summary)
+    _print(summary)
     if summary.interrupted:
         raise KeyboardInterrupt
     if not summary.ok:
         raise typer.Exit(1)
 
 
-def _report(summary: Summary) -> None:
-    from prov.scheduler.summary import COUNTED
-    from prov.text import size_text
-
+def _print(summary: summaries.Summary) -> None:
     for result in summary.failed:
-        say(f"failed: {result.key}: {result.problem}")
-        for line in result.log_tail:
-            say(f"    {line}")
-        for line in result.advice:
-            say(f"  hint: {line}")
-        if result.log:
-            say(f"  the whole log: less {result.log}")
+        _print_failure(result)
     for key in summary.not_built:
         say(f"not built: {key}")
-    counts = [f"{summary.count(what)} {what}" for what in COUNTED if summary.count(what)]
-    counts += [f"{len(summary.failed)} failed"] if summary.failed else []
-    took, added = seconds_text(summary.seconds), size_text(summary.added)
+    counts = [f"{summary.count(what)} {what}" for what in summaries.COUNTED if summary.count(what)]
+    if summary.failed:
+        counts.append(f"{len(summary.failed)} failed")
     if summary.interrupted:
         counts.append("interrupted")
-    say(f"{', '.join(counts) or 'nothing to do'}; {took}; {added} added to the store")
+    tasks = ", ".join(counts) or "nothing to do"
+    say(f"{tasks}; {seconds_text(summary.seconds)}; {size_text(summary.added)} added to the store")
+
+
+def _print_failure(result: job.Result) -> None:
+    say(f"failed: {result.key}: {result.problem}")
+    for line in result.log_tail:
+        say(f"    {line}")
+    for line in result.advice:
+        say(f"  hint: {line}")
+    if result.log:
+        say(f"  the whole log: less {result.log}")

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from prov.history import builds
+from prov.text import few, seconds_text
+
 from .context import JsonOption, StoreOption, open_store
-from .output import say, say_json, seconds_text, time_text
+from .output import say, say_json, time_text
 
 COUNTS = ("ran", "restored", "fetched", "cut-off", "stale", "failed")
 
 
-def builds(
+def command(
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")
     ] = 20,
@@ -23,37 +26,41 @@ def builds(
 
     Example: prov builds -n 5
     """
-    from prov.history.builds import list_builds
-    from prov.text import few
-
-    rows = list_builds(open_store(store), limit)
+    rows = builds.list_builds(open_store(store), limit)
     if json:
         table = [
             {
-                "id": each.commit.hex(),
-                "seconds": each.seconds,
-                "labels": list(each.labels),
-                "pinned": each.pinned,
-                "facts": each.facts,
+                "id": row.commit.hex(),
+                "seconds": row.seconds,
+                "labels": list(row.labels),
+                "pinned": row.pinned,
+                "facts": row.facts,
             }
-            for each in rows
+            for row in rows
         ]
         say_json("builds", builds=table)
         return
-    for each in rows:
-        facts = each.facts
-        counts = [
-            f"{facts[what]} {what.replace('-', ' ')}"
-            for what in COUNTS
-            if facts.get(what, "0") != "0"
-        ]
-        took = seconds_text(each.took)
-        marks = [*each.labels, *(["pinned"] if each.pinned else [])]
-        targets = few(facts.get("targets", "").split())
-        words = [f"{each.id}  {time_text(each.seconds)}  {facts.get('result', ''):11}", targets]
-        words += [
-            f"{', '.join(counts) or 'nothing to do'}; {took}",
-            facts.get("host", ""),
-            ", ".join(marks),
-        ]
-        say("  ".join(word for word in words if word))
+    for row in rows:
+        say("  ".join(field for field in _fields(row) if field))
+
+
+def _fields(row: builds.BuildRow) -> list[str]:
+    """Return what a line shows of a build; a field may be empty."""
+    counts = []
+    for what in COUNTS:
+        number = row.facts.get(what, "0")
+        if number != "0":
+            counts.append(f"{number} {what.replace('-', ' ')}")
+    tasks = ", ".join(counts) or "nothing to do"
+    marks = list(row.labels)
+    if row.pinned:
+        marks.append("pinned")
+    return [
+        row.id,
+        time_text(row.seconds),
+        f"{row.facts.get('result', ''):11}",
+        few(row.facts.get("targets", "").split()),
+        f"{tasks}; {seconds_text(row.took)}",
+        row.facts.get("host", ""),
+        ", ".join(marks),
+    ]

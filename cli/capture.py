@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from prov.store import repository
+from prov.tasks import wrap
+
 from .context import StoreOption, exclude_here, store_path
 from .output import say
 
 AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="What to call it.")]
 
 
-def capture(
+def command(
     directory: Annotated[Path, typer.Argument(help="Any directory.")],
     name: AsOption,
     store: StoreOption = None,
@@ -25,8 +28,6 @@ def capture(
 
     Example: prov capture build/ --as app:compile
     """
-    from prov.store.repository import Store
-    from prov.tasks.wrap import capture_as
-
-    captured = capture_as(Store.create(store_path(store)), directory, name, exclude_here())
+    opened = repository.Store.create(store_path(store))
+    captured = wrap.capture_as(opened, directory, name, exclude_here())
     say(captured.tag)

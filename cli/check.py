@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from prov.history import paths
+
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import say, say_json
 
 
-def check(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -27,21 +29,20 @@ def check(
     Most are stored with tokens, and get the paths that count wherever they are put; exit 1 if one
     can't be. Example: prov check ncurses
     """
-    from prov.history.paths import named_places
-
-    found = named_places(open_store(store), name)
+    named = paths.named_places(open_store(store), name)
+    held = sum(file.held for file in named)
     if json:
-        say_json("check", files=[asdict(each) for each in found])
+        say_json("check", files=[asdict(file) for file in named])
     else:
-        for each in found:
-            what = (
-                "holds a path that can't be replaced"
-                if each.held
-                else f"{each.kind}, {', '.join(each.places)}"
-            )
-            say(f"{each.task}  {os.fsdecode(each.path)}  {what}")
-        held = sum(each.held for each in found)
-        names = "1 file names its" if len(found) == 1 else f"{len(found)} files name their"
+        for file in named:
+            say(f"{file.task}  {os.fsdecode(file.path)}  {_description(file)}")
+        names = "1 file names its" if len(named) == 1 else f"{len(named)} files name their"
         say(f"{names} place; {held} of them can't be used elsewhere")
-    if any(each.held for each in found):
+    if held:
         raise typer.Exit(1)
+
+
+def _description(file: paths.NamedPlace) -> str:
+    if file.held:
+        return "holds a path that can't be replaced"
+    return f"{file.kind}, {', '.join(file.places)}"

@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from prov.errors import CheckoutError
+from prov.history import names
+from prov.worktree import attributes, checkout, pool
+
 from .context import StoreOption, open_store, plain_name
-from .elsewhere import fetching
-from .output import note, say
+from .fetching import fetching
+from .output import note, note_all, say
 
 
-def checkout(
+def command(
     treeish: Annotated[
         str,
         typer.Argument(
@@ -40,24 +44,18 @@ def checkout(
     Programs that would run as their owner or group lose that permission, unless --setuid is given.
     Example: prov checkout zlib:install@output /tmp/zlib
     """
-    from prov.errors import CheckoutError
-    from prov.history.names import find
-    from prov.worktree.attributes import without_setuid
-    from prov.worktree.checkout import checkout_new
-    from prov.worktree.pool import OPEN, Pool
-
     opened = open_store(store)
-    found = fetching(opened, lambda: find(opened, treeish))
+    tree = fetching(opened, lambda: names.find(opened, treeish))
     if directory.exists() and any(directory.iterdir()):
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
-    placer = Pool(opened.cache / OPEN, opened.objects) if link else None
-    pair = found.pair
+    placer = pool.Pool(opened.cache / pool.OPEN, opened.objects) if link else None
+    pair = tree.pair
     with opened.objects.writer(memory=True) as writer:
         if not setuid:
-            pair = without_setuid(writer, pair, writer)
-        placed = checkout_new(writer, directory, pair, placer=placer)
-    if pair != found.pair:
+            pair = attributes.without_setuid(writer, pair, writer)
+        placed = checkout.checkout_new(writer, directory, pair, placer=placer)
+    if pair != tree.pair:
         note("note: setuid and setgid permissions were left out; --setuid keeps them")
-    for path, text in placer.notes if placer else []:
-        note(f"note: {os.fsdecode(path)}: {text}")
+    if placer is not None:
+        note_all(f"{os.fsdecode(path)}: {text}" for path, text in placer.notes)
     say(f"{placed} files in {directory}")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from prov.history import packages
+from prov.store import odb, repository
+from prov.sysroot import compose, postinst
+from prov.tasks import sandbox as sandboxes
+from prov.text import count_text
+from prov.worktree import attributes, merge, path_tokens, pool
+
 from .context import StoreOption, open_store, plain_name
-from .output import count_text, note, say
+from .output import note_all, say
 
 
-def compose(
+def command(
     directory: Annotated[
         Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")
     ],
@@ -42,52 +50,64 @@ def compose(
     trees are run; where bubblewrap is installed, they can change nothing but the directory and have
     no network. Example: prov compose /tmp/root zlib:populate_sysroot libpng:populate_sysroot
     """
-    from prov.history.packages import check_signed, packages
-    from prov.sysroot.compose import Sysroots
-    from prov.sysroot.postinst import plain_run
-    from prov.tasks.sandbox import bubblewrap, confined_command
-    from prov.worktree.attributes import without_setuid
-    from prov.worktree.merge import Owned
-    from prov.worktree.path_tokens import NOWHERE, TokenPaths
-    from prov.worktree.pool import OPEN, Pool
-
     opened = open_store(store)
-    sandbox = bubblewrap("auto")
+    sandbox = sandboxes.bubblewrap("auto")
 
-    def confine(folder: Path, command: list[str]) -> list[str]:
-        return command if sandbox is None else confined_command(sandbox, folder, folder, command)
+    def confine(folder: Path, argv: list[str]) -> list[str]:
+        if sandbox is None:
+            return argv
+        return sandboxes.confined_command(sandbox, folder, folder, argv)
 
     if sandbox is None:
-        check_signed(opened, names)
+        packages.check_signed(opened, names)
     directory = directory.absolute()
-    wins = {}
-    for text in owner or []:
-        path, equals, name = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(
-                f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot"
-            )
-        wins[os.fsencode(path.strip("/"))] = name
+    owners = dict(_owner(text) for text in owner or [])
     here = os.fsencode(directory)
-    places = TokenPaths({b"W": NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"})
-    with ExitStack() as stack:
-        states, memory = opened.cache / "sysroots", not os.access(opened.objects.folder, os.W_OK)
-        if memory:  # nothing can be remembered there
-            states = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prov-compose-")))
-        writer = stack.enter_context(opened.objects.writer(memory=memory))
-        composed = Sysroots(Pool(opened.cache / OPEN, opened.objects), states).compose(
+    places = path_tokens.TokenPaths(
+        {b"W": path_tokens.NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"}
+    )
+    with _writer(opened) as (writer, states):
+        trees = [
+            merge.Owned(package.owner, attributes.without_setuid(writer, package.pair, writer))
+            for name in names
+            for package in packages.packages(opened, name)
+        ]
+        sysroots = compose.Sysroots(pool.Pool(opened.cache / pool.OPEN, opened.objects), states)
+        composed = sysroots.compose(
             writer,
             directory,
-            [
-                Owned(package.owner, without_setuid(writer, package.pair, writer))
-                for name in names
-                for package in packages(opened, name)
-            ],
-            wins=wins,
+            trees,
+            wins=owners,
             places=places,
-            run=plain_run(os.environ, confine),
+            run=postinst.plain_run(os.environ, confine),
             ours=False,
         )
-    for text in composed.notes:
-        note(f"note: {text}")
+    note_all(composed.notes)
     say(f"{directory} is composed of {count_text(len(names), 'tree')}")
+
+
+def _owner(text: str) -> tuple[bytes, str]:
+    """Return the path and the tree of an --owner. Raises BadParameter."""
+    path, equals, treeish = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(
+            f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot"
+        )
+    return os.fsencode(path.strip("/")), treeish
+
+
+@contextmanager
+def _writer(store: repository.Store) -> Iterator[tuple[odb.ObjectWriter, Path]]:
+    """Yield a writer of objects, and the folder for the states of sysroots.
+
+    Of a store that can't be written to, both last for this command alone.
+    """
+    if os.access(store.objects.folder, os.W_OK):
+        with store.objects.writer(memory=False) as writer:
+            yield writer, store.cache / "sysroots"
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="prov-compose-") as folder,
+        store.objects.writer(memory=True) as writer,
+    ):
+        yield writer, Path(folder)

@@ -6,19 +6,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .output import note
+from prov.bitbake import setup
+from prov.errors import ProvError
+from prov.recipes import project as projects
+from prov.scheduler import session as sessions
+from prov.store import repository
+from prov.sysroot import compose
+from prov.upkeep import retention
 
-if TYPE_CHECKING:
-    from prov.recipes.project import Project
-    from prov.scheduler.session import Session
-    from prov.store.repository import Store
-    from prov.upkeep.retention import Rules
+from .output import remark
 
 STORE_FOLDER = ".prov"
 
@@ -36,6 +39,9 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON, with a schema version; its texts are exact.")
 ]
 
+BuildArgument = Annotated[
+    str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")
+]
 BuildOption = Annotated[
     str,
     typer.Option(
@@ -49,7 +55,7 @@ def plain_name(name: str | list[str] | None) -> str | list[str] | None:
     name as it is.
     """
     if isinstance(name, list):
-        return [_plain(each) for each in name]
+        return [_plain(item) for item in name]
     return name and _plain(name)
 
 
@@ -61,84 +67,72 @@ def root() -> Path:
     """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov
     records; else this one.
     """
-    from prov.bitbake.setup import find_build
-    from prov.recipes.project import find_root
-
-    return find_build(Path.cwd()) or find_root(Path.cwd())
+    return setup.find_build(Path.cwd()) or projects.find_root(Path.cwd())
 
 
 def store_path(option: Path | None) -> Path:
-    chosen = option or (Path(os.environ["PROV_STORE"]) if os.environ.get("PROV_STORE") else None)
-    return chosen.absolute() if chosen else root() / STORE_FOLDER
+    """Return the store's folder: of --store, of $PROV_STORE, or of the project."""
+    variable = os.environ.get("PROV_STORE")
+    if option:
+        return option.absolute()
+    return Path(variable).absolute() if variable else root() / STORE_FOLDER
 
 
-def open_store(option: Path | None) -> Store:
-    from prov.store.repository import Store
+def open_store(option: Path | None) -> repository.Store:
+    """Open the store. Raises StoreError if there is none."""
+    return repository.Store.open(store_path(option))
 
-    return Store.open(store_path(option))
 
-
-def open_project(store: Store, settings: list[str] | None) -> Project:
-    from prov.recipes.project import Project
-
+def open_project(store: repository.Store, settings: list[str] | None) -> projects.Project:
+    """Load the current folder's project, with the variables of --set. Raises BadParameter."""
     overrides = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
             raise typer.BadParameter(f"{setting!r} has no =; as in --set CFLAGS=-O3")
         overrides[name] = value
-    return Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
+    return projects.Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
+
+
+def project_here() -> projects.Project | None:
+    """Load the current folder's project; return None if there is none."""
+    folder = root()
+    if not (folder / projects.PROJECT_FILE).is_file():
+        return None
+    return projects.Project.load(folder)
 
 
 def work_here() -> Path | None:
-    """Return the folder of the WORKDIRs of the current folder's project, or None where there is
-    none.
-    """
-    from prov.recipes.project import PROJECT_FILE, Project
+    """Return the folder of the WORKDIRs of the current folder's project; None without a project."""
+    project = project_here()
+    return None if project is None else project.builddir / "work"
 
-    return Project.load(root()).builddir / "work" if (root() / PROJECT_FILE).is_file() else None
+
+def _settings_here() -> Mapping[str, Any]:
+    """Return the settings in prov.toml; none without a project."""
+    project = project_here()
+    return project.settings if project else {}
 
 
 def sandbox_here() -> str:
-    """Return what the current folder's project says of the sandbox, or nothing where there is
-    none.
-    """
-    from prov.recipes.project import PROJECT_FILE, Project
-
-    return (
-        str(Project.load(root()).settings.get("sandbox", ""))
-        if (root() / PROJECT_FILE).is_file()
-        else ""
-    )
+    """Return `sandbox` in prov.toml; nothing without a project."""
+    return str(_settings_here().get("sandbox", ""))
 
 
 def exclude_here() -> list[str]:
-    """Return what the current folder's project excludes from captures: patterns, as gitignore has
-    them.
-    """
-    from prov.recipes.project import PROJECT_FILE, Project
-
-    return (
-        list(Project.load(root()).settings.get("exclude", []))
-        if (root() / PROJECT_FILE).is_file()
-        else []
-    )
+    """Return `exclude` in prov.toml, what captures leave out: patterns, as gitignore has them."""
+    return list(_settings_here().get("exclude", []))
 
 
-def rules_here() -> Rules:
-    """Return what is collected by: as the current folder's project says, or the defaults."""
-    from prov.recipes.project import PROJECT_FILE, Project
-    from prov.upkeep.retention import rules_from
-
-    path = root() / PROJECT_FILE
-    return rules_from(Project.load(root()).settings if path.is_file() else {}, str(path))[0]
+def rules_here() -> retention.Rules:
+    """Return the rules of garbage collection: those in prov.toml, or the defaults."""
+    return retention.rules_from(_settings_here(), str(root() / projects.PROJECT_FILE))[0]
 
 
-def session_here(store: Store, settings: list[str] | None) -> Session | None:
-    """Return a session for the project of the current folder, or None where there is none."""
-    from prov.recipes.project import PROJECT_FILE
-
-    return open_session(store.path, settings) if (root() / PROJECT_FILE).is_file() else None
+def session_here(store: repository.Store, settings: list[str] | None) -> sessions.Session | None:
+    """Return a session for the current folder's project; None without a project."""
+    has_project = (root() / projects.PROJECT_FILE).is_file()
+    return open_session(store.path, settings) if has_project else None
 
 
 def open_session(
@@ -148,23 +142,20 @@ def open_session(
     sandbox: str = "",
     offline: bool = False,
     create: bool = False,
-) -> Session:
+) -> sessions.Session:
     """Open project and store; `create` makes the store where there is none, as building does."""
-    from prov.errors import ProvError
-    from prov.recipes.project import PROJECT_FILE
-    from prov.scheduler.session import Session
-    from prov.store.repository import Store
-    from prov.sysroot.compose import sysroots_of
-
-    if not (root() / PROJECT_FILE).is_file():
-        raise ProvError(f"there is no {PROJECT_FILE} here or above", hint="`prov init` makes one")
+    if not (root() / projects.PROJECT_FILE).is_file():
+        raise ProvError(
+            f"there is no {projects.PROJECT_FILE} here or above", hint="`prov init` makes one"
+        )
     path = store_path(option)
-    store = Store.create(path) if create else Store.open(path)
-
-    def report(text: str) -> None:
-        note(f"note: {text}")
-
-    project = open_project(store, settings)
-    return Session(
-        project, store, partial(sysroots_of, store), dict(os.environ), sandbox, offline, report
+    store = repository.Store.create(path) if create else repository.Store.open(path)
+    return sessions.Session(
+        open_project(store, settings),
+        store,
+        partial(compose.sysroots_of, store),
+        dict(os.environ),
+        sandbox,
+        offline,
+        remark,
     )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from prov.forget import plan as plans
+from prov.forget import remotes as forget_remotes
+from prov.remote import settings
+from prov.store import repository
+from prov.text import count_text
+
 from .context import JsonOption, StoreOption, open_store, plain_name, work_here
-from .output import count_text, note, say, say_json
-
-if TYPE_CHECKING:
-    from prov.forget.plan import Plan
+from .output import note, say, say_json
+from .sharing import user_access
 
 
-def forget(
+def command(
     names: Annotated[
         list[str] | None,
         typer.Argument(
@@ -50,70 +54,93 @@ def forget(
 
     Example: prov forget --containing - < secret.txt
     """
-    from prov.forget.plan import forget as forget_objects
-    from prov.forget.plan import plan_forget, targets_of
-    from prov.forget.remotes import forget_at
-    from prov.remote.settings import read_remotes
-    from prov.transport.access import Access
-
     opened = open_store(store)
-    text = sys.stdin.buffer.read().rstrip(b"\r\n") if containing == "-" else os.fsencode(containing)
+    text = _text(containing)
     if not names and not text:
         raise typer.BadParameter("name a run, or give --containing TEXT")
-    wanted = targets_of(opened, names or [], text)
-    access = Access(dict(os.environ), interactive=True)
-    plan = plan_forget(opened, wanted)
-    remotes = read_remotes(opened)
+    targets = plans.targets_of(opened, names or [], text)
+    access = user_access()
+    plan = plans.plan_forget(opened, targets)
+    remotes = settings.read_remotes(opened)
     if dry_run:
-        left: list[str] = []
-        _list(plan)
-        for remote in remotes:
-            count = forget_at(opened, remote, wanted, access, left, dry_run=True)
-            say(f"{remote.name}: {count_text(count, 'result')} would go")
-        for line in left:
-            say(f"would still be there: {line}")
+        _show_plan(opened, plan, targets, remotes)
         return
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
-        _list(plan)
-        for remote in remotes:
-            say(f"{remote.name}: results that hold it would go")
-        typer.confirm("Remove it for good?", abort=True)
-    done = forget_objects(opened, wanted, work_here(), access, plan=plan)
+        _confirm(plan, remotes)
+    forgotten = plans.forget(opened, targets, work_here(), access, plan=plan)
     if json:
-        say_json(
-            "forget",
-            refs=[each.ref for each in done.refs],
-            moved=[each.ref for each in done.moved],
-            objects=done.swept.objects,
-            workdirs=[str(path) for path in done.workdirs],
-            pool_files=done.pool_files,
-            remotes=done.remotes,
-            left=done.left,
-        )
+        _print_json(forgotten)
     else:
-        say(
-            f"{count_text(len(done.refs), 'ref')} and {count_text(done.swept.objects, 'object')}"
-            " gone"
-        )
-        if done.moved:
-            say(f"{count_text(len(done.moved), 'ref')} moved to a history without it")
-        for path in done.workdirs:
-            say(f"removed {path}")
-        for name, count in done.remotes.items():
-            say(f"{name}: {count_text(count, 'result')} gone")
-        for line in done.left:
-            say(f"still there: {line}")
+        _print(forgotten)
     if remotes:
         note(
             "note: machines that fetched it, and copies of exported folders, are not searched: run"
             " the same there"
         )
-    if done.left:
+    if forgotten.left:
         raise typer.Exit(1)
 
 
-def _list(plan: Plan) -> None:
-    for gone in plan.gone:
-        say(f"{gone.ref} would go{', its record would stay' if gone.record else ''}")
+def _text(option: str) -> bytes:
+    """Return the text of --containing; without a line's end if it comes from standard input."""
+    if option == "-":
+        return sys.stdin.buffer.read().rstrip(b"\r\n")
+    return os.fsencode(option)
+
+
+def _show_plan(
+    store: repository.Store,
+    plan: plans.Plan,
+    targets: forget_remotes.Wanted,
+    remotes: list[settings.Remote],
+) -> None:
+    left: list[str] = []
+    _print_plan(plan)
+    for remote in remotes:
+        count = forget_remotes.forget_at(store, remote, targets, user_access(), left, dry_run=True)
+        say(f"{remote.name}: {count_text(count, 'result')} would go")
+    for line in left:
+        say(f"would still be there: {line}")
+
+
+def _confirm(plan: plans.Plan, remotes: list[settings.Remote]) -> None:
+    """Print what would be removed and ask. Raises Abort if the user does not agree."""
+    _print_plan(plan)
+    for remote in remotes:
+        say(f"{remote.name}: results that hold it would go")
+    typer.confirm("Remove it for good?", abort=True)
+
+
+def _print_plan(plan: plans.Plan) -> None:
+    for deleted in plan.gone:
+        record = ", its record would stay" if deleted.record else ""
+        say(f"{deleted.ref} would go{record}")
     for moved in plan.moved:
         say(f"{moved.ref} would stay, with a history without it")
+
+
+def _print_json(forgotten: plans.Forgotten) -> None:
+    say_json(
+        "forget",
+        refs=[deleted.ref for deleted in forgotten.refs],
+        moved=[moved.ref for moved in forgotten.moved],
+        objects=forgotten.swept.objects,
+        workdirs=[str(path) for path in forgotten.workdirs],
+        pool_files=forgotten.pool_files,
+        remotes=forgotten.remotes,
+        left=forgotten.left,
+    )
+
+
+def _print(forgotten: plans.Forgotten) -> None:
+    refs = count_text(len(forgotten.refs), "ref")
+    objects = count_text(forgotten.swept.objects, "object")
+    say(f"{refs} and {objects} gone")
+    if forgotten.moved:
+        say(f"{count_text(len(forgotten.moved), 'ref')} moved to a history without it")
+    for path in forgotten.workdirs:
+        say(f"removed {path}")
+    for name, count in forgotten.remotes.items():
+        say(f"{name}: {count_text(count, 'result')} gone")
+    for line in forgotten.left:
+        say(f"still there: {line}")

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from prov.fsck import check, findings, sources
+from prov.fsck import repair as repairs
+from prov.remote import lost, settings
+from prov.store import repository
+from prov.text import count_text
+from prov.transport import access
+
 from .context import JsonOption, StoreOption, root, store_path, work_here
-from .output import count_text, note, say, say_json
+from .output import note, say, say_json
 
-if TYPE_CHECKING:
-    from prov.fsck.check import Findings
-    from prov.fsck.findings import Problem
-    from prov.fsck.repair import Repair
-
-NAMED = 3
-"""So many refs are named that need what is wrong."""
+SHOWN_REFS = 3
+"""How many of the refs that need a broken object are printed."""
 
 
-def fsck(
+def command(
     repair: Annotated[
         bool, typer.Option("--repair", help="Put back what is found elsewhere; drop the rest.")
     ] = False,
@@ -35,88 +38,100 @@ def fsck(
     Checks objects, refs, records, builds, and pools and caches beside them. Example: prov fsck
     --repair
     """
-    from prov.fsck.check import Findings, check, head_problem
-    from prov.fsck.repair import repair as repair_store
-    from prov.fsck.repair import repair_head
-    from prov.fsck.sources import Sources
-    from prov.remote.lost import lost_objects
-    from prov.remote.settings import read_remotes
-    from prov.store.repository import Store
-    from prov.transport.access import Access
-
     path = store_path(store)
-    head = head_problem(path) if (path / "config").exists() else None
+    head = check.head_problem(path) if (path / "config").exists() else None
     if head is not None and not repair:
-        _show(Findings([head]), None, json=json)
+        _report(check.Findings([head]), None, json=json)
         raise typer.Exit(1)
     if head is not None:
-        repair_head(path)
-    told = _tell if sys.stderr.isatty() else lambda text: None
-    opened = Store.open(path)
-    if not repair:
-        found = check(opened, thorough=full, told=told)
-        _show(found, None, json=json)
+        repairs.repair_head(path)
+    progress = _print_progress if sys.stderr.isatty() else _no_progress
+    opened = repository.Store.open(path)
+    if repair:
+        done = _repair(opened, progress, full=full)
+        _report(done.before, done, json=json)
+        problems = done.after
     else:
-        with lost_objects(opened, read_remotes(opened), Access(dict(os.environ))) as fetch:
-            done = repair_store(
-                opened, Sources(work_here(), root(), fetch), thorough=full, told=told
-            )
-        found = done.after
-        _show(done.before, done, json=json)
-    if found.wrong:
+        problems = check.check(opened, thorough=full, told=progress)
+        _report(problems, None, json=json)
+    if problems.wrong:
         raise typer.Exit(1)
 
 
-def _tell(text: str) -> None:
+def _repair(
+    store: repository.Store, progress: Callable[[str], None], *, full: bool
+) -> repairs.Repair:
+    remotes = settings.read_remotes(store)
+    with lost.lost_objects(store, remotes, access.Access(dict(os.environ))) as fetch:
+        copies = sources.Sources(work_here(), root(), fetch)
+        return repairs.repair(store, copies, thorough=full, told=progress)
+
+
+def _print_progress(text: str) -> None:
     note(f"prov: {text}")
 
 
-def _show(found: Findings, repair: Repair | None, *, json: bool) -> None:
-    left = repair.after.problems if repair is not None else found.problems
-    done = [each._asdict() for each in repair.done] if repair is not None else []
+def _no_progress(text: str) -> None:
+    pass
+
+
+def _report(problems: check.Findings, repair: repairs.Repair | None, *, json: bool) -> None:
     if json:
-        say_json(
-            "fsck",
-            problems=[asdict(each) for each in found.problems],
-            done=done,
-            left=[asdict(p) for p in left],
-        )
-        return
-    for problem in found.problems:
-        _problem(problem, repairs=repair is not None)
-    for each in repair.done if repair is not None else ():
-        say(f"repaired: {each.where}: {each.what}")
-    if repair is not None and left:
+        _print_json(problems, repair)
+    elif repair is None:
+        for problem in problems.problems:
+            _print_problem(problem, repairs=False)
+        say(_check_summary(problems))
+    else:
+        _print_repair(problems, repair)
+
+
+def _print_json(problems: check.Findings, repair: repairs.Repair | None) -> None:
+    left = problems if repair is None else repair.after
+    steps = () if repair is None else repair.done
+    say_json(
+        "fsck",
+        problems=[asdict(problem) for problem in problems.problems],
+        done=[step._asdict() for step in steps],
+        left=[asdict(problem) for problem in left.problems],
+    )
+
+
+def _print_repair(problems: check.Findings, repair: repairs.Repair) -> None:
+    for problem in problems.problems:
+        _print_problem(problem, repairs=True)
+    for step in repair.done:
+        say(f"repaired: {step.where}: {step.what}")
+    if repair.after.problems:
         say("still wrong:")
-        for problem in left:
-            _problem(problem, repairs=True)
-    say(_summary(found, repair))
+    for problem in repair.after.problems:
+        _print_problem(problem, repairs=True)
+    say(_repair_summary(repair))
 
 
-def _problem(problem: Problem, *, repairs: bool) -> None:
+def _print_problem(problem: findings.Problem, *, repairs: bool) -> None:
     mark = "note" if problem.harmless else "wrong"
     say(f"{mark}: {problem.kind} {problem.where}: {problem.what}")
     if problem.needed_by:
-        more = len(problem.needed_by) - NAMED
-        say(
-            "  needed by"
-            f" {', '.join(problem.needed_by[:NAMED])}{f' and {more} more' if more > 0 else ''}"
-        )
+        refs = ", ".join(problem.needed_by[:SHOWN_REFS])
+        more = len(problem.needed_by) - SHOWN_REFS
+        if more > 0:
+            refs += f" and {more} more"
+        say(f"  needed by {refs}")
     if problem.repair and not repairs:
         say(f"  with --repair: {problem.repair}")
 
 
-def _summary(found: Findings, repair: Repair | None) -> str:
-    if repair is None:
-        notes = len(found.problems) - len(found.wrong)
-        beside = f"; {count_text(notes, 'note')}" if notes else ""
-        if not found.wrong:
-            return f"the store is whole{beside}"
-        return (
-            f"{count_text(len(found.wrong), 'thing')} wrong{beside}; `prov fsck --repair` repairs"
-            " what can be"
-        )
-    left = repair.after.wrong
-    if left:
-        return f"{count_text(len(left), 'thing')} still wrong"
+def _check_summary(problems: check.Findings) -> str:
+    notes = len(problems.problems) - len(problems.wrong)
+    remarks = f"; {count_text(notes, 'note')}" if notes else ""
+    if not problems.wrong:
+        return f"the store is whole{remarks}"
+    wrong = count_text(len(problems.wrong), "thing")
+    return f"{wrong} wrong{remarks}; `prov fsck --repair` repairs what can be"
+
+
+def _repair_summary(repair: repairs.Repair) -> str:
+    if repair.after.wrong:
+        return f"{count_text(len(repair.after.wrong), 'thing')} still wrong"
     return "the store is whole again" if repair.done else "the store is whole"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from prov.recipes import project
+from prov.store import repository
 
 from .context import StoreOption, store_path
 from .output import say
@@ -16,7 +20,7 @@ recipes = ["recipes"]
 """
 
 
-def init(
+def command(
     directory: Annotated[
         Path | None, typer.Argument(help="The project's folder; the current one by default.")
     ] = None,
@@ -26,18 +30,13 @@ def init(
 
     Example: prov init
     """
-    import os
-
-    from prov.recipes.project import PROJECT_FILE
-    from prov.store.repository import Store
-
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
     here = Path.cwd()
-    if not (here / PROJECT_FILE).exists():
-        (here / PROJECT_FILE).write_text(PROJECT)
-        say(f"wrote {here / PROJECT_FILE}")
+    if not (here / project.PROJECT_FILE).exists():
+        (here / project.PROJECT_FILE).write_text(PROJECT)
+        say(f"wrote {here / project.PROJECT_FILE}")
     path = store_path(store)
-    Store.create(path)
+    repository.Store.create(path)
     say(f"the store is {path}")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from prov.errors import NameUnknown
+from prov.history import files, names
+from prov.records.keys import TaskKey
+from prov.store import repository
+from prov.text import nearest
+
 from .context import JsonOption, StoreOption, open_store, plain_name, work_here
-from .output import say, say_json, time_text
-
-if TYPE_CHECKING:
-    from prov.history.files import Version
+from .output import say, say_json, short_id, time_text
 
 
-def log(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -32,64 +35,59 @@ def log(
 
     Examples: prov log zlib:compile; prov log usr/bin/hello
     """
-    from prov.errors import NameUnknown
-    from prov.history.names import builds_of, newest, recorded_tasks, runs
-    from prov.text import nearest
-
     opened = open_store(store)
     if "/" in name:
-        _log_path(name, limit, json=json, store=store)
-        return
-    recipe, _, task = name.partition(":")
-    found = runs(opened, recipe, task)
-    if name and not found:
-        known = recorded_tasks(opened)
-        known += sorted({key.partition(":")[0] for key in known})
-        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, known))
-    found = newest(opened, found, limit)
-    builds = {tag: build.commit.hex() for tag, build in builds_of(opened, found).items()}
+        _log_path(opened, name, limit, json=json)
+    else:
+        _log_runs(opened, name, limit, json=json)
+
+
+def _log_runs(store: repository.Store, name: str, limit: int, *, json: bool) -> None:
+    key = TaskKey(name)
+    runs = names.runs(store, key.recipe, key.task)
+    if name and not runs:
+        tasks = names.recorded_tasks(store)
+        recipes = sorted({TaskKey(task).recipe for task in tasks})
+        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, tasks + recipes))
+    runs = names.newest(store, runs, limit)
+    builds = {tag: build.commit.hex() for tag, build in names.builds_of(store, runs).items()}
     if json:
         fields = ("tag", "recipe", "task", "task_hash", "number", "failed", "seconds")
         rows = [
             {field: getattr(run, field) for field in fields} | {"build": builds.get(run.tag)}
-            for run in found
+            for run in runs
         ]
         say_json("log", runs=rows)
         return
-    for run in found:
+    for run in runs:
         where = f"build {builds[run.tag][:12]}" if run.tag in builds else "in no build"
-        say(
-            f"{time_text(run.seconds)}  {where}  {run.key}{'  FAILED' if run.failed else ''} "
-            f" {run.tag}"
-        )
+        failure = "FAILED  " if run.failed else ""
+        say(f"{time_text(run.seconds)}  {where}  {run.key}  {failure}{run.tag}")
 
 
-def _log_path(name: str, limit: int, *, json: bool, store: StoreOption) -> None:
-    from prov.history.files import find_file, versions
-
-    opened = open_store(store)
-    file = find_file(opened, name, work=work_here())
-    found = list(islice(versions(opened, file), limit))
+def _log_path(store: repository.Store, name: str, limit: int, *, json: bool) -> None:
+    file = files.find_file(store, name, work=work_here())
+    versions = list(islice(files.versions(store, file), limit))
     if json:
         rows = [
             {
-                "build": each.build.hex(),
-                "seconds": each.seconds,
-                "blob": each.node.oid.hex() if each.node else None,
+                "build": version.build.hex(),
+                "seconds": version.seconds,
+                "blob": version.node.oid.hex() if version.node else None,
             }
-            for each in found
+            for version in versions
         ]
         say_json("log of a path", file=file.text, versions=rows)
         return
-    for each in found:
-        build = each.build.hex()[:12]
-        say(f"{time_text(each.seconds)}  build {build}  {file.text}  {_content(each)}".rstrip())
+    for version in versions:
+        when, build = time_text(version.seconds), short_id(version.build)
+        say(f"{when}  build {build}  {file.text}  {_content(version)}".rstrip())
 
 
-def _content(version: Version) -> str:
+def _content(version: files.Version) -> str:
     """Return the short id of a version's file, nothing for a directory."""
     if version.node is None:
         return "not there"
     if version.node.is_directory:
         return ""
-    return version.node.oid.hex()[:12]
+    return short_id(version.node.oid)

@@ -8,8 +8,8 @@ import locale
 import os
 import select
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TextIO
 
 from prov.text import printable
@@ -115,6 +115,17 @@ def note(text: str) -> None:
     sys.stderr.write(f"{_line(text)}\n")
 
 
+def remark(text: str) -> None:
+    """Print a remark beside the answer: `note: …`."""
+    note(f"note: {text}")
+
+
+def note_all(texts: Iterable[str]) -> None:
+    """Print remarks beside the answer."""
+    for text in texts:
+        remark(text)
+
+
 def _line(text: str) -> str:
     return text.replace("\n", "\\n")
 
@@ -134,32 +145,14 @@ def say_exact(data: bytes) -> None:
         pass_on(data)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a device or a pipe is written to as it is."""
-    from prov.files import replace_file
-
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
-    else:
-        replace_file(path.resolve(), data)  # of a link, what it leads to
-
-
 def colour() -> bool:
+    """Return whether answers are coloured: on a terminal, unless NO_COLOR is set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def count_text(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 file`, `3 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a time as people read it: `0.4 s`, `3 min 20 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def short_id(oid: bytes) -> str:
+    """Return the first 12 hexadecimal digits of an id."""
+    return oid.hex()[:12]
 
 
 def time_text(seconds: float) -> str:

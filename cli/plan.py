@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from json import dumps
+
+from prov.scheduler import hooks
+from prov.scheduler import session as sessions
+
 from .build import Follow, Force, Incremental, Offline, Only, Rebuild, Sandbox, Targets
 from .context import JsonOption, SetOption, StoreOption, open_session
-from .output import SCHEMA, note, say, say_text
+from .output import SCHEMA, note_all, say, say_text
 
 
-def plan(
+def command(
     targets: Targets,
     force: Force = None,
     rebuild: Rebuild = False,
@@ -24,32 +29,23 @@ def plan(
 
     Example: prov plan image
     """
-    from json import dumps
-
-    from prov.scheduler.hooks import plan_table
-    from prov.scheduler.session import Request
-
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
-    request = Request(tuple(targets), tuple(force or ()), rebuild, only, follow, incremental)
-    made, site = session.plan(request)
+    request = sessions.Request(
+        tuple(targets), tuple(force or ()), rebuild, only, follow, incremental
+    )
+    planned, site = session.plan(request)
     if json:
-        say_text(
-            dumps(
-                {
-                    "kind": "plan",
-                    **plan_table(made, session.workdirs(made, site)),
-                    "schema": SCHEMA,
-                },
-                indent=2,
-            )
-        )
+        table = hooks.plan_table(planned, session.workdirs(planned, site))
+        say_text(dumps({"kind": "plan", **table, "schema": SCHEMA}, indent=2))
         return
-    width = max((len(key) for key in made.wanted), default=0)
-    for step in made.wanted.values():
+    width = max((len(key) for key in planned.wanted), default=0)
+    for step in planned.wanted.values():
         say(f"{step.key:{width}}  {step.action:10}  {step.reason}")
-    for text in session.caches.notes:
-        note(f"note: {text}")
-    recorded = len(made.steps) - len(made.wanted)
-    below = f"; {recorded} more are not needed" if recorded else ""
-    fetched = f", {len(made.fetches)} to fetch" if made.fetches else ""
-    say(f"{len(made.work)} of {len(made.steps)} tasks to run, at the most{fetched}{below}")
+    note_all(session.caches.notes)
+    summary = f"{len(planned.work)} of {len(planned.steps)} tasks to run, at the most"
+    if planned.fetches:
+        summary += f", {len(planned.fetches)} to fetch"
+    recorded = len(planned.steps) - len(planned.wanted)
+    if recorded:
+        summary += f"; {recorded} more are not needed"
+    say(summary)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prov.text import name_text
+from prov.scheduler import summary
+from prov.tasks import job
+from prov.text import name_text, seconds_text
 
-from .output import note, seconds_text, unescaped_stderr
+from .output import note, unescaped_stderr
 
-if TYPE_CHECKING:
-    from prov.scheduler.summary import Progress
-    from prov.tasks.job import Result
+SHOWN_TASKS = 4
+"""How many running tasks are shown behind the bar."""
 
 
 class Lines:
@@ -25,7 +26,9 @@ class Lines:
     def started(self, key: str) -> None:
         pass
 
-    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+    def finished(
+        self, key: str, what: str, done: int, total: int, result: job.Result | None
+    ) -> None:
         took = f" in {seconds_text(result.seconds)}" if result else ""
         note(f"task {done} of {total}: {key} {what}{took}")
 
@@ -46,6 +49,7 @@ class Bar:
             self._bar.close()
 
     def planned(self, total: int) -> None:
+        # here, since it takes 40 ms to import, and only a build on a terminal needs it
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would be in the way of forks
@@ -54,16 +58,19 @@ class Bar:
         )
 
     def _show(self) -> None:
-        self._bar.desc = name_text(" ".join(self._running[:4])) + (
-            " …" if len(self._running) > 4 else ""
-        )
+        description = name_text(" ".join(self._running[:SHOWN_TASKS]))
+        if len(self._running) > SHOWN_TASKS:
+            description += " …"
+        self._bar.desc = description
         self._bar.refresh()
 
     def started(self, key: str) -> None:
         self._running.append(key)
         self._show()
 
-    def finished(self, key: str, what: str, done: int, total: int, result: Result | None) -> None:
+    def finished(
+        self, key: str, what: str, done: int, total: int, result: job.Result | None
+    ) -> None:
         if key in self._running:
             self._running.remove(key)
         self._bar.update(done - self._bar.n)
@@ -83,7 +90,7 @@ class Bar:
 
 
 @contextmanager
-def make_progress() -> Iterator[Progress]:
+def make_progress() -> Iterator[summary.Progress]:
     """Yield what shows a build's progress."""
     if not sys.stderr.isatty():
         yield Lines()

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .context import JsonOption, StoreOption, open_store, store_path
-from .output import count_text, note, say, say_json
+from prov.remote import git_remote, opening, settings, shrink
+from prov.sharing import caches, pushing
+from prov.store import git, repository
+from prov.text import count_text, parse_size, size_text
+from prov.transport import access, address, errors
 
-remote = typer.Typer(
-    name="remote",
+from .context import JsonOption, StoreOption, open_store, store_path
+from .output import note, note_all, remark, say, say_json
+from .sharing import signing_key, user_access
+
+group = typer.Typer(
     help=(
         "Share results through git remotes: folders, ssh, http, git servers; or read a static web"
         " server.\n\nExample: prov remote add team /srv/cache --push"
     ),
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")]
 
 
-@remote.command("add")
+@group.command("add")
 def add(
     name: Name,
     url: Annotated[
@@ -86,16 +96,8 @@ def add(
     in the file of allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote
     add team file:///srv/cache --push
     """
-    from prov.remote.opening import with_kind
-    from prov.remote.settings import make_remote, write_remote
-    from prov.store.git import make_bare
-    from prov.store.repository import Store
-    from prov.transport.access import Access
-    from prov.transport.address import folder_of, without_password
-    from prov.transport.errors import Unreachable
-
-    opened = Store.create(store_path(store))
-    made = make_remote(
+    opened = repository.Store.create(store_path(store))
+    new = settings.make_remote(
         name,
         os.path.expanduser(url),
         Path.cwd(),
@@ -103,46 +105,57 @@ def add(
         signers=os.path.expanduser(signers),
         push=push,
         priority=priority,
-        key=key if not key or key.startswith("gpg:") else str(Path(key).expanduser().absolute()),
+        key=signing_key(key),
         limit=limit << 20,
         list_limit=list_limit << 20,
         record_limit=record_limit << 20,
         workdirs=workdirs,
         devices=devices,
     )
+    new = _with_kind(new)
+    _make_folder(new)
+    settings.write_remote(opened, new)
+    words = [new.name, address.without_password(new.url), f"trust {new.trust}"]
+    if new.push:
+        words.append("push")
+    if new.static:
+        words.append("plain files")
+    say("  ".join(words))
+
+
+def _with_kind(remote: settings.Remote) -> settings.Remote:
+    """Return the remote, as a static cache if its server says so."""
     try:
-        made = with_kind(made, Access(dict(os.environ)))
-    except Unreachable as error:
-        note(
-            f"note: {error.words}: taken for a git repository; add it again if it is a static cache"
+        return opening.with_kind(remote, access.Access(dict(os.environ)))
+    except errors.Unreachable as error:
+        remark(f"{error.words}: taken for a git repository; add it again if it is a static cache")
+        return remote
+
+
+def _make_folder(remote: settings.Remote) -> None:
+    """Make a cache in a remote's folder, if it is one. Raises RemoteError if the folder has other
+    files.
+    """
+    folder = address.folder_of(remote.url)
+    if folder is None or (folder / "HEAD").exists() or (folder / ".git").exists():
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise errors.RemoteError(
+            f"{folder} is neither empty nor a git repository", hint="name another folder"
         )
-    folder = folder_of(made.url)
-    if folder is not None and not (folder / "HEAD").exists() and not (folder / ".git").exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            from prov.transport.errors import RemoteError
-
-            raise RemoteError(
-                f"{folder} is neither empty nor a git repository", hint="name another folder"
-            )
-        make_bare(folder)
-        note(f"made an empty cache in {folder}")
-    write_remote(opened, made)
-    more = f"{'  push' if made.push else ''}{'  plain files' if made.static else ''}"
-    say(f"{made.name}  {without_password(made.url)}  trust {made.trust}{more}")
+    git.make_bare(folder)
+    note(f"made an empty cache in {folder}")
 
 
-@remote.command("remove")
+@group.command("remove")
 def remove(name: Name, store: StoreOption = None) -> None:
     """Forget a remote; what was fetched from it stays. Example: prov remote remove team"""
-    from prov.remote.opening import forget_memory
-    from prov.remote.settings import remove_remote
-
     opened = open_store(store)
-    remove_remote(opened, name)
-    forget_memory(opened, name)
+    settings.remove_remote(opened, name)
+    opening.forget_memory(opened, name)
 
 
-@remote.command("gc")
+@group.command("gc")
 def gc(
     name: Name,
     days: Annotated[
@@ -167,40 +180,30 @@ def gc(
     Safe beside publishers. Sizes are what results take on disk. Example: prov remote gc team --days
     90
     """
-    import time
-
-    from prov.remote.opening import open_git_remote
-    from prov.remote.settings import find_remote
-    from prov.remote.shrink import RemoteRules, expired, free, shrink
-    from prov.text import parse_size, size_text
-    from prov.transport.access import Access
-
     opened = open_store(store)
-    found = open_git_remote(
-        find_remote(opened, name), opened, Access(dict(os.environ), interactive=True)
-    )
-    rules = RemoteRules(days, builds, parse_size(size) if size else None)
+    remote = opening.open_git_remote(settings.find_remote(opened, name), opened, user_access())
+    rules = shrink.RemoteRules(days, builds, parse_size(size) if size else None)
     if dry_run:
-        found.refresh()
-        gone = expired(found, rules, time.time())
-        text = (
-            f"{count_text(len(gone), 'result')} would go,"
-            f" {size_text(sum(task.size for task in gone))} on disk"
-        )
-        say(f"{text}; {found.index.count() - len(gone)} would stay")
+        _show_expired(remote, rules)
         return
-    shrunk = shrink(found, lambda: expired(found, rules, time.time()))
-    say(
-        f"{count_text(len(shrunk.gone), 'result')} gone, {size_text(shrunk.size)} on disk;"
-        f" {shrunk.kept} stay"
-    )
-    for text in shrunk.notes:
-        note(f"note: {text}")
-    if not free(found):
+    shrunk = shrink.shrink(remote, lambda: shrink.expired(remote, rules, time.time()))
+    deleted = count_text(len(shrunk.gone), "result")
+    say(f"{deleted} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    note_all(shrunk.notes)
+    if not shrink.free(remote):
         note("the server frees the room when it collects garbage")
 
 
-@remote.command("list")
+def _show_expired(remote: git_remote.GitRemote, rules: shrink.RemoteRules) -> None:
+    remote.refresh()
+    expired = shrink.expired(remote, rules, time.time())
+    results = count_text(len(expired), "result")
+    size = sum(task.size for task in expired)
+    left = remote.index.count() - len(expired)
+    say(f"{results} would go, {size_text(size)} on disk; {left} would stay")
+
+
+@group.command("list")
 def list_(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask each what is new.")] = False,
     json: JsonOption = False,
@@ -210,46 +213,62 @@ def list_(
 
     With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
     """
-    from prov.remote.settings import read_remotes
-    from prov.sharing.caches import Caches
-    from prov.sharing.pushing import last_problem
-    from prov.transport.access import Access
-    from prov.transport.address import without_password
-
     opened = open_store(store)
-    remotes = read_remotes(opened)
-    caches = Caches(opened, remotes, Access(dict(os.environ), interactive=True))
+    remotes = settings.read_remotes(opened)
+    opened_caches = caches.Caches(opened, remotes, user_access())
     if refresh:
-        caches.refresh()
-    counts = {each.name: each.index.count() for each in caches.opened() if each.index.get("policy")}
-    for text in caches.notes:
-        note(f"note: {text.removesuffix('; it is left out of this build')}")
+        opened_caches.refresh()
+    rows = _rows(opened, remotes, opened_caches)
+    note_all(text.removesuffix("; it is left out of this build") for text in opened_caches.notes)
     if json:
-        rows = [
-            {
-                "name": each.name,
-                "url": without_password(each.url),
-                "priority": each.priority,
-                "trust": each.trust,
-                "push": each.push,
-                "tasks": counts.get(each.name),
-                "problem": last_problem(opened, each.name),
-            }
-            for each in remotes
-        ]
-        say_json("remotes", remotes=rows)
-    for each in remotes if not json else ():
-        has = count_text(counts[each.name], "result") if each.name in counts else "not asked yet"
-        words = [
-            each.name,
-            without_password(each.url),
-            f"trust {each.trust}",
-            *(["push"] if each.push else []),
-            has,
-        ]
-        say("  ".join(words))
-        problem = last_problem(opened, each.name)
-        if problem:
-            say(f"    the last push failed: {problem}")
-    if caches.failed:
+        say_json("remotes", remotes=[asdict(row) for row in rows])
+    else:
+        for row in rows:
+            _print_row(row)
+    if opened_caches.failed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is printed of a remote."""
+
+    name: str
+    url: str
+    priority: int
+    trust: str
+    push: bool
+    tasks: int | None
+    """How many results it has; None if it was not asked yet."""
+    problem: str
+    """Why the last push failed; empty if it did not."""
+
+
+def _rows(
+    store: repository.Store, remotes: list[settings.Remote], opened: caches.Caches
+) -> list[_Row]:
+    counts = {
+        cache.name: cache.index.count() for cache in opened.opened() if cache.index.get("policy")
+    }
+    return [
+        _Row(
+            remote.name,
+            address.without_password(remote.url),
+            remote.priority,
+            remote.trust,
+            remote.push,
+            counts.get(remote.name),
+            pushing.last_problem(store, remote.name),
+        )
+        for remote in remotes
+    ]
+
+
+def _print_row(row: _Row) -> None:
+    words = [row.name, row.url, f"trust {row.trust}"]
+    if row.push:
+        words.append("push")
+    words.append("not asked yet" if row.tasks is None else count_text(row.tasks, "result"))
+    say("  ".join(words))
+    if row.problem:
+        say(f"    the last push failed: {row.problem}")

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from .context import StoreOption, open_store
-from .output import note, say_text, write_file
+from prov.history import builds
+from prov.report import build_report
+from prov.report import page as pages
 
-Build = Annotated[
-    str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")
-]
+from .context import BuildArgument, StoreOption, open_store
+from .outfile import write_file
+from .output import note
 
 
-def report(
-    build: Build = "latest",
+def command(
+    build: BuildArgument = "latest",
     output: Annotated[
         Path,
         typer.Option(
@@ -30,36 +31,7 @@ def report(
 
     Example: prov report -o build.html
     """
-    from prov.history.builds import find_build
-    from prov.report.build_report import report as read
-    from prov.report.page import render
-
     opened = open_store(store)
-    page = render(read(opened, find_build(opened, build)))
+    page = pages.render(build_report.report(opened, builds.find_build(opened, build)))
     write_file(output, page.encode("utf-8", "replace"))
     note(f"prov: {output} is written; open it in a browser")
-
-
-def graph(
-    build: Build = "latest",
-    form: Annotated[Literal["svg", "dot"], typer.Option("--format", help="What to write.")] = "svg",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
-    ] = None,
-    store: StoreOption = None,
-) -> None:
-    """Draw a build's graph of tasks, coloured by what happened, as SVG or for Graphviz.
-
-    Example: prov graph --format dot | dot -Tpdf -o graph.pdf
-    """
-    from prov.history.builds import find_build
-    from prov.report.build_report import drawn
-    from prov.report.drawing import dot, svg
-
-    opened = open_store(store)
-    tasks = drawn(opened, find_build(opened, build))
-    text = dot(tasks) if form == "dot" else svg(tasks)
-    if output is None:
-        say_text(text)
-    else:
-        write_file(output, text.encode("utf-8", "replace"))

@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+from prov.store import repository
+from prov.tasks import wrap
+
 from .capture import AsOption
 from .context import StoreOption, exclude_here, store_path
 from .output import note, pass_on
 
 
-def run(
+def command(
     name: AsOption,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run.")],
+    argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run.")],
     directory: Annotated[
         Path, typer.Option("-C", metavar="DIR", help="The directory to run it in and to commit.")
     ] = Path(),
@@ -28,10 +31,8 @@ def run(
 
     Example: prov run -C src --as app:compile -- make -j4
     """
-    from prov.store.repository import Store
-    from prov.tasks.wrap import run_as
-
-    opened = Store.create(store_path(store))
-    ran = run_as(opened, directory, name, command, dict(os.environ), pass_on, exclude_here())
-    note(f"prov: {ran.tag}")
-    raise typer.Exit(ran.code)
+    opened = repository.Store.create(store_path(store))
+    environment = dict(os.environ)
+    run = wrap.run_as(opened, directory, name, argv, environment, pass_on, exclude_here())
+    note(f"prov: {run.tag}")
+    raise typer.Exit(run.code)

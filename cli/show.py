@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from prov.errors import Elsewhere
+from prov.history import names, show
+from prov.store import repository
+
 from .context import JsonOption, StoreOption, open_store, plain_name
-from .elsewhere import fetching
+from .fetching import fetching
 from .output import say, say_json, say_text
 
 
-def show(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -30,19 +34,8 @@ def show(
 
     Example: prov show zlib:compile
     """
-    from prov.errors import Elsewhere
-    from prov.history.names import RunName, find_run, record_elsewhere
-    from prov.history.show import show as read
-
     opened = open_store(store)
-
-    def find() -> RunName:
-        try:
-            return find_run(opened, name)
-        except Elsewhere as error:
-            return record_elsewhere(opened, error)
-
-    shown = read(opened, fetching(opened, find))
+    shown = show.show(opened, fetching(opened, lambda: _find_run(opened, name)))
     if json:
         content = asdict(shown)
         content["run"].pop("commit")
@@ -51,16 +44,27 @@ def show(
     say(f"{shown.run.key}  {shown.facts.get('result', '')}")
     say(f"tag          {shown.run.tag}")
     say(f"commit       {shown.run.commit.hex()}")
-    say(f"output       {shown.output or '-'}  {' '.join(shown.output_paths)}")
+    output = shown.output or "-"
+    say(f"output       {output}  {' '.join(shown.output_paths)}")
     for fact in ("seconds", "sandbox", "workdir", "incremental"):
         if fact in shown.facts:
             say(f"{fact:12} {shown.facts[fact]}")
-    for title, text in (
-        ("inputs", "".join(f"{path}:\n{_indented(value)}" for path, value in shown.inputs.items())),
-        ("environment", shown.environment),
-        ("log", shown.log),
-    ):
-        say_text(f"\n{title}:\n{_indented(text)}".rstrip())
+    inputs = [f"{path}:\n{_indented(text)}" for path, text in shown.inputs.items()]
+    _print_section("inputs", "".join(inputs))
+    _print_section("environment", shown.environment)
+    _print_section("log", shown.log)
+
+
+def _find_run(store: repository.Store, name: str) -> names.RunName:
+    """Return the run that a name means; of a run made elsewhere, its record."""
+    try:
+        return names.find_run(store, name)
+    except Elsewhere as error:
+        return names.record_elsewhere(store, error)
+
+
+def _print_section(title: str, text: str) -> None:
+    say_text(f"\n{title}:\n{_indented(text)}".rstrip())
 
 
 def _indented(text: str) -> str:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from prov.records.keys import TaskKey
+from prov.scheduler import session as sessions
+
 from .context import JsonOption, SetOption, StoreOption, open_session
 from .output import say, say_json
 
 
-def status(json: JsonOption = False, settings: SetOption = None, store: StoreOption = None) -> None:
+def command(
+    json: JsonOption = False, settings: SetOption = None, store: StoreOption = None
+) -> None:
     """Print, for every recipe, whether what is recorded is up to date.
 
     Example: prov status
     """
-    from prov.scheduler.session import Request
-
     session = open_session(store, settings, create=True)
-    made, _ = session.plan(Request(("world",)))
-    recipes: dict[str, list[str]] = {}
-    for step in made.steps.values():
-        pending = recipes.setdefault(step.key.partition(":")[0], [])
+    planned, _ = session.plan(sessions.Request(("world",)))
+    pending: dict[str, list[str]] = {}
+    for step in planned.steps.values():
+        key = TaskKey(step.key)
+        tasks = pending.setdefault(key.recipe, [])
         if step.action in ("run", "may run"):
-            pending.append(step.key.partition(":")[2])
+            tasks.append(key.task)
+    recipes = sorted(pending.items())
     if json:
-        say_json(
-            "status",
-            recipes=[{"recipe": name, "to_run": tasks} for name, tasks in sorted(recipes.items())],
-        )
+        rows = [{"recipe": recipe, "to_run": tasks} for recipe, tasks in recipes]
+        say_json("status", recipes=rows)
         return
-    for name, tasks in sorted(recipes.items()):
-        say(f"{name}: {'up to date' if not tasks else 'to run: ' + ', '.join(tasks)}")
+    for recipe, tasks in recipes:
+        state = f"to run: {', '.join(tasks)}" if tasks else "up to date"
+        say(f"{recipe}: {state}")

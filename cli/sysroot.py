@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from .context import JsonOption, SetOption, StoreOption, open_session, plain_name
-from .output import count_text, say, say_json
+from prov.errors import NameUnknown
+from prov.history import staged
+from prov.store import repository
+from prov.text import count_text, size_text
+from prov.worktree import attributes
 
-if TYPE_CHECKING:
-    from prov.history.staged import Seen, Staged
-    from prov.store.repository import Store
+from .context import JsonOption, SetOption, StoreOption, open_session, plain_name
+from .output import say, say_json
 
 TOPS = ("recipe-sysroot-native/", "recipe-sysroot/", "build/sysroot-native/", "build/sysroot/")
 
 
-def sysroot(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -44,31 +46,27 @@ def sysroot(
 
     Example: prov sysroot libpng:compile --why usr/include/zlib.h
     """
-    from prov.history.staged import seen_by
-
     session = open_session(store, settings, create=True)
-    seen = seen_by(session, name)
+    groups = staged.seen_by(session, name)
     if why:
-        _why(session.store, name, seen, why, json=json)
+        _why(session.store, name, groups, why, json=json)
     elif json:
-        groups = [
+        rows = [
             {
-                "recipe": each.recipe,
-                "tasks": list(each.tasks),
-                "packages": [_table(session.store, package) for package in each.packages],
+                "recipe": group.recipe,
+                "tasks": list(group.tasks),
+                "packages": [_table(session.store, package) for package in group.packages],
             }
-            for each in seen
+            for group in groups
         ]
-        say_json("sysroot", sysroots=groups)
+        say_json("sysroot", sysroots=rows)
     else:
-        for each in seen:
-            _print(session.store, each, sizes=tree)
+        for group in groups:
+            _print(session.store, group, sizes=tree)
 
 
-def _table(store: Store, package: Staged) -> dict[str, Any]:
-    from prov.history.staged import size_of
-
-    files, size = size_of(store, package)
+def _table(store: repository.Store, package: staged.Staged) -> dict[str, Any]:
+    files, size = staged.size_of(store, package)
     return {
         "package": package.key,
         "sysroot": package.sysroot,
@@ -79,50 +77,53 @@ def _table(store: Store, package: Staged) -> dict[str, Any]:
     }
 
 
-def _print(store: Store, seen: Seen, *, sizes: bool) -> None:
-    from prov.history.staged import size_of
-    from prov.text import size_text
-
-    say(f"{seen.recipe}:{','.join(seen.tasks)}")
-    for place in dict.fromkeys(each.sysroot for each in seen.packages):
-        say(f"  {place}")
-        rows = [each for each in seen.packages if each.sysroot == place]
-        width = max(len(each.key) + 2 * len(each.chain) for each in rows)
-        for each in rows:
-            text = "  " * (len(each.chain) - 1) + each.key
-            if each.output is None:
-                text = f"{text:{width}}  not built"
-            elif sizes:
-                files, size = size_of(store, each)
-                text = f"{text:{width}} {count_text(files, 'file'):>12} {size_text(size):>10}"
-            say(f"    {text}")
-    if not seen.packages:
+def _print(store: repository.Store, group: staged.Seen, *, sizes: bool) -> None:
+    say(f"{group.recipe}:{','.join(group.tasks)}")
+    for sysroot in dict.fromkeys(package.sysroot for package in group.packages):
+        say(f"  {sysroot}")
+        packages = [package for package in group.packages if package.sysroot == sysroot]
+        _print_packages(store, packages, sizes=sizes)
+    if not group.packages:
         say("  nothing")
 
 
-def _why(store: Store, name: str, seen: list[Seen], path: str, *, json: bool) -> None:
-    from prov.errors import NameUnknown
-    from prov.history.staged import brings
+def _print_packages(store: repository.Store, packages: list[staged.Staged], *, sizes: bool) -> None:
+    width = max(len(package.key) + 2 * len(package.chain) for package in packages)
+    for package in packages:
+        text = "  " * (len(package.chain) - 1) + package.key
+        if package.output is None:
+            text = f"{text:{width}}  not built"
+        elif sizes:
+            files, size = staged.size_of(store, package)
+            text = f"{text:{width}} {count_text(files, 'file'):>12} {size_text(size):>10}"
+        say(f"    {text}")
 
+
+def _why(
+    store: repository.Store, name: str, groups: list[staged.Seen], path: str, *, json: bool
+) -> None:
     for top in TOPS:
         path = path.lstrip("/").removeprefix(top)
-    answers = []
-    for package in dict.fromkeys(package for each in seen for package in each.packages):
-        node = brings(store, package, os.fsencode(path))
+    owners = []
+    for package in dict.fromkeys(package for group in groups for package in group.packages):
+        node = staged.brings(store, package, os.fsencode(path))
         if node is not None:
-            kind = "folder" if node.is_directory else "link" if stat.S_ISLNK(node.mode) else "file"
-            answers.append((package, kind))
+            owners.append((package, _kind(node)))
     if json:
-        say_json(
-            "sysroot why",
-            path=path,
-            packages=[{**_table(store, each), "kind": kind} for each, kind in answers],
-        )
-    for package, kind in [] if json else answers:
-        say(f"{path}  {kind} of {package.key} in {package.sysroot}")
-        for step in package.chain:
-            say(f"  {step}")
-    if not answers:
+        rows = [{**_table(store, package), "kind": kind} for package, kind in owners]
+        say_json("sysroot why", path=path, packages=rows)
+    else:
+        for package, kind in owners:
+            say(f"{path}  {kind} of {package.key} in {package.sysroot}")
+            for step in package.chain:
+                say(f"  {step}")
+    if not owners:
         raise NameUnknown(
             f"no package in the sysroots of {name} has {path}", hint=f"prov sysroot {name} --tree"
         )
+
+
+def _kind(node: attributes.FileNode) -> str:
+    if node.is_directory:
+        return "folder"
+    return "link" if stat.S_ISLNK(node.mode) else "file"

@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from prov.errors import NameUnknown
+from prov.recipes import variables
+from prov.text import nearest
+
 from .context import JsonOption, SetOption, StoreOption, open_session
 from .output import say_json, say_text
 
 
-def var(
+def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The variable.")],
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="As which recipe sees it.")],
     json: JsonOption = False,
@@ -21,23 +25,18 @@ def var(
 
     Example: prov var CFLAGS zlib
     """
-    from prov.errors import NameUnknown
-    from prov.recipes.variables import PLACES, describe, expand
-    from prov.text import nearest
-
-    found = open_session(store, settings, create=True).project.recipe(recipe)
-    if name not in found.variables:
-        raise NameUnknown(f"{recipe} has no variable {name}", hint=nearest(name, found.variables))
-    setting = found.variables[name]
-    value = expand(
-        setting.value, found.variables, where=str(found.path), keep=PLACES, chain=(name,)
+    seen = open_session(store, settings, create=True).project.recipe(recipe)
+    if name not in seen.variables:
+        raise NameUnknown(f"{recipe} has no variable {name}", hint=nearest(name, seen.variables))
+    setting = seen.variables[name]
+    value = variables.expand(
+        setting.value, seen.variables, where=str(seen.path), keep=variables.PLACES, chain=(name,)
     )
     if json:
-        history = [
-            {"value": each.value, "origin": each.origin} for each in (*setting.replaced, setting)
-        ]
+        values = [*setting.replaced, setting]
+        history = [{"value": step.value, "origin": step.origin} for step in values]
         say_json("variable", name=name, recipe=recipe, expanded=value, history=history)
         return
-    for line in describe(setting, name):
+    for line in variables.describe(setting, name):
         say_text(line)
     say_text(f"expanded: {value}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+
+from prov.history import causes, why
+from prov.records.keys import TaskKey
+from prov.text import few
 
 from .context import (
     BuildOption,
@@ -15,15 +19,11 @@ from .context import (
     plain_name,
     session_here,
 )
-from .elsewhere import fetching
+from .fetching import fetching
 from .output import say, say_json
 
-if TYPE_CHECKING:
-    from prov.history.causes import Cause
-    from prov.history.why import Why
 
-
-def why(
+def command(
     name: Annotated[
         str,
         typer.Argument(
@@ -47,20 +47,20 @@ def why(
 
     Example: prov why demo-image:image
     """
-    from prov.history.why import why as ask
-
     opened = open_store(store)
     session = None if build else session_here(opened, settings)
-    answer = fetching(
-        opened, lambda: ask(opened, name, session=session, against=against, build=build)
-    )
+
+    def ask() -> why.Why:
+        return why.why(opened, name, session=session, against=against, build=build)
+
+    answer = fetching(opened, ask)
     if json:
         say_json("why", **_table(answer))
-        return
-    _print(answer)
+    else:
+        _print(answer)
 
 
-def _print(answer: Why) -> None:
+def _print(answer: why.Why) -> None:
     say(f"{answer.key} {answer.verdict}")
     if not answer.old:
         say("  there is nothing before it to compare with")
@@ -72,34 +72,34 @@ def _print(answer: Why) -> None:
         _print_cause(answer, cause, others)
     if answer.nearest is not None:
         say(f"nearest recorded inputs: {answer.nearest.task_hash.hex()}, different in")
-        for title in _nearest_titles(answer):
+        for title in _titles(answer.nearest):
             say(f"  {title}")
 
 
-def _grouped(causes: tuple[Cause, ...]) -> list[tuple[Cause, list[str]]]:
-    """Return each cause with the tasks that have just the same changes: a flag, or a tool, is one
+def _grouped(chain: tuple[causes.Cause, ...]) -> list[tuple[causes.Cause, list[str]]]:
+    """Return each cause with the other tasks that have the same changes: a flag, or a tool, is one
     that many have.
     """
-    groups: dict[object, tuple[Cause, list[str]]] = {}
-    for cause in causes:
-        shared = (
-            cause.changes if cause.changes and cause.changes[0].kind != "same inputs" else cause.key
-        )
-        if shared in groups:
-            groups[shared][1].append(cause.key)
+    groups: dict[object, tuple[causes.Cause, list[str]]] = {}
+    for cause in chain:
+        is_shared = cause.changes and cause.changes[0].kind != causes.SAME_INPUTS
+        identity = cause.changes if is_shared else cause.key
+        if identity in groups:
+            groups[identity][1].append(cause.key)
         else:
-            groups[shared] = cause, []
+            groups[identity] = cause, []
     return list(groups.values())
 
 
-def _print_cause(answer: Why, cause: Cause, others: list[str]) -> None:
-    from prov.text import few
-
-    version = answer.versions.get(cause.key.partition(":")[0])
-    say(f"  {cause.key}{f'  (version {version[0]} -> {version[1]})' if version else ''}")
+def _print_cause(answer: why.Why, cause: causes.Cause, others: list[str]) -> None:
+    version = answer.versions.get(TaskKey(cause.key).recipe)
+    versions = f"  (version {version[0]} -> {version[1]})" if version else ""
+    say(f"  {cause.key}{versions}")
     for change in cause.changes:
-        same = change.kind == "same inputs"
-        say(f"    {'gave another output for the same inputs' if same else change.title}")
+        if change.kind == causes.SAME_INPUTS:
+            say("    gave another output for the same inputs")
+        else:
+            say(f"    {change.title}")
         for line in answer.differences[change]:
             say(f"      {line}")
     if not cause.changes:
@@ -110,38 +110,35 @@ def _print_cause(answer: Why, cause: Cause, others: list[str]) -> None:
         say(f"    and the same in {few(others)}")
 
 
-def _nearest_titles(answer: Why) -> list[str]:
-    near = answer.nearest
-    assert near is not None
-    return [
-        *(change.title for change in near.own),
-        *(f"{kind} {key}, which is another" for kind, key in near.edges),
-    ]
+def _titles(nearest: why.Nearest) -> list[str]:
+    own = [change.title for change in nearest.own]
+    return own + [f"{kind} {key}, which is another" for kind, key in nearest.edges]
 
 
-def _table(answer: Why) -> dict[str, Any]:
-    near = answer.nearest
+def _table(answer: why.Why) -> dict[str, Any]:
+    nearest = None
+    if answer.nearest:
+        nearest = {
+            "task_hash": answer.nearest.task_hash.hex(),
+            "different": _titles(answer.nearest),
+        }
     return {
         "task": answer.key,
         "verdict": answer.verdict,
         "against": answer.old or None,
-        "causes": [
-            {
-                "task": cause.key,
-                "version": answer.versions.get(cause.key.partition(":")[0]),
-                "changes": [
-                    {
-                        "kind": change.kind,
-                        "name": change.name,
-                        "diff": list(answer.differences[change]),
-                    }
-                    for change in cause.changes
-                ],
-                "chain": list(cause.chain),
-            }
-            for cause in answer.causes
-        ],
-        "nearest": {"task_hash": near.task_hash.hex(), "different": _nearest_titles(answer)}
-        if near
-        else None,
+        "causes": [_cause_table(answer, cause) for cause in answer.causes],
+        "nearest": nearest,
+    }
+
+
+def _cause_table(answer: why.Why, cause: causes.Cause) -> dict[str, Any]:
+    changes = [
+        {"kind": change.kind, "name": change.name, "diff": list(answer.differences[change])}
+        for change in cause.changes
+    ]
+    return {
+        "task": cause.key,
+        "version": answer.versions.get(TaskKey(cause.key).recipe),
+        "changes": changes,
+        "chain": list(cause.chain),
     }

@@ -50,6 +50,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
+def count_text(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 file`, `3 files`. The plural is the noun with an s, or as
+    given.
+    """
+    if number == 1:
+        return f"1 {noun}"
+    plural = plural or f"{noun}s"
+    return f"{number} {plural}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a time as people read it: `0.4 s`, `3 min 20 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
 def size_text(size: int) -> str:
     """Return a number of bytes as people read it: `1.4 MB`."""
     amount = float(size)

@@ -18,7 +18,7 @@ from tests.bitbake.hostile import add_run, facts_of, files_below
 from tests.bitbake.recorded import Replayed
 from tests.bitbake.test_restore import WORDS, build, once
 from tests.cli.story import Project
-from tests.cli.test_commands import needs_bubblewrap
+from tests.cli.test_build import needs_bubblewrap
 
 __all__ = ["build", "once"]
 

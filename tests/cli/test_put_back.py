@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.story import PROV, Project, in_order
-from tests.cli.test_commands import needs_bubblewrap
+from tests.cli.test_build import needs_bubblewrap
 from tests.cli.test_stories import CLOCK
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.story import PROV, Project
-from tests.cli.test_commands import needs_bubblewrap
+from tests.cli.test_build import needs_bubblewrap
 from tests.terminal import Terminal
 from tests.test_terminal import DEVICE, PUSH
 

@@ -28,8 +28,6 @@ def load() -> None:
                     ImportError
                 ):  # of what is optional; a command that needs it says so
                     import_module(module.name)
-    with contextlib.suppress(ImportError):
-        import_module("typer._adapters")  # which it imports late, and where there is one
     app: Any = import_module("prov_cli.app")
     app.app = get_command(app.app)  # made once, and not by each command
 

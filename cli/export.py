@@ -1,0 +1,48 @@
+"""`prov export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prov.sharing import pushing
+from prov.text import count_text, size_text
+
+from .context import StoreOption, open_store
+from .output import say
+from .sharing import check_shareable, print_withheld, select_results, signing_key
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that a web server serves.")
+    ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+    ] = False,
+    build: Annotated[
+        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+    ] = "latest",
+    key: Annotated[
+        str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")
+    ] = "",
+    store: StoreOption = None,
+) -> None:
+    """Write results as plain files, for any web server.
+
+    Files that exist are not written again. Exit status 1 if there are results and none of them can
+    be shared. Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov
+    export /srv/www/cache
+    """
+    opened = open_store(store)
+    results = select_results(opened, build, everything=everything)
+    check_shareable(opened, results, {})
+    if not results:
+        return
+    export = pushing.export_results(opened, folder.absolute(), results, key=signing_key(key))
+    if not export.count and not export.known:
+        check_shareable(opened, results, export.withheld)
+    say(f"{count_text(export.count, 'result')} written to {folder}, {size_text(export.size)}")
+    print_withheld(export.withheld)

@@ -1,0 +1,126 @@
+"""`prov gc`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import typer
+
+from prov.store import sweep
+from prov.text import count_text, parse_size, size_text
+from prov.upkeep import background, retention
+
+from .context import JsonOption, StoreOption, open_store, rules_here, work_here
+from .output import note_all, say, say_json
+
+
+def command(
+    builds: Annotated[
+        int | None, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option("--days", min=0, help="Keep everything that is younger.")
+    ] = None,
+    workdirs: Annotated[
+        int | None, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")
+    ] = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            "--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits."
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
+    ] = False,
+    json: JsonOption = False,
+    store: StoreOption = None,
+) -> None:
+    """Drop what is old: WORKDIRs first, then outputs; and free their room.
+
+    Builds with a label or a pin, and what was built last of each task, are kept, and so are runs in
+    the history of one that is kept. Safe beside running builds; while one runs no room is freed.
+    What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5 WORKDIRs.
+    Example: prov gc --days 14 --size 50G --dry-run
+    """
+    opened = open_store(store)
+    options = {
+        "builds": builds,
+        "days": days,
+        "workdirs": workdirs,
+        "size": parse_size(size) if size else None,
+    }
+    rules = replace(rules_here(), **_set(options))
+    deletions = retention.plan_gc(opened, rules)
+    if dry_run:
+        swept = sweep.measure(opened.objects, retention.held_after(opened, deletions))
+        pool, scratch = (0, 0), 0
+    else:
+        retention.prune(opened, deletions)
+        swept = sweep.sweep(opened.objects)
+        pool, scratch = background.clear_pools(opened), _clear_scratch()
+    freed = _Freed(deletions, swept, pool[0], pool[1], scratch)
+    if json:
+        _print_json(freed)
+    else:
+        _print(freed, dry_run=dry_run)
+
+
+def _set(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are set: the others are as prov.toml says."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Freed:
+    """What is deleted; sizes in bytes."""
+
+    refs: list[retention.Gone]
+    objects: sweep.Swept
+    pool_files: int
+    pool_size: int
+    scratch: int
+    """Directories that builds had moved out of the way."""
+
+
+def _print_json(freed: _Freed) -> None:
+    say_json(
+        "gc",
+        refs=[{"ref": deletion.ref, "rule": deletion.rule} for deletion in freed.refs],
+        objects=freed.objects.objects,
+        bytes=freed.objects.size,
+        pool_files=freed.pool_files,
+        pool_bytes=freed.pool_size,
+        in_use=freed.objects.in_use,
+    )
+
+
+def _print(freed: _Freed, *, dry_run: bool) -> None:
+    end = " would go" if dry_run else ""
+    for rule, count in Counter(deletion.rule for deletion in freed.refs).items():
+        say(f"by rule {rule}: {count_text(count, 'ref')}{end}")
+    if freed.objects.in_use:
+        say("a build is running: the room is freed by the next `prov gc`")
+        return
+    verb = "would be" if dry_run else "were"
+    objects = count_text(freed.objects.objects, "object")
+    parts = [f"{objects}, {size_text(freed.objects.size)} {verb} freed"]
+    if freed.pool_files:
+        parts.append(f"{size_text(freed.pool_size)} of the pool")
+    if freed.scratch:
+        parts.append(f"{count_text(freed.scratch, 'folder')} that builds had moved aside removed")
+    say("; ".join(parts))
+
+
+def _clear_scratch() -> int:
+    """Remove what builds of the current folder's project moved out of the way; return how many
+    directories were removed.
+    """
+    work = work_here()
+    if work is None:
+        return 0
+    removed, errors = background.clear_aside(work.parent)
+    note_all(f"not removed: {error}" for error in errors)
+    return removed

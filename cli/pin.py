@@ -1,0 +1,28 @@
+"""`prov pin`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prov.history import builds
+
+from .context import BuildArgument, StoreOption, open_store
+from .output import say, short_id
+
+
+def command(
+    build: BuildArgument = "latest",
+    remove: Annotated[bool, typer.Option("--remove", help="Keep it no longer.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Keep a build for good: what it is made of is never collected.
+
+    Example: prov pin latest~3
+    """
+    opened = open_store(store)
+    pinned = builds.find_build(opened, build)
+    builds.set_pin(opened, pinned, keep=not remove)
+    state = "no longer kept for good" if remove else "kept for good"
+    say(f"build {short_id(pinned.commit)} is {state}")

@@ -1,0 +1,44 @@
+"""`prov pull`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prov.scheduler import session as sessions
+from prov.text import count_text, size_text
+
+from .context import SetOption, StoreOption, open_session
+from .output import note_all, say
+from .sharing import Remotes, selected_remotes, user_access
+
+
+def command(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TARGET…]", help="recipe, recipe:task; without one, all recipes."),
+    ] = None,
+    remotes: Remotes = None,
+    workdirs: Annotated[
+        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, if they are there.")
+    ] = False,
+    settings: SetOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build
+    without a network.
+
+    `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or
+    what came was refused. Example: prov pull image
+    """
+    session = open_session(store, settings, create=True)
+    session.caches.remotes = selected_remotes(session.store, remotes)
+    session.caches.access = user_access()
+    request = sessions.Request(tuple(targets or ["world"]))
+    pulled = session.pull(request, workdirs=workdirs)
+    note_all(pulled.notes)
+    fetched = count_text(len(pulled.tasks), "result")
+    say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} were here")
+    if pulled.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""`prov push`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prov.remote import publish
+from prov.sharing import pushing
+from prov.text import count_text
+
+from .context import StoreOption, open_store
+from .output import note_all, say
+from .sharing import (
+    Remotes,
+    check_shareable,
+    print_withheld,
+    select_results,
+    selected_remotes,
+    user_access,
+)
+
+
+def command(
+    remotes: Remotes = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+    ] = False,
+    build: Annotated[
+        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+    ] = "latest",
+    workdirs: Annotated[
+        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Publish the last build's results to remotes.
+
+    A result is a task's output with its inputs. prov pushes to the remotes that were added with
+    --push, or to the only one, and waits for the end. Exit status 1 if there are results and none
+    of them can be shared. Example: prov push --remote team
+    """
+    opened = open_store(store)
+    chosen = selected_remotes(opened, remotes, to_push=True)
+    results = select_results(opened, build, everything=everything)
+    check_shareable(opened, results, {})
+    if not results:
+        return
+    used = [result.task_hash for result in results]
+    for remote in chosen:
+        outcome = pushing.push(
+            opened,
+            remote,
+            user_access(),
+            results,
+            used=used,
+            workdirs=workdirs or remote.workdirs,
+        )
+        if not outcome.published and not outcome.known:
+            check_shareable(opened, results, outcome.withheld)
+        _print(remote.name, outcome)
+
+
+def _print(remote: str, outcome: publish.Outcome) -> None:
+    published = count_text(len(outcome.published), "result")
+    pushes = count_text(outcome.pushes, "push", "pushes")
+    say(f"{remote}: {published} published in {pushes}; {outcome.known} were there")
+    note_all(outcome.notes)
+    print_withheld(outcome.withheld)
+    for task in outcome.differing:
+        say(
+            f"  not reproducible: {task.key}: another output was published before; `prov"
+            " reproducible` shows both"
+        )

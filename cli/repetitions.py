@@ -1,0 +1,66 @@
+"""What `prov rerun` and `prov reproduce` print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import typer
+
+from prov.history import diff
+from prov.replay import reproduce
+from prov.text import count_text
+
+from .output import say, say_json
+
+SHOWN = 20
+"""How many lines of a log, or paths of a tree, are printed."""
+
+
+def print_repetitions(repetitions: Sequence[reproduce.Again], *, json: bool) -> None:
+    """Print whether tasks that ran again gave the same. Raises Exit(1) if one did not."""
+    different = [repetition for repetition in repetitions if not repetition.same]
+    if json:
+        say_json("reproduced", tasks=[_table(repetition) for repetition in repetitions])
+    else:
+        # an output that is the same says that what is different in the WORKDIR does no harm
+        workdirs = len(repetitions) == 1 or bool(different)
+        for repetition in repetitions:
+            _print(repetition, workdir=workdirs)
+        keys = ", ".join(repetition.key for repetition in different)
+        verdict = f"not the same: {keys}" if different else "the same"
+        say(f"{count_text(len(repetitions), 'task')} run again: {verdict}")
+    if different:
+        raise typer.Exit(1)
+
+
+def _table(repetition: reproduce.Again) -> dict[str, object]:
+    return {
+        "task": repetition.key,
+        "tag": repetition.run.tag,
+        "same": repetition.same,
+        "problem": repetition.problem,
+        "output": [asdict(line) for line in repetition.output],
+        "workdir": [asdict(line) for line in repetition.workdir],
+    }
+
+
+def _print(repetition: reproduce.Again, *, workdir: bool) -> None:
+    if repetition.problem:
+        say(f"{repetition.key}: {repetition.problem}")
+        for text in repetition.log.splitlines()[-SHOWN:]:
+            say(f"    {text}")
+        return
+    _print_differences(repetition.key, "output", repetition.output)
+    if workdir:
+        _print_differences(repetition.key, "WORKDIR", repetition.workdir)
+
+
+def _print_differences(key: str, part: str, differences: Sequence[diff.Difference]) -> None:
+    if not differences:
+        return
+    say(f"{key}: its {part} is different:")
+    for difference in differences[:SHOWN]:
+        say(f"  {difference.line}")
+    if len(differences) > SHOWN:
+        say(f"  and {len(differences) - SHOWN} more")

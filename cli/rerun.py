@@ -1,0 +1,29 @@
+"""`prov rerun`."""
+
+from __future__ import annotations
+
+from prov.replay import reproduce
+
+from .build import Sandbox
+from .context import BuildOption, JsonOption, StoreOption, open_store
+from .repetitions import print_repetitions
+from .scratch import TaskName, named_run, open_scratch
+
+
+def command(
+    name: TaskName,
+    build: BuildOption = "",
+    json: JsonOption = False,
+    sandbox: Sandbox = "",
+    store: StoreOption = None,
+) -> None:
+    """Run a recorded task again, just as it was, and tell whether it gives the same.
+
+    Nothing of it is recorded. Exit 1 if it does not. Example: prov rerun zlib:compile --build
+    release
+    """
+    opened = open_store(store)
+    run = named_run(opened, name, build)
+    with open_scratch(opened, sandbox) as scratch:
+        repetition = reproduce.rerun(opened, run, scratch)
+        print_repetitions([repetition], json=json)
