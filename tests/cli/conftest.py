@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.story import DEMO, Project
+from tests.cli.chain import CHAIN
+from tests.cli.contents import build
+from tests.cli.projects import Prov
+from tests.cli.story import DEMO, PROV, Project
+from tests.cli.sysroots import RECIPES, Compose, run, sandbox, staged
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,77 @@ def story(demo_once: Path, tmp_path: Path) -> Iterator[Project]:
         subprocess.run(["cp", "-al", demo_once / large, root / large], check=True)
     yield Project(root)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def prov(tmp_path: Path) -> Prov:
+    def run(
+        *arguments: str, code: int = 0, cwd: Path = tmp_path
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([PROV, *arguments], cwd=cwd, capture_output=True, text=True)
+        assert done.returncode == code, (
+            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo, with `hello` compiled."""
+    root = tmp_path_factory.mktemp("demo") / "demo"
+    shutil.copytree(DEMO, root, ignore=shutil.ignore_patterns(".prov", "build"))
+    run("build", "--sandbox", sandbox(), "hello:compile", cwd=root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of recipes that disagree, hold paths, or bring a script."""
+    root = tmp_path_factory.mktemp("small")
+    (root / "recipes").mkdir()
+    (root / "prov.toml").write_text('recipes = ["recipes"]\nsandbox = "none"\n')
+    for name, script in RECIPES.items():
+        text = f"version = '1'\n[tasks.install]\nscript = '''mkdir -p $D/usr/share\n{script}\n'''\n"
+        (root / "recipes" / f"{name}.toml").write_text(text)
+    (root / "recipes/user.toml").write_text("version = '1'\ndepends = ['left', 'missing']\n")
+    (root / "recipes/missing.toml").write_text("version = '1'\n")
+    run("build", *RECIPES, cwd=root)
+    return root
+
+
+@pytest.fixture
+def compose(outputs: Path) -> Compose:
+    """Compose outputs of the small project by the recipes' names."""
+
+    def call(directory: Path, *names: str, owners: tuple[str, ...] = (), code: int = 0) -> object:
+        options = [option for owner in owners for option in ("--owner", owner)]
+        return run("compose", str(directory), *map(staged, names), *options, cwd=outputs, code=code)
+
+    return call  # type: ignore[return-value]
+
+
+@pytest.fixture
+def two(small: Project) -> Project:
+    build(small, "one", "two")
+    return small
+
+
+@pytest.fixture
+def chain(small: Project) -> Project:
+    """Unpack, patch, and a task that has their WORKDIR."""
+    small.write("recipes/src/word", "one\ntwo\nthree\n")
+    small.write(
+        "recipes/fix.patch", "--- a/word\n+++ b/word\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n"
+    )
+    small.write("recipes/x.toml", CHAIN)
+    small.prov("build", "x:go")
+    return small
+
+
+@pytest.fixture
+def scene(story: Project) -> Iterator[Project]:
+    """The demo, built; nothing is left of what was put back."""
+    yield story
+    assert story.leftovers() == []

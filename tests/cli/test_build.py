@@ -1,4 +1,4 @@
-"""The commands as a user runs them, in real processes."""
+"""`prov build` as a user runs it, in real processes."""
 
 from __future__ import annotations
 
@@ -9,48 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PROV = str(Path(sys.executable).with_name("prov"))
-DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
-Prov = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def prov(tmp_path: Path) -> Prov:
-    def run(
-        *arguments: str, code: int = 0, cwd: Path = tmp_path
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([PROV, *arguments], cwd=cwd, capture_output=True, text=True)
-        assert done.returncode == code, (
-            f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
-        return done
-
-    return run
+from tests.cli.projects import Prov, one_task, write
+from tests.cli.story import DEMO, PROV, Project
 
 
 def git(folder: Path, *arguments: str) -> str:
     command = ["git", f"--git-dir={folder / '.prov'}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def write(root: Path, recipe: str, name: str = "a", settings: str = 'sandbox = "none"\n') -> None:
-    (root / "recipes").mkdir(exist_ok=True)
-    (root / "prov.toml").write_text(
-        settings + '[variables]\nHOSTTOOLS = "sh cat cp mkdir rm sleep touch date ln"\n'
-    )
-    (root / "recipes" / f"{name}.toml").write_text(recipe)
-
-
-def one_task(script: str, more: str = "") -> str:
-    return (
-        "version = '1'\nbuild = ['go']\n[tasks.go]\noutputdir = 'out'\nscript ="
-        f" '''{script}'''\n{more}"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -178,20 +147,6 @@ def test_wrong_recipes_get_one_clear_line(
     text = " ".join((done.stdout + done.stderr).split())
     assert re.search(message, text), text
     assert "Traceback" not in text
-
-
-def test_var_tells_where_a_value_came_from(prov: Prov, tmp_path: Path) -> None:
-    write(tmp_path, "version = '1'\n[variables]\nCFLAGS = '-O1'\n")
-    settings = (tmp_path / "prov.toml").read_text()
-    (tmp_path / "prov.toml").write_text(settings + 'CFLAGS = "-O0"\n')
-    lines = prov("var", "CFLAGS", "a", "--set", "CFLAGS=-O3 ${PN}").stdout.splitlines()
-    assert [line.rpartition("(")[2].rstrip(")") for line in lines[:-1]] == [
-        "class base",
-        str(tmp_path / "recipes/a.toml"),
-        str(tmp_path / "prov.toml"),
-        "--set",
-    ]
-    assert lines[-1] == "expanded: -O3 a"
 
 
 def test_environment_is_clean(prov: Prov, tmp_path: Path) -> None:
@@ -349,31 +304,6 @@ def test_two_builds_at_once_agree(prov: Prov, tmp_path: Path) -> None:
     assert all(name.endswith("/1") for name in git(tmp_path, "tag").split())
 
 
-def test_capture_and_run_need_no_recipe(prov: Prov, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
-    (work / "a").write_text("one\n")
-    prov("init")
-    tag = prov("capture", str(work), "--as", "app:unpack").stdout.strip()
-    assert tag.startswith("app/unpack/")
-    done = prov(
-        "run", "-C", str(work), "--as", "app:compile", "--", "sh", "-c", "echo hi; echo two > b"
-    )
-    assert done.stdout == "hi\n"
-    assert prov("diff", "app:compile").stdout == "A b\n"
-    assert "hi" in prov("show", "app:compile").stdout
-    assert (
-        prov(
-            "run", "-C", str(work), "--as", "app:test", "--", "sh", "-c", "exit 5", code=5
-        ).returncode
-        == 5
-    )
-    prov("checkout", "app:compile", str(tmp_path / "copy"))
-    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["a", "b"]
-    prov("checkout", "app:compile", str(tmp_path / "links"), "--link")
-    assert (tmp_path / "links" / "a").stat().st_nlink == 2
-
-
 def test_deploy_is_removed_when_no_longer_made(prov: Prov, tmp_path: Path) -> None:
     write(tmp_path, one_task("echo 1 > out/one; echo 2 > out/two", "deploy = true\n"))
     prov("build", "a")
@@ -400,18 +330,6 @@ def test_postprocess_runs_wherever_the_output_is_put(prov: Prov, tmp_path: Path)
     prov("build", "a:use")
     prov("checkout", "a:use@output", str(tmp_path / "o"))
     assert (tmp_path / "o/seen/stamp").read_text() == "a\n"
-
-
-def test_plan_hooks_invalidate(prov: Prov, tmp_path: Path) -> None:
-    hook = tmp_path / "again"
-    hook.write_text('#!/bin/sh\ncat > seen.json\necho \'{"invalidate": ["a:go"]}\'\n')
-    hook.chmod(0o755)
-    write(
-        tmp_path, one_task("echo 1 > out/x"), settings='sandbox = "none"\nplan_hooks = ["again"]\n'
-    )
-    prov("build", "a")
-    assert "1 ran" in prov("build", "a").stdout
-    assert json.loads((tmp_path / "seen.json").read_text())["steps"][0]["task"] == "a:go"
 
 
 def with_hook(root: Path, name: str) -> str:
@@ -734,3 +652,25 @@ def test_what_is_excluded_is_an_input(prov: Prov, tmp_path: Path) -> None:
     assert "1 ran" in prov("build", "a").stdout
     prov("checkout", "a:go@output", str(tmp_path / "o"))
     assert [path.name for path in (tmp_path / "o/out").iterdir()] == ["b"]
+
+
+def test_a_first_capture_of_the_host_tools_is_told(small: Project) -> None:
+    small.task("echo 1 > out/x")
+    assert "files of the host's tools" in small.prov("build", "a:go").stderr
+    small.edit("recipes/a.toml", "echo 1", "echo 2")
+    assert "files of the host's tools" not in small.prov("build", "a:go").stderr
+
+
+def test_an_interrupted_build_is_told_as_such(small: Project) -> None:
+    small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "sleep ')
+    small.task(f"touch {small.root}/started; sleep 20; echo 1 > out/x")
+    process = subprocess.Popen(
+        [PROV, "build", "a:go"], cwd=small.root, stdout=subprocess.PIPE, text=True
+    )
+    while not (small.root / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted;" in told and "nothing to do" not in told

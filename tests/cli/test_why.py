@@ -1,14 +1,101 @@
-"""Something changes in the demo, it is built, and prov is asked what happened: the answers that
-must come out.
-"""
+"""`prov why`."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
-from typing import Any
 
+from tests.cli.changes import CLOCK, causes, grouped, harden
+from tests.cli.contents import build
 from tests.cli.story import Project, in_order
+
+
+def test_task_is_compared_with_a_label_a_tag_or_another_store(two: Project, tmp_path: Path) -> None:
+    other = Project(tmp_path / "other")
+    subprocess.run(["cp", "-a", two.root, other.root], check=True)
+    build(other, "elsewhere")
+    two.prov("label", "good", "latest~1")
+    for against in ("good", "latest~1"):
+        in_order(
+            two.ask("why", "a:go", "--against", against),
+            "a:go",
+            "script",
+            "-echo one > out/x",
+            "+echo two > out/x",
+        )
+    for against in (str(other.root), f"{other.root}/.prov"):
+        text = two.ask("why", "a:go", "--against", against)
+        in_order(text, "-echo elsewhere > out/x", "+echo two > out/x")
+        assert f"of {against}:" in text
+    [cause] = two.json("why", "a:go", "--against", str(other.root))["causes"]
+    assert [(each["kind"], each["name"]) for each in cause["changes"]] == [("script", "")]
+
+
+def test_task_is_compared_with_a_run_s_tag(two: Project) -> None:
+    tags = [run["tag"] for run in two.json("log", "a:go")["runs"]]
+    for against in tags:
+        changed = "-echo one > out/x" in two.ask("why", "a:go", "--against", against)
+        assert changed == ("one" in two.git("show", f"{against}:out/x"))
+
+
+def test_same_inputs_are_no_cause(two: Project) -> None:
+    for against in ("latest", two.tag("a:go"), str(two.root)):
+        answer = two.json("why", "a:go", "--against", against)
+        assert answer["causes"] == []
+        assert "its inputs are those of " in two.ask("why", "a:go", "--against", against)
+
+
+def test_another_output_for_the_same_inputs_is_told_of_the_task_itself(small: Project) -> None:
+    small.task("date +%s%N > out/x")
+    small.prov("build", "a")
+    small.prov("build", "-f", "a:go", "a")
+    small.prov("build", "a")
+    second, first = small.git("log", "--format=%h", "--abbrev=12", "builds~1").split()
+    in_order(
+        small.ask("why", "a:go"),
+        f"a:go ran in build {second}",
+        f"against build {first}:",
+        "gave another output for the same inputs",
+    )
+
+
+def test_why_of_a_task_that_failed(small: Project) -> None:
+    small.task("echo 1 > out/x")
+    small.prov("build", "a:go")
+    small.edit("recipes/a.toml", "echo 1", "exit 3; echo 1")
+    small.prov("build", "a:go", code=1)
+    told = small.ask("why", "a:go")
+    assert told.startswith("a:go would run: it failed in build ") and "with the same inputs" in told
+    assert "failed in build" in small.ask("why", "latest/a:go")
+    small.edit("recipes/a.toml", "exit 3", "exit 4")
+    told = small.ask("why", "a:go")
+    assert "would run: changed: script" in told and "+exit 4; echo 1 > out/x" in told
+
+
+def test_why_of_what_runs_for_its_workdir(chain: Project) -> None:
+    for tag in chain.git("tag").split():  # as a collection does it for runs that nothing else holds
+        chain.git("update-ref", f"refs/prov/record/{tag}", f"{tag}^2")
+        chain.git("update-ref", "-d", f"refs/tags/{tag}")
+    chain.edit("recipes/x.toml", "cat src", "cat  src")
+    assert "its WORKDIR was collected, and x:patch starts from it" in chain.ask("plan", "x:go")
+    assert "x:patch would run: its WORKDIR was collected, and x:go starts from it" in chain.ask(
+        "why", "x:patch"
+    )
+    chain.prov("build", "x:go")
+    told = chain.ask("why", "latest/x:patch")
+    assert (
+        "ran in build" in told
+        and "with the inputs of build" in told
+        and "its WORKDIR was collected" in told
+    )
+
+
+def test_why_of_what_was_forced(chain: Project) -> None:
+    chain.prov("build", "--force", "x:go", "x:go")
+    told = chain.ask("why", "latest/x:go")
+    assert "with the inputs of build" in told and told.rstrip().splitlines()[0].endswith(": forced")
+
 
 PATCH = """\
 --- a/greet.c
@@ -21,47 +108,6 @@ PATCH = """\
 +\tprintf("%s, %s!\\n", words_get(how), whom);
  }
 """
-STAMP = """
-[tasks.stamp]
-after = ["install"]
-script = 'echo "stamped" >> "$D/usr/share/doc/hello/usage.txt"'
-outputdir = "image"
-
-[tasks.package]
-from = ["stamp", "@depends:packagedata"]
-"""
-CLOCK = """
-[tasks.install]
-script = '''
-oe_runmake DESTDIR="$D" install
-echo "/* $(date +%s%N) */" > "$D/usr/include/greet_when.h"
-'''
-"""
-
-
-def causes(answer: Any) -> list[tuple[str, str, str]]:
-    """Return task, kind and name of each change that `prov why --json` gives for a cause."""
-    return [
-        (cause["task"], each["kind"], each["name"])
-        for cause in answer["causes"]
-        for each in cause["changes"]
-    ]
-
-
-def grouped(answer: Any) -> dict[tuple[str, str], list[str]]:
-    """Return the root causes of `prov diff --json`, by kind and name."""
-    return {(each["kind"], each["name"]): each["tasks"] for each in answer["causes"]}
-
-
-# flags, patches, tools, versions
-
-
-def harden(story: Project) -> None:
-    story.write("classes/harden.toml", "[variables]\nCFLAGS = '-O1 ${DEBUG_PREFIX_MAP}'\n")
-    for recipe in ("words", "greet", "hello"):
-        story.edit(
-            f"recipes/{recipe}/{recipe}.toml", 'inherit = ["make"', 'inherit = ["harden", "make"'
-        )
 
 
 def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> None:
@@ -80,27 +126,6 @@ def test_flag_in_a_class_is_named_before_anything_is_built(story: Project) -> No
     found = causes(story.json("why", "demo-image:image"))
     assert {(kind, name) for _, kind, name in found} == {("variable", "CFLAGS")}
     assert {key.partition(":")[0] for key, _, _ in found} == {"words", "greet", "hello"}
-
-
-def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
-    harden(story)
-    story.prov("build", "demo-image")
-    answer = story.json("diff", "latest")
-    tasks = [
-        f"{recipe}:{task}"
-        for recipe in ("greet", "hello", "words")
-        for task in ("compile", "configure", "install")
-    ]
-    assert grouped(answer) == {("variable", "CFLAGS"): tasks}
-    assert {each["task"] for each in answer["tasks"] if each["root_cause"]} == set(tasks)
-    text = story.ask("diff", "latest")
-    in_order(
-        text,
-        "root causes:",
-        "variable CFLAGS",
-        "in greet:compile, greet:configure, greet:install and 6 more",
-    )
-    assert "followed: 12 tasks: demo-image:image, demo-image:rootfs" in text
 
 
 def test_added_patch_is_named_and_shown(story: Project) -> None:
@@ -203,9 +228,6 @@ def test_removed_dependency_is_told_as_one(story: Project) -> None:
     )
 
 
-# files
-
-
 def test_changed_header_is_why_those_that_only_see_it_ran(story: Project) -> None:
     story.edit("recipes/greet/greet/greet.h", "unsigned how);", "unsigned how); /* 0 and up */")
     said = story.prov("build", "demo-image").stderr
@@ -220,110 +242,6 @@ def test_changed_header_is_why_those_that_only_see_it_ran(story: Project) -> Non
     [cause] = story.json("why", "hello:compile")["causes"]
     assert cause["chain"][-2:] == ["greet:populate_sysroot", "hello:compile"]
     assert grouped(story.json("diff", "latest")) == {("source", "greet"): ["greet:fetch"]}
-
-
-def test_blame_of_a_header_in_a_sysroot_leads_to_its_source(story: Project) -> None:
-    name = "hello:compile@sysroot/usr/include/greet.h"
-    answer = story.json("blame", name)
-    assert [each["task"] for each in answer["steps"]] == [
-        "greet:populate_sysroot",
-        "greet:install",
-        "greet:unpack",
-        "greet:fetch",
-    ]
-    assert (answer["steps"][-1]["what"], answer["steps"][-1]["path"]) == (
-        "made",
-        "sources/greet/greet.h",
-    )
-    assert list(answer["sources"]) == ["greet"]
-    text = story.ask("blame", name)
-    assert "greet:install copied image/usr/include/greet.h from greet/greet.h" in text
-    assert f"source greet  {answer['sources']['greet']}" in text
-    assert (
-        story.ask(
-            "blame", "build/work/x86_64/hello/unpack/recipe-sysroot/usr/include/greet.h"
-        ).count("greet:")
-        >= 4
-    )
-
-
-def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None:
-    name = "greet:populate_sysroot@output/sysroot-destdir/usr/include/greet.h"
-    first = story.git("rev-parse", "builds").strip()
-    story.edit(
-        "recipes/greet/greet/greet.h", "unsigned how);", "unsigned how);\nvoid greet_all(void);"
-    )
-    story.prov("build", "demo-image")
-    second = story.git("rev-parse", "builds").strip()
-    rows = story.json("blame", "--lines", name)["lines"]
-    assert {row["text"]: row["build"] for row in rows if "void" in row["text"]} == {
-        "void greet(const char *whom, unsigned how);": first,
-        "void greet_all(void);": second,
-    }
-    [line] = [
-        line for line in story.ask("blame", "--lines", name).splitlines() if "greet_all" in line
-    ]
-    assert line.startswith(second[:12])
-    assert story.json("blame", name)["since"] == second
-    assert [row["build"] for row in story.json("log", "usr/include/greet.h")["versions"]] == [
-        second,
-        first,
-    ]
-
-
-def test_blame_lists_all_tasks_that_wrote_a_file_the_last_first(story: Project) -> None:
-    story.append("recipes/hello/hello.toml", STAMP)
-    story.prov("build", "demo-image")
-    answer = story.json("blame", "hello:stamp@output/image/usr/share/doc/hello/usage.txt")
-    assert [(each["task"], each["what"]) for each in answer["steps"]] == [
-        ("hello:stamp", "rewrote"),
-        ("hello:install", "copied"),
-        ("hello:unpack", "copied"),
-        ("hello:fetch", "made"),
-    ]
-    lines = story.ask("blame", "usr/share/doc/hello/usage.txt").splitlines()
-    assert [line.split()[:2] for line in lines[2:5]] == [
-        ["hello:package", "copied"],
-        ["hello:stamp", "rewrote"],
-        ["hello:install", "copied"],
-    ]
-    assert story.ask("diff", "hello:stamp") == "M image/usr/share/doc/hello/usage.txt\n"
-
-
-def test_program_of_an_image_leads_to_the_task_that_compiled_it(story: Project) -> None:
-    answer = story.json("blame", "usr/bin/hello")
-    assert answer["file"] == "demo-image:rootfs@output/rootfs/usr/bin/hello"
-    assert [each["task"] for each in answer["steps"]] == [
-        "demo-image:rootfs",
-        "hello:package",
-        "hello:install",
-        "hello:compile",
-    ]
-
-
-def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
-    answer = story.json("blame", "build/deploy/images/demo/demo-image-demo.manifest")
-    assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
-    text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
-    assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
-    assert "no output of the last build has deb/nothing" in story.refused(
-        "blame", "build/deploy/deb/nothing"
-    )
-
-
-def test_path_is_found_though_the_last_build_had_another_target_or_failed(story: Project) -> None:
-    answer = story.json("blame", "usr/bin/hello")
-    story.prov("build", "words:fetch")
-    assert story.json("blame", "usr/bin/hello") == answer
-    story.edit("recipes/words/words/words.c", "return", "retrun")
-    story.prov("build", "demo-image", code=1)
-    assert story.json("blame", "usr/bin/hello") == answer
-    assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [
-        answer["since"]
-    ]
-
-
-# failures, and what is not the same twice
 
 
 def test_failed_compile_is_told_with_the_line_that_broke_it(story: Project) -> None:

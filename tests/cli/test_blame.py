@@ -1,0 +1,138 @@
+"""`prov blame`."""
+
+from __future__ import annotations
+
+from tests.cli.story import Project, in_order
+
+
+def test_blame_names_patches(chain: Project) -> None:
+    told = chain.ask("blame", "x:patch@workdir/src/word")
+    in_order(
+        told,
+        next(
+            line.strip()
+            for line in told.splitlines()
+            if "x:patch rewrote src/word by 0001-fix.patch" in line
+        ),
+    )
+    assert chain.json("blame", "x:patch@workdir/src/word")["steps"][0]["patches"] == [
+        "0001-fix.patch"
+    ]
+    lines = chain.json("blame", "--lines", "out/word")["lines"]
+    assert [(each["text"], each["from"]) for each in lines] == [
+        ("one", "x:fetch"),
+        ("2", "x:patch 0001-fix.patch"),
+        ("three", "x:fetch"),
+    ]
+
+
+STAMP = """
+[tasks.stamp]
+after = ["install"]
+script = 'echo "stamped" >> "$D/usr/share/doc/hello/usage.txt"'
+outputdir = "image"
+
+[tasks.package]
+from = ["stamp", "@depends:packagedata"]
+"""
+
+
+def test_blame_of_a_header_in_a_sysroot_leads_to_its_source(story: Project) -> None:
+    name = "hello:compile@sysroot/usr/include/greet.h"
+    answer = story.json("blame", name)
+    assert [each["task"] for each in answer["steps"]] == [
+        "greet:populate_sysroot",
+        "greet:install",
+        "greet:unpack",
+        "greet:fetch",
+    ]
+    assert (answer["steps"][-1]["what"], answer["steps"][-1]["path"]) == (
+        "made",
+        "sources/greet/greet.h",
+    )
+    assert list(answer["sources"]) == ["greet"]
+    text = story.ask("blame", name)
+    assert "greet:install copied image/usr/include/greet.h from greet/greet.h" in text
+    assert f"source greet  {answer['sources']['greet']}" in text
+    assert (
+        story.ask(
+            "blame", "build/work/x86_64/hello/unpack/recipe-sysroot/usr/include/greet.h"
+        ).count("greet:")
+        >= 4
+    )
+
+
+def test_blame_tells_line_by_line_which_build_brought_it(story: Project) -> None:
+    name = "greet:populate_sysroot@output/sysroot-destdir/usr/include/greet.h"
+    first = story.git("rev-parse", "builds").strip()
+    story.edit(
+        "recipes/greet/greet/greet.h", "unsigned how);", "unsigned how);\nvoid greet_all(void);"
+    )
+    story.prov("build", "demo-image")
+    second = story.git("rev-parse", "builds").strip()
+    rows = story.json("blame", "--lines", name)["lines"]
+    assert {row["text"]: row["build"] for row in rows if "void" in row["text"]} == {
+        "void greet(const char *whom, unsigned how);": first,
+        "void greet_all(void);": second,
+    }
+    [line] = [
+        line for line in story.ask("blame", "--lines", name).splitlines() if "greet_all" in line
+    ]
+    assert line.startswith(second[:12])
+    assert story.json("blame", name)["since"] == second
+    assert [row["build"] for row in story.json("log", "usr/include/greet.h")["versions"]] == [
+        second,
+        first,
+    ]
+
+
+def test_blame_lists_all_tasks_that_wrote_a_file_the_last_first(story: Project) -> None:
+    story.append("recipes/hello/hello.toml", STAMP)
+    story.prov("build", "demo-image")
+    answer = story.json("blame", "hello:stamp@output/image/usr/share/doc/hello/usage.txt")
+    assert [(each["task"], each["what"]) for each in answer["steps"]] == [
+        ("hello:stamp", "rewrote"),
+        ("hello:install", "copied"),
+        ("hello:unpack", "copied"),
+        ("hello:fetch", "made"),
+    ]
+    lines = story.ask("blame", "usr/share/doc/hello/usage.txt").splitlines()
+    assert [line.split()[:2] for line in lines[2:5]] == [
+        ["hello:package", "copied"],
+        ["hello:stamp", "rewrote"],
+        ["hello:install", "copied"],
+    ]
+    assert story.ask("diff", "hello:stamp") == "M image/usr/share/doc/hello/usage.txt\n"
+
+
+def test_program_of_an_image_leads_to_the_task_that_compiled_it(story: Project) -> None:
+    answer = story.json("blame", "usr/bin/hello")
+    assert answer["file"] == "demo-image:rootfs@output/rootfs/usr/bin/hello"
+    assert [each["task"] for each in answer["steps"]] == [
+        "demo-image:rootfs",
+        "hello:package",
+        "hello:install",
+        "hello:compile",
+    ]
+
+
+def test_deployed_file_is_named_by_where_it_is(story: Project) -> None:
+    answer = story.json("blame", "build/deploy/images/demo/demo-image-demo.manifest")
+    assert [each["task"] for each in answer["steps"]] == ["demo-image:image", "demo-image:rootfs"]
+    text = story.ask("log", str(story.root / "build/deploy/deb/hello_1.2_amd64.deb"))
+    assert "hello:package_deb@output/deploy-deb/deb/hello_1.2_amd64.deb" in text
+    assert "no output of the last build has deb/nothing" in story.refused(
+        "blame", "build/deploy/deb/nothing"
+    )
+
+
+def test_path_is_found_though_the_last_build_had_another_target_or_failed(story: Project) -> None:
+    answer = story.json("blame", "usr/bin/hello")
+    story.prov("build", "words:fetch")
+    assert story.json("blame", "usr/bin/hello") == answer
+    story.edit("recipes/words/words/words.c", "return", "retrun")
+    story.prov("build", "demo-image", code=1)
+    assert story.json("blame", "usr/bin/hello") == answer
+    assert [row["build"] for row in story.json("log", "usr/bin/hello")["versions"]] == [
+        answer["since"]
+    ]

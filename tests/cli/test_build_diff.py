@@ -1,0 +1,38 @@
+"""`prov diff` of builds."""
+
+from __future__ import annotations
+
+from tests.cli.changes import grouped, harden
+from tests.cli.story import Project, in_order
+
+
+def test_diff_of_a_build_of_nothing(chain: Project) -> None:
+    chain.edit("recipes/x.toml", "cat src", "cat  src")
+    chain.prov("build", "x:go")
+    did = chain.ask("diff", "latest")
+    assert "script" in did
+    chain.prov("build", "x:go")
+    done = chain.prov("diff", "latest")
+    assert done.stdout == did
+    assert "nothing was to be done in build" in done.stderr
+
+
+def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
+    harden(story)
+    story.prov("build", "demo-image")
+    answer = story.json("diff", "latest")
+    tasks = [
+        f"{recipe}:{task}"
+        for recipe in ("greet", "hello", "words")
+        for task in ("compile", "configure", "install")
+    ]
+    assert grouped(answer) == {("variable", "CFLAGS"): tasks}
+    assert {each["task"] for each in answer["tasks"] if each["root_cause"]} == set(tasks)
+    text = story.ask("diff", "latest")
+    in_order(
+        text,
+        "root causes:",
+        "variable CFLAGS",
+        "in greet:compile, greet:configure, greet:install and 6 more",
+    )
+    assert "followed: 12 tasks: demo-image:image, demo-image:rootfs" in text

@@ -1,0 +1,56 @@
+"""`prov checkout`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.sysroots import HELLO, listed, run
+from tests.trees import describe
+
+NAMES = [
+    (
+        "hello:compile@sysroot",
+        {"usr/include/greet.h", "usr/include/words.h", "usr/lib/libwords.so.1"},
+        {"usr/bin"},
+    ),
+    ("hello:compile@sysroot-native", {"usr/bin/embed"}, {"usr/include", "usr/lib"}),
+    ("hello:compile@sysroot/usr/include", {"greet.h", "words.h"}, {"usr"}),
+    ("words:populate_sysroot@output", {"sysroot-destdir/usr/include/words.h"}, {"usr"}),
+    ("words:populate_sysroot@output/sysroot-destdir/usr", {"include/words.h"}, {"usr"}),
+    ("hello:unpack@sysroot", set(), {"usr"}),
+]
+
+
+@pytest.mark.parametrize(("name", "there", "not_there"), NAMES, ids=[row[0] for row in NAMES])
+def test_parts_of_runs_can_be_checked_out(
+    hello: Path, tmp_path: Path, name: str, there: set[str], not_there: set[str]
+) -> None:
+    run("checkout", name, str(tmp_path / "o"), cwd=hello)
+    assert there <= set(listed(tmp_path / "o"))
+    assert not any((tmp_path / "o" / path).exists() for path in not_there)
+
+
+def test_a_recorded_sysroot_is_what_the_packages_give(hello: Path, tmp_path: Path) -> None:
+    run("checkout", "hello:compile@sysroot", str(tmp_path / "seen"), cwd=hello)
+    run("compose", str(tmp_path / "composed"), *HELLO[:2], cwd=hello)
+    assert describe(tmp_path / "seen", mtimes=False) == describe(
+        tmp_path / "composed", mtimes=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hello:compile@sysrot", "did you mean sysroot or sysroot-native?"),
+        ("words:populate_sysroot@output/nothing", "there is no folder nothing in it"),
+        ("words:populate_sysroot@output/sysroot-destdir/usr/include/words.h", "there is no folder"),
+        ("helo:compile@sysroot", "did you mean hello:compile"),
+    ],
+)
+def test_parts_that_are_not_there_are_named(
+    hello: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    assert message in run("checkout", name, str(tmp_path / "o"), cwd=hello, code=1).stderr
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,85 @@
+"""Which store and which project a command works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from prov_cli import context
+
+from prov.errors import ProvError
+from prov.store.repository import Store
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PROV_STORE", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("zlib:compile", "zlib:compile"),
+        ("mc:musl:zlib:do_compile", "mc.musl.zlib:do_compile"),
+        ("latest~1/mc:musl:zlib:do_compile", "latest~1/mc.musl.zlib:do_compile"),
+        ("mc:musl:zlib", "mc.musl.zlib"),
+        ("mc:only", "mc:only"),
+        ("", ""),
+    ],
+)
+def test_names_of_multiconfig_tasks_are_written_as_the_store_has_them(
+    name: str, plain: str
+) -> None:
+    assert context.plain_name(name) == plain
+    assert context.plain_name([name, "a:b"]) == [plain, "a:b"]
+
+
+def test_no_name_stays_none() -> None:
+    assert context.plain_name(None) is None
+
+
+def test_the_store_is_of_the_option_the_environment_or_the_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "prov.toml").write_text("")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert context.store_path(None) == folder / ".prov"
+    monkeypatch.setenv("PROV_STORE", "other")
+    assert context.store_path(None) == folder / "below/other"
+    assert context.store_path(Path("mine")) == folder / "below/mine"
+
+
+def test_without_a_project_there_are_defaults(folder: Path) -> None:
+    store = Store.create(folder / ".prov")
+    assert context.project_here() is None
+    assert context.work_here() is None
+    assert context.sandbox_here() == ""
+    assert context.exclude_here() == []
+    assert context.rules_here().builds == 20
+    assert context.session_here(store, None) is None
+    with pytest.raises(ProvError, match=r"there is no prov\.toml here or above"):
+        context.open_session(None, None)
+
+
+def test_settings_are_those_of_the_project(folder: Path) -> None:
+    (folder / "prov.toml").write_text(
+        'sandbox = "none"\nexclude = ["*.o"]\nbuilddir = "b"\n[gc]\nbuilds = 3\n'
+    )
+    store = Store.create(folder / ".prov")
+    assert context.work_here() == folder / "b/work"
+    assert context.sandbox_here() == "none"
+    assert context.exclude_here() == ["*.o"]
+    assert context.rules_here().builds == 3
+    session = context.session_here(store, ["MACHINE=board"])
+    assert session is not None and session.store.path == store.path
+
+
+def test_a_setting_needs_a_value(folder: Path) -> None:
+    store = Store.create(folder / ".prov")
+    with pytest.raises(typer.BadParameter, match="'X' has no =; as in --set CFLAGS=-O3"):
+        context.open_project(store, ["X"])

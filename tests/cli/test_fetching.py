@@ -1,0 +1,36 @@
+"""Questions about results that are at a remote: they are fetched."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.cli.story import Project
+
+
+def test_questions_after_a_fetch(chain: Project, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "cache.git"], check=True)
+    chain.prov("remote", "add", "team", str(tmp_path / "cache.git"), "--push", "--trust", "none")
+    chain.prov("push", "--all")
+    other = Project(tmp_path / "other")
+    shutil.copytree(chain.root, other.root, ignore=shutil.ignore_patterns(".prov", "build"))
+    other.prov("init")
+    other.prov("remote", "add", "team", str(tmp_path / "cache.git"), "--trust", "none")
+    assert "1 fetched" in other.ask("build", "x:go")
+    assert other.ask("show", "x:go").startswith("x:go  ok\n")
+    done = other.prov("show", "x:patch")  # what was not needed comes when it is asked for
+    assert (
+        "fetched what a remote has published of x:patch" in done.stderr
+        and "patches/0001-fix.patch" in done.stdout
+    )
+    told = other.refused("diff", "x:go")
+    assert (
+        "was run on another machine" in told
+        and "prov pull --with-workdirs x:go" in told
+        and "fsck" not in told
+    )
+    other.edit("recipes/x.toml", "cat src", "cat  src")
+    assert "changed: script" in other.ask("why", "x:go")
+    chain.prov("push", "--all", "--with-workdirs")
+    assert other.ask("diff", "x:go") == chain.ask("diff", "x:go")

@@ -1,0 +1,19 @@
+"""`prov init`."""
+
+from __future__ import annotations
+
+from tests.cli.story import Project
+
+
+def test_a_project_and_a_store_are_made(small: Project) -> None:
+    assert small.ask("init", "new").splitlines() == [
+        f"wrote {small.root}/new/prov.toml",
+        f"the store is {small.root}/new/.prov",
+    ]
+    assert (small.root / "new/.prov/HEAD").exists()
+
+
+def test_what_is_there_stays(small: Project) -> None:
+    before = (small.root / "prov.toml").read_text()
+    assert small.ask("init") == small.ask("init") == f"the store is {small.root}/.prov\n"
+    assert (small.root / "prov.toml").read_text() == before

@@ -1,0 +1,46 @@
+"""`prov label`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.story import Project
+
+
+def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
+    newest, first = two.git("log", "--format=%H", "builds").split()
+    assert two.ask("label", "good") == f"good is build {newest[:12]}\n"
+    assert (
+        two.ask("label", "good", "latest~1")
+        == f"good is build {first[:12]}, which was {newest[:12]}\n"
+    )
+    two.prov("label", "other")
+    assert [line.split()[:2] for line in two.ask("label").splitlines()] == [
+        ["good", first[:12]],
+        ["other", newest[:12]],
+    ]
+    assert [row["labels"] for row in two.json("builds")["builds"]] == [["other"], ["good"]]
+    assert two.ask("builds", "-n", "1").splitlines()[0].endswith("  other")
+    two.prov("label", "--remove", "good")
+    assert [line.split()[0] for line in two.ask("label").splitlines()] == ["other"]
+    assert (
+        two.git("for-each-ref", "--format=%(refname)", "refs/prov/label")
+        == "refs/prov/label/other\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["latest", "builds", "a..b", ".a", "a.lock", "a.", "a b", "a/b", "-a", "a~1", "ä"]
+)
+def test_bad_label_is_refused_with_a_hint(two: Project, name: str) -> None:
+    assert f"{name!r} can't be a label hint: " in two.refused("label", "--", name)
+    assert two.ask("label") == ""
+
+
+def test_unknown_labels_and_builds_are_refused(two: Project) -> None:
+    two.prov("label", "good")
+    assert "there is no label god hint: did you mean good?" in two.refused(
+        "label", "--remove", "god"
+    )
+    assert "names no build hint: did you mean good?" in two.refused("label", "better", "god")
+    assert "not so many builds before latest" in two.refused("pin", "latest~2")

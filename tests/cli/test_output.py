@@ -1,0 +1,99 @@
+"""Standard output and error: closed, full, a reader that goes, and a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+
+import pytest
+
+from tests.cli.story import PROV, Project
+
+
+def in_shell(project: Project, line: str) -> tuple[int, str]:
+    """Run a line of bash in which `$prov` is the program; return exit status and standard error."""
+    environment = {**os.environ, "prov": PROV}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=project.root, env=environment, capture_output=True, text=True
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-"])
+def test_closed_streams(small: Project, streams: str) -> None:
+    small.task("echo one > out/file")
+    assert in_shell(small, f"$prov build a:go {streams}")[0] == 0
+    assert in_shell(small, f"$prov log {streams}") == (0, "")
+    assert in_shell(small, f"$prov run --as a:b -- sh -c 'echo text; exit 3' {streams}")[0] == 3
+    assert small.ask("checkout", "a:go@output", "got") is not None
+    assert (small.root / "got/out/file").read_text() == "one\n"
+
+
+def test_a_full_device(small: Project) -> None:
+    small.task("echo one > out/file")
+    assert in_shell(small, "$prov build a:go 2>/dev/full")[0] == 0
+    for line in ("log", "show a:go", "--help", "plan a:go"):
+        code, told = in_shell(small, f"$prov {line} >/dev/full")
+        assert (code, told) == (1, "prov: standard output: No space left on device\n"), line
+
+
+def test_a_reader_that_goes(small: Project) -> None:
+    small.task("\n".join(f"echo line {number}" for number in range(200)) + "\necho one > out/file")
+    small.task("echo two > out/file", "b")
+    code, told = in_shell(small, "set -o pipefail; $prov build a:go b:go 2>&1 | true")
+    assert (code, told) == (0, "")
+    assert "nothing to do" in small.ask("build", "a:go", "b:go")
+    assert in_shell(small, "set -o pipefail; $prov show a:go | head -n 1 >/dev/null") == (0, "")
+    assert (
+        in_shell(small, "set -o pipefail; $prov run --as a:b -- sh -c 'seq 100000; exit 3' | true")[
+            0
+        ]
+        == 3
+    )
+    assert small.ask("show", "a:b").endswith("    100000\n")
+
+
+def test_an_encoding_without_the_letters(small: Project) -> None:
+    for encoding in ("latin-1", "ascii"):
+        small.environment["PYTHONIOENCODING"] = encoding
+        assert "TARGET" in small.ask("build", "--help")
+    small.write("d/na\u00efve \u2026", "x")
+    small.ask("capture", "d", "--as", "a:b")
+    assert "A na\\xefve \\u2026" in small.ask("diff", "a:b")
+
+
+def test_what_a_terminal_would_obey(small: Project) -> None:
+    small.write("d/boo\x1b[31m\x1b]0;title\x07", "x")
+    small.write("d/two\nlines", "x")
+    small.write("d/\u202egpj.exe", "x")
+    small.ask("capture", "d", "--as", "a:b")
+    small.task("printf '\\033]0;title\\007'; exit 1")
+    for arguments in (
+        ["diff", "a:b"],
+        ["diff", "--patch", "a:b"],
+        ["build", "a:go"],
+        ["show", "a:go"],
+    ):
+        out = on_terminal(small, *arguments)
+        assert b"title" in out
+        assert (
+            b"\x1b]0;" not in out and b"\x1b[31m\x1b]" not in out and "\u202e".encode() not in out
+        ), arguments
+    assert "A two\\nlines\n" in small.ask("diff", "a:b")
+
+
+def on_terminal(project: Project, *arguments: str) -> bytes:
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(project.root)
+        os.execv(PROV, [PROV, *arguments])
+    out = b""
+    try:
+        while data := os.read(fd, 4096):
+            out += data
+    except OSError:
+        pass
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return out

@@ -1,0 +1,21 @@
+"""`prov pull`."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.cli.story import Project
+
+
+def test_results_are_fetched_once(two: Project) -> None:
+    two.prov("remote", "add", "team", "cache")
+    two.prov("push")
+    shutil.rmtree(two.root / ".prov")
+    two.prov("init")
+    two.prov("remote", "add", "team", "cache")
+    assert two.ask("pull").startswith("1 result fetched, ")
+    assert two.ask("pull") == "0 results fetched, 0 B; 1 were here\n"
+
+
+def test_without_a_remote_there_is_a_hint(two: Project) -> None:
+    assert two.refused("pull") == "prov: there is no remote hint: `prov remote add NAME URL`"

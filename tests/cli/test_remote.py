@@ -1,0 +1,47 @@
+"""`prov remote`."""
+
+from __future__ import annotations
+
+from tests.cli.story import Project
+
+
+def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
+    cache = small.root / "cache"
+    done = small.prov("remote", "add", "team", "cache", "--push")
+    line = f"team  file://{cache}  trust none  push"
+    assert done.stdout == f"{line}\n"
+    assert done.stderr == f"made an empty cache in {cache}\n"
+    assert small.ask("remote", "list") == f"{line}  not asked yet\n"
+    assert small.ask("remote", "list", "--refresh") == f"{line}  0 results\n"
+    assert small.json("remote", "list")["remotes"] == [
+        {
+            "name": "team",
+            "url": f"file://{cache}",
+            "priority": 50,
+            "trust": "none",
+            "push": True,
+            "tasks": 0,
+            "problem": "",
+        }
+    ]
+    small.prov("remote", "remove", "team")
+    assert small.ask("remote", "list") == ""
+
+
+def test_a_folder_with_other_files_is_refused(small: Project) -> None:
+    small.write("mine/text", "x")
+    assert small.refused("remote", "add", "team", "mine") == (
+        f"prov: {small.root}/mine is neither empty nor a git repository hint: name another folder"
+    )
+    assert small.ask("remote", "list") == ""
+
+
+def test_old_results_of_a_remote_expire(two: Project) -> None:
+    two.prov("remote", "add", "team", "cache", "--push")
+    two.prov("push", "--all")
+    options = ("team", "--days", "0", "--builds", "0")
+    assert two.ask("remote", "gc", *options, "-n").startswith("1 result would go, ")
+    assert two.ask("remote", "gc", *options).startswith("1 result gone, ")
+    assert (
+        two.ask("remote", "gc", *options, "-n") == "0 results would go, 0 B on disk; 1 would stay\n"
+    )

@@ -1,0 +1,65 @@
+"""What is printed of tasks that ran again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from prov_cli.repetitions import SHOWN, print_repetitions
+
+from prov.history.diff import Difference
+from prov.history.names import RunName
+from prov.records.keys import TaskKey
+from prov.replay.reproduce import Again
+
+RUN = RunName("a/go/0/1", b"commit", "a", "go", "0", 1, False, 0)
+SAME = Again(TaskKey("a:go"), RUN, "", "")
+FAILED = Again(TaskKey("b:go"), RUN, "exit status 1", "".join(f"{line}\n" for line in range(30)))
+DIFFERENT = Again(
+    TaskKey("c:go"),
+    RUN,
+    "",
+    "",
+    output=tuple(Difference(f"out/{number}", "added") for number in range(SHOWN + 2)),
+    workdir=(Difference("work", "added"),),
+)
+
+
+def lines(capsys: pytest.CaptureFixture[str], *repetitions: Again) -> list[str]:
+    """Return what is printed of repetitions that are not all the same."""
+    with pytest.raises(typer.Exit) as exit:
+        print_repetitions(repetitions, json=False)
+    assert exit.value.exit_code == 1
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_same_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_repetitions([SAME, SAME], json=False)
+    assert capsys.readouterr().out == "2 tasks run again: the same\n"
+
+
+def test_a_failure_has_the_end_of_its_log(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = lines(capsys, SAME, FAILED)
+    assert printed[0] == "b:go: exit status 1"
+    assert printed[1:-1] == [f"    {line}" for line in range(30 - SHOWN, 30)]
+    assert printed[-1] == "2 tasks run again: not the same: b:go"
+
+
+def test_of_many_differences_the_first_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = lines(capsys, DIFFERENT)
+    assert printed[0] == "c:go: its output is different:"
+    assert printed[SHOWN + 1] == "  and 2 more"
+    assert printed[SHOWN + 2] == "c:go: its WORKDIR is different:"
+    assert printed[-1] == "1 task run again: not the same: c:go"
+
+
+def test_json_has_a_row_for_each_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit):
+        print_repetitions([SAME, FAILED], json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["schema"], answer["kind"]) == (1, "reproduced")
+    assert [(row["task"], row["same"]) for row in answer["tasks"]] == [
+        ("a:go", True),
+        ("b:go", False),
+    ]

@@ -1,0 +1,18 @@
+"""`prov report`."""
+
+from __future__ import annotations
+
+from tests.cli.story import Project
+
+
+def test_a_page_is_written(two: Project) -> None:
+    done = two.prov("report")
+    assert done.stdout == ""
+    assert done.stderr == "prov: prov-report.html is written; open it in a browser\n"
+    assert (two.root / "prov-report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_page_of_an_older_build_replaces_a_file(two: Project) -> None:
+    page = two.write("page.html", "old")
+    two.prov("report", "latest~1", "-o", "page.html")
+    assert "a:go" in page.read_text()

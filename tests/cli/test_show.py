@@ -1,0 +1,12 @@
+"""`prov show`."""
+
+from __future__ import annotations
+
+from tests.cli.story import Project
+
+
+def test_run_of_a_build_is_shown_by_name_or_tag(two: Project) -> None:
+    old, new = (two.json("show", name)["run"]["tag"] for name in ("latest~1/a:go", "a:go"))
+    assert old != new
+    assert two.ask("show", old) == two.ask("show", "latest~1/a:go")
+    assert "is no run of a task hint: write recipe:task, or a tag" in two.refused("show", "b")
