@@ -75,7 +75,7 @@ above.
 LIBRARIES = {
     "cryptography": {"prov.statements"},
     "isal": {"prov.store", "prov.worktree"},
-    "msgspec": {"prov.recipes", "prov.tasks", "prov.scheduler"},
+    "msgspec": {"prov.bitbake", "prov.recipes", "prov.scheduler", "prov.tasks"},
     "pathspec": {"prov.worktree", "prov.tasks"},  # tasks show it to class scripts in the sandbox
     "pygit2": {"prov.store"},
     "securesystemslib": {"prov.statements"},

@@ -1,15 +1,13 @@
-"""What a build made goes to the remotes that builds publish to, in the background: the build does
-not wait for it.
-"""
+"""Publishing of what a build made to its remotes, in the background: the build does not wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from prov.bitbake.builds import Ran
+from prov.bitbake.build_record import TaskRun
 from prov.bitbake.capture import Packed
 from prov.bitbake.equivalence import lines_of, record_lines
-from prov.bitbake.shared import remotes_of
+from prov.bitbake.shared_state import remotes_of
 from prov.records.ids import StaticKey
 from prov.sharing.pushing import publishing
 from prov.sharing.results import Shareable
@@ -19,20 +17,21 @@ from prov.transport.access import Access
 
 def publish(
     store: Store,
-    ran: Sequence[Ran],
+    ran: Sequence[TaskRun],
     packed: Mapping[str, Packed],
     environment: Mapping[str, str],
     note: Callable[[str], None],
     *,
     network: bool,
 ) -> None:
-    """Start publishing the objects of shared state that a build made or took; to folders alone
-    without the network.
+    """Start publishing the objects of shared state that a build made or took.
+
+    Without the network, only remotes that are folders are used.
     """
     results = [
-        Shareable(each.key, each.captured.task_hash, StaticKey(packed[each.key].key))
-        for each in ran
-        if each.key in packed and not each.failed
+        Shareable(run.key, run.captured.task_hash, StaticKey(packed[run.key].key))
+        for run in ran
+        if run.key in packed and not run.failed
     ]
     lines = lines_of(ran)
     if lines:

@@ -25,7 +25,7 @@ from prov.bitbake.capture import (
     SETSCENE_FACT,
     STAMP_FACT,
     WORKDIR_FACT,
-    Task,
+    BuildTask,
     begin,
     workdir_lock,
 )
@@ -221,7 +221,7 @@ def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[byt
     return found
 
 
-def _task(run: RunName, facts: dict[str, str], workdir: Path) -> Task:
+def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
     """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
     match = _ARCH.fullmatch(facts[LINE_FACT])
     if match is None or ".." in match[1] or match[1].endswith((".", ".lock")):
@@ -229,7 +229,7 @@ def _task(run: RunName, facts: dict[str, str], workdir: Path) -> Task:
             f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin"
         )
     mc, pn = split_name(run.recipe)
-    return Task(mc, pn, facts.get("version", ""), run.task, False, workdir, match[1], ())
+    return BuildTask(mc, pn, facts.get("version", ""), run.task, False, workdir, match[1], ())
 
 
 @dataclass(frozen=True, slots=True)

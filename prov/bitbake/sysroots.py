@@ -9,21 +9,21 @@ but what is not wanted any more, and what nobody staged stays.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from prov.bitbake.messages import StagedPackage, SysrootContents
 from prov.errors import SysrootConflict
 from prov.files import locked, read_cache, remove_tree, write_cache
 from prov.processes import without_collecting
-from prov.store.objects import Oid
+from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.sysroot.state import State, read_merges, write_merges
+from prov.sysroot.state import State, path_digest, read_merges, write_merges
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
     EMPTY,
@@ -49,7 +49,7 @@ command that made it.
 """
 
 
-class Staged(NamedTuple):
+class StagedFolder(NamedTuple):
     """Where a recipe staged what it has for others."""
 
     recipe: str
@@ -58,9 +58,8 @@ class Staged(NamedTuple):
     """A line for each path, that of a folder with a slash at its end."""
 
     @staticmethod
-    def of(told: Sequence[str]) -> Staged:
-        recipe, folder, manifest = told
-        return Staged(recipe, Path(folder), Path(manifest))
+    def of(package: StagedPackage) -> StagedFolder:
+        return StagedFolder(package.recipe, Path(package.folder), Path(package.manifest))
 
 
 class Package(NamedTuple):
@@ -70,27 +69,29 @@ class Package(NamedTuple):
     fixmes: frozenset[bytes]
 
 
-def compose(store: Store, told: Mapping[str, Any]) -> None:
+def compose(store: Store, sysroots: Sequence[SysrootContents]) -> None:
     """Make sysroots hold what recipes staged. The caller has their lock.
 
     Raises SysrootConflict, before anything is touched, where two recipes bring different content to
     one path.
     """
     with store.objects.writer() as writer, without_collecting():
-        plans = []
-        for each in told["sysroots"]:
-            directory = Path(each["directory"])
-            packages = {
-                name: _package(store, writer, Staged.of((name, *where)), directory.name)
-                for name, *where in each["packages"]
-            }
-            words = {word.encode(): os.fsencode(path) for word, path in each["fixmes"]}
-            lists = [Path(manifest) for manifest in each["lists"]]
-            plans.append(_Sysroot(store, writer, directory, packages, words, lists))
-        trees = [each.merged() for each in plans]
+        plans = [_plan(store, writer, contents) for contents in sysroots]
+        trees = [plan.merged() for plan in plans]
         writer.finish()  # what a state names is in the store
-        for each, pair in zip(plans, trees, strict=True):
-            each.apply(pair)
+        for plan, pair in zip(plans, trees, strict=True):
+            plan.apply(pair)
+
+
+def _plan(store: Store, writer: ObjectWriter, contents: SysrootContents) -> _Sysroot:
+    directory = Path(contents["directory"])
+    packages = {
+        package.recipe: _package(store, writer, StagedFolder.of(package), directory.name)
+        for package in contents["packages"]
+    }
+    words = {word.encode(): os.fsencode(path) for word, path in contents["fixmes"]}
+    lists = [Path(path) for path in contents["lists"]]
+    return _Sysroot(store, writer, directory, packages, words, lists)
 
 
 def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pair]:
@@ -301,18 +302,18 @@ class _Fixed:
     def blob(self, oid: Oid) -> bytes:
         return self.objects.blob(oid)
 
-    def tree(self, oid: Oid) -> list[Any]:
+    def tree(self, oid: Oid) -> list[Entry]:
         return self.objects.tree(oid)
 
 
 # what recipes staged
 
 
-def _package(store: Store, writer: ObjectWriter, staged: Staged, sysroot: str) -> Package:
+def _package(store: Store, writer: ObjectWriter, staged: StagedFolder, sysroot: str) -> Package:
     """Return what a recipe staged for a sysroot: captured, if it was not yet since its manifest was
     written.
     """
-    memory = store.cache / "staged" / _name(staged.folder)
+    memory = store.cache / "staged" / path_digest(staged.folder)
     state = staged.manifest.stat()
     version = (state.st_ino, state.st_size, state.st_mtime_ns)
     with locked(memory.with_suffix(".lock")):
@@ -331,7 +332,7 @@ def _package(store: Store, writer: ObjectWriter, staged: Staged, sysroot: str) -
         return package
 
 
-def _captured(store: Store, staged: Staged, memory: Path, sysroot: str) -> Package:
+def _captured(store: Store, staged: StagedFolder, memory: Path, sysroot: str) -> Package:
     """Capture what a manifest names, and make its files the pool's."""
     if not staged.folder.is_dir():
         return Package(EMPTY, frozenset())
@@ -381,7 +382,7 @@ def _pool(store: Store, sysroot: str) -> Pool:
 
 
 def _state_path(store: Store, directory: Path) -> Path:
-    return store.cache / "sysroots" / f"{_name(directory)}.state"
+    return store.cache / "sysroots" / f"{path_digest(directory)}.state"
 
 
 def _known(path: Path, writer: ObjectWriter) -> State | None:
@@ -396,7 +397,3 @@ def _known(path: Path, writer: ObjectWriter) -> State | None:
     return (
         state if state.ready or state.pair != EMPTY or state.before != EMPTY else None
     )  # one that can't be read
-
-
-def _name(path: Path) -> str:
-    return hashlib.sha1(os.fsencode(path)).hexdigest()

@@ -1,10 +1,9 @@
-"""The process that records a BitBake build: one a build, started by BitBake's server and ended with
-it.
+"""The process that records a BitBake build. BitBake's server starts one for each build.
 
-Tasks knock at a socket when they begin and when they have ended, and wait for the answer, so that
-nothing changes under the capture. Each is served by a fork of its own: this process only keeps the
-account of who runs where. The server speaks through a pipe, whose end is the build's, and hears
-through another one, a line of JSON each.
+A task connects to a socket when it begins and when it has ended, and waits for the answer, so that
+nothing changes during the capture. A fork serves each request: this process only keeps the account
+of the tasks that run. The server writes to one pipe, which is closed when it ends, and reads from
+another, a line of JSON for each message.
 """
 
 from __future__ import annotations
@@ -16,17 +15,39 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from prov.bitbake.builds import Ran, record, recover
-from prov.bitbake.capture import Captured, Packed, Task, begin, end
-from prov.bitbake.equivalence import Lines, fetch_lines, read_lines
+from prov.bitbake.build_record import TaskRun, key_of_line, record, recover
+from prov.bitbake.capture import BuildTask, Captured, Packed, begin, end
+from prov.bitbake.connection import listen, read_body, read_header, send_answer
+from prov.bitbake.equivalence import Equivalences, fetch_lines, read_lines
+from prov.bitbake.messages import (
+    BuildDone,
+    EndRequest,
+    EquivalencesQuestion,
+    InvalidMessage,
+    TaskAnswer,
+    TaskRequest,
+    UnpackRequest,
+    WhichQuestion,
+    WriterWord,
+    read_names,
+    read_object,
+    read_request,
+    read_server_word,
+    read_sysroots_body,
+)
 from prov.bitbake.publishing import publish
-from prov.bitbake.shared import ObjectName, Shared, Unpacked, archive, clean, unpack
-from prov.bitbake.signature import recipe_name
+from prov.bitbake.shared_state import (
+    ObjectName,
+    SharedObjects,
+    Unpacked,
+    archive,
+    clean,
+    unpack,
+)
 from prov.bitbake.sysroots import compose
 from prov.errors import ProvError, SysrootError
 from prov.files import try_locked
@@ -38,39 +59,44 @@ from prov.store.repository import Store
 from prov.upkeep.background import start_upkeep
 
 BREATH = 10.0
-"""Seconds between signs of life to those who wait."""
-QUESTIONS = ("begin", "end", "lost", "archive", "unpack", "has", "clean", "sysroot")
-HEADER = 1 << 20
-"""Bytes that a request's first line may have."""
+"""Seconds between signs of life to tasks that wait."""
+LOOKING = ("begin", "end")
+"""Requests that capture a WORKDIR: one at a time in each."""
 
 
 @dataclass(slots=True)
 class _Running:
     """A task between its begin and its end."""
 
-    task: Task
-    beside: dict[str, Task] = field(default_factory=dict)
+    task: BuildTask
+    beside: dict[str, BuildTask] = field(default_factory=dict)
     """Tasks that were in the same WORKDIR at any time since."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What a task asked; `rest` is what came of its body with the first line."""
+    """A request of a task, which waits at the other end of `connection`."""
 
     connection: socket.socket
-    task: Task
-    told: Mapping[str, Any]
+    task: BuildTask
+    message: TaskRequest
     rest: bytes
+    """What came of its body with the first line."""
+
+    @property
+    def looks(self) -> bool:
+        return self.message["what"] in LOOKING
+
+    def body(self) -> bytes:
+        return read_body(self.connection, self.rest, self.message["body"])
 
 
 @dataclass(slots=True)
 class _Serving:
-    """A fork at work for a task, which waits at the other end of `connection`."""
+    """A fork that serves a request."""
 
     child: Child
-    connection: socket.socket
-    task: Task
-    told: Mapping[str, Any]
+    request: _Request
     answer: bytearray = field(default_factory=bytearray)
 
 
@@ -79,355 +105,373 @@ class Writer:
     """Keeps the account of a build's tasks."""
 
     store_path: Path
-    say: Callable[[Mapping[str, object]], None]
-    """Tells the server something."""
+    say: Callable[[WriterWord], None]
+    """Sends a message to the server."""
     running: dict[str, _Running] = field(default_factory=dict)
     """By task."""
     waiting: list[_Request] = field(default_factory=list)
-    """For the fork that is at work in the same WORKDIR: what one begins to change, another one must
-    not see.
-    """
+    """Requests for a WORKDIR that a fork captures now: a capture must not see half a change."""
     serving: dict[int, _Serving] = field(default_factory=dict)
     """By the descriptor of its fork's answer."""
-    ran: list[Ran] = field(default_factory=list)
+    ran: list[TaskRun] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Of whoever started the build: what git needs to reach remotes."""
-    shared: Shared | None = None
+    """Of the user who started the build: what git needs to reach remotes."""
+    shared: SharedObjects | None = None
     packed: dict[str, Packed] = field(default_factory=dict)
     """Task -> the object of shared state that it made, or took, in this build."""
     lost: dict[TaskKey, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
-    held: Store | None = None
-    """Keeps what is packed and no ref holds yet from being collected, until the task has ended."""
+    retained: Store | None = None
+    """Keeps packed objects that no ref holds yet from being collected."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    _line: bytes = b""
+    """The part of the server's next line that was read."""
 
     def store(self) -> Store:
         return Store.create(self.store_path)
-
-    # the loop
-
-    def serve(self, listening: socket.socket, server: int) -> Mapping[str, Any] | None:
-        """Serve tasks until the server says that the build is over, or is gone: None then."""
-        said, self._listening = b"", listening
-        self._selector.register(listening, selectors.EVENT_READ)
-        self._selector.register(server, selectors.EVENT_READ)
-        last: Mapping[str, Any] | None = None
-        open_, breathed = True, time.monotonic()
-        while open_ or self.serving:
-            for key, _ in self._selector.select(BREATH):
-                if key.fileobj is listening:
-                    self._accept(listening)
-                elif key.fd == server:
-                    piece = os.read(server, 1 << 16)
-                    if not piece:
-                        open_ = False
-                        self._selector.unregister(server)
-                    *lines, said = (said + piece).split(b"\n")
-                    for line in lines:
-                        last = self._told(json.loads(line)) or last
-                else:
-                    self._hear(self.serving[key.fd])
-            if time.monotonic() - breathed < BREATH:
-                continue
-            breathed = time.monotonic()
-            waiting = [each.connection for each in self.waiting]
-            for connection in [*(each.connection for each in self.serving.values()), *waiting]:
-                with contextlib.suppress(OSError):  # who does not wait any more need not be told
-                    connection.send(b" ")
-        return last
-
-    def _told(self, word: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Answer a question of the server's; return the word by which a build ends."""
-        if word["what"] == "done":
-            return word
-        if word["what"] == "equivalences":
-            lines = Lines()
-            with contextlib.suppress(ProvError, OSError):
-                shared = self._shared(network=word["network"])
-                fetch_lines(shared.caches)
-                lines = read_lines(shared.store, set(word["known"]))
-                for note in [*shared.notes(), *lines.notes]:
-                    self.say({"note": note})
-            self.say({"equivalences": lines.by_build})
-            return None
-        found: set[str] = set()
-        with contextlib.suppress(ProvError, OSError):  # then there is nothing to take
-            names = {tid: ObjectName(*name) for tid, name in word["objects"].items()}
-            shared = self._shared(network=word["network"])
-            found = shared.which(names)
-            for note in shared.notes():
-                self.say({"note": note})
-        self.say({"which": sorted(found)})
-        return None
-
-    def _shared(self, *, network: bool) -> Shared:
-        if self.shared is None:
-            self.shared = Shared.open(
-                Store.open(self.store_path), self.environment, network=network
-            )
-        return self.shared
-
-    def _accept(self, listening: socket.socket) -> None:
-        connection, _ = listening.accept()
-        connection.settimeout(BREATH)
-        try:
-            told, rest = _read_header(connection)
-            task = Task.of(told)
-            if told["what"] not in QUESTIONS:
-                raise ValueError(f"{told['what']!r} is nothing that tasks ask")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, ProvError) as error:
-            _answer(connection, {"error": str(error)})
-            return
-        self.waiting.append(_Request(connection, task, told, rest))
-        self._serve_waiting()
-
-    def _serve_waiting(self) -> None:
-        """Start what can start: of those that look at a WORKDIR one at a time, in the order in
-        which they came.
-        """
-        looking = ("begin", "end")
-        busy = {each.task.workdir for each in self.serving.values() if each.told["what"] in looking}
-        for request in list(self.waiting):
-            looks = request.told["what"] in looking
-            if looks and request.task.workdir in busy:
-                continue
-            self.waiting.remove(request)
-            if self._serve(request) and looks:
-                busy.add(request.task.workdir)
-
-    def _serve(self, request: _Request) -> bool:
-        """Start a fork for a request, and tell whether it needs one."""
-        connection, task, told, rest = request.connection, request.task, request.told, request.rest
-        if told["what"] == "begin":
-            self._begin(task)
-        mine = self.running.get(task.key) or _Running(task)
-        if told["what"] == "end":
-            self.running.pop(task.key, None)
-        elif told["what"] == "lost":
-            self.running.pop(task.key, None)
-            self.lose(task.key, str(told.get("why", "")))
-            _answer(connection, {})
-            return False
-        elif told["what"] == "begin" and mine.beside:  # what these changed is theirs to tell
-            _answer(connection, {})
-            return False
-        if told["what"] == "archive" and self.held is None:
-            with contextlib.suppress(ProvError, OSError):  # then nothing is packed
-                self.held = self.store()
-                self.held.objects.writer()
-        beside = {
-            name: other.owned if name in self.running else () for name, other in mine.beside.items()
-        }
-
-        def work() -> object:
-            if self._listening is not None:
-                self._listening.close()
-            body = _read_body(connection, rest, int(told["body"]))
-            match told["what"]:
-                case "begin":
-                    begin(self.store(), task)
-                case "end":
-                    packed = self.packed.get(task.key) or Packed.of(told)
-                    # A task that packed an object waits until a ref holds it: else it writes the
-                    # archive.
-                    waits = packed is not None and not packed.taken
-                    seen = (lambda: None) if waits else (lambda: _answer(connection, {}))
-                    return end(self.store(), task, told, body, beside, packed, seen)
-                case "archive":
-                    return archive(self.store(), told, body)
-                case "unpack":
-                    packed = Packed.of(told)
-                    if packed is not None:
-                        return unpack(self.store(), packed, told)
-                    name = ObjectName(*told["object"])
-                    shared = self._shared(network=False)
-                    shared.bring(name)
-                    return unpack(self.store(), shared.packed(name), told)
-                case "has":
-                    return self._shared(network=False).has(ObjectName(*told["object"]))
-                case "clean":
-                    clean(self.store(), ObjectName(*told["object"]))
-                case "sysroot":
-                    compose(self.store(), json.loads(body))
-            return None
-
-        child = start_child(work)
-        self.serving[child.answer] = _Serving(child, connection, task, told)
-        self._selector.register(child.answer, selectors.EVENT_READ)
-        return True
-
-    def _begin(self, task: Task) -> None:
-        mine = self.running[task.key] = _Running(task)
-        for other in self.running.values():
-            if other is not mine and other.task.workdir == task.workdir:
-                mine.beside[other.task.key] = other.task
-                other.beside[task.key] = task
-
-    def _hear(self, serving: _Serving) -> None:
-        """Take what a fork says; when it has ended, answer the task."""
-        piece = os.read(serving.child.answer, 1 << 16)
-        if piece:
-            serving.answer += piece
-            return
-        fd = serving.child.answer
-        self._selector.unregister(fd)
-        del self.serving[fd]
-        os.close(fd)
-        status = os.waitpid(serving.child.pid, 0)[1]
-        self._serve_waiting()
-        task = serving.task
-        try:
-            found = decode_answer(bytes(serving.answer), status, task.key)
-        except Exception as error:  # whatever it is, the build goes on
-            hint = getattr(error, "hint", "")
-            if serving.told["what"] in ("begin", "end"):  # the rest is done in another way
-                self.lose(task.key, f"{error}{f' ({hint})' if hint else ''}")
-            refused = isinstance(error, SysrootError)  # what no other way would come around
-            if serving.told["what"] == "sysroot" and not refused:
-                self.say({"plain": task.key, "why": str(error)})
-            _answer(serving.connection, {"error": str(error), "refused": refused, "hint": hint})
-            return
-        answer: dict[str, Any] = {}
-        if isinstance(found, Captured):
-            self.ran.append(Ran.of(task, serving.told, found))
-            if not found.shared:
-                self.packed.pop(task.key, None)
-        elif isinstance(found, Packed):
-            self.packed[task.key] = found
-            answer["packed"] = found.ids
-        elif isinstance(found, Unpacked):
-            self.packed[task.key] = found.packed
-            answer["entries"] = found.entries
-        elif found is not None:
-            answer["has"] = found
-        _answer(serving.connection, answer)
 
     def lose(self, key: TaskKey, why: str) -> None:
         """Note that a task is not recorded, and tell the server."""
         self.lost[key] = why
         self.say({"lost": key, "why": why})
 
+    # the loop
 
-def _read_header(connection: socket.socket) -> tuple[Mapping[str, Any], bytes]:
-    data = b""
-    while b"\n" not in data:
-        piece = connection.recv(1 << 16)
-        if not piece or len(data) > HEADER:
-            raise ValueError("a request without an end")
-        data += piece
-    line, _, rest = data.partition(b"\n")
-    return json.loads(line), rest
+    def serve(self, listening: socket.socket, server: int) -> BuildDone | None:
+        """Serve tasks until the server says that the build is over, or is gone: None then."""
+        self._listening = listening
+        self._selector.register(listening, selectors.EVENT_READ)
+        self._selector.register(server, selectors.EVENT_READ)
+        done: BuildDone | None = None
+        is_open, breathed = True, time.monotonic()
+        while is_open or self.serving:
+            for key, _ in self._selector.select(BREATH):
+                if key.fileobj is listening:
+                    self._accept(listening)
+                elif key.fd == server:
+                    piece = os.read(server, 1 << 16)
+                    if not piece:
+                        is_open = False
+                        self._selector.unregister(server)
+                    done = self._hear_server(piece) or done
+                else:
+                    self._hear_child(self.serving[key.fd])
+            if time.monotonic() - breathed >= BREATH:
+                breathed = time.monotonic()
+                self._breathe()
+        return done
 
+    def _breathe(self) -> None:
+        """Send a sign of life to all tasks that wait."""
+        requests = [serving.request for serving in self.serving.values()]
+        for request in [*requests, *self.waiting]:
+            with contextlib.suppress(OSError):  # the task was killed
+                request.connection.send(b" ")
 
-def _read_body(connection: socket.socket, start: bytes, size: int) -> bytes:
-    data = bytearray(start)
-    while len(data) < size:
-        piece = connection.recv(1 << 20)
-        if not piece:
-            raise ValueError("a request that breaks off")
-        data += piece
-    return bytes(data)
+    # the server
 
+    def _hear_server(self, piece: bytes) -> BuildDone | None:
+        """Answer the server's questions; return the message by which a build ends."""
+        *lines, self._line = (self._line + piece).split(b"\n")
+        done = None
+        for line in lines:
+            try:
+                fields = read_object(line)
+                word = read_server_word(fields)
+            except InvalidMessage as error:
+                self.say({"note": str(error)})
+                continue
+            if word["what"] == "done":
+                done = word
+            elif word["what"] == "equivalences":
+                self._report_equivalences(word)
+            else:
+                self._report_objects(word)
+        return done
 
-def _answer(connection: socket.socket, answer: Mapping[str, Any]) -> None:
-    with contextlib.suppress(OSError), connection:
-        connection.sendall(json.dumps(answer).encode() + b"\n")
+    def _report_equivalences(self, question: EquivalencesQuestion) -> None:
+        equivalences = Equivalences()
+        with contextlib.suppress(ProvError, OSError):  # the build goes on without any
+            shared = self._shared(network=question["network"])
+            fetch_lines(shared.caches)
+            equivalences = read_lines(shared.store, set(question["known"]))
+            for note in [*shared.take_notes(), *equivalences.notes]:
+                self.say({"note": note})
+        self.say({"equivalences": equivalences.by_build})
 
+    def _report_objects(self, question: WhichQuestion) -> None:
+        available: set[str] = set()
+        with contextlib.suppress(ProvError, OSError):  # the build goes on without any
+            names = {tid: ObjectName(*parts) for tid, parts in question["objects"].items()}
+            shared = self._shared(network=question["network"])
+            available = shared.which(names)
+            for note in shared.take_notes():
+                self.say({"note": note})
+        self.say({"which": sorted(available)})
 
-def listen(path: Path) -> socket.socket:
-    """Return a socket at a path, however long that is; what a writer that died left there is
-    replaced.
-    """
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    beside = f"{path.name}.{os.getpid()}"
-    try:
-        umask = os.umask(0o077)
+    def _shared(self, *, network: bool) -> SharedObjects:
+        if self.shared is None:
+            self.shared = SharedObjects.open(
+                Store.open(self.store_path), self.environment, network=network
+            )
+        return self.shared
+
+    # requests
+
+    def _accept(self, listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.settimeout(BREATH)
+        task = None
         try:
-            listening.bind(f"/proc/self/fd/{folder}/{beside}")
-        finally:
-            os.umask(umask)
-        listening.listen(256)
-        os.rename(path.with_name(beside), path)
-    finally:
-        os.close(folder)
-    return listening
+            line, rest = read_header(connection)
+            fields = read_object(line)
+            task = BuildTask.of(read_names(fields))
+            request = _Request(connection, task, read_request(fields), rest)
+        except (OSError, ProvError) as error:
+            if task is not None and fields.get("what") in LOOKING:
+                self.running.pop(task.key, None)
+                self.lose(task.key, str(error))
+            send_answer(connection, {"error": str(error)})
+            return
+        self.waiting.append(request)
+        self._serve_waiting()
+
+    def _serve_waiting(self) -> None:
+        """Start requests that can start, in the order in which they came."""
+        requests = [serving.request for serving in self.serving.values()]
+        busy = {request.task.workdir for request in requests if request.looks}
+        for request in list(self.waiting):
+            if request.looks and request.task.workdir in busy:
+                continue
+            self.waiting.remove(request)
+            if self._serve(request) and request.looks:
+                busy.add(request.task.workdir)
+
+    def _serve(self, request: _Request) -> bool:
+        """Start a fork for a request; return whether it needs one."""
+        task, message = request.task, request.message
+        if message["what"] == "begin":
+            self._begin(task)
+            if self.running[task.key].beside:  # changes since are recorded by these tasks
+                send_answer(request.connection, {})
+                return False
+        elif message["what"] == "lost":
+            self.running.pop(task.key, None)
+            self.lose(task.key, message["why"])
+            send_answer(request.connection, {})
+            return False
+        elif message["what"] == "archive":
+            self._retain_objects()
+        beside = self._beside(task)
+        if message["what"] == "end":
+            self.running.pop(task.key, None)
+        child = start_child(lambda: self._work(request, beside))
+        self.serving[child.answer] = _Serving(child, request)
+        self._selector.register(child.answer, selectors.EVENT_READ)
+        return True
+
+    def _begin(self, task: BuildTask) -> None:
+        mine = self.running[task.key] = _Running(task)
+        for other in self.running.values():
+            if other is not mine and other.task.workdir == task.workdir:
+                mine.beside[other.task.key] = other.task
+                other.beside[task.key] = task
+
+    def _beside(self, task: BuildTask) -> dict[str, tuple[str, ...]]:
+        """Return the tasks that ran beside one -> directories of those that still run."""
+        mine = self.running.get(task.key) or _Running(task)
+        return {
+            name: other.owned if name in self.running else () for name, other in mine.beside.items()
+        }
+
+    def _retain_objects(self) -> None:
+        """Keep what is packed from being collected until a ref holds it."""
+        if self.retained is None:
+            with contextlib.suppress(ProvError, OSError):  # then nothing is packed
+                self.retained = self.store()
+                self.retained.objects.writer()
+
+    # in a fork
+
+    def _work(self, request: _Request, beside: Mapping[str, tuple[str, ...]]) -> object:
+        """Do what a task asks for, and return the result."""
+        if self._listening is not None:
+            self._listening.close()
+        body, message = request.body(), request.message
+        if message["what"] == "begin":
+            begin(self.store(), request.task)
+        elif message["what"] == "end":
+            return self._end(request, message, body, beside)
+        elif message["what"] == "archive":
+            return archive(self.store(), message, body)
+        elif message["what"] == "unpack":
+            return self._unpack(message)
+        elif message["what"] == "has":
+            return self._shared(network=False).has(ObjectName(*message["object"]))
+        elif message["what"] == "clean":
+            clean(self.store(), ObjectName(*message["object"]))
+        elif message["what"] == "sysroot":
+            compose(self.store(), read_sysroots_body(body)["sysroots"])
+        return None
+
+    def _end(
+        self,
+        request: _Request,
+        message: EndRequest,
+        body: bytes,
+        beside: Mapping[str, tuple[str, ...]],
+    ) -> Captured:
+        task = request.task
+        packed = self.packed.get(task.key) or Packed.of(message.get("packed", ()))
+
+        def on_read() -> None:
+            # A task that packed an object waits until a ref holds it: else it writes the archive.
+            if packed is None or packed.taken:
+                send_answer(request.connection, {})
+
+        return end(self.store(), task, message, body, beside, packed, on_read)
+
+    def _unpack(self, message: UnpackRequest) -> Unpacked:
+        packed = Packed.of(message.get("packed", ()))
+        if packed is None:
+            name = ObjectName(*message["object"])
+            shared = self._shared(network=False)
+            shared.bring(name)
+            packed = shared.packed(name)
+        folder = Path(message["folder"])
+        return unpack(self.store(), packed, folder, faked=message["faked"])
+
+    # results
+
+    def _hear_child(self, serving: _Serving) -> None:
+        """Read what a fork says; when it has ended, answer the task."""
+        child, request = serving.child, serving.request
+        piece = os.read(child.answer, 1 << 16)
+        if piece:
+            serving.answer += piece
+            return
+        self._selector.unregister(child.answer)
+        del self.serving[child.answer]
+        os.close(child.answer)
+        status = os.waitpid(child.pid, 0)[1]
+        self._serve_waiting()
+        try:
+            result = decode_answer(bytes(serving.answer), status, request.task.key)
+        except Exception as error:  # whatever it is, the build goes on
+            send_answer(request.connection, self._note_failure(request, error))
+            return
+        send_answer(request.connection, self._note_result(request, result))
+
+    def _note_failure(self, request: _Request, error: Exception) -> TaskAnswer:
+        """Note that a request failed, and return the answer."""
+        key, what = request.task.key, request.message["what"]
+        hint = getattr(error, "hint", "")
+        refused = isinstance(error, SysrootError)  # without prov it would fail as well
+        if request.looks:  # other requests are done in another way
+            self.lose(key, f"{error} ({hint})" if hint else str(error))
+        elif what == "sysroot" and not refused:
+            self.say({"plain": key, "why": str(error)})
+        return {"error": str(error), "refused": refused, "hint": hint}
+
+    def _note_result(self, request: _Request, result: object) -> TaskAnswer:
+        """Note what a fork did, and return the answer."""
+        task, message = request.task, request.message
+        if isinstance(result, Captured):
+            assert message["what"] == "end"
+            self.ran.append(TaskRun.of(task, message, result))
+            if not result.shared:
+                self.packed.pop(task.key, None)
+        elif isinstance(result, Packed):
+            self.packed[task.key] = result
+            return {"packed": result.ids}
+        elif isinstance(result, Unpacked):
+            self.packed[task.key] = result.packed
+            return {"entries": result.entries}
+        elif isinstance(result, bool):
+            return {"has": result}
+        return {}
 
 
 def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[str, str]) -> None:
-    """Record a build, until the server closes what it speaks through: descriptors to hear it by,
-    and to answer it.
+    """Record a build until the server closes its pipe: `server` is (to read, to write).
 
-    Raises ProvError where another writer is at work here.
+    Raises ProvError if another writer runs at the same path.
     """
-    heard, told = server
+    to_read, to_write = server
 
-    def say(word: Mapping[str, object]) -> None:
+    def say(word: WriterWord) -> None:
         with contextlib.suppress(OSError):  # the server is gone
-            os.write(told, json.dumps(word).encode() + b"\n")
+            os.write(to_write, json.dumps(word).encode() + b"\n")
 
-    # whoever started BitBake may ignore SIGCHLD: then no fork could be waited for
+    # the process that started BitBake may ignore SIGCHLD: then no fork could be waited for
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with try_locked(path.with_name(path.name + ".lock")) as alone:
-        if not alone:
-            raise ProvError(
-                f"another writer is at work at {path}", hint="is a build still ending there?"
-            )
+    with _alone_at(path):
         git_program()  # asked for its version once, and not by each fork
         writer = Writer(store, say, environment=environment)
         listening = listen(path)
         say({"ready": os.getpid()})
         try:
-            last = writer.serve(listening, heard)
+            done = writer.serve(listening, to_read)
         finally:
             path.unlink(missing_ok=True)
             listening.close()
-        recorded = _finish(writer, last)
-        say({"recorded": recorded.hex() if recorded else ""})
-        if writer.held is not None:
-            writer.held.objects.release()
+        build = _finish(writer, done)
+        say({"recorded": build.hex() if build else ""})
+        if writer.retained is not None:
+            writer.retained.objects.release()
         if writer.ran:
             start_upkeep(writer.store(), None)
 
 
-def _finish(writer: Writer, last: Mapping[str, Any] | None) -> Oid | None:
+@contextlib.contextmanager
+def _alone_at(path: Path) -> Iterator[None]:
+    with try_locked(path.with_name(path.name + ".lock")) as is_alone:
+        if not is_alone:
+            raise ProvError(
+                f"another writer is at work at {path}", hint="is a build still ending there?"
+            )
+        yield
+
+
+def _finish(writer: Writer, done: BuildDone | None) -> Oid | None:
     """Record the build as a whole; nothing where no task ran, as in a dry run."""
-    if not writer.ran and (last is None or not writer.store_path.is_dir()):
+    if not writer.ran and (done is None or not writer.store_path.is_dir()):
         return None
-    told = last or {
-        "targets": [],
-        "result": "interrupted",
-        "began": writer.ran[0].began,
-        "skipped": [],
-        "executed": [],
-    }
+    if done is None:
+        done = _interrupted(writer.ran[0].began)
     store = writer.store()
-    writer.ran += recover(store, missing_of(writer, told), float(told["began"]))
+    writer.ran += recover(store, missing_of(writer, done), done["began"])
     if not writer.ran:
         return None
-    for key in missing_of(writer, told):
+    for key in missing_of(writer, done):
         writer.lose(key, "its process sent no report")
-    build = record(store, writer.ran, told, writer.lost)
-    network = bool(told.get("network"))
+    build = record(store, writer.ran, done, writer.lost)
     publish(
         store,
         writer.ran,
         writer.packed,
         writer.environment,
         lambda text: writer.say({"note": text}),
-        network=network,
+        network=done.get("network", False),
     )
     return build
 
 
-def missing_of(writer: Writer, told: Mapping[str, Any]) -> dict[TaskKey, str]:
-    """Return the tasks that the server saw ending, and of which nothing came, each with BitBake's
-    hash.
-    """
-    known = {each.key for each in writer.ran} | writer.lost.keys()
-    executed = {
-        TaskKey.of(recipe_name(mc, pn), task): task_hash
-        for mc, pn, task, task_hash, _ in told["executed"]
+def _interrupted(began: float) -> BuildDone:
+    """Return what stands for the end of a build whose server is gone."""
+    return {
+        "what": "done",
+        "targets": [],
+        "result": "interrupted",
+        "began": began,
+        "skipped": [],
+        "executed": [],
     }
-    return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in known}
+
+
+def missing_of(writer: Writer, done: BuildDone) -> dict[TaskKey, str]:
+    """Return task -> BitBake's hash, of tasks that the server saw ending but that sent nothing."""
+    reported = {run.key for run in writer.ran} | writer.lost.keys()
+    executed = {key_of_line(line): line.taskhash for line in done["executed"]}
+    return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in reported}

@@ -144,6 +144,11 @@ def place_of(places: TokenPaths | None, pool: Path) -> bytes:
     return hashlib.sha1(os.fsencode(pool) + b"\n" + (places.text() if places else b"")).digest()
 
 
+def path_digest(path: Path) -> str:
+    """Return a path as the name of a file in a cache: 40 hex digits."""
+    return hashlib.sha1(os.fsencode(path)).hexdigest()
+
+
 def boot_id() -> str:
     """Return a text that is another one after each start of the machine."""
     try:

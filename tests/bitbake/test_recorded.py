@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from prov.bitbake.capture import Task, workdir_lock
+from prov.bitbake.capture import BuildTask, workdir_lock
 from prov.store.repository import Store
 from tests.bitbake.recorded import Line, Replayed, read
 from tests.bitbake.story import TASKS
@@ -307,7 +307,7 @@ def test_task_that_begins_waits_for_who_looks_at_its_workdir(fresh: Replayed) ->
     configure, notes = (of(told, "app", task)[0] for task in ("do_configure", "do_notes"))
     store = Store.open(fresh.root / ".prov")
     with ThreadPoolExecutor() as threads:
-        with workdir_lock(store, Task.of(configure["asked"]).workdir):
+        with workdir_lock(store, BuildTask.of(configure["asked"]).workdir):
             first = threads.submit(fresh.say, configure)
             time.sleep(0.2)
             second = threads.submit(fresh.say, notes)
@@ -413,6 +413,32 @@ def test_requests_that_lack_something_are_refused(fresh: Replayed) -> None:
         with knock(fresh) as connection:
             connection.sendall(json.dumps(each).encode() + b"\n")
             assert b"error" in connection.recv(1 << 16), each
+    is_at_work(fresh)
+
+
+def test_report_that_lacks_something_is_a_lost_task(fresh: Replayed) -> None:
+    fresh.begin()
+    line = of(lines(fresh), "words", "do_unpack")[1]
+    asked = {name: value for name, value in line["asked"].items() if name != "log"}
+    answer = fresh.say(line | {"asked": asked})
+    why = "invalid request `end`: Object missing required field `log`"
+    assert answer == {"error": why}
+    assert fresh.word() == {"lost": "words:do_unpack", "why": why}
+    is_at_work(fresh)
+
+
+def test_nonsense_of_the_server_is_noted_and_forgotten(fresh: Replayed) -> None:
+    fresh.begin()
+    assert fresh.process and fresh.process.stdin
+    for line, note in {
+        b"hello": "invalid message: it is not JSON",
+        b"[]": "invalid message: it is not a JSON object",
+        b'{"what": "other"}': "invalid message: unknown kind 'other'",
+        b'{"what": "which"}': "invalid message `which`: Object missing required field `objects`",
+    }.items():
+        fresh.process.stdin.write(line + b"\n")
+        fresh.process.stdin.flush()
+        assert fresh.word() == {"note": note}
     is_at_work(fresh)
 
 

@@ -4,6 +4,7 @@ BitBake.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prov.bitbake.messages import read_sysroots_body
 from prov.bitbake.sysroots import compose, composed
 from prov.errors import SysrootConflict
 from prov.store.repository import Store
@@ -70,7 +72,7 @@ class Place:
             "fixmes": words,
             "lists": self.lists,
         }
-        compose(self.store, {"sysroots": [sysroot]})
+        compose_all(self.store, sysroot)
 
     def files(self) -> dict[str, str]:
         return {
@@ -78,6 +80,12 @@ class Place:
             for path in self.sysroot.rglob("*")
             if path.is_file() and not path.is_symlink()
         }
+
+
+def compose_all(store: Store, *sysroots: Mapping[str, object]) -> None:
+    """Compose sysroots, as a task asks for them."""
+    body = json.dumps({"sysroots": sysroots}).encode()
+    compose(store, read_sysroots_body(body)["sysroots"])
 
 
 @pytest.fixture
@@ -161,10 +169,8 @@ def test_equal_files_share_no_inode_unless_they_were_staged_as_links(place: Plac
     other = place.workdir / "recipe-sysroot"
     place.stage("c", same)
     where = ["c", f"{place.root}/components/c", f"{place.root}/control/manifest-c"]
-    compose(
-        place.store,
-        {"sysroots": [{"directory": str(other), "packages": [where], "fixmes": [], "lists": []}]},
-    )
+    contents = {"directory": str(other), "packages": [where], "fixmes": [], "lists": []}
+    compose_all(place.store, contents)
     assert {(other / path).stat().st_ino for path in same}.isdisjoint(inodes.values())
 
 

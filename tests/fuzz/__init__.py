@@ -76,7 +76,7 @@ prov/history
 prov/bitbake, prov/sysroot, prov/files, prov/text
     signature.read_signature, write_inputs       BitBakeError
     signature.key_of                             BitBakeError
-    bitbake.builds.read_hashes                   StoreError
+    bitbake.build_record.read_hashes             StoreError
     equivalence.read_lines                       -
     state.State.read                             -
     state.read_merges                            -

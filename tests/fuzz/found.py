@@ -116,7 +116,7 @@ FOUND: list[tuple[str, bytes]] = [
         + b"a/" * 2000
         + b'x", null]]}',
     ),
-    ("bitbake.builds.read_hashes", b"\xff"),
+    ("bitbake.build_record.read_hashes", b"\xff"),
     # no host, and then what looks like another user and password
     ("evidence.public_address", b"ssh://@//me:secret@host/x"),
     ("files.blame_lines", b"a\n" * 30_000),

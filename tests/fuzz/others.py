@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from prov.bitbake.builds import read_hashes
+from prov.bitbake.build_record import read_hashes
 from prov.bitbake.equivalence import FILE, read_lines
 from prov.bitbake.signature import key_of, read_signature, write_inputs
 from prov.errors import BitBakeError, StoreError
@@ -119,7 +119,7 @@ PARSERS = [
         st.sampled_from([b"mc:musl:zlib:do_compile", b"zlib:do_compile"]),
     ),
     Parser(
-        "bitbake.builds.read_hashes",
+        "bitbake.build_record.read_hashes",
         read_bitbake_list,
         StoreError,
         st.just(b"do_compile 1234 5678\n"),

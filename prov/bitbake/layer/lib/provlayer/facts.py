@@ -53,7 +53,7 @@ def under_pseudo():
 
 
 def names(d, task):
-    """Return what a task says of itself in every request."""
+    """Return what a task says of itself in every request: `messages.TaskNames`, without `body`."""
     workdir = os.path.realpath(d.getVar("WORKDIR"))
     return {
         "mc": d.getVar("BB_CURRENT_MC") or "",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prov.bitbake.capture import Packed
-from prov.bitbake.shared import ObjectName, unpack
+from prov.bitbake.shared_state import ObjectName, unpack
 from prov.errors import BitBakeError
 from prov.store.repository import Store
 from prov.worktree.attributes import FileNode, Listing, Pair, write_listing
@@ -50,7 +50,7 @@ def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, lab
         },
     )
     with pytest.raises(BitBakeError, match=r"stolen is linked to .*, which is not in the object"):
-        unpack(store, made, {"folder": str(folder), "faked": True})
+        unpack(store, made, folder, faked=True)
     assert [path.name for path in folder.iterdir()] == [
         "kept"
     ]  # the task runs, as if nothing had been fetched
@@ -60,7 +60,7 @@ def test_hardlinks_of_an_object_are_listed(store: Store, tmp_path: Path) -> None
     folder = tmp_path / "folder"
     folder.mkdir()
     made = packed(store, {b"a": (FILE, b"x", b"a"), b"b": (FILE, b"x", b"a")})
-    entries = unpack(store, made, {"folder": str(folder), "faked": True}).entries
+    entries = unpack(store, made, folder, faked=True).entries
     assert {row[0]: row[-1] for row in entries} == {"a": "a", "b": "a", ".": ""}
     assert [path.name for path in folder.iterdir()] == [
         "a"
