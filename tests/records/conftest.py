@@ -1,0 +1,14 @@
+"""What the tests of records share."""
+
+from __future__ import annotations
+
+import pytest
+
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+
+
+@pytest.fixture
+def writer(store: Store) -> ObjectWriter:
+    """A writer that keeps all in memory."""
+    return store.objects.writer(memory=True)
