@@ -1,4 +1,5 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
+# `make quick` passes the tests that start no process, in seconds, on two cores.
 # `make attacks` makes the attacks that take minutes.
 # `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
 # `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
@@ -23,6 +24,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	tests/install-tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+quick: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q -r fE tests
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -57,4 +61,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test lint wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick lint wheel check faults edits fuzz attacks bitbake bench clean

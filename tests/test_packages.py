@@ -6,6 +6,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,11 @@ MODULES = sorted(
 COMMANDS = sorted((TOP / "cli").rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(TOP).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -112,11 +118,18 @@ def package_of(module: str) -> str:
     return ".".join(module.split(".")[:2])
 
 
+MEMBERS = {
+    package: [path for path in MODULES if package_of(module_name(path)) == package]
+    for package in ("prov", *BASE, *PACKAGES)
+}
+"""Package -> its modules."""
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, module) of every import, those inside functions too; `from prov import x` is
     prov.x.
     """
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -134,31 +147,30 @@ def of(path: Path) -> str:
     return str(path.relative_to(TOP))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_imports_go_down_only(path: Path) -> None:
-    mine = package_of(module_name(path))
+@pytest.mark.parametrize("mine", MEMBERS)
+def test_imports_go_down_only(mine: str) -> None:
     allowed = allowed_imports(mine)
     wrong = [
         f"{of(path)}:{line}: {mine} imports {module}"
+        for path in MEMBERS[mine]
         for line, module in imports(path)
         if module.split(".")[0] in ("prov", "cli", "prov_cli") and package_of(module) not in allowed
     ]
     assert wrong == []
 
 
-@pytest.mark.parametrize("path", MODULES + COMMANDS, ids=of)
-def test_libraries_are_imported_only_where_they_belong(path: Path) -> None:
-    package = "cli" if path in COMMANDS else package_of(module_name(path))
-    tops = [(line, module.split(".")[0]) for line, module in imports(path)]
-    foreign = [
-        (line, top)
-        for line, top in tops
-        if top not in sys.stdlib_module_names | {"prov", "prov_cli", "cli"}
+@pytest.mark.parametrize("package", [*MEMBERS, "cli"])
+def test_libraries_are_imported_only_where_they_belong(package: str) -> None:
+    ours = sys.stdlib_module_names | {"prov", "prov_cli", "cli"}
+    tops = [
+        (f"{of(path)}:{line}", module.split(".")[0])
+        for path in MEMBERS.get(package, COMMANDS)
+        for line, module in imports(path)
     ]
     wrong = [
-        f"{of(path)}:{line}: {package} imports {top}"
-        for line, top in foreign
-        if package not in LIBRARIES[top]
+        f"{place}: {package} imports {top}"
+        for place, top in tops
+        if top not in ours and package not in LIBRARIES[top]
     ]
     assert wrong == []
 
@@ -195,18 +207,18 @@ OUTPUT = (
 THREADS = ("threading", "concurrent", "concurrent.futures", "multiprocessing")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_the_library_never_prints(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    printing = [node for node in names(tree) if dotted(node) in OUTPUT]
-    assert [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in printing] == []
+def test_the_library_never_prints() -> None:
+    wrong = [
+        f"{of(path)}:{node.lineno}: {dotted(node)}"
+        for path in MODULES
+        for node in names(parsed(path))
+        if dotted(node) in OUTPUT
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_the_library_reads_no_environment_behind_the_callers_back(path: Path) -> None:
-    if module_name(path) == "prov.store.git":
-        return  # hands git the environment, sealed
-    tree = ast.parse(path.read_text())
+def environment_reads(path: Path) -> list[str]:
+    tree = parsed(path)
     defaults = {
         id(inner)
         for node in ast.walk(tree)
@@ -218,14 +230,23 @@ def test_the_library_reads_no_environment_behind_the_callers_back(path: Path) ->
     reading = [
         node for node in names(tree) if dotted(node) in ENVIRONMENT and id(node) not in defaults
     ]
-    assert [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in reading] == []
+    return [f"{of(path)}:{node.lineno}: {dotted(node)}" for node in reading]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
-def test_the_library_runs_no_threads_since_it_forks(path: Path) -> None:
-    assert [
-        f"{of(path)}:{line}: {module}" for line, module in imports(path) if module in THREADS
-    ] == []
+def test_the_library_reads_no_environment_behind_the_callers_back() -> None:
+    callers = [path for path in MODULES if module_name(path) != "prov.store.git"]
+    # which hands git the environment, sealed
+    assert [place for path in callers for place in environment_reads(path)] == []
+
+
+def test_the_library_runs_no_threads_since_it_forks() -> None:
+    wrong = [
+        f"{of(path)}:{line}: {module}"
+        for path in MODULES
+        for line, module in imports(path)
+        if module in THREADS
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)

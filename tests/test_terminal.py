@@ -16,6 +16,8 @@ import pytest
 
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.process
+
 RUN = """
 import sys
 from pathlib import Path

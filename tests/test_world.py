@@ -26,7 +26,7 @@ ZLIB_CHAIN = {f"zlib:{task}" for task in ("patch", "configure", "compile", "inst
 OUTPUTS = "refs/prov/output"
 TOOLS = ("gcc", "make", "cmake", "ninja", "tclsh", "bzip2", "xz", "dpkg-deb")
 
-pytestmark = pytest.mark.world
+pytestmark = [pytest.mark.process, pytest.mark.world]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.bitbake.story import APP, TASKS, BuildDirectory, live, warnings
 
-pytestmark = live
+pytestmark = [pytest.mark.process, live]
 
 
 def pause(

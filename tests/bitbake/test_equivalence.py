@@ -16,6 +16,8 @@ from prov.store.repository import Store
 from tests.bitbake.recorded import Replayed
 from tests.remote.keys import Keys
 
+pytestmark = pytest.mark.process
+
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 GOOD = f"oe.sstatesig.OEOuthashBasic {A} {B} {C}"
 BAD = {

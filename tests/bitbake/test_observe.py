@@ -14,7 +14,7 @@ from tests.bitbake.conftest import BuildDirectories
 from tests.bitbake.story import APP, BASE, TASKS, WORDS, BuildDirectory, live, warnings
 from tests.cli.story import in_order
 
-pytestmark = live
+pytestmark = [pytest.mark.process, live]
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ python () {
 """A change that changes nothing."""
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.skipif(not TARGET, reason="OECORE_TARGET is not set"),
     pytest.mark.skipif(os.geteuid() == 0, reason="BitBake refuses to be run by root"),
 ]

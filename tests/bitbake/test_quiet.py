@@ -11,7 +11,7 @@ from tests.bitbake.conftest import BuildDirectories
 from tests.bitbake.story import BASE, BuildDirectory, live, warnings
 from tests.cli.story import PROV
 
-pytestmark = live
+pytestmark = [pytest.mark.process, live]
 
 
 def test_commands_that_build_nothing_leave_nothing(story: BuildDirectory) -> None:

@@ -24,6 +24,8 @@ from tests.bitbake.recorded import Line, Replayed, read
 from tests.bitbake.story import TASKS
 from tests.cli.story import in_order
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:

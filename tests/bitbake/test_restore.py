@@ -16,6 +16,8 @@ from tests.bitbake.recorded import Line, Replayed, read
 from tests.bitbake.story import BuildDirectory, live
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 STAMPS = "tmp/stamps/small-machine/words"
 WORDS = "tmp/work/small-machine/words/1.0"
 CHAIN = ("do_fetch", "do_unpack", "do_configure", "do_compile", "do_install")

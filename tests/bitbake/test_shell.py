@@ -20,6 +20,8 @@ from tests.bitbake.test_restore import WORDS, build, once
 from tests.cli.story import Project
 from tests.cli.test_build import needs_bubblewrap
 
+pytestmark = pytest.mark.process
+
 __all__ = ["build", "once"]
 
 

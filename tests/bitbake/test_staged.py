@@ -24,7 +24,7 @@ from tests.bitbake.staged import (
 )
 from tests.bitbake.story import warnings
 
-pytestmark = live
+pytestmark = [pytest.mark.process, live]
 
 OUTPUTS = {f"{recipe}:do_populate_sysroot" for recipe in RECIPES}
 RESTORED = {f"{task}_setscene" for task in OUTPUTS}

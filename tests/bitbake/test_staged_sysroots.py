@@ -24,7 +24,7 @@ from tests.bitbake.staged import (
 )
 from tests.bitbake.story import warnings
 
-pytestmark = live
+pytestmark = [pytest.mark.process, live]
 
 SYSROOT = "app:do_prepare_recipe_sysroot"
 INDEX = "usr/share/tool/index"

@@ -17,6 +17,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 DOCS = Path(__file__).parents[2] / "docs" / "attestation.md"
 LIB = """
 version = '1'

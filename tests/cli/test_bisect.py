@@ -22,6 +22,8 @@ from prov.records.keys import TaskKey
 from tests.history.tiny import Texts, Tiny
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.process
+
 PROV = str(Path(sys.executable).with_name("prov"))
 IMAGE = """
 version = "1"

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 LAYER = Path(__file__).parents[2] / "prov/bitbake/layer"
 
 

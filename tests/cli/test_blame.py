@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project, in_order
+
+pytestmark = pytest.mark.process
 
 
 def test_blame_names_patches(chain: Project) -> None:

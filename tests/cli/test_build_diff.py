@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.changes import grouped, harden
 from tests.cli.story import Project, in_order
+
+pytestmark = pytest.mark.process
 
 
 def test_diff_of_a_build_of_nothing(chain: Project) -> None:

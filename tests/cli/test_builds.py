@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_the_newest_is_first_with_its_result_tasks_and_marks(two: Project) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from prov_cli.commands import COMMANDS, load_command
 
+pytestmark = pytest.mark.process
+
 PROV = str(Path(sys.executable).with_name("prov"))
 CLI = Path(__file__).parents[2] / "cli"
 EXECUTED = """

@@ -17,6 +17,8 @@ from tests.cli.story import HOSTTOOLS, PROV, Project
 from tests.cli.test_hostile_records import Lab
 from tests.terminal import Terminal
 
+pytestmark = pytest.mark.process
+
 EVIL = "\x1b]0;owned\x07\x1b[2K\x1b[31m\b\x7f\u009b2J\u202egpj\u2066x\u061cy"
 """Sets a title, clears a line, colours it, goes back, clears the screen, and turns the direction of
 text.

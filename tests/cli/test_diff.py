@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.story import Project, in_order
 
+pytestmark = pytest.mark.process
+
 ONE = """
 mkdir out/old out/gone out/folder
 echo 1 > out/old/name

@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 
 def test_rows_add_up(two: Project) -> None:
     *rows, total = [line.split() for line in two.ask("du").splitlines()]

@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cli.story import PROV, Project
+
+pytestmark = pytest.mark.process
 
 SECONDS = 12.0
 SETTINGS = 'sandbox = "none"\n[variables]\nHOSTTOOLS = "sh cat cp mkdir ls"\n'

@@ -12,6 +12,8 @@ from prov.errors import ProvError
 from prov.processes import exit_status
 from tests.cli.story import PROV, Project
 
+pytestmark = pytest.mark.process
+
 IGNORED = (
     "import os, signal, sys; signal.signal(signal.SIGCHLD,"
     " signal.SIG_IGN);signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM]);"

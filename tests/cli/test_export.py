@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_results_are_written_once(two: Project) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_a_dry_run_lists_refs_and_deletes_nothing(two: Project) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.cli.story import Project
 from tests.fsck.damage import flip, git_says
 
+pytestmark = pytest.mark.process
+
 CHAIN = """
 version = '1'
 build = ['pack']

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 OLD = ("--builds", "1", "--workdirs", "1", "--days", "0")
 

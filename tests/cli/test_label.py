@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 
 def test_label_is_set_moved_listed_and_removed(two: Project) -> None:
     newest, first = two.git("log", "--format=%H", "builds").split()

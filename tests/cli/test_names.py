@@ -11,6 +11,8 @@ import pytest
 from tests.cli.contents import build, content
 from tests.cli.story import PROV, Project, in_order
 
+pytestmark = pytest.mark.process
+
 
 def test_run_is_named_by_any_name_of_its_build(two: Project, tmp_path: Path) -> None:
     two.prov("label", "good", "latest~1")

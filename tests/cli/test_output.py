@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.story import PROV, Project
 
+pytestmark = pytest.mark.process
+
 
 def in_shell(project: Project, line: str) -> tuple[int, str]:
     """Run a line of bash in which `$prov` is the program; return exit status and standard error."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_pin_is_set_shown_and_removed(two: Project) -> None:

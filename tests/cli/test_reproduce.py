@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from tests.cli.changes import CLOCK
 from tests.cli.story import Project, in_order
+
+pytestmark = pytest.mark.process
 
 
 def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from tests.cli.put_back import break_it
 from tests.cli.story import Project, in_order
+
+pytestmark = pytest.mark.process
 
 
 def test_failed_task_fails_again_and_one_that_does_not_is_told(

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from prov.processes import run_command
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_words_of_a_command_are_the_users(small: Project) -> None:

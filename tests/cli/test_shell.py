@@ -11,6 +11,8 @@ from tests.cli.put_back import break_it
 from tests.cli.story import PROV, Project
 from tests.cli.test_build import needs_bubblewrap
 
+pytestmark = pytest.mark.process
+
 
 def test_shell_is_in_the_workdir_after_the_task_or_before_it(scene: Project) -> None:
     assert "hello.o" in scene.ask("shell", "hello:compile", "--", "ls", "hello").split()

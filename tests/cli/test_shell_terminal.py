@@ -17,7 +17,10 @@ from tests.terminal import Terminal
 from tests.test_terminal import DEVICE, PUSH
 
 PYTHON = Path("/usr/bin/python3")
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="the tasks need /usr/bin/python3")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not PYTHON.exists(), reason="the tasks need /usr/bin/python3"),
+]
 SANDBOXES = [pytest.param("bwrap", marks=needs_bubblewrap), "none"]
 
 

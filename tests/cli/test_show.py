@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_run_of_a_build_is_shown_by_name_or_tag(two: Project) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli.story import Project
+
+pytestmark = pytest.mark.process
 
 
 def test_each_recipe_has_a_line(small: Project) -> None:

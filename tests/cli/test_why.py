@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.cli.changes import CLOCK, causes, grouped, harden
 from tests.cli.contents import build
 from tests.cli.story import Project, in_order
+
+pytestmark = pytest.mark.process
 
 
 def test_task_is_compared_with_a_label_a_tag_or_another_store(two: Project, tmp_path: Path) -> None:

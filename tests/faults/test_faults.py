@@ -18,6 +18,8 @@ from tests.faults.sharing import PUSH, SHARING, SHRINK
 from tests.faults.shim import FULL, KILL, Machine
 from tests.faults.sweep import SEED, Case, replay_of, sweep
 
+pytestmark = pytest.mark.process
+
 SAMPLE = 10
 
 _cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: case.name)

@@ -17,6 +17,8 @@ from tests.faults.cases import built_before, recorded
 from tests.faults.shim import Machine
 from tests.faults.sweep import SEED, damage
 
+pytestmark = pytest.mark.process
+
 BUILD = ("build", "--force", "library:go", "program")
 
 

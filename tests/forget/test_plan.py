@@ -13,6 +13,8 @@ import pytest
 from tests.cli.story import Project
 from tests.remote.story import is_clean
 
+pytestmark = pytest.mark.process
+
 SECRET = "hunter2-is-the-password"
 
 

@@ -31,6 +31,8 @@ from prov.store.repository import Store
 from tests.fsck.damage import contents, cut, damage, flip, git_says, whole_refs
 from tests.fsck.generated_store import make_store
 
+pytestmark = pytest.mark.process
+
 NOTHING = Sources()
 
 

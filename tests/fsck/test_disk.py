@@ -31,6 +31,8 @@ from prov.worktree.pool import GUARDED, Pool
 from tests.fsck.damage import contents, flip, git_says, whole_refs
 from tests.fsck.generated_store import make_store
 
+pytestmark = pytest.mark.process
+
 DAY = 86_400
 
 

@@ -29,6 +29,8 @@ from prov.worktree.attributes import FileNode, Pair, at_path, read_listing, walk
 from tests.fsck.generated_recipes import TASKS
 from tests.fsck.generated_store import make_store
 
+pytestmark = pytest.mark.process
+
 RUNS, RECIPES = 1500, 7
 PROV = str(Path(sys.executable).with_name("prov"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -153,7 +154,8 @@ def read_run_commit(data: bytes) -> object:
 
 # builds
 
-lines = st.builds(Line, names.map("zlib:{}".format), oids, st.none() | oids, st.integers(0, 99))
+zlib_tasks = names.map(partial(TaskKey.of, "zlib"))
+lines = st.builds(Line, zlib_tasks, oids, st.none() | oids, st.integers(0, 99))
 task_lists = st.lists(lines, max_size=4)
 
 

@@ -33,6 +33,8 @@ from tests.fuzz.mutation import mutated
 from tests.fuzz.remote import escaped_trees, own_commits
 from tests.fuzz.store import delta_bytes, ref_names, steps, trees
 
+pytestmark = pytest.mark.process
+
 COUNT = 25
 """Examples; each costs some processes."""
 NUMBERS = st.integers(0, 1 << 16)

@@ -14,6 +14,8 @@ from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
 from tests.fsck.generated_store import make_store
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:

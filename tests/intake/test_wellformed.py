@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 
 from prov.errors import StoreError
@@ -28,6 +29,8 @@ from prov.worktree.checkout import checkout
 from prov.worktree.snapshot import capture
 from tests.remote.story import is_clean
 from tests.trees import Step, carry_out, describe, steps
+
+pytestmark = pytest.mark.process
 
 BY = Identity("prov", "prov@localhost", 1_700_000_000)
 FACTS = {"result": "ok", "text": "ü\ud800\n".encode("utf-8", "replace").decode()}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 PROV = str(Path(sys.executable).with_name("prov"))
 DEMO = Path(__file__).parents[2] / "fixtures" / "demo"
 TOOLS = {

@@ -9,6 +9,8 @@ import socket
 import time
 from functools import partial
 
+import pytest
+
 from prov.recipes.project import Project
 from prov.scheduler.session import Request, Session
 from prov.scheduler.summary import RunOptions
@@ -18,6 +20,8 @@ from prov.transport.access import Access
 from tests.history.tiny import Watcher
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, until
+
+pytestmark = pytest.mark.process
 
 
 def published(cache: Cache) -> bool:

@@ -25,6 +25,8 @@ from tests.cli.story import PROV, Project
 from tests.remote.story import git, until
 from tests.servers.liar import Liar, Request, liar
 
+pytestmark = pytest.mark.process
+
 MEMORY = 700 << 20
 """Bytes of address space for a build; prov itself takes some 250 MB of it."""
 BOMB = 500_000_000

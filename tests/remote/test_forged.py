@@ -18,6 +18,8 @@ from tests.remote.conftest import Machines
 from tests.remote.keys import Keys, allow, sign_with
 from tests.remote.story import Cache, Machine
 
+pytestmark = pytest.mark.process
+
 
 class Forger:
     """Who may push to a cache, and rewrites what it says."""

@@ -12,6 +12,8 @@ from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git
 from tests.servers.fixtures import Servers
 
+pytestmark = pytest.mark.process
+
 SECRET = "hunter2-is-the-password"
 
 

@@ -16,6 +16,8 @@ from prov.transport.git import Transport, make_scratch
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git, until
 
+pytestmark = pytest.mark.process
+
 SSH = """#!/bin/sh
 # stands for ssh: runs the command here, and notes that it was asked
 echo "$0 $*" >> {note}

@@ -22,6 +22,8 @@ from prov.transport.errors import Malformed, Untrusted
 from tests.remote.hostile import FILE, FOLDER, LINK, Row
 from tests.remote.hostile_history import publication_text
 
+pytestmark = pytest.mark.process
+
 BY = b"author prov <prov@localhost> 5 +0000\ncommitter prov <prov@localhost> 5 +0000\n"
 
 

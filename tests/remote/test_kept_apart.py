@@ -7,9 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.cli.story import in_order
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache, Machine, git
+
+pytestmark = pytest.mark.process
 
 RANDOM = "head -c 12 /dev/urandom > out/number; cp out/number out/again"
 LOGGED, SHOWN = b"a secret that a log has", b"a secret that an environment has"

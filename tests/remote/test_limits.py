@@ -15,6 +15,8 @@ from prov.transport.git import Transport, make_scratch
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import FILES, TASKS, Cache, Machine, noise, until
 
+pytestmark = pytest.mark.process
+
 RECIPES = ("r0", "r1", "r2", "r3")
 
 

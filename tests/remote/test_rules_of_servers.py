@@ -18,6 +18,8 @@ from prov.transport.access import Access
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import Cache, Machine, until
 
+pytestmark = pytest.mark.process
+
 AT_ONCE = 45.0
 """Seconds within which a refusal is reported, on a busy machine too; what is taken for a race takes
 longer.

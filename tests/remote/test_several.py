@@ -11,6 +11,8 @@ import pytest
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, git, is_clean, until
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def caches(tmp_path: Path) -> tuple[Cache, Cache]:

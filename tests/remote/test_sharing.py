@@ -11,6 +11,8 @@ import pytest
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache
 
+pytestmark = pytest.mark.process
+
 SHELL = """#!/bin/sh
 for word; do :; done
 case $word in

@@ -23,6 +23,8 @@ from tests.cli.story import PROV
 from tests.remote.conftest import Machines, make_cache
 from tests.remote.story import TASKS, Cache, Machine, until
 
+pytestmark = pytest.mark.process
+
 SECRET = "hunter2-is-the-password"
 
 

@@ -8,6 +8,8 @@ from tests.remote.conftest import Machines
 from tests.remote.story import Cache
 from tests.transport.test_locks import leave
 
+pytestmark = pytest.mark.process
+
 LOCKS = (
     "packed-refs.lock",
     "packed-refs.new",

@@ -13,6 +13,8 @@ from tests.remote.story import Machine, git
 from tests.servers.fixtures import Servers
 from tests.servers.server import Server
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(params=[True, False], ids=["ranges", "whole files"])
 def web(request: pytest.FixtureRequest, static_server: Servers, tmp_path: Path) -> Server:

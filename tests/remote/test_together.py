@@ -25,6 +25,8 @@ from tests.cli.story import PROV
 from tests.remote.conftest import Machines
 from tests.remote.story import TASKS, Cache, Machine, git, until
 
+pytestmark = pytest.mark.process
+
 KILLS = 20
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.remote.conftest import Machines
 from tests.remote.story import Cache
 from tests.servers.http import PASSWORD, USER, login
+
+pytestmark = pytest.mark.process
 
 
 def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:

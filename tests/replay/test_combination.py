@@ -21,6 +21,8 @@ from prov.sysroot.compose import sysroots_of
 from prov.tasks.recorded import RecordedTask, read_task
 from tests.history.tiny import Tiny, Watcher
 
+pytestmark = pytest.mark.process
+
 TARGET = "app:image"
 LIB = """
 version = "1"

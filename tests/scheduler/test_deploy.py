@@ -14,6 +14,8 @@ import pytest
 
 from tests.cli.story import PROV, Project
 
+pytestmark = pytest.mark.process
+
 DEPLOYS = "deploy = true\n"
 NAMED = "n" * 255
 

@@ -31,6 +31,8 @@ from prov.upkeep.retention import Rules, plan_gc, prune
 
 from .generated import Recipe, edit, random_recipes, write_project
 
+pytestmark = pytest.mark.process
+
 
 class Watcher:
     def __init__(self) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 PROV = str(Path(sys.executable).with_name("prov"))
 SANDBOXES = [
     "none",

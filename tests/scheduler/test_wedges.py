@@ -12,6 +12,8 @@ import pytest
 
 from tests.cli.story import PROV, Done, Project
 
+pytestmark = pytest.mark.process
+
 DROPPED = "-dac_override,-dac_read_search,-fowner,-chown"
 DEEP = """
 import os

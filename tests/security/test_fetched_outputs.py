@@ -13,6 +13,8 @@ import pytest
 from tests.cli.story import HOSTTOOLS, Project
 from tests.remote.keys import Keys
 
+pytestmark = pytest.mark.process
+
 RECIPE = """version = "1"
 [tasks.go]
 outputdir = "out"

@@ -8,8 +8,12 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from tests.cli.story import Project
 from tests.remote.keys import Keys, allow
+
+pytestmark = pytest.mark.process
 
 
 def test_what_an_expired_key_published_is_judged_again(small: Project, tmp_path: Path) -> None:

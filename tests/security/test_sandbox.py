@@ -12,6 +12,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 RECIPE = """version = "1"
 [tasks.go]
 outputdir = "out"

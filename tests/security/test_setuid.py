@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 NOBODY = 65534
 SETUID = stat.S_ISUID | stat.S_ISGID
 SCRIPT = "mkdir -p out/bin; cd out/bin; cat > id; cp id copy; chmod 4755 id; chmod 2755 copy"

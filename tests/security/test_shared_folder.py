@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 HOOKS = (
     "pre-receive",
     "update",

@@ -14,6 +14,8 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import measure, reachable, sweep
 
+pytestmark = pytest.mark.process
+
 OLD = time.time() - 10 * 3600
 
 

@@ -24,6 +24,8 @@ from prov.worktree.pool import Pool
 from tests.sysroot.conftest import Composer, File, Folder, Link, in_child
 from tests.trees import describe
 
+pytestmark = pytest.mark.process
+
 INDEX = (
     "#!/bin/sh\nls usr/lib > usr/index; echo more >> usr/share/common; rm -f usr/lib/l1; mkdir -p"
     " var/new\n"

@@ -17,6 +17,8 @@ import pytest
 from prov.files import drop_default_acl
 from tests.cli.story import Project
 
+pytestmark = pytest.mark.process
+
 PATCH = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-old\n+new\n"
 SUBMODULE = ("-c", "protocol.file.allow=always", "submodule", "--quiet", "add")
 

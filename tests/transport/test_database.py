@@ -134,7 +134,10 @@ def test_what_a_link_names_is_not_written(shared: tuple[Project, Path], tmp_path
     assert victim.read_bytes() == b""
 
 
-@pytest.mark.parametrize("harm", ["garbage", "torn", "a view beside", "other types", "huge"])
+HUGE = pytest.param("huge", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("harm", ["garbage", "torn", "a view beside", "other types", HUGE])
 def test_digests(harm: str, tmp_path: Path) -> None:
     """They are computed again."""
 

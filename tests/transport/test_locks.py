@@ -7,7 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from prov.transport.locks import clear_stale_locks
+
+pytestmark = pytest.mark.process
 
 
 def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:

@@ -17,6 +17,8 @@ from prov.transport.git import Transport, make_scratch
 from prov.transport.web import Missing, Web
 from tests.servers.liar import Liar, Request, liar
 
+pytestmark = pytest.mark.process
+
 NETRC = "machine 127.0.0.1 login anna password hunter2\n"
 
 

@@ -26,6 +26,8 @@ from tests.worktree.test_checkout import as_nobody, open_folder, scratch
 from tests.worktree.test_merge import Spec, build
 from tests.worktree.test_pool import inode
 
+pytestmark = pytest.mark.process
+
 __all__ = ["only_there", "open_folder", "sharing"]  # fixtures
 
 

@@ -27,6 +27,8 @@ from tests.worktree.test_merge import Spec, build
 
 __all__ = ["only_there", "sharing"]  # fixtures
 
+pytestmark = pytest.mark.process
+
 
 # errors
 

@@ -26,6 +26,8 @@ from tests.worktree.test_adopt import captured, files, refuse
 from tests.worktree.test_checkout import as_nobody, open_folder
 from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, put, write_through
 
+pytestmark = pytest.mark.process
+
 __all__ = ["open_folder", "package", "pool"]  # fixtures
 
 

@@ -15,7 +15,7 @@ from prov.worktree.parallel import HANDED_OUT, by_turns, in_two_processes
 HERE = os.getpid()
 
 
-pytestmark = pytest.mark.usefixtures("nothing_is_left")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def taken(items: Iterator[int]) -> tuple[int, list[int]]:

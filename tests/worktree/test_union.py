@@ -104,7 +104,8 @@ def test_what_is_remembered_changes_nothing(
                 known = read_merges(tmp_path / "merges")
 
     check()
-    assert counted["remembered"] > counted["merges"] // 5
+    of_few = counted["merges"] < 100
+    assert of_few or counted["remembered"] > counted["merges"] // 5
 
 
 @settings(max_examples=60)
