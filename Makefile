@@ -1,5 +1,6 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
 # `make quick` passes the tests that start no process, in seconds, on two cores.
+# `make floors` measures the coverage of these, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` makes the attacks that take minutes.
 # `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
 # `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
@@ -25,8 +26,22 @@ test: $(VENV)/.installed
 	tests/install-tools
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
+QUICK := -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q -r fE tests
 quick: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -p tests.quick -m "not slow" -q -r fE tests
+	$(BIN)/python $(QUICK)
+
+floors: $(VENV)/.installed
+	$(BIN)/coverage erase
+	$(BIN)/coverage run $(QUICK)
+	$(BIN)/coverage combine -q
+	$(BIN)/python -m tests.coverage_floors --check
+
+coverage: $(VENV)/.installed
+	tests/install-tools
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests
+	$(BIN)/coverage combine -q
+	$(BIN)/python -m tests.coverage_floors | tee coverage.txt
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -61,4 +76,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick lint wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint wheel check faults edits fuzz attacks bitbake bench clean

@@ -18,7 +18,8 @@ NO_KEYS = {
     "paths.py: node.fixme.decode().partition(':')": "a mark: its kind and letters",
     "publication.py: extra.get('workdir', '').partition(':')": "a commit and its digest",
     "signature.py: line.split(':')": "a line of gpg's",
-    "toolchain.py: package.partition(':')": "a Debian package and its architecture",
+    "toolchain.py: name.partition(':')": "a Debian package and its architecture",
+    "toolchain.py: self.name.partition(':')": "the same",
     "project.py: key.rpartition(':')": "--set RECIPE:VARIABLE=VALUE",
     "merge.py: claimant.partition(':')": "an owner is any text there: records are above worktree",
 }
