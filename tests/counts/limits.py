@@ -19,7 +19,7 @@ LIMITS: dict[str, float] = {
     "untested modules": 101,
 }
 TESTS_PER_LINE = {
-    "prov.records": 0.15,
+    "prov.records": 0.8,
     "prov.recipes": 0.85,
     "prov.tasks": 0.15,
     "prov.scheduler": 0.75,
