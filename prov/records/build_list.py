@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 
 from prov.errors import RefConflict, StoreError
 from prov.records.entries import EDGES
-from prov.records.ids import CommitId, OutputId, TaskHash
+from prov.records.ids import CommitId, OutputId, TaskHash, TreeId
 from prov.records.keys import TaskKey
 from prov.records.record import read_edge_id
 from prov.records.refs import BUILDS
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Identity, Oid
+from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.text import one_line
@@ -267,55 +268,64 @@ def record_build(
 
     `more` is folder -> file -> text, for what only some builders know.
     """
+    texts = {
+        "build": [f"{name} {value}" for name, value in facts.items()],
+        "happened": [f"{key} {what}" for key, what in sorted(happened.items())],
+        "timeline": [
+            f"{span.key} {span.began:.3f} {span.seconds:.3f} {span.added}" for span in timeline
+        ],
+        "recipes": [f"{name} {version}" for name, version in sorted((versions or {}).items())],
+    }
+    if reasons:
+        texts["reasons"] = [f"{key} {one_line(reason)}" for key, reason in sorted(reasons.items())]
+    files = {name: _text_of(rows) for name, rows in texts.items()}
+    with store.objects.writer() as writer:
+        folders = [Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(_task_lists(writer, lines)))]
+        for folder, contents in (more or {}).items():
+            below = writer.add_tree(_files(writer, contents))
+            folders.append(Entry(folder.encode(), MODE_DIRECTORY, below))
+        tree = writer.add_tree([*folders, *_files(writer, files)])
+        message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
+        return _append(store, writer, TreeId(tree), author, message)
+
+
+def _text_of(rows: Iterable[str]) -> bytes:
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def _files(writer: ObjectWriter, contents: Mapping[str, bytes]) -> list[Entry]:
+    return [
+        Entry(name.encode(), MODE_FILE, writer.add("blob", content))
+        for name, content in contents.items()
+    ]
+
+
+def _task_lists(writer: ObjectWriter, lines: Iterable[Line]) -> list[Entry]:
+    """Write a list for each recipe."""
     recipes: dict[str, list[Line]] = {}
     for line in lines:
         recipes.setdefault(line.key.recipe, []).append(line)
-    with store.objects.writer() as writer:
-        tasks = [
-            Entry(
-                recipe.encode(),
-                MODE_FILE,
-                writer.add("blob", encode_tasks(sorted(each, key=lambda line: line.key))),
-            )
-            for recipe, each in recipes.items()
-        ]
-        texts = {
-            b"build": [f"{name} {value}\n" for name, value in facts.items()],
-            b"happened": [f"{key} {what}\n" for key, what in sorted(happened.items())],
-            b"timeline": [
-                f"{each.key} {each.began:.3f} {each.seconds:.3f} {each.added}\n"
-                for each in timeline
-            ],
-            b"recipes": [
-                f"{name} {version}\n" for name, version in sorted((versions or {}).items())
-            ],
-        }
-        if reasons:
-            texts[b"reasons"] = [
-                f"{key} {one_line(reason)}\n" for key, reason in sorted(reasons.items())
-            ]
-        entries = [
-            Entry(name, MODE_FILE, writer.add("blob", "".join(text).encode()))
-            for name, text in texts.items()
-        ]
-        for folder, files in (more or {}).items():
-            below = [
-                Entry(file.encode(), MODE_FILE, writer.add("blob", text))
-                for file, text in files.items()
-            ]
-            entries.append(Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree(below)))
-        tree = writer.add_tree([Entry(b"tasks", MODE_DIRECTORY, writer.add_tree(tasks)), *entries])
-        for _ in range(ATTEMPTS):
-            before = store.refs.get(BUILDS)
-            message = f"build of {facts.get('targets', '')}: {facts.get('result', '')}\n"
-            parents = (before,) if before else ()
-            commit = CommitId(writer.add_commit(Commit(tree, parents, author, message)))
-            writer.finish()
-            try:
-                store.refs.update(RefUpdate(BUILDS, commit, before))
-            except RefConflict:
-                continue
-            return commit
+    contents = {
+        recipe: encode_tasks(sorted(own, key=lambda line: line.key))
+        for recipe, own in recipes.items()
+    }
+    return _files(writer, contents)
+
+
+def _append(
+    store: Store, writer: ObjectWriter, tree: TreeId, author: Identity, message: str
+) -> CommitId:
+    """Move the branch to a new commit; builds that end at once try one after the other."""
+    for _ in range(ATTEMPTS):
+        before = store.refs.get(BUILDS)
+        parents = (before,) if before else ()
+        commit = CommitId(writer.add_commit(Commit(tree, parents, author, message)))
+        writer.finish()
+        try:
+            store.refs.update(RefUpdate(BUILDS, commit, before))
+        except RefConflict:
+            continue
+        return commit
     raise StoreError(
         f"{BUILDS} keeps changing",
         hint="are there many builds in this store at once? run the same again",

@@ -32,7 +32,7 @@ from prov.tasks.definition import define
 from prov.tasks.job import Job, Result, Site, Taken
 from prov.tasks.relocate import Tokeniser, held_blobs
 from prov.tasks.script import (
-    Outcome,
+    ScriptResult,
     log_path,
     postprocess_text,
     run_in_sysroot,
@@ -189,7 +189,7 @@ class _Execution:
         self,
         oid: TaskHash,
         start: Start,
-        outcome: Outcome,
+        outcome: ScriptResult,
         sysroots: Mapping[str, Pair],
         own: OwnInputs,
     ) -> Result:
@@ -235,7 +235,7 @@ class _Execution:
             result.advice = advice(self.site.store, job.node, text)
         return result
 
-    def facts(self, outcome: Outcome, problem: str, ended: float) -> dict[str, str]:
+    def facts(self, outcome: ScriptResult, problem: str, ended: float) -> dict[str, str]:
         """Return the facts of the record; `ended` is in seconds since the epoch."""
         job = self.job
         facts = {
@@ -285,7 +285,7 @@ class _Execution:
             return True
         return not output.fixed and self.site.store.refs.get(str(OutputRef(key, task_hash))) is None
 
-    def output(self, snapshot: Snapshot, outcome: Outcome) -> tuple[Output | None, str]:
+    def output(self, snapshot: Snapshot, outcome: ScriptResult) -> tuple[Output | None, str]:
         """Return what the task gives to others, or None and what is wrong."""
         node = self.job.node
         if outcome.problem:

@@ -34,7 +34,7 @@ class RunScript(Protocol):
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
 
-class Composed(Protocol):
+class ComposedSysroot(Protocol):
     """A sysroot that is ready: its tree, and what somebody should know of how it was made."""
 
     @property
@@ -57,7 +57,7 @@ class Composer(Protocol):
         places: TokenPaths,
         run: RunScript,
         environment: Mapping[str, str],
-    ) -> Composed: ...
+    ) -> ComposedSysroot: ...
 
     def check(
         self, writer: ObjectWriter, directory: Path, *, places: TokenPaths | None

@@ -32,7 +32,7 @@ HOME = "home"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScriptResult:
     """How a script ended: its exit status, its environment, the seconds it took."""
 
     code: int
@@ -58,7 +58,7 @@ def log_path(workdir: Path, task: str) -> Path:
     return workdir / TEMP / f"log.{task}"
 
 
-def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
+def run_script(site: Site, job: Job, workdir: Path) -> ScriptResult:
     """Run a task's script in its WORKDIR, output going to its log.
 
     Raises RecipeError for what can't be expanded.
@@ -101,7 +101,7 @@ def run_script(site: Site, job: Job, workdir: Path) -> Outcome:
         for name, value in environment.items()
         if not node.task.network or name not in job.own.environment
     }
-    return Outcome(code, dict(sorted(kept.items())), seconds, written)
+    return ScriptResult(code, dict(sorted(kept.items())), seconds, written)
 
 
 def fresh_temp(temp: Path, task: str) -> None:

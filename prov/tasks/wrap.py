@@ -66,7 +66,7 @@ class _Ran:
 
 
 @dataclass(slots=True)
-class _Place:
+class _Directory:
     store: Store
     directory: Path
     writer: ObjectWriter
@@ -160,7 +160,7 @@ def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] 
     key = TaskKey.parse(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
-        place = _Place(store, directory, writer, exclude)
+        place = _Directory(store, directory, writer, exclude)
         start = place.before()
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
         tag, recorded = place.record(key, inputs, start, _Ran())
@@ -185,7 +185,7 @@ def run_as(
     key = TaskKey.parse(name)
     _check_directory(directory)
     with locked(store.cache / "locks" / "plain"), store.objects.writer() as writer:
-        place = _Place(store, directory, writer, exclude)
+        place = _Directory(store, directory, writer, exclude)
         start = place.found()
         writer.finish()
         begun = time.monotonic()
