@@ -61,34 +61,29 @@ def object_digest(kind: Kind, data: bytes) -> bytes:
 
 def tree_digest(entries: list[Entry], digests: list[Digest]) -> Digest:
     """Return a tree's, from those of its entries, which are in git's order."""
-    data = b"".join(
-        b"%o %s\0%s" % (each.mode, each.name, of.id)
-        for each, of in zip(entries, digests, strict=True)
-    )
+    pairs = list(zip(entries, digests, strict=True))
+    data = b"".join(b"%o %s\0%s" % (entry.mode, entry.name, digest.id) for entry, digest in pairs)
     return Digest(
         object_digest("tree", data),
-        1 + sum(each.paths for each in digests),
-        sum(each.size for each in digests),
-        1 + max((each.depth for each in digests), default=0),
-        max(
-            (len(each.name) + 1 + of.length for each, of in zip(entries, digests, strict=True)),
-            default=0,
-        ),
-        "tree",
+        paths=1 + sum(digest.paths for digest in digests),
+        size=sum(digest.size for digest in digests),
+        depth=1 + max((digest.depth for digest in digests), default=0),
+        length=max((len(entry.name) + 1 + digest.length for entry, digest in pairs), default=0),
+        kind="tree",
     )
 
 
 def commit_digest(content: bytes, tree: bytes, parents: list[bytes]) -> bytes:
     """Return a commit's, from its content and the digests of what it names."""
     head, _, message = content.partition(b"\n\n")
-    new, left = [], iter(parents)
+    lines, remaining = [], iter(parents)
     for line in head.split(b"\n"):
         if line.startswith(b"tree "):
             line = b"tree " + tree.hex().encode()
         elif line.startswith(b"parent "):
-            line = b"parent " + next(left).hex().encode()
-        new.append(line)
-    return object_digest("commit", b"\n".join(new) + b"\n\n" + message)
+            line = b"parent " + next(remaining).hex().encode()
+        lines.append(line)
+    return object_digest("commit", b"\n".join(lines) + b"\n\n" + message)
 
 
 class Digests:
@@ -97,7 +92,7 @@ class Digests:
     def __init__(self, reader: Reader, memory: Path) -> None:
         self._reader = reader
         self._path = memory
-        self._known: dict[Oid, Digest] = {
+        self._cached: dict[Oid, Digest] = {
             EMPTY_TREE: Digest(object_digest("tree", b""), kind="tree")
         }
         self._new: dict[Oid, Digest] = {}
@@ -120,22 +115,28 @@ class Digests:
 
     def known(self, oid: Oid) -> Digest | None:
         """Return what is remembered of an object."""
-        found = self._known.get(oid)
-        database = self._connect() if found is None else None
-        if database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                query = (
-                    f"select id, paths, size, depth, length, kind from digests{FORMAT} where"
-                    " oid = ?"
-                )
-                row = database.execute(query, (oid,)).fetchone()
-                if row and tuple(map(type, row)) == _TYPES:
-                    found = self._known[oid] = Digest(*row)
-        return found
+        if oid not in self._cached:
+            digest = self._read(oid)
+            if digest is None:
+                return None
+            self._cached[oid] = digest
+        return self._cached[oid]
+
+    def _read(self, oid: Oid) -> Digest | None:
+        """Return what the file has of an object."""
+        database = self._connect()
+        if database is None:
+            return None
+        query = f"select id, paths, size, depth, length, kind from digests{FORMAT} where oid = ?"
+        with contextlib.suppress(sqlite3.Error):
+            row = database.execute(query, (oid,)).fetchone()
+            if row and tuple(map(type, row)) == _TYPES:
+                return Digest(*row)
+        return None
 
     def learn(self, oid: Oid, digest: Digest) -> None:
         """Take up an object's; `save` keeps it, once the object is in the store."""
-        self._known[oid] = self._new[oid] = digest
+        self._cached[oid] = self._new[oid] = digest
 
     def save(self) -> None:
         """Remember what was learnt."""
@@ -151,45 +152,46 @@ class Digests:
 
     def blob(self, oid: Oid) -> Digest:
         """Return a blob's, read chunk by chunk."""
-        found = self.known(oid)
-        if found is None:
+        digest = self.known(oid)
+        if digest is None:
             size = self._reader.blob_size(oid)
             hasher = hashlib.sha256(b"blob %d\0" % size)
             for chunk in self._reader.stream_blob(oid):
                 hasher.update(chunk)
-            found = Digest(hasher.digest(), 1, size)
-            self.learn(oid, found)
-        return found
+            digest = Digest(hasher.digest(), 1, size)
+            self.learn(oid, digest)
+        return digest
 
     def tree(self, oid: Oid) -> Digest:
         """Return a tree's."""
-        found = self.known(oid)
-        if found is None:
+        digest = self.known(oid)
+        if digest is None:
             entries = self._reader.tree(oid)
-            below = [
-                self.tree(each.oid) if each.mode == MODE_DIRECTORY else self.blob(each.oid)
-                for each in entries
+            digests = [
+                self.tree(entry.oid) if entry.mode == MODE_DIRECTORY else self.blob(entry.oid)
+                for entry in entries
             ]
-            found = tree_digest(entries, below)
-            self.learn(oid, found)
-        return found
+            digest = tree_digest(entries, digests)
+            self.learn(oid, digest)
+        return digest
 
     def commit(self, oid: Oid) -> Digest:
         """Return a commit's, and those of all that it descends from."""
         pending = [oid]
         while pending:
-            each = pending[-1]
-            if self.known(each) is not None:
+            last = pending[-1]
+            if self.known(last) is not None:
                 pending.pop()
                 continue
-            commit = self._reader.commit(each)
+            commit = self._reader.commit(last)
             missing = [parent for parent in commit.parents if self.known(parent) is None]
             if missing:
                 pending += missing
                 continue
             tree = self.tree(commit.tree)
             parents = [self.known(parent) or Digest(b"") for parent in commit.parents]
-            found = commit_digest(commit.encode(), tree.id, [parent.id for parent in parents])
-            self.learn(each, tree._replace(id=found, kind="commit"))
+            content = commit.encode()
+            digest = commit_digest(content, tree.id, [parent.id for parent in parents])
+            self.learn(last, tree._replace(id=digest, kind="commit"))
             pending.pop()
         return self.known(oid) or Digest(b"")

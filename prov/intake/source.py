@@ -1,6 +1,4 @@
-"""Objects of a remote, as they are read: their size is known before their content, which comes in
-chunks.
-"""
+"""Objects of a remote, as they are read: first their size, then their content in chunks."""
 
 from __future__ import annotations
 
@@ -38,29 +36,29 @@ def read_whole(source: Source, oid: Oid, most: int) -> tuple[Kind, bytes] | None
     Raises BadObject, before it is read, for one of more than `most` bytes, and for one that is not
     what its id says.
     """
-    found = source(oid)
-    if found is None:
+    content = source(oid)
+    if content is None:
         return None
-    if found.size > most:
-        raise BadObject(f"object {oid.hex()} has {found.size} bytes, and {most} are allowed")
-    content = joined(found, oid)
-    if object_id(found.kind, content) != oid:
+    if content.size > most:
+        raise BadObject(f"object {oid.hex()} has {content.size} bytes, and {most} are allowed")
+    data = joined(content, oid)
+    if object_id(content.kind, data) != oid:
         raise BadObject(f"object {oid.hex()} is not what its id says")
-    return found.kind, content
+    return content.kind, data
 
 
-def joined(found: Content, oid: Oid) -> bytes:
+def joined(content: Content, oid: Oid) -> bytes:
     """Return the content of an object, as many bytes as were announced. Raises BadObject."""
     pieces, size = [], 0
     try:
-        for chunk in found.chunks:
+        for chunk in content.chunks:
             pieces.append(chunk)
             size += len(chunk)
-            if size > found.size:
+            if size > content.size:
                 break
     except (StoreError, ValueError) as error:
         raise BadObject(f"object {oid.hex()} can't be read: {error}") from error
-    if size != found.size:
+    if size != content.size:
         raise BadObject(f"object {oid.hex()} does not have the size that was announced")
     return b"".join(pieces)
 
@@ -70,10 +68,10 @@ class BlobReader:
     well.
     """
 
-    def __init__(self, found: Content, oid: Oid, seen: Callable[[bytes], object]) -> None:
-        self._chunks = found.chunks
+    def __init__(self, content: Content, oid: Oid, update: Callable[[bytes], object]) -> None:
+        self._chunks = content.chunks
         self._oid = oid
-        self._seen = seen
+        self._update = update
         self._rest = b""
 
     def read(self, size: int) -> bytes:
@@ -86,5 +84,5 @@ class BlobReader:
         except (StoreError, ValueError) as error:
             raise BadObject(f"object {self._oid.hex()} can't be read: {error}") from error
         chunk, self._rest = self._rest[:size], self._rest[size:]
-        self._seen(chunk)
+        self._update(chunk)
         return chunk

@@ -1,6 +1,4 @@
-"""What a tree or a commit from elsewhere may be: what prov itself could have written, and nothing
-else. Pure.
-"""
+"""What a tree or a commit from elsewhere may be: what prov itself could have written. Pure."""
 
 from __future__ import annotations
 
@@ -27,6 +25,7 @@ from prov.store.objects import (
 )
 from prov.worktree.attributes import BLOB_NAME, FileNode, Listing, Pair, write_listing
 
+OID_SIZE = 20
 _MODES = (MODE_DIRECTORY, MODE_FILE, MODE_EXECUTABLE, MODE_SYMLINK)
 _SPECIAL = (stat.S_IFCHR, stat.S_IFBLK)
 _PARENTS = 2
@@ -36,6 +35,8 @@ _NANOSECONDS = 1 << 65
 """And those that an mtime is from it: file systems reach the year 2446."""
 _NUMBERS = 1 << 20
 """What a device's numbers are smaller than."""
+_OWNERS = 1 << 32
+"""What an owner's and a group's numbers are smaller than."""
 _VALUE = 1 << 16
 """As many bytes Linux allows in an extended attribute."""
 
@@ -69,41 +70,47 @@ def checked_entries(content: bytes, path: bytes, limits: Limits) -> list[Entry]:
         entries = decode_tree(content)
     except (ValueError, IndexError) as error:
         raise BadObject(f"the tree at {path!r} is damaged") from error
-    names = [each.name for each in entries]
+    names = [entry.name for entry in entries]
     if encode_tree(entries) != content or len(set(names)) != len(names):
         raise BadObject(f"the tree at {path!r} is not as git writes trees")
-    for each in entries:
-        below = path + b"/" + each.name if path else each.name
-        if each.mode not in _MODES or len(each.oid) != 20:
-            raise BadObject(f"{below[:300]!r} has the mode {each.mode:o}"[:400])
-        if each.name == BLOB_NAME and each.mode == MODE_FILE:
-            continue
-        real = unescape_name(each.name)
-        check_real_name(real, below, limits)
-        if escape_name(real) != each.name:
-            raise BadObject(f"{below!r} is a name that git, or some file system, takes for another")
+    for entry in entries:
+        _check_entry(entry, path + b"/" + entry.name if path else entry.name, limits)
     return entries
+
+
+def _check_entry(entry: Entry, path: bytes, limits: Limits) -> None:
+    if entry.mode not in _MODES or len(entry.oid) != OID_SIZE:
+        raise BadObject(f"{path[:300]!r} has the mode {entry.mode:o}"[:400])
+    if entry.name == BLOB_NAME and entry.mode == MODE_FILE:
+        return
+    real = unescape_name(entry.name)
+    check_real_name(real, path, limits)
+    if escape_name(real) != entry.name:
+        raise BadObject(f"{path!r} is a name that git, or some file system, takes for another")
 
 
 def checked_commit(content: bytes, oid: Oid) -> Commit:
     """Return a commit if it is one that prov makes of WORKDIRs and records. Raises BadObject."""
     try:
         commit = decode_commit(content)
-        good = (
-            commit.encode() == content
-            and len(commit.parents) <= _PARENTS
-            and "\0" not in commit.message
-        )
-        by = commit.author
-        good &= (by.name, by.mail) == (
-            CONSTANT_IDENTITY.name,
-            CONSTANT_IDENTITY.mail,
-        ) and 0 <= by.seconds < _TIMES
+        is_unchanged = commit.encode() == content
     except (ValueError, IndexError) as error:
         raise BadObject(f"commit {oid.hex()} is damaged") from error
-    if not good or any(len(each) != 20 for each in (commit.tree, *commit.parents)):
+    if not is_unchanged or not _is_ours(commit):
         raise BadObject(f"commit {oid.hex()} is not as prov writes commits")
     return commit
+
+
+def _is_ours(commit: Commit) -> bool:
+    by = commit.author
+    oids = (commit.tree, *commit.parents)
+    return (
+        len(commit.parents) <= _PARENTS
+        and "\0" not in commit.message
+        and (by.name, by.mail) == (CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail)
+        and 0 <= by.seconds < _TIMES
+        and all(len(oid) == OID_SIZE for oid in oids)
+    )
 
 
 def check_real_name(name: bytes, path: bytes, limits: Limits) -> None:
@@ -117,7 +124,7 @@ def check_real_name(name: bytes, path: bytes, limits: Limits) -> None:
 
 
 class _Ids:
-    """Tells what the ids of objects would be."""
+    """Returns the ids that objects would have; writes none."""
 
     def add(self, kind: Kind, data: bytes) -> Oid:
         return object_id(kind, data)
@@ -132,42 +139,49 @@ def check_listing(pair: Pair, listing: Listing, path: bytes, limits: Limits) -> 
     """
     for name, node in listing.items():
         if name == b".":
-            if not node.is_directory or node.link or node.fixme or node.rdev:
-                raise BadObject(f"{path!r} is a folder with the attributes of a file")
+            _check_folder(node, path)
         else:
             check_real_name(name, path + name, limits)
-        _check_node(node, path + name, limits)
-    made = write_listing(_Ids(), listing, mtimes=True)
-    if made.tree != pair.tree or (made.attributes or EMPTY_TREE) != (pair.attributes or EMPTY_TREE):
+        check_node(node, path + name, limits)
+    ours = write_listing(_Ids(), listing, mtimes=True)
+    if (ours.tree, ours.attributes or EMPTY_TREE) != (pair.tree, pair.attributes or EMPTY_TREE):
         raise BadObject(f"the folder {path!r} has attributes that prov does not write")
 
 
-def _check_node(node: FileNode, path: bytes, limits: Limits) -> None:
-    special = stat.S_IFMT(node.mode) in _SPECIAL
-    if special and not limits.devices:
+def _check_folder(node: FileNode, path: bytes) -> None:
+    if not node.is_directory or node.link or node.fixme or node.rdev:
+        raise BadObject(f"{path!r} is a folder with the attributes of a file")
+
+
+def check_node(node: FileNode, path: bytes, limits: Limits) -> None:
+    """Raise BadObject for attributes that no file can have, or that are not allowed to come in."""
+    is_device = stat.S_IFMT(node.mode) in _SPECIAL
+    if is_device and not limits.devices:
         raise BadObject(f"{path!r} is a device node")
-    if node.rdev is not None and not (
-        special and all(0 <= number < _NUMBERS for number in node.rdev)
-    ):
+    if node.rdev is not None and not (is_device and _are_numbers(node.rdev, _NUMBERS)):
         raise BadObject(f"{path!r} has the numbers of a device")
     if node.mtime is not None and abs(node.mtime) >= _NANOSECONDS:
         raise BadObject(f"{path!r} has an mtime that no file can have")
-    if not all(0 <= number < 1 << 32 for number in node.owner):
+    if not _are_numbers(node.owner, _OWNERS):
         raise BadObject(f"{path!r} has an owner that no file can have")
-    if node.link and not _inside(node.link):
+    if node.link and not _is_inside(node.link):
         raise BadObject(f"{path!r} is linked to {node.link!r}, which is outside")
     for key, value in node.xattrs:
-        if (
-            not (limits.devices or key.startswith(b"user."))
-            or b"\0" in key
-            or not 5 < len(key) <= limits.name
-        ):
-            raise BadObject(f"{path!r} has the extended attribute {key[:100]!r}")
-        if len(value) > _VALUE:
-            raise BadObject(f"{path!r} has an extended attribute of {len(value)} bytes")
+        _check_xattr(key, value, path, limits)
 
 
-def _inside(link: bytes) -> bool:
-    return not link.startswith(b"/") and not any(
-        part in (b"", b".", b"..") for part in link.split(b"/")
-    )
+def _are_numbers(numbers: tuple[int, int], end: int) -> bool:
+    return all(0 <= number < end for number in numbers)
+
+
+def _check_xattr(key: bytes, value: bytes, path: bytes, limits: Limits) -> None:
+    is_allowed = limits.devices or key.startswith(b"user.")
+    is_name = b"\0" not in key and len(b"user.") < len(key) <= limits.name
+    if not is_allowed or not is_name:
+        raise BadObject(f"{path!r} has the extended attribute {key[:100]!r}")
+    if len(value) > _VALUE:
+        raise BadObject(f"{path!r} has an extended attribute of {len(value)} bytes")
+
+
+def _is_inside(link: bytes) -> bool:
+    return not any(part in (b"", b".", b"..") for part in link.split(b"/"))

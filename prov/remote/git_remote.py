@@ -42,8 +42,8 @@ from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.store.repository import Store
 from prov.transport.access import Access
-from prov.transport.errors import Malformed, Unreachable, Untrusted
-from prov.transport.git import Refused, TooMuch, Transport, make_scratch
+from prov.transport.errors import Malformed, Refused, TooMuch, Unreachable, Untrusted
+from prov.transport.git import Transport, make_scratch
 
 INDEX = "refs/heads/prov/index"
 CONTENT = "refs/heads/prov/content"

@@ -19,8 +19,7 @@ from prov.files import replace_file
 from prov.remote.git_remote import INCOMING, GitRemote
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Identity, Oid
 from prov.store.odb import ObjectDatabase
-from prov.transport.errors import Unreachable
-from prov.transport.git import Declined
+from prov.transport.errors import Declined, Unreachable
 
 LEFT_AFTER = 86_400
 """Seconds after which what a broken push sent is removed."""

@@ -30,8 +30,7 @@ from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
-from prov.transport.errors import RemoteError, Unreachable
-from prov.transport.git import Changed, Declined, Stalled
+from prov.transport.errors import Changed, Declined, RemoteError, Stalled, Unreachable
 
 ATTEMPTS = 40
 """How often the index is tried when others publish at the same time."""

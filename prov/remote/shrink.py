@@ -39,8 +39,7 @@ from prov.remote.publish import (
 from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
-from prov.transport.errors import Unreachable
-from prov.transport.git import Changed, Declined
+from prov.transport.errors import Changed, Declined, Unreachable
 from prov.transport.locks import clear_stale_locks
 
 DAY = 86_400.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -61,23 +61,34 @@ class Access:
 
     def variables(self) -> dict[str, str]:
         """Return the environment of a git that transfers."""
-        kept = {
+        variables = {
             name: value for name, value in self.environment.items() if name not in _OF_A_REPOSITORY
         }
-        kept |= {"LC_ALL": "C.UTF-8", "LANGUAGE": "", "GIT_ALLOW_PROTOCOL": self._protocols()}
-        kept["GIT_NO_LAZY_FETCH"] = "1"
+        variables |= {"LC_ALL": "C.UTF-8", "LANGUAGE": "", "GIT_ALLOW_PROTOCOL": self._protocols()}
+        variables["GIT_NO_LAZY_FETCH"] = "1"
         if not self.interactive:
-            kept |= {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
-            if not _has_ssh_command(frozenset(kept.items())):
-                kept["GIT_SSH_COMMAND"] = _DEFAULT_SSH
-        return kept
+            variables |= {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS_REQUIRE": "never"}
+            if not _has_ssh_command(frozenset(variables.items())):
+                variables["GIT_SSH_COMMAND"] = _DEFAULT_SSH
+        return variables
 
     def _protocols(self) -> str:
         """Return the protocols that git may use: of those that prov supports, the ones that the
         user allows.
         """
         allowed = self.environment.get("GIT_ALLOW_PROTOCOL")
-        return ":".join(each for each in SCHEMES if allowed is None or each in allowed.split(":"))
+        if allowed is None:
+            return ":".join(SCHEMES)
+        return ":".join(scheme for scheme in SCHEMES if scheme in allowed.split(":"))
+
+
+def ask_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return what git prints of its configuration, in no repository; nothing if it fails."""
+    command = [git_program(), f"--git-dir={os.devnull}", *arguments]
+    answer = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return answer.stdout.decode("utf-8", "surrogateescape")
 
 
 @cache
@@ -88,11 +99,7 @@ def _has_ssh_command(variables: frozenset[tuple[str, str]]) -> bool:
     environment = dict(variables)
     if environment.get("GIT_SSH_COMMAND") or environment.get("GIT_SSH"):
         return True
-    command = [git_program(), f"--git-dir={os.devnull}", "config", "--get", "core.sshCommand"]
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    return bool(done.stdout.strip())
+    return bool(ask_git(["config", "--get", "core.sshCommand"], environment).strip())
 
 
 def resolved_url(url: str, access: Access) -> str:
@@ -104,49 +111,26 @@ def resolved_url(url: str, access: Access) -> str:
 
 @cache
 def _resolved(url: str, variables: frozenset[tuple[str, str]]) -> str:
-    command = [
-        git_program(),
-        f"--git-dir={os.devnull}",
-        "ls-remote",
-        "--get-url",
-        "--end-of-options",
-        url,
-    ]
-    done = subprocess.run(
-        command,
-        env=dict(variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.rstrip("\n") or url
+    arguments = ["ls-remote", "--get-url", "--end-of-options", url]
+    return ask_git(arguments, dict(variables)).rstrip("\n") or url
+
+
+_TLS_VARIABLES = {
+    "sslcainfo": "GIT_SSL_CAINFO",
+    "sslcert": "GIT_SSL_CERT",
+    "sslkey": "GIT_SSL_KEY",
+}
+"""Setting below `http.` -> the variable that takes its place."""
 
 
 def http_settings(url: str, access: Access) -> dict[str, str]:
     """Return the user's settings of git's for a URL: name below `http.`, in lower case -> value."""
-    command = [
-        git_program(),
-        f"--git-dir={os.devnull}",
-        "config",
-        "--null",
-        "--get-urlmatch",
-        "http",
-        url,
-    ]
-    done = subprocess.run(
-        command,
-        env=access.variables(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    rows = (row.partition("\n") for row in done.stdout.split("\0") if row)
-    found = {name.removeprefix("http."): value for name, _, value in rows}
-    for name, variable in (("sslcainfo", "CAINFO"), ("sslcert", "CERT"), ("sslkey", "KEY")):
-        if access.environment.get(f"GIT_SSL_{variable}"):
-            found[name] = access.environment[f"GIT_SSL_{variable}"]
+    text = ask_git(["config", "--null", "--get-urlmatch", "http", url], access.variables())
+    rows = (row.partition("\n") for row in text.split("\0") if row)
+    settings = {name.removeprefix("http."): value for name, _, value in rows}
+    for name, variable in _TLS_VARIABLES.items():
+        if access.environment.get(variable):
+            settings[name] = access.environment[variable]
     if access.environment.get("GIT_SSL_NO_VERIFY"):
-        found["sslverify"] = "false"
-    return found
+        settings["sslverify"] = "false"
+    return settings

@@ -34,7 +34,8 @@ _TECHNICAL = re.compile(
 _RULE = re.compile(
     r"hook declined|declined due to|protected|prohibited|deny |denied|denying|not allowed to|hidden"
     r" ref|rule violation"
-    r"|checked out|^non-fast-forward$"
+    r"|checked out|^non-fast-forward$",
+    re.MULTILINE,
 )
 _VAGUE = re.compile(r"failed to update ref|atomic transaction failed|failed to write|transaction")
 _PER_REF = {
@@ -56,7 +57,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"receive\.denyDeletes",
         "in that repository, `git config receive.denyDeletes false` allows it",
     ),
-    (r"hideRefs", "that repository's configuration must not hide refs/heads/prov"),
+    (r"hideRefs", "that repository's configuration must not hide branches below prov/"),
     (r"receive\.denyCurrentBranch", "publish to a bare repository: `git init --bare`"),
     (r"hook|protected|rule violation", "that server must accept pushes to branches below prov/"),
     (
@@ -114,6 +115,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
 )
 
 
+_SUMMARY = "error: failed to push some refs"
 _MARKS = ("fatal:", "error:", "remote:", "ssh:")
 _ADVICE = re.compile(
     r"Another git process seems|an editor opened by|are terminated then try|may have crashed in"
@@ -151,8 +153,10 @@ class Rejection:
     @property
     def text(self) -> str:
         """What the user reads: the ref, the server's reason, and the setting that it comes from."""
-        setting = _PER_REF.get(self.why) if self.by_server else None
-        return f"{self.ref}: {self.why or 'rejected'}{f' ({setting})' if setting else ''}"
+        text = f"{self.ref}: {self.why or 'rejected'}"
+        if self.by_server and self.why in _PER_REF:
+            text += f" ({_PER_REF[self.why]})"
+        return text
 
 
 def rejections(rows: Sequence[str]) -> list[Rejection]:
@@ -160,10 +164,19 @@ def rejections(rows: Sequence[str]) -> list[Rejection]:
     their own first.
     """
     matches = [match for match in map(_ROW.match, rows) if match]
-    found = [
-        Rejection(each["ref"], each["by"] != "rejected", each["why"] or "") for each in matches
+    refs = [
+        Rejection(match["ref"], match["by"] != "rejected", match["why"] or "") for match in matches
     ]
-    return sorted(found, key=lambda each: bool(_ECHO.search(each.why)))
+    return sorted(refs, key=_is_echo)
+
+
+def _is_echo(rejection: Rejection) -> bool:
+    return bool(_ECHO.search(rejection.why))
+
+
+def _with_own_reason(rejected: Sequence[Rejection]) -> Sequence[Rejection]:
+    """Return the refs that were refused themselves; all, if none was."""
+    return [rejection for rejection in rejected if not _is_echo(rejection)] or rejected
 
 
 def judge_push(rejected: Sequence[Rejection], words: str) -> Verdict:
@@ -174,19 +187,20 @@ def judge_push(rejected: Sequence[Rejection], words: str) -> Verdict:
         return Verdict.DECLINED
     if not rejected:
         return Verdict.BROKEN
-    reasons = [each.why for each in rejected if each.by_server]
-    own = [why for why in reasons if not _ECHO.search(why)] or reasons
-    if any(_RULE.search(why) for why in own):  # first: a hook may print anything
+    by_server = [rejection for rejection in rejected if rejection.by_server]
+    own = [rejection.why for rejection in _with_own_reason(by_server)]
+    reasons = "\n".join(own)
+    if _RULE.search(reasons):  # first: a hook may print anything
         return Verdict.DECLINED
     if _FAULT.search(words):
         return Verdict.BROKEN
-    if any(not each.by_server for each in rejected):
+    if len(by_server) < len(rejected):
         return Verdict.RACE
-    if any(_RACE.search(text) or _HELD.search(text) for text in (*own, words)):
+    if _RACE.search(f"{reasons}\n{words}") or lock_is_held(f"{reasons}\n{words}"):
         return Verdict.RACE
-    if any(_TECHNICAL.search(why) for why in own):
+    if _TECHNICAL.search(reasons):
         return Verdict.BROKEN
-    return Verdict.UNCLEAR if all(_VAGUE.search(why) for why in own) else Verdict.DECLINED
+    return Verdict.UNCLEAR if all(map(_VAGUE.search, own)) else Verdict.DECLINED
 
 
 def lock_is_held(words: str) -> bool:
@@ -206,15 +220,16 @@ def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
     """Return the lines that say what is wrong, in one; control characters of a server's are
     replaced.
     """
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    reasons = [rejection.text for rejection in _with_own_reason(rejected)]
+    causes = _causes([line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()])
+    if reasons:
+        causes = [line for line in causes if not line.startswith(_SUMMARY)]
+    words = "; ".join(dict.fromkeys([*reasons, *causes])) or "git failed and printed nothing"
+    return "".join(letter if letter.isprintable() else "?" for letter in words)[:1000]
+
+
+def _causes(lines: Sequence[str]) -> list[str]:
+    """Return the lines with a cause: without advice, and without what git adds to any cause."""
     marked = [line for line in lines if line.startswith(_MARKS)] or lines
     bare = [line for line in marked if line != "remote:" and not _ADVICE.search(line)]
-    causes = [line for line in bare if not _LAST_WORDS.search(line)]
-    bare = causes or bare
-    own = [each.text for each in rejected if not _ECHO.search(each.why)] or [
-        each.text for each in rejected
-    ]
-    if own:
-        bare = [line for line in bare if not line.startswith("error: failed to push some refs")]
-    said = "; ".join(dict.fromkeys([*own, *bare])) or "git failed and printed nothing"
-    return "".join(letter if letter.isprintable() else "?" for letter in said)[:1000]
+    return [line for line in bare if not _LAST_WORDS.search(line)] or bare

@@ -1,5 +1,4 @@
-"""Small databases of what is known of remotes: files that can be made again at any time, and are,
-if anything is odd.
+"""Small databases about remotes: files that can be made again at any time, and are, if damaged.
 
 They are in the store, which may come from elsewhere: a file is used only if its tables are those
 that prov makes, and nothing in it is run or believed to be of a size or kind that prov does not
@@ -33,10 +32,8 @@ def open_database(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     state = status(path)
-    if state is not None and not stat.S_ISREG(
-        state.st_mode
-    ):  # of a link, another file would be written
-        path.unlink()
+    if state is not None and not stat.S_ISREG(state.st_mode):
+        path.unlink()  # sqlite would follow a link, and write another file
     database = sqlite3.connect(path, timeout=30.0, isolation_level=None, factory=factory)
     try:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST)
@@ -78,5 +75,5 @@ def _expected(schema: str) -> list[tuple[object, ...]]:
 
 def delete_database(path: Path) -> None:
     """Delete a database, with the files that sqlite keeps beside it."""
-    for each in path.parent.glob(f"{path.name}*"):
-        each.unlink(missing_ok=True)
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink(missing_ok=True)

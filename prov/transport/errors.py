@@ -1,5 +1,7 @@
-"""What can be wrong with a remote. One that can't be reached and one that can't be trusted have
-nothing in common: whoever tries again after the first must never pass over the second.
+"""What can be wrong with a remote: it can't be reached, or can't be trusted.
+
+The two kinds of errors have no class in common: code that tries again after the first must never
+pass over the second.
 """
 
 from __future__ import annotations
@@ -23,8 +25,34 @@ class Unreachable(ProvError):
         self.words = words
 
 
+class Refused(Unreachable):
+    """The server does not give out objects by their ids, as servers of the old protocol don't."""
+
+
+class Ended(Unreachable):
+    """The server's git, or the connection to it, ended before it answered."""
+
+
+class Stalled(Unreachable):
+    """Nothing, or next to nothing, moved for too long."""
+
+
+class TooMuch(Unreachable):
+    """The server sends more than it may."""
+
+
+class Changed(Unreachable):
+    """Refs at the remote are not what they were: another process published meanwhile."""
+
+
+class Declined(Unreachable):
+    """The server forbids a push, by a setting, a hook or a rule: the same push never succeeds
+    there.
+    """
+
+
 class Untrusted(ProvError):
-    """A remote gave what must not be used.
+    """A remote has what must not be used.
 
     `key` is the signer's, `task` the task in question; each may be empty.
     """
@@ -40,7 +68,7 @@ class Untrusted(ProvError):
 
 
 class Unsigned(Untrusted):
-    """Nobody signed it, and the remote's policy asks for a signature."""
+    """It has no signature, and the remote's policy asks for one."""
 
 
 class UnknownKey(Untrusted):

@@ -1,5 +1,4 @@
-"""Lock files that a killed push left in a remote that is a folder: found by age, removed only if no
-process uses them.
+"""Locks that a killed push left in a remote that is a folder: removed if no process uses them.
 
 git makes a lock in milliseconds of work and removes it at their end. A process that is killed in
 between leaves it there, and every later update of the same refs fails. For a server behind a
@@ -12,7 +11,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prov.store.rawrefs import stale_locks
@@ -62,35 +61,41 @@ def _processes() -> Iterator[Path]:
 
 
 def _works_in(process: Path, folder: Path) -> bool:
-    """Return whether a process is a git that works in a folder, or has one of its files open.
-
-    A process of another user shows its command line alone.
-    """
+    """Return whether a process is a git that works in a folder, or has one of its locks open."""
     top = str(folder.resolve())
+    return (
+        _is_git_called_with(process, (top, str(folder)))
+        or _is_git_working_below(process, top)
+        or any(_is_lock_below(path, top) for path in _open_files(process))
+    )
+
+
+def _is_git_called_with(process: Path, paths: Sequence[str]) -> bool:
+    """Return whether a command line is git's and names a path; other users' can be read, too."""
     with contextlib.suppress(OSError):
-        words = process.joinpath("cmdline").read_bytes().split(b"\0")
-        is_git = os.path.basename(words[0]).startswith(b"git")
-        if is_git and any(
-            os.fsencode(each) in word for word in words[1:] for each in (top, str(folder))
-        ):
-            return True
+        program, *arguments = process.joinpath("cmdline").read_bytes().split(b"\0")
+        is_git = os.path.basename(program).startswith(b"git")
+        return is_git and any(
+            os.fsencode(path) in argument for argument in arguments for path in paths
+        )
+    return False
+
+
+def _is_git_working_below(process: Path, top: str) -> bool:
     with contextlib.suppress(OSError):
-        for link in (process / "cwd", *(process / "fd").iterdir()):
+        directory = os.readlink(process / "cwd")
+        is_below = directory == top or directory.startswith(f"{top}/")
+        return is_below and process.joinpath("comm").read_text().startswith("git")
+    return False
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """Yield the paths of the files that a process has open; none of another user's process."""
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
             with contextlib.suppress(OSError):
-                target = os.readlink(link)
-                is_lock = target.endswith((".lock", "packed-refs.new"))
-                if target.startswith(f"{top}/") and is_lock:
-                    return True
-                if (
-                    link.name == "cwd"
-                    and (target == top or target.startswith(f"{top}/"))
-                    and _is_git(process)
-                ):
-                    return True
-    return False
+                yield os.readlink(link)
 
 
-def _is_git(process: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return process.joinpath("comm").read_text().startswith("git")
-    return False
+def _is_lock_below(path: str, top: str) -> bool:
+    return path.startswith(f"{top}/") and path.endswith((".lock", "packed-refs.new"))

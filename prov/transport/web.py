@@ -114,11 +114,9 @@ class Web:
             with self._open(f"{self.url}/{path}", headers, allowance) as answer:
                 yield answer
         except FAILURES as error:
-            where = without_password(self.url)
+            url = without_password(f"{self.url}/{path}")
             cause = root_cause(error)
-            raise Unreachable(
-                self.name, f"{where}/{path}: {cause or type(cause).__name__}"
-            ) from error
+            raise Unreachable(self.name, f"{url}: {cause or type(cause).__name__}") from error
 
     def _check_start(self, path: str, answer: Answer, start: int) -> None:
         """Raise Unreachable for a part that does not begin where it should."""

@@ -113,10 +113,10 @@ class _Digests(Digests):
 
     def __init__(self, bag: Bag) -> None:
         self._reader = _Reader(bag)
-        self._known, self._new = {}, {}
+        self._cached, self._new = {}, {}
 
     def known(self, oid: Oid) -> Digest | None:
-        return self._known.get(oid)
+        return self._cached.get(oid)
 
 
 def signed_digest(bag: Bag, oid: Oid, kind: Kind = "tree") -> bytes:
