@@ -187,8 +187,8 @@ def gc(
         _show_expired(remote, rules)
         return
     shrunk = shrink.shrink(remote, lambda: shrink.expired(remote, rules, time.time()))
-    deleted = count_text(len(shrunk.gone), "result")
-    say(f"{deleted} gone, {size_text(shrunk.size)} on disk; {shrunk.kept} stay")
+    deleted = count_text(len(shrunk.removed), "result")
+    say(f"{deleted} gone, {size_text(shrunk.size)} on disk; {shrunk.remaining} stay")
     note_all(shrunk.notes)
     if not shrink.free(remote):
         note("the server frees the room when it collects garbage")

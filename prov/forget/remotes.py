@@ -244,11 +244,11 @@ def forget_at(
     except ProvError as error:
         left.append(f"{where}: {error}")
         return 0
-    if shrunk.gone and not free(opened, prune="now"):
+    if shrunk.removed and not free(opened, prune="now"):
         left.append(
             f"{where}: no branch holds it, and the server keeps it until it collects garbage"
         )
-    return len(shrunk.gone)
+    return len(shrunk.removed)
 
 
 def _report_branches(opened: GitRemote, left: list[str], where: str) -> None:

@@ -1,11 +1,14 @@
 """A remote that git serves: a bare repository in a folder, behind ssh, git's own daemon or http.
 
-| ref there | holds | |---|---| | `refs/heads/prov/index` | what was published: a commit for each
-push, with its publications and their signatures | | `refs/heads/prov/content` | all records, and
-with them inputs and outputs, as parents of commits without content | | `refs/heads/prov/incoming/…`
-| what a push that is under way, or was broken off, has sent so far |
+| ref there | holds |
+|---|---|
+| `refs/heads/prov/index` | what was published: a commit for each push, with its publications and
+their signatures |
+| `refs/heads/prov/content` | all records, and with them inputs and outputs, as parents of commits
+without content |
+| `refs/heads/prov/incoming/…` | what a push that is under way, or was broken off, has sent so far |
 
-Nobody fetches `content`: records are asked for by their ids.
+`content` is never fetched: records are asked for by their ids.
 """
 
 from __future__ import annotations
@@ -19,22 +22,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from prov.errors import StoreError
 from prov.files import locked
 from prov.intake.source import Content, Source
 from prov.intake.wellformed import Limits
+from prov.records.refs import REMOTE_CONTENT, REMOTE_INDEX
 from prov.remote.bases import write_record_commits
-from prov.remote.index import Damaged, Index
-from prov.remote.reading import (
-    SIGNATURE,
-    PublishedText,
-    check_index_size,
-    enter,
-    memory_folder,
-    policy_of,
-)
+from prov.remote.index import Index
+from prov.remote.index_branch import UNREADABLE, Entering, PublishedId, read_commit, read_text
+from prov.remote.reading import PublishedText, memory_folder, policy_of, refresh_index
 from prov.remote.settings import RECORD_LIMIT, Remote
 from prov.store.git import run_git
 from prov.store.objects import Oid
@@ -42,13 +39,9 @@ from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.store.repository import Store
 from prov.transport.access import Access
-from prov.transport.errors import Malformed, Refused, TooMuch, Unreachable, Untrusted
+from prov.transport.errors import Refused, TooMuch, Unreachable, Untrusted
 from prov.transport.git import Transport, make_scratch
 
-INDEX = "refs/heads/prov/index"
-CONTENT = "refs/heads/prov/content"
-INCOMING = "refs/heads/prov/incoming/"
-PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
 _NOT_ENOUGH = re.compile(
     r"necessary objects|unresolved delta|missing|bad object|[Cc]ould not (read|parse)"
 )
@@ -56,12 +49,8 @@ _TORN = re.compile(
     r"bad object|necessary objects|corrupt|[Cc]ould not (read|parse)|is empty|bad"
     r" (config|pack)|broken|Unable to create"
 )
-_NUMBER = re.compile(r"[0-9]{8,12}")
-_ID = re.compile(rb"(?<!\S)[0-9a-f]{40}(?!\S)")
 MOST_COMMITS = 1_000_000
 """So many pushes the index may have seen since it was collected last."""
-_UNREADABLE = (StoreError, ValueError, IndexError)
-"""What reading a commit of the index may lead to: whoever may push may have written anything."""
 
 
 @dataclass(slots=True)
@@ -92,20 +81,15 @@ class GitRemote:
 
     @property
     def tip(self) -> Oid | None:
-        """The commit of the branch that the index tells of.
+        """The commit of the branch up to which the index was read.
 
-        Ask before the index: who changes it then is noticed.
+        Ask for it before the index: a change by another process in between is then noticed.
         """
         return self.index.oid("tip")
 
     def refresh(self) -> list[Untrusted]:
         """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
-        with locked(self.folder / "lock"):
-            try:
-                return self._refresh()
-            except Damaged:
-                self.index.begin_anew()
-                return self._refresh()
+        return refresh_index(self.folder, self.index, self._refresh)
 
     def _refresh(self) -> list[Untrusted]:
         try:
@@ -130,26 +114,29 @@ class GitRemote:
             self._fetch_branch()
 
     def _fetch_branch(self) -> None:
-        self.transport.fetch(self.git, [f"+{INDEX}:{INDEX}"], most=self.remote.index_limit)
+        branch = f"+{REMOTE_INDEX}:{REMOTE_INDEX}"
+        self.transport.fetch(self.git, [branch], most=self.remote.index_limit)
 
     def _read(self) -> list[Untrusted]:
-        """Enter the branch's new commits; all of them, if it was rewritten or the policy is another
-        now.
-        """
-        tip = RefStore(self.git).get(INDEX)
+        """Enter the branch's new commits; all, if it was rewritten or the policy changed."""
+        tip = RefStore(self.git).get(REMOTE_INDEX)
         assert tip is not None
-        known = self.index.get("tip")
-        policy = policy_of(
-            self.remote
-        )  # before anything is judged by it: a key may expire meanwhile
-        if known == tip.hex() and self.index.get("policy") == policy:
+        last = self.index.get("tip")
+        # before anything is judged by it: a key may expire meanwhile
+        policy = policy_of(self.remote)
+        is_same_policy = self.index.get("policy") == policy
+        if last == tip.hex() and is_same_policy:
             return []
-        new = self._commits(tip)
-        again = self.index.get("policy") != policy or known not in new
+        commits = self._commits(tip)
+        again = not is_same_policy or last not in commits
+        size = 0
+        if not again:
+            commits = commits[commits.index(last) + 1 :]
+            size = self.index.number("size")
         refused: list[Untrusted] = []
         with self.index.changing(anew=again):
-            entering = _Entering(self, self._objects(), 0 if again else self.index.number("size"))
-            for commit in new if again else new[new.index(known) + 1 :]:
+            entering = Entering(self.remote, self.index, self._objects(), size)
+            for commit in commits:
                 refused += entering.enter(bytes.fromhex(commit))
             self.index.put("tip", tip.hex())
             self.index.put("size", str(entering.total))
@@ -165,69 +152,68 @@ class GitRemote:
     def _commits(self, tip: Oid) -> list[str]:
         """Return the commits of the branch, the first first. Raises Unreachable for too many."""
         command = ["rev-list", "--first-parent", f"--max-count={MOST_COMMITS + 1}", tip.hex()]
-        found = run_git(self.git, command).decode().split()
-        if len(found) > MOST_COMMITS:
+        commits = run_git(self.git, command).decode().split()
+        if len(commits) > MOST_COMMITS:
             raise Unreachable(
                 self.name,
                 f"its index has more than {MOST_COMMITS} commits",
                 hint="`prov remote gc`",
             )
-        return found[::-1]
+        return commits[::-1]
 
     def published_texts(self) -> tuple[dict[int, PublishedId], set[Oid]]:
-        """Return all publications by their numbers, as the branch has them, and what is gone of
+        """Return all publications by their numbers, as the branch has them, and what was deleted of
         what they name.
         """
         objects = self._objects()
         texts: dict[int, PublishedId] = {}
-        gone: set[Oid] = set()
-        tip = RefStore(self.git).get(INDEX)
+        deleted: set[Oid] = set()
+        tip = RefStore(self.git).get(REMOTE_INDEX)
         for commit in self._commits(tip) if tip is not None else ():
-            with contextlib.suppress(*_UNREADABLE):
-                more, out = _read_commit(objects, bytes.fromhex(commit), self.remote.list_limit)
-                texts = more | texts  # of a number that was used again, the first counts
-                gone |= out
-        return texts, gone
+            with contextlib.suppress(*UNREADABLE):
+                content = read_commit(objects, bytes.fromhex(commit), self.remote.list_limit)
+                texts = content.publications | texts  # of a number used again, the first counts
+                deleted |= content.deleted
+        return texts, deleted
 
-    def published_text(self, each: PublishedId) -> PublishedText:
+    def published_text(self, publication: PublishedId) -> PublishedText:
         """Return a publication with its signature.
 
         Raises StoreError if one of them is missing or too large.
         """
-        return _read_text(self._objects(), each, self.remote.list_limit)
+        return read_text(self._objects(), publication, self.remote.list_limit)
 
     @contextmanager
     def objects(
         self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False
     ) -> Iterator[Source]:
-        """Fetch commits into a repository of their own, and yield what reads all that they hold.
-        Raises Unreachable.
+        """Fetch commits into a repository of their own; yield a source of all that they hold.
 
-        `have` names records that are here and there, from which the server can tell what is
-        missing. Alone: nothing that the store says to have is taken to be there.
+        `have` names records that both sides have, so that the server can leave out what they hold.
+        Alone: objects of the store are not used, since it may lack some. Raises Unreachable.
         """
         with self.scratch(alone=alone) as scratch:
-            found = scratch
+            repository = scratch
             try:
                 if self._whole.exists():
                     raise Refused(self.name, "it gave no objects by their ids before")
                 self._fetch_objects(scratch, commits, write_record_commits(scratch, have))
             except Refused:
-                found = self._fetch_everything()
-            yield _reader(found, self.remote.record_limit)
+                repository = self._fetch_everything()
+            yield object_source(repository, self.remote.record_limit)
 
     @contextmanager
     def scratch(self, *, alone: bool = False) -> Iterator[Path]:
         """Yield an empty repository that also reads what the store and the index hold; it is
         removed afterwards.
         """
-        for left in self.folder.glob("scratch-*"):
-            if not Path("/proc", left.name.split("-")[1]).exists():
-                shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f"scratch-{os.getpid()}-", dir=self.folder
-        ) as folder:
-            yield make_scratch(Path(folder), *(() if alone else (self.store.path, self.git)))
+        for folder in self.folder.glob("scratch-*"):  # of processes that were killed
+            if not Path("/proc", folder.name.split("-")[1]).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        alternates = () if alone else (self.store.path, self.git)
+        prefix = f"scratch-{os.getpid()}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.folder) as path:
+            yield make_scratch(Path(path), *alternates)
 
     @property
     def _whole(self) -> Path:
@@ -253,7 +239,7 @@ class GitRemote:
         except Unreachable as error:
             if not have or isinstance(error, Refused) or not _NOT_ENOUGH.search(error.words):
                 raise
-            # something of what we said to have was collected here meanwhile
+            # an object that the store claimed to have was collected meanwhile
             self.transport.fetch_objects(scratch, commits, (), by_variable=by_variable)
 
     def _fetch_everything(self) -> Path:
@@ -262,94 +248,13 @@ class GitRemote:
         """
         with locked(self.folder / "whole.lock"):
             part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
-            self.transport.fetch(part, [f"+{CONTENT}:{CONTENT}"], most=Limits().size)
+            branch = f"+{REMOTE_CONTENT}:{REMOTE_CONTENT}"
+            self.transport.fetch(part, [branch], most=Limits().size)
             return part if part == self._whole else part.rename(self._whole)
 
 
-class PublishedId(NamedTuple):
-    """A publication as a commit of the index names it: its text's blob, and its signature's."""
-
-    text: Oid
-    signature: Oid | None
-
-
-@dataclass(slots=True)
-class _Entering:
-    """Enters commits of the index, one publication after the other: together they may be large."""
-
-    remote: GitRemote
-    objects: ObjectDatabase
-    total: int
-    """Bytes of the publications that were entered."""
-
-    def enter(self, commit: Oid) -> list[Untrusted]:
-        remote = self.remote
-        try:
-            texts, gone = _read_commit(self.objects, commit, remote.remote.list_limit)
-            for each in texts.values():
-                for oid in filter(None, each):
-                    self._check(oid)
-        except _UNREADABLE as error:
-            return [
-                Malformed(remote.name, f"commit {commit.hex()} of its index can't be read: {error}")
-            ]
-        problems = [self._enter_text(number, each) for number, each in sorted(texts.items())]
-        remote.index.remove(gone)
-        return [problem for problem in problems if problem]
-
-    def _check(self, oid: Oid) -> None:
-        """Raise StoreError for what can't be a publication, or a signature."""
-        kind, _size = self.objects.header(oid)
-        if kind != "blob":
-            raise StoreError(f"object {oid.hex()} is a {kind}, not a blob")
-
-    def _enter_text(self, number: int, each: PublishedId) -> Untrusted | None:
-        remote = self.remote
-        if number <= remote.index.last():
-            return Malformed(
-                remote.name,
-                f"publication {number} has the number of an earlier one, or a lower one",
-            )
-        try:
-            found = _read_text(self.objects, each, remote.remote.list_limit)
-        except StoreError as error:
-            return Malformed(remote.name, f"publication {number} can't be read: {error}")
-        self.total += len(found.text)
-        check_index_size(remote.remote, self.total)
-        return enter(remote.index, remote.remote, number, found)
-
-
-def _read_commit(
-    objects: ObjectDatabase, commit: Oid, most: int
-) -> tuple[dict[int, PublishedId], set[Oid]]:
-    """Return the publications of one commit of the index by their numbers, and what it says is
-    gone.
-    """
-    top = {
-        each.name.decode("ascii", "replace"): each.oid
-        for each in objects.tree(objects.commit(commit).tree)
-    }
-    folders = {
-        name: {each.name.decode("ascii", "replace"): each.oid for each in objects.tree(top[name])}
-        for name in (PUBLICATIONS, SIGNATURES)
-        if name in top
-    }
-    signatures = folders.get(SIGNATURES, {})
-    texts = {
-        int(name): PublishedId(oid, signatures.get(name))
-        for name, oid in folders.get(PUBLICATIONS, {}).items()
-        if _NUMBER.fullmatch(name) and f"{int(name):08d}" == name
-    }
-    data = objects.blob(top[GONE], most=most) if GONE in top else b""
-    return texts, {bytes.fromhex(row[0].decode()) for row in _ID.finditer(data)}
-
-
-def _read_text(objects: ObjectDatabase, each: PublishedId, most: int) -> PublishedText:
-    signature = objects.blob(each.signature, most=SIGNATURE) if each.signature is not None else None
-    return PublishedText(objects.blob(each.text, most=most), signature)
-
-
-def _reader(repository: Path, most: int = RECORD_LIMIT) -> Source:
+def object_source(repository: Path, most: int = RECORD_LIMIT) -> Source:
+    """Return a source of a repository's objects, of which none larger than `most` is in memory."""
     objects = ObjectDatabase(repository, most=most)
 
     def read(oid: Oid) -> Content | None:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.files import replace_file
-from prov.remote.git_remote import INCOMING, GitRemote
+from prov.records.refs import REMOTE_INCOMING
+from prov.remote.git_remote import GitRemote
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Identity, Oid
 from prov.store.odb import ObjectDatabase
 from prov.transport.errors import Declined, Unreachable
@@ -54,7 +55,8 @@ class Incoming:
         """
         return self.remote.folder / "incoming"
 
-    def _known(self) -> str:
+    def _state(self) -> str:
+        """Return what the file has; empty for a server that is new."""
         try:
             return self._memory.read_text()
         except FileNotFoundError:
@@ -68,31 +70,29 @@ class Incoming:
         """Content is pushed without such a branch; the server's rules are tried again after a
         day.
         """
-        return self._known().startswith(_DIRECT) and not self._is_old()
+        return self._state().startswith(_DIRECT) and not self._is_old()
 
     def _is_old(self) -> bool:
         return self._memory.stat().st_mtime < time.time() - LEFT_AFTER
 
     def go_direct(self) -> None:
         """Use such branches no more: the server does not accept them."""
-        if not self._known().startswith(_DIRECT):
+        if not self._state().startswith(_DIRECT):
             self._remember(_DIRECT)
 
     def choose(self, seconds: int) -> str:
         """Return the branch for a push that begins at a time; raises Unreachable."""
-        known = self._known()
-        if not known:
-            known = self._look()
-        name = known.removeprefix(_DIRECT).strip()
-        if name.startswith(INCOMING):
+        state = self._state() or self._emptied_branch()
+        name = state.removeprefix(_DIRECT).strip()
+        if name.startswith(REMOTE_INCOMING):
             return name
-        return f"{INCOMING}{seconds}-{secrets.token_hex(8)}"
+        return f"{REMOTE_INCOMING}{seconds}-{secrets.token_hex(8)}"
 
-    def _look(self) -> str:
+    def _emptied_branch(self) -> str:
         """Return a branch that others emptied, since they could not delete it; empty if there is
         none.
         """
-        refs = self.remote.transport.refs(self.scratch, f"{INCOMING}*")
+        refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
         empty = self._empty()
         emptied = [ref for ref, oid in refs.items() if oid == empty and not ref.endswith(LAST)]
         return random.choice(emptied) if emptied else ""
@@ -100,29 +100,32 @@ class Incoming:
     def _empty(self) -> Oid:
         return make_commit(self.scratch, [], "emptied")
 
-    def clear(self, done: list[str]) -> str:
+    def clear(self, branches: list[str]) -> str:
         """Remove the branches of a push that is over, and those that broken pushes left more than a
         day ago.
 
         Returns a warning where the server does not let them go, once.
         """
         try:
-            refs = self.remote.transport.refs(self.scratch, f"{INCOMING}*")
+            refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
         except Unreachable:  # the push itself is done
             return ""
         old = time.time() - LEFT_AFTER
-        stamps = {ref: ref.removeprefix(INCOMING).partition("-")[0] for ref in refs}
-        left = [
+        stamps = {ref: ref.removeprefix(REMOTE_INCOMING).partition("-")[0] for ref in refs}
+        abandoned = [
             ref for ref, stamp in stamps.items() if _STAMP.fullmatch(stamp) and int(stamp) < old
         ]
-        mine = [ref for ref in refs if ref.removesuffix(LAST) in done]
-        known = self._known()
-        if known in ("", _DELETED) or self._is_old():
-            return self._delete(list(dict.fromkeys([*mine, *left])), known)
-        self._set_empty(mine)
+        own = [ref for ref in refs if ref.removesuffix(LAST) in branches]
+        state = self._state()
+        if state in ("", _DELETED) or self._is_old():
+            return self._delete(list(dict.fromkeys([*own, *abandoned])), state)
+        self._set_empty(own)
         return ""
 
-    def _delete(self, refs: list[str], known: str) -> str:
+    def _delete(self, refs: list[str], state: str) -> str:
+        """Delete branches of a server in some state; return a warning the first time it forbids
+        that.
+        """
         if not refs:
             return ""
         try:
@@ -130,16 +133,16 @@ class Incoming:
         except Declined as error:
             name = refs[0].removesuffix(LAST)
             self._remember(name if self._set_empty(refs) else f"{_DIRECT} {name}")
-            if known not in ("", _DELETED):
+            if state not in ("", _DELETED):
                 return ""
+            branches = "1 branch stays" if len(refs) == 1 else f"{len(refs)} branches stay"
             return (
-                f"{error}; {len(refs)} {'branch stays' if len(refs) == 1 else 'branches stay'}"
-                f" below {INCOMING}, and later pushes add none; once the server allows it, prov"
-                " deletes them"
+                f"{error}; {branches} below {REMOTE_INCOMING}, and later pushes add none; once the"
+                " server allows it, prov deletes them"
             )
         except Unreachable:  # the next push tries again
             return ""
-        if known != _DELETED:
+        if state != _DELETED:
             self._remember(_DELETED)
         return ""
 
@@ -160,8 +163,5 @@ class Incoming:
         be removed.
         """
         empty = self._empty()
-        return [
-            ref
-            for ref, oid in self.remote.transport.refs(self.scratch, f"{INCOMING}*").items()
-            if oid != empty
-        ]
+        refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
+        return [ref for ref, oid in refs.items() if oid != empty]

@@ -1,15 +1,15 @@
-"""Reading publications into an index, under a remote's policy: the same for every kind of
-remote.
-"""
+"""Reading publications into an index, under a remote's policy, from every kind of remote."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.remote.index import Index, Listed
+from prov.files import locked
+from prov.remote.index import Damaged, Index, Listed
 from prov.remote.publication import Publication, decode_publication
 from prov.remote.settings import Remote
 from prov.remote.signature import examine, validity
@@ -39,6 +39,21 @@ def memory_folder(store: Store, remote: Remote) -> Path:
     )
 
 
+def refresh_index(
+    folder: Path, index: Index, read: Callable[[], list[Untrusted]]
+) -> list[Untrusted]:
+    """Bring an index up to date by `read`, as the only process that does; return what it returns.
+
+    An index that turns out to be damaged is deleted, and read again as a whole.
+    """
+    with locked(folder / "lock"):
+        try:
+            return read()
+        except Damaged:
+            index.begin_anew()
+            return read()
+
+
 def policy_of(remote: Remote) -> str:
     """Return what an index was read under: when it changes, as when a key expires, all is read
     anew.
@@ -46,7 +61,9 @@ def policy_of(remote: Remote) -> str:
     signers = Path(remote.signers)
     content = signers.read_bytes() if remote.signers and signers.is_file() else b""
     text = f"{remote.trust} {hashlib.sha256(content).hexdigest()}"
-    return f"{text} {validity(remote.signers, time.time())}" if remote.trust == "keys" else text
+    if remote.trust == "keys":
+        text += f" {validity(remote.signers, time.time())}"
+    return text
 
 
 def check_index_size(remote: Remote, total: int) -> None:
@@ -61,18 +78,17 @@ def check_index_size(remote: Remote, total: int) -> None:
         )
 
 
-def enter(index: Index, remote: Remote, number: int, each: PublishedText) -> Untrusted | None:
+def enter(index: Index, remote: Remote, number: int, text: PublishedText) -> Untrusted | None:
     """Enter a publication into an index; return why it is not used, if it is not."""
-    oid = object_id("blob", each.text)
-    seal = _seal(remote, each)
+    oid = object_id("blob", text.text)
+    seal = _seal(remote, text)
     signer = seal.key if seal and seal.good else ""
     try:
-        publication = judge(remote.name, remote.trust, each.text, seal)
+        publication = judge(remote.name, remote.trust, text.text, seal)
     except Untrusted as error:
-        said = None if isinstance(error, Malformed) else _decoded(each.text)
-        index.add(
-            Listed(number, oid, said.seconds if said else 0, signer or error.key, error.words), said
-        )
+        refused = None if isinstance(error, Malformed) else _decoded(text.text)
+        seconds = refused.seconds if refused else 0
+        index.add(Listed(number, oid, seconds, signer or error.key, error.words), refused)
         return error
     index.add(Listed(number, oid, publication.seconds, signer, ""), publication)
     return None
@@ -86,7 +102,7 @@ def _decoded(text: bytes) -> Publication | None:
         return None
 
 
-def _seal(remote: Remote, each: PublishedText) -> Seal | None:
-    if each.signature is None or remote.trust == "none":
+def _seal(remote: Remote, text: PublishedText) -> Seal | None:
+    if text.signature is None or remote.trust == "none":
         return None
-    return examine(each.text, each.signature, remote.signers)
+    return examine(text.text, text.signature, remote.signers)

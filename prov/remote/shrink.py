@@ -2,13 +2,12 @@
 
 Both branches are written anew: the index from the publications of which anything stays, as they
 were signed, with a list of what is gone; the content from the commits of what stays. These are
-known from the index, so that nothing has to be fetched. Whoever publishes at the same time comes
-before or after, as two publishers do. The room is freed by the server's own `git gc`.
+known from the index, so that nothing has to be fetched. A publisher at the same time comes before
+or after, as two publishers do. The room is freed by the server's own `git gc`.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,26 +15,14 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import write_scratch
+from prov.records.refs import REMOTE_CONTENT, REMOTE_INDEX
 from prov.remote.bases import write_record_commits
-from prov.remote.git_remote import (
-    CONTENT,
-    GONE,
-    INDEX,
-    PUBLICATIONS,
-    SIGNATURES,
-    GitRemote,
-    PublishedId,
-)
+from prov.remote.git_remote import GitRemote
 from prov.remote.incoming import Incoming, make_commit
+from prov.remote.index_branch import GONE, PUBLICATIONS, SIGNATURES, UNREADABLE, PublishedId
 from prov.remote.publication import Published, decode_publication
-from prov.remote.publish import (
-    ATTEMPTS,
-    TOUCH_AFTER,
-    announce,
-    content_tip,
-    send,
-    with_what_stays,
-)
+from prov.remote.publish import TOUCH_AFTER, with_what_stays
+from prov.remote.sending import announce, content_tip, send, until_first
 from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
@@ -65,50 +52,53 @@ class RemoteRules:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """What went, or would go."""
+    """What was removed, or would be."""
 
-    kept: int
-    gone: tuple[Published, ...]
+    remaining: int
+    """Results that stay."""
+    removed: tuple[Published, ...]
     notes: tuple[str, ...] = ()
     """Warnings for the user."""
     holding: tuple[str, ...] = ()
-    """Branches of pushes that are left there and may hold what went."""
+    """Branches of pushes that are left there and may hold what was removed."""
 
     @property
     def size(self) -> int:
-        """Bytes that what went would take on disk."""
-        return sum(task.size for task in self.gone)
+        """Bytes that what was removed would take on disk."""
+        return sum(task.size for task in self.removed)
 
 
 def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published]:
-    """Return what goes by the rules, going by what is known of the remote."""
-    newest: dict[str, Oid] = {}
-    rows = [(task, used) for task, _number, used in remote.index.tasks(refused=True)]
-    for task, _ in rows:
-        newest[task.key] = task.record
-    times = sorted((each.seconds for each in remote.index.publications()), reverse=True)
-    since = now - rules.days * DAY
-    if rules.builds and times:
-        since = min(since, times[min(rules.builds, len(times)) - 1] - TOUCH_AFTER)
-    gone = [task for task, used in rows if used < since and newest[task.key] != task.record]
+    """Return what the rules remove, as far as this store knows the remote."""
+    rows = [(task, last_use) for task, _number, last_use in remote.index.tasks(refused=True)]
+    newest = {task.key: task.record for task, _ in rows}
+    older = [(task, last_use) for task, last_use in rows if newest[task.key] != task.record]
+    since = _kept_since(remote, rules, now)
+    removed = [task for task, last_use in older if last_use < since]
     if rules.size is None:
-        return gone
-    out = {task.record for task in gone}
-    rest = sorted(
-        (
-            (used, task)
-            for task, used in rows
-            if task.record not in out and newest[task.key] != task.record
-        ),
+        return removed
+    records = {task.record for task in removed}
+    by_use = sorted(
+        ((last_use, task) for task, last_use in older if task.record not in records),
         key=lambda pair: pair[0],
     )
-    total = sum(task.size for task, _ in rows if task.record not in out)
-    for _, task in rest:
+    total = sum(task.size for task, _ in rows if task.record not in records)
+    for _last_use, task in by_use:
         if total <= rules.size:
             break
-        gone.append(task)
+        removed.append(task)
         total -= task.size
-    return gone
+    return removed
+
+
+def _kept_since(remote: GitRemote, rules: RemoteRules, now: float) -> float:
+    """Return the time, since the epoch, since which the rules keep what was used."""
+    since = now - rules.days * DAY
+    times = sorted((listed.seconds for listed in remote.index.publications()), reverse=True)
+    if not rules.builds or not times:
+        return since
+    first = times[min(rules.builds, len(times)) - 1]
+    return min(since, first - TOUCH_AFTER)
 
 
 def shrink(
@@ -123,100 +113,106 @@ def shrink(
     stay as well: all, by default. Raises Declined where a rule of the server's forbids it, else
     Unreachable.
     """
-    notes: tuple[str, ...] = ()
-    holding: tuple[str, ...] = ()
-    for attempt in range(ATTEMPTS):
+
+    def attempt(_number: int) -> Shrunk:
         remote.refresh()
         tip = remote.tip
-        gone = choose()
-        records = {task.record for task in gone}
-        kept = [task for task, *_ in remote.index.tasks(refused=True) if task.record not in records]
-        if not gone:
-            break
+        removed = choose()
+        records = {task.record for task in removed}
+        published = [task for task, *_ in remote.index.tasks(refused=True)]
+        remaining = [task for task in published if task.record not in records]
+        if not removed:
+            return Shrunk(len(remaining), ())
         workdirs = [
             task.workdir
-            for task in kept
+            for task in remaining
             if task.workdir and remote.store.objects.exists(task.workdir)
         ]
-        workdirs = [oid for oid in workdirs if keeps_workdir is None or keeps_workdir(oid)]
+        if keeps_workdir is not None:
+            workdirs = [oid for oid in workdirs if keeps_workdir(oid)]
+        content = _Remaining(remaining, workdirs)
         try:
-            notes, holding = _rewrite(remote, tip, kept, records, workdirs)
-            break
-        except Changed:
-            if attempt + 1 == ATTEMPTS:
-                raise
-            time.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
+            notes, holding = _rewrite(remote, tip, content, records)
         except Declined as error:
-            count = f"{len(gone)} result{'' if len(gone) == 1 else 's'}"
-            raise with_what_stays(
-                error, f"nothing was removed, {count} to remove still there"
-            ) from error
+            noun = "result" if len(removed) == 1 else "results"
+            state = f"nothing was removed, {len(removed)} {noun} to remove still there"
+            raise with_what_stays(error, state) from error
+        return Shrunk(len(remaining), tuple(removed), notes, holding)
+
+    shrunk = until_first(attempt)
     remote.refresh()
-    return Shrunk(len(kept), tuple(gone), notes, holding)
+    return shrunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Remaining:
+    """What stays at a remote."""
+
+    tasks: list[Published]
+    workdirs: list[Oid]
+    """The task commits of those WORKDIRs that stay."""
 
 
 def _rewrite(
-    remote: GitRemote, tip: Oid | None, kept: list[Published], gone: set[Oid], workdirs: list[Oid]
+    remote: GitRemote, tip: Oid | None, remaining: _Remaining, removed: set[Oid]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Set both branches anew; return warnings, and the branches below `incoming` that hold content
     still.
     """
-    texts, before = remote.published_texts()
-    gone = gone | before
+    texts, deleted = remote.published_texts()
+    workdirs = {task.workdir for task in remaining.tasks if task.workdir}
+    deleted |= removed | (workdirs - set(remaining.workdirs))
     with remote.scratch() as scratch:
-        alternates = scratch / "objects" / "info" / "alternates"
-        published = {task.workdir for task in kept if task.workdir}
-        if not workdirs:  # nothing is read of the store, and git need not look whether it could be
+        if not remaining.workdirs:
+            # nothing is read of the store, and git need not look whether it could be
+            alternates = scratch / "objects" / "info" / "alternates"
             write_scratch(alternates, f"{remote.git}/objects\n")
-        index_tree = _write_index(remote, scratch, texts, gone | (published - set(workdirs)))
-        content = _content(scratch, kept, workdirs)
+        index_tree = _write_index(remote, scratch, texts, deleted)
+        content = _content(scratch, remaining)
         index = make_commit(scratch, [], "collected", index_tree, int(time.time()))
-        expected = {CONTENT: content_tip(remote, scratch), INDEX: tip}
+        expected = {REMOTE_CONTENT: content_tip(remote, scratch), REMOTE_INDEX: tip}
         branches = Incoming(remote, scratch)
         incoming = branches.choose(int(time.time()))
         try:
             send(remote, scratch, incoming, content)
-            announce(remote, scratch, {CONTENT: content, INDEX: index}, expected)
+            announce(remote, scratch, {REMOTE_CONTENT: content, REMOTE_INDEX: index}, expected)
         except (Changed, Declined):
             branches.clear([incoming])
             raise
         except Unreachable as error:
             branches.clear([incoming])
-            raise Unreachable(
-                remote.name,
-                error.words,
-                hint=(
-                    "what is kept can be told only to a server with protocol version 2; else"
-                    " collect it as a folder"
-                ),
-            ) from error
+            hint = (
+                "what is kept can be told only to a server with protocol version 2; else"
+                " collect it as a folder"
+            )
+            raise Unreachable(remote.name, error.words, hint=hint) from error
         warning = branches.clear([incoming])
         return (warning,) if warning else (), tuple(branches.holding())
 
 
 def _write_index(
-    remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], gone: set[Oid]
+    remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], deleted: set[Oid]
 ) -> Oid:
     """Write the tree of the new index: publications of which anything stays, and what of theirs is
-    gone.
+    deleted.
     """
     publications: list[Entry] = []
     signatures: list[Entry] = []
     named: set[Oid] = set()
-    for number, each in sorted(texts.items()):
+    for number, publication in sorted(texts.items()):
         try:
-            tasks = decode_publication(remote.published_text(each).text).tasks
-        except (StoreError, ValueError, IndexError):
+            tasks = decode_publication(remote.published_text(publication).text).tasks
+        except UNREADABLE:
             continue
-        if all(task.record in gone for task in tasks):
+        if all(task.record in deleted for task in tasks):
             continue
-        named |= {oid for task in tasks for oid in (task.record, task.workdir) if oid in gone}
+        named |= {oid for task in tasks for oid in (task.record, task.workdir)}
         name = b"%08d" % number
-        publications.append(Entry(name, MODE_FILE, each.text))
-        if each.signature is not None:
-            signatures.append(Entry(name, MODE_FILE, each.signature))
+        publications.append(Entry(name, MODE_FILE, publication.text))
+        if publication.signature is not None:
+            signatures.append(Entry(name, MODE_FILE, publication.signature))
     with ObjectDatabase(scratch).writer() as writer:
-        text = "".join(sorted(f"{oid.hex()}\n" for oid in named)).encode()
+        text = "".join(sorted(f"{oid.hex()}\n" for oid in named & deleted)).encode()
         top = [Entry(GONE.encode(), MODE_FILE, writer.add("blob", text))]
         for folder, entries in ((PUBLICATIONS, publications), (SIGNATURES, signatures)):
             if entries:
@@ -224,11 +220,10 @@ def _write_index(
         return writer.add_tree(top)
 
 
-def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
-    commits = [
-        *write_record_commits(scratch, dict.fromkeys(task.record for task in kept)),
-        *workdirs,
-    ]
+def _content(scratch: Path, remaining: _Remaining) -> Oid:
+    """Write the commits of the new content; return the last one."""
+    records = dict.fromkeys(task.record for task in remaining.tasks)
+    commits = [*write_record_commits(scratch, records), *remaining.workdirs]
     last = make_commit(scratch, commits[:PARENTS], "content")
     for start in range(PARENTS, len(commits), PARENTS):
         last = make_commit(scratch, [last, *commits[start : start + PARENTS]], "content")
@@ -236,17 +231,14 @@ def _content(scratch: Path, kept: list[Published], workdirs: list[Oid]) -> Oid:
 
 
 def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
-    """Free the room of what nothing holds any more, where the remote is a folder; tell whether it
-    is.
-    """
+    """Delete what nothing holds any more, if the remote is a folder; return whether it is."""
     folder = remote.transport.folder
     if folder is None:
         return False
     clear_stale_locks(folder)  # git's collection gives up at one
     try:
         run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
-    except (
-        StoreError
-    ):  # somebody else is at it, or was killed at it: git waits for twelve hours then
+    except StoreError:
+        # another process collects, or was killed while it did: git waits for twelve hours then
         return False
     return True

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.refs import REMOTE_INDEX as INDEX
 from prov.records.refs import OutputRef, StaticRef
-from prov.remote.git_remote import INDEX, PUBLICATIONS, GitRemote
+from prov.remote.git_remote import GitRemote
+from prov.remote.index_branch import PUBLICATIONS
 from prov.remote.publication import Publication, Published
 from prov.remote.settings import make_remote
 from prov.store.git import make_bare, run_git

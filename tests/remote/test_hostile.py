@@ -23,7 +23,7 @@ from prov.intake.source import Source, read_whole
 from prov.intake.wellformed import BadObject
 from prov.records.keys import TaskKey
 from prov.records.output import read_pair
-from prov.remote.git_remote import _reader as reader
+from prov.remote.git_remote import object_source as reader
 from prov.remote.index import Index
 from prov.remote.receive import receive
 from prov.remote.trust import Seal, judge

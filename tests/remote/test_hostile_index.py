@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prov.remote.git_remote import INDEX, GitRemote
+from prov.records.refs import REMOTE_INDEX as INDEX
+from prov.remote.git_remote import GitRemote
 from prov.remote.settings import Remote
 from prov.store.git import make_bare
 from prov.store.objects import Oid, object_id

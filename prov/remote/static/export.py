@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
 from prov.records.ids import OutputId, TaskHash
+from prov.records.refs import REMOTE_CONTENT
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
 from prov.remote.signature import sign
 from prov.remote.static.manifest import MANIFEST, Bundle, Manifest, decode_manifest
@@ -26,16 +27,15 @@ from prov.store.packs import PackStream
 from prov.transport.errors import RemoteError
 
 _SCRATCH = ".bundle-"
-CONTENT = "refs/heads/prov/content"
 
 
 def exported(folder: Path) -> set[tuple[TaskHash, OutputId]]:
     """Return what a folder holds: task hashes with outputs."""
-    found = set()
+    results = set()
     for number in read_manifest(folder).publications:
         text = (folder / f"publications/{number:08d}").read_bytes()
-        found |= {(task.task_hash, task.output) for task in decode_publication(text).tasks}
-    return found
+        results |= {(task.task_hash, task.output) for task in decode_publication(text).tasks}
+    return results
 
 
 def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *, key: str) -> int:
@@ -46,11 +46,11 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
     for name in ("publications", "bundles"):
         make_folder(folder / name)
     with locked(folder / ".lock"):
-        for left in folder.glob(f"{_SCRATCH}*"):  # of one that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for scratch in folder.glob(f"{_SCRATCH}*"):  # of an export that was killed
+            shutil.rmtree(scratch, ignore_errors=True)
         manifest = read_manifest(folder)
-        known = exported(folder)
-        new = [task for task in tasks if (task.task_hash, task.output) not in known]
+        earlier = exported(folder)
+        new = [task for task in tasks if (task.task_hash, task.output) not in earlier]
         if not new:
             return 0
         number = max(manifest.publications, default=0) + 1
@@ -69,7 +69,7 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what a folder holds, by its list. Raises RemoteError for one that is not a cache."""
+    """Return the list of a cache in a folder. Raises RemoteError for a folder with other files."""
     try:
         return decode_manifest((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -92,16 +92,16 @@ def _write_bundle(
     before: Sequence[Bundle],
 ) -> Bundle:
     """Write the objects of some results that no earlier bundle has, and their index."""
-    indexes = [PackIndex(folder / f"{each.name}.idx") for each in before]
+    indexes = [PackIndex(folder / f"{bundle.name}.idx") for bundle in before]
+    last = _content_tip(folder, before)
+    commits = [record_commit(task.record) for task in tasks]
+    parents = (*([last] if last else []), *(task.commit for task in tasks))
+    content = Commit(EMPTY_TREE, parents, CONSTANT_IDENTITY, "content\n")
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
         stream = PackStream(Path(scratch))
         try:
             for task in tasks:
                 _add_tree(objects, stream, task.record, indexes)
-            commits = [record_commit(task.record) for task in tasks]
-            last = _content_tip(folder, before)
-            parents = (*([last] if last else []), *(task.commit for task in tasks))
-            content = Commit(EMPTY_TREE, parents, CONSTANT_IDENTITY, "content\n")
             for commit in (*commits, content):
                 _add(stream, commit, indexes)
             if not any(EMPTY_TREE in index for index in indexes) and EMPTY_TREE not in stream:
@@ -111,20 +111,21 @@ def _write_bundle(
             stream.abort()
             raise
         assert index is not None
-        tip = object_id("commit", content.encode())
-        lines = [
-            "# v2 git bundle",
-            *([f"-{last.hex()} content"] if last else []),
-            f"{tip.hex()} {CONTENT}",
-            "",
-            "",
-        ]
-        header = "\n".join(lines).encode()
+        header = _bundle_header(object_id("commit", content.encode()), last)
         pack = index.with_suffix(".pack")
         bundle = Bundle(number, len(header) + pack.stat().st_size, len(header))
         _join(folder / f"{bundle.name}.bundle", header, pack)
         replace_file(folder / f"{bundle.name}.idx", index.read_bytes())
     return bundle
+
+
+def _bundle_header(tip: Oid, before: Oid | None) -> bytes:
+    """Return what stands before the pack of a bundle that has a tip and needs the one before it."""
+    lines = ["# v2 git bundle"]
+    if before is not None:
+        lines.append(f"-{before.hex()} content")
+    lines.append(f"{tip.hex()} {REMOTE_CONTENT}")
+    return "".join(f"{line}\n" for line in [*lines, ""]).encode()
 
 
 def _add(stream: PackStream, commit: Commit, indexes: Iterable[PackIndex]) -> None:
@@ -136,9 +137,7 @@ def _add(stream: PackStream, commit: Commit, indexes: Iterable[PackIndex]) -> No
 def _add_tree(
     objects: ObjectDatabase, stream: PackStream, top: Oid, indexes: Sequence[PackIndex]
 ) -> None:
-    """Add what a tree holds, folder by folder, so that what belongs together can be read at
-    once.
-    """
+    """Add what a tree holds, folder by folder, so that few ranges have what belongs together."""
     pending = [top]
     while pending:
         oid = pending.pop()
@@ -148,8 +147,9 @@ def _add_tree(
         stream.add(oid, kind, content)
         if kind == "tree":
             entries = objects.tree(oid)
-            pending += [each.oid for each in reversed(entries) if each.mode == MODE_DIRECTORY]
-            pending += [each.oid for each in reversed(entries) if each.mode != MODE_DIRECTORY]
+            entries.reverse()  # the last of `pending` comes first
+            pending += [entry.oid for entry in entries if entry.mode == MODE_DIRECTORY]
+            pending += [entry.oid for entry in entries if entry.mode != MODE_DIRECTORY]
 
 
 def _content_tip(folder: Path, before: Sequence[Bundle]) -> Oid | None:
@@ -157,7 +157,9 @@ def _content_tip(folder: Path, before: Sequence[Bundle]) -> Oid | None:
         return None
     with open(folder / f"{before[-1].name}.bundle", "rb") as stream:
         lines = stream.read(before[-1].header).decode().splitlines()
-    return next(bytes.fromhex(line.partition(" ")[0]) for line in lines if line.endswith(CONTENT))
+    return next(
+        bytes.fromhex(line.partition(" ")[0]) for line in lines if line.endswith(REMOTE_CONTENT)
+    )
 
 
 def _join(path: Path, header: bytes, pack: Path) -> None:

@@ -41,11 +41,11 @@ class Manifest:
 
     def encode(self) -> bytes:
         lines = [HEADER]
+        for number, is_signed in self.publications.items():
+            lines.append(f"publication {number:08d}{' signed' * is_signed}")
         lines += [
-            f"publication {number:08d}{' signed' * signed}"
-            for number, signed in self.publications.items()
+            f"bundle {bundle.number:08d} {bundle.size} {bundle.header}" for bundle in self.bundles
         ]
-        lines += [f"bundle {each.number:08d} {each.size} {each.header}" for each in self.bundles]
         return ("\n".join(lines) + "\n").encode()
 
 

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prov.errors import StoreError
-from prov.files import locked, replace_file
+from prov.files import replace_file
 from prov.intake.source import Content, Source, read_whole
 from prov.intake.wellformed import BadObject
-from prov.remote.index import Damaged, Index
+from prov.remote.index import Index
 from prov.remote.reading import (
     SIGNATURE,
     PublishedText,
@@ -36,6 +36,7 @@ from prov.remote.reading import (
     enter,
     memory_folder,
     policy_of,
+    refresh_index,
 )
 from prov.remote.settings import Remote
 from prov.remote.static.manifest import HEADER, MANIFEST, Bundle, Manifest, decode_manifest
@@ -87,12 +88,7 @@ class StaticRemote:
 
     def refresh(self) -> list[Untrusted]:
         """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
-        with locked(self.folder / "lock"):
-            try:
-                return self._refresh()
-            except Damaged:
-                self.index.begin_anew()
-                return self._refresh()
+        return refresh_index(self.folder, self.index, self._refresh)
 
     def _refresh(self) -> list[Untrusted]:
         manifest = self._manifest()
