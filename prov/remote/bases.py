@@ -1,12 +1,11 @@
-"""What both sides have: the records from which a server, or git here, tells what must not be
-sent.
-"""
+"""Records that both sides have, so that git can leave out of a transfer what they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from prov.records.keys import TaskKey
 from prov.remote.index import Index
 from prov.remote.publication import Published, record_commit
 from prov.store.objects import Oid
@@ -28,19 +27,22 @@ def write_record_commits(repository: Path, records: Iterable[Oid]) -> list[Oid]:
 
 
 def choose_bases(
-    index: Index, wanted: Iterable[Published], holds: Callable[[Published], bool]
+    index: Index, tasks: Iterable[Published], holds: Callable[[Published], bool]
 ) -> list[Oid]:
-    """Return earlier records of the same recipes that are here and at the remote: what both sides
-    compare with.
+    """Return records that are here and at the remote: earlier ones of the recipes of some tasks.
+
+    `holds` returns whether the store has a record, whole.
     """
-    found: dict[Oid, None] = {}
-    new = {task.record for task in wanted}
-    for recipe in dict.fromkeys(task.key.recipe for task in wanted):
-        seen: dict[str, int] = {}
+    tasks = list(tasks)
+    new = {task.record for task in tasks}
+    bases: dict[Oid, None] = {}
+    for recipe in dict.fromkeys(task.key.recipe for task in tasks):
+        counts: dict[TaskKey, int] = {}
         for task in index.newest(recipe, NEWEST):
-            if task.record not in new and seen.get(task.key, 0) < BASES and holds(task):
-                seen[task.key] = seen.get(task.key, 0) + 1
-                found[task.record] = None
-        if len(found) >= MOST:
+            count = counts.get(task.key, 0)
+            if task.record not in new and count < BASES and holds(task):
+                counts[task.key] = count + 1
+                bases[task.record] = None
+        if len(bases) >= MOST:
             break
-    return list(found)
+    return list(bases)

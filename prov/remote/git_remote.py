@@ -185,14 +185,14 @@ class GitRemote:
 
     @contextmanager
     def objects(
-        self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False
+        self, commits: Sequence[Oid], have: Sequence[Oid], *, without_store: bool = False
     ) -> Iterator[Source]:
         """Fetch commits into a repository of their own; yield a source of all that they hold.
 
         `have` names records that both sides have, so that the server can leave out what they hold.
-        Alone: objects of the store are not used, since it may lack some. Raises Unreachable.
+        `without_store`: its objects are not used, since it may lack some. Raises Unreachable.
         """
-        with self.scratch(alone=alone) as scratch:
+        with self.scratch(without_store=without_store) as scratch:
             repository = scratch
             try:
                 if self._whole.exists():
@@ -203,14 +203,14 @@ class GitRemote:
             yield object_source(repository, self.remote.record_limit)
 
     @contextmanager
-    def scratch(self, *, alone: bool = False) -> Iterator[Path]:
+    def scratch(self, *, without_store: bool = False) -> Iterator[Path]:
         """Yield an empty repository that also reads what the store and the index hold; it is
         removed afterwards.
         """
         for folder in self.folder.glob("scratch-*"):  # of processes that were killed
             if not Path("/proc", folder.name.split("-")[1]).exists():
                 shutil.rmtree(folder, ignore_errors=True)
-        alternates = () if alone else (self.store.path, self.git)
+        alternates = () if without_store else (self.store.path, self.git)
         prefix = f"scratch-{os.getpid()}-"
         with tempfile.TemporaryDirectory(prefix=prefix, dir=self.folder) as path:
             yield make_scratch(Path(path), *alternates)

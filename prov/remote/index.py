@@ -1,9 +1,8 @@
-"""What a remote has: its publications, in a file that is asked quickly and can be made again at any
-time.
+"""What a remote has: its publications, in a database that can be made again at any time.
 
-The remote keeps them as a branch, `prov/index`; each push appends a commit with what it says,
-signed. Bringing the file up to date costs what is new. What the policy refuses is kept apart, so
-that whoever misses a task can be told why.
+The remote keeps them as a branch, `prov/index`; each push appends a commit with its publication,
+signed. Bringing the database up to date costs what is new. What the policy refuses is marked, so
+that a build can report why it does not use it.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Listed:
 
 
 class Damaged(StoreError):
-    """The file holds what prov did not write: it is to be made anew."""
+    """The file has values that prov did not write: it has to be made again."""
 
 
 class _Cursor(sqlite3.Cursor):
@@ -99,12 +98,14 @@ def _reported() -> Iterator[None]:
 
 
 def _in_words(error: sqlite3.Error) -> StoreError:
-    what = f"what is known of a remote can't be read or written: {error}"
-    # "operational" is what the disk or another process's lock are to blame for, and, to Python,
-    # text that is none
+    words = f"what is known of a remote can't be read or written: {error}"
+    # "operational" are errors of the disk, or of another process's lock; to Python also text that
+    # can't be decoded, which is damage
     if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
-        return StoreError(what, hint="is the disk full? `prov/remotes` in the store may be deleted")
-    return Damaged(what, hint="`prov/remotes` in the store may be deleted")
+        return StoreError(
+            words, hint="is the disk full? `prov/remotes` in the store may be deleted"
+        )
+    return Damaged(words, hint="`prov/remotes` in the store may be deleted")
 
 
 class Index:
@@ -226,18 +227,18 @@ class Index:
         )
         self._used.clear()
 
-    def remove(self, gone: Collection[Oid]) -> None:
+    def remove(self, deleted: Collection[Oid]) -> None:
         """Take out what the remote has no more: records by their trees, WORKDIRs by their
         commits.
         """
-        if not gone:
+        if not deleted:
             return
         self._database.execute(
             "create temp table if not exists gone (id blob primary key) without rowid"
         )
         self._database.execute("delete from gone")
         self._database.executemany(
-            "insert or ignore into gone values (?)", ((oid,) for oid in gone)
+            "insert or ignore into gone values (?)", ((oid,) for oid in deleted)
         )
         self._database.execute("delete from tasks where record in (select id from gone)")
         self._database.execute(
@@ -304,8 +305,8 @@ class Index:
         epoch.
         """
         query = "select max(used) from tasks where hash = ?"
-        found = ((oid, self._database.execute(query, (oid,)).fetchone()[0]) for oid in hashes)
-        return {oid: used for oid, used in found if used is not None}
+        rows = ((oid, self._database.execute(query, (oid,)).fetchone()[0]) for oid in hashes)
+        return {oid: seconds for oid, seconds in rows if seconds is not None}
 
     def tasks(self, *, refused: bool = False) -> Iterator[tuple[Published, int, int]]:
         """Yield everything: what, in which publication, and when it was used last."""

@@ -17,9 +17,7 @@ from prov.transport.access import Access
 
 @contextmanager
 def lost_objects(store: Store, remotes: Sequence[Remote], access: Access) -> Iterator[Source]:
-    """Yield what asks the remotes, one after the other; one that does not answer is asked no
-    more.
-    """
+    """Yield a source that asks remotes one by one; one that does not answer is not asked again."""
     with ExitStack() as stack:
         yield _Asker(stack, [open_remote(remote, store, access) for remote in remotes]).read
 
@@ -33,18 +31,18 @@ class _Asker:
 
     def read(self, oid: Oid) -> Content | None:
         for source in self.sources:
-            found = source(oid)
-            if found is not None:
-                return found
+            content = source(oid)
+            if content is not None:
+                return content
         for remote in list(self.remotes):
             try:
-                source = self.stack.enter_context(remote.objects([oid], [], alone=True))
-                found = source(oid)
+                source = self.stack.enter_context(remote.objects([oid], [], without_store=True))
+                content = source(oid)
             except ProvError as error:
-                if "not our ref" not in str(error):  # it has not got this one, and may have another
+                if "not our ref" not in str(error):  # it lacks this one, and may have another
                     self.remotes.remove(remote)
                 continue
-            if found is not None:
+            if content is not None:
                 self.sources.append(source)
-                return found
+                return content
         return None

@@ -5,14 +5,14 @@
     task words:compile HASH STATIC OUTPUT RECORD DIGEST size=BYTES [place=…] [workdir=COMMIT:DIGEST]
     used HASH
 
-A `task` line says that a task hash led to an output, and names the tree of the record that tells of
-it. DIGEST is that tree's id in git's SHA-256 object format: it covers inputs and output, file by
+A `task` line says that a task hash led to an output, and names the tree of the record of that run.
+DIGEST is that tree's id in git's SHA-256 object format: it covers inputs and output, file by
 file, so that what is signed does not rest on SHA-1. `size` is what inputs and output take on disk.
 `place` is there if the output is of use in one place only. `used` names a task hash that was
 published before and that a build took up again.
 
-At the remote a record is held by a commit that is made of its tree and nothing else, so that
-whoever knows the tree knows the commit.
+At the remote a record is held by a commit that is made of its tree and nothing else, so that the id
+of the commit follows from that of the tree.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import re
 from dataclasses import dataclass, replace
 
 from prov.records.ids import OutputId, StaticKey, TaskHash
-from prov.records.keys import TaskKey
+from prov.records.keys import LONGEST_NAME, TaskKey
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
 
 HEADER = "prov publication 1"
+_SHA1, _SHA256 = 20, 32
+"""Bytes of an id in git's two object formats."""
 _KEY = re.compile(r"[A-Za-z0-9_][\w.+-]*:[A-Za-z0-9_][\w.+-]*", re.ASCII)
 _PLACE = re.compile(r"[0-9a-f]{40}")
 _SIZE = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -69,10 +71,10 @@ class Published:
         oids = (self.task_hash, self.static_key, self.output, self.record, self.digest)
         words = ["task", self.key, *(oid.hex() for oid in oids)]
         words += [f"size={self.size}"]
-        words += [f"place={self.place}"] if self.place else []
-        words += (
-            [f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}"] if self.workdir else []
-        )
+        if self.place:
+            words.append(f"place={self.place}")
+        if self.workdir:
+            words.append(f"workdir={self.workdir.hex()}:{self.workdir_digest.hex()}")
         return " ".join(words) + "\n"
 
 
@@ -105,7 +107,7 @@ def decode_publication(data: bytes) -> Publication:
         if word == "task":
             tasks.append(_task(rest))
         elif word == "used":
-            used.append(_id(rest, 20))
+            used.append(_id(rest, _SHA1))
         else:
             raise ValueError(f"unknown word {word[:20]!r}")
     publication = Publication(int(lines[1][5:]), tuple(tasks), tuple(used))
@@ -116,12 +118,7 @@ def decode_publication(data: bytes) -> Publication:
 
 def _task(text: str) -> Published:
     key, task_hash, static_key, output, record, digest, *more = text.split(" ")
-    parts = key.split(":")
-    if (
-        not _KEY.fullmatch(key)
-        or ".." in key
-        or any(len(each) > 200 or each.endswith(".lock") for each in parts)
-    ):
+    if not _is_key(key):
         raise ValueError(f"{key[:80]!r} is no task")
     extra = dict(word.partition("=")[::2] for word in more)
     if len(extra) != len(more) or extra.keys() - {"size", "place", "workdir"}:
@@ -132,18 +129,30 @@ def _task(text: str) -> Published:
     if place and not _PLACE.fullmatch(place):
         raise ValueError(f"{key}: {place[:50]!r} is no place")
     commit, _, commit_digest = extra.get("workdir", "").partition(":")
-    oids = [_id(each, 20) for each in (task_hash, static_key, output, record)]
     return Published(
         TaskKey(key),
-        TaskHash(oids[0]),
-        StaticKey(oids[1]),
-        OutputId(oids[2]),
-        oids[3],
-        _id(digest, 32),
+        TaskHash(_id(task_hash, _SHA1)),
+        StaticKey(_id(static_key, _SHA1)),
+        OutputId(_id(output, _SHA1)),
+        _id(record, _SHA1),
+        _id(digest, _SHA256),
         int(size),
         place,
-        _id(commit, 20) if commit else b"",
-        _id(commit_digest, 32) if commit else b"",
+        _id(commit, _SHA1) if commit else b"",
+        _id(commit_digest, _SHA256) if commit else b"",
+    )
+
+
+def _is_key(text: str) -> bool:
+    """Return whether a text can be a task's key, and so a part of a ref's name."""
+    key = TaskKey(text)
+    return (
+        _KEY.fullmatch(text) is not None
+        and ".." not in text
+        and all(
+            len(name) <= LONGEST_NAME and not name.endswith(".lock")
+            for name in (key.recipe, key.task)
+        )
     )
 
 

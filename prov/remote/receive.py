@@ -1,6 +1,4 @@
-"""Receiving: what a remote sends is compared with what was signed, looked at, and only then put
-into the store.
-"""
+"""Receiving: what a remote sends enters the store only if it is what was signed."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ def digests_of(objects: ObjectDatabase) -> Digests:
 def receive(
     sender: Sender,
     store: Store,
-    wanted: Sequence[Published],
+    tasks: Sequence[Published],
     *,
     holds: Callable[[Published], bool],
     limits: Limits | None = None,
@@ -78,20 +76,20 @@ def receive(
 ) -> Received:
     """Fetch results and put those that may be used into the store, whole, without refs.
 
-    Raises Unreachable.
+    `holds` returns whether the store has a record, whole. Raises Unreachable.
     """
     received = Received()
-    pending = list(wanted)
-    ids = [
-        oid for task in pending for oid in (task.commit, task.workdir if workdirs else b"") if oid
-    ]
+    pending = list(tasks)
+    ids = [task.commit for task in pending]
+    if workdirs:
+        ids += [task.workdir for task in pending if task.workdir]
     with sender.objects(ids, choose_bases(sender.index, pending, holds)) as source:
         while pending and len(received.refused) < MOST_BAD:
             try:
                 received.size = _take(
                     sender, store, source, pending, limits or Limits(), workdirs=workdirs
                 )
-            except _Bad as bad:  # everything anew without it: what was taken of it is not to stay
+            except _Bad as bad:  # again without it: no object of a bad record stays
                 received.refused.append(bad.problem)
                 pending.remove(bad.task)
             else:
@@ -148,7 +146,7 @@ def take_record(intake: Intake, oid: Oid) -> Came:
 
 
 def read_run(reader: RunReader, commit: Oid) -> Came:
-    """Return what there is to check of the run that a WORKDIR's commit tells of."""
+    """Return what there is to check of the run of which a WORKDIR's commit is the result."""
     if len(reader.commit(commit).parents) < 2:
         return Came(b"", {}, None, None)
     record = read_run_record(reader, commit)

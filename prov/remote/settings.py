@@ -1,4 +1,4 @@
-"""The remotes of a store: kept in its git configuration, so that they go where it goes."""
+"""The remotes of a store: part of its git configuration, so that they go where it goes."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def is_own(remote: Remote) -> bool:
 
 
 def default_trust(url: str) -> Trust:
-    """Return how far a remote is trusted if nobody says: a folder of the user's own is, what is
-    elsewhere is not.
-    """
+    """Return the default trust in a remote: in a folder of the user's own, in no other."""
     folder = folder_of(url)
     if folder is None:
         return "keys"
@@ -94,10 +92,10 @@ def make_remote(
 ) -> Remote:
     """Return a remote as a user describes it, checked. Raises RemoteError."""
     url = parse_address(text, folder)
-    chosen = trust or default_trust(url)
-    if chosen not in get_args(Trust):
+    policy = trust or default_trust(url)
+    if policy not in get_args(Trust):
         raise RemoteError(f"--trust {trust}: unknown", hint=f"one of {', '.join(get_args(Trust))}")
-    if chosen == "keys" and not signers:
+    if policy == "keys" and not signers:
         raise RemoteError(
             f"remote {name} is trusted by keys, and no file of allowed signers is given",
             hint="--signers FILE, as `ssh-keygen` has it; or --trust any-signed, or none",
@@ -105,7 +103,7 @@ def make_remote(
     if signers and not (folder / signers).is_file():
         raise RemoteError(f"--signers {signers}: no such file")
     full = str((folder / signers).resolve()) if signers else ""
-    return Remote(check_name(name), url, trust=cast(Trust, chosen), signers=full, **more)  # type: ignore[arg-type]
+    return Remote(check_name(name), url, trust=cast(Trust, policy), signers=full, **more)  # type: ignore[arg-type]
 
 
 def write_remote(store: Store, remote: Remote) -> None:
@@ -132,46 +130,40 @@ def write_remote(store: Store, remote: Remote) -> None:
 
 def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
     """Forget a remote. Raises RemoteError when there is none of that name."""
-    known = _fields(store)
-    if name not in known:
+    remotes = _fields(store)
+    if name not in remotes:
         if missing_ok:
             return
-        raise RemoteError(f"there is no remote {name}", hint=nearest(name, known))
+        raise RemoteError(f"there is no remote {name}", hint=nearest(name, remotes))
     _configure(store, "--remove-section", f"{SECTION}.{name}")
 
 
 def read_remotes(store: Store) -> list[Remote]:
     """Return the remotes of a store, those first that are asked first. Raises RemoteError."""
-    found = _fields(store)
-    return sorted(
-        (_remote(name, each) for name, each in found.items()),
-        key=lambda each: (each.priority, each.name),
-    )
+    remotes = [_remote(name, fields) for name, fields in _fields(store).items()]
+    return sorted(remotes, key=lambda remote: (remote.priority, remote.name))
 
 
 def _configure(store: Store, *arguments: str) -> bytes:
     """Let git read or change the store's configuration, which other commands of git's may not see:
     `store.view`.
     """
-    return run_git(
-        store.path, ["config", f"--file={store.path / 'config'}", "--no-includes", *arguments]
-    )
+    file = f"--file={store.path / 'config'}"
+    return run_git(store.path, ["config", file, "--no-includes", *arguments])
 
 
 def _fields(store: Store) -> dict[str, dict[str, str]]:
     """Return what the configuration says of each remote, whether it makes sense or not."""
     if f"[{SECTION} ".encode() not in read_configuration(store.path):
         return {}
-    text = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.").decode(
-        "utf-8", "surrogateescape"
-    )
-    found: dict[str, dict[str, str]] = {}
-    for row in text.split("\0"):
+    data = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.")
+    remotes: dict[str, dict[str, str]] = {}
+    for row in data.decode("utf-8", "surrogateescape").split("\0"):
         key, _, value = row.partition("\n")
         name, _, field = key.removeprefix(f"{SECTION}.").rpartition(".")
         if name:
-            found.setdefault(name, {})[field] = value
-    return found
+            remotes.setdefault(name, {})[field] = value
+    return remotes
 
 
 def _remote(name: str, fields: dict[str, str]) -> Remote:
@@ -206,8 +198,7 @@ def find_remote(store: Store, name: str) -> Remote:
     for remote in remotes:
         if remote.name == name:
             return remote
-    known = [remote.name for remote in remotes]
+    hint = nearest(name, [remote.name for remote in remotes])
     raise RemoteError(
-        f"there is no remote {name}",
-        hint=nearest(name, known) or "`prov remote add NAME URL` adds one",
+        f"there is no remote {name}", hint=hint or "`prov remote add NAME URL` adds one"
     )

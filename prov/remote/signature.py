@@ -1,4 +1,4 @@
-"""Signing and looking at signatures, by ssh-keygen or GnuPG: what people have keys for already."""
+"""Signing and verifying, by ssh-keygen or GnuPG: the tools for which users have keys."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from prov.remote.trust import Seal
 from prov.transport.errors import RemoteError
 
 NAMESPACE = "prov-publication"
-"""What a key signs for; no signature made for something else is taken."""
+"""The purpose of a signature; one for another purpose is invalid."""
 _NOTATION = "namespace@git-prov"
-"""What says so in a signature of GnuPG's, which knows no namespaces."""
+"""The same in a signature of GnuPG's, which has no namespaces."""
 GPG = "gpg:"
 _SSH_MARK = b"-----BEGIN SSH SIGNATURE-----"
 _GPG_MARK = b"-----BEGIN PGP SIGNATURE-----"
@@ -43,12 +43,13 @@ def sign(text: bytes, key: str) -> bytes:
         command += ["--local-user", key.removeprefix(GPG)]
     else:
         command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", key]
-    done = _run(command, text)
-    if done.returncode or not done.stdout:
-        words = done.stderr.decode("utf-8", "replace").strip() or f"exit status {done.returncode}"
+    answer = _run(command, text)
+    if answer.returncode or not answer.stdout:
+        complaint = answer.stderr.decode("utf-8", "replace").strip()
+        words = complaint or f"exit status {answer.returncode}"
         hint = "a key with a passphrase has to be in the agent; name its .pub file then"
         raise RemoteError(f"can't sign with {key}: {words}", hint=hint)
-    return done.stdout
+    return answer.stdout
 
 
 def examine(text: bytes, signature: bytes, signers: str) -> Seal:
@@ -75,8 +76,8 @@ def _examine_ssh(text: bytes, signature: Path, signers: str) -> Seal:
     base = ["ssh-keygen", "-Y"]
     tail = ["-n", NAMESPACE, "-s", str(signature)]
     checked = _run([*base, "check-novalidate", *tail], text)
-    found = re.search(rb"key (\S+)", checked.stdout)
-    key = found[1].decode("ascii", "replace") if found else ""
+    match = re.search(rb"key (\S+)", checked.stdout)
+    key = match[1].decode("ascii", "replace") if match else ""
     if checked.returncode or not signers:
         return Seal(key, good=not checked.returncode, allowed=False)
     names = _run([*base, "find-principals", "-f", signers, "-s", str(signature)], b"")
@@ -121,16 +122,14 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
         re.search(notation % (_NOTATION.encode(), NAMESPACE.encode()), checked.stdout, re.MULTILINE)
         is not None
     )
-    # without GOODSIG the key is expired or revoked; of an unknown key nobody can say more than that
-    # it is unknown
+    # without GOODSIG the key is expired or revoked; a signature by an unknown key can't be verified
     good = checked.returncode == 0 and valid is not None and meant
     unknown_one = bool(signers) and unknown is not None
     return Seal(key, good=good or unknown_one, allowed=good and honest is not None)
 
 
 def validity(signers: str, now: float) -> str:
-    """Return a text that is another one when what a file of allowed signers allows has changed with
-    time.
+    """Return a text that changes when time changes what a file of allowed signers allows.
 
     It has the number of moments that have passed at which a key becomes valid, or expires; of
     certificates, whose moments are not in the file, the day. Raises RemoteError if GnuPG is needed

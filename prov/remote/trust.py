@@ -1,5 +1,4 @@
-"""Whether something from a remote may be used. Pure: bytes and facts in; a verdict, or an error of
-its own, out.
+"""Whether something from a remote may be used. Pure: bytes and facts in, a verdict out.
 
 The rules:
 

@@ -1,7 +1,6 @@
-"""A cache as plain files, which any web server can serve: what `export` writes, read with ranges of
-it.
+"""A cache as plain files, which any web server can serve: reading ranges of what `export` writes.
 
-    prov-cache             what there is: a line for each publication and each bundle; written last
+    prov-cache             a line for each publication and each bundle; written last
     publications/00000001  as in a git remote, with 00000001.sig beside it if it is signed
     bundles/00000001.bundle, 00000001.idx
                            the objects of that publication which no earlier bundle has: a git
@@ -55,14 +54,12 @@ AT_ONCE = 100_000
 
 
 def is_static(remote: Remote, access: Access) -> bool:
-    """Tell whether a URL is that of a static cache. Raises Unreachable when nobody can say."""
-    with contextlib.suppress(Missing, Denied):
-        return (
-            Web(remote.name, resolved_url(remote.url, access), access)
-            .get(MANIFEST, most=remote.list_limit)
-            .startswith(HEADER.encode())
-        )
-    return False
+    """Return whether a URL is that of a static cache. Raises Unreachable for no answer."""
+    web = Web(remote.name, resolved_url(remote.url, access), access)
+    try:
+        return web.get(MANIFEST, most=remote.list_limit).startswith(HEADER.encode())
+    except (Missing, Denied):
+        return False
 
 
 @dataclass(slots=True)
@@ -92,18 +89,20 @@ class StaticRemote:
 
     def _refresh(self) -> list[Untrusted]:
         manifest = self._manifest()
-        known = {each.number for each in self.index.publications()}
+        entered = {listed.number for listed in self.index.publications()}
+        total = self.index.number("size")
         policy = policy_of(self.remote)
-        again = self.index.get("policy") != policy or not known <= manifest.publications.keys()
-        new = sorted(manifest.publications.keys() - (set() if again else known))
+        again = self.index.get("policy") != policy or not entered <= manifest.publications.keys()
+        if again:
+            entered, total = set(), 0
         with self.index.changing(anew=again):
             problems = []
-            total = 0 if again else self.index.number("size")
-            for number in new:  # one after the other: together they may be large
-                each = self._publication(number, signed=manifest.publications[number])
-                total += len(each.text)
+            # one after the other: together they may be large
+            for number in sorted(manifest.publications.keys() - entered):
+                text = self._publication(number, signed=manifest.publications[number])
+                total += len(text.text)
                 check_index_size(self.remote, total)
-                problems.append(enter(self.index, self.remote, number, each))
+                problems.append(enter(self.index, self.remote, number, text))
             self.index.put("policy", policy)
             self.index.put("size", str(total))
         return [problem for problem in problems if problem]
@@ -122,23 +121,24 @@ class StaticRemote:
         name = f"publications/{number:08d}"
         try:
             text = self.web.get(name, most=self.remote.list_limit)
-            return PublishedText(
-                text, self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None
-            )
+            signature = self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None
+            return PublishedText(text, signature)
         except Missing as error:
             raise Unreachable(self.name, f"it has no {name}, which it says to have") from error
 
     @contextmanager
     def objects(
-        self, commits: Sequence[Oid], have: Sequence[Oid], *, alone: bool = False
+        self, commits: Sequence[Oid], have: Sequence[Oid], *, without_store: bool = False
     ) -> Iterator[Source]:
-        """Yield what reads objects; what belongs to the same task comes in few requests.
+        """Yield a source of objects; what belongs to the same task comes in few requests.
 
-        Raises Unreachable.
+        `without_store`: its objects are not used, since it may lack some. Raises Unreachable.
         """
-        here = (lambda _oid: False) if alone else self.store.objects.exists
+        is_stored = (lambda _oid: False) if without_store else self.store.objects.exists
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            yield _Reader(self, self._manifest().bundles, here, file, alone=alone).read
+            yield _Reader(
+                self, self._manifest().bundles, is_stored, file, without_store=without_store
+            ).read
 
     def pack_index(self, bundle: Bundle) -> PackIndex:
         """Return a bundle's index, which is fetched once; one that was kept and is damaged,
@@ -173,17 +173,16 @@ class StaticRemote:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads objects of a remote's bundles; of what a tree holds, all that is not here is asked for
-    together.
+    """Reads objects of a remote's bundles: with a tree, all that it holds and the store lacks.
 
     The ranges that were fetched are in a file, from which objects are read.
     """
 
     remote: StaticRemote
     bundles: Sequence[Bundle]
-    here: Callable[[Oid], bool]
+    is_stored: Callable[[Oid], bool]
     file: BinaryIO
-    alone: bool
+    without_store: bool
     """Objects may be asked for that the remote never had."""
     _indexes: dict[int, PackIndex] = field(default_factory=dict)
     _places: dict[Oid, int] = field(default_factory=dict)
@@ -195,12 +194,12 @@ class _Reader:
     def read(self, oid: Oid) -> Content | None:
         if oid not in self._places:
             self._bring([oid])
-        found = self._open(oid)
-        if found is None and not self.alone:
+        content = self._open(oid)
+        if content is None and not self.without_store:
             self._forget_indexes()
-        if found is not None and found.kind == "tree" and oid not in self._walked:
+        if content is not None and content.kind == "tree" and oid not in self._walked:
             self._bring_below(oid)
-        return found
+        return content
 
     def _open(self, oid: Oid) -> Content | None:
         place = self._places.get(oid)
@@ -216,31 +215,37 @@ class _Reader:
         """Have at hand what a tree holds, folder below folder, a few requests for each step
         down.
         """
-        step = [tree]
-        self._walked.add(tree)
-        while step:
-            wanted: dict[Oid, None] = {}
-            folders: dict[Oid, None] = {}
-            for oid in step:
-                for each in self._entries(oid):
-                    if each.oid not in self._places and not self.here(each.oid):
-                        wanted[each.oid] = None
-                    if each.mode == MODE_DIRECTORY and each.oid not in self._walked:
-                        folders[each.oid] = None
-                if len(wanted) > AT_ONCE:
-                    self._bring(list(wanted))
-                    wanted.clear()
-            self._bring(list(wanted))
-            step = [oid for oid in folders if oid in self._places]
-            self._walked.update(step)
+        level = [tree]
+        while level:
+            self._walked.update(level)
+            folders = self._bring_level(level)
+            level = [oid for oid in folders if oid in self._places]
+
+    def _bring_level(self, trees: Sequence[Oid]) -> list[Oid]:
+        """Have at hand the entries of some trees; return the trees among them that are new."""
+        missing: dict[Oid, None] = {}
+        folders: dict[Oid, None] = {}
+        for tree in trees:
+            for entry in self._entries(tree):
+                if entry.oid not in self._places and not self.is_stored(entry.oid):
+                    missing[entry.oid] = None
+                if entry.mode == MODE_DIRECTORY and entry.oid not in self._walked:
+                    folders[entry.oid] = None
+            if len(missing) > AT_ONCE:
+                self._bring(list(missing))
+                missing.clear()
+        self._bring(list(missing))
+        return list(folders)
 
     def _entries(self, tree: Oid) -> list[Entry]:
         """Return what a tree that was fetched holds; nothing if it is malformed: taking it in
         reports that.
         """
         try:
-            found = read_whole(self._open, tree, self.remote.remote.record_limit)
-            return decode_tree(found[1]) if found is not None and found[0] == "tree" else []
+            content = read_whole(self._open, tree, self.remote.remote.record_limit)
+            if content is None or content[0] != "tree":
+                return []
+            return decode_tree(content[1])
         except (BadObject, ValueError, IndexError):
             return []
 
