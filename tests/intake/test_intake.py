@@ -132,9 +132,7 @@ def test_reading_what_was_taken_in(store: Store, remote: Remote) -> None:
     small, large = remote.file(b"a", b"small"), remote.file(b"b", bytes(2000))
     tree = remote.tree(small, large)
     with store.objects.writer() as writer:
-        intake = Intake(
-            remote.read, writer, Digests(store.objects, store.cache / "d"), LIMITS
-        )
+        intake = Intake(remote.read, writer, Digests(store.objects, store.cache / "d"), LIMITS)
         intake.tree(tree)
         assert intake.reader.tree(tree) == [small, large] == intake.read_tree(tree)
         assert intake.reader.blob(small.oid) == b"small"
