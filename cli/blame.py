@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prov.errors import NameUnknown
-from prov.history import blame, files
+from prov.history import blame, file_names, file_versions
 from prov.store import repository
 from prov.text import name_text
 from prov.worktree import attributes
@@ -41,7 +41,7 @@ def command(
     """
     opened = open_store(store)
     file = fetching(opened, lambda: _find_file(opened, name))
-    versions = files.versions(opened, file)
+    versions = file_versions.versions(opened, file)
     if lines:
         _show_lines(opened, file, list(versions)[::-1], json=json)
         return
@@ -53,19 +53,21 @@ def command(
         _print(file, trace, since)
 
 
-def _find_file(store: repository.Store, name: str) -> files.FileName:
+def _find_file(store: repository.Store, name: str) -> file_names.FileName:
     """Return the file that a name means, with the commit of the run that has it."""
-    file = files.find_file(store, name, work=work_here())
+    file = file_names.find_file(store, name, work=work_here())
     if file.commit is not None:
         return file
-    return replace(file, commit=files.built_run(store, file.key).commit)
+    return replace(file, commit=file_versions.built_run(store, file.key).commit)
 
 
-def _same(version: files.Version, node: attributes.FileNode) -> bool:
+def _same(version: file_versions.Version, node: attributes.FileNode) -> bool:
     return version.node is not None and version.node.same_content == node.same_content
 
 
-def _print_json(file: files.FileName, trace: blame.Blame, since: files.Version | None) -> None:
+def _print_json(
+    file: file_names.FileName, trace: blame.Blame, since: file_versions.Version | None
+) -> None:
     steps = [
         {
             "task": step.key,
@@ -87,7 +89,9 @@ def _print_json(file: files.FileName, trace: blame.Blame, since: files.Version |
     )
 
 
-def _print(file: files.FileName, trace: blame.Blame, since: files.Version | None) -> None:
+def _print(
+    file: file_names.FileName, trace: blame.Blame, since: file_versions.Version | None
+) -> None:
     say(f"{file.text}  {stat.filemode(trace.node.mode)}")
     if since is not None:
         say(f"  as it is since build {short_id(since.build)}, {time_text(since.seconds)}")
@@ -109,12 +113,16 @@ class _Line:
     """A line of a file: its text, and which version of the file brought it from where."""
 
     text: str
-    version: files.Version
+    version: file_versions.Version
     origin: str
 
 
 def _show_lines(
-    store: repository.Store, file: files.FileName, versions: list[files.Version], *, json: bool
+    store: repository.Store,
+    file: file_names.FileName,
+    versions: list[file_versions.Version],
+    *,
+    json: bool,
 ) -> None:
     lines = _blamed_lines(store, file, versions)
     if json:
@@ -131,7 +139,7 @@ def _show_lines(
 
 
 def _blamed_lines(
-    store: repository.Store, file: files.FileName, versions: list[files.Version]
+    store: repository.Store, file: file_names.FileName, versions: list[file_versions.Version]
 ) -> list[_Line]:
     """Return a file's lines, given its versions, the oldest first. Raises NameUnknown for a file
     that is not text in any of them.
@@ -145,7 +153,7 @@ def _blamed_lines(
         raise NameUnknown(
             f"{file.text} is no text in any build", hint="without --lines it is followed as a whole"
         )
-    blamed = files.blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
+    blamed = file_versions.blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
     origins = blame.line_origins(store, blame.blame(store, file))
     if len(origins) != len(blamed):  # the last build's file is not the one that was asked for
         origins = [""] * len(blamed)

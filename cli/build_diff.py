@@ -62,7 +62,7 @@ def _with_predecessor(
     if new.happened():
         return old, new
     note(f"note: nothing was to be done in build {short_id(new.commit)}")
-    new = next((build for build in builds.walk_builds(new) if build.happened()), new)
+    new = next((build for build in build_list.walk_builds(new) if build.happened()), new)
     return _predecessor(new, name), new
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prov.history import paths
+from prov.history import embedded_paths
 
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import say, say_json
@@ -29,7 +29,7 @@ def command(
     Most are stored with tokens, and get the paths that count wherever they are put; exit 1 if one
     can't be. Example: prov check ncurses
     """
-    named = paths.named_places(open_store(store), name)
+    named = embedded_paths.embedded_paths(open_store(store), name)
     held = sum(file.held for file in named)
     if json:
         say_json("check", files=[asdict(file) for file in named])
@@ -42,7 +42,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _description(file: paths.NamedPlace) -> str:
+def _description(file: embedded_paths.EmbeddedPath) -> str:
     if file.held:
         return "holds a path that can't be replaced"
     return f"{file.kind}, {', '.join(file.places)}"

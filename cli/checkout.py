@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prov.errors import CheckoutError
-from prov.history import names
+from prov.history import directories
 from prov.worktree import attributes, checkout, pool
 
 from .context import StoreOption, open_store, plain_name
@@ -45,7 +45,7 @@ def command(
     Example: prov checkout zlib:install@output /tmp/zlib
     """
     opened = open_store(store)
-    tree = fetching(opened, lambda: names.find(opened, treeish))
+    tree = fetching(opened, lambda: directories.find_directory(opened, treeish))
     if directory.exists() and any(directory.iterdir()):
         raise CheckoutError(f"{directory} is not empty", hint="name another folder")
     placer = pool.Pool(opened.cache / pool.OPEN, opened.objects) if link else None

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from prov.history import packages
+from prov.history import sysroot_packages
 from prov.store import odb, repository
 from prov.sysroot import compose, postinst
 from prov.tasks import sandbox as sandboxes
@@ -59,7 +59,7 @@ def command(
         return sandboxes.confined_command(sandbox, folder, folder, argv)
 
     if sandbox is None:
-        packages.check_signed(opened, names)
+        sysroot_packages.check_signed(opened, names)
     directory = directory.absolute()
     owners = dict(_owner(text) for text in owner or [])
     here = os.fsencode(directory)
@@ -70,7 +70,7 @@ def command(
         trees = [
             merge.Owned(package.owner, attributes.without_setuid(writer, package.pair, writer))
             for name in names
-            for package in packages.packages(opened, name)
+            for package in sysroot_packages.packages(opened, name)
         ]
         sysroots = compose.Sysroots(pool.Pool(opened.cache / pool.OPEN, opened.objects), states)
         composed = sysroots.compose(

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from prov.errors import NameUnknown
-from prov.history import builds, diff, names
-from prov.records import lookup
+from prov.history import builds, diff, directories
+from prov.records import ids, lookup
 from prov.store import repository
 from prov.text import printable
 from prov.worktree import checkout
@@ -128,28 +128,36 @@ def _is_build(store: repository.Store, name: str) -> bool:
         builds.find_build(store, name)
     except NameUnknown as error:
         try:
-            names.find(store, name)
+            directories.find_directory(store, name)
         except NameUnknown:
             raise error from None
         return False
     return True
 
 
-def _sides(store: repository.Store, name: str, other: str) -> tuple[names.Found, names.Found]:
+def _sides(
+    store: repository.Store, name: str, other: str
+) -> tuple[directories.NamedDirectory, directories.NamedDirectory]:
     """Return what to compare: two trees, or a task's WORKDIR before and after."""
-    first = names.find(store, name)
+    first = directories.find_directory(store, name)
     if other:
-        return first, names.find(store, other)
+        return first, directories.find_directory(store, other)
     parents = store.objects.commit(first.commit).parents if first.commit else ()
     if not parents:
         raise NameUnknown(
             f"{name} has no WORKDIR before it", hint="give a second name to compare with"
         )
-    workdir = lookup.Records(store).workdir(parents[0])
-    return names.Found(f"{name}@before", workdir, parents[0]), first
+    before = ids.CommitId(parents[0])
+    workdir = lookup.Records(store).workdir(before)
+    return directories.NamedDirectory(f"{name}@before", workdir, before), first
 
 
-def _with_tool(store: repository.Store, tool: str, old: names.Found, new: names.Found) -> int:
+def _with_tool(
+    store: repository.Store,
+    tool: str,
+    old: directories.NamedDirectory,
+    new: directories.NamedDirectory,
+) -> int:
     """Run a tool on both trees, checked out; return its exit status."""
     with tempfile.TemporaryDirectory(prefix="prov-diff-") as folder:
         checkout.checkout(store.objects, Path(folder, "old"), old.pair)

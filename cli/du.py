@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from prov.history import usage
 from prov.text import count_text, size_text
+from prov.upkeep import usage
 
 from .context import JsonOption, StoreOption, open_store
 from .output import say, say_json

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prov.history import builds
+from prov.records import labels
 from prov.store import repository
 
 from .context import BuildArgument, StoreOption, open_store
@@ -29,16 +30,16 @@ def command(
     if not name:
         _list(opened)
     elif remove:
-        builds.remove_label(opened, name)
+        labels.remove_label(opened, name)
     else:
         labelled = builds.find_build(opened, build)
-        before = builds.set_label(opened, name, labelled)
+        before = labels.set_label(opened, name, labelled)
         was = f", which was {short_id(before)}" if before else ""
         say(f"{name} is build {short_id(labelled.commit)}{was}")
 
 
 def _list(store: repository.Store) -> None:
-    for commit, labels in builds.labels_of(store).items():
+    for commit, names in labels.labels_of(store).items():
         when = time_text(store.objects.commit(commit).author.seconds)
-        for label in labels:
+        for label in names:
             say(f"{label}  {short_id(commit)}  {when}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prov.errors import NameUnknown
-from prov.history import files, names
+from prov.history import file_names, file_versions, names
 from prov.records.keys import TaskKey
 from prov.store import repository
 from prov.text import nearest
@@ -47,16 +47,12 @@ def _log_runs(store: repository.Store, name: str, limit: int, *, json: bool) -> 
     runs = names.runs(store, key.recipe, key.task)
     if name and not runs:
         tasks = names.recorded_tasks(store)
-        recipes = sorted({TaskKey(task).recipe for task in tasks})
-        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, tasks + recipes))
+        recipes = sorted({task.recipe for task in tasks})
+        raise NameUnknown(f"no run of {name} is recorded", hint=nearest(name, [*tasks, *recipes]))
     runs = names.newest(store, runs, limit)
     builds = {tag: build.commit.hex() for tag, build in names.builds_of(store, runs).items()}
     if json:
-        fields = ("tag", "recipe", "task", "task_hash", "number", "failed", "seconds")
-        rows = [
-            {field: getattr(run, field) for field in fields} | {"build": builds.get(run.tag)}
-            for run in runs
-        ]
+        rows = [run.table() | {"build": builds.get(run.tag)} for run in runs]
         say_json("log", runs=rows)
         return
     for run in runs:
@@ -66,8 +62,8 @@ def _log_runs(store: repository.Store, name: str, limit: int, *, json: bool) -> 
 
 
 def _log_path(store: repository.Store, name: str, limit: int, *, json: bool) -> None:
-    file = files.find_file(store, name, work=work_here())
-    versions = list(islice(files.versions(store, file), limit))
+    file = file_names.find_file(store, name, work=work_here())
+    versions = list(islice(file_versions.versions(store, file), limit))
     if json:
         rows = [
             {
@@ -84,7 +80,7 @@ def _log_path(store: repository.Store, name: str, limit: int, *, json: bool) -> 
         say(f"{when}  build {build}  {file.text}  {_content(version)}".rstrip())
 
 
-def _content(version: files.Version) -> str:
+def _content(version: file_versions.Version) -> str:
     """Return the short id of a version's file, nothing for a directory."""
     if version.node is None:
         return "not there"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from prov.history import builds
+from prov.records import labels
 
 from .context import BuildArgument, StoreOption, open_store
 from .output import say, short_id
@@ -23,6 +24,6 @@ def command(
     """
     opened = open_store(store)
     pinned = builds.find_build(opened, build)
-    builds.set_pin(opened, pinned, keep=not remove)
+    labels.set_pin(opened, pinned, keep=not remove)
     state = "no longer kept for good" if remove else "kept for good"
     say(f"build {short_id(pinned.commit)} is {state}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prov.history import reproducible
+from prov.replay import differing_outputs
 from prov.text import count_text
 
 from .context import JsonOption, StoreOption, open_store
@@ -30,7 +30,7 @@ def command(
     """
     opened = open_store(store)
     chosen = selected_remotes(opened, remotes) if remotes else None
-    differing = reproducible.differing_tasks(opened, chosen, user_access(), ask=not offline)
+    differing = differing_outputs.differing_tasks(opened, chosen, user_access(), ask=not offline)
     note_all(differing.notes)
     if json:
         _print_json(differing.tasks)
@@ -40,7 +40,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _print_json(tasks: list[reproducible.Differing]) -> None:
+def _print_json(tasks: list[differing_outputs.Differing]) -> None:
     rows = [
         {
             "task": task.key,
@@ -54,7 +54,7 @@ def _print_json(tasks: list[reproducible.Differing]) -> None:
     say_json("reproducible", tasks=rows)
 
 
-def _print(tasks: list[reproducible.Differing]) -> None:
+def _print(tasks: list[differing_outputs.Differing]) -> None:
     for task in tasks:
         say(f"{task.key} {short_id(task.task_hash)}: {count_text(len(task.outputs), 'output')}")
         for output, where in zip(task.outputs, task.where, strict=True):

@@ -72,4 +72,4 @@ def _bitbake_shell(
 def _introduce(run: names.RunName, *, before: bool) -> None:
     """Print where an interactive shell is."""
     moment = "before" if before else "after"
-    note(f"prov: {run.tag}, {moment} the task; its script is temp/run.{run.task}")
+    note(f"prov: {run.tag}, {moment} the task; its script is temp/run.{run.key.task}")

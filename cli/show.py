@@ -37,9 +37,7 @@ def command(
     opened = open_store(store)
     shown = show.show(opened, fetching(opened, lambda: _find_run(opened, name)))
     if json:
-        content = asdict(shown)
-        content["run"].pop("commit")
-        say_json("run", **content)
+        say_json("run", **(asdict(shown) | {"run": shown.run.table()}))
         return
     say(f"{shown.run.key}  {shown.facts.get('result', '')}")
     say(f"tag          {shown.run.tag}")

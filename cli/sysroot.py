@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from prov.errors import NameUnknown
-from prov.history import staged
+from prov.history import sysroot_contents
 from prov.store import repository
 from prov.text import count_text, size_text
 from prov.worktree import attributes
@@ -47,7 +47,7 @@ def command(
     Example: prov sysroot libpng:compile --why usr/include/zlib.h
     """
     session = open_session(store, settings, create=True)
-    groups = staged.seen_by(session, name)
+    groups = sysroot_contents.sysroot_contents(session, name)
     if why:
         _why(session.store, name, groups, why, json=json)
     elif json:
@@ -65,8 +65,8 @@ def command(
             _print(session.store, group, sizes=tree)
 
 
-def _table(store: repository.Store, package: staged.Staged) -> dict[str, Any]:
-    files, size = staged.size_of(store, package)
+def _table(store: repository.Store, package: sysroot_contents.SysrootPackage) -> dict[str, Any]:
+    files, size = sysroot_contents.size_of(store, package)
     return {
         "package": package.key,
         "sysroot": package.sysroot,
@@ -77,7 +77,9 @@ def _table(store: repository.Store, package: staged.Staged) -> dict[str, Any]:
     }
 
 
-def _print(store: repository.Store, group: staged.Seen, *, sizes: bool) -> None:
+def _print(
+    store: repository.Store, group: sysroot_contents.SysrootContents, *, sizes: bool
+) -> None:
     say(f"{group.recipe}:{','.join(group.tasks)}")
     for sysroot in dict.fromkeys(package.sysroot for package in group.packages):
         say(f"  {sysroot}")
@@ -87,26 +89,33 @@ def _print(store: repository.Store, group: staged.Seen, *, sizes: bool) -> None:
         say("  nothing")
 
 
-def _print_packages(store: repository.Store, packages: list[staged.Staged], *, sizes: bool) -> None:
+def _print_packages(
+    store: repository.Store, packages: list[sysroot_contents.SysrootPackage], *, sizes: bool
+) -> None:
     width = max(len(package.key) + 2 * len(package.chain) for package in packages)
     for package in packages:
         text = "  " * (len(package.chain) - 1) + package.key
         if package.output is None:
             text = f"{text:{width}}  not built"
         elif sizes:
-            files, size = staged.size_of(store, package)
+            files, size = sysroot_contents.size_of(store, package)
             text = f"{text:{width}} {count_text(files, 'file'):>12} {size_text(size):>10}"
         say(f"    {text}")
 
 
 def _why(
-    store: repository.Store, name: str, groups: list[staged.Seen], path: str, *, json: bool
+    store: repository.Store,
+    name: str,
+    groups: list[sysroot_contents.SysrootContents],
+    path: str,
+    *,
+    json: bool,
 ) -> None:
     for top in TOPS:
         path = path.lstrip("/").removeprefix(top)
     owners = []
     for package in dict.fromkeys(package for group in groups for package in group.packages):
-        node = staged.brings(store, package, os.fsencode(path))
+        node = sysroot_contents.file_in(store, package, os.fsencode(path))
         if node is not None:
             owners.append((package, _kind(node)))
     if json:

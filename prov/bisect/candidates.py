@@ -9,7 +9,7 @@ import os
 from prov.bisect.log import Question
 from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build
-from prov.history.names import KINDS, find
+from prov.history.directories import PARTS, find_directory
 from prov.records.build_list import BuildList, Line
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
@@ -64,8 +64,8 @@ def _near(build: BuildList, name: str) -> str:
         known = [each for recipe in build.recipes() for each in build.lines(recipe)]
         return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
     kind = part.partition("/")[0]
-    if kind not in KINDS:
-        return nearest(kind, KINDS) or f"@{', @'.join(KINDS)}"
+    if kind not in PARTS:
+        return nearest(kind, PARTS) or f"@{', @'.join(PARTS)}"
     return f"`prov checkout {build.commit.hex()[:12]}/{key}@{kind} DIR` shows what it has"
 
 
@@ -95,7 +95,7 @@ def part_of(store: Store, line: Line, part: str) -> Pair | None:
             )
             return node.pair if node is not None and node.is_directory else None
         number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
-        return find(
+        return find_directory(
             store,
             f"{RunRef(line.key, line.task_hash, 1).prefix.removeprefix(TAGS)}/{number}@{part}",
         ).pair

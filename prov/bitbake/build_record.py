@@ -19,7 +19,6 @@ from prov.bitbake.signature import recipe_name
 from prov.errors import ProvError, StoreError
 from prov.history.names import runs
 from prov.records.build_list import LOOK_BACK, BuildList, Line, Span, record_build
-from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
@@ -101,7 +100,7 @@ def _recovered(store: Store, key: TaskKey, task_hash: str, since: float) -> Task
             continue
         captured = Captured(
             key,
-            TaskHash(bytes.fromhex(run.task_hash)),
+            run.task_hash,
             records.record(run.commit).output,
             run.number,
             run.commit,

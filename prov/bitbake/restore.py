@@ -86,7 +86,7 @@ def choose(store: Store, name: str) -> RunName:
         wanted = [
             run
             for run in found
-            if line and (run.task_hash, run.number) == (line.task_hash.hex(), line.run)
+            if line and (run.task_hash, run.number) == (line.task_hash, line.run)
         ]
         if found:
             return (wanted or found)[0]
@@ -112,8 +112,8 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
         raise BitBakeError(
             f"{run.key} ran under pseudo: its files can't be put back from outside",
             hint=(
-                f"name a task before it, as in {run.recipe}:do_compile, and let BitBake go on from"
-                " there"
+                f"name a task before it, as in {run.key.recipe}:do_compile, and let BitBake go on"
+                " from there"
             ),
         )
     if SETSCENE_FACT in facts:
@@ -228,8 +228,8 @@ def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
         raise BitBakeError(
             f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin"
         )
-    mc, pn = split_name(run.recipe)
-    return BuildTask(mc, pn, facts.get("version", ""), run.task, False, workdir, match[1], ())
+    mc, pn = split_name(run.key.recipe)
+    return BuildTask(mc, pn, facts.get("version", ""), run.key.task, False, workdir, match[1], ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,10 @@ def _runs_named(store: Store, name: str) -> list[tuple[TaskKey, Oid, Oid]]:
     """
     if ":" not in name or "/" in name:
         run = find_run(store, name)
-        return [(run.key, bytes.fromhex(run.task_hash), run.commit)]
+        return [(run.key, run.task_hash, run.commit)]
     recipe, _, task = name.partition(":")
-    found = [
-        (run.key, bytes.fromhex(run.task_hash), run.commit) for run in runs(store, recipe, task)
+    found: list[tuple[TaskKey, Oid, Oid]] = [
+        (run.key, run.task_hash, run.commit) for run in runs(store, recipe, task)
     ]
     for ref_name, oid in store.refs.list(f"{RECORDS}{recipe}/{task}/").items():
         ref = parse_ref(ref_name)

@@ -1,36 +1,43 @@
-"""Builds by name, labels for builds, and pins that keep a build for good.
+"""Builds by name, and lists of them.
 
 A build is called `latest`, by a label, or by the beginning of its commit's id; `~2` after any of
-these goes two builds back. Labels and pins are refs, so that stock git knows them: `git log
-prov/label/release`.
+these goes two builds back.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 
-from prov.errors import NameUnknown, ProvError, StoreError
-from prov.records.build_list import BuildList
+from prov.errors import NameUnknown, StoreError
+from prov.records.build_list import BuildList, walk_builds
 from prov.records.ids import CommitId
-from prov.records.refs import BUILDS, LABELS, PINS
+from prov.records.labels import (
+    LATEST,
+    NOT_LABELS,
+    all_labels,
+    labelled_build,
+    labels_of,
+    pinned,
+)
+from prov.records.refs import BUILDS
 from prov.store.git import run_git
 from prov.store.objects import Oid
-from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.text import nearest
 
-LATEST = "latest"
-_STEPS = re.compile(r"(.*?)((?:~[0-9]{0,9}|\^)*)", re.DOTALL)
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
+_NAME = re.compile(r"(.*?)((?:~[0-9]{0,9}|\^)*)", re.DOTALL)
+_STEP = re.compile(r"~\d*|\^")
+_ID_PREFIX = re.compile("[0-9a-f]{4,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class BuildRow:
     """A recorded build, as a list shows it."""
 
-    commit: Oid
+    commit: CommitId
     seconds: int
     """When it began, since the epoch."""
     took: float
@@ -41,71 +48,93 @@ class BuildRow:
 
     @property
     def id(self) -> str:
-        return self.commit.hex()[:12]
+        """The beginning of its commit's id, as users write it."""
+        return short_id(self.commit)
+
+
+def short_id(build: CommitId) -> str:
+    """Return the beginning of a build's id, as users write it: 12 hex digits."""
+    return build.hex()[:12]
 
 
 def find_build(store: Store, name: str) -> BuildList:
     """Return the build that a name stands for. Raises NameUnknown with the nearest names."""
-    match = _STEPS.fullmatch(name)
+    match = _NAME.fullmatch(name)
     base, steps = match.groups() if match else (name, "")
-    build = BuildList(store, CommitId(_find(store, base, name)))
-    for step in re.findall(r"~\d*|\^", steps):
-        for _ in range(int(step[1:]) if step[1:] else 1):
-            before = build.before()
-            if before is None:
-                raise NameUnknown(
-                    f"{name}: there are not so many builds before {base}", hint="`prov builds`"
-                )
-            build = before
+    build = BuildList(store, _find(store, base, name))
+    count = sum(_step_length(step) for step in _STEP.findall(steps))
+    for _ in range(count):
+        before = build.before()
+        if before is None:
+            raise NameUnknown(
+                f"{name}: there are not so many builds before {base}", hint="`prov builds`"
+            )
+        build = before
     return build
 
 
+def _step_length(step: str) -> int:
+    """Return how many builds `~3`, `~` or `^` goes back."""
+    digits = step[1:]
+    return int(digits) if digits else 1
+
+
 def is_build(store: Store, commit: Oid) -> bool:
-    """Tell whether a commit is a build."""
+    """Return whether a commit is a build."""
     names = {entry.name for entry in store.objects.tree(store.objects.commit(commit).tree)}
     return {b"build", b"tasks"} <= names
 
 
-def _find(store: Store, base: str, name: str) -> Oid:
-    if base in (LATEST, "builds", ""):
-        commit = store.refs.get(BUILDS)
-        if commit is None:
-            raise NameUnknown("no build is recorded", hint="`prov build`")
-        return commit
-    if _LABEL.fullmatch(base):
-        labelled = store.refs.get(LABELS + base)
-        if labelled is not None:
-            return labelled
-    commit = _by_id(store, base)
-    if commit is None or not is_build(store, commit):
-        known = [LATEST, *(ref.removeprefix(LABELS) for ref in store.refs.list(LABELS))]
-        what = "is a commit, but no build's" if commit else "names no build"
-        raise NameUnknown(f"{name} {what}", hint=nearest(base, known) or "`prov builds` lists them")
-    return commit
+def _find(store: Store, base: str, name: str) -> CommitId:
+    if base in NOT_LABELS:
+        return _last(store)
+    labelled = labelled_build(store, base)
+    if labelled is not None:
+        return labelled
+    commit = _commit_by_id(store, base) if _ID_PREFIX.fullmatch(base) else _git_commit(store, base)
+    if commit is not None and is_build(store, commit):
+        return CommitId(commit)
+    problem = "is a commit, but no build's" if commit else "names no build"
+    hint = nearest(base, [LATEST, *all_labels(store)]) or "`prov builds` lists them"
+    raise NameUnknown(f"{name} {problem}", hint=hint)
 
 
-def _by_id(store: Store, base: str) -> Oid | None:
-    if re.fullmatch("[0-9a-f]{4,40}", base):
-        found = run_git(store.path, ["rev-parse", f"--disambiguate={base}"]).decode().split()
-        commits = [oid for oid in found if store.objects.read(bytes.fromhex(oid))[0] == "commit"]
-        builds = [oid for oid in commits if is_build(store, bytes.fromhex(oid))]
-        if len(builds) > 1:
-            raise NameUnknown(
-                f"{base} is the beginning of {len(builds)} builds", hint=f"{', '.join(builds[:4])}"
-            )
-        return bytes.fromhex((builds or commits or [""])[0]) or None
-    try:
-        answer = run_git(
-            store.path,
-            ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"],
+def _last(store: Store) -> CommitId:
+    commit = store.refs.get(BUILDS)
+    if commit is None:
+        raise NameUnknown("no build is recorded", hint="`prov build`")
+    return CommitId(commit)
+
+
+def _commit_by_id(store: Store, digits: str) -> Oid | None:
+    """Return the build, else the commit, whose id begins with some hex digits.
+
+    Raises NameUnknown if several builds' ids do.
+    """
+    answer = run_git(store.path, ["rev-parse", f"--disambiguate={digits}"]).decode()
+    objects = [bytes.fromhex(text) for text in answer.split()]
+    commits = [oid for oid in objects if store.objects.read(oid)[0] == "commit"]
+    builds = [oid for oid in commits if is_build(store, oid)]
+    if len(builds) > 1:
+        raise NameUnknown(
+            f"{digits} is the beginning of {len(builds)} builds",
+            hint=", ".join(oid.hex() for oid in builds[:4]),
         )
+    return next(iter(builds or commits), None)
+
+
+def _git_commit(store: Store, name: str) -> Oid | None:
+    """Return the commit that git finds under a name, None if it finds none."""
+    options = ["--verify", "--quiet", "--end-of-options"]
+    try:
+        answer = run_git(store.path, ["rev-parse", *options, f"{name}^{{commit}}"])
     except StoreError:
         return None
     return bytes.fromhex(answer.decode().strip())
 
 
 def is_build_name(store: Store, name: str) -> bool:
-    """Tell whether a name is one that stands for a build, and for nothing else."""
+    """Return whether a name stands for a build."""
     try:
         find_build(store, name)
     except NameUnknown:
@@ -113,71 +142,19 @@ def is_build_name(store: Store, name: str) -> bool:
     return True
 
 
-def walk_builds(build: BuildList | None) -> Iterator[BuildList]:
-    """Yield a build and those before it, the newest first."""
-    while build is not None:
-        yield build
-        build = build.before()
-
-
 def list_builds(store: Store, limit: int) -> list[BuildRow]:
     """Return the last builds, the newest first."""
     labels, pins = labels_of(store), pinned(store)
-    rows: list[BuildRow] = []
-    for build in walk_builds(BuildList.latest(store)):
-        if len(rows) == limit:
-            break
-        rows.append(row(build, labels, pins))
-    return rows
+    builds = islice(walk_builds(BuildList.latest(store)), limit)
+    return [build_row(build, labels, pins) for build in builds]
 
 
-def row(build: BuildList, labels: dict[Oid, tuple[str, ...]], pins: frozenset[Oid]) -> BuildRow:
+def build_row(
+    build: BuildList, labels: Mapping[CommitId, tuple[str, ...]], pins: Set[CommitId]
+) -> BuildRow:
     """Return a build as a list shows it."""
     commit = build.commit
-    when = build.store.objects.commit(commit).author.seconds
+    began = build.store.objects.commit(commit).author.seconds
     return BuildRow(
-        commit, when, build.seconds(), build.facts(), labels.get(commit, ()), commit in pins
+        commit, began, build.seconds(), build.facts(), labels.get(commit, ()), commit in pins
     )
-
-
-def labels_of(store: Store) -> dict[Oid, tuple[str, ...]]:
-    """Return build -> its labels."""
-    found: dict[Oid, tuple[str, ...]] = {}
-    for ref, oid in store.refs.list(LABELS).items():
-        found[oid] = (*found.get(oid, ()), ref.removeprefix(LABELS))
-    return found
-
-
-def pinned(store: Store) -> frozenset[Oid]:
-    """Return the builds that are kept for good."""
-    return frozenset(store.refs.list(PINS).values())
-
-
-def set_label(store: Store, label: str, build: BuildList) -> Oid | None:
-    """Give a build a label, which moves if another one has it; return that other one."""
-    taken = (
-        label in (LATEST, "builds")
-        or label.endswith("HEAD")
-        or re.fullmatch("[0-9a-f]{4,40}", label)
-    )
-    if taken or not _LABEL.fullmatch(label) or ".." in label or label.endswith((".lock", ".")):
-        hint = "letters, digits and . _ + -; not `latest`, nor what may be the beginning of an id"
-        raise ProvError(f"{label!r} can't be a label", hint=hint)
-    before = store.refs.get(LABELS + label)
-    store.refs.update(RefUpdate(LABELS + label, build.commit, before))
-    return before if before != build.commit else None
-
-
-def remove_label(store: Store, label: str) -> None:
-    """Take a label away. Raises NameUnknown."""
-    known = [ref.removeprefix(LABELS) for ref in store.refs.list(LABELS)]
-    if label not in known:
-        raise NameUnknown(f"there is no label {label}", hint=nearest(label, known))
-    store.refs.update(RefUpdate(LABELS + label, None))
-
-
-def set_pin(store: Store, build: BuildList, *, keep: bool) -> None:
-    """Keep a build for good, or no longer."""
-    ref = PINS + build.commit.hex()
-    if keep or store.refs.get(ref) is not None:
-        store.refs.update(RefUpdate(ref, build.commit if keep else None))

@@ -1,26 +1,24 @@
-"""What made a task's inputs other than they were: first causes, found down the graph, and between
-builds.
+"""Why a task's inputs changed: root causes, down the graph and between builds.
 
-A change goes up the graph: a task has another hash since a text of its own changed, or since
-something that it takes did. Going down along the edges that are not the same, the tasks with
-changes of their own are the *root causes*; all others merely followed. A task that gave another
-output for the same inputs is one as well.
+A change goes up the graph: the hash of a task changed since a text of its own changed, or since
+something that it takes did. Going down along the edges that differ, the tasks with changes of their
+own are the *root causes*; all others merely followed. A task that produced a different output from
+the same inputs is a root cause as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from prov.errors import StoreError
-from prov.history.inputs import Change, Edge, Inputs, compare, read_inputs
+from prov.history.inputs import Change, Compared, Edge, Inputs, compare, read_inputs
 from prov.history.producers import Producers, failures
 from prov.records.build_list import BuildList, Line
-from prov.records.ids import OutputId, TaskHash, Unihash
+from prov.records.ids import EdgeId, OutputId, TaskHash, Unihash
 from prov.records.keys import TaskKey
-from prov.records.record import parse_edge_id
 from prov.worktree.attributes import TreeReader
 
 SAME_INPUTS = "same inputs"
@@ -29,30 +27,36 @@ SAME_INPUTS = "same inputs"
 class Side(Protocol):
     """One of two states of a graph of tasks: recorded, or as the recipes say now."""
 
-    def behind(self, edge: Edge, at: str | None) -> Inputs | None:
-        """Return the inputs of the task behind an edge that stands at a hash or an output id; None
-        if unknown.
-        """
+    def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
+        """Return the inputs of the task behind an edge that leads to an id; None if unknown."""
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordedSide:
     """A recorded state."""
 
     reader: TreeReader
     producers: Producers
 
-    def behind(self, edge: Edge, at: str | None) -> Inputs | None:
-        kind, key = edge
-        oid = parse_edge_id(at.encode()) if at else None
-        if oid is not None and (kind != "after" or isinstance(oid, Unihash)):
-            oid = self.producers.hash_of(TaskKey(key), OutputId(oid))
-        if oid is None:
+    def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
+        """Return the inputs of the task behind an edge that leads to an id; None if unknown."""
+        task_hash = self._task_hash(edge, oid) if oid is not None else None
+        if task_hash is None:
             return None
         try:
-            return read_inputs(self.reader, TaskKey(key), TaskHash(oid))
+            return read_inputs(self.reader, edge.key, task_hash)
         except StoreError:
             return None
+
+    def _task_hash(self, edge: Edge, oid: EdgeId) -> TaskHash | None:
+        """Return the task hash behind an edge: of the predecessor, it is the id itself.
+
+        BitBake's tasks name predecessors by unihashes, too.
+        """
+        if edge.kind == "after" and not isinstance(oid, Unihash):
+            return TaskHash(oid)
+        output = oid if isinstance(oid, Unihash) else OutputId(oid)
+        return self.producers.hash_of(edge.key, output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Cause:
     key: TaskKey
     changes: tuple[Change, ...]
     """Empty where what is behind an edge is not recorded here."""
-    chain: tuple[str, ...]
+    chain: tuple[TaskKey, ...]
 
 
 def first_causes(
@@ -70,33 +74,34 @@ def first_causes(
 ) -> list[Cause]:
     """Return the root causes of the difference between two states of a task, the nearest first."""
     causes: list[Cause] = []
-    seen = {new.key}
-    queue: deque[tuple[Inputs, Inputs, tuple[str, ...]]] = deque([(old, new, (new.key,))])
+    visited = {new.key}
+    queue: deque[tuple[Inputs, Inputs, tuple[TaskKey, ...]]] = deque([(old, new, (new.key,))])
     while queue:
-        before, now, chain = queue.popleft()
-        compared = compare(reader, before, now)
-        if compared.own:
-            causes.append(Cause(now.key, compared.own, chain))
-        elif (
-            not compared.edges
-            and before.task_hash is not None
-            and before.task_hash == now.task_hash
-        ):
-            causes.append(Cause(now.key, (Change(SAME_INPUTS, "", None, None),), chain))
+        before, after, chain = queue.popleft()
+        compared = compare(reader, before, after)
+        changes = compared.own or _same_inputs(before, after, compared)
+        if changes:
+            causes.append(Cause(after.key, changes, chain))
         for edge in compared.edges:
-            key = edge[1]
-            if key in seen:
+            if edge.key in visited:
                 continue
-            seen.add(TaskKey(key))
-            one, other = (
-                sides[0].behind(edge, before.edges[edge]),
-                sides[1].behind(edge, now.edges[edge]),
-            )
+            visited.add(edge.key)
+            longer = (edge.key, *chain)
+            one = sides[0].behind(edge, before.edges[edge])
+            other = sides[1].behind(edge, after.edges[edge])
             if one is None or other is None:
-                causes.append(Cause(TaskKey(key), (), (key, *chain)))
+                causes.append(Cause(edge.key, (), longer))
             else:
-                queue.append((one, other, (key, *chain)))
+                queue.append((one, other, longer))
     return causes
+
+
+def _same_inputs(before: Inputs, after: Inputs, compared: Compared) -> tuple[Change, ...]:
+    """Return the change of a task whose output differs although its inputs do not, else nothing."""
+    is_same_hash = before.task_hash is not None and before.task_hash == after.task_hash
+    if compared.edges or not is_same_hash:
+        return ()
+    return (Change(SAME_INPUTS, "", None, None),)
 
 
 # between builds
@@ -104,13 +109,12 @@ def first_causes(
 
 @dataclass(frozen=True, slots=True)
 class TaskDifference:
-    """A task that is not the same in two builds; a line is None where the build has no such
-    task.
-    """
+    """A task that differs between two builds."""
 
     key: TaskKey
     old: Line | None
     new: Line | None
+    """None where the build has no such task."""
     own: tuple[Change, ...]
     """Its own changes: it is a root cause if there are any."""
 
@@ -124,6 +128,7 @@ class CauseGroup:
 
     @property
     def title(self) -> str:
+        """The change in words."""
         if self.change.kind == SAME_INPUTS:
             return f"{self.tasks[0]} gave another output for the same inputs"
         return self.change.title
@@ -142,77 +147,76 @@ class BuildDifference:
     causes: tuple[CauseGroup, ...]
 
     @property
-    def followed(self) -> list[str]:
+    def followed(self) -> list[TaskKey]:
         """Tasks that changed only since something that they take did."""
-        return [each.key for each in self.tasks if each.old and each.new and not each.own]
+        return [task.key for task in self.tasks if task.old and task.new and not task.own]
 
 
 def build_difference(reader: TreeReader, old: BuildList, new: BuildList) -> BuildDifference:
     """Return what is different; recipes whose lists are the same are not read."""
     tasks = changed_tasks(reader, old, new)
-    groups: dict[tuple[object, ...], list[TaskDifference]] = {}
-    changes: dict[tuple[object, ...], Change] = {}
-    for each in tasks:
-        for change in each.own:
-            alone = each.key if change.kind == SAME_INPUTS else ""
-            name = (
-                change.kind,
-                change.name,
-                alone,
-                change.old and change.old.oid,
-                change.new and change.new.oid,
-            )
-            groups.setdefault(name, []).append(each)
-            changes[name] = change
-    before, after = old.versions(), new.versions()
-    recipes = (
-        set(old.recipes()),
-        set(new.recipes()) | {each.key.recipe for each in tasks if each.new},
-    )
+    old_recipes = set(old.recipes())
+    new_recipes = set(new.recipes()) | {task.key.recipe for task in tasks if task.new}
     return BuildDifference(
-        versions={
-            name: (before[name], after[name])
-            for name in sorted(before.keys() & after.keys())
-            if before[name] != after[name]
-        },
-        added=tuple(sorted(recipes[1] - recipes[0])) if _is_whole(old) else (),
-        removed=tuple(sorted(recipes[0] - recipes[1])) if _is_whole(new) else (),
+        versions=changed_versions(old.versions(), new.versions()),
+        added=tuple(sorted(new_recipes - old_recipes)) if _is_whole(old) else (),
+        removed=tuple(sorted(old_recipes - new_recipes)) if _is_whole(new) else (),
         tasks=tuple(tasks),
-        causes=tuple(
-            CauseGroup(changes[name], tuple(each.key for each in tasks))
-            for name, tasks in groups.items()
-        ),
+        causes=group_causes(tasks),
     )
+
+
+def changed_versions(
+    before: Mapping[str, str], after: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    """Return recipe -> both versions, of the recipes that both builds have in two versions."""
+    common = sorted(before.keys() & after.keys())
+    return {name: (before[name], after[name]) for name in common if before[name] != after[name]}
+
+
+def group_causes(tasks: Iterable[TaskDifference]) -> tuple[CauseGroup, ...]:
+    """Return each change that some tasks have in common, in the order of the tasks.
+
+    A task that produced a different output from the same inputs is a group of its own.
+    """
+    groups: dict[tuple[object, ...], tuple[Change, list[TaskKey]]] = {}
+    for task in tasks:
+        for change in task.own:
+            alone = task.key if change.kind == SAME_INPUTS else ""
+            oids = (change.old and change.old.oid, change.new and change.new.oid)
+            name = (change.kind, change.name, alone, *oids)
+            _, keys = groups.setdefault(name, (change, []))
+            keys.append(task.key)
+    return tuple(CauseGroup(change, tuple(keys)) for change, keys in groups.values())
 
 
 def _is_whole(build: BuildList) -> bool:
-    """Tell whether a build came to all of its recipes: one that failed or was interrupted may not
-    have.
+    """Return whether a build reached all of its recipes.
+
+    A build that failed or was interrupted may not have.
     """
     return build.facts().get("result", "ok") == "ok"
 
 
 def changed_tasks(reader: TreeReader, old: BuildList, new: BuildList) -> list[TaskDifference]:
-    """Return the tasks of two builds that are not the same, failed ones among them, sorted by
-    key.
-    """
-    found = []
+    """Return the tasks that differ between two builds, failed ones among them, sorted by key."""
+    failed = failures(new)
+    differences = []
     for recipe in sorted(old.differing(new)):
-        before, after = old.lines(recipe), new.lines(recipe) | _of(recipe, failures(new))
+        failed_here = {key: line for key, line in failed.items() if key.recipe == recipe}
+        before, after = old.lines(recipe), new.lines(recipe) | failed_here
         for key in sorted(before.keys() | after.keys()):
             one, other = before.get(key), after.get(key)
-            if (
-                one is None
-                or other is None
-                or one.task_hash != other.task_hash
-                or one.output != other.output
-            ):
-                found.append(TaskDifference(key, one, other, _own_changes(reader, key, one, other)))
-    return found
+            if not _is_same_result(one, other):
+                own = _own_changes(reader, key, one, other)
+                differences.append(TaskDifference(key, one, other, own))
+    return differences
 
 
-def _of(recipe: str, lines: Mapping[TaskKey, Line]) -> dict[TaskKey, Line]:
-    return {key: line for key, line in lines.items() if key.recipe == recipe}
+def _is_same_result(one: Line | None, other: Line | None) -> bool:
+    if one is None or other is None:
+        return False
+    return (one.task_hash, one.output) == (other.task_hash, other.output)
 
 
 def _own_changes(
@@ -224,8 +228,8 @@ def _own_changes(
         # that it failed this time is as good a cause as another output
         return (Change(SAME_INPUTS, "", None, None),)
     try:
-        return compare(
-            reader, read_inputs(reader, key, old.task_hash), read_inputs(reader, key, new.task_hash)
-        ).own
+        before = read_inputs(reader, key, old.task_hash)
+        after = read_inputs(reader, key, new.task_hash)
+        return compare(reader, before, after).own
     except StoreError:
         return ()

@@ -48,39 +48,37 @@ class Difference:
     @property
     def line(self) -> str:
         """The difference in one line, as people read it."""
-        what = name_text(self.path)
+        path = name_text(self.path)
         if self.old_path:
-            what = f"{name_text(self.old_path)} -> {what}"
-        folder = (
-            "/"
-            if stat.S_ISDIR(self.new_mode or self.old_mode or 0)
-            and self.change in ("added", "removed")
-            else ""
-        )
-        modes = ""
-        if None not in (self.old_mode, self.new_mode) and self.old_mode != self.new_mode:
-            modes = f"  {stat.filemode(self.old_mode or 0)} -> {stat.filemode(self.new_mode or 0)}"
-        return (
-            f"{self.letter}"
-            f" {what}{folder}{modes}{f'  {name_text(self.detail)}' if self.detail else ''}"
-        )
+            path = f"{name_text(self.old_path)} -> {path}"
+        if self.is_folder and self.change in ("added", "removed"):
+            path += "/"
+        columns = [f"{self.letter} {path}"]
+        if self.old_mode and self.new_mode and self.old_mode != self.new_mode:
+            columns.append(f"{stat.filemode(self.old_mode)} -> {stat.filemode(self.new_mode)}")
+        if self.detail:
+            columns.append(name_text(self.detail))
+        return "  ".join(columns)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the path is a folder now, or was one if it is removed."""
+        return stat.S_ISDIR(self.new_mode or self.old_mode or 0)
 
     @property
     def beyond_git(self) -> bool:
-        """Tell whether git's own diff would not show it, or not all of it."""
-        modes = (self.old_mode, self.new_mode)
-        odd = any(
-            mode is not None and stat.S_IMODE(mode) not in (0o644, 0o755, 0o777) for mode in modes
-        )
-        other = any(
-            mode is not None and not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) for mode in modes
-        )
-        return (
-            odd
-            or other
-            or self.change == "attributes"
-            or (self.change == "added" and bool(self.detail))
-        )
+        """Whether git's own diff would not show it, or not all of it."""
+        if self.change == "attributes" or (self.change == "added" and self.detail):
+            return True
+        modes = [mode for mode in (self.old_mode, self.new_mode) if mode is not None]
+        return not all(map(_is_git_mode, modes))
+
+
+def _is_git_mode(mode: int) -> bool:
+    """Return whether git can store a mode: of ordinary files and symbolic links."""
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        return False
+    return stat.S_IMODE(mode) in (0o644, 0o755, 0o777)
 
 
 def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
@@ -88,93 +86,117 @@ def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
 
     A file that went, and whose content and mode came up elsewhere, is renamed.
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     pending = [(old, new, b"")]
     while pending:
-        one_pair, other_pair, prefix = pending.pop()
-        if one_pair == other_pair:
+        old_pair, new_pair, prefix = pending.pop()
+        if old_pair == new_pair:
             continue
-        before, after = read_listing(reader, one_pair), read_listing(reader, other_pair)
+        before, after = read_listing(reader, old_pair), read_listing(reader, new_pair)
         for name in (before.keys() | after.keys()) - {b"."}:
-            one, other = before.get(name), after.get(name)
+            path, one, other = prefix + name, before.get(name), after.get(name)
             if one and other and one.is_directory and other.is_directory:
-                pending.append((one.pair, other.pair, prefix + name + b"/"))
-                found += _own_mode(reader, one, other, prefix + name)
+                pending.append((one.pair, other.pair, path + b"/"))
+                differences += _own_mode(reader, one, other, path)
             elif one is None or other is None or one.same_content != other.same_content:
-                found += _changed(reader, prefix + name, one, other)
-    return sorted(_with_renames(found), key=lambda each: each.path)
+                differences += _changed(reader, path, one, other)
+    return sorted(_with_renames(differences), key=lambda difference: difference.path)
 
 
-def _with_renames(found: list[Difference]) -> list[Difference]:
-    gone: dict[tuple[str, int | None], list[Difference]] = {}
-    for each in found:
-        if each.change == "removed" and each.old_oid:
-            gone.setdefault((each.old_oid, each.old_mode), []).append(each)
-    moved, renamed = set(), []
-    for each in found:
-        before = gone.get((each.new_oid, each.new_mode)) if each.change == "added" else None
-        if before:
-            one = before.pop(0)
-            moved.update({id(one), id(each)})
-            renamed.append(
-                replace(
-                    each,
-                    change="renamed",
-                    old_path=one.path,
-                    old_mode=one.old_mode,
-                    old_oid=one.old_oid,
-                )
-            )
-    return [each for each in found if id(each) not in moved] + renamed
+def _with_renames(differences: list[Difference]) -> list[Difference]:
+    """Return the differences with a removed and an added path of one content as one."""
+    removed: dict[tuple[str, int | None], list[Difference]] = {}
+    for difference in differences:
+        if difference.change == "removed" and difference.old_oid:
+            content = (difference.old_oid, difference.old_mode)
+            removed.setdefault(content, []).append(difference)
+    merged, renamed = set(), []
+    for difference in differences:
+        content = (difference.new_oid, difference.new_mode)
+        sources = removed.get(content) if difference.change == "added" else None
+        if sources:
+            source = sources.pop(0)
+            merged.update({id(source), id(difference)})
+            renamed.append(_renamed(source, difference))
+    return [difference for difference in differences if id(difference) not in merged] + renamed
+
+
+def _renamed(source: Difference, target: Difference) -> Difference:
+    return replace(
+        target,
+        change="renamed",
+        old_path=source.path,
+        old_mode=source.old_mode,
+        old_oid=source.old_oid,
+    )
 
 
 def _own_mode(reader: TreeReader, one: FileNode, other: FileNode, path: bytes) -> list[Difference]:
+    """Return the difference of two folders' own modes and attributes, if there is one."""
     if one.pair.attributes == other.pair.attributes:
         return []
     old, new = (read_listing(reader, node.pair)[b"."] for node in (one, other))
     if (old.mode, old.xattrs, old.owner) == (new.mode, new.xattrs, new.owner):
         return []
-    change: Change = "mode" if old.mode != new.mode else "attributes"
-    detail = " -> ".join(_attributes(node) for node in (old, new)) if change == "attributes" else ""
-    return [Difference(_text(path), change, old.mode, new.mode, detail=detail)]
+    if old.mode != new.mode:
+        return [Difference(_text(path), "mode", old.mode, new.mode)]
+    return [
+        Difference(_text(path), "attributes", old.mode, new.mode, detail=_both_attributes(old, new))
+    ]
 
 
 def _changed(
     reader: TreeReader, path: bytes, one: FileNode | None, other: FileNode | None
 ) -> list[Difference]:
-    if one is None or other is None:
-        node = other or one
-        assert node is not None
-        made: Change = "removed" if other is None else "added"
-        if not node.is_directory:
-            return [_one_sided(path, node, made)]
-        inside = walk(reader, node.pair, path=path + b"/")
-        leaves = [
-            (at, each) for at, each in inside if not each.is_directory or _is_empty(reader, each)
+    """Return the differences of a path that is a folder on one side at most."""
+    if other is None:
+        return _only_one(reader, path, one, "removed") if one is not None else []
+    if one is None:
+        return _only_one(reader, path, other, "added")
+    if one.is_directory or other.is_directory:
+        return [
+            *_only_one(reader, path, one, "removed"),
+            *_only_one(reader, path, other, "added"),
         ]
-        return [_one_sided(at, each, made) for at, each in leaves] or [_one_sided(path, node, made)]
-    if stat.S_IFMT(one.mode) != stat.S_IFMT(other.mode):
-        if one.is_directory or other.is_directory:
-            return [*_changed(reader, path, one, None), *_changed(reader, path, None, other)]
-        change: Change = "type"
-    elif one.oid != other.oid:
-        change = "changed"
-    else:
-        change = "mode" if one.mode != other.mode else "attributes"
+    change = _kind_of_change(one, other)
     detail = ""
     if change == "changed" and stat.S_ISLNK(one.mode):
         detail = " -> ".join(_text(reader.blob(node.oid)) for node in (one, other))
     elif change == "attributes":
-        detail = " -> ".join(_attributes(node) for node in (one, other))
-    return [
-        Difference(
-            _text(path), change, one.mode, other.mode, one.oid.hex(), other.oid.hex(), detail=detail
-        )
+        detail = _both_attributes(one, other)
+    oids = (one.oid.hex(), other.oid.hex())
+    return [Difference(_text(path), change, one.mode, other.mode, *oids, detail=detail)]
+
+
+def _kind_of_change(one: FileNode, other: FileNode) -> Change:
+    if stat.S_IFMT(one.mode) != stat.S_IFMT(other.mode):
+        return "type"
+    if one.oid != other.oid:
+        return "changed"
+    if one.mode != other.mode:
+        return "mode"
+    return "attributes"
+
+
+def _only_one(reader: TreeReader, path: bytes, node: FileNode, change: Change) -> list[Difference]:
+    """Return the differences of a path that one side has: of a folder, its files and leaves."""
+    if not node.is_directory:
+        return [_one_sided(path, node, change)]
+    inside = walk(reader, node.pair, path=path + b"/")
+    leaves = [
+        _one_sided(below, inner, change)
+        for below, inner in inside
+        if not inner.is_directory or _is_empty(reader, inner)
     ]
+    return leaves or [_one_sided(path, node, change)]
 
 
 def _is_empty(reader: TreeReader, node: FileNode) -> bool:
     return read_listing(reader, node.pair).keys() == {b"."}
+
+
+def _both_attributes(old: FileNode, new: FileNode) -> str:
+    return f"{_attributes(old)} -> {_attributes(new)}"
 
 
 def _attributes(node: FileNode) -> str:
@@ -185,8 +207,8 @@ def _one_sided(path: bytes, node: FileNode, change: Change) -> Difference:
     oid = "" if node.is_directory else node.oid.hex()
     if change == "removed":
         return Difference(_text(path), change, node.mode, None, oid, "")
-    odd = _text(attribute_line(b"", node._replace(link=b""), mtimes=False).strip())
-    return Difference(_text(path), change, None, node.mode, "", oid, detail=odd)
+    unusual = _text(attribute_line(b"", node._replace(link=b""), mtimes=False).strip())
+    return Difference(_text(path), change, None, node.mode, "", oid, detail=unusual)
 
 
 def _text(path: bytes) -> str:

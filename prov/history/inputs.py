@@ -11,10 +11,12 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from prov.errors import StoreError
 from prov.history.diff import diff_pairs
 from prov.records.entries import EDGES
-from prov.records.ids import TaskHash
+from prov.records.ids import EdgeId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.record import read_edge_id
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry, Oid
@@ -29,21 +31,25 @@ KINDS = (*NAMED.values(), *ALONE.values(), "dependency", "same inputs")
 LONG = 40
 """Lines of one text's difference that people are shown."""
 
-Edge = tuple[str, str]
-"""`after`, `from` or `needs`, and the task's key."""
+
+class Edge(NamedTuple):
+    """A dependency of a task."""
+
+    kind: str
+    """`after`, `from` or `needs`."""
+    key: TaskKey
+    """The task that it leads to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A task's inputs: own ones as tree entries, and what each edge stands at (a hash or an output
-    id, in hex).
-    """
+    """A task's inputs: its own, as tree entries, and the id behind each edge."""
 
     key: TaskKey
     task_hash: TaskHash | None
     """None where it can't be known before something has run."""
     own: OwnEntries
-    edges: Mapping[Edge, str | None]
+    edges: Mapping[Edge, EdgeId | None]
     """None: of a task that has to run first."""
 
 
@@ -59,8 +65,12 @@ class Change:
     @property
     def title(self) -> str:
         """What it is, in words: `variable CFLAGS`."""
-        what = "" if self.old and self.new else " added" if self.new else " removed"
-        return " ".join(filter(None, (self.kind, self.name))) + what
+        name = " ".join(filter(None, (self.kind, self.name)))
+        if self.old is None and self.new is not None:
+            return f"{name} added"
+        if self.old is not None and self.new is None:
+            return f"{name} removed"
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +92,15 @@ def inputs_of(
 ) -> Inputs:
     """Return the inputs that an inputs tree's entries stand for."""
     entries = list(entries)
-    edges: dict[Edge, str | None] = {}
-    recipe = key.recipe
+    edges: dict[Edge, EdgeId | None] = {}
     for entry in entries:
         kind = os.fsdecode(entry.name)
-        for below in reader.tree(entry.oid) if kind in EDGES else ():
-            name = os.fsdecode(below.name)
-            edges[kind, f"{recipe}:{name}" if kind == "after" else name] = read_edge_id(
-                reader, below.oid
-            ).hex()
+        if kind not in EDGES:
+            continue
+        for blob in reader.tree(entry.oid):
+            name = os.fsdecode(blob.name)
+            task = TaskKey.of(key.recipe, name) if kind == "after" else TaskKey(name)
+            edges[Edge(kind, task)] = read_edge_id(reader, blob.oid)
     return Inputs(key, task_hash, flatten(reader, entries), edges)
 
 
@@ -101,29 +111,34 @@ def compare(reader: TreeReader, old: Inputs, new: Inputs) -> Compared:
         for kind, name in old.own.keys() | new.own.keys()
         if old.own.get((kind, name)) != new.own.get((kind, name))
     ]
-    edges = []
-    for edge in sorted(old.edges.keys() | new.edges.keys()):
-        if edge in old.edges and edge in new.edges:
-            if new.edges[edge] is None or old.edges[edge] != new.edges[edge]:
-                edges.append(edge)
-        else:
-            own.append(_edge_change(edge, there=edge in new.edges))
+    own += [
+        _edge_change(edge, is_new=edge in new.edges)
+        for edge in sorted(old.edges.keys() ^ new.edges.keys())
+    ]
     if any(change.kind == "dependency" for change in own):
         own = [change for change in own if not _only_edges(reader, change)]
     order = {kind: number for number, kind in enumerate(KINDS)}
     own.sort(key=lambda change: (order.get(change.kind, len(order)), change.name))
-    return Compared(tuple(own), tuple(edges))
+    common = sorted(old.edges.keys() & new.edges.keys())
+    moved = [edge for edge in common if not _is_same_edge(old.edges[edge], new.edges[edge])]
+    return Compared(tuple(own), tuple(moved))
 
 
-def _edge_change(edge: Edge, *, there: bool) -> Change:
-    entry = Entry(edge[1].encode(), MODE_FILE, EMPTY_TREE)
-    return Change("dependency", " ".join(edge), None if there else entry, entry if there else None)
+def _is_same_edge(old: EdgeId | None, new: EdgeId | None) -> bool:
+    """Return whether an edge leads to the same result: not if that is not known yet."""
+    return new is not None and old == new
+
+
+def _edge_change(edge: Edge, *, is_new: bool) -> Change:
+    entry = Entry(edge.key.encode(), MODE_FILE, EMPTY_TREE)
+    name = " ".join(edge)
+    if is_new:
+        return Change("dependency", name, None, entry)
+    return Change("dependency", name, entry, None)
 
 
 def _only_edges(reader: TreeReader, change: Change) -> bool:
-    """Tell whether a definition's text changed in what it needs alone, which the dependency's
-    change tells already.
-    """
+    """Return whether a definition changed in its dependencies alone, which are changes as well."""
     if change.kind != "definition" or not change.old or not change.new:
         return False
     old, new = (
@@ -146,40 +161,49 @@ def difference_text(reader: TreeReader, change: Change, *, most: int = LONG) -> 
 
 def _difference(reader: TreeReader, change: Change, most: int) -> Iterator[str]:
     if change.kind == "host tools":
-        old, new = (_toolchain(reader, entry) for entry in (change.old, change.new))
-        yield from _tree_difference(reader, Pair(old, None), Pair(new, None), most)
+        trees = [_toolchain(reader, entry) for entry in (change.old, change.new)]
+    elif _is_folder(change.old) or _is_folder(change.new):
+        trees = [_folder(entry) for entry in (change.old, change.new)]
+    else:
+        texts = [reader.blob(entry.oid) if entry else b"" for entry in (change.old, change.new)]
+        yield from text_difference(*texts)
         return
-    sides = (change.old, change.new)
-    if any(entry is not None and entry.mode == MODE_DIRECTORY for entry in sides):
-        trees = [
-            entry.oid if entry is not None and entry.mode == MODE_DIRECTORY else EMPTY_TREE
-            for entry in sides
-        ]
-        yield from _tree_difference(reader, Pair(trees[0], None), Pair(trees[1], None), most)
-        return
-    old_text, new_text = (reader.blob(entry.oid) if entry else b"" for entry in sides)
-    yield from text_difference(old_text, new_text)
+    old, new = (Pair(tree, None) for tree in trees)
+    yield from _tree_difference(reader, old, new, most)
+
+
+def _is_folder(entry: Entry | None) -> bool:
+    return entry is not None and entry.mode == MODE_DIRECTORY
+
+
+def _folder(entry: Entry | None) -> Oid:
+    if entry is None or entry.mode != MODE_DIRECTORY:
+        return EMPTY_TREE
+    return entry.oid
 
 
 def _toolchain(reader: TreeReader, entry: Entry | None) -> Oid:
+    """Return the tree of the host's tools; an empty one if it is not here.
+
+    It may have been collected, or be of another machine: only its id is known then.
+    """
     tree = read_edge_id(reader, entry.oid) if entry else EMPTY_TREE
     try:
         reader.tree(tree)
-    except Exception:  # pruned, or another machine's: the ids are all there is to tell
+    except StoreError:
         return EMPTY_TREE
     return tree
 
 
 def _tree_difference(reader: TreeReader, old: Pair, new: Pair, most: int) -> Iterator[str]:
-    for each in diff_pairs(reader, old, new)[: most + 1]:
-        yield f"{each.letter} {each.path}"
-        if each.change == "changed":
-            before, after = (
-                reader.blob(bytes.fromhex(each.old_oid)),
-                reader.blob(bytes.fromhex(each.new_oid)),
-            )
-            if b"\0" not in before and b"\0" not in after:
-                yield from (f"    {line}" for line in text_difference(before, after))
+    for difference in diff_pairs(reader, old, new)[: most + 1]:
+        yield f"{difference.letter} {difference.path}"
+        if difference.change != "changed":
+            continue
+        before = reader.blob(bytes.fromhex(difference.old_oid))
+        after = reader.blob(bytes.fromhex(difference.new_oid))
+        if b"\0" not in before and b"\0" not in after:
+            yield from (f"    {line}" for line in text_difference(before, after))
 
 
 def text_difference(old: bytes, new: bytes, *, context: int = 1) -> list[str]:

@@ -1,40 +1,42 @@
 """Which task hash an output came from: what is behind an edge of the graph, as recorded.
 
-An inputs tree names a dependency by the id of its output. The task that gave that output is found
-in a build's list, or, where no build at hand has it, by the refs of outputs: an output's commit has
-the same id everywhere. BitBake names dependencies by hashes of its own: these are found in a
-build's list alone.
+An inputs tree names a dependency by the id of its output. The task hash that led to the output is
+found in a build's list, or, where no build at hand has it, by the refs of outputs: an output's
+commit has the same id everywhere. BitBake names dependencies by hashes of its own (unihashes):
+these are found in a build's list alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prov.records.build_list import BuildList, Line
 from prov.records.ids import OutputId, TaskHash, Unihash
 from prov.records.keys import TaskKey
+from prov.records.outcomes import Outcome
 from prov.records.output import OUTPUT_MESSAGES
 from prov.records.refs import OutputRef, outputs_of, parse_ref
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid, object_id
+from prov.store.refs import hash_in
 from prov.store.repository import Store
 
 
 def lines_with_failures(build: BuildList) -> dict[TaskKey, Line]:
     """Return every task of a build; of failed ones the output is None."""
-    found = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
-    return found | failures(build)
+    lines = {key: line for recipe in build.recipes() for key, line in build.lines(recipe).items()}
+    return lines | failures(build)
 
 
 def failures(build: BuildList) -> dict[TaskKey, Line]:
     """Return the failed tasks of a build."""
-    found = {}
-    for key, what in build.happened().items():
-        word, _, oid = what.partition(" ")
-        if word == "failed" and re.fullmatch("[0-9a-f]{40}", oid):
-            found[key] = Line(key, TaskHash(bytes.fromhex(oid)), None, 0)
-    return found
+    lines = {}
+    for key, text in build.happened().items():
+        outcome, _, digits = text.partition(" ")
+        task_hash = hash_in(digits)
+        if outcome == Outcome.FAILED and task_hash is not None:
+            lines[key] = Line(key, TaskHash(task_hash), None, 0)
+    return lines
 
 
 @dataclass(slots=True)
@@ -44,30 +46,39 @@ class Producers:
     store: Store
     builds: tuple[BuildList, ...] = ()
     """Where to look first."""
-    _known: dict[tuple[TaskKey, OutputId | Unihash], TaskHash | None] = field(default_factory=dict)
+    _hashes: dict[tuple[TaskKey, OutputId | Unihash], TaskHash | None] = field(default_factory=dict)
 
     def hash_of(self, key: TaskKey, output: OutputId | Unihash) -> TaskHash | None:
-        """Return a task hash that led to an output, or has a unihash; None if it is not recorded
-        here.
+        """Return a task hash that led to an output, or has a unihash.
+
+        Returns None if no such task hash is recorded here.
         """
-        if (key, output) not in self._known:
-            self._known[key, output] = self._find(key, output)
-        return self._known[key, output]
+        if (key, output) not in self._hashes:
+            self._hashes[key, output] = self._find(key, output)
+        return self._hashes[key, output]
 
     def _find(self, key: TaskKey, output: OutputId | Unihash) -> TaskHash | None:
-        if isinstance(
-            output, Unihash
-        ):  # a build's list has one line for a task: the one with that hash
-            lines = (build.newest_line(key) for build in self.builds)
-            return next((line.task_hash for line in lines if line is not None), None)
+        if isinstance(output, Unihash):
+            return self._listed(key)
         for build in self.builds:
             line = build.line(key)
             if line is not None and line.output == output:
                 return line.task_hash
+        return self._by_refs(key, output)
+
+    def _listed(self, key: TaskKey) -> TaskHash | None:
+        """Return the hash of a task as the builds list it: one line, that with the unihash."""
+        lines = (build.newest_line(key) for build in self.builds)
+        return next((line.task_hash for line in lines if line is not None), None)
+
+    def _by_refs(self, key: TaskKey, output: OutputId) -> TaskHash | None:
         commits = set(output_commits(output))
-        names = self.store.refs.list(outputs_of(key)).items()
-        refs = (parse_ref(name) for name, oid in names if oid in commits)
-        return next((ref.task_hash for ref in refs if isinstance(ref, OutputRef)), None)
+        refs = self.store.refs.list(outputs_of(key))
+        for name, commit in refs.items():
+            ref = parse_ref(name) if commit in commits else None
+            if isinstance(ref, OutputRef):
+                return ref.task_hash
+        return None
 
 
 def output_commits(output: OutputId) -> Iterable[Oid]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from prov.history.names import RunName
 from prov.records.entries import ENVIRONMENT
+from prov.records.ids import TaskHash
 from prov.records.output import read_pair
 from prov.records.record import read_run_record
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Oid
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY
 from prov.store.repository import Store
 
 
@@ -31,31 +32,34 @@ def show(store: Store, run: RunName) -> Shown:
     objects = store.objects
     record = read_run_record(objects, run.commit)
     content = read_pair(objects, record.output).tree if record.output else EMPTY_TREE
-    names = objects.tree(content)
+    entries = objects.tree(content)
     return Shown(
         run=run,
-        inputs=_inputs(store, bytes.fromhex(run.task_hash)),
+        inputs=_inputs(store, run.task_hash),
         output=record.output.hex() if record.output else "",
-        output_paths=[entry.name.decode("utf-8", "replace") for entry in names],
-        environment=record.text(objects, ENVIRONMENT).decode("utf-8", "replace"),
+        output_paths=[_text(entry.name) for entry in entries],
+        environment=_text(record.text(objects, ENVIRONMENT)),
         facts=record.facts(objects),
-        log=record.log(objects).decode("utf-8", "replace"),
+        log=_text(record.log(objects)),
     )
 
 
-def _inputs(store: Store, tree: Oid) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _inputs(store: Store, tree: TaskHash) -> dict[str, str]:
+    texts: dict[str, str] = {}
     for entry in store.objects.tree(tree):
-        name = entry.name.decode("utf-8", "replace")
+        name = _text(entry.name)
         if entry.mode != MODE_DIRECTORY:
-            found[name] = store.objects.blob(entry.oid).decode("utf-8", "replace")
+            texts[name] = _text(store.objects.blob(entry.oid))
             continue
         for inner in store.objects.tree(entry.oid):
-            path = f"{name}/{inner.name.decode('utf-8', 'replace')}"
+            path = f"{name}/{_text(inner.name)}"
             if name in ("sources", "patches"):
-                found[path] = (
-                    f"{'tree' if inner.mode == MODE_DIRECTORY else 'blob'} {inner.oid.hex()}\n"
-                )
+                kind = "tree" if inner.mode == MODE_DIRECTORY else "blob"
+                texts[path] = f"{kind} {inner.oid.hex()}\n"
             else:
-                found[path] = store.objects.blob(inner.oid).decode("utf-8", "replace")
-    return found
+                texts[path] = _text(store.objects.blob(inner.oid))
+    return texts
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

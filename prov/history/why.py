@@ -1,21 +1,21 @@
-"""Why a task ran, or would run now: the first causes of its hash being another, and the nearest
-that is recorded.
+"""Why a task ran, or would run now: the root causes, and the nearest recorded inputs.
 
 Two states of the graph are compared: what the recipes say now, or a build, against the last build
-before it, another one, a run's tag, or another machine's store.
+before it, another build, a run's tag, or another machine's store.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError
-from prov.history.builds import find_build, is_build_name, walk_builds
-from prov.history.causes import Cause, Recorded, Side, first_causes
+from prov.history.builds import find_build, is_build_name, short_id
+from prov.history.causes import Cause, RecordedSide, Side, changed_versions, first_causes
+from prov.history.collected import inputs_collected
 from prov.history.inputs import (
     Change,
     Edge,
@@ -27,27 +27,30 @@ from prov.history.inputs import (
 )
 from prov.history.names import LOOK_BACK, RunName, find_run
 from prov.history.producers import Producers, failures
-from prov.history.pruned import inputs_went
-from prov.records.build_list import BuildList, Line
-from prov.records.ids import OutputId, TaskHash
+from prov.records.build_list import BuildList, Line, walk_builds
+from prov.records.ids import EdgeId, OutputId, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.labels import LATEST
+from prov.records.outcomes import Outcome
 from prov.records.record import read_run_record
+from prov.records.refs import OutputRef, outputs_of, parse_ref
 from prov.scheduler.plan import Plan, Step
 from prov.scheduler.session import Request, Session
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
-from prov.store.refs import hash_in
 from prov.store.repository import Store
 from prov.tasks.job import Site
 from prov.text import nearest
 from prov.worktree.attributes import TreeReader
 
 FAR = 400
-"""A recorded task hash with more entries that differ is nobody's nearest."""
+"""A recorded task hash with more entries that differ is not reported as the nearest."""
+WILL_RUN = ("run", "may run")
+"""Actions of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TaskState:
     """One state of a task, with all that is below it."""
 
     name: str
@@ -56,7 +59,7 @@ class State:
     side: Side
     versions: dict[str, str]
     output: OutputId | None = None
-    """What the task gave; None where that is not known."""
+    """The output; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Both:
 
 
 @dataclass(slots=True)
-class Planned:
+class PlannedSide:
     """The state that the recipes say now.
 
     What is hashed goes to a writer that keeps it in memory.
@@ -115,217 +118,278 @@ class Planned:
     plan: Plan
     writer: ObjectWriter
 
-    def behind(self, edge: Edge, at: str | None) -> Inputs | None:
-        return self.inputs(TaskKey(edge[1])) if edge[1] in self.plan.graph.nodes else None
+    def behind(self, edge: Edge, oid: EdgeId | None) -> Inputs | None:
+        """Return the inputs of the task behind an edge; None if no recipe has that task."""
+        return self.inputs(edge.key) if edge.key in self.plan.graph.nodes else None
 
     def inputs(self, key: TaskKey) -> Inputs:
+        """Return the inputs that a task has now."""
         node = self.plan.graph.nodes[key]
-        own = self.site.inputs.own(node, self.writer)
-        edges: dict[Edge, str | None] = {}
-        for kind, keys in (("after", node.after), ("from", node.from_), ("needs", node.needs)):
-            for each in keys:
-                step = self.plan.steps[each]
-                oid = step.task_hash if kind == "after" else step.output
-                edges[kind, each] = oid.hex() if oid is not None else None
-        return Inputs(
-            key,
-            self.plan.steps[key].task_hash,
-            inputs_of(self.writer, key, None, own.entries).own,
-            edges,
-        )
+        steps = self.plan.steps
+        entries = self.site.inputs.own(node, self.writer).entries
+        own = inputs_of(self.writer, key, None, entries).own
+        edges: dict[Edge, EdgeId | None] = {
+            Edge("after", before): steps[before].task_hash for before in node.after
+        }
+        edges |= {Edge("from", source): steps[source].output for source in node.from_}
+        edges |= {Edge("needs", needed): steps[needed].output for needed in node.needs}
+        return Inputs(key, steps[key].task_hash, own, edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a task is compared with, and what reads the objects of both."""
+
+    reader: TreeReader
+    state: TaskState | None = None
 
 
 def why(
     store: Store, name: str, *, session: Session | None = None, against: str = "", build: str = ""
 ) -> Why:
-    """Return why a task ran or would run. With a session it is asked of the recipes as they are
-    now.
+    """Return why a task ran or would run.
 
-    Raises NameUnknown.
+    With a session the question is about the recipes as they are now. Raises NameUnknown.
     """
     with store.objects.writer(memory=True) as writer:
-        step, new = (
-            _planned(store, session, name, writer)
-            if session is not None and not build
-            else (None, None)
-        )
-        if new is None or (
-            step is not None and step.action not in ("run", "may run") and not against
-        ):
+        planned = None
+        if session is not None and not build:
+            planned = _planned(session, name, writer)
+        if planned is None:
             return _why_recorded(store, name, build, against)
-        assert step is not None
-        reader, old = _old(store, new.inputs.key, against, writer)
-        verdicts = {
-            "run": f"would run: {_reason(store, step)}",
-            "may run": f"may run, {step.reason}",
-        }
-        verdict = verdicts.get(step.action, f"is {step.action} now")
-        return _answer(store, reader, verdict, old, new)
+        step, new = planned
+        if step.action not in WILL_RUN and not against:
+            return _why_recorded(store, name, build, against)
+        old = _reference(store, new.inputs.key, against, writer)
+        return _answer(store, old, _verdict(store, step), new)
+
+
+def _verdict(store: Store, step: Step) -> str:
+    """Return in words what a plan does with a task."""
+    if step.action == "run":
+        return f"would run: {_reason(store, step)}"
+    if step.action == "may run":
+        return f"may run, {step.reason}"
+    return f"is {step.action} now"
 
 
 def _reason(store: Store, step: Step) -> str:
     """Return why a task would run: one that failed, and has the same inputs now, is tried again."""
     for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
-        failed = failures(build).get(step.key)
-        if failed is not None and failed.task_hash == step.task_hash:
-            return f"it failed in build {build.commit.hex()[:12]}, with the same inputs"
-        if _at(build, step.key) is not None:
+        failure = failures(build).get(step.key)
+        if failure is not None and failure.task_hash == step.task_hash:
+            return f"it failed in build {short_id(build.commit)}, with the same inputs"
+        if _line_in(build, step.key) is not None:
             break
     return step.reason
 
 
-def _planned(
-    store: Store, session: Session | None, name: str, writer: ObjectWriter
-) -> tuple[Step | None, State | None]:
-    if session is None or "/" in name or session.project.resolve(name.partition(":")[0]) is None:
-        return None, None
+def _planned(session: Session, name: str, writer: ObjectWriter) -> tuple[Step, TaskState] | None:
+    """Return what a plan does with a task, and its state now; None if no recipe has that name."""
+    if "/" in name or session.project.resolve(TaskKey(name).recipe) is None:
+        return None
     plan, site = session.plan(Request((name,)))
     key = plan.graph.targets[-1]
-    if plan.steps[key].action not in (
-        "run",
-        "may run",
-    ):  # it may have to run for a task of the last build all the same
-        last = BuildList.latest(store)
+    if plan.steps[key].action not in WILL_RUN:
+        # it may have to run for a target of the last build all the same
+        last = BuildList.latest(session.store)
         targets = last.facts().get("targets", "").split() if last else []
         with contextlib.suppress(ProvError):  # a target of the last build that was removed
             plan, site = session.plan(Request((*targets, name)))
-    side = Planned(site, plan, writer)
+    side = PlannedSide(site, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
-    return plan.steps[key], State("now", side.inputs(key), side, versions, plan.steps[key].output)
+    step = plan.steps[key]
+    return step, TaskState("now", side.inputs(key), side, versions, step.output)
+
+
+# as recorded
 
 
 def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     before, slash, text = name.rpartition("/")
-    key = TaskKey(text)
-    if slash and ":" not in key:  # a tag
-        run = find_run(store, name)
-        new = _of_run(store, run)
-        reader, old = _old(store, run.key, against, store.objects)
-        return _answer(store, reader, "ran", old if against else None, new)
-    named = find_build(store, build or before or "latest")
-    asked = named = next((each for each in walk_builds(named) if _at(each, key) is not None), named)
-    line = _at(named, key)
+    if slash and ":" not in text:
+        return _why_tag(store, name, against)
+    return _why_built(store, TaskKey(text), find_build(store, build or before or LATEST), against)
+
+
+def _why_tag(store: Store, tag: str, against: str) -> Why:
+    run = find_run(store, tag)
+    new = _of_run(store, run)
+    old = _reference(store, run.key, against, store.objects)
+    if not against:
+        old = replace(old, state=None)
+    return _answer(store, old, "ran", new)
+
+
+def _why_built(store: Store, key: TaskKey, named: BuildList, against: str) -> Why:
+    """Return why a task ran in a build, or in the last build before it that had the task."""
+    asked = next(_builds_with(named, key), named)
+    line = _line_in(asked, key)
     if line is None:
-        known = [each for recipe in named.recipes() for each in named.lines(recipe)]
-        raise NameUnknown(
-            f"no build has a task {key}", hint=nearest(key, known) or "write recipe:task"
-        )
-    earlier = None
-    for each in walk_builds(named.before()):
-        at = _at(each, key)
-        if at is not None and (at.task_hash, at.output) == (line.task_hash, line.output):
-            named = each  # it is from an earlier build
-        elif at is not None:
-            earlier = each
-            break
-    new = _in_build(store, named, key, line)
-    objects: TreeReader = store.objects
-    if asked.happened().get(key) == "ran" and asked.commit != named.commit:
+        tasks = [task for recipe in named.recipes() for task in named.lines(recipe)]
+        hint = nearest(key, tasks) or "write recipe:task"
+        raise NameUnknown(f"no build has a task {key}", hint=hint)
+    origin, earlier = _origin(asked, key, line)
+    new = _in_build(origin, key, line)
+    objects = store.objects
+    if asked.happened().get(key) == Outcome.RAN and asked.commit != origin.commit:
         reason = asked.reasons().get(key, "forced, or since its WORKDIR was needed")
-        how = f"ran in build {asked.commit.hex()[:12]} with the inputs of {new.name}: {reason}"
-        return _answer(store, objects, how, new, new)
-    how = "failed" if key in failures(named) else named.happened().get(key, "was up to date")
-    old = None
+        verdict = f"ran in build {short_id(asked.commit)} with the inputs of {new.name}: {reason}"
+        return _answer(store, Reference(objects, new), verdict, new)
+    verdict = f"{_outcome_in(origin, key)} in {new.name}"
     if against:
-        objects, old = _old(store, key, against, objects)
-    elif earlier is not None:
-        try:
-            old = _in_build(store, earlier, key, _at(earlier, key))
-        except NameUnknown as error:  # what it was is gone; what it is can still be told
-            how = f"{how} in {new.name}; {error} ({error.hint})"
-            return _answer(store, objects, how, None, new)
-    return _answer(store, objects, f"{how} in {new.name}", old, new)
+        return _answer(store, _reference(store, key, against, objects), verdict, new)
+    if earlier is None:
+        return _answer(store, Reference(objects), verdict, new)
+    try:
+        old = _in_build(earlier, key, _line_in(earlier, key))
+    except NameUnknown as error:  # the earlier inputs are gone; those of this build are reported
+        return _answer(store, Reference(objects), f"{verdict}; {error} ({error.hint})", new)
+    return _answer(store, Reference(objects, old), verdict, new)
 
 
-def _at(build: BuildList, key: TaskKey) -> Line | None:
+def _builds_with(build: BuildList | None, key: TaskKey) -> Iterator[BuildList]:
+    """Yield a build and those before it, as far as they have a task, be it as failed."""
+    return (one for one in walk_builds(build) if _line_in(one, key) is not None)
+
+
+def _origin(asked: BuildList, key: TaskKey, line: Line) -> tuple[BuildList, BuildList | None]:
+    """Return the first of the builds in a row with one result of a task, and the build before."""
+    origin = asked
+    for build in _builds_with(asked.before(), key):
+        earlier = _line_in(build, key)
+        if earlier is None or (earlier.task_hash, earlier.output) != (line.task_hash, line.output):
+            return origin, build
+        origin = build
+    return origin, None
+
+
+def _outcome_in(build: BuildList, key: TaskKey) -> str:
+    if key in failures(build):
+        return "failed"
+    return build.happened().get(key, "was up to date")
+
+
+def _line_in(build: BuildList, key: TaskKey) -> Line | None:
+    """Return how a build left a task, be it as failed."""
     return failures(build).get(key) or build.line(key)
 
 
-def _in_build(store: Store, build: BuildList, key: TaskKey, line: Line | None) -> State:
+def _in_build(build: BuildList, key: TaskKey, line: Line | None) -> TaskState:
+    """Return the state of a task in a build. Raises Elsewhere if its inputs are not here."""
     assert line is not None
+    store = build.store
     try:
         inputs = read_inputs(store.objects, key, line.task_hash)
     except StoreError as error:
-        went = inputs_went(store, key, line.task_hash)
+        fetch = f"it was run on another machine: `prov pull {key}` fetches what a remote has of it"
         raise Elsewhere(
-            f"the inputs of {key} in build {build.commit.hex()[:12]} are not here",
+            f"the inputs of {key} in build {short_id(build.commit)} are not here",
             key,
             line.task_hash,
-            hint=went
-            or f"it was run on another machine: `prov pull {key}` fetches what a remote has of it",
+            hint=inputs_collected(store, key, line.task_hash) or fetch,
         ) from error
-    side = Recorded(store.objects, Producers(store, (build,)))
-    return State(f"build {build.commit.hex()[:12]}", inputs, side, build.versions(), line.output)
+    side = RecordedSide(store.objects, Producers(store, (build,)))
+    name = f"build {short_id(build.commit)}"
+    return TaskState(name, inputs, side, build.versions(), line.output)
 
 
-def _of_run(store: Store, run: RunName) -> State:
-    inputs = read_inputs(store.objects, run.key, TaskHash(bytes.fromhex(run.task_hash)))
+def _of_run(store: Store, run: RunName) -> TaskState:
+    inputs = read_inputs(store.objects, run.key, run.task_hash)
     output = read_run_record(store.objects, run.commit).output
-    side = Recorded(store.objects, Producers(store))
-    return State(f"run {run.tag}", inputs, side, {}, output)
+    side = RecordedSide(store.objects, Producers(store))
+    return TaskState(f"run {run.tag}", inputs, side, {}, output)
 
 
-def _old(
-    store: Store, key: TaskKey, against: str, reader: TreeReader
-) -> tuple[TreeReader, State | None]:
-    """Return what a task is compared with, and what reads both."""
+# what a task is compared with
+
+
+def _reference(store: Store, key: TaskKey, against: str, reader: TreeReader) -> Reference:
+    """Return the state that a task is compared with: by default the last built one."""
     if not against:
-        latest = BuildList.latest(store)
-        build = next((each for each in walk_builds(latest) if each.line(key) is not None), None)
-        if build is not None:
-            return reader, _in_build(store, build, key, build.line(key))
-        failed = next((each for each in walk_builds(latest) if _at(each, key) is not None), None)
-        return reader, _in_build(store, failed, key, _at(failed, key)) if failed else None
-    if Path(against, "HEAD").exists() or Path(against, ".prov", "HEAD").exists():
-        folder = Path(against) if Path(against, "HEAD").exists() else Path(against, ".prov")
-        other = Store.open(folder)
-        build = next(
-            (each for each in walk_builds(BuildList.latest(other)) if _at(each, key) is not None),
-            None,
-        )
-        if build is None:
-            raise NameUnknown(f"{against}: no build there has a task {key}")
-        found = _in_build(other, build, key, _at(build, key))
-        return Both(reader, other.objects), replace(found, name=f"{found.name} of {against}")
+        return Reference(reader, _last_state(store, key))
+    folder = _store_folder(Path(against))
+    if folder is not None:
+        return _reference_elsewhere(Store.open(folder), key, against, reader)
     if is_build_name(store, against) or not {":", "/"}.intersection(against):
         build = find_build(store, against)
-        if _at(build, key) is None:
+        line = _line_in(build, key)
+        if line is None:
             raise NameUnknown(
                 f"build {against} has no task {key}", hint="`prov builds` lists others"
             )
-        return reader, _in_build(store, build, key, _at(build, key))
+        return Reference(reader, _in_build(build, key, line))
     run = find_run(store, against)
     if run.key != key:
-        hint = f"`prov log {key}` lists runs"
         raise NameUnknown(
-            f"--against {against}: that is a run of {run.key}, not of {key}", hint=hint
+            f"--against {against}: that is a run of {run.key}, not of {key}",
+            hint=f"`prov log {key}` lists runs",
         )
-    return reader, _of_run(store, run)
+    return Reference(reader, _of_run(store, run))
 
 
-def _answer(store: Store, reader: TreeReader, verdict: str, old: State | None, new: State) -> Why:
-    key = new.inputs.key
+def _last_state(store: Store, key: TaskKey) -> TaskState | None:
+    """Return a task's state in the last build that has it, if any has: failed only as a last
+    resort.
+    """
+    latest = BuildList.latest(store)
+    for build in walk_builds(latest):
+        line = build.line(key)
+        if line is not None:
+            return _in_build(build, key, line)
+    failed = next(_builds_with(latest, key), None)
+    return _in_build(failed, key, _line_in(failed, key)) if failed is not None else None
+
+
+def _store_folder(path: Path) -> Path | None:
+    """Return the store that a path names, or that is in the project there; None if none is."""
+    folders = (path, path / ".prov")
+    return next((folder for folder in folders if (folder / "HEAD").exists()), None)
+
+
+def _reference_elsewhere(other: Store, key: TaskKey, against: str, reader: TreeReader) -> Reference:
+    build = next(_builds_with(BuildList.latest(other), key), None)
+    if build is None:
+        raise NameUnknown(f"{against}: no build there has a task {key}")
+    state = _in_build(build, key, _line_in(build, key))
+    named = replace(state, name=f"{state.name} of {against}")
+    return Reference(Both(reader, other.objects), named)
+
+
+# the answer
+
+
+def _answer(store: Store, reference: Reference, verdict: str, new: TaskState) -> Why:
+    reader, old = reference.reader, reference.state
     causes = []
+    versions = {}
     if old is not None and not _is_same(old, new):
         causes = first_causes(reader, old.inputs, new.inputs, (old.side, new.side))
-    recipes = dict.fromkeys(cause.key.recipe for cause in causes)
-    versions = {}
-    for recipe in recipes if old else ():
-        pair = (old.versions.get(recipe, ""), new.versions.get(recipe, "")) if old else ("", "")
-        if all(pair) and pair[0] != pair[1]:
-            versions[recipe] = pair
+        versions = _versions_of(causes, old, new)
     near = None
-    if old is None or isinstance(
-        new.side, Planned
-    ):  # of one that is recorded itself nobody asks which are near
+    if old is None or isinstance(new.side, PlannedSide):  # a recorded state has its own hash
         near = nearest_recorded(store, reader, new.inputs, old.inputs if old else None)
     changes = dict.fromkeys(change for cause in causes for change in cause.changes)
-    differences = {change: tuple(difference_text(reader, change)) for change in changes}
-    return Why(key, verdict, old.name if old else "", tuple(causes), differences, versions, near)
+    return Why(
+        key=new.inputs.key,
+        verdict=verdict,
+        old=old.name if old else "",
+        causes=tuple(causes),
+        differences={change: tuple(difference_text(reader, change)) for change in changes},
+        versions=versions,
+        nearest=near,
+    )
 
 
-def _is_same(old: State, new: State) -> bool:
-    """Tell whether two states have the same inputs, and not another output for all that."""
+def _versions_of(causes: list[Cause], old: TaskState, new: TaskState) -> dict[str, tuple[str, str]]:
+    """Return recipe -> version before and after, of causes' recipes whose version changed."""
+    changed = changed_versions(old.versions, new.versions)
+    recipes = dict.fromkeys(cause.key.recipe for cause in causes)
+    return {name: changed[name] for name in recipes if name in changed and all(changed[name])}
+
+
+def _is_same(old: TaskState, new: TaskState) -> bool:
+    """Return whether two states have the same inputs, and outputs as far as they are known."""
     if new.inputs.task_hash is None or old.inputs.task_hash != new.inputs.task_hash:
         return False
     return old.output == new.output or None in (old.output, new.output)
@@ -334,47 +398,59 @@ def _is_same(old: State, new: State) -> bool:
 def nearest_recorded(
     store: Store, reader: TreeReader, new: Inputs, old: Inputs | None
 ) -> Nearest | None:
-    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`; never the
-    task's own.
+    """Return the recorded task hash whose inputs are nearest, if it is nearer than `old`.
+
+    The task's own hash is never returned.
     """
-    prefix = f"refs/prov/output/{new.key.replace(':', '/')}/"
-    hashes = [
-        oid
-        for name in store.refs.list(prefix)
-        if (oid := hash_in(name.rpartition("/")[2])) is not None
-    ]
     skipped = {new.task_hash, old.task_hash if old else None}
-    limit = _size(reader, old, new) if old else FAR
-    mine = {entry.name: entry for entry in _top(reader, new)} if new.task_hash else {}
-    candidates = []
-    for oid in hashes:
-        if oid not in skipped:
-            try:
-                entries = reader.tree(oid)
-            except StoreError:
-                continue
-            # how many entries of the top differ is at the most as much as all that does
-            candidates.append(
-                (sum(mine.get(entry.name) != entry for entry in entries) if mine else 0, oid)
-            )
+    recorded = _recorded_hashes(store, new.key)
+    hashes = [task_hash for task_hash in recorded if task_hash not in skipped]
+    limit = _distance(reader, old, new) if old else FAR
     best: Nearest | None = None
-    for at_least, oid in sorted(candidates):
+    for at_least, task_hash in sorted(_least_distances(reader, new, hashes)):
         if at_least >= limit:
             break
-        compared = compare(reader, read_inputs(reader, new.key, TaskHash(oid)), new)
-        size = len(compared.own) + len(compared.edges)
-        if size < limit:
-            limit, best = size, Nearest(TaskHash(oid), compared.own, compared.edges)
+        compared = compare(reader, read_inputs(reader, new.key, task_hash), new)
+        distance = len(compared.own) + len(compared.edges)
+        if distance < limit:
+            limit = distance
+            best = Nearest(task_hash, compared.own, compared.edges)
     return best
 
 
-def _top(reader: TreeReader, inputs: Inputs) -> Iterable[Entry]:
+def _recorded_hashes(store: Store, key: TaskKey) -> Iterator[TaskHash]:
+    for name in store.refs.list(outputs_of(key)):
+        ref = parse_ref(name)
+        if isinstance(ref, OutputRef):
+            yield ref.task_hash
+
+
+def _least_distances(
+    reader: TreeReader, new: Inputs, hashes: list[TaskHash]
+) -> Iterator[tuple[int, TaskHash]]:
+    """Yield each hash that can be read with the least number of inputs that can differ.
+
+    It is the number of entries at the top that differ: below each, one input differs at least.
+    """
+    own = {entry.name: entry for entry in _top(reader, new)}
+    for task_hash in hashes:
+        try:
+            entries = reader.tree(task_hash)
+        except StoreError:
+            continue
+        differing = sum(own.get(entry.name) != entry for entry in entries) if own else 0
+        yield differing, task_hash
+
+
+def _top(reader: TreeReader, inputs: Inputs) -> list[Entry]:
+    """Return the entries of an inputs tree; none if it was hashed and not written."""
     try:
         return reader.tree(inputs.task_hash) if inputs.task_hash else []
-    except StoreError:  # hashed, and written nowhere
+    except StoreError:
         return []
 
 
-def _size(reader: TreeReader, old: Inputs, new: Inputs) -> int:
+def _distance(reader: TreeReader, old: Inputs, new: Inputs) -> int:
+    """Return how many inputs differ."""
     compared = compare(reader, old, new)
     return len(compared.own) + len(compared.edges)

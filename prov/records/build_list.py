@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prov.errors import RefConflict, StoreError
@@ -249,6 +249,13 @@ class BuildList:
             for entry in below
         }
         return Kept(line.task_hash, line.output, own, names)
+
+
+def walk_builds(build: BuildList | None) -> Iterator[BuildList]:
+    """Yield a build and those before it, the newest first."""
+    while build is not None:
+        yield build
+        build = build.before()
 
 
 def record_build(

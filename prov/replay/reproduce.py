@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prov.errors import NameUnknown, StoreError
-from prov.history.builds import walk_builds
 from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
-from prov.records.build_list import BuildList
+from prov.records.build_list import BuildList, walk_builds
 from prov.records.entries import LOG
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey

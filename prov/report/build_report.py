@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Mapping
 
 from prov.errors import NameUnknown, StoreError
-from prov.history.builds import labels_of
 from prov.history.causes import BuildDifference, TaskDifference, build_difference
 from prov.history.diff import diff_pairs
 from prov.history.inputs import Inputs, difference_text, read_inputs
@@ -17,6 +16,7 @@ from prov.history.producers import lines_with_failures
 from prov.records.build_list import BuildList, Line, Span
 from prov.records.entries import LOG
 from prov.records.keys import TaskKey
+from prov.records.labels import labels_of
 from prov.records.lookup import Records
 from prov.report.drawing import Drawn
 from prov.report.page import WORKED, BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
@@ -135,9 +135,10 @@ class _Cards:
             )
             more = f"\n… and {len(text) - LONGEST} characters more" if len(text) > LONGEST else ""
             found.append((title, text[:LONGEST] + more))
+        edges = sorted(inputs.edges.items(), key=lambda item: item[0])
         return (
             *found,
-            *((f"{kind} {edge}", at or "") for (kind, edge), at in sorted(inputs.edges.items())),
+            *((f"{edge.kind} {edge.key}", oid.hex() if oid else "") for edge, oid in edges),
         )
 
     def _run(self, key: TaskKey) -> tuple[str, tuple[str, ...], str, str]:

@@ -97,8 +97,8 @@ def _external(evidence: Evidence) -> dict[str, Any]:
     """Return what the project and whoever called prov decided."""
     return {
         "target": evidence.run.key,
-        "recipe": evidence.run.recipe,
-        "task": evidence.run.task,
+        "recipe": evidence.run.key.recipe,
+        "task": evidence.run.key.task,
         "version": evidence.definition.version,
         "architecture": evidence.definition.arch_name,
         "variables": dict(evidence.variables),
@@ -111,7 +111,7 @@ def _internal(evidence: Evidence) -> dict[str, Any]:
     """Return how prov ran the task."""
     run, facts = evidence.run, evidence.facts
     return {
-        "taskHash": run.task_hash,
+        "taskHash": run.task_hash.hex(),
         "tag": run.tag,
         "sandbox": facts.get("sandbox", "unknown"),
         "network": bool(evidence.definition.task["network"]),

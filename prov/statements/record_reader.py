@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from prov.errors import NameUnknown, ProvError, StoreError
-from prov.history.builds import find_build, walk_builds
+from prov.history.builds import find_build
 from prov.history.names import RunName, find_run, run_in
-from prov.records.build_list import BuildList
+from prov.records.build_list import BuildList, walk_builds
 from prov.records.entries import EDGES
 from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
@@ -134,7 +134,7 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
         )
     if (
         "inputs" not in entries
-        or entries["inputs"].oid.hex() != run.task_hash
+        or entries["inputs"].oid != run.task_hash
         or facts.get("task") != run.key
     ):
         raise StoreError(
@@ -152,7 +152,7 @@ class _Reader:
     def inputs(self) -> Iterator[tuple[str, Entry]]:
         """Yield what the inputs tree has, folders' entries one by one."""
         objects = self.store.objects
-        for entry in objects.tree(bytes.fromhex(self.run.task_hash)):
+        for entry in objects.tree(self.run.task_hash):
             name = os.fsdecode(entry.name)
             if entry.mode == MODE_DIRECTORY:
                 yield from (

@@ -10,10 +10,12 @@ from prov_cli.repetitions import SHOWN, print_repetitions
 
 from prov.history.diff import Difference
 from prov.history.names import RunName
+from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.refs import RunRef
 from prov.replay.reproduce import Again
 
-RUN = RunName("a/go/0/1", b"commit", "a", "go", "0", 1, False, 0)
+RUN = RunName(RunRef(TaskKey("a:go"), TaskHash(bytes(20)), 1), CommitId(bytes(20)), seconds=0)
 SAME = Again(TaskKey("a:go"), RUN, "", "")
 FAILED = Again(TaskKey("b:go"), RUN, "exit status 1", "".join(f"{line}\n" for line in range(30)))
 DIFFERENT = Again(

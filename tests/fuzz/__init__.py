@@ -58,12 +58,12 @@ prov/records, prov/recipes, prov/tasks
     files.parse_size                             ProvError
 
 prov/history
-    names.find                                   ProvError
+    directories.find_directory                   ProvError
     names.find_run, last_run                     ProvError
-    files.find_file                              ProvError
+    file_names.find_file                         ProvError
     builds.find_build                            ProvError
     builds.is_build_name                         -
-    builds.set_label                             ProvError
+    labels.set_label                             ProvError
     evidence.attested_run                        ProvError
     fsck_names.parse_ref                         -
     bisect_log.Log.read                          ProvError
@@ -71,7 +71,7 @@ prov/history
     evidence, attestation (record)               ProvError
     evidence.public_address                      -
     dsse.load_signer                             ProvError
-    files.blame_lines                            -
+    file_versions.blame_lines                    -
 
 prov/bitbake, prov/sysroot, prov/files, prov/text
     signature.read_signature, write_inputs       BitBakeError

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from prov.bisect.log import Log
 from prov.errors import ProvError
 from prov.fsck.findings import parse_ref
-from prov.history.builds import find_build, is_build_name, set_label
-from prov.history.files import blame_lines, find_file
-from prov.history.names import RunName, find, find_run, last_run
+from prov.history.builds import find_build, is_build_name
+from prov.history.directories import find_directory
+from prov.history.file_names import find_file
+from prov.history.file_versions import blame_lines
+from prov.history.names import RunName, find_run, last_run
 from prov.records.build_list import Line, record_build
-from prov.records.ids import TaskHash
+from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
+from prov.records.labels import set_label
 from prov.records.lookup import new_run
 from prov.records.output import Output
-from prov.records.refs import OutputRef
+from prov.records.refs import OutputRef, RunRef
 from prov.records.run import Run, empty_start, write_run
 from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
 from prov.statements.dsse import _load
@@ -148,16 +151,8 @@ def attest(definition: bytes, record: bytes) -> bytes:
         "commit", type(held)(held.tree, (held.parents[0], run_record), BY, "run\n").encode()
     )
     store: Any = _Store(memory)
-    run = RunName(
-        f"zlib/compile/{inputs.hex()}/1",
-        new,
-        "zlib",
-        "compile",
-        inputs.hex(),
-        1,
-        failed=False,
-        seconds=1,
-    )
+    ref = RunRef(TaskKey("zlib:compile"), TaskHash(inputs), 1)
+    run = RunName(ref, CommitId(new), seconds=1)
     data = encode(statement(read_evidence(store, run)))
     read = json.loads(data)  # a plain reader of JSON
     assert read["predicate"]["buildDefinition"]["buildType"] == BUILD_TYPE
@@ -195,7 +190,13 @@ def blame(data: bytes) -> object:
 
 
 PARSERS = [
-    Parser("names.find", ask(find), ProvError, run_names.map(str.encode), slow=True),
+    Parser(
+        "directories.find_directory",
+        ask(find_directory),
+        ProvError,
+        run_names.map(str.encode),
+        slow=True,
+    ),
     Parser(
         "names.find_run, last_run",
         ask(lambda store, name: (find_run(store, name), last_run(store, name))),
@@ -204,7 +205,7 @@ PARSERS = [
         slow=True,
     ),
     Parser(
-        "files.find_file",
+        "file_names.find_file",
         ask(find_file),
         ProvError,
         st.sampled_from([f"{KEY}@output/f", "f", "/f/"]).map(str.encode),
@@ -213,7 +214,7 @@ PARSERS = [
     Parser("builds.find_build", ask(find_build), ProvError, bases.map(str.encode), slow=True),
     Parser("builds.is_build_name", ask(is_build_name), None, bases.map(str.encode), slow=True),
     Parser(
-        "builds.set_label",
+        "labels.set_label",
         ask(lambda store, name: set_label(store, name, find_build(store, "latest"))),
         ProvError,
         st.just(b"release-1"),
@@ -253,7 +254,7 @@ PARSERS = [
         st.just(PEM),
     ),
     Parser(
-        "files.blame_lines",
+        "file_versions.blame_lines",
         blame,
         None,
         st.lists(texts, max_size=9).map(lambda rows: "\n".join(rows).encode()),

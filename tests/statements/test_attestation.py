@@ -16,8 +16,10 @@ import pytest
 
 from prov.errors import NameUnknown, ProvError, StoreError
 from prov.history.names import RunName
+from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.output import read_pair
+from prov.records.refs import RunRef
 from prov.statements.attestation import Artifact, Evidence, encode, is_uri, statement
 from prov.statements.record_reader import attested_run, public_address, read_evidence
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, object_id
@@ -179,7 +181,7 @@ def test_run_details_are_those_of_the_record(tiny: Tiny) -> None:
     assert details["metadata"]["invocationId"] == run.commit.hex()
     assert details["metadata"]["startedOn"] <= details["metadata"]["finishedOn"]
     assert digests(details["byproducts"]) == {"log": of_bytes(b"done\n")}
-    assert (internal["taskHash"], internal["tag"]) == (run.task_hash, run.tag)
+    assert (internal["taskHash"], internal["tag"]) == (run.task_hash.hex(), run.tag)
     assert (internal["sandbox"], internal["network"], internal["incremental"]) == (
         "none",
         False,
@@ -270,7 +272,8 @@ def test_what_no_recipe_made_is_refused(tmp_path: Path) -> None:
 
 def test_record_of_another_task_is_refused(tiny: Tiny) -> None:
     run, other = attested_run(tiny.store, "lib:make")[0], attested_run(tiny.store, "lib:give")[0]
-    for wrong in (replace(run, task="give"), replace(run, task_hash=other.task_hash)):
+    refs = [replace(run.ref, key=other.key), replace(run.ref, task_hash=other.task_hash)]
+    for wrong in [replace(run, ref=ref) for ref in refs]:
         with pytest.raises(StoreError, match="is that of another task"):
             read_evidence(tiny.store, wrong)
 
@@ -302,9 +305,7 @@ def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) ->
         entry = Entry(name.encode(), MODE_FILE, writer.add("blob", text))
         if folder:
             entry = Entry(folder.encode(), MODE_DIRECTORY, writer.add_tree([entry]))
-        others = [
-            each for each in objects.tree(bytes.fromhex(run.task_hash)) if each.name != entry.name
-        ]
+        others = [each for each in objects.tree(run.task_hash) if each.name != entry.name]
         inputs = writer.add_tree([*others, entry])
         held = objects.commit(run.commit)
         record = objects.commit(held.parents[1])
@@ -315,7 +316,8 @@ def with_input(tiny: Tiny, run: RunName, folder: str, name: str, text: bytes) ->
         commit = writer.add_commit(
             replace(held, parents=(held.parents[0], writer.add_commit(changed)))
         )
-    return replace(run, commit=commit, task_hash=inputs.hex())
+    ref = replace(run.ref, task_hash=TaskHash(inputs))
+    return replace(run, ref=ref, commit=CommitId(commit))
 
 
 # sources from elsewhere
@@ -385,7 +387,8 @@ def evidence(**changes: Any) -> Evidence:
     facts = {"began": "1700000000.25", "seconds": "1.5", "sandbox": "bwrap", "host": "höst 1"}
     task = {"network": False}
     definition = Definition("1", "target", "x", "c", (), (), (), (), (), task, (), {}, {}, ())
-    run = RunName("a/b/00/1", b"\1" * 20, "a", "b", "00", 1, False, 0)
+    ref = RunRef(TaskKey("a:b"), TaskHash(bytes(20)), 1)
+    run = RunName(ref, CommitId(b"\1" * 20), seconds=0)
     made = Evidence(run, facts, definition, {}, (), (Artifact("a:b", {"gitTree": "00"}),), (), ())
     return replace(made, **changes)
 

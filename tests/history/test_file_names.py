@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.history import files
+from prov.history.file_names import find_below
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
 from prov.worktree.snapshot import capture
@@ -39,4 +39,4 @@ def test_file_is_found_below_folders_that_hold_one_folder(
 ) -> None:
     pair = captured(store, tmp_path / "output", *paths)
     wanted = paths[0] if where is None else where
-    assert files._below(store, pair, b"usr/bin/x") == (wanted.encode() or None)
+    assert find_below(store, pair, b"usr/bin/x") == (wanted.encode() or None)

@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Iterable
 
 from prov.errors import StoreError, SysrootError
-from prov.history.names import find, last_run
-from prov.history.show import show
-from prov.records.ids import OutputId, TaskHash
+from prov.history.directories import find_directory
+from prov.history.names import last_run
+from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.output import UNSIGNED_MESSAGE
+from prov.records.record import read_run_record
 from prov.records.refs import OutputRef
 from prov.sharing.admission import first_program
 from prov.store.repository import Store
@@ -20,15 +21,15 @@ from prov.worktree.merge import Owned
 
 
 def packages(store: Store, name: str) -> list[Owned]:
-    """Return what a name stands for in a sysroot: of `recipe:task`, each folder that the task gives
-    to others.
+    """Return the directories that a name stands for in a sysroot.
 
-    Raises NameUnknown.
+    For `recipe:task` these are the folders that the task gives to others. Raises NameUnknown.
     """
     if not _is_task(name):
-        return [Owned(name, find(store, name).pair)]
-    output = find(store, f"{name}@output").pair
-    facts = show(store, last_run(store, TaskKey(name))).facts
+        return [Owned(name, find_directory(store, name).pair)]
+    output = find_directory(store, f"{name}@output").pair
+    run = last_run(store, TaskKey(name))
+    facts = read_run_record(store.objects, run.commit).facts(store.objects)
     if "outputdir" not in facts:  # recorded without a recipe: all of it
         return [Owned(name, output)]
     try:
@@ -42,16 +43,14 @@ def packages(store: Store, name: str) -> list[Owned]:
 
 
 def check_signed(store: Store, names: Iterable[str]) -> None:
-    """Raise SysrootError for a task's output that came from a remote, unsigned, and has a
-    program.
-    """
+    """Raise SysrootError for a task's output that came from a remote, unsigned, with a program."""
     for name in filter(_is_task, names):
         run = last_run(store, TaskKey(name))
-        commit = store.refs.get(str(OutputRef(run.key, TaskHash(bytes.fromhex(run.task_hash)))))
-        held = store.objects.commit(commit) if commit is not None else None
-        if held is None or held.message != UNSIGNED_MESSAGE:
+        oid = store.refs.get(str(OutputRef(run.key, run.task_hash)))
+        commit = store.objects.commit(oid) if oid is not None else None
+        if commit is None or commit.message != UNSIGNED_MESSAGE:
             continue
-        program = first_program(store.objects, OutputId(held.tree))
+        program = first_program(store.objects, OutputId(commit.tree))
         if program:
             raise SysrootError(
                 f"{name} came from a remote, unsigned, and has the program {program}, which may run"
@@ -61,4 +60,5 @@ def check_signed(store: Store, names: Iterable[str]) -> None:
 
 
 def _is_task(name: str) -> bool:
-    return ":" in name and "@" not in name and "/" not in name.partition(":")[0]
+    """Return whether a name is `recipe:task` alone, without a build or a part."""
+    return ":" in name and "@" not in name and "/" not in TaskKey(name).recipe

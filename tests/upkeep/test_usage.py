@@ -7,11 +7,11 @@ from typing import get_args
 
 import pytest
 
-from prov.history.usage import NOBODY, SHARED, By, usage
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
+from prov.upkeep.usage import NOBODY, SHARED, By, usage
 from tests.fsck.generated_store import make_store
 
 pytestmark = pytest.mark.process

@@ -1,0 +1,166 @@
+"""Recorded directories by what users call them.
+
+A name is `recipe:task`, a part of it (`recipe:task@output`), or anything that git can name. A path
+may follow a part: `zlib:populate_sysroot@output/sysroot-destdir/usr`. A build may come before a
+task: `latest~3/zlib:compile`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prov.errors import NameUnknown, StoreError
+from prov.history.builds import find_build
+from prov.history.names import find_run, recorded_tasks, run_elsewhere
+from prov.records.entries import (
+    ATTRIBUTES,
+    CONTENT,
+    FIXED,
+    POSTPROCESS,
+    SYSROOT_NATIVE,
+    SYSROOT_TARGET,
+)
+from prov.records.ids import CommitId
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
+from prov.records.record import part_at, read_run_record, read_task_commit, read_workdir
+from prov.store.git import run_git
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.text import nearest
+from prov.worktree.attributes import EMPTY, Pair, at_path
+
+PARTS = ("output", "workdir", "before", "sysroot", "sysroot-native")
+"""Of a run, the directories that a name can ask for."""
+SYSROOTS = {"sysroot": SYSROOT_TARGET, "sysroot-native": SYSROOT_NATIVE}
+"""Part -> its path in the record."""
+_OUTPUT_ENTRIES = {CONTENT, ATTRIBUTES, POSTPROCESS, FIXED}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDirectory:
+    """A recorded directory that a name stands for."""
+
+    name: str
+    pair: Pair
+    commit: CommitId | None = None
+    """Whose WORKDIR or tree it is; None for a directory that no commit holds as its tree."""
+
+
+def find_directory(store: Store, name: str) -> NamedDirectory:
+    """Return the recorded directory that a name stands for. Raises NameUnknown."""
+    base, _, suffix = name.partition("@")
+    part, _, path = suffix.partition("/")
+    if part and part not in PARTS:
+        raise NameUnknown(
+            f"{name}: nothing is called @{part}",
+            hint=nearest(part, PARTS) or f"@{', @'.join(PARTS)}",
+        )
+    whole = _find(store, name, base, part)
+    if not path:
+        return whole
+    node = at_path(store.objects, whole.pair, path.encode("utf-8", "surrogateescape"))
+    if node is None or not node.is_directory:
+        raise NameUnknown(f"{name}: there is no folder {path} in it")
+    return NamedDirectory(name, node.pair)
+
+
+def _find(store: Store, name: str, base: str, part: str) -> NamedDirectory:
+    build, _, key = base.rpartition("/")
+    if ":" in key and ":" not in build:
+        return _of_task(store, name, base, part)
+    directory = _by_git(store, base)
+    if not part:
+        return directory
+    commit = directory.commit
+    if commit is None or len(store.objects.commit(commit).parents) != 2:
+        raise NameUnknown(f"{base} is no run of a task, so that it has no {part}")
+    return _part(store, name, commit, part)
+
+
+def _of_task(store: Store, name: str, base: str, part: str) -> NamedDirectory:
+    build, _, key = base.rpartition("/")
+    if build and part == "output":
+        output = _output_in_build(store, name, build, TaskKey(key))
+        if output is not None:
+            return output
+    return _part(store, name, find_run(store, base).commit, part)
+
+
+def _output_in_build(store: Store, name: str, build: str, key: TaskKey) -> NamedDirectory | None:
+    """Return a task's output in a build, which may be here without a run.
+
+    Returns None if the build has no output of the task. Raises Elsewhere for one that is not here.
+    """
+    line = find_build(store, build).line(key)
+    if line is None or line.output is None:
+        return None
+    if not store.objects.exists(line.output):
+        raise run_elsewhere(store, line)
+    return NamedDirectory(name, read_pair(store.objects, line.output))
+
+
+def _part(store: Store, name: str, commit: CommitId, part: str) -> NamedDirectory:
+    if part == "before":
+        before = read_task_commit(store.objects, commit).before
+        return NamedDirectory(name, read_workdir(store.objects, before), before)
+    if part == "output" or part in SYSROOTS:
+        pair = read_part(store, commit, part)
+        if pair is None and part == "output":
+            raise NameUnknown(
+                f"{name}: that run failed and has no output",
+                hint=f"`prov show {name.partition('@')[0]}`",
+            )
+        return NamedDirectory(name, pair or EMPTY)
+    return NamedDirectory(name, read_workdir(store.objects, commit), commit)
+
+
+def read_part(store: Store, commit: Oid, part: str) -> Pair | None:
+    """Return one of the PARTS of a recorded run, None where the run has none."""
+    objects = store.objects
+    if part == "workdir":
+        return read_workdir(objects, commit)
+    if part == "before":
+        return read_workdir(objects, objects.commit(commit).parents[0])
+    record = read_run_record(objects, commit)
+    if part == "output":
+        return read_pair(objects, record.output) if record.output else None
+    entry = part_at(objects, record.tree, SYSROOTS.get(part, part))
+    return read_pair(objects, entry.oid) if entry else None
+
+
+def _by_git(store: Store, name: str) -> NamedDirectory:
+    oid = _git_object(store, name)
+    kind, _ = store.objects.read(oid)
+    if kind == "commit":
+        commit = store.objects.commit(oid)
+        if len(commit.parents) == 2:
+            return NamedDirectory(name, read_workdir(store.objects, oid), CommitId(oid))
+        return NamedDirectory(name, _pair_of(store, commit.tree), CommitId(oid))
+    if kind == "tree":
+        return NamedDirectory(name, _pair_of(store, oid))
+    raise NameUnknown(
+        f"{name!r} is a {kind}, not a directory", hint="name a task, a tag, a commit or a tree"
+    )
+
+
+def _git_object(store: Store, name: str) -> Oid:
+    """Return the id of the object that git finds under a name. Raises NameUnknown."""
+    options = ["--verify", "--quiet", "--end-of-options"]
+    try:
+        text = run_git(store.path, ["rev-parse", *options, f"{name}^{{object}}"])
+    except StoreError as error:
+        hint = (
+            nearest(name, recorded_tasks(store))
+            or "write [build/]recipe:task[@output], a tag, a commit or a tree"
+        )
+        raise NameUnknown(f"{name!r} names nothing in the store", hint=hint) from error
+    return bytes.fromhex(text.decode().strip())
+
+
+def _pair_of(store: Store, tree: Oid) -> Pair:
+    """Return a tree as a directory: that of an output holds it in an entry."""
+    entries = {entry.name for entry in store.objects.tree(tree)}
+    if entries and entries <= _OUTPUT_ENTRIES:
+        return read_pair(store.objects, tree)
+    return Pair(tree, None)

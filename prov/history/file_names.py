@@ -1,0 +1,186 @@
+"""Recorded files by what users call them.
+
+`hello:install@output/usr/bin/hello` names one exactly, and so does a path on disk below a WORKDIR.
+A path alone, or one in the deploy directory, is searched for in the last build, in images first,
+then in its targets' outputs, in packages, and in all others; at the top of each, or a few folders
+further down, as packages have it. Tasks that this build did not reach are searched for in the
+builds before it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from prov.errors import NameUnknown
+from prov.history.directories import PARTS, read_part
+from prov.history.names import RunName, find_run, recorded_tasks
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
+from prov.records.build_list import LOOK_BACK, BuildList, Line, walk_builds
+from prov.records.ids import CommitId
+from prov.records.keys import TaskKey
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
+from prov.records.refs import workdir_ref
+from prov.store.objects import Oid
+from prov.store.repository import Store
+from prov.text import nearest
+from prov.worktree.attributes import FileNode, Pair, at_path, read_listing
+
+DEPLOY = "deploy"
+"""The folder beside that of the WORKDIRs where files are deployed, without the names of outputs'
+folders.
+"""
+DEPTH = 3
+"""How many folders down an output is searched for a path."""
+_SYSROOT_FOLDERS = {SYSROOT: "sysroot", SYSROOT_NATIVE: "sysroot-native"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A path in one part of a task: its `output`, its `workdir`, or one of its sysroots."""
+
+    key: TaskKey
+    part: str
+    path: bytes
+    commit: CommitId | None = None
+    """The run, where one is named or the path on disk says so."""
+
+    @property
+    def text(self) -> str:
+        """The name as users write it."""
+        return f"{self.key}@{self.part}/{os.fsdecode(self.path)}"
+
+
+def find_file(store: Store, name: str, *, work: Path | None = None) -> FileName:
+    """Return the file that a name or a path stands for.
+
+    `work` is the folder of WORKDIRs. Raises NameUnknown.
+    """
+    base, at, suffix = name.partition("@")
+    part, _, path = suffix.partition("/")
+    if at and part in PARTS and path:
+        run = find_run(store, base)
+        return FileName(run.key, part, os.fsencode(path), run.commit)
+    if work is not None:
+        full = Path(os.path.normpath(Path.cwd() / name))
+        on_disk = _on_disk(store, name, full, work)
+        if on_disk is not None:
+            return on_disk
+        deploy = work.with_name(DEPLOY)
+        if full.is_relative_to(deploy):
+            name = str(full.relative_to(deploy))
+    return _in_builds(store, os.fsencode(name.strip("/")))
+
+
+def _on_disk(store: Store, name: str, full: Path, work: Path) -> FileName | None:
+    """Return the file of a path below a WORKDIR, ARCH/RECIPE/CHAIN; None for another path."""
+    if not full.is_relative_to(work) or len(full.relative_to(work).parts) < 4:
+        return None
+    arch, recipe, chain, *path = full.relative_to(work).parts
+    state = store.refs.get(str(workdir_ref(arch, recipe, chain)))
+    commit = _last_task_commit(store, state) if state is not None else None
+    key = task_of(store, commit) if commit is not None else None
+    if key is None:
+        raise NameUnknown(f"{name}: no task was recorded in that WORKDIR")
+    part = _SYSROOT_FOLDERS.get(path[0], "workdir")
+    inside = path if part == "workdir" else path[1:]
+    return FileName(key, part, os.fsencode("/".join(inside)), commit)
+
+
+def _last_task_commit(store: Store, commit: Oid) -> CommitId:
+    """Return the commit of a WORKDIR before all changes that were made by hand after a task."""
+    objects = store.objects
+    parents = objects.commit(commit).parents
+    while len(parents) == 2 and not read_run_record(objects, commit).facts(objects):
+        commit = parents[0]
+        parents = objects.commit(commit).parents
+    return CommitId(commit)
+
+
+def task_of(store: Store, commit: Oid) -> TaskKey | None:
+    """Return the key of the task that a commit records, or None."""
+    text = read_run_record(store.objects, commit).facts(store.objects).get("task")
+    return TaskKey(text) if text is not None else None
+
+
+def node_in(store: Store, file: FileName, run: RunName | None = None) -> FileNode | None:
+    """Return what is recorded of a file in a run, by default in the one that its name says."""
+    commit = run.commit if run else file.commit
+    pair = read_part(store, commit, file.part) if commit else None
+    return at_path(store.objects, pair, file.path) if pair else None
+
+
+# by path alone
+
+
+def _in_builds(store: Store, path: bytes) -> FileName:
+    latest = BuildList.latest(store)
+    if latest is None:
+        raise NameUnknown("no build is recorded", hint="`prov build`")
+    searched: set[TaskKey] = set()
+    recipes = set(latest.recipes())
+    for build in islice(walk_builds(latest), LOOK_BACK):
+        lines = {key: line for recipe in recipes for key, line in build.lines(recipe).items()}
+        unsearched = {key: line for key, line in lines.items() if key not in searched}
+        file = _in_outputs(build, unsearched, path)
+        if file is not None:
+            return file
+        # a build before it may have other tasks: this one had another target, or failed
+        searched |= lines.keys()
+        before = build.before()
+        recipes = before.differing(build) if before else set()
+    text = os.fsdecode(path)
+    raise NameUnknown(
+        f"no output of the last build has {text}",
+        hint=nearest(text, recorded_tasks(store))
+        or "name it exactly, as in hello:install@output/image/usr/bin/hello",
+    )
+
+
+def _in_outputs(build: BuildList, lines: Mapping[TaskKey, Line], path: bytes) -> FileName | None:
+    objects = build.store.objects
+    targets = build.facts().get("targets", "").split()
+    for key in sorted(lines, key=lambda key: _search_order(key, targets)):
+        output = lines[key].output
+        if output is None or not objects.exists(output):
+            continue
+        place = find_below(build.store, read_pair(objects, output), path)
+        if place is not None:
+            return FileName(key, "output", place)
+    return None
+
+
+def _search_order(key: TaskKey, targets: list[str]) -> tuple[bool, bool, bool, TaskKey]:
+    """Return what tasks are sorted by: images, then targets, then packages, then all others."""
+    is_image = key.task.startswith(("image", "rootfs"))
+    is_packaging = key.task.startswith(("package", "populate"))
+    return not is_image, key not in targets, not is_packaging, key
+
+
+def find_below(store: Store, pair: Pair, path: bytes, depth: int = DEPTH) -> bytes | None:
+    """Return where a path is in an output: at its top, or a few folders down.
+
+    Folders that hold one folder and nothing else do not count: what BitBake's native recipes stage
+    is below the whole path of their sysroot.
+    """
+    if at_path(store.objects, pair, path) is not None:
+        return path
+    entries = {
+        name: node for name, node in read_listing(store.objects, pair).items() if name != b"."
+    }
+    folders = sorted(name for name, node in entries.items() if node.is_directory)
+    is_single = len(entries) == 1 and len(folders) == 1
+    if not depth and not is_single:
+        return None
+    below = depth if is_single else depth - 1
+    # in a folder that the path begins with, the path was searched for at the top
+    names = folders if is_single else [n for n in folders if not path.startswith(n + b"/")]
+    for name in names:
+        place = find_below(store, entries[name].pair, path, below)
+        if place is not None:
+            return name + b"/" + place
+    return None
