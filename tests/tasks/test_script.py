@@ -17,7 +17,7 @@ from prov.recipes.variables import Reached
 from prov.tasks.job import Job
 from prov.tasks.script import (
     RPATH_LENGTH,
-    Outcome,
+    ScriptResult,
     _environment,
     _make_folder,
     _real,
@@ -55,7 +55,7 @@ def job(*, sandboxed: bool = True, own: OwnInputs | None = None, **fields: Any) 
     ],
 )
 def test_what_is_wrong(code: int, trespass: str, problem: str) -> None:
-    assert Outcome(code, {}, 1.0, b"", trespass).problem == problem
+    assert ScriptResult(code, {}, 1.0, b"", trespass).problem == problem
 
 
 # values
