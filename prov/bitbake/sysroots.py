@@ -1,10 +1,10 @@
-"""A recipe's sysroots, composed of what other recipes staged: their trees merged, and hardlinks to
-the files.
+"""A recipe's sysroots, composed of the files that other recipes staged: hardlinks to merged trees.
 
 What a recipe staged is captured once, as it is in sysroots-components, and its files are the
-pool's: nothing is copied, and mtimes are those that make would see without prov. Tasks write into
-their sysroots, too, and run while another task of the recipe adds to them: so nothing is taken away
-but what is not wanted any more, and what nobody staged stays.
+pool's: nothing is copied, and mtimes are those that make would see without prov. The steps are
+those of `prov.sysroot.transaction`; tasks write into these sysroots, too, and run while another
+task of the recipe adds to them: so only what is not wanted any more is removed, and other files
+stay.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prov.bitbake.messages import StagedPackage, SysrootContents
-from prov.errors import SysrootConflict
 from prov.files import locked, read_cache, remove_tree, write_cache
 from prov.processes import without_collecting
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.sysroot.state import State, path_digest, read_merges, write_merges
+from prov.sysroot.state import SysrootState, path_digest
+from prov.sysroot.transaction import SysrootFiles, Transaction
 from prov.worktree.attributes import (
     DIRECTORY_MODE,
     EMPTY,
@@ -36,7 +36,7 @@ from prov.worktree.attributes import (
 )
 from prov.worktree.checkout import checkout
 from prov.worktree.exclude import Exclude
-from prov.worktree.merge import Edits, Owned, Union, edit
+from prov.worktree.merge import Conflict, Edits, Owned, edit
 from prov.worktree.placer import ObjectReader, PrivatePlacer
 from prov.worktree.pool import STAGED, Pool
 from prov.worktree.snapshot import capture, remember
@@ -95,15 +95,16 @@ def _plan(store: Store, writer: ObjectWriter, contents: SysrootContents) -> _Sys
 
 
 def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pair]:
-    """Return the trees of what recipes staged for the two sysroots in a WORKDIR, as far as prov
-    composed them.
+    """Return the trees of what recipes staged for the two sysroots in a WORKDIR.
+
+    Sysroots that prov did not compose are left out.
     """
-    found = {}
+    trees = {}
     for name, directory in (("native", "recipe-sysroot-native"), ("target", "recipe-sysroot")):
-        state = _known(_state_path(store, workdir / directory), writer)
+        state = _state(_files(store, workdir / directory), writer)
         if state is not None and state.ready and (workdir / directory).is_dir():
-            found[name] = state.pair
-    return found
+            trees[name] = state.pair
+    return trees
 
 
 @dataclass(slots=True)
@@ -120,56 +121,41 @@ class _Sysroot:
     """Manifests of what was placed here before, by whomever: paths below the folder that the
     sysroot is in.
     """
-    _union: Union = field(init=False)
-
-    @property
-    def _merges(self) -> Path:
-        return _state_path(self.store, self.directory).with_suffix(".merges")
+    _transaction: Transaction = field(init=False)
 
     def merged(self) -> Pair:
-        """Return all packages as one tree."""
-        self._union = Union(self.writer, known=read_merges(self._merges), mtimes=True)
-        merged = self._union.merge([Owned(name, each.pair) for name, each in self.packages.items()])
-        if merged.conflicts:
-            path, first, second = merged.conflicts[0]
-            more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
-            raise SysrootConflict(
-                f"{os.fsdecode(path)}: {first} and {second} stage different content{more}",
-                hint=(
-                    "let one of the two recipes stage it, or the recipe depend on one of them alone"
-                ),
-            )
-        return merged.pair
+        """Return all packages as one tree. Raises SysrootConflict."""
+        files = _files(self.store, self.directory)
+        self._transaction = Transaction.open(files, self.writer, mtimes=True)
+        packages = [Owned(name, package.pair) for name, package in self.packages.items()]
+        return self._transaction.merge(packages, "stage", _owner_hint)
 
-    def apply(self, wanted: Pair) -> None:
+    def apply(self, pair: Pair) -> None:
         """Make the directory hold a tree, and what is there of others' making."""
-        path = _state_path(self.store, self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        state = _known(path, self.writer)
+        state = _state(self._transaction.files, self.writer)
         before = EMPTY
         if state is None:
-            self._remove_listed(wanted)
+            self._remove_listed(pair)
         elif state.ready:
             before = state.pair
         else:
             before = state.before
             self._remove_unfinished(state)
-        State(ready=False, pair=wanted, before=before).write(path)
-        now, wanted = self._reconcile(before, wanted)
-        fixmes = frozenset[bytes]().union(*(each.fixmes for each in self.packages.values()))
+        self._transaction.begin(pair, before)
+        now, placed = self._reconcile(before, pair)
         objects = self.store.objects
         objects.refresh()
-        placer = _Placer(
-            _pool(self.store, self.directory.name),
-            fixmes,
-            PrivatePlacer(_Fixed(objects, self.words)),
-        )
-        checkout(self.writer, self.directory, wanted, now=now, placer=placer)
+        checkout(self.writer, self.directory, placed, now=now, placer=self._placer())
         self.writer.finish()
-        State(ready=True, pair=wanted).write(path)
-        write_merges(self._merges, self._union.remembered())
+        self._transaction.finish(SysrootState(ready=True, pair=placed))
 
-    def _remove_unfinished(self, state: State) -> None:
+    def _placer(self) -> _Placer:
+        pool = _pool(self.store, self.directory.name)
+        fixmes = frozenset[bytes]().union(*(package.fixmes for package in self.packages.values()))
+        return _Placer(pool, fixmes, PrivatePlacer(_Fixed(self.store.objects, self.words)))
+
+    def _remove_unfinished(self, state: SysrootState) -> None:
         """Remove what a process that was killed had placed, but for folders, and what was there
         before it.
         """
@@ -381,19 +367,21 @@ def _pool(store: Store, sysroot: str) -> Pool:
     return Pool(store.cache / STAGED, store.objects, by_path=native)
 
 
-def _state_path(store: Store, directory: Path) -> Path:
-    return store.cache / "sysroots" / f"{path_digest(directory)}.state"
+def _owner_hint(_conflict: Conflict) -> str:
+    return "let one of the two recipes stage it, or the recipe depend on one of them alone"
 
 
-def _known(path: Path, writer: ObjectWriter) -> State | None:
-    """Return the state of a sysroot; None where there is none, or its trees are not in the store
-    any more.
+def _files(store: Store, directory: Path) -> SysrootFiles:
+    return SysrootFiles.of(store.cache / "sysroots", directory)
+
+
+def _state(files: SysrootFiles, writer: ObjectWriter) -> SysrootState | None:
+    """Return the state of a sysroot.
+
+    None if there is none, if it can't be read, or if its trees are not in the store any more.
     """
-    state = State.read(path)
-    if state is None or not all(
-        oid is None or writer.has(oid) for oid in (*state.pair, *state.before)
-    ):
+    state = SysrootState.read(files.state)
+    if state is None or not state.is_stored(writer):
         return None
-    return (
-        state if state.ready or state.pair != EMPTY or state.before != EMPTY else None
-    )  # one that can't be read
+    is_unreadable = not state.ready and state.pair == state.before == EMPTY
+    return None if is_unreadable else state

@@ -22,7 +22,7 @@ from prov.store.objects import Oid
 from prov.store.packs import STREAM_CHUNK, TEMPORARY
 from prov.store.rawrefs import stale_locks
 from prov.store.repository import Store
-from prov.sysroot.state import State
+from prov.sysroot.state import SysrootState
 from prov.worktree.placer import sealed_mtime
 from prov.worktree.pool import POOLS
 
@@ -134,7 +134,7 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
         if not _is_whole(path):
             yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
             continue
-        state = State.read(path)
+        state = SysrootState.read(path)
         trees = (
             [oid for oid in (*state.pair, *state.before) if oid is not None]
             if state is not None

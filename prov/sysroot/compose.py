@@ -1,15 +1,14 @@
 """A sysroot on disk: exactly the staging packages that were asked for, and no other file.
 
 The packages are merged as trees first; then the difference between the tree that is there and the
-one that is wanted is applied, so that cost follows the change. The state file says `working` before
-the first write and `ready` after the last, so that a half-made sysroot is known as such and made
-anew by whoever comes next.
+new one is applied, so that cost follows the change. The state file says `working` before the first
+write and `ready` after the last, so that the next process recognizes a half-made sysroot and makes
+it again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.errors import SysrootConflict, SysrootError
-from prov.files import locked, remove_tree
+from prov.errors import SysrootError
+from prov.files import remove_tree
 from prov.processes import without_collecting
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.sysroot.postinst import Run, run_scripts, scripts
-from prov.sysroot.state import State, boot_id, place_of, read_merges, wish_of, write_merges
+from prov.sysroot.postinst import ScriptRunner, run_scripts, scripts
+from prov.sysroot.state import SysrootState, boot_id, place_of, wish_of
+from prov.sysroot.transaction import SysrootFiles, Transaction
 from prov.worktree.attributes import EMPTY, FileNode, Pair, at_path, walk
 from prov.worktree.checkout import checkout
-from prov.worktree.merge import Owned, Union, edit
+from prov.worktree.merge import Conflict, Owned, edit
 from prov.worktree.path_tokens import TokenPaths
 from prov.worktree.placer import PrivatePlacer
 from prov.worktree.pool import GUARDED, OPEN, Pool
@@ -36,28 +36,35 @@ from prov.worktree.verify import Mismatch, differences, folders_seal
 
 
 class Composed(NamedTuple):
-    """A sysroot that is ready: its tree, and what was found on the way that somebody should
-    know.
-    """
+    """A sysroot that is ready: its tree, and notes for the user."""
 
     pair: Pair
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a sysroot is to be composed of, and for which place."""
+class Contents:
+    """The packages that a sysroot is composed of, and the place it is composed for."""
 
     packages: Sequence[Owned]
     wins: Mapping[bytes, str] = field(default_factory=dict)
     places: TokenPaths | None = None
-    run: Run | None = None
-    """How postinst scripts are run; None: they are not."""
+    run: ScriptRunner | None = None
+    """Runs postinst scripts; None: they are not run."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What takes part in what the scripts do."""
+    """Variables that the scripts' results depend on."""
 
     def digest(self) -> bytes:
         return wish_of(self.packages, self.wins, self.environment)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What files on disk depend on beyond their content."""
+
+    place: bytes
+    generation: int
+    boot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Sysroots:
         *,
         wins: Mapping[bytes, str] | None = None,
         places: TokenPaths | None = None,
-        run: Run | None = None,
+        run: ScriptRunner | None = None,
         environment: Mapping[str, str] | None = None,
         ours: bool = True,
     ) -> Composed:
@@ -85,199 +92,204 @@ class Sysroots:
         content to one path and `wins` names neither; SysrootError when a postinst script fails.
         With `ours` false, a directory with something in it that was never composed is refused too.
         """
-        wanted = Wanted(packages, wins or {}, places, run, environment or {})
-        with self._locked(directory), without_collecting():
-            return self._compose(writer, directory, wanted, ours=ours)
+        contents = Contents(packages, wins or {}, places, run, environment or {})
+        with self._files(directory).locked(), without_collecting():
+            return self._compose(writer, directory, contents, ours=ours)
 
     def adopt(self, files: Iterable[tuple[Path, Oid, ScannedFile]]) -> None:
-        """Take files of a WORKDIR that were captured just now into the pool: no content is read
-        again.
+        """Take files of a WORKDIR that were captured just now into the pool, without reading them.
 
         Each comes with its blob and the stat that goes with that; one that has changed since is
         left out.
         """
-        for path, oid, seen in files:
-            with contextlib.suppress(
-                OSError
-            ):  # what is not in the pool comes out of the store when it is wanted
-                self.pool.adopt(path, FileNode(seen.mode, oid), seen)
+        for path, oid, state in files:
+            with contextlib.suppress(OSError):  # checkout reads it from the store
+                self.pool.adopt(path, FileNode(state.mode, oid), state)
 
     def check(
         self, writer: ObjectWriter, directory: Path, *, places: TokenPaths | None = None
     ) -> list[Mismatch]:
-        """Return what was done to a sysroot since it was composed; then it is composed again before
-        its next use, and files of the pool that were written to are made again.
+        """Return what was done to a sysroot since it was composed.
+
+        Such a sysroot is composed again before its next use, and files of the pool that were
+        written to are made again.
         """
-        with self._locked(directory):
-            state = self._state(writer, directory)
+        files = self._files(directory)
+        with files.locked():
+            state = self._state(files, writer)
             if state is None or not state.ready or not directory.is_dir():
                 return []
-            found = differences(writer, directory, state.pair)
-            if found:
-                State(ready=False).write(self._path(directory))
+            changes = differences(writer, directory, state.pair)
+            if changes:
+                SysrootState(ready=False).write(files.state)
             pool = Pool(self.pool.folder, writer, places)
-            if any(_is_shared(directory, each) for each in found):
+            if any(_is_shared(directory, change) for change in changes):
                 pool.advance()  # whether the pool has the inode still, or had it once
-            for each in found:
-                if (
-                    each.wanted is not None
-                    and not each.wanted.is_directory
-                    and not pool.intact(each.wanted)
-                ):
-                    pool.repair(each.wanted)
-            return found
+            for change in changes:
+                node = change.wanted
+                if node is not None and not node.is_directory and not pool.intact(node):
+                    pool.repair(node)
+            return changes
 
     def forget(self, directory: Path) -> None:
-        """Drop what is known of a sysroot whose directory is gone for good."""
-        for kind in ("state", "merges", "lock"):
-            self._path(directory, kind).unlink(missing_ok=True)
+        """Delete what is remembered of a sysroot whose directory was deleted."""
+        self._files(directory).delete()
 
     # state
 
-    def _path(self, directory: Path, kind: str = "state") -> Path:
-        return self.states / f"{hashlib.sha1(os.fsencode(directory.absolute())).hexdigest()}.{kind}"
+    def _files(self, directory: Path) -> SysrootFiles:
+        return SysrootFiles.of(self.states, directory)
 
-    def _locked(self, directory: Path) -> contextlib.AbstractContextManager[None]:
-        return locked(self._path(directory, "lock"))
+    def _state(self, files: SysrootFiles, writer: ObjectWriter) -> SysrootState | None:
+        """Return the state of a sysroot, None if there is none.
 
-    def _state(self, writer: ObjectWriter, directory: Path) -> State | None:
-        """Return what is known of a sysroot; one whose trees are not in the store any more is not
-        ready.
+        A sysroot is not ready if its trees are not in the store any more.
         """
-        state = State.read(self._path(directory))
-        if (
-            state is not None
-            and state.ready
-            and not all(oid is None or writer.has(oid) for oid in state.pair)
-        ):
-            return State(ready=False)
+        state = SysrootState.read(files.state)
+        if state is not None and state.ready and not state.is_stored(writer):
+            return SysrootState(ready=False)
         return state
+
+    def _intact(
+        self, writer: ObjectWriter, directory: Path, state: SysrootState | None, moment: _Moment
+    ) -> tuple[SysrootState | None, str]:
+        """Return the state of a sysroot that holds exactly its tree, None for any other.
+
+        The text is a note for the user if it was changed after it was composed.
+        """
+        is_ready = state is not None and state.ready and state.place == moment.place
+        if state is None or not is_ready or not directory.is_dir():
+            return None, ""
+        seal = folders_seal(directory, state.folders)
+        if (state.generation, state.boot, state.seal) == (moment.generation, moment.boot, seal):
+            return state, ""
+        # A file of the pool was found changed since, the machine went down, or folders have other
+        # inodes or ctimes, as when the project was copied: every file is looked at.
+        changes = differences(writer, directory, state.pair)
+        if changes:
+            return None, (
+                f"{directory} was changed after it was composed, and is composed again:"
+                f" {changes[0]}"
+            )
+        state = replace(state, generation=moment.generation, boot=moment.boot, seal=seal)
+        state.write(self._files(directory).state)
+        return state, ""
 
     # composing
 
     def _compose(
-        self, writer: ObjectWriter, directory: Path, wanted: Wanted, *, ours: bool
+        self, writer: ObjectWriter, directory: Path, contents: Contents, *, ours: bool
     ) -> Composed:
-        writer.refresh()  # who had the lock before may have written the trees that the state names
-        state = self._state(writer, directory)
-        if directory.is_symlink() and ours:
-            directory.unlink()  # nothing is composed where somebody's link leads
+        # the process that had the lock before may have written the trees that the state names
+        writer.refresh()
+        files = self._files(directory)
+        state = self._state(files, writer)
         if not ours:
             self._refuse_strangers(writer, directory, state)
-        place = place_of(wanted.places, self.pool.folder)
-        there = state is not None and state.ready and state.place == place and directory.is_dir()
-        generation, boot, wish = self.pool.generation(), boot_id(), wanted.digest()
-        notes = []
-        if there and state is not None:
-            seal = folders_seal(directory, state.folders)
-            known = (state.generation, state.boot, state.seal)
-            if known != (generation, boot, seal):
-                # A file of the pool was found changed since, the machine went down, or folders have
-                # other inodes or ctimes, as when the project was copied: every file is looked at.
-                changed = differences(writer, directory, state.pair)
-                there = not changed
-                if changed:
-                    notes.append(
-                        f"{directory} was changed after it was composed, and is composed again:"
-                        f" {changed[0]}"
-                    )
-                else:
-                    state = replace(state, generation=generation, boot=boot, seal=seal)
-                    state.write(self._path(directory))
-        if there and state is not None and state.wish == wish:
-            return Composed(state.pair)
-        union = Union(writer, wanted.wins, read_merges(self._path(directory, "merges")))
-        merged = self._merged(union, wanted.packages)
-        before = state.pair if state is not None else EMPTY
-        scripted = wanted.run is not None and bool(scripts(writer, merged))
-        if not ours:
-            writer.finish()  # who comes after a kill must be able to tell what is ours
-        State(ready=False, pair=merged, before=before, scripts=scripted).write(
-            self._path(directory)
+        elif directory.is_symlink():
+            directory.unlink()  # its target is not prov's
+        # before files are looked at: what changes meanwhile is noticed the next time
+        moment = _Moment(
+            place_of(contents.places, self.pool.folder), self.pool.generation(), boot_id()
         )
-        now = state.pair if there and state is not None else None
-        if now is None and directory.exists():
+        wish = contents.digest()
+        intact, note = self._intact(writer, directory, state, moment)
+        if intact is not None and intact.wish == wish:
+            return Composed(intact.pair)
+
+        transaction = Transaction.open(files, writer, wins=contents.wins)
+        merged = transaction.merge(contents.packages, "bring", _owner_hint)
+        has_scripts = contents.run is not None and bool(scripts(writer, merged))
+        if not ours:
+            writer.finish()  # after a kill, the trees tell which files are prov's
+        before = state.pair if state is not None else EMPTY
+        transaction.begin(merged, before, scripts=has_scripts)
+        if intact is None and directory.exists():
             remove_tree(directory)
         pair, private = merged, frozenset[bytes]()
-        if scripted:
-            pair, private = self._postinst(writer, directory, merged, wanted)
-            now = None
-        pool = Pool(self.pool.folder, writer, wanted.places, private)
-        folders = set(state.folders) if now is not None and state is not None else set()
-        checkout(writer, directory, pair, now=now or EMPTY, placer=pool, folders=folders)
-        write_merges(self._path(directory, "merges"), union.remembered())
-        seal = folders_seal(directory, folders)
-        state = State(True, wish, place, pair, generation, boot, private, frozenset(folders), seal)
-        state.write(self._path(directory))
-        notes += [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
-        return Composed(pair, tuple(notes))
+        if has_scripts:
+            pair, private = self._postinst(writer, directory, merged, contents)
+            intact = None
+        pool = Pool(self.pool.folder, writer, contents.places, private)
+        folders = set(intact.folders) if intact is not None else set()
+        now = intact.pair if intact is not None else EMPTY
+        checkout(writer, directory, pair, now=now, placer=pool, folders=folders)
+        transaction.finish(
+            SysrootState(
+                ready=True,
+                wish=wish,
+                place=moment.place,
+                pair=pair,
+                generation=moment.generation,
+                boot=moment.boot,
+                private=private,
+                folders=frozenset(folders),
+                seal=folders_seal(directory, folders),
+            )
+        )
+        notes = [f"{directory}/{os.fsdecode(path)}: {text}" for path, text in pool.notes]
+        return Composed(pair, (*filter(None, [note]), *notes))
 
     @staticmethod
-    def _refuse_strangers(writer: ObjectWriter, directory: Path, state: State | None) -> None:
-        """Raise SysrootError when there is something in a directory that nobody composed, or that
-        was written to.
+    def _refuse_strangers(
+        writer: ObjectWriter, directory: Path, state: SysrootState | None
+    ) -> None:
+        """Raise SysrootError for a directory with content that was not composed, or that changed
+        since.
         """
         if not directory.exists() or not any(directory.iterdir()):
             return
         hint = "move it away, or name another folder: what is composed may be removed at any time"
-        if state is None or not all(
-            oid is None or writer.has(oid) for oid in (*state.pair, *state.before)
-        ):
+        if state is None or not state.is_stored(writer):
             raise SysrootError(f"{directory} is not empty, and was not composed here", hint=hint)
         if state.scripts and not state.ready:
             return
-        for each in differences(writer, directory, state.pair):
-            stranger = each.what == "added" and at_path(writer, state.before, each.path) is None
-            if stranger or (each.what == "changed" and state.ready):
-                raise SysrootError(f"{directory}/{each} since it was composed", hint=hint)
-
-    @staticmethod
-    def _merged(union: Union, packages: Sequence[Owned]) -> Pair:
-        merged = union.merge(packages)
-        if merged.conflicts:
-            path, first, second = merged.conflicts[0]
-            more = f" (and {len(merged.conflicts) - 1} more)" if len(merged.conflicts) > 1 else ""
-            raise SysrootConflict(
-                f"{os.fsdecode(path)}: {first} and {second} bring different content{more}",
-                hint=(
-                    "leave it out of one of the two outputs, or say whose is taken: in the recipe"
-                    " by sysroot_owner = "
-                    f'{{ "/{os.fsdecode(path)}" = "{first.partition(":")[0]}" }}, for `prov'
-                    " compose` by --owner"
-                ),
-            )
-        return merged.pair
+        for change in differences(writer, directory, state.pair):
+            is_new = change.what == "added" and at_path(writer, state.before, change.path) is None
+            if is_new or (change.what == "changed" and state.ready):
+                raise SysrootError(f"{directory}/{change} since it was composed", hint=hint)
 
     @staticmethod
     def _postinst(
-        writer: ObjectWriter, directory: Path, merged: Pair, wanted: Wanted
+        writer: ObjectWriter, directory: Path, merged: Pair, contents: Contents
     ) -> tuple[Pair, frozenset[bytes]]:
-        """Run the scripts in private copies; return the tree with what they made, and the paths of
-        that.
+        """Run the scripts in private copies.
+
+        Returns the tree with what they made or changed, and the paths of that.
         """
-        assert wanted.run is not None
+        assert contents.run is not None
         if directory.exists():
             remove_tree(directory)
         checkout(
             writer,
             directory,
             merged,
-            placer=PrivatePlacer(writer, wanted.places, sealed=True, shares=True),
+            placer=PrivatePlacer(writer, contents.places, sealed=True, shares=True),
         )
-        edits = run_scripts(writer, directory, merged, wanted.packages, wanted.run)
+        edits = run_scripts(writer, directory, merged, contents.packages, contents.run)
         remove_tree(directory)
-        made = {path: node for path, node in edits.items() if node is not None}
+        nodes = {path: node for path, node in edits.items() if node is not None}
         inside = {
             path
-            for at, node in made.items()
+            for at, node in nodes.items()
             if node.is_directory
             for path, _ in walk(writer, node.pair, path=at + b"/")
         }
-        return edit(writer, merged, edits), frozenset(made.keys() | inside)
+        return edit(writer, merged, edits), frozenset(nodes.keys() | inside)
+
+
+def _owner_hint(conflict: Conflict) -> str:
+    path = os.fsdecode(conflict.path)
+    recipe = conflict.first.partition(":")[0]
+    return (
+        "leave it out of one of the two outputs, or say whose is taken: in the recipe"
+        f' by sysroot_owner = {{ "/{path}" = "{recipe}" }}, for `prov'
+        " compose` by --owner"
+    )
 
 
 def _is_shared(directory: Path, difference: Mismatch) -> bool:
-    """Tell whether a file that was written to is one that others may have too."""
+    """Return whether a file that was written to is one that others may have too."""
     if difference.what != "changed":
         return False
     try:
@@ -288,8 +300,9 @@ def _is_shared(directory: Path, difference: Mismatch) -> bool:
 
 
 def sysroots_of(store: Store, sandboxed: bool) -> Sysroots:
-    """Return what composes sysroots in a store's cache; those that no sandbox guards have a pool of
-    their own.
+    """Return what composes sysroots in a store's cache.
+
+    Sysroots that no sandbox guards have a pool of their own.
     """
     pool = Pool(store.cache / (GUARDED if sandboxed else OPEN), store.objects)
     return Sysroots(pool, store.cache / "sysroots")

@@ -26,7 +26,7 @@ PREFIX = b"postinst-"
 TAIL = 5
 
 
-class Run(Protocol):
+class ScriptRunner(Protocol):
     """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it
     printed.
     """
@@ -40,7 +40,7 @@ Confine = Callable[[Path, list[str]], list[str]]
 
 def plain_run(
     environment: Mapping[str, str], confine: Confine = lambda _directory, command: command
-) -> Run:
+) -> ScriptRunner:
     """Return what runs scripts with the host's programs, a sysroot's own first on PATH."""
 
     def run(script: str, directory: Path) -> tuple[int, bytes]:
@@ -78,7 +78,7 @@ def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:
 
 
 def run_scripts(
-    writer: ObjectWriter, directory: Path, pair: Pair, packages: Sequence[Owned], run: Run
+    writer: ObjectWriter, directory: Path, pair: Pair, packages: Sequence[Owned], run: ScriptRunner
 ) -> Edits:
     """Run a sysroot's scripts in a directory that holds private, sealed copies; return what they
     changed.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prov.files import read_cache, write_cache
+from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import EMPTY, FileNode, Pair
 from prov.worktree.merge import MergedFolder, Owned
 from prov.worktree.path_tokens import TokenPaths
@@ -22,7 +23,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SysrootState:
     """A sysroot as its state file tells it."""
 
     ready: bool
@@ -46,6 +47,10 @@ class State:
     before: Pair = EMPTY
     """While it is worked on: what was there."""
 
+    def is_stored(self, writer: ObjectWriter) -> bool:
+        """Return whether all trees that the state names are in the store."""
+        return all(oid is None or writer.has(oid) for oid in (*self.pair, *self.before))
+
     def write(self, path: Path) -> None:
         """Replace the state file."""
         pairs = (tuple(self.pair), tuple(self.before))
@@ -64,19 +69,19 @@ class State:
         write_cache(path, (FORMAT, self.ready, plain))
 
     @staticmethod
-    def read(path: Path) -> State | None:
+    def read(path: Path) -> SysrootState | None:
         """Return the state in a file, one that is not ready if it can't be read, None where there
         is no file.
         """
         kept = read_cache(path)
         if kept is None:
-            return State(ready=False) if path.exists() else None
+            return SysrootState(ready=False) if path.exists() else None
         form, ready, plain = kept
         if form != FORMAT:
-            return State(ready=False)
+            return SysrootState(ready=False)
         wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
         paths = frozenset(private), frozenset(folders)
-        return State(
+        return SysrootState(
             ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before)
         )
 

@@ -17,7 +17,7 @@ from prov.intake.wellformed import Limits, checked_entries
 from prov.records.build_list import BuildList
 from prov.records.ids import CommitId
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Commit, Entry, Kind, Oid, encode_tree
-from prov.sysroot.state import State, read_merges
+from prov.sysroot.state import SysrootState, read_merges
 from prov.tasks.taskhash import HashOnly
 from prov.text import name_text, one_line, printable
 from tests.fuzz.build import BY
@@ -89,13 +89,15 @@ def cache_bytes(value: object) -> bytes:
     return path.read_bytes()
 
 
-def state_bytes(state: State) -> bytes:
+def state_bytes(state: SysrootState) -> bytes:
     path = scratch("files") / "state"
     state.write(path)
     return path.read_bytes()
 
 
-states = st.builds(State, st.booleans(), wish=st.binary(max_size=9), generation=st.integers(0, 99))
+states = st.builds(
+    SysrootState, st.booleans(), wish=st.binary(max_size=9), generation=st.integers(0, 99)
+)
 values = st.recursive(
     st.none() | st.integers() | st.binary(max_size=9) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3),
@@ -127,7 +129,7 @@ PARSERS = [
     Parser("equivalence.read_lines", read_equivalences, None, st.just(b"method 12 34 56\n")),
     Parser(
         "state.State.read",
-        lambda data: State.read(written("state", data)),
+        lambda data: SysrootState.read(written("state", data)),
         None,
         states,
         state_bytes,

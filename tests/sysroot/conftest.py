@@ -15,8 +15,8 @@ from prov.store.objects import object_id
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.compose import Composed, Sysroots
-from prov.sysroot.postinst import Run, plain_run
-from prov.sysroot.state import State
+from prov.sysroot.postinst import ScriptRunner, plain_run
+from prov.sysroot.state import SysrootState
 from prov.worktree.attributes import FileNode, Listing, Pair, write_listing
 from prov.worktree.merge import Owned
 from prov.worktree.path_tokens import TokenPaths
@@ -105,8 +105,8 @@ class Composer:
         with self.store.objects.writer() as writer:
             return self.sysroots.check(writer, directory, places=places)
 
-    def state(self, directory: Path) -> State:
-        state = State.read(self.sysroots._path(directory))
+    def state(self, directory: Path) -> SysrootState:
+        state = SysrootState.read(self.sysroots._files(directory).state)
         assert state is not None
         return state
 
@@ -136,7 +136,7 @@ def composer(store: Store) -> Composer:
 
 
 @pytest.fixture
-def run() -> Run:
+def run() -> ScriptRunner:
     """Runs postinst scripts with the programs of this machine."""
     return plain_run({"PATH": os.environ["PATH"]})
 

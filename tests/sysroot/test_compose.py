@@ -8,7 +8,7 @@ import pytest
 
 from prov.errors import SysrootConflict
 from prov.store.repository import Store
-from prov.sysroot.state import State
+from prov.sysroot.state import SysrootState
 from prov.worktree.attributes import Pair
 from prov.worktree.merge import Owned, union
 from prov.worktree.pool import Pool
@@ -95,7 +95,7 @@ def test_a_half_made_one_is_made_again(composer: Composer, tmp_path: Path, damag
     elif damage == "garbage":
         state.write_text("half a li")
     elif damage == "unknown tree":
-        State(True, pair=Pair(b"\xab" * 20, None)).write(state)
+        SysrootState(True, pair=Pair(b"\xab" * 20, None)).write(state)
     composer.compose(tmp_path / "sysroot", packages)
     assert describe(tmp_path / "sysroot") == expected
 
@@ -116,7 +116,7 @@ def test_an_interrupted_one_is_known_as_such(
         patch.setattr(Pool, "place", dies)
         composer.compose(tmp_path / "sysroot", packages)
     [state] = composer.sysroots.states.glob("*.state")
-    assert not (State.read(state) or State(ready=True)).ready
+    assert not (SysrootState.read(state) or SysrootState(ready=True)).ready
     composer.compose(tmp_path / "sysroot", packages)
     composer.compose(tmp_path / "fresh", packages)
     assert describe(tmp_path / "sysroot") == describe(tmp_path / "fresh")

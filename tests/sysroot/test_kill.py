@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from prov.errors import ProvError
 from prov.store.repository import Store
-from prov.sysroot.postinst import Run
+from prov.sysroot.postinst import ScriptRunner
 from prov.worktree import checkout as checkouts
 from prov.worktree.merge import Owned
 from prov.worktree.pool import Pool
@@ -59,7 +59,7 @@ sets = st.sets(st.integers(0, 6), min_size=1)
 
 
 def assert_equals_a_fresh_one(
-    composer: Composer, here: Path, wanted: list[Owned], run: Run
+    composer: Composer, here: Path, wanted: list[Owned], run: ScriptRunner
 ) -> None:
     pair = composer.compose(here / "sysroot", wanted, run=run)
     assert pair == composer.compose(here / "fresh", wanted, run=run)
@@ -71,7 +71,7 @@ def assert_equals_a_fresh_one(
 def test_killed_before_any_change_of_the_disk_it_is_made_good_by_the_next(
     composer: Composer,
     packages: list[Owned],
-    run: Run,
+    run: ScriptRunner,
     tmp_path: Path,
     is_clean: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -107,7 +107,7 @@ def test_killed_before_any_change_of_the_disk_it_is_made_good_by_the_next(
 def test_killed_at_any_time_again_and_again_it_is_made_good_in_the_end(
     composer: Composer,
     packages: list[Owned],
-    run: Run,
+    run: ScriptRunner,
     tmp_path: Path,
     is_clean: Callable[[], None],
 ) -> None:
@@ -128,7 +128,7 @@ def test_killed_at_any_time_again_and_again_it_is_made_good_in_the_end(
 
 
 def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
-    composer: Composer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    composer: Composer, run: ScriptRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent, visit = os.getpid(), checkouts._Checkout.visit
     packages = [
@@ -158,7 +158,7 @@ def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
 def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_whole(
     composer: Composer,
     packages: list[Owned],
-    run: Run,
+    run: ScriptRunner,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,7 +182,7 @@ def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_w
 
 
 def test_half_a_file_that_a_kill_left_in_the_pool_is_linked_by_nobody(
-    composer: Composer, tmp_path: Path, run: Run
+    composer: Composer, tmp_path: Path, run: ScriptRunner
 ) -> None:
     package = composer.owned("p", {"usr/large": File(b"x" * 100_000), "usr/small": "s"})
     for steps in itertools.count():
@@ -204,7 +204,7 @@ def test_half_a_file_that_a_kill_left_in_the_pool_is_linked_by_nobody(
 
 
 def test_killed_before_its_trees_are_in_git_it_is_known_as_such(
-    composer: Composer, packages: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, packages: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     def no_pack(own: Composer) -> None:
         writer = own.store.objects.writer()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.sysroot.postinst import Run
+from prov.sysroot.postinst import ScriptRunner
 from prov.worktree.attributes import EMPTY, FileNode
 from prov.worktree.merge import Owned, edit
 from prov.worktree.path_tokens import HELD, TokenPaths, tokenise
@@ -195,7 +195,7 @@ def test_a_binary_without_room_for_a_path_is_told_and_holds_one_that_is_nowhere(
 
 
 def test_a_script_sees_the_paths_and_may_change_such_a_file(
-    composer: Composer, package: Owned, run: Run, tmp_path: Path
+    composer: Composer, package: Owned, run: ScriptRunner, tmp_path: Path
 ) -> None:
     text = (
         "#!/bin/sh\ngrep prefix= usr/lib/pkgconfig/tool.pc > seen; echo more >>"

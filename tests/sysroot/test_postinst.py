@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prov.errors import SysrootError
-from prov.sysroot.postinst import Run, plain_run
+from prov.sysroot.postinst import ScriptRunner, plain_run
 from prov.worktree.merge import Owned
 from tests.sysroot.conftest import Composer, File, Link, Spec, fingerprint
 from tests.trees import AS_ROOT, describe
@@ -48,7 +48,7 @@ def modules(composer: Composer) -> list[Owned]:
 
 
 def test_scripts_run_in_the_order_of_their_names_when_all_is_linked(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     word = "echo $(basename $0) $(cat usr/lib/modules/* | tr '\\n' ' ') >> log"
     packages = [scripted("z", b=word), *modules, scripted("a", c=word, a=word)]
@@ -79,7 +79,7 @@ def test_a_script_sees_its_final_directory_and_its_environment(
 
 
 def test_a_script_may_use_the_programs_of_its_sysroot(
-    composer: Composer, scripted: Scripted, run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, run: ScriptRunner, tmp_path: Path
 ) -> None:
     tool = composer.owned(
         "tool", {"usr/bin/make-index": "#!/bin/sh\necho made by a tool > index\n"}
@@ -136,7 +136,7 @@ def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
     composer: Composer,
     scripted: Scripted,
     modules: list[Owned],
-    run: Run,
+    run: ScriptRunner,
     tmp_path: Path,
     what: str,
 ) -> None:
@@ -172,7 +172,7 @@ def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
 
 
 def test_what_a_script_leaves_alone_is_linked(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "other", modules)
     composer.compose(
@@ -186,7 +186,7 @@ def test_what_a_script_leaves_alone_is_linked(
 
 
 def test_what_a_script_made_may_be_written_to_without_harm_to_another_sysroot(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     packages = [*modules, scripted("p", a=INDEX)]
     for name in ("one", "two"):
@@ -203,7 +203,7 @@ def test_what_a_script_made_may_be_written_to_without_harm_to_another_sysroot(
 
 
 def test_scripts_run_again_when_anything_is_another_and_only_then(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     ran: list[str] = []
 
@@ -234,7 +234,7 @@ def test_scripts_run_again_when_anything_is_another_and_only_then(
 
 
 def test_after_any_steps_a_sysroot_with_scripts_equals_a_fresh_one(
-    composer: Composer, scripted: Scripted, modules: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     scripts = [
         INDEX,
@@ -279,7 +279,7 @@ def test_a_failure_names_script_and_package_and_the_next_composition_is_right(
     composer: Composer,
     scripted: Scripted,
     modules: list[Owned],
-    run: Run,
+    run: ScriptRunner,
     tmp_path: Path,
     script: str,
     said: str,
@@ -309,7 +309,7 @@ def test_a_failure_names_script_and_package_and_the_next_composition_is_right(
 
 
 def test_scripts_after_one_that_failed_do_not_run(
-    composer: Composer, scripted: Scripted, run: Run, tmp_path: Path
+    composer: Composer, scripted: Scripted, run: ScriptRunner, tmp_path: Path
 ) -> None:
     with pytest.raises(SysrootError):
         composer.compose(
@@ -319,7 +319,7 @@ def test_scripts_after_one_that_failed_do_not_run(
 
 
 def test_a_script_that_may_not_be_run_is_named(
-    composer: Composer, run: Run, tmp_path: Path
+    composer: Composer, run: ScriptRunner, tmp_path: Path
 ) -> None:
     package = composer.owned("p", {"usr/bin/postinst-a": File(b"#!/bin/sh\n", 0o644)})
     with pytest.raises(SysrootError, match=r"postinst-a of p failed.*Permission denied"):
@@ -337,7 +337,7 @@ def test_a_script_that_may_not_be_run_is_named(
     ],
 )
 def test_a_script_that_makes_what_is_no_file_is_refused(
-    composer: Composer, scripted: Scripted, run: Run, tmp_path: Path, make: str
+    composer: Composer, scripted: Scripted, run: ScriptRunner, tmp_path: Path, make: str
 ) -> None:
     with pytest.raises(SysrootError, match="left what is no file"):
         composer.compose(tmp_path / "sysroot", [scripted("p", a=make)], run=run)

@@ -13,7 +13,7 @@ import pytest
 
 from prov.errors import SysrootConflict, SysrootError
 from prov.store.repository import Store
-from prov.sysroot.postinst import Run
+from prov.sysroot.postinst import ScriptRunner
 from prov.worktree.merge import Owned
 from tests.sysroot.conftest import Composer, File, Folder, Link, fingerprint, in_child
 from tests.trees import describe, in_order
@@ -205,7 +205,7 @@ def test_a_stranger_in_one_that_was_interrupted_is_refused(
 
 
 def test_what_a_script_made_there_is_no_strangers(
-    composer: Composer, packages: list[Owned], run: Run, tmp_path: Path
+    composer: Composer, packages: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     script = composer.owned(
         "s", {"usr/bin/postinst-s": "#!/bin/sh\necho made > made; echo more >> usr/lib/a\n"}
