@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from prov.bitbake import shell
+from prov.bitbake import shell as bitbake
 from prov.history import names
+from prov.replay.scene import Scene
 from prov.store import repository
 from prov.tasks import recorded
-from prov.tasks import sandbox as sandboxes
+from prov.tasks.sandbox import bubblewrap
 
 from .build import Sandbox
 from .context import BuildOption, StoreOption, open_store
@@ -39,37 +42,32 @@ def command(
     """
     opened = open_store(store)
     run = named_run(opened, name, build)
-    if shell.is_bitbakes(opened, run.commit):
-        status = _bitbake_shell(opened, run, argv, sandbox, before=before)
-        raise typer.Exit(status)
-    with open_scratch(opened, sandbox) as scratch:
-        scene = scratch.put_back(recorded.read_task(opened, run.key, run.commit), before=before)
-        note_all(scratch.notes)
+    scene_of = _bitbake_scene if bitbake.is_bitbakes(opened, run.commit) else _scene
+    with scene_of(opened, run, sandbox, before=before) as scene:
+        note_all(scene.notes)
         if not argv:
-            _introduce(run, before=before)
-        status = scene.run(argv or scene.shell(), terminal=os.environ.get("TERM", ""))
+            moment = "before" if before else "after"
+            note(f"prov: {run.tag}, {moment} the task; its script is temp/run.{run.key.task}")
+        status = scene.run(argv or scene.shell())
     raise typer.Exit(status)
 
 
-def _bitbake_shell(
-    store: repository.Store,
-    run: names.RunName,
-    argv: list[str] | None,
-    sandbox: str,
-    *,
-    before: bool,
-) -> int:
-    program = sandboxes.bubblewrap(sandbox or "auto")
-    with shell.put_back(
-        store, run.commit, program, before=before, on_host=is_on_host(sandbox)
+@contextmanager
+def _scene(
+    store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
+) -> Iterator[Scene]:
+    terminal = os.environ.get("TERM", "")
+    with open_scratch(store, sandbox) as scratch:
+        task = recorded.read_task(store, run.key, run.commit)
+        yield scratch.put_back(task, before=before, terminal=terminal)
+
+
+@contextmanager
+def _bitbake_scene(
+    store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
+) -> Iterator[Scene]:
+    program, on_host = bubblewrap(sandbox or "auto"), is_on_host(sandbox)
+    with bitbake.put_back(
+        store, run.commit, program, os.environ, before=before, on_host=on_host
     ) as scene:
-        note_all(scene.notes)
-        if not argv:
-            _introduce(run, before=before)
-        return scene.run(argv or ["sh", "-i"], dict(os.environ))
-
-
-def _introduce(run: names.RunName, *, before: bool) -> None:
-    """Print where an interactive shell is."""
-    moment = "before" if before else "after"
-    note(f"prov: {run.tag}, {moment} the task; its script is temp/run.{run.key.task}")
+        yield scene

@@ -1,5 +1,6 @@
-"""A recorded task of BitBake's put back for the user to look around in: its WORKDIR at the path
-that it had.
+"""A recorded task of BitBake's, put back for the user to look around in.
+
+Its WORKDIR is at the path that it had.
 
 Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command
 alone. Sysroots are the ones that are there now: a record has only their names.
@@ -17,21 +18,23 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.bitbake.capture import HASH_FACT
+from prov.bitbake.capture import HASH_FACT, WORKDIR_FACT
 from prov.errors import StoreError
 from prov.records.entries import LOG, SCRIPT
+from prov.records.keys import TaskKey
 from prov.records.lookup import Records
+from prov.replay.scene import Scene
 from prov.replay.scratch import scratch_folder
 from prov.store.objects import Oid
 from prov.store.repository import Store
-from prov.terminal import run_on_terminal
 from prov.worktree.attributes import Listing, map_directories, put_at
 from prov.worktree.checkout import checkout
 
 SYSROOTS = ("recipe-sysroot", "recipe-sysroot-native")
+PASSED = ("TERM", "HOME", "USER", "PATH")
+"""Variables of the user that a command gets, unless the task's script exports them."""
 _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 _TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
 _OURS = (b"temp", *map(os.fsencode, SYSROOTS))
@@ -48,59 +51,25 @@ def is_bitbakes(store: Store, commit: Oid) -> bool:
     return HASH_FACT in Records(store).facts(commit)
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A WORKDIR that was put back, and how to get into it."""
-
-    folder: Path
-    at: str
-    """The path that it had."""
-    directory: str
-    """Where the task's script was run."""
-    exported: Mapping[str, str]
-    mounter: str | None
-    """Bubblewrap's program; without it the WORKDIR is at another path."""
-    through: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Run a command and return its exit status; see `run_on_terminal` for its standard
-        streams.
-        """
-        where = self.directory
-        if self.mounter is not None:
-            command = [
-                self.mounter,
-                *_mounts(self.folder, self.at, self.through),
-                "--chdir",
-                where,
-                *command,
-            ]
-        else:
-            where = where.replace(self.at, str(self.folder), 1)
-        kept = {
-            name: value
-            for name, value in environment.items()
-            if name in ("TERM", "HOME", "USER", "PATH")
-        }
-        outside = self.folder if self.mounter is not None else Path(where)
-        code = run_on_terminal(command, cwd=outside, env={**kept, **self.exported})
-        return 128 - code if code < 0 else code
-
-
 @contextlib.contextmanager
 def put_back(
-    store: Store, commit: Oid, mounter: str | None, *, before: bool, on_host: bool
+    store: Store,
+    commit: Oid,
+    mounter: str | None,
+    environment: Mapping[str, str],
+    *,
+    before: bool,
+    on_host: bool,
 ) -> Iterator[Scene]:
-    """Yield a task's WORKDIR as it was after the task, or before it; what is done there is gone at
-    the end.
+    """Yield a task's WORKDIR as it was after the task, or before it. At the end it is deleted.
 
-    `on_host`: the user accepts that the command runs without a sandbox. Raises StoreError if there
-    is none otherwise, and for a record that BitBake's tasks don't leave.
+    `mounter` is bubblewrap's program; without it the WORKDIR is at another path. `environment` is
+    the user's. `on_host`: the user accepts that the command runs without a sandbox. Raises
+    StoreError if there is none otherwise, and for a record that BitBake's tasks don't leave.
     """
     records = Records(store)
     facts = records.facts(commit)
-    at, task = facts.get("workdir", ""), facts.get("task", "").partition(":")[2]
+    at, task = facts.get(WORKDIR_FACT, ""), TaskKey(facts.get("task", "")).task
     if not at.startswith("/") or ".." in at.split("/") or "\0" in at:
         raise StoreError(f"a record names the WORKDIR {at[:200]!r}", hint="don't trust its origin")
     if not _TASK.fullmatch(task):
@@ -130,7 +99,8 @@ def put_back(
             run.chmod(0o755)
         if not before:
             (workdir / "temp" / f"log.{task}").write_bytes(records.text(commit, LOG))
-        yield _scene(workdir, at, script, mounter)
+        user = {name: environment[name] for name in PASSED if name in environment}
+        yield _scene(workdir, at, script, mounter, user)
 
 
 def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
@@ -174,23 +144,36 @@ def _read_only(folder: Path, *, is_new: bool) -> list[str]:
     return options
 
 
-def _scene(workdir: Path, at: str, script: str, mounter: str | None) -> Scene:
-    notes = []
-    through = tuple(name for name in SYSROOTS if mounter is not None and Path(at, name).is_dir())
-    for name in through:
-        (workdir / name).mkdir(exist_ok=True)
+def _scene(
+    workdir: Path, at: str, script: str, mounter: str | None, user: Mapping[str, str]
+) -> Scene:
+    environment = {**user, **_exported(script)}
+    directory = _directory(workdir, at, script)
     if mounter is None:
-        notes.append(
+        note = (
             f"without bubblewrap the WORKDIR is {workdir}: tools may still hold {at}, its path then"
         )
-    elif not through:
+        inside = Path(directory.replace(at, str(workdir), 1))
+        return Scene(inside, environment, _as_it_is, _shell, [note])
+    through = tuple(name for name in SYSROOTS if Path(at, name).is_dir())
+    for name in through:
+        (workdir / name).mkdir(exist_ok=True)
+    notes = []
+    if not through:
         notes.append(
             "its sysroots are not there any more: bitbake makes them again with"
             " do_prepare_recipe_sysroot"
         )
-    return Scene(
-        workdir, at, _directory(workdir, at, script), _exported(script), mounter, through, notes
-    )
+    mount = [mounter, *_mounts(workdir, at, through), "--chdir", directory]
+    return Scene(workdir, environment, lambda command: [*mount, *command], _shell, notes)
+
+
+def _as_it_is(command: Sequence[str]) -> Sequence[str]:
+    return command
+
+
+def _shell() -> list[str]:
+    return ["sh", "-i"]
 
 
 def _directory(workdir: Path, at: str, script: str) -> str:

@@ -19,6 +19,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from prov.errors import BuildError, StoreError
@@ -32,6 +33,7 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.output import read_pair
 from prov.records.record import read_run_record
+from prov.replay.scene import Scene
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -43,7 +45,6 @@ from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandb
 from prov.tasks.script import log_path, shell_script, task_values
 from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
-from prov.terminal import run_on_terminal
 from prov.worktree.checkout import checkout
 from prov.worktree.placer import Placer, PrivatePlacer
 from prov.worktree.pool import GUARDED, Pool
@@ -234,7 +235,7 @@ class Aside:
 
     # putting back
 
-    def put_back(self, task: RecordedTask, *, before: bool) -> Scene:
+    def put_back(self, task: RecordedTask, *, before: bool, terminal: str = "") -> Scene:
         """Put a task's WORKDIR, as it was after or before it, and its sysroots in place; return all
         of it.
         """
@@ -262,7 +263,15 @@ class Aside:
             )
         environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are gone
         self._put_script(task, node, room, before=before)
-        return Scene(room, self.sandbox if room.root is not None else None, environment, node.key)
+        environment |= {"TERM": terminal or "dumb", "PS1": f"{node.key}$ "}
+        sandbox = self.sandbox if room.root is not None else None
+        return Scene(
+            folder=room.workdir,
+            environment=environment,
+            enter=partial(_enter, room, sandbox),
+            shell=partial(_shell, room, sandbox, node.key),
+            notes=self.notes,
+        )
 
     def _taken_if_there(self, task: RecordedTask) -> Iterator[Taken]:
         for key in task.definition.direct:
@@ -316,39 +325,23 @@ def _make_own(folder: Path) -> None:
     folder.mkdir()
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A task's WORKDIR, sysroots and environment, put back."""
+def _enter(room: Room, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
+    """Return the command that runs another one in a WORKDIR that was put back."""
+    seen = room.seen_workdir
+    if sandbox is not None:
+        return sandbox_command(sandbox, room, command, directory=seen, terminal=True)
+    if room.at:
+        return mounted_command(room, command, directory=seen)
+    return command
 
-    room: Room
-    sandbox: str | None
-    environment: Mapping[str, str]
-    key: TaskKey
 
-    def run(self, command: Sequence[str], *, terminal: str = "") -> int:
-        """Run a command in the WORKDIR and return its exit status; see `run_on_terminal` for its
-        standard streams.
-        """
-        room, seen = self.room, self.room.seen_workdir
-        environment = {**self.environment, "TERM": terminal or "dumb", "PS1": f"{self.key}$ "}
-        if self.sandbox is not None:
-            command = sandbox_command(self.sandbox, room, command, directory=seen, terminal=True)
-        elif room.at:
-            command = mounted_command(room, command, directory=seen)
-        code = run_on_terminal(command, cwd=room.workdir, env=environment)
-        return 128 - code if code < 0 else code
-
-    def shell(self) -> list[str]:
-        """Return the command of an interactive shell among the task's own tools."""
-        for name, options in (("bash", ["--norc", "--noprofile", "-i"]), ("sh", ["-i"])):
-            if (self.room.links / name).is_symlink():
-                return [
-                    name if self.sandbox else os.path.realpath(self.room.links / name),
-                    *options,
-                ]
-        raise StoreError(
-            f"{self.key} has no shell among its tools", hint="name a command: `-- COMMAND`"
-        )
+def _shell(room: Room, sandbox: str | None, key: TaskKey) -> list[str]:
+    """Return the command of an interactive shell among a task's own tools."""
+    for name, options in (("bash", ["--norc", "--noprofile", "-i"]), ("sh", ["-i"])):
+        if (room.links / name).is_symlink():
+            program = name if sandbox else os.path.realpath(room.links / name)
+            return [program, *options]
+    raise StoreError(f"{key} has no shell among its tools", hint="name a command: `-- COMMAND`")
 
 
 @contextlib.contextmanager
