@@ -95,7 +95,7 @@ def liar(folder: Path, *, certificate: Path | None = None) -> Iterator[Liar]:
         scheme = "https"
     port = server.server_address[1]
     server.liar = Liar(f"{scheme}://127.0.0.1:{port}", port, folder)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server.liar

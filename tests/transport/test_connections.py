@@ -89,7 +89,7 @@ def hang_up(request: _Handler) -> None:
 @contextmanager
 def running() -> Iterator[KeepingServer]:
     with KeepingServer() as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield made
         finally:
