@@ -15,7 +15,7 @@ NO_KEYS = {
     "access.py: allowed.split(':')": "GIT_ALLOW_PROTOCOL, a list of protocols",
     "git.py: variables['GIT_ALLOW_PROTOCOL'].split(':')": "the same",
     "facts.py: line.partition(':')": "a line of pseudo's",
-    "paths.py: node.fixme.decode().partition(':')": "a mark: its kind and letters",
+    "embedded_paths.py: node.fixme.decode().partition(':')": "a mark: its kind and letters",
     "publication.py: extra.get('workdir', '').partition(':')": "a commit and its digest",
     "signature.py: line.split(':')": "a line of gpg's",
     "toolchain.py: name.partition(':')": "a Debian package and its architecture",
