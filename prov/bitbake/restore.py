@@ -35,8 +35,9 @@ from prov.errors import BitBakeError, NameUnknown
 from prov.files import open_folder, remove_tree
 from prov.history.names import RunName, find_run, runs
 from prov.records.build_list import BuildList
-from prov.records.keys import TaskKey
+from prov.records.keys import TaskKey, is_name
 from prov.records.lookup import Records
+from prov.records.refs import WorkdirRef, parse_ref
 from prov.records.run import author, write_workdir
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
@@ -53,7 +54,6 @@ UNUSABLE = {FAKEROOT_FACT, SETSCENE_FACT}
 _STAMP = re.compile(r"(.+)\.(do_[^./]+)\.[^/]+")
 _NO_STAMP = re.compile(r"\.(sigdata|sigbasedata)\.|\.taint$")
 """Files beside stamps that say nothing of what has run."""
-_ARCH = re.compile(r"refs/prov/workdir/([\w+-][\w.+-]*)/[^/]+/[^/]+", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -223,13 +223,13 @@ def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[byt
 
 def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
     """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
-    match = _ARCH.fullmatch(facts[LINE_FACT])
-    if match is None or ".." in match[1] or match[1].endswith((".", ".lock")):
+    ref = parse_ref(facts[LINE_FACT])
+    if not isinstance(ref, WorkdirRef) or not is_name(ref.arch):
         raise BitBakeError(
             f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin"
         )
     mc, pn = split_name(run.key.recipe)
-    return BuildTask(mc, pn, facts.get("version", ""), run.key.task, False, workdir, match[1], ())
+    return BuildTask(mc, pn, facts.get("version", ""), run.key.task, False, workdir, ref.arch, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def _stamps(
         )
     found = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
     for name, _, facts in reversed(line):
-        task = name.partition(":")[2]
+        task = TaskKey(name).task
         found.names.pop(task, None)  # the last time counts
         if STAMP_FACT not in facts or FAKEROOT_FACT in facts:
             continue

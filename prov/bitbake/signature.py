@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from prov.errors import BitBakeError
+from prov.records.keys import TaskKey
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid, escape_name
 from prov.text import size_text
 from prov.worktree.attributes import TreeWriter
@@ -59,7 +60,7 @@ def split_name(recipe: str) -> tuple[str, str]:
     return mc, pn
 
 
-def key_of(text: str) -> str:
+def key_of(text: str) -> TaskKey:
     """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names
     dependencies.
     """
@@ -68,7 +69,7 @@ def key_of(text: str) -> str:
         raise BitBakeError(
             f"{text[:_SHOWN]!r} names no task", hint="is this BitBake newer than this prov?"
         )
-    return f"{recipe_name(match['mc'] or '', match['pn'])}:{match['task']}"
+    return TaskKey.of(recipe_name(match["mc"] or "", match["pn"]), match["task"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +211,7 @@ def write_inputs(writer: TreeWriter, recipe: str, signature: Signature) -> Oid:
     edges: dict[bytes, list[Entry]] = {}
     for name, unihash in signature.dependencies.items():
         key = key_of(name)
-        own, _, dependency = key.partition(":")
-        kind, label = (b"after", dependency) if own == recipe else (b"needs", key)
+        kind, label = (b"after", key.task) if key.recipe == recipe else (b"needs", key)
         edges.setdefault(kind, []).append(text(label, unihash + "\n"))
     for kind, each in edges.items():
         entries += folder(kind, each)

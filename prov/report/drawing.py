@@ -379,7 +379,9 @@ def _svg_task(number: int, task: Drawn, box: Box) -> str:
 
 
 def _label(task: Drawn) -> tuple[str, str, str]:
-    return task.key.partition(":") if ":" in task.key else ("", "", task.key)
+    if ":" not in task.key:
+        return ("", "", task.key)
+    return (task.key.recipe, ":", task.key.task)
 
 
 def _label_width(task: Drawn) -> float:

@@ -284,7 +284,7 @@ class Session:
                 places = make_room(
                     site, self.toolchains, node, plan.graph.chain(key), tools
                 ).places()
-                given[f"{node.arch}/{key.replace(':', '/')}"] = Given(key, output, tools, places)
+                given[f"{node.arch}/{key.path}"] = Given(key, output, tools, places)
 
         def current(key: TaskKey) -> OutputId | None:
             return self._current_output(key, site)

@@ -21,6 +21,7 @@ NO_KEYS = {
     "toolchain.py: name.partition(':')": "a Debian package and its architecture",
     "toolchain.py: self.name.partition(':')": "the same",
     "project.py: key.rpartition(':')": "--set RECIPE:VARIABLE=VALUE",
+    "compose.py: conflict.first.partition(':')": "an owner is any text there",
     "merge.py: claimant.partition(':')": "an owner is any text there: records are above worktree",
 }
 """Splits at a colon of what is no task key, and what it is instead."""
@@ -53,7 +54,8 @@ def ref_literals(module: Module) -> Iterator[str]:
         if not isinstance(node, ast.Constant) or id(node) in docstrings:
             continue
         is_prefix = id(node) in prefixes and OUR_PREFIX.search(text_of(node))
-        if is_prefix or OUR_REF.search(text_of(node)):
+        is_head = text_of(node).startswith("ref: ")  # git's file HEAD
+        if not is_head and (is_prefix or OUR_REF.search(text_of(node))):
             yield module.at(node)
 
 
