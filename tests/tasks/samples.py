@@ -15,9 +15,8 @@ from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry, Oid, object_id
 from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
 from prov.tasks.job import Job, Site
-from prov.tasks.recorded import RecordedInputs
 from prov.tasks.sandbox import Room
-from prov.tasks.taskhash import OwnInputs
+from prov.tasks.taskhash import InputsReader, OwnInputs
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.pool import GUARDED, Pool
 from tests.records.samples import static_key
@@ -88,7 +87,8 @@ def blob_id(text: str) -> Oid:
 
 
 def site_of(store: Store, work: Path, *, sandbox: str | None = None, alias: str = "") -> Site:
-    """Return a site whose inputs are never asked for."""
+    """Return a site on a host with two tools."""
     pool = Pool(store.cache / GUARDED, store.objects)
     sysroots = Sysroots(pool, store.cache / "sysroots")
-    return Site(store, RecordedInputs(store.objects, {}), sysroots, work, sandbox, alias)
+    inputs = InputsReader(store, store.objects.writer(), lambda _tools, _key: TOOLS)
+    return Site(store, inputs, sysroots, work, sandbox, alias)

@@ -1,0 +1,27 @@
+"""The executor on this machine: each task in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from prov.errors import ProvError
+from prov.scheduler.executor import LocalExecutor
+from prov.scheduler.workers import Workers
+from prov.store.repository import Store
+from tests.tasks.samples import job_of, node_of, room_of, site_of
+
+pytestmark = pytest.mark.process
+
+
+def test_what_a_task_raises_comes_back(store: Store, tmp_path: Path) -> None:
+    site = site_of(store, tmp_path / "work")
+    executor = LocalExecutor(site, Workers())
+    # its directory can't be expanded, which is found out before anything is run
+    node = node_of(task={"dir": "${NOTHING}"})
+    job = job_of(node, room_of(site.workdir(node, "compile")))
+    with pytest.raises(ProvError, match=r"\$\{NOTHING\} is not set"):
+        asyncio.run(executor.run(job))
+    executor.kill(9)
