@@ -19,7 +19,7 @@ from prov.recipes import project as projects
 from prov.scheduler import session as sessions
 from prov.store import repository
 from prov.sysroot import compose
-from prov.upkeep import retention
+from prov.upkeep import rules
 
 from .output import remark
 
@@ -124,9 +124,9 @@ def exclude_here() -> list[str]:
     return list(_settings_here().get("exclude", []))
 
 
-def rules_here() -> retention.Rules:
+def rules_here() -> rules.Rules:
     """Return the rules of garbage collection: those in prov.toml, or the defaults."""
-    return retention.rules_from(_settings_here(), str(root() / projects.PROJECT_FILE))[0]
+    return rules.rules_from(_settings_here(), str(root() / projects.PROJECT_FILE))[0]
 
 
 def session_here(store: repository.Store, settings: list[str] | None) -> sessions.Session | None:

@@ -10,7 +10,7 @@ import typer
 
 from prov.store import sweep
 from prov.text import count_text, parse_size, size_text
-from prov.upkeep import background, retention
+from prov.upkeep import background, collection, pruned
 
 from .context import JsonOption, StoreOption, open_store, rules_here, work_here
 from .output import note_all, say, say_json
@@ -53,12 +53,12 @@ def command(
         "size": parse_size(size) if size else None,
     }
     rules = replace(rules_here(), **_set(options))
-    deletions = retention.plan_gc(opened, rules)
+    deletions = collection.plan_gc(opened, rules)
     if dry_run:
-        swept = sweep.measure(opened.objects, retention.held_after(opened, deletions))
+        swept = sweep.measure(opened.objects, collection.held_after(opened, deletions))
         pool, scratch = (0, 0), 0
     else:
-        retention.prune(opened, deletions)
+        collection.prune(opened, deletions)
         swept = sweep.sweep(opened.objects)
         pool, scratch = background.clear_pools(opened), _clear_scratch()
     freed = _Freed(deletions, swept, pool[0], pool[1], scratch)
@@ -77,7 +77,7 @@ def _set(options: dict[str, Any]) -> dict[str, Any]:
 class _Freed:
     """What is deleted; sizes in bytes."""
 
-    refs: list[retention.Gone]
+    refs: list[pruned.Deletion]
     objects: sweep.Swept
     pool_files: int
     pool_size: int

@@ -37,7 +37,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import Swept, sweep
 from prov.transport.access import Access
-from prov.upkeep.retention import Gone, Pruned
+from prov.upkeep.pruned import Deletion, Pruned
 
 _EMPTY_BLOB = object_id("blob", b"")
 RULE = "forgotten"
@@ -59,7 +59,7 @@ class Moved:
 class Plan:
     """What forgetting does to refs."""
 
-    gone: tuple[Gone, ...]
+    gone: tuple[Deletion, ...]
     moved: tuple[Moved, ...]
     records: dict[str, Oid]
     """Records that stay, and those that stand for a run in the numbers of its task hash: ref ->
@@ -71,7 +71,7 @@ class Plan:
 class Forgotten:
     """What went, and where it could not be taken out."""
 
-    refs: list[Gone] = field(default_factory=list)
+    refs: list[Deletion] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     swept: Swept = field(default_factory=lambda: Swept(0, 0))
     workdirs: list[Path] = field(default_factory=list)
@@ -158,14 +158,14 @@ def plan_forget(store: Store, wanted: Wanted) -> Plan:
     """
     holders = Holders(store, wanted.objects)
     refs = {ref: oid for ref, oid in store.refs.list("refs/").items() if not ref.startswith(_KEPT)}
-    going: list[Gone] = []
+    going: list[Deletion] = []
     moved: list[Moved] = []
     with store.objects.writer() as writer:
         rewriter = Rewriter(store, writer, holders)
         for ref, oid in refs.items():
             if store.objects.read(oid)[0] != "commit":  # a user's own
                 if _holds(store, holders, oid):
-                    going.append(Gone(ref, oid, RULE))
+                    going.append(Deletion(ref, oid, RULE))
                 continue
             if wanted.keys and _key_of(ref) not in ("", *wanted.keys):
                 if not _descends(store, holders, ref, oid):
@@ -174,13 +174,13 @@ def plan_forget(store: Store, wanted: Wanted) -> Plan:
                 continue
             new = rewriter.without(oid)
             if holders.commit_itself(oid) and not (ref.startswith(_PLAIN) and new is not None):
-                going.append(Gone(ref, oid, RULE))
+                going.append(Deletion(ref, oid, RULE))
             elif new is not None and new != oid:
                 moved.append(Moved(ref, oid, new))
         writer.finish()
     records = dict(_records(store, holders, refs, going))
     gone = tuple(
-        Gone(each.ref, each.oid, each.rule, _record_name(each.ref, records)) for each in going
+        Deletion(each.ref, each.oid, each.rule, _record_name(each.ref, records)) for each in going
     )
     return Plan(gone, tuple(moved), records)
 
@@ -224,7 +224,7 @@ def _record_name(ref: str, records: dict[str, Oid]) -> str:
 
 
 def _records(
-    store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Gone]
+    store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Deletion]
 ) -> Iterable[tuple[str, Oid]]:
     """Yield the records that get a ref, by its name: of runs of which only the WORKDIR is removed.
 

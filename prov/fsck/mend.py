@@ -25,7 +25,7 @@ from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, is_name
 from prov.store.repository import Store
-from prov.upkeep.retention import Pruned
+from prov.upkeep.pruned import Pruned
 
 TAGS = "refs/tags/"
 

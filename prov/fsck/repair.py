@@ -26,13 +26,13 @@ from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker
 from prov.fsck.sources import Sources, restore
 from prov.store.git import open_repository
-from prov.store.integrity import loose_objects
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, read_refs, write_packed
 from prov.store.refs import HEAD, RefUpdate
 from prov.store.repository import Store
-from prov.upkeep.retention import Gone, Pruned
+from prov.store.integrity import loose_objects
+from prov.upkeep.pruned import Deletion, Pruned
 from prov.worktree.pool import Pool
 
 RULE = "fsck"
@@ -169,7 +169,7 @@ def _change_refs(store: Store, refs: RawRefs, after: dict[str, Oid]) -> None:
 
 
 def _note(store: Store, now: float, names: Iterable[str]) -> None:
-    gone = [Gone(name.encode("utf-8", "backslashreplace").decode(), b"", RULE) for name in names]
+    gone = [Deletion(name.encode("utf-8", "backslashreplace").decode(), b"", RULE) for name in names]
     if gone:
         Pruned(store).add(gone, now)
 

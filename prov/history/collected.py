@@ -9,7 +9,7 @@ from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
 from prov.records.refs import OutputRef, RunRef
 from prov.store.repository import Store
-from prov.upkeep.retention import Pruned
+from prov.upkeep.pruned import Pruned
 
 
 def when_collected(store: Store, *refs: str) -> str:

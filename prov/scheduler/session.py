@@ -35,7 +35,7 @@ from prov.tasks.toolchain import Toolchains
 from prov.text import nearest
 from prov.transport.access import Access
 from prov.upkeep.background import start_upkeep
-from prov.upkeep.retention import rules_from
+from prov.upkeep.rules import rules_from
 
 
 @dataclass(frozen=True, slots=True)

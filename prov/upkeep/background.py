@@ -1,8 +1,7 @@
-"""Keeping a store in shape behind a build: packs are joined, and, if prov.toml says so, what is old
-is collected.
+"""Upkeep of a store behind a build: join packs and, if prov.toml says so, collect what is old.
 
-It is a process of its own that nobody waits for, with low priority and an end: whatever it is at
-when its time is over is done anew another time, and a kill loses nothing.
+A detached process does it, with low priority and a time limit. What it cannot finish is done by the
+next one, and a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +18,15 @@ from prov.processes import start_detached
 from prov.store.repository import Store
 from prov.store.sweep import sweep
 from prov.tasks.workdir import ASIDE
-from prov.upkeep.retention import Rules, plan_gc, prune, remove_unlinked
+from prov.upkeep.collection import plan_gc, prune, remove_unlinked
+from prov.upkeep.rules import Rules
 from prov.worktree.pool import POOLS
 
 SECONDS = 600
-"""It ends after so long, done or not."""
+"""After which it ends, finished or not."""
 WHOLE = 1 << 40
 PATIENCE = 30.0
-"""Seconds to wait for those who still write, before what nothing holds is dropped."""
+"""Seconds to wait for processes that write, before unreachable objects are deleted."""
 EVERY = 86_400.0
 """Seconds between two collections."""
 POOL_AGE = 86_400.0
@@ -34,9 +34,9 @@ POOL_AGE = 86_400.0
 
 
 def start_upkeep(store: Store, rules: Rules | None) -> bool:
-    """Start what is due in the background; tell whether anything is.
+    """Start what is due in the background; return whether anything is.
 
-    `rules`: what to collect by.
+    `rules` are those of a collection; None if builds do not collect.
     """
     due = rules is not None and _is_due(store)
     if not due and not store.objects.many_packs():
@@ -46,7 +46,7 @@ def start_upkeep(store: Store, rules: Rules | None) -> bool:
 
 
 def collect(store: Store, rules: Rules) -> None:
-    """Collect by rules: refs, objects that nothing holds any more, and pool files."""
+    """Delete refs by rules, then unreachable objects and unused pool files."""
     prune(store, plan_gc(store, rules))
     end = time.monotonic() + PATIENCE
     while sweep(store.objects).in_use and time.monotonic() < end:
@@ -56,29 +56,27 @@ def collect(store: Store, rules: Rules) -> None:
 
 
 def clear_pools(store: Store) -> tuple[int, int]:
-    """Remove pool files that nothing has been linked to for a while; return how many, and their
-    bytes.
-    """
+    """Remove pool files that nothing was linked to for a day; return how many, and their bytes."""
     old = time.time() - POOL_AGE
     removed = [remove_unlinked(store.cache / name, older_than=old) for name in POOLS]
     return sum(count for count, _ in removed), sum(size for _, size in removed)
 
 
 def clear_aside(builddir: Path) -> tuple[int, list[OSError]]:
-    """Remove what was found in WORKDIRs and moved aside; return how many things that was, and why
-    others stay.
+    """Remove what builds moved out of WORKDIRs; return how many files and folders that was, and the
+    errors of those that stay.
     """
-    removed, left = 0, []
+    removed, errors = 0, []
     for path in sorted((builddir / ASIDE).glob("*/*")):
         try:
             remove_tree(path)
             removed += 1
         except OSError as error:
-            left.append(error)
+            errors.append(error)
     for folder in (*(builddir / ASIDE).glob("*"), builddir / ASIDE):
         with contextlib.suppress(OSError):  # it is not empty, or not there
             folder.rmdir()
-    return removed, left
+    return removed, errors
 
 
 def _mark(store: Store) -> Path:
@@ -101,7 +99,7 @@ def _run(store: Store, rules: Rules | None) -> None:
         contextlib.suppress(ProvError, OSError),
         try_locked(own.cache / "locks" / "upkeep") as alone,
     ):
-        if alone:  # what can't be done now is tried by the next one
+        if alone:  # what cannot be done now is tried by the next process
             own.objects.consolidate(most=WHOLE)
             if rules is not None:
                 collect(own, rules)

@@ -1,418 +1,240 @@
-"""What is kept and what goes: from builds and rules to the refs that are deleted.
+"""Choose what a collection deletes: a pure function of a store's refs and its builds.
 
-What a build is made of is found by its lists. Of the builds that are kept, outputs stay, and with
-each its record, so that questions can be asked about it; of the last few, WORKDIRs stay as well. A
-WORKDIR takes most of the room and is looked at when something broke lately; an output saves a build
-for months.
-
-A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in
-its history. Runs of `prov run` and `prov capture` share one history for each directory, and so
-stay.
-
-Whatever goes is told in a file first: when, by which rule, and what it was.
+Of the builds that are kept, outputs stay, and with each its record, so that questions about it can
+be answered; of the last few, WORKDIRs stay as well. A WORKDIR takes most of the space and is needed
+when something broke lately; an output saves a build for months.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from prov.errors import StoreError
-from prov.files import naming, replace_file, sync_directory, try_locked
-from prov.recipes.checks import check
-from prov.recipes.tables import GcTable, given
-from prov.records.build_list import BuildList
 from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
-from prov.records.record import record_of
 from prov.records.refs import (
-    LABELS,
     OUTPUTS,
     OUTSIDE,
-    PINS,
-    RECORDS,
-    REFS,
     STATICS,
-    TAGS,
-    TOOLCHAINS,
     OutputRef,
     RecordRef,
     RunRef,
     parse_ref,
 )
 from prov.store.objects import Oid
-from prov.store.refs import RefUpdate
-from prov.store.repository import Store
-from prov.store.sweep import ancestors, packed_sizes, reachable
-from prov.tasks.toolchain import Toolchains
-from prov.text import parse_size
-
-DAY = 86_400.0
+from prov.upkeep.pruned import Deletion
+from prov.upkeep.rules import Rules
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is kept.
+class Extent(NamedTuple):
+    """How much of a build is kept."""
 
-    Builds with a label or a pin, and of each task what was built last, are kept always.
-    """
-
-    builds: int = 20
-    """The outputs of so many builds."""
-    days: float = 30.0
-    """Everything that is younger."""
-    workdirs: int = 5
-    """The WORKDIRs of so many builds, beyond what is young."""
-    size: int | None = None
-    """Bytes that the store's objects may take; the least recently used outputs go first, young or
-    not.
-    """
+    outputs: bool
+    workdirs: bool
 
 
-def rules_from(settings: Mapping[str, Any], origin: str) -> tuple[Rules, bool]:
-    """Return the rules of prov.toml's `[gc]`, and whether builds collect by them.
-
-    Raises RecipeError.
-    """
-    table = check(settings.get("gc", {}), GcTable, f"{origin}: gc")
-    size = given(table.size, None)
-    rules = Rules(
-        builds=max(1, int(table.builds)),
-        days=float(table.days),
-        workdirs=int(table.workdirs),
-        size=None if size is None else parse_size(size),
-    )
-    return rules, table.auto
+def extent_of(position: int, seconds: int, rules: Rules, now: float, *, pinned: bool) -> Extent:
+    """Return how much of a build is kept: the newest has position 0, and began at `seconds`."""
+    if pinned or seconds >= rules.young_from(now):
+        return Extent(True, True)
+    return Extent(position < rules.builds, position < rules.workdirs)
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """A ref that goes, and by which rule."""
+class RecordedRun(NamedTuple):
+    """A ref of a run, or of the record that stands for one."""
 
-    ref: str
+    number: int
+    ref: RunRef | RecordRef
     oid: Oid
-    rule: str
-    record: str = ""
-    """The ref under which the run's record stays."""
+    seconds: int
+    """When it ran, since the epoch."""
+
+    def deletion(self, rule: str, *, keeps_record: bool = False) -> Deletion:
+        """Return the deletion of the ref, with or without the run's record."""
+        record = str(self.ref.record) if keeps_record and isinstance(self.ref, RunRef) else ""
+        return Deletion(str(self.ref), self.oid, rule, record)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The refs that a collection may delete."""
+
+    series: dict[RunRef, list[RecordedRun]] = field(default_factory=dict)
+    """The first tag of a task hash -> all its runs and records, by number."""
+    outputs: dict[str, Oid] = field(default_factory=dict)
+    """Refs of outputs, by task hash or static key."""
+    outside: dict[str, tuple[Oid, int]] = field(default_factory=dict)
+    """States of WORKDIRs that no task made, and their times in seconds."""
+
+    @staticmethod
+    def of(refs: Mapping[str, Oid], seconds: Callable[[Oid], int]) -> Inventory:
+        """Sort a store's refs; `seconds` returns the time of a commit."""
+        inventory = Inventory()
+        for name, oid in refs.items():
+            if name.startswith((OUTPUTS, STATICS)):
+                inventory.outputs[name] = oid
+            elif name.startswith(OUTSIDE):
+                inventory.outside[name] = oid, seconds(oid)
+            else:
+                inventory._add_run(name, oid, seconds)
+        for runs in inventory.series.values():
+            runs.sort(key=lambda run: (run.number, str(run.ref)))
+        return inventory
+
+    def _add_run(self, name: str, oid: Oid, seconds: Callable[[Oid], int]) -> None:
+        ref = parse_ref(name)
+        if isinstance(ref, RunRef | RecordRef):
+            run = RecordedRun(ref.number, ref, oid, seconds(oid))
+            self.series.setdefault(series_of(ref), []).append(run)
+
+    def recent(self, young_from: float) -> set[OutputRef]:
+        """Return the outputs of which a run, failed or not, is young."""
+        return {
+            output_of(series)
+            for series, runs in self.series.items()
+            if any(run.seconds >= young_from for run in runs)
+        }
+
+
+def series_of(ref: RunRef | RecordRef) -> RunRef:
+    """Return the first tag of the runs that a ref is numbered with."""
+    tag = ref.run if isinstance(ref, RecordRef) else ref
+    return replace(tag, number=1)
+
+
+def output_of(ref: RunRef) -> OutputRef:
+    """Return the ref of the output of a task hash."""
+    return OutputRef(ref.key, ref.task_hash)
 
 
 @dataclass(slots=True)
-class _Kept:
-    """Task hashes and runs that builds name."""
+class KeptResults:
+    """The results that stay, by the refs that would name them."""
 
-    outputs: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
-    runs: set[tuple[TaskKey, TaskHash, int]] = field(default_factory=set)
-    failed: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
-    listed: set[str] = field(default_factory=set)
+    outputs: set[OutputRef] = field(default_factory=set)
+    """With a record each."""
+    runs: set[RunRef] = field(default_factory=set)
+    """With their WORKDIRs."""
+    failed: set[RunRef] = field(default_factory=set)
+    """All failed runs of a task hash, by their first tag."""
+    listed: set[TaskKey] = field(default_factory=set)
     """Tasks that any build names."""
 
+    def add_unlisted(self, inventory: Inventory) -> None:
+        """Keep the newest run of each task that no build names, as `prov run` leaves them."""
+        newest: dict[TaskKey, tuple[int, int, TaskHash]] = {}
+        for series, runs in inventory.series.items():
+            if not series.failed and series.key not in self.listed:
+                candidate = runs[-1].seconds, runs[-1].number, series.task_hash
+                newest[series.key] = max(candidate, newest.get(series.key, candidate))
+        for key, (_seconds, number, task_hash) in newest.items():
+            self.outputs.add(OutputRef(key, task_hash))
+            self.runs.add(RunRef(key, task_hash, number))
 
-def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Gone]:
-    """Return what goes by these rules, sorted by ref."""
-    now = time.time() if now is None else now
-    gone = _by_age(store, rules, now)
-    if rules.size is None:
-        return gone
-    return _by_size(store, rules, now, gone)
-
-
-def _by_size(store: Store, rules: Rules, now: float, gone: list[Gone]) -> list[Gone]:
-    """Return what goes so that the rest fits: fewer and fewer builds are kept, the last one
-    always.
-    """
-    assert rules.size is not None
-    sizes = packed_sizes(store.objects)
-
-    def fits(found: list[Gone]) -> bool:
-        return sum(sizes.get(oid, 0) for oid in held_after(store, found)) <= (rules.size or 0)
-
-    if fits(gone):
-        return gone
-    low, high = 1, rules.builds + 1
-    best = gone
-    while low < high:  # how many builds' outputs can stay
-        middle = (low + high) // 2
-        trial = _by_age(
-            store, Rules(middle, 0.0, min(middle, rules.workdirs), rules.size), now, rule="size"
-        )
-        if fits(trial):
-            low, best = middle + 1, trial
-        else:
-            high = middle
-    if best is gone:
-        best = _by_age(store, Rules(1, 0.0, 0, rules.size), now, rule="size")
-    return best
-
-
-def _by_age(store: Store, rules: Rules, now: float, *, rule: str = "") -> list[Gone]:
-    kept = _kept(store, rules, now)
-    refs = store.refs.list(REFS)
-    _keep_unlisted(store, kept, refs)
-    with try_locked(store.objects.lease) as alone:
-        if not alone:
-            _keep_newest(store, kept, refs)
-    young = now - rules.days * DAY
-    found: list[Gone] = []
-    outputs = {oid for name, oid in refs.items() if _output_key(name) in kept.outputs}
-    recent: set[tuple[TaskKey, TaskHash]] = set()
-    for name, oid in refs.items():
-        if name.startswith(OUTSIDE) and _seconds(store, oid) < young:
-            found.append(Gone(name, oid, rule or f"days {rules.days:g}"))
-    for (key, task_hash, failed), runs in _runs(refs).items():
-        if any(_seconds(store, oid) >= young for _, _, oid in runs):
-            recent.add((key, task_hash))
-        if failed and ((key, task_hash) in kept.failed or (key, task_hash) in recent):
-            continue
-        stays = (key, task_hash) in kept.outputs or (key, task_hash) in recent
-        for number, name, oid in sorted(runs):
-            if name.startswith(RECORDS):
-                if not stays:
-                    found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
-            elif (key, task_hash, number) in kept.runs or _seconds(store, oid) >= young:
-                break  # those that go have the lower numbers, so that new ones are known
-            else:
-                record = RECORDS + name.removeprefix(TAGS) if stays and not failed else ""
-                found.append(Gone(name, oid, rule or f"workdirs {rules.workdirs}", record))
-    outputs |= {oid for name, oid in refs.items() if _output_key(name) in recent}
-    for name, oid in refs.items():
-        if name.startswith((OUTPUTS, STATICS)) and oid not in outputs:
-            found.append(Gone(name, oid, rule or f"builds {rules.builds}"))
-    found += _toolchains(store, refs, kept.outputs | recent, rule or f"builds {rules.builds}")
-    return sorted(_that_free(store, refs, found), key=lambda each: each.ref)
-
-
-def _that_free(store: Store, refs: dict[str, Oid], gone: list[Gone]) -> list[Gone]:
-    """Return what is deleted, without the tags of runs that are in the history of a ref that is
-    kept.
-    """
-    tags = [each for each in gone if each.ref.startswith(TAGS)]
-    if not tags:
-        return gone
-    out = {each.ref for each in gone}
-    kept = {oid for name, oid in refs.items() if name not in out}
-    kept |= {record_of(store.objects, each.oid) for each in gone if each.record}
-    alive = ancestors(store.path, kept)
-    staying = {each.ref for each in tags if each.oid in alive}
-    return list(_without_gaps([each for each in gone if each.ref not in staying], staying))
-
-
-def _without_gaps(gone: list[Gone], staying: Iterable[str]) -> Iterator[Gone]:
-    """Yield what is deleted so that the numbers of a task hash have no gap below a run that
-    stays.
-    """
-    highest: dict[tuple[TaskKey, TaskHash, bool], int] = {}
-    for name in staying:
-        run = _run_of(name)
-        if run is not None:
-            series = _series(run)
-            highest[series] = max(run.number, highest.get(series, 0))
-    for each in gone:
-        run = _run_of(each.ref)
-        if run is None or run.number > highest.get(_series(run), 0):
-            yield each
-        elif isinstance(run, RunRef) and not run.failed:
-            yield replace(each, record=str(run.record))
-
-
-def _kept(store: Store, rules: Rules, now: float) -> _Kept:
-    kept = _Kept()
-    newest = kept.listed
-    always = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
-    seen: set[tuple[Oid, bool, bool]] = set()
-    build, number = BuildList.latest(store), 0
-    while build is not None:
-        held = build.commit in always
-        young = store.objects.commit(build.commit).author.seconds >= now - rules.days * DAY
-        outputs, runs = (
-            held or young or number < rules.builds,
-            held or young or number < rules.workdirs,
-        )
-        for recipe, oid in build.listed():
-            state = (oid, outputs, runs)
-            if state in seen:
-                continue
-            seen.add(state)
-            for key, line in build.lines(recipe).items():
-                if outputs or key not in newest:
-                    kept.outputs.add((key, line.task_hash))
-                if runs:
-                    kept.runs.add((key, line.task_hash, line.run))
-                newest.add(key)
-        if runs:
-            for key, what in build.happened().items():
-                word, _, text = what.partition(" ")
-                if word == "failed" and re.fullmatch("[0-9a-f]{40}", text):
-                    kept.failed.add((key, TaskHash(bytes.fromhex(text))))
-        build, number = build.before(), number + 1
-    return kept
-
-
-def _keep_unlisted(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
-    """Keep the newest run of each task that no build names, as `prov capture` and `prov run` leave
-    them.
-    """
-    newest: dict[TaskKey, tuple[int, int, TaskHash]] = {}
-    for (key, task_hash, failed), runs in _runs(refs).items():
-        if key not in kept.listed and not failed:
-            number, _name, oid = max(runs)
-            newest[key] = max(
-                newest.get(key, (0, 0, TaskHash(b""))), (_seconds(store, oid), number, task_hash)
-            )
-    for key, (_when, number, task_hash) in newest.items():
-        kept.outputs.add((key, task_hash))
-        kept.runs.add((key, task_hash, number))
-
-
-def _keep_newest(store: Store, kept: _Kept, refs: dict[str, Oid]) -> None:
-    """Keep the newest run of each task: a build that is under way has made it, and lists it when it
-    ends.
-    """
-    newest: dict[TaskKey, tuple[int, set[TaskHash]]] = {}
-    for (key, task_hash, failed), runs in _runs(refs).items():
-        if not failed:
-            seconds = max(_seconds(store, oid) for _, _, oid in runs)
-            known, hashes = newest.get(key, (0, set()))
-            if seconds > known:
-                newest[key] = seconds, {task_hash}
-            elif seconds == known:
-                hashes.add(task_hash)
-    for key, (_, hashes) in newest.items():
-        kept.outputs |= {(key, task_hash) for task_hash in hashes}
-
-
-def _run_of(name: str) -> RunRef | RecordRef | None:
-    """Return the run that a tag or a record's ref stands for; None for other refs."""
-    ref = parse_ref(name)
-    return ref if isinstance(ref, RunRef | RecordRef) else None
-
-
-def _series(run: RunRef | RecordRef) -> tuple[TaskKey, TaskHash, bool]:
-    """Return what runs have in common that are numbered together."""
-    return run.key, run.task_hash, isinstance(run, RunRef) and run.failed
-
-
-def _runs(refs: dict[str, Oid]) -> dict[tuple[TaskKey, TaskHash, bool], list[tuple[int, str, Oid]]]:
-    """Return the runs and records of each task hash: number, ref, commit."""
-    runs: dict[tuple[TaskKey, TaskHash, bool], list[tuple[int, str, Oid]]] = {}
-    for name, oid in refs.items():
-        run = _run_of(name)
-        if run is not None:
-            runs.setdefault(_series(run), []).append((run.number, name, oid))
-    return runs
-
-
-def _output_key(name: str) -> tuple[TaskKey, TaskHash] | None:
-    ref = parse_ref(name)
-    return (ref.key, ref.task_hash) if isinstance(ref, OutputRef) else None
-
-
-def _seconds(store: Store, oid: Oid) -> int:
-    return store.objects.commit(oid).author.seconds
-
-
-def _toolchains(
-    store: Store, refs: dict[str, Oid], kept: Iterable[tuple[str, Oid]], rule: str
-) -> Iterator[Gone]:
-    prefix = TOOLCHAINS
-    there = {name: oid for name, oid in refs.items() if name.startswith(prefix)}
-    used = set()
-    for _, task_hash in kept if len(there) > 1 else ():
-        try:
-            entry = store.objects.entry(task_hash, "host-toolchain")
-        except StoreError:  # fetched without its inputs
-            continue
-        if entry is not None:
-            used.add(prefix + store.objects.blob(entry.oid).decode("utf-8", "replace").strip())
-    # what plans go by here, though nothing that is kept may have been made with it
-    used |= {prefix + tree.hex() for tree in Toolchains(store, "").remembered()}
-    for name, oid in there.items():
-        if len(there) > 1 and name not in used:
-            yield Gone(name, oid, rule)
-
-
-def held_after(store: Store, gone: Iterable[Gone]) -> set[Oid]:
-    """Return the ids of all objects that refs hold when these refs are gone."""
-    there = store.refs.list(REFS)
-    records = []
-    for each in gone:
-        there.pop(each.ref, None)
-        if each.record:
-            records.append(record_of(store.objects, each.oid))
-    return reachable(store.path, [*there.values(), *records])
-
-
-def prune(store: Store, gone: list[Gone], *, now: float | None = None) -> None:
-    """Delete these refs, all together; where a run's record stays, it has a ref in the same moment.
-
-    A ref that changed since is an error (RefConflict), and nothing goes.
-    """
-    if not gone:
-        return
-    Pruned(store).add(gone, time.time() if now is None else now)
-    updates = [RefUpdate(each.ref, None, each.oid) for each in gone]
-    updates += [
-        RefUpdate(each.record, record_of(store.objects, each.oid)) for each in gone if each.record
-    ]
-    store.refs.update(*updates)
-    store.refs.pack(at_once=True)
+    def add_newest(self, inventory: Inventory) -> None:
+        """Keep the outputs of each task's newest runs, which a running build lists when it ends."""
+        newest: dict[TaskKey, int] = {}
+        last_of: dict[RunRef, int] = {}
+        for series, runs in inventory.series.items():
+            if not series.failed:
+                last_of[series] = max(run.seconds for run in runs)
+                newest[series.key] = max(last_of[series], newest.get(series.key, 0))
+        self.outputs |= {
+            output_of(series) for series, last in last_of.items() if last == newest[series.key]
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
-    """The file that tells what went: a line each, of time, rule and ref."""
+class RuleNames:
+    """The rules by which something is deleted, as the log and `prov gc` show them."""
 
-    store: Store
-    most: int = 32 << 20
-    """Bytes; the older half goes when there are more."""
+    builds: str
+    days: str
+    workdirs: str
 
-    @property
-    def path(self) -> Path:
-        return self.store.path / "pruned"
+    @staticmethod
+    def of(rules: Rules) -> RuleNames:
+        return RuleNames(
+            f"builds {rules.builds}", f"days {rules.days:g}", f"workdirs {rules.workdirs}"
+        )
 
-    def add(self, gone: Iterable[Gone], now: float) -> None:
-        """Append, durably, before anything goes: what is told and did not go does no harm."""
-        if self.path.exists() and self.path.stat().st_size > self.most:
-            lines = self.path.read_bytes().splitlines(keepends=True)
-            replace_file(self.path, b"".join(lines[len(lines) // 2 :]))
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with naming(self.path), os.fdopen(os.open(self.path, flags, 0o644), "ab") as stream:
-            stream.write("".join(f"{now:.0f}\t{each.rule}\t{each.ref}\n" for each in gone).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        sync_directory(self.path.parent)
 
-    def find(self, ref: str) -> tuple[int, str] | None:
-        """Return when, in seconds since the epoch, and by which rule a ref went last; None if it
-        did not.
+BY_SIZE = RuleNames("size", "size", "size")
+
+
+def choose(
+    inventory: Inventory, kept: KeptResults, rules: Rules, names: RuleNames, now: float
+) -> list[Deletion]:
+    """Return which refs of runs, records, outputs and WORKDIRs to delete by some rules."""
+    young_from = rules.young_from(now)
+    chooser = _Chooser(inventory, kept, inventory.recent(young_from), names, young_from)
+    return [*chooser.outside(), *chooser.runs(), *chooser.outputs()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chooser:
+    inventory: Inventory
+    kept: KeptResults
+    recent: set[OutputRef]
+    names: RuleNames
+    young_from: float
+
+    def stays(self, output: OutputRef) -> bool:
+        return output in self.kept.outputs or output in self.recent
+
+    def outside(self) -> Iterator[Deletion]:
+        """Yield the deletions of states of WORKDIRs that no task made."""
+        for name, (oid, seconds) in self.inventory.outside.items():
+            if seconds < self.young_from:
+                yield Deletion(name, oid, self.names.days)
+
+    def runs(self) -> Iterator[Deletion]:
+        """Yield the deletions of runs and records."""
+        for series, runs in self.inventory.series.items():
+            if not series.failed:
+                yield from self._successful(series, runs)
+            elif series not in self.kept.failed and output_of(series) not in self.recent:
+                for run in runs:
+                    yield run.deletion(self.names.workdirs)
+
+    def _successful(self, series: RunRef, runs: list[RecordedRun]) -> Iterator[Deletion]:
+        """Yield the deletions of runs of one task hash: of the lowest numbers, so that the last
+        number stays known.
         """
-        if not self.path.exists():
-            return None
-        end = f"\t{ref}".encode()
-        with open(self.path, "rb") as stream:
-            rows = [line.split(b"\t") for line in stream if line.rstrip(b"\n").endswith(end)]
-        # before the time may stand what a crash left of a line
-        seconds = re.search(rb"\d{0,12}$", rows[-1][0]) if rows else None
-        return (int(seconds[0] or 0), rows[-1][1].decode("utf-8", "replace")) if seconds else None
+        stays = self.stays(output_of(series))
+        for run in runs:
+            if isinstance(run.ref, RecordRef):
+                if not stays:
+                    yield run.deletion(self.names.builds)
+            elif run.ref in self.kept.runs or run.seconds >= self.young_from:
+                return
+            else:
+                yield run.deletion(self.names.workdirs, keeps_record=stays)
+
+    def outputs(self) -> Iterator[Deletion]:
+        """Yield the deletions of refs of outputs that no task hash which stays has."""
+        outputs = self.inventory.outputs
+        task_hashes = (*self.kept.outputs, *self.recent)
+        staying = {outputs.get(str(output)) for output in task_hashes}
+        for name, oid in outputs.items():
+            if oid not in staying:
+                yield Deletion(name, oid, self.names.builds)
 
 
-def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:
-    """Remove a pool's files that nothing is linked to; return how many, and their bytes.
-
-    One that is wanted again comes out of the store. Those written or linked since `older_than` are
-    left.
+def without_gaps(deletions: Iterable[Deletion], staying: Iterable[str]) -> Iterator[Deletion]:
+    """Yield deletions so that the numbers of a task hash have no gap below a run that stays: in
+    its place the run's record does.
     """
-    count = size = 0
-    for path in folder.glob("??/*"):
-        try:
-            state = path.lstat()
-            if state.st_nlink == 1 and state.st_ctime < older_than:
-                path.unlink()
-                count, size = count + 1, size + state.st_size
-        except FileNotFoundError:
-            continue
-    return count, size
+    highest: dict[RunRef, int] = {}
+    for name in staying:
+        ref = parse_ref(name)
+        if isinstance(ref, RunRef | RecordRef):
+            series = series_of(ref)
+            highest[series] = max(ref.number, highest.get(series, 0))
+    for deletion in deletions:
+        ref = parse_ref(deletion.ref)
+        if not isinstance(ref, RunRef | RecordRef) or ref.number > highest.get(series_of(ref), 0):
+            yield deletion
+        elif isinstance(ref, RunRef) and not ref.failed:
+            yield replace(deletion, record=str(ref.record))

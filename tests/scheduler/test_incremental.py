@@ -27,7 +27,8 @@ from prov.store.repository import Store
 from prov.store.sweep import sweep
 from prov.sysroot.compose import sysroots_of
 from prov.tasks.job import Result
-from prov.upkeep.retention import Rules, plan_gc, prune
+from prov.upkeep.collection import plan_gc, prune
+from prov.upkeep.rules import Rules
 
 from .generated import Recipe, edit, random_recipes, write_project
 

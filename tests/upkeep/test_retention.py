@@ -1,315 +1,229 @@
-"""What is collected, what is kept, and that the store is whole afterwards."""
+"""What a collection deletes, as a function of refs and of what builds keep."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import random
-import shutil
-import signal
-import subprocess
-import time
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from prov.records.build_list import BuildList, Line
-from prov.records.ids import TaskHash
+from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
-from prov.records.output import read_pair
-from prov.records.refs import RECORDS, OutputRef, RunRef
-from prov.store.objects import CONSTANT_IDENTITY, Commit
-from prov.store.refs import RefUpdate
-from prov.store.repository import Store
-from prov.store.sweep import measure, packed_sizes, reachable, sweep
-from prov.upkeep.retention import Pruned, Rules, held_after, plan_gc, prune, remove_unlinked
-from prov.worktree.attributes import walk
-from tests.fsck.generated_store import make_store
+from prov.records.refs import OutputRef, OutsideRef, RunRef, StaticRef
+from prov.store.objects import Oid
+from prov.upkeep.pruned import Deletion
+from prov.upkeep.retention import (
+    Extent,
+    Inventory,
+    KeptResults,
+    RuleNames,
+    choose,
+    extent_of,
+    series_of,
+    without_gaps,
+)
+from prov.upkeep.rules import DAY, Rules
 
-FAR = 4e9
-"""A time when everything is old."""
-ALL_OLD = Rules(builds=3, days=0, workdirs=1)
+NOW = 100 * DAY
+OLD, YOUNG = int(1 * DAY), int(99 * DAY)
+RULES = Rules(builds=3, days=10, workdirs=1)
+NAMES = RuleNames.of(RULES)
+KEY = TaskKey("zlib:compile")
 
 
-@pytest.fixture(scope="session")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("generated") / "store.git"
-    make_store(path, runs=600, recipes=6)
-    return path
+def oid(number: int) -> Oid:
+    return number.to_bytes(20, "big")
+
+
+HASH, OTHER = TaskHash(oid(1)), TaskHash(oid(2))
+
+
+@pytest.mark.parametrize(
+    ("position", "seconds", "pinned", "extent"),
+    [
+        (0, OLD, False, Extent(True, True)),
+        (1, OLD, False, Extent(True, False)),
+        (2, OLD, False, Extent(True, False)),
+        (3, OLD, False, Extent(False, False)),
+        (3, YOUNG, False, Extent(True, True)),
+        (3, int(90 * DAY), False, Extent(True, True)),
+        (3, int(90 * DAY) - 1, False, Extent(False, False)),
+        (9, OLD, True, Extent(True, True)),
+    ],
+)
+def test_extent_of_a_build(position: int, seconds: int, pinned: bool, extent: Extent) -> None:
+    assert extent_of(position, seconds, RULES, NOW, pinned=pinned) == extent
+
+
+class Refs:
+    """Refs of a store, each with a commit of its own and a time."""
+
+    def __init__(self) -> None:
+        self.refs: dict[str, Oid] = {}
+        self.seconds: dict[Oid, int] = {}
+
+    def add(self, ref: object, seconds: int = OLD, target: Oid | None = None) -> str:
+        commit = target or oid(1000 + len(self.refs))
+        self.refs[str(ref)] = commit
+        self.seconds[commit] = seconds
+        return str(ref)
+
+    def inventory(self) -> Inventory:
+        return Inventory.of(dict(sorted(self.refs.items())), self.seconds.__getitem__)
+
+    def deleted(self, kept: KeptResults | None = None, rules: Rules = RULES) -> dict[str, str]:
+        names = RuleNames.of(rules)
+        deletions = choose(self.inventory(), kept or KeptResults(), rules, names, NOW)
+        return {deletion.ref: deletion.rule for deletion in deletions}
 
 
 @pytest.fixture
-def store(generated: Path, tmp_path: Path) -> Store:
-    shutil.copytree(generated, tmp_path / "store.git")
-    return Store.open(tmp_path / "store.git")
+def refs() -> Refs:
+    return Refs()
 
 
-def fsck(store: Store) -> None:
-    command = ["git", f"--git-dir={store.path}", "fsck", "--strict", "--no-dangling"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "missing" not in done.stdout + done.stderr
+def run(number: int = 1, task_hash: TaskHash = HASH, *, failed: bool = False) -> RunRef:
+    return RunRef(KEY, task_hash, number, failed)
 
 
-def builds(store: Store) -> list[BuildList]:
-    found, build = [], BuildList.latest(store)
-    while build is not None:
-        found.append(build)
-        build = build.before()
-    return found
+def test_old_runs_are_deleted_with_their_outputs(refs: Refs) -> None:
+    tag = refs.add(run())
+    record = refs.add(run(2).record)
+    output = refs.add(OutputRef(KEY, HASH))
+    assert refs.deleted() == {tag: NAMES.workdirs, record: NAMES.builds, output: NAMES.builds}
 
 
-def lines(build: BuildList) -> list[Line]:
-    return [line for recipe in build.recipes() for line in build.lines(recipe).values()]
+def test_a_kept_output_keeps_the_records(refs: Refs) -> None:
+    tag = refs.add(run(2))
+    refs.add(run(1).record)
+    refs.add(OutputRef(KEY, HASH))
+    kept = KeptResults(outputs={OutputRef(KEY, HASH)})
+    (deletion,) = choose(refs.inventory(), kept, RULES, NAMES, NOW)
+    assert deletion == Deletion(tag, refs.refs[tag], NAMES.workdirs, str(run(2).record))
 
 
-def has_output(store: Store, line: Line) -> bool:
-    """Tell whether a task's output is found by its hash, and all of it can be read."""
-    if store.refs.get(str(OutputRef(line.key, line.task_hash))) is None:
-        return False
-    assert line.output is not None
-    for _, node in walk(store.objects, read_pair(store.objects, line.output)):
-        if not node.is_directory:
-            store.objects.blob(node.oid)
-    store.objects.tree(line.task_hash)
-    return True
+def test_runs_below_a_kept_one_are_deleted_and_those_above_stay(refs: Refs) -> None:
+    tags = [refs.add(run(number)) for number in range(1, 13)]
+    assert list(refs.deleted(KeptResults(runs={run(10)}))) == tags[:9]
 
 
-def has_workdir(store: Store, line: Line) -> bool:
-    return store.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}") is not None
+def test_young_runs_keep_their_output(refs: Refs) -> None:
+    first = refs.add(run(1))
+    refs.add(run(2), YOUNG)
+    refs.add(OutputRef(KEY, HASH))
+    assert list(refs.deleted()) == [first]
 
 
-def collect(store: Store, rules: Rules) -> int:
-    prune(store, plan_gc(store, rules, now=FAR), now=FAR)
-    return sweep(store.objects, now=FAR).size
+@pytest.mark.parametrize("seconds", [OLD, YOUNG])
+def test_failed_runs(refs: Refs, seconds: int) -> None:
+    first = refs.add(run(1, failed=True))
+    second = refs.add(run(2, failed=True), seconds)
+    expected = [] if seconds == YOUNG else [first, second]
+    assert list(refs.deleted()) == expected
+    assert refs.deleted(KeptResults(failed={run(failed=True)})) == {}
+    for deletion in choose(refs.inventory(), KeptResults(), RULES, NAMES, NOW):
+        assert not deletion.record
 
 
-def test_the_outputs_of_the_last_builds_stay_and_the_workdirs_of_fewer(store: Store) -> None:
-    before = builds(store)
-    freed = collect(store, ALL_OLD)
-    assert freed > 0
-    fsck(store)
-    kept = builds(store)
-    assert [build.commit for build in kept] == [build.commit for build in before]
-    for build in kept[:3]:
-        assert all(has_output(store, line) for line in lines(build))
-    assert all(has_workdir(store, line) for line in lines(kept[0]))
-    assert not all(has_output(store, line) for line in lines(kept[-1]))
-    assert not all(has_workdir(store, line) for line in lines(kept[2]))
+def test_a_static_key_stays_with_its_output(refs: Refs) -> None:
+    refs.add(OutputRef(KEY, HASH), target=oid(50))
+    refs.add(StaticRef(KEY, StaticKey(oid(7))), target=oid(50))
+    other = refs.add(StaticRef(KEY, StaticKey(oid(8))), target=oid(51))
+    assert list(refs.deleted(KeptResults(outputs={OutputRef(KEY, HASH)}))) == [other]
 
 
-def test_a_run_whose_workdir_went_has_its_record(store: Store) -> None:
-    collect(store, ALL_OLD)
-    second = builds(store)[2]
-    gone = [line for line in lines(second) if not has_workdir(store, line)]
-    assert gone
-    for line in gone:
-        record = store.refs.get(
-            f"{RECORDS}{line.key.replace(':', '/')}/{line.task_hash.hex()}/{line.run}"
-        )
-        assert record is not None
-        names = {entry.name for entry in store.objects.tree(store.objects.commit(record).tree)}
-        assert {b"inputs", b"output", b"log", b"environment"} <= names
+def test_states_of_workdirs_are_deleted_by_age(refs: Refs) -> None:
+    old = refs.add(OutsideRef("x86_64", "zlib", "build", 1))
+    refs.add(OutsideRef("x86_64", "zlib", "build", 2), YOUNG)
+    assert refs.deleted() == {old: NAMES.days}
 
 
-@pytest.mark.parametrize("prefix", ["refs/prov/label/", "refs/prov/pin/"])
-def test_a_build_with_a_label_or_a_pin_stays_whole(store: Store, prefix: str) -> None:
-    old = builds(store)[-2]
-    store.refs.update(RefUpdate(f"{prefix}old", old.commit))
-    collect(store, Rules(builds=1, days=0, workdirs=0))
-    fsck(store)
-    for line in lines(old):
-        assert has_output(store, line)
-        assert has_workdir(store, line)
+def test_other_refs_are_left_alone(refs: Refs) -> None:
+    for name in ("refs/heads/builds", "refs/tags/v1", "refs/prov/workdir/a/b/c", "refs/notes/x"):
+        refs.add(name)
+    assert refs.deleted() == {}
 
 
-def test_what_was_built_last_of_each_task_stays(store: Store) -> None:
-    newest: dict[str, Line] = {}
-    for build in builds(store):
-        for line in lines(build):
-            newest.setdefault(line.key, line)
-    collect(store, Rules(builds=1, days=0, workdirs=0))
-    assert all(has_output(store, line) for line in newest.values())
+def test_newest_run_of_a_task_that_no_build_lists(refs: Refs) -> None:
+    refs.add(run(1, HASH), seconds=5)
+    refs.add(run(1, OTHER), seconds=4)
+    refs.add(run(2, OTHER), seconds=6)
+    kept = KeptResults()
+    kept.add_unlisted(refs.inventory())
+    assert kept.runs == {run(2, OTHER)}
+    assert kept.outputs == {OutputRef(KEY, OTHER)}
+    listed = KeptResults(listed={KEY})
+    listed.add_unlisted(refs.inventory())
+    assert listed.outputs == set()
 
 
-def test_what_is_young_stays(store: Store) -> None:
-    assert plan_gc(store, Rules(builds=1, days=1e6, workdirs=0), now=2e9) == []
+def test_newest_outputs_of_a_running_build(refs: Refs) -> None:
+    refs.add(run(1, HASH), seconds=5)
+    refs.add(run(1, OTHER), seconds=5)
+    refs.add(run(1, TaskHash(oid(3))), seconds=4)
+    refs.add(run(1, TaskHash(oid(4)), failed=True), seconds=9)
+    kept = KeptResults()
+    kept.add_newest(refs.inventory())
+    assert kept.outputs == {OutputRef(KEY, HASH), OutputRef(KEY, OTHER)}
 
 
-def test_a_second_time_there_is_nothing_to_collect(store: Store) -> None:
-    collect(store, ALL_OLD)
-    assert plan_gc(store, ALL_OLD, now=FAR) == []
-    assert collect(store, ALL_OLD) == 0
-
-
-def test_a_limit_is_kept_by_dropping_the_oldest_builds(store: Store) -> None:
-    everything = sum(packed_sizes(store.objects).values())
-    limit = everything // 2
-    collect(store, Rules(builds=1000, days=1e6, workdirs=1000, size=limit))
-    fsck(store)
-    sizes = packed_sizes(store.objects)
-    assert sum(sizes.get(oid, 0) for oid in reachable(store.path)) <= limit
-    assert all(has_output(store, line) for line in lines(builds(store)[0]))
-
-
-def test_what_would_be_freed_is_freed(store: Store) -> None:
-    gone = plan_gc(store, ALL_OLD, now=FAR)
-    told = measure(store.objects, held_after(store, gone), now=FAR)
-    prune(store, gone, now=FAR)
-    swept = sweep(store.objects, now=FAR)
-    assert 0 < swept.size <= told.size
-    assert swept.objects <= told.objects
-
-
-def test_it_is_told_when_and_by_which_rule_something_went(store: Store) -> None:
-    gone = plan_gc(store, ALL_OLD, now=FAR)
-    prune(store, gone, now=FAR)
-    for each in (gone[0], gone[-1]):
-        assert Pruned(store).find(each.ref) == (int(FAR), each.rule)
-    assert Pruned(store).find("refs/heads/builds") is None
-
-
-def test_nothing_is_swept_while_somebody_writes(store: Store) -> None:
-    prune(store, plan_gc(store, ALL_OLD, now=FAR), now=FAR)
-    other = Store.open(store.path)
-    writer = other.objects.writer()
-    assert sweep(store.objects, now=FAR).in_use
-    oid = writer.add_blob(b"not held by any ref yet")
-    writer.finish()
-    assert store.objects.exists(oid)
-
-
-def test_young_packs_are_left_to_those_who_write_with_git(store: Store) -> None:
-    prune(store, plan_gc(store, ALL_OLD, now=FAR), now=FAR)
-    assert sweep(store.objects, now=time.time()).size == 0
-
-
-def test_numbers_of_runs_go_on_after_a_collection(store: Store) -> None:
-    from prov.records.lookup import last_number
-
-    line = lines(builds(store)[2])[0]
-    before = last_number(store, line.key, line.task_hash)
-    collect(store, ALL_OLD)
-    assert last_number(store, line.key, line.task_hash) == before
-
-
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    count=st.integers(1, 8),
-    workdirs=st.integers(0, 8),
-    labelled=st.integers(0, 20),
-    share=st.none() | st.floats(0, 1),
-)
-def test_whatever_the_rules_the_store_is_whole_and_keeps_what_it_says(
-    generated: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    count: int,
-    workdirs: int,
-    labelled: int,
-    share: float | None,
-) -> None:
-    path = tmp_path_factory.mktemp("any") / "store.git"
-    shutil.copytree(generated, path)
-    store = Store.open(path)
-    there = builds(store)
-    chosen = there[labelled % len(there)]
-    store.refs.update(RefUpdate("refs/prov/label/chosen", chosen.commit))
-    size = int(share * sum(packed_sizes(store.objects).values())) if share is not None else None
-    collect(store, Rules(count, 0, workdirs, size))
-    fsck(store)
-    assert all(has_output(store, line) and has_workdir(store, line) for line in lines(chosen))
-    assert all(has_output(store, line) for line in lines(there[0]))
-
-
-def test_killed_at_any_moment_it_leaves_a_whole_store(generated: Path, tmp_path: Path) -> None:
-    rng = random.Random(1)
-    for number in range(8):
-        path = tmp_path / f"{number}.git"
-        shutil.copytree(generated, path)
-        store = Store.open(path)
-        process = multiprocessing.get_context("fork").Process(
-            target=collect, args=(Store.open(path), ALL_OLD)
-        )
-        process.start()
-        time.sleep(rng.random() * 0.3)
-        if process.pid is not None:
-            os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        store.objects.remove_leftovers()
-        fsck(store)
-        assert all(has_output(store, line) for build in builds(store)[:3] for line in lines(build))
-        collect(store, ALL_OLD)
-        fsck(store)
-
-
-def test_pool_files_without_links_go_and_others_stay(tmp_path: Path) -> None:
-    folder = tmp_path / "pool" / "aa"
-    folder.mkdir(parents=True)
-    for name in ("alone", "linked", "new"):
-        (folder / name).write_bytes(b"1234")
-    os.link(folder / "linked", tmp_path / "link")
-    now = time.time()
-    assert remove_unlinked(tmp_path / "pool", older_than=now - 60) == (0, 0)
-    assert remove_unlinked(tmp_path / "pool", older_than=now + 60) == (2, 8)
-    assert [path.name for path in folder.iterdir()] == ["linked"]
-
-
-def test_what_a_build_under_way_has_made_stays(store: Store) -> None:
-    """No build lists it yet: it is its task's newest run."""
-    latest = builds(store)[0]
-    line = next(line for line in lines(latest) if line.run and line.output)
-    commit = store.refs.get(f"{RunRef(line.key, line.task_hash, 1).prefix}/{line.run}")
-    assert commit is not None
-    with store.objects.writer() as writer:
-        made = writer.commit(commit)
-        newer = replace(made.author, seconds=int(time.time()) + 10)
-        again = writer.add_commit(replace(made, author=newer))
-        task_hash = bytes(19) + b"\1"
-        output = writer.add_commit(Commit(made.tree, (), CONSTANT_IDENTITY, "output\n"))
-        writer.finish()
-        unlisted = f"{RunRef(line.key, TaskHash(task_hash), 1).prefix}/1"
-        store.refs.update(
-            RefUpdate(unlisted, again, None),
-            RefUpdate(str(OutputRef(line.key, TaskHash(task_hash))), output, None),
-        )
-        # the writer is there: somebody is at work
-        gone = {each.ref for each in plan_gc(Store.open(store.path), ALL_OLD, now=FAR)}
-    assert str(OutputRef(line.key, TaskHash(task_hash))) not in gone
-
-
-def test_runs_that_a_kept_run_has_in_its_history_keep_their_tags(store: Store) -> None:
-    """Dropping them would free nothing; below one that stays, numbers have no gap."""
-    key, task_hash = "line:step", bytes(19) + b"\2"
-    with store.objects.writer() as writer:
-        template = store.objects.commit(next(iter(store.refs.list("refs/tags/").values())))
-        record = template.parents[1]
-        commits: list[bytes] = []
-        for number in range(4):
-            before = (commits[-1],) if commits and number != 1 else ()
-            made = replace(
-                template,
-                parents=(*before, record) if before else (record, record),
-                message=f"{number}\n",
-            )
-            commits.append(writer.add_commit(made))
-        writer.finish()
-    updates = [
-        RefUpdate(f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/{n}", oid, None)
-        for n, oid in enumerate(commits[:3], 1)
+def test_numbers_below_a_run_that_stays_have_no_gap() -> None:
+    deletions = [Deletion(str(run(number)), b"", "days 1") for number in range(1, 5)]
+    deletions.append(Deletion(str(run(1).record), b"", "days 1"))
+    kept = list(without_gaps(deletions, [str(run(3))]))
+    assert [(row.ref, row.record) for row in kept] == [
+        (str(run(1)), str(run(1).record)),
+        (str(run(2)), str(run(2).record)),
+        (str(run(3)), str(run(3).record)),
+        (str(run(4)), ""),
     ]
-    store.refs.update(*updates, RefUpdate("refs/prov/workdir/plain/x", commits[3], None))
-    other = RefUpdate(f"{RunRef(TaskKey(key), TaskHash(bytes(20)), 1).prefix}/1", commits[3], None)
-    store.refs.update(other)
-    gone = {each.ref: each for each in plan_gc(store, ALL_OLD, now=FAR) if "line/step" in each.ref}
-    assert set(gone) == {f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/1"}
-    assert (
-        gone[f"{RunRef(TaskKey(key), TaskHash(task_hash), 1).prefix}/1"].record
-        == f"{RECORDS}line/step/{task_hash.hex()}/1"
-    )
-    collect(store, ALL_OLD)
-    fsck(store)
+
+
+def test_failed_runs_below_one_that_stays_stay() -> None:
+    deletions = [Deletion(str(run(1, failed=True)), b"", "days 1")]
+    assert list(without_gaps(deletions, [str(run(2, failed=True))])) == []
+
+
+def test_names_of_rules() -> None:
+    assert RuleNames.of(Rules(2, 1.5, 3)) == RuleNames("builds 2", "days 1.5", "workdirs 3")
+
+
+RUNS = st.builds(
+    RunRef,
+    st.sampled_from([KEY, TaskKey("app:image")]),
+    st.sampled_from([HASH, OTHER]),
+    st.integers(1, 12),
+    st.booleans(),
+)
+
+
+@given(
+    tags=st.dictionaries(RUNS, st.sampled_from([OLD, YOUNG])),
+    records=st.dictionaries(RUNS.filter(lambda ref: not ref.failed), st.just(OLD)),
+    kept_runs=st.sets(RUNS, max_size=3),
+)
+def test_whatever_the_refs(
+    tags: dict[RunRef, int], records: dict[RunRef, int], kept_runs: set[RunRef]
+) -> None:
+    """Young and kept runs stay, and so do all later runs of their task hash."""
+    refs = Refs()
+    for tag, seconds in tags.items():
+        refs.add(tag, seconds)
+    for record in records:
+        refs.add(record.record)
+    kept = KeptResults(runs={ref for ref in kept_runs if not ref.failed})
+    deleted = refs.deleted(kept)
+    for tag, seconds in tags.items():
+        if seconds == YOUNG or tag in kept.runs:
+            later = [ref for ref in tags if series_of(ref) == series_of(tag)]
+            stay = [ref for ref in later if ref.number >= tag.number]
+            assert not deleted.keys() & {str(ref) for ref in stay}
+    assert deleted.keys() <= refs.refs.keys()
+
+
+def test_outputs_are_kept_by_id() -> None:
+    """Two task hashes with one output share its commit."""
+    refs = Refs()
+    refs.add(OutputRef(KEY, HASH), target=oid(60))
+    refs.add(OutputRef(KEY, OTHER), target=oid(60))
+    assert refs.deleted(KeptResults(outputs={OutputRef(KEY, HASH)})) == {}
+    assert OutputId(oid(60)) in refs.seconds

@@ -1,0 +1,241 @@
+"""Collect: read what a store has, choose by the rules, and delete refs together.
+
+A run's tag is deleted only if that frees its WORKDIR, which a later run that is kept may have in
+its history. Runs of `prov run` and `prov capture` share one history for each directory, and so
+stay. Every deletion is logged first.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import try_locked
+from prov.records.build_list import BuildList
+from prov.records.ids import TaskHash, TreeId
+from prov.records.outcomes import Outcome
+from prov.records.record import record_of
+from prov.records.refs import (
+    LABELS,
+    PINS,
+    REFS,
+    TAGS,
+    TOOLCHAINS,
+    OutputRef,
+    RunRef,
+    ToolchainRef,
+)
+from prov.store.objects import Oid
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.store.sweep import ancestors, packed_sizes, reachable
+from prov.tasks.toolchain import Toolchains
+from prov.upkeep.pruned import Deletion, Pruned
+from prov.upkeep.retention import (
+    BY_SIZE,
+    Extent,
+    Inventory,
+    KeptResults,
+    RuleNames,
+    choose,
+    extent_of,
+    without_gaps,
+)
+from prov.upkeep.rules import Rules
+
+_ID = re.compile("[0-9a-f]{40}")
+
+
+def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Deletion]:
+    """Return what to delete by these rules, sorted by ref."""
+    planner = _Planner.of(store, time.time() if now is None else now)
+    deletions = planner.by_age(rules, RuleNames.of(rules))
+    return deletions if rules.size is None else planner.by_size(rules, rules.size, deletions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Plans collections of one store."""
+
+    store: Store
+    refs: Mapping[str, Oid]
+    inventory: Inventory
+    is_written: bool
+    """Another process writes to the store, perhaps a build."""
+    now: float
+
+    @staticmethod
+    def of(store: Store, now: float) -> _Planner:
+        # In this order: a build that made one of these refs still runs, or is in the history that
+        # is read later.
+        refs = store.refs.list(REFS)
+        inventory = Inventory.of(refs, lambda oid: _seconds(store, oid))
+        with try_locked(store.objects.lease) as alone:
+            return _Planner(store, refs, inventory, not alone, now)
+
+    def by_age(self, rules: Rules, names: RuleNames) -> list[Deletion]:
+        """Return what to delete by builds, days and WORKDIRs."""
+        kept = _kept_by_builds(self.store, rules, self.now)
+        kept.add_unlisted(self.inventory)
+        if self.is_written:
+            kept.add_newest(self.inventory)
+        deletions = choose(self.inventory, kept, rules, names, self.now)
+        outputs = kept.outputs | self.inventory.recent(rules.young_from(self.now))
+        deletions += self._toolchains(outputs, names.builds)
+        return sorted(self._that_free(deletions), key=lambda deletion: deletion.ref)
+
+    def by_size(self, rules: Rules, size: int, deletions: list[Deletion]) -> list[Deletion]:
+        """Return what to delete so that the rest fits: fewer and fewer builds are kept, the last
+        one always. `deletions` are those by age.
+        """
+        sizes = packed_sizes(self.store.objects)
+
+        def fits(deletions: list[Deletion]) -> bool:
+            return sum(sizes.get(oid, 0) for oid in held_after(self.store, deletions)) <= size
+
+        if fits(deletions):
+            return deletions
+        fewest = replace(rules, builds=1, days=0.0, workdirs=0)
+        best: list[Deletion] | None = None
+        low, high = 1, rules.builds + 1
+        while low < high:  # how many builds' outputs can stay
+            middle = (low + high) // 2
+            fewer = replace(fewest, builds=middle, workdirs=min(middle, rules.workdirs))
+            trial = self.by_age(fewer, BY_SIZE)
+            if fits(trial):
+                low, best = middle + 1, trial
+            else:
+                high = middle
+        return best if best is not None else self.by_age(fewest, BY_SIZE)
+
+    def _that_free(self, deletions: list[Deletion]) -> list[Deletion]:
+        """Return deletions without the tags of runs in the history of a ref that stays."""
+        tags = [deletion for deletion in deletions if deletion.ref.startswith(TAGS)]
+        if not tags:
+            return deletions
+        deleted = {deletion.ref for deletion in deletions}
+        roots = {oid for name, oid in self.refs.items() if name not in deleted}
+        roots |= set(_records(self.store, deletions))
+        alive = ancestors(self.store.path, roots)
+        staying = {tag.ref for tag in tags if tag.oid in alive}
+        freeing = [deletion for deletion in deletions if deletion.ref not in staying]
+        return list(without_gaps(freeing, staying))
+
+    def _toolchains(self, outputs: Iterable[OutputRef], rule: str) -> Iterator[Deletion]:
+        """Yield the deletions of toolchains that no output which stays was made with."""
+        refs = {name: oid for name, oid in self.refs.items() if name.startswith(TOOLCHAINS)}
+        if len(refs) < 2:
+            return
+        used = set(_used_toolchains(self.store, outputs))
+        # plans use these, even if no output that stays was made with them
+        used |= {
+            str(ToolchainRef(TreeId(tree))) for tree in Toolchains(self.store, "").remembered()
+        }
+        for name, oid in refs.items():
+            if name not in used:
+                yield Deletion(name, oid, rule)
+
+
+def _kept_by_builds(store: Store, rules: Rules, now: float) -> KeptResults:
+    """Return what the history of builds keeps."""
+    kept = KeptResults()
+    pinned = {*store.refs.list(LABELS).values(), *store.refs.list(PINS).values()}
+    visited: set[tuple[str, Oid, Extent]] = set()
+    build, position = BuildList.latest(store), 0
+    while build is not None:
+        seconds = _seconds(store, build.commit)
+        extent = extent_of(position, seconds, rules, now, pinned=build.commit in pinned)
+        for recipe, oid in build.listed():
+            # most builds share most lists with the one before
+            if (recipe, oid, extent) not in visited:
+                visited.add((recipe, oid, extent))
+                _keep_lines(kept, build, recipe, extent)
+        if extent.workdirs:
+            _keep_failed(kept, build)
+        build, position = build.before(), position + 1
+    return kept
+
+
+def _keep_lines(kept: KeptResults, build: BuildList, recipe: str, extent: Extent) -> None:
+    for key, line in build.lines(recipe).items():
+        if extent.outputs or key not in kept.listed:
+            kept.outputs.add(OutputRef(key, line.task_hash))
+        if extent.workdirs:
+            kept.runs.add(RunRef(key, line.task_hash, line.run))
+        kept.listed.add(key)
+
+
+def _keep_failed(kept: KeptResults, build: BuildList) -> None:
+    for key, text in build.happened().items():
+        outcome, _, task_hash = text.partition(" ")
+        if outcome == Outcome.FAILED and _ID.fullmatch(task_hash):
+            failed = RunRef(key, TaskHash(bytes.fromhex(task_hash)), 1, failed=True)
+            kept.failed.add(failed)
+
+
+def _used_toolchains(store: Store, outputs: Iterable[OutputRef]) -> Iterator[str]:
+    """Yield the refs of the toolchains in the inputs of some task hashes."""
+    for output in outputs:
+        try:
+            entry = store.objects.entry(output.task_hash, "host-toolchain")
+        except StoreError:  # fetched without its inputs
+            continue
+        if entry is not None:
+            text = store.objects.blob(entry.oid).decode("utf-8", "replace").strip()
+            yield TOOLCHAINS + text
+
+
+def _seconds(store: Store, oid: Oid) -> int:
+    return store.objects.commit(oid).author.seconds
+
+
+def _records(store: Store, deletions: Iterable[Deletion]) -> list[Oid]:
+    """Return the records that stay when these refs are deleted."""
+    return [record_of(store.objects, row.oid) for row in deletions if row.record]
+
+
+def held_after(store: Store, deletions: Iterable[Deletion]) -> set[Oid]:
+    """Return the ids of all objects that refs hold when these refs are deleted."""
+    deletions = list(deletions)
+    refs = store.refs.list(REFS)
+    for deletion in deletions:
+        refs.pop(deletion.ref, None)
+    return reachable(store.path, [*refs.values(), *_records(store, deletions)])
+
+
+def prune(store: Store, deletions: list[Deletion], *, now: float | None = None) -> None:
+    """Delete these refs in one transaction, which creates the refs of records that stay.
+
+    Raises RefConflict, and deletes none, if one of them changed.
+    """
+    if not deletions:
+        return
+    Pruned(store).add(deletions, time.time() if now is None else now)
+    updates = [RefUpdate(row.ref, None, row.oid) for row in deletions]
+    updates += [
+        RefUpdate(row.record, record_of(store.objects, row.oid)) for row in deletions if row.record
+    ]
+    store.refs.update(*updates)
+    store.refs.pack(at_once=True)
+
+
+def remove_unlinked(folder: Path, *, older_than: float) -> tuple[int, int]:
+    """Remove a pool's files that nothing is linked to; return how many, and their bytes.
+
+    The store can make them again. Those written or linked since `older_than` (seconds since the
+    epoch) stay.
+    """
+    count = size = 0
+    for path in folder.glob("??/*"):
+        try:
+            state = path.lstat()
+            if state.st_nlink == 1 and state.st_ctime < older_than:
+                path.unlink()
+                count, size = count + 1, size + state.st_size
+        except FileNotFoundError:
+            continue
+    return count, size
