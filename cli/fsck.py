@@ -52,7 +52,7 @@ def command(
         _report(done.before, done, json=json)
         problems = done.after
     else:
-        problems = check.check(opened, thorough=full, told=progress)
+        problems = check.check(opened, thorough=full, report=progress)
         _report(problems, None, json=json)
     if problems.wrong:
         raise typer.Exit(1)
@@ -64,7 +64,7 @@ def _repair(
     remotes = settings.read_remotes(store)
     with lost.lost_objects(store, remotes, access.Access(dict(os.environ))) as fetch:
         copies = sources.Sources(work_here(), root(), fetch)
-        return repairs.repair(store, copies, thorough=full, told=progress)
+        return repairs.repair(store, copies, thorough=full, report=progress)
 
 
 def _print_progress(text: str) -> None:

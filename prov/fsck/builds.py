@@ -1,14 +1,13 @@
-"""The history of builds: is every list in it one, is the chain whole, and how it goes on where it
-is not.
+"""Check the history of builds, and rewrite it where it is damaged.
 
 A build's commit names the one before it, so that where one is lost all later ones must be written
-anew: with the same lists, author and message, on the nearest build before that is left. Labels and
-pins go with them.
+again: with the same lists, author and message, on the nearest earlier build that is left. Labels
+and pins move with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from prov.errors import StoreError
@@ -16,12 +15,14 @@ from prov.fsck.findings import Problem
 from prov.fsck.reach import Reach
 from prov.records.build_list import BuildList, decode_tasks
 from prov.records.ids import CommitId
-from prov.records.refs import BUILDS, LABELS, PINS
-from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Entry, Oid
+from prov.records.refs import BUILDS, LABELS, PINS, LabelRef
+from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, Commit, Entry, Oid
 from prov.store.odb import ObjectDatabase, ObjectWriter
 from prov.store.repository import Store
 
 REWRITE = "the builds are written anew without what is not as it should be"
+REQUIRED = frozenset({b"build", b"tasks"})
+"""The entries that every build has."""
 
 
 @dataclass(slots=True)
@@ -32,21 +33,18 @@ class BuildChecker:
     _lists: set[tuple[str, Oid]] = field(default_factory=set)
 
     def check(self, refs: Mapping[str, Oid]) -> Iterator[Problem]:
-        """Yield the builds whose lists are none, of all that these refs hold."""
+        """Yield the builds that these refs hold and whose lists are malformed."""
         for commit in chain(self.store.objects, refs):
             wrong = self.wrong(commit)
             if wrong:
                 yield Problem("build", commit.hex(), wrong, (BUILDS,), REWRITE)
 
     def wrong(self, commit: Oid) -> str:
-        """Return what is wrong with a build all of whose objects are there."""
+        """Return what is wrong with a build all of whose objects exist, empty if nothing is."""
         build = BuildList(self.store, CommitId(commit))
         try:
-            names = {
-                entry.name
-                for entry in self.store.objects.tree(self.store.objects.commit(commit).tree)
-            }
-            if not {b"build", b"tasks"} <= names:
+            entries = self.store.objects.tree(self.store.objects.commit(commit).tree)
+            if not {entry.name for entry in entries} >= REQUIRED:
                 return "is no build, but in the history of builds"
             for recipe, oid in build.listed():
                 if (recipe, oid) not in self._lists:
@@ -66,11 +64,11 @@ def build_refs(refs: Mapping[str, Oid]) -> dict[str, Oid]:
     }
 
 
-def chain(objects: ObjectDatabase, refs: Mapping[str, Oid]) -> list[Oid]:
+def chain(objects: ObjectDatabase, refs: Mapping[str, Oid]) -> list[CommitId]:
     """Return the commits of all builds that refs hold, as far as they can be read; each after its
     parents.
     """
-    found: dict[Oid, None] = {}
+    readable: dict[Oid, None] = {}
     pending = [*build_refs(refs).values()]
     parents: dict[Oid, tuple[Oid, ...]] = {}
     while pending:
@@ -82,78 +80,106 @@ def chain(objects: ObjectDatabase, refs: Mapping[str, Oid]) -> list[Oid]:
         except StoreError:
             parents[oid] = ()
             continue
-        found[oid] = None
+        readable[oid] = None
         pending += parents[oid]
-    return _parents_first(list(found), parents)
+    return [CommitId(oid) for oid in _parents_first(list(readable), parents)]
 
 
 def _parents_first(oids: list[Oid], parents: Mapping[Oid, tuple[Oid, ...]]) -> list[Oid]:
-    done: dict[Oid, None] = {}
-    known = set(oids)
+    ordered: dict[Oid, None] = {}
+    nodes = set(oids)
     for top in oids:
         pending = [top]
         while pending:
             oid = pending[-1]
-            left = [each for each in parents[oid] if each in known and each not in done]
+            left = [parent for parent in parents[oid] if parent in nodes and parent not in ordered]
             if left:
                 pending += left
             else:
-                done[pending.pop()] = None
-    return list(done)
+                ordered[pending.pop()] = None
+    return list(ordered)
+
+
+Replacements = dict[Oid, Oid | None]
+"""Build -> the build in its place; None if nothing is left of it."""
 
 
 def rewrite(
-    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], tips: list[Oid]
-) -> dict[Oid, Oid | None]:
-    """Return build -> the build in its place, of those that change; None for one of which nothing
-    is left.
+    writer: ObjectWriter, store: Store, reach: Reach, refs: Mapping[str, Oid], tips: list[CommitId]
+) -> Replacements:
+    """Write the builds that change, and return them with what is in their place.
 
     A build of which a list is lost keeps its other lists. `tips` are builds behind a lost one, the
     newest last.
     """
-    made: dict[Oid, Oid | None] = {}
-    checker = BuildChecker(store)
-    older = {f"{LABELS}{oid.hex()}": oid for oid in tips}
+    rewriter = _Rewriter(writer, store, reach, tips)
+    older = {str(LabelRef(oid.hex())): Oid(oid) for oid in tips}
     for oid in dict.fromkeys([*chain(store.objects, older), *chain(store.objects, refs)]):
-        commit = store.objects.commit(oid)
+        rewriter.add(oid)
+    lost = {oid: None for oid in build_refs(refs).values() if oid not in reach.have}
+    return rewriter.replacements | lost
+
+
+@dataclass(slots=True)
+class _Rewriter:
+    """Writes builds again without what is lost, each after its parents."""
+
+    writer: ObjectWriter
+    store: Store
+    reach: Reach
+    tips: list[CommitId]
+    checker: BuildChecker = field(init=False)
+    replacements: Replacements = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.checker = BuildChecker(self.store)
+
+    def add(self, oid: CommitId) -> None:
+        """Write a build again if it, or one before it, changes."""
+        commit = self.store.objects.commit(oid)
         tree: Oid | None = commit.tree
-        if not reach.is_whole(commit.tree) or checker.wrong(oid):
-            tree = _mended(writer, store, reach, commit.tree)
-        near = _nearest(store, [tip for tip in tips if tip != oid], commit.author.seconds)
-        stand_ins = [_stands_for(made, reach, each, near) for each in commit.parents]
-        parents = tuple(each for each in stand_ins if each is not None)
+        if not self.reach.is_whole(commit.tree) or self.checker.wrong(oid):
+            tree = _mended(self.writer, self.store, self.reach, commit.tree)
+        parents = self._parents(oid, commit)
         if tree is None:
-            made[oid] = parents[0] if parents else None
+            self.replacements[oid] = next(iter(parents), None)
         elif tree != commit.tree or parents != commit.parents:
-            made[oid] = writer.add_commit(replace(commit, tree=tree, parents=parents))
-    return made | {oid: None for oid in build_refs(refs).values() if oid not in reach.have}
+            rewritten = replace(commit, tree=tree, parents=parents)
+            self.replacements[oid] = self.writer.add_commit(rewritten)
 
+    def _parents(self, oid: CommitId, commit: Commit) -> tuple[Oid, ...]:
+        """Return what the parents of a build become; for a lost one, the nearest tip before it."""
+        seconds = commit.author.seconds
+        earlier = [tip for tip in self.tips if tip != oid and self._seconds(tip) <= seconds]
+        parents = []
+        for parent in commit.parents:
+            is_lost = parent not in self.replacements and parent not in self.reach.have
+            replacement = self._replacement(earlier[-1] if is_lost and earlier else parent)
+            if replacement is not None:
+                parents.append(replacement)
+        return tuple(parents)
 
-def _nearest(store: Store, tips: list[Oid], seconds: int) -> Oid | None:
-    earlier = [tip for tip in tips if store.objects.commit(tip).author.seconds <= seconds]
-    return earlier[-1] if earlier else None
+    def _replacement(self, oid: Oid) -> Oid | None:
+        if oid in self.replacements:
+            return self.replacements[oid]
+        return oid if oid in self.reach.have else None
+
+    def _seconds(self, oid: Oid) -> int:
+        return self.store.objects.commit(oid).author.seconds
 
 
 def newest(
-    store: Store, made: Mapping[Oid, Oid | None], reach: Reach, oids: list[Oid]
+    store: Store, replacements: Mapping[Oid, Oid | None], reach: Reach, oids: Iterable[Oid]
 ) -> Oid | None:
     """Return the last of the builds that are left, as it is after `rewrite`."""
-    known = [oid for oid in oids if oid in reach.have]
-    last = max(known, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
-    return None if last is None else made.get(last, last)
-
-
-def _stands_for(
-    made: Mapping[Oid, Oid | None], reach: Reach, parent: Oid, near: Oid | None
-) -> Oid | None:
-    if parent not in made and parent not in reach.have:
-        parent = near or parent
-    return made.get(parent, parent if parent in reach.have else None)
+    readable = [oid for oid in oids if oid in reach.have]
+    last = max(readable, key=lambda oid: store.objects.commit(oid).author.seconds, default=None)
+    return None if last is None else replacements.get(last, last)
 
 
 def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid | None:
-    """Return a build's tree without the lists that are lost or none; None where it is no build
-    then.
+    """Return a build's tree without the lists that are lost or malformed; None where it is not a
+    build then.
     """
     if tree not in reach.have:
         return None
@@ -163,9 +189,7 @@ def _mended(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -> Oid 
             entries.append(entry._replace(oid=_mended_lists(writer, store, reach, entry.oid)))
         elif entry.mode != MODE_DIRECTORY and _is_text(store, reach, entry):
             entries.append(entry)
-    if b"build" not in {entry.name for entry in entries} or b"tasks" not in {
-        entry.name for entry in entries
-    }:
+    if not {entry.name for entry in entries} >= REQUIRED:
         return None
     return writer.add_tree(entries)
 
@@ -179,39 +203,32 @@ def _mended_lists(writer: ObjectWriter, store: Store, reach: Reach, tree: Oid) -
 
 
 def _is_list(store: Store, reach: Reach, entry: Entry) -> bool:
+    if entry.oid not in reach.have:
+        return False
     try:
-        return (
-            entry.oid in reach.have
-            and decode_tasks(entry.name.decode(), store.objects.blob(entry.oid)) is not None
-        )
+        decode_tasks(entry.name.decode(), store.objects.blob(entry.oid))
     except (StoreError, ValueError):
         return False
+    return True
 
 
 def _is_text(store: Store, reach: Reach, entry: Entry) -> bool:
+    """Return whether a file of a build can be read as what its name says."""
     if entry.oid not in reach.have:
         return False
     if entry.name != b"timeline":
         return True
-    for line in store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines():
-        parts = line.split(" ")
-        try:
-            _ = len(parts) == 4 and (float(parts[1]), float(parts[2]), int(parts[3]))
-        except ValueError:
-            return False
-        if len(parts) != 4:
-            return False
+    lines = store.objects.blob(entry.oid).decode("utf-8", "replace").splitlines()
+    return all(is_span(line) for line in lines)
+
+
+def is_span(line: str) -> bool:
+    """Return whether a line of a timeline is well-formed: a task and three numbers."""
+    parts = line.split(" ")
+    if len(parts) != 4:
+        return False
+    try:
+        _ = float(parts[1]), float(parts[2]), int(parts[3])
+    except ValueError:
+        return False
     return True
-
-
-def moved(
-    refs: Mapping[str, Oid], made: Mapping[Oid, Oid | None]
-) -> dict[str, tuple[Oid, Oid | None]]:
-    """Return ref -> (what it is, what it becomes) for builds, labels and pins; a pin's name changes
-    with its build.
-    """
-    found: dict[str, tuple[Oid, Oid | None]] = {}
-    for name, oid in build_refs(refs).items():
-        if oid in made:
-            found[name] = oid, made[oid]
-    return found

@@ -1,10 +1,10 @@
-"""Is a store whole? Objects, refs, records, builds; and beside them pools, sysroots' states,
-caches, leftovers.
+"""Check whether a store is whole.
 
-git looks at the objects, a process of ours at what they mean: all is well in most stores, and then
-that is all. Where git finds something, each pack is looked at, and what can be read of the damaged
-ones is put together elsewhere, so that everything behind is asked of objects that are whole.
-Nothing of the store changes.
+That is objects, refs, records and builds; and beside them pools, sysroots' states, caches and
+leftovers. git checks the objects while a process of ours checks what they mean. Most stores are
+whole, and then that is all. If git finds something, each pack is checked, and what can be read of
+the damaged ones is put together elsewhere, so that all later checks read whole objects. Nothing of
+the store changes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import cast
 from prov.fsck.builds import BuildChecker
 from prov.fsck.disk import check_disk
 from prov.fsck.findings import Problem
+from prov.fsck.numbers import missing_numbers
 from prov.fsck.orphans import has_builds
 from prov.fsck.reach import Reach, holders
-from prov.fsck.refs import RefChecker, missing_numbers
+from prov.fsck.refs import RefChecker
 from prov.processes import decode_answer, start_child
 from prov.records.refs import BUILDS
 from prov.store.integrity import GitFsck, PackState, check_packs, listed, loose_objects, malformed
@@ -31,10 +32,10 @@ from prov.store.refs import HEAD
 from prov.store.repository import Store
 from prov.store.shadow import shadow_of
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes a line about what is being done."""
 MOST = 1000
-"""So many missing objects are told one by one."""
+"""So many missing objects are reported one by one."""
 SALVAGE = "what can be read is written to a new pack; the old one is kept in damaged/"
 RESTORE = (
     "looked for in pools, WORKDIRs and sources; if it is nowhere, the refs that hold it are dropped"
@@ -47,7 +48,7 @@ NO_BUILDS = Problem(
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a look at a store came to."""
+    """The result of checking a store."""
 
     problems: list[Problem]
     packs: list[PackState] = field(default_factory=list)
@@ -60,13 +61,11 @@ class Findings:
     @property
     def wrong(self) -> list[Problem]:
         """What is wrong, without leftovers and caches."""
-        return [each for each in self.problems if not each.harmless]
+        return [problem for problem in self.problems if not problem.harmless]
 
 
 def head_problem(path: Path) -> Problem | None:
-    """Return what is wrong with a store's HEAD: without it, git takes the folder for no
-    repository.
-    """
+    """Return what is wrong with a store's HEAD, without which git does not see a repository."""
     try:
         text = (path / "HEAD").read_bytes()
     except OSError:
@@ -76,12 +75,12 @@ def head_problem(path: Path) -> Problem | None:
     return Problem("store", "HEAD", "is not what every store has", repair="it is written anew")
 
 
-def check(store: Store, *, thorough: bool = False, told: Told = lambda text: None) -> Findings:
+def check(store: Store, *, thorough: bool = False, report: Report = lambda text: None) -> Findings:
     """Return everything that is not as it should be; `thorough` reads the pools' files too.
 
     Changes nothing.
     """
-    told("looking at objects, refs and records")
+    report("looking at objects, refs and records")
     refs = read_refs(store.path)
     child = start_child(lambda: _meaning(store, refs, thorough=thorough))
     done = False
@@ -100,7 +99,7 @@ def check(store: Store, *, thorough: bool = False, told: Told = lambda text: Non
         if not done:  # what it finds in a damaged store is nothing to go by
             child.kill(signal.SIGKILL)
             os.waitpid(child.pid, 0)
-    return _deep(store, refs, lines, thorough=thorough, told=told)
+    return _deep(store, refs, lines, thorough=thorough, report=report)
 
 
 def _lost_packs(store: Store) -> bool:
@@ -109,20 +108,21 @@ def _lost_packs(store: Store) -> bool:
 
 
 def _meaning(store: Store, refs: RawRefs, *, thorough: bool) -> list[Problem]:
-    found = [
+    """Return what is wrong in a store whose objects are whole."""
+    problems = [
         *check_refs(refs),
         *RefChecker(store.objects).check(refs.names),
         *missing_numbers(refs.names),
     ]
     if BUILDS not in refs.names and has_builds(store):
-        found.append(NO_BUILDS)
-    builds = BuildChecker(store).check(_without(refs.names, found))
-    return [*found, *builds, *check_disk(store, thorough=thorough)]
+        problems.append(NO_BUILDS)
+    builds = BuildChecker(store).check(_without(refs.names, problems))
+    return [*problems, *builds, *check_disk(store, thorough=thorough)]
 
 
-def _without(refs: dict[str, Oid], found: list[Problem]) -> dict[str, Oid]:
+def _without(refs: dict[str, Oid], problems: list[Problem]) -> dict[str, Oid]:
     """Return refs without those that are known to be wrong."""
-    wrong = {each.where for each in found if each.kind == "ref"} - {BUILDS}
+    wrong = {problem.where for problem in problems if problem.kind == "ref"} - {BUILDS}
     return {name: oid for name, oid in refs.items() if name not in wrong}
 
 
@@ -136,41 +136,54 @@ def check_refs(refs: RawRefs) -> Iterator[Problem]:
         yield Problem("ref", name, wrong, repair="it is dropped, or gets what its records say")
 
 
-def _deep(store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, told: Told) -> Findings:
-    told("something is wrong; looking at every pack")
+def _deep(
+    store: Store, refs: RawRefs, lines: list[str], *, thorough: bool, report: Report
+) -> Findings:
+    """Return what is wrong in a store whose objects or refs are damaged; `lines` are git's."""
+    report("something is wrong; looking at every pack")
     words = malformed(lines)
     bad = frozenset(words)
     states = check_packs(store.objects.folder, bad)
     damaged = [state for state in states if state.wrong]
-    problems = [
-        Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE)
-        for state in damaged
-    ]
-    for path, oid, wrong in loose_objects(store.path):
-        if wrong or oid in bad:
-            where = os.path.relpath(path, store.path)
-            problems.append(
-                Problem("object", where, wrong or "is malformed", repair="it is kept in damaged/")
-            )
-    problems += check_refs(refs)
+    problems = [*_damaged_files(store, damaged, bad), *check_refs(refs)]
     with shadow_of(store, states, bad) as view:
-        told("looking for what is missing")
+        report("looking for what is missing")
         reach = Reach.of(view.objects)
         broken = reach.look(refs.names)
         problems += _missing(store, reach, broken, words, damaged)
-        whole = {name: oid for name, oid in refs.names.items() if name not in broken}
-        problems += RefChecker(view.objects).check(whole)
-        problems += missing_numbers(refs.names)
-        if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):
-            problems.append(NO_BUILDS)
-        problems += BuildChecker(view).check(_without(whole, problems))
+        problems += _meaning_of_rest(view, refs, broken, problems)
         view.path = store.path
         problems += check_disk(view, thorough=thorough)
-    if not any(not each.harmless for each in problems):
-        # a second look: packs may have been joined, or refs changed, under git's hands
+    if all(problem.harmless for problem in problems):
+        # check again: packs may have been joined, or refs changed, while git read them
         lines = GitFsck.start(store.path).answer() if lines else []
         problems += [Problem("object", "git fsck", line, repair="none is known") for line in lines]
     return Findings(problems, damaged, bad, deep=True)
+
+
+def _damaged_files(
+    store: Store, damaged: list[PackState], bad: frozenset[Oid]
+) -> Iterator[Problem]:
+    """Yield the packs, and the files of single objects, that are damaged."""
+    for state in damaged:
+        yield Problem("pack", f"objects/pack/{state.name}", state.wrong, repair=SALVAGE)
+    for path, oid, wrong in loose_objects(store.path):
+        if wrong or oid in bad:
+            where = os.path.relpath(path, store.path)
+            what = wrong or "is malformed"
+            yield Problem("object", where, what, repair="it is kept in damaged/")
+
+
+def _meaning_of_rest(
+    view: Store, refs: RawRefs, broken: dict[str, Oid], problems: list[Problem]
+) -> list[Problem]:
+    """Return what is wrong with the refs below which nothing is missing."""
+    whole = {name: oid for name, oid in refs.names.items() if name not in broken}
+    rest = [*RefChecker(view.objects).check(whole), *missing_numbers(refs.names)]
+    if BUILDS not in refs.names and BUILDS not in refs.broken and has_builds(view):
+        rest.append(NO_BUILDS)
+    rest += BuildChecker(view).check(_without(whole, [*problems, *rest]))
+    return rest
 
 
 def _missing(
@@ -180,19 +193,27 @@ def _missing(
     words: dict[Oid, str],
     damaged: list[PackState],
 ) -> Iterator[Problem]:
-    """Yield the objects that refs hold and that can't be read, each with those refs."""
-    held = holders(reach, broken)
-    was = {state.name: listed(store.objects.folder / f"{state.name}.idx") for state in damaged}
-    for oid, names in list(held.items())[:MOST]:
-        packs = [name for name, oids in was.items() if oid in oids]
-        what = f"is malformed: {words[oid]}" if oid in words else "is missing"
-        if oid not in words and packs:
-            what = f"can't be read any more; it was in {packs[0]}"
+    """Yield the objects that refs hold and that can't be read, each with those refs.
+
+    `words` is what git says of malformed objects.
+    """
+    refs_of = holders(reach, broken)
+    contents = {state.name: listed(store.objects.folder / f"{state.name}.idx") for state in damaged}
+    for oid, names in list(refs_of.items())[:MOST]:
+        if oid in words:
+            what = f"is malformed: {words[oid]}"
+        else:
+            what = _lost_text(oid, contents)
         yield Problem("object", oid.hex(), what, tuple(sorted(names)), RESTORE)
-    if len(held) > MOST:
-        refs = tuple(sorted({name for names in list(held.values())[MOST:] for name in names}))
-        yield Problem("object", f"{len(held) - MOST} more objects", "are missing", refs, RESTORE)
-    for oid in words.keys() - held.keys():
-        yield Problem(
-            "object", oid.hex(), f"is malformed: {words[oid]}", (), "it is left out of its pack"
-        )
+    if len(refs_of) > MOST:
+        more = list(refs_of.values())[MOST:]
+        refs = tuple(sorted({name for names in more for name in names}))
+        yield Problem("object", f"{len(more)} more objects", "are missing", refs, RESTORE)
+    for oid in words.keys() - refs_of.keys():
+        what = f"is malformed: {words[oid]}"
+        yield Problem("object", oid.hex(), what, (), "it is left out of its pack")
+
+
+def _lost_text(oid: Oid, contents: dict[str, set[Oid]]) -> str:
+    pack = next((name for name, oids in contents.items() if oid in oids), None)
+    return "is missing" if pack is None else f"can't be read any more; it was in {pack}"

@@ -1,7 +1,6 @@
-"""What stands beside the objects of a store: pools, sysroots' states, caches, and what killed
-processes left.
+"""Check what stands beside the objects of a store: pools, states of sysroots, caches, leftovers.
 
-All of it can be made again, so that what is wrong is just removed on repair.
+All of it can be made again, so that a repair just removes what is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from prov.worktree.placer import sealed_mtime
 from prov.worktree.pool import POOLS
 
 AGED = 3600.0
-"""Seconds: what is younger may be somebody's who is at work."""
+"""Seconds: a process may still be writing what is younger."""
 REMOVE = "it is removed"
 POOL_NAME = re.compile(
     r"(?P<rest>[0-9a-f]{38})-(?P<mode>[0-7]{1,4})(@(?P<mtime>-?\d+))?(?P<places>-[0-9a-f]{12})?(\+[0-9a-f]{12})?"
@@ -109,8 +108,8 @@ def _blob_size(store: Store, oid: Oid) -> int | None:
 
 
 def hash_file(path: Path, size: int) -> Oid | None:
-    """Return the id of the blob with a file's content, None where it is not so many bytes, or can't
-    be read.
+    """Return the id of the blob with a file's content; None if the file does not have `size` bytes,
+    or cannot be read.
     """
     digest, left = hashlib.sha1(b"blob %d\0" % size), size
     try:
@@ -135,12 +134,8 @@ def check_sysroots(store: Store) -> Iterator[Problem]:
             yield Problem("sysroot", _below(store, path), UNREADABLE, (), how, harmless=True)
             continue
         state = SysrootState.read(path)
-        trees = (
-            [oid for oid in (*state.pair, *state.before) if oid is not None]
-            if state is not None
-            else []
-        )
-        lost = [oid.hex() for oid in trees if not store.objects.exists(oid)]
+        trees = (*state.pair, *state.before) if state is not None else ()
+        lost = [oid.hex() for oid in trees if oid is not None and not store.objects.exists(oid)]
         if lost:
             what = f"names {lost[0]}, which is not in the store"
             yield Problem("sysroot", _below(store, path), what, (), how, harmless=True)
@@ -150,7 +145,7 @@ UNREADABLE = "can't be read, or another user wrote it"
 
 
 def check_caches(store: Store) -> Iterator[Problem]:
-    """Yield the files with what is remembered that can't be read."""
+    """Yield the caches of files on disk that cannot be read."""
     cache = store.cache
     files = [
         path
@@ -169,21 +164,21 @@ def _is_whole(path: Path) -> bool:
 
 
 def memories(store: Store) -> list[Path]:
-    """Return the files that say of which blobs and trees files on disk are: wrong, when one of
-    these was lost.
+    """Return the caches that say which blobs and trees files on disk are: wrong if one of these
+    objects was lost.
     """
     cache = store.cache
-    found = [*cache.glob("workdirs/*"), *cache.glob("sources/*"), *cache.glob("toolchains/*.files")]
-    found += [*cache.glob("sysroots/*.state"), *cache.glob("sysroots/*.merges")]
-    return sorted(path for path in found if path.is_file() and not path.name.endswith(".running"))
+    paths = [*cache.glob("workdirs/*"), *cache.glob("sources/*"), *cache.glob("toolchains/*.files")]
+    paths += [*cache.glob("sysroots/*.state"), *cache.glob("sysroots/*.merges")]
+    return sorted(path for path in paths if path.is_file() and not path.name.endswith(".running"))
 
 
 # what killed processes left
 
 
 def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
-    """Yield unfinished packs, packs without an index, locks, and scratch directories that nobody is
-    at work with.
+    """Yield unfinished packs, packs without an index, locks, and scratch directories that no
+    process uses.
     """
     packs = store.path / "objects" / "pack"
     for path in sorted(packs.glob("tmp_*")):

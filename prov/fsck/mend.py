@@ -2,32 +2,48 @@
 to a writer.
 
 A run whose WORKDIR is lost keeps its record. A ref that is lost itself gets what nothing else can
-have been: the run that no ref holds, the output that the runs tell. All else goes, and the task
-runs again.
+have been: the run that no ref holds, the output that the runs name. Every other ref is dropped, and
+the task runs again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from prov.errors import StoreError
 from prov.fsck.builds import build_refs, newest, rewrite
-from prov.fsck.findings import Problem, RefName, parse_ref
+from prov.fsck.findings import Problem
+from prov.fsck.numbers import Hole, find_holes, moves_down
 from prov.fsck.orphans import Orphans, last_output, tips
 from prov.fsck.reach import Reach
-from prov.fsck.refs import TOOLCHAIN_MESSAGE, RefChecker, missing_numbers, run_of
-from prov.records.ids import TaskHash
+from prov.fsck.refs import TOOLCHAIN_MESSAGE, RefChecker, run_of
+from prov.records.entries import FIXED
+from prov.records.ids import CommitId
 from prov.records.output import OUTPUT_MESSAGE
-from prov.records.refs import BUILDS, PINS, RECORDS
+from prov.records.record import read_run_record, record_of
+from prov.records.refs import (
+    BUILDS,
+    PINS,
+    RECORDS,
+    TAGS,
+    DirectoryRef,
+    OutputRef,
+    PinRef,
+    RecordRef,
+    Ref,
+    RunRef,
+    SingleRef,
+    ToolchainRef,
+    WorkdirRef,
+    parse_ref,
+)
 from prov.store.objects import CONSTANT_IDENTITY, Commit, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.rawrefs import RawRefs, is_name
 from prov.store.repository import Store
 from prov.upkeep.pruned import Pruned
-
-TAGS = "refs/tags/"
 
 
 class Repaired(NamedTuple):
@@ -35,6 +51,38 @@ class Repaired(NamedTuple):
 
     where: str
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """The refs that need a decision, by what is wrong with them."""
+
+    lost: tuple[str, ...]
+    """Only their names can be read; records and tags first, since outputs follow from these."""
+    wrong: tuple[str, ...]
+    """They name something else than their names say."""
+    invalid: tuple[str, ...]
+    """No ref can have such a name."""
+    nameless: bool
+    """Names may be lost, too: whatever no ref holds gets a ref again."""
+    builds: bool
+    """A build is damaged."""
+
+
+def damage_of(refs: RawRefs, problems: Iterable[Problem]) -> Damage:
+    """Return which of the refs of a store need a decision, given the problems of its refs."""
+    serious = [problem for problem in problems if not problem.harmless]
+    wrong = {problem.where for problem in serious if problem.kind == "ref"}
+    lost = [name for name in refs.broken if is_name(name)]
+    unnamed = any(parse_ref(name) is None or not is_name(name) for name in refs.broken)
+    no_builds = BUILDS in wrong and BUILDS not in refs.names
+    return Damage(
+        lost=tuple(sorted(lost, key=lambda name: not name.startswith((TAGS, RECORDS)))),
+        wrong=tuple(sorted(wrong & refs.names.keys())),
+        invalid=tuple(name for name in refs.broken if not is_name(name)),
+        nameless=bool(refs.packed_wrong) or unnamed or no_builds,
+        builds=any(problem.kind == "build" for problem in problems),
+    )
 
 
 @dataclass(slots=True)
@@ -48,26 +96,21 @@ class Mending:
     after: dict[str, Oid]
     done: list[Repaired] = field(default_factory=list)
 
-    def mend(self, refs: RawRefs, problems: Iterable[Problem]) -> None:
+    def mend(self, refs: RawRefs, damage: Damage) -> None:
         """Decide for all refs."""
-        wrong = {each.where for each in problems if each.kind == "ref" and not each.harmless}
-        self._builds(problems)
-        for name in [name for name, oid in self.after.items() if oid not in self.reach.whole]:
-            if name in self.after and not self.reach.is_whole(self.after[name]):
-                self._broken(name)
-        lost = [name for name in refs.broken if name not in self.after and is_name(name)]
-        # records and tags first: outputs are told by them
-        for name in sorted(lost, key=lambda name: not name.startswith((TAGS, RECORDS))):
-            self._lost(name, refs.packed.get(name))
-        for name in sorted(wrong & refs.names.keys() & self.after.keys()):
-            self._wrong(name)
-        nameless = any(parse_ref(name) is None or not is_name(name) for name in refs.broken)
-        if refs.packed_wrong or nameless or BUILDS in wrong - refs.names.keys():
-            self._nameless()
-        for name in refs.broken:
-            if not is_name(name):
-                self._say(name, "was dropped: no ref can have that name")
-        self._numbers()
+        self._mend_builds(damaged=damage.builds)
+        self._mend_broken()
+        for name in damage.lost:
+            if name not in self.after:
+                self._restore(name, refs.packed.get(name))
+        # not those that a correction adds
+        for name in [name for name in damage.wrong if name in self.after]:
+            self._correct(name)
+        if damage.nameless:
+            self._name_orphans()
+        for name in damage.invalid:
+            self._say(name, "was dropped: no ref can have that name")
+        self._close_holes()
 
     def _say(self, name: str, what: str) -> None:
         self.done.append(Repaired(name, what))
@@ -78,141 +121,145 @@ class Mending:
 
     # one by one
 
-    def _broken(self, name: str) -> None:
-        """A ref below which something is lost for good."""
-        ref = parse_ref(name)
-        record = (
-            self._record(ref, self.after[name]) if ref is not None and ref.kind == "run" else None
-        )
-        if record is not None:
-            del self.after[name]
-            self.after[RECORDS + name.removeprefix(TAGS)] = record
-            self._say(name, "its WORKDIR is lost; its record stays")
-        else:
-            made = self._made(ref, name)
-            if made is None:
-                self._drop(name, "what it holds is lost")
-            else:
-                self.after[name] = made
-                self._say(name, "names the output of a recorded run now")
+    def _mend_broken(self) -> None:
+        """Decide about all refs below which something is lost for good."""
+        suspects = [name for name, oid in self.after.items() if oid not in self.reach.whole]
+        for name in suspects:
+            if not self.reach.is_whole(self.after[name]):
+                self._mend_one(name)
 
-    def _record(self, ref: RefName, commit: Oid) -> Oid | None:
+    def _mend_one(self, name: str) -> None:
+        ref = parse_ref(name)
+        if isinstance(ref, RunRef) and not ref.failed:
+            record = self._record(ref.record, self.after[name])
+            if record is not None:
+                del self.after[name]
+                self.after[str(ref.record)] = record
+                self._say(name, "its WORKDIR is lost; its record stays")
+                return
+        commit = self._computed(ref)
+        if commit is None:
+            self._drop(name, "what it holds is lost")
+        else:
+            self.after[name] = commit
+            self._say(name, "names the output of a recorded run now")
+
+    def _record(self, ref: RecordRef, run: Oid) -> Oid | None:
         """Return the record of a run whose WORKDIR is lost, if that is whole."""
         try:
-            record = self.store.objects.commit(commit).parents[1]
-        except (StoreError, IndexError):
-            return self.orphans.take("record", ref.key, TaskHash(ref.oid))
-        kept = RefName("record", ref.key, ref.oid)
-        whole = self.reach.is_whole(record) and not RefChecker(self.store.objects).wrong(
-            kept, record
-        )
-        return record if whole else None
+            record = record_of(self.store.objects, run)
+        except StoreError:
+            return self.orphans.take(ref)
+        if not self.reach.is_whole(record) or RefChecker(self.store.objects).wrong(ref, record):
+            return None
+        return record
 
-    def _lost(self, name: str, packed: Oid | None = None) -> None:
-        """A ref of which only the name can be read."""
+    def _restore(self, name: str, packed: Oid | None = None) -> None:
+        """Restore a ref of which only the name can be read, or drop it.
+
+        `packed` is what it named before its own file was written.
+        """
         ref = parse_ref(name)
-        found = self._made(ref, name)
-        if ref is not None and ref.kind in ("run", "failed", "record"):
-            found = self.orphans.take(ref.kind, ref.key, TaskHash(ref.oid))
-        elif ref is not None and ref.kind == "pin":
-            found = ref.oid if self.reach.is_whole(ref.oid) else None
-        elif name == BUILDS:
-            found = self._last_build()
-        if found is None and ref is not None and ref.kind != "workdir":
-            found = packed  # as it was before its own file was written
-        if found is not None and self.reach.is_whole(found):
-            self.after[name] = found
-            self._say(name, f"names {found.hex()} again")
+        commit = self._named_by(ref)
+        if commit is None and ref is not None and not isinstance(ref, WorkdirRef | DirectoryRef):
+            commit = packed
+        if commit is not None and self.reach.is_whole(commit):
+            self.after[name] = commit
+            self._say(name, f"names {commit.hex()} again")
         else:
             self._say(name, "was dropped: nothing tells what it named")
 
-    def _made(self, ref: RefName | None, name: str) -> Oid | None:
-        """Return the commit that a ref must name, where its name and the records tell."""
-        if ref is not None and ref.kind == "output":
-            tree, message = (
-                last_output(self.store, self.after, ref.key, TaskHash(ref.oid)),
-                OUTPUT_MESSAGE,
-            )
-        elif ref is not None and ref.kind == "toolchain":
-            tree, message = ref.oid, TOOLCHAIN_MESSAGE
-        else:
-            return None
+    def _named_by(self, ref: Ref | None) -> Oid | None:
+        """Return the only commit that a lost ref can have named, None if several could be it."""
+        match ref:
+            case RunRef() | RecordRef():
+                return self.orphans.take(ref)
+            case PinRef(build):
+                return build if self.reach.is_whole(build) else None
+            case SingleRef(name) if name == BUILDS:
+                return self._last_build()
+        return self._computed(ref)
+
+    def _computed(self, ref: Ref | None) -> Oid | None:
+        """Write the commit that a ref must name, where its name and the records determine it."""
+        match ref:
+            case OutputRef(key, task_hash):
+                tree: Oid | None = last_output(self.store, self.after, key, task_hash)
+                message = OUTPUT_MESSAGE
+            case ToolchainRef(toolchain):
+                tree, message = toolchain, TOOLCHAIN_MESSAGE
+            case _:
+                return None
         if tree is None or not self.reach.is_whole(tree) or self._is_fixed(tree):
             return None
-        made = self.writer.add_commit(Commit(tree, (), CONSTANT_IDENTITY, message))
-        self.reach.whole.add(made)
-        return made
+        commit = self.writer.add_commit(Commit(tree, (), CONSTANT_IDENTITY, message))
+        self.reach.whole.add(commit)
+        return commit
 
     def _is_fixed(self, tree: Oid) -> bool:
-        return any(entry.name == b"fixed" for entry in self.store.objects.tree(tree))
+        return any(entry.name == FIXED for entry in self.store.objects.tree(tree))
 
-    def _wrong(self, name: str) -> None:
-        """A ref that names something else than its name says."""
-        run = run_of(self.store.objects, self.after[name]) if _is_a_runs(name) else None
+    def _correct(self, name: str) -> None:
+        """Correct a ref that names something else than its name says, or drop it."""
+        ref = parse_ref(name)
+        run = None
+        if ref is None or isinstance(ref, RunRef):
+            run = run_of(self.store.objects, self.after[name])
         if run is not None and not RefChecker(self.store.objects).wrong(run, self.after[name]):
-            below = "failed/" if run.kind == "failed" else ""
-            prefix = f"{TAGS}{below}{run.key.replace(':', '/')}/{run.oid.hex()}"
-            right, commit = self._free(prefix), self.after.pop(name)
-            known = any(
-                oid == commit and other.startswith(TAGS) for other, oid in self.after.items()
-            )
-            self._say(
-                name, "was dropped: that run has another name" if known else f"is {right} now"
-            )
-            if not known:
-                self.after[right] = commit
+            self._rename(name, run)
             return
-        made = self._made(parse_ref(name), name)
-        if made is not None and made != self.after[name]:
-            self.after[name] = made
+        commit = self._computed(ref)
+        if commit is not None and commit != self.after[name]:
+            self.after[name] = commit
             self._say(name, "names the output of a recorded run now")
         else:
             self._drop(name, "it named what it should not")
 
-    def _nameless(self) -> None:
-        """Refs of which not even the name can be read: what no ref holds gets one again."""
+    def _rename(self, name: str, run: RunRef) -> None:
+        """Give a run its own name in the place of a wrong one."""
+        free, commit = str(self._free(run)), self.after.pop(name)
+        tags = (tag for tag in self.after if tag.startswith(TAGS))
+        if any(self.after[tag] == commit for tag in tags):
+            self._say(name, "was dropped: that run has another name")
+        else:
+            self._say(name, f"is {free} now")
+            self.after[free] = commit
+
+    def _name_orphans(self) -> None:
+        """Name what no ref holds: its ref's name may be lost."""
         pruned = _pruned(self.store)
-        for prefix, held in ((TAGS, self.orphans.runs), (f"{TAGS}failed/", self.orphans.failed)):
-            for (key, task_hash), commits in held.items():
-                of = f"{prefix}{key.replace(':', '/')}/{task_hash.hex()}"
-                for commit in commits if of not in pruned else ():
-                    name = self._free(of)
-                    self.after[name] = commit
-                    self._say(name, "was named by a line that can't be read, and is again")
-                commits.clear()
+        for series in sorted(self.orphans.runs, key=lambda ref: ref.failed):
+            commits = self.orphans.runs[series]
+            for commit in commits if series.prefix not in pruned else ():
+                name = str(self._free(series))
+                self.after[name] = commit
+                self._say(name, "was named by a line that can't be read, and is again")
+            commits.clear()
         for name in list(self.after):
-            ref = parse_ref(name)
-            output = f"refs/prov/output/{name.split('/', 2)[2].rpartition('/')[0]}"
-            if (
-                ref is not None
-                and ref.kind == "run"
-                and output not in self.after
-                and output not in pruned
-            ):
-                self._output_again(ref, name, output)
+            run = parse_ref(name)
+            if isinstance(run, RunRef) and not run.failed:
+                self._name_output(run, pruned)
         if BUILDS not in self.after and (self.orphans.builds or build_refs(self.after)):
-            self._lost(BUILDS)
+            self._restore(BUILDS)
 
-    def _free(self, prefix: str) -> str:
-        number, record = 1, RECORDS + prefix.removeprefix(TAGS)
-        while f"{prefix}/{number}" in self.after or f"{record}/{number}" in self.after:
-            number += 1
-        return f"{prefix}/{number}"
+    def _free(self, run: RunRef) -> RunRef:
+        """Return the tag with the lowest number of a series that neither a run nor a record has."""
+        run = replace(run, number=1)
+        while str(run) in self.after or (not run.failed and str(run.record) in self.after):
+            run = replace(run, number=run.number + 1)
+        return run
 
-    def _output_again(self, ref: RefName, run: str, output: str) -> None:
+    def _name_output(self, run: RunRef, pruned: Collection[str]) -> None:
         """Name the output of a task's run; what is recorded without a recipe has no such ref."""
-        made = (
-            self._made(ref._replace(kind="output"), output)
-            if self._is_task(self.after[run])
-            else None
-        )
-        if made is not None:
-            self.after[output] = made
-            self._say(output, "names the output of its run again")
-
-    def _is_task(self, run: Oid) -> bool:
-        record = self.store.objects.commit(self.store.objects.commit(run).parents[1])
-        return self.store.objects.entry(record.tree, "definition") is not None
+        ref = OutputRef(run.key, run.task_hash)
+        if str(ref) in self.after or str(ref) in pruned:
+            return
+        if not read_run_record(self.store.objects, self.after[str(run)]).is_recipes:
+            return
+        commit = self._computed(ref)
+        if commit is not None:
+            self.after[str(ref)] = commit
+            self._say(str(ref), "names the output of its run again")
 
     # builds and numbers
 
@@ -220,97 +267,82 @@ class Mending:
         """Return the newest build that is left, or what is left of it: no ref holds it, or a label
         or a pin.
         """
-        known = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
-        last = newest(self.store, {}, self.reach, known)
+        builds = [*build_refs(self.after).values(), *tips(self.store, self.orphans)]
+        last = newest(self.store, {}, self.reach, builds)
         if last is None or self.reach.is_whole(last):
             return last
-        made = rewrite(self.writer, self.store, self.reach, {**self.after, BUILDS: last}, [])
-        self.reach.whole.update(oid for oid in made.values() if oid is not None)
-        return made.get(last)
+        rewritten = rewrite(self.writer, self.store, self.reach, {**self.after, BUILDS: last}, [])
+        self.reach.whole.update(oid for oid in rewritten.values() if oid is not None)
+        return rewritten.get(last)
 
-    def _builds(self, problems: Iterable[Problem]) -> None:
-        broken = any(not self.reach.is_whole(oid) for oid in build_refs(self.after).values())
-        if not broken and not any(each.kind == "build" for each in problems):
+    def _mend_builds(self, *, damaged: bool) -> None:
+        """Rewrite the history of builds, if one is damaged or lost, and move its refs."""
+        refs = build_refs(self.after)
+        if not damaged and all(self.reach.is_whole(oid) for oid in refs.values()):
             return
         behind = tips(self.store, self.orphans)
-        made = rewrite(self.writer, self.store, self.reach, self.after, behind)
-        self.reach.whole.update(oid for oid in made.values() if oid is not None)
-        for name, oid in build_refs(self.after).items():
-            new = made.get(oid, oid)
-            if new == oid:
-                continue
-            if new is None and name == BUILDS:
-                new = newest(
-                    self.store, made, self.reach, [*behind, *build_refs(self.after).values()]
-                )
-            del self.after[name]
-            if new is None:
-                self._say(name, "was dropped: that build is lost")
-                continue
-            self.after[PINS + new.hex() if name.startswith(PINS) else name] = new
-            self._say(
-                name,
-                f"names {new.hex()[:12]} now: the builds were written anew without what is lost",
-            )
+        rewritten = rewrite(self.writer, self.store, self.reach, self.after, behind)
+        self.reach.whole.update(oid for oid in rewritten.values() if oid is not None)
+        for name, oid in refs.items():
+            build = rewritten.get(oid, oid)
+            if build is None and name == BUILDS:
+                remaining = [*behind, *build_refs(self.after).values()]
+                build = newest(self.store, rewritten, self.reach, remaining)
+            if build != oid:
+                self._move_build(name, build)
 
-    def _numbers(self) -> None:
-        """Close the holes in the numbers of runs."""
-        for problem in list(missing_numbers(self.after)):
-            name, ref = problem.where, parse_ref(problem.where)
-            assert ref is not None  # a run's name
-            if ref.kind == "run":
-                self._stand_in(ref, name, problem.needed_by[0])
-        for prefix in dict.fromkeys(
-            each.where.rpartition("/")[0] for each in missing_numbers(self.after)
-        ):
-            numbers = sorted(
-                int(name.rpartition("/")[2])
-                for name in self.after
-                if name.rpartition("/")[0] == prefix
-            )
-            for new, old in enumerate(numbers, 1):
-                if new != old:
-                    self.after[f"{prefix}/{new}"] = self.after.pop(f"{prefix}/{old}")
-                    self._say(
-                        f"{prefix}/{old}", f"is number {new} now, so that no number is missing"
-                    )
-
-    def _stand_in(self, ref: RefName, name: str, later: str) -> None:
-        """Fill a hole among runs, which lists of builds name by number."""
-        run = self.orphans.take("run", ref.key, TaskHash(ref.oid))
-        record = self.orphans.take("record", ref.key, TaskHash(ref.oid)) if run is None else None
-        if run is not None:
-            self.after[name] = run
-            self._say(name, "names the run that no ref held")
+    def _move_build(self, name: str, build: Oid | None) -> None:
+        """Let the ref of a build name another one; a pin's name changes with it."""
+        del self.after[name]
+        if build is None:
+            self._say(name, "was dropped: that build is lost")
             return
-        if record is None:
-            record = self.after.get(RECORDS + later.removeprefix(TAGS)) or self._record_of(later)
-        if record is not None:
-            self.after[RECORDS + name.removeprefix(TAGS)] = record
-            self._say(
-                name, f"that run is lost; the record of {later.removeprefix(TAGS)} stands in for it"
-            )
+        new_name = str(PinRef(CommitId(build))) if name.startswith(PINS) else name
+        self.after[new_name] = build
+        short = build.hex()[:12]
+        self._say(name, f"names {short} now: the builds were written anew without what is lost")
 
-    def _record_of(self, name: str) -> Oid | None:
+    def _close_holes(self) -> None:
+        """Close the holes in the numbers of runs."""
+        for hole in list(find_holes(self.after)):
+            if not hole.moves:
+                self._stand_in(hole)
+        for series in dict.fromkeys(hole.series for hole in find_holes(self.after)):
+            for old, new in moves_down(series, self.after):
+                self.after[str(new)] = self.after.pop(str(old))
+                self._say(str(old), f"is number {new.number} now, so that no number is missing")
+
+    def _stand_in(self, hole: Hole) -> None:
+        """Fill a hole among runs, which lists of builds name by number."""
+        run, later = hole.ref, hole.after
+        assert isinstance(run, RunRef)
+        assert isinstance(later, RunRef)
+        commit = self.orphans.take(run)
+        if commit is not None:
+            self.after[str(run)] = commit
+            self._say(str(run), "names the run that no ref held")
+            return
+        record = self.orphans.take(run.record) or self._record_after(later)
+        if record is not None:
+            self.after[str(run.record)] = record
+            what = f"that run is lost; the record of {later.tag} stands in for it"
+            self._say(str(run), what)
+
+    def _record_after(self, later: RunRef) -> Oid | None:
+        """Return the record of a later run, by its ref or its tag; None if it is lost."""
+        record = self.after.get(str(later.record))
+        if record is not None:
+            return record
         try:
-            return self.store.objects.commit(self.after[name]).parents[1]
-        except (StoreError, KeyError, IndexError):
+            return record_of(self.store.objects, self.after[str(later)])
+        except (StoreError, KeyError):
             return None
 
 
 def _pruned(store: Store) -> set[str]:
-    """Return the refs that were collected, runs without their numbers: what went by a rule does not
-    come back.
+    """Return the refs that were collected, tags also without their numbers: a repair does not
+    restore what a rule deleted.
     """
-    path = Pruned(store).path
-    names = (
-        {line.rpartition("\t")[2] for line in path.read_text().splitlines()}
-        if path.exists()
-        else set()
-    )
-    return names | {name.rpartition("/")[0] for name in names if name.startswith(TAGS)}
-
-
-def _is_a_runs(name: str) -> bool:
-    ref = parse_ref(name)
-    return ref is None or ref.kind in ("run", "failed")
+    names = Pruned(store).refs()
+    runs = (parse_ref(name) for name in names)
+    return names | {run.prefix for run in runs if isinstance(run, RunRef)}

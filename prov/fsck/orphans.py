@@ -5,87 +5,100 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prov.errors import StoreError
-from prov.fsck.findings import RefName
 from prov.fsck.reach import Reach
 from prov.fsck.refs import RefChecker, run_of
-from prov.records.ids import TaskHash
+from prov.records.ids import CommitId, OutputId, TaskHash
 from prov.records.keys import TaskKey
-from prov.records.record import read_record
-from prov.records.refs import RECORDS
+from prov.records.record import read_record, record_of
+from prov.records.refs import BUILDS, TAGS, RecordRef, RunRef, SingleRef
 from prov.store.git import run_git
 from prov.store.objects import Commit, Oid
 from prov.store.repository import Store
 
-Task = tuple[str, Oid]
-"""RECIPE:TASK and task hash."""
 _RECORD = re.compile(r"record of ([^/\s:]+:[^/\s:]+)\n")
+_BUILD = "build of "
+"""How the message of a build's commit begins."""
 
 
 @dataclass(slots=True)
 class Orphans:
     """Whole commits that no ref holds, the oldest first."""
 
-    runs: dict[Task, list[Oid]] = field(default_factory=dict)
-    failed: dict[Task, list[Oid]] = field(default_factory=dict)
-    records: dict[Task, list[Oid]] = field(default_factory=dict)
-    builds: list[Oid] = field(default_factory=list)
+    runs: dict[RunRef, list[CommitId]] = field(default_factory=dict)
+    """By the first tag of their task hash."""
+    records: dict[RecordRef, list[CommitId]] = field(default_factory=dict)
+    """By the first ref of their task hash."""
+    builds: list[CommitId] = field(default_factory=list)
 
-    def take(self, kind: str, key: TaskKey, task_hash: TaskHash) -> Oid | None:
-        """Return, and forget, the oldest commit of a kind that belongs to a task hash."""
-        found = {"run": self.runs, "failed": self.failed, "record": self.records}[kind].get(
-            (key, task_hash)
-        )
-        return found.pop(0) if found else None
+    def add(self, ref: RunRef | RecordRef, commit: CommitId) -> None:
+        """Append a commit that a ref with any number could name."""
+        if isinstance(ref, RunRef):
+            self.runs.setdefault(replace(ref, number=1), []).append(commit)
+        else:
+            self.records.setdefault(replace(ref, number=1), []).append(commit)
+
+    def take(self, ref: RunRef | RecordRef) -> CommitId | None:
+        """Return and remove the oldest commit that a ref may have named, None if there is none."""
+        if isinstance(ref, RunRef):
+            commits = self.runs.get(replace(ref, number=1))
+        else:
+            commits = self.records.get(replace(ref, number=1))
+        return commits.pop(0) if commits else None
 
 
 def find_orphans(store: Store, reach: Reach, refs: Mapping[str, Oid]) -> Orphans:
     """Return the runs that none of these refs names, and the records and builds that none holds.
 
-    `reach` has seen all refs. A run that no ref names may be held by a later one, which began where
-    it ended.
+    `reach` has seen all refs. A later run, which began where it ended, may hold a run that no ref
+    names.
     """
-    found, checker = Orphans(), RefChecker(store.objects)
-    seen = reach.whole | reach.broken.keys()
-    named = {oid for name, oid in refs.items() if name.startswith("refs/tags/")}
-    for _, oid, commit in sorted(_unnamed(store, reach, named), key=lambda each: each[:2]):
-        run = run_of(store.objects, oid)
-        record = _RECORD.fullmatch(commit.message)
-        if run is not None:
-            if not checker.wrong(run, oid) and reach.is_whole(oid):
-                held = found.failed if run.kind == "failed" else found.runs
-                held.setdefault((run.key, run.oid), []).append(oid)
-        elif oid in seen:
+    orphans, checker = Orphans(), RefChecker(store.objects)
+    held = reach.whole | reach.broken.keys()
+    named = {oid for name, oid in refs.items() if name.startswith(TAGS)}
+    for _, oid, commit in sorted(_unnamed(store, reach, named), key=lambda row: row[:2]):
+        ref = run_of(store.objects, oid)
+        if ref is None and oid in held:
             continue
-        elif record is not None:
-            inputs = read_record(store.objects, oid).task_hash or b""
-            if not checker.wrong(
-                RefName("record", TaskKey(record[1]), inputs), oid
-            ) and reach.is_whole(oid):
-                found.records.setdefault((TaskKey(record[1]), TaskHash(inputs)), []).append(oid)
-        elif commit.message.startswith("build of ") and not checker.wrong(RefName("builds"), oid):
-            found.builds.append(oid)
-    return found
+        orphan = ref if ref is not None else _other_ref(store, oid, commit)
+        if orphan is None or checker.wrong(orphan, oid):
+            continue
+        if isinstance(orphan, SingleRef):
+            orphans.builds.append(CommitId(oid))
+        elif reach.is_whole(oid):
+            orphans.add(orphan, CommitId(oid))
+    return orphans
+
+
+def _other_ref(store: Store, oid: Oid, commit: Commit) -> RecordRef | SingleRef | None:
+    """Return a ref that a commit could have, if its message is that of a record or a build."""
+    record = _RECORD.fullmatch(commit.message)
+    if record is not None:
+        inputs = read_record(store.objects, oid).task_hash
+        return RecordRef(TaskKey(record[1]), inputs or TaskHash(b""), 1)
+    if commit.message.startswith(_BUILD):
+        return SingleRef(BUILDS)
+    return None
 
 
 def has_builds(store: Store) -> bool:
-    """Tell whether there are builds of which anything is left in the store, whatever refs say."""
-    for oid in _commits(store):
-        with contextlib.suppress(StoreError, ValueError):
-            commit = store.objects.commit(oid)
-            text = (
-                store.objects.entry(commit.tree, "build")
-                if commit.message.startswith("build of ")
-                else None
-            )
-            if text is not None and store.objects.exists(text.oid):
-                return True
+    """Return whether the store has a build of which anything is left, whatever its refs name."""
+    return any(_is_build(store, oid) for oid in _commits(store))
+
+
+def _is_build(store: Store, oid: Oid) -> bool:
+    with contextlib.suppress(StoreError, ValueError):
+        commit = store.objects.commit(oid)
+        if commit.message.startswith(_BUILD):
+            text = store.objects.entry(commit.tree, "build")
+            return text is not None and store.objects.exists(text.oid)
     return False
 
 
 def _unnamed(store: Store, reach: Reach, named: set[Oid]) -> Iterator[tuple[int, Oid, Commit]]:
+    """Yield the commits that no tag names and whose trees exist: seconds, id, commit."""
     for oid in _commits(store):
         if oid in named:
             continue
@@ -107,7 +120,7 @@ def _commits(store: Store) -> list[Oid]:
     ]
 
 
-def tips(store: Store, orphans: Orphans) -> list[Oid]:
+def tips(store: Store, orphans: Orphans) -> list[CommitId]:
     """Return the builds that no ref holds and no other such build comes after, the newest last."""
     parents = {parent for oid in orphans.builds for parent in store.objects.commit(oid).parents}
     return [oid for oid in orphans.builds if oid not in parents]
@@ -115,17 +128,13 @@ def tips(store: Store, orphans: Orphans) -> list[Oid]:
 
 def last_output(
     store: Store, refs: Mapping[str, Oid], key: TaskKey, task_hash: TaskHash
-) -> Oid | None:
-    """Return the output that the last run of a task hash had, of those that are recorded."""
-    recipe_task, number, found = key.path, 1, None
-    while True:
-        name = f"{recipe_task}/{task_hash.hex()}/{number}"
-        run, record = refs.get(f"refs/tags/{name}"), refs.get(f"{RECORDS}{name}")
-        if run is None and record is None:
-            return found
-        with contextlib.suppress(StoreError, IndexError, ValueError):
-            commit = store.objects.commit(run).parents[1] if run is not None else record
-            assert commit is not None
-            entry = store.objects.entry(store.objects.commit(commit).tree, "output")
-            found = entry.oid if entry is not None else found
-        number += 1
+) -> OutputId | None:
+    """Return the output of the last recorded run of a task hash that has one, None if none has."""
+    output = None
+    run = RunRef(key, task_hash, 1)
+    while (commit := refs.get(str(run)) or refs.get(str(run.record))) is not None:
+        with contextlib.suppress(StoreError, ValueError):
+            record = record_of(store.objects, commit) if str(run) in refs else commit
+            output = read_record(store.objects, record).output or output
+        run = replace(run, number=run.number + 1)
+    return output

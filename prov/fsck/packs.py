@@ -1,9 +1,8 @@
-"""Damaged packs made good: what can be read goes into a new pack, what was there is kept aside in
-`damaged/`.
+"""Repair damaged packs: what can be read goes into a new pack, the old one into `damaged/`.
 
-The order makes a kill harmless. The old index goes aside before the new pack gets its name, since a
-pack that is damaged in its index alone has the same name again; whatever is between two steps is a
-pack without an index, out of which the next repair takes what can be read.
+The order makes a kill harmless. The old index is moved before the new pack gets its name, since a
+pack that is damaged in its index alone has the same name again; a kill between two steps leaves a
+pack without an index, from which the next repair takes what can be read.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ BESIDE = (".rev", ".bitmap", ".mtimes", ".keep", ".promisor")
 
 
 def damaged_folder(store: Store) -> Path:
-    """Return the folder of what was taken out of a store, which is made when there is something."""
+    """Return the folder of what was taken out of a store, and make it."""
     folder = store.path / "damaged"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def set_aside(store: Store, path: Path) -> Path:
-    """Move a file of the store into `damaged/`; one of the same name that is there gets a number
-    behind its own.
+    """Move a file of the store into `damaged/` and return its path there: with a number if the
+    name is in use.
     """
     folder = damaged_folder(store)
     target, number = folder / path.name, 1
@@ -46,7 +45,7 @@ def set_aside(store: Store, path: Path) -> Path:
 def salvage_pack(store: Store, name: str, leave_out: frozenset[Oid] = frozenset()) -> int:
     """Put a new pack in the place of a damaged one; return how many objects could be read.
 
-    Whoever calls it refreshes the store's objects when no other pack is damaged any more.
+    The caller refreshes the store's objects when no other pack is damaged any more.
     """
     folder = store.objects.folder
     pack, index = folder / f"{name}.pack", folder / f"{name}.idx"
@@ -56,20 +55,20 @@ def salvage_pack(store: Store, name: str, leave_out: frozenset[Oid] = frozenset(
         for path in (index, *(index.with_suffix(suffix) for suffix in BESIDE)):
             if path.exists():
                 set_aside(store, path)
-        kept = stream.finish()
+        new_index = stream.finish()
     except BaseException:
         stream.abort()
         raise
-    if pack.exists() and kept != index:
+    if pack.exists() and new_index != index:
         set_aside(store, pack)
     return count
 
 
 def leave_out(store: Store, oids: Iterable[Oid]) -> int:
-    """Take objects out of all packs that have them, into a pack in `damaged/`; return how many
-    packs were changed.
+    """Move objects from all packs into a pack in `damaged/`; return how many packs were changed.
 
-    An object that names one that is lost would be taken for whole by whoever makes it again.
+    A process that writes an object again, and finds it in the store, takes all that it names for
+    whole.
     """
     going, changed = set(oids), 0
     store.objects.refresh()
@@ -92,15 +91,15 @@ def _without(store: Store, pack: PackFile, going: set[Oid]) -> None:
         if entries is not None:
             for oid, crc, packed in entries:
                 (goes if oid in going else stays).add_packed(oid, crc, packed)
-        else:  # of git's making
+        else:  # a pack that git wrote
             _add_whole(store.objects, pack, going, stays, goes)
         goes.finish()
-        kept = stays.finish()
+        new_index = stays.finish()
     except BaseException:
         stays.abort()
         goes.abort()
         raise
-    if pack.index_path != kept:
+    if pack.index_path != new_index:
         pack.index_path.unlink(missing_ok=True)
         for suffix in (".pack", *BESIDE):
             pack.path.with_suffix(suffix).unlink(missing_ok=True)

@@ -1,6 +1,4 @@
-"""Which objects are missing, and which refs hold them: a walk from the refs down, each object
-once.
-"""
+"""Find missing objects and the refs that hold them: a walk from the refs, each object once."""
 
 from __future__ import annotations
 
@@ -19,15 +17,13 @@ FAR = 10_000
 
 
 def object_ids(objects: ObjectDatabase) -> set[Oid]:
-    """Return the ids of all objects in packs that have both their files, and in files of their
-    own.
-    """
-    found: set[Oid] = set()
+    """Return the ids of all objects in whole files of their own and in packs with an index."""
+    oids: set[Oid] = set()
     for index in objects.folder.glob("pack-*.idx"):
         if index.with_suffix(".pack").exists():
-            found |= listed(index)
-    found.update(oid for _, oid, wrong in loose_objects(objects.git_dir) if not wrong)
-    return found | _alternates(objects.git_dir)
+            oids |= listed(index)
+    oids.update(oid for _, oid, wrong in loose_objects(objects.git_dir) if not wrong)
+    return oids | _alternates(objects.git_dir)
 
 
 def _alternates(git_dir: Path) -> set[Oid]:
@@ -44,17 +40,17 @@ def _alternates(git_dir: Path) -> set[Oid]:
 
 @dataclass(slots=True)
 class Reach:
-    """What has been found of the objects below refs."""
+    """The objects below refs, as far as they were walked."""
 
     objects: ObjectDatabase
     have: set[Oid]
     shallow: frozenset[Oid] = frozenset()
     """Commits whose parents need not be there."""
     whole: set[Oid] = field(default_factory=set)
-    """All below them is there."""
+    """All objects below them exist."""
     broken: dict[Oid, tuple[Oid, ...]] = field(default_factory=dict)
-    """Those below which something is missing -> which of what they name is broken; nothing for a
-    missing one.
+    """Objects that are missing, or below which one is -> the broken ones that they name; for a
+    missing object, none.
     """
 
     @staticmethod
@@ -65,28 +61,31 @@ class Reach:
         return Reach(objects, object_ids(objects), frozenset(map(bytes.fromhex, lines)))
 
     def is_whole(self, root: Oid) -> bool:
-        """Tell whether an object and all that it holds are there."""
+        """Return whether an object and all that it holds exist."""
         pending: list[tuple[Oid, list[Oid] | None]] = [(root, None)]
         while pending:
             oid, below = pending.pop()
-            if below is not None:
-                broken = tuple(each for each in below if each in self.broken)
-                if broken:
-                    self.broken[oid] = broken
-                else:
-                    self.whole.add(oid)
-            elif oid not in self.whole and oid not in self.broken:
-                if oid not in self.have:
-                    self.broken[oid] = ()
-                    continue
+            if below is not None:  # everything below it was walked
+                self._settle(oid, below)
+            elif self._is_settled(oid):
+                continue
+            elif oid not in self.have:
+                self.broken[oid] = ()
+            else:
                 below = self._below(oid)
                 pending.append((oid, below))
-                pending += [
-                    (each, None)
-                    for each in below
-                    if each not in self.whole and each not in self.broken
-                ]
+                pending += [(child, None) for child in below if not self._is_settled(child)]
         return root in self.whole
+
+    def _is_settled(self, oid: Oid) -> bool:
+        return oid in self.whole or oid in self.broken
+
+    def _settle(self, oid: Oid, below: list[Oid]) -> None:
+        broken = tuple(child for child in below if child in self.broken)
+        if broken:
+            self.broken[oid] = broken
+        else:
+            self.whole.add(oid)
 
     def _below(self, oid: Oid) -> list[Oid]:
         """Return what an object names; blobs that are there are left out."""
@@ -94,7 +93,7 @@ class Reach:
         if kind == "commit":
             commit = decode_commit(data)
             return [commit.tree, *(commit.parents if oid not in self.shallow else ())]
-        if kind == "tag":  # somebody's own: its first line names what it stands for
+        if kind == "tag":  # a user's own: its first line names its target
             return [bytes.fromhex(data[7:47].decode())]
         if kind == "blob":
             return []
@@ -111,23 +110,21 @@ class Reach:
             return {name: oid for name, oid in refs.items() if not self.is_whole(oid)}
 
     def missing_below(self, root: Oid) -> list[Oid]:
-        """Return what is missing below an object, as far as a look at `FAR` broken ones finds
-        it.
-        """
-        seen, pending, found = {root}, [root], []
-        while pending and len(seen) < FAR:
+        """Return what is missing below an object, of the `FAR` broken objects nearest to it."""
+        visited, pending, missing = {root}, [root], []
+        while pending and len(visited) < FAR:
             oid = pending.pop()
             below = self.broken.get(oid)
             if below == ():
-                found.append(oid)
-            for each in below or ():
-                if each not in seen:
-                    seen.add(each)
-                    pending.append(each)
-        return found
+                missing.append(oid)
+            for child in below or ():
+                if child not in visited:
+                    visited.add(child)
+                    pending.append(child)
+        return missing
 
-    def found(self, oids: Iterable[Oid]) -> None:
-        """Take it that these are there now; what was broken must be looked at again."""
+    def add(self, oids: Iterable[Oid]) -> None:
+        """Add objects that exist now; everything broken must be walked again."""
         self.have.update(oids)
         self.broken.clear()
         self.objects.refresh()
@@ -139,8 +136,8 @@ class Reach:
 
 def holders(reach: Reach, refs: dict[str, Oid]) -> dict[Oid, list[str]]:
     """Return each missing object with the refs that hold it."""
-    found: dict[Oid, list[str]] = {oid: [] for oid in reach.missing()}
+    names: dict[Oid, list[str]] = {oid: [] for oid in reach.missing()}
     for name, oid in refs.items():
-        for each in reach.missing_below(oid):
-            found[each].append(name)
-    return found
+        for missing in reach.missing_below(oid):
+            names[missing].append(name)
+    return names

@@ -1,9 +1,8 @@
-"""Where a lost object may still be: it is told by its id, so that whatever has that id is the
-object.
+"""Where a lost object may still be. Its id identifies it: whatever has that id is the object.
 
-Blobs in the pools, by name; WORKDIRs and host tools on disk, captured into a scratch store; files
-of the project; what has no content of its own and can be computed; and whoever can be asked for an
-object by its id.
+Searched are the pools, by blob id; WORKDIRs and host tools on disk, captured into a scratch store;
+files of the project; objects without content of their own, which can be computed; and remotes that
+return an object by its id.
 """
 
 from __future__ import annotations
@@ -13,19 +12,27 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prov.errors import ProvError, StoreError
 from prov.fsck.disk import hash_file
-from prov.fsck.findings import parse_ref
 from prov.fsck.reach import Reach
 from prov.fsck.refs import TOOLCHAIN_MESSAGE
 from prov.intake.source import BlobReader, Content, Source, joined
 from prov.intake.wellformed import BadObject, Limits
-from prov.records.keyvalue import decode_lines
+from prov.records.ids import OutputId
 from prov.records.output import OUTPUT_MESSAGES
-from prov.records.refs import RECORDS
+from prov.records.record import Record, read_record, record_of
+from prov.records.refs import (
+    RECORDS,
+    TAGS,
+    WORKDIRS,
+    DirectoryRef,
+    ToolchainRef,
+    WorkdirRef,
+    parse_ref,
+)
 from prov.records.run import START_MESSAGE
 from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Kind, Oid, object_id
 from prov.store.odb import ObjectWriter
@@ -37,6 +44,7 @@ from prov.worktree.snapshot import capture
 
 MANY = 50_000
 """So many of a project's files are looked at."""
+_POOL_FILE = re.compile(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +66,17 @@ def restore(
     sources: Sources,
     bad: frozenset[Oid] = frozenset(),
 ) -> set[Oid]:
-    """Write lost objects to the store, those that are found anywhere; return which these were.
+    """Write lost objects to the store, as far as they are found anywhere; return their ids.
 
     A tree that is found shows what else is lost: call it until it returns nothing. None of the
     `bad`, which are malformed.
     """
-    lost = set(reach.missing()) - bad
-    found: set[Oid] = set()
     with ObjectWriter(store.objects) as writer:
-        for search in (_computed, _from_pools, _from_disk, _from_project):
-            if lost - found:
-                found |= search(writer, store, reach, refs, sources, lost - found)
-        if sources.fetch is not None:
-            for oid in lost - found:
-                answer = sources.fetch(oid)
-                if answer is not None and _add(writer, oid, answer):
-                    found.add(oid)
-    return found
+        search = _Search(writer, store, reach, refs, sources, set(reach.missing()) - bad)
+        for look in (search.compute, search.pools, search.directories, search.project, search.ask):
+            if search.lost:
+                look()
+    return search.restored
 
 
 def _add(writer: ObjectWriter, oid: Oid, content: Content) -> bool:
@@ -92,71 +94,119 @@ def _add(writer: ObjectWriter, oid: Oid, content: Content) -> bool:
         return False
 
 
-def _computed(
-    writer: ObjectWriter,
-    store: Store,
-    reach: Reach,
-    refs: Mapping[str, Oid],
-    sources: Sources,
-    lost: set[Oid],
-) -> set[Oid]:
-    """Write those that are the same everywhere, and the commits of outputs, which hold a tree and
-    nothing else.
-    """
-    known: list[tuple[Kind, bytes]] = [("blob", b""), ("tree", b"")]
-    known.append(("commit", Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, START_MESSAGE).encode()))
-    known += [("commit", text) for tree in _outputs(store, refs) for text in _output_commits(tree)]
-    for name in refs:
-        ref = parse_ref(name)
-        if ref is not None and ref.kind == "toolchain":
-            known.append(
-                ("commit", Commit(ref.oid, (), CONSTANT_IDENTITY, TOOLCHAIN_MESSAGE).encode())
-            )
-    found = {writer.add(kind, data) for kind, data in known if object_id(kind, data) in lost}
-    if EMPTY_TREE in found:  # which `add` takes for granted
-        writer.write_empty_tree()
-    return found
+@dataclass(slots=True)
+class _Search:
+    """A search for lost objects."""
+
+    writer: ObjectWriter
+    store: Store
+    reach: Reach
+    refs: Mapping[str, Oid]
+    sources: Sources
+    lost: set[Oid]
+    restored: set[Oid] = field(default_factory=set)
+
+    def _restore(self, oid: Oid) -> None:
+        self.lost.discard(oid)
+        self.restored.add(oid)
+
+    def compute(self) -> None:
+        """Write objects that are the same everywhere, and commits of outputs and toolchains, which
+        hold a tree and nothing else.
+        """
+        constant: list[tuple[Kind, bytes]] = [("blob", b""), ("tree", b"")]
+        for kind, data in [*constant, *(("commit", commit.encode()) for commit in self._commits())]:
+            oid = object_id(kind, data)
+            if oid in self.lost:
+                self.writer.add(kind, data)
+                self._restore(oid)
+                if oid == EMPTY_TREE:  # which `add` takes for granted
+                    self.writer.write_empty_tree()
+
+    def _commits(self) -> Iterator[Commit]:
+        yield Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, START_MESSAGE)
+        for output in _outputs(self.store, self.refs):
+            for message in OUTPUT_MESSAGES:
+                yield Commit(output, (), CONSTANT_IDENTITY, message)
+        for name in self.refs:
+            ref = parse_ref(name)
+            if isinstance(ref, ToolchainRef):
+                yield Commit(ref.tree, (), CONSTANT_IDENTITY, TOOLCHAIN_MESSAGE)
+
+    def pools(self) -> None:
+        """Take blobs out of the pools."""
+        for oid in list(self.lost):
+            if any(_add_file(self.writer, file, oid) for file in _pool_files(self.store, oid)):
+                self._restore(oid)
+
+    def directories(self) -> None:
+        """Capture the directories that broken refs name, in a scratch store, and take what is lost
+        out of that.
+        """
+        places = {place.path: place for place in _places(self)}
+        for place in places.values():
+            if not self.lost:
+                return
+            self._capture(place)
+            self._read_files((place.path / "temp").glob("log.*"))
+
+    def _capture(self, place: CaptureRoot) -> None:
+        with tempfile.TemporaryDirectory(prefix="prov-fsck-") as folder:
+            scratch = Store.create(Path(folder) / "store")
+            # what changes meanwhile, or cannot be read, is of no use
+            with contextlib.suppress(ProvError, OSError), scratch.objects.writer() as captured:
+                capture(scratch, place.path, captured, exclude=place.exclude, xattrs=place.xattrs)
+            for oid in list(self.lost):
+                if scratch.objects.exists(oid):
+                    self._restore(self.writer.add(*scratch.objects.read(oid)))
+
+    def project(self) -> None:
+        """Read a project's files."""
+        if self.sources.project:
+            skipped = {self.store.path, self.sources.work}
+            self._read_files(_files(self.sources.project, skipped))
+
+    def _read_files(self, files: Iterable[Path]) -> None:
+        for file in files:
+            with contextlib.suppress(OSError):
+                oid = hash_file(file, file.lstat().st_size)
+                if oid is not None and oid in self.lost and _add_file(self.writer, file, oid):
+                    self._restore(oid)
+
+    def ask(self) -> None:
+        """Ask remotes."""
+        if self.sources.fetch is None:
+            return
+        for oid in list(self.lost):
+            content = self.sources.fetch(oid)
+            if content is not None and _add(self.writer, oid, content):
+                self._restore(oid)
 
 
-def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[Oid]:
-    found: set[Oid] = set()
+def _outputs(store: Store, refs: Mapping[str, Oid]) -> set[OutputId]:
+    """Return the outputs of all runs and records that refs name, as far as they can be read."""
+    outputs: set[OutputId] = set()
     for name, oid in refs.items():
-        if name.startswith(("refs/tags/", RECORDS)):
-            with contextlib.suppress(StoreError, ValueError, IndexError):
-                record = oid if name.startswith(RECORDS) else store.objects.commit(oid).parents[1]
-                entries = store.objects.tree(store.objects.commit(record).tree)
-                found.update(entry.oid for entry in entries if entry.name == b"output")
-    return found
+        if name.startswith((TAGS, RECORDS)):
+            with contextlib.suppress(StoreError, ValueError):
+                commit = oid if name.startswith(RECORDS) else record_of(store.objects, oid)
+                output = read_record(store.objects, commit).output
+                if output is not None:
+                    outputs.add(output)
+    return outputs
 
 
-def _output_commits(tree: Oid) -> list[bytes]:
-    return [Commit(tree, (), CONSTANT_IDENTITY, message).encode() for message in OUTPUT_MESSAGES]
-
-
-def _from_pools(
-    writer: ObjectWriter,
-    store: Store,
-    reach: Reach,
-    refs: Mapping[str, Oid],
-    sources: Sources,
-    lost: set[Oid],
-) -> set[Oid]:
-    found: set[Oid] = set()
-    for oid in lost:
-        name = oid.hex()
-        files = [
-            file for pool in POOLS for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*")
-        ]
-        whole = (
-            file for file in files if re.fullmatch(r"[0-9a-f]{38}-[0-7]{1,4}(@-?\d+)?", file.name)
-        )
-        if any(_add_file(writer, file, oid) for file in whole):
-            found.add(oid)
-    return found
+def _pool_files(store: Store, oid: Oid) -> Iterator[Path]:
+    """Yield the files in the pools that have a blob's content, whatever their modes."""
+    name = oid.hex()
+    for pool in POOLS:
+        for file in (store.cache / pool / name[:2]).glob(f"{name[2:]}-*"):
+            if _POOL_FILE.fullmatch(file.name):  # others have their path tokens replaced
+                yield file
 
 
 def _add_file(writer: ObjectWriter, file: Path, oid: Oid) -> bool:
-    """Write a file's content where it is the blob of that id."""
+    """Write a file's content if it is the blob of that id; return whether it is."""
     try:
         size = file.lstat().st_size
         if file.is_symlink() or hash_file(file, size) != oid:
@@ -171,131 +221,101 @@ def _add_file(writer: ObjectWriter, file: Path, oid: Oid) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A directory that held, and may hold, what is lost."""
+class CaptureRoot:
+    """A directory that may hold what is lost, and how it was captured."""
 
     path: Path
     exclude: Exclude
     xattrs: tuple[str, ...] = ()
 
 
-def _from_disk(
-    writer: ObjectWriter,
-    store: Store,
-    reach: Reach,
-    refs: Mapping[str, Oid],
-    sources: Sources,
-    lost: set[Oid],
-) -> set[Oid]:
-    """Capture the directories that broken refs tell of, elsewhere, and take what is lost out of
-    that.
-    """
-    found: set[Oid] = set()
-    places = {place.path: place for place in _places(store, reach, refs, sources)}
-    for place in places.values():
-        if not lost - found:
-            break
-        with tempfile.TemporaryDirectory(prefix="prov-fsck-") as scratch:
-            aside = Store.create(Path(scratch) / "store")
-            # what changes meanwhile, or is not to be read, is no help
-            with contextlib.suppress(ProvError, OSError), aside.objects.writer() as captured:
-                capture(aside, place.path, captured, exclude=place.exclude, xattrs=place.xattrs)
-            for oid in lost - found:
-                if aside.objects.exists(oid):
-                    found.add(writer.add(*aside.objects.read(oid)))
-        found |= _from_files(writer, (place.path / "temp").glob("log.*"), lost - found)
-    return found
+def _places(search: _Search) -> Iterator[CaptureRoot]:
+    """Yield the directories whose refs are broken, and WORKDIRs that have no ref."""
+    broken = {name: oid for name, oid in search.refs.items() if oid not in search.reach.whole}
+    for name, oid in broken.items():
+        ref = parse_ref(name)
+        if isinstance(ref, WorkdirRef):
+            yield from _workdir(search, ref, oid)
+        elif isinstance(ref, DirectoryRef):
+            yield from _directory(search, oid)
+    yield from _unnamed_workdirs(search)
+    for name in broken:
+        ref = parse_ref(name)
+        if isinstance(ref, ToolchainRef):
+            folder = search.store.cache / "toolchains" / ref.tree.hex()
+            if folder.is_dir():
+                yield CaptureRoot(folder, Exclude(()))
 
 
-def _places(
-    store: Store, reach: Reach, refs: Mapping[str, Oid], sources: Sources
-) -> Iterator[_Place]:
-    known = {name: oid for name, oid in refs.items() if name.startswith("refs/prov/workdir/")}
-    for name, oid in known.items():
-        if oid not in reach.whole:
-            yield from _place_of(store, name, oid, sources)
-    if sources.work is not None:
-        for path in sorted(sources.work.glob("*/*/*")):
-            ref = f"refs/prov/workdir/{path.relative_to(sources.work)}"
-            if path.is_dir() and not path.is_symlink() and ref not in known:
-                yield _Place(path, capture_rules("")[0])
-    for name, oid in refs.items():
-        told = parse_ref(name) if name.startswith("refs/prov/toolchain/") else None
-        folder = store.cache / "toolchains" / told.oid.hex() if told is not None else None
-        if oid not in reach.whole and folder is not None and folder.is_dir():
-            yield _Place(folder, Exclude(()))
-
-
-def _place_of(store: Store, name: str, oid: Oid, sources: Sources) -> Iterator[_Place]:
-    """Yield the directory of a WORKDIR's ref, by the project's layout or by what its record
-    says.
-    """
-    record, inputs = _record(store, oid)
-    rules = capture_rules(inputs)
-    told = Path(record["workdir"]) if os.path.isabs(record.get("workdir", "")) else None
-    if "/plain/" in name:
-        if told is not None and told.is_dir():
-            inside = store.path.is_relative_to(told)
-            yield _Place(told, Exclude([f"/{store.path.relative_to(told)}/"] if inside else []))
+def _unnamed_workdirs(search: _Search) -> Iterator[CaptureRoot]:
+    work = search.sources.work
+    if work is None:
         return
-    by_name = (
-        sources.work / name.removeprefix("refs/prov/workdir/") if sources.work is not None else None
-    )
-    path = by_name or told
-    if path is not None and path.is_dir() and not path.is_symlink():
-        yield _Place(path, *rules)
+    for path in sorted(work.glob("*/*/*")):
+        ref = f"{WORKDIRS}{path.relative_to(work)}"
+        if ref not in search.refs and _is_folder(path):
+            yield CaptureRoot(path, capture_rules("")[0])
 
 
-def _record(store: Store, oid: Oid) -> tuple[dict[str, str], str]:
-    """Return the facts of a commit's record, and its words of what a capture leaves out; as far as
-    they are there.
+def _workdir(search: _Search, ref: WorkdirRef, oid: Oid) -> Iterator[CaptureRoot]:
+    """Yield a task's WORKDIR, by the project's layout, else by what its record says."""
+    record = _record(search.store, oid)
+    path = _recorded_path(search.store, record)
+    if search.sources.work is not None:
+        path = search.sources.work / ref.arch / ref.recipe / ref.chain
+    if path is not None and _is_folder(path):
+        yield CaptureRoot(path, *capture_rules(_capture_words(search.store, record)))
+
+
+def _directory(search: _Search, oid: Oid) -> Iterator[CaptureRoot]:
+    """Yield the directory of `prov run` or `prov capture`, by what its record says."""
+    store = search.store
+    path = _recorded_path(store, _record(store, oid))
+    if path is not None and path.is_dir():
+        inside = store.path.is_relative_to(path)
+        yield CaptureRoot(path, Exclude([f"/{store.path.relative_to(path)}/"] if inside else []))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _record(store: Store, oid: Oid) -> Record | None:
+    with contextlib.suppress(StoreError, ValueError):
+        return read_record(store.objects, record_of(store.objects, oid))
+    return None
+
+
+def _recorded_path(store: Store, record: Record | None) -> Path | None:
+    """Return the directory that a record names, None if that cannot be read."""
+    if record is not None:
+        with contextlib.suppress(StoreError, ValueError):
+            path = record.facts(store.objects).get("workdir", "")
+            return Path(path) if os.path.isabs(path) else None
+    return None
+
+
+def _capture_words(store: Store, record: Record | None) -> str:
+    """Return what a capture leaves out, in the words of the task's inputs; empty if that cannot be
+    read.
     """
-    objects = store.objects
-    facts, rules = {}, ""
-    with contextlib.suppress(StoreError, ValueError, IndexError):
-        tree = objects.commit(objects.commit(oid).parents[1]).tree
-        with contextlib.suppress(StoreError):
-            told = objects.entry(tree, "record")
-            facts = decode_lines(objects.blob(told.oid), " ") if told else {}
-        kept = objects.entry(tree, "inputs/capture")
-        rules = objects.blob(kept.oid).decode("utf-8", "surrogateescape") if kept else ""
-    return facts, rules
+    if record is not None:
+        with contextlib.suppress(StoreError, ValueError):
+            entry = store.objects.entry(record.tree, "inputs/capture")
+            if entry is not None:
+                return store.objects.blob(entry.oid).decode("utf-8", "surrogateescape")
+    return ""
 
 
 # a project's files
 
 
-def _from_project(
-    writer: ObjectWriter,
-    store: Store,
-    reach: Reach,
-    refs: Mapping[str, Oid],
-    sources: Sources,
-    lost: set[Oid],
-) -> set[Oid]:
-    return (
-        _from_files(writer, _files(sources.project, {store.path, sources.work}), lost)
-        if sources.project
-        else set()
-    )
-
-
-def _files(top: Path, without: set[Path | None]) -> Iterator[Path]:
+def _files(top: Path, skipped: set[Path | None]) -> Iterator[Path]:
     count = 0
     for folder, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if Path(folder, name) not in without]
+        folders[:] = [name for name in folders if Path(folder, name) not in skipped]
         for name in files:
             count += 1
             if count > MANY:
                 return
             yield Path(folder, name)
-
-
-def _from_files(writer: ObjectWriter, files: Iterable[Path], lost: set[Oid]) -> set[Oid]:
-    found = set()
-    for file in files:
-        with contextlib.suppress(OSError):
-            oid = hash_file(file, file.lstat().st_size)
-            if oid in lost and oid is not None and _add_file(writer, file, oid):
-                found.add(oid)
-    return found

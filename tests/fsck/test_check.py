@@ -15,16 +15,14 @@ import pytest
 
 from prov.errors import StoreError
 from prov.fsck.check import Findings, check, head_problem
-from prov.fsck.findings import parse_ref
-from prov.fsck.mend import TAGS
 from prov.fsck.packs import leave_out
 from prov.fsck.repair import Repair, repair, repair_head
 from prov.fsck.sources import Sources
 from prov.intake.source import Content, whole_content
 from prov.records.build_list import BuildList
-from prov.records.ids import CommitId, TaskHash
+from prov.records.ids import CommitId
 from prov.records.lookup import last_number
-from prov.records.refs import BUILDS, LABELS, PINS, RECORDS
+from prov.records.refs import BUILDS, LABELS, PINS, RECORDS, TAGS, RunRef, parse_ref
 from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry, Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -93,11 +91,8 @@ def packs(store: Store, suffix: str) -> list[Path]:
 
 
 def runs(store: Store) -> list[str]:
-    return [
-        name
-        for name in contents(store.path)
-        if (ref := parse_ref(name)) is not None and ref.kind == "run"
-    ]
+    refs = {name: parse_ref(name) for name in contents(store.path)}
+    return [name for name, ref in refs.items() if isinstance(ref, RunRef) and not ref.failed]
 
 
 def test_a_store_that_is_whole_is_told_to_be(store: Store) -> None:
@@ -373,8 +368,8 @@ def test_a_hole_in_the_numbers_is_closed(store: Store) -> None:
     assert after[f"{prefix}/3"] == refs[run]
     record = store.objects.commit(refs[run]).parents[1]
     ref = parse_ref(run)
-    assert ref is not None
-    assert last_number(Store.open(store.path), ref.key, TaskHash(ref.oid)) == 3
+    assert isinstance(ref, RunRef)
+    assert last_number(Store.open(store.path), ref.key, ref.task_hash) == 3
     assert {after[f"{RECORDS}{prefix.removeprefix(TAGS)}/{number}"] for number in (1, 2)} == {
         record
     }

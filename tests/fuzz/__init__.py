@@ -65,7 +65,7 @@ prov/history
     builds.is_build_name                         -
     labels.set_label                             ProvError
     evidence.attested_run                        ProvError
-    fsck_names.parse_ref                         -
+    refs.parse_ref                               -
     bisect_log.Log.read                          ProvError
     evidence, attestation (definition)           ProvError
     evidence, attestation (record)               ProvError

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from prov.bisect.log import Log
 from prov.errors import ProvError
-from prov.fsck.findings import parse_ref
 from prov.history.builds import find_build, is_build_name
 from prov.history.directories import find_directory
 from prov.history.file_names import find_file
@@ -23,7 +22,7 @@ from prov.records.keys import TaskKey
 from prov.records.labels import set_label
 from prov.records.lookup import new_run
 from prov.records.output import Output
-from prov.records.refs import OutputRef, RunRef
+from prov.records.refs import OutputRef, RunRef, parse_ref
 from prov.records.run import Run, empty_start, write_run
 from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
 from prov.statements.dsse import _load
@@ -228,7 +227,7 @@ PARSERS = [
         slow=True,
     ),
     Parser(
-        "fsck_names.parse_ref",
+        "refs.parse_ref",
         lambda data: parse_ref(text(data)),
         None,
         st.just(b"refs/prov/output/zlib/compile/" + b"1" * 40),
