@@ -90,8 +90,8 @@ def _text(option: str) -> bytes:
 
 def _show_plan(
     store: repository.Store,
-    plan: plans.Plan,
-    targets: forget_remotes.Wanted,
+    plan: plans.ForgetPlan,
+    targets: forget_remotes.Targets,
     remotes: list[settings.Remote],
 ) -> None:
     left: list[str] = []
@@ -103,7 +103,7 @@ def _show_plan(
         say(f"would still be there: {line}")
 
 
-def _confirm(plan: plans.Plan, remotes: list[settings.Remote]) -> None:
+def _confirm(plan: plans.ForgetPlan, remotes: list[settings.Remote]) -> None:
     """Print what would be removed and ask. Raises Abort if the user does not agree."""
     _print_plan(plan)
     for remote in remotes:
@@ -111,19 +111,19 @@ def _confirm(plan: plans.Plan, remotes: list[settings.Remote]) -> None:
     typer.confirm("Remove it for good?", abort=True)
 
 
-def _print_plan(plan: plans.Plan) -> None:
-    for deleted in plan.gone:
+def _print_plan(plan: plans.ForgetPlan) -> None:
+    for deleted in plan.deletions:
         record = ", its record would stay" if deleted.record else ""
         say(f"{deleted.ref} would go{record}")
-    for moved in plan.moved:
+    for moved in plan.moves:
         say(f"{moved.ref} would stay, with a history without it")
 
 
 def _print_json(forgotten: plans.Forgotten) -> None:
     say_json(
         "forget",
-        refs=[deleted.ref for deleted in forgotten.refs],
-        moved=[moved.ref for moved in forgotten.moved],
+        refs=[deleted.ref for deleted in forgotten.deletions],
+        moved=[moved.ref for moved in forgotten.moves],
         objects=forgotten.swept.objects,
         workdirs=[str(path) for path in forgotten.workdirs],
         pool_files=forgotten.pool_files,
@@ -133,11 +133,11 @@ def _print_json(forgotten: plans.Forgotten) -> None:
 
 
 def _print(forgotten: plans.Forgotten) -> None:
-    refs = count_text(len(forgotten.refs), "ref")
+    refs = count_text(len(forgotten.deletions), "ref")
     objects = count_text(forgotten.swept.objects, "object")
     say(f"{refs} and {objects} gone")
-    if forgotten.moved:
-        say(f"{count_text(len(forgotten.moved), 'ref')} moved to a history without it")
+    if forgotten.moves:
+        say(f"{count_text(len(forgotten.moves), 'ref')} moved to a history without it")
     for path in forgotten.workdirs:
         say(f"removed {path}")
     for name, count in forgotten.remotes.items():

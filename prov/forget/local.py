@@ -1,8 +1,6 @@
-"""What is beside a store's objects and may hold what was forgotten: pools, caches, WORKDIRs, logs
-of git's.
+"""Remove what was forgotten from beside a store's objects: pools, caches, WORKDIRs, reflogs.
 
-Only what can be made again is removed. The store's own objects and refs are not a matter of this
-module.
+Only what can be made again is removed. Objects and refs are not a matter of this module.
 """
 
 from __future__ import annotations
@@ -14,14 +12,16 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from prov.files import remove_tree, replace_file
+from prov.records.refs import WorkdirRef, parse_ref
+from prov.replay.scratch import SCRATCH_FOLDER
 from prov.store.objects import Oid
 from prov.store.repository import Store
 from prov.worktree.pool import POOLS
 
 _REMEMBERED = ("parsed", "workdirs", "sources")
-"""Caches of what files on disk were: with what was forgotten, they would speak of objects that are
-gone.
-"""
+"""Caches of what files on disk were: they would name objects that are deleted."""
+_WHOLE = {"direct": 2, SCRATCH_FOLDER: 2, "remotes": 3}
+"""Folder -> at what depth below the cache a directory was checked out, or fetched, as a whole."""
 _CHUNK = 1 << 20
 _ID = re.compile(rb"[0-9a-f]{40}")
 _NULL = b"0" * 40
@@ -40,8 +40,8 @@ def remove_pool_files(store: Store, targets: Collection[Oid]) -> int:
 
 
 def clear_caches(store: Store, text: bytes) -> None:
-    """Remove caches that hold a text or remember files on disk, copies of remotes, and what killed
-    processes left.
+    """Remove caches that hold a text or remember files on disk, copies of remotes, and leftovers of
+    killed processes.
     """
     store.objects.remove_leftovers()
     for path in (store.path / "objects").glob("**/tmp_*"):
@@ -55,31 +55,29 @@ def clear_caches(store: Store, text: bytes) -> None:
         _remove(path)
     for path in list(_holding(store.cache, text, leave_out=POOLS)) if text else []:
         parts = path.relative_to(store.cache).parts
-        # a directory as a whole was checked out, or fetched
-        depth = {"direct": 2, "aside": 2, "remotes": 3}.get(parts[0], len(parts))
+        depth = _WHOLE.get(parts[0], len(parts))
         _remove(store.cache.joinpath(*parts[:depth]))
 
 
 def clear_logs(store: Store, text: bytes) -> None:
-    """Remove from reflogs, and from files such as ORIG_HEAD, what names objects that are gone, or
-    holds a text.
+    """Remove from reflogs, and from files such as ORIG_HEAD, what names deleted objects, or holds a
+    text.
     """
     for path in store.path.glob("*_HEAD"):
-        data = path.read_bytes()
-        if not _is_whole(store, data) or (text and text in data):
+        if not _stays(store, path.read_bytes(), text):
             path.unlink()
     for folder, _, names in os.walk(store.path / "logs"):
         for name in names:
             path = Path(folder, name)
             lines = path.read_bytes().splitlines(keepends=True)
-            kept = [
-                line for line in lines if _is_whole(store, line) and not (text and text in line)
-            ]
-            if kept != lines:
-                replace_file(path, b"".join(kept))
+            staying = [line for line in lines if _stays(store, line, text)]
+            if staying != lines:
+                replace_file(path, b"".join(staying))
 
 
-def _is_whole(store: Store, line: bytes) -> bool:
+def _stays(store: Store, line: bytes, text: bytes) -> bool:
+    if text and text in line:
+        return False
     return all(
         oid == _NULL or store.objects.exists(bytes.fromhex(oid.decode()))
         for oid in _ID.findall(line)
@@ -87,15 +85,15 @@ def _is_whole(store: Store, line: bytes) -> bool:
 
 
 def remove_workdirs(work: Path | None, refs: Iterable[str]) -> list[Path]:
-    """Remove WORKDIRs whose recorded state changes: what is found in them later would be recorded
+    """Remove WORKDIRs whose refs change, and return them: the next build would record their content
     again.
     """
-    removed = []
-    for ref in refs:
-        name = ref.removeprefix("refs/prov/workdir/")
-        if name == ref or name.startswith("plain/") or work is None:
+    removed: list[Path] = []
+    for name in refs:
+        ref = parse_ref(name)
+        if work is None or not isinstance(ref, WorkdirRef):
             continue
-        path = work / name
+        path = work / ref.arch / ref.recipe / ref.chain
         if path.is_dir():
             remove_tree(path)
             removed.append(path)

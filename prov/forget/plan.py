@@ -1,4 +1,4 @@
-"""Taking something out of a store for good: a secret that got into a log or a file.
+"""Remove something from a store for good: a secret that got into a log or a file.
 
 Everything that holds it is removed with it: the tree it is in, the commits of that tree, and every
 ref to one of them. If only the WORKDIR of a run holds it, the record stays, as after a collection.
@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prov.errors import NameUnknown, ProvError
@@ -24,12 +24,28 @@ from prov.forget.local import (
     remove_pool_files,
     remove_workdirs,
 )
-from prov.forget.remotes import Wanted, forget_at, has_text, search_exports, tree_has_text
+from prov.forget.remotes import Targets, forget_at, has_text, search_exports, tree_has_text
 from prov.forget.rewrite import Holders, Rewriter
 from prov.history.names import find_run, runs
-from prov.records.ids import TaskHash
 from prov.records.keys import TaskKey
-from prov.records.refs import BUILDS, LABELS, PINS, RECORDS, OutputRef, RecordRef, parse_ref
+from prov.records.record import record_of
+from prov.records.refs import (
+    BUILDS,
+    DIRECTORIES,
+    LABELS,
+    OUTPUTS,
+    OUTSIDE,
+    PINS,
+    RECORDS,
+    REFS,
+    STATICS,
+    TAGS,
+    OutputRef,
+    RecordRef,
+    RunRef,
+    StaticRef,
+    parse_ref,
+)
 from prov.remote.settings import read_remotes
 from prov.store.integrity import loose_objects
 from prov.store.objects import Oid, object_id
@@ -43,12 +59,13 @@ _EMPTY_BLOB = object_id("blob", b"")
 RULE = "forgotten"
 _KEPT = (BUILDS, LABELS, PINS)
 """Lists of builds: texts of prov's own, and the history of everything."""
-_PLAIN = "refs/prov/workdir/plain/"
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """A ref that names another commit: the same run, with a history without the removed commits."""
+class Move:
+    """A ref that will name another commit: the same run, with a history without the removed
+    commits.
+    """
 
     ref: str
     old: Oid
@@ -56,11 +73,11 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ForgetPlan:
     """What forgetting does to refs."""
 
-    gone: tuple[Deletion, ...]
-    moved: tuple[Moved, ...]
+    deletions: tuple[Deletion, ...]
+    moves: tuple[Move, ...]
     records: dict[str, Oid]
     """Records that stay, and those that stand for a run in the numbers of its task hash: ref ->
     commit.
@@ -69,294 +86,329 @@ class Plan:
 
 @dataclass(slots=True)
 class Forgotten:
-    """What went, and where it could not be taken out."""
+    """What was removed, and where it could not be removed."""
 
-    refs: list[Deletion] = field(default_factory=list)
-    moved: list[Moved] = field(default_factory=list)
+    deletions: list[Deletion] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     swept: Swept = field(default_factory=lambda: Swept(0, 0))
     workdirs: list[Path] = field(default_factory=list)
     """Directories on disk that were removed."""
     pool_files: int = 0
     remotes: dict[str, int] = field(default_factory=dict)
-    """Remote -> results that went there."""
+    """Remote -> results that were removed there."""
     left: list[str] = field(default_factory=list)
     """Where it may still be, and why."""
 
 
-def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Wanted:
-    """Return what is to go: runs by their names, everything that contains a text, or, with both,
+# what to remove
+
+
+def targets_of(store: Store, names: Sequence[str], text: bytes = b"") -> Targets:
+    """Return what to remove: runs by their names, everything that contains a text, or, with both,
     those runs of the named tasks that contain it.
 
-    Raises NameUnknown when there is no such run. A text that is nowhere in the store may be at a
+    Raises NameUnknown if there is no such run. A text that is nowhere in the store may be at a
     remote.
     """
     if not text:
-        return Wanted(
-            {oid for name in names for oid in _run_and_record(store, find_run(store, name).commit)}
-        )
+        commits = [find_run(store, name).commit for name in names]
+        return Targets({oid for commit in commits for oid in _run_and_record(store, commit)})
     containing, scanned = _containing(store, text)
+    clean = scanned - containing
     if not names:
-        return Wanted(containing, text, clean=scanned - containing)
-    holders = Holders(store, containing)
-    found: set[Oid] = set()
-    keys: set[str] = set()
-    for name in names:
-        for key, task_hash, commit in _runs_named(store, name):
-            keys.add(key)
-            if not holders.commit_itself(commit):
-                continue
-            found |= _run_and_record(store, commit)
-            output = store.refs.get(str(OutputRef(TaskKey(key), TaskHash(task_hash))))
-            if output is not None and holders.commit_itself(output):
-                found.add(output)
-    return Wanted(found, text, frozenset(keys), clean=scanned - containing)
+        return Targets(containing, text, clean=clean)
+    series = [row for name in names for row in _runs_named(store, name)]
+    objects = _holding_runs(store, series, Holders(store, containing))
+    return Targets(objects, text, frozenset(output.key for output, _ in series), clean)
+
+
+def _holding_runs(
+    store: Store, rows: Iterable[tuple[OutputRef, Oid]], holders: Holders
+) -> set[Oid]:
+    """Return the runs that hold a target, with their records and outputs."""
+    objects: set[Oid] = set()
+    for ref, commit in rows:
+        if not holders.commit_itself(commit):
+            continue
+        objects |= _run_and_record(store, commit)
+        output = store.refs.get(str(ref))
+        if output is not None and holders.commit_itself(output):
+            objects.add(output)
+    return objects
 
 
 def _run_and_record(store: Store, commit: Oid) -> set[Oid]:
     return {commit, *store.objects.commit(commit).parents[1:]}
 
 
-def _runs_named(store: Store, name: str) -> list[tuple[TaskKey, Oid, Oid]]:
-    """Return task, task hash and commit of the runs that a name stands for: all of a task, or
-    one.
-    """
+def _runs_named(store: Store, name: str) -> list[tuple[OutputRef, Oid]]:
+    """Return the runs that a name stands for, all of a task or one: ref of the output, commit."""
     if ":" not in name or "/" in name:
         run = find_run(store, name)
-        return [(run.key, run.task_hash, run.commit)]
-    recipe, _, task = name.partition(":")
-    found: list[tuple[TaskKey, Oid, Oid]] = [
-        (run.key, run.task_hash, run.commit) for run in runs(store, recipe, task)
+        return [(OutputRef(run.key, run.task_hash), run.commit)]
+    key = TaskKey(name)
+    rows: list[tuple[OutputRef, Oid]] = [
+        (OutputRef(run.key, run.task_hash), run.commit) for run in runs(store, key.recipe, key.task)
     ]
-    for ref_name, oid in store.refs.list(f"{RECORDS}{recipe}/{task}/").items():
+    for ref_name, oid in store.refs.list(f"{RECORDS}{key.path}/").items():
         ref = parse_ref(ref_name)
         if isinstance(ref, RecordRef):
-            found.append((ref.key, ref.task_hash, oid))
-    if not found:
-        find_run(store, name)  # which says what there is
-    return found
+            rows.append((OutputRef(ref.key, ref.task_hash), oid))
+    if not rows:
+        find_run(store, name)  # its error says what there is
+    return rows
 
 
 def _containing(store: Store, text: bytes) -> tuple[set[Oid], set[Oid]]:
     """Return the files that hold a text, and the folders that have a name with it; and all that was
     searched.
     """
-    found = set()
     scanned = {oid for pack in store.objects.packs() for oid in pack.sizes()}
     scanned |= {oid for _, oid, wrong in loose_objects(store.path) if not wrong}
-    for oid in scanned:
-        kind, data = store.objects.read(oid)
-        if (kind == "blob" and has_text(iter((data,)), text)) or (
-            kind == "tree" and tree_has_text(data, text)
-        ):
-            found.add(oid)
-    return found - {_EMPTY_BLOB}, scanned
+    containing = {oid for oid in scanned if _contains(store, oid, text)}
+    return containing - {_EMPTY_BLOB}, scanned
 
 
-def plan_forget(store: Store, wanted: Wanted) -> Plan:
-    """Return the refs that go, and those that move. Writes the commits that they move to; without
-    refs these do no harm.
-    """
-    holders = Holders(store, wanted.objects)
-    refs = {ref: oid for ref, oid in store.refs.list("refs/").items() if not ref.startswith(_KEPT)}
-    going: list[Deletion] = []
-    moved: list[Moved] = []
-    with store.objects.writer() as writer:
-        rewriter = Rewriter(store, writer, holders)
-        for ref, oid in refs.items():
-            if store.objects.read(oid)[0] != "commit":  # a user's own
-                if _holds(store, holders, oid):
-                    going.append(Deletion(ref, oid, RULE))
-                continue
-            if wanted.keys and _key_of(ref) not in ("", *wanted.keys):
-                if not _descends(store, holders, ref, oid):
-                    continue
-            elif not holders.commit(oid):
-                continue
-            new = rewriter.without(oid)
-            if holders.commit_itself(oid) and not (ref.startswith(_PLAIN) and new is not None):
-                going.append(Deletion(ref, oid, RULE))
-            elif new is not None and new != oid:
-                moved.append(Moved(ref, oid, new))
-        writer.finish()
-    records = dict(_records(store, holders, refs, going))
-    gone = tuple(
-        Deletion(each.ref, each.oid, each.rule, _record_name(each.ref, records)) for each in going
-    )
-    return Plan(gone, tuple(moved), records)
-
-
-def _holds(store: Store, holders: Holders, oid: Oid) -> bool:
-    """Return whether the target of a user's ref, such as an annotated tag, holds an object to
-    remove.
-    """
+def _contains(store: Store, oid: Oid, text: bytes) -> bool:
     kind, data = store.objects.read(oid)
     if kind == "tree":
-        return holders.tree(oid)
-    if kind == "tag":
-        named = bytes.fromhex(data.split(b"\n", 1)[0].removeprefix(b"object ").decode())
-        is_commit = store.objects.read(named)[0] == "commit"
-        return holders.commit(named) if is_commit else _holds(store, holders, named)
-    return oid in holders.targets
+        return tree_has_text(data, text)
+    return kind == "blob" and has_text(iter((data,)), text)
 
 
-def _descends(store: Store, holders: Holders, ref: str, oid: Oid) -> bool:
-    """Return whether a run of another task has a commit to remove in its history, and is not one
-    itself.
+# what that does to refs
+
+
+def plan_forget(store: Store, targets: Targets) -> ForgetPlan:
+    """Return the refs to delete, and those to move. Writes the commits that they move to; without
+    refs these do no harm.
     """
-    return ref.startswith("refs/tags/") and oid not in holders.targets and holders.commit(oid)
+    holders = Holders(store, targets.objects)
+    refs = {ref: oid for ref, oid in store.refs.list(REFS).items() if not ref.startswith(_KEPT)}
+    with store.objects.writer() as writer:
+        planner = _Planner(store, targets, holders, Rewriter(store, writer, holders))
+        decisions = [planner.decide(name, oid) for name, oid in refs.items()]
+        writer.finish()
+    deletions = [decision for decision in decisions if isinstance(decision, Deletion)]
+    moves = tuple(decision for decision in decisions if isinstance(decision, Move))
+    records = dict(_records(store, holders, refs, deletions))
+    with_records = (
+        replace(deletion, record=_record_name(deletion.ref, records)) for deletion in deletions
+    )
+    return ForgetPlan(tuple(with_records), moves, records)
 
 
-def _key_of(ref: str) -> str:
-    """Return the task that a ref is about; empty where it is about no task."""
-    parts = ref.split("/")
-    if ref.startswith(("refs/prov/output/", "refs/prov/static/", RECORDS)):
-        return ":".join(parts[3:5])
-    if ref.startswith("refs/tags/failed/"):
-        return ":".join(parts[3:5])
-    if ref.startswith("refs/tags/") and not ref.startswith("refs/tags/outside/"):
-        return ":".join(parts[2:4])
-    return ""
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """Decides what becomes of each ref."""
+
+    store: Store
+    targets: Targets
+    holders: Holders
+    rewriter: Rewriter
+
+    def decide(self, name: str, oid: Oid) -> Deletion | Move | None:
+        """Return what becomes of a ref; None if it stays as it is."""
+        if self.store.objects.read(oid)[0] != "commit":  # a user's own
+            return Deletion(name, oid, RULE) if self._holds(oid) else None
+        if not self._is_concerned(name, oid):
+            return None
+        replacement = self.rewriter.without(oid)
+        continues = name.startswith(DIRECTORIES) and replacement is not None
+        if self.holders.commit_itself(oid) and not continues:
+            return Deletion(name, oid, RULE)
+        if replacement is not None and replacement != oid:
+            return Move(name, oid, replacement)
+        return None
+
+    def _is_concerned(self, name: str, oid: Oid) -> bool:
+        """Return whether a ref names, or has in its history, a commit to remove.
+
+        A ref about another task than the named ones only counts as the latter: a run that started
+        from a commit to remove.
+        """
+        if not self.targets.keys or not is_of_others(name, self.targets.keys):
+            return self.holders.commit(oid)
+        return (
+            name.startswith(TAGS) and oid not in self.targets.objects and self.holders.commit(oid)
+        )
+
+    def _holds(self, oid: Oid) -> bool:
+        """Return whether the target of a user's ref, such as an annotated tag, holds an object to
+        remove.
+        """
+        kind, data = self.store.objects.read(oid)
+        if kind == "tree":
+            return self.holders.tree(oid)
+        if kind == "tag":
+            named = bytes.fromhex(data.split(b"\n", 1)[0].removeprefix(b"object ").decode())
+            is_commit = self.store.objects.read(named)[0] == "commit"
+            return self.holders.commit(named) if is_commit else self._holds(named)
+        return oid in self.holders.targets
 
 
-def _record_name(ref: str, records: dict[str, Oid]) -> str:
-    record = RECORDS + ref.removeprefix("refs/tags/")
-    return record if ref.startswith("refs/tags/") and record in records else ""
+def is_of_others(name: str, keys: Collection[str]) -> bool:
+    """Return whether a ref is about another task than some; a user's own tag is about none."""
+    ref = parse_ref(name)
+    if isinstance(ref, RunRef | RecordRef | OutputRef | StaticRef):
+        return ref.key not in keys
+    return name.startswith((TAGS, OUTPUTS, STATICS, RECORDS)) and not name.startswith(OUTSIDE)
+
+
+def _run_with_record(name: str) -> RunRef | None:
+    """Return the run that a tag stands for, if a record can stay of it."""
+    ref = parse_ref(name)
+    return ref if isinstance(ref, RunRef) and not ref.failed else None
+
+
+def _record_name(name: str, records: Mapping[str, Oid]) -> str:
+    run = _run_with_record(name)
+    return str(run.record) if run is not None and str(run.record) in records else ""
 
 
 def _records(
-    store: Store, holders: Holders, refs: dict[str, Oid], gone: Iterable[Deletion]
-) -> Iterable[tuple[str, Oid]]:
+    store: Store, holders: Holders, refs: Mapping[str, Oid], deletions: Iterable[Deletion]
+) -> Iterator[tuple[str, Oid]]:
     """Yield the records that get a ref, by its name: of runs of which only the WORKDIR is removed.
 
     The numbers of a task hash must have no gap: for a run that is removed as a whole it is the next
     run's record.
     """
-    out = {each.ref for each in gone}
-    for each in gone:
-        parts = each.ref.split("/")
-        if (
-            not each.ref.startswith("refs/tags/")
-            or len(parts) != 6
-            or parts[2] in ("failed", "outside")
-        ):
+    deleted = {deletion.ref for deletion in deletions}
+    remaining = {name: oid for name, oid in refs.items() if name not in deleted}
+    for deletion in deletions:
+        run = _run_with_record(deletion.ref)
+        if run is None:
             continue
-        name = RECORDS + each.ref.removeprefix("refs/tags/")
-        record = store.objects.commit(each.oid).parents[1]
-        if each.oid not in holders.targets and not holders.commit_itself(record):
-            yield name, record
-            continue
-        later = _next_record(store, refs, out, "/".join(parts[2:5]), int(parts[5]))
-        if later is not None:
-            yield name, later
+        record: Oid | None = record_of(store.objects, deletion.oid)
+        assert record is not None
+        if deletion.oid in holders.targets or holders.commit_itself(record):
+            record = _next_record(store, refs, remaining, run)
+        if record is not None:
+            yield str(run.record), record
 
 
 def _next_record(
-    store: Store, refs: dict[str, Oid], out: Collection[str], run: str, number: int
+    store: Store, refs: Mapping[str, Oid], remaining: Mapping[str, Oid], run: RunRef
 ) -> Oid | None:
-    """Return the record of the next run of a task hash that stays."""
+    """Return the record of the next run of a task hash that stays, None if none does."""
     while True:
-        number += 1
-        tag, record = f"refs/tags/{run}/{number}", f"{RECORDS}{run}/{number}"
-        if tag in refs and tag not in out:
-            return store.objects.commit(refs[tag]).parents[1]
-        if record in refs and record not in out:
-            return refs[record]
+        run = replace(run, number=run.number + 1)
+        tag, record = str(run), str(run.record)
+        if tag in remaining:
+            return record_of(store.objects, remaining[tag])
+        if record in remaining:
+            return remaining[record]
         if tag not in refs and record not in refs:
             return None
 
 
+# removal
+
+
 def forget(
-    store: Store, wanted: Wanted, work: Path | None, access: Access, *, plan: Plan | None = None
+    store: Store,
+    targets: Targets,
+    work: Path | None,
+    access: Access,
+    *,
+    plan: ForgetPlan | None = None,
 ) -> Forgotten:
-    """Take objects out of the store, out of what is on disk beside it, and out of the remotes that
-    can be reached.
+    """Remove objects from the store, from what is on disk beside it, and from the remotes that can
+    be reached.
 
     `work` is the folder of WORKDIRs. Raises ProvError when another process writes to the store.
     """
-    plan = plan or plan_forget(store, wanted)
-    done = Forgotten(refs=list(plan.gone), moved=list(plan.moved))
+    plan = plan or plan_forget(store, targets)
+    result = Forgotten(deletions=list(plan.deletions), moves=list(plan.moves))
     for remote in read_remotes(store):
-        count = forget_at(store, remote, wanted, access, done.left)
+        count = forget_at(store, remote, targets, access, result.left)
         if count:
-            done.remotes[remote.name] = count
-    done.left += search_exports(store, wanted)
-    if wanted.text and not (wanted.objects or done.remotes or done.left):
+            result.remotes[remote.name] = count
+    result.left += search_exports(store, targets)
+    if targets.text and not (targets.objects or result.remotes or result.left):
         store.objects.release()
-        sweep(store.objects, thorough=True)  # of one that was killed
-        _remove_traces(store, wanted, work, done)
+        sweep(store.objects, thorough=True)  # objects of a killed process
+        _remove_traces(store, targets, work, result)
         raise NameUnknown(
-            _not_found(store, wanted),
+            _not_found(store, targets),
             hint="is it spelled as in the file? compressed text is not found",
         )
-    changed = [*(gone.ref for gone in plan.gone), *(moved.ref for moved in plan.moved)]
-    done.workdirs = remove_workdirs(work, changed)
+    _remove(store, targets, plan, work, result)
+    _remove_traces(store, targets, work, result)
+    return result
+
+
+def _remove(
+    store: Store, targets: Targets, plan: ForgetPlan, work: Path | None, result: Forgotten
+) -> None:
+    """Remove directories, refs and objects."""
+    changed = [*(row.ref for row in plan.deletions), *(row.ref for row in plan.moves)]
+    # first: what a build finds in a WORKDIR is recorded again
+    result.workdirs = remove_workdirs(work, changed)
     _update(store, plan)
-    done.pool_files = remove_pool_files(store, wanted.objects)
+    result.pool_files = remove_pool_files(store, targets.objects)
     store.objects.release()
-    done.swept = sweep(store.objects, thorough=True)
-    if done.swept.in_use:
+    result.swept = sweep(store.objects, thorough=True)
+    if result.swept.in_use:
         raise ProvError(
             "its refs are gone, and its objects are still there: another process is writing to the"
             " store",
             hint="run the same again when no build is running",
         )
-    _remove_loose(store, wanted.objects)
-    _remove_traces(store, wanted, work, done)
-    return done
+    _remove_loose(store, targets.objects)
 
 
-def _not_found(store: Store, wanted: Wanted) -> str:
+def _not_found(store: Store, targets: Targets) -> str:
     where = "the store or at its remotes" if read_remotes(store) else "the store"
-    if wanted.keys:
-        return f"no run of {', '.join(sorted(wanted.keys))} in {where} contains that text"
+    if targets.keys:
+        return f"no run of {', '.join(sorted(targets.keys))} in {where} contains that text"
     return f"no file in {where} contains that text"
 
 
-def _remove_traces(store: Store, wanted: Wanted, work: Path | None, done: Forgotten) -> None:
+def _remove_traces(store: Store, targets: Targets, work: Path | None, result: Forgotten) -> None:
     """Remove what is beside objects and refs, and report what is left."""
-    if not wanted.keys:
-        clear_caches(store, wanted.text)
-        clear_logs(store, wanted.text)
-    else:
-        clear_caches(store, b"")
-        clear_logs(store, b"")
-    _report_rest(store, wanted, work, done)
+    text = b"" if targets.keys else targets.text
+    clear_caches(store, text)
+    clear_logs(store, text)
+    result.left += _remaining(store, targets, work)
 
 
-def _update(store: Store, plan: Plan) -> None:
+def _update(store: Store, plan: ForgetPlan) -> None:
     """Change all refs together."""
-    if not plan.gone and not plan.moved:
+    if not plan.deletions and not plan.moves:
         return
-    Pruned(store).add(plan.gone, time.time())
-    updates = [RefUpdate(each.ref, None, each.oid) for each in plan.gone]
+    Pruned(store).add(plan.deletions, time.time())
+    updates = [RefUpdate(row.ref, None, row.oid) for row in plan.deletions]
     updates += [RefUpdate(ref, oid) for ref, oid in plan.records.items()]
-    updates += [RefUpdate(each.ref, each.new, each.old) for each in plan.moved]
+    updates += [RefUpdate(row.ref, row.new, row.old) for row in plan.moves]
     store.refs.update(*updates)
     store.refs.pack(at_once=True)
 
 
-def _report_rest(store: Store, wanted: Wanted, work: Path | None, done: Forgotten) -> None:
-    """Look for what is still there."""
-    left = [oid for oid in wanted.objects if store.objects.exists(oid)]
-    if left:
-        done.left.append(
-            f"{store.path}: {len(left)} objects are held by refs that prov did not make, or in kept"
+def _remaining(store: Store, targets: Targets, work: Path | None) -> Iterator[str]:
+    """Yield where it still is on this machine, and why."""
+    count = sum(store.objects.exists(oid) for oid in targets.objects)
+    if count:
+        yield (
+            f"{store.path}: {count} objects are held by refs that prov did not make, or in kept"
             " packs"
         )
-    elif wanted.keys:
-        others, _ = _containing(store, wanted.text)
-        if others:
-            count = f"{len(others)} file{'' if len(others) == 1 else 's'}"
-            done.left.append(f"{store.path}: {count} with that text, in runs of other tasks")
+    elif targets.keys:
+        yield from _in_other_tasks(store, targets)
     if (store.path / "damaged").exists():
-        done.left.append(f"{store.path / 'damaged'}: packs that `prov fsck --repair` put aside")
-    if work is not None and not wanted.keys:
-        folders = (work, work.parent / "deploy")
-        done.left += [
-            f"{path}: a file on disk"
-            for folder in folders
-            for path in files_with(folder, wanted.text)
-        ]
+        yield f"{store.path / 'damaged'}: packs that `prov fsck --repair` put aside"
+    if work is not None and not targets.keys:
+        for folder in (work, work.parent / "deploy"):
+            for path in files_with(folder, targets.text):
+                yield f"{path}: a file on disk"
+
+
+def _in_other_tasks(store: Store, targets: Targets) -> Iterator[str]:
+    count = len(_containing(store, targets.text)[0])
+    if count:
+        files = "1 file" if count == 1 else f"{count} files"
+        yield f"{store.path}: {files} with that text, in runs of other tasks"
 
 
 def _remove_loose(store: Store, targets: Iterable[Oid]) -> None:

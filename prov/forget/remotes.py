@@ -1,7 +1,7 @@
-"""Whether what is published holds what is to go: records that are here are read here, the others
-are fetched.
+"""Search published results for what is to be removed, and remove them from remotes.
 
-A record that is not here is not known to be clean. Where it can't be fetched, that is reported.
+Records in the store are read there, the others are fetched. One that cannot be fetched may hold it:
+that is reported.
 """
 
 from __future__ import annotations
@@ -34,20 +34,24 @@ BATCH = 1 << 30
 """Bytes of results, as they are on disk, that are fetched together to be searched."""
 
 
-class NotHere(Exception):
-    """An object is neither here nor in what was fetched."""
+class Unreadable(Exception):
+    """An object is neither in the store nor in what was fetched."""
+
+
+_UNREADABLE = (Unreadable, BadObject, ValueError, IndexError)
+"""Raised for an object that is missing, too large, or not what git writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to go."""
+class Targets:
+    """What is to be removed."""
 
     objects: Collection[Oid]
     text: bytes = b""
     keys: frozenset[str] = frozenset()
     """The text counts in results of these tasks alone; empty: of all."""
     clean: Collection[Oid] = ()
-    """Objects here that are known not to have the text."""
+    """Objects in the store that are known not to have the text."""
 
 
 @dataclass(slots=True)
@@ -56,20 +60,20 @@ class Search:
 
     store: Store
     opened: AnyRemote
-    wanted: Wanted
+    targets: Targets
     unsearched: dict[Published, str] = field(default_factory=dict)
     """Results that could not be searched, and why."""
-    _found: dict[Published, bool] = field(default_factory=dict)
+    _holding: dict[Published, bool] = field(default_factory=dict)
     _clean: set[Oid] = field(default_factory=set)
 
     def bad(self) -> list[Published]:
-        """Return the results that hold what is to go."""
+        """Return the results that hold what is to be removed."""
         tasks = [task for task, *_ in self.opened.index.tasks(refused=True)]
-        new = [task for task in tasks if task not in self._found]
+        new = [task for task in tasks if task not in self._holding]
         away = [task for task in new if not self._search(task, None)]
         for batch in _batches(away):
             self._search_away(batch)
-        return [task for task in tasks if self._found.get(task)]
+        return [task for task in tasks if self._holding.get(task)]
 
     def _search_away(self, tasks: Sequence[Published]) -> None:
         commits = [oid for task in tasks for oid in (task.commit, task.workdir) if oid]
@@ -80,45 +84,38 @@ class Search:
                     if not self._search(task, source):
                         self.unsearched[task] = "an object is missing or malformed there"
         except ProvError as error:
-            self.unsearched |= {task: str(error) for task in tasks if task not in self._found}
+            self.unsearched |= {task: str(error) for task in tasks if task not in self._holding}
 
     def _search(self, task: Published, source: Source | None) -> bool:
-        """Find out about a result, by what is here and what was fetched; return whether that was
-        enough.
+        """Search a result in the store and in what was fetched; return whether all of it could be
+        read.
         """
-        by_text = bool(self.wanted.text) and (not self.wanted.keys or task.key in self.wanted.keys)
+        keys = self.targets.keys
+        by_text = bool(self.targets.text) and (not keys or task.key in keys)
         try:
-            found = by_text and self._tree(task.record, source)
-            found = found or bool(
-                task.workdir and self._line(task.workdir, source, by_text=by_text)
-            )
-        except (
-            NotHere,
-            BadObject,
-            ValueError,
-            IndexError,
-        ):  # missing, too large, or not what git writes
+            holds_it = by_text and self._tree(task.record, source)
+            if not holds_it and task.workdir:
+                holds_it = self._line(task.workdir, source, by_text=by_text)
+        except _UNREADABLE:
             return False
-        self._found[task] = found
+        self._holding[task] = holds_it
         self.unsearched.pop(task, None)
         return True
 
     def _line(self, oid: Oid, source: Source | None, *, by_text: bool) -> bool:
         """Return whether a WORKDIR, one before it, or the record of one holds it."""
-        pending, seen = [oid], set[Oid]()
+        pending, visited = [oid], set[Oid]()
         while pending:
-            each = pending.pop()
-            if each in seen:
+            ancestor = pending.pop()
+            if ancestor in visited:
                 continue
-            seen.add(each)
-            if each in self.wanted.objects:
+            visited.add(ancestor)
+            if ancestor in self.targets.objects:
                 return True
-            commit = decode_commit(self._read(each, source))
-            if (
-                by_text
-                and (not self.wanted.keys or each == oid)
-                and self._tree(commit.tree, source)
-            ):
+            commit = decode_commit(self._read(ancestor, source))
+            # earlier WORKDIRs are other tasks'
+            searched = by_text and (not self.targets.keys or ancestor == oid)
+            if searched and self._tree(commit.tree, source):
                 return True
             pending += commit.parents
         return False
@@ -127,53 +124,54 @@ class Search:
         """Return whether the WORKDIR of a result that stays may stay as well."""
         try:
             return not self._line(
-                workdir, None, by_text=bool(self.wanted.text) and not self.wanted.keys
+                workdir, None, by_text=bool(self.targets.text) and not self.targets.keys
             )
-        except (NotHere, BadObject, ValueError, IndexError):
+        except _UNREADABLE:
             return False
 
     def _tree(self, top: Oid, source: Source | None) -> bool:
-        pending, seen = [(top, MODE_DIRECTORY)], set[Oid]()
+        pending, visited = [(top, MODE_DIRECTORY)], set[Oid]()
         while pending:
             oid, mode = pending.pop()
-            if oid in seen or oid in self._clean:
+            if oid in visited or oid in self._clean:
                 continue
-            seen.add(oid)
+            visited.add(oid)
             if self._is_hit(oid, source, is_tree=mode == MODE_DIRECTORY):
                 return True
             if mode == MODE_DIRECTORY:
                 pending += [
                     (entry.oid, entry.mode) for entry in decode_tree(self._read(oid, source))
                 ]
-        self._clean |= seen
+        self._clean |= visited
         return False
 
     def _is_hit(self, oid: Oid, source: Source | None, *, is_tree: bool) -> bool:
-        if oid in self.wanted.objects:
+        if oid in self.targets.objects:
             return True
-        if oid in self.wanted.clean:
+        if oid in self.targets.clean:
             return False
         if is_tree:
-            return tree_has_text(self._read(oid, source), self.wanted.text)
-        return has_text(self._chunks(oid, source), self.wanted.text)
+            return tree_has_text(self._read(oid, source), self.targets.text)
+        return has_text(self._chunks(oid, source), self.targets.text)
 
     def _read(self, oid: Oid, source: Source | None) -> bytes:
-        """Return the content of a tree or a commit. Raises NotHere and BadObject."""
+        """Return the content of a tree or a commit. Raises Unreadable and BadObject."""
         with contextlib.suppress(StoreError):
             return self.store.objects.read(oid)[1]
-        found = read_whole(source, oid, self.opened.remote.record_limit) if source else None
-        if found is None:
-            raise NotHere
-        return found[1]
+        limit = self.opened.remote.record_limit
+        content = read_whole(source, oid, limit) if source else None
+        if content is None:
+            raise Unreadable
+        return content[1]
 
     def _chunks(self, oid: Oid, source: Source | None) -> Iterator[bytes]:
-        """Return the content of a file, which may be large. Raises NotHere."""
+        """Return the content of a file, which may be large. Raises Unreadable."""
         with contextlib.suppress(StoreError):
             return self.store.objects.stream(oid)[2]
-        found = source(oid) if source else None
-        if found is None:
-            raise NotHere
-        return found.chunks
+        content = source(oid) if source else None
+        if content is None:
+            raise Unreadable
+        return content.chunks
 
 
 def has_text(chunks: Iterator[bytes], text: bytes) -> bool:
@@ -210,13 +208,13 @@ def _batches(tasks: Sequence[Published]) -> Iterator[list[Published]]:
 def forget_at(
     store: Store,
     remote: Remote,
-    wanted: Wanted,
+    targets: Targets,
     access: Access,
     left: list[str],
     *,
     dry_run: bool = False,
 ) -> int:
-    """Take results that hold what is to go out of a remote; return how many went, or would go.
+    """Remove results from a remote; return how many are, or with `dry_run` would be, removed.
 
     `left` receives where it may still be, and why.
     """
@@ -224,15 +222,13 @@ def forget_at(
     try:
         opened = open_remote(remote, store, access)
         opened.refresh()
-        search = Search(store, opened, wanted)
+        search = Search(store, opened, targets)
         bad = search.bad()
         if search.unsearched:
             count = len(search.unsearched)
             why = next(iter(search.unsearched.values()))
-            left.append(
-                f"{where}: {count} result{'' if count == 1 else 's'} not here, and not searched:"
-                f" {why}"
-            )
+            results = "1 result" if count == 1 else f"{count} results"
+            left.append(f"{where}: {results} not here, and not searched: {why}")
         if dry_run:
             return len(bad)
         if not isinstance(opened, GitRemote):
@@ -261,18 +257,18 @@ def _report_branches(opened: GitRemote, left: list[str], where: str) -> None:
         )
 
 
-def search_exports(store: Store, wanted: Wanted) -> list[str]:
-    """Return the folders, written by `prov export`, that hold what is to go."""
-    found = []
-    for folder in exported_folders(store) if wanted.text else []:
+def search_exports(store: Store, targets: Targets) -> list[str]:
+    """Return a line for each folder, written by `prov export`, that holds what is to be removed."""
+    lines = []
+    for folder in exported_folders(store) if targets.text else []:
         try:
-            bad = _export_holds(folder, wanted)
+            bad = _export_holds(folder, targets)
         except (ProvError, OSError) as error:
-            found.append(f"{folder}: exported files that can't be searched: {error}")
+            lines.append(f"{folder}: exported files that can't be searched: {error}")
             continue
         if bad:
-            found.append(f"{folder}: exported files; delete the folder, and export again")
-    return found
+            lines.append(f"{folder}: exported files; delete the folder, and export again")
+    return lines
 
 
 def _entry_holds(fd: int, start: int, text: bytes) -> bool:
@@ -286,14 +282,14 @@ def _entry_holds(fd: int, start: int, text: bytes) -> bool:
         return False
 
 
-def _export_holds(folder: Path, wanted: Wanted) -> bool:
+def _export_holds(folder: Path, targets: Targets) -> bool:
     for bundle in read_manifest(folder).bundles if folder.is_dir() else ():
         index = PackIndex(folder / f"{bundle.name}.idx")
         size = bundle.size - bundle.header
         with open(folder / f"{bundle.name}.bundle", "rb") as stream:
             for oid, start, _end in index.within(0, size, size):
-                if oid in wanted.objects or _entry_holds(
-                    stream.fileno(), bundle.header + start, wanted.text
+                if oid in targets.objects or _entry_holds(
+                    stream.fileno(), bundle.header + start, targets.text
                 ):
                     return True
     return False

@@ -1,4 +1,4 @@
-"""What holds an object that is to go, and the histories of directories without it.
+"""Find what holds an object to remove, and write the histories of directories without it.
 
 The runs of a directory share one line of history: each commit's first parent is the directory
 before. Removing a run must not remove the later ones, so these are written again without it: same
@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from prov.records.run import empty_start
-from prov.store.objects import MODE_DIRECTORY, Commit, Oid
+from prov.store.objects import MODE_DIRECTORY, Commit, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 
@@ -27,21 +27,21 @@ class Holders:
 
     def tree(self, oid: Oid) -> bool:
         """Return whether a tree is, or holds, one of them."""
-        known = self._trees.get(oid)
-        if known is None:
-            known = oid in self.targets
-            for entry in () if known else self.store.objects.tree(oid):
-                known = entry.oid in self.targets or (
-                    entry.mode == MODE_DIRECTORY and self.tree(entry.oid)
-                )
-                if known:
-                    break
-            self._trees[oid] = known
-        return known
+        holds = self._trees.get(oid)
+        if holds is None:
+            entries = self.store.objects.tree(oid) if oid not in self.targets else []
+            holds = oid in self.targets or any(self._entry(entry) for entry in entries)
+            self._trees[oid] = holds
+        return holds
+
+    def _entry(self, entry: Entry) -> bool:
+        if entry.oid in self.targets:
+            return True
+        return entry.mode == MODE_DIRECTORY and self.tree(entry.oid)
 
     def commit_itself(self, oid: Oid) -> bool:
-        """Return whether a commit is one of them, or its tree or its record holds one; what was
-        before aside.
+        """Return whether a commit is one of them, or its tree or its record holds one, whatever its
+        history holds.
         """
         if oid in self.targets:
             return True
@@ -59,15 +59,15 @@ class Holders:
             if not parents:
                 break
             oid = parents[0]
-        known = self._descends.get(oid, False)
-        for each in reversed(line):
-            known = self._descends[each] = known or self.commit_itself(each)
-        return known
+        holds = self._descends.get(oid, False)
+        for commit in reversed(line):
+            holds = self._descends[commit] = holds or self.commit_itself(commit)
+        return holds
 
 
 @dataclass(slots=True)
 class Rewriter:
-    """Writes lines of history again, without the commits that hold what is to go."""
+    """Writes lines of history again, without the commits that hold what is to be removed."""
 
     store: Store
     writer: ObjectWriter
@@ -81,11 +81,11 @@ class Rewriter:
         earlier that stays.
         """
         line = []
-        each: Oid | None = oid
-        while each is not None and each not in self._new:
-            line.append(each)
-            parents = self.store.objects.commit(each).parents
-            each = parents[0] if parents else None
+        ancestor: Oid | None = oid
+        while ancestor is not None and ancestor not in self._new:
+            line.append(ancestor)
+            parents = self.store.objects.commit(ancestor).parents
+            ancestor = parents[0] if parents else None
         for commit in reversed(line):
             self._new[commit] = self._written(commit)
         return self._new[oid]

@@ -17,6 +17,7 @@ from pathlib import Path
 from prov.errors import StoreError
 from prov.files import read_cache, status
 from prov.fsck.findings import Problem
+from prov.replay.scratch import SCRATCH_FOLDER
 from prov.store.objects import Oid
 from prov.store.packs import STREAM_CHUNK, TEMPORARY
 from prov.store.rawrefs import stale_locks
@@ -200,7 +201,7 @@ def leftovers(store: Store, *, now: float) -> Iterator[Problem]:
             REMOVE,
             harmless=True,
         )
-    for path in sorted((store.cache / "aside").glob("*")):
+    for path in sorted((store.cache / SCRATCH_FOLDER).glob("*")):
         if path.is_dir() and not _is_held(path.with_suffix(".lock")):
             what = "is a scratch directory of a process that is no more"
             yield Problem("leftover", _below(store, path), what, (), REMOVE, harmless=True)

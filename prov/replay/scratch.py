@@ -33,6 +33,7 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.output import read_pair
 from prov.records.record import read_run_record
+from prov.records.refs import SCRATCHES
 from prov.replay.scene import Scene
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
@@ -49,6 +50,8 @@ from prov.worktree.checkout import checkout
 from prov.worktree.placer import Placer, PrivatePlacer
 from prov.worktree.pool import GUARDED, Pool
 
+SCRATCH_FOLDER = "aside"
+"""Name of the folder of scratch directories in a store's cache."""
 _PARTS = {SYSROOT: "sysroot/target", SYSROOT_NATIVE: "sysroot/native"}
 
 
@@ -84,7 +87,7 @@ class Aside:
         for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
                 self.sysroots(False).forget(workdir / name)
-        refs = self.store.refs.list(f"refs/prov/aside/{self.alias}/")
+        refs = self.store.refs.list(f"{SCRATCHES}{self.alias}/")
         if refs:
             self.store.refs.update(*(RefUpdate(name, None) for name in refs))
         for memory in (self.store.cache / "workdirs").glob(f"{self.alias}%*"):
@@ -359,7 +362,7 @@ def aside(
 
     Those of processes that were killed are removed first: a lock that the kernel drops tells which.
     """
-    top, toolchains = store.cache / "aside", Toolchains(store, search_path)
+    top, toolchains = store.cache / SCRATCH_FOLDER, Toolchains(store, search_path)
     for left in sorted(top.glob("*.lock")):
         with try_locked(left) as free:
             if free:
@@ -379,7 +382,7 @@ def scratch_folder(store: Store) -> Iterator[Path]:
     """Yield a folder in the store's cache, which goes at the end; that of a killed process when
     somebody looks.
     """
-    folder = store.cache / "aside" / uuid.uuid4().hex[:12]
+    folder = store.cache / SCRATCH_FOLDER / uuid.uuid4().hex[:12]
     lock = folder.with_suffix(".lock")
     with locked(lock):
         folder.mkdir(mode=0o700)

@@ -10,12 +10,35 @@ from pathlib import Path
 
 import pytest
 
+from prov.forget.plan import is_of_others
+from prov.records.ids import TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import OutputRef, RecordRef, RunRef
 from tests.cli.story import Project
 from tests.remote.story import is_clean
 
 pytestmark = pytest.mark.process
 
 SECRET = "hunter2-is-the-password"
+RUN = RunRef(TaskKey("zlib:compile"), TaskHash(bytes(20)), 1)
+
+
+@pytest.mark.parametrize(
+    ("ref", "others"),
+    [
+        (RUN, True),
+        (RunRef(TaskKey("app:image"), RUN.task_hash, 1, failed=True), False),
+        (RecordRef(TaskKey("app:image"), RUN.task_hash, 1), False),
+        (OutputRef(RUN.key, RUN.task_hash), True),
+        ("refs/tags/v1.0", True),
+        ("refs/prov/output/zlib", True),
+        ("refs/tags/outside/x86_64/zlib/build/1", False),
+        ("refs/prov/workdir/x86_64/zlib/build", False),
+        ("refs/notes/commits", False),
+    ],
+)
+def test_refs_of_other_tasks(ref: object, others: bool) -> None:
+    assert is_of_others(str(ref), {"app:image"}) is others
 
 
 class Captured(Project):
