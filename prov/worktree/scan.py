@@ -1,8 +1,8 @@
-"""The first step of a capture: names and stats of everything in a directory, compared with what is
-remembered.
+"""Scan a directory: the first step of a capture.
 
-This is what a capture of an unchanged directory costs, so that it is done by two processes when
-much is remembered, and with as little work per entry as Python allows.
+A scan lists the names and stats of all entries and compares them with those that the last capture
+remembered. An unchanged directory costs nothing else. Hence two processes scan when many entries
+are remembered, and the loop over the entries does as little as Python allows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from enum import Enum, auto
+from typing import NamedTuple, cast
 
 from prov.errors import UnreadableError
 from prov.files import set_mode, within_reach
@@ -22,20 +23,24 @@ from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
 NO_MTIME = -(1 << 63)
-"""The top's: it says nothing of the content, since it moves when an excluded entry comes or
-goes.
-"""
+"""The mtime recorded for the top: its own changes whenever an excluded entry comes or goes."""
 PARALLEL_ENTRIES = 20_000
 DEEPEST = 2_000
-"""Folders inside each other: what is deeper is no content that git and other tools could handle."""
+"""The most folders inside each other: git and other tools cannot handle deeper ones."""
 SPLIT_FROM = 64
-"""Folders to have in hand before they are shared out, so that two halves weigh about the same."""
+"""Folders to queue before two processes share them, so that both halves take about as long."""
+FILE_TYPE = 0o170000
+"""The bits of a mode that hold the file type (inode(7)): `stat.S_IFMT` without a call."""
+DEVICES = frozenset((stat.S_IFCHR, stat.S_IFBLK))
+
+Xattrs = tuple[tuple[bytes, bytes], ...]
+"""Names and values of extended attributes."""
 
 
 class ScannedFile(NamedTuple):
-    """What a scan knows of an entry; if all of it is as remembered, so is the content.
+    """The stat of an entry: while all of it is as remembered, the content is too.
 
-    A device has its number for a size.
+    `size` is the device number of a device. Times are in nanoseconds.
     """
 
     name: bytes
@@ -59,31 +64,93 @@ class Folder(NamedTuple):
     folders: tuple[bytes, ...]
     oids: tuple[Oid | None, ...]
     links: tuple[tuple[int, int, bytes], ...]
-    xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]]
+    xattrs: dict[bytes, Xattrs]
     owners: dict[bytes, tuple[int, int]]
     recorded: Pair = EMPTY
     stable: Pair = EMPTY
 
 
 class Faked(NamedTuple):
-    """What fakeroot says of an entry.
-
-    It is true of what has this inode, and of nothing that came later.
-    """
+    """What fakeroot reports of an entry. It applies only while the entry has this inode."""
 
     inode: int
     mode: int
     owner: tuple[int, int]
     rdev: int = 0
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    xattrs: Xattrs = ()
 
 
-Pending = tuple[bytes, int, int, tuple[int, int]]
-"""A folder to be scanned: path, mode, mtime, owner."""
+class PendingFolder(NamedTuple):
+    """A folder to be scanned."""
+
+    path: bytes
+    mode: int
+    mtime: int
+    owner: tuple[int, int]
 
 
-_Part = tuple[dict[bytes, Folder], list[bytes], dict[bytes, int], list[bytes]]
-"""What a process scanned: changed folders, and the unchanged, opened and vanished ones."""
+class Change(Enum):
+    """How a folder differs from the remembered one; folders in it do not count."""
+
+    NONE = auto()
+    ATTRIBUTES = auto()
+    """Its own attributes, the names of its folders, hardlinks or owners; every file is the same."""
+    ENTRIES = auto()
+
+
+def change_of(before: Folder | None, state: Folder) -> Change:
+    """Return how a folder differs from the remembered one.
+
+    `state.xattrs` holds only those that fakeroot reports: the others are not read before a
+    difference shows.
+    """
+    if before is None or state.entries != before.entries:
+        return Change.ENTRIES
+    is_same = (
+        state.own == before.own
+        and state.folders == before.folders
+        and state.owners == before.owners
+        # a device may have another number since the last boot
+        and state.links == before.links
+        and all(before.xattrs.get(name) == xattrs for name, xattrs in state.xattrs.items())
+    )
+    return Change.NONE if is_same else Change.ATTRIBUTES
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What the file system lists in one folder."""
+
+    entries: list[tuple[bytes, int, int, int, int, int]] = field(default_factory=list)
+    """The fields of a ScannedFile: most are compared and dropped."""
+    names: list[bytes] = field(default_factory=list)
+    """Of the folders in it, as `inodes` and `folders`."""
+    inodes: list[int] = field(default_factory=list)
+    folders: list[PendingFolder] = field(default_factory=list)
+    links: list[tuple[int, int, bytes]] = field(default_factory=list)
+
+    def apply(self, fakes: Mapping[bytes, Faked]) -> None:
+        """Replace modes, owners of folders, and device numbers by those that fakeroot reports."""
+        for number, (name, mode, inode, size, mtime, ctime) in enumerate(self.entries):
+            fake = fakes.get(name)
+            if fake is not None:
+                mode = fake.mode
+                size = fake.rdev if mode & FILE_TYPE in DEVICES else size
+                self.entries[number] = (name, mode, inode, size, mtime, ctime)
+        for number, name in enumerate(self.names):
+            fake = fakes.get(name)
+            if fake is not None:
+                folder = self.folders[number]
+                self.folders[number] = folder._replace(mode=fake.mode, owner=fake.owner)
+
+
+class _Part(NamedTuple):
+    """What one of two processes scanned: quick to pass on, since unchanged folders are names."""
+
+    changed: dict[bytes, Folder]
+    unchanged: list[bytes]
+    opened: dict[bytes, int]
+    vanished: list[bytes]
 
 
 @dataclass(slots=True)
@@ -95,21 +162,19 @@ class Scan:
     """Folders whose own mode, mtime and entries are as remembered."""
     vanished: list[bytes] = field(default_factory=list)
     """Folders of a live directory that were deleted during the scan."""
+    opened: dict[bytes, int] = field(default_factory=dict)
+    """Folders that were made readable, and the modes that they get back: see `close`."""
 
     def drop_vanished(self) -> None:
         """Remove the vanished folders from the folders that list them."""
         for path in self.vanished:
             parent, _, name = path.rpartition(b"/")
             folder = self.folders[parent]
-            entries = tuple(
-                ScannedFile(*entry) for entry in folder.entries
-            )  # those from the memory are plain tuples
+            # those from the memory are plain tuples
+            entries = tuple(ScannedFile(*entry) for entry in folder.entries)
             names = tuple(other for other in folder.folders if other != name)
             self.folders[parent] = folder._replace(entries=entries, folders=names)
             self.unchanged.discard(parent)
-
-    opened: dict[bytes, int] = field(default_factory=dict)
-    """Folders that were made readable, and the modes that they get back: see `close`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +187,7 @@ class Scanner:
     xattrs: frozenset[bytes] = frozenset()
     """Names of the extended attributes that are recorded."""
     faked: Mapping[bytes, Faked] = field(default_factory=dict)
-    """By path, what fakeroot says: it goes over what is on disk."""
+    """By path, what fakeroot reports: it overrides what is on disk."""
     live: bool = False
     """Other processes create and delete entries meanwhile: skip what vanishes during the scan."""
 
@@ -142,39 +207,36 @@ class Scanner:
     def close(self, scan: Scan) -> None:
         """Give the folders that were made readable their own modes again."""
         for path, mode in sorted(scan.opened.items(), reverse=True):  # the deepest first
-            with contextlib.suppress(OSError), within_reach(self._where(path)) as where:
-                set_mode(where, stat.S_IMODE(mode))
+            with contextlib.suppress(OSError), within_reach(self._absolute(path)) as reachable:
+                set_mode(reachable, stat.S_IMODE(mode))
         scan.opened.clear()
 
-    def _where(self, path: bytes) -> bytes:
+    def _absolute(self, path: bytes) -> bytes:
         return self.root + b"/" + path if path else self.root
 
     def _scan_all(self, scan: Scan) -> Scan:
-        pending: list[Pending] = [(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
+        pending = [PendingFolder(b"", os.stat(self.root).st_mode, NO_MTIME, ROOT)]
         if sum(len(folder.entries) for folder in self.before.values()) < PARALLEL_ENTRIES:
             self._scan(pending, scan)
             scan.drop_vanished()
             return scan
         while pending and len(pending) < SPLIT_FROM:
             self._folder(pending.pop(0), pending, scan)
-        weights = self._weights([path for path, *_ in pending])
+        weights = self._weights([folder.path for folder in pending])
         for part in in_two_processes(
-            pending, lambda one: weights[one[0]], here=self._part, there=self._part
+            pending, lambda folder: weights[folder.path], here=self._part, there=self._part
         ):
-            folders, unchanged, opened, vanished = part
-            scan.opened.update(opened)
-            scan.vanished += vanished
-            scan.folders.update(folders)
-            scan.folders.update((path, self.before[path]) for path in unchanged)
-            scan.unchanged.update(unchanged)
+            scan.opened.update(part.opened)
+            scan.vanished += part.vanished
+            scan.folders.update(part.changed)
+            scan.folders.update((path, self.before[path]) for path in part.unchanged)
+            scan.unchanged.update(part.unchanged)
         scan.drop_vanished()
         scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
         return scan
 
-    def _part(self, pending: list[Pending]) -> list[_Part]:
-        """Scan some folders with all that is in them; what is unchanged is told by name, to be
-        quick to pass on.
-        """
+    def _part(self, pending: list[PendingFolder]) -> list[_Part]:
+        """Scan some folders with all that is in them."""
         scan = Scan()
         try:
             self._scan(pending, scan)
@@ -184,7 +246,7 @@ class Scanner:
         changed = {
             path: folder for path, folder in scan.folders.items() if path not in scan.unchanged
         }
-        return [(changed, list(scan.unchanged), scan.opened, scan.vanished)]
+        return [_Part(changed, list(scan.unchanged), scan.opened, scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
         """Return how many entries are remembered below each path."""
@@ -199,126 +261,137 @@ class Scanner:
                     break
         return weights
 
-    def _scan(self, pending: list[Pending], scan: Scan) -> None:
+    def _scan(self, pending: list[PendingFolder], scan: Scan) -> None:
         while pending:
             self._folder(pending.pop(), pending, scan)
 
-    def _folder(self, folder: Pending, pending: list[Pending], scan: Scan) -> None:
-        path = folder[0]
+    def _folder(self, folder: PendingFolder, pending: list[PendingFolder], scan: Scan) -> None:
+        path = folder.path
         if path.count(b"/") >= DEEPEST:
             raise UnreadableError(
-                f"{os.fsdecode(self._where(path[:200]))}…: more than {DEEPEST} folders inside each"
-                " other",
+                f"{os.fsdecode(self._absolute(path[:200]))}…:"
+                f" more than {DEEPEST} folders inside each other",
                 path,
             )
         try:
-            with within_reach(self._where(path)) as where:
+            with within_reach(self._absolute(path)) as reachable:
                 try:
-                    self._list(folder, where, pending, scan)
+                    self._list(folder, reachable, pending, scan)
                 except PermissionError as error:
-                    self._open(path, where, scan, error)
-                    self._list(folder, where, pending, scan)
+                    self._open(path, reachable, scan, error)
+                    self._list(folder, reachable, pending, scan)
         except (FileNotFoundError, NotADirectoryError):
             if not self.live or not path:
                 raise
             scan.vanished.append(path)
 
-    def _open(self, path: bytes, where: bytes, scan: Scan, error: PermissionError) -> None:
+    def _open(self, path: bytes, reachable: bytes, scan: Scan, error: PermissionError) -> None:
         """Make a folder readable for its owner, until the capture is over.
 
         Raises UnreadableError.
         """
-        mode = os.lstat(where).st_mode
+        mode = os.lstat(reachable).st_mode
         try:
-            set_mode(where, stat.S_IRWXU, add=True)
+            set_mode(reachable, stat.S_IRWXU, add=True)
         except OSError:
-            message = f"{os.fsdecode(self._where(path))}: can't be read: {error.strerror}"
+            message = f"{os.fsdecode(self._absolute(path))}: can't be read: {error.strerror}"
             raise UnreadableError(
                 message, path, hint="give its owner read permission, or exclude it"
             ) from error
         scan.opened[path] = mode
 
-    def _list(self, folder: Pending, where: bytes, pending: list[Pending], scan: Scan) -> None:
-        path, mode, mtime, owner = folder
+    def _list(
+        self, folder: PendingFolder, reachable: bytes, pending: list[PendingFolder], scan: Scan
+    ) -> None:
+        """List one folder, compare it with what is remembered, and queue the folders in it."""
+        path = folder.path
+        listing = self._read(path, reachable)
+        owners = {} if folder.owner == ROOT else {b".": folder.owner}
+        xattrs: dict[bytes, Xattrs] = {}
+        if self.faked:
+            fakes = self._fakes(path, listing)
+            listing.apply(fakes)
+            files = {entry[0]: fakes[entry[0]] for entry in listing.entries if entry[0] in fakes}
+            owners |= {name: fake.owner for name, fake in files.items() if fake.owner != ROOT}
+            xattrs = {name: fake.xattrs for name, fake in files.items() if fake.xattrs}
+        pending += listing.folders
+        listing.entries.sort()
+        listing.names.sort()
+        listing.links.sort()
+        state = Folder(
+            own=(folder.mode, folder.mtime),
+            # plain tuples, which are made more quickly and compare as named ones do
+            entries=cast(tuple[ScannedFile, ...], tuple(listing.entries)),
+            folders=tuple(listing.names),
+            oids=(),
+            links=tuple(listing.links),
+            xattrs=xattrs,
+            owners=owners,
+        )
+        before = self.before.get(path)
+        change = change_of(before, state)
+        if before is not None and change is Change.NONE:
+            scan.unchanged.add(path)
+            scan.folders[path] = before
+            return
+        oids: tuple[Oid | None, ...] = (None,) * len(state.entries)
+        if before is not None and change is Change.ATTRIBUTES:
+            oids, stored_xattrs = before.oids, before.xattrs
+        else:
+            stored_xattrs = self._xattrs(reachable, [entry[0] for entry in state.entries])
+        scan.folders[path] = state._replace(
+            entries=tuple(map(ScannedFile._make, state.entries)),
+            oids=oids,
+            xattrs=stored_xattrs | xattrs,
+        )
+
+    def _read(self, path: bytes, reachable: bytes) -> _Listing:
+        """Return what the file system lists in a folder, in its order, without excluded entries."""
+        listing = _Listing()
         prefix = path + b"/" if path else b""
-        entries: list[tuple[bytes, int, int, int, int, int]] = []
-        names: list[bytes] = []
-        inside: list[Pending] = []
-        links: list[tuple[int, int, bytes]] = []
-        owners = {} if owner == ROOT else {b".": owner}
-        faked_xattrs: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}
         # bound once: this loop is most of what an unchanged directory costs
         exclude = self.exclude if self.exclude.may_match(path) else None
-        add, faked = entries.append, self.faked
-        with os.scandir(where) as listing:
-            for entry in listing:
+        add_entry = listing.entries.append
+        with os.scandir(reachable) as entries:
+            for entry in entries:
                 try:
                     state = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     if not self.live:
                         raise
                     continue
-                name, kind = entry.name, state.st_mode
-                directory = kind & 0o170000 == 0o040000
-                if exclude is not None and exclude(prefix + name, directory=directory):
+                name, mode = entry.name, state.st_mode
+                kind = mode & FILE_TYPE
+                if exclude is not None and exclude(prefix + name, directory=kind == stat.S_IFDIR):
                     continue
-                told = faked.get(prefix + name) if faked else None
-                if told is not None and told.inode != state.st_ino:
-                    told = None
-                if directory:
-                    names.append(name)
-                    at = (told.mode, told.owner) if told is not None else (kind, ROOT)
-                    inside.append((prefix + name, at[0], state.st_mtime_ns, at[1]))
+                if kind == stat.S_IFDIR:
+                    listing.names.append(name)
+                    listing.inodes.append(state.st_ino)
+                    listing.folders.append(
+                        PendingFolder(prefix + name, mode, state.st_mtime_ns, ROOT)
+                    )
                     continue
-                rdev = state.st_rdev
-                if told is not None:
-                    kind, rdev = told.mode, told.rdev
-                    if told.owner != ROOT:
-                        owners[name] = told.owner
-                    if told.xattrs:
-                        faked_xattrs[name] = told.xattrs
-                size = rdev if stat.S_ISCHR(kind) or stat.S_ISBLK(kind) else state.st_size
-                add((name, kind, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
+                size = state.st_rdev if kind in DEVICES else state.st_size
+                add_entry((name, mode, state.st_ino, size, state.st_mtime_ns, state.st_ctime_ns))
                 if state.st_nlink > 1:
-                    links.append((state.st_dev, state.st_ino, name))
-        pending += inside
-        entries.sort()
-        names.sort()
-        old = self.before.get(path)
-        same = old is not None and tuple(entries) == old.entries
-        unmoved = old is not None and old.own == (mode, mtime) and tuple(names) == old.folders
-        if old is not None and (
-            owners != old.owners
-            or any(old.xattrs.get(at) != faked_xattrs[at] for at in faked_xattrs)
-        ):
-            unmoved = False
-        # a device may have another number since the last boot
-        if old is not None and same and unmoved and tuple(sorted(links)) == old.links:
-            scan.unchanged.add(path)
-            scan.folders[path] = old
-            return
-        oids = old.oids if old is not None and same else (None,) * len(entries)
-        xattrs = (
-            old.xattrs
-            if old is not None and same
-            else self._xattrs(where, [each[0] for each in entries])
-        )
-        if faked_xattrs:
-            xattrs = xattrs | faked_xattrs
-        seen = tuple(ScannedFile(*each) for each in entries)
-        scan.folders[path] = Folder(
-            (mode, mtime), seen, tuple(names), oids, tuple(sorted(links)), xattrs, owners
-        )
+                    listing.links.append((state.st_dev, state.st_ino, name))
+        return listing
 
-    def _xattrs(
-        self, where: bytes, names: list[bytes]
-    ) -> dict[bytes, tuple[tuple[bytes, bytes], ...]]:
+    def _fakes(self, path: bytes, listing: _Listing) -> dict[bytes, Faked]:
+        """Return what fakeroot reports of the entries of a folder, by name."""
+        inodes = {entry[0]: entry[2] for entry in listing.entries}
+        inodes.update(zip(listing.names, listing.inodes, strict=True))
+        prefix = path + b"/" if path else b""
+        fakes = {name: self.faked.get(prefix + name) for name in inodes}
+        return {name: fake for name, fake in fakes.items() if fake and fake.inode == inodes[name]}
+
+    def _xattrs(self, reachable: bytes, names: list[bytes]) -> dict[bytes, Xattrs]:
         if not self.xattrs:
             return {}
-        held = {name: self._read_xattrs(where + b"/" + name) for name in names}
-        return {name: values for name, values in held.items() if values}
+        by_name = {name: self._read_xattrs(reachable + b"/" + name) for name in names}
+        return {name: xattrs for name, xattrs in by_name.items() if xattrs}
 
-    def _read_xattrs(self, path: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    def _read_xattrs(self, path: bytes) -> Xattrs:
         names = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
         allowed = [name for name in names if name in self.xattrs]
         return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in allowed)
