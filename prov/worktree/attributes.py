@@ -42,6 +42,8 @@ from prov.store.objects import (
 
 BLOB_NAME = b"%attributes"
 DIRECTORY_MODE = 0o755
+FILE_TYPE = 0o170000
+"""The bits of a mode that hold the file type (inode(7)): `stat.S_IFMT` without a call."""
 
 
 class Pair(NamedTuple):

@@ -1,13 +1,12 @@
-"""A tree becomes a directory: the difference between what is there and what is wanted is applied,
-no more.
+"""Put a tree on disk by applying the difference between what a directory holds and the tree.
 
 The same walk serves WORKDIRs (private, writable files with their mtimes) and sysroots (hardlinks
 into the pool); which of the two is the `Placer`'s choice. Every name is checked, and every folder
 is entered by descriptor without following links: a tree from elsewhere can't write outside its
 directory.
 
-Folders that are new are queued; when there are many, a second process takes its share of them.
-Programs come last: by the time that one can be found, the libraries that it needs are there.
+New folders are queued; when there are many, a second process takes its share of them. Programs come
+last: by the time that one can be found, the libraries that it needs are in place.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from typing import NamedTuple
 
 from prov.errors import CheckoutError
 from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, set_mode, temporary_name
-from prov.worktree.attributes import EMPTY, FileNode, Pair, read_listing, walk
+from prov.worktree.attributes import EMPTY, FILE_TYPE, FileNode, Listing, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
 from prov.worktree.placer import EPOCH_NS, ObjectReader, Placer, PrivatePlacer, set_owner
 
 PROGRAMS = (b"bin", b"sbin", b"libexec")
 """Folders that come last."""
 SHARE_FROM = 128
-"""New folders to have in hand before they are shared with a second process."""
+"""New folders to queue before a second process shares them."""
 CROWD = 250
 """Files in one folder that are placed as one piece of work."""
 
@@ -53,26 +52,68 @@ _Group = tuple[object, ...]
 
 
 class _Folder(NamedTuple):
-    """A folder that is on disk, and what it holds and is to hold."""
+    """A folder on disk, its present and its target content."""
 
     path: bytes
     now: Pair | None
-    """None: nothing."""
-    wanted: Pair
+    """None: it is empty."""
+    target: Pair
     files: tuple[tuple[bytes, FileNode], ...] = ()
-    """Of a crowded folder that is done otherwise: files that are to be placed yet."""
+    """Of a crowded folder of which the rest is done: files that are still to be placed."""
+
+    @property
+    def prefix(self) -> bytes:
+        return self.path + b"/" if self.path else b""
 
 
-class _Done(NamedTuple):
-    """What a process did of what there is to do."""
+class FolderPlan(NamedTuple):
+    """What is to happen to the entries of one folder, in this order."""
+
+    removed: list[tuple[bytes, FileNode]]
+    """Entries as they are now; the names of `files` are free after that."""
+    dated: list[tuple[bytes, FileNode]]
+    """Files that get another mtime and nothing else."""
+    files: list[tuple[bytes, FileNode]]
+    """Everything but folders, to be placed at names that are free."""
+    folders: list[tuple[bytes, FileNode | None, FileNode]]
+    """Name, present and target entry of folders that are to be made, or to change."""
+
+
+def plan_folder(now: Listing, target: Listing, *, shared_inodes: bool) -> FolderPlan:
+    """Return what turns one listing into another; `.` is left to the caller.
+
+    With `shared_inodes`, files are other directories' too and get no other mtime. Raises
+    CheckoutError for a name that leads out of its directory.
+    """
+    removed = [(name, now[name]) for name in now.keys() - target.keys()]
+    plan = FolderPlan(removed, [], [], [])
+    for name, node in target.items():
+        present = now.get(name)
+        if present == node or name == b".":
+            continue
+        check_name(name)
+        if node.mode & FILE_TYPE == stat.S_IFDIR:
+            plan.folders.append((name, present, node))
+        elif present is None:
+            plan.files.append((name, node))
+        elif not shared_inodes and not node.link and present.same_content == node.same_content:
+            plan.dated.append((name, node))
+        else:
+            plan.removed.append((name, present))
+            plan.files.append((name, node))
+    return plan
+
+
+class _Work(NamedTuple):
+    """What a process did."""
 
     placed: int
     torn: set[bytes]
     programs: list[_Folder]
     closed: list[tuple[bytes, FileNode]]
     notes: list[tuple[bytes, str]]
-    made: list[bytes]
-    gone: list[bytes]
+    created: list[bytes]
+    removed: list[bytes]
 
 
 @dataclass(slots=True)
@@ -81,63 +122,63 @@ class _Checkout:
     placer: Placer
     root: Path
     fresh: bool = False
-    """The directory was made just now."""
+    """The directory was created just now."""
     queues: bool = True
-    """New folders are queued, programs' put off; else all is done at once."""
+    """New folders are queued and programs put off; otherwise all is done at once."""
     placed: int = 0
     new: deque[_Folder] = field(default_factory=deque)
     programs: list[_Folder] = field(default_factory=list)
     crowds: list[_Folder] = field(default_factory=list)
     closed: list[tuple[bytes, FileNode]] = field(default_factory=list)
-    """Folders that get their own attributes last: crowded ones, and those that their owner may not
-    pass through.
-    """
+    """Folders that get their attributes last: crowded ones, and ones closed to their owner."""
     torn: set[bytes] = field(default_factory=set)
     """Hardlink groups of which a member was touched."""
-    made: list[bytes] = field(default_factory=list)
-    gone: list[bytes] = field(default_factory=list)
-    """Folders that were made, and removed with all that was in them."""
+    created: list[bytes] = field(default_factory=list)
+    """Folders that were created."""
+    removed: list[bytes] = field(default_factory=list)
+    """Folders that were removed with all that was in them."""
 
     # the order of the work
 
-    def run(self, now: Pair, wanted: Pair) -> None:
-        self.visit(_Folder(b"", now, wanted))
+    def run(self, now: Pair, target: Pair) -> None:
+        self.visit(_Folder(b"", now, target))
         self.work_off(self.new)
         self.new, self.programs = deque(self.programs), []
         self.work_off(self.new, programs=True)
-        self.mend_links(wanted)
+        self.mend_links(target)
         # the deepest first: one that is closed to its owner can't be passed through any more
-        for path, own in sorted(self.closed, key=lambda one: -len(one[0])):
+        for path, own in sorted(self.closed, key=lambda folder: -len(folder[0])):
             with self.opened(path) as fd:
                 _finish(fd, own)
 
     def work_off(self, folders: deque[_Folder], *, programs: bool = False) -> None:
-        """Do what is queued, with all that comes of it; two processes share it when it is much."""
-        alone = len(os.sched_getaffinity(0)) < 2
-        while folders and (alone or len(folders) < SHARE_FROM):
+        """Visit the queued folders and those in them; two processes share many."""
+        single_processor = len(os.sched_getaffinity(0)) < 2
+        while folders and (single_processor or len(folders) < SHARE_FROM):
             self.visit(folders.popleft())
             if programs:  # nothing comes after them
                 folders.extend(self.programs)
                 self.programs = []
         work, self.crowds = [*folders, *self.crowds], []
-        if alone or len(work) < 2:
+        if single_processor or len(work) < 2:
             for folder in work:
                 self.visit(folder)
             return
         share = partial(self.share, len(self.placer.notes), programs=programs)
-        here, there = by_turns(work, share, "placing files")
-        self.placer.notes += there.notes
-        for done in (here, there):
-            self.placed += done.placed
-            self.torn |= done.torn
-            self.programs += done.programs
-            self.closed += done.closed
-            self.made += done.made
-            self.gone += done.gone
+        own_work, child_work = by_turns(work, share, "placing files")
+        self.placer.notes += child_work.notes
+        for part in (own_work, child_work):
+            self.placed += part.placed
+            self.torn |= part.torn
+            self.programs += part.programs
+            self.closed += part.closed
+            self.created += part.created
+            self.removed += part.removed
 
-    def share(self, known: int, folders: Iterator[_Folder], *, programs: bool) -> _Done:
-        """Do a share of the work, without a queue but for programs; so many notes are `known`
-        already.
+    def share(self, notes_before: int, folders: Iterator[_Folder], *, programs: bool) -> _Work:
+        """Do a share of the work without queueing, except for programs.
+
+        The placer had `notes_before` notes when the work was shared.
         """
         part = _Checkout(self.objects, self.placer, self.root, queues=False)
         for folder in folders:
@@ -148,9 +189,14 @@ class _Checkout:
             part.visit(part.programs.pop())
             while part.new:
                 part.visit(part.new.popleft())
-        notes = self.placer.notes[known:]
-        return _Done(
-            part.placed, part.torn, part.programs, part.closed, notes, part.made, part.gone
+        return _Work(
+            part.placed,
+            part.torn,
+            part.programs,
+            part.closed,
+            self.placer.notes[notes_before:],
+            part.created,
+            part.removed,
         )
 
     # one folder
@@ -158,54 +204,44 @@ class _Checkout:
     def visit(self, folder: _Folder) -> None:
         with self.opened(folder.path) as fd:
             if folder.files:
-                self.place(fd, folder.path + b"/" if folder.path else b"", folder.files)
+                self.place(fd, folder.prefix, folder.files)
             else:
                 self.folder(fd, folder)
 
     def folder(self, fd: int, folder: _Folder) -> None:
-        """Make one folder what it should be, but for those in it that are queued."""
-        path = folder.path
-        prefix = path + b"/" if path else b""
+        """Change one folder to its target, except for folders in it that are queued."""
+        prefix = folder.prefix
         now = read_listing(self.objects, folder.now) if folder.now is not None else {}
-        wanted = read_listing(self.objects, folder.wanted)
-        own, touched = wanted[b"."], now.get(b".") != wanted[b"."] or (self.fresh and not path)
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        if mode & stat.S_IRWXU != stat.S_IRWXU:
-            os.fchmod(fd, 0o700)
-            touched = True
-        for name in now.keys() - wanted.keys():
-            self.remove(fd, prefix, name, now[name])
-            touched = True
-        folders, files = [], []
-        for name, node in wanted.items():
-            if name == b".":
-                continue
-            have = now.get(name)
-            if have == node:
-                continue
-            check_name(name)
-            if stat.S_ISDIR(node.mode):
-                folders.append((name, have, node))
-            elif have is not None and self.is_dated(have, node):
-                self.date(fd, name, node)
-            else:
-                if have is not None:
-                    self.remove(fd, prefix, name, have)
-                files.append((name, node))
-                touched = True
-        crowded = self.queues and len(files) > CROWD
+        target = read_listing(self.objects, folder.target)
+        own = target[b"."]
+        touched = now.get(b".") != own or (self.fresh and not prefix)
+        touched |= _open_to_owner(fd)
+        plan = plan_folder(now, target, shared_inodes=self.placer.shares)
+        for name, node in plan.removed:
+            self.remove(fd, prefix, name, node)
+        for name, node in plan.dated:
+            self.date(fd, name, node)
+        crowded = self.queues and len(plan.files) > CROWD
         if crowded:
-            parts = [tuple(files[at : at + CROWD]) for at in range(0, len(files), CROWD)]
-            self.crowds += [folder._replace(files=part) for part in parts]
+            self.queue_crowd(folder, plan.files)
         else:
-            self.place(fd, prefix, files)
-        for name, have, node in folders:
-            touched |= self.enter(fd, prefix, name, have, node)
-        if touched:
-            if own.mode & stat.S_IRWXU == stat.S_IRWXU and not crowded:
-                _finish(fd, own)
-            else:
-                self.closed.append((path, own))
+            self.place(fd, prefix, plan.files)
+        for name, present, node in plan.folders:
+            touched |= self.enter(fd, prefix, name, present, node)
+        if touched or plan.removed or plan.files:
+            self.finish(fd, folder.path, own, last=crowded)
+
+    def queue_crowd(self, folder: _Folder, files: list[tuple[bytes, FileNode]]) -> None:
+        """Put off the files of a crowded folder, in pieces that two processes can share."""
+        for start in range(0, len(files), CROWD):
+            self.crowds.append(folder._replace(files=tuple(files[start : start + CROWD])))
+
+    def finish(self, fd: int, path: bytes, own: FileNode, *, last: bool = False) -> None:
+        """Give a folder its own attributes, now or, where it is written into again, last."""
+        if last or own.mode & stat.S_IRWXU != stat.S_IRWXU:
+            self.closed.append((path, own))
+        else:
+            _finish(fd, own)
 
     def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, FileNode]]) -> None:
         """Place files and the like at names that are free."""
@@ -213,27 +249,26 @@ class _Checkout:
             self.placed += 1
             if node.link and not self.placer.shares:
                 self.torn.add(node.link)  # mend_links places it
-            elif node.mode & 0o170000 == stat.S_IFREG:
+            elif node.mode & FILE_TYPE == stat.S_IFREG:
                 self.placer.place(node, prefix + name, fd)
             else:
                 self.put(fd, prefix, name, node)
 
     def enter(
-        self, fd: int, prefix: bytes, name: bytes, have: FileNode | None, node: FileNode
+        self, fd: int, prefix: bytes, name: bytes, present: FileNode | None, node: FileNode
     ) -> bool:
-        """Make a folder what it should be, now or later; return whether it was made anew."""
-        new = have is None or not have.is_directory
-        if new:
-            if have is not None:
-                self.remove(fd, prefix, name, have)
+        """Change a folder to its target, now or later; return whether it was created."""
+        is_new = present is None or not present.is_directory
+        if is_new:
+            if present is not None:
+                self.remove(fd, prefix, name, present)
             os.mkdir(name, 0o755, dir_fd=fd)
-            self.made.append(prefix + name)
-        folder = _Folder(
-            prefix + name, have.pair if have is not None and not new else None, node.pair
-        )
+            self.created.append(prefix + name)
+        now = None if present is None or is_new else present.pair
+        folder = _Folder(prefix + name, now, node.pair)
         if name in PROGRAMS:
             self.programs.append(folder)
-        elif (new and self.queues) or prefix.count(b"/") % MOST_OPEN == MOST_OPEN - 1:
+        elif (is_new and self.queues) or prefix.count(b"/") % MOST_OPEN == MOST_OPEN - 1:
             self.new.append(folder)
         else:
             inside = open_folder(name, fd)
@@ -241,28 +276,25 @@ class _Checkout:
                 self.folder(inside, folder)
             finally:
                 os.close(inside)
-        return new
+        return is_new
 
     def remove(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
         if not self.placer.shares:
             inside = walk(self.objects, node.pair) if node.is_directory else []
-            self.torn.update(each.link for _, each in [(name, node), *inside] if each.link)
+            nodes = [node, *(below for _, below in inside)]
+            self.torn.update(member.link for member in nodes if member.link)
         if not node.is_directory:
             os.unlink(name, dir_fd=fd)
             return
-        self.gone.append(prefix + name)
+        self.removed.append(prefix + name)
         remove_entry(name, fd)
-
-    def is_dated(self, have: FileNode, node: FileNode) -> bool:
-        """Tell whether another mtime is all that a file needs, and it is nobody else's, too."""
-        return have.same_content == node.same_content and not node.link and not self.placer.shares
 
     def date(self, fd: int, name: bytes, node: FileNode) -> None:
         mtime = EPOCH_NS if node.mtime is None else node.mtime
         os.utime(name, ns=(mtime, mtime), dir_fd=fd, follow_symlinks=False)
 
     def put(self, fd: int, prefix: bytes, name: bytes, node: FileNode) -> None:
-        if node.mode & 0o170000 == stat.S_IFREG:
+        if node.mode & FILE_TYPE == stat.S_IFREG:
             self.placer.place(node, prefix + name, fd)
         elif stat.S_ISLNK(node.mode):
             os.symlink(self.objects.blob(node.oid), name, dir_fd=fd)
@@ -286,35 +318,26 @@ class _Checkout:
 
     # hardlinks
 
-    def mend_links(self, wanted: Pair) -> None:
-        """Make every hardlink group that was touched anew, as a whole."""
+    def mend_links(self, target: Pair) -> None:
+        """Place every hardlink group that was touched again, as a whole."""
         if not self.torn:
             return
         folders: dict[bytes, list[tuple[bytes, FileNode]]] = {}
-        for path, node in walk(self.objects, wanted):
+        for path, node in walk(self.objects, target):
             if node.link and node.link in self.torn:
                 folder, _, name = path.rpartition(b"/")
                 folders.setdefault(folder, []).append((name, node))
         first: dict[_Group, bytes] = {}
         for folder, members in folders.items():
             with self.opened(folder) as fd:
-                if os.fstat(fd).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-                    os.fchmod(fd, 0o700)
+                _open_to_owner(fd)
                 for name, node in members:
                     self.mend_link(fd, folder + b"/" if folder else b"", name, node, first)
-                own = read_listing(self.objects, _pair_at(self.objects, wanted, folder))[b"."]
-                if own.mode & stat.S_IRWXU == stat.S_IRWXU:
-                    _finish(fd, own)
-                else:
-                    self.closed.append((folder, own))
+                own = read_listing(self.objects, _pair_at(self.objects, target, folder))[b"."]
+                self.finish(fd, folder, own)
 
     def mend_link(
-        self,
-        fd: int,
-        prefix: bytes,
-        name: bytes,
-        node: FileNode,
-        first: dict[tuple[object, ...], bytes],
+        self, fd: int, prefix: bytes, name: bytes, node: FileNode, first: dict[_Group, bytes]
     ) -> None:
         """Place one member of a group: the first as a file, the others as links to it."""
         with contextlib.suppress(FileNotFoundError):
@@ -343,6 +366,15 @@ class _Checkout:
             os.close(fd)
 
 
+def _open_to_owner(fd: int) -> bool:
+    """Let the owner write into a folder; return whether its mode was changed for that."""
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & stat.S_IRWXU == stat.S_IRWXU:
+        return False
+    os.fchmod(fd, stat.S_IRWXU)
+    return True
+
+
 def _finish(fd: int, own: FileNode) -> None:
     """Give a folder its own attributes, when nothing is written into it any more."""
     set_owner(own, fd)
@@ -362,19 +394,17 @@ def _pair_at(objects: ObjectReader, pair: Pair, path: bytes) -> Pair:
 def checkout(
     objects: ObjectReader,
     directory: Path,
-    wanted: Pair,
+    target: Pair,
     *,
     now: Pair = EMPTY,
     placer: Placer | None = None,
     folders: set[bytes] | None = None,
 ) -> int:
-    """Make a directory hold `wanted`, given that it holds `now`; return how many files and links
-    were placed.
+    """Change a directory from `now` to `target`; return how many files and links were placed.
 
-    `folders`, the paths of all folders in the directory, is brought up to date. What is there and
-    not in `now` (excluded paths) is left alone. Costs the difference of the two. Killed midway it
-    leaves neither: capture the directory to know what is there, and call again. Raises
-    CheckoutError.
+    `folders`, the paths of all folders in the directory, is updated. Entries that are not in `now`
+    (excluded paths) are left alone. Costs the difference of the two. Killed midway it leaves
+    neither: capture the directory to know what it holds, and call again. Raises CheckoutError.
     """
     work = _Checkout(
         objects, placer or PrivatePlacer(objects), directory, fresh=not directory.exists()
@@ -382,35 +412,34 @@ def checkout(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         work.root = directory.resolve()  # a link to a folder may stand for it, and none below it
-        work.run(now, wanted)
+        work.run(now, target)
     except (OSError, RecursionError, ValueError, OverflowError) as error:
         raise CheckoutError(
             f"{directory}: can't be put in place: {error}",
             hint="make room or mend permissions, then run the same again",
         ) from error
     if folders is not None:
-        tops = tuple(path + b"/" for path in work.gone)
-        folders.difference_update(
-            [path for path in folders if (path + b"/").startswith(tops)] if tops else ()
-        )
-        folders.update(work.made)
+        tops = tuple(path + b"/" for path in work.removed)
+        if tops:
+            folders -= {path for path in folders if (path + b"/").startswith(tops)}
+        folders.update(work.created)
     return work.placed
 
 
 def checkout_new(
-    objects: ObjectReader, directory: Path, wanted: Pair, *, placer: Placer | None = None
+    objects: ObjectReader, directory: Path, target: Pair, *, placer: Placer | None = None
 ) -> int:
-    """Make a directory that is not there, or is empty; return how many files and links were placed.
+    """Put a tree at a path that is free or an empty folder; return how many files were placed.
 
-    One that is not there appears when it is whole: it is made beside and renamed. Raises
-    CheckoutError.
+    At a free path the directory appears when it is complete: it is renamed from a temporary name
+    beside it. Raises CheckoutError.
     """
     if os.path.lexists(directory):
-        return checkout(objects, directory, wanted, placer=placer)
+        return checkout(objects, directory, target, placer=placer)
     beside = directory.with_name(temporary_name(directory.name))
     try:
         _remove_leftovers(directory)
-        placed = checkout(objects, beside, wanted, placer=placer)
+        placed = checkout(objects, beside, target, placer=placer)
         beside.rename(directory)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -1,15 +1,17 @@
-"""Recorded directories merged as trees, before any disk is touched.
+"""Merge recorded directories as trees, before any disk is touched.
 
-`Union` puts directories on top of each other, as a sysroot or a task that starts from several
-outputs wants them; `three_way` joins what two tasks made of the same start; `edit` changes single
-paths. Identical subtrees are skipped unread. Pure: trees in, trees out; conflicts are data.
+`Union` puts directories on top of each other, for a sysroot or a task that starts from several
+outputs; `three_way` joins what two tasks made of the same start; `edit` changes single paths.
+Identical subtrees are skipped unread. Pure: trees in, trees out; conflicts are data.
 """
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 from prov.errors import StoreError
@@ -34,7 +36,7 @@ class TreeStore(TreeReader, TreeWriter, Protocol):
 
 
 class Conflict(NamedTuple):
-    """Two owners bring different things to one path."""
+    """Two owners bring different content to one path."""
 
     path: bytes
     first: str
@@ -49,50 +51,56 @@ class Merged(NamedTuple):
 
 
 class Owned(NamedTuple):
-    """A recorded directory and who made it, for messages."""
+    """A recorded directory and the name of its origin, for messages."""
 
     owner: str
     pair: Pair
 
 
 Claims = dict[Pair, FileNode]
-"""What each of the directories that are merged has under one name."""
+"""The entry that each of the merged directories has under one name."""
 
 
 class MergedFolder(NamedTuple):
     """How one directory was merged, without conflicts."""
 
     parts: dict[Pair, str]
-    """Recorded directory -> who made it."""
+    """Recorded directory -> its owner."""
     pair: Pair
     shared: dict[bytes, Claims]
     """The names that more than one of the parts has."""
 
 
+class _Start(NamedTuple):
+    """Where the merge of one directory starts."""
+
+    listing: Listing
+    """The result so far."""
+    shared: dict[bytes, Claims]
+    """The names that more than one part has, as far as they are in the result so far."""
+    claims: dict[bytes, Claims]
+    """The names that are to be resolved; without claims, the name is in no part any more."""
+
+
 @dataclass(slots=True)
 class Union:
-    """Puts recorded directories on top of each other. The same content at the same path is no
-    conflict.
+    """Puts recorded directories on top of each other; the same content twice is no conflict.
 
-    Which files of one directory are hardlinked with each other is no part of the comparison:
-    packages need not agree.
+    Which files of one directory are hardlinked with each other is not compared: packages need not
+    agree.
     """
 
     trees: TreeStore
     wins: Mapping[bytes, str] = field(default_factory=dict)
-    """Path -> the owner, or the part of its name before a colon, whose file is taken where others
-    bring another one; a folder's path speaks for all that is in it.
+    """Path -> the owner, or the part of its name before a colon, whose file overrides the others';
+    a folder's path applies to everything in it.
     """
-    known: dict[bytes, MergedFolder] = field(default_factory=dict)
-    """Path -> how it was merged the last time: where few parts are others now, the rest is not read
-    again.
-    """
-    used: set[bytes] = field(default_factory=set)
-    """Paths at which `known` is true of this merge."""
+    merges: dict[bytes, MergedFolder] = field(default_factory=dict)
+    """Path -> how it was merged the last time: where few parts changed, the others are not read."""
+    current: set[bytes] = field(default_factory=set)
+    """Paths at which `merges` is true of this merge."""
     mtimes: bool = False
-    """The result has the mtimes of what is merged: of one file that several bring, the first
-    one's.
-    """
+    """Record mtimes in the result; of equal files, the first part's."""
     decided: int = 0
     """How often `wins` decided."""
 
@@ -106,58 +114,49 @@ class Union:
         if before is not None and before.parts.keys() == distinct.keys():
             self._keep(path)
             return Merged(before.pair, ())
-        try:
-            found = self._changed(before, distinct) if before is not None else None
-        except StoreError:  # a part that left is not in the store any more
-            found = None
-        listing, shared, claims = found or self._all(distinct)
-        decided, conflicts = self.decided, list[Conflict]()
-        for name, nodes in claims.items():
-            shared.pop(name, None)
-            if not nodes:
-                listing.pop(name, None)
-            elif len(nodes) == 1:
-                [listing[name]] = nodes.values()
-            else:
-                shared[name] = nodes
-                at = path + b"/" + name if path else name
-                listing[name] = self._resolve(
-                    at, name, [(distinct[pair], nodes[pair]) for pair in nodes], conflicts
-                )
-        for name in shared.keys() - claims.keys():
-            self._keep(path + b"/" + name if path else name)
-        pair = write_listing(self.trees, listing, mtimes=self.mtimes)
-        shared.pop(b".", None)
+        decided = self.decided
+        start = self._start(before, distinct)
+        conflicts = self._resolve_all(path, start, distinct)
+        for name in start.shared.keys() - start.claims.keys():
+            self._keep(_join(path, name))
+        pair = write_listing(self.trees, start.listing, mtimes=self.mtimes)
         if conflicts or decided != self.decided:
-            self.known.pop(path, None)
+            self.merges.pop(path, None)
         else:
-            self.known[path] = MergedFolder(distinct, pair, shared)
-            self.used.add(path)
+            start.shared.pop(b".", None)
+            self.merges[path] = MergedFolder(distinct, pair, start.shared)
+            self.current.add(path)
         return Merged(pair, tuple(conflicts))
 
     def _before(self, path: bytes) -> MergedFolder | None:
-        """Return how a directory was merged the last time, if that is in the store still."""
-        known = self.known.get(path)
-        return (
-            known
-            if known and all(oid is None or self.trees.has(oid) for oid in known.pair)
-            else None
-        )
+        """Return how a directory was merged the last time, if the store still has the result."""
+        merge = self.merges.get(path)
+        if merge is None:
+            return None
+        is_stored = all(oid is None or self.trees.has(oid) for oid in merge.pair)
+        return merge if is_stored else None
 
     def _keep(self, path: bytes) -> None:
-        """Note that what is known of a directory, and of those in it, is true of this merge."""
-        self.used.update(
-            at for at in self.known if not path or at == path or at.startswith(path + b"/")
+        """Note that the last merge of a directory, and of those in it, is true of this merge."""
+        self.current.update(
+            at for at in self.merges if not path or at == path or at.startswith(path + b"/")
         )
 
     def remembered(self) -> dict[bytes, MergedFolder]:
-        """Return what is known of this merge, for the next one."""
-        return {path: known for path, known in self.known.items() if path in self.used}
+        """Return this merge, for `merges` of the next one."""
+        return {path: merge for path, merge in self.merges.items() if path in self.current}
 
-    def _all(
-        self, distinct: dict[Pair, str]
-    ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]]:
-        """Return what to start from when all parts are read: nothing, and all names to resolve."""
+    def _start(self, before: MergedFolder | None, distinct: dict[Pair, str]) -> _Start:
+        """Return where to start: from the last result if few parts changed, else from nothing."""
+        start = None
+        if before is not None:
+            # a part that left may not be in the store any more
+            with contextlib.suppress(StoreError):
+                start = self._changed(before, distinct)
+        return start or self._all(distinct)
+
+    def _all(self, distinct: dict[Pair, str]) -> _Start:
+        """Return a start from nothing: all parts are read, all their names to be resolved."""
         claims: dict[bytes, Claims] = {}
         for pair in distinct:
             for name, node in read_listing(self.trees, pair).items():
@@ -165,44 +164,58 @@ class Union:
                     claims[name][pair] = node
                 else:
                     claims[name] = {pair: node}
-        return {}, {}, claims
+        return _Start({}, {}, claims)
 
-    def _changed(
-        self, before: MergedFolder, distinct: dict[Pair, str]
-    ) -> tuple[Listing, dict[bytes, Claims], dict[bytes, Claims]] | None:
-        """Return what to start from when few parts are others: the last result, and the names that
-        these have.
+    def _changed(self, before: MergedFolder, distinct: dict[Pair, str]) -> _Start | None:
+        """Return a start from the last result, with the names of the parts that left or joined.
 
-        None where that would not be less work, or the directory itself is another one.
+        None where that would not be less work, or where the directory's own attributes changed.
         """
-        gone, come = before.parts.keys() - distinct.keys(), distinct.keys() - before.parts.keys()
-        if 2 * (len(gone) + len(come)) > len(distinct):
+        left = before.parts.keys() - distinct.keys()
+        joined = distinct.keys() - before.parts.keys()
+        if 2 * (len(left) + len(joined)) > len(distinct):
             return None
-        listing, shared = read_listing(self.trees, before.pair), dict(before.shared)
+        listing = read_listing(self.trees, before.pair)
         claims: dict[bytes, Claims] = {}
-        for pair in gone:
+        for pair in left:
             for name in read_listing(self.trees, pair):
                 if name != b".":
-                    nodes = claims.setdefault(name, dict(shared.get(name, {})))
+                    nodes = claims.setdefault(name, dict(before.shared.get(name, {})))
                     nodes.pop(pair, None)
-        for pair in come:
-            for name, node in read_listing(self.trees, pair).items():
-                if name == b".":
-                    if node.same_file != listing[b"."].same_file:
-                        return None
-                    continue
+        for pair in joined:
+            entries = read_listing(self.trees, pair)
+            if entries.pop(b".").same_file != listing[b"."].same_file:
+                return None
+            for name, node in entries.items():
                 if name not in claims:
-                    claims[name] = dict(shared.get(name, {})) or self._only_claim(
-                        before, name, listing.get(name)
-                    )
+                    claims[name] = self._claims_before(before, name, listing.get(name))
                 claims[name][pair] = node
-        return listing, shared, claims
+        return _Start(listing, dict(before.shared), claims)
 
-    def _only_claim(self, before: MergedFolder, name: bytes, node: FileNode | None) -> Claims:
-        """Return the claim of the only part that had a name, of which part nothing was kept."""
+    def _claims_before(self, before: MergedFolder, name: bytes, node: FileNode | None) -> Claims:
+        """Return the claims of the last merge to a name, whose entry in its result is `node`."""
+        shared = before.shared.get(name)
+        if shared:
+            return dict(shared)
         if node is None:
             return {}
+        # the only part that has it is not remembered
         return next({pair: node} for pair in before.parts if name in read_listing(self.trees, pair))
+
+    def _resolve_all(self, path: bytes, start: _Start, distinct: dict[Pair, str]) -> list[Conflict]:
+        """Resolve every name of a start, in its listing; return the conflicts."""
+        conflicts: list[Conflict] = []
+        for name, nodes in start.claims.items():
+            start.shared.pop(name, None)
+            if not nodes:
+                start.listing.pop(name, None)
+            elif len(nodes) == 1:
+                [start.listing[name]] = nodes.values()
+            else:
+                start.shared[name] = nodes
+                claims = [(distinct[pair], node) for pair, node in nodes.items()]
+                start.listing[name] = self._resolve(_join(path, name), name, claims, conflicts)
+        return conflicts
 
     def _resolve(
         self,
@@ -242,11 +255,11 @@ def union(trees: TreeStore, parts: Sequence[Owned]) -> Merged:
 
 
 Edits = Mapping[bytes, FileNode | None]
-"""Path -> what is to be there, or None for nothing."""
+"""Path -> the entry that is to be at it, or None to remove what is."""
 
 
 def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) -> Pair:
-    """Return a recorded directory with other things at some paths; folders on the way are made."""
+    """Return a recorded directory with other entries at some paths, and the folders for them."""
     listing = read_listing(trees, pair)
     deeper: dict[bytes, dict[bytes, FileNode | None]] = {}
     for path, node in edits.items():
@@ -255,25 +268,50 @@ def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) ->
             deeper.setdefault(name, {})[rest] = node
         elif node is None:
             listing.pop(name, None)
-        elif node.is_directory and name in listing and listing[name].is_directory:
-            listing[name] = node._replace(pair=listing[name].pair)
         else:
-            listing[name] = node
+            listing[name] = _with_content_of(listing.get(name), node)
     for name, below in deeper.items():
         folder = listing.get(name)
         if folder is None or not folder.is_directory:
-            if all(node is None for node in below.values()):
+            if not any(below.values()):
                 continue
             folder = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
         listing[name] = folder._replace(pair=edit(trees, folder.pair, below, mtimes=mtimes))
     return write_listing(trees, listing, mtimes=mtimes)
 
 
+def _with_content_of(present: FileNode | None, node: FileNode) -> FileNode:
+    """Return a new entry; a folder in place of a folder keeps its content."""
+    if present is not None and present.is_directory and node.is_directory:
+        return node._replace(pair=present.pair)
+    return node
+
+
+class Resolution(Enum):
+    """What a three-way merge takes for one name."""
+
+    OURS = auto()
+    THEIRS = auto()
+    LATER = auto()
+    """Both have the same content: the entry with the later mtime."""
+    CONFLICT = auto()
+
+
+def resolution(base: FileNode | None, ours: FileNode | None, theirs: FileNode | None) -> Resolution:
+    """Return what to take for a name, by its entry at the start and on both sides (None: none)."""
+    if ours == base:
+        return Resolution.THEIRS
+    if theirs in (base, ours):
+        return Resolution.OURS
+    if ours and theirs and ours.same_content == theirs.same_content:
+        return Resolution.LATER
+    return Resolution.CONFLICT
+
+
 def three_way(
     trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b""
 ) -> Merged:
-    """Return what both made of `base`: what one side changed is taken; what both changed
-    differently is a conflict.
+    """Return what both made of `base`: one side's change is taken, two different ones conflict.
 
     A file written by both with the same content is no conflict; the later mtime is kept.
     """
@@ -285,22 +323,32 @@ def three_way(
     listing: Listing = {}
     conflicts: list[Conflict] = []
     for name in sorted(start.keys() | mine.keys() | other.keys()):
-        at = path + b"/" + name if path else name
         old, left, right = start.get(name), mine.get(name), other.get(name)
+        at = _join(path, name)
         if name != b"." and left and right and left.is_directory and right.is_directory:
-            below = old.pair if old and old.is_directory else EMPTY
-            merged = three_way(
-                trees, below, Owned(ours.owner, left.pair), Owned(theirs.owner, right.pair), path=at
-            )
+            below = Owned(ours.owner, left.pair), Owned(theirs.owner, right.pair)
+            old_pair = old.pair if old and old.is_directory else EMPTY
+            merged = three_way(trees, old_pair, *below, path=at)
             listing[name] = left._replace(pair=merged.pair)
             conflicts += merged.conflicts
             continue
-        chosen = right if left == old else left
-        if left != old and right != old and left != right:
-            if left and right and left.same_content == right.same_content:
-                chosen = max(left, right, key=lambda node: node.mtime or 0)
-            else:
-                conflicts.append(Conflict(at, ours.owner, theirs.owner))
-        if chosen is not None:
-            listing[name] = chosen
+        choice = resolution(old, left, right)
+        if choice is Resolution.CONFLICT:
+            conflicts.append(Conflict(at, ours.owner, theirs.owner))
+        entry = _chosen(choice, left, right)
+        if entry is not None:
+            listing[name] = entry
     return Merged(write_listing(trees, listing, mtimes=True), tuple(conflicts))
+
+
+def _chosen(choice: Resolution, ours: FileNode | None, theirs: FileNode | None) -> FileNode | None:
+    """Return the entry that a merge takes; ours in a conflict, of which the result is not used."""
+    if choice is Resolution.THEIRS:
+        return theirs
+    if choice is Resolution.LATER and ours and theirs:
+        return max(ours, theirs, key=lambda node: node.mtime or 0)
+    return ours
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name

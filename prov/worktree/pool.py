@@ -3,10 +3,10 @@ one.
 
 Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode,
 mode and mtime, and root writes through a read-only one: a pool file is *sealed* by an mtime that
-derives from its blob and size, so that one lstat (size, mode, owner, mtime) tells whether somebody
-wrote to it. What was linked is looked at right after; one that was changed is made again from git,
-and nobody gets a link to it. The *generation* is a number that moves with each such find, so that
-who linked before knows that there is something to look for.
+derives from its blob and size, so that one lstat (size, mode, owner, mtime) shows whether it was
+written to. Every link is verified when it is made; a changed file is written again from git, and no
+link to it remains. The *generation* is a number that grows with each changed file, so that holders
+of older links know that they must verify theirs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 
@@ -40,8 +41,8 @@ from prov.worktree.placer import (
 from prov.worktree.scan import ScannedFile
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
-"""What a file system says that can't link here: another one, one without hardlinks, another's file,
-read-only.
+"""Errors of a file system that cannot link here: another file system, one without hardlinks,
+another user's file, a read-only one.
 """
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 EMPTY_BLOB = object_id("blob", b"")
@@ -57,6 +58,33 @@ So nothing that a task without a sandbox writes through a link can reach a task 
 POOLS = (GUARDED, OPEN, STAGED)
 
 
+class LinkFailure(Enum):
+    """Why a link could not be made, by what can be done about it."""
+
+    MISSING = auto()
+    """The pool has no such file yet."""
+    NOT_OPEN = auto()
+    """The pool's folder is not open, or not there yet."""
+    FULL = auto()
+    """The inode has all the links that it can have: 65,000 on ext4."""
+    REFUSED = auto()
+    """The file system cannot link here."""
+    OTHER = auto()
+
+
+_FAILURES = {
+    errno.ENOENT: LinkFailure.MISSING,
+    errno.EBADF: LinkFailure.NOT_OPEN,
+    errno.EMLINK: LinkFailure.FULL,
+    **dict.fromkeys(LINK_REFUSED, LinkFailure.REFUSED),
+}
+
+
+def link_failure(number: int) -> LinkFailure:
+    """Return what an error number of link(2) means for a pool."""
+    return _FAILURES.get(number, LinkFailure.OTHER)
+
+
 @dataclass(slots=True)
 class Pool:
     """A placer that hardlinks.
@@ -67,7 +95,7 @@ class Pool:
     folder: Path
     objects: ObjectReader
     token_paths: TokenPaths | None = None
-    """Whose paths stand for tokens; None leaves the tokens."""
+    """The paths that replace tokens; None leaves the tokens."""
     private: frozenset[bytes] = frozenset()
     """Paths that get a copy of their own."""
     shares: bool = True
@@ -83,11 +111,9 @@ class Pool:
             os.close(self._fd)
 
     def name(self, node: FileNode, path: bytes = b"") -> str:
-        """Return the name, below the pool's folder, of the file that a node at a path is linked
-        to.
-        """
-        place = f"-{self.token_paths.digest(node.fixme)}" if node.fixme and self.token_paths else ""
-        return _name(node) + place + self._own(path)
+        """Return the name, below the pool's folder, of the file for a node at a path."""
+        paths = f"-{self.token_paths.digest(node.fixme)}" if node.fixme and self.token_paths else ""
+        return _name(node) + paths + self._own(path)
 
     def _own(self, path: bytes) -> str:
         """Return what keeps a path's file apart from equal ones, as the end of its name."""
@@ -96,54 +122,61 @@ class Pool:
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
 
     def place(self, node: FileNode, path: bytes, folder: int) -> None:
-        if (
+        source = self._source(node, path)
+        if source is None or not self._link(source, node, path, folder):
+            self._private(node, path, folder)
+
+    def _source(self, node: FileNode, path: bytes) -> str | None:
+        """Return the name of the pool's file for a node; None for one that gets no link."""
+        # this is asked for every file of a sysroot: most have nothing of all that
+        if not (
             node.fixme
             or node.xattrs
             or node.oid == EMPTY_BLOB
             or node.owner != ROOT
             or self.private
         ):
-            if path in self.private or self._is_private(node):
-                self._private(node, path, folder)
-                return
-            source = self.name(node, path)
-            if (
-                node.fixme
-                and self.token_paths is not None
-                and not has_room(self.objects, node, self.token_paths)
-            ):
-                self.notes.append((path, NO_ROOM))
-        else:
-            source = _name(node) + self._own(path)
+            return _name(node) + self._own(path)
+        if path in self.private or self._is_private(node):
+            return None
+        if node.fixme and self.token_paths and not has_room(self.objects, node, self.token_paths):
+            self.notes.append((path, NO_ROOM))
+        return self.name(node, path)
+
+    def _link(self, source: str, node: FileNode, path: bytes, folder: int) -> bool:
+        """Link to a file of the pool and verify the link; return whether that could be done."""
         name = path[path.rfind(b"/") + 1 :]
         for _ in range(ATTEMPTS):
             try:
                 os.link(source, name, src_dir_fd=self._fd, dst_dir_fd=folder, follow_symlinks=False)
             except OSError as error:
-                if error.errno == errno.EBADF and self._open():
+                if self._remedy(error, source, node):
                     continue
-                # EMLINK: all 65,000 links of the inode are taken (ext4); another one comes under
-                # its name
-                full = error.errno == errno.EMLINK
-                if (full or error.errno in (errno.ENOENT, errno.EBADF)) and self._fill(
-                    source, node, replace=full
-                ):
-                    continue
-                if error.errno in (*LINK_REFUSED, errno.ENOENT, errno.EMLINK, errno.EBADF):
-                    break
-                raise
+                return False
             if is_sealed(os.stat(name, dir_fd=folder, follow_symlinks=False), node):
-                return
+                return True
             os.unlink(name, dir_fd=folder)
             self.notes.append((path, "the pool's file had been written to, and was made again"))
             if not self.repair(node, path):
-                break
-        self._private(node, path, folder)
+                return False
+        return False
+
+    def _remedy(self, error: OSError, source: str, node: FileNode) -> bool:
+        """Do what a failed link needs; return false where links are refused, or raise `error`."""
+        reason = link_failure(error.errno or 0)
+        if reason is LinkFailure.OTHER:
+            raise error
+        if reason is LinkFailure.REFUSED:
+            return False
+        if reason is LinkFailure.NOT_OPEN and self._open():
+            return True
+        # another inode comes under the name of one that has all its links
+        return self._fill(source, node, replace=reason is LinkFailure.FULL)
 
     def _is_private(self, node: FileNode) -> bool:
-        # what is made for one place is of no use to another
-        own = node.fixme and self.token_paths is not None and not self.token_paths.constant
-        return bool(own or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
+        # a file with one directory's paths is of no use to another
+        relocated = node.fixme and self.token_paths is not None and not self.token_paths.constant
+        return bool(relocated or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
 
     def _private(self, node: FileNode, path: bytes, folder: int) -> None:
         PrivatePlacer(self.objects, self.token_paths, sealed=True, notes=self.notes).place(
@@ -165,22 +198,19 @@ class Pool:
     # files of the pool
 
     def intact(self, node: FileNode) -> bool:
-        """Tell whether the pool's file for a node is as it was sealed, or not there."""
+        """Return whether the pool's file for a node is as it was sealed, or does not exist."""
         try:
             return is_sealed((self.folder / self.name(node)).lstat(), node)
         except FileNotFoundError:
             return True
 
     def repair(self, node: FileNode, path: bytes = b"") -> bool:
-        """Make a file that was changed again from git, under another inode; return whether that
-        could be done.
-        """
-        self.advance()  # first: a kill in between makes others look once too often
+        """Write a changed file again from git, as another inode; return whether that succeeded."""
+        self.advance()  # first: a kill in between makes others verify once too often
         return self._fill(self.name(node, path), node, replace=True)
 
     def adopt(self, path: Path, node: FileNode, captured: ScannedFile) -> None:
-        """Fill in a node's file from the one of which it was captured: by reflink, or by a copy
-        that the kernel makes.
+        """Copy the captured file of a node into the pool, by reflink where possible.
 
         Never by a link: the inode belongs to a WORKDIR. `captured` is the stat that goes with the
         node's content.
@@ -195,9 +225,7 @@ class Pool:
             os.close(source)
 
     def share(self, file: Path, node: FileNode, path: bytes) -> None:
-        """Use a file itself as the pool's, for a place that no task writes to: links to the node
-        share its inode.
-        """
+        """Use a file that no task writes to as the pool's: links to the node share its inode."""
         link = self.folder / self.name(node, path)
         if self._is_private(node):
             return
@@ -207,7 +235,7 @@ class Pool:
                 return
             except FileNotFoundError:
                 self._make_folder(link.parent)
-            except OSError:  # there is one already; or it comes out of the store when it is wanted
+            except OSError:  # the pool has one already, or will get it from the store
                 return
 
     def _fill(self, name: str, node: FileNode, *, replace: bool) -> bool:
@@ -217,9 +245,9 @@ class Pool:
     def _write(
         self, name: str, node: FileNode, fill: Callable[[int], object], *, replace: bool = False
     ) -> bool:
-        """Write a pool file; unless it is to replace one, whoever comes first wins.
+        """Write a pool file and return true; false where the pool can't be written to.
 
-        False where that can't be done.
+        Unless it is to `replace` one, the first process to write it wins.
         """
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
@@ -243,9 +271,7 @@ class Pool:
             raise
         finally:
             os.close(fd)
-        if (
-            self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
-        ):  # the folder was deleted and is another one now
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # deleted, and created again
             os.close(self._fd)
             self._fd = -1
         return True
@@ -257,16 +283,14 @@ class Pool:
         return self.folder / "generation"
 
     def generation(self) -> int:
-        """Return how often a changed file was found in this pool."""
+        """Return how often a changed file was detected in this pool."""
         try:
             return int(self._generation_file.read_text())
         except (OSError, ValueError):
             return 0
 
     def advance(self) -> None:
-        """Note that a changed file was found, so that all who linked before look at what they
-        have.
-        """
+        """Note that a changed file was detected: directories linked before must be verified."""
         with contextlib.suppress(OSError), locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
 
@@ -297,9 +321,9 @@ def _clone(source: int, target: int, captured: ScannedFile) -> None:
     try:
         fcntl.ioctl(target, FICLONE, source)
     except OSError:  # most file systems can't
-        at = 0
-        while copied := os.sendfile(target, source, at, 1 << 30):
-            at += copied
+        offset = 0
+        while copied := os.sendfile(target, source, offset, 1 << 30):
+            offset += copied
     state = os.fstat(source)
     if (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns) != captured[2:]:
         raise _Changed

@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 from prov.errors import UnreadableError
 from prov.files import set_mode, within_reach
 from prov.store.objects import Oid
-from prov.worktree.attributes import EMPTY, ROOT, Pair
+from prov.worktree.attributes import EMPTY, FILE_TYPE, ROOT, Pair
 from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
@@ -29,8 +29,6 @@ DEEPEST = 2_000
 """The most folders inside each other: git and other tools cannot handle deeper ones."""
 SPLIT_FROM = 64
 """Folders to queue before two processes share them, so that both halves take about as long."""
-FILE_TYPE = 0o170000
-"""The bits of a mode that hold the file type (inode(7)): `stat.S_IFMT` without a call."""
 DEVICES = frozenset((stat.S_IFCHR, stat.S_IFBLK))
 
 Xattrs = tuple[tuple[bytes, bytes], ...]

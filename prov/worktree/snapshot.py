@@ -1,12 +1,12 @@
-"""A directory becomes two trees: `Snapshot`.
+"""Record a directory as two trees: `capture` returns a `Snapshot`.
 
 In four steps: scan (names and stats of everything), read (the files whose stat is not the
 remembered one; by two processes when there is much to read), then trees, from the leaves up, and
 last the memory for the next time.
 
-What always holds: the snapshot is of content that was there. A file that changes while it is read
-is read again, and named if it keeps changing; a file as young as the scan is read again by the next
-one, since a write within the clock's tick would leave no trace in its stat.
+What always holds: the recorded content was in the directory. A file that changes while it is read
+is read again, and reported if it keeps changing; a file as young as the scan is read again by the
+next one, since a write within the clock's tick would leave no trace in its stat.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from prov.errors import CaptureError, UnreadableError
 from prov.files import read_cache, set_mode, within_reach, write_cache
 from prov.processes import without_collecting
-from prov.store.objects import EMPTY_TREE, Entry, Oid, escape_name
+from prov.store.objects import EMPTY_TREE, MODE_EXECUTABLE, MODE_FILE, Entry, Oid, escape_name
 from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK
 from prov.store.repository import Store
@@ -68,7 +68,8 @@ scan.
 _CHANGED = -1
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NANO = 1_000_000_000
-_ORDINARY = frozenset((0o100644, 0o100755, 0o120777))
+_ORDINARY = frozenset((MODE_FILE, MODE_EXECUTABLE, stat.S_IFLNK | 0o777))
+"""Full modes of files and links that need no line: those of files are as git has them."""
 _TO_ESCAPE = re.compile(rb"[ \\\t\n]")
 
 
@@ -530,41 +531,51 @@ class _Trees:
             add_directory([], attributes, escape_name(name), pair)
         text = self._lines(path, folder, mtimes=mtimes, links=links)
         if text:
-            attributes.append(Entry(BLOB_NAME, 0o100644, self._writer.add("blob", text)))
+            attributes.append(Entry(BLOB_NAME, MODE_FILE, self._writer.add("blob", text)))
         return self._writer.add_tree(attributes) if attributes else None
 
     def _lines(self, path: bytes, folder: Folder, *, mtimes: bool, links: bool) -> bytes:
-        mode, mtime = folder.own
-        node = FileNode(
-            mode, mtime=None if mtime == NO_MTIME else mtime, owner=folder.owners.get(b".", ROOT)
-        )
-        own = attribute_line(b".", node, mtimes=mtimes)
         groups = self._groups if links and folder.links else {}
-        if (
-            not groups
-            and not folder.xattrs
-            and not folder.owners
-            and _ORDINARY.issuperset([entry[1] for entry in folder.entries])
-        ):
+        own = _own_line(folder, mtimes=mtimes)
+        if not groups and _is_plain(folder):
             if not mtimes:
                 return own
             if not _TO_ESCAPE.search(b"\0".join([entry[0] for entry in folder.entries])):
-                dated = [
-                    (name, mtime // _NANO, mtime % _NANO)
-                    for name, _, _, _, mtime, _ in folder.entries
-                ]
-                return own + b"".join([b"%s\tmtime=%d.%09d\n" % each for each in dated])
+                return own + _mtime_lines(folder)
         lines = [own]
-        for seen in _named(folder).entries:
-            device = stat.S_ISCHR(seen.mode) or stat.S_ISBLK(seen.mode)
-            rdev = (os.major(seen.size), os.minor(seen.size)) if device else None
-            link, xattrs = groups.get(_join(path, seen.name), b""), folder.xattrs.get(seen.name, ())
-            owner = folder.owners.get(seen.name, ROOT)
+        for entry in _named(folder).entries:
+            device = stat.S_ISCHR(entry.mode) or stat.S_ISBLK(entry.mode)
             node = FileNode(
-                seen.mode, mtime=seen.mtime, link=link, xattrs=xattrs, rdev=rdev, owner=owner
+                entry.mode,
+                mtime=entry.mtime,
+                link=groups.get(_join(path, entry.name), b""),
+                xattrs=folder.xattrs.get(entry.name, ()),
+                rdev=(os.major(entry.size), os.minor(entry.size)) if device else None,
+                owner=folder.owners.get(entry.name, ROOT),
             )
-            lines.append(attribute_line(seen.name, node, mtimes=mtimes))
+            lines.append(attribute_line(entry.name, node, mtimes=mtimes))
         return b"".join(lines)
+
+
+def _own_line(folder: Folder, *, mtimes: bool) -> bytes:
+    """Return the line for a directory itself."""
+    mode, mtime = folder.own
+    owner = folder.owners.get(b".", ROOT)
+    node = FileNode(mode, mtime=None if mtime == NO_MTIME else mtime, owner=owner)
+    return attribute_line(b".", node, mtimes=mtimes)
+
+
+def _is_plain(folder: Folder) -> bool:
+    """Return whether no entry has any attribute but its mtime."""
+    if folder.xattrs or folder.owners:
+        return False
+    return _ORDINARY.issuperset([entry[1] for entry in folder.entries])
+
+
+def _mtime_lines(folder: Folder) -> bytes:
+    """Return the lines of entries with plain names that have nothing but an mtime."""
+    dates = [(name, mtime // _NANO, mtime % _NANO) for name, _, _, _, mtime, _ in folder.entries]
+    return b"".join([b"%s\tmtime=%d.%09d\n" % date for date in dates])
 
 
 def _join(path: bytes, name: bytes) -> bytes:

@@ -118,7 +118,7 @@ def test_what_was_just_merged_is_not_read_again(writer: ObjectWriter, brought: l
     merged = first.merge(parts)
     assume(not merged.conflicts)
     reader = Counting(writer)
-    again = Union(reader, known=first.remembered())
+    again = Union(reader, merges=first.remembered())
     assert again.merge(parts[::-1]) == merged
     assert reader.read == []
     assert again.remembered() == first.remembered()
@@ -156,7 +156,7 @@ def test_of_many_parts_one_other_is_read(writer: ObjectWriter) -> None:
     first.merge(parts)
     reader = Counting(writer)
     changed = [*parts[:-1], package(49, "changed")]
-    merged = Union(reader, known=first.remembered()).merge(changed)
+    merged = Union(reader, merges=first.remembered()).merge(changed)
     assert merged == union(writer, changed)
     assert len(reader.read) < 25
 
@@ -168,7 +168,7 @@ def test_what_the_store_has_no_more_is_merged_anew(writer: ObjectWriter) -> None
     for gone in (merged.pair.tree, read_listing(writer, merged.pair)[b"d"].pair.tree):
         reader = Counting(writer)
         reader.lost = gone
-        assert Union(reader, known=first.remembered()).merge(parts[1:]) == union(writer, parts[1:])
+        assert Union(reader, merges=first.remembered()).merge(parts[1:]) == union(writer, parts[1:])
         assert reader.read != []
 
 
