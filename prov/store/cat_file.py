@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from prov.errors import StoreError
-from prov.store.git import git_command, git_environment
+from prov.store.git import git_command, start_git
 from prov.store.objects import Kind, Oid
 
 MEMORY = 2 << 30
@@ -35,12 +35,10 @@ def limit_memory(pid: int, most: int) -> None:
 
 
 def _start(command: list[str], arguments: list[str], oid: Oid) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
+    process = start_git(
         [*command, "-c", "core.bigFileThreshold=16m", "cat-file", *arguments],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=git_environment(),
     )
     limit_memory(process.pid, MEMORY)
     assert process.stdin is not None

@@ -27,9 +27,7 @@ def git_program() -> str:
     if program is None:
         raise StoreError("the git command is not on PATH", hint="install git 2.39 or newer")
     command = [program, "version"]
-    answer = subprocess.run(
-        command, capture_output=True, text=True, env=git_environment(), check=False
-    ).stdout
+    answer = call_git(command).stdout.decode("utf-8", "replace")
     match = re.search(r"(\d+)\.(\d+)", answer)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
         raise StoreError(
@@ -40,9 +38,9 @@ def git_program() -> str:
 
 
 def git_environment() -> dict[str, str]:
-    """Return an environment in which git reads the repository's configuration and nobody else's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {
+    """Return an environment in which git reads the repository's configuration and no other."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return others | {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ATTR_NOSYSTEM": "1",
@@ -56,9 +54,33 @@ def git_environment() -> dict[str, str]:
     }
 
 
+def call_git(command: Sequence[str], *, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run a command line of git with `data` as its input; return its status and its output.
+
+    The command line begins with `git_program()`, or as `git_command` yields it.
+    """
+    return subprocess.run(
+        command, input=data, capture_output=True, env=git_environment(), check=False
+    )
+
+
+def start_git(
+    command: Sequence[str], *, stderr: int, stdin: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command line of git, as `call_git` runs it, with its output in a pipe."""
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=git_environment()
+    )
+
+
+def error_text(result: subprocess.CompletedProcess[bytes]) -> str:
+    """Return what git printed as its error."""
+    return result.stderr.decode("utf-8", "replace").strip()
+
+
 @cache
 def _seal_libgit2() -> None:
-    """Make libgit2 read nobody's configuration, as `git_environment` does it for git."""
+    """Let libgit2 read no configuration but a repository's, as `git_environment` does for git."""
     for level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
         pygit2.settings.search_path[level] = os.devnull
     pygit2.settings.owner_validation = False
@@ -68,7 +90,7 @@ def open_repository(git_dir: Path) -> pygit2.Repository:
     """Open a store with libgit2. Raises StoreError when that can't."""
     _seal_libgit2()
     with contextlib.suppress(OSError):
-        read_configuration(git_dir)  # libgit2 would wait at a pipe, and read what it includes
+        read_configuration(git_dir)  # libgit2 would wait at a pipe, and follow includes
     try:
         return pygit2.Repository(str(git_dir))
     except pygit2.GitError as error:
@@ -92,20 +114,17 @@ def make_bare(path: Path) -> None:
         "--initial-branch=main",
         str(path),
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=git_environment(), check=False
-    )
-    if done.returncode:
-        raise StoreError(f"no repository could be made at {path}: {done.stderr.strip()}")
+    result = call_git(command)
+    if result.returncode:
+        raise StoreError(f"no repository could be made at {path}: {error_text(result)}")
     run_git(path, ["config", "core.fsync", "all"])
 
 
 @contextlib.contextmanager
 def git_command(git_dir: Path) -> Iterator[list[str]]:
-    """Yield the beginning of a command line that runs git on a repository: no program that the
-    repository names.
+    """Yield the beginning of a command line that runs git on a repository, and none of its hooks.
 
-    Its environment is `git_environment`.
+    Run it with `call_git` or `start_git`.
     """
     settings = ("safe.directory=*", f"core.hooksPath={os.devnull}", "core.fsmonitor=false")
     with git_view(git_dir) as view:
@@ -118,17 +137,10 @@ def git_command(git_dir: Path) -> Iterator[list[str]]:
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:
     """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
     with git_command(git_dir) as command:
-        done = subprocess.run(
-            [*command, *arguments],
-            input=data,
-            capture_output=True,
-            env=git_environment(),
-            check=False,
-        )
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip()
-        raise StoreError(f"git {arguments[0]} failed in {git_dir}: {words}")
-    return done.stdout
+        result = call_git([*command, *arguments], data=data)
+    if result.returncode:
+        raise StoreError(f"git {arguments[0]} failed in {git_dir}: {error_text(result)}")
+    return result.stdout
 
 
 def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
@@ -157,12 +169,7 @@ def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
     ]
     elsewhere = [f"--git-dir={git_dir}", "--work-tree=."]
     for options in ([], elsewhere):
-        done = subprocess.run(
-            [*command, *options, *listing], capture_output=True, env=git_environment(), check=False
-        )
-        if done.returncode == 0:
-            return [path for path in done.stdout.split(b"\0") if path]
-    raise StoreError(
-        f"{folder}: git can't list what .gitignore leaves out:"
-        f" {done.stderr.decode(errors='replace')}"
-    )
+        result = call_git([*command, *options, *listing])
+        if result.returncode == 0:
+            return [path for path in result.stdout.split(b"\0") if path]
+    raise StoreError(f"{folder}: git can't list what .gitignore leaves out: {error_text(result)}")

@@ -25,9 +25,9 @@ from isal import isal_zlib
 
 from prov.errors import StoreError
 from prov.store.deltas import Delta, resolve
-from prov.store.git import git_command, git_environment, git_program
+from prov.store.git import call_git, error_text, git_command, git_program, start_git
 from prov.store.objects import Kind, Oid, object_id
-from prov.store.packs import STREAM_CHUNK, PackFile, PackStream
+from prov.store.packs import INFLATE_ERROR, STREAM_CHUNK, PackFile, PackStream
 
 _KINDS: dict[int, Kind] = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _OFS_DELTA, _REF_DELTA = 6, 7
@@ -50,9 +50,7 @@ class GitFsck:
         options = ["fsck", "--strict", "--full", "--no-dangling", "--no-progress"]
         with contextlib.ExitStack() as stack:
             command = [*stack.enter_context(git_command(git_dir)), *options]
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=git_environment()
-            )
+            process = start_git(command, stderr=subprocess.STDOUT)
             return GitFsck(process, stack.pop_all())
 
     def answer(self) -> list[str]:
@@ -98,29 +96,23 @@ def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
 
 def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
     if not path.with_suffix(".pack").exists():
-        gone = not path.with_suffix(".idx").exists()  # joined with others meanwhile
-        return PackState(path.name, "" if gone else "its pack is missing, only the index is there")
+        if path.with_suffix(".idx").exists():
+            return PackState(path.name, "its pack is missing, only the index is there")
+        return PackState(path.name)  # joined with others meanwhile
     if not path.with_suffix(".idx").exists():
         return PackState(path.name, "its index is missing")
-    command = [
-        git_program(),
-        f"--git-dir={os.devnull}",
-        "verify-pack",
-        str(path.with_suffix(".idx")),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=git_environment(), check=False
-    )
-    if done.returncode or done.stderr:
-        words = done.stderr.strip().splitlines()
+    index = str(path.with_suffix(".idx"))
+    result = call_git([git_program(), f"--git-dir={os.devnull}", "verify-pack", index])
+    if result.returncode or result.stderr:
+        words = error_text(result).splitlines()
         return PackState(path.name, words[0] if words else "git verify-pack finds it damaged")
     try:
         pack = PackFile(path.with_suffix(".idx"))
     except (StoreError, OSError, ValueError) as error:
         return PackState(path.name, str(error))
-    held = [oid for oid in bad if pack.find(oid) >= 0]
+    count = sum(pack.find(oid) >= 0 for oid in bad)
     pack.close()
-    return PackState(path.name, f"{len(held)} of its objects are malformed" if held else "")
+    return PackState(path.name, f"{count} of its objects are malformed" if count else "")
 
 
 def listed(index: Path) -> set[Oid]:
@@ -270,7 +262,7 @@ def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object
             content = inflater.decompress(
                 chunk, STREAM_CHUNK
             )  # a chunk may hold a thousand times as much
-        except isal_zlib.error:  # type: ignore[misc]  # isal's stub says it is a value
+        except INFLATE_ERROR:
             return None
         at, left = at + len(chunk) - len(inflater.unconsumed_tail), left - len(content)
         if left < 0:
@@ -323,6 +315,6 @@ def loose_objects(git_dir: Path) -> Iterator[tuple[Path, Oid, str]]:
                     if hashlib.sha1(content).digest() == oid
                     else "it is not the object of that id"
                 )
-            except (isal_zlib.error, OSError) as error:  # type: ignore[misc]  # isal's stub says it is a value
+            except (INFLATE_ERROR, OSError) as error:
                 wrong = f"it can't be read: {error}"
             yield path, oid, wrong

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -26,6 +26,7 @@ from prov.store.cat_file import stream_by_git
 from prov.store.git import open_repository
 from prov.store.objects import (
     EMPTY_TREE,
+    MODE_DIRECTORY,
     Commit,
     Entry,
     Kind,
@@ -35,14 +36,14 @@ from prov.store.objects import (
     encode_tree,
     object_id,
 )
-from prov.store.packs import TEMPORARY, PackFile, PackStream, Readable
+from prov.store.packs import INFLATE_ERROR, TEMPORARY, PackFile, PackStream, Readable
 
 Answer = TypeVar("Answer")
 
 PACKS_TO_CONSOLIDATE = 24
 """With so many packs the small ones are joined; git and libgit2 search packs one by one."""
 AT_ONCE = 64 << 20
-"""Bytes that are copied while somebody waits."""
+"""Bytes that are copied while a command waits."""
 CONSOLIDATE_UP_TO = 1 << 30
 """Packs of this many bytes and more are left as they are: copying them again buys nothing."""
 
@@ -59,6 +60,22 @@ _KINDS: dict[int, Kind] = {
     ObjectType.TAG: "tag",
 }
 _LOOSE: dict[bytes, Kind] = {kind.encode(): kind for kind in _KINDS.values()}
+
+
+def packs_to_join(sizes: Sequence[int], most: int) -> int:
+    """Return how many of the smallest packs to join, by the sizes of all packs, sorted.
+
+    Geometric, as `git repack --geometric=2`: up to the last pack that is no more than twice as
+    large as all smaller ones together, or of the first dozen; `most` bytes in all.
+    """
+    total = count = 0
+    for number, size in enumerate(sizes, 1):
+        if size > CONSOLIDATE_UP_TO or total + size > most:
+            break
+        if size <= 2 * total or number <= PACKS_TO_CONSOLIDATE // 2:
+            count = number
+        total += size
+    return count
 
 
 class TooLarge(StoreError):
@@ -279,7 +296,7 @@ class ObjectDatabase:
             content = inflater.decompress(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (isal_zlib.error, OSError) as error:  # type: ignore[misc]  # isal's stub says it is a value
+        except (INFLATE_ERROR, OSError) as error:
             raise StoreError(f"{path} is damaged: {error}", hint="run `git fsck`") from error
         header, _, data = content.partition(b"\0")
         kind = _LOOSE.get(header.partition(b" ")[0])
@@ -327,15 +344,15 @@ class ObjectDatabase:
 
     def entry(self, tree: Oid, path: str) -> Entry | None:
         """Return what a tree has at a path (`a/b`), or None."""
-        found = Entry(b"", 0o040000, tree)
+        entry = Entry(b"", MODE_DIRECTORY, tree)
         for part in path.encode("utf-8", "surrogateescape").split(b"/"):
-            if found.mode != 0o040000:
+            if entry.mode != MODE_DIRECTORY:
                 return None
-            match = [entry for entry in self.tree(found.oid) if entry.name == part]
+            match = [inside for inside in self.tree(entry.oid) if inside.name == part]
             if not match:
                 return None
-            found = match[0]
-        return found
+            entry = match[0]
+        return entry
 
     # writing
 
@@ -386,22 +403,16 @@ class ObjectDatabase:
             return self._join(self._small_packs(most))
 
     def _small_packs(self, most: int) -> list[PackFile]:
-        kept = (".keep", ".promisor")
+        marks = (".keep", ".promisor")  # git's, for packs that are not to be replaced
         free = [
             pack
             for pack in self._packs.values()
-            if not any(pack.path.with_suffix(mark).exists() for mark in kept)
+            if not any(pack.path.with_suffix(mark).exists() for mark in marks)
         ]
         sized = [(state.st_size, pack) for pack in free if (state := status(pack.path))]
-        sizes = sorted(sized, key=lambda pair: pair[0])
-        total, chosen = 0, 0
-        for number, (size, _) in enumerate(sizes):
-            if size > CONSOLIDATE_UP_TO or total + size > most:
-                break
-            if size <= 2 * total or number < PACKS_TO_CONSOLIDATE // 2:
-                chosen = number + 1
-            total += size
-        return [pack for _, pack in sizes[:chosen]]
+        sized.sort(key=lambda pair: pair[0])
+        count = packs_to_join([size for size, _ in sized], most)
+        return [pack for _, pack in sized[:count]]
 
     def _join(self, packs: list[PackFile]) -> int:
         stream = PackStream(self.folder)

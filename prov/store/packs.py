@@ -18,7 +18,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from isal import isal_zlib
 
@@ -45,6 +45,8 @@ STREAM_CHUNK = 1 << 20
 LEVEL = 1
 SEARCHED = 128
 """So many ids are searched faster than halved."""
+INFLATE_ERROR = cast(type[Exception], isal_zlib.error)
+"""Raised for data that is not deflated; isal's stub declares an instance instead of a class."""
 _REPAIR = "`prov fsck` tells what depends on it, `prov fsck --repair` repairs what can be"
 TEMPORARY = "tmp_pack_prov_"
 """What an unfinished pack's name begins with; the process id follows."""
@@ -92,7 +94,7 @@ def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
             at += len(packed)
         try:
             chunk = inflater.decompress(packed, STREAM_CHUNK)
-        except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value
+        except INFLATE_ERROR as error:
             raise ValueError(str(error)) from error
         if not packed and not chunk:
             break  # the file ends here
@@ -227,7 +229,7 @@ class PackFile:
             content = inflater.decompress(
                 data[length:], size + 1
             )  # a byte more would show that there is more
-        except isal_zlib.error as error:  # type: ignore[misc]  # isal's stub says it is a value  # type: ignore[misc]
+        except INFLATE_ERROR as error:
             raise self._damaged(offset) from error
         if len(content) != size:
             raise self._damaged(offset)
@@ -271,7 +273,7 @@ class PackFile:
                 head = isal_zlib.decompressobj().decompress(data[at:], 32)
                 before, after_at = read_size(head, 0)
                 after, _end = read_size(head, after_at)
-            except (IndexError, ValueError, isal_zlib.error) as error:  # type: ignore[misc]  # isal's stub says it is a value
+            except (IndexError, ValueError, INFLATE_ERROR) as error:
                 raise self._damaged(offset) from error
             sizes += [after, before, held]
             offset = base

@@ -1,8 +1,7 @@
-"""Refs as they stand in files, read without git: git gives up at the first line that is not what it
-should be.
+"""Read refs from their files without git, which gives up at the first invalid line.
 
-Only for looking at a store that may be damaged, and for putting its files right; all else goes
-through `refs`.
+Only for checking a store that may be damaged, and for repairing its files; everything else uses
+`refs`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import pairwise
 from pathlib import Path
 
 from prov.errors import StoreError
@@ -42,26 +43,26 @@ class RawRefs:
 
 def read_refs(git_dir: Path) -> RawRefs:
     """Return every ref below `refs/`, whatever state the files are in."""
-    found = RawRefs()
-    _read_packed(git_dir / "packed-refs", found)
-    names = dict(found.packed)
+    refs = RawRefs()
+    _read_packed(git_dir / "packed-refs", refs)
+    names = dict(refs.packed)
     for path in _loose(git_dir):
         name = os.fsdecode(os.path.relpath(path, os.fsencode(git_dir)))
-        found.loose.add(name)
+        refs.loose.add(name)
         text = Path(os.fsdecode(path)).read_bytes() if os.path.isfile(path) else b""
         names.pop(name, None)
         if text.startswith(b"ref:"):
-            found.broken[name] = "is symbolic, which prov never makes"
+            refs.broken[name] = "is symbolic, which prov never makes"
         elif not _OID.fullmatch(text.rstrip(b"\n")):
-            found.broken[name] = "its file holds no id"
+            refs.broken[name] = "its file holds no id"
         else:
             names[name] = bytes.fromhex(text.strip().decode())
     for name in list(names):
         if not is_name(name):
-            found.broken[name] = "has a name that no ref can have"
+            refs.broken[name] = "has a name that no ref can have"
             del names[name]
-    found.names = dict(sorted(names.items()))
-    return found
+    refs.names = dict(sorted(names.items()))
+    return refs
 
 
 def _loose(git_dir: Path) -> Iterator[bytes]:
@@ -69,66 +70,83 @@ def _loose(git_dir: Path) -> Iterator[bytes]:
         yield from (os.path.join(folder, name) for name in files if not name.endswith(b".lock"))
 
 
-def _read_packed(path: Path, found: RawRefs) -> None:
+def _read_packed(path: Path, refs: RawRefs) -> None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return
     except OSError as error:
-        found.packed_wrong.append(f"can't be read: {error.strerror}")
+        refs.packed_wrong.append(f"can't be read: {error.strerror}")
         return
-    last = b""
-    is_sorted, peelable, unordered = False, False, False
     if data and not data.endswith(b"\n"):
-        found.packed_wrong.append("ends in the middle of a line")
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not number - 1 and line.startswith(b"# pack-refs with:"):
-            is_sorted = b" sorted " in line
-        elif line[:1] == b"^" and peelable and _OID.fullmatch(line[1:]):
-            peelable = False
-        elif (
-            len(line) > 41
-            and line[40:41] == b" "
-            and _OID.fullmatch(line[:40])
-            and _is_name(line[41:])
-        ):
-            name = line[41:]
-            unordered |= is_sorted and name <= last
-            last, peelable = name, True
-            found.packed[name.decode("utf-8", "surrogateescape")] = bytes.fromhex(
-                line[:40].decode()
-            )
-        elif line:
-            found.packed_wrong.append(f"line {number} is none: {line[:100]!r}")
-            _salvage_name(line, found)
-    if unordered:
-        found.packed_wrong.append("is not sorted, although it says so")
+        refs.packed_wrong.append("ends in the middle of a line")
+    _read_lines(data.split(b"\n"), refs)
+
+
+def _read_lines(lines: list[bytes], refs: RawRefs) -> None:
+    """Enter the lines of packed-refs, and what is wrong with them."""
+    names: list[bytes] = []
+    may_peel = False  # only the line of a ref can be followed by what its tag points to
+    for number, line in enumerate(lines, 1):
+        kind = line_kind(line)
+        if kind is LineKind.REF:
+            oid, name = line[:40], line[41:]
+            refs.packed[name.decode("utf-8", "surrogateescape")] = bytes.fromhex(oid.decode())
+            names.append(name)
+            may_peel = True
+        elif kind is LineKind.PEELED and may_peel:
+            may_peel = False
+        elif line and not (kind is LineKind.HEADER and number == 1):
+            refs.packed_wrong.append(f"line {number} is none: {line[:100]!r}")
+            _salvage_name(line, refs)
+    claims_order = line_kind(lines[0]) is LineKind.HEADER and b" sorted " in lines[0]
+    if claims_order and any(name >= following for name, following in pairwise(names)):
+        refs.packed_wrong.append("is not sorted, although it says so")
+
+
+class LineKind(Enum):
+    """What a line of packed-refs is (git's refs/packed-backend.c)."""
+
+    HEADER = auto()
+    REF = auto()
+    """An id, a space and a name."""
+    PEELED = auto()
+    """The object that an annotated tag points to, after the line of that tag."""
+    INVALID = auto()
+
+
+def line_kind(line: bytes) -> LineKind:
+    """Return what a line of packed-refs is by itself."""
+    if line.startswith(b"# pack-refs with:"):
+        return LineKind.HEADER
+    if line[:1] == b"^" and _OID.fullmatch(line[1:]):
+        return LineKind.PEELED
+    if line[40:41] == b" " and _OID.fullmatch(line[:40]) and _is_name(line[41:]):
+        return LineKind.REF
+    return LineKind.INVALID
 
 
 def _is_name(name: bytes) -> bool:
     return name.startswith(b"refs/") and not any(byte < 33 or byte == 127 for byte in name)
 
 
-def _salvage_name(line: bytes, found: RawRefs) -> None:
+def _salvage_name(line: bytes, refs: RawRefs) -> None:
     name = line[41:].decode("utf-8", "surrogateescape")
     if line[40:41] == b" " and name.startswith("refs/") and not _BAD_NAME.search(name):
-        found.broken[name] = "its line in packed-refs holds no id"
+        refs.broken[name] = "its line in packed-refs holds no id"
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a ref can have a name; that it is UTF-8, as all of prov's are, is a part of
-    it.
-    """
-    is_text = not any("\ud800" <= each <= "\udfff" for each in name)
-    return (
-        is_text and not _BAD_NAME.search(name) and name.startswith("refs/") and name.count("/") >= 2
-    )
+    """Return whether a ref can have a name; names that are not UTF-8 are none of prov's."""
+    is_text = not any("\ud800" <= character <= "\udfff" for character in name)
+    has_folder = name.startswith("refs/") and name.count("/") >= 2
+    return is_text and has_folder and not _BAD_NAME.search(name)
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
     """Replace packed-refs as git does it, with its lock.
 
-    Raises StoreError where somebody else has that.
+    Raises StoreError where another process holds that.
     """
     lock = git_dir / "packed-refs.lock"
     if _is_stale(lock, time.time()):
@@ -155,8 +173,8 @@ def stale_locks(git_dir: Path, *, now: float) -> list[Path]:
     # walk, since rglob fails when git removes a folder meanwhile
     below = (Path(folder, name) for folder, _, names in os.walk(git_dir / "refs") for name in names)
     locks = [path for path in below if path.suffix == ".lock"]
-    found = [*locks, *git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]
-    return sorted(path for path in found if path.is_file() and _is_stale(path, now))
+    locks += [*git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]
+    return sorted(path for path in locks if path.is_file() and _is_stale(path, now))
 
 
 def _is_stale(lock: Path, now: float) -> bool:

@@ -15,7 +15,7 @@ from prov.files import drop_default_acl, make_folder, replace_file, sync_directo
 from prov.store.git import git_program
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import HEAD, RefStore
-from prov.store.view import read_configuration
+from prov.store.view import read_setting
 
 FORMAT = "1"
 
@@ -42,7 +42,7 @@ _HEAD = re.compile(rb"(ref: refs/\S+|[0-9a-f]{40})\n")
 
 def _is_made(path: Path) -> bool:
     try:
-        return b"[prov]" in (path / "config").read_bytes()
+        return read_setting(path, "prov.format") is not None
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -98,14 +98,14 @@ class Store:
         """Open a store. Raises StoreError when there is none, or one of another format."""
         git_program()
         try:
-            configuration = read_configuration(path).decode("utf-8", "replace")
+            store_format = read_setting(path, "prov.format")
         except OSError as error:
             raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
-        if "[prov]" not in configuration:
+        if store_format is None:
             raise StoreError(
                 f"{path} is a git repository, but not a prov store", hint="`prov init` makes one"
             )
-        if f"format = {FORMAT}\n" not in configuration:
+        if store_format != FORMAT:
             raise StoreError(
                 f"the store at {path} has a format that this prov does not know", hint="update prov"
             )

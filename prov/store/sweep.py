@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked, sync_directory, try_locked
-from prov.store.git import git_command, git_environment
+from prov.store.git import call_git, error_text, git_command
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
@@ -78,14 +77,12 @@ def _lines(oids: Iterable[Oid]) -> bytes:
 
 def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
     with git_command(git_dir) as command:
-        listing = [*command, "rev-list", *options]
-        done = subprocess.run(
-            listing, input=data, capture_output=True, env=git_environment(), check=False
+        result = call_git([*command, "rev-list", *options], data=data)
+    if result.returncode:
+        raise StoreError(
+            f"{git_dir} is not whole: {error_text(result)}", hint="`prov fsck` tells what is wrong"
         )
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip()
-        raise StoreError(f"{git_dir} is not whole: {words}", hint="`prov fsck` tells what is wrong")
-    return {bytes.fromhex(line.decode()) for line in done.stdout.split(b"\n") if line}
+    return {bytes.fromhex(line.decode()) for line in result.stdout.split(b"\n") if line}
 
 
 def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:

@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pygit2
+
 from prov.errors import StoreError
 from prov.files import write_scratch
 
@@ -44,7 +46,8 @@ _WRITTEN = {
 """What prov writes, by section; in its own sections any name, since git knows none of them."""
 _OWN_SECTIONS = (b"prov", b"prov-remote")
 _INCLUDE = re.compile(rb"\[\s*include", re.IGNORECASE)
-_PERMISSIONS = re.compile(rb"^\s*sharedrepository\s*=\s*(\w+)\s*$", re.IGNORECASE | re.MULTILINE)
+_PERMISSIONS = re.compile(r"\w+", re.ASCII)
+"""A value of core.sharedRepository: `group`, `0660`, …"""
 _LARGEST = 1 << 20
 """Bytes of a configuration."""
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -65,9 +68,7 @@ def git_view(git_dir: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="prov-git-") as folder:
         view = Path(folder)
-        permissions = _PERMISSIONS.search(data)
-        shared = f"[core]\n\tsharedRepository = {permissions[1].decode()}\n" if permissions else ""
-        write_scratch(view / "config", _CONFIGURATION + shared)
+        write_scratch(view / "config", _CONFIGURATION + _permissions(git_dir))
         write_scratch(view / "HEAD", "ref: refs/heads/none\n")
         for name in _LENT:
             (view / name).symlink_to((git_dir / name).absolute())
@@ -95,6 +96,28 @@ def read_configuration(git_dir: Path) -> bytes:
     return data
 
 
+def read_setting(git_dir: Path, name: str) -> str | None:
+    """Return a setting of a repository's configuration (`core.bare`); None without a valid one.
+
+    Raises OSError where there is no configuration, StoreError as `read_configuration` does.
+    """
+    read_configuration(git_dir)  # libgit2 would wait at a pipe, and follow includes
+    try:
+        return pygit2.Config(str(git_dir / "config"))[name]
+    except (KeyError, ValueError, pygit2.GitError):
+        return None
+
+
+def _permissions(git_dir: Path) -> str:
+    """Return the lines of a configuration for the permissions that a repository gives its files."""
+    setting = None
+    with contextlib.suppress(OSError, StoreError):
+        setting = read_setting(git_dir, "core.sharedRepository")
+    if setting is None or not _PERMISSIONS.fullmatch(setting):
+        return ""
+    return f"[core]\n\tsharedRepository = {setting}\n"
+
+
 def _is_private(git_dir: Path) -> bool:
     """Return whether a repository belongs to this user, or to root, and no other user can change
     its configuration.
@@ -102,7 +125,7 @@ def _is_private(git_dir: Path) -> bool:
     with contextlib.suppress(OSError):
         states = [os.stat(path) for path in (git_dir, git_dir / "config")]
         return all(
-            each.st_uid in (os.geteuid(), 0) and not each.st_mode & _BY_OTHERS for each in states
+            state.st_uid in (os.geteuid(), 0) and not state.st_mode & _BY_OTHERS for state in states
         )
     return False
 
