@@ -1,0 +1,170 @@
+"""Publishing in the background: what is told through the pipe, and what the next build hears."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prov.records.ids import StaticKey, TaskHash
+from prov.records.keys import TaskKey
+from prov.records.refs import RunRef
+from prov.remote.settings import Remote
+from prov.sharing.pushing import (
+    ENOUGH,
+    Publisher,
+    _batches,
+    _line,
+    _parse,
+    _remember_export,
+    exported_folders,
+    last_problem,
+    last_warnings,
+    reasons,
+    status_file,
+    why_nothing,
+)
+from prov.sharing.results import Shareable
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from tests.records.samples import APP, COMPILE, INSTALL, static_key, task_hash
+from tests.sharing.samples import record_run
+
+REMOTE = Remote("cache", "file:///nowhere/cache.git")
+oids = st.binary(min_size=20, max_size=20)
+
+
+def shareable(key: TaskKey) -> Shareable:
+    """Return a result of a task."""
+    return Shareable(key, task_hash(key), static_key(key))
+
+
+# lines
+
+
+@given(st.sampled_from([COMPILE, APP]), oids, oids)
+def test_a_line_is_read_back(key: TaskKey, first: bytes, second: bytes) -> None:
+    result = Shareable(key, TaskHash(first), StaticKey(second))
+    assert _parse(_line(result).removesuffix("\n").split(" ")) == result
+
+
+def through_pipe(folder: Path, data: bytes) -> list[tuple[list[Shareable], bool]]:
+    """Return the batches that come of what is written into a pipe."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    try:
+        return list(_batches(reader, folder))
+    finally:
+        os.close(reader)
+
+
+def told(results: Sequence[Shareable]) -> bytes:
+    """Return what a publisher tells of results."""
+    return "".join(f"result {_line(result)}" for result in results).encode()
+
+
+def test_results_go_out_when_the_build_ends(tmp_path: Path) -> None:
+    results = [shareable(COMPILE), shareable(APP)]
+    assert through_pipe(tmp_path, told(results)) == [(results, True)]
+    assert through_pipe(tmp_path, b"") == [([], True)]
+
+
+def test_many_results_go_out_at_once(tmp_path: Path) -> None:
+    results = [shareable(TaskKey.of("r", str(number))) for number in range(ENOUGH)]
+    batches = through_pipe(tmp_path, told(results))
+    assert batches == [(results, False), ([], True)]
+
+
+def test_the_last_batch_is_all_that_the_build_has(tmp_path: Path) -> None:
+    whole = [shareable(COMPILE), shareable(INSTALL)]
+    (tmp_path / "rest-1").write_text("".join(map(_line, whole)))
+    data = told([shareable(COMPILE)]) + b"rest rest-1\n"
+    assert through_pipe(tmp_path, data) == [(whole, True)]
+    assert not (tmp_path / "rest-1").exists()
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    data = told([shareable(COMPILE)]) + b"result app:comp"
+    assert through_pipe(tmp_path, data) == [([shareable(COMPILE)], True)]
+
+
+def test_a_publisher_tells_of_results(store: Store) -> None:
+    reader, writer = os.pipe()
+    publisher = Publisher(store, REMOTE, writer)
+    publisher.offer(COMPILE, task_hash(COMPILE), static_key(COMPILE))
+    publisher.whole = [shareable(COMPILE), shareable(APP)]
+    assert publisher.close() == ""
+    batches = list(_batches(reader, status_file(store, "cache").parent))
+    os.close(reader)
+    assert batches == [(publisher.whole, True)]
+
+
+def test_a_process_that_is_gone_does_not_stop_the_build(store: Store) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    publisher = Publisher(store, REMOTE, writer)
+    publisher.offer(COMPILE, task_hash(COMPILE), static_key(COMPILE))
+    status_file(store, "cache").write_text("failed no route to host\n")
+    assert publisher.close() == "no route to host"
+
+
+# what became of the last push
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "warnings"),
+    [
+        (None, "", []),
+        ("running\n", "", []),
+        ("ok 3\n", "", []),
+        ("ok 3\nwarning a\nwarning b c\n", "", ["a", "b c"]),
+        ("failed no route to host\n", "no route to host", []),
+    ],
+)
+def test_the_next_build_hears_of_it(
+    store: Store, text: str | None, problem: str, warnings: list[str]
+) -> None:
+    if text is not None:
+        status_file(store, "cache").write_text(text)
+    assert last_problem(store, "cache") == problem
+    assert last_warnings(store, "cache") == warnings
+
+
+# why results are not shared
+
+
+def test_reasons_are_grouped() -> None:
+    withheld = {str(COMPILE): "it failed", str(APP): "it is gone", str(INSTALL): "it failed"}
+    assert reasons(withheld) == [
+        "zlib:compile, zlib:install: it failed",
+        "app:compile: it is gone",
+    ]
+    assert reasons({}) == []
+
+
+def test_why_nothing_is_shared(store: Store) -> None:
+    assert why_nothing(store, [], {}) == ""
+    assert why_nothing(store, [shareable(COMPILE)], {COMPILE: "it failed"}) == (
+        "zlib:compile: it failed"
+    )
+    _, ids = record_run(store)
+    names = [RunRef(APP, task_hash(text), 1) for text in ("a", "b")]
+    store.refs.update(RefUpdate(str(names[0]), ids.commit))
+    assert why_nothing(store, [], {}).startswith("the recorded run is of `prov run`")
+    store.refs.update(RefUpdate(str(names[1]), ids.commit))
+    assert why_nothing(store, [], {}).startswith("all 2 recorded runs are of `prov run`")
+
+
+# exports
+
+
+def test_folders_of_exports_are_remembered(store: Store) -> None:
+    assert exported_folders(store) == []
+    for name in ("/a b", "/c\n", "/a b"):
+        _remember_export(store, Path(name))
+    assert exported_folders(store) == [Path("/a b"), Path("/c\n")]

@@ -1,0 +1,230 @@
+"""Results that are shared: which, what of their records, and how received ones are entered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from prov.records.build_list import BuildList, Line, record_build
+from prov.records.ids import StaticKey
+from prov.records.lookup import Records
+from prov.records.output import FIXED_MESSAGE, OUTPUT_MESSAGE, UNSIGNED_MESSAGE
+from prov.records.refs import OutputRef, RecordRef, RunRef, StaticRef
+from prov.remote.publication import Published
+from prov.sharing.results import (
+    NO_KEY,
+    Shareable,
+    enter,
+    holds,
+    offer,
+    other_runs,
+    place_id,
+    public_record,
+    recorded_results,
+    results_of,
+)
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from tests.records.samples import APP, BY, COMPILE, output_id, static_key, task_hash
+from tests.sharing.samples import FACTS, record_run
+
+
+def offered(store: Store, result: Shareable, *, workdirs: bool = False) -> Published | str:
+    """Return what is offered of a result, or why nothing is."""
+    withheld: dict[str, str] = {}
+    with store.objects.writer() as writer:
+        found = offer(store, writer, [result], workdirs=workdirs, withheld=withheld)
+    if found:
+        assert withheld == {}
+        return found[0]
+    return withheld[result.key]
+
+
+# which
+
+
+def test_everything_recorded_can_be_asked_for(store: Store) -> None:
+    assert recorded_results(store) == []
+    result, _ = record_run(store)
+    assert recorded_results(store) == [result]
+    assert other_runs(store) == 0
+
+
+def test_runs_without_an_output_are_counted(store: Store) -> None:
+    _, ids = record_run(store)
+    names = [
+        RunRef(APP, task_hash("a"), 1),
+        RunRef(APP, task_hash("a"), 2),
+        RunRef(APP, task_hash("b"), 1),
+        RunRef(APP, task_hash("c"), 1, failed=True),
+    ]
+    store.refs.update(*(RefUpdate(str(name), ids.commit) for name in names))
+    assert other_runs(store) == 2
+
+
+def test_results_of_a_build(store: Store) -> None:
+    lines = [
+        Line(COMPILE, task_hash("a"), output_id("a"), 1),
+        Line(APP, task_hash("b"), None, 0),
+    ]
+    build = BuildList(store, record_build(store, lines, {}, {}, BY))
+    assert results_of(build) == [Shareable(COMPILE, task_hash("a"))]
+
+
+# what is said of them
+
+
+def test_what_is_offered_of_a_result(store: Store) -> None:
+    result, ids = record_run(store)
+    task = offered(store, result)
+    assert isinstance(task, Published)
+    assert (task.key, task.task_hash, task.output) == (COMPILE, result.task_hash, ids.output)
+    assert (task.static_key, task.place, task.workdir) == (NO_KEY, "", b"")
+
+
+def test_a_workdir_goes_along_if_asked_for(store: Store) -> None:
+    result, ids = record_run(store)
+    task = offered(store, result, workdirs=True)
+    assert isinstance(task, Published)
+    assert task.workdir == ids.commit
+
+
+def test_the_static_key_is_the_recorded_one(store: Store) -> None:
+    result, _ = record_run(store, facts={**FACTS, "static-key": static_key("x").hex()})
+    task = offered(store, replace(result, static_key=StaticKey(b"k" * 20)))
+    assert isinstance(task, Published)
+    assert task.static_key == static_key("x")
+
+
+def test_a_result_of_one_place_says_which(store: Store) -> None:
+    result, _ = record_run(store, fixed=b"WORKDIR /w\n")
+    task = offered(store, result)
+    assert isinstance(task, Published)
+    assert task.place == place_id(b"WORKDIR /w\n")
+    assert len(task.place) == 40
+    assert place_id(b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("facts", "message", "why"),
+    [
+        ({"incremental": "started from leftovers"}, "", "it was built on leftovers"),
+        ({"aside": "7"}, "", "it was run in a scratch directory"),
+        ({"result": "failed: exit status 1"}, "", "it failed"),
+        ({}, UNSIGNED_MESSAGE, "it came from a remote, unsigned"),
+    ],
+)
+def test_why_a_result_is_not_shared(
+    store: Store, facts: dict[str, str], message: str, why: str
+) -> None:
+    result, _ = record_run(store, facts={**FACTS, **facts}, message=message)
+    words = offered(store, result)
+    assert isinstance(words, str)
+    assert words.startswith(why)
+
+
+def test_an_output_that_is_gone_is_not_shared(store: Store) -> None:
+    result, _ = record_run(store)
+    store.refs.update(RefUpdate(str(OutputRef(COMPILE, result.task_hash)), None))
+    assert offered(store, result) == "its output is not in the store any more"
+
+
+def test_a_result_without_a_run_is_not_shared(store: Store) -> None:
+    result, _ = record_run(store)
+    store.refs.update(RefUpdate(str(RunRef(COMPILE, result.task_hash, 1)), None))
+    assert offered(store, result) == "no run that produced its output is in the store any more"
+
+
+def test_a_record_alone_is_enough(store: Store) -> None:
+    result, ids = record_run(store)
+    run = RunRef(COMPILE, result.task_hash, 1)
+    store.refs.update(RefUpdate(str(run), None), RefUpdate(str(run.record), ids.record))
+    task = offered(store, result, workdirs=True)
+    assert isinstance(task, Published)
+    assert task.workdir == b""  # it is not here
+
+
+# records
+
+
+def test_what_is_public_of_a_record(store: Store) -> None:
+    _, ids = record_run(store)
+    with store.objects.writer() as writer:
+        tree = public_record(store, writer, ids.record)
+    entries = {entry.name: entry.oid for entry in store.objects.tree(tree)}
+    assert set(entries) == {b"definition", b"inputs", b"output", b"record"}
+    lines = store.objects.blob(entries[b"record"]).decode().splitlines()
+    facts = dict(line.split(" ", 1) for line in lines)
+    assert set(facts) == {"task", "task-hash", "result", "seconds", "sandbox", "seen-workdir"}
+    assert "secret" not in "".join(lines)
+
+
+def test_a_path_of_this_machine_stays_here(store: Store) -> None:
+    _, ids = record_run(store, facts={**FACTS, "sandbox": "none"})
+    with store.objects.writer() as writer:
+        tree = public_record(store, writer, ids.record)
+    entry = store.objects.entry(tree, "record")
+    assert entry is not None
+    assert b"seen-workdir" not in store.objects.blob(entry.oid)
+
+
+# received results
+
+
+def received(store: Store, *, fixed: bytes = b"") -> Published:
+    """Return a result whose objects are here, and whose refs are not."""
+    result, _ = record_run(store, fixed=fixed)
+    task = offered(store, replace(result, static_key=static_key("x")))
+    assert isinstance(task, Published)
+    refs = [RunRef(COMPILE, result.task_hash, 1), OutputRef(COMPILE, result.task_hash)]
+    store.refs.update(*(RefUpdate(str(ref), None) for ref in refs))
+    return task
+
+
+@pytest.mark.parametrize(
+    ("fixed", "unsigned", "message"),
+    [
+        (b"", False, OUTPUT_MESSAGE),
+        (b"/w\n", False, FIXED_MESSAGE),
+        (b"", True, UNSIGNED_MESSAGE),
+        (b"/w\n", True, UNSIGNED_MESSAGE),
+    ],
+)
+def test_a_received_result_gets_its_refs(
+    store: Store, *, fixed: bytes, unsigned: bool, message: str
+) -> None:
+    task = received(store, fixed=fixed)
+    assert not holds(store, task)
+    enter(store, [task], unsigned=unsigned)
+    assert holds(store, task)
+    commit = store.refs.get(str(OutputRef(COMPILE, task.task_hash)))
+    assert commit is not None
+    assert store.objects.commit(commit).message == message
+    assert store.refs.get(str(StaticRef(COMPILE, static_key("x")))) == commit
+    record = store.refs.get(str(RecordRef(COMPILE, task.task_hash, 1)))
+    assert record is not None
+    assert store.objects.commit(record).tree == task.record
+    assert Records(store).last_run(COMPILE, task.task_hash) == (1, None)
+
+
+def test_what_is_recorded_here_stays(store: Store) -> None:
+    result, ids = record_run(store)
+    task = offered(store, result)
+    assert isinstance(task, Published)
+    before = store.refs.list("refs/")
+    enter(store, [task], unsigned=True)
+    assert store.refs.list("refs/") == before
+    assert Records(store).last_run(COMPILE, result.task_hash) == (1, ids.commit)
+
+
+def test_a_static_key_of_ours_counts(store: Store) -> None:
+    task = received(store)
+    enter(store, [task], {COMPILE: static_key("ours")})
+    assert store.refs.get(str(StaticRef(COMPILE, static_key("ours")))) is not None
+    assert store.refs.get(str(StaticRef(COMPILE, static_key("x")))) is None
+
+
+def test_nothing_is_entered_of_nothing(store: Store) -> None:
+    enter(store, [])
+    assert store.refs.list("refs/") == {}
