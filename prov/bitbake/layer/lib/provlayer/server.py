@@ -19,7 +19,8 @@ from provlayer import facts, files, names
 END = 300
 """Seconds without a word after which a writer that is to end is given up."""
 PASSED = (
-    *("HOME", "USER", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "GNUPGHOME"),
+    *("HOME", "USER", "SSH_AUTH_SOCK", "GNUPGHOME"),
+    *("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
     *(
         "http_proxy",
         "https_proxy",
@@ -32,7 +33,7 @@ PASSED = (
     ),
 )
 """Variables of the user who runs bitbake that git and ssh may need to reach a remote, beside those
-of git itself.
+of git itself; and by which prov finds the key of that user, who wrote what it remembers.
 """
 NOTES = 5
 """So many tasks that are not recorded get a note each, with the reason, while the build runs."""
