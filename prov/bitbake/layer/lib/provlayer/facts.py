@@ -35,7 +35,9 @@ def cache_mode(d):
     well.
     """
     value = (d.getVar("PROV_CACHE") or "").strip().lower()
-    return "both" if value == "both" else "store" if value in ("1", "y", "yes", "true") else ""
+    if value == "both":
+        return "both"
+    return "store" if value in ("1", "y", "yes", "true") else ""
 
 
 def heed_children():

@@ -143,6 +143,11 @@ class Build:
 
     # its end
 
+    def result(self):
+        if self.interrupted:
+            return "interrupted"
+        return "failed" if self.failed else "ok"
+
     def finish(self, d):
         """Tell the writer what the build came to, and let it end."""
         if self.process is None:
@@ -151,11 +156,10 @@ class Build:
         if self.process is None:
             return
         self.hear()
-        result = "interrupted" if self.interrupted else "failed" if self.failed else "ok"
         outcome = {
             "what": "done",
             "targets": self.targets,
-            "result": result,
+            "result": self.result(),
             "began": self.began,
             "skipped": list(self.skipped.values()),
             "executed": list(self.executed.values()),

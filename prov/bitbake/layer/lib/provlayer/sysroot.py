@@ -64,16 +64,16 @@ def extend(d):
         return
     lock = bb.utils.lockfile(os.path.join(d.getVar("RECIPE_SYSROOT"), "sysroot.lock"))
     try:
-        done = _Sysroots(d, data).extend()
+        is_done = _Sysroots(d, data).extend()
     except (bb.BBHandledException, subprocess.CalledProcessError):
         # two recipes with one path, or a script that fails: it would be the same without prov
         raise
     except Exception as error:
         bb.warn(f"prov: the sysroots of {d.getVar('PN')} are made by {hooks.STAGING}: {error}")
-        done = False
+        is_done = False
     finally:
         bb.utils.unlockfile(lock)
-    if not done:
+    if not is_done:
         bb.build.exec_func(PLAIN, d)
 
 
@@ -88,78 +88,87 @@ class _Sysroots:
         self.target = d.getVar("RECIPE_SYSROOT")
         self.account = os.path.join(self.native, "installeddeps")
         self.multilibs = {}
-        self.wanted, self.before = wanted(d, data, self.task)
+        self.needed, self.before = needed_recipes(d, data, self.task)
 
     # the account
 
     def path(self, name):
         return os.path.join(self.account, name)
 
-    def there(self):
+    def installed_hashes(self):
         """Return what is installed: recipe -> its task hash, and whether all of it is there, and
         still staged.
         """
-        found = {}
+        hashes = {}
         for name in os.listdir(self.account):
             if os.path.islink(self.path(name)) and not name.endswith(".complete"):
                 taskhash = os.readlink(self.path(name))[len(name) + 1 :]
-                found[name] = (taskhash, os.path.exists(self.path(name + ".complete")))
-        return found
+                hashes[name] = (taskhash, os.path.exists(self.path(name + ".complete")))
+        return hashes
 
     def lists(self):
-        """Return what each task of the recipe wants: task -> the tasks before it, and its
+        """Return what each task of the recipe needs: task -> the tasks before it, and its
         recipes.
         """
-        found = {}
+        lists = {}
         for name in os.listdir(self.account):
             if name.startswith("index."):
                 with open(self.path(name)) as stream:
                     first, *rest = stream.read().splitlines() or [""]
-                found[name[len("index.") :]] = (first.split()[1:], set(rest))
-        return found
+                lists[name[len("index.") :]] = (first.split()[1:], set(rest))
+        return lists
 
     def extend(self):
         """Bring the sysroots and the account up to date; return whether that could be done."""
         bb.utils.mkdirhier(self.account)
-        there, lists = self.there(), self.lists()
-        # what is not staged any more, and was not begun just now: it may have been listed by other
-        # tasks
-        gone = {
-            name
-            for name in there
-            if os.path.islink(self.path(name + ".complete")) and not there[name][1]
-        }
+        installed, lists = self.installed_hashes(), self.lists()
+        unstaged = self.unstaged(installed)
+        # it may have been listed by other tasks
         self.invalidate(
-            {each for each, (_, recipes) in lists.items() if recipes & gone and each != self.task}
+            task for task, (_, recipes) in lists.items() if recipes & unstaged and task != self.task
         )
-        own = lists.pop(self.task, ((), set()))[1]
-        needed = {
-            name
-            for before, recipes in lists.values()
-            if self.task not in before
-            for name in recipes
-        }
-        gone |= {
-            name for name in own if name in there and name not in self.wanted and name not in needed
-        }
+        surplus = (unstaged | self.unlisted(installed, lists)) - set(self.needed)
         new = {
-            name: each for name, each in self.wanted.items() if there.get(name) != (each[0], True)
+            name: recipe
+            for name, recipe in self.needed.items()
+            if installed.get(name) != (recipe[0], True)
         }
-        stay = {name for name in there if name not in gone and name not in new and there[name][1]}
-        gone -= set(self.wanted)
-        if (new or gone) and not self.compose(
-            new, stay, gone | {name for name in new if name in there}
-        ):
+        stay = {
+            name
+            for name, (_, is_complete) in installed.items()
+            if is_complete and name not in surplus and name not in new
+        }
+        replaced = surplus | (new.keys() & installed.keys())
+        if (new or surplus) and not self.compose(new, stay, replaced):
             return False
         with files.create(self.path("index." + self.task)) as stream:
             stream.write("TaskDeps: {}\n".format(" ".join(self.before)))
-            stream.writelines(f"{name}\n" for name in sorted(self.wanted))
+            stream.writelines(f"{name}\n" for name in sorted(self.needed))
         bb.note(
             "Installed into sysroot: {}; removed: {}".format(
-                " ".join(sorted(new)), " ".join(sorted(gone))
+                " ".join(sorted(new)), " ".join(sorted(surplus))
             )
         )
         return True
+
+    def unstaged(self, installed):
+        """Return the recipes that are not staged any more; not those that were begun just now."""
+        return {
+            name
+            for name, (_, is_complete) in installed.items()
+            if not is_complete and os.path.islink(self.path(name + ".complete"))
+        }
+
+    def unlisted(self, installed, lists):
+        """Return the installed recipes that this task alone had listed, and does not need any
+        more.
+        """
+        own = lists.get(self.task, ((), set()))[1]
+        of_others = set()
+        for task, (before, recipes) in lists.items():
+            if task != self.task and self.task not in before:
+                of_others |= recipes
+        return (own & installed.keys()) - set(self.needed) - of_others
 
     def invalidate(self, tasks):
         """Let tasks run again of whose sysroot something is missing now."""
@@ -181,28 +190,10 @@ class _Sysroots:
             for name in stay | old
             if os.path.exists(self.path(name))
         ]
-        words = [("FIXMESTAGINGDIRTARGET", self.target), ("FIXMESTAGINGDIRHOST", self.native)]
-        words += [(f"FIXME_{name}", self.d.getVar(name) or "None") for name in FIXMES]
-        sysroots = {}
-        for name, (top, folder, manifest) in sorted(staged.items()):
-            sysroots.setdefault(top, []).append((name, folder, manifest))
-        for top in filter(None, map(top_of, lists)):
-            sysroots.setdefault(os.path.join(self.workdir, top), [])
-        question = [
-            {"directory": top, "packages": packages, "fixmes": words, "lists": lists}
-            for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
-        ]
+        question = self.question(staged, lists)
         for name, (taskhash, _) in new.items():
             self.note_begin(name, taskhash, *staged[name])
-        request = dict(facts.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
-        body = json.dumps({"sysroots": question}).encode()
-        answer = wire.ask(facts.socket_path(self.d), request, body)
-        if answer is None:
-            return False  # that there is no writer was told
-        if answer.get("refused"):
-            bb.fatal("{} ({})".format(answer["error"], answer["hint"]))
-        if "error" in answer:
-            bb.note("prov: {}".format(answer["error"]))
+        if not self.ask(question):
             return False
         for name in old - set(new):
             self.forget(name)
@@ -213,6 +204,37 @@ class _Sysroots:
         for path in lists:  # of what was replaced
             if os.path.basename(path) not in current and os.path.exists(path):
                 os.unlink(path)
+        return True
+
+    def question(self, staged, lists):
+        """Return the sysroots that the writer is asked for: `messages.SysrootsBody`."""
+        words = [("FIXMESTAGINGDIRTARGET", self.target), ("FIXMESTAGINGDIRHOST", self.native)]
+        words += [(f"FIXME_{name}", self.d.getVar(name) or "None") for name in FIXMES]
+        sysroots = {}
+        for name, (top, folder, manifest) in sorted(staged.items()):
+            sysroots.setdefault(top, []).append((name, folder, manifest))
+        for top in filter(None, map(top_of, lists)):
+            sysroots.setdefault(os.path.join(self.workdir, top), [])
+        contents = [
+            {"directory": top, "packages": packages, "fixmes": words, "lists": lists}
+            for top, packages in sorted(sysroots.items(), reverse=True)  # native ones first
+        ]
+        return {"sysroots": contents}
+
+    def ask(self, question):
+        """Have the writer compose sysroots; return whether it did.
+
+        The task fails if it would fail without prov, too.
+        """
+        request = dict(facts.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
+        answer = wire.ask(facts.socket_path(self.d), request, json.dumps(question).encode())
+        if answer is None:
+            return False  # the server has warned that there is no writer
+        if answer.get("refused"):
+            bb.fatal("{} ({})".format(answer["error"], answer["hint"]))
+        if "error" in answer:
+            bb.note("prov: {}".format(answer["error"]))
+            return False
         return True
 
     def staged(self, name, _taskhash, fn):
@@ -334,55 +356,73 @@ def top_of(manifest):
         return stream.readline().partition("/")[0].strip()
 
 
-def wanted(d, data, name):
-    """Return the recipes whose staged files a task wants: recipe -> (task hash, recipe file); and
-    the tasks before it.
+class _SharedTasks:
+    """The tasks with shared state that others depend on, directly or through tasks without."""
 
-    From the tasks that it depends on directly, but for those without shared state, which stand for
-    what they depend on themselves; and from there as far as shared state would be wanted, which
-    BB_SETSCENE_DEPVALID decides.
-    """
-    pn = d.getVar("PN")
-    shared = {*d.getVar("SSTATETASKS").split(), "do_stash_locale", "do_deploy"}
-    known = {}
+    def __init__(self, data, shared):
+        self.data = data
+        self.shared = shared
+        self.reached = {}
 
-    def reach(tid):
+    def is_shared(self, tid):
+        return self.data[tid][1] in self.shared
+
+    def below(self, tid):
         """Return the tasks with shared state that a task depends on."""
         pending = [tid]
         while pending:
-            each = pending[-1]
-            below = [
-                dep for dep in data[each][3] if data[dep][1] not in shared and dep not in known
+            task = pending[-1]
+            dependencies = self.data[task][3]
+            unknown = [
+                dep for dep in dependencies if not self.is_shared(dep) and dep not in self.reached
             ]
-            if below:
-                pending += below
+            if unknown:
+                pending += unknown
                 continue
             pending.pop()
-            known[each] = set()
-            for dep in data[each][3]:
-                known[each] |= {dep} if data[dep][1] in shared else known[dep]
-            known[each].discard(each)
-        return known[tid]
+            self.reached[task] = set()
+            for dep in dependencies:
+                self.reached[task] |= {dep} if self.is_shared(dep) else self.reached[dep]
+            self.reached[task].discard(task)
+        return self.reached[tid]
 
-    start = next((tid for tid, each in data.items() if each[0] == pn and each[1] == name), None)
+
+def needed_recipes(d, data, name):
+    """Return the recipes whose staged files a task needs: recipe -> (task hash, recipe file); and
+    the tasks before it.
+
+    From the tasks that it depends on directly, but for those without shared state, which stand for
+    what they depend on themselves; and from there as far as shared state would be needed, which
+    BB_SETSCENE_DEPVALID decides.
+    """
+    pn = d.getVar("PN")
+    shared = _SharedTasks(data, {*d.getVar("SSTATETASKS").split(), "do_stash_locale", "do_deploy"})
+    start = next((tid for tid, row in data.items() if row[0] == pn and row[1] == name), None)
     if start is None:
         bb.fatal(f"{pn}:{name} is not in BB_TASKDEPDATA")
-    valid = d.getVar("BB_SETSCENE_DEPVALID") or "setscene_depvalid"
-    done = set(reach(start))
-    pending = sorted(done)
-    while pending:
-        tid = pending.pop()
-        for dep in sorted(reach(tid) - done):
-            pair = {tid: data[tid][:2], dep: data[dep][:2]}
-            names = {"task": dep, "dependees": pair, "d": d}
-            if not bb.utils.better_eval(f"{valid}(task, dependees, [], d, [])", names):
-                done.add(dep)
-                pending.append(dep)
-    found = {
+    recipes = {
         data[tid][0]: (data[tid][5], data[tid][2])
-        for tid in done
+        for tid in _needed_tasks(d, data, shared, start)
         if data[tid][1] == "do_populate_sysroot"
     }
     if name in ("do_sdk_depends", "do_populate_sdk_ext"):
-        found = {recipe: each for recipe, each in found.items() if not recipe.endswith("-initial")}
-    return found, [each[1] for each in data.values() if each[0] == pn and each[1] != name]
+        recipes = {
+            recipe: staged for recipe, staged in recipes.items() if not recipe.endswith("-initial")
+        }
+    return recipes, [row[1] for row in data.values() if row[0] == pn and row[1] != name]
+
+
+def _needed_tasks(d, data, shared, start):
+    """Return the tasks whose shared state a task needs."""
+    valid = d.getVar("BB_SETSCENE_DEPVALID") or "setscene_depvalid"
+    needed = set(shared.below(start))
+    pending = sorted(needed)
+    while pending:
+        tid = pending.pop()
+        for dep in sorted(shared.below(tid) - needed):
+            pair = {tid: data[tid][:2], dep: data[dep][:2]}
+            names = {"task": dep, "dependees": pair, "d": d}
+            if not bb.utils.better_eval(f"{valid}(task, dependees, [], d, [])", names):
+                needed.add(dep)
+                pending.append(dep)
+    return needed
