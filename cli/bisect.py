@@ -85,7 +85,7 @@ def start(
         not no_combination,
     )
     commands.check_command(command)
-    candidates.compared(opened, question)  # nothing is begun that can't be answered
+    candidates.candidates_of(opened, question)  # nothing is begun that can't be answered
     log.begin(question)
     bisect_to_end(opened, log, sandbox, json=json)
 
@@ -150,7 +150,7 @@ def replay(
     log, source = new_log(opened), logs.Log(file)
     if not file.exists():
         raise typer.BadParameter(f"there is no {file}")
-    candidates.compared(opened, source.read().question)
+    candidates.candidates_of(opened, source.read().question)
     bisect_to_end(opened, log, sandbox, source=source, command=command, json=json)
 
 

@@ -155,7 +155,7 @@ class _Progress:
 
 def _answer(store: repository.Store, log: logs.Log, sandbox: str) -> session.Answer:
     program = sandboxes.bubblewrap(sandbox or _recorded_sandbox(store, log))
-    with scratches.aside(
+    with scratches.open_scratch(
         store, partial(compose.sysroots_of, store), program, search_path=os.environ.get("PATH", "")
     ) as scratch:
         composer = scratch.sysroots(program is not None)

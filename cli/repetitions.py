@@ -17,7 +17,7 @@ SHOWN = 20
 """How many lines of a log, or paths of a tree, are printed."""
 
 
-def print_repetitions(repetitions: Sequence[reproduce.Again], *, json: bool) -> None:
+def print_repetitions(repetitions: Sequence[reproduce.Rerun], *, json: bool) -> None:
     """Print whether tasks that ran again gave the same. Raises Exit(1) if one did not."""
     different = [repetition for repetition in repetitions if not repetition.same]
     if json:
@@ -34,7 +34,7 @@ def print_repetitions(repetitions: Sequence[reproduce.Again], *, json: bool) -> 
         raise typer.Exit(1)
 
 
-def _table(repetition: reproduce.Again) -> dict[str, object]:
+def _table(repetition: reproduce.Rerun) -> dict[str, object]:
     return {
         "task": repetition.key,
         "tag": repetition.run.tag,
@@ -45,7 +45,7 @@ def _table(repetition: reproduce.Again) -> dict[str, object]:
     }
 
 
-def _print(repetition: reproduce.Again, *, workdir: bool) -> None:
+def _print(repetition: reproduce.Rerun, *, workdir: bool) -> None:
     if repetition.problem:
         say(f"{repetition.key}: {repetition.problem}")
         for text in repetition.log.splitlines()[-SHOWN:]:

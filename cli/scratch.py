@@ -33,14 +33,14 @@ def named_run(store: repository.Store, name: str, build: str) -> names.RunName:
 
 
 @contextmanager
-def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Aside]:
+def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Scratch]:
     """Yield a scratch directory, in which recorded tasks are put back and run."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)  # so that what is mounted is unmounted
-    with scratch.aside(
+    with scratch.open_scratch(
         store,
         partial(compose.sysroots_of, store),
         sandboxes.bubblewrap(sandbox or "auto"),

@@ -11,6 +11,7 @@ import typer
 
 from prov.bitbake import shell as bitbake
 from prov.history import names
+from prov.replay import restore
 from prov.replay.scene import Scene
 from prov.store import repository
 from prov.tasks import recorded
@@ -59,7 +60,7 @@ def _scene(
     terminal = os.environ.get("TERM", "")
     with open_scratch(store, sandbox) as scratch:
         task = recorded.read_task(store, run.key, run.commit)
-        yield scratch.put_back(task, before=before, terminal=terminal)
+        yield restore.restore_task(scratch, task, before=before, terminal=terminal)
 
 
 @contextmanager

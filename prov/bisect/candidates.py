@@ -1,10 +1,9 @@
-"""What a bisection has to judge: the builds in their line, and what each of them has under the name
-that was given.
-"""
+"""What a bisection judges: builds in a line, and the tree that each has under a name."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from prov.bisect.log import Question
 from prov.errors import NameUnknown, ProvError, StoreError
@@ -19,29 +18,19 @@ from prov.store.repository import Store
 from prov.text import nearest
 from prov.worktree.attributes import Pair, at_path
 
-TAGS = "refs/tags/"
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The builds from the good one to the bad one, and of each the id of what a command gets."""
+
+    builds: list[BuildList]
+    trees: list[str | None]
 
 
-def compared(store: Store, question: Question) -> tuple[list[BuildList], list[str | None]]:
-    """Return the builds from the good one to the bad one, and of each the id of what a command
-    would get.
-
-    Raises ProvError for a question that makes no sense.
-    """
+def candidates_of(store: Store, question: Question) -> Candidates:
+    """Return the candidates of a question. Raises ProvError if it has no answer."""
     good, bad = (find_build(store, name) for name in (question.good, question.bad))
-    builds = [bad]
-    while builds[-1].commit != good.commit:
-        before = builds[-1].before()
-        if before is None:
-            raise ProvError(
-                f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
-                hint=(
-                    "the good one is the older; to find what mended something, let the command say"
-                    " the opposite"
-                ),
-            )
-        builds.append(before)
-    builds.reverse()
+    builds = _line(good, bad)
     trees = [tree_in(store, question.name, build) for build in builds]
     for tree, build in ((trees[0], good), (trees[-1], bad)):
         if tree is None:
@@ -54,15 +43,32 @@ def compared(store: Store, question: Question) -> tuple[list[BuildList], list[st
             f"{question.name} is the same in the good build and the bad one",
             hint="is the command about something else? --of names what it gets",
         )
-    return builds, trees
+    return Candidates(builds, trees)
+
+
+def _line(good: BuildList, bad: BuildList) -> list[BuildList]:
+    """Return the builds from the good one to the bad one."""
+    builds = [bad]
+    while builds[-1].commit != good.commit:
+        before = builds[-1].before()
+        if before is None:
+            raise ProvError(
+                f"build {good.commit.hex()[:12]} is not before {bad.commit.hex()[:12]}",
+                hint=(
+                    "the good one is the older; to find what mended something, let the command say"
+                    " the opposite"
+                ),
+            )
+        builds.append(before)
+    return builds[::-1]
 
 
 def _near(build: BuildList, name: str) -> str:
     """Return what to name instead of what a build does not have."""
     key, _, part = name.partition("@")
     if build.line(TaskKey(key)) is None:
-        known = [each for recipe in build.recipes() for each in build.lines(recipe)]
-        return nearest(key, known) or "--of names a task and what of it, as in app:image@output"
+        listed = [line for recipe in build.recipes() for line in build.lines(recipe)]
+        return nearest(key, listed) or "--of names a task and what of it, as in app:image@output"
     kind = part.partition("/")[0]
     if kind not in PARTS:
         return nearest(kind, PARTS) or f"@{', @'.join(PARTS)}"
@@ -70,22 +76,21 @@ def _near(build: BuildList, name: str) -> str:
 
 
 def tree_in(store: Store, name: str, build: BuildList) -> str | None:
-    """Return the id of what a build has under a name; None where the task was not built, or
-    failed.
-    """
+    """Return the id of what a build has under a name, None if `pair_in` returns none."""
     pair = pair_in(store, name, build)
     return tree_id(pair) if pair is not None else None
 
 
 def pair_in(store: Store, name: str, build: BuildList) -> Pair | None:
+    """Return what a build has under a name; None where the task was not built, or failed."""
     key, _, part = name.partition("@")
     line = build.line(TaskKey(key))
     return part_of(store, line, part) if line is not None else None
 
 
 def part_of(store: Store, line: Line, part: str) -> Pair | None:
-    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None where it is not
-    here.
+    """Return a part of what a task left, as in `output/usr/bin` or `sysroot`; None if it is not in
+    the store.
     """
     kind, _, folder = part.partition("/")
     try:
@@ -95,17 +100,13 @@ def part_of(store: Store, line: Line, part: str) -> Pair | None:
             )
             return node.pair if node is not None and node.is_directory else None
         number = line.run or Records(store).last_run(line.key, line.task_hash)[0]
-        return find_directory(
-            store,
-            f"{RunRef(line.key, line.task_hash, 1).prefix.removeprefix(TAGS)}/{number}@{part}",
-        ).pair
-    except (
-        NameUnknown,
-        StoreError,
-    ):  # no such folder in it, no run of it here, or no longer in the store
+        return find_directory(store, f"{RunRef(line.key, line.task_hash, number).tag}@{part}").pair
+    except (NameUnknown, StoreError):  # it has no such folder, or is not, or no longer, here
         return None
 
 
 def tree_id(pair: Pair) -> str:
-    """Return the id by which trees are told apart."""
-    return f"{pair.tree.hex()}{f'+{pair.attributes.hex()}' if pair.attributes else ''}"
+    """Return the id by which a log names a tree: that of the tree and of its attributes."""
+    if pair.attributes is None:
+        return pair.tree.hex()
+    return f"{pair.tree.hex()}+{pair.attributes.hex()}"

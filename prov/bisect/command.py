@@ -1,4 +1,4 @@
-"""The command that judges: how it is run, and what its exit status says."""
+"""The command that judges: how it runs, and the verdict that its exit status means."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prov.bisect.search import Verdict
 from prov.errors import ProvError
 
 SKIP = 125
-"""git's: the exit status that says that it can't be told."""
+"""The exit status for "cannot be judged", as in git."""
 NOT_FOUND = (126, 127)
-"""What a shell ends with that can't run a program, or find it."""
+"""Exit statuses of a shell that cannot run a program, or find it."""
 STDERR = 2
 
 
 def check_command(command: Sequence[str]) -> None:
-    """Raise ProvError where there is no such program."""
+    """Raise ProvError if there is no such program."""
     if shutil.which(command[0]) is None:
         raise ProvError(
             f"{command[0]} is no program that can be run",
@@ -26,10 +26,10 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Run a command on the caller's terminal and return its exit status; what it prints is no
-    answer: standard error.
+    """Run a command on the caller's terminal and return its exit status.
 
-    Raises ProvError where it can't be run.
+    What it prints goes to standard error, since it is no answer of prov's. Raises ProvError if it
+    cannot be run.
     """
     try:
         return subprocess.run(command, check=False, stdout=STDERR).returncode
@@ -42,9 +42,9 @@ def run_command(command: Sequence[str]) -> int:
 
 
 def verdict_of(code: int) -> Verdict:
-    """Return what an exit status says.
+    """Return the verdict that an exit status means.
 
-    As with git, 128 and more, and signals, end the bisection: ProvError.
+    As in git, 128 and more, and signals, end the bisection: raises ProvError.
     """
     if code == 0:
         return "good"

@@ -1,50 +1,63 @@
-"""The end of a bisection in words."""
+"""The answer of a bisection in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from prov.bisect.changes import is_unexplained
 from prov.bisect.session import Answer
-from prov.history.causes import SAME_INPUTS, CauseGroup
+from prov.history.causes import CauseGroup
 from prov.store.repository import Store
-from prov.text import few
+from prov.text import count_text, few
 
 
 def describe(store: Store, answer: Answer) -> str:
-    """Return the end of a bisection in one sentence."""
-    since = f"build {answer.bad.hex()[:12]}"
-    if answer.between:
-        which = "the one" if answer.between == 1 else f"one of the {answer.between}"
-        since = f"{since}, or {which} before it that could not be told,"
+    """Return the answer of a bisection in one sentence."""
+    first_bad = _first_bad(answer)
     if not answer.causes:
-        return f"{since} is the first bad one, and no recorded change of an input explains it"
-    words = _and(_cause(store, each) for each in answer.causes)
-    if not answer.apart:
-        return f"{since.rstrip(',')} is the first bad one; one or more of these broke it: {words}"
-    together = (
-        f", together with {_and(_cause(store, each) for each in answer.earlier)}"
-        if answer.earlier
-        else ""
-    )
-    number = f"{answer.untold} combination{'' if answer.untold == 1 else 's'}"
-    untold = f"; {number} could not be built, so that fewer changes may do" if answer.untold else ""
-    return f"{words} broke it in {since.rstrip(',')}{together}{untold}"
+        return f"{first_bad} is the first bad one, and no recorded change of an input explains it"
+    causes = _and(_cause(store, group) for group in answer.causes)
+    build = first_bad.rstrip(",")
+    if not answer.isolated:
+        return f"{build} is the first bad one; one or more of these broke it: {causes}"
+    return f"{causes} broke it in {build}{_together(store, answer)}{_unbuilt(answer)}"
 
 
-def _cause(store: Store, each: CauseGroup) -> str:
-    return f"that {each.title}" if each.change.kind == SAME_INPUTS else describe_cause(store, each)
+def _first_bad(answer: Answer) -> str:
+    build = f"build {answer.bad.hex()[:12]}"
+    if not answer.between:
+        return build
+    others = "the one" if answer.between == 1 else f"one of the {answer.between}"
+    return f"{build}, or {others} before it that could not be told,"
 
 
-def describe_cause(store: Store, each: CauseGroup) -> str:
-    """Return what a change is, and of which tasks."""
-    if each.change.kind == SAME_INPUTS:
-        return each.title
-    return f"{each.title}{commits_of(store, each)} in {few(each.tasks)}"
+def _together(store: Store, answer: Answer) -> str:
+    if not answer.earlier:
+        return ""
+    return f", together with {_and(_cause(store, group) for group in answer.earlier)}"
 
 
-def commits_of(store: Store, each: CauseGroup) -> str:
-    """Return the range of commits where a git source changed, as words; nothing for all else."""
-    change = each.change
+def _unbuilt(answer: Answer) -> str:
+    if not answer.unbuilt:
+        return ""
+    number = count_text(answer.unbuilt, "combination")
+    return f"; {number} could not be built, so that fewer changes may do"
+
+
+def _cause(store: Store, group: CauseGroup) -> str:
+    return f"that {group.title}" if is_unexplained(group) else describe_cause(store, group)
+
+
+def describe_cause(store: Store, group: CauseGroup) -> str:
+    """Return a change in words, and its tasks."""
+    if is_unexplained(group):
+        return group.title
+    return f"{group.title}{commits_of(store, group)} in {few(group.tasks)}"
+
+
+def commits_of(store: Store, group: CauseGroup) -> str:
+    """Return the range of commits of a git source that changed, as words; empty for all else."""
+    change = group.change
     if change.kind != "source" or change.old is None or change.new is None:
         return ""
     old, new = (store.objects.read(entry.oid)[1] for entry in (change.old, change.new))

@@ -1,8 +1,6 @@
-"""The log of a bisection: its question, and every verdict as it was given. Who goes on reads it and
-is where he was.
+"""The log of a bisection: its question, and every verdict, from which a bisection continues.
 
-A line of JSON each. One that was cut off by a kill does not count, and is gone with the next
-verdict.
+A line of JSON each. A line that a kill cut off does not count; the next verdict replaces it.
 
 The question names a command, and a store may come from another person. So a keyed digest binds the
 question to the user who began the bisection and to the store's place.
@@ -34,24 +32,24 @@ class Question:
     command: tuple[str, ...]
     repeat: int = 1
     combinations: bool = True
-    """Whether it is asked, too, if it is bad only together with an earlier change."""
+    """Whether to look for earlier changes, too, without which it is not bad."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a log says."""
+class LogContent:
+    """A question, and the verdicts so far."""
 
     question: Question
     verdicts: dict[str, Verdict]
     """By tree."""
     flaky: bool
-    """Whether the command said now this, now that of one tree."""
+    """Whether the command judged one tree differently in two runs."""
     digest: str
     """The question's keyed digest, in hexadecimal; empty if the user who began has no key."""
 
 
 def _question(table: dict[str, Any]) -> Question:
-    """Return the question in a log. Raises ValueError, KeyError or TypeError for what is none."""
+    """Return the question in a log. Raises ValueError, KeyError or TypeError if it is malformed."""
     question = Question(**{**table, "command": tuple(table["command"])})
     texts = (question.good, question.bad, question.name, *question.command)
     if not all(isinstance(text, str) for text in texts):
@@ -63,14 +61,14 @@ def _question(table: dict[str, Any]) -> Question:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A file that holds it."""
+    """The file of a log."""
 
     path: Path
 
-    def read(self) -> Said:
+    def read(self) -> LogContent:
         """Return the question and the verdicts so far.
 
-        Raises ProvError where there is none, or no log.
+        Raises ProvError if there is no such file, or it is not a log.
         """
         try:
             first, *rows = [json.loads(line) for line in self.lines()]
@@ -93,10 +91,10 @@ class Log:
                 f"{self.path} is no log of a bisection: it names no command",
                 hint="`prov bisect reset`",
             )
-        return Said(question, verdicts, flaky, digest)
+        return LogContent(question, verdicts, flaky, digest)
 
     def lines(self) -> list[str]:
-        """Return the whole lines. Raises ProvError where there is no log."""
+        """Return the whole lines. Raises ProvError if there is no log."""
         try:
             text = self.path.read_text()
         except FileNotFoundError as error:
@@ -110,16 +108,16 @@ class Log:
         self._write([self._first(question)])
 
     def copy(self, other: Log) -> None:
-        """Begin with what another log says; this user approves of its command."""
+        """Begin with the content of another log, whose command this user approves."""
         rows = [json.loads(line) for line in other.lines()]
         self._write([self._first(other.read().question), *rows[1:]])
 
-    def is_own(self, said: Said) -> bool:
+    def is_own(self, content: LogContent) -> bool:
         """Return whether this user began or approved, in this store, the bisection that a log
         describes.
         """
         try:
-            return is_own(self._bound(said.question), bytes.fromhex(said.digest))
+            return is_own(self._bound(content.question), bytes.fromhex(content.digest))
         except ValueError:
             return False
 

@@ -1,20 +1,20 @@
-"""Bisection as a state machine: from the verdicts so far, what to try next, or what was found. It
-runs nothing itself.
+"""Bisection as a state machine: from the verdicts so far to what to try next, or to the answer.
+
+It runs nothing itself.
 
 Two searches. Over builds in a line, of which the first is good and the last is bad, by halving;
 builds that give the same tree have the same verdict, and are one. Over a set of changes, all of
 which together are bad and none of which is good, for the fewest that are bad: by halving again, and
 what that leaves by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating
-Failure-Inducing Input", 2002), which holds whatever the verdicts. Both ask the same question twice
-only of a caller that forgets the answer, so that going on after an interruption is to begin anew
-with all verdicts.
+Failure-Inducing Input", 2002), which is right for any verdicts. Neither asks for a verdict that it
+is given, so that a bisection continues after an interruption by starting again with all verdicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from math import ceil, log2
 from typing import Literal
 
@@ -30,37 +30,47 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The last good one and the first bad one; what is between them could not be told."""
+class Boundary:
+    """The last good one and the first bad one; those between them could not be judged."""
 
     good: int
     bad: int
 
 
-def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> Try | Step:
-    """Return which of a line to try next, or the step at which it turns bad.
+def next_build(trees: Sequence[str | None], verdicts: Mapping[str, Verdict]) -> Try | Boundary:
+    """Return which of a line to try next, or where it turns bad.
 
     `trees` has the id of what each gives, None of one that gives nothing to try; the first is good,
-    the last bad. What can't be told often comes in a row, so that the middle of the longest row
-    without it is tried.
+    the last bad. Those that cannot be judged often come in a row, so that the middle of the longest
+    row without one is tried.
     """
-    told = ((tree, index) for index, tree in enumerate(trees) if tree is not None)
-    groups = [
-        (tree, [index for _, index in each]) for tree, each in groupby(told, lambda pair: pair[0])
-    ]
-    known = {**verdicts, str(trees[0]): "good", str(trees[-1]): "bad"}
-    said = [known.get(tree) for tree, _ in groups]
-    high = said.index("bad")
-    low = max(at for at in range(high) if said[at] == "good")
+    groups = _groups(trees)
+    all_verdicts = {**verdicts, str(trees[0]): "good", str(trees[-1]): "bad"}
+    judged = [all_verdicts.get(str(trees[group.start])) for group in groups]
+    high = judged.index("bad")
+    low = max(at for at in range(high) if judged[at] == "good")
     rows = [
         list(row)
-        for skip, row in groupby(range(low + 1, high), lambda at: said[at] == "skip")
-        if not skip
+        for skipped, row in groupby(range(low + 1, high), lambda at: judged[at] == "skip")
+        if not skipped
     ]
     if not rows:
-        return Step(groups[low][1][-1], groups[high][1][0])
+        return Boundary(groups[low].stop - 1, groups[high].start)
     row = max(rows, key=len)
-    return Try(groups[row[(len(row) - 1) // 2]][1][0], ceil(log2(sum(map(len, rows)) + 1)))
+    middle = row[(len(row) - 1) // 2]
+    return Try(groups[middle].start, ceil(log2(sum(map(len, rows)) + 1)))
+
+
+def _groups(trees: Sequence[str | None]) -> list[range]:
+    """Return the places of each row of equal trees, the first and the last of it; those without a
+    tree are in no row, and do not end one.
+    """
+    present = [(tree, index) for index, tree in enumerate(trees) if tree is not None]
+    groups = []
+    for _, row in groupby(present, lambda pair: pair[0]):
+        indexes = [index for _, index in row]
+        groups.append(range(indexes[0], indexes[-1] + 1))
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ class _Unknown(Exception):
 def next_combination(count: int, verdicts: Mapping[frozenset[int], Verdict]) -> Combine | Fewest:
     """Return which changes out of `count` to combine next, or the fewest that are bad together.
 
-    None of them is good, all of them are bad. What can't be told counts as not bad.
+    None of them is good, all of them are bad. Those that cannot be judged count as not bad.
     """
 
     def is_bad(chosen: list[int]) -> bool:
@@ -109,50 +119,54 @@ def _needed(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int
 
     If more changes never turn bad into good, these are the fewest.
     """
-    found: list[int] = []
+    needed: list[int] = []
     while True:
-        low, high = (
-            0,
-            len(changes),
-        )  # how many of them with those that were found are not bad, and how many are
+        # with those that are needed, the first `low` changes are not bad, the first `high` are
+        low, high = 0, len(changes)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if is_bad(changes[:middle] + found) else (middle, high)
-        found = [changes[high - 1], *found]
+            if is_bad(changes[:middle] + needed):
+                high = middle
+            else:
+                low = middle
+        needed = [changes[high - 1], *needed]
         changes = changes[: high - 1]
-        if not changes or is_bad(found):
-            return found
+        if not changes or is_bad(needed):
+            return needed
 
 
 def _fewest(changes: list[int], is_bad: Callable[[list[int]], bool]) -> list[int]:
     """Return those of the changes without any one of which they are not bad: delta debugging."""
     parts = 2
     while len(changes) > 1:
-        chunks = [
-            changes[at * len(changes) // parts : (at + 1) * len(changes) // parts]
-            for at in range(parts)
-        ]
-        rests = (
-            [[each for each in changes if each not in chunk] for chunk in chunks]
-            if parts > 2
-            else []
-        )
-        smaller = next((each for each in [*chunks, *rests] if is_bad(each)), None)
-        if smaller is None and parts >= len(changes):
-            return changes
-        if smaller is None:
-            parts = min(len(changes), 2 * parts)
-        else:
+        chunks = _chunks(changes, parts)
+        subsets = [*chunks]
+        if parts > 2:  # of two chunks, each is the rest of the other
+            subsets += [[change for change in changes if change not in chunk] for chunk in chunks]
+        smaller = next((subset for subset in subsets if is_bad(subset)), None)
+        if smaller is not None:
             parts = 2 if smaller in chunks else max(2, parts - 1)
             changes = smaller
+        elif parts < len(changes):
+            parts = min(len(changes), 2 * parts)
+        else:
+            return changes
     return changes
 
 
+def _chunks(changes: list[int], parts: int) -> list[list[int]]:
+    """Return changes in so many chunks of about equal length."""
+    ends = [at * len(changes) // parts for at in range(parts + 1)]
+    return [changes[start:end] for start, end in pairwise(ends)]
+
+
 def joint_verdict(verdicts: Sequence[Verdict]) -> tuple[Verdict, bool]:
-    """Return the verdict of several runs of one command, and whether they disagreed: one that is
-    bad is enough.
+    """Return the verdict of several runs of one command, and whether they differ.
+
+    One bad run is enough.
     """
-    for each in ("bad", "good"):
-        if each in verdicts:
-            return each, any(other != each for other in verdicts)
+    strongest: tuple[Verdict, ...] = ("bad", "good")
+    for verdict in strongest:
+        if verdict in verdicts:
+            return verdict, any(other != verdict for other in verdicts)
     return "skip", False

@@ -186,8 +186,8 @@ def plan_forget(store: Store, targets: Targets) -> ForgetPlan:
     holders = Holders(store, targets.objects)
     refs = {ref: oid for ref, oid in store.refs.list(REFS).items() if not ref.startswith(_KEPT)}
     with store.objects.writer() as writer:
-        planner = _Planner(store, targets, holders, Rewriter(store, writer, holders))
-        decisions = [planner.decide(name, oid) for name, oid in refs.items()]
+        decider = _RefDecisions(store, targets, holders, Rewriter(store, writer, holders))
+        decisions = [decider.decide(name, oid) for name, oid in refs.items()]
         writer.finish()
     deletions = [decision for decision in decisions if isinstance(decision, Deletion)]
     moves = tuple(decision for decision in decisions if isinstance(decision, Move))
@@ -199,7 +199,7 @@ def plan_forget(store: Store, targets: Targets) -> ForgetPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planner:
+class _RefDecisions:
     """Decides what becomes of each ref."""
 
     store: Store

@@ -1,8 +1,8 @@
-"""Builds that never were: recorded tasks with some of one build's inputs and some of another's.
+"""Combinations of builds: recorded tasks with some of one build's inputs and some of another's.
 
-A change of an input is a step from one build's tasks to the other's. With some of the changes, and
-what they lead to, a graph comes out that is planned and run as any other: what is recorded under
-its hashes is not built again, and what is built is recorded under them.
+A change of an input is a step from one build's tasks to the other's. Some of the changes, and what
+they lead to, make a graph that is planned and run as any other: outputs recorded under its hashes
+are not built again, and new ones are recorded under them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ ORDER: Named = ("source", "%order")
 
 @dataclass(frozen=True, slots=True)
 class InputStep:
-    """One input of some tasks as the other build has it; `new` is None where that has none of the
-    name.
-    """
+    """One input of some tasks as the other build has it; None if that has none of the name."""
 
     kind: str
     name: str
@@ -53,44 +51,49 @@ class InputStep:
     tasks: tuple[str, ...]
 
 
-def mixture(
+def combine(
     store: Store,
     old: Mapping[TaskKey, RecordedTask],
     new: Mapping[TaskKey, RecordedTask],
     steps: Iterable[InputStep],
 ) -> dict[TaskKey, RecordedTask]:
-    """Return the old build's tasks with some steps to the new one's; tasks that only one of them
-    has are kept.
+    """Return the old build's tasks with some steps to the new one's.
+
+    Tasks that only one of them has are in it, too.
     """
-    chosen: dict[str, list[InputStep]] = {}
+    steps_of: dict[str, list[InputStep]] = {}
     for step in steps:
         for key in step.tasks:
-            chosen.setdefault(key, []).append(step)
-    moved = {key for key, each in chosen.items() if any(step.kind == "definition" for step in each)}
-    found = {**new, **old}
+            steps_of.setdefault(key, []).append(step)
+    redefined = {key for key, taken in steps_of.items() if _redefines(taken)}
+    tasks = {**new, **old}
     with store.objects.writer() as writer:
         for key in old.keys() & new.keys():
-            if key in chosen or moved.intersection(old[key].definition.needs):
-                found[key] = _Mixed(
-                    store.objects, writer, old[key], new[key], chosen.get(key, []), moved
-                ).make()
-    return found
+            if key in steps_of or redefined.intersection(old[key].definition.needs):
+                own = steps_of.get(key, [])
+                combined = _Combined(store.objects, writer, old[key], new[key], own, redefined)
+                tasks[key] = combined.task()
+    return tasks
+
+
+def _redefines(steps: Iterable[InputStep]) -> bool:
+    return any(step.kind == "definition" for step in steps)
 
 
 @dataclass(slots=True)
-class _Mixed:
-    """One task of a mixture."""
+class _Combined:
+    """One task of a combination."""
 
     reader: TreeReader
     sink: TreeWriter
     old: RecordedTask
     new: RecordedTask
     steps: list[InputStep]
-    moved: set[str]
-    """Tasks whose own words are the new build's: where their output goes is told by these."""
+    redefined: set[str]
+    """Tasks with the definition of the new build, which says where their output goes."""
 
-    def make(self) -> RecordedTask:
-        """Return the old task with the steps made. What is in no hash goes with what is hashed."""
+    def task(self) -> RecordedTask:
+        """Return the old task with the steps made. What is in no hash follows what is hashed."""
         own: dict[Named, Entry] = dict(self.old.own)
         for step in self.steps:
             if step.kind == "dependency":
@@ -99,7 +102,7 @@ class _Mixed:
                 own[step.kind, step.name] = step.new
             else:
                 own.pop((step.kind, step.name), None)
-        redefined = self.old.key in self.moved
+        redefined = self.old.key in self.redefined
         base, other = (self.new, self.old) if redefined else (self.old, self.new)
         tools = self.new if own.get(TOOLS) == self.new.own.get(TOOLS) else self.old
         excluded = {**other.definition.excluded, **base.definition.excluded}
@@ -119,12 +122,14 @@ class _Mixed:
         return self.staged(task, like_new=redefined or self.all_edges_are_new(words))
 
     def edges(self, kind: str, old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
-        chosen = {step.name for step in self.steps if step.kind == "dependency"}
-        found = [key for key in old if key in new or f"{kind} {key}" not in chosen]
-        found += [key for key in new if key not in old and f"{kind} {key}" in chosen]
-        return new if set(found) == set(new) else tuple(found)
+        """Return the old edges of a kind with the steps that add or remove one."""
+        changed = {step.name for step in self.steps if step.kind == "dependency"}
+        edges = [key for key in old if key in new or f"{kind} {key}" not in changed]
+        edges += [key for key in new if key not in old and f"{kind} {key}" in changed]
+        return new if set(edges) == set(new) else tuple(edges)
 
     def all_edges_are_new(self, words: Definition) -> bool:
+        """Return whether the steps led to the edges of the new build."""
         new = self.new.definition
         chosen = any(step.kind == "dependency" for step in self.steps)
         return chosen and (words.after, words.from_, words.needs) == (
@@ -134,17 +139,12 @@ class _Mixed:
         )
 
     def staged(self, task: RecordedTask, *, like_new: bool) -> RecordedTask:
-        """Return a task that says of all that it needs where it goes, as the build does from which
-        it has it.
+        """Return a task with where each output goes that it needs, as in the build that the edge
+        is from.
         """
         lines, direct = [], []
         for key in task.definition.needs:
-            first = like_new or key in self.moved
-            side = next(
-                each.definition
-                for each in ((self.new, self.old) if first else (self.old, self.new))
-                if key in each.definition.needs
-            )
+            side = self.side_with(key, new_first=like_new or key in self.redefined)
             lines += [text for text in side.staging if text.partition(" ")[0] == key]
             direct += [key] if key in side.direct else []
         if sorted(lines) == sorted(task.definition.staging):
@@ -155,38 +155,43 @@ class _Mixed:
         own = {**task.own, DEFINITION: task.own[DEFINITION]._replace(oid=oid)}
         return replace(task, definition=words, own=own)
 
+    def side_with(self, key: str, *, new_first: bool) -> Definition:
+        """Return the definition, of either build, that needs a task."""
+        sides = (self.new, self.old) if new_first else (self.old, self.new)
+        return next(side.definition for side in sides if key in side.definition.needs)
+
     def files(self, kind: str, own: OwnEntries) -> tuple[LocalFile, ...]:
         """Return the files behind sources or patches, of the build that has the same."""
-        found: dict[str, LocalFile] = {}
+        files: dict[str, LocalFile] = {}
         for task in (self.old, self.new):
-            for file in task.definition.sources if kind == "source" else task.definition.patches:
-                if (kind, file.name) in own and own[kind, file.name] == task.own.get(
-                    (kind, file.name)
-                ):
-                    found[file.name] = file
-        return tuple(found.values())
+            definition = task.definition
+            for file in definition.sources if kind == "source" else definition.patches:
+                if _is_same(own, task, (kind, file.name)):
+                    files[file.name] = file
+        return tuple(files.values())
 
     def source_rows(self, own: OwnEntries) -> list[dict[str, Any]]:
-        """Return what `SOURCES` says of the sources that the task has: where to fetch just
-        these.
-        """
-        found: dict[str, dict[str, Any]] = {}
+        """Return the rows of `SOURCES` (where to fetch a source) for the task's sources."""
+        rows: dict[str, dict[str, Any]] = {}
         first, last = self.old, self.new
         if own.get(ORDER) != self.old.own.get(ORDER):
             first, last = last, first
         for task in (first, last):
             for row in json.loads(task.definition.excluded.get("SOURCES", "[]")):
                 name = row["name"]
-                if ("source", name) in own and own["source", name] == task.own.get(
-                    ("source", name)
-                ):
-                    found[name] = {**row, "unpack": ("source", f"%{name}.unpack") not in own}
-        return list(found.values())
+                if _is_same(own, task, ("source", name)):
+                    rows[name] = {**row, "unpack": ("source", f"%{name}.unpack") not in own}
+        return list(rows.values())
+
+
+def _is_same(own: OwnEntries, task: RecordedTask, name: Named) -> bool:
+    """Return whether an input exists, and is the one of a recorded task."""
+    return name in own and own[name] == task.own.get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where mixtures are built."""
+    """Where combinations are built."""
 
     store: Store
     sysroots: Composer
@@ -203,17 +208,17 @@ class Workshop:
         *,
         outputs: Mapping[tuple[TaskKey, TaskHash], OutputId] | None = None,
     ) -> tuple[Oid | None, Summary]:
-        """Build a target of a mixture; return its output, None if that failed, and how it went.
+        """Build a target of a combination; return its output, None if that failed, and the summary.
 
-        `outputs` says which output stands for a task hash that led to several. Raises ProvError for
-        what keeps it from being planned.
+        `outputs` says which output stands for a task hash that led to several. Raises ProvError if
+        it cannot be planned.
         """
         objects = self.store.objects
         graph = graph_of(objects, tasks, [target])
         nodes = {key: tasks[key] for key in graph.nodes}
         own = {key: own_inputs(objects, HashOnly(), task) for key, task in nodes.items()}
-        askers = {each.toolchain: key for key, each in own.items()}
-        for toolchain, key in askers.items() if self.sandbox is None else ():
+        users = {inputs.toolchain: key for key, inputs in own.items()}
+        for toolchain, key in users.items() if self.sandbox is None else ():
             self.toolchains.check_current(toolchain, key)
         site = self._site(nodes)
         records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
@@ -238,7 +243,7 @@ class Workshop:
 
 @dataclass(slots=True)
 class _Chosen(Records):
-    """Records in which it is said which output stands for a task hash that led to several."""
+    """Records with a choice of the output of a task hash that led to several."""
 
     chosen: Mapping[tuple[TaskKey, TaskHash], OutputId] = field(default_factory=dict)
 
@@ -247,28 +252,28 @@ class _Chosen(Records):
         return None if recorded is None else self.chosen.get((key, task_hash), recorded)
 
     def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
-        """Return nothing: what was last recorded under a static key may stand on other outputs than
-        are chosen.
+        """Return None: an output recorded under a static key may depend on outputs that are not
+        chosen.
         """
         return None
 
-    def odd(self, key: TaskKey, task_hash: TaskHash | None) -> bool:
-        """Tell whether another output stands for a task than is recorded."""
+    def differs(self, key: TaskKey, task_hash: TaskHash | None) -> bool:
+        """Return whether the chosen output of a task is not the recorded one."""
         return task_hash is not None and self.output(key, task_hash) != Records.output(
             self, key, task_hash
         )
 
 
 def keep_apart(plan: Plan, records: _Chosen) -> None:
-    """Let what stands on chosen outputs leave no static keys: these tell what comes of the outputs
-    that are recorded.
+    """Let tasks that depend on chosen outputs record no static keys, since these stand for what the
+    recorded outputs lead to.
 
-    It is as with what is kept although stale.
+    They are planned like stale tasks that are kept.
     """
     apart: set[str] = set()
     for key, node in plan.graph.nodes.items():
         step = plan.steps[key]
-        if apart.intersection(node.edges) or records.odd(key, step.task_hash):
+        if apart.intersection(node.edges) or records.differs(key, step.task_hash):
             apart.add(key)
             if step.action in (Action.UP_TO_DATE, Action.RESTORE):
                 step.action = Action.STALE

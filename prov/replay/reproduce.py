@@ -1,8 +1,8 @@
-"""Whether recorded tasks give the same again: run as they were, or in another directory, another
-file order, later.
+"""Check whether recorded tasks produce the same output again.
 
-Each task gets its recorded inputs, also what others gave it then, so that one which is not
-reproducible is told apart from those that only take what it gives.
+They run as they were, or in another directory, in another file order, or later. Each task gets its
+recorded inputs, also the outputs of other tasks as recorded, so that a task that is not
+reproducible does not hide behind one that takes its output.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.records.output import read_pair
 from prov.records.record import read_run_record
-from prov.replay.scratch import Aside
+from prov.records.refs import RunRef
+from prov.replay.scratch import Scratch
 from prov.store.objects import EMPTY_TREE, Oid
 from prov.store.repository import Store
 from prov.tasks.job import Result
@@ -36,8 +37,8 @@ OTHER_CHAIN = "-again"
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """How a task went that was run again."""
+class Rerun:
+    """The result of running a task again."""
 
     key: TaskKey
     run: RunName
@@ -45,30 +46,33 @@ class Again:
     """Why it failed, if it did."""
     log: str
     output: tuple[Difference, ...] = ()
-    """What is different in what it gives."""
+    """How its output differs."""
     workdir: tuple[Difference, ...] = ()
-    """What is different in its WORKDIR, of a task whose output is, or that gives nothing."""
+    """How its WORKDIR differs, of a task whose output differs or is empty."""
     at_its_path: bool = False
-    """It was run where it was, so that its WORKDIR counts, too, if it gives nothing."""
+    """It ran at its old path, so that a difference in its WORKDIR counts, too."""
 
     @property
     def same(self) -> bool:
+        """Whether the task produced the same again."""
         return not self.problem and not self.output and not (self.at_its_path and self.workdir)
 
 
-def rerun(store: Store, run: RunName, where: Aside) -> Again:
+def rerun(store: Store, run: RunName, scratch: Scratch) -> Rerun:
     """Run a recorded task as it was run, and compare."""
     task = read_task(store, run.key, run.commit)
-    return replace(_compared(store, run, where.run(task)), at_its_path=where.sandbox is not None)
+    return replace(
+        _compared(store, run, scratch.run(task)), at_its_path=scratch.sandbox is not None
+    )
 
 
-def _compared(store: Store, run: RunName, result: Result) -> Again:
+def _compared(store: Store, run: RunName, result: Result) -> Rerun:
     assert result.commit is not None
     log = Records(store).text(result.commit, LOG).decode("utf-8", "replace")
     problem = result.problem
     if run.failed:
         problem = "" if problem else "it failed then, and does not now"
-        return Again(run.key, run, problem, log)
+        return Rerun(run.key, run, problem, log)
     output: tuple[Difference, ...] = ()
     recorded = _output(store, run.commit)
     if result.output is not None and recorded is not None and result.output != recorded:
@@ -86,17 +90,17 @@ def _compared(store: Store, run: RunName, result: Result) -> Again:
         workdir = diff_pairs(
             store.objects, records.workdir(run.commit), records.workdir(result.commit)
         )
-    return Again(run.key, run, problem, log, output, tuple(workdir))
+    return Rerun(run.key, run, problem, log, output, tuple(workdir))
 
 
 def _output(store: Store, commit: Oid) -> OutputId | None:
     return read_run_record(store.objects, commit).output
 
 
-def reproduce(store: Store, name: str, where: Aside) -> Iterator[Again]:
-    """Run a recipe's tasks, or one with those that it comes after, again, and yield how each went.
+def reproduce(store: Store, name: str, scratch: Scratch) -> Iterator[Rerun]:
+    """Run a recipe's tasks again, or one with those that it comes after, and yield each result.
 
-    Tasks with the network are left as they are. Raises NameUnknown.
+    Tasks with the network are not run. Raises NameUnknown.
     """
     tasks = _tasks(store, name)
     commits: dict[str, Oid] = {}
@@ -105,76 +109,79 @@ def reproduce(store: Store, name: str, where: Aside) -> Iterator[Again]:
             commits[run.key] = run.commit
             continue
         start = [commits[key] for key in task.definition.after]
-        result = where.run(task, chain=task.definition.chain + OTHER_CHAIN, start=start)
-        again = _compared(store, run, result)
-        yield again
-        if again.problem:
+        result = scratch.run(task, chain=task.definition.chain + OTHER_CHAIN, start=start)
+        rerun = _compared(store, run, result)
+        yield rerun
+        if rerun.problem:
             return
         assert result.commit is not None
         commits[run.key] = result.commit
 
 
-def _tasks(store: Store, name: str) -> list[tuple[RunName, RecordedTask]]:
+Recorded = tuple[RunName, RecordedTask]
+"""A run, and its task as recorded."""
+
+
+def _tasks(store: Store, name: str) -> list[Recorded]:
     """Return the runs of a recipe's tasks as last built, or those up to one task, in an order to
     run them in.
     """
-    wanted: dict[TaskKey, tuple[RunName, RecordedTask]] = {}
+    return _in_order(store, _selected(store, name))
+
+
+def _selected(store: Store, name: str) -> dict[TaskKey, Recorded]:
+    """Return the runs that a name stands for."""
     if ":" in name or "/" in name:
         run = find_run(store, name)
-        keys = [run.key]
-        wanted[run.key] = run, read_task(store, run.key, run.commit)
-    else:
-        build = next(
-            (each for each in walk_builds(BuildList.latest(store)) if each.lines(name)), None
-        )
-        if build is None:
-            raise NameUnknown(
-                f"no build of {name} is recorded", hint="`prov builds`, or name a task"
-            )
-        keys = list(build.lines(name))
-        for key in keys:
-            run = run_in(build, key)
-            wanted[key] = run, read_task(store, key, run.commit)
-    ordered: dict[TaskKey, tuple[RunName, RecordedTask]] = {}
-    pending = list(reversed(keys))
+        return {run.key: (run, read_task(store, run.key, run.commit))}
+    builds = walk_builds(BuildList.latest(store))
+    build = next((build for build in builds if build.lines(name)), None)
+    if build is None:
+        raise NameUnknown(f"no build of {name} is recorded", hint="`prov builds`, or name a task")
+    runs = {key: run_in(build, key) for key in build.lines(name)}
+    return {key: (run, read_task(store, key, run.commit)) for key, run in runs.items()}
+
+
+def _in_order(store: Store, selected: dict[TaskKey, Recorded]) -> list[Recorded]:
+    """Return some tasks, and all that they come after, each after these."""
+    tasks = dict(selected)
+    ordered: dict[TaskKey, Recorded] = {}
+    pending = list(reversed(selected))
     while pending:
-        key = pending[-1]
-        run, task = wanted[key]
-        missing = []
-        for before in task.hashes:
-            if before not in wanted:
-                wanted[before] = _before(store, before, task)
-            if before not in ordered:
-                missing.append(before)
         if len(pending) > MOST_PENDING:
             raise StoreError(
-                f"{key} comes after itself, as recorded",
+                f"{pending[-1]} comes after itself, as recorded",
                 hint="don't trust the origin of that record",
             )
+        key = pending[-1]
+        task = tasks[key][1]
+        missing = [before for before in task.hashes if before not in ordered]
+        for before in missing:
+            if before not in tasks:
+                tasks[before] = _before(store, before, task)
         if missing:
             pending += missing
         else:
-            ordered[key] = wanted[key]
+            ordered[key] = tasks[key]
             pending.pop()
     return list(ordered.values())
 
 
-def _before(store: Store, key: TaskKey, task: RecordedTask) -> tuple[RunName, RecordedTask]:
+def _before(store: Store, key: TaskKey, task: RecordedTask) -> Recorded:
     number, commit = Records(store).last_run(key, task.hashes[key])
     if commit is None:
         raise NameUnknown(
             f"no run of {key} with that task hash is recorded here", hint="`prov build` makes one"
         )
-    run = find_run(store, f"{key.replace(':', '/')}/{task.hashes[key].hex()}/{number}")
+    run = find_run(store, RunRef(key, task.hashes[key], number).tag)
     return run, read_task(store, key, commit)
 
 
 @contextlib.contextmanager
 def other_order(folder: Path) -> Iterator[str]:
-    """Make a folder list its entries in another order than its file system does, if disorderfs can
-    be used here.
+    """Mount a folder that lists its entries in another order than its file system, by disorderfs.
 
-    Yields a note where it can't, and nothing where it is. It is unmounted with the scratch
+    Yields a note if disorderfs cannot be used, else an empty text. It is unmounted with the scratch
     directory.
     """
     program = shutil.which("disorderfs")

@@ -1,10 +1,8 @@
-"""Recorded tasks put back, or run again, aside from the builds: in a scratch directory, and without
-a trace in refs.
+"""Run recorded tasks again in a scratch directory, apart from the builds and without new refs.
 
 What a task is run with comes from its record, so that the recipes may have changed since, or be
-gone. Where bubblewrap can be used the WORKDIR is mounted at the path that it had. The scratch
-directory is in the store's cache, so that sysroots are hardlinks as usual, and goes when it is no
-longer needed.
+deleted. With bubblewrap the WORKDIR is mounted at the path that it had. The scratch directory is in
+the store's cache, so that sysroots are hardlinks as usual, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -13,28 +11,22 @@ import contextlib
 import errno
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from prov.errors import BuildError, StoreError
 from prov.files import locked, remove_tree, try_locked
 from prov.processes import decode_answer, start_child
 from prov.recipes.graph import Node
-from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
-from prov.records.entries import LOG
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE
 from prov.records.ids import CommitId, OutputId, StaticKey
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
-from prov.records.output import read_pair
-from prov.records.record import read_run_record
 from prov.records.refs import SCRATCHES
-from prov.replay.scene import Scene
 from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -42,13 +34,8 @@ from prov.tasks.execution import run_task
 from prov.tasks.job import Composer, Job, Result, Site, Taken
 from prov.tasks.paths import make_room
 from prov.tasks.recorded import RecordedInputs, RecordedTask, make_node, own_inputs
-from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandbox_command
-from prov.tasks.script import log_path, shell_script, task_values
 from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
-from prov.worktree.checkout import checkout
-from prov.worktree.placer import Placer, PrivatePlacer
-from prov.worktree.pool import GUARDED, Pool
 
 SCRATCH_FOLDER = "aside"
 """Name of the folder of scratch directories in a store's cache."""
@@ -56,12 +43,12 @@ _PARTS = {SYSROOT: "sysroot/target", SYSROOT_NATIVE: "sysroot/native"}
 
 
 @dataclass(slots=True)
-class Aside:
+class Scratch:
     """A scratch directory, and what tasks need there."""
 
     store: Store
     sysroots: Callable[[bool], Composer]
-    """Makes what composes sysroots; told whether a sandbox keeps tasks from writing to them."""
+    """Returns what composes sysroots, given whether a sandbox keeps tasks from writing to them."""
     sandbox: str | None
     """Bubblewrap's program, or None."""
     folder: Path
@@ -77,12 +64,11 @@ class Aside:
 
     @property
     def alias(self) -> str:
+        """The name of the directory, in refs and caches."""
         return self.folder.name
 
     def close(self) -> None:
-        """Remove the directory, and all that is known of it; what is mounted in it is unmounted
-        first.
-        """
+        """Unmount what is mounted in the directory, and remove it with its refs and caches."""
         unmount_below(self.folder)
         for workdir in self.folder.glob("work/*/*/*"):
             for name in (SYSROOT, SYSROOT_NATIVE):
@@ -135,7 +121,7 @@ class Aside:
         after: tuple[Oid, ...],
         from_: tuple[Taken, ...],
     ) -> Result:
-        site = self._site(task)
+        site = self.site(task)
         own = own_inputs(self.store.objects, HashOnly(), task)
         if site.sandbox is None:
             self.toolchains.check_current(own.toolchain, task.key)
@@ -146,11 +132,10 @@ class Aside:
             "needs": {taken.key: taken.output.hex() for taken in needs},
         }
         room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
-        seen = self._seen(task)
-        room = replace(
-            room, readable=()
-        )  # a record says of no folder of the host that it may be read
-        if self._is_mounted(task) and chain == task.definition.chain and seen:
+        seen = self.recorded_workdir(task)
+        # a record does not decide which folders of the host may be read
+        room = replace(room, readable=())
+        if self.is_mounted(task) and chain == task.definition.chain and seen:
             room = replace(room, at=seen, mounter=self.mounter or "")
         job = Job(
             node=node,
@@ -169,7 +154,7 @@ class Aside:
         )
         return run_task(site, job)
 
-    def _site(self, task: RecordedTask) -> Site:
+    def site(self, task: RecordedTask) -> Site:
         """Return a site like the one that a task was recorded in: sandboxed if that was."""
         sandbox = self.sandbox if self._was_sandboxed(task) else None
         if sandbox is None and self.mounter is not None and not self.on_host:
@@ -190,20 +175,22 @@ class Aside:
     def _was_sandboxed(self, task: RecordedTask) -> bool:
         return _facts(self.store, task).get("sandbox", "bwrap") == "bwrap"
 
-    def _seen(self, task: RecordedTask) -> str:
+    def recorded_workdir(self, task: RecordedTask) -> str:
         """Return the path of its WORKDIR that a task saw, empty if that is not recorded.
 
         Raises StoreError.
         """
-        seen = _facts(self.store, task).get("seen-workdir", "")
-        if seen and (not seen.startswith("/") or ".." in seen.split("/") or seen.strip("/") == ""):
+        path = _facts(self.store, task).get("seen-workdir", "")
+        is_below_root = path.startswith("/") and path.strip("/") and ".." not in path.split("/")
+        if path and not is_below_root:
             raise StoreError(
-                f"{task.key} can't have run in {seen!r}",
+                f"{task.key} can't have run in {path!r}",
                 hint="don't trust the origin of that record",
             )
-        return seen
+        return path
 
-    def _is_mounted(self, task: RecordedTask) -> bool:
+    def is_mounted(self, task: RecordedTask) -> bool:
+        """Return whether a task that had no sandbox gets its WORKDIR mounted at its old path."""
         return self.mounter is not None and not self._was_sandboxed(task)
 
     def _start(self, task: RecordedTask) -> tuple[tuple[Oid, ...], tuple[Taken, ...]]:
@@ -212,11 +199,11 @@ class Aside:
         start = objects.commit(task.commit).parents[0]
         parents = objects.commit(start).parents
         if len(parents) == 2 and not objects.commit(start).message.startswith("start from "):
-            return (start,), ()  # another task's, or what somebody had changed
+            return (start,), ()  # another task's, or manual changes
         return parents, self._taken(task, "from")
 
     def _taken(self, task: RecordedTask, kind: str) -> tuple[Taken, ...]:
-        found = []
+        outputs = []
         keys = task.definition.from_ if kind == "from" else task.definition.needs
         for key in keys:
             output = task.outputs.get((kind, key))
@@ -225,10 +212,11 @@ class Aside:
                     f"{task.key} takes an output of {key} that is not here",
                     hint="`prov build` makes it again, if the recipes are still the same",
                 )
-            found.append(self._taken_one(task, TaskKey(key), OutputId(output)))
-        return tuple(found)
+            outputs.append(self.taken_output(task, TaskKey(key), OutputId(output)))
+        return tuple(outputs)
 
-    def _taken_one(self, task: RecordedTask, key: TaskKey, output: OutputId) -> Taken:
+    def taken_output(self, task: RecordedTask, key: TaskKey, output: OutputId) -> Taken:
+        """Return how a task takes an output of another one."""
         texts = {text.split(" ")[0]: text.split(" ")[1:] for text in task.definition.staging}
         where, *folders = texts.get(key, ["target"])
         paths = [os.fsencode(path.removeprefix("${WORKDIR}/").rstrip("/")) for path in folders]
@@ -236,119 +224,9 @@ class Aside:
             key, output, tuple(paths), where == "native", direct=key in task.definition.direct
         )
 
-    # putting back
-
-    def put_back(self, task: RecordedTask, *, before: bool, terminal: str = "") -> Scene:
-        """Put a task's WORKDIR, as it was after or before it, and its sysroots in place; return all
-        of it.
-        """
-        assert task.commit is not None
-        site, objects = self._site(task), self.store.objects
-        node, own = make_node(objects, task), own_inputs(objects, HashOnly(), task)
-        chain = task.definition.chain
-        needs = tuple(taken for taken in self._taken_if_there(task) if taken.direct)
-        room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
-        seen = self._seen(task) or str(room.workdir)
-        room = replace(room, readable=())
-        if self._is_mounted(task):
-            room = replace(room, at=seen, mounter=self.mounter or "")
-        held = objects.commit(task.commit)
-        records = Records(self.store)
-        room.workdir.mkdir(parents=True, exist_ok=True)
-        checkout(objects, room.workdir, records.workdir(held.parents[0] if before else task.commit))
-        self._put_sysroots(task.commit, room)
-        environment = records.record(task.commit).environment(objects)
-        if room.root is None and not room.at:
-            environment = {name: _moved(value, seen, room) for name, value in environment.items()}
-            self.notes.append(
-                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold {seen},"
-                " its path then"
-            )
-        environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are gone
-        self._put_script(task, node, room, before=before)
-        environment |= {"TERM": terminal or "dumb", "PS1": f"{node.key}$ "}
-        sandbox = self.sandbox if room.root is not None else None
-        return Scene(
-            folder=room.workdir,
-            environment=environment,
-            enter=partial(_enter, room, sandbox),
-            shell=partial(_shell, room, sandbox, node.key),
-            notes=self.notes,
-        )
-
-    def _taken_if_there(self, task: RecordedTask) -> Iterator[Taken]:
-        for key in task.definition.direct:
-            output = task.outputs.get(("needs", key))
-            if output is not None and self.store.objects.exists(output):
-                yield self._taken_one(task, TaskKey(key), OutputId(output))
-
-    def _put_sysroots(self, commit: Oid, room: Room) -> None:
-        objects = self.store.objects
-        record = read_run_record(objects, commit)
-        for folder, part in _PARTS.items():
-            entry = objects.entry(record.tree, part)
-            _make_own(room.workdir / folder)
-            if entry is not None:
-                places = room.sysroot_places()
-                placer: Placer = PrivatePlacer(objects, places)
-                if room.root is not None:  # mounted read-only: links do no harm
-                    placer = Pool(self.store.cache / GUARDED, objects, places)
-                checkout(
-                    objects, room.workdir / folder, read_pair(objects, entry.oid), placer=placer
-                )
-
-    def _put_script(self, task: RecordedTask, node: Node, room: Room, *, before: bool) -> None:
-        """Put the run script and the log where they were, so that the task can be run by hand."""
-        assert task.commit is not None
-        temp = room.workdir / TEMP
-        _make_own(temp)
-        (temp / "home").mkdir()
-        own = own_inputs(self.store.objects, HashOnly(), task)
-        if node.task.interpreter == "python3":
-            (temp / f"run.{node.task.name}.py").write_text(
-                node.task.script, "utf-8", "surrogateescape"
-            )
-        else:
-            job = Job(node, task.definition.chain, own, {}, StaticKey(b""), room, jobs=self.jobs)
-            values, directory = task_values(job)
-            text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
-            (temp / f"run.{node.task.name}").write_text(text, "utf-8", "surrogateescape")
-        if not before:
-            log_path(room.workdir, node.task.name).write_bytes(
-                Records(self.store).text(task.commit, LOG)
-            )
-
-
-def _make_own(folder: Path) -> None:
-    """Make a folder that no recorded WORKDIR has; what a record has there, such as a link, is a
-    stranger's work.
-    """
-    if os.path.lexists(folder):
-        remove_tree(folder)
-    folder.mkdir()
-
-
-def _enter(room: Room, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
-    """Return the command that runs another one in a WORKDIR that was put back."""
-    seen = room.seen_workdir
-    if sandbox is not None:
-        return sandbox_command(sandbox, room, command, directory=seen, terminal=True)
-    if room.at:
-        return mounted_command(room, command, directory=seen)
-    return command
-
-
-def _shell(room: Room, sandbox: str | None, key: TaskKey) -> list[str]:
-    """Return the command of an interactive shell among a task's own tools."""
-    for name, options in (("bash", ["--norc", "--noprofile", "-i"]), ("sh", ["-i"])):
-        if (room.links / name).is_symlink():
-            program = name if sandbox else os.path.realpath(room.links / name)
-            return [program, *options]
-    raise StoreError(f"{key} has no shell among its tools", hint="name a command: `-- COMMAND`")
-
 
 @contextlib.contextmanager
-def aside(
+def open_scratch(
     store: Store,
     sysroots: Callable[[bool], Composer],
     sandbox: str | None,
@@ -357,30 +235,31 @@ def aside(
     jobs: int = 1,
     on_host: bool = False,
     mounter: str | None = None,
-) -> Iterator[Aside]:
+) -> Iterator[Scratch]:
     """Yield a scratch directory of its own for recorded tasks; it is removed at the end.
 
-    Those of processes that were killed are removed first: a lock that the kernel drops tells which.
+    Those of processes that were killed are removed first: the kernel dropped their locks.
     """
     top, toolchains = store.cache / SCRATCH_FOLDER, Toolchains(store, search_path)
     for left in sorted(top.glob("*.lock")):
         with try_locked(left) as free:
             if free:
-                with contextlib.suppress(OSError):  # busy still, say: the next one tries again
-                    Aside(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
+                with contextlib.suppress(OSError):  # such as busy: the next process tries again
+                    Scratch(store, sysroots, sandbox, left.with_suffix(""), toolchains).close()
                     left.unlink(missing_ok=True)
     with scratch_folder(store) as folder:
-        made = Aside(store, sysroots, sandbox, folder, toolchains, jobs, on_host, mounter)
+        scratch = Scratch(store, sysroots, sandbox, folder, toolchains, jobs, on_host, mounter)
         try:
-            yield made
+            yield scratch
         finally:
-            made.close()
+            scratch.close()
 
 
 @contextlib.contextmanager
 def scratch_folder(store: Store) -> Iterator[Path]:
-    """Yield a folder in the store's cache, which goes at the end; that of a killed process when
-    somebody looks.
+    """Yield a new folder in the store's cache, and remove it at the end.
+
+    `open_scratch` removes the folders of killed processes.
     """
     folder = store.cache / SCRATCH_FOLDER / uuid.uuid4().hex[:12]
     lock = folder.with_suffix(".lock")
@@ -411,19 +290,3 @@ def unmount_below(folder: Path) -> None:
 
 def _facts(store: Store, task: RecordedTask) -> dict[str, str]:
     return Records(store).facts(task.commit) if task.commit is not None else {}
-
-
-def _moved(value: str, seen: str, room: Room) -> str:
-    """Return a variable's value with the paths that a sandbox had replaced by those that are
-    there.
-    """
-    for old, new in (
-        *(
-            (place, str(room.workdir / folder))
-            for folder, place in sorted(SYSROOTS.items(), reverse=True)
-        ),
-        (seen, str(room.workdir)),
-        (HOSTTOOLS, str(room.links)),
-    ):
-        value = value.replace(old, new)
-    return value

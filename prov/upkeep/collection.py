@@ -52,13 +52,13 @@ _ID = re.compile("[0-9a-f]{40}")
 
 def plan_gc(store: Store, rules: Rules, *, now: float | None = None) -> list[Deletion]:
     """Return what to delete by these rules, sorted by ref."""
-    planner = _Planner.of(store, time.time() if now is None else now)
+    planner = _CollectionPlanner.of(store, time.time() if now is None else now)
     deletions = planner.by_age(rules, RuleNames.of(rules))
     return deletions if rules.size is None else planner.by_size(rules, rules.size, deletions)
 
 
 @dataclass(frozen=True, slots=True)
-class _Planner:
+class _CollectionPlanner:
     """Plans collections of one store."""
 
     store: Store
@@ -69,13 +69,13 @@ class _Planner:
     now: float
 
     @staticmethod
-    def of(store: Store, now: float) -> _Planner:
+    def of(store: Store, now: float) -> _CollectionPlanner:
         # In this order: a build that made one of these refs still runs, or is in the history that
         # is read later.
         refs = store.refs.list(REFS)
         inventory = Inventory.of(refs, lambda oid: _seconds(store, oid))
         with try_locked(store.objects.lease) as alone:
-            return _Planner(store, refs, inventory, not alone, now)
+            return _CollectionPlanner(store, refs, inventory, not alone, now)
 
     def by_age(self, rules: Rules, names: RuleNames) -> list[Deletion]:
         """Return what to delete by builds, days and WORKDIRs."""

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prov.bisect.search import (
+    Boundary,
     Combine,
     Fewest,
-    Step,
     Try,
     Verdict,
     joint_verdict,
@@ -32,7 +32,7 @@ VERDICTS: st.SearchStrategy[Verdict] = st.sampled_from(["good", "bad", "skip"])
 
 def over_builds(
     trees: Line, say: Callable[[str], Verdict], known: dict[str, Verdict]
-) -> tuple[Step, list[str]]:
+) -> tuple[Boundary, list[str]]:
     """Drive the machine to its end; return that, and the trees that it asked for."""
     asked: list[str] = []
     while isinstance(found := next_build(trees, known), Try):
@@ -118,22 +118,22 @@ def test_it_says_how_many_steps_are_left_at_the_most(data: st.DataObject, trees:
 @pytest.mark.parametrize(
     ("trees", "verdicts", "found"),
     [
-        ("ab", {}, Step(0, 1)),
-        ("aab", {}, Step(1, 2)),
-        ("abb", {}, Step(0, 1)),
-        ("a.b", {}, Step(0, 2)),
-        ("a.ab", {}, Step(2, 3)),
-        ("ab.b", {}, Step(0, 1)),
+        ("ab", {}, Boundary(0, 1)),
+        ("aab", {}, Boundary(1, 2)),
+        ("abb", {}, Boundary(0, 1)),
+        ("a.b", {}, Boundary(0, 2)),
+        ("a.ab", {}, Boundary(2, 3)),
+        ("ab.b", {}, Boundary(0, 1)),
         ("axb", {}, Try(1, 1)),
-        ("axxb", {"x": "good"}, Step(2, 3)),
-        ("axxb", {"x": "bad"}, Step(0, 1)),
-        ("axxb", {"x": "skip"}, Step(0, 3)),
+        ("axxb", {"x": "good"}, Boundary(2, 3)),
+        ("axxb", {"x": "bad"}, Boundary(0, 1)),
+        ("axxb", {"x": "skip"}, Boundary(0, 3)),
         ("axyzb", {}, Try(2, 2)),
-        ("axyx.b", {"x": "bad", "y": "good"}, Step(0, 1)),
+        ("axyx.b", {"x": "bad", "y": "good"}, Boundary(0, 1)),
         ("ax.x.yb", {"x": "good"}, Try(5, 1)),
     ],
 )
-def test_lines(trees: str, verdicts: dict[str, Verdict], found: Step | Try) -> None:
+def test_lines(trees: str, verdicts: dict[str, Verdict], found: Boundary | Try) -> None:
     assert next_build([None if tree == "." else tree for tree in trees], verdicts) == found
 
 
@@ -142,7 +142,7 @@ def test_a_row_that_cannot_be_told_is_left_behind_soon() -> None:
     found, asked = over_builds(
         trees, lambda tree: "skip" if 30 <= int(tree) < 70 else turning(90)(tree), {}
     )
-    assert (found, len(asked)) == (Step(89, 90), 8)
+    assert (found, len(asked)) == (Boundary(89, 90), 8)
 
 
 # over changes

@@ -13,12 +13,12 @@ from prov.history.names import RunName
 from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.refs import RunRef
-from prov.replay.reproduce import Again
+from prov.replay.reproduce import Rerun
 
 RUN = RunName(RunRef(TaskKey("a:go"), TaskHash(bytes(20)), 1), CommitId(bytes(20)), seconds=0)
-SAME = Again(TaskKey("a:go"), RUN, "", "")
-FAILED = Again(TaskKey("b:go"), RUN, "exit status 1", "".join(f"{line}\n" for line in range(30)))
-DIFFERENT = Again(
+SAME = Rerun(TaskKey("a:go"), RUN, "", "")
+FAILED = Rerun(TaskKey("b:go"), RUN, "exit status 1", "".join(f"{line}\n" for line in range(30)))
+DIFFERENT = Rerun(
     TaskKey("c:go"),
     RUN,
     "",
@@ -28,7 +28,7 @@ DIFFERENT = Again(
 )
 
 
-def lines(capsys: pytest.CaptureFixture[str], *repetitions: Again) -> list[str]:
+def lines(capsys: pytest.CaptureFixture[str], *repetitions: Rerun) -> list[str]:
     """Return what is printed of repetitions that are not all the same."""
     with pytest.raises(typer.Exit) as exit:
         print_repetitions(repetitions, json=False)

@@ -1,6 +1,4 @@
-"""A mixture of two builds is what a build of recipes edited to that state is: the same hashes, the
-same outputs.
-"""
+"""A combination of two builds has the hashes and outputs of a build of recipes edited so."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ import pytest
 from prov.history.causes import SAME_INPUTS, CauseGroup, build_difference
 from prov.history.names import run_in
 from prov.records.keys import TaskKey
-from prov.replay.combination import InputStep, Workshop, mixture
-from prov.replay.scratch import aside
+from prov.replay.combination import InputStep, Workshop, combine
+from prov.replay.scratch import open_scratch
 from prov.scheduler.summary import RunOptions, Summary
 from prov.store.objects import Oid
 from prov.sysroot.compose import sysroots_of
@@ -189,7 +187,7 @@ def steps(causes: Iterable[CauseGroup]) -> list[InputStep]:
 def workshop(project: Tiny) -> Iterator[Workshop]:
     store = project.store
     sysroots = sysroots_of(store, False)
-    with aside(store, lambda _: sysroots, None, search_path="/usr/bin:/bin") as scratch:
+    with open_scratch(store, lambda _: sysroots, None, search_path="/usr/bin:/bin") as scratch:
         yield Workshop(
             store, sysroots, None, scratch.toolchains, scratch.folder, RunOptions(jobs=2)
         )
@@ -221,7 +219,7 @@ class Pair:
 
     def made(self, choose: Callable[[CauseGroup], bool]) -> tuple[Oid | None, Summary]:
         with workshop(self.project) as shop:
-            tasks = mixture(
+            tasks = combine(
                 self.project.store, self.good, self.bad, steps(filter(choose, self.causes))
             )
             return shop.build(tasks, TaskKey(TARGET), Watcher())
@@ -232,7 +230,7 @@ def of_other(each: CauseGroup) -> bool:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_a_mixture_is_what_a_build_of_such_recipes_is(tmp_path: Path, name: str) -> None:
+def test_a_combination_is_what_a_build_of_such_recipes_is(tmp_path: Path, name: str) -> None:
     with_edit = EDITS[name](BASE)
     pair = Pair(tmp_path / "both", BASE, EDIT_OTHER(with_edit))
     for place, texts, choose in (

@@ -1,0 +1,188 @@
+"""Put a recorded task's WORKDIR, sysroots and environment back, to look around or work in them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from prov.errors import StoreError
+from prov.files import remove_tree
+from prov.recipes.graph import Node
+from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP
+from prov.records.entries import LOG, SYSROOT_TARGET
+from prov.records.entries import SYSROOT_NATIVE as SYSROOT_NATIVE_ENTRY
+from prov.records.ids import OutputId, StaticKey
+from prov.records.keys import TaskKey
+from prov.records.lookup import Records
+from prov.records.output import read_pair
+from prov.records.record import read_run_record
+from prov.replay.scene import Scene
+from prov.replay.scratch import Scratch
+from prov.store.objects import Oid
+from prov.tasks.job import Job, Taken
+from prov.tasks.paths import make_room
+from prov.tasks.recorded import RecordedTask, make_node, own_inputs
+from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandbox_command
+from prov.tasks.script import log_path, shell_script, task_values
+from prov.tasks.taskhash import HashOnly
+from prov.worktree.checkout import checkout
+from prov.worktree.placer import Placer, PrivatePlacer
+from prov.worktree.pool import GUARDED, Pool
+
+_PARTS = {SYSROOT: SYSROOT_TARGET, SYSROOT_NATIVE: SYSROOT_NATIVE_ENTRY}
+"""Folder of a WORKDIR -> the part of a record that it is."""
+_SHELLS = {"bash": ("--norc", "--noprofile", "-i"), "sh": ("-i",)}
+
+
+def _enter(room: Room, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
+    """Return the command that runs another one in a WORKDIR that was put back."""
+    directory = room.seen_workdir
+    if sandbox is not None:
+        return sandbox_command(sandbox, room, command, directory=directory, terminal=True)
+    if room.at:
+        return mounted_command(room, command, directory=directory)
+    return command
+
+
+def _shell(room: Room, sandbox: str | None, key: TaskKey) -> list[str]:
+    """Return the command of an interactive shell among a task's own tools."""
+    for name, options in _SHELLS.items():
+        link = room.links / name
+        if link.is_symlink():
+            return [name if sandbox else os.path.realpath(link), *options]
+    raise StoreError(f"{key} has no shell among its tools", hint="name a command: `-- COMMAND`")
+
+
+def restore_task(
+    scratch: Scratch, task: RecordedTask, *, before: bool, terminal: str = ""
+) -> Scene:
+    """Put a task's WORKDIR, as it was after or before it, and its sysroots into a scratch
+    directory.
+
+    `terminal` is the value of TERM for commands there.
+    """
+    return _Restorer(scratch, task, before).restore(terminal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Restorer:
+    scratch: Scratch
+    task: RecordedTask
+    before: bool
+
+    @property
+    def _commit(self) -> Oid:
+        assert self.task.commit is not None
+        return self.task.commit
+
+    def restore(self, terminal: str) -> Scene:
+        store = self.scratch.store
+        records = Records(store)
+        node = make_node(store.objects, self.task)
+        room = self._room(node)
+        recorded_path = self.scratch.recorded_workdir(self.task) or str(room.workdir)
+        room.workdir.mkdir(parents=True, exist_ok=True)
+        start = store.objects.commit(self._commit).parents[0]
+        workdir = records.workdir(start if self.before else self._commit)
+        checkout(store.objects, room.workdir, workdir)
+        self._put_sysroots(room)
+        environment = records.record(self._commit).environment(store.objects)
+        if room.root is None and not room.at:
+            paths = _moved_paths(recorded_path, room)
+            environment = {name: _moved(value, paths) for name, value in environment.items()}
+            self.scratch.notes.append(
+                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold"
+                f" {recorded_path}, its path then"
+            )
+        environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are closed
+        self._put_script(node, room)
+        if not self.before:
+            log_path(room.workdir, node.task.name).write_bytes(records.text(self._commit, LOG))
+        sandbox = self.scratch.sandbox if room.root is not None else None
+        return Scene(
+            folder=room.workdir,
+            environment=environment | {"TERM": terminal or "dumb", "PS1": f"{node.key}$ "},
+            enter=partial(_enter, room, sandbox),
+            shell=partial(_shell, room, sandbox, node.key),
+            notes=self.scratch.notes,
+        )
+
+    def _room(self, node: Node) -> Room:
+        scratch, task = self.scratch, self.task
+        own = own_inputs(scratch.store.objects, HashOnly(), task)
+        needs = tuple(taken for taken in self._present_outputs() if taken.direct)
+        site, chain = scratch.site(task), task.definition.chain
+        room = make_room(site, scratch.toolchains, node, chain, own.toolchain, needs)
+        # a record does not decide which folders of the host may be read
+        room = replace(room, readable=())
+        if scratch.is_mounted(task):
+            at = scratch.recorded_workdir(task) or str(room.workdir)
+            return replace(room, at=at, mounter=scratch.mounter or "")
+        return room
+
+    def _present_outputs(self) -> Iterator[Taken]:
+        """Yield the outputs that the task took and that are in the store."""
+        for key in self.task.definition.direct:
+            output = self.task.outputs.get(("needs", key))
+            if output is not None and self.scratch.store.objects.exists(output):
+                yield self.scratch.taken_output(self.task, TaskKey(key), OutputId(output))
+
+    def _put_sysroots(self, room: Room) -> None:
+        store = self.scratch.store
+        record = read_run_record(store.objects, self._commit)
+        places = room.sysroot_places()
+        for folder, part in _PARTS.items():
+            _make_own(room.workdir / folder)
+            entry = store.objects.entry(record.tree, part)
+            if entry is None:
+                continue
+            placer: Placer = PrivatePlacer(store.objects, places)
+            if room.root is not None:  # mounted read-only: links do no harm
+                placer = Pool(store.cache / GUARDED, store.objects, places)
+            pair = read_pair(store.objects, entry.oid)
+            checkout(store.objects, room.workdir / folder, pair, placer=placer)
+
+    def _put_script(self, node: Node, room: Room) -> None:
+        """Write the run script where it was, so that the task can be run by hand."""
+        temp = room.workdir / TEMP
+        _make_own(temp)
+        (temp / "home").mkdir()
+        path, text = temp / f"run.{node.task.name}.py", node.task.script
+        if node.task.interpreter != "python3":
+            own = own_inputs(self.scratch.store.objects, HashOnly(), self.task)
+            chain, jobs = self.task.definition.chain, self.scratch.jobs
+            job = Job(node, chain, own, {}, StaticKey(b""), room, jobs=jobs)
+            values, directory = task_values(job)
+            path = temp / f"run.{node.task.name}"
+            text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
+        path.write_text(text, "utf-8", "surrogateescape")
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder that no recorded WORKDIR has; a record with something there, such as a link, is
+    not prov's.
+    """
+    if os.path.lexists(folder):
+        remove_tree(folder)
+    folder.mkdir()
+
+
+def _moved_paths(recorded_path: str, room: Room) -> list[tuple[str, str]]:
+    """Return the paths in a sandbox, and those in their place; longer ones first."""
+    sysroots = sorted(SYSROOTS.items(), reverse=True)
+    return [
+        *((path, str(room.workdir / folder)) for folder, path in sysroots),
+        (recorded_path, str(room.workdir)),
+        (HOSTTOOLS, str(room.links)),
+    ]
+
+
+def _moved(value: str, paths: Sequence[tuple[str, str]]) -> str:
+    """Return a variable's value with paths replaced."""
+    for old, new in paths:
+        value = value.replace(old, new)
+    return value
