@@ -16,7 +16,6 @@ from prov.records.ids import StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.scheduler.workers import Workers
 from prov.sharing.caches import FAILURES, Anywhere, Fetched, Wanted, fetch, why_it_failed
-from prov.store.objects import Oid
 
 Asked = tuple[TaskKey, TaskHash, bool]
 """Task, task hash, and whether its WORKDIR is wanted."""
@@ -32,7 +31,7 @@ class Fetcher:
     size: int = 0
     """Bytes that the store grew by."""
     _answers: dict[Asked, asyncio.Future[bool]] = field(default_factory=dict)
-    _waiting: dict[Asked, Oid] = field(default_factory=dict)
+    _waiting: dict[Asked, StaticKey] = field(default_factory=dict)
     _working: asyncio.Task[None] | None = None
 
     async def fetch(
@@ -48,20 +47,35 @@ class Fetcher:
         return await self._answers[asked]
 
     async def _work(self) -> None:
-        await asyncio.sleep(0)  # let everybody ask who is about to
-        while self._waiting:
-            batch, self._waiting = self._waiting, {}
-            by_remote: dict[tuple[str, bool], dict[Asked, Wanted]] = {}
-            for asked, static_key in batch.items():
-                found = self.known.published(asked[0], asked[1])
-                if found is None:
-                    self._answer(asked, here=False)
-                    continue
-                # the plan goes by this name for it, whatever others call it
-                wanted = Wanted(found[0], found[1], StaticKey(static_key))
-                by_remote.setdefault((found[0], asked[2]), {})[asked] = wanted
-            for (name, workdirs), wanted_here in by_remote.items():
-                await self._transfer(name, wanted_here, workdirs=workdirs)
+        """Fetch until no request is left; a bug here must not leave a build waiting."""
+        try:
+            await asyncio.sleep(0)  # let everything ask that is about to
+            while self._waiting:
+                batch, self._waiting = self._waiting, {}
+                for (name, workdirs), requests in self._by_remote(batch).items():
+                    await self._transfer(name, requests, workdirs=workdirs)
+        except BaseException as error:
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(error)
+
+    def _by_remote(
+        self, batch: dict[Asked, StaticKey]
+    ) -> dict[tuple[str, bool], dict[Asked, Wanted]]:
+        """Return the requests to each remote, with and without WORKDIRs; answer those that no
+        remote has.
+        """
+        by_remote: dict[tuple[str, bool], dict[Asked, Wanted]] = {}
+        for asked, static_key in batch.items():
+            key, task_hash, workdir = asked
+            published = self.known.published(key, task_hash)
+            if published is None:
+                self._answer(asked, here=False)
+                continue
+            name, task = published
+            # the plan goes by this static key, whatever key other builds published it under
+            by_remote.setdefault((name, workdir), {})[asked] = Wanted(name, task, static_key)
+        return by_remote
 
     async def _transfer(self, name: str, asked: dict[Asked, Wanted], *, workdirs: bool) -> None:
         caches = self.known.caches
