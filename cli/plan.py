@@ -33,9 +33,9 @@ def command(
     request = sessions.Request(
         tuple(targets), tuple(force or ()), rebuild, only, follow, incremental
     )
-    planned, site = session.plan(request)
+    planned, workspace = session.plan(request)
     if json:
-        table = hooks.plan_table(planned, session.workdirs(planned, site))
+        table = hooks.plan_table(planned, session.workdirs(planned, workspace))
         say_text(dumps({"kind": "plan", **table, "schema": SCHEMA}, indent=2))
         return
     width = max((len(key) for key in planned.wanted), default=0)

@@ -39,7 +39,7 @@ from prov.scheduler.session import Request, Session
 from prov.store.objects import Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.tasks.job import Site
+from prov.tasks.job import Workspace
 from prov.text import nearest
 from prov.worktree.attributes import TreeReader
 
@@ -114,7 +114,7 @@ class PlannedSide:
     What is hashed goes to a writer that keeps it in memory.
     """
 
-    site: Site
+    workspace: Workspace
     plan: Plan
     writer: ObjectWriter
 
@@ -126,7 +126,7 @@ class PlannedSide:
         """Return the inputs that a task has now."""
         node = self.plan.graph.nodes[key]
         steps = self.plan.steps
-        entries = self.site.inputs.own(node, self.writer).entries
+        entries = self.workspace.inputs.own(node, self.writer).entries
         own = inputs_of(self.writer, key, None, entries).own
         edges: dict[Edge, EdgeId | None] = {
             Edge("after", before): steps[before].task_hash for before in node.after
@@ -188,15 +188,15 @@ def _planned(session: Session, name: str, writer: ObjectWriter) -> tuple[Step, T
     """Return what a plan does with a task, and its state now; None if no recipe has that name."""
     if "/" in name or session.project.resolve(TaskKey(name).recipe) is None:
         return None
-    plan, site = session.plan(Request((name,)))
+    plan, workspace = session.plan(Request((name,)))
     key = plan.graph.targets[-1]
     if plan.steps[key].action not in WILL_RUN:
         # it may have to run for a target of the last build all the same
         last = BuildList.latest(session.store)
         targets = last.facts().get("targets", "").split() if last else []
         with contextlib.suppress(ProvError):  # a target of the last build that was removed
-            plan, site = session.plan(Request((*targets, name)))
-    side = PlannedSide(site, plan, writer)
+            plan, workspace = session.plan(Request((*targets, name)))
+    side = PlannedSide(workspace, plan, writer)
     versions = {node.recipe.name: node.recipe.version for node in plan.graph.nodes.values()}
     step = plan.steps[key]
     return step, TaskState("now", side.inputs(key), side, versions, step.output)

@@ -22,7 +22,7 @@ from prov.scheduler.summary import Progress, RunOptions, Summary
 from prov.store.objects import Entry, Oid
 from prov.store.repository import Store
 from prov.tasks.definition import Definition
-from prov.tasks.job import Composer, Site
+from prov.tasks.job import Composer, Workspace
 from prov.tasks.recorded import (
     Named,
     OwnEntries,
@@ -220,18 +220,20 @@ class Workshop:
         users = {inputs.toolchain: key for key, inputs in own.items()}
         for toolchain, key in users.items() if self.sandbox is None else ():
             self.toolchains.check_current(toolchain, key)
-        site = self._site(nodes)
-        records = _Chosen(self.store, site.place_in(graph), chosen=dict(outputs or {}))
+        workspace = self._workspace(nodes)
+        records = _Chosen(self.store, workspace.place_in(graph), chosen=dict(outputs or {}))
         plan = make_plan(graph, own, records, Choices(), lambda _key: None)
         keep_apart(plan, records)
-        runner = Runner.of(site, plan, self.toolchains, progress, self.options, records=records)
+        runner = Runner.of(
+            workspace, plan, self.toolchains, progress, self.options, records=records
+        )
         summary = runner.run(record=False)
         settled = summary.settled.get(target)
         output = settled.output if settled else plan.steps[target].output
         return (output if summary.ok else None), summary
 
-    def _site(self, tasks: Mapping[TaskKey, RecordedTask]) -> Site:
-        return Site(
+    def _workspace(self, tasks: Mapping[TaskKey, RecordedTask]) -> Workspace:
+        return Workspace(
             store=self.store,
             inputs=RecordedInputs(self.store.objects, tasks),
             sysroots=self.sysroots,

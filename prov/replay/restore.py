@@ -24,9 +24,9 @@ from prov.replay.scene import Scene
 from prov.replay.scratch import Scratch
 from prov.store.objects import Oid
 from prov.tasks.job import Job, Taken
-from prov.tasks.paths import make_room
+from prov.tasks.paths import make_paths
 from prov.tasks.recorded import RecordedTask, make_node, own_inputs
-from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, Room, mounted_command, sandbox_command
+from prov.tasks.sandbox import HOSTTOOLS, SYSROOTS, TaskPaths, mounted_command, sandbox_command
 from prov.tasks.script import log_path, shell_script, task_values
 from prov.tasks.taskhash import HashOnly
 from prov.worktree.checkout import checkout
@@ -38,20 +38,20 @@ _PARTS = {SYSROOT: SYSROOT_TARGET, SYSROOT_NATIVE: SYSROOT_NATIVE_ENTRY}
 _SHELLS = {"bash": ("--norc", "--noprofile", "-i"), "sh": ("-i",)}
 
 
-def _enter(room: Room, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
+def _enter(task_paths: TaskPaths, sandbox: str | None, command: Sequence[str]) -> Sequence[str]:
     """Return the command that runs another one in a WORKDIR that was put back."""
-    directory = room.seen_workdir
+    directory = task_paths.seen_workdir
     if sandbox is not None:
-        return sandbox_command(sandbox, room, command, directory=directory, terminal=True)
-    if room.at:
-        return mounted_command(room, command, directory=directory)
+        return sandbox_command(sandbox, task_paths, command, directory=directory, terminal=True)
+    if task_paths.at:
+        return mounted_command(task_paths, command, directory=directory)
     return command
 
 
-def _shell(room: Room, sandbox: str | None, key: TaskKey) -> list[str]:
+def _shell(task_paths: TaskPaths, sandbox: str | None, key: TaskKey) -> list[str]:
     """Return the command of an interactive shell among a task's own tools."""
     for name, options in _SHELLS.items():
-        link = room.links / name
+        link = task_paths.links / name
         if link.is_symlink():
             return [name if sandbox else os.path.realpath(link), *options]
     raise StoreError(f"{key} has no shell among its tools", hint="name a command: `-- COMMAND`")
@@ -83,46 +83,48 @@ class _Restorer:
         store = self.scratch.store
         records = Records(store)
         node = make_node(store.objects, self.task)
-        room = self._room(node)
-        recorded_path = self.scratch.recorded_workdir(self.task) or str(room.workdir)
-        room.workdir.mkdir(parents=True, exist_ok=True)
+        task_paths = self._task_paths(node)
+        recorded_path = self.scratch.recorded_workdir(self.task) or str(task_paths.workdir)
+        task_paths.workdir.mkdir(parents=True, exist_ok=True)
         start = store.objects.commit(self._commit).parents[0]
         workdir = records.workdir(start if self.before else self._commit)
-        checkout(store.objects, room.workdir, workdir)
-        self._put_sysroots(room)
+        checkout(store.objects, task_paths.workdir, workdir)
+        self._put_sysroots(task_paths)
         environment = records.record(self._commit).environment(store.objects)
-        if room.root is None and not room.at:
-            paths = _moved_paths(recorded_path, room)
+        if task_paths.root is None and not task_paths.at:
+            paths = _moved_paths(recorded_path, task_paths)
             environment = {name: _moved(value, paths) for name, value in environment.items()}
             self.scratch.notes.append(
-                f"without bubblewrap the WORKDIR is {room.workdir}: tools may still hold"
+                f"without bubblewrap the WORKDIR is {task_paths.workdir}: tools may still hold"
                 f" {recorded_path}, its path then"
             )
         environment.pop("MAKEFLAGS", None)  # the jobserver's pipes are closed
-        self._put_script(node, room)
+        self._put_script(node, task_paths)
         if not self.before:
-            log_path(room.workdir, node.task.name).write_bytes(records.text(self._commit, LOG))
-        sandbox = self.scratch.sandbox if room.root is not None else None
+            log_path(task_paths.workdir, node.task.name).write_bytes(
+                records.text(self._commit, LOG)
+            )
+        sandbox = self.scratch.sandbox if task_paths.root is not None else None
         return Scene(
-            folder=room.workdir,
+            folder=task_paths.workdir,
             environment=environment | {"TERM": terminal or "dumb", "PS1": f"{node.key}$ "},
-            enter=partial(_enter, room, sandbox),
-            shell=partial(_shell, room, sandbox, node.key),
+            enter=partial(_enter, task_paths, sandbox),
+            shell=partial(_shell, task_paths, sandbox, node.key),
             notes=self.scratch.notes,
         )
 
-    def _room(self, node: Node) -> Room:
+    def _task_paths(self, node: Node) -> TaskPaths:
         scratch, task = self.scratch, self.task
         own = own_inputs(scratch.store.objects, HashOnly(), task)
         needs = tuple(taken for taken in self._present_outputs() if taken.direct)
-        site, chain = scratch.site(task), task.definition.chain
-        room = make_room(site, scratch.toolchains, node, chain, own.toolchain, needs)
+        workspace, chain = scratch.workspace(task), task.definition.chain
+        task_paths = make_paths(workspace, scratch.toolchains, node, chain, own.toolchain, needs)
         # a record does not decide which folders of the host may be read
-        room = replace(room, readable=())
+        task_paths = replace(task_paths, readable=())
         if scratch.is_mounted(task):
-            at = scratch.recorded_workdir(task) or str(room.workdir)
-            return replace(room, at=at, mounter=scratch.mounter or "")
-        return room
+            at = scratch.recorded_workdir(task) or str(task_paths.workdir)
+            return replace(task_paths, at=at, mounter=scratch.mounter or "")
+        return task_paths
 
     def _present_outputs(self) -> Iterator[Taken]:
         """Yield the outputs that the task took and that are in the store."""
@@ -131,31 +133,31 @@ class _Restorer:
             if output is not None and self.scratch.store.objects.exists(output):
                 yield self.scratch.taken_output(self.task, TaskKey(key), OutputId(output))
 
-    def _put_sysroots(self, room: Room) -> None:
+    def _put_sysroots(self, task_paths: TaskPaths) -> None:
         store = self.scratch.store
         record = read_run_record(store.objects, self._commit)
-        places = room.sysroot_places()
+        places = task_paths.sysroot_places()
         for folder, part in _PARTS.items():
-            _make_own(room.workdir / folder)
+            _make_own(task_paths.workdir / folder)
             entry = store.objects.entry(record.tree, part)
             if entry is None:
                 continue
             placer: Placer = PrivatePlacer(store.objects, places)
-            if room.root is not None:  # mounted read-only: links do no harm
+            if task_paths.root is not None:  # mounted read-only: links do no harm
                 placer = Pool(store.cache / GUARDED, store.objects, places)
             pair = read_pair(store.objects, entry.oid)
-            checkout(store.objects, room.workdir / folder, pair, placer=placer)
+            checkout(store.objects, task_paths.workdir / folder, pair, placer=placer)
 
-    def _put_script(self, node: Node, room: Room) -> None:
+    def _put_script(self, node: Node, task_paths: TaskPaths) -> None:
         """Write the run script where it was, so that the task can be run by hand."""
-        temp = room.workdir / TEMP
+        temp = task_paths.workdir / TEMP
         _make_own(temp)
         (temp / "home").mkdir()
         path, text = temp / f"run.{node.task.name}.py", node.task.script
         if node.task.interpreter != "python3":
             own = own_inputs(self.scratch.store.objects, HashOnly(), self.task)
             chain, jobs = self.task.definition.chain, self.scratch.jobs
-            job = Job(node, chain, own, {}, StaticKey(b""), room, jobs=jobs)
+            job = Job(node, chain, own, {}, StaticKey(b""), task_paths, jobs=jobs)
             values, directory = task_values(job)
             path = temp / f"run.{node.task.name}"
             text = f"cd {shlex.quote(directory)}\n{shell_script(node, own, values)}"
@@ -171,13 +173,13 @@ def _make_own(folder: Path) -> None:
     folder.mkdir()
 
 
-def _moved_paths(recorded_path: str, room: Room) -> list[tuple[str, str]]:
+def _moved_paths(recorded_path: str, task_paths: TaskPaths) -> list[tuple[str, str]]:
     """Return the paths in a sandbox, and those in their place; longer ones first."""
     sysroots = sorted(SYSROOTS.items(), reverse=True)
     return [
-        *((path, str(room.workdir / folder)) for folder, path in sysroots),
-        (recorded_path, str(room.workdir)),
-        (HOSTTOOLS, str(room.links)),
+        *((path, str(task_paths.workdir / folder)) for folder, path in sysroots),
+        (recorded_path, str(task_paths.workdir)),
+        (HOSTTOOLS, str(task_paths.links)),
     ]
 
 

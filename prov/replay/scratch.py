@@ -31,8 +31,8 @@ from prov.store.objects import Oid
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.tasks.execution import run_task
-from prov.tasks.job import Composer, Job, Result, Site, Taken
-from prov.tasks.paths import make_room
+from prov.tasks.job import Composer, Job, Result, Taken, Workspace
+from prov.tasks.paths import make_paths
 from prov.tasks.recorded import RecordedInputs, RecordedTask, make_node, own_inputs
 from prov.tasks.taskhash import HashOnly
 from prov.tasks.toolchain import Toolchains
@@ -121,9 +121,9 @@ class Scratch:
         after: tuple[Oid, ...],
         from_: tuple[Taken, ...],
     ) -> Result:
-        site = self.site(task)
+        workspace = self.workspace(task)
         own = own_inputs(self.store.objects, HashOnly(), task)
-        if site.sandbox is None:
+        if workspace.sandbox is None:
             self.toolchains.check_current(own.toolchain, task.key)
         needs = self._taken(task, "needs")
         edges: dict[str, Mapping[str, str]] = {
@@ -131,19 +131,19 @@ class Scratch:
             "from": {taken.key: taken.output.hex() for taken in self._taken(task, "from")},
             "needs": {taken.key: taken.output.hex() for taken in needs},
         }
-        room = make_room(site, self.toolchains, node, chain, own.toolchain, needs)
+        task_paths = make_paths(workspace, self.toolchains, node, chain, own.toolchain, needs)
         seen = self.recorded_workdir(task)
         # a record does not decide which folders of the host may be read
-        room = replace(room, readable=())
+        task_paths = replace(task_paths, readable=())
         if self.is_mounted(task) and chain == task.definition.chain and seen:
-            room = replace(room, at=seen, mounter=self.mounter or "")
+            task_paths = replace(task_paths, at=seen, mounter=self.mounter or "")
         job = Job(
             node=node,
             chain=chain,
             own=own,
             edges=edges,
             static_key=StaticKey(b""),
-            room=room,
+            task_paths=task_paths,
             after=tuple(CommitId(oid) for oid in after),
             from_=from_,
             needs=needs,
@@ -152,17 +152,17 @@ class Scratch:
             force=True,
             plain=False,
         )
-        return run_task(site, job)
+        return run_task(workspace, job)
 
-    def site(self, task: RecordedTask) -> Site:
-        """Return a site like the one that a task was recorded in: sandboxed if that was."""
+    def workspace(self, task: RecordedTask) -> Workspace:
+        """Return a workspace like the one of a recorded task: sandboxed if that was."""
         sandbox = self.sandbox if self._was_sandboxed(task) else None
         if sandbox is None and self.mounter is not None and not self.on_host:
             raise BuildError(
                 f"{task.key} was recorded without a sandbox",
                 hint="`--sandbox none` runs what was recorded on this host, with your rights",
             )
-        return Site(
+        return Workspace(
             store=self.store,
             inputs=RecordedInputs(self.store.objects, {task.key: task}),
             sysroots=self.sysroots(sandbox is not None),

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from prov.scheduler.workers import Workers
 from prov.tasks.execution import run_task
-from prov.tasks.job import Job, Result, Site
+from prov.tasks.job import Job, Result, Workspace
 
 
 class Executor(Protocol):
@@ -27,12 +27,12 @@ class Executor(Protocol):
 class LocalExecutor:
     """Runs each task in a worker process of its own."""
 
-    site: Site
+    workspace: Workspace
     workers: Workers
 
     async def run(self, job: Job) -> Result:
         """Run a task in a fork of this process."""
-        answer = await self.workers.run(lambda: run_task(self.site, job), job.node.key)
+        answer = await self.workers.run(lambda: run_task(self.workspace, job), job.node.key)
         return cast(Result, answer)
 
     def kill(self, number: int) -> None:

@@ -30,8 +30,8 @@ from prov.sharing.caches import Anywhere
 from prov.sharing.pushing import Publisher
 from prov.sharing.results import Shareable
 from prov.store.objects import Oid
-from prov.tasks.job import Job, Result, Site, Taken
-from prov.tasks.paths import make_room
+from prov.tasks.job import Job, Result, Taken, Workspace
+from prov.tasks.paths import make_paths
 from prov.tasks.taskhash import output_paths
 from prov.tasks.toolchain import Toolchains
 from prov.text import few
@@ -45,7 +45,7 @@ ENVIRONMENT_ERRORS = (OSError, StoreError, CheckoutError, CaptureError)
 class Runner:
     """Carries out one plan."""
 
-    site: Site
+    workspace: Workspace
     plan: Plan
     toolchains: Toolchains
     options: RunOptions
@@ -62,7 +62,7 @@ class Runner:
 
     @staticmethod
     def of(
-        site: Site,
+        workspace: Workspace,
         plan: Plan,
         toolchains: Toolchains,
         progress: Progress,
@@ -77,7 +77,7 @@ class Runner:
         `anywhere` is what remotes have, where there are any; `records` what counts as recorded
         here, by default all that is.
         """
-        records = records or Records(site.store, site.place_in(plan.graph))
+        records = records or Records(workspace.store, workspace.place_in(plan.graph))
         workers = Workers()
         work = {step.key for step in plan.work}
         ledger = Ledger(progress, work)
@@ -89,8 +89,10 @@ class Runner:
             return await runner.run_task(key)
 
         questions = Questions(plan, records, known, ledger, fetcher, run_task, work)
-        executor = LocalExecutor(site, workers)
-        runner = Runner(site, plan, toolchains, options, executor, ledger, questions, publishers)
+        executor = LocalExecutor(workspace, workers)
+        runner = Runner(
+            workspace, plan, toolchains, options, executor, ledger, questions, publishers
+        )
         runner._staged = {edge for node in plan.graph.nodes.values() for edge in node.needs}
         return runner
 
@@ -100,7 +102,7 @@ class Runner:
         Raises ProvError for a failure that is not a task's.
         """
         begun = time.time()
-        self.site.store.objects.remove_leftovers()
+        self.workspace.store.objects.remove_leftovers()
         if self.ledger.work:
             self.ledger.progress.planned(len(self.ledger.work))
         broken = None
@@ -114,8 +116,10 @@ class Runner:
         summary = self.ledger.summary(self.plan, seconds=seconds, interrupted=self._interrupted)
         if record:
             records, jobs = self.questions.records, self.options.jobs
-            summary.commit = record_summary(self.site, self.plan, records, summary, begun, jobs)
-            self.site.store.refs.pack()
+            summary.commit = record_summary(
+                self.workspace, self.plan, records, summary, begun, jobs
+            )
+            self.workspace.store.refs.pack()
         for publisher in self.publishers:
             publisher.whole = self._shareable()
         return summary
@@ -201,14 +205,14 @@ class Runner:
                 self._fail(_failure(key, error))
             raise NotBuilt(key) from error
         finally:
-            self.site.store.objects.refresh()
+            self.workspace.store.objects.refresh()
         self.ledger.end(key)
         return result
 
     def _take(self, job: Job, result: Result) -> Settled:
         """Enter the result of a run into the ledger and offer it to others."""
         key = job.node.key
-        if result.trespass:
+        if result.stray_write:
             others = self.ledger.ran_beside(key)
             if others:
                 result.problem += f"; {few(others)} ran at the same time, and may have done it"
@@ -246,7 +250,9 @@ class Runner:
             own=own,
             edges=edges,
             static_key=step.static_key,
-            room=make_room(self.site, self.toolchains, node, chain, own.toolchain, needs),
+            task_paths=make_paths(
+                self.workspace, self.toolchains, node, chain, own.toolchain, needs
+            ),
             after=after,
             from_=tuple(self._taken(key) for key in node.from_),
             needs=needs,
@@ -271,7 +277,7 @@ class Runner:
                 settled = self.ledger.settled.get(key)
                 output = settled.output if settled else self.plan.steps[key].output
                 # of a WORKDIR that came from a remote, what was in it may never have been here
-                if output is not None and self.site.store.objects.exists(output):
+                if output is not None and self.workspace.store.objects.exists(output):
                     outputs[output] = None
         return tuple(outputs)
 

@@ -26,10 +26,10 @@ from prov.sharing.caches import Anywhere, Caches, Pulled, Wanted
 from prov.sharing.pushing import publishing
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.tasks.job import Composer, Site
-from prov.tasks.paths import make_room
+from prov.tasks.job import Composer, Workspace
+from prov.tasks.paths import make_paths
 from prov.tasks.sandbox import bubblewrap
-from prov.tasks.stray_writes import StoreSeal, trespasses
+from prov.tasks.stray_writes import StoreSeal, stray_writes
 from prov.tasks.taskhash import HashOnly, InputsReader, OwnInputs
 from prov.tasks.toolchain import Toolchains
 from prov.text import nearest
@@ -79,7 +79,7 @@ class Session:
     def deploy_dir(self) -> Path:
         return self.project.builddir / "deploy"
 
-    def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Site]:
+    def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Workspace]:
         """Return the plan for a request, hooks heard.
 
         Raises ProvError for what is wrong with recipes or targets.
@@ -88,30 +88,31 @@ class Session:
         with self.store.objects.writer() as writer:
             inputs = self._inputs(writer)
             own = {key: inputs.own(node, HashOnly()) for key, node in graph.nodes.items()}
-        site = self._site(inputs)
+        workspace = self._workspace(inputs)
         choices = self._choices(request, graph)
-        plan = self._plan(graph, own, choices, site)
+        plan = self._plan(graph, own, choices, workspace)
         # what is here, or known to be published, needs no question
         if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
             self.caches.refresh()
-            plan = self._plan(graph, own, choices, site)
+            plan = self._plan(graph, own, choices, workspace)
             self.caches.explain(
                 (step.key, step.task_hash) for step in plan.work if step.task_hash is not None
             )
         scripts = [self.project.root / name for name in self.project.settings.get("plan_hooks", [])]
-        again = invalidated(plan, self.workdirs(plan, site), scripts, dry=dry)
+        again = invalidated(plan, self.workdirs(plan, workspace), scripts, dry=dry)
         if again - choices.force:
             choices = dataclasses.replace(choices, force=choices.force | again)
         # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
         if again or scripts:
-            plan = self._plan(graph, own, choices, site)
+            plan = self._plan(graph, own, choices, workspace)
         self._check_only(plan)
-        return plan, site
+        return plan, workspace
 
-    def workdirs(self, plan: Plan, site: Site) -> dict[TaskKey, Path]:
+    def workdirs(self, plan: Plan, workspace: Workspace) -> dict[TaskKey, Path]:
         """Return each task's WORKDIR."""
         return {
-            key: site.workdir(node, plan.graph.chain(key)) for key, node in plan.graph.nodes.items()
+            key: workspace.workdir(node, plan.graph.chain(key))
+            for key, node in plan.graph.nodes.items()
         }
 
     def build(
@@ -122,10 +123,10 @@ class Session:
         Failed tasks are in the summary; ProvError is raised for everything else.
         """
         begun, size = time.monotonic(), self.store.objects.size()
-        plan, site = self.plan(request, dry=False)
-        if site.sandbox is None:
+        plan, workspace = self.plan(request, dry=False)
+        if workspace.sandbox is None:
             progress.note("no sandbox: tasks are not kept from what they did not declare")
-        make_private(site.work)
+        make_private(workspace.work)
         seal = StoreSeal(self.store)
         for text in self.caches.notes:
             progress.note(text)
@@ -134,19 +135,19 @@ class Session:
             self.store, self._publishing_to(plan), self.caches.access, progress.note
         ) as publishers:
             runner = Runner.of(
-                site,
+                workspace,
                 plan,
                 self.toolchains,
                 progress,
                 options,
-                anywhere=self.anywhere(plan.graph, site),
+                anywhere=self.anywhere(plan.graph, workspace),
                 publishers=publishers,
             )
             summary = runner.run()
-        if site.sandbox is None and summary.spans and not summary.interrupted:
-            for line in trespasses(site, plan.graph, plan.own, summary.spans, seal):
+        if workspace.sandbox is None and summary.spans and not summary.interrupted:
+            for line in stray_writes(workspace, plan.graph, plan.own, summary.spans, seal):
                 progress.note(line)
-        deployed = self._deploy(plan, summary, site)
+        deployed = self._deploy(plan, summary, workspace)
         if plan.work or plan.fetches:
             rules, automatic = rules_from(
                 self.project.settings, str(self.project.root / PROJECT_FILE)
@@ -158,8 +159,8 @@ class Session:
 
     def pull(self, request: Request, *, workdirs: bool = False) -> Pulled:
         """Fetch what remotes have of the tasks that a request stands for; nothing is built."""
-        plan, site = self.plan(request)
-        anywhere = self.anywhere(plan.graph, site)
+        plan, workspace = self.plan(request)
+        anywhere = self.anywhere(plan.graph, workspace)
         if not plan.work:  # else they were asked when the plan was made
             self.caches.refresh()
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
@@ -200,7 +201,7 @@ class Session:
     def _let_through(self) -> dict[str, str]:
         return allowed_environment(self.project.settings.get("environment", []), self.environment)
 
-    def _site(self, inputs: InputsReader) -> Site:
+    def _workspace(self, inputs: InputsReader) -> Workspace:
         settings = self.project.settings
         sandbox = bubblewrap(self.sandbox or settings.get("sandbox", "auto"))
         for path in (self.store.cache, self.project.builddir):
@@ -210,7 +211,7 @@ class Session:
                     " sandbox need",
                     hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
                 )
-        return Site(
+        return Workspace(
             store=self.store,
             inputs=inputs,
             sysroots=self.sysroots(sandbox is not None),
@@ -240,14 +241,16 @@ class Session:
         )
 
     def _plan(
-        self, graph: Graph, own: Mapping[TaskKey, OwnInputs], choices: Choices, site: Site
+        self, graph: Graph, own: Mapping[TaskKey, OwnInputs], choices: Choices, workspace: Workspace
     ) -> Plan:
-        return make_plan(graph, own, self.anywhere(graph, site), choices, self._last())
+        return make_plan(graph, own, self.anywhere(graph, workspace), choices, self._last())
 
-    def anywhere(self, graph: Graph, site: Site) -> Anywhere:
+    def anywhere(self, graph: Graph, workspace: Workspace) -> Anywhere:
         """Return what is recorded here or published at the remotes."""
-        self.caches.confined = site.sandbox is not None
-        return Anywhere(Records(self.store, site.place_in(graph), self.caches.takes), self.caches)
+        self.caches.confined = workspace.sandbox is not None
+        return Anywhere(
+            Records(self.store, workspace.place_in(graph), self.caches.takes), self.caches
+        )
 
     def _last(self) -> Callable[[TaskKey], Kept | None]:
         latest = BuildList.latest(self.store)
@@ -274,23 +277,23 @@ class Session:
                 hint="build without --only, or build that recipe first",
             )
 
-    def _deploy(self, plan: Plan, summary: Summary, site: Site) -> Deployed:
+    def _deploy(self, plan: Plan, summary: Summary, workspace: Workspace) -> Deployed:
         given = {}
         for key, node in plan.graph.nodes.items():
             settled = summary.settled.get(key)
             output = settled.output if settled else plan.steps[key].output
             if node.task.deploy and output is not None:
                 tools = plan.own[key].toolchain
-                places = make_room(
-                    site, self.toolchains, node, plan.graph.chain(key), tools
+                places = make_paths(
+                    workspace, self.toolchains, node, plan.graph.chain(key), tools
                 ).places()
                 given[f"{node.arch}/{key.path}"] = Given(key, output, tools, places)
 
         def current(key: TaskKey) -> OutputId | None:
-            return self._current_output(key, site)
+            return self._current_output(key, workspace)
 
         deployment = Deployment(
-            self.store, self.deploy_dir, self.toolchains, site.sandbox, self._deploys, current
+            self.store, self.deploy_dir, self.toolchains, workspace.sandbox, self._deploys, current
         )
         return deployment.deploy(given)
 
@@ -303,7 +306,7 @@ class Session:
         own = recipe.tasks.get(task)
         return own is not None and own.deploy and self.project.arch_name(recipe) == arch
 
-    def _current_output(self, key: TaskKey, site: Site) -> OutputId | None:
+    def _current_output(self, key: TaskKey, workspace: Workspace) -> OutputId | None:
         """Return the output that a task outside this build has as its recipe is now; None if it is
         not built.
         """
@@ -314,7 +317,7 @@ class Session:
                 own = {each: inputs.own(node, HashOnly()) for each, node in graph.nodes.items()}
         except ProvError:  # a recipe that can't be read, or needs what is not there, makes nothing
             return None
-        return self._plan(graph, own, Choices(), site).steps[key].output
+        return self._plan(graph, own, Choices(), workspace).steps[key].output
 
 
 def _requests(

@@ -16,7 +16,7 @@ from prov.records.lookup import Records
 from prov.records.outcomes import Outcome
 from prov.records.run import author
 from prov.scheduler.plan import Plan
-from prov.tasks.job import Result, Site
+from prov.tasks.job import Result, Workspace
 
 COUNTED = (
     Outcome.RAN,
@@ -99,7 +99,7 @@ class Summary:
 
 
 def record_summary(
-    site: Site, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
+    workspace: Workspace, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
 ) -> CommitId:
     """Append a build that is over to the history; return its commit.
 
@@ -107,10 +107,10 @@ def record_summary(
     """
     ran = {key for key, _, _ in summary.spans} | {result.key for result in summary.failed}
     return record_build(
-        site.store,
-        _lines(site, plan, records, summary),
+        workspace.store,
+        _lines(workspace, plan, records, summary),
         _happened(plan, summary),
-        _facts(site, plan, summary, jobs),
+        _facts(workspace, plan, summary, jobs),
         author(begun),
         timeline=[
             Span(key, began - begun, ended - began, summary.added_by.get(key, 0))
@@ -121,9 +121,9 @@ def record_summary(
     )
 
 
-def _lines(site: Site, plan: Plan, records: Records, summary: Summary) -> list[Line]:
+def _lines(workspace: Workspace, plan: Plan, records: Records, summary: Summary) -> list[Line]:
     """Return how the build leaves each task that has an output."""
-    last = BuildList.latest(site.store)
+    last = BuildList.latest(workspace.store)
     lines = []
     for step in plan.steps.values():
         settled = summary.settled.get(step.key) or Settled(step.key, Outcome.UP_TO_DATE, None, None)
@@ -162,7 +162,7 @@ def _happened(plan: Plan, summary: Summary) -> dict[TaskKey, str]:
     return outcomes | failures
 
 
-def _facts(site: Site, plan: Plan, summary: Summary, jobs: int) -> dict[str, str]:
+def _facts(workspace: Workspace, plan: Plan, summary: Summary, jobs: int) -> dict[str, str]:
     """Return what is recorded of the build as a whole."""
     counts = {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
     return {
@@ -172,7 +172,7 @@ def _facts(site: Site, plan: Plan, summary: Summary, jobs: int) -> dict[str, str
         "script-seconds": f"{summary.script_seconds:.3f}",
         "own-seconds": f"{summary.own_seconds:.3f}",
         "host": socket.gethostname(),
-        "sandbox": "bwrap" if site.sandbox else "none",
+        "sandbox": "bwrap" if workspace.sandbox else "none",
         "jobs": str(jobs),
         "added": str(summary.added),
         "failed": str(len(summary.failed)),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prov.files import locked, remove_tree
 from prov.records.output import read_pair
-from prov.tasks.job import Site, Taken
+from prov.tasks.job import Taken, Workspace
 from prov.tasks.sandbox import DIRECT
 from prov.worktree.attributes import at_path, without_setuid
 from prov.worktree.checkout import checkout
@@ -23,16 +23,18 @@ from prov.worktree.placer import PrivatePlacer
 from prov.worktree.verify import differences
 
 
-def put_direct(site: Site, taken: Taken, links: Path) -> Path:
+def put_direct(workspace: Workspace, taken: Taken, links: Path) -> Path:
     """Put an output into its own folder, unless it is there, and return that."""
     recipe = taken.key.recipe
-    own = hashlib.sha1(f"{taken.output.hex()} {site.sandbox is None} {links}".encode()).hexdigest()
-    folder = site.store.cache / "direct" / f"{recipe}-{own[:16]}"
-    seen = os.fsencode(f"{DIRECT}/{recipe}" if site.sandbox else folder)
+    own = hashlib.sha1(
+        f"{taken.output.hex()} {workspace.sandbox is None} {links}".encode()
+    ).hexdigest()
+    folder = workspace.store.cache / "direct" / f"{recipe}-{own[:16]}"
+    seen = os.fsencode(f"{DIRECT}/{recipe}" if workspace.sandbox else folder)
     tools = os.fsencode(links)
     places = TokenPaths({b"W": NOWHERE, b"S": seen, b"N": seen, b"H": tools})
-    objects = site.store.objects
-    with locked(site.store.cache / "locks" / "direct"), objects.writer() as writer:
+    objects = workspace.store.objects
+    with locked(workspace.store.cache / "locks" / "direct"), objects.writer() as writer:
         whole = read_pair(writer, taken.output)
         nodes = [at_path(writer, whole, path) for path in taken.paths]
         pair = union(

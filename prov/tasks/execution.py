@@ -29,7 +29,7 @@ from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.tasks.advice import advice
 from prov.tasks.definition import define
-from prov.tasks.job import Job, Result, Site, Taken
+from prov.tasks.job import Job, Result, Taken, Workspace
 from prov.tasks.relocate import Tokeniser, held_blobs
 from prov.tasks.script import (
     ScriptResult,
@@ -49,32 +49,35 @@ from prov.worktree.snapshot import Snapshot
 LOG_TAIL = 20
 
 
-def run_task(site: Site, job: Job) -> Result:
+def run_task(workspace: Workspace, job: Job) -> Result:
     """Run a task and record it. Raises ProvError for what kept it from being run or recorded."""
     begun = time.monotonic()
-    with locked(site.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
-        with site.store.objects.writer() as writer:
+    with locked(workspace.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
+        with workspace.store.objects.writer() as writer:
             result = _Execution(
-                site, job, writer, Workdir(site, job.node, job.chain, writer, job.own.capture)
+                workspace,
+                job,
+                writer,
+                Workdir(workspace, job.node, job.chain, writer, job.own.capture),
             ).run()
         with contextlib.suppress(
             OSError
         ):  # the task is recorded; tidying up can wait for room on the disk
-            site.store.objects.consolidate()
+            workspace.store.objects.consolidate()
     result.seconds = time.monotonic() - begun
     return result
 
 
 @dataclass(slots=True)
 class _Execution:
-    site: Site
+    workspace: Workspace
     job: Job
     writer: ObjectWriter
     workdir: Workdir
 
     def run(self) -> Result:
         job = self.job
-        own = self.site.inputs.own(job.node, self.writer)
+        own = self.workspace.inputs.own(job.node, self.writer)
         oid = task_hash(self.writer, own, job.edges)
         if not job.force and not job.incremental:
             done = self.done_by_another(oid)
@@ -91,21 +94,21 @@ class _Execution:
         began = time.time()
         sysroots = self.compose()
         self.workdir.place_inputs(job)
-        outcome = run_script(self.site, job, self.workdir.path)
+        outcome = run_script(self.workspace, job, self.workdir.path)
         with contextlib.suppress(
             PermissionError
         ):  # of the WORKDIR itself, which is not the task's to close
             set_mode(self.workdir.path, stat.S_IRWXU, add=True)
-        trespass = self.guard(began)
-        if trespass:
-            outcome = replace(outcome, trespass=trespass)
+        stray_write = self.guard(began)
+        if stray_write:
+            outcome = replace(outcome, stray_write=stray_write)
         return self.record(oid, start, outcome, sysroots, own)
 
     def done_by_another(self, oid: TaskHash) -> Result | None:
         """Return the result of a process that ran the task while this one waited for the recipe's
         lock.
         """
-        records = Records(self.site.store, lambda _key: self.job.room.place())
+        records = Records(self.workspace.store, lambda _key: self.job.task_paths.place())
         output = records.output(self.job.node.key, oid)
         number, commit = records.last_run(self.job.node.key, oid)
         if output is None or commit is None:
@@ -126,31 +129,31 @@ class _Execution:
             text = read_postprocess(self.writer, taken.output)
             if text:
                 workdir = self.workdir.path
-                sandbox = self.site.sandbox
+                sandbox = self.workspace.sandbox
                 run_postprocess(
-                    self.job.room.links, text, workdir, taken.key, sandbox=sandbox, at=workdir
+                    self.job.task_paths.links, text, workdir, taken.key, sandbox=sandbox, at=workdir
                 )
 
     def compose(self) -> dict[str, Pair]:
         """Give the task its two sysroots, exactly what it needs in each; the native one first,
         whose tools the scripts of the other may use.
         """
-        site, job, found = self.site, self.job, {}
+        workspace, job, found = self.workspace, self.job, {}
         environment: dict[str, str] = {
             taken.key: taken.output.hex() for taken in job.needs if taken.native
         }
-        root = job.room.root.name if job.room.root else ""
-        environment["host tools"] = f"{job.room.links.name} {root}"
+        root = job.task_paths.root.name if job.task_paths.root else ""
+        environment["host tools"] = f"{job.task_paths.links.name} {root}"
         for name, folder, native in (("native", SYSROOT_NATIVE, True), ("target", SYSROOT, False)):
             needs = [taken for taken in job.needs if taken.native == native and not taken.direct]
-            composed = site.sysroots.compose(
+            composed = workspace.sysroots.compose(
                 self.writer,
                 self.workdir.path / folder,
                 [part for taken in needs for part in self.packages(taken)],
                 wins=job.node.recipe.sysroot_owner,
-                places=job.room.sysroot_places(),
+                places=job.task_paths.sysroot_places(),
                 run=lambda script, _directory, folder=folder: run_in_sysroot(
-                    site, job, folder, script
+                    workspace, job, folder, script
                 ),
                 environment=environment,
             )
@@ -166,11 +169,11 @@ class _Execution:
         sees it.
         """
         found: list[str] = []
-        if self.site.sandbox is not None:
+        if self.workspace.sandbox is not None:
             return ""
         for folder in (SYSROOT, SYSROOT_NATIVE):
-            for each in self.site.sysroots.check(
-                self.writer, self.workdir.path / folder, places=self.job.room.sysroot_places()
+            for each in self.workspace.sysroots.check(
+                self.writer, self.workdir.path / folder, places=self.job.task_paths.sysroot_places()
             ):
                 if each.what != "added" or each.changed_at < began:
                     found += [f"{folder}/{each}"]
@@ -225,14 +228,14 @@ class _Execution:
             script_seconds=outcome.seconds,
             added=self.writer.total,
             problem=problem,
-            trespass=bool(outcome.trespass),
+            stray_write=bool(outcome.stray_write),
             log=str(log_path(self.workdir.path, job.node.task.name)),
             notes=self.workdir.notes,
         )
         if problem:
             text = outcome.log.decode("utf-8", "replace")
             result.log_tail = text.splitlines()[-LOG_TAIL:]
-            result.advice = advice(self.site.store, job.node, text)
+            result.advice = advice(self.workspace.store, job.node, text)
         return result
 
     def facts(self, outcome: ScriptResult, problem: str, ended: float) -> dict[str, str]:
@@ -242,26 +245,26 @@ class _Execution:
             "result": f"failed: {problem}" if problem else "ok",
             "began": f"{ended - outcome.seconds:.3f}",
             "seconds": f"{outcome.seconds:.3f}",
-            "sandbox": "bwrap" if self.site.sandbox else "none",
+            "sandbox": "bwrap" if self.workspace.sandbox else "none",
             "host": socket.gethostname(),
             "workdir": str(self.workdir.path),
-            "seen-workdir": job.room.seen_workdir,
+            "seen-workdir": job.task_paths.seen_workdir,
             "outputdir": shlex.join(map(os.fsdecode, output_paths(job.node.recipe, job.node))),
         }
         if job.plain and not job.incremental:
             facts["static-key"] = job.static_key.hex()
-        if self.site.alias:
-            facts["aside"] = self.site.alias
+        if self.workspace.alias:
+            facts["aside"] = self.workspace.alias
         if job.incremental:
             facts["incremental"] = "started from leftovers; never reused, never shared"
         return facts
 
     def name(self, run: Run, recorded: RunIds) -> int:
         """Update the refs of a run, all together; return its number."""
-        store, job = self.site.store, self.job
+        store, job = self.workspace.store, self.job
         tag = new_run(store, run.key, run.task_hash, recorded.commit, failed=run.output is None)
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
-        if self.site.keeps:
+        if self.workspace.keeps:
             updates.append(tag)
         if run.output is not None and self.is_kept(run.key, run.task_hash, run.output):
             if job.plain:
@@ -279,18 +282,21 @@ class _Execution:
         In a scratch directory it takes no other's place, and is of no use to others if it is tied
         to where it was made.
         """
-        if not self.site.keeps or self.job.incremental:
+        if not self.workspace.keeps or self.job.incremental:
             return False
-        if not self.site.alias:
+        if not self.workspace.alias:
             return True
-        return not output.fixed and self.site.store.refs.get(str(OutputRef(key, task_hash))) is None
+        return (
+            not output.fixed
+            and self.workspace.store.refs.get(str(OutputRef(key, task_hash))) is None
+        )
 
     def output(self, snapshot: Snapshot, outcome: ScriptResult) -> tuple[Output | None, str]:
         """Return what the task gives to others, or None and what is wrong."""
         node = self.job.node
         if outcome.problem:
             return None, outcome.problem
-        found, places = {}, self.job.room.places()
+        found, places = {}, self.job.task_paths.places()
         taken = held_blobs(
             self.writer, [read_pair(self.writer, output) for output in self.job.sources]
         )
@@ -311,7 +317,7 @@ class _Execution:
         where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
         text = postprocess_text(node.recipe, node.task.postprocess, where)
         whole = nest(self.writer, found) if found else EMPTY
-        return Output(whole, text, self.job.room.place() if held else b""), ""
+        return Output(whole, text, self.job.task_paths.place() if held else b""), ""
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Give the pool the files that others will have in their sysroots."""
@@ -320,7 +326,7 @@ class _Execution:
                 if path == top or path.startswith(top + b"/"):
                     where = self.workdir.path / os.fsdecode(path)
                     files = zip(folder.entries, folder.oids, strict=True)
-                    self.site.sysroots.adopt(
+                    self.workspace.sysroots.adopt(
                         (where / os.fsdecode(seen[0]), oid, ScannedFile(*seen))
                         for seen, oid in files
                         if oid is not None and stat.S_ISREG(seen[1])

@@ -15,7 +15,7 @@ from prov.records.keys import TaskKey
 from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
-from prov.tasks.sandbox import HOSTTOOLS, Room, place_text, seen_workdir
+from prov.tasks.sandbox import HOSTTOOLS, TaskPaths, place_text, seen_workdir
 from prov.tasks.taskhash import OwnInputs
 from prov.worktree.attributes import Pair, TreeWriter
 from prov.worktree.merge import Owned
@@ -75,7 +75,7 @@ class TaskInputs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Workspace:
     """What all tasks of a build share."""
 
     store: Store
@@ -132,7 +132,7 @@ class Job:
     own: OwnInputs
     edges: Mapping[str, Mapping[str, str]]
     static_key: StaticKey
-    room: Room
+    task_paths: TaskPaths
     after: tuple[CommitId, ...] = ()
     """Task commits whose WORKDIR is taken over."""
     from_: tuple[Taken, ...] = ()
@@ -175,7 +175,7 @@ class Result:
     problem: str = ""
     environment: bool = False
     """The problem is no fault of the task: a full disk, say."""
-    trespass: bool = False
+    stray_write: bool = False
     """The problem is that somebody wrote where it works."""
     log: str = ""
     log_tail: list[str] = field(default_factory=list)

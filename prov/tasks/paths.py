@@ -1,4 +1,4 @@
-"""The room of one task: its folders, its host tools on disk, what it may read beside."""
+"""The paths of one task: its folders, its host tools on disk, what it may read beside."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from prov.recipes.graph import Node
 from prov.tasks.direct import put_direct
-from prov.tasks.job import Site, Taken
-from prov.tasks.sandbox import Room
+from prov.tasks.job import Taken, Workspace
+from prov.tasks.sandbox import TaskPaths
 from prov.tasks.toolchain import Toolchain, Toolchains
 
 
-def make_room(
-    site: Site,
+def make_paths(
+    workspace: Workspace,
     toolchains: Toolchains,
     node: Node,
     chain: str,
     tools: Toolchain,
     needs: tuple[Taken, ...] = (),
-) -> Room:
-    """Return a task's room; what it has for host tools, and what it needs and is `direct`, is put
+) -> TaskPaths:
+    """Return a task's paths; its host tools, and what it needs and is `direct`, are put
     on disk.
     """
     links = toolchains.links(tools)
@@ -28,14 +28,16 @@ def make_room(
         for source in node.recipe.sources
         if source.url.startswith("file://") or source.git.startswith(("/", "file://"))
     ]
-    return Room(
-        workdir=site.workdir(node, chain),
+    return TaskPaths(
+        workdir=workspace.workdir(node, chain),
         name=(node.arch, node.recipe.name, chain),
-        root=toolchains.root(tools) if site.sandbox else None,
+        root=toolchains.root(tools) if workspace.sandbox else None,
         links=links,
         network=node.task.network,
         readable=tuple(map(Path, readable)) if node.task.network else (),
         direct=tuple(
-            (taken.key.recipe, put_direct(site, taken, links)) for taken in needs if taken.direct
+            (taken.key.recipe, put_direct(workspace, taken, links))
+            for taken in needs
+            if taken.direct
         ),
     )

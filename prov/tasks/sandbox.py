@@ -48,7 +48,7 @@ def place_text(workdir: str, tools: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class TaskPaths:
     """What one task gets: its WORKDIR, a root and a folder of links for its host tools."""
 
     workdir: Path
@@ -171,11 +171,13 @@ def _usable_bubblewrap() -> tuple[str | None, str]:
     return program, ""
 
 
-def mounted_command(room: Room, command: Sequence[str], *, directory: str) -> list[str]:
+def mounted_command(task_paths: TaskPaths, command: Sequence[str], *, directory: str) -> list[str]:
     """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is
     mounted `at`.
     """
-    return mounted_at(room.mounter, room.workdir, room.at, command, directory=directory)
+    return mounted_at(
+        task_paths.mounter, task_paths.workdir, task_paths.at, command, directory=directory
+    )
 
 
 def mounted_at(
@@ -231,40 +233,47 @@ def _root_mounts(root: Path) -> list[str]:
 
 def sandbox_command(
     program: str,
-    room: Room,
+    task_paths: TaskPaths,
     command: Sequence[str],
     *,
     directory: str,
     writable: str = "",
     terminal: bool = False,
 ) -> list[str]:
-    """Return a command line that runs a command in a room, sandboxed; of the sysroots, `writable`
+    """Return a command line that runs a command in the sandbox of a task; of the sysroots, `writable`
     may be changed.
 
     With `terminal` it keeps its session, and so the controlling terminal, which must not be the
     user's.
     """
-    assert room.root is not None
-    bound = _root_mounts(room.root)
-    if room.network:
+    assert task_paths.root is not None
+    bound = _root_mounts(task_paths.root)
+    if task_paths.network:
         for name in _NETWORK_FILES:
             bound += ["--ro-bind-try", name, name]
-    seen = room.seen_workdir
-    bound += ["--bind", str(room.workdir), seen, "--ro-bind", str(room.links), HOSTTOOLS]
+    seen = task_paths.seen_workdir
+    bound += [
+        "--bind",
+        str(task_paths.workdir),
+        seen,
+        "--ro-bind",
+        str(task_paths.links),
+        HOSTTOOLS,
+    ]
     for folder, place in SYSROOTS.items():
-        if (room.workdir / folder).is_dir():
+        if (task_paths.workdir / folder).is_dir():
             how = "--bind" if folder == writable else "--ro-bind"
             bound += [
                 how,
-                str(room.workdir / folder),
+                str(task_paths.workdir / folder),
                 place,
                 "--ro-bind",
-                str(room.workdir / folder),
+                str(task_paths.workdir / folder),
                 f"{seen}/{folder}",
             ]
-    for name, own in room.direct:
+    for name, own in task_paths.direct:
         bound += ["--ro-bind", str(own), f"{DIRECT}/{name}"]
-    for path in room.readable:
+    for path in task_paths.readable:
         bound += ["--ro-bind-try", str(path), str(path)]
     if command[0] == sys.executable:
         bound += _python_mounts()
@@ -273,7 +282,7 @@ def sandbox_command(
         "--unshare-all",
         "--unshare-user",
         *("--cap-drop", "ALL"),
-        *(["--share-net"] if room.network else []),
+        *(["--share-net"] if task_paths.network else []),
         *("--uid", USER, "--gid", USER, "--hostname", "prov"),
         "--die-with-parent",
         *([] if terminal else ["--new-session"]),

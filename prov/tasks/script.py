@@ -22,8 +22,8 @@ from prov.processes import exit_status, run_command
 from prov.recipes.graph import Node
 from prov.recipes.recipe import SYSROOT, SYSROOT_NATIVE, TEMP, Recipe
 from prov.recipes.variables import DIRECT, expand, with_values
-from prov.tasks.job import Job, Site
-from prov.tasks.sandbox import Room, confined_command, mounted_command, sandbox_command
+from prov.tasks.job import Job, Workspace
+from prov.tasks.sandbox import TaskPaths, confined_command, mounted_command, sandbox_command
 from prov.tasks.taskhash import OwnInputs, output_paths
 
 RPATH_LENGTH = 128
@@ -39,14 +39,14 @@ class ScriptResult:
     environment: Mapping[str, str]
     seconds: float
     log: bytes
-    trespass: str = ""
+    stray_write: str = ""
     """What it wrote where it should not, in words."""
 
     @property
     def problem(self) -> str:
         """What is wrong, or nothing."""
-        if self.trespass:
-            return self.trespass
+        if self.stray_write:
+            return self.stray_write
         if self.code == 0:
             return ""
         if self.code < 0:
@@ -58,12 +58,12 @@ def log_path(workdir: Path, task: str) -> Path:
     return workdir / TEMP / f"log.{task}"
 
 
-def run_script(site: Site, job: Job, workdir: Path) -> ScriptResult:
+def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
     """Run a task's script in its WORKDIR, output going to its log.
 
     Raises RecipeError for what can't be expanded.
     """
-    node, room = job.node, job.room
+    node, task_paths = job.node, job.task_paths
     values, directory = task_values(job)
     fresh_temp(workdir / TEMP, node.task.name)
     for path in output_paths(node.recipe, node):
@@ -82,15 +82,21 @@ def run_script(site: Site, job: Job, workdir: Path) -> ScriptResult:
         stream.write(text)
     if python:
         environment |= values | {
-            "PYTHONPATH": room.seen_python_path,
+            "PYTHONPATH": task_paths.seen_python_path,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
     command = [sys.executable, "-s"] if python else ["sh"]
-    command.append(f"{room.seen_workdir}/{TEMP}/{script.name}")
+    command.append(f"{task_paths.seen_workdir}/{TEMP}/{script.name}")
     begun = time.monotonic()
     with os.fdopen(_create(log_path(workdir, node.task.name)), "w+b") as log:
         code = _spawn(
-            site.sandbox, room, command, (directory, here), environment, log.fileno(), job.pass_fds
+            workspace.sandbox,
+            task_paths,
+            command,
+            (directory, here),
+            environment,
+            log.fileno(),
+            job.pass_fds,
         )
         seconds = time.monotonic() - begun
         log.seek(0)
@@ -151,8 +157,8 @@ def task_values(job: Job) -> tuple[dict[str, str], str]:
     """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees
     both.
     """
-    node, seen = job.node, job.room.seen_workdir
-    native = job.room.seen_sysroot(SYSROOT_NATIVE)
+    node, seen = job.node, job.task_paths.seen_workdir
+    native = job.task_paths.seen_sysroot(SYSROOT_NATIVE)
     places = {
         "WORKDIR": seen,
         "RECIPE_SYSROOT_NATIVE": native,
@@ -160,7 +166,7 @@ def task_values(job: Job) -> tuple[dict[str, str], str]:
         # relative in place
         "NATIVE_RPATH": native + "/" * max(1, RPATH_LENGTH - len(native)) + "usr/lib",
         "RECIPE_SYSROOT": (
-            native if node.recipe.arch == "native" else job.room.seen_sysroot(SYSROOT)
+            native if node.recipe.arch == "native" else job.task_paths.seen_sysroot(SYSROOT)
         ),
         "JOBS": str(job.jobs),
         "TASK": node.task.name,
@@ -185,25 +191,25 @@ def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
     return "\n".join([*lines, node.task.script, ""])
 
 
-def _search_path(room: Room) -> str:
-    tops = [room.seen_sysroot(SYSROOT_NATIVE), *room.seen_direct().values()]
+def _search_path(task_paths: TaskPaths) -> str:
+    tops = [task_paths.seen_sysroot(SYSROOT_NATIVE), *task_paths.seen_direct().values()]
     folders = [
         f"{top}/{folder}" for top in tops for folder in ("usr/bin", "usr/sbin", "bin", "sbin")
     ]
-    return ":".join([*folders, room.seen_links])
+    return ":".join([*folders, task_paths.seen_links])
 
 
 def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
-    seen, direct = job.room.seen_workdir, job.room.seen_direct()
+    seen, direct = job.task_paths.seen_workdir, job.task_paths.seen_direct()
     environment = {
         **job.own.environment,
         **{
             f"{DIRECT}{re.sub('[^A-Z0-9]', '_', name.upper())}": path
             for name, path in direct.items()
         },
-        "PATH": _search_path(job.room),
+        "PATH": _search_path(job.task_paths),
         "HOME": f"{seen}/{TEMP}/{HOME}",
-        "TMPDIR": "/tmp" if job.room.root else f"{seen}/{TEMP}/{HOME}",
+        "TMPDIR": "/tmp" if job.task_paths.root else f"{seen}/{TEMP}/{HOME}",
         "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
         "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
         "LC_ALL": "C.UTF-8",
@@ -219,7 +225,7 @@ def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
 
 def _real(job: Job, seen: str, workdir: Path) -> Path:
     """Return the host's path of one that the task sees below its WORKDIR."""
-    top = job.room.seen_workdir
+    top = job.task_paths.seen_workdir
     if (seen != top and not seen.startswith(top + "/")) or ".." in seen.split("/"):
         raise BuildError(
             f"{job.node.key}: dir: {seen} is not below WORKDIR",
@@ -230,7 +236,7 @@ def _real(job: Job, seen: str, workdir: Path) -> Path:
 
 def _spawn(
     sandbox: str | None,
-    room: Room,
+    task_paths: TaskPaths,
     command: list[str],
     directory: tuple[str, Path],
     environment: Mapping[str, str],
@@ -238,11 +244,11 @@ def _spawn(
     pass_fds: tuple[int, ...] = (),
 ) -> int:
     seen, here = directory
-    if sandbox is not None and room.root is not None:
-        command = sandbox_command(sandbox, room, command, directory=seen)
+    if sandbox is not None and task_paths.root is not None:
+        command = sandbox_command(sandbox, task_paths, command, directory=seen)
     else:
-        command = [str(room.links / "sh"), *command[1:]] if command[0] == "sh" else command
-        command = mounted_command(room, command, directory=seen) if room.at else command
+        command = [str(task_paths.links / "sh"), *command[1:]] if command[0] == "sh" else command
+        command = mounted_command(task_paths, command, directory=seen) if task_paths.at else command
     with subprocess.Popen(
         command,
         cwd=here,
@@ -256,21 +262,23 @@ def _spawn(
         return exit_status(process)
 
 
-def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int, bytes]:
+def run_in_sysroot(workspace: Workspace, job: Job, folder: str, script: str) -> tuple[int, bytes]:
     """Run a script of one of the task's sysroots, which it may change; return exit status and what
     it printed.
     """
-    room, seen = job.room, job.room.seen_sysroot(folder)
+    task_paths, seen = job.task_paths, job.task_paths.seen_sysroot(folder)
     values = task_values(job)[0]
     command = [f"{seen}/{script}"]
-    if site.sandbox is not None and room.root is not None:
-        apart = replace(room, network=False)  # whatever the task itself may reach
-        command = sandbox_command(site.sandbox, apart, command, directory=seen, writable=folder)
-    elif room.at:
-        command = mounted_command(room, command, directory=seen)
+    if workspace.sandbox is not None and task_paths.root is not None:
+        apart = replace(task_paths, network=False)  # whatever the task itself may reach
+        command = sandbox_command(
+            workspace.sandbox, apart, command, directory=seen, writable=folder
+        )
+    elif task_paths.at:
+        command = mounted_command(task_paths, command, directory=seen)
     # nothing of the task's own: what a script does depends on the sysroots and the host tools alone
     environment = {
-        "PATH": _search_path(room),
+        "PATH": _search_path(task_paths),
         "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
         "RECIPE_SYSROOT_NATIVE": values["RECIPE_SYSROOT_NATIVE"],
         "SYSROOT": seen,
@@ -279,7 +287,7 @@ def run_in_sysroot(site: Site, job: Job, folder: str, script: str) -> tuple[int,
         "TZ": "UTC",
     }
     try:
-        ended = run_command(command, cwd=room.workdir / folder, env=environment)
+        ended = run_command(command, cwd=task_paths.workdir / folder, env=environment)
     except OSError as error:
         return 126, str(error).encode()
     return ended.status, ended.output

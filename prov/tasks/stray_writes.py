@@ -17,7 +17,7 @@ from prov.recipes.graph import Graph
 from prov.records.keys import TaskKey
 from prov.records.record import read_workdir
 from prov.store.repository import Store
-from prov.tasks.job import Site
+from prov.tasks.job import Workspace
 from prov.tasks.taskhash import OwnInputs
 from prov.tasks.workdir import Workdir
 from prov.worktree.attributes import EMPTY, walk
@@ -56,8 +56,8 @@ class StoreSeal:
         return [path for path, state in self.files.items() if path in now and now[path] != state]
 
 
-def trespasses(
-    site: Site,
+def stray_writes(
+    workspace: Workspace,
     graph: Graph,
     own: Mapping[TaskKey, OwnInputs],
     spans: Iterable[Span],
@@ -73,19 +73,19 @@ def trespasses(
         (node.arch, node.recipe.name, graph.chain(key)): node for key, node in graph.nodes.items()
     }
     for (arch, recipe, chain), node in sorted(chains.items()):
-        if site.workdir(node, chain).is_dir():
+        if workspace.workdir(node, chain).is_dir():
             with (
-                locked(site.store.cache / "locks" / f"{arch}-{recipe}"),
-                site.store.objects.writer() as writer,
+                locked(workspace.store.cache / "locks" / f"{arch}-{recipe}"),
+                workspace.store.objects.writer() as writer,
             ):
-                workdir = Workdir(site, node, chain, writer, own[node.key].capture)
+                workdir = Workdir(workspace, node, chain, writer, own[node.key].capture)
                 notes += _changes(workdir, spans)
     return notes
 
 
 def _changes(workdir: Workdir, spans: list[Span]) -> list[str]:
     """Keep what was changed in a WORKDIR after its task; return a line for it."""
-    writer, store = workdir.writer, workdir.site.store
+    writer, store = workdir.writer, workdir.workspace.store
     commit = store.refs.get(workdir.ref)
     before = dict(walk(writer, read_workdir(store.objects, commit))) if commit else {}
     start = workdir.settle()

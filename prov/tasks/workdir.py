@@ -26,7 +26,7 @@ from prov.records.run import Start, author, empty_start, write_workdir
 from prov.store.objects import CONSTANT_IDENTITY, Commit
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
-from prov.tasks.job import Job, Site, Taken
+from prov.tasks.job import Job, Taken, Workspace
 from prov.tasks.relocate import relocated
 from prov.tasks.script import fresh_temp
 from prov.tasks.taskhash import LocalFile
@@ -81,7 +81,7 @@ def capture_rules(text: str) -> tuple[Exclude, tuple[str, ...]]:
 class Workdir:
     """The WORKDIR of one chain of a recipe's tasks."""
 
-    site: Site
+    workspace: Workspace
     node: Node
     chain: str
     writer: ObjectWriter
@@ -91,19 +91,21 @@ class Workdir:
 
     @property
     def path(self) -> Path:
-        return self.site.workdir(self.node, self.chain)
+        return self.workspace.workdir(self.node, self.chain)
 
     @property
     def ref(self) -> str:
-        return str(workdir_ref(self.node.arch, self.node.recipe.name, self.chain, self.site.alias))
+        return str(
+            workdir_ref(self.node.arch, self.node.recipe.name, self.chain, self.workspace.alias)
+        )
 
     @property
     def memory(self) -> Path:
         name = f"{self.node.arch}%{self.node.recipe.name}%{self.chain}"
         return (
-            self.site.store.cache
+            self.workspace.store.cache
             / "workdirs"
-            / (f"{self.site.alias}%{name}" if self.site.alias else name)
+            / (f"{self.workspace.alias}%{name}" if self.workspace.alias else name)
         )
 
     @property
@@ -116,7 +118,7 @@ class Workdir:
     def capture(self) -> Snapshot:
         exclude, xattrs = capture_rules(self.rules)
         return capture(
-            self.site.store,
+            self.workspace.store,
             self.path,
             self.writer,
             memory=self.memory,
@@ -161,7 +163,9 @@ class Workdir:
     def _clear_way(self) -> None:
         """Move aside a file that stands where the WORKDIR or a folder above it has to be."""
         folders = [
-            path for path in (self.path, *self.path.parents) if path.is_relative_to(self.site.work)
+            path
+            for path in (self.path, *self.path.parents)
+            if path.is_relative_to(self.workspace.work)
         ]
         for path in reversed(folders):
             if os.path.lexists(path) and not path.is_dir():
@@ -176,7 +180,7 @@ class Workdir:
             self._move(self.path, why)
 
     def _move(self, path: Path, why: str) -> None:
-        top = self.site.work.parent / ASIDE
+        top = self.workspace.work.parent / ASIDE
         top.mkdir(mode=0o700, exist_ok=True)
         folder = top / time.strftime("%Y-%m-%dT%H-%M-%S")
         folder.mkdir(exist_ok=True)
@@ -186,19 +190,19 @@ class Workdir:
         self.notes.append(f"{why}; {path} was moved to {target}, and `prov gc` removes it")
 
     def _settle(self) -> Start:
-        commit = self.site.store.refs.get(self.ref)
+        commit = self.workspace.store.refs.get(self.ref)
         if not self.path.is_dir():
             return empty_start(self.writer)
         snapshot = self.capture()
         top = snapshot.folders[b""]
-        if commit is not None and snapshot.pair == Records(self.site.store).workdir(commit):
+        if commit is not None and snapshot.pair == Records(self.workspace.store).workdir(commit):
             self._running.unlink(missing_ok=True)
             return Start(CommitId(commit), snapshot.pair)
         if not top.entries and not top.folders:
             return Start(
                 empty_start(self.writer).commit, snapshot.pair
             )  # cleared, as rm_work does: nothing to keep
-        if self.site.alias:
+        if self.workspace.alias:
             return Start(empty_start(self.writer).commit, snapshot.pair)  # aside: nobody's but ours
         return self._keep(snapshot, CommitId(commit) if commit else None)
 
@@ -210,7 +214,7 @@ class Workdir:
         before = commit or empty_start(self.writer).commit
         found = write_workdir(self.writer, snapshot.pair, before, author(time.time()), message)
         self.writer.finish()
-        refs = self.site.store.refs
+        refs = self.workspace.store.refs
         first = OutsideRef(self.node.arch, self.node.recipe.name, self.chain, 1)
         ref = replace(first, number=refs.last_number(first.prefix) + 1)
         refs.update(RefUpdate(str(ref), found, None), RefUpdate(self.ref, found))
@@ -236,7 +240,7 @@ class Workdir:
         """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into
         them.
         """
-        records = Records(self.site.store)
+        records = Records(self.workspace.store)
         starts = [Start(commit, records.workdir(commit)) for commit in job.after]
         outputs = [Owned(taken.key, self._taken(job, taken)) for taken in job.from_]
         if not starts and not outputs:
@@ -259,7 +263,7 @@ class Workdir:
 
     def _taken(self, job: Job, taken: Taken) -> Pair:
         """Return an output as it is put into this WORKDIR: with its paths."""
-        return relocated(self.writer, read_pair(self.writer, taken.output), job.room.places())
+        return relocated(self.writer, read_pair(self.writer, taken.output), job.task_paths.places())
 
     def _joined(self, starts: list[Start]) -> Pair:
         if not starts:
@@ -275,7 +279,7 @@ class Workdir:
         line = set(self._first_parents(one))
         for commit in self._first_parents(other):
             if commit in line:
-                return Records(self.site.store).workdir(commit)
+                return Records(self.workspace.store).workdir(commit)
         return EMPTY
 
     def _first_parents(self, commit: CommitId) -> list[CommitId]:

@@ -49,7 +49,7 @@ KEPT_ENVIRONMENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class RecordedDirectory:
     """A recorded capture or run: its tag, and the command's exit status."""
 
     tag: str
@@ -151,7 +151,9 @@ def _check_directory(directory: Path) -> None:
         raise CaptureError(f"{directory} is no directory")
 
 
-def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] = ()) -> Plain:
+def capture_as(
+    store: Store, directory: Path, name: str, exclude: Sequence[str] = ()
+) -> RecordedDirectory:
     """Commit and tag a directory as it is, but for what patterns exclude, and version control's
     data.
 
@@ -165,7 +167,7 @@ def capture_as(store: Store, directory: Path, name: str, exclude: Sequence[str] 
         inputs = {"task": f"task {name}\n".encode(), "start": f"{start.pair.tree.hex()}\n".encode()}
         tag, recorded = place.record(key, inputs, start, _Ran())
     store.objects.consolidate()
-    return Plain(tag, recorded.commit)
+    return RecordedDirectory(tag, recorded.commit)
 
 
 def run_as(
@@ -176,7 +178,7 @@ def run_as(
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
     exclude: Sequence[str] = (),
-) -> Plain:
+) -> RecordedDirectory:
     """Run a command in a directory; commit and tag what it changed. What it prints is kept, and
     given to `passed`.
 
@@ -199,7 +201,7 @@ def run_as(
         kept = {key: value for key, value in environment.items() if key in KEPT_ENVIRONMENT}
         tag, recorded = place.record(key, inputs, start, _Ran(code, seconds, log, kept))
     store.objects.consolidate()
-    return Plain(tag, recorded.commit, code)
+    return RecordedDirectory(tag, recorded.commit, code)
 
 
 def _run(

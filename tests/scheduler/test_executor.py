@@ -11,17 +11,17 @@ from prov.errors import ProvError
 from prov.scheduler.executor import LocalExecutor
 from prov.scheduler.workers import Workers
 from prov.store.repository import Store
-from tests.tasks.samples import job_of, node_of, room_of, site_of
+from tests.tasks.samples import job_of, node_of, paths_of, workspace_of
 
 pytestmark = pytest.mark.process
 
 
 def test_what_a_task_raises_comes_back(store: Store, tmp_path: Path) -> None:
-    site = site_of(store, tmp_path / "work")
-    executor = LocalExecutor(site, Workers())
+    workspace = workspace_of(store, tmp_path / "work")
+    executor = LocalExecutor(workspace, Workers())
     # its directory can't be expanded, which is found out before anything is run
     node = node_of(task={"dir": "${NOTHING}"})
-    job = job_of(node, room_of(site.workdir(node, "compile")))
+    job = job_of(node, paths_of(workspace.workdir(node, "compile")))
     with pytest.raises(ProvError, match=r"\$\{NOTHING\} is not set"):
         asyncio.run(executor.run(job))
     executor.kill(9)

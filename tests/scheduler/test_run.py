@@ -24,7 +24,7 @@ from prov.tasks.taskhash import HashOnly, task_hash
 from prov.tasks.toolchain import Toolchains
 from tests.scheduler.builds import Everywhere, Here, Shown, output_of
 from tests.scheduler.test_plan import LIB, graph, own
-from tests.tasks.samples import site_of
+from tests.tasks.samples import workspace_of
 
 WIDE = {
     "a:compile": {},
@@ -61,7 +61,7 @@ class MemoryExecutor:
         if isinstance(failure, Exception):
             raise failure
         if failure is not None:
-            return Result(key, "failed", oid, problem=failure, trespass="sysroot" in failure)
+            return Result(key, "failed", oid, problem=failure, stray_write="sysroot" in failure)
         output = output_of(key, *(taken.output for taken in (*job.from_, *job.needs)))
         self.known.outputs[key, oid] = output
         self.known.workdirs.add((key, oid))
@@ -107,7 +107,7 @@ def runner_of(
     questions = Questions(plan, records, known, ledger, None, run_task, work)  # type: ignore[arg-type]
     publishers = [offers] if offers else []
     runner = Runner(
-        site_of(store, store.path.parent / "work"),
+        workspace_of(store, store.path.parent / "work"),
         plan,
         Toolchains(store, "/usr/bin"),
         options or RunOptions(jobs=2),
@@ -285,4 +285,4 @@ def test_a_forced_task_is_told_so(store: Store) -> None:
     runner, executor = runner_of(store, whole, known, choices=choices)
     assert run(runner).ok
     assert executor.jobs[TaskKey("image:image")].force
-    assert Path(executor.jobs[TaskKey("image:image")].room.workdir).name == "image"
+    assert Path(executor.jobs[TaskKey("image:image")].task_paths.workdir).name == "image"

@@ -17,7 +17,7 @@ from prov.tasks.job import Result
 from tests.records.samples import output_id, task_hash
 from tests.scheduler.builds import Build, Everywhere, Here
 from tests.scheduler.test_plan import LIB, graph, own
-from tests.tasks.samples import site_of
+from tests.tasks.samples import workspace_of
 
 COMPILE, INSTALL = TaskKey("lib:compile"), TaskKey("lib:install")
 IMAGE = TaskKey("image:image")
@@ -39,9 +39,9 @@ def carried_out(store: Store, whole: Graph, known: Everywhere, *failing: str) ->
 
 def recorded(store: Store, build: Build, summary: Summary) -> BuildList:
     """Record a build and return it as it is read."""
-    site = site_of(store, Path("/work"), sandbox="bwrap")
+    workspace = workspace_of(store, Path("/work"), sandbox="bwrap")
     records = Here(store, known=build.known)
-    commit = record_summary(site, build.plan, records, summary, BEGUN, 4)
+    commit = record_summary(workspace, build.plan, records, summary, BEGUN, 4)
     listed = BuildList.latest(store)
     assert listed is not None
     assert listed.commit == commit

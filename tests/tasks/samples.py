@@ -14,8 +14,8 @@ from prov.records.keys import TaskKey
 from prov.store.objects import EMPTY_TREE, MODE_FILE, Entry, Oid, object_id
 from prov.store.repository import Store
 from prov.sysroot.compose import Sysroots
-from prov.tasks.job import Job, Site
-from prov.tasks.sandbox import Room
+from prov.tasks.job import Job, Workspace
+from prov.tasks.sandbox import TaskPaths
 from prov.tasks.taskhash import InputsReader, OwnInputs
 from prov.tasks.toolchain import Toolchain
 from prov.worktree.pool import GUARDED, Pool
@@ -69,15 +69,17 @@ def own_of(text: str = "make\n", *, reached: tuple[str, ...] = (), **fields: Any
     return OwnInputs((entry,), Reached(reached, ()), TOOLS, **fields)
 
 
-def room_of(workdir: Path = Path("/work/zlib"), *, sandboxed: bool = False, **fields: Any) -> Room:
-    """Return the room of zlib:compile."""
+def paths_of(
+    workdir: Path = Path("/work/zlib"), *, sandboxed: bool = False, **fields: Any
+) -> TaskPaths:
+    """Return the paths of zlib:compile."""
     root = Path("/store/root") if sandboxed else None
-    return Room(workdir, ("x86_64", "zlib", "compile"), root, Path("/store/bin"), **fields)
+    return TaskPaths(workdir, ("x86_64", "zlib", "compile"), root, Path("/store/bin"), **fields)
 
 
-def job_of(node: Node, room: Room, own: OwnInputs | None = None, **fields: Any) -> Job:
+def job_of(node: Node, task_paths: TaskPaths, own: OwnInputs | None = None, **fields: Any) -> Job:
     """Return a job of a node that takes nothing."""
-    job = Job(node, "compile", own or own_of(), {}, static_key("compile"), room)
+    job = Job(node, "compile", own or own_of(), {}, static_key("compile"), task_paths)
     return replace(job, **fields)
 
 
@@ -86,9 +88,11 @@ def blob_id(text: str) -> Oid:
     return object_id("blob", text.encode())
 
 
-def site_of(store: Store, work: Path, *, sandbox: str | None = None, alias: str = "") -> Site:
-    """Return a site on a host with two tools."""
+def workspace_of(
+    store: Store, work: Path, *, sandbox: str | None = None, alias: str = ""
+) -> Workspace:
+    """Return a workspace on a host with two tools."""
     pool = Pool(store.cache / GUARDED, store.objects)
     sysroots = Sysroots(pool, store.cache / "sysroots")
     inputs = InputsReader(store, store.objects.writer(), lambda _tools, _key: TOOLS)
-    return Site(store, inputs, sysroots, work, sandbox, alias)
+    return Workspace(store, inputs, sysroots, work, sandbox, alias)

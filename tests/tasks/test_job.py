@@ -11,7 +11,7 @@ from prov.records.keys import TaskKey
 from prov.store.repository import Store
 from prov.tasks.job import Result
 from tests.records.samples import output_id, task_hash
-from tests.tasks.samples import KEY, graph_of, job_of, node_of, room_of, site_of
+from tests.tasks.samples import KEY, graph_of, job_of, node_of, paths_of, workspace_of
 
 UNPACK = TaskKey("zlib:unpack")
 
@@ -24,37 +24,38 @@ def following() -> tuple[Node, Node]:
 
 def test_tasks_that_take_over_a_workdir_share_it(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
-    site = site_of(store, tmp_path / "work")
+    workspace = workspace_of(store, tmp_path / "work")
     assert graph.chain(KEY) == graph.chain(UNPACK) == "unpack"
-    workdir = site.workdir(graph.nodes[KEY], graph.chain(KEY))
+    workdir = workspace.workdir(graph.nodes[KEY], graph.chain(KEY))
     assert workdir == tmp_path / "work/x86_64/zlib/unpack"
 
 
 def test_the_place_of_a_sandboxed_task_is_the_same_everywhere(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
     places = {
-        site_of(store, tmp_path / name, sandbox="bwrap").place_in(graph)(KEY) for name in ("a", "b")
+        workspace_of(store, tmp_path / name, sandbox="bwrap").place_in(graph)(KEY)
+        for name in ("a", "b")
     }
     assert places == {b"WORKDIR /build/work/x86_64/zlib/unpack\nHOSTTOOLS /build/hosttools\n"}
 
 
 def test_the_place_of_a_task_without_a_sandbox_is_its_folder(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
-    place = site_of(store, tmp_path / "work").place_in(graph)(KEY)
+    place = workspace_of(store, tmp_path / "work").place_in(graph)(KEY)
     workdir = tmp_path / "work/x86_64/zlib/unpack"
     assert place == f"WORKDIR {workdir}\nHOSTTOOLS {store.cache}/toolchains\n".encode()
 
 
 def test_the_place_of_a_task_is_that_of_its_room(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
-    site = site_of(store, tmp_path / "work", sandbox="bwrap")
-    room = room_of(sandboxed=True)
-    sandboxed = replace(room, name=("x86_64", "zlib", "unpack"))
-    assert site.place_in(graph)(KEY) == sandboxed.place()
+    workspace = workspace_of(store, tmp_path / "work", sandbox="bwrap")
+    task_paths = paths_of(sandboxed=True)
+    sandboxed = replace(task_paths, name=("x86_64", "zlib", "unpack"))
+    assert workspace.place_in(graph)(KEY) == sandboxed.place()
 
 
 def test_a_job_takes_nothing_unless_it_is_told(tmp_path: Path) -> None:
-    job = job_of(node_of(), room_of(tmp_path))
+    job = job_of(node_of(), paths_of(tmp_path))
     assert (job.after, job.from_, job.needs, job.sources) == ((), (), (), ())
     assert job.plain
     assert not (job.force or job.incremental or job.staged)

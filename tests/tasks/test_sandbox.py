@@ -16,7 +16,7 @@ from prov.tasks.sandbox import (
     DIRECT,
     HOSTTOOLS,
     SYSROOTS,
-    Room,
+    TaskPaths,
     bubblewrap,
     confined_command,
     interpreter_tools,
@@ -49,11 +49,11 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def room_in(folder: Path, *, sandboxed: bool = True, **fields: Any) -> Room:
-    """Return a room whose folders are below a folder."""
+def room_in(folder: Path, *, sandboxed: bool = True, **fields: Any) -> TaskPaths:
+    """Return paths whose folders are below a folder."""
     name = ("x86_64", "zlib", "compile")
     root = folder / "root" if sandboxed else None
-    return Room(folder / "work", name, root, folder / "bin", **fields)
+    return TaskPaths(folder / "work", name, root, folder / "bin", **fields)
 
 
 def mounts(command: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -67,9 +67,9 @@ def mounts(command: Sequence[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def command_in(room: Room, *command: str, **options: Any) -> list[str]:
+def command_in(task_paths: TaskPaths, *command: str, **options: Any) -> list[str]:
     """Return the command line that runs a command, `sh` if there is none, in a sandbox."""
-    return sandbox_command("bwrap", room, command or ("sh",), directory=SEEN, **options)
+    return sandbox_command("bwrap", task_paths, command or ("sh",), directory=SEEN, **options)
 
 
 # rooms
@@ -77,29 +77,29 @@ def command_in(room: Room, *command: str, **options: Any) -> list[str]:
 
 def test_a_sandboxed_room_is_at_paths_that_are_the_same_everywhere(folders: Path) -> None:
     direct = (("pseudo", folders / "pseudo"),)
-    room = room_in(folders, direct=direct)
-    assert room.seen_workdir == seen_workdir("x86_64", "zlib", "compile") == SEEN
-    assert room.seen_links == HOSTTOOLS
-    assert room.seen_sysroot(SYSROOT) == "/build/sysroot"
-    assert room.seen_sysroot(SYSROOT_NATIVE) == "/build/sysroot-native"
-    assert room.seen_direct() == {"pseudo": f"{DIRECT}/pseudo"}
-    assert str(folders) not in room.place().decode()
+    task_paths = room_in(folders, direct=direct)
+    assert task_paths.seen_workdir == seen_workdir("x86_64", "zlib", "compile") == SEEN
+    assert task_paths.seen_links == HOSTTOOLS
+    assert task_paths.seen_sysroot(SYSROOT) == "/build/sysroot"
+    assert task_paths.seen_sysroot(SYSROOT_NATIVE) == "/build/sysroot-native"
+    assert task_paths.seen_direct() == {"pseudo": f"{DIRECT}/pseudo"}
+    assert str(folders) not in task_paths.place().decode()
 
 
 def test_a_room_without_a_sandbox_is_where_it_is(folders: Path) -> None:
-    room = room_in(folders, sandboxed=False, direct=(("pseudo", folders / "pseudo"),))
-    assert room.seen_workdir == str(folders / "work")
-    assert room.seen_links == str(folders / "bin")
-    assert room.seen_sysroot(SYSROOT) == f"{folders}/work/{SYSROOT}"
-    assert room.seen_direct() == {"pseudo": f"{folders}/pseudo"}
-    assert room.place() == place_text(f"{folders}/work", str(folders))
+    task_paths = room_in(folders, sandboxed=False, direct=(("pseudo", folders / "pseudo"),))
+    assert task_paths.seen_workdir == str(folders / "work")
+    assert task_paths.seen_links == str(folders / "bin")
+    assert task_paths.seen_sysroot(SYSROOT) == f"{folders}/work/{SYSROOT}"
+    assert task_paths.seen_direct() == {"pseudo": f"{folders}/pseudo"}
+    assert task_paths.place() == place_text(f"{folders}/work", str(folders))
 
 
 def test_a_mounted_room_is_where_it_is_mounted(folders: Path) -> None:
-    room = room_in(folders, sandboxed=False, at="/old/work", mounter="bwrap")
-    assert room.seen_workdir == "/old/work"
-    assert room.seen_sysroot(SYSROOT) == f"/old/work/{SYSROOT}"
-    assert room.seen_links == str(folders / "bin")
+    task_paths = room_in(folders, sandboxed=False, at="/old/work", mounter="bwrap")
+    assert task_paths.seen_workdir == "/old/work"
+    assert task_paths.seen_sysroot(SYSROOT) == f"/old/work/{SYSROOT}"
+    assert task_paths.seen_links == str(folders / "bin")
 
 
 def test_a_sandbox_has_its_own_place_whatever_is_mounted(folders: Path) -> None:
@@ -108,22 +108,22 @@ def test_a_sandbox_has_its_own_place_whatever_is_mounted(folders: Path) -> None:
 
 @pytest.mark.parametrize("sandboxed", [False, True])
 def test_tokens_stand_for_what_the_task_sees(folders: Path, *, sandboxed: bool) -> None:
-    room = room_in(folders, sandboxed=sandboxed)
-    paths = room.places().paths
+    task_paths = room_in(folders, sandboxed=sandboxed)
+    paths = task_paths.places().paths
     assert paths == {
-        b"W": os.fsencode(room.seen_workdir),
-        b"S": os.fsencode(room.seen_sysroot(SYSROOT)),
-        b"N": os.fsencode(room.seen_sysroot(SYSROOT_NATIVE)),
-        b"H": os.fsencode(room.seen_links),
+        b"W": os.fsencode(task_paths.seen_workdir),
+        b"S": os.fsencode(task_paths.seen_sysroot(SYSROOT)),
+        b"N": os.fsencode(task_paths.seen_sysroot(SYSROOT_NATIVE)),
+        b"H": os.fsencode(task_paths.seen_links),
     }
-    assert room.places().constant == sandboxed
-    assert room.sysroot_places().paths == {**paths, b"W": NOWHERE}
+    assert task_paths.places().constant == sandboxed
+    assert task_paths.sysroot_places().paths == {**paths, b"W": NOWHERE}
 
 
 def test_a_folder_that_is_reached_by_a_link_has_two_paths(folders: Path) -> None:
     (folders / "link").symlink_to(folders)
-    room = Room(folders / "link/work", ("x", "y", "z"), None, folders / "bin")
-    aliases = dict(room.places().aliases)
+    task_paths = TaskPaths(folders / "link/work", ("x", "y", "z"), None, folders / "bin")
+    aliases = dict(task_paths.places().aliases)
     assert aliases[os.fsencode(folders / "work")] == b"W"
     assert b"H" not in aliases.values()
     assert room_in(folders).places().aliases == ()
@@ -163,9 +163,9 @@ def test_the_network_comes_with_the_files_that_it_needs(folders: Path) -> None:
 
 
 def test_the_workdir_alone_is_writable(folders: Path) -> None:
-    room = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
+    task_paths = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
     writable = [
-        seen for seen, (option, _) in mounts(command_in(room)).items() if option == "--bind"
+        seen for seen, (option, _) in mounts(command_in(task_paths)).items() if option == "--bind"
     ]
     assert writable == [SEEN]
 
@@ -205,8 +205,8 @@ def test_the_root_directory_is_the_toolchain(folders: Path) -> None:
 
 
 def test_what_else_may_be_read(folders: Path) -> None:
-    room = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
-    found = mounts(command_in(room))
+    task_paths = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
+    found = mounts(command_in(task_paths))
     assert found["/srv/a.tar"] == ("--ro-bind-try", "/srv/a.tar")
     assert found[f"{DIRECT}/p"] == ("--ro-bind", f"{folders}/p")
 
@@ -251,8 +251,8 @@ def test_a_folder_is_mounted_where_none_is(tmp_path: Path) -> None:
 
 
 def test_a_room_is_mounted_where_it_was(tmp_path: Path) -> None:
-    room = room_in(tmp_path, sandboxed=False, at=str(tmp_path), mounter="/usr/bin/bwrap")
-    command = mounted_command(room, ["make"], directory=str(tmp_path))
+    task_paths = room_in(tmp_path, sandboxed=False, at=str(tmp_path), mounter="/usr/bin/bwrap")
+    command = mounted_command(task_paths, ["make"], directory=str(tmp_path))
     assert command[0] == "/usr/bin/bwrap"
     assert mounts(command)[str(tmp_path)] == ("--bind", str(tmp_path / "work"))
 

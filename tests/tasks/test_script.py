@@ -29,21 +29,21 @@ from prov.tasks.script import (
     task_values,
 )
 from prov.tasks.taskhash import OwnInputs
-from tests.tasks.samples import job_of, node_of, own_of, room_of
+from tests.tasks.samples import job_of, node_of, own_of, paths_of
 
 SEEN = "/build/work/x86_64/zlib/compile"
 
 
 def job(*, sandboxed: bool = True, own: OwnInputs | None = None, **fields: Any) -> Job:
     """Return a job; the fields are those of its node."""
-    return job_of(node_of(**fields), room_of(sandboxed=sandboxed), own)
+    return job_of(node_of(**fields), paths_of(sandboxed=sandboxed), own)
 
 
 # outcomes
 
 
 @pytest.mark.parametrize(
-    ("code", "trespass", "problem"),
+    ("code", "stray_write", "problem"),
     [
         (0, "", ""),
         (1, "", "exit status 1"),
@@ -54,8 +54,8 @@ def job(*, sandboxed: bool = True, own: OwnInputs | None = None, **fields: Any) 
         (2, "its sysroot was changed", "its sysroot was changed"),
     ],
 )
-def test_what_is_wrong(code: int, trespass: str, problem: str) -> None:
-    assert ScriptResult(code, {}, 1.0, b"", trespass).problem == problem
+def test_what_is_wrong(code: int, stray_write: str, problem: str) -> None:
+    assert ScriptResult(code, {}, 1.0, b"", stray_write).problem == problem
 
 
 # values
@@ -82,13 +82,13 @@ def test_a_native_recipe_has_one_sysroot() -> None:
 
 @pytest.mark.parametrize("workdir", ["/w", "/work/" + "x" * 60])
 def test_rpaths_have_one_length_wherever_they_lead(workdir: str) -> None:
-    values, _ = task_values(job_of(node_of(), room_of(Path(workdir))))
+    values, _ = task_values(job_of(node_of(), paths_of(Path(workdir))))
     assert len(values["NATIVE_RPATH"]) == RPATH_LENGTH + len("usr/lib")
 
 
 def test_a_longer_path_makes_a_longer_rpath() -> None:
     workdir = "/work/" + "x" * 200
-    values, _ = task_values(job_of(node_of(), room_of(Path(workdir))))
+    values, _ = task_values(job_of(node_of(), paths_of(Path(workdir))))
     assert values["NATIVE_RPATH"] == f"{workdir}/recipe-sysroot-native/usr/lib"
 
 
@@ -202,18 +202,18 @@ def test_variables_of_the_caller_override_nothing() -> None:
 
 
 def test_the_jobserver_is_passed_on() -> None:
-    task = job_of(node_of(), room_of(), makeflags="-j4 --jobserver-auth=3,4")
+    task = job_of(node_of(), paths_of(), makeflags="-j4 --jobserver-auth=3,4")
     environment = _environment(task, task_values(task)[0])
     assert environment["MAKEFLAGS"] == "-j4 --jobserver-auth=3,4"
 
 
 def test_direct_packages_are_on_the_path_and_have_a_variable() -> None:
-    room = room_of(sandboxed=True, direct=(("pseudo-native", Path("/store/pseudo")),))
-    task = job_of(node_of(), room)
+    task_paths = paths_of(sandboxed=True, direct=(("pseudo-native", Path("/store/pseudo")),))
+    task = job_of(node_of(), task_paths)
     environment = _environment(task, task_values(task)[0])
     assert environment["DIRECT_PSEUDO_NATIVE"] == "/build/direct/pseudo-native"
     assert "/build/direct/pseudo-native/usr/bin" in environment["PATH"].split(":")
-    assert _search_path(room) == environment["PATH"]
+    assert _search_path(task_paths) == environment["PATH"]
 
 
 # folders

@@ -9,9 +9,9 @@ import pytest
 
 from prov.records.keys import TaskKey
 from prov.store.repository import Store
-from prov.tasks.stray_writes import Span, StoreSeal, _suspects, trespasses
+from prov.tasks.stray_writes import Span, StoreSeal, _suspects, stray_writes
 from tests.records.samples import APP, COMPILE
-from tests.tasks.samples import KEY, graph_of, node_of, own_of, site_of
+from tests.tasks.samples import KEY, graph_of, node_of, own_of, workspace_of
 
 SPANS: list[Span] = [(COMPILE, 100.0, 110.0), (APP, 105.0, 120.0)]
 
@@ -59,21 +59,21 @@ def test_a_trespass_is_told_with_who_ran_then(store: Store, tmp_path: Path) -> N
     seal = StoreSeal(store)
     (store.path / "config").write_text((store.path / "config").read_text() + "\n")
     os.utime(store.path / "config", (102, 102))
-    site, graph = site_of(store, tmp_path / "work"), graph_of(node_of())
-    notes = trespasses(site, graph, {KEY: own_of()}, SPANS, seal)
+    workspace, graph = workspace_of(store, tmp_path / "work"), graph_of(node_of())
+    notes = stray_writes(workspace, graph, {KEY: own_of()}, SPANS, seal)
     assert notes == [f"{store.path}/config in the store was written to; zlib:compile ran then"]
 
 
 def test_a_workdir_that_no_task_recorded_is_kept(store: Store, tmp_path: Path) -> None:
-    site, graph = site_of(store, tmp_path / "work"), graph_of(node_of())
-    workdir = site.workdir(graph.nodes[KEY], graph.chain(KEY))
+    workspace, graph = workspace_of(store, tmp_path / "work"), graph_of(node_of())
+    workdir = workspace.workdir(graph.nodes[KEY], graph.chain(KEY))
     own = {TaskKey(KEY): own_of()}
-    assert trespasses(site, graph, own, SPANS, StoreSeal(store)) == []
+    assert stray_writes(workspace, graph, own, SPANS, StoreSeal(store)) == []
     workdir.mkdir(parents=True)
     (workdir / "stray").write_text("by another task\n")
     os.utime(workdir / "stray", (115, 115))
     os.utime(workdir, (115, 115))
-    (note,) = trespasses(site, graph, own, SPANS, StoreSeal(store))
+    (note,) = stray_writes(workspace, graph, own, SPANS, StoreSeal(store))
     assert "was changed outside any task" in note
     assert "(stray); app:compile ran then" in note
-    assert trespasses(site, graph, own, SPANS, StoreSeal(store)) == []
+    assert stray_writes(workspace, graph, own, SPANS, StoreSeal(store)) == []
