@@ -62,7 +62,7 @@ def command(
         _print(remote.name, outcome)
 
 
-def _print(remote: str, outcome: publish.Outcome) -> None:
+def _print(remote: str, outcome: publish.PushOutcome) -> None:
     published = count_text(len(outcome.published), "result")
     pushes = count_text(outcome.pushes, "push", "pushes")
     say(f"{remote}: {published} published in {pushes}; {outcome.known} were there")

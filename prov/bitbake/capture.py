@@ -137,7 +137,7 @@ def _is_within(path: bytes, top: bytes) -> bool:
 
 
 @dataclass(slots=True)
-class Workdir:
+class WorkdirCapture:
     """A WORKDIR during one capture."""
 
     store: Store
@@ -213,7 +213,7 @@ def workdir_lock(store: Store, workdir: Path) -> AbstractContextManager[None]:
 def begin(store: Store, task: BuildTask) -> None:
     """Record what changed in a WORKDIR outside any task, before a task runs in it alone."""
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
-        workdir = Workdir(store, task, writer)
+        workdir = WorkdirCapture(store, task, writer)
         before = workdir.before()
         snapshot, pair = workdir.look(before.pair) if task.workdir.is_dir() else (None, EMPTY)
         if pair == before.pair:
@@ -325,7 +325,7 @@ def end(
     Raises ProvError, OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
-        workdir = Workdir(store, task, writer)
+        workdir = WorkdirCapture(store, task, writer)
         if request["faked"] and body:
             workdir.remember_faked(body)
         found = _read(workdir, request, beside)
@@ -360,7 +360,9 @@ def end(
         )
 
 
-def _read(workdir: Workdir, request: EndRequest, beside: Mapping[str, tuple[str, ...]]) -> _Found:
+def _read(
+    workdir: WorkdirCapture, request: EndRequest, beside: Mapping[str, tuple[str, ...]]
+) -> _Found:
     store, task, writer = workdir.store, workdir.task, workdir.writer
     inputs = write_inputs(writer, task.recipe, read_signature(Path(request["signature"])))
     before = workdir.before()
@@ -419,7 +421,7 @@ class _SharedRefs:
 
 
 def _run(
-    workdir: Workdir,
+    workdir: WorkdirCapture,
     request: EndRequest,
     beside: Mapping[str, tuple[str, ...]],
     found: _Found,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.bitbake.messages import StagedPackage, SysrootContents
+from prov.bitbake.messages import StagedPackage, SysrootBody
 from prov.files import locked, read_cache, remove_tree, write_cache
 from prov.processes import without_collecting
 from prov.store.objects import Entry, Oid
@@ -69,7 +69,7 @@ class Package(NamedTuple):
     fixmes: frozenset[bytes]
 
 
-def compose(store: Store, sysroots: Sequence[SysrootContents]) -> None:
+def compose(store: Store, sysroots: Sequence[SysrootBody]) -> None:
     """Make sysroots hold what recipes staged. The caller has their lock.
 
     Raises SysrootConflict, before anything is touched, where two recipes bring different content to
@@ -83,7 +83,7 @@ def compose(store: Store, sysroots: Sequence[SysrootContents]) -> None:
             plan.apply(pair)
 
 
-def _plan(store: Store, writer: ObjectWriter, contents: SysrootContents) -> _Sysroot:
+def _plan(store: Store, writer: ObjectWriter, contents: SysrootBody) -> _Sysroot:
     directory = Path(contents["directory"])
     packages = {
         package.recipe: _package(store, writer, StagedFolder.of(package), directory.name)

@@ -27,14 +27,14 @@ from prov.remote.sending import Delivery, announce, content_tip, deliver, option
 from prov.remote.signature import sign
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
-from prov.transport.errors import Changed, Declined, RemoteError
+from prov.transport.errors import Declined, RemoteChanged, RemoteError
 
 TOUCH_AFTER = 86_400
 """Seconds after which a result that is taken up again is said to be of use still."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class PushOutcome:
     """What a push did."""
 
     published: list[Published] = field(default_factory=list)
@@ -56,7 +56,7 @@ def publish(
     *,
     holds: Callable[[Published], bool],
     now: float | None = None,
-) -> Outcome:
+) -> PushOutcome:
     """Publish results that the remote, as it was seen last, lacks.
 
     Their records are in the store; `holds` tells which others are, whole.
@@ -69,7 +69,7 @@ def publish(
             f"nothing to sign with for remote {remote.name}, which is trusted by signatures",
             hint=f"`prov remote add {remote.name} … --key FILE`",
         )
-    outcome = Outcome()
+    outcome = PushOutcome()
     new = _new(remote, offered, outcome)
     seconds = int(time.time() if now is None else now)
     touched = [oid for oid, last in remote.index.used(used).items() if last < seconds - TOUCH_AFTER]
@@ -105,7 +105,7 @@ class _Sent:
     """When the push began, since the epoch."""
 
 
-def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Outcome) -> None:
+def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: PushOutcome) -> None:
     """Make what was sent visible; again and again, as long as other publishers are first."""
 
     def attempt(number: int) -> None:
@@ -120,7 +120,7 @@ def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Ou
 
     try:
         until_first(attempt)
-    except (Changed, Declined):
+    except (RemoteChanged, Declined):
         branches.clear(sent.delivery.branches)
         raise
     warning = branches.clear(sent.delivery.branches)
@@ -128,7 +128,7 @@ def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Ou
         outcome.notes.append(warning)
 
 
-def _new(remote: GitRemote, offered: Sequence[Published], outcome: Outcome) -> list[Published]:
+def _new(remote: GitRemote, offered: Sequence[Published], outcome: PushOutcome) -> list[Published]:
     """Return what the remote has not with this output, and count what it has."""
     new, outcome.known, outcome.differing = [], 0, []
     for task in offered:
@@ -152,7 +152,7 @@ def _announce(
 ) -> None:
     """Make what was sent a part of the remote: content and index, together.
 
-    Raises Changed where the index is not at `tip` any more.
+    Raises RemoteChanged where the index is not at `tip` any more.
     """
     text = publication.encode()
     number = max((listed.number for listed in remote.index.publications()), default=0) + 1

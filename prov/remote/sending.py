@@ -23,7 +23,7 @@ from prov.remote.publication import Published
 from prov.store.git import run_git
 from prov.store.objects import Oid
 from prov.store.refs import RefStore
-from prov.transport.errors import Changed, Declined, Stalled, Unreachable
+from prov.transport.errors import Declined, RemoteChanged, Stalled, Unreachable
 
 ATTEMPTS = 40
 """How often a change is tried when others publish at the same time."""
@@ -37,12 +37,12 @@ Result = TypeVar("Result")
 def until_first(attempt: Callable[[int], Result]) -> Result:
     """Call a function with 0, 1, … until no other publisher comes first; return what it returns.
 
-    Raises Changed after ATTEMPTS of them.
+    Raises RemoteChanged after ATTEMPTS of them.
     """
     for number in range(ATTEMPTS - 1):
         try:
             return attempt(number)
-        except Changed:
+        except RemoteChanged:
             time.sleep(random.uniform(0, min(2.0, 0.05 * 2**number)))
     return attempt(ATTEMPTS - 1)
 
@@ -101,7 +101,7 @@ def _append(remote: GitRemote, scratch: Path, parents: Sequence[Oid]) -> Oid:
     """Push records as a part of the content, which says nothing of them yet; return its new
     commit.
 
-    Raises Changed when another publisher was first.
+    Raises RemoteChanged when another publisher was first.
     """
     tip = content_tip(remote, scratch)
     commit = make_commit(scratch, [*optional(tip), *parents], "content")
@@ -146,7 +146,7 @@ class _Sending:
             try:
                 last = push([*optional(last), *bases, *_commits(part)])
                 self.pushes += 1
-            except (Stalled, Changed):
+            except (Stalled, RemoteChanged):
                 raise
             except Unreachable as error:
                 if bases and _NOT_THERE in error.words:  # its content was deleted
@@ -213,7 +213,7 @@ def announce(
 ) -> None:
     """Change content and index at once; where a server can't, content first.
 
-    Raises Changed when others were first.
+    Raises RemoteChanged when others were first.
     """
     try:
         remote.transport.push(scratch, updates, expected)

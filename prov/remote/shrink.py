@@ -26,7 +26,7 @@ from prov.remote.sending import announce, content_tip, send, until_first
 from prov.store.git import run_git
 from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectDatabase
-from prov.transport.errors import Changed, Declined, Unreachable
+from prov.transport.errors import Declined, RemoteChanged, Unreachable
 from prov.transport.locks import clear_stale_locks
 
 DAY = 86_400.0
@@ -176,7 +176,7 @@ def _rewrite(
         try:
             send(remote, scratch, incoming, content)
             announce(remote, scratch, {REMOTE_CONTENT: content, REMOTE_INDEX: index}, expected)
-        except (Changed, Declined):
+        except (RemoteChanged, Declined):
             branches.clear([incoming])
             raise
         except Unreachable as error:

@@ -19,7 +19,7 @@ from prov.records.keys import TaskKey
 from prov.records.labels import labels_of
 from prov.records.lookup import Records
 from prov.report.drawing import Drawn
-from prov.report.page import WORKED, BuildHead, CauseCard, Changed, RecipeRow, Report, TaskCard
+from prov.report.page import WORKED, BuildHead, CauseCard, ChangedInput, RecipeRow, Report, TaskCard
 from prov.store.objects import MODE_DIRECTORY
 from prov.store.repository import Store
 
@@ -110,10 +110,10 @@ class _Cards:
             problem=problem,
         )
 
-    def _changed(self, key: TaskKey) -> tuple[Changed, ...]:
+    def _changed(self, key: TaskKey) -> tuple[ChangedInput, ...]:
         own = self.changed[key].own if key in self.changed else ()
         return tuple(
-            Changed(each.kind, each.name, "\n".join(difference_text(self.store.objects, each)))
+            ChangedInput(each.kind, each.name, "\n".join(difference_text(self.store.objects, each)))
             for each in own
         )
 

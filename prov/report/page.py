@@ -31,7 +31,7 @@ WORKED = ("ran", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedInput:
     """An input of a task that is not as it was in the build before."""
 
     kind: str
@@ -59,7 +59,7 @@ class TaskCard:
     """Keys of the tasks that it takes from."""
     root: bool
     """It is a root cause: something of its own changed."""
-    inputs: tuple[Changed, ...]
+    inputs: tuple[ChangedInput, ...]
     """What changed of its inputs since the build before."""
     inputs_all: tuple[tuple[str, str], ...]
     """Name and text of every input."""

@@ -22,7 +22,7 @@ from prov.records.ids import StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.refs import OutputRef
 from prov.remote.opening import AnyRemote, open_git_remote
-from prov.remote.publish import Outcome, publish
+from prov.remote.publish import PushOutcome, publish
 from prov.remote.receive import digests_of
 from prov.remote.settings import Remote
 from prov.remote.static.export import export, exported
@@ -47,7 +47,7 @@ def push(
     *,
     used: Iterable[Oid] = (),
     workdirs: bool = False,
-) -> Outcome:
+) -> PushOutcome:
     """Publish those results that a remote lacks.
 
     Raises ProvError for what prevents it, Unreachable for instance.

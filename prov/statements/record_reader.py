@@ -100,7 +100,7 @@ def read_evidence(store: Store, run: RunName) -> Evidence:
     facts = record.facts(objects)
     _check(run, entries, facts)
     definition = read_definition(record.definition(objects), run.key)
-    reader = _Reader(store, run, definition)
+    reader = _RecordReader(store, run, definition)
     return Evidence(
         run=run,
         facts=facts,
@@ -143,7 +143,7 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
 
 
 @dataclass(slots=True)
-class _Reader:
+class _RecordReader:
     store: Store
     run: RunName
     definition: Definition

@@ -240,8 +240,9 @@ def sandbox_command(
     writable: str = "",
     terminal: bool = False,
 ) -> list[str]:
-    """Return a command line that runs a command in the sandbox of a task; of the sysroots, `writable`
-    may be changed.
+    """Return a command line that runs a command in the sandbox of a task.
+
+    Of the sysroots, only `writable` can be changed.
 
     With `terminal` it keeps its session, and so the controlling terminal, which must not be the
     user's.

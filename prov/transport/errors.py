@@ -41,7 +41,7 @@ class TooMuch(Unreachable):
     """The server sends more than it may."""
 
 
-class Changed(Unreachable):
+class RemoteChanged(Unreachable):
     """Refs at the remote are not what they were: another process published meanwhile."""
 
 

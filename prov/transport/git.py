@@ -28,7 +28,7 @@ from prov.transport.commands import (
     sending_command,
     transfer_command,
 )
-from prov.transport.errors import Changed, Declined, Ended, Malformed, Refused, Unreachable
+from prov.transport.errors import Declined, Ended, Malformed, Refused, RemoteChanged, Unreachable
 from prov.transport.locks import clear_stale_locks
 from prov.transport.watch import MEMORY, Finished, Watch, run_watched
 
@@ -142,8 +142,8 @@ class Transport:
         """Set refs at the remote, all or none, if those in `expected` are what is said there.
 
         With `negotiate` the server is asked which of the commits it has, with `by_variable` as in
-        `fetch_objects`; one that can't tell is sent all of it. Raises Changed when another process
-        was first, Declined when the server forbids it, else Unreachable.
+        `fetch_objects`; one that can't tell is sent all of it. Raises RemoteChanged when another
+        process was first, Declined when the server forbids it, else Unreachable.
         """
         settings = [f"push.negotiate={str(negotiate).lower()}"]
         if by_variable and self.is_ssh and "=" not in self.url:
@@ -195,7 +195,7 @@ class Transport:
             )
             return Declined(self.name, words, hint=hint_for(words))
         if verdict is Verdict.RACE:
-            return Changed(self.name, error.words)
+            return RemoteChanged(self.name, error.words)
         if verdict is Verdict.DECLINED:
             return Declined(
                 self.name,

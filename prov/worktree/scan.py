@@ -87,7 +87,7 @@ class PendingFolder(NamedTuple):
     owner: tuple[int, int]
 
 
-class Change(Enum):
+class FolderChange(Enum):
     """How a folder differs from the remembered one; folders in it do not count."""
 
     NONE = auto()
@@ -96,14 +96,14 @@ class Change(Enum):
     ENTRIES = auto()
 
 
-def change_of(before: Folder | None, state: Folder) -> Change:
+def change_of(before: Folder | None, state: Folder) -> FolderChange:
     """Return how a folder differs from the remembered one.
 
     `state.xattrs` holds only those that fakeroot reports: the others are not read before a
     difference shows.
     """
     if before is None or state.entries != before.entries:
-        return Change.ENTRIES
+        return FolderChange.ENTRIES
     is_same = (
         state.own == before.own
         and state.folders == before.folders
@@ -112,7 +112,7 @@ def change_of(before: Folder | None, state: Folder) -> Change:
         and state.links == before.links
         and all(before.xattrs.get(name) == xattrs for name, xattrs in state.xattrs.items())
     )
-    return Change.NONE if is_same else Change.ATTRIBUTES
+    return FolderChange.NONE if is_same else FolderChange.ATTRIBUTES
 
 
 @dataclass(slots=True)
@@ -328,12 +328,12 @@ class Scanner:
         )
         before = self.before.get(path)
         change = change_of(before, state)
-        if before is not None and change is Change.NONE:
+        if before is not None and change is FolderChange.NONE:
             scan.unchanged.add(path)
             scan.folders[path] = before
             return
         oids: tuple[Oid | None, ...] = (None,) * len(state.entries)
-        if before is not None and change is Change.ATTRIBUTES:
+        if before is not None and change is FolderChange.ATTRIBUTES:
             oids, stored_xattrs = before.oids, before.xattrs
         else:
             stored_xattrs = self._xattrs(reachable, [entry[0] for entry in state.entries])

@@ -9,7 +9,7 @@ from prov.records.keys import TaskKey
 from prov.remote import sending
 from prov.remote.publication import Published
 from prov.remote.sending import ATTEMPTS, until_first
-from prov.transport.errors import Changed, Declined
+from prov.transport.errors import Declined, RemoteChanged
 
 KEY = TaskKey("words:make")
 
@@ -26,7 +26,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_an_attempt_that_comes_first_ends_it(losses: int, pauses: list[float]) -> None:
     def attempt(number: int) -> str:
         if number < losses:
-            raise Changed("m", "others were first")
+            raise RemoteChanged("m", "others were first")
         return f"attempt {number}"
 
     assert until_first(attempt) == f"attempt {losses}"
@@ -39,9 +39,9 @@ def test_attempts_have_an_end(pauses: list[float]) -> None:
 
     def attempt(number: int) -> None:
         numbers.append(number)
-        raise Changed("m", "others were first")
+        raise RemoteChanged("m", "others were first")
 
-    with pytest.raises(Changed):
+    with pytest.raises(RemoteChanged):
         until_first(attempt)
     assert numbers == list(range(ATTEMPTS))
 

@@ -93,7 +93,7 @@ def test_processes_of_one_store_that_publish_at_once(
     looked, real = [], publishing._new
 
     def interrupted(
-        remote: GitRemote, offered: Sequence[Published], outcome: publishing.Outcome
+        remote: GitRemote, offered: Sequence[Published], outcome: publishing.PushOutcome
     ) -> list[Published]:
         found = real(remote, offered, outcome)
         looked.append(len(found))

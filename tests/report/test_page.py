@@ -23,7 +23,7 @@ from prov.report.drawing import BASE, PALETTE
 from prov.report.page import (
     BuildHead,
     CauseCard,
-    Changed,
+    ChangedInput,
     RecipeRow,
     Report,
     TaskCard,
@@ -139,7 +139,7 @@ def made(count: int, log: str = "") -> Report:
             worker = min(range(4), key=lambda n: max(workers[n], ready))
             began = max(workers[worker], ready) + 0.05
             workers[worker] = ends[key] = began + seconds
-            changed = Changed("variable", "CFLAGS", DIFF)
+            changed = ChangedInput("variable", "CFLAGS", DIFF)
             task = replace(
                 task,
                 began=began,
@@ -251,7 +251,7 @@ def test_the_critical_path_of_a_long_chain_is_found_without_recursion() -> None:
 
 def hostile(text: str) -> Report:
     """Return a report with a text in every place that has one."""
-    changed = Changed(text, text, text)
+    changed = ChangedInput(text, text, text)
     build = BuildHead(text, 0.0, text, 1.0, text, text, (text,), {text: 1, "ran": 1})
     task = TaskCard(
         key=TaskKey(text),

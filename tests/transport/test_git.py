@@ -12,7 +12,7 @@ from prov.store.objects import CONSTANT_IDENTITY, EMPTY_TREE, Commit, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.refs import RefStore
 from prov.transport.access import Access
-from prov.transport.errors import Changed, Declined, Unreachable
+from prov.transport.errors import Declined, RemoteChanged, Unreachable
 from prov.transport.git import Transport, make_scratch
 
 BRANCH, OTHER = "refs/heads/one", "refs/heads/two"
@@ -66,7 +66,7 @@ def test_all_refs_are_set_or_none(transport: Transport, scratch: Path) -> None:
     first = commit(scratch, "one")
     second = commit(scratch, "two", first)
     transport.push(scratch, {BRANCH: first}, {})
-    with pytest.raises(Changed):
+    with pytest.raises(RemoteChanged):
         transport.push(scratch, {BRANCH: second, OTHER: second}, {BRANCH: None})
     assert transport.refs(scratch, "*") == {BRANCH: first}
     transport.push(scratch, {BRANCH: second, OTHER: second}, {BRANCH: first, OTHER: None})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prov.worktree.exclude import Exclude
-from prov.worktree.scan import Change, Faked, Folder, ScannedFile, Scanner, change_of
+from prov.worktree.scan import Faked, Folder, FolderChange, ScannedFile, Scanner, change_of
 
 FILE = ScannedFile(b"f", 0o100644, 7, 3, 11, 12)
 BEFORE = Folder(
@@ -20,17 +20,17 @@ BEFORE = Folder(
     owners={},
 )
 CHANGES = {
-    "nothing": ({}, Change.NONE),
-    "entries as plain tuples": ({"entries": (tuple(FILE),)}, Change.NONE),
-    "attributes not read yet": ({"xattrs": {}}, Change.NONE),
-    "a file's mtime": ({"entries": (FILE._replace(mtime=12),)}, Change.ENTRIES),
-    "another file": ({"entries": (FILE, FILE._replace(name=b"g"))}, Change.ENTRIES),
-    "its own mode": ({"own": (0o40700, 5)}, Change.ATTRIBUTES),
-    "its own mtime": ({"own": (0o40755, 6)}, Change.ATTRIBUTES),
-    "another folder": ({"folders": (b"d", b"e")}, Change.ATTRIBUTES),
-    "the device's number": ({"links": ((2, 7, b"f"),)}, Change.ATTRIBUTES),
-    "an owner": ({"owners": {b"f": (1, 1)}}, Change.ATTRIBUTES),
-    "a faked xattr": ({"xattrs": {b"f": ((b"user.a", b"2"),)}}, Change.ATTRIBUTES),
+    "nothing": ({}, FolderChange.NONE),
+    "entries as plain tuples": ({"entries": (tuple(FILE),)}, FolderChange.NONE),
+    "attributes not read yet": ({"xattrs": {}}, FolderChange.NONE),
+    "a file's mtime": ({"entries": (FILE._replace(mtime=12),)}, FolderChange.ENTRIES),
+    "another file": ({"entries": (FILE, FILE._replace(name=b"g"))}, FolderChange.ENTRIES),
+    "its own mode": ({"own": (0o40700, 5)}, FolderChange.ATTRIBUTES),
+    "its own mtime": ({"own": (0o40755, 6)}, FolderChange.ATTRIBUTES),
+    "another folder": ({"folders": (b"d", b"e")}, FolderChange.ATTRIBUTES),
+    "the device's number": ({"links": ((2, 7, b"f"),)}, FolderChange.ATTRIBUTES),
+    "an owner": ({"owners": {b"f": (1, 1)}}, FolderChange.ATTRIBUTES),
+    "a faked xattr": ({"xattrs": {b"f": ((b"user.a", b"2"),)}}, FolderChange.ATTRIBUTES),
 }
 
 
@@ -42,7 +42,7 @@ def test_how_a_folder_differs_from_the_remembered_one(name: str) -> None:
 
 
 def test_a_folder_that_is_not_remembered_is_read() -> None:
-    assert change_of(None, BEFORE) is Change.ENTRIES
+    assert change_of(None, BEFORE) is FolderChange.ENTRIES
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ class StagedPackage(NamedTuple):
     manifest: str
 
 
-class SysrootContents(TypedDict):
+class SysrootBody(TypedDict):
     """A sysroot to compose, and what it is to contain."""
 
     directory: str
@@ -179,7 +179,7 @@ class SysrootContents(TypedDict):
 class SysrootsBody(TypedDict):
     """The sysroots of a recipe."""
 
-    sysroots: list[SysrootContents]
+    sysroots: list[SysrootBody]
 
 
 # to a task: answers; an empty object is one, too
