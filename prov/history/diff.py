@@ -100,7 +100,13 @@ def diff_pairs(reader: TreeReader, old: Pair, new: Pair) -> list[Difference]:
                 differences += _own_mode(reader, one, other, path)
             elif one is None or other is None or one.same_content != other.same_content:
                 differences += _changed(reader, path, one, other)
-    return sorted(_with_renames(differences), key=lambda difference: difference.path)
+    # by path first: of several files with one content, always the same one counts as renamed
+    renamed = _with_renames(sorted(differences, key=_by_path))
+    return sorted(renamed, key=_by_path)
+
+
+def _by_path(difference: Difference) -> str:
+    return difference.path
 
 
 def _with_renames(differences: list[Difference]) -> list[Difference]:
