@@ -82,7 +82,7 @@ def _add_owners(count: _Count, store: Store, by: By) -> None:
     refs = store.refs.list(REFS)
     deployed = [refs.pop(name) for name in DEPLOY_REFS if name in refs]
     for name, oid in refs.items():
-        count.add(_owner(name, by), oid)
+        count.add(owner_of(name, by), oid)
     # last, since what a recipe's outputs hold is the recipe's
     for oid in deployed:
         count.add("deploy directory", oid, first=True)
@@ -137,7 +137,7 @@ class _Count:
         return own + others
 
 
-def _owner(name: str, by: By) -> str:
+def owner_of(name: str, by: By) -> str:
     """Return the recipe or task that a ref belongs to, or a word for what belongs to none."""
     match parse_ref(name):
         case ToolchainRef():

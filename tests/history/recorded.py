@@ -56,7 +56,7 @@ class Recorded:
 
 @dataclass
 class Recorder:
-    """Writes runs and builds, each a minute after the one before."""
+    """Writes runs, each a minute after the one before, and builds that began before their runs."""
 
     store: Store
     seconds: int = BEGAN
@@ -121,7 +121,7 @@ class Recorder:
             lines,
             outcomes,
             {"targets": "", "result": "ok", "seconds": "1.5", **(facts or {})},
-            author(self.seconds - 30),
+            author(self.seconds + 30 - 60 * len(runs)),
             versions=versions,
             reasons={TaskKey(key): text for key, text in (reasons or {}).items()},
         )

@@ -11,7 +11,7 @@ from prov.store.objects import CONSTANT_IDENTITY, MODE_FILE, Commit, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.store.sweep import packed_sizes, reachable
-from prov.upkeep.usage import NOBODY, SHARED, By, usage
+from prov.upkeep.usage import NOBODY, SHARED, By, owner_of, usage
 from tests.fsck.generated_store import make_store
 
 pytestmark = pytest.mark.process
@@ -48,3 +48,25 @@ def test_what_two_recipes_have_is_shared_and_the_rest_each_ones_own(tmp_path: Pa
     rows = {row.name: row.objects for row in usage(store, "recipe")}
     assert rows[SHARED] == 1
     assert (rows["one"], rows["two"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("ref", "recipe", "task"),
+    [
+        (f"refs/tags/app/make/{'1' * 40}/1", "app", "app:make"),
+        (f"refs/tags/failed/app/make/{'1' * 40}/1", "app", "app:make"),
+        (f"refs/prov/output/app/make/{'1' * 40}", "app", "app:make"),
+        (f"refs/prov/record/app/make/{'1' * 40}/1", "app", "app:make"),
+        ("refs/tags/outside/native/app/build/1", "app", "app:build"),
+        ("refs/prov/workdir/native/app/build", "app", "app:build"),
+        (f"refs/prov/workdir/plain/{'1' * 40}", "1" * 40, "1" * 40),
+        (f"refs/prov/toolchain/{'1' * 40}", "host tools", "host tools"),
+        ("refs/prov/label/release", "builds", "builds"),
+        (f"refs/prov/pin/{'1' * 40}", "builds", "builds"),
+        ("refs/heads/builds", "builds", "builds"),
+        ("refs/heads/mine", "builds", "builds"),
+        ("refs/tags/v1", "v1", "v1"),
+    ],
+)
+def test_what_a_ref_belongs_to(ref: str, recipe: str, task: str) -> None:
+    assert (owner_of(ref, "recipe"), owner_of(ref, "task")) == (recipe, task)

@@ -1,0 +1,69 @@
+"""What a name stands for in a sysroot."""
+
+from __future__ import annotations
+
+import pytest
+
+from prov.errors import NameUnknown, StoreError, SysrootError
+from prov.history.sysroot_packages import check_signed, packages
+from prov.records.output import UNSIGNED_MESSAGE, write_output_commit
+from prov.records.refs import OutputRef
+from prov.store.refs import RefUpdate
+from prov.store.repository import Store
+from prov.worktree.attributes import read_listing
+from tests.history.recorded import Recorded, Recorder
+
+FILES = {"image/usr/lib": "1", "pkg/list": "2"}
+
+
+def entries(store: Store, name: str) -> list[list[bytes]]:
+    """Return the names at the top of each directory that a name stands for."""
+    return [
+        sorted(set(read_listing(store.objects, owned.pair)) - {b"."})
+        for owned in packages(store, name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outputdir", "expected"),
+    [
+        (None, [[b"image", b"pkg"]]),
+        ("image", [[b"usr"]]),
+        ("image pkg none", [[b"usr"], [b"list"]]),
+    ],
+)
+def test_folders_that_a_task_gives(
+    store: Store, recorder: Recorder, outputdir: str | None, expected: list[list[bytes]]
+) -> None:
+    facts = {"outputdir": outputdir} if outputdir else {}
+    recorder.run("lib:install", {"script": "cp"}, FILES, facts=facts)
+    assert entries(store, "lib:install") == expected
+    assert entries(store, "lib:install@output/image") == [[b"usr"]]
+
+
+def test_a_record_that_prov_did_not_write(store: Store, recorder: Recorder) -> None:
+    recorder.run("lib:install", {"script": "cp"}, FILES, facts={"outputdir": "'"})
+    with pytest.raises(StoreError, match="is not what it should be"):
+        packages(store, "lib:install")
+    with pytest.raises(NameUnknown):
+        packages(store, "lib:none")
+
+
+def unsigned(store: Store, run: Recorded) -> None:
+    """Have the output as one that a remote sent unsigned."""
+    with store.objects.writer() as writer:
+        commit = write_output_commit(writer, run.output, UNSIGNED_MESSAGE)
+    store.refs.update(RefUpdate(str(OutputRef(run.line.key, run.line.task_hash)), commit))
+
+
+def test_an_unsigned_program_is_refused(store: Store, recorder: Recorder) -> None:
+    script = recorder.run("lib:install", {"script": "cp"}, {"lib/x.so.1": "ELF"})
+    check_signed(store, ["lib:install", "lib:install@output", "latest"])
+    unsigned(store, script)
+    with pytest.raises(SysrootError, match="unsigned, and has the program lib/x"):
+        check_signed(store, ["lib:install"])
+
+
+def test_an_unsigned_output_without_programs_is_used(store: Store, recorder: Recorder) -> None:
+    unsigned(store, recorder.run("lib:install", {"script": "cp"}, {"x.h": "int x;\n"}))
+    check_signed(store, ["lib:install"])
