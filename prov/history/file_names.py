@@ -169,18 +169,17 @@ def find_below(store: Store, pair: Pair, path: bytes, depth: int = DEPTH) -> byt
     """
     if at_path(store.objects, pair, path) is not None:
         return path
-    entries = {
-        name: node for name, node in read_listing(store.objects, pair).items() if name != b"."
-    }
-    folders = sorted(name for name, node in entries.items() if node.is_directory)
-    is_single = len(entries) == 1 and len(folders) == 1
-    if not depth and not is_single:
+    entries = read_listing(store.objects, pair)
+    folders = sorted(name for name, node in entries.items() if node.is_directory and name != b".")
+    is_single = len(folders) == 1 and len(entries.keys() - {b"."}) == 1
+    if not is_single:
+        depth -= 1
+        # in a folder that the path begins with, the path was searched for from the top
+        folders = [name for name in folders if not path.startswith(name + b"/")]
+    if depth < 0:
         return None
-    below = depth if is_single else depth - 1
-    # in a folder that the path begins with, the path was searched for at the top
-    names = folders if is_single else [n for n in folders if not path.startswith(n + b"/")]
-    for name in names:
-        place = find_below(store, entries[name].pair, path, below)
+    for name in folders:
+        place = find_below(store, entries[name].pair, path, depth)
         if place is not None:
             return name + b"/" + place
     return None

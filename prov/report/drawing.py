@@ -91,25 +91,35 @@ def dependencies_first(tasks: Sequence[Linked]) -> tuple[list[int], list[list[in
         sorted({index[key] for key in task.edges if key in index} - {number})
         for number, task in enumerate(tasks)
     ]
+    order = _order(takes)
+    places = {number: place for place, number in enumerate(order)}
+    earlier = [
+        [other for other in others if places[other] < places[number]]
+        for number, others in enumerate(takes)
+    ]
+    return order, earlier
+
+
+def _order(takes: Sequence[Sequence[int]]) -> list[int]:
+    """Return the indexes of tasks in an order in which each comes after those it takes from.
+
+    Where a circle leaves no such task, the first of the others comes next.
+    """
     users = _users(takes)
     waits = [len(others) for others in takes]
     ready = deque(number for number, count in enumerate(waits) if not count)
-    rest = iter(range(len(tasks)))
-    place: dict[int, int] = {}
-    while len(place) < len(tasks):
-        number = (
-            ready.popleft() if ready else next(number for number in rest if number not in place)
-        )
-        if number in place:
+    others = iter(range(len(takes)))
+    order: dict[int, None] = {}
+    while len(order) < len(takes):
+        number = ready.popleft() if ready else next(n for n in others if n not in order)
+        if number in order:
             continue
-        place[number] = len(place)
+        order[number] = None
         for user in users[number]:
             waits[user] -= 1
             if not waits[user]:
                 ready.append(user)
-    return list(place), [
-        [other for other in takes[n] if place[other] < place[n]] for n in range(len(tasks))
-    ]
+    return list(order)
 
 
 def printable(text: str) -> str:
@@ -247,18 +257,17 @@ def _users(takes: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _without_implied(order: Sequence[int], takes: Sequence[Sequence[int]]) -> list[list[int]]:
-    below = [0] * len(
-        takes
-    )  # for each task all that are below it, a bit each: a thousand tasks are 125 bytes
-    kept: list[list[int]] = [[] for _ in takes]
+    # for each task all that are below it, a bit each: a thousand tasks are 125 bytes
+    below = [0] * len(takes)
+    needed: list[list[int]] = [[] for _ in takes]
     for number in order:
         implied = direct = 0
         for other in takes[number]:
             implied |= below[other]
             direct |= 1 << other
-        kept[number] = [other for other in takes[number] if not implied >> other & 1]
+        needed[number] = [other for other in takes[number] if not implied >> other & 1]
         below[number] = implied | direct
-    return kept
+    return needed
 
 
 def _layers(
@@ -368,8 +377,11 @@ def _svg_task(number: int, task: Drawn, box: Box) -> str:
     recipe, _, name = (escape(_short(part)) for part in _label(task))
     x, y = f"{box.x:.1f}", f"{box.y:.1f}"
     left = f"{box.x + 13:.1f}"
+    classes = f"task {_class(task.what)}"
+    if task.root:
+        classes += " root"
     return (
-        f'<a class="task {_class(task.what)}{" root" if task.root else ""}" data-task="{number}" '
+        f'<a class="{classes}" data-task="{number}" '
         f'href="#task-{escape(anchor(task.key))}"><title>{escape(_title(task))}</title>'
         f'<rect class="box" x="{x}" y="{y}" width="{box.width:.1f}" height="{HEIGHT}" rx="4"/>'
         f'<rect class="bar" x="{x}" y="{y}" width="5" height="{HEIGHT}" rx="2"/>'
@@ -394,4 +406,5 @@ def _short(text: str) -> str:
 
 
 def _title(task: Drawn) -> str:
-    return f"{printable(task.key)}: {printable(task.what)}{', a root cause' if task.root else ''}"
+    title = f"{printable(task.key)}: {printable(task.what)}"
+    return f"{title}, a root cause" if task.root else title

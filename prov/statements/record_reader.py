@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from prov.errors import NameUnknown, ProvError, StoreError
-from prov.history.builds import find_build
+from prov.history.builds import find_build, short_id
 from prov.history.names import RunName, find_run, run_in
 from prov.records.build_list import BuildList, walk_builds
 from prov.records.entries import EDGES
@@ -58,31 +58,33 @@ def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str
     note = ""
     if named.happened().get(TaskKey(key), "").startswith("stale"):
         note = (
-            f"{key} is stale in build {named.commit.hex()[:12]}; the inputs are told that it was"
+            f"{key} is stale in build {short_id(named.commit)}; the inputs are told that it was"
             " made from"
         )
     return run_in(named, TaskKey(key)), note
 
 
 def _target(build: BuildList, recipe: str, *, further: bool) -> str:
-    """Return the task of a recipe that a build was asked for, or its only one."""
+    """Return the task of a recipe that a build was asked for, or its only one.
+
+    `further`: of the last build before it that has the recipe.
+    """
     if further:
-        build = next((each for each in walk_builds(build) if recipe in each.recipes()), build)
-    listed = build.lines(recipe)
-    if not listed:
+        having = (one for one in walk_builds(build) if recipe in one.recipes())
+        build = next(having, build)
+    lines = build.lines(recipe)
+    if not lines:
         hint = nearest(recipe, build.recipes()) or "`prov builds` lists others"
-        raise NameUnknown(f"build {build.commit.hex()[:12]} has no recipe {recipe}", hint=hint)
-    asked = [key for key in build.facts().get("targets", "").split() if key in listed]
-    found = (
-        asked
-        if len(asked) == 1
-        else [key for key in asked or listed if listed[TaskKey(key)].output != EMPTY_TREE]
-    )
-    if len(found) != 1:
-        raise NameUnknown(
-            f"{recipe} names no task", hint=f"write one of {', '.join(sorted(found or listed))}"
-        )
-    return found[0]
+        raise NameUnknown(f"build {short_id(build.commit)} has no recipe {recipe}", hint=hint)
+    targets = build.facts().get("targets", "").split()
+    asked = [key for key in lines if key in targets]
+    if len(asked) == 1:
+        return asked[0]
+    candidates = [key for key in asked or lines if lines[key].output != EMPTY_TREE]
+    if len(candidates) == 1:
+        return candidates[0]
+    names = ", ".join(sorted(candidates or lines))
+    raise NameUnknown(f"{recipe} names no task", hint=f"write one of {names}")
 
 
 # what is recorded of it
@@ -163,18 +165,14 @@ class _RecordReader:
                 yield name, entry
 
     def variables(self) -> dict[str, str]:
-        found = ((name.partition("/"), entry) for name, entry in self.inputs())
-        return {name: self.text(entry) for (kind, _, name), entry in found if kind == "variables"}
+        paths = ((name.partition("/"), entry) for name, entry in self.inputs())
+        return {name: self.text(entry) for (kind, _, name), entry in paths if kind == "variables"}
 
     def environment(self) -> tuple[str, ...]:
-        found = (entry for name, entry in self.inputs() if name == "environment")
-        return tuple(
-            sorted(
-                name
-                for entry in found
-                for name in decode_lines(self.store.objects.blob(entry.oid), "=")
-            )
-        )
+        """Return the names of the caller's variables that are inputs."""
+        entries = [entry for name, entry in self.inputs() if name == "environment"]
+        texts = [self.store.objects.blob(entry.oid) for entry in entries]
+        return tuple(sorted(name for text in texts for name in decode_lines(text, "=")))
 
     def subjects(self, output: OutputId) -> Iterator[Artifact]:
         """Yield the output as a tree, which is what other tasks take, then each regular file in
@@ -233,10 +231,9 @@ class _RecordReader:
         return Artifact(name, {"gitBlob": oid.hex(), "sha256": self.sha256(oid)})
 
     def sha256(self, oid: Oid) -> str:
-        known = self._sha256.get(oid)
-        if known is None:
-            known = self._sha256[oid] = _sha256(self.store.objects.stream_blob(oid))
-        return known
+        if oid not in self._sha256:
+            self._sha256[oid] = _sha256(self.store.objects.stream_blob(oid))
+        return self._sha256[oid]
 
     def text(self, entry: Entry) -> str:
         return self.store.objects.blob(entry.oid).decode("utf-8", "surrogateescape")
