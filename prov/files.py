@@ -211,12 +211,12 @@ def try_locked(path: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = True
+            acquired = True
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            held = False
-        yield held
+            acquired = False
+        yield acquired
     finally:
         os.close(fd)
 
@@ -327,19 +327,19 @@ def remove_entry(name: bytes, folder: int) -> None:
                 os.close(top.fd)
                 os.rmdir(top.name, dir_fd=open_folders[-1].fd if open_folders else folder)
                 continue
-            each = top.names.pop()
-            if _unlinked(each, top.fd):
+            entry = top.names.pop()
+            if _unlinked(entry, top.fd):
                 continue
             if len(open_folders) < MOST_OPEN:
-                open_folders.append(_Emptied.begin(each, top.fd))
+                open_folders.append(_Emptied.begin(entry, top.fd))
             else:  # moved up, so that no more are open
-                set_mode(each, stat.S_IRWXU, top.fd, add=True)
+                set_mode(entry, stat.S_IRWXU, top.fd, add=True)
                 near = b".prov-removed.%d.%d" % (os.getpid(), time.monotonic_ns())
-                os.rename(each, near, src_dir_fd=top.fd, dst_dir_fd=open_folders[0].fd)
+                os.rename(entry, near, src_dir_fd=top.fd, dst_dir_fd=open_folders[0].fd)
                 open_folders[0].names.append(near)
     finally:
-        for left in open_folders:
-            os.close(left.fd)
+        for opened in open_folders:
+            os.close(opened.fd)
 
 
 def _unlinked(name: bytes, folder: int) -> bool:
@@ -369,7 +369,7 @@ class _Emptied:
             if mode & stat.S_IRWXU != stat.S_IRWXU:
                 with contextlib.suppress(PermissionError):  # it may be empty
                     os.fchmod(fd, mode | stat.S_IRWXU)
-            return _Emptied(name, fd, [os.fsencode(each) for each in os.listdir(fd)])
+            return _Emptied(name, fd, [os.fsencode(entry) for entry in os.listdir(fd)])
         except BaseException:
             os.close(fd)
             raise

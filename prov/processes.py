@@ -136,14 +136,14 @@ def run_command(
     can't be started.
     """
     printed = bytearray()
-    with tempfile.TemporaryFile() as given:
-        given.write(data)
-        given.seek(0)
+    with tempfile.TemporaryFile() as stdin_file:
+        stdin_file.write(data)
+        stdin_file.seek(0)
         with subprocess.Popen(
             list(command),
             cwd=cwd,
             env=None if env is None else dict(env),
-            stdin=given,
+            stdin=stdin_file,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if errors else None,
             umask=0o022,

@@ -204,11 +204,11 @@ def _handlers(handlers: Mapping[int, Handler]) -> Iterator[None]:
     def ended(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    chosen: dict[int, Handler] = dict(handlers)
+    installed: dict[int, Handler] = dict(handlers)
     for number in _ENDING:
         if signal.getsignal(number) == signal.SIG_DFL:
-            chosen[number] = ended
-    before = {number: signal.signal(number, handler) for number, handler in chosen.items()}
+            installed[number] = ended
+    before = {number: signal.signal(number, handler) for number, handler in installed.items()}
     try:
         yield
     finally:
@@ -242,8 +242,8 @@ def _relay(process: subprocess.Popen[bytes], master: int) -> None:
                 pending += _typed()
         # Processes in the background may go on printing: what the command printed is there already.
         until = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < until and (left := _read(master)):
-            _write(screen, left)
+        while time.monotonic() < until and (output := _read(master)):
+            _write(screen, output)
 
 
 def _screen() -> int | None:

@@ -44,9 +44,9 @@ def few(keys: Iterable[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest of `known`, or an empty string."""
-    near = get_close_matches(name, list(known), n=3, cutoff=0.6)
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Return a hint that names the nearest of `candidates`, or an empty string."""
+    near = get_close_matches(name, list(candidates), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -198,8 +198,8 @@ class _Sysroot:
                         if above and at_path(self.writer, wanted, above) is None:
                             folders[above] = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
             elif (
-                each.wanted is None
-                or not each.wanted.is_directory
+                each.placed is None
+                or not each.placed.is_directory
                 or each.detail == "is of another type"
             ):
                 self._remove(each.path)

@@ -1,5 +1,4 @@
-"""Reading an object through a git of its own: one that must be inflated whole, for which no memory
-is at hand.
+"""Read an object through a git process of its own, with limited memory.
 
 Git makes objects of deltas in memory, however large they are. In a process apart, with a limit, the
 worst that can happen is that this process dies.
@@ -65,17 +64,17 @@ def stream_by_git(git_dir: Path, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
 
 
 def _content(git_dir: Path, oid: Oid, size: int) -> Iterator[bytes]:
-    left = size
+    remaining = size
     with git_command(git_dir) as command, _start(command, ["--batch"], oid) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline(1000)
-            while left and (chunk := process.stdout.read(min(left, _CHUNK))):
-                left -= len(chunk)
+            while remaining and (chunk := process.stdout.read(min(remaining, _CHUNK))):
+                remaining -= len(chunk)
                 yield chunk
         finally:
             process.kill()
-    if left:
+    if remaining:
         raise StoreError(
             f"object {oid.hex()} in {git_dir} can't be read: git ended", hint="run `git fsck`"
         )

@@ -1,5 +1,4 @@
-"""Are the objects of a store what their ids say? git is asked first; what it finds wrong is looked
-at pack by pack.
+"""Verify that the objects of a store match their ids, and salvage those of damaged packs.
 
 An object's id is the hash of its content, so that whatever can still be inflated out of a damaged
 pack is an object again, wherever it is found and whatever the index says. A pack that prov wrote
@@ -139,16 +138,16 @@ class SalvagedObject(NamedTuple):
 def salvage(pack: Path, into: PackStream, *, leave_out: frozenset[Oid] = frozenset()) -> int:
     """Copy all that can be read of a damaged pack; return how many objects that were."""
     count = 0
-    for found in _readable(pack):
-        if found.oid in into or found.oid in leave_out:
+    for candidate in _readable(pack):
+        if candidate.oid in into or candidate.oid in leave_out:
             continue
-        if found.packed is None:
-            into.add(found.oid, found.kind, found.content)
+        if candidate.packed is None:
+            into.add(candidate.oid, candidate.kind, candidate.content)
         else:
             crc = 0
-            for chunk in found.packed():
+            for chunk in candidate.packed():
                 crc = isal_zlib.crc32(chunk, crc)
-            into.add_packed(found.oid, crc, found.packed())
+            into.add_packed(candidate.oid, crc, candidate.packed())
         count += 1
     return count
 
@@ -198,7 +197,7 @@ def _entries(data: mmap.mmap) -> Iterator[_Entry | Delta]:
         if entry is None:
             if len(data) - at <= _TRAILER:
                 return
-            entry = next((found for found in _later_entries(data, at + 1)), None)
+            entry = next((candidate for candidate in _later_entries(data, at + 1)), None)
             if entry is None:
                 return
         yield entry
@@ -253,9 +252,9 @@ def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object
     """Give the content at a place to `take`; return where it ends, None where it is not so many
     bytes.
     """
-    inflater, left = isal_zlib.decompressobj(), size
+    inflater, remaining = isal_zlib.decompressobj(), size
     while not inflater.eof:
-        chunk = data[at : at + min(STREAM_CHUNK, left + (left >> 10) + 64)]
+        chunk = data[at : at + min(STREAM_CHUNK, remaining + (remaining >> 10) + 64)]
         if not chunk:
             return None
         try:
@@ -264,11 +263,11 @@ def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object
             )  # a chunk may hold a thousand times as much
         except INFLATE_ERROR:
             return None
-        at, left = at + len(chunk) - len(inflater.unconsumed_tail), left - len(content)
-        if left < 0:
+        at, remaining = at + len(chunk) - len(inflater.unconsumed_tail), remaining - len(content)
+        if remaining < 0:
             return None
         take(content)
-    return at - len(inflater.unused_data) if not left else None
+    return at - len(inflater.unused_data) if not remaining else None
 
 
 def _delta_at(data: mmap.mmap, at: int, number: int, size: int, begins: int) -> Delta | None:

@@ -99,14 +99,12 @@ class ObjectDatabase:
 
     @property
     def lease(self) -> Path:
-        """The file that who writes objects holds a shared lock on; see `sweep`."""
+        """The file on which every process that writes objects holds a shared lock; see `sweep`."""
         return self.git_dir / "prov" / "locks" / "lease"
 
     @property
     def join_lock(self) -> Path:
-        """The file that who removes packs, since others hold their objects, has an exclusive lock
-        on.
-        """
+        """The file on which a process holds an exclusive lock while it replaces packs."""
         return self.git_dir / "prov" / "locks" / "consolidate"
 
     def __del__(self) -> None:
@@ -126,7 +124,7 @@ class ObjectDatabase:
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
-                return  # who may not write here will not
+                return  # a process that may not write here holds nothing
             fcntl.flock(self._leased, fcntl.LOCK_SH)
 
     def packs(self) -> list[PackFile]:
@@ -146,8 +144,8 @@ class ObjectDatabase:
             for name in os.listdir(self.folder)
             if name.endswith(".idx") and name.startswith("pack-")
         }
-        for gone in self._packs.keys() - names:
-            self._packs.pop(gone).close()
+        for vanished in self._packs.keys() - names:
+            self._packs.pop(vanished).close()
         for new in names - self._packs.keys():
             try:
                 self._packs[new] = PackFile(self.folder / new)
@@ -192,13 +190,13 @@ class ObjectDatabase:
         delta.
         """
         for _attempt in range(3):
-            found = self._find(oid)
-            if found is None and self._look():
-                found = self._find(oid)
-            if found is None:
+            location = self._find(oid)
+            if location is None and self._look():
+                location = self._find(oid)
+            if location is None:
                 break
             try:
-                return ask(*found)
+                return ask(*location)
             except FileNotFoundError:  # consolidated away since it was found
                 self._stamp = -1
                 self._look()
@@ -323,10 +321,10 @@ class ObjectDatabase:
         """Return a commit. Raises StoreError for an object that is not a well-formed commit."""
         return _decoded(oid, decode_commit, self._of_kind(oid, "commit"))
 
-    def _of_kind(self, oid: Oid, wanted: Kind, most: int | None = None) -> bytes:
+    def _of_kind(self, oid: Oid, expected: Kind, most: int | None = None) -> bytes:
         kind, data = self.read(oid, most=most)
-        if kind != wanted:
-            raise StoreError(f"object {oid.hex()} is a {kind}, not a {wanted}")
+        if kind != expected:
+            raise StoreError(f"object {oid.hex()} is a {kind}, not a {expected}")
         return data
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
@@ -378,9 +376,7 @@ class ObjectDatabase:
         return len(self._packs) >= PACKS_TO_CONSOLIDATE
 
     def release(self) -> None:
-        """Give the lease back, in a process that was forked from one that has it and writes nothing
-        itself.
-        """
+        """Release the lease in a forked process that writes nothing itself."""
         if self._leased >= 0:
             os.close(self._leased)
             self._leased = -1
@@ -396,8 +392,8 @@ class ObjectDatabase:
         """
         if not self.many_packs():
             return 0
-        with try_locked(self.join_lock) as held:
-            if not held:
+        with try_locked(self.join_lock) as acquired:
+            if not acquired:
                 return 0
             self._look()
             return self._join(self._small_packs(most))
@@ -429,12 +425,12 @@ class ObjectDatabase:
             if len(joined) < 2:
                 stream.abort()
                 return 0
-            kept = stream.finish()
+            joined_index = stream.finish()
         except BaseException:
             stream.abort()
             raise
         for pack in joined:
-            if pack.index_path != kept:
+            if pack.index_path != joined_index:
                 # the index first: without it nobody looks for the pack
                 pack.index_path.unlink(missing_ok=True)
                 pack.path.unlink(missing_ok=True)
@@ -456,7 +452,7 @@ def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer
 
 
 class ObjectWriter:
-    """Objects on their way into the store: one pack, in it only what the store has not.
+    """Writes objects that the store lacks into one pack.
 
     A context manager: leaving it makes everything durable, leaving it by an exception drops
     everything. With `memory`, for a store that can't be written to, what `add` is given stays in

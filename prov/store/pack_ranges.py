@@ -1,6 +1,4 @@
-"""A pack that is elsewhere: which bytes of it an object takes, by its index, and the object out of
-these bytes.
-"""
+"""Read objects from ranges of a remote pack, which its index gives."""
 
 from __future__ import annotations
 
@@ -74,10 +72,10 @@ def _check_sum(path: Path) -> None:
     """
     digest = hashlib.sha1()
     with open(path, "rb") as stream:
-        left = os.fstat(stream.fileno()).st_size - _CHECKSUM
-        while left > 0 and (chunk := stream.read(min(left, 1 << 20))):
+        remaining = os.fstat(stream.fileno()).st_size - _CHECKSUM
+        while remaining > 0 and (chunk := stream.read(min(remaining, 1 << 20))):
             digest.update(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
         if stream.read() != digest.digest():
             raise ValueError("its checksum is wrong")
 

@@ -86,7 +86,7 @@ def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
 
     Raises ValueError if it is not that.
     """
-    inflater, left = isal_zlib.decompressobj(), size
+    inflater, remaining = isal_zlib.decompressobj(), size
     while not inflater.eof:
         packed = inflater.unconsumed_tail
         if not packed:
@@ -98,13 +98,13 @@ def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
             raise ValueError(str(error)) from error
         if not packed and not chunk:
             break  # the file ends here
-        left -= len(chunk)
-        if left < 0:
+        remaining -= len(chunk)
+        if remaining < 0:
             break
         if chunk:
             yield chunk
-    if left or not inflater.eof:
-        raise ValueError(f"{size - left} bytes of {size}")
+    if remaining or not inflater.eof:
+        raise ValueError(f"{size - remaining} bytes of {size}")
 
 
 class Measured(NamedTuple):
@@ -160,10 +160,10 @@ class PackFile:
         while high - low > SEARCHED:
             middle = (low + high) >> 1
             at = _FANOUT_END + middle * 20
-            found = index[at : at + 20]
-            if found == oid:
+            probe = index[at : at + 20]
+            if probe == oid:
                 return middle
-            if found < oid:
+            if probe < oid:
                 low = middle + 1
             else:
                 high = middle
@@ -254,20 +254,22 @@ class PackFile:
         for _ in range(_LONGEST_CHAIN):
             self._check_offset(offset)
             data = os.pread(fd, 4096, offset)
-            number, held, at = self._entry(data, offset)
+            number, entry_size, at = self._entry(data, offset)
             if number in KIND_NAMES:
                 return Measured(
-                    KIND_NAMES[number], sizes[0] if sizes else held, max(held, *sizes, 0)
+                    KIND_NAMES[number],
+                    sizes[0] if sizes else entry_size,
+                    max(entry_size, *sizes, 0),
                 )
             try:
                 if number == _OFS_DELTA:
                     distance, at = read_distance(data, at)
                     base = offset - distance
                 elif number == _REF_DELTA:
-                    found = self.find(data[at : at + 20])
-                    if found < 0:
+                    position = self.find(data[at : at + 20])
+                    if position < 0:
                         return None
-                    base, at = self.offset(found), at + 20
+                    base, at = self.offset(position), at + 20
                 else:
                     raise self._damaged(offset)
                 head = isal_zlib.decompressobj().decompress(data[at:], 32)
@@ -275,7 +277,7 @@ class PackFile:
                 after, _end = read_size(head, after_at)
             except (IndexError, ValueError, INFLATE_ERROR) as error:
                 raise self._damaged(offset) from error
-            sizes += [after, before, held]
+            sizes += [after, before, entry_size]
             offset = base
         raise self._damaged(offset)
 
@@ -326,8 +328,8 @@ class PackFile:
         at = [_FANOUT_END + 20 * place for _, place in places]
         starts = (offset for offset, _ in places)
         return {
-            self._index[each : each + 20]: end - start
-            for each, start, end in zip(at, starts, ends, strict=True)
+            self._index[oid_at : oid_at + 20]: end - start
+            for oid_at, start, end in zip(at, starts, ends, strict=True)
         }
 
     def has_deltas(self) -> bool:
@@ -436,11 +438,11 @@ class PackStream:
         digest = hashlib.sha1(b"blob %d\0" % size)
         deflater = isal_zlib.compressobj(LEVEL)
         header = _entry_header(_KINDS["blob"], size)
-        crc, left = isal_zlib.crc32(header), size
+        crc, remaining = isal_zlib.crc32(header), size
         self._write(header)
         self._at += len(header)
-        while left >= 0:
-            chunk = source.read(min(STREAM_CHUNK, left)) if left else b""
+        while remaining >= 0:
+            chunk = source.read(min(STREAM_CHUNK, remaining)) if remaining else b""
             packed = deflater.compress(chunk) if chunk else deflater.flush()
             digest.update(chunk)
             crc = isal_zlib.crc32(packed, crc)
@@ -448,8 +450,8 @@ class PackStream:
             self._at += len(packed)
             if not chunk:
                 break
-            left -= len(chunk)
-        return crc if not left and digest.digest() == oid else None
+            remaining -= len(chunk)
+        return crc if not remaining and digest.digest() == oid else None
 
     def _cut(self, start: int) -> None:
         """Cut off what was written from a place on."""

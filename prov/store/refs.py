@@ -126,23 +126,26 @@ class RefStore:
         lines += ["prepare\0", "commit\0"]
         data = "".join(lines).encode("utf-8", "surrogateescape")
         patience = time.monotonic() + PATIENCE
-        made = self._folders_to_make(updates)
+        new_folders = self._folders_to_make(updates)
         while True:
             try:
                 run_git(self.git_dir, ["update-ref", "--stdin", "-z"], data=data)
-                self._sync(updates, made)
+                self._sync(updates, new_folders)
                 return
             except StoreError as error:
-                held = _HELD.search(str(error))
-                if held is None:
+                lock_error = _HELD.search(str(error))
+                if lock_error is None:
                     if _CHANGED.search(str(error)):
                         raise RefConflict(
                             f"refs in {self.git_dir} changed meanwhile: {error}"
                         ) from error
                     raise
-                if not _clear_dead_lock(Path(held[1] or held[2])) and time.monotonic() > patience:
+                if (
+                    not _clear_dead_lock(Path(lock_error[1] or lock_error[2]))
+                    and time.monotonic() > patience
+                ):
                     raise StoreError(
-                        f"{held[1] or held[2]} is held",
+                        f"{lock_error[1] or lock_error[2]} is held",
                         hint="if no prov or git is at work there, delete it",
                     ) from error
             time.sleep(0.05)
@@ -151,13 +154,13 @@ class RefStore:
         """Return the folders that git will make for new refs."""
         parents = {
             self.git_dir / parent
-            for each in updates
-            if each.new
-            for parent in PurePath(each.name).parents[:-1]
+            for change in updates
+            if change.new
+            for parent in PurePath(change.name).parents[:-1]
         }
         return {folder for folder in parents if not folder.is_dir()}
 
-    def _sync(self, updates: Sequence[RefUpdate], made: set[Path]) -> None:
+    def _sync(self, updates: Sequence[RefUpdate], new_folders: set[Path]) -> None:
         """Make the names of refs durable, in the order of the updates: git syncs what is in their
         files, and no folder.
 
@@ -165,16 +168,16 @@ class RefStore:
         from there before its own file goes.
         """
         folders: list[Path] = []
-        for update in (each for each in updates if each.new is not None):
+        for update in (change for change in updates if change.new is not None):
             folder = (self.git_dir / update.name).parent
             folders.append(folder)
-            while folder in made:
+            while folder in new_folders:
                 folder = folder.parent
                 folders.append(folder)
-        gone = [each for each in updates if each.new is None]
-        if gone:
+        deleted = [change for change in updates if change.new is None]
+        if deleted:
             folders.append(self.git_dir)
-        for update in gone:
+        for update in deleted:
             folder = (self.git_dir / update.name).parent
             while not folder.is_dir():  # git removes it with the last ref in it
                 folder = folder.parent
@@ -205,8 +208,8 @@ class RefStore:
         try:
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         except StoreError as error:
-            held = _HELD.search(str(error))
-            if held is None or not _clear_dead_lock(Path(held[1] or held[2])):
+            lock_error = _HELD.search(str(error))
+            if lock_error is None or not _clear_dead_lock(Path(lock_error[1] or lock_error[2])):
                 raise
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         sync_directory(self.git_dir)

@@ -1,8 +1,7 @@
-"""A damaged store as it would be without what is damaged in it: a folder of links to what is whole,
-and what was saved of the rest. Whatever reads a store reads it, git too, and finds no object that
-is not what its id says.
+"""Present a damaged store without its damage: links to what is whole, and the salvaged rest.
 
-It is a scratch directory outside of the store: looking at one changes nothing in it.
+Everything that reads a store can read it, git too, and every object in it matches its id. It is a
+scratch directory outside the store, which is not changed.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[O
         (path / "objects/info/alternates").write_text("".join(f"{line}\n" for line in lines))
     # whole ones first: after a kill, one may hold what can be read of a damaged one, under the same
     # name
-    for state in sorted(packs, key=lambda each: bool(each.wrong)):
+    for state in sorted(packs, key=lambda state: bool(state.wrong)):
         pack = source / "objects/pack" / state.name
         if not state.wrong:
             for suffix in (".pack", ".idx"):

@@ -1,14 +1,13 @@
-"""Dropping objects that no ref holds, and the lease that keeps them while somebody may still be
-about to.
+"""Delete objects that no ref holds, except while a process may be about to reference them.
 
-Who writes objects holds a *lease*, a shared lock on one file, for as long as its process lives: an
-object that the store has is not written again, so that one which nothing holds yet may be about to
-be. Sweeping takes the lock alone. It never waits for a build, and builds wait only while packs are
-written anew.
+Every process that writes objects holds a *lease*, a shared lock on one file, for as long as it
+lives: an object that the store has is not written again, so a process may be about to set a ref
+that holds one which nothing holds yet. Only a process that holds the lock exclusively deletes
+objects. It never waits for a build, and builds wait only while packs are written again.
 
-Objects go with their packs. One in which nothing is held any more is deleted; of one with a part
-that is, that part is copied, compressed as it is, into a new pack, and the old one is deleted when
-that is durable.
+Objects are deleted with their packs. A pack of which nothing is held is deleted; of any other the
+held part is copied, compressed as it is, into a new pack, and the old one is deleted when the new
+one is durable.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
 
 AGE_FLOOR = 3600.0
-"""Seconds: younger packs are left alone, for those who write with git itself and know no lease."""
+"""Seconds: younger packs are left alone, since git itself writes objects without a lease."""
 WORTH_COPYING = 0.05
 """Of a pack, the part that must be free before the rest is copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What went, or would go."""
+    """What was deleted, or would be."""
 
     objects: int
     size: int
     """In bytes, as they were packed."""
     in_use: bool = False
-    """Somebody is writing; nothing went."""
+    """Another process is writing; nothing was deleted."""
 
 
 def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
@@ -50,16 +49,16 @@ def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
     Raises StoreError where one is missing.
     """
     if roots is None:
-        found = _rev_list(git_dir, ["--objects", "--no-object-names", "--all"], b"")
+        oids = _rev_list(git_dir, ["--objects", "--no-object-names", "--all"], b"")
     else:
         data = _lines(roots)
-        found = (
+        oids = (
             _rev_list(git_dir, ["--objects", "--no-object-names", "--stdin"], data)
             if data
             else set()
         )
-    found.add(EMPTY_TREE)
-    return found
+    oids.add(EMPTY_TREE)
+    return oids
 
 
 def ancestors(git_dir: Path, roots: Iterable[Oid]) -> set[Oid]:
@@ -87,20 +86,20 @@ def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
 
 def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:
     """Return how many bytes each object takes in the packs."""
-    found: dict[Oid, int] = {}
+    sizes: dict[Oid, int] = {}
     for pack in objects.packs():
-        found.update(pack.sizes())
-    return found
+        sizes.update(pack.sizes())
+    return sizes
 
 
-def measure(objects: ObjectDatabase, held: set[Oid], *, now: float | None = None) -> Swept:
+def measure(objects: ObjectDatabase, retained: set[Oid], *, now: float | None = None) -> Swept:
     """Return what would go if these were all objects that refs hold."""
     objects.refresh()
-    held = set(held)
-    gone: dict[Oid, int] = {}
-    for pack in _worth_it(objects, held, WORTH_COPYING, _floor(now)):
-        gone.update((oid, size) for oid, size in pack.sizes().items() if oid not in held)
-    return Swept(len(gone), sum(gone.values()))
+    retained = set(retained)
+    dropped: dict[Oid, int] = {}
+    for pack in _worth_it(objects, retained, WORTH_COPYING, _floor(now)):
+        dropped.update((oid, size) for oid, size in pack.sizes().items() if oid not in retained)
+    return Swept(len(dropped), sum(dropped.values()))
 
 
 def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool = False) -> Swept:
@@ -109,21 +108,24 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
     Thorough: however young and however little it is.
     """
     # both locks: packs are joined without the lease
-    with locked(objects.join_lock), try_locked(objects.lease) as alone:
-        if not alone:
+    with locked(objects.join_lock), try_locked(objects.lease) as exclusive:
+        if not exclusive:
             return Swept(0, 0, in_use=True)
-        # asked for with the lock: who wrote before is done, and has refs for what is to stay
-        held = reachable(objects.git_dir)
+        # after the lock: processes that wrote before have set their refs
+        retained = reachable(objects.git_dir)
         objects.refresh()
-        chosen = _worth_it(
-            objects, held, 0.0 if thorough else WORTH_COPYING, math.inf if thorough else _floor(now)
+        selected = _worth_it(
+            objects,
+            retained,
+            0.0 if thorough else WORTH_COPYING,
+            math.inf if thorough else _floor(now),
         )
         count = size = 0
-        for pack in chosen:
-            gone = {oid: each for oid, each in pack.sizes().items() if oid not in held}
-            if gone:
-                _drop(objects, pack, held)
-                count, size = count + len(gone), size + sum(gone.values())
+        for pack in selected:
+            dropped = {oid: length for oid, length in pack.sizes().items() if oid not in retained}
+            if dropped:
+                _drop(objects, pack, retained)
+                count, size = count + len(dropped), size + sum(dropped.values())
         if count:
             sync_directory(objects.folder)
         objects.refresh()
@@ -131,49 +133,49 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
 
 
 def _worth_it(
-    objects: ObjectDatabase, held: set[Oid], worth: float, floor: float
+    objects: ObjectDatabase, retained: set[Oid], worth: float, floor: float
 ) -> list[PackFile]:
-    """Return the packs of which enough is free, and add to `held` what has to stay because
-    something else does.
+    """Return the packs of which enough is free; add to `retained` what other objects require.
 
-    Whoever finds a tree in the store takes it that all below it is there, too. So what nothing
-    holds and yet stays, in a pack that is young or of which too little is free, keeps what it
-    names; a pack with such a thing of which something is missing already is written anew, if it may
-    be.
+    Writers assume that everything below a stored tree is stored too. So an object that no ref holds
+    and that stays, in a pack that is young or of which too little is free, retains what it names. A
+    pack with such an object of which something is missing already is written again, if it may be.
     """
     candidates = _candidates(objects, floor)
-    chosen = [pack for pack in candidates if _free(pack, held) >= worth * pack.path.stat().st_size]
+    selected = [
+        pack for pack in candidates if _free(pack, retained) >= worth * pack.path.stat().st_size
+    ]
     while True:
-        staying = [pack for pack in objects.packs() if pack not in chosen]
-        found: set[Oid] = set()
+        staying = [pack for pack in objects.packs() if pack not in selected]
+        named: set[Oid] = set()
         broken = []
         for pack in staying:
-            roots = [oid for oid in pack.sizes() if oid not in held]
-            if not _name_all(objects, roots, held, found) and pack in candidates:
+            roots = [oid for oid in pack.sizes() if oid not in retained]
+            if not _name_all(objects, roots, retained, named) and pack in candidates:
                 broken.append(pack)
         if not broken:
-            held |= found
-            return chosen
-        chosen += broken
+            retained |= named
+            return selected
+        selected += broken
 
 
-def _free(pack: PackFile, held: set[Oid]) -> int:
-    return sum(size for oid, size in pack.sizes().items() if oid not in held)
+def _free(pack: PackFile, retained: set[Oid]) -> int:
+    return sum(size for oid, size in pack.sizes().items() if oid not in retained)
 
 
 def _name_all(
-    objects: ObjectDatabase, roots: Iterable[Oid], held: set[Oid], found: set[Oid]
+    objects: ObjectDatabase, roots: Iterable[Oid], retained: set[Oid], named: set[Oid]
 ) -> bool:
-    """Add to `found` what is reached from roots and not held; tell whether all of it is there."""
-    pending, whole = [oid for oid in roots if oid not in found], True
+    """Add to `named` what roots reach and is not retained; return whether all of it exists."""
+    pending, whole = [oid for oid in roots if oid not in named], True
     while pending:
         oid = pending.pop()
-        if oid in held or oid in found:
+        if oid in retained or oid in named:
             continue
         if not objects.exists(oid):
             whole = False
             continue
-        found.add(oid)
+        named.add(oid)
         kind, data = objects.read(oid)
         if kind == "tree":
             pending += [entry.oid for entry in decode_tree(data)]
@@ -188,30 +190,30 @@ def _floor(now: float | None) -> float:
 
 
 def _candidates(objects: ObjectDatabase, floor: float) -> list[PackFile]:
-    found = []
+    candidates = []
     for pack in objects.packs():
-        kept = any(pack.path.with_suffix(mark).exists() for mark in (".keep", ".promisor"))
+        is_marked = any(pack.path.with_suffix(mark).exists() for mark in (".keep", ".promisor"))
         with contextlib.suppress(FileNotFoundError):
-            if not kept and pack.path.stat().st_mtime < floor:
-                found.append(pack)
-    return found
+            if not is_marked and pack.path.stat().st_mtime < floor:
+                candidates.append(pack)
+    return candidates
 
 
-def _drop(objects: ObjectDatabase, pack: PackFile, held: set[Oid]) -> None:
+def _drop(objects: ObjectDatabase, pack: PackFile, retained: set[Oid]) -> None:
     stream = PackStream(objects.folder)
     try:
         for oid, crc, packed in pack.packed_entries() or ():
-            if oid in held:
+            if oid in retained:
                 stream.add_packed(oid, crc, packed)
         if pack.has_deltas():  # of git's making: what is held is written whole
             for oid in pack.sizes():
-                if oid in held:
+                if oid in retained:
                     stream.add(oid, *objects.read(oid))
-        kept = stream.finish()
+        new_index = stream.finish()
     except BaseException:
         stream.abort()
         raise
-    if pack.index_path != kept:
+    if pack.index_path != new_index:
         # the index first: without it nobody looks for the pack
         pack.index_path.unlink(missing_ok=True)
         pack.path.unlink(missing_ok=True)

@@ -1,5 +1,4 @@
-"""A repository as git may see it: one that is not the user's alone lends its objects and refs, and
-nothing more.
+"""Show git a repository: of one that is not the user's alone, its objects and refs only.
 
 A repository's configuration, attributes and hooks name programs, and git runs them: a store that
 came in an archive, or that another user can write to, could run programs with your rights. For such

@@ -126,7 +126,7 @@ class Sysroots:
             if any(_is_shared(directory, change) for change in changes):
                 pool.advance()  # whether the pool has the inode still, or had it once
             for change in changes:
-                node = change.wanted
+                node = change.placed
                 if node is not None and not node.is_directory and not pool.intact(node):
                     pool.repair(node)
             return changes

@@ -39,6 +39,7 @@ from prov.store.git import ignored_paths
 from prov.store.objects import (
     EMPTY_TREE,
     MODE_DIRECTORY,
+    MODE_EXECUTABLE,
     MODE_FILE,
     Entry,
     Kind,
@@ -274,7 +275,7 @@ class InputsReader:
         memory = self._memory(path)
         state = path.stat()
         seal = f"{state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-        mode = 0o100755 if state.st_mode & 0o100 else 0o100644
+        mode = MODE_EXECUTABLE if state.st_mode & 0o100 else MODE_FILE
         known_seal, known = read_cache(memory) or ("", b"")
         if known_seal == seal and self.store.objects.exists(known):
             return FileNode(mode, known)

@@ -337,14 +337,14 @@ def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pa
 
 def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, FileNode]]:
     """Return (path, node) of everything in a recorded directory, parents before what is in them."""
-    found: list[tuple[bytes, FileNode]] = []
+    nodes: list[tuple[bytes, FileNode]] = []
     pending = _sorted_entries(reader, pair, path)
     while pending:
         at, node = pending.pop()
-        found.append((at, node))
+        nodes.append((at, node))
         if node.is_directory:
             pending += _sorted_entries(reader, node.pair, at + b"/")
-    return found
+    return nodes
 
 
 def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, FileNode]]:
@@ -363,10 +363,10 @@ def at_path(reader: TreeReader, pair: Pair, path: bytes) -> FileNode | None:
     for part in [part for part in path.split(b"/") if part]:
         if not node.is_directory:
             return None
-        found = read_listing(reader, node.pair).get(part)
-        if found is None or part == b".":
+        entry = read_listing(reader, node.pair).get(part)
+        if entry is None or part == b".":
             return None
-        node = found
+        node = entry
     return node
 
 
@@ -396,9 +396,9 @@ def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: FileNode | N
     if rest:
         folder = listing.get(first)
         inside = folder.pair if folder is not None and folder.is_directory else EMPTY
-        made = put_at(writer, inside, rest, node)
-        if made != inside:
-            listing[first] = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=made)
+        changed = put_at(writer, inside, rest, node)
+        if changed != inside:
+            listing[first] = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=changed)
     elif node is None:
         listing.pop(first, None)
     else:

@@ -1,6 +1,4 @@
-"""One list of work, two processes: Python's threads share a processor, and forked processes do
-not.
-"""
+"""Share a list of work between two processes: Python's threads would share one processor."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from prov.processes import decode_answer, start_child
 SHARE_HERE = 0.54
 """The second process has its pack to finish and its answer to send."""
 HANDED_OUT = 1024
-"""So many pieces, with the number of each in four bytes, fit the smallest pipe that a user gets who
-has many.
-"""
+"""Pieces whose numbers, of four bytes, fit the smallest pipe that the kernel gives to a user."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,13 +22,12 @@ def in_two_processes(
     work: Sequence[Item],
     weight: Callable[[Item], int],
     *,
-    here: Callable[[list[Item]], list[Result]],
-    there: Callable[[list[Item]], list[Result]],
+    in_parent: Callable[[list[Item]], list[Result]],
+    in_child: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
-    """Return a result for each item, in order; `there` runs in a second process on not quite half
-    of the weight.
+    """Return a result for each item, in order; `in_child` gets not quite half of the weight.
 
-    An expected failure of either is raised here; results must be picklable.
+    An expected failure of either process is raised here; results must be picklable.
     """
     half, first, at = int(sum(map(weight, work)) * SHARE_HERE), 0, 0
     for at, item in enumerate(work):  # noqa: B007 (the place is what is looked for)
@@ -40,17 +35,16 @@ def in_two_processes(
         if first >= half:
             break
     mine, theirs = list(work[: at + 1]), list(work[at + 1 :])
-    done, others = _both(lambda: here(mine), lambda: there(theirs), "reading files")
-    return done + others
+    own_results, others = _both(lambda: in_parent(mine), lambda: in_child(theirs), "reading files")
+    return own_results + others
 
 
 def by_turns(
-    work: Sequence[Item], do: Callable[[Iterator[Item]], Result], what: str
+    work: Sequence[Item], do: Callable[[Iterator[Item]], Result], activity: str
 ) -> tuple[Result, Result]:
-    """Return what `do` made of the work in this process and in a second one; who is free takes the
-    next item.
+    """Return the results of `do` in this process and in a second one, which take items by turns.
 
-    An expected failure of either is raised here, `what` being what they are at; results must be
+    An expected failure of either is raised here, and names the `activity`; results must be
     picklable.
     """
     pieces = min(len(work), HANDED_OUT)
@@ -63,22 +57,22 @@ def by_turns(
             yield from work[int.from_bytes(number) :: pieces]
 
     try:
-        return _both(lambda: do(taken()), lambda: do(taken()), what)
+        return _both(lambda: do(taken()), lambda: do(taken()), activity)
     finally:
         os.close(reader)
 
 
 def _both(
-    here: Callable[[], Result], there: Callable[[], Result], what: str
+    in_parent: Callable[[], Result], in_child: Callable[[], Result], activity: str
 ) -> tuple[Result, Result]:
-    child = start_child(there)
+    child = start_child(in_child)
     try:
         with os.fdopen(child.answer, "rb") as answers:
-            done = here()
+            own_results = in_parent()
             data = answers.read()
     except BaseException:
         child.kill(signal.SIGKILL)
         os.waitpid(child.pid, 0)
         raise
     status = os.waitpid(child.pid, 0)[1]
-    return done, cast(Result, decode_answer(data, status, what))
+    return own_results, cast(Result, decode_answer(data, status, activity))

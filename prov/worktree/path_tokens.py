@@ -1,14 +1,14 @@
-"""Paths that differ from place to place, and the tokens that stand for them in what is stored.
+"""Replace paths that differ between directories by tokens in what is stored, and back.
 
 A file that holds the path of a WORKDIR, a sysroot or the folder of host tools is stored with a
-token in its place, so that it is the same whoever made it wherever; where it is put on disk, the
-token becomes the path that counts there.
+token in its place, so that it is the same wherever it was made; on checkout, the token becomes the
+path that applies there.
 
 A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as
 long as the path that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what
-is left of its C string, and NULs. A path that is longer than there is room for becomes one that
-nothing has, `/nonexistent`. What is neither (a compiled Python file, say) keeps its path and is
-told as one that holds it. Pure: bytes in, bytes out.
+is left of its C string, and NULs. A path that is too long becomes one that does not exist,
+`/nonexistent`. A file that is neither (a compiled Python file, say) keeps its path and is reported
+as one that holds it. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ class TokenPaths:
     _pattern: re.Pattern[bytes] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        known = sorted(self.all, key=len, reverse=True)  # a sysroot may be inside the WORKDIR
+        by_length = sorted(self.all, key=len, reverse=True)  # a sysroot may be inside the WORKDIR
         # one that begins with another is found where that one is
         shortest = [
             path
-            for path in known
-            if not any(path != other and path.startswith(other) for other in known)
+            for path in by_length
+            if not any(path != other and path.startswith(other) for other in by_length)
         ]
         object.__setattr__(self, "_known", tuple(shortest))
-        alternatives = b"|".join(map(re.escape, known)) if known else rb"(?!)"
+        alternatives = b"|".join(map(re.escape, by_length)) if by_length else rb"(?!)"
         object.__setattr__(self, "_pattern", re.compile(_BEFORE + b"(" + alternatives + b")"))
 
     @property
@@ -96,8 +96,8 @@ class TokenPaths:
         """Return a short text that differs where something else may become of a file with this
         mark.
         """
-        used = [self.paths[letter] for letter in _letters(fixme)]
-        return hashlib.sha1(b"\0".join([fixme, *used])).hexdigest()[:12]
+        paths = [self.paths[letter] for letter in _letters(fixme)]
+        return hashlib.sha1(b"\0".join([fixme, *paths])).hexdigest()[:12]
 
     def replacing(self, fixme: bytes) -> Mapping[bytes, bytes]:
         """Return token name -> path, of the places that a mark names: no other token counts."""
@@ -112,8 +112,8 @@ def tokenise(data: bytes, token_paths: TokenPaths) -> Tokenised | None:
     """Return a file's content with tokens for the paths that it holds; None if it holds none."""
     if not token_paths.find(data):
         return None
-    used = {match[1]: token_paths.all[match[1]] for match in token_paths._pattern.finditer(data)}
-    suffix = b":" + b"".join(sorted(set(used.values())))
+    letters = {match[1]: token_paths.all[match[1]] for match in token_paths._pattern.finditer(data)}
+    suffix = b":" + b"".join(sorted(set(letters.values())))
     if MARK in data:  # what is there already could not be told from ours
         return Tokenised(data, HELD)
     if b"\0" not in data:
@@ -122,7 +122,7 @@ def tokenise(data: bytes, token_paths: TokenPaths) -> Tokenised | None:
             TEXT + suffix,
         )
     if not data.startswith(_BINARIES) or any(
-        len(path) < len(_token(letter)) for path, letter in used.items()
+        len(path) < len(_token(letter)) for path, letter in letters.items()
     ):
         return Tokenised(data, HELD)
     return Tokenised(
@@ -174,7 +174,7 @@ def _relocate_strings(data: bytes, paths: Mapping[bytes, bytes]) -> bytes:
         end = data.find(b"\0", match.end())
         end = len(data) if end < 0 else end
         old = data[match.start() : end]
-        new = _TOKEN.sub(lambda each: _fitting(each, paths), old)
+        new = _TOKEN.sub(lambda token: _fitting(token, paths), old)
         pieces += [data[at : match.start()], new, bytes(len(old) - len(new))]
         at = end
     return b"".join([*pieces, data[at:]])

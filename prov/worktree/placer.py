@@ -1,8 +1,7 @@
-"""One regular file at a time: how content gets from the store to a name on disk.
+"""Place one regular file: write content of the store to a name on disk.
 
 A `Placer` decides whether the file is private (a WORKDIR's) or a hardlink into the pool (a
-sysroot's). A file whose content names places by tokens is written with this place's own paths, by
-either. Runs of zeros become holes.
+sysroot's). Either replaces path tokens by the paths of its directory. Runs of zeros become holes.
 """
 
 from __future__ import annotations

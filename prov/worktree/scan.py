@@ -222,7 +222,7 @@ class Scanner:
             self._folder(pending.pop(0), pending, scan)
         weights = self._weights([folder.path for folder in pending])
         for part in in_two_processes(
-            pending, lambda folder: weights[folder.path], here=self._part, there=self._part
+            pending, lambda folder: weights[folder.path], in_parent=self._part, in_child=self._part
         ):
             scan.opened.update(part.opened)
             scan.vanished += part.vanished

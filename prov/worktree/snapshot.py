@@ -92,8 +92,8 @@ class Snapshot:
         if folder is None:
             return None
         inside = {
-            at: held
-            for at, held in self.folders.items()
+            at: inner
+            for at, inner in self.folders.items()
             if not path or at == path or at.startswith(path + b"/")
         }
         groups = _link_groups(inside)
@@ -154,19 +154,19 @@ def _capture(
             hint="give its owner read permission, or exclude it",
         ) from error
     try:
-        wanted = _unknown_files(scan, before)
-        fresh = _read_files(store, root, wanted, writer, live=live)
+        unread = _unknown_files(scan, before)
+        fresh = _read_files(store, root, unread, writer, live=live)
     finally:
         scanner.close(scan)
     vanished: dict[bytes, set[bytes]] = {}
-    for (path, number, scanned), read in zip(wanted, fresh, strict=True):
+    for (path, number, scanned), read in zip(unread, fresh, strict=True):
         folder = scan.folders[path]
         if read is None:
             vanished.setdefault(path, set()).add(scanned.name)
             continue
-        oid, seen = read
+        oid, file = read
         oids, entries = list(folder.oids), list(folder.entries)
-        oids[number], entries[number] = oid, seen
+        oids[number], entries[number] = oid, file
         scan.folders[path] = folder._replace(oids=tuple(oids), entries=tuple(entries))
     for path, names in vanished.items():
         scan.folders[path] = _without(scan.folders[path], names)
@@ -174,19 +174,19 @@ def _capture(
     pair = trees.record(before, scan.unchanged)
     _forget_young(scan, clock - TICK_NS)
     same = bool(before) and len(scan.unchanged) == len(scan.folders) == len(before)
-    return Snapshot(pair, scan.folders, len(wanted), same)
+    return Snapshot(pair, scan.folders, len(unread), same)
 
 
 def _without(folder: Folder, names: set[bytes]) -> Folder:
     """Return a folder without the files that vanished while they were read."""
-    kept = [
-        (seen, oid)
-        for seen, oid in zip(folder.entries, folder.oids, strict=True)
-        if seen[0] not in names
+    remaining = [
+        (file, oid)
+        for file, oid in zip(folder.entries, folder.oids, strict=True)
+        if file[0] not in names
     ]
     return folder._replace(
-        entries=tuple(seen for seen, _ in kept),
-        oids=tuple(oid for _, oid in kept),
+        entries=tuple(file for file, _ in remaining),
+        oids=tuple(oid for _, oid in remaining),
         links=tuple(link for link in folder.links if link[2] not in names),
         xattrs={name: values for name, values in folder.xattrs.items() if name not in names},
         owners={name: owner for name, owner in folder.owners.items() if name not in names},
@@ -199,10 +199,10 @@ def _forget_young(scan: Scan, since: int) -> None:
     """
     for path in scan.folders.keys() - scan.unchanged:
         folder = scan.folders[path]
-        if any(seen.ctime >= since for seen in folder.entries):
+        if any(file.ctime >= since for file in folder.entries):
             entries = [
-                seen._replace(ctime=_CHANGED) if seen.ctime >= since else seen
-                for seen in folder.entries
+                file._replace(ctime=_CHANGED) if file.ctime >= since else file
+                for file in folder.entries
             ]
             scan.folders[path] = folder._replace(entries=tuple(entries))
 
@@ -233,10 +233,10 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
 def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
     if memory is None:
         return {}
-    kept = read_cache(memory)
-    if kept is None:
+    cached = read_cache(memory)
+    if cached is None:
         return {}
-    form, pair, folders = kept
+    form, pair, folders = cached
     # an object that was collected since must be written again
     if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
         return {}
@@ -259,20 +259,20 @@ def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes,
     """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be
     read.
     """
-    wanted = []
+    unread = []
     for path, folder in scan.folders.items():
         if path in scan.unchanged:
             continue
         old = before.get(path)
-        known = dict(zip(old.entries, old.oids, strict=True)) if old else {}
+        known_oids = dict(zip(old.entries, old.oids, strict=True)) if old else {}
         oids: list[Oid | None] = []
-        for number, seen in enumerate(folder.entries):
-            oid = known.get(seen)
+        for number, file in enumerate(folder.entries):
+            oid = known_oids.get(file)
             oids.append(oid)
-            if oid is None and _has_content(seen.mode):
-                wanted.append((path, number, seen))
+            if oid is None and _has_content(file.mode):
+                unread.append((path, number, file))
         scan.folders[path] = folder._replace(oids=tuple(oids))
-    return wanted
+    return unread
 
 
 Read = tuple[Oid, ScannedFile]
@@ -281,33 +281,33 @@ Read = tuple[Oid, ScannedFile]
 def _read_files(
     store: Store,
     root: bytes,
-    wanted: list[tuple[bytes, int, ScannedFile]],
+    unread: list[tuple[bytes, int, ScannedFile]],
     writer: ObjectWriter,
     *,
     live: bool,
 ) -> list[Read | None]:
     prefixes = {
         path: root + b"/" + path + b"/" if path else root + b"/"
-        for path in {path for path, _, _ in wanted}
+        for path in {path for path, _, _ in unread}
     }
-    work = [(prefixes[path] + seen.name, seen) for path, _, seen in wanted]
-    total = sum(seen.size for _, seen in work)
+    work = [(prefixes[path] + file.name, file) for path, _, file in unread]
+    total = sum(file.size for _, file in work)
     if (
         len(work) < 2
         or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES)
         or len(os.sched_getaffinity(0)) < 2
     ):
-        return [_read_file(path, seen, writer, live=live) for path, seen in work]
+        return [_read_file(path, file, writer, live=live) for path, file in work]
 
     def read_with_own_pack(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
         with store.objects.writer() as own:
-            return [_read_file(path, seen, own, live=live) for path, seen in part]
+            return [_read_file(path, file, own, live=live) for path, file in part]
 
     def read(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
-        return [_read_file(path, seen, writer, live=live) for path, seen in part]
+        return [_read_file(path, file, writer, live=live) for path, file in part]
 
     return in_two_processes(
-        work, lambda item: item[1].size + FILE_WEIGHT, here=read, there=read_with_own_pack
+        work, lambda item: item[1].size + FILE_WEIGHT, in_parent=read, in_child=read_with_own_pack
     )
 
 
@@ -317,13 +317,13 @@ def _seen_now(name: bytes, state: os.stat_result) -> ScannedFile:
     )
 
 
-def _read_file(path: bytes, seen: ScannedFile, writer: ObjectWriter, *, live: bool) -> Read | None:
+def _read_file(path: bytes, file: ScannedFile, writer: ObjectWriter, *, live: bool) -> Read | None:
     """Put one file's content into the store; return its id and the stat that goes with it.
 
     Return None for a file of a live directory that vanished, or keeps changing.
     """
     try:
-        return _read_reached(path, seen, writer, live=live)
+        return _read_reached(path, file, writer, live=live)
     except FileNotFoundError:  # its folder, before it was reached
         if live:
             return None
@@ -331,11 +331,11 @@ def _read_file(path: bytes, seen: ScannedFile, writer: ObjectWriter, *, live: bo
 
 
 def _read_reached(
-    path: bytes, seen: ScannedFile, writer: ObjectWriter, *, live: bool
+    path: bytes, file: ScannedFile, writer: ObjectWriter, *, live: bool
 ) -> Read | None:
     with within_reach(path) as near:
         try:
-            return _read_near(near, seen, writer)
+            return _read_near(near, file, writer)
         except CaptureError:  # it keeps changing
             if live:
                 return None
@@ -359,63 +359,63 @@ def _read_reached(
             ) from error
 
 
-def _read_near(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Read:
-    if stat.S_ISLNK(seen.mode):
-        return writer.add("blob", os.readlink(path)), seen
+def _read_near(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Read:
+    if stat.S_ISLNK(file.mode):
+        return writer.add("blob", os.readlink(path)), file
     try:
-        return _read_regular(path, seen, writer)
+        return _read_regular(path, file, writer)
     except PermissionError:
         mode = stat.S_IMODE(os.lstat(path).st_mode)
         set_mode(path, stat.S_IRUSR, add=True)
     try:
-        oid, now = _read_regular(path, seen._replace(ctime=_CHANGED), writer)
+        oid, now = _read_regular(path, file._replace(ctime=_CHANGED), writer)
     finally:
         set_mode(path, mode)
     # with its own mode again, it has another ctime
-    return oid, now._replace(mode=seen.mode, ctime=os.lstat(path).st_ctime_ns)
+    return oid, now._replace(mode=file.mode, ctime=os.lstat(path).st_ctime_ns)
 
 
-def _read_regular(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Read:
-    if seen.size < STREAM_FROM:
-        quick = _read_quickly(path, seen, writer)
+def _read_regular(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Read:
+    if file.size < STREAM_FROM:
+        quick = _read_quickly(path, file, writer)
         if quick is not None:
-            return quick, seen
+            return quick, file
     for _ in range(READ_AGAIN):
-        oid, now = _read_once(path, seen, writer)
+        oid, now = _read_once(path, file, writer)
         if oid is not None:
             return oid, now
-        seen = now
+        file = now
     raise CaptureError(
         f"{os.fsdecode(path)}: keeps changing while it is read",
         hint="something still writes to it; stop it, or exclude it",
     )
 
 
-def _read_quickly(path: bytes, seen: ScannedFile, writer: ObjectWriter) -> Oid | None:
+def _read_quickly(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Oid | None:
     """Read a file that is as the scan saw it, in the fewest calls; None if it is not, and needs
     another look.
     """
     fd = os.open(path, _OPEN)
     try:
-        data = os.read(fd, seen.size + 1)
+        data = os.read(fd, file.size + 1)
         state = os.fstat(fd)
     finally:
         os.close(fd)
     # content is as old as this stat, and this stat is the scan's: nothing was written in between
     same = (
-        state.st_ctime_ns == seen.ctime
-        and state.st_mtime_ns == seen.mtime
-        and state.st_ino == seen.inode
+        state.st_ctime_ns == file.ctime
+        and state.st_mtime_ns == file.mtime
+        and state.st_ino == file.inode
     )
-    return writer.add_blob(data) if same and len(data) == seen.size else None
+    return writer.add_blob(data) if same and len(data) == file.size else None
 
 
 def _read_once(
-    path: bytes, seen: ScannedFile, writer: ObjectWriter
+    path: bytes, file: ScannedFile, writer: ObjectWriter
 ) -> tuple[Oid | None, ScannedFile]:
     fd = os.open(path, _OPEN)
     try:
-        start = _seen_now(seen.name, os.fstat(fd))
+        start = _seen_now(file.name, os.fstat(fd))
         if start.size >= STREAM_FROM:
             oid = _stream(fd, start.size, writer)
         else:
@@ -423,7 +423,7 @@ def _read_once(
             while len(data) < start.size and (more := os.read(fd, start.size + 1 - len(data))):
                 data += more
             oid = writer.add_blob(data) if len(data) == start.size else None
-        end = _seen_now(seen.name, os.fstat(fd))
+        end = _seen_now(file.name, os.fstat(fd))
         # what was read of a file that changed meanwhile is an object that nothing names
         return (oid, end) if end == start else (None, end)
     finally:
@@ -431,11 +431,11 @@ def _read_once(
 
 
 def _stream(fd: int, size: int, writer: ObjectWriter) -> Oid | None:
-    digest, left = hashlib.sha1(b"blob %d\0" % size), size
+    digest, remaining = hashlib.sha1(b"blob %d\0" % size), size
     while chunk := os.read(fd, STREAM_CHUNK):
         digest.update(chunk)
-        left -= len(chunk)
-    if left:
+        remaining -= len(chunk)
+    if remaining:
         return None
     os.lseek(fd, 0, os.SEEK_SET)
     with os.fdopen(os.dup(fd), "rb") as source:

@@ -1,7 +1,7 @@
-"""Is a directory what it was composed to be? One walk, one lstat per entry, no content read.
+"""Verify that a directory is as it was composed: one lstat per entry, no content is read.
 
-What was placed is sealed: mode, owner, size and mtime tell whether a file was written to, through
-whichever name.
+Placed files are sealed: mode, owner, size and mtime show whether a file was written to, through
+whichever of its names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Mismatch(NamedTuple):
 
     path: bytes
     what: What
-    wanted: FileNode | None
+    placed: FileNode | None
     """What was placed; None for what was added."""
     detail: str = ""
     changed_at: float = 0.0
@@ -35,21 +35,21 @@ class Mismatch(NamedTuple):
         return f"{os.fsdecode(self.path)} ({self.detail or self.what})"
 
 
-def differences(reader: TreeReader, directory: Path, wanted: Pair) -> list[Mismatch]:
+def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Mismatch]:
     """Return what is different between a directory and the tree of which it was composed, sorted by
     path.
 
     A folder that can't be looked into ends the walk, as the last difference.
     """
-    found: list[Mismatch] = []
+    mismatches: list[Mismatch] = []
     try:
-        _compare(reader, os.fsencode(directory), b"", wanted, found)
+        _compare(reader, os.fsencode(directory), b"", placed, mismatches)
     except OSError as error:
         path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
-        found.append(
+        mismatches.append(
             Mismatch(path, "changed", None, f"can't be looked at: {error.strerror}", time.time())
         )
-    return sorted(found, key=lambda each: each.path)
+    return sorted(mismatches, key=lambda mismatch: mismatch.path)
 
 
 def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
@@ -70,14 +70,14 @@ def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
 
 
 def _compare(
-    reader: TreeReader, root: bytes, path: bytes, pair: Pair, found: list[Mismatch]
+    reader: TreeReader, root: bytes, path: bytes, pair: Pair, mismatches: list[Mismatch]
 ) -> int:
     """Add what is different in one folder and below; return the mode that the folder should
     have.
     """
     listing = read_listing(reader, pair)
     prefix = path + b"/" if path else b""
-    seen: set[bytes] = set()
+    names: set[bytes] = set()
     with os.scandir(root + b"/" + path if path else root) as entries:
         for entry in entries:
             name = entry.name
@@ -87,23 +87,27 @@ def _compare(
             except FileNotFoundError:  # deleted since it was listed
                 continue
             if node is None:
-                found.append(Mismatch(prefix + name, "added", None, "was added", state.st_ctime))
+                mismatches.append(
+                    Mismatch(prefix + name, "added", None, "was added", state.st_ctime)
+                )
                 continue
-            seen.add(name)
+            names.add(name)
             detail = _difference(root + b"/" + prefix + name, state, node)
             if detail:
-                found.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
+                mismatches.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
             elif node.is_directory:
                 try:
-                    own = _compare(reader, root, prefix + name, node.pair, found)
+                    own = _compare(reader, root, prefix + name, node.pair, mismatches)
                 except FileNotFoundError:  # deleted since it was listed
-                    found.append(Mismatch(prefix + name, "gone", node))
+                    mismatches.append(Mismatch(prefix + name, "gone", node))
                     continue
                 if own != stat.S_IMODE(state.st_mode):
                     detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
-                    found.append(Mismatch(prefix + name, "changed", node, detail, state.st_ctime))
-    found += [
-        Mismatch(prefix + name, "gone", listing[name]) for name in listing.keys() - seen - {b"."}
+                    mismatches.append(
+                        Mismatch(prefix + name, "changed", node, detail, state.st_ctime)
+                    )
+    mismatches += [
+        Mismatch(prefix + name, "gone", listing[name]) for name in listing.keys() - names - {b"."}
     ]
     return stat.S_IMODE(listing[b"."].mode)
 

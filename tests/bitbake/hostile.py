@@ -9,7 +9,7 @@ from prov.bitbake.capture import HASH_FACT, LINE_FACT, STAMP_FACT, WORKDIR_FACT
 from prov.records.ids import CommitId, TaskHash
 from prov.records.keys import TaskKey
 from prov.records.run import Run, Start, author, empty_start, write_run
-from prov.store.objects import MODE_FILE, Entry, Oid
+from prov.store.objects import MODE_EXECUTABLE, MODE_FILE, Entry, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -33,7 +33,7 @@ def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listin
         elif isinstance(content, str):
             listing[name.encode()] = FileNode(0o120777, writer.add("blob", content.encode()))
         else:
-            mode = 0o100755 if content.startswith(b"#!") else 0o100644
+            mode = MODE_EXECUTABLE if content.startswith(b"#!") else MODE_FILE
             listing[name.encode()] = FileNode(mode, writer.add("blob", content))
     for name, below in folders.items():
         pair = write_listing(writer, listing_of(writer, below), mtimes=True)

@@ -26,7 +26,7 @@ from prov.bitbake.signature import (
     write_inputs,
 )
 from prov.errors import BitBakeError
-from prov.store.objects import Oid
+from prov.store.objects import MODE_DIRECTORY, Oid
 from prov.store.repository import Store
 from tests.bitbake.recorded import signatures
 
@@ -63,7 +63,7 @@ def texts(store: Store, inputs: Write) -> Callable[[Signature], dict[str, str]]:
         found: dict[str, str] = {}
         for entry in store.objects.tree(oid):
             path = above + entry.name.decode("utf-8", "surrogateescape")
-            if entry.mode == 0o40000:
+            if entry.mode == MODE_DIRECTORY:
                 found |= read(entry.oid, path + "/")
             else:
                 found[path] = store.objects.blob(entry.oid).decode("utf-8", "surrogateescape")

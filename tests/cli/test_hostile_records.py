@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from prov.store.objects import MODE_FILE
+
 pytestmark = pytest.mark.process
 
 PROV = Path(sys.executable).with_name("prov")
@@ -151,7 +153,7 @@ BAD: dict[str, Callable[[dict[str, Any]], object]] = {
     "after what there is not": lambda table: table.update(after=["a:nothing"]),
     "after itself": lambda table: table.update(after=["a:make"]),
     "file without an id": lambda table: table.update(sources=[["x", 1, "2", ""]]),
-    "file upwards": lambda table: table.update(sources=[["../x", 0o100644, "0" * 40, ""]]),
+    "file upwards": lambda table: table.update(sources=[["../x", MODE_FILE, "0" * 40, ""]]),
 }
 
 

@@ -457,7 +457,7 @@ class History:
             sources = [[node.recipe.folder, 0o40755, tree.hex(), ""]]
         if node.task == "patch":
             files = self.bodies.patch_files(node.recipe).items()
-            patches = [[name, 0o100644, file.oid.hex(), ""] for name, file in files]
+            patches = [[name, MODE_FILE, file.oid.hex(), ""] for name, file in files]
         table = {
             "format": FORMAT,
             "version": VERSION,

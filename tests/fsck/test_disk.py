@@ -56,9 +56,9 @@ def pooled(store: Store, tmp_path: Path) -> Path:
     del writer
     pool = Pool(store.cache / GUARDED, store.objects)
     folder = os.open(tmp_path, os.O_RDONLY)
-    pool.place(FileNode(0o100644, oid), b"placed", folder)
+    pool.place(FileNode(MODE_FILE, oid), b"placed", folder)
     os.close(folder)
-    return pool.folder / pool.name(FileNode(0o100644, oid))
+    return pool.folder / pool.name(FileNode(MODE_FILE, oid))
 
 
 def test_a_good_pool_is_good(store: Store, pooled: Path) -> None:

@@ -67,7 +67,7 @@ def definition_table(more: dict[str, Any]) -> dict[str, Any]:
         "sysroot_owner": {"usr/bin/ar": "binutils"},
         "excluded": {"DATE": "1", "SOURCES": json.dumps(sources)},
         "programs": [["sh", "/bin/sh"]],
-        "sources": [["a.c", 0o100644, "11" * 20, ""], ["d", 0o40755, "11" * 20, "22" * 20]],
+        "sources": [["a.c", MODE_FILE, "11" * 20, ""], ["d", 0o40755, "11" * 20, "22" * 20]],
         "patches": [],
         **more,
     }

@@ -27,7 +27,7 @@ from prov.records.run import Run, empty_start, write_run
 from prov.statements.attestation import BUILD_TYPE, encode, is_uri, statement
 from prov.statements.dsse import _load
 from prov.statements.record_reader import attested_run, public_address, read_evidence
-from prov.store.objects import MODE_FILE, Entry
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 from prov.worktree.attributes import Pair
@@ -138,12 +138,12 @@ def attest(definition: bytes, record: bytes) -> bytes:
         [
             Entry(
                 b"content",
-                0o040000,
+                MODE_DIRECTORY,
                 memory.put_tree([Entry(b"f", MODE_FILE, memory.put("blob", b"1"))]),
             )
         ]
     )
-    record_tree = memory.put_tree([*tree, Entry(b"output", 0o040000, output)])
+    record_tree = memory.put_tree([*tree, Entry(b"output", MODE_DIRECTORY, output)])
     held = memory.commit(commit)
     run_record = memory.put("commit", type(held)(record_tree, (), BY, "record\n").encode())
     new = memory.put(

@@ -22,7 +22,17 @@ from prov.intake.wellformed import BadObject, Limits, checked_commit, checked_en
 from prov.statements.dsse import PAYLOAD_TYPE, load_signer, sign
 from prov.store.deltas import apply
 from prov.store.git import git_environment
-from prov.store.objects import Entry, decode_commit, decode_tree, encode_tree, object_id
+from prov.store.objects import (
+    MODE_DIRECTORY,
+    MODE_EXECUTABLE,
+    MODE_FILE,
+    MODE_SYMLINK,
+    Entry,
+    decode_commit,
+    decode_tree,
+    encode_tree,
+    object_id,
+)
 from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackStream, _entry_header
 from prov.store.rawrefs import is_name
@@ -63,8 +73,10 @@ def accepts(repository: Path, kind: str, data: bytes) -> bool:
 def git_mode(mode: int) -> int:
     """Return the mode that git takes another one for."""
     if stat.S_ISREG(mode):
-        return 0o100755 if mode & 0o100 else 0o100644
-    return {stat.S_IFLNK: 0o120000, stat.S_IFDIR: 0o40000}.get(stat.S_IFMT(mode), 0o160000)
+        return MODE_EXECUTABLE if mode & 0o100 else MODE_FILE
+    return {stat.S_IFLNK: MODE_SYMLINK, stat.S_IFDIR: MODE_DIRECTORY}.get(
+        stat.S_IFMT(mode), 0o160000
+    )
 
 
 @FIXED

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from prov.store.objects import EMPTY_TREE
+from prov.store.objects import EMPTY_TREE, MODE_FILE
 from tests.remote.hostile import FILE, FOLDER, KEY, LINK, Maker, Row, signed_digest
 
 AUTHOR = b"author prov <prov@localhost> 5 +0000\n"
@@ -420,19 +420,19 @@ BAD_VALUES: list[Any] = [
         ["a"] * 4,
         ["a", 2**70, "0" * 40, ""],
         ["a", "x", "0" * 40, ""],
-        ["a", 0o100644, "zz", ""],
+        ["a", MODE_FILE, "zz", ""],
         ["a", 0o20666, "0" * 40, ""],
     ),
     *(
-        ["a", 0o100644, "0" * 39, ""],
-        ["\ud800", 0o100644, "0" * 40, ""],
+        ["a", MODE_FILE, "0" * 39, ""],
+        ["\ud800", MODE_FILE, "0" * 40, ""],
         ["a", 0o40755, "0" * 40, "x"],
         ["a", -1, "0" * 40, ""],
     ),
     *(
         ["a", 1e300, "0" * 40, ""],
         ["a", True, "0" * 40, ""],
-        ["a", 0o100644, 5, ""],
+        ["a", MODE_FILE, 5, ""],
         [["a", "/b"], ["\ud800", "/b"]],
     ),
 ]

@@ -21,7 +21,7 @@ from prov.records.keys import TaskKey
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import examine, sign, validity
 from prov.remote.trust import Came, Seal, check_record, judge
-from prov.store.objects import Entry
+from prov.store.objects import MODE_DIRECTORY, MODE_EXECUTABLE, MODE_FILE, Entry
 from prov.store.repository import Store
 from prov.transport.errors import (
     Altered,
@@ -134,14 +134,14 @@ def test_what_is_signed_does_not_rest_on_sha1(store: Store, tmp_path: Path, chan
     """
 
     def digest(
-        content: bytes, name: bytes = b"f", mode: int = 0o100644, folder: bytes = b"x"
+        content: bytes, name: bytes = b"f", mode: int = MODE_FILE, folder: bytes = b"x"
     ) -> bytes:
         class Collided:
             """A store in which ids say nothing of content."""
 
             def tree(self, oid: bytes) -> list[Entry]:
                 return (
-                    [Entry(folder, 0o40000, b"t" * 20)]
+                    [Entry(folder, MODE_DIRECTORY, b"t" * 20)]
                     if oid == b"r" * 20
                     else [Entry(name, mode, b"b" * 20)]
                 )
@@ -157,7 +157,7 @@ def test_what_is_signed_does_not_rest_on_sha1(store: Store, tmp_path: Path, chan
     other = {
         "file": {},
         "name": {"name": b"g"},
-        "mode": {"mode": 0o100755},
+        "mode": {"mode": MODE_EXECUTABLE},
         "folder": {"folder": b"y"},
     }[changed]
     signed = replace(TASK, digest=digest(b"good"))

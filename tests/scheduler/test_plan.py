@@ -15,7 +15,7 @@ from prov.recipes.variables import Reached
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.scheduler.plan import Choices, Plan, make_plan
-from prov.store.objects import Entry, object_id
+from prov.store.objects import MODE_FILE, Entry, object_id
 from prov.tasks.taskhash import OwnInputs
 
 
@@ -76,7 +76,7 @@ def own(graph_: Graph, **changed: str) -> dict[TaskKey, OwnInputs]:
     for key in graph_.nodes:
         text = f"{key} {changed.get(key.replace(':', '_'), '')}".encode()
         found[key] = OwnInputs(
-            (Entry(b"script", 0o100644, object_id("blob", text)),), Reached((), ())
+            (Entry(b"script", MODE_FILE, object_id("blob", text)),), Reached((), ())
         )
     return found
 

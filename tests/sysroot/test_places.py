@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from prov.store.objects import MODE_EXECUTABLE, MODE_FILE
 from prov.sysroot.postinst import ScriptRunner
 from prov.worktree.attributes import EMPTY, FileNode
 from prov.worktree.merge import Owned, edit
@@ -31,7 +32,7 @@ CONTENT: dict[bytes, bytes] = {
     b"usr/lib/tool/cache.pyc": b"\0not ELF\0{W}/x.py\0",
     b"usr/share/plain": b"nothing\n",
 }
-MODES = {b"usr/bin/tool-config": 0o100755, b"usr/lib/tool/prog": 0o104755}
+MODES = {b"usr/bin/tool-config": MODE_EXECUTABLE, b"usr/lib/tool/prog": 0o104755}
 
 
 def filled(places: TokenPaths, text: bytes) -> bytes:
@@ -64,7 +65,9 @@ def package(composer: Composer) -> Owned:
             stored = tokenise(filled(MADE, text), MADE)
             data, fixme = stored or (filled(MADE, text), b"")
             assert bool(fixme) == (path != b"usr/share/plain")
-            edits[path] = FileNode(MODES.get(path, 0o100644), writer.add("blob", data), fixme=fixme)
+            edits[path] = FileNode(
+                MODES.get(path, MODE_FILE), writer.add("blob", data), fixme=fixme
+            )
         return Owned("tool", edit(writer, EMPTY, edits))
 
 

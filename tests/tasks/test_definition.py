@@ -17,6 +17,7 @@ from prov.recipes.graph import Node
 from prov.recipes.recipe import Recipe, Setting, Task
 from prov.recipes.variables import Reached
 from prov.records.keys import TaskKey
+from prov.store.objects import MODE_FILE
 from prov.tasks.definition import define, read_definition
 from prov.tasks.taskhash import LocalFile, OwnInputs
 from prov.tasks.toolchain import Toolchain
@@ -187,12 +188,12 @@ FORGED: list[tuple[str, Any]] = [
     ("programs", [["gcc", "/bin/\0"]]),
     ("programs", [["\ud800", "/bin/gcc"]]),
     ("programs", [["gcc"]]),
-    ("sources", [["", 0o100644, ONE.hex(), ""]]),
-    ("sources", [["a/b", 0o100644, ONE.hex(), ""]]),
+    ("sources", [["", MODE_FILE, ONE.hex(), ""]]),
+    ("sources", [["a/b", MODE_FILE, ONE.hex(), ""]]),
     ("sources", [["a", 0o010644, ONE.hex(), ""]]),
     ("sources", [["a", 2**70, ONE.hex(), ""]]),
     ("sources", [["a", True, ONE.hex(), ""]]),
-    ("sources", [["a", 0o100644, "00", ""]]),
+    ("sources", [["a", MODE_FILE, "00", ""]]),
     ("patches", [["a", 0o040755, ONE.hex(), "xx"]]),
     ("patches", [["a", 0o040755, ONE.hex()]]),
     ("task", {}),

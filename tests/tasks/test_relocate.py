@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prov.store.objects import MODE_FILE, Oid
+from prov.store.objects import MODE_EXECUTABLE, MODE_FILE, Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.tasks.relocate import (
@@ -54,7 +54,7 @@ def recorded(writer: ObjectWriter, folder: Path, files: Mapping[str, bytes]) -> 
         (folder / top).mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
         if not top:
-            listing[name.encode()] = FileNode(0o100644, writer.add("blob", data))
+            listing[name.encode()] = FileNode(MODE_FILE, writer.add("blob", data))
     for top in {name.partition("/")[0] for name in files if "/" in name}:
         inside = {
             name.partition("/")[2]: data
@@ -199,7 +199,7 @@ def test_binaries_keep_their_tokens_unless_asked(
     writer: ObjectWriter, *, mark: bytes, binaries: bool, data: bytes
 ) -> None:
     blob = writer.add("blob", b"\x7fELF@PROV:WORKDIR===@\0end")
-    pair = write_listing(writer, {b"a": FileNode(0o100755, blob, fixme=mark)}, mtimes=False)
+    pair = write_listing(writer, {b"a": FileNode(MODE_EXECUTABLE, blob, fixme=mark)}, mtimes=False)
     moved = relocated(writer, pair, THERE, binaries=binaries)
     assert contents(writer, moved) == {"a": (b"", data)}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prov.store.objects import EMPTY_TREE
+from prov.store.objects import EMPTY_TREE, MODE_FILE
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.worktree.attributes import (
@@ -122,7 +122,7 @@ def test_written_again_it_is_the_same(writer: ObjectWriter, data: st.DataObject)
         assert at_path(writer, pair, path) == node
 
 
-ORDINARY = FileNode(0o100644, b"x" * 20)
+ORDINARY = FileNode(MODE_FILE, b"x" * 20)
 DIFFERENT: dict[str, FileNode] = {
     "a mark": ORDINARY._replace(fixme=b"text:W"),
     "another mark": ORDINARY._replace(fixme=b"binary:NW"),

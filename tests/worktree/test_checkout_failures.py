@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from prov.errors import CheckoutError, ProvError, StoreError, SysrootError
+from prov.store.objects import MODE_FILE
 from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import EMPTY, FileNode, Pair, write_listing
 from prov.worktree.checkout import checkout
@@ -253,11 +254,11 @@ CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, FileNode]]] = {
     "a link with a NUL": lambda writer: {b"l": FileNode(0o120777, writer.add("blob", b"a\0b"))},
     "a link to nothing": lambda writer: {b"l": FileNode(0o120777, writer.add("blob", b""))},
     "an mtime of no clock": lambda writer: {
-        b"f": FileNode(0o100644, writer.add("blob", b"x"), mtime=10**40)
+        b"f": FileNode(MODE_FILE, writer.add("blob", b"x"), mtime=10**40)
     },
     "a device of no number": lambda writer: {b"f": FileNode(0o020644, rdev=(10**20, 1))},
     "an xattr with a NUL": lambda writer: {
-        b"f": FileNode(0o100644, writer.add("blob", b"x"), xattrs=((b"user.\0", b"x"),))
+        b"f": FileNode(MODE_FILE, writer.add("blob", b"x"), xattrs=((b"user.\0", b"x"),))
     },
 }
 

@@ -119,7 +119,7 @@ def test_results_are_in_the_order_of_the_work(weights: list[int]) -> None:
     def done(part: list[tuple[int, int]]) -> list[tuple[int, bool]]:
         return [(number, os.getpid() == HERE) for number, _ in part]
 
-    result = in_two_processes(work, lambda item: item[1], here=done, there=done)
+    result = in_two_processes(work, lambda item: item[1], in_parent=done, in_child=done)
     assert [number for number, _ in result] == list(range(len(work)))
     share = sum(weight for (_, weight), (_, here) in zip(work, result, strict=True) if here)
     assert share >= int(sum(weights) * parallel.SHARE_HERE)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from prov.store.objects import MODE_FILE
 from prov.worktree.exclude import Exclude
 from prov.worktree.scan import Faked, Folder, FolderChange, ScannedFile, Scanner, change_of
 
-FILE = ScannedFile(b"f", 0o100644, 7, 3, 11, 12)
+FILE = ScannedFile(b"f", MODE_FILE, 7, 3, 11, 12)
 BEFORE = Folder(
     own=(0o40755, 5),
     entries=(FILE,),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from prov.errors import CaptureError
+from prov.store.objects import MODE_FILE
 from prov.store.repository import Store
 from prov.worktree import scan, snapshot
 from prov.worktree.attributes import Pair, at_path, read_listing
@@ -165,7 +166,7 @@ def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, mem
     (top / "new").write_text("#!/bin/sh\n")
     (top / "new").rename(top / "su")
     after = read_listing(work.store.objects, work.capture(top, memory=memory, faked=told).pair)
-    assert (after[b"su"].mode, after[b"su"].owner) == (0o100644, (0, 0))
+    assert (after[b"su"].mode, after[b"su"].owner) == (MODE_FILE, (0, 0))
     assert after[b"null"].mode == 0o020666
 
 

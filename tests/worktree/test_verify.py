@@ -176,7 +176,7 @@ def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, 
         assert detail in each.detail
         assert path in str(each)
         assert (each.detail or what) in str(each)
-        assert each.wanted == (None if what == "added" else at_path(store.objects, pair, each.path))
+        assert each.placed == (None if what == "added" else at_path(store.objects, pair, each.path))
         assert (each.changed_at > 0) == (what != "gone")
 
 
