@@ -20,7 +20,13 @@ from prov.store.objects import (
     Oid,
     object_id,
 )
-from prov.store.odb import ObjectDatabase, ObjectWriter
+from prov.store.odb import (
+    CONSOLIDATE_UP_TO,
+    PACKS_TO_CONSOLIDATE,
+    ObjectDatabase,
+    ObjectWriter,
+    packs_to_join,
+)
 from prov.store.packs import STREAM_CHUNK
 from prov.store.refs import RefUpdate
 from prov.store.repository import Store
@@ -262,3 +268,21 @@ def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(
     gone = store.objects.folder / f"pack-{0:040x}.pack"
     monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, *there]))
     assert store.objects.size() == sum(path.stat().st_size for path in there) > 0
+
+
+DOZEN = PACKS_TO_CONSOLIDATE // 2
+# sizes of packs, the most bytes to copy, how many are joined
+JOINS = [
+    ([], 100, 0),
+    ([1] * 20, 100, 20),
+    ([1] * 20, 15, 15),
+    ([1] * DOZEN + [2 * DOZEN], 1000, DOZEN + 1),
+    ([1] * DOZEN + [2 * DOZEN + 1], 1000, DOZEN),
+    ([1] * DOZEN + [2 * DOZEN + 1, 3 * DOZEN], 1000, DOZEN + 2),
+    ([CONSOLIDATE_UP_TO + 1], 2 * CONSOLIDATE_UP_TO, 0),
+]
+
+
+@pytest.mark.parametrize(("sizes", "most", "count"), JOINS)
+def test_how_many_packs_are_joined(sizes: list[int], most: int, count: int) -> None:
+    assert packs_to_join(sizes, most) == count

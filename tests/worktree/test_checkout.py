@@ -19,6 +19,7 @@ from prov.processes import decode_answer, start_child
 from prov.store.objects import EMPTY_TREE, MODE_DIRECTORY, MODE_FILE, Entry
 from prov.store.repository import Store
 from prov.worktree.attributes import FileNode, Pair, attribute_line, walk, write_listing
+from prov.worktree.checkout import FolderPlan, plan_folder
 from tests.trees import AS_ROOT, Step, carry_out, describe, in_order, steps
 from tests.worktree.conftest import Work
 
@@ -364,3 +365,43 @@ def test_walk_lists_parents_first(work: Work, tmp_path: Path) -> None:
     (tmp_path / "a" / "d" / "e" / "f").write_text("x")
     pair = work.capture(tmp_path / "a").pair
     assert [path for path, _ in walk(work.store.objects, pair)] == [b"d", b"d/e", b"d/e/f"]
+
+
+FOLDER = FileNode(stat.S_IFDIR | 0o755)
+OTHER_FOLDER = FolderPlan([], [], [], [(b"x", FOLDER, FOLDER._replace(mtime=1))])
+FILE = FileNode(MODE_FILE, b"f" * 20, mtime=1)
+DATED, OTHER = FILE._replace(mtime=2), FILE._replace(oid=b"o" * 20)
+LINKED = FILE._replace(link=b"x", mtime=2)
+# the present entry, the target, what happens
+PLANS = {
+    "nothing": (None, None, FolderPlan([], [], [], [])),
+    "the same": (FILE, FILE, FolderPlan([], [], [], [])),
+    "new": (None, FILE, FolderPlan([], [], [(b"x", FILE)], [])),
+    "gone": (FILE, None, FolderPlan([(b"x", FILE)], [], [], [])),
+    "changed": (FILE, OTHER, FolderPlan([(b"x", FILE)], [], [(b"x", OTHER)], [])),
+    "dated": (FILE, DATED, FolderPlan([], [(b"x", DATED)], [], [])),
+    "linked": (FILE, LINKED, FolderPlan([(b"x", FILE)], [], [(b"x", LINKED)], [])),
+    "a new folder": (None, FOLDER, FolderPlan([], [], [], [(b"x", None, FOLDER)])),
+    "a folder for a file": (FILE, FOLDER, FolderPlan([], [], [], [(b"x", FILE, FOLDER)])),
+    "a file for a folder": (FOLDER, FILE, FolderPlan([(b"x", FOLDER)], [], [(b"x", FILE)], [])),
+    "another folder": (FOLDER, FOLDER._replace(mtime=1), OTHER_FOLDER),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_what_happens_to_an_entry(name: str) -> None:
+    present, target, plan = PLANS[name]
+    now = {b".": FOLDER} if present is None else {b".": FOLDER, b"x": present}
+    after = {b".": FOLDER} if target is None else {b".": FOLDER, b"x": target}
+    assert plan_folder(now, after, shared_inodes=False) == plan
+
+
+def test_a_file_that_others_share_is_not_dated() -> None:
+    plan = plan_folder({b"x": FILE}, {b"x": DATED}, shared_inodes=True)
+    assert plan == FolderPlan([(b"x", FILE)], [], [(b"x", DATED)], [])
+
+
+@pytest.mark.parametrize("name", [b"", b"..", b"a/b", b"a\0"])
+def test_a_name_that_leads_out_of_the_directory(name: bytes) -> None:
+    with pytest.raises(CheckoutError, match="no directory can have"):
+        plan_folder({}, {name: FILE}, shared_inodes=False)

@@ -18,7 +18,7 @@ from prov.worktree.attributes import (
     walk,
     write_listing,
 )
-from prov.worktree.merge import Conflict, Owned, three_way, union
+from prov.worktree.merge import Conflict, Owned, Resolution, resolution, three_way, union
 
 Spec = dict[str, Any]
 """name -> text of a file, (text, mode) or (text, mode, link) of one with these, or a directory; `.`
@@ -277,3 +277,30 @@ def test_of_a_file_written_alike_the_later_date_is_kept(writer: ObjectWriter) ->
     for ours, theirs in ((mine, other), (other, mine)):
         merged = three_way(writer, start, as_part("ours", ours), as_part("theirs", theirs))
         assert merged == (other, ())
+
+
+A, B = FileNode(0o100644, b"a" * 20, mtime=1), FileNode(0o100644, b"b" * 20, mtime=1)
+LATER_A = A._replace(mtime=2)
+# base, ours, theirs, what is taken
+RESOLUTIONS = [
+    (A, A, A, Resolution.THEIRS),
+    (A, A, B, Resolution.THEIRS),
+    (A, A, None, Resolution.THEIRS),
+    (A, B, A, Resolution.OURS),
+    (A, None, A, Resolution.OURS),
+    (A, B, B, Resolution.OURS),
+    (None, A, None, Resolution.OURS),
+    (None, None, A, Resolution.THEIRS),
+    (None, A, LATER_A, Resolution.LATER),
+    (B, A, LATER_A, Resolution.LATER),
+    (None, A, B, Resolution.CONFLICT),
+    (A, None, B, Resolution.CONFLICT),
+    (A, B, LATER_A, Resolution.CONFLICT),
+]
+
+
+@pytest.mark.parametrize(("base", "ours", "theirs", "taken"), RESOLUTIONS)
+def test_what_a_three_way_merge_takes(
+    base: FileNode | None, ours: FileNode | None, theirs: FileNode | None, taken: Resolution
+) -> None:
+    assert resolution(base, ours, theirs) is taken

@@ -15,7 +15,7 @@ from prov.store.repository import Store
 from prov.worktree.attributes import FileNode, Pair
 from prov.worktree.checkout import checkout
 from prov.worktree.placer import EPOCH_NS, sealed_mtime
-from prov.worktree.pool import LINK_REFUSED, Pool
+from prov.worktree.pool import LINK_REFUSED, LinkFailure, Pool, link_failure
 from tests.trees import describe
 from tests.worktree.conftest import Work
 
@@ -223,3 +223,19 @@ def test_a_seal_is_a_date_that_every_tool_can_hold(size: int) -> None:
     assert EPOCH_NS <= sealed < 500_000_000 * 10**9
     assert sealed != sealed_mtime(b"\xfe" * 20, size)
     assert sealed != sealed_mtime(b"\xff" * 20, size + 1)
+
+
+FAILURES = {
+    errno.ENOENT: LinkFailure.MISSING,
+    errno.EBADF: LinkFailure.NOT_OPEN,
+    errno.EMLINK: LinkFailure.FULL,
+    errno.EXDEV: LinkFailure.REFUSED,
+    errno.ENOSPC: LinkFailure.OTHER,
+    errno.EEXIST: LinkFailure.OTHER,
+    0: LinkFailure.OTHER,
+}
+
+
+@pytest.mark.parametrize("number", FAILURES)
+def test_what_a_failed_link_means(number: int) -> None:
+    assert link_failure(number) is FAILURES[number]
