@@ -153,13 +153,13 @@ def _lines_in(build: BuildList, pending: Mapping[TaskKey, Hashes]) -> dict[TaskK
     by_recipe: dict[str, list[TaskKey]] = {}
     for key in pending:
         by_recipe.setdefault(key.recipe, []).append(key)
-    found = {}
+    current = {}
     for recipe, keys in by_recipe.items():
         hashes, lines = read_hashes(build, recipe), build.lines(recipe)
         for key in keys:
             if key in lines and set(hashes.get(key.task, ())) & set(pending[key]):
-                found[key] = lines[key]
-    return found
+                current[key] = lines[key]
+    return current
 
 
 def record(

@@ -295,7 +295,7 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Findings:
     """All that is read of a task that has ended: from then on its WORKDIR may change."""
 
     task_hash: TaskHash
@@ -328,15 +328,15 @@ def end(
         workdir = WorkdirCapture(store, task, writer)
         if request["faked"] and body:
             workdir.remember_faked(body)
-        found = _read(workdir, request, beside)
+        findings = _read(workdir, request, beside)
         on_read()
         if packed is not None:
             pair = packed.pair
         else:
-            pair = _output(writer, task, found.snapshot, request["outputs"])
+            pair = _output(writer, task, findings.snapshot, request["outputs"])
         output = Output(pair) if not request["failed"] else None
         shared = _SharedRefs.of(store, task, packed)
-        run = _run(workdir, request, beside, found, output, shared.packed)
+        run = _run(workdir, request, beside, findings, output, shared.packed)
         recorded = write_run(writer, run, author(request["ended"]))
         added = writer.total
         writer.finish()
@@ -344,14 +344,14 @@ def end(
         if output is not None:
             outputs += shared.updates(recorded)
             if shared.packed is not None or output.pair != EMPTY:
-                ref = OutputRef(task.key, found.task_hash)
+                ref = OutputRef(task.key, findings.task_hash)
                 outputs.append(RefUpdate(str(ref), recorded.output_commit))
         number = _add_run(store, run, recorded, task.ref, outputs)
-        for snapshot, memory in [(found.snapshot, workdir.memory), *found.outside]:
+        for snapshot, memory in [(findings.snapshot, workdir.memory), *findings.outside]:
             remember(snapshot, memory)
         return Captured(
             task.key,
-            found.task_hash,
+            findings.task_hash,
             recorded.output if output is not None else None,
             number,
             recorded.commit,
@@ -362,12 +362,12 @@ def end(
 
 def _read(
     workdir: WorkdirCapture, request: EndRequest, beside: Mapping[str, tuple[str, ...]]
-) -> _Found:
+) -> _Findings:
     store, task, writer = workdir.store, workdir.task, workdir.writer
     inputs = write_inputs(writer, task.recipe, read_signature(Path(request["signature"])))
     before = workdir.before()
     snapshot, after = workdir.look(before.pair, _of_others(task, beside))
-    return _Found(
+    return _Findings(
         task_hash=TaskHash(inputs),
         before=before,
         after=after,
@@ -424,14 +424,14 @@ def _run(
     workdir: WorkdirCapture,
     request: EndRequest,
     beside: Mapping[str, tuple[str, ...]],
-    found: _Found,
+    findings: _Findings,
     output: Output | None,
     packed: Packed | None,
 ) -> Run:
     task = workdir.task
     facts = _facts(task, request, beside)
-    extra = dict(found.extra)
-    extra |= {f"outside-{number}": part.pair for number, (part, _) in enumerate(found.outside)}
+    extra = dict(findings.extra)
+    extra |= {f"outside-{number}": part.pair for number, (part, _) in enumerate(findings.outside)}
     if packed is not None:
         facts |= packed.facts
         extra |= packed.extra
@@ -440,11 +440,11 @@ def _run(
         sysroots = composed(workdir.store, workdir.writer, task.workdir)
     return Run(
         key=task.key,
-        task_hash=found.task_hash,
-        start=found.before,
-        after=found.after,
+        task_hash=findings.task_hash,
+        start=findings.before,
+        after=findings.after,
         output=output,
-        log=found.log,
+        log=findings.log,
         environment={},
         facts=facts,
         sysroots=sysroots,

@@ -96,27 +96,29 @@ def read_lines(store: Store, reported: set[str]) -> Equivalences:
 
     Texts that are malformed or too large are named in the notes.
     """
-    found, total = Equivalences(), 0
+    equivalences, total = Equivalences(), 0
     for commit in store.refs.list(outputs_of(KEY)).values():
         try:
             blob = _text_of(store, commit)
-            if blob is None or blob.hex() in reported or blob.hex() in found.by_build:
+            if blob is None or blob.hex() in reported or blob.hex() in equivalences.by_build:
                 continue
             name, size = blob.hex(), store.objects.blob_size(blob)
             if size > LIMIT:
-                found.by_build[name] = []
-                found.notes.append(
+                equivalences.by_build[name] = []
+                equivalences.notes.append(
                     f"hash equivalences {name[:12]} are not used: larger than {size_text(LIMIT)}"
                 )
                 continue
             total += size
             if total > TOTAL:
-                found.notes.append("more hash equivalences are left for the next build")
+                equivalences.notes.append("more hash equivalences are left for the next build")
                 break
-            found.by_build[name] = _well_formed(store.objects.blob(blob), name, found.notes)
+            equivalences.by_build[name] = _well_formed(
+                store.objects.blob(blob), name, equivalences.notes
+            )
         except StoreError:  # a damaged text is of no use, and no harm
             continue
-    return found
+    return equivalences
 
 
 def _text_of(store: Store, commit: Oid) -> Oid | None:

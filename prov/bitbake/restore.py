@@ -77,19 +77,19 @@ def choose(store: Store, name: str) -> RunName:
         return find_run(store, name)
     facts, build = Records(store).facts, BuildList.latest(store)
     for task in CHAIN:
-        found = [
+        candidates = [
             run
             for run in runs(store, name, task)
             if not run.failed and not UNUSABLE & facts(run.commit).keys()
         ]
         line = build.newest_line(TaskKey(f"{name}:{task}")) if build is not None else None
-        wanted = [
+        listed = [
             run
-            for run in found
+            for run in candidates
             if line and (run.task_hash, run.number) == (line.task_hash, line.run)
         ]
-        if found:
-            return (wanted or found)[0]
+        if candidates:
+            return (listed or candidates)[0]
     raise NameUnknown(
         f"nothing is recorded of {name} that can be put back",
         hint="`prov log` lists what is recorded",
@@ -133,33 +133,33 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
         now = store.refs.get(task.ref)
         if (workdir / "pseudo").is_dir():
             remove_tree(workdir / "pseudo")  # an account of files that go now
-        there = records.workdir(now) if now is not None else EMPTY
+        present = records.workdir(now) if now is not None else EMPTY
         with store.objects.writer() as writer:
-            wanted, commit = records.workdir(run.commit), run.commit
+            target, commit = records.workdir(run.commit), run.commit
             for name in _faked(store, line):
-                wanted = put_at(writer, wanted, name, None)
-            if wanted != records.workdir(
+                target = put_at(writer, target, name, None)
+            if target != records.workdir(
                 run.commit
             ):  # so that what was left out is nobody's change
                 by = author(time.time())
                 commit = write_workdir(
-                    writer, wanted, run.commit, by, "put back without what ran under pseudo"
+                    writer, target, run.commit, by, "put back without what ran under pseudo"
                 )
             writer.finish()
-            placed = checkout(writer, workdir, wanted, now=there)
+            placed = checkout(writer, workdir, target, now=present)
         (workdir / _TEMP).mkdir(exist_ok=True)
         store.refs.update(RefUpdate(task.ref, commit))
-        found = Restored(run, workdir, placed)
+        restored = Restored(run, workdir, placed)
         if not (workdir / "recipe-sysroot-native").is_dir() and stamps.names.pop(
             "do_prepare_recipe_sysroot", ""
         ):
-            found.notes.append(
+            restored.notes.append(
                 "its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes"
                 " after it"
             )
         _write_stamps(run.key, stamps)
-        found.stamps += stamps.names
-    return found
+        restored.stamps += stamps.names
+    return restored
 
 
 def _check_workdir(key: TaskKey, workdir: Path) -> None:
@@ -210,15 +210,15 @@ def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[byt
     """Return the folders at the top of a WORKDIR that tasks under pseudo wrote to: these come again
     with the tasks.
     """
-    records, found = Records(store), set[bytes]()
+    records, names = Records(store), set[bytes]()
     for _, commit, facts in line:
         if FAKEROOT_FACT in facts:
             before, after = (
                 read_listing(store.objects, records.workdir(each))
                 for each in (store.objects.commit(commit).parents[0], commit)
             )
-            found |= {name for name in after if after[name] != before.get(name)} - {b"."}
-    return found
+            names |= {name for name in after if after[name] != before.get(name)} - {b"."}
+    return names
 
 
 def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
@@ -259,22 +259,26 @@ def _stamps(
             f"{key}: {place.below.name!r} is not a stamp of a task",
             hint="is this BitBake newer than this prov?",
         )
-    found = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
+    stamps = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
     for name, _, facts in reversed(line):
         task = TaskKey(name).task
-        found.names.pop(task, None)  # the last time counts
+        stamps.names.pop(task, None)  # the last time counts
         if STAMP_FACT not in facts or FAKEROOT_FACT in facts:
             continue
-        done = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
-        each = tmpdirs.stamp(TaskKey(name), facts[STAMP_FACT].replace(f".{task}.", done))
-        other = _STAMP.fullmatch(each.below.name)
+        suffix = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
+        place_of_other = tmpdirs.stamp(
+            TaskKey(name), facts[STAMP_FACT].replace(f".{task}.", suffix)
+        )
+        other = _STAMP.fullmatch(place_of_other.below.name)
         is_beside = (
-            each.below.parent == found.folder.below and other is not None and other[1] == found.base
+            place_of_other.below.parent == stamps.folder.below
+            and other is not None
+            and other[1] == stamps.base
         )
         # BitBake does not ask for a stamp of another recipe, or of another revision of this one
         if is_beside and other is not None and other[2] in (task, f"{task}_setscene"):
-            found.names[task] = each.below.name
-    return found
+            stamps.names[task] = place_of_other.below.name
+    return stamps
 
 
 def _write_stamps(key: TaskKey, stamps: _Stamps) -> None:

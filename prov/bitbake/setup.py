@@ -103,14 +103,14 @@ def _series(layer: Path) -> list[str]:
 
 
 def _assigned(path: Path, name: str) -> str:
-    found = re.search(rf'^\s*{name}\s*[?+.:]*=\s*"([^"]*)"', _text(path), re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(rf'^\s*{name}\s*[?+.:]*=\s*"([^"]*)"', _text(path), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _version(program: Path) -> tuple[int, ...] | None:
     """Return the version in the text of a bitbake program, None if it is not there."""
-    found = re.search(r'^__version__ = "(\d+(?:\.\d+)+)"', _text(program), re.MULTILINE)
-    return tuple(map(int, found[1].split("."))) if found else None
+    match = re.search(r'^__version__ = "(\d+(?:\.\d+)+)"', _text(program), re.MULTILINE)
+    return tuple(map(int, match[1].split("."))) if match else None
 
 
 def _text(path: Path) -> str:
@@ -136,17 +136,17 @@ def blocks() -> dict[str, str]:
 
 
 def _read(builddir: Path) -> dict[str, str]:
-    found = {}
+    texts = {}
     for name in blocks():
         path = builddir / name
         try:
-            found[name] = path.read_bytes().decode(errors="surrogateescape")
+            texts[name] = path.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
             raise BitBakeError(
                 f"{path}: {error.strerror}",
                 hint="name a build directory, as oe-init-build-env makes one",
             ) from error
-    return found
+    return texts
 
 
 def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
@@ -158,9 +158,9 @@ def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
     check_release(builddir, bitbake)
     changed = []
     for name, text in _read(builddir).items():
-        wanted = _BLOCK.sub("", text) + blocks()[name]
-        if wanted != text:
-            _write(builddir / name, wanted)
+        updated = _BLOCK.sub("", text) + blocks()[name]
+        if updated != text:
+            _write(builddir / name, updated)
             changed.append(name)
     return changed
 
@@ -169,9 +169,9 @@ def undo(builddir: Path) -> list[str]:
     """Take out what `set_up` added; return the files that were changed."""
     changed = []
     for name, text in _read(builddir).items():
-        wanted = _BLOCK.sub("", text)
-        if wanted != text:
-            _write(builddir / name, wanted)
+        updated = _BLOCK.sub("", text)
+        if updated != text:
+            _write(builddir / name, updated)
             changed.append(name)
     return changed
 

@@ -126,10 +126,10 @@ def _decompressed(stream: BinaryIO, path: Path) -> bytes:
         if len(data) > LIMIT:
             process.kill()
             return data
-        said = process.stderr.read(_SHOWN).decode(errors="replace")
+        message = process.stderr.read(_SHOWN).decode(errors="replace")
     if process.returncode:
         raise BitBakeError(
-            f"{path}: zstd says {' '.join(said.split())}",
+            f"{path}: zstd says {' '.join(message.split())}",
             hint="the file is damaged: build the task again",
         )
     return data

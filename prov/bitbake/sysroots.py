@@ -164,7 +164,7 @@ class _Sysroot:
             if not node.is_directory and at_path(self.writer, state.before, path) != node:
                 self._remove(path)
 
-    def _remove_listed(self, wanted: Pair) -> None:
+    def _remove_listed(self, target: Pair) -> None:
         """Remove what was placed here by whom no state tells of, and is not wanted any more."""
         for manifest in self.lists:
             for line in manifest.read_bytes().splitlines():
@@ -173,12 +173,12 @@ class _Sysroot:
                 if (
                     ours
                     and b".." not in path.split(b"/")
-                    and at_path(self.writer, wanted, path) is None
+                    and at_path(self.writer, target, path) is None
                 ):
                     self._remove(path)
 
-    def _reconcile(self, before: Pair, wanted: Pair) -> tuple[Pair, Pair]:
-        """Return what is there of what was placed `before`, and `wanted` with the folders that hold
+    def _reconcile(self, before: Pair, target: Pair) -> tuple[Pair, Pair]:
+        """Return what is there of what was placed `before`, and `target` with the folders that hold
         others' files.
 
         What somebody else made stays unless its path is wanted; what was changed since is removed,
@@ -190,12 +190,12 @@ class _Sysroot:
             if each.what == "gone":
                 edits[each.path] = None
             elif each.what == "added":
-                for path, taken in self._strangers(each.path, wanted):
-                    if taken:
+                for path, is_target in self._strangers(each.path, target):
+                    if is_target:
                         edits[path] = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
                     else:
                         above = path.rpartition(b"/")[0]
-                        if above and at_path(self.writer, wanted, above) is None:
+                        if above and at_path(self.writer, target, above) is None:
                             folders[above] = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
             elif (
                 each.placed is None
@@ -204,35 +204,35 @@ class _Sysroot:
             ):
                 self._remove(each.path)
                 edits[each.path] = None
-        return self._edited(before, edits), self._edited(wanted, folders)
+        return self._edited(before, edits), self._edited(target, folders)
 
     def _edited(self, pair: Pair, edits: Edits) -> Pair:
         return edit(self.writer, pair, edits, mtimes=True) if edits else pair
 
-    def _strangers(self, path: bytes, wanted: Pair) -> Iterator[tuple[bytes, bool]]:
+    def _strangers(self, path: bytes, target: Pair) -> Iterator[tuple[bytes, bool]]:
         """Yield (path, False) for what stays, and (path, True) for folders that others made and
         that are wanted.
 
         What is wanted and is no folder is removed.
         """
-        node = at_path(self.writer, wanted, path)
+        node = at_path(self.writer, target, path)
         full = os.path.join(os.fsencode(self.directory), path)
         if node is None:
-            if any(at is not None and not at.is_directory for at in self._above(path, wanted)):
+            if any(at is not None and not at.is_directory for at in self._above(path, target)):
                 self._remove(path)  # a file is to be where its folder is
             else:
                 yield path, False
         elif node.is_directory and os.path.isdir(full) and not os.path.islink(full):
             yield path, True
             for name in _names(full):
-                yield from self._strangers(path + b"/" + name, wanted)
+                yield from self._strangers(path + b"/" + name, target)
         else:
             self._remove(path)
 
-    def _above(self, path: bytes, wanted: Pair) -> Iterator[FileNode | None]:
+    def _above(self, path: bytes, target: Pair) -> Iterator[FileNode | None]:
         while b"/" in path:
             path = path.rpartition(b"/")[0]
-            yield at_path(self.writer, wanted, path)
+            yield at_path(self.writer, target, path)
 
     def _remove(self, path: bytes) -> None:
         full = self.directory / os.fsdecode(path)
@@ -328,13 +328,13 @@ def _captured(store: Store, staged: StagedFolder, memory: Path, sysroot: str) ->
     listed = {os.fsencode(name) for name in names}
     with store.objects.writer() as own:
         exclude = Exclude((f"/{FIXMES}", f"/{FIXMES}.cmd"))
-        found = capture(store, staged.folder, own, memory=memory, exclude=exclude)
-        others = {path: None for path, _ in walk(own, found.pair) if path not in listed}
+        snapshot = capture(store, staged.folder, own, memory=memory, exclude=exclude)
+        others = {path: None for path, _ in walk(own, snapshot.pair) if path not in listed}
         # folders have no mtimes: they come of what is written into them
         pair = map_directories(
-            own, edit(own, found.pair, others, mtimes=True), _undated, own, mtimes=True
+            own, edit(own, snapshot.pair, others, mtimes=True), _undated, own, mtimes=True
         )
-    remember(found, memory)
+    remember(snapshot, memory)
     fixmes = frozenset(_fixmes(staged.folder / FIXMES))
     pool = _pool(store, sysroot)
     for path, node in walk(store.objects, pair):

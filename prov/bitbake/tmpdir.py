@@ -58,11 +58,13 @@ class TmpDirs:
         """Return those of the nearest build directory, from `start` upwards, and those that the
         user names.
         """
-        found = (
-            each for each in (start, *start.parents) if (each / "conf/bblayers.conf").is_file()
+        builddirs = (
+            folder
+            for folder in (start, *start.parents)
+            if (folder / "conf/bblayers.conf").is_file()
         )
-        real = [Path(os.path.realpath(each)) for each in named]
-        builddir = next(found, None)
+        real = [Path(os.path.realpath(folder)) for folder in named]
+        builddir = next(builddirs, None)
         return TmpDirs(
             Path(os.path.realpath(builddir)) if builddir is not None else None, tuple(real)
         )
@@ -95,14 +97,14 @@ class TmpDirs:
         place = self._place(key, "stamp", parent, "stamps")
         return Place(place.tmpdir, place.below / name)
 
-    def _place(self, key: TaskKey, what: str, text: str, folder: str) -> Place:
+    def _place(self, key: TaskKey, label: str, text: str, folder: str) -> Place:
         names = os.fsencode(text).split(b"/")
         too_long = len(os.fsencode(text)) > _LONGEST_PATH or any(
-            len(each) > _LONGEST_NAME for each in names
+            len(part) > _LONGEST_NAME for part in names
         )
         if not text.startswith("/") or "\0" in text or too_long:
             raise BitBakeError(
-                f"{key}: its record names the {what} {_shown(text)}: not a path", hint=_DISTRUST
+                f"{key}: its record names the {label} {_shown(text)}: not a path", hint=_DISTRUST
             )
         real = Path(os.path.realpath(text))
         for tmpdir in self._folders(real):
@@ -110,14 +112,14 @@ class TmpDirs:
                 below = real.relative_to(tmpdir)
                 if below.parts and below.parts[0].startswith(folder):
                     return Place(tmpdir, below)
-        where = ", ".join(dict.fromkeys(f"{each}/{folder}*" for each in self._folders(None)))
+        allowed = ", ".join(dict.fromkeys(f"{tmpdir}/{folder}*" for tmpdir in self._folders(None)))
         why = (
-            f"outside {where}"
-            if where
+            f"outside {allowed}"
+            if allowed
             else "the current folder is in no build directory of BitBake's"
         )
         raise BitBakeError(
-            f"{key}: its record names the {what} {_shown(text)}: {why}",
+            f"{key}: its record names the {label} {_shown(text)}: {why}",
             hint=(
                 "run this in the build directory that recorded it, or allow its TMPDIR with"
                 " `--tmpdir DIR`"

@@ -143,7 +143,7 @@ class Writer:
         self._listening = listening
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(server, selectors.EVENT_READ)
-        done: BuildDone | None = None
+        outcome: BuildDone | None = None
         is_open, breathed = True, time.monotonic()
         while is_open or self.serving:
             for key, _ in self._selector.select(BREATH):
@@ -154,13 +154,13 @@ class Writer:
                     if not piece:
                         is_open = False
                         self._selector.unregister(server)
-                    done = self._hear_server(piece) or done
+                    outcome = self._hear_server(piece) or outcome
                 else:
                     self._hear_child(self.serving[key.fd])
             if time.monotonic() - breathed >= BREATH:
                 breathed = time.monotonic()
                 self._breathe()
-        return done
+        return outcome
 
     def _breathe(self) -> None:
         """Send a sign of life to all tasks that wait."""
@@ -174,7 +174,7 @@ class Writer:
     def _hear_server(self, piece: bytes) -> BuildDone | None:
         """Answer the server's questions; return the message by which a build ends."""
         *lines, self._line = (self._line + piece).split(b"\n")
-        done = None
+        outcome = None
         for line in lines:
             try:
                 fields = read_object(line)
@@ -183,12 +183,12 @@ class Writer:
                 self.say({"note": str(error)})
                 continue
             if word["what"] == "done":
-                done = word
+                outcome = word
             elif word["what"] == "equivalences":
                 self._report_equivalences(word)
             else:
                 self._report_objects(word)
-        return done
+        return outcome
 
     def _report_equivalences(self, question: EquivalencesQuestion) -> None:
         equivalences = Equivalences()
@@ -365,12 +365,12 @@ class Writer:
 
     def _note_failure(self, request: _Request, error: Exception) -> TaskAnswer:
         """Note that a request failed, and return the answer."""
-        key, what = request.task.key, request.message["what"]
+        key, kind = request.task.key, request.message["what"]
         hint = getattr(error, "hint", "")
         refused = isinstance(error, SysrootError)  # without prov it would fail as well
         if request.looks:  # other requests are done in another way
             self.lose(key, f"{error} ({hint})" if hint else str(error))
-        elif what == "sysroot" and not refused:
+        elif kind == "sysroot" and not refused:
             self.say({"plain": key, "why": str(error)})
         return {"error": str(error), "refused": refused, "hint": hint}
 
@@ -412,11 +412,11 @@ def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[s
         listening = listen(path)
         say({"ready": os.getpid()})
         try:
-            done = writer.serve(listening, to_read)
+            outcome = writer.serve(listening, to_read)
         finally:
             path.unlink(missing_ok=True)
             listening.close()
-        build = _finish(writer, done)
+        build = _finish(writer, outcome)
         say({"recorded": build.hex() if build else ""})
         if writer.retained is not None:
             writer.retained.objects.release()
@@ -434,26 +434,26 @@ def _alone_at(path: Path) -> Iterator[None]:
         yield
 
 
-def _finish(writer: Writer, done: BuildDone | None) -> Oid | None:
+def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
     """Record the build as a whole; nothing where no task ran, as in a dry run."""
-    if not writer.ran and (done is None or not writer.store_path.is_dir()):
+    if not writer.ran and (outcome is None or not writer.store_path.is_dir()):
         return None
-    if done is None:
-        done = _interrupted(writer.ran[0].began)
+    if outcome is None:
+        outcome = _interrupted(writer.ran[0].began)
     store = writer.store()
-    writer.ran += recover(store, missing_of(writer, done), done["began"])
+    writer.ran += recover(store, missing_of(writer, outcome), outcome["began"])
     if not writer.ran:
         return None
-    for key in missing_of(writer, done):
+    for key in missing_of(writer, outcome):
         writer.lose(key, "its process sent no report")
-    build = record(store, writer.ran, done, writer.lost)
+    build = record(store, writer.ran, outcome, writer.lost)
     publish(
         store,
         writer.ran,
         writer.packed,
         writer.environment,
         lambda text: writer.say({"note": text}),
-        network=done.get("network", False),
+        network=outcome.get("network", False),
     )
     return build
 
@@ -470,8 +470,8 @@ def _interrupted(began: float) -> BuildDone:
     }
 
 
-def missing_of(writer: Writer, done: BuildDone) -> dict[TaskKey, str]:
+def missing_of(writer: Writer, outcome: BuildDone) -> dict[TaskKey, str]:
     """Return task -> BitBake's hash, of tasks that the server saw ending but that sent nothing."""
     reported = {run.key for run in writer.ran} | writer.lost.keys()
-    executed = {key_of_line(line): line.taskhash for line in done["executed"]}
+    executed = {key_of_line(line): line.taskhash for line in outcome["executed"]}
     return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in reported}

@@ -50,14 +50,14 @@ def plain_run(
             "RECIPE_SYSROOT": str(directory),
             "RECIPE_SYSROOT_NATIVE": str(directory),
         }
-        known = {
+        variables = {
             **environment,
             **places,
             "PATH": ":".join([*own, environment.get("PATH", os.defpath)]),
         }
         try:
             ended = run_command(
-                confine(directory, [f"{directory}/{script}"]), cwd=directory, env=known
+                confine(directory, [f"{directory}/{script}"]), cwd=directory, env=variables
             )
         except OSError as error:
             return 126, str(error).encode()
@@ -71,10 +71,10 @@ def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:
     folder = at_path(writer, pair, FOLDER)
     if folder is None or not folder.is_directory:
         return []
-    found = [
+    names = [
         name for name, node in read_listing(writer, folder.pair).items() if name.startswith(PREFIX)
     ]
-    return [FOLDER + b"/" + name for name in sorted(found)]
+    return [FOLDER + b"/" + name for name in sorted(names)]
 
 
 def run_scripts(
@@ -90,19 +90,19 @@ def run_scripts(
         code, log = run(script, directory)
         if code:
             owners = [owner for owner, part in packages if at_path(writer, part, path) is not None]
-            said = (
+            output = (
                 " / ".join(log.decode("utf-8", "replace").strip().splitlines()[-TAIL:])
                 or f"exit status {code}"
             )
             raise SysrootError(
                 f"{os.path.basename(script)} of {' and '.join(owners)} failed in {directory}:"
-                f" {said}",
+                f" {output}",
                 hint="correct the script in the package that brings it, then run the same again",
             )
-    found = {each.path: each for each in differences(writer, directory, pair)}
+    changes = {change.path: change for change in differences(writer, directory, pair)}
     return {
-        path: None if each.what == "gone" else _node(writer, directory, path)
-        for path, each in found.items()
+        path: None if change.what == "gone" else _node(writer, directory, path)
+        for path, change in changes.items()
     }
 
 

@@ -73,10 +73,10 @@ class SysrootState:
         """Return the state in a file, one that is not ready if it can't be read, None where there
         is no file.
         """
-        kept = read_cache(path)
-        if kept is None:
+        row = read_cache(path)
+        if row is None:
             return SysrootState(ready=False) if path.exists() else None
-        form, ready, plain = kept
+        form, ready, plain = row
         if form != FORMAT:
             return SysrootState(ready=False)
         wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
@@ -92,14 +92,14 @@ def write_merges(path: Path, merges: Mapping[bytes, MergedFolder]) -> None:
         (
             at,
             # marshal takes no subclass of str, such as a task's key
-            [(tuple(pair), str(owner)) for pair, owner in known.parts.items()],
-            tuple(known.pair),
+            [(tuple(pair), str(owner)) for pair, owner in folder.parts.items()],
+            tuple(folder.pair),
             [
                 (name, [(tuple(pair), _plain(node)) for pair, node in nodes.items()])
-                for name, nodes in known.shared.items()
+                for name, nodes in folder.shared.items()
             ],
         )
-        for at, known in merges.items()
+        for at, folder in merges.items()
     ]
     write_cache(path, (FORMAT, plain))
 

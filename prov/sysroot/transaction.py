@@ -95,9 +95,9 @@ class Transaction:
             raise conflict_error(merged.conflicts, verb, hint)
         return merged.pair
 
-    def begin(self, wanted: Pair, before: Pair, *, scripts: bool = False) -> None:
+    def begin(self, pair: Pair, before: Pair, *, scripts: bool = False) -> None:
         """Note that the directory is about to change; `scripts`, that scripts will run there."""
-        state = SysrootState(ready=False, pair=wanted, before=before, scripts=scripts)
+        state = SysrootState(ready=False, pair=pair, before=before, scripts=scripts)
         state.write(self.files.state)
 
     def finish(self, state: SysrootState) -> None:
