@@ -1,0 +1,251 @@
+"""Tasks as they were recorded: own inputs one by one, and nodes without a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prov.errors import NameUnknown, StoreError
+from prov.recipes.graph import Node
+from prov.recipes.recipe import TOOLCHAIN
+from prov.records.keys import TaskKey
+from prov.records.run import write_run
+from prov.store.objects import MODE_DIRECTORY, MODE_FILE, Entry
+from prov.store.odb import ObjectWriter
+from prov.store.repository import Store
+from prov.tasks.definition import define
+from prov.tasks.recorded import (
+    RecordedInputs,
+    RecordedTask,
+    flatten,
+    graph_of,
+    make_node,
+    own_inputs,
+    read_task,
+    unflatten,
+)
+from prov.tasks.taskhash import InputsReader, task_hash
+from tests.records.samples import BY, oid, output_id, sample_run, tree_of
+from tests.records.samples import task_hash as hash_of
+from tests.tasks.samples import KEY, TOOLS, node_of
+
+EDGES = {
+    "after": ("zlib:configure",),
+    "from": ("src:install",),
+    "needs": ("libc:stage", "gcc:stage"),
+}
+
+
+@pytest.fixture
+def writer(store: Store) -> ObjectWriter:
+    """A writer that keeps all in memory."""
+    return store.objects.writer(memory=True)
+
+
+def node() -> Node:
+    """Return a node with all kinds of inputs and edges."""
+    return node_of(
+        "do_it\n",
+        variables={"CC": "gcc", "CFLAGS": "-O2", "DATE": "today", "UNUSED": "x"},
+        functions={"do_it": "$CC $CFLAGS $DATE\n"},
+        task={
+            "postprocess": "ldconfig\n",
+            "hosttools": (TOOLCHAIN,),
+            "vardepsexclude": ("DATE",),
+            "outputdir": ("image",),
+        },
+        edges=EDGES,
+        export=("CC",),
+        sysroot_owner={b"usr/bin/ar": "gcc"},
+    )
+
+
+def hex_edges(node: Node) -> dict[str, dict[str, str]]:
+    """Return the edges of a node as an inputs tree has them."""
+    return {
+        "after": {key.task: hash_of(key).hex() for key in node.after},
+        "from": {key: output_id(key).hex() for key in node.from_},
+        "needs": {key: output_id(key).hex() for key in node.needs},
+    }
+
+
+def recorded(
+    store: Store, node: Node, *, edges: Mapping[str, Mapping[str, str]] | None = None, **fields: Any
+) -> RecordedTask:
+    """Record a run of a node and return it as it is read."""
+    reader = InputsReader(
+        store, store.objects.writer(), lambda _tools, _key: TOOLS, environment={"TERM": "dumb"}
+    )
+    with store.objects.writer() as writer:
+        own = reader.own(node, writer)
+        oid = task_hash(writer, own, hex_edges(node) if edges is None else edges)
+        run = replace(
+            sample_run(writer, KEY),
+            task_hash=oid,
+            definition=define(node, "compile", own),
+            **fields,
+        )
+        commit = write_run(writer, run, BY).commit
+    return read_task(store, KEY, commit)
+
+
+# own inputs one by one
+
+texts = st.dictionaries(st.sampled_from("ABCD"), st.sampled_from("xyz"), min_size=1, max_size=4)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["variables", "functions", "sources", "patches"]), texts, max_size=4
+    ),
+    st.sets(st.sampled_from(["task", "script", "environment", "capture", "unknown"])),
+)
+def test_inputs_are_put_together_again(
+    writer: ObjectWriter, folders: dict[str, dict[str, str]], alone: set[str]
+) -> None:
+    entries = [
+        Entry(name.encode(), MODE_DIRECTORY, tree_of(writer, files))
+        for name, files in folders.items()
+    ]
+    entries += [Entry(name.encode(), MODE_FILE, writer.add("blob", b"x")) for name in alone]
+    own = flatten(writer, entries)
+    assert len(own) == len(alone) + sum(map(len, folders.values()))
+    assert writer.add_tree(list(unflatten(writer, own))) == writer.add_tree(entries)
+
+
+def test_edges_are_no_inputs_of_its_own(writer: ObjectWriter) -> None:
+    below = tree_of(writer, {"configure": "x"})
+    entries = [Entry(name, MODE_DIRECTORY, below) for name in (b"after", b"from", b"needs")]
+    assert flatten(writer, entries) == {}
+
+
+def test_names_of_own_inputs(writer: ObjectWriter) -> None:
+    entries = [
+        Entry(b"host-toolchain", MODE_FILE, oid("t")),
+        Entry(b"variables", MODE_DIRECTORY, tree_of(writer, {"CC": "gcc"})),
+        Entry(b"incremental", MODE_FILE, oid("i")),
+    ]
+    assert set(flatten(writer, entries)) == {
+        ("host tools", ""),
+        ("variable", "CC"),
+        ("leftovers", ""),
+    }
+
+
+# reading
+
+
+def test_a_task_is_read_from_its_run(store: Store) -> None:
+    task = recorded(store, node())
+    assert (task.key, task.recipe) == (KEY, "zlib")
+    assert task.hashes == {TaskKey("zlib:configure"): hash_of("zlib:configure")}
+    assert task.outputs == {
+        ("from", "src:install"): output_id("src:install"),
+        ("needs", "libc:stage"): output_id("libc:stage"),
+        ("needs", "gcc:stage"): output_id("gcc:stage"),
+    }
+    assert task.edges == ("zlib:configure", "src:install", "libc:stage", "gcc:stage")
+    assert ("variable", "CC") in task.own
+    assert ("variable", "DATE") not in task.own
+
+
+def test_a_node_is_made_without_a_recipe(store: Store) -> None:
+    first = node()
+    again = make_node(store.objects, recorded(store, first))
+    assert (again.key, again.arch) == (first.key, first.arch)
+    assert (again.after, again.from_, again.needs) == (first.after, first.from_, first.needs)
+    for name in ("script", "postprocess", "outputdir", "hosttools", "vardepsexclude", "dir"):
+        assert getattr(again.task, name) == getattr(first.task, name)
+    values = {name: setting.value for name, setting in again.recipe.variables.items()}
+    assert values == {"CC": "gcc", "CFLAGS": "-O2", "DATE": "today"}
+    assert again.recipe.functions == first.recipe.functions
+    assert again.recipe.sysroot_owner == first.recipe.sysroot_owner
+    assert again.recipe.path == Path("zlib as recorded")
+
+
+def test_the_hash_is_the_same_without_a_recipe(store: Store, writer: ObjectWriter) -> None:
+    first = node()
+    task = recorded(store, first)
+    own = RecordedInputs(store.objects, {KEY: task}).own(make_node(store.objects, task), writer)
+    record = store.objects.commit(task.commit or b"")
+    inputs = store.objects.entry(store.objects.commit(record.parents[1]).tree, "inputs")
+    assert inputs is not None
+    assert task_hash(writer, own, hex_edges(first)) == inputs.oid
+    assert own.environment == {"TERM": "dumb"}
+    assert own.toolchain == TOOLS
+    assert own.reached.functions == ("do_it",)
+    assert own.reached.variables == ("CC", "CFLAGS", "DATE")
+
+
+# records that are not believed
+
+
+def test_a_record_with_other_edges_is_refused(store: Store) -> None:
+    edges = {**hex_edges(node()), "after": {}}
+    with pytest.raises(StoreError, match="zlib:compile tells of other edges than its inputs"):
+        recorded(store, node(), edges=edges)
+
+
+def test_a_variable_with_an_odd_name_is_refused(store: Store, writer: ObjectWriter) -> None:
+    task = recorded(store, node())
+    evil = Entry(b"A; rm -rf /", MODE_FILE, oid("x"))
+    own = {**task.own, ("variable", "A; rm -rf /"): evil}
+    with pytest.raises(StoreError, match="can't be a variable's name"):
+        own_inputs(store.objects, writer, replace(task, own=own))
+
+
+def test_a_record_without_host_tools_is_refused(store: Store, writer: ObjectWriter) -> None:
+    task = recorded(store, node())
+    own = {name: entry for name, entry in task.own.items() if name[0] != "host tools"}
+    with pytest.raises(StoreError, match="names no host tools"):
+        own_inputs(store.objects, writer, replace(task, own=own))
+
+
+def test_host_tools_that_are_not_here_are_named(store: Store) -> None:
+    task = recorded(store, node())
+    with store.objects.writer() as writer:
+        blob = writer.add("blob", f"{oid('gone').hex()}\n".encode())
+    own = {**task.own, ("host tools", ""): Entry(b"host-toolchain", MODE_FILE, blob)}
+    with pytest.raises(StoreError, match=r"host tools of zlib:compile .* are not in the store"):
+        own_inputs(store.objects, store.objects.writer(memory=True), replace(task, own=own))
+
+
+# graphs
+
+
+def chain(store: Store, edges: Mapping[str, str]) -> dict[TaskKey, RecordedTask]:
+    """Return recorded tasks, each of which comes from one other, or none."""
+    task = recorded(store, node())
+    tasks = {}
+    for name, before in edges.items():
+        from_ = (before,) if before else ()
+        definition = replace(task.definition, after=(), from_=from_, needs=(), direct=())
+        tasks[TaskKey(name)] = replace(task, key=TaskKey(name), definition=definition)
+    return tasks
+
+
+def test_a_graph_holds_what_targets_depend_on(store: Store) -> None:
+    tasks = chain(store, {"a:x": "", "b:x": "a:x", "c:x": "b:x", "other:x": ""})
+    graph = graph_of(store.objects, tasks, [TaskKey("c:x")])
+    assert list(graph.nodes) == ["a:x", "b:x", "c:x"]
+    assert graph.targets == ("c:x",)
+
+
+def test_a_task_that_is_not_recorded_is_named(store: Store) -> None:
+    tasks = chain(store, {"b:x": "a:x"})
+    with pytest.raises(NameUnknown, match="a:x, which b:x needs, is not recorded"):
+        graph_of(store.objects, tasks, [TaskKey("b:x")])
+    with pytest.raises(NameUnknown, match="c:x, which this needs, is not recorded"):
+        graph_of(store.objects, tasks, [TaskKey("c:x")])
+
+
+def test_a_circle_is_refused(store: Store) -> None:
+    tasks = chain(store, {"a:x": "b:x", "b:x": "a:x"})
+    with pytest.raises(StoreError, match="needs itself"):
+        graph_of(store.objects, tasks, [TaskKey("a:x")])
