@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 LIMITS: dict[str, float] = {
-    "ref literals": 34,
-    "key splits": 10,
+    "ref literals": 0,
+    "key splits": 0,
     "stale exceptions": 0,
-    "second parents": 9,
-    "conditionals per 1,000 lines": 21.1,
-    "nested conditionals": 3,
-    "conditionals in f-strings": 6,
-    "complexity over 15": 20,
-    "tokens per function, median": 68,
-    "tokens per function, 90th": 179,
+    "second parents": 0,
+    "conditionals per 1,000 lines": 19.2,
+    "nested conditionals": 0,
+    "conditionals in f-strings": 0,
+    "complexity over 15": 0,
+    "tokens per function, median": 67,
+    "tokens per function, 90th": 173,
     "tokens per line": 7.9,
-    "empty names, % of bindings": 5.6,
-    "ambiguous classes": 10,
-    "untested modules": 86,
+    "empty names, % of bindings": 2.5,
+    "ambiguous classes": 0,
+    "untested modules": 15,
 }
 TESTS_PER_LINE = {
-    "prov.records": 0.8,
+    "prov.records": 1.1,
     "prov.recipes": 0.85,
-    "prov.tasks": 0.15,
-    "prov.scheduler": 0.75,
+    "prov.tasks": 0.9,
+    "prov.scheduler": 1.3,
 }
 """Package -> the fewest lines of tests per line of code."""
