@@ -15,7 +15,7 @@ from prov.tasks.direct import put_direct
 from prov.tasks.job import Taken
 from prov.worktree.attributes import Pair
 from tests.records.samples import tree_of
-from tests.tasks.samples import site_of
+from tests.tasks.samples import workspace_of
 
 LINKS = Path("/store/bin")
 
@@ -39,8 +39,8 @@ def taken(output: OutputId, *paths: bytes) -> Taken:
 def test_a_package_has_its_own_paths(
     store: Store, tmp_path: Path, output: OutputId, sandbox: str | None
 ) -> None:
-    site = site_of(store, tmp_path / "work", sandbox=sandbox)
-    folder = put_direct(site, taken(output), LINKS)
+    workspace = workspace_of(store, tmp_path / "work", sandbox=sandbox)
+    folder = put_direct(workspace, taken(output), LINKS)
     seen = "/build/direct/pseudo" if sandbox else str(folder)
     assert (folder / "tool").read_text() == f"{seen}\n"
     assert (folder / "data").read_text() == "1\n"
@@ -48,28 +48,28 @@ def test_a_package_has_its_own_paths(
 
 
 def test_a_package_is_put_there_once(store: Store, tmp_path: Path, output: OutputId) -> None:
-    site = site_of(store, tmp_path / "work")
-    folder = put_direct(site, taken(output), LINKS)
+    workspace = workspace_of(store, tmp_path / "work")
+    folder = put_direct(workspace, taken(output), LINKS)
     seal = folder.stat().st_ino
-    assert put_direct(site, taken(output), LINKS) == folder
+    assert put_direct(workspace, taken(output), LINKS) == folder
     assert folder.stat().st_ino == seal
 
 
 def test_a_package_that_was_changed_is_put_there_again(
     store: Store, tmp_path: Path, output: OutputId
 ) -> None:
-    site = site_of(store, tmp_path / "work")
-    folder = put_direct(site, taken(output), LINKS)
+    workspace = workspace_of(store, tmp_path / "work")
+    folder = put_direct(workspace, taken(output), LINKS)
     (folder / "data").chmod(0o644)
     (folder / "data").write_text("changed by a task\n")
-    assert put_direct(site, taken(output), LINKS) == folder
+    assert put_direct(workspace, taken(output), LINKS) == folder
     assert (folder / "data").read_text() == "1\n"
 
 
 def test_other_tools_are_another_folder(store: Store, tmp_path: Path, output: OutputId) -> None:
-    site = site_of(store, tmp_path / "work")
-    folders = {put_direct(site, taken(output), Path(links)) for links in ("/a", "/b")}
-    sandboxed = site_of(store, tmp_path / "work", sandbox="bwrap")
+    workspace = workspace_of(store, tmp_path / "work")
+    folders = {put_direct(workspace, taken(output), Path(links)) for links in ("/a", "/b")}
+    sandboxed = workspace_of(store, tmp_path / "work", sandbox="bwrap")
     folders.add(put_direct(sandboxed, taken(output), Path("/a")))
     assert len(folders) == 3
 
@@ -77,6 +77,6 @@ def test_other_tools_are_another_folder(store: Store, tmp_path: Path, output: Ou
 def test_folders_that_an_output_has_not_are_left_out(
     store: Store, tmp_path: Path, output: OutputId
 ) -> None:
-    site = site_of(store, tmp_path / "work")
-    folder = put_direct(site, taken(output, b"nothing"), LINKS)
+    workspace = workspace_of(store, tmp_path / "work")
+    folder = put_direct(workspace, taken(output, b"nothing"), LINKS)
     assert list(folder.iterdir()) == []

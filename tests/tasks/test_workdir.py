@@ -21,15 +21,15 @@ from prov.tasks.taskhash import LocalFile
 from prov.tasks.workdir import Workdir, capture_rules, clear_links
 from prov.worktree.attributes import EMPTY, FileNode, Pair
 from tests.records.samples import BY, pair_of
-from tests.tasks.samples import job_of, node_of, own_of, room_of, site_of
+from tests.tasks.samples import job_of, node_of, own_of, paths_of, workspace_of
 
 
 @pytest.fixture
 def workdir(store: Store, tmp_path: Path) -> Workdir:
     """The WORKDIR of zlib:compile, which is not there."""
-    site = site_of(store, tmp_path / "work")
+    workspace = workspace_of(store, tmp_path / "work")
     (tmp_path / "work").mkdir()
-    return Workdir(site, node_of(), "compile", store.objects.writer(), "")
+    return Workdir(workspace, node_of(), "compile", store.objects.writer(), "")
 
 
 def fill(workdir: Workdir, files: Mapping[str, str]) -> None:
@@ -63,7 +63,7 @@ def job(workdir: Workdir, *after: CommitId, from_: tuple[Taken, ...] = ()) -> Jo
     names = tuple(f"zlib:t{number}" for number in range(len(after)))
     keys = tuple(taken.key for taken in from_)
     workdir.node = replace(workdir.node, after=tuple(map(TaskKey, names)), from_=keys)
-    return job_of(workdir.node, room_of(workdir.path), after=after, from_=from_)
+    return job_of(workdir.node, paths_of(workdir.path), after=after, from_=from_)
 
 
 # rules
@@ -102,10 +102,10 @@ def test_a_workdir_that_is_not_there_is_empty(workdir: Workdir) -> None:
 
 
 def test_names_of_a_workdir(workdir: Workdir) -> None:
-    assert workdir.path == workdir.site.work / "x86_64/zlib/compile"
+    assert workdir.path == workdir.workspace.work / "x86_64/zlib/compile"
     assert workdir.ref == str(WorkdirRef("x86_64", "zlib", "compile"))
     assert workdir.memory.name == "x86_64%zlib%compile"
-    aside = replace(workdir, site=replace(workdir.site, alias="7"))
+    aside = replace(workdir, workspace=replace(workdir.workspace, alias="7"))
     assert aside.memory != workdir.memory
     assert aside.ref != workdir.ref
 
@@ -145,7 +145,7 @@ def test_a_file_in_the_way_is_moved_aside(workdir: Workdir) -> None:
     workdir.settle()
     (note,) = workdir.notes
     assert "it is not a folder" in note
-    (aside,) = (workdir.site.work.parent / "aside").rglob("*-zlib")
+    (aside,) = (workdir.workspace.work.parent / "aside").rglob("*-zlib")
     assert aside.read_text() == "in the way"
 
 
@@ -206,7 +206,7 @@ def test_sources_are_put_from_the_store(workdir: Workdir) -> None:
     workdir.writer.finish()
     workdir.path.mkdir(parents=True)
     file = LocalFile("notes.txt", FileNode(0o100755, blob))
-    task = job_of(workdir.node, room_of(workdir.path), own_of(sources=(file,)))
+    task = job_of(workdir.node, paths_of(workdir.path), own_of(sources=(file,)))
     workdir.place_inputs(task)
     workdir.place_inputs(task)
     assert files_in(workdir) == {"sources/notes.txt": "content\n"}
@@ -218,7 +218,7 @@ def test_what_a_task_put_where_sources_go_is_not_overwritten(workdir: Workdir) -
     workdir.writer.finish()
     fill(workdir, {"sources/mine": "x"})
     file = LocalFile("notes.txt", FileNode(0o100644, blob))
-    task = job_of(workdir.node, room_of(workdir.path), own_of(sources=(file,)))
+    task = job_of(workdir.node, paths_of(workdir.path), own_of(sources=(file,)))
     with pytest.raises(BuildError, match="an earlier task put mine"):
         workdir.place_inputs(task)
     assert files_in(workdir) == {"sources/mine": "x"}
