@@ -119,6 +119,6 @@ FOUND: list[tuple[str, bytes]] = [
     ("bitbake.build_record.read_hashes", b"\xff"),
     # no host, and then what looks like another user and password
     ("evidence.public_address", b"ssh://@//me:secret@host/x"),
-    ("files.blame_lines", b"a\n" * 30_000),
+    ("file_versions.blame_lines", b"a\n" * 30_000),
     ("builds.find_build", b"latest~" + b"9" * 5000),
 ]

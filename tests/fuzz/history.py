@@ -198,7 +198,7 @@ PARSERS = [
     ),
     Parser(
         "names.find_run, last_run",
-        ask(lambda store, name: (find_run(store, name), last_run(store, name))),
+        ask(lambda store, name: (find_run(store, name), last_run(store, TaskKey(name)))),
         ProvError,
         st.just(KEY.encode()),
         slow=True,
