@@ -12,10 +12,10 @@ import typer
 from prov.bitbake import shell as bitbake
 from prov.history import names
 from prov.replay import restore
-from prov.replay.scene import Scene
+from prov.replay import scene as scenes
 from prov.store import repository
 from prov.tasks import recorded
-from prov.tasks.sandbox import bubblewrap
+from prov.tasks import sandbox as sandboxes
 
 from .build import Sandbox
 from .context import BuildOption, StoreOption, open_store
@@ -56,7 +56,7 @@ def command(
 @contextmanager
 def _scene(
     store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
-) -> Iterator[Scene]:
+) -> Iterator[scenes.Scene]:
     terminal = os.environ.get("TERM", "")
     with open_scratch(store, sandbox) as scratch:
         task = recorded.read_task(store, run.key, run.commit)
@@ -66,8 +66,8 @@ def _scene(
 @contextmanager
 def _bitbake_scene(
     store: repository.Store, run: names.RunName, sandbox: str, *, before: bool
-) -> Iterator[Scene]:
-    program, on_host = bubblewrap(sandbox or "auto"), is_on_host(sandbox)
+) -> Iterator[scenes.Scene]:
+    program, on_host = sandboxes.bubblewrap(sandbox or "auto"), is_on_host(sandbox)
     with bitbake.put_back(
         store, run.commit, program, os.environ, before=before, on_host=on_host
     ) as scene:
