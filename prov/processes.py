@@ -217,7 +217,12 @@ class Child:
 def start_child(function: Callable[[], object], *, leads: bool = False) -> Child:
     """Run a function in a child process, which may lead a process group of its own."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except BaseException:  # no process may be left, or no memory
+        os.close(reader)
+        os.close(writer)
+        raise
     if pid == 0:
         os.close(reader)
         if leads:
