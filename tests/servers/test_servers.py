@@ -290,7 +290,9 @@ def test_a_static_server_gives_parts_of_files(static_server: Servers, tmp_path: 
     server, whole = static_server(tmp_path), static_server(tmp_path, ranges=False)
     assert part(server.url("file")) == (206, b"234")
     assert part(whole.url("file")) == (200, b"0123456789")
-    assert server.requests(at_least=1) == ["GET /file 206 3 range=bytes=2-4 protocol=-"]
+    assert server.requests(at_least=1) == [
+        "GET /file 206 3 range=bytes=2-4 protocol=- connection=1"
+    ]
     server.stop()
     with pytest.raises(urllib.error.URLError):
         part(server.url("file"))
