@@ -31,7 +31,7 @@ NAMES: dict[str, Any] = {
     "pv": "1.3",
     "task": "do_compile",
     "setscene": False,
-    "workdir": "/work/zlib/1.3",
+    "workdir": "/builds/zlib/1.3",
     "arch": "core2-64",
     "owned": ["build"],
     "body": 0,
@@ -40,7 +40,7 @@ NAMES: dict[str, Any] = {
 OBJECT = ["zlib", "do_package", "sstate:zlib:", "0" * 64]
 END: dict[str, Any] = {
     "failed": False,
-    "signature": "/work/zlib/1.3/temp/prov.do_compile.17",
+    "signature": "/builds/zlib/1.3/temp/prov.do_compile.17",
     "taskhash": "0" * 64,
     "unihash": "0" * 64,
     "began": 1,

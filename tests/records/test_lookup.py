@@ -214,9 +214,9 @@ def test_records_know_of_no_remote(store: Store, commit: Oid) -> None:
     ("facts", "reason"),
     [
         ([], "its WORKDIR was never recorded here"),
-        ([{"workdir": "/work/zlib"}], "its WORKDIR was collected"),
+        ([{"workdir": "/builds/zlib"}], "its WORKDIR was collected"),
         ([{"host": "there"}], "its WORKDIR stayed on the machine where it ran"),
-        ([{"host": "there"}, {"workdir": "/work/zlib"}], "its WORKDIR was collected"),
+        ([{"host": "there"}, {"workdir": "/builds/zlib"}], "its WORKDIR was collected"),
     ],
 )
 def test_why_a_workdir_is_not_here(store: Store, facts: list[dict[str, str]], reason: str) -> None:

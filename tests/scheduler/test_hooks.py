@@ -26,7 +26,7 @@ STEPS = {
     for key in (TaskKey("app:compile"), TaskKey("app:install"))
 }
 PLAN = Plan(Graph({}, (TaskKey("app:install"),)), {}, Choices(), STEPS)
-WORKDIRS = {key: Path("/work", key) for key in STEPS}
+WORKDIRS = {key: Path("/builds", key) for key in STEPS}
 
 
 def hook(folder: Path, script: str) -> Path:
@@ -102,5 +102,5 @@ def test_a_hook_sees_every_step(tmp_path: Path) -> None:
         "task_hash": "02" * 20,
         "static_key": "01" * 20,
         "output": "03" * 20,
-        "workdir": "/work/app:compile",
+        "workdir": "/builds/app:compile",
     }

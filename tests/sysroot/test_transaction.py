@@ -23,8 +23,8 @@ def test_error_names_the_first_conflict(number: int, more: str) -> None:
 
 
 def test_files_are_those_of_one_path(tmp_path: Path) -> None:
-    files = SysrootFiles.of(tmp_path, Path("/work/sysroot"))
-    other = SysrootFiles.of(tmp_path, Path("/work/other"))
+    files = SysrootFiles.of(tmp_path, Path("/builds/sysroot"))
+    other = SysrootFiles.of(tmp_path, Path("/builds/other"))
     paths = [files.state, files.merges, other.state, other.merges]
     assert len(set(paths)) == 4 and {path.parent for path in paths} == {tmp_path}
     files.state.touch()
@@ -34,7 +34,7 @@ def test_files_are_those_of_one_path(tmp_path: Path) -> None:
 
 
 def test_sysroot_is_unfinished_between_begin_and_finish(store: Store, tmp_path: Path) -> None:
-    files = SysrootFiles.of(tmp_path, Path("/work/sysroot"))
+    files = SysrootFiles.of(tmp_path, Path("/builds/sysroot"))
     with store.objects.writer() as writer:
         listing = {b"a": FileNode(0o100644, writer.add("blob", b"a\n"))}
         pair = write_listing(writer, listing, mtimes=False)
@@ -49,7 +49,7 @@ def test_sysroot_is_unfinished_between_begin_and_finish(store: Store, tmp_path: 
 
 
 def test_packages_with_different_content_are_refused(store: Store, tmp_path: Path) -> None:
-    files = SysrootFiles.of(tmp_path, Path("/work/sysroot"))
+    files = SysrootFiles.of(tmp_path, Path("/builds/sysroot"))
     with store.objects.writer() as writer:
 
         def package(text: bytes) -> Pair:

@@ -70,7 +70,7 @@ def own_of(text: str = "make\n", *, reached: tuple[str, ...] = (), **fields: Any
 
 
 def paths_of(
-    workdir: Path = Path("/work/zlib"), *, sandboxed: bool = False, **fields: Any
+    workdir: Path = Path("/builds/zlib"), *, sandboxed: bool = False, **fields: Any
 ) -> TaskPaths:
     """Return the paths of zlib:compile."""
     root = Path("/store/root") if sandboxed else None

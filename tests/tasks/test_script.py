@@ -80,14 +80,14 @@ def test_a_native_recipe_has_one_sysroot() -> None:
     assert values["RECIPE_SYSROOT"] == values["RECIPE_SYSROOT_NATIVE"] == "/build/sysroot-native"
 
 
-@pytest.mark.parametrize("workdir", ["/w", "/work/" + "x" * 60])
+@pytest.mark.parametrize("workdir", ["/w", "/builds/" + "x" * 60])
 def test_rpaths_have_one_length_wherever_they_lead(workdir: str) -> None:
     values, _ = task_values(job_of(node_of(), paths_of(Path(workdir))))
     assert len(values["NATIVE_RPATH"]) == RPATH_LENGTH + len("usr/lib")
 
 
 def test_a_longer_path_makes_a_longer_rpath() -> None:
-    workdir = "/work/" + "x" * 200
+    workdir = "/builds/" + "x" * 200
     values, _ = task_values(job_of(node_of(), paths_of(Path(workdir))))
     assert values["NATIVE_RPATH"] == f"{workdir}/recipe-sysroot-native/usr/lib"
 
@@ -181,7 +181,7 @@ def test_the_environment_of_a_sandboxed_task() -> None:
 def test_without_a_sandbox_temporary_files_stay_in_the_workdir() -> None:
     task = job(sandboxed=False)
     environment = _environment(task, task_values(task)[0])
-    assert environment["TMPDIR"] == environment["HOME"] == f"/work/zlib/{TEMP}/home"
+    assert environment["TMPDIR"] == environment["HOME"] == f"/builds/zlib/{TEMP}/home"
 
 
 def test_exports_are_for_tasks_that_use_the_toolchain() -> None:
