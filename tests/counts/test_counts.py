@@ -12,6 +12,7 @@ from tests.counts.packages import packages
 from tests.counts.places import COUNTS, ambiguous_classes, places
 
 
+@pytest.mark.slow
 def test_no_limit_is_broken() -> None:
     modules = read_modules(TOP)
     assert broken_limits(numbers(modules, places(modules)), packages(modules)) == []

@@ -50,6 +50,7 @@ def in_little_memory(code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_an_entry_that_inflates_to_more_than_it_says(tmp_path: Path) -> None:
     bomb = b"\xb5\x00" + zlib.compress(bytes(SIZE), 9)  # a blob of five bytes
     index = write_pack(tmp_path / "pack", bomb)
@@ -87,6 +88,7 @@ def test_a_fan_out_that_falls(tmp_path: Path) -> None:
         PackFile(index)
 
 
+@pytest.mark.slow
 def test_a_range_that_inflates_without_an_end(tmp_path: Path) -> None:
     path = tmp_path / "range"
     path.write_bytes(b"\x35" + zlib.compress(bytes(SIZE), 9))

@@ -192,6 +192,7 @@ def test_on_another_file_system_files_are_copies(
     assert inode(copied / "usr/data") != inode(linked / "usr/data")
 
 
+@pytest.mark.slow
 def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) -> None:
     first = put(pool, package, tmp_path / "first")
     source, many = pool_file(pool, 0o644), tmp_path / "many"
