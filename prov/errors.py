@@ -6,6 +6,16 @@ not a `ProvError` is a bug.
 
 from __future__ import annotations
 
+FORGET_RUN = (
+    "run `prov forget RECIPE:TASK` to delete the run; if a remote sent it, run"
+    " `prov remote remove NAME`"
+)
+"""The hint for a record that prov did not write in this form."""
+CHECK_STORE = (
+    "run `prov fsck` to list damaged objects; if a remote sent them, run `prov remote remove NAME`"
+)
+"""The hint for an object that prov did not write in this form."""
+
 
 class ProvError(Exception):
     """An expected failure. `hint` is one more line for the user, or empty."""

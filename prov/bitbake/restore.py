@@ -31,7 +31,7 @@ from prov.bitbake.capture import (
 )
 from prov.bitbake.signature import split_name
 from prov.bitbake.tmpdir import Place, TmpDirs
-from prov.errors import BitBakeError, NameUnknown
+from prov.errors import FORGET_RUN, BitBakeError, NameUnknown
 from prov.files import open_folder, remove_tree
 from prov.history.names import RunName, find_run, runs
 from prov.records.build_list import BuildList
@@ -225,9 +225,7 @@ def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
     """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
     ref = parse_ref(facts[LINE_FACT])
     if not isinstance(ref, WorkdirRef) or not is_name(ref.arch):
-        raise BitBakeError(
-            f"{run.key}: its record names no line of a WORKDIR", hint="don't trust its origin"
-        )
+        raise BitBakeError(f"{run.key}: its record names no line of a WORKDIR", hint=FORGET_RUN)
     mc, pn = split_name(run.key.recipe)
     return BuildTask(mc, pn, facts.get("version", ""), run.key.task, False, workdir, ref.arch, ())
 

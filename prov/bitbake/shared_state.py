@@ -23,7 +23,7 @@ from typing import NamedTuple
 from prov.bitbake.capture import UNIHASH_FACT, Packed, read_faked
 from prov.bitbake.messages import ArchiveRequest, ObjectEntry
 from prov.bitbake.signature import MULTICONFIG, split_name
-from prov.errors import BitBakeError, StoreError
+from prov.errors import FORGET_RUN, BitBakeError, StoreError
 from prov.files import remove_tree
 from prov.records.entries import DATED, OUTPUT
 from prov.records.ids import CommitId, StaticKey
@@ -338,7 +338,7 @@ def _entries(writer: ObjectWriter, pair: Pair) -> list[ObjectEntry]:
             raise BitBakeError(
                 f"{os.fsdecode(path)} is linked to {os.fsdecode(node.link)}, which is not in the"
                 " object",
-                hint="don't trust its origin",
+                hint=FORGET_RUN,
             )
         own = node
         if node.is_directory and path != b".":

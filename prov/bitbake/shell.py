@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from prov.bitbake.capture import HASH_FACT, WORKDIR_FACT
-from prov.errors import StoreError
+from prov.errors import FORGET_RUN, StoreError
 from prov.records.entries import LOG, SCRIPT
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
@@ -71,9 +71,9 @@ def put_back(
     facts = records.facts(commit)
     at, task = facts.get(WORKDIR_FACT, ""), TaskKey(facts.get("task", "")).task
     if not at.startswith("/") or ".." in at.split("/") or "\0" in at:
-        raise StoreError(f"a record names the WORKDIR {at[:200]!r}", hint="don't trust its origin")
+        raise StoreError(f"a record names the WORKDIR {at[:200]!r}", hint=FORGET_RUN)
     if not _TASK.fullmatch(task):
-        raise StoreError(f"a record names the task {task[:200]!r}", hint="don't trust its origin")
+        raise StoreError(f"a record names the task {task[:200]!r}", hint=FORGET_RUN)
     if mounter is None and not on_host:
         raise StoreError(
             f"{task}: bubblewrap can't be used, and a record's environment and programs run only in"

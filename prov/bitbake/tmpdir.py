@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prov.errors import BitBakeError
+from prov.errors import FORGET_RUN, BitBakeError
 from prov.records.keys import TaskKey
 
 _SANITY = "cache/sanity_info"
@@ -78,7 +78,7 @@ class TmpDirs:
         if len(place.below.parts) < 2:
             raise BitBakeError(
                 f"{key}: its record names the WORKDIR {_shown(text)}: that holds all of them",
-                hint=_DISTRUST,
+                hint=FORGET_RUN,
             )
         return place
 
@@ -92,7 +92,7 @@ class TmpDirs:
         )  # a link in the stamp's own place is replaced, not followed
         if name in ("", ".", "..") or "\0" in name:
             raise BitBakeError(
-                f"{key}: its record names the stamp {_shown(text)}: not a file", hint=_DISTRUST
+                f"{key}: its record names the stamp {_shown(text)}: not a file", hint=FORGET_RUN
             )
         place = self._place(key, "stamp", parent, "stamps")
         return Place(place.tmpdir, place.below / name)
@@ -104,7 +104,7 @@ class TmpDirs:
         )
         if not text.startswith("/") or "\0" in text or too_long:
             raise BitBakeError(
-                f"{key}: its record names the {label} {_shown(text)}: not a path", hint=_DISTRUST
+                f"{key}: its record names the {label} {_shown(text)}: not a path", hint=FORGET_RUN
             )
         real = Path(os.path.realpath(text))
         for tmpdir in self._folders(real):
@@ -142,9 +142,6 @@ class TmpDirs:
             real = Path(os.path.realpath(each))
             if real.is_relative_to(self.builddir) or _is_tmpdir(real):
                 yield real
-
-
-_DISTRUST = "don't trust its origin"
 
 
 def _checked(builddir: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterable
 
-from prov.errors import StoreError, SysrootError
+from prov.errors import FORGET_RUN, StoreError, SysrootError
 from prov.history.directories import find_directory
 from prov.history.names import last_run
 from prov.records.ids import OutputId
@@ -36,7 +36,7 @@ def packages(store: Store, name: str) -> list[Owned]:
         paths = shlex.split(facts["outputdir"])
     except ValueError as error:
         raise StoreError(
-            f"the record of {name} is not what it should be: {error}", hint="don't trust its origin"
+            f"the record of {name} is not what it should be: {error}", hint=FORGET_RUN
         ) from error
     nodes = [at_path(store.objects, output, os.fsencode(path)) for path in paths]
     return [Owned(name, node.pair) for node in nodes if node is not None]

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prov.errors import RefConflict, StoreError
+from prov.errors import CHECK_STORE, RefConflict, StoreError
 from prov.records.entries import EDGES
 from prov.records.ids import CommitId, OutputId, TaskHash, TreeId
 from prov.records.keys import TaskKey
@@ -79,7 +79,7 @@ def decode_tasks(recipe: str, data: bytes) -> list[Line]:
     except ValueError as error:
         raise StoreError(
             f"a build's list of {recipe} is not what it should be: {error}",
-            hint="`git fsck`; don't trust its origin",
+            hint=CHECK_STORE,
         ) from error
 
 

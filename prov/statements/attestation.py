@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from prov import __version__
-from prov.errors import ProvError, StoreError
+from prov.errors import FORGET_RUN, ProvError, StoreError
 from prov.history.names import RunName
 from prov.tasks.definition import Definition
 
@@ -164,7 +164,7 @@ def _times(evidence: Evidence) -> tuple[str, str]:
     except (KeyError, ValueError, OverflowError, OSError) as error:
         raise StoreError(
             f"the record of {evidence.run.key} does not tell when it ran",
-            hint="don't trust its origin",
+            hint=FORGET_RUN,
         ) from error
 
 

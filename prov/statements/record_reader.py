@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from prov.errors import NameUnknown, ProvError, StoreError
+from prov.errors import FORGET_RUN, NameUnknown, ProvError, StoreError
 from prov.history.builds import find_build, short_id
 from prov.history.names import RunName, find_run, run_in
 from prov.records.build_list import BuildList, walk_builds
@@ -139,9 +139,7 @@ def _check(run: RunName, entries: Mapping[str, Entry], facts: Mapping[str, str])
         or entries["inputs"].oid != run.task_hash
         or facts.get("task") != run.key
     ):
-        raise StoreError(
-            f"the record of {run.tag} is that of another task", hint="don't trust its origin"
-        )
+        raise StoreError(f"the record of {run.tag} is that of another task", hint=FORGET_RUN)
 
 
 @dataclass(slots=True)
@@ -241,9 +239,7 @@ class _RecordReader:
     def oid(self, name: str, entry: Entry) -> str:
         text = self.text(entry)
         if not _OID.fullmatch(text):
-            raise StoreError(
-                f"the record of {self.run.tag}: {name} is no id", hint="don't trust its origin"
-            )
+            raise StoreError(f"the record of {self.run.tag}: {name} is no id", hint=FORGET_RUN)
         return text.strip()
 
     def pinned(self, name: str, entry: Entry, address: str) -> Artifact:
@@ -251,7 +247,7 @@ class _RecordReader:
         if match is None:
             raise StoreError(
                 f"the record of {self.run.tag}: {name} is no checksum",
-                hint="don't trust its origin",
+                hint=FORGET_RUN,
             )
         if match["gitCommit"]:
             uri = f"git+{address}@{match['gitCommit']}" if address else ""

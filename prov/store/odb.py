@@ -20,7 +20,7 @@ import pygit2
 from isal import isal_zlib
 from pygit2.enums import ObjectType
 
-from prov.errors import StoreError
+from prov.errors import CHECK_STORE, StoreError
 from prov.files import status, try_locked
 from prov.store.cat_file import stream_by_git
 from prov.store.git import open_repository
@@ -446,9 +446,7 @@ def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer
     try:
         return decode(data)
     except ValueError as error:
-        raise StoreError(
-            f"object {oid.hex()} is malformed: {error}", hint="don't trust its origin"
-        ) from error
+        raise StoreError(f"object {oid.hex()} is malformed: {error}", hint=CHECK_STORE) from error
 
 
 class ObjectWriter:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec.structs import asdict
 
-from prov.errors import StoreError
+from prov.errors import FORGET_RUN, StoreError
 from prov.recipes.graph import Node
 from prov.recipes.recipe import Interpreter
 from prov.recipes.tables import END, VariableName
@@ -169,7 +169,7 @@ def read_definition(text: bytes, key: TaskKey) -> Definition:
         reason = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
             f"the record of {key} is not what it should be: {reason}",
-            hint="don't trust its origin",
+            hint=FORGET_RUN,
         ) from error
 
 

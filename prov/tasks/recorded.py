@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prov.errors import NameUnknown, StoreError
+from prov.errors import FORGET_RUN, NameUnknown, StoreError
 from prov.recipes.graph import Graph, Node
 from prov.recipes.recipe import VARIABLE_NAME, Recipe, Setting, Source, Task
 from prov.recipes.variables import Reached
@@ -142,7 +142,7 @@ def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
     if told != {*hashes, *outputs}:
         raise StoreError(
             f"the record of {key} tells of other edges than its inputs",
-            hint="don't trust its origin",
+            hint=FORGET_RUN,
         )
     return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
 
@@ -192,9 +192,7 @@ def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[Lo
 def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
     entry = task.own.get(("host tools", ""))
     if entry is None:
-        raise StoreError(
-            f"the record of {task.key} names no host tools", hint="don't trust its origin"
-        )
+        raise StoreError(f"the record of {task.key} names no host tools", hint=FORGET_RUN)
     tree = read_edge_id(reader, entry.oid)
     try:
         reader.tree(tree)
@@ -257,9 +255,7 @@ def _sources(definition: Definition) -> tuple[Source, ...]:
             Source(**{field: row[field] for field in fields if field in row}) for row in rows
         )
     except TypeError as error:
-        raise StoreError(
-            f"a recorded source has no name: {error}", hint="don't trust its origin"
-        ) from error
+        raise StoreError(f"a recorded source has no name: {error}", hint=FORGET_RUN) from error
 
 
 def graph_of(

@@ -25,7 +25,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from prov.errors import StoreError
+from prov.errors import CHECK_STORE, StoreError
 from prov.store.objects import (
     EMPTY_TREE,
     ESCAPE,
@@ -265,9 +265,7 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
     if (
         listing[b"."] is not _FOLDER
     ):  # stands for the directory itself; other bad names are found when they are used
-        raise StoreError(
-            "a tree holds the name '.', which no directory can have", hint="don't trust its origin"
-        )
+        raise StoreError("a tree holds the name '.', which no directory can have", hint=CHECK_STORE)
     for name, oid in below.items():
         listing[unescape_name(name)] = FileNode(
             stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid)

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from prov.errors import CheckoutError
+from prov.errors import CHECK_STORE, CheckoutError
 from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, set_mode, temporary_name
 from prov.worktree.attributes import EMPTY, FILE_TYPE, FileNode, Listing, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
@@ -43,7 +43,7 @@ def check_name(name: bytes) -> None:
     if b"/" in name or name in _NO_NAMES or b"\0" in name:
         raise CheckoutError(
             f"a tree holds the name {name!r}, which no directory can have",
-            hint="don't trust its origin",
+            hint=CHECK_STORE,
         )
 
 
