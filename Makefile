@@ -1,5 +1,6 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
 # `make quick` passes the tests that start no process, in seconds, on two cores.
+# `make man` writes the manual pages from the commands' help: run it when the help has changed.
 # `make floors` measures the coverage of these, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` makes the attacks that take minutes.
 # `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
@@ -48,6 +49,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+man: $(VENV)/.installed
+	$(BIN)/python -m tests.manual
+
 wheel: $(VENV)/.installed
 	tests/wheel-demo $(PYTHON)
 
@@ -76,4 +80,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man wheel check faults edits fuzz attacks bitbake bench clean
