@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 	@echo; echo "What the tasks of hello changed (A added, M changed, D removed):"
 	@cd fixtures/demo && for task in unpack configure compile install package package_deb; do \
 		echo "  hello:$$task"; ../../$(BIN)/prov diff hello:$$task | sed 's/^/    /'; done
-	@echo; echo "Look around in fixtures/demo: .venv/bin/prov log, prov show hello:compile, git --git-dir=.prov log builds"
+	@echo; echo "To look around:"; echo "  . $(BIN)/activate; cd fixtures/demo"; echo "  prov log"; echo "  prov show hello:compile"; echo "  git --git-dir=.prov log builds"
 
 test: $(VENV)/.installed
 	tests/install-tools

@@ -1,0 +1,1 @@
+"""Documentation pages, run as a user would paste them."""

@@ -1,0 +1,33 @@
+"""The commands in the documentation work as they are written, and print what the pages show."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.page import TOP, parse, run
+
+pytestmark = pytest.mark.process
+
+PAGES = ["README.md"]
+LEFT_OUT = [
+    pytest.param(reason, id=f"{page}:{block.line}")
+    for page in PAGES
+    for block in parse((TOP / page).read_text(encoding="utf-8"))
+    if (reason := block.reason_to_skip())
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_prints_what_it_shows(page: str) -> None:
+    faults = [
+        f"{page}:{result.step.line}: $ {result.step.command}\n{fault}"
+        for result in run(TOP / page)
+        if (fault := result.fault())
+    ]
+    assert not faults, "\n\n".join(faults)
+
+
+@pytest.mark.parametrize("reason", LEFT_OUT)
+def test_left_out(reason: str) -> None:
+    """List each block that was not run, with the reason, in pytest's summary."""
+    pytest.skip(reason)
