@@ -1,6 +1,7 @@
 # `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
 # `make quick` passes the tests that start no process, in seconds, on two cores.
 # `make man` writes the manual pages from the commands' help: run it when the help has changed.
+# `make site` builds the documentation site in build/site; a warning or a broken link fails.
 # `make floors` measures the coverage of these, and fails below a package's floor; `make coverage` measures all tests.
 # `make attacks` makes the attacks that take minutes.
 # `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
@@ -52,6 +53,15 @@ lint: $(VENV)/.installed
 man: $(VENV)/.installed
 	$(BIN)/python -m tests.manual
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/pip install --disable-pip-version-check --progress-bar off --editable '.[docs]'
+	touch $@
+
+site: $(VENV)/.docs
+	$(BIN)/python -m tests.site build/pages
+	$(BIN)/sphinx-build -q -W --keep-going -c docs build/pages build/site
+	@echo "the site is build/site/index.html"
+
 wheel: $(VENV)/.installed
 	tests/wheel-demo $(PYTHON)
 
@@ -80,4 +90,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man site wheel check faults edits fuzz attacks bitbake bench clean
