@@ -49,6 +49,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell . .github
 
 man: $(VENV)/.installed
 	$(BIN)/python -m tests.manual
