@@ -1,8 +1,7 @@
-"""The commands `prov` and `git prov`: their table, and the one place where errors become exit
-codes.
+"""The commands `prov` and `git prov`: global options, and the exit status for each error.
 
-Exit 1 for a failed build or an expected error, 2 for wrong usage, 130 for ^C, 3 for a bug of prov's
-own.
+The status is 1 for a failed build or an expected error, 2 for wrong usage, 3 for a bug in prov, and
+130 for ^C.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import gc
 import os
 import sys
 import traceback
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -20,13 +21,16 @@ from prov.errors import ProvError
 from prov.processes import settle_process
 from prov.text import one_line
 
+from . import global_options
 from .commands import LazyGroup
 from .output import close_streams, note, open_streams, say
+
+ABOUT = "Record builds in git: each task's WORKDIR a commit, each output a tree."
 
 app = typer.Typer(
     name="prov",
     cls=LazyGroup,
-    help="Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree.",
+    help=ABOUT,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -35,10 +39,10 @@ app = typer.Typer(
 
 _HINTS = {
     errno.ENOSPC: (
-        "make room on the disk of the store and of the build directory, then run the same again"
+        "free space on the disks of the store and the build directory, and run the command again"
     ),
-    errno.EIO: "a disk fails; the kernel's log tells more",
-    errno.EDQUOT: "the quota is used up; make room, then run the same again",
+    errno.EIO: "check the disk: run `dmesg` for the kernel's messages",
+    errno.EDQUOT: "free space in your quota, and run the command again",
 }
 
 
@@ -48,19 +52,47 @@ def _version(requested: bool) -> None:
         raise typer.Exit
 
 
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "-C",
+        metavar="DIR",
+        callback=global_options.change_directory,
+        is_eager=True,
+        help="Run as if prov was started in DIR.",
+    ),
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", metavar="DIR", help="Use this store. Default: $PROV_STORE, or .prov."),
+]
+NoPager = Annotated[
+    bool,
+    typer.Option(
+        "--no-pager",
+        callback=global_options.disable_pager,
+        help="Print long answers without a pager.",
+    ),
+]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+]
+
+
 @app.callback()
 def main_options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
+    ctx: typer.Context,
+    folder: Folder = None,
+    store: StoreFolder = None,
+    no_pager: NoPager = False,
+    version: Version = False,
 ) -> None:
-    """Provenance for builds, kept in git: every task's WORKDIR a commit, every output a tree."""
+    ctx.obj = store
 
 
 def _other_prov() -> bool:
-    """Tell whether the W3C PROV library of the same import name shares this environment: each
-    overwrites the other.
-    """
+    """Return whether the W3C PROV library is installed over prov: both have the import name."""
     return prov.__file__ is None or os.path.exists(
         os.path.join(os.path.dirname(prov.__file__), "model.py")
     )
@@ -80,10 +112,7 @@ def main() -> None:
 def _run() -> int:
     """Run the command line; return its exit status."""
     if _other_prov():
-        note(
-            "prov: the package `prov` (W3C provenance) is installed over git-prov's modules of the"
-            " same name"
-        )
+        note("prov: the package `prov` (W3C provenance) overwrote modules of git-prov")
         note(
             "  hint: pip uninstall prov git-prov, then install git-prov into an environment of"
             " its own"
@@ -94,7 +123,7 @@ def _run() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
-        note("prov: interrupted; the next build goes on from here")
+        note("prov: interrupted; run the command again to continue")
         return 130
     except Exception as error:
         return report_error(error)
@@ -102,10 +131,10 @@ def _run() -> int:
 
 
 def report_error(error: Exception) -> int:
-    """Print an error; return the exit status that it stands for."""
+    """Print an error; return its exit status."""
     if not isinstance(error, (ProvError, OSError)):
         traceback.print_exception(error)
-        note("prov: this is a bug of prov's own; please report it with the lines above")
+        note("prov: this is a bug in prov; please report it with the lines above")
         return 3
     note(f"prov: {one_line(str(error))}")
     hint = error.hint if isinstance(error, ProvError) else _HINTS.get(error.errno or 0, "")

@@ -19,7 +19,7 @@ def command(
         str,
         typer.Argument(
             metavar="RECIPE[:TASK]",
-            help="A task, its newest run; or a run's tag.",
+            help="A run: zlib:package for the latest, or a tag.",
             callback=plain_name,
         ),
     ],
@@ -29,41 +29,42 @@ def command(
         typer.Option(
             "--key",
             metavar="FILE",
-            help="Private key, ed25519 or ECDSA, OpenSSH or PEM, no passphrase.",
+            help="Sign with this ed25519 or ECDSA key, in OpenSSH or PEM form, without passphrase.",
         ),
     ] = None,
     unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="The bare statement, for other tools to sign.")
+        bool, typer.Option("--unsigned", help="Write the statement without a signature.")
     ] = False,
     builder: Annotated[
         str,
         typer.Option(
-            "--builder-id", metavar="URI", help="Who built it; else urn:prov:builder:HOST."
+            "--builder-id", metavar="URI", help="Name the builder. Default: urn:prov:builder:HOST."
         ),
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output."),
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Attest what a task made of what: an in-toto statement with SLSA's provenance, signed in a
-    DSSE envelope.
+    """Write a signed provenance statement for a task.
 
-    Either --key or --unsigned must be given.
+    The statement is in-toto's with SLSA provenance, in a DSSE envelope: the task's outputs, inputs,
+    sources, toolchain and builder. Pass either --key or --unsigned.
 
-    Example: prov attest demo-image:image --key attest.key -o image.intoto.json
+    Example:
+
+        prov attest demo-image:image --key attest.key -o image.intoto.json
     """
     if (key is None) != unsigned:
-        raise typer.BadParameter(f"give either --key FILE ({dsse.MAKE_KEY}) or --unsigned")
+        raise typer.BadParameter(f"pass either --key FILE ({dsse.MAKE_KEY}) or --unsigned")
     if build and "/" in name:
-        raise typer.BadParameter(
-            f"--build goes with RECIPE:TASK; {name} says of which run by itself"
-        )
+        raise typer.BadParameter(f"--build needs RECIPE:TASK: {name} already names one run")
     if builder and not attestation.is_uri(builder):
         raise typer.BadParameter(
-            f"--builder-id {builder}: not a URI, as https://builds.example.org/prov is one"
+            f"--builder-id {builder!r}: not a URI such as https://builds.example.org/prov"
         )
-    signer = dsse.load_signer(key) if key else None  # before much is read
+    signer = dsse.load_signer(key) if key else None
     opened = open_store(store)
     run, remark = record_reader.attested_run(opened, name, build)
     if remark:

@@ -17,63 +17,74 @@ from prov.text import name_text
 from .bisection import alone, bisect_to_end, new_log, recorded_log
 from .build import Sandbox
 from .context import JsonOption, StoreOption, open_store
+from .help import Commands
 from .output import say
 
-group = typer.Typer(
-    help=(
-        "Find the change that broke something, over recorded builds; nothing is built that has been"
-        " built.\n\nExample: prov bisect start release latest -- ./boots.sh"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+group = Commands(
+    """Find the change that broke something.
+
+    prov checks out recorded builds, and combinations of their inputs, and runs your command on
+    them. It builds only combinations that no build had.
+
+    Example:
+
+        prov bisect start release-1.0 latest -- ./boots.sh
+    """
 )
 Approved = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[-- COMMAND…]", help="The recorded command, if another user or store recorded it."
+        metavar="[-- COMMAND...]", help="The recorded command, to approve it without a prompt."
     ),
 ]
 Alone = Annotated[
     bool,
     typer.Option(
-        "--no-combination", help="Don't ask whether it is bad only together with an earlier change."
+        "--no-combination", help="Do not search for an earlier change that is needed, too."
     ),
 ]
 
 
 @group.command("start")
 def start(
-    good: Annotated[str, typer.Argument(metavar="GOOD", help="A build that is good.")],
-    bad: Annotated[str, typer.Argument(metavar="BAD", help="A later one that is bad.")],
+    good: Annotated[str, typer.Argument(metavar="GOOD", help="A good build.")],
+    bad: Annotated[str, typer.Argument(metavar="BAD", help="A later, bad build.")],
     command: Annotated[
         list[str],
-        typer.Argument(metavar="-- COMMAND…", help="Gets the directory in place of {}, or last."),
+        typer.Argument(
+            metavar="-- COMMAND",
+            help="The test; {} is replaced by the directory, else it comes last.",
+        ),
     ],
     of: Annotated[
         str,
         typer.Option(
-            "--of", metavar="NAME", help="What it gets (app:image@output); else the target."
+            "--of", metavar="NAME", help="Check this out (app:image@output). Default: the target."
         ),
     ] = "",
     repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Run the command so often; bad once is bad.")
+        int,
+        typer.Option(
+            "--repeat", min=1, metavar="N", help="Run the test N times; one failure means bad."
+        ),
     ] = 1,
     no_combination: Alone = False,
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Begin, and go on to the end. The command exits with 0 for good, 125 for "can't be told", else
-    bad.
+    """Start a bisection and run it to the end.
 
-    After ^C `prov bisect continue` goes on. Example: prov bisect start release latest -- ./boots.sh
+    The command exits with 0 for good, 125 to skip, and any other status for bad. After ^C, run
+    `prov bisect continue`.
+
+    Example:
+
+        prov bisect start release-1.0 latest -- ./boots.sh
     """
     opened = open_store(store)
     if not command:
-        raise typer.BadParameter(
-            "a command is missing; as in prov bisect start GOOD BAD -- ./test.sh"
-        )
+        raise typer.BadParameter("no command: write prov bisect start GOOD BAD -- ./test.sh")
     log = new_log(opened)
     good_build, bad_build = builds.find_build(opened, good), builds.find_build(opened, bad)
     question = logs.Question(
@@ -85,20 +96,20 @@ def start(
         not no_combination,
     )
     commands.check_command(command)
-    candidates.candidates_of(opened, question)  # nothing is begun that can't be answered
+    candidates.candidates_of(opened, question)  # raises before the log exists
     log.begin(question)
     bisect_to_end(opened, log, sandbox, json=json)
 
 
 def _subject(option: str, build: build_list.BuildList, name: str) -> str:
-    """Return what the command gets: of --of, or the output of the build's only target."""
+    """Return the name to check out: --of, or the output of the build's only target."""
     if option:
         return option if "@" in option else f"{option}@output"
     targets = build.facts().get("targets", "").split()
     if len(targets) != 1:
         target = name_text(targets[0]) if targets else "app:image"
         raise typer.BadParameter(
-            f"build {name} has {len(targets)} targets; name one, as in --of {target}@output"
+            f"build {name} has {len(targets)} targets: name one with --of {target}@output"
         )
     return f"{targets[0]}@output"
 
@@ -110,12 +121,14 @@ def go_on(
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Go on with a bisection that was interrupted.
+    """Continue an interrupted bisection.
 
-    If you did not begin it in this store, prov shows its command and asks before running it.
-    Without a terminal, pass the same command.
+    If another user or store started it, prov shows its command and asks before running it. Without
+    a terminal, pass the same command.
 
-    Example: prov bisect continue -- ./boots.sh
+    Example:
+
+        prov bisect continue -- ./boots.sh
     """
     opened = open_store(store)
     log = recorded_log(opened)
@@ -124,7 +137,14 @@ def go_on(
 
 @group.command("log")
 def show_log(store: StoreOption = None) -> None:
-    """Print the question and the verdicts so far, as `replay` reads them."""
+    """Print the question and the verdicts so far.
+
+    `prov bisect replay` reads this format.
+
+    Example:
+
+        prov bisect log > log.txt
+    """
     for line in recorded_log(open_store(store)).lines():
         say(line)
 
@@ -132,31 +152,39 @@ def show_log(store: StoreOption = None) -> None:
 @group.command("replay")
 def replay(
     file: Annotated[
-        Path, typer.Argument(help="What `prov bisect log` printed; verdicts may be edited.")
+        Path,
+        typer.Argument(metavar="FILE", help="The output of `prov bisect log`, perhaps edited."),
     ],
     command: Approved = None,
     json: JsonOption = False,
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Begin with the question and the verdicts in a file, and go on to the end.
+    """Run a bisection from a file to the end.
 
-    If you did not begin that bisection in this store, prov shows its command and asks before
-    running it. Without a terminal, pass the same command.
+    If another user or store started it, prov shows its command and asks before running it. Without
+    a terminal, pass the same command.
 
-    Example: prov bisect replay log.txt -- ./boots.sh
+    Example:
+
+        prov bisect replay log.txt -- ./boots.sh
     """
     opened = open_store(store)
     log, source = new_log(opened), logs.Log(file)
     if not file.exists():
-        raise typer.BadParameter(f"there is no {file}")
+        raise typer.BadParameter(f"{file} does not exist")
     candidates.candidates_of(opened, source.read().question)
     bisect_to_end(opened, log, sandbox, source=source, command=command, json=json)
 
 
 @group.command("reset")
 def reset(store: StoreOption = None) -> None:
-    """Drop the bisection that is going on, with its verdicts."""
+    """Delete the current bisection and its verdicts.
+
+    Example:
+
+        prov bisect reset
+    """
     opened = open_store(store)
     with alone(opened):
         recorded_log(opened).path.unlink(missing_ok=True)

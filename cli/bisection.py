@@ -1,4 +1,4 @@
-"""A bisection as `prov bisect` carries it out: one at a time in a store, with its log."""
+"""The bisection of `prov bisect`: one at a time in a store, with a log."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ from .progress import make_progress
 LOG = "bisect"
 """The log's name in the store."""
 SHOWN_LINES = 5
-"""How many lines of a failed task's log are printed."""
+"""Number of printed lines of a failed task's log."""
 
 
 def recorded_log(store: repository.Store) -> logs.Log:
-    """Return the log of the bisection that is going on."""
+    """Return the log of the current bisection."""
     return logs.Log(store.path / LOG)
 
 
 def new_log(store: repository.Store) -> logs.Log:
-    """Return the log of a bisection that begins. Raises ProvError if one is going on."""
+    """Return the log of a new bisection. Raises ProvError if one exists."""
     log = recorded_log(store)
     if log.path.exists():
         raise ProvError(
-            "a bisection is going on",
-            hint="`prov bisect continue`, or `prov bisect reset` to drop it",
+            "a bisection is in progress",
+            hint="run `prov bisect continue`, or `prov bisect reset` to delete it",
         )
     return log
 
@@ -59,7 +59,8 @@ def alone(store: repository.Store) -> Iterator[None]:
     with files.try_locked(store.cache / "locks" / LOG) as free:
         if not free:
             raise ProvError(
-                "another process is bisecting in this store", hint="wait for it, or end it"
+                "another process is bisecting in this store",
+                hint="wait until it ends, or stop it",
             )
         yield
 
@@ -75,8 +76,8 @@ def bisect_to_end(
 ) -> None:
     """Bisect to the end and print the answer.
 
-    A log that is not this user's own new question is a `source`: its command runs only if the user
-    agrees, or passed the same `command`.
+    `source` is a log from an earlier process or a file. Its command runs only if this user started
+    it in this store, approves it now, or passed the same `command`.
     """
     with alone(store):
         if source is not None:
@@ -84,7 +85,7 @@ def bisect_to_end(
         try:
             answer = _answer(store, log, sandbox)
         except KeyboardInterrupt:
-            note("prov: `prov bisect continue` goes on with the verdicts so far")
+            note("prov: run `prov bisect continue` to continue with the verdicts so far")
             raise
         if json:
             _print_json(store, answer)
@@ -92,19 +93,19 @@ def bisect_to_end(
             _print(store, answer)
         finished = log.path.with_name(f"{LOG}.done")
         os.replace(log.path, finished)
-    note(f"prov: the log is kept as {finished}")
+    note(f"prov: wrote the log to {finished}")
 
 
 def _take_over(log: logs.Log, source: logs.Log, command: list[str] | None) -> None:
-    """Begin or go on with what `source` says, if the user agrees to run its command.
+    """Continue the bisection in `source`, if the user approves its command.
 
-    Raises ProvError where that is not known: a store or a file from another person does not decide
-    what is run here.
+    Raises ProvError without an approval: a store or a file from another user must not decide which
+    command runs here.
     """
     bisection = source.read()
     text = name_text(shlex.join(bisection.question.command))
     if command and tuple(command) != bisection.question.command:
-        hint = "pass the same command, or `prov bisect reset` and start again"
+        hint = "pass the same command, or run `prov bisect reset` and start again"
         raise ProvError(f"the recorded command differs: {text}", hint=hint)
     if not command and not log.is_own(bisection):
         _confirm(text)
@@ -112,12 +113,15 @@ def _take_over(log: logs.Log, source: logs.Log, command: list[str] | None) -> No
 
 
 def _confirm(command: str) -> None:
-    """Ask whether a recorded command may run. Raises Abort if not, ProvError without a terminal."""
-    problem = "you did not begin this bisection in this store"
+    """Ask whether to run a recorded command.
+
+    Raises Abort if the user declines, ProvError without a terminal.
+    """
+    problem = "you did not start this bisection in this store"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ProvError(
             f"{problem}; its command is: {command}",
-            hint=f"to run it with your rights, add `-- {command}`",
+            hint=f"to run it with your rights, append `-- {command}`",
         )
     note(f"prov: {problem}; its command runs with your rights:")
     note(f"    {command}")
@@ -125,7 +129,7 @@ def _confirm(command: str) -> None:
 
 
 class _Progress:
-    """Prints how a bisection goes on, to standard error."""
+    """Prints the progress of a bisection to standard error."""
 
     def __init__(self) -> None:
         self._build: AbstractContextManager[summary.Progress] | None = None
@@ -167,9 +171,9 @@ def _answer(store: repository.Store, log: logs.Log, sandbox: str) -> session.Ans
 
 
 def _recorded_sandbox(store: repository.Store, log: logs.Log) -> str:
-    """Return `none` if the bad build and the user's own project say so.
+    """Return `none` if both the bad build and prov.toml have it, otherwise `auto`.
 
-    The record alone does not decide: it may be another person's.
+    The record alone must not switch the sandbox off: it may be from another user.
     """
     bad = builds.find_build(store, log.read().question.bad)
     recorded = bad.facts().get("sandbox", "")
@@ -209,5 +213,5 @@ def _print(store: repository.Store, answer: session.Answer) -> None:
         for line in inputs.difference_text(store.objects, cause.change):
             say(f"  {line}")
     if answer.flaky:
-        say("the command did not always say the same")
+        say("note: the command's verdict was not the same each time")
     say(description.describe(store, answer))

@@ -16,14 +16,16 @@ from prov.bitbake import writer as bitbake_writer
 from prov.text import count_text
 
 from .context import StoreOption, open_store, plain_name
+from .help import Commands
 from .output import note, note_all, say
 
-group = typer.Typer(
-    help="Attach to a build of OpenEmbedded's: a layer that records every task of it.\n\n"
-    "Example: prov bitbake setup build",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+group = Commands(
+    """Record BitBake builds through a layer.
+
+    Example:
+
+        prov bitbake setup build
+    """
 )
 
 

@@ -24,20 +24,25 @@ def command(
         str,
         typer.Argument(
             metavar="PATH",
-            help="In the last build, below a WORKDIR, or TASK@PART/PATH.",
+            help="A path in the last build or a WORKDIR, or RECIPE:TASK@output/PATH.",
             callback=plain_name,
         ),
     ],
     lines: Annotated[
-        bool, typer.Option("--lines", "-l", help="Per line: the build, and the task or patch.")
+        bool, typer.Option("--lines", "-l", help="Show each line's build, and task or patch.")
     ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Tell which tasks made a file, of which sources, and since which build its content is what it
-    is.
+    """Show which tasks and sources made a file.
 
-    Examples: prov blame usr/bin/hello; prov blame hello:install@output/image/usr/bin/hello
+    prov follows the file back through the tasks that copied or wrote it, to its sources and
+    patches, and names the build since which its content is unchanged.
+
+    Examples:
+
+        prov blame usr/bin/hello
+        prov blame hello:install@output/image/usr/bin/hello
     """
     opened = open_store(store)
     file = fetching(opened, lambda: _find_file(opened, name))
@@ -54,7 +59,7 @@ def command(
 
 
 def _find_file(store: repository.Store, name: str) -> file_names.FileName:
-    """Return the file that a name means, with the commit of the run that has it."""
+    """Return the file that a name stands for, with the commit of the run that has it."""
     file = file_names.find_file(store, name, work=work_here())
     if file.commit is not None:
         return file
@@ -94,7 +99,7 @@ def _print(
 ) -> None:
     say(f"{file.text}  {stat.filemode(trace.node.mode)}")
     if since is not None:
-        say(f"  as it is since build {short_id(since.build)}, {time_text(since.seconds)}")
+        say(f"  unchanged since build {short_id(since.build)}, {time_text(since.seconds)}")
     for step in trace.steps:
         words = [step.key, step.what, name_text(step.path)]
         if step.origin:
@@ -103,14 +108,14 @@ def _print(
             words += ["by", ", ".join(step.patches)]
         say(f"  {' '.join(words)}  {short_id(step.commit)}")
     if not trace.steps:
-        say("  the run that made it is not recorded here")
+        say("  the run that made it is not recorded in this store")
     for source, what in trace.sources:
         say(f"  source {source}  {what}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of a file: its text, and which version of the file brought it from where."""
+    """A line of a file: its text, the version of the file that added it, and its origin."""
 
     text: str
     version: file_versions.Version
@@ -141,8 +146,9 @@ def _show_lines(
 def _blamed_lines(
     store: repository.Store, file: file_names.FileName, versions: list[file_versions.Version]
 ) -> list[_Line]:
-    """Return a file's lines, given its versions, the oldest first. Raises NameUnknown for a file
-    that is not text in any of them.
+    """Return a file's lines, given its versions, oldest first.
+
+    Raises NameUnknown if no version is text.
     """
     texts, blobs = [], []
     for version in versions:
@@ -151,11 +157,12 @@ def _blamed_lines(
             blobs.append(store.objects.blob(version.node.oid))
     if not blobs or b"\0" in blobs[-1]:
         raise NameUnknown(
-            f"{file.text} is no text in any build", hint="without --lines it is followed as a whole"
+            f"{file.text}: not a text file in any build",
+            hint="run `prov blame` without --lines",
         )
     blamed = file_versions.blame_lines([blob.decode("utf-8", "replace") for blob in blobs])
     origins = blame.line_origins(store, blame.blame(store, file))
-    if len(origins) != len(blamed):  # the last build's file is not the one that was asked for
+    if len(origins) != len(blamed):  # the last build has a different version of the file
         origins = [""] * len(blamed)
     return [
         _Line(line.text, texts[line.version], origin)

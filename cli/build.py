@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from prov.records import outcomes
 from prov.scheduler import session as sessions
 from prov.scheduler import summary as summaries
 from prov.tasks import job
@@ -17,7 +18,8 @@ from .output import note, say
 from .progress import make_progress
 
 Targets = Annotated[
-    list[str], typer.Argument(metavar="TARGET…", help="recipe, recipe:task, or world.")
+    list[str],
+    typer.Argument(metavar="TARGET", help="A recipe, a recipe:task, or world for all recipes."),
 ]
 Force = Annotated[
     list[str] | None,
@@ -25,33 +27,36 @@ Force = Annotated[
         "--force",
         "-f",
         metavar="RECIPE:TASK",
-        help="Run this task and what follows from it, recorded or not.",
+        help="Run this task and its dependents even if they are recorded. Repeatable.",
     ),
 ]
 Rebuild = Annotated[
-    bool, typer.Option("--rebuild", help="Run every task of the targets and of all they depend on.")
+    bool, typer.Option("--rebuild", help="Run every task of the targets and of their dependencies.")
 ]
 Only = Annotated[
     bool,
-    typer.Option("--only", "-b", help="Run no task of other recipes; say which input is missing."),
+    typer.Option(
+        "--only", "-b", help="Run tasks of the target recipes only; report missing inputs."
+    ),
 ]
 Follow = Annotated[
     Literal["never", "changed", "always"],
     typer.Option(
         "--follow",
-        help="Whether dependents run when a dependency was rebuilt; `never` marks them stale.",
+        help="When to run dependents of a rebuilt task; never marks them stale.",
     ),
 ]
 Incremental = Annotated[
     bool,
     typer.Option(
         "--incremental",
-        help="Start the targets' tasks from what is in their WORKDIRs; never reused.",
+        help="Start the targets' tasks from their current WORKDIRs; never reuse the results.",
     ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Leave remotes alone.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use no remotes.")]
 Sandbox = Annotated[
-    str, typer.Option("--sandbox", metavar="auto|bwrap|none", help="Over what prov.toml says.")
+    str,
+    typer.Option("--sandbox", metavar="auto|bwrap|none", help="Override `sandbox` in prov.toml."),
 ]
 
 
@@ -59,10 +64,20 @@ def command(
     targets: Targets,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", "-j", min=1, max=1024, help="Jobs at once, make's included."),
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=1024,
+            metavar="N",
+            help="Run up to N jobs at once, make's jobs included.",
+        ),
     ] = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", "-k", help="Go on with what does not need what failed.")
+        bool,
+        typer.Option(
+            "--keep-going", "-k", help="Keep building targets that do not depend on a failed task."
+        ),
     ] = False,
     force: Force = None,
     rebuild: Rebuild = False,
@@ -74,9 +89,15 @@ def command(
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Build targets: run what must run, restore what is recorded, commit every task.
+    """Build targets and record every task.
 
-    Example: prov build -j4 image
+    prov runs the tasks whose inputs changed, restores recorded outputs of the others, and commits
+    each task's WORKDIR. A task whose inputs are unchanged after its dependencies ran is skipped.
+
+    Examples:
+
+        prov build -j4 image
+        prov build --force zlib:compile image
     """
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = sessions.Request(
@@ -90,7 +111,7 @@ def command(
     for path in deployed.placed:
         note(f"deployed {session.deploy_dir / path}")
     for path in deployed.removed:
-        note(f"no longer deployed: {session.deploy_dir / path}")
+        note(f"removed from deploy: {session.deploy_dir / path}")
     _print(summary)
     if summary.interrupted:
         raise KeyboardInterrupt
@@ -103,7 +124,11 @@ def _print(summary: summaries.Summary) -> None:
         _print_failure(result)
     for key in summary.not_built:
         say(f"not built: {key}")
-    counts = [f"{summary.count(what)} {what}" for what in summaries.COUNTED if summary.count(what)]
+    counts = [
+        f"{summary.count(what)} {outcomes.outcome_text(what)}"
+        for what in summaries.COUNTED
+        if summary.count(what)
+    ]
     if summary.failed:
         counts.append(f"{len(summary.failed)} failed")
     if summary.interrupted:
@@ -119,4 +144,4 @@ def _print_failure(result: job.Result) -> None:
     for line in result.advice:
         say(f"  hint: {line}")
     if result.log:
-        say(f"  the whole log: less {result.log}")
+        say(f"  log: {result.log}")

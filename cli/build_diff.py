@@ -16,12 +16,12 @@ from prov.text import count_text, few
 from .output import note, say, say_json, short_id
 
 SHOWN_FILES = 20
-"""How many paths of each target's output are printed."""
+"""Number of printed paths of each target's output."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """Two builds and what is different between them."""
+    """Two builds and their differences."""
 
     store: repository.Store
     old: build_list.BuildList
@@ -36,7 +36,7 @@ class _Comparison:
 
 
 def show_build_diff(store: repository.Store, name: str, other: str, *, json: bool) -> None:
-    """Print what is different between two builds, or between a build and the one before it."""
+    """Print the differences between two builds, or between a build and its predecessor."""
     if other:
         old, new = builds.find_build(store, name), builds.find_build(store, other)
     else:
@@ -54,14 +54,15 @@ def show_build_diff(store: repository.Store, name: str, other: str, *, json: boo
 def _with_predecessor(
     store: repository.Store, name: str
 ) -> tuple[build_list.BuildList, build_list.BuildList]:
-    """Return a build and the one before it; of a build of nothing, those of the last one before it
-    in which a task ran.
+    """Return a build and its predecessor.
+
+    A build in which no task ran is replaced by the last build in which one did.
     """
     new = builds.find_build(store, name)
     old = _predecessor(new, name)
     if new.happened():
         return old, new
-    note(f"note: nothing was to be done in build {short_id(new.commit)}")
+    note(f"note: no task ran in build {short_id(new.commit)}")
     new = next((build for build in build_list.walk_builds(new) if build.happened()), new)
     return _predecessor(new, name), new
 
@@ -131,7 +132,7 @@ def _task_table(task: causes.TaskDifference) -> dict[str, Any]:
 def _print(comparison: _Comparison) -> None:
     say(f"build {short_id(comparison.old.commit)} -> {short_id(comparison.new.commit)}")
     if not comparison.difference.tasks:
-        say("no task is another")
+        say("no tasks changed")
     _print_recipes(comparison.difference)
     _print_tasks(comparison)
     for key, lines in comparison.files.items():
@@ -148,7 +149,7 @@ def _print_recipes(difference: causes.BuildDifference) -> None:
     if difference.added:
         say(f"new recipes: {', '.join(difference.added)}")
     if difference.removed:
-        say(f"recipes that are not in it: {', '.join(difference.removed)}")
+        say(f"removed recipes: {', '.join(difference.removed)}")
 
 
 def _print_tasks(comparison: _Comparison) -> None:
@@ -161,7 +162,7 @@ def _print_tasks(comparison: _Comparison) -> None:
     for cause in difference.causes:
         same_inputs = cause.change.kind == causes.SAME_INPUTS
         if same_inputs and cause.tasks[0] in failed:
-            say(f"  {cause.tasks[0]} failed with the same inputs")
+            say(f"  {cause.tasks[0]} failed with identical inputs")
         else:
             say(f"  {cause.title}")
         for line in comparison.text(cause.change):
@@ -172,4 +173,4 @@ def _print_tasks(comparison: _Comparison) -> None:
         say(f"failed: {', '.join(failed)}")
     followed = difference.followed
     if followed:
-        say(f"followed: {count_text(len(followed), 'task')}: {few(followed)}")
+        say(f"affected: {count_text(len(followed), 'task')}: {few(followed)}")

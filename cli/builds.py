@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from prov.history import builds
+from prov.records import outcomes
 from prov.text import few, seconds_text
 
 from .context import JsonOption, StoreOption, open_store
+from .formats import FormatOption, say_formatted
 from .output import say, say_json, time_text
+from .pager import paged
 
 COUNTS = ("ran", "restored", "fetched", "cut-off", "stale", "failed")
 
 
 def command(
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="List the newest N.")
     ] = 20,
+    form: FormatOption = "",
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List builds, newest first: when, result, what ran, labels, targets.
+    """List recorded builds.
 
-    Example: prov builds -n 5
+    Each line has the build's id, time, result, targets, number of tasks by outcome, host and
+    labels. The newest build comes first.
+
+    Examples:
+
+        prov builds -n 5
+        prov builds --format '%(id) %(result) %(targets)'
     """
     rows = builds.list_builds(open_store(store), limit)
     if json:
-        table = [
-            {
-                "id": row.commit.hex(),
-                "seconds": row.seconds,
-                "labels": list(row.labels),
-                "pinned": row.pinned,
-                "facts": row.facts,
-            }
-            for row in rows
-        ]
-        say_json("builds", builds=table)
+        say_json("builds", builds=[_table(row) | {"facts": row.facts} for row in rows])
         return
-    for row in rows:
-        say("  ".join(field for field in _fields(row) if field))
+    if form:
+        say_formatted(form, [_table(row) | row.facts for row in rows])
+        return
+    with paged():
+        for row in rows:
+            say("  ".join(field for field in _fields(row) if field))
+
+
+def _table(row: builds.BuildRow) -> dict[str, Any]:
+    return {
+        "id": row.commit.hex(),
+        "time": row.seconds,
+        "labels": list(row.labels),
+        "pinned": row.pinned,
+    }
 
 
 def _fields(row: builds.BuildRow) -> list[str]:
-    """Return what a line shows of a build; a field may be empty."""
+    """Return the fields of a build's line; some may be empty."""
     counts = []
     for what in COUNTS:
         number = row.facts.get(what, "0")
         if number != "0":
-            counts.append(f"{number} {what.replace('-', ' ')}")
+            counts.append(f"{number} {outcomes.outcome_text(what.replace('-', ' '))}")
     tasks = ", ".join(counts) or "nothing to do"
     marks = list(row.labels)
     if row.pinned:

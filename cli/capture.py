@@ -13,20 +13,22 @@ from prov.tasks import wrap
 from .context import StoreOption, exclude_here, store_path
 from .output import say
 
-AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="What to call it.")]
+AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="The name of the run.")]
 
 
 def command(
-    directory: Annotated[Path, typer.Argument(help="Any directory.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to record.")],
     name: AsOption,
     store: StoreOption = None,
 ) -> None:
-    """Commit and tag a directory as it is, with no recipe.
+    """Record a directory as it is.
 
-    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git,
-    .hg, .svn, .jj).
+    prov commits and tags the directory, and prints the tag. It leaves out version control data
+    (.git, .hg, .svn, .jj) and the paths that `exclude` in prov.toml lists.
 
-    Example: prov capture build/ --as app:compile
+    Example:
+
+        prov capture build/ --as app:compile
     """
     opened = repository.Store.create(store_path(store))
     captured = wrap.capture_as(opened, directory, name, exclude_here())

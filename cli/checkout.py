@@ -21,33 +21,36 @@ def command(
     treeish: Annotated[
         str,
         typer.Argument(
-            help="recipe:task, recipe:task@output, a tag, a commit, a tree.", callback=plain_name
+            metavar="TREEISH",
+            help="recipe:task, recipe:task@output, a tag, a commit or a tree.",
+            callback=plain_name,
         ),
     ],
-    directory: Annotated[Path, typer.Argument(help="Where to put it; must be empty or not there.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="An empty or a new directory.")],
     link: Annotated[
         bool,
         typer.Option(
-            "--link", help="Hardlinks from the pool: fast and small, not to be written to."
+            "--link", help="Hardlink files from the pool: fast, but do not write to them."
         ),
     ] = False,
     setuid: Annotated[
         bool,
-        typer.Option(
-            "--setuid", help="Keep setuid and setgid permissions, as for a root file system."
-        ),
+        typer.Option("--setuid", help="Keep setuid and setgid bits, as for a root file system."),
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Put any recorded tree on disk.
+    """Write a recorded tree to a directory.
 
-    Programs that would run as their owner or group lose that permission, unless --setuid is given.
-    Example: prov checkout zlib:install@output /tmp/zlib
+    Setuid and setgid bits are removed unless you pass --setuid.
+
+    Example:
+
+        prov checkout zlib:install@output /tmp/zlib
     """
     opened = open_store(store)
     tree = fetching(opened, lambda: directories.find_directory(opened, treeish))
     if directory.exists() and any(directory.iterdir()):
-        raise CheckoutError(f"{directory} is not empty", hint="name another folder")
+        raise CheckoutError(f"{directory} is not empty", hint="name an empty or a new directory")
     placer = pool.Pool(opened.cache / pool.OPEN, opened.objects) if link else None
     pair = tree.pair
     with opened.objects.writer(memory=True) as writer:
@@ -55,7 +58,7 @@ def command(
             pair = attributes.without_setuid(writer, pair, writer)
         placed = checkout.checkout_new(writer, directory, pair, placer=placer)
     if pair != tree.pair:
-        note("note: setuid and setgid permissions were left out; --setuid keeps them")
+        note("note: removed setuid and setgid bits; use --setuid to keep them")
     if placer is not None:
         note_all(f"{os.fsdecode(path)}: {text}" for path, text in placer.notes)
     say(f"{placed} files in {directory}")

@@ -24,13 +24,14 @@ from .output import note_all, say
 
 def command(
     directory: Annotated[
-        Path, typer.Argument(help="Where; a folder that is empty, not there, or composed before.")
+        Path,
+        typer.Argument(metavar="DIR", help="An empty, a new, or an earlier composed directory."),
     ],
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="TREEISH…",
-            help="RECIPE:TASK for what it gives, or any tree.",
+            metavar="TREEISH",
+            help="RECIPE:TASK for its output, or any tree.",
             callback=plain_name,
         ),
     ],
@@ -39,16 +40,20 @@ def command(
         typer.Option(
             "--owner",
             metavar="PATH=TREEISH",
-            help="Whose file is taken where two bring different ones.",
+            help="Use this tree's PATH where trees conflict. Repeatable.",
         ),
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Merge trees into one directory, by hardlinks; with other trees later, update it in place.
+    """Merge trees into one directory by hardlink.
 
-    Files are links to ones that others have too: don't write to them. postinst-* scripts in the
-    trees are run; where bubblewrap is installed, they can change nothing but the directory and have
-    no network. Example: prov compose /tmp/root zlib:populate_sysroot libpng:populate_sysroot
+    Run it again with other trees to update the directory in place. Files are links to shared files:
+    do not write to them. prov runs the trees' postinst-* scripts. With bubblewrap, these scripts
+    can change only the directory and have no network.
+
+    Example:
+
+        prov compose /tmp/root zlib:populate_sysroot libpng:populate_sysroot
     """
     opened = open_store(store)
     sandbox = sandboxes.bubblewrap("auto")
@@ -83,7 +88,7 @@ def command(
             ours=False,
         )
     note_all(composed.notes)
-    say(f"{directory} is composed of {count_text(len(names), 'tree')}")
+    say(f"composed {directory} from {count_text(len(names), 'tree')}")
 
 
 def _owner(text: str) -> tuple[bytes, str]:
@@ -91,7 +96,7 @@ def _owner(text: str) -> tuple[bytes, str]:
     path, equals, treeish = text.partition("=")
     if not equals:
         raise typer.BadParameter(
-            f"{text!r} has no =; as in --owner usr/bin/ar=binutils:populate_sysroot"
+            f"{text!r} has no '=': write --owner usr/bin/ar=binutils:populate_sysroot"
         )
     return os.fsencode(path.strip("/")), treeish
 
@@ -100,7 +105,7 @@ def _owner(text: str) -> tuple[bytes, str]:
 def _writer(store: repository.Store) -> Iterator[tuple[odb.ObjectWriter, Path]]:
     """Yield a writer of objects, and the folder for the states of sysroots.
 
-    Of a store that can't be written to, both last for this command alone.
+    For a read-only store, both are temporary.
     """
     if os.access(store.objects.folder, os.W_OK):
         with store.objects.writer(memory=False) as writer:

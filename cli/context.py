@@ -1,5 +1,6 @@
-"""Where a command works: the project's folder and its store, from options, the environment, or the
-current folder.
+"""Where a command works: the project folder and its store.
+
+They come from options, from the environment, or from the current folder.
 """
 
 from __future__ import annotations
@@ -25,34 +26,48 @@ from .output import remark
 
 STORE_FOLDER = ".prov"
 
+
+def _store_option(ctx: typer.Context, option: Path | None) -> Path | None:
+    """Return a command's --store, or that of `prov --store DIR COMMAND`."""
+    return option or ctx.obj
+
+
 StoreOption = Annotated[
     Path | None,
     typer.Option(
-        "--store", metavar="DIR", help="The store; else $PROV_STORE, else .prov beside prov.toml."
+        "--store",
+        metavar="DIR",
+        help="Use this store. Default: $PROV_STORE, or .prov in the project folder.",
+        callback=_store_option,
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Set a variable, over every recipe."),
+    typer.Option("--set", metavar="[RECIPE:]NAME=VALUE", help="Override a variable. Repeatable."),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON, with a schema version; its texts are exact.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 BuildArgument = Annotated[
-    str, typer.Argument(metavar="[BUILD]", help="latest (the default), latest~2, a label, an id.")
+    str,
+    typer.Argument(metavar="BUILD", help="latest, latest~2, a label, or an id. Default: latest."),
 ]
 BuildOption = Annotated[
     str,
     typer.Option(
-        "--build", metavar="BUILD", help="latest, latest~2, a label, or the beginning of an id."
+        "--build", metavar="BUILD", help="Use the run in this build: latest~2, a label, or an id."
     ),
 ]
 
 
+_AT_BUILD = re.compile(r"([^@]+:[^@]+)@\{([^{}]+)\}(.*)", re.DOTALL)
+_MULTICONFIG = re.compile(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])")
+
+
 def plain_name(name: str | list[str] | None) -> str | list[str] | None:
-    """Return `mc:NAME:RECIPE:TASK`, BitBake's name of a task, as the store writes it; any other
-    name as it is.
+    """Return a name as the library reads it.
+
+    `NAME@{BUILD}`, as git writes it, is BUILD/NAME, and BitBake's `mc:CONFIG:RECIPE:TASK` is the
+    store's `mc.CONFIG.RECIPE:TASK`.
     """
     if isinstance(name, list):
         return [_plain(item) for item in name]
@@ -60,18 +75,29 @@ def plain_name(name: str | list[str] | None) -> str | list[str] | None:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"^([^:/]+/)?mc:([\w-]+):(?=[^:])", r"\1mc.\2.", name)
+    at_build = _AT_BUILD.fullmatch(name)
+    if at_build is not None:
+        task, build, rest = at_build.groups()
+        name = f"{build}/{task}{rest}"
+    return _MULTICONFIG.sub(r"\1mc.\2.", name)
 
 
 def root() -> Path:
-    """Return the nearest folder, upwards, with a prov.toml or with a BitBake build that prov
-    records; else this one.
+    """Return the project folder: the nearest one, upwards, with a prov.toml, a store or a BitBake
+    build that prov records; the current folder if there is none.
+
+    A prov.toml above a folder with a store belongs to another project.
     """
-    return setup.find_build(Path.cwd()) or projects.find_root(Path.cwd())
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        has_store = (folder / STORE_FOLDER).is_dir()
+        if has_store or (folder / projects.PROJECT_FILE).is_file() or setup.is_build(folder):
+            return folder
+    return here
 
 
 def store_path(option: Path | None) -> Path:
-    """Return the store's folder: of --store, of $PROV_STORE, or of the project."""
+    """Return the store's folder: from --store, from $PROV_STORE, or in the project folder."""
     variable = os.environ.get("PROV_STORE")
     if option:
         return option.absolute()
@@ -84,18 +110,18 @@ def open_store(option: Path | None) -> repository.Store:
 
 
 def open_project(store: repository.Store, settings: list[str] | None) -> projects.Project:
-    """Load the current folder's project, with the variables of --set. Raises BadParameter."""
+    """Load the project, with the variables of --set. Raises BadParameter."""
     overrides = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise typer.BadParameter(f"{setting!r} has no =; as in --set CFLAGS=-O3")
+            raise typer.BadParameter(f"{setting!r} has no '=': write --set CFLAGS=-O3")
         overrides[name] = value
     return projects.Project.load(root(), overrides=overrides, memory=store.cache / "parsed")
 
 
 def project_here() -> projects.Project | None:
-    """Load the current folder's project; return None if there is none."""
+    """Return the project, or None if the project folder has no prov.toml."""
     folder = root()
     if not (folder / projects.PROJECT_FILE).is_file():
         return None
@@ -103,7 +129,7 @@ def project_here() -> projects.Project | None:
 
 
 def work_here() -> Path | None:
-    """Return the folder of the WORKDIRs of the current folder's project; None without a project."""
+    """Return the folder of the project's WORKDIRs; None without a project."""
     project = project_here()
     return None if project is None else project.builddir / "work"
 
@@ -115,12 +141,12 @@ def _settings_here() -> Mapping[str, Any]:
 
 
 def sandbox_here() -> str:
-    """Return `sandbox` in prov.toml; nothing without a project."""
+    """Return `sandbox` in prov.toml; empty without a project."""
     return str(_settings_here().get("sandbox", ""))
 
 
 def exclude_here() -> list[str]:
-    """Return `exclude` in prov.toml, what captures leave out: patterns, as gitignore has them."""
+    """Return `exclude` in prov.toml: gitignore patterns of paths that captures leave out."""
     return list(_settings_here().get("exclude", []))
 
 
@@ -130,7 +156,7 @@ def rules_here() -> rules.Rules:
 
 
 def session_here(store: repository.Store, settings: list[str] | None) -> sessions.Session | None:
-    """Return a session for the current folder's project; None without a project."""
+    """Return a session for the project; None without a project."""
     has_project = (root() / projects.PROJECT_FILE).is_file()
     return open_session(store.path, settings) if has_project else None
 
@@ -143,10 +169,14 @@ def open_session(
     offline: bool = False,
     create: bool = False,
 ) -> sessions.Session:
-    """Open project and store; `create` makes the store where there is none, as building does."""
+    """Open the project and its store; with `create`, create a missing store as a build does.
+
+    Raises ProvError if there is no project.
+    """
     if not (root() / projects.PROJECT_FILE).is_file():
         raise ProvError(
-            f"there is no {projects.PROJECT_FILE} here or above", hint="`prov init` makes one"
+            f"{root()}: no {projects.PROJECT_FILE} here or in a folder above",
+            hint="run `prov init` to create one",
         )
     path = store_path(option)
     store = repository.Store.create(path) if create else repository.Store.open(path)

@@ -22,9 +22,20 @@ from prov.worktree import checkout
 from .build_diff import show_build_diff
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .fetching import fetching
-from .output import colour, pass_on, say, say_exact, say_json
+from .output import (
+    BOLD,
+    CYAN,
+    GREEN,
+    PLAIN,
+    RED,
+    colour,
+    pass_on,
+    say,
+    say_exact,
+    say_json,
+)
+from .pager import paged
 
-BOLD, RED, GREEN, CYAN, PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[36m", "\x1b[m"
 _COLOURS = {"@": CYAN, "-": RED, "+": GREEN}
 _SUMMARY = re.compile(r"( .* \| +\d+ )(\+*)(-*)")
 """A line of --stat."""
@@ -42,37 +53,43 @@ def command(
     other: Annotated[
         str,
         typer.Argument(
-            help="What to compare it with; else what was before the task, or build.",
+            metavar="OTHER",
+            help="What to compare NAME with. Default: the state before the task or build.",
             callback=plain_name,
         ),
     ] = "",
     stat: Annotated[
-        bool, typer.Option("--stat", help="git's summary of lines, and what git can't show.")
+        bool, typer.Option("--stat", help="Show git's summary of changed lines.")
     ] = False,
     patch: Annotated[
         bool,
-        typer.Option(
-            "--patch", "-p", help="git's patch, exact in a pipe, and what git can't show."
-        ),
+        typer.Option("--patch", "-p", help="Show git's patch. In a pipe, it can be applied."),
     ] = False,
     tool: Annotated[
         str,
         typer.Option(
-            "--tool", metavar="COMMAND", help="Run this on both, checked out; as in diffoscope."
+            "--tool", metavar="COMMAND", help="Check both sides out and run COMMAND OLD NEW."
         ),
     ] = "",
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Show what a task changed, or what is different between two runs, outputs, sysroots or builds.
+    """Show what a task changed, or compare runs or builds.
 
-    A added, D removed, R renamed, M content, P permissions, T type, X other attributes. Of builds,
-    root causes come first. Examples: prov diff zlib:install --stat; prov diff latest~1/zlib:install
-    zlib:install; prov diff latest
+    NAME alone is compared with the state before it. Each line begins with A added, D deleted, R
+    renamed, M content, P permissions, T type, or X other attributes. For builds, prov prints the
+    root causes first. --stat and --patch also list the changes that git cannot show.
+
+    Examples:
+
+        prov diff zlib:install --stat
+        prov diff latest~1/zlib:install zlib:install
+        prov diff latest
     """
     opened = open_store(store)
     if _is_build(opened, name):
-        show_build_diff(opened, name, other, json=json)
+        with paged():
+            show_build_diff(opened, name, other, json=json)
         return
     old, new = fetching(opened, lambda: _sides(opened, name, other))
     if tool:
@@ -82,11 +99,12 @@ def command(
         rows = [asdict(difference) for difference in differences]
         say_json("diff", old=old.name, new=new.name, differences=rows)
         return
-    if stat or patch:
-        _print_git_diff(diff.git_diff(opened, old.pair, new.pair, stat_only=stat))
-        differences = [difference for difference in differences if difference.beyond_git]
-    for difference in differences:
-        say(difference.line)
+    with paged():
+        if stat or patch:
+            _print_git_diff(diff.git_diff(opened, old.pair, new.pair, stat_only=stat))
+            differences = [difference for difference in differences if difference.beyond_git]
+        for difference in differences:
+            say(difference.line)
 
 
 def _print_git_diff(data: bytes) -> None:
@@ -97,9 +115,9 @@ def _print_git_diff(data: bytes) -> None:
 
 
 def _coloured_diff(data: bytes) -> bytes:
-    """Return git's diff with control characters escaped, coloured as git does it.
+    """Return git's diff with control characters escaped, in git's colours.
 
-    git itself does not colour it: the content of a file may have such sequences, too.
+    git cannot add the colours: escaping its output would escape them, too.
     """
     lines, header = [], False
     for line in printable(data.decode("utf-8", "backslashreplace")).split("\n"):
@@ -119,8 +137,9 @@ def _coloured(line: str, *, header: bool) -> str:
 
 
 def _is_build(store: repository.Store, name: str) -> bool:
-    """Return whether a name means a build. Raises NameUnknown if it means neither a build nor a
-    tree: as for an unknown build.
+    """Return whether a name stands for a build, not for a tree.
+
+    Raises NameUnknown for a name that stands for neither.
     """
     if ":" in name:
         return False
@@ -138,14 +157,14 @@ def _is_build(store: repository.Store, name: str) -> bool:
 def _sides(
     store: repository.Store, name: str, other: str
 ) -> tuple[directories.NamedDirectory, directories.NamedDirectory]:
-    """Return what to compare: two trees, or a task's WORKDIR before and after."""
+    """Return the two trees to compare: by default a task's WORKDIR before and after."""
     first = directories.find_directory(store, name)
     if other:
         return first, directories.find_directory(store, other)
     parents = store.objects.commit(first.commit).parents if first.commit else ()
     if not parents:
         raise NameUnknown(
-            f"{name} has no WORKDIR before it", hint="give a second name to compare with"
+            f"{name} has no earlier WORKDIR", hint="name a second run or tree to compare with"
         )
     before = ids.CommitId(parents[0])
     workdir = lookup.Records(store).workdir(before)
@@ -158,7 +177,7 @@ def _with_tool(
     old: directories.NamedDirectory,
     new: directories.NamedDirectory,
 ) -> int:
-    """Run a tool on both trees, checked out; return its exit status."""
+    """Check both trees out and run a tool on them; return its exit status."""
     with tempfile.TemporaryDirectory(prefix="prov-diff-") as folder:
         checkout.checkout(store.objects, Path(folder, "old"), old.pair)
         checkout.checkout(store.objects, Path(folder, "new"), new.pair)

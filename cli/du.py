@@ -16,15 +16,21 @@ from .output import say, say_json
 
 def command(
     by: Annotated[
-        Literal["recipe", "task", "kind", "build"], typer.Option("--by", help="What to add up by.")
+        Literal["recipe", "task", "kind", "build"],
+        typer.Option("--by", help="Group sizes by this."),
     ] = "recipe",
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Show where the bytes of a store are: what is each recipe's own, and what is shared.
+    """Show what takes up space in a store.
 
-    By kind it tells what dropping WORKDIRs would free; by build, in which one bytes first came up.
-    Example: prov du --by kind
+    Each recipe, task, kind or build is listed with the bytes that only it needs; a further line has
+    the shared bytes. By kind, you see what deleting WORKDIRs would free. By build, each object
+    counts for the first build that has it.
+
+    Example:
+
+        prov du --by kind
     """
     rows = usage.usage(open_store(store), by)
     if json:

@@ -20,21 +20,30 @@ def command(
         Path, typer.Argument(metavar="DIR", help="A folder that a web server serves.")
     ],
     everything: Annotated[
-        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+        bool, typer.Option("--all", help="Export all recorded results, not only the last build's.")
     ] = False,
     build: Annotated[
-        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+        str,
+        typer.Option(
+            "--build",
+            metavar="BUILD",
+            help="Export this build's results: latest, a label, or an id.",
+        ),
     ] = "latest",
     key: Annotated[
-        str, typer.Option("--key", metavar="FILE|gpg:ID", help="What to sign with.")
+        str, typer.Option("--key", metavar="FILE|gpg:ID", help="Sign with this ssh or GnuPG key.")
     ] = "",
     store: StoreOption = None,
 ) -> None:
-    """Write results as plain files, for any web server.
+    """Write results as plain files for a web server.
 
-    Files that exist are not written again. Exit status 1 if there are results and none of them can
-    be shared. Its URL is a remote to read from: `prov remote add mirror https://…`. Example: prov
-    export /srv/www/cache
+    prov does not write existing files again. Other stores read the folder's URL as a remote: `prov
+    remote add mirror https://...`. The exit status is 1 if there are results but none can be
+    shared.
+
+    Example:
+
+        prov export /srv/www/cache
     """
     opened = open_store(store)
     results = select_results(opened, build, everything=everything)

@@ -1,6 +1,4 @@
-"""Questions about runs that were made on other machines: what remotes have published of them is
-fetched first.
-"""
+"""Questions about runs on other machines: prov first fetches their published records."""
 
 from __future__ import annotations
 
@@ -22,10 +20,9 @@ Answer = TypeVar("Answer")
 
 
 def fetching(store: repository.Store, ask: Callable[[], Answer]) -> Answer:
-    """Return the answer of a question. A result that it lacks, and that a remote has published, is
-    fetched; then the question is asked again.
+    """Return the answer of a question; fetch each missing result that a remote has, and ask again.
 
-    Raises what the question raises if no remote has the result.
+    Raises the question's error if no remote has the result.
     """
     requested: set[tuple[TaskKey, ids.TaskHash]] = set()
     while True:
@@ -42,4 +39,4 @@ def fetching(store: repository.Store, ask: Callable[[], Answer]) -> Answer:
             note_all(fetched.notes)
             if not fetched.tasks:
                 raise
-            remark(f"fetched what a remote has published of {error.key}")
+            remark(f"fetched the published record of {error.key}")

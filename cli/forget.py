@@ -23,8 +23,8 @@ def command(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE:TASK…]",
-            help="Runs, by task or tag: WORKDIR, log, record.",
+            metavar="[RECIPE:TASK...]",
+            help="Runs, by task or tag: their WORKDIR, log and record.",
             callback=plain_name,
         ),
     ] = None,
@@ -33,31 +33,35 @@ def command(
         typer.Option(
             "--containing",
             metavar="TEXT",
-            help="Everything with this text, or those runs that have it; - reads stdin.",
+            help="Remove everything that contains TEXT; - reads TEXT from standard input.",
         ),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only list what would go.")
+        bool, typer.Option("--dry-run", "-n", help="List what would be removed; remove nothing.")
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask; without a terminal, prov never asks.")
+        bool,
+        typer.Option("--yes", "-y", help="Remove without asking. prov asks only on a terminal."),
     ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
     """Remove runs or a text from the store and remotes.
 
-    With RECIPE:TASK, its newest run goes. With --containing, everything that holds the text goes,
-    and tasks run again. With both, only runs of the named tasks that hold the text go. Later runs
-    of the same directory stay. On a terminal, prov lists what would go and asks. It lists where the
-    text may still be as `still there`, with exit status 1.
+    With RECIPE:TASK, prov removes its latest run. With --containing, it removes everything that
+    contains the text, and the affected tasks run again. With both, it removes only runs of the
+    named tasks that contain the text. Later runs of the same directory stay. On a terminal, prov
+    lists what it would remove and asks. If copies of the text may remain, prov lists them with
+    `remains` and exits with status 1.
 
-    Example: prov forget --containing - < secret.txt
+    Example:
+
+        prov forget --containing - < secret.txt
     """
     opened = open_store(store)
     text = _text(containing)
     if not names and not text:
-        raise typer.BadParameter("name a run, or give --containing TEXT")
+        raise typer.BadParameter("name a run, or pass --containing TEXT")
     targets = plans.targets_of(opened, names or [], text)
     access = user_access()
     plan = plans.plan_forget(opened, targets)
@@ -74,15 +78,15 @@ def command(
         _print(forgotten)
     if remotes:
         note(
-            "note: machines that fetched it, and copies of exported folders, are not searched: run"
-            " the same there"
+            "note: prov did not search machines that fetched it or copies of exported folders: run"
+            " the same command there"
         )
     if forgotten.left:
         raise typer.Exit(1)
 
 
 def _text(option: str) -> bytes:
-    """Return the text of --containing; without a line's end if it comes from standard input."""
+    """Return the text of --containing; from standard input, without its last newline."""
     if option == "-":
         return sys.stdin.buffer.read().rstrip(b"\r\n")
     return os.fsencode(option)
@@ -98,25 +102,25 @@ def _show_plan(
     _print_plan(plan)
     for remote in remotes:
         count = forget_remotes.forget_at(store, remote, targets, user_access(), left, dry_run=True)
-        say(f"{remote.name}: {count_text(count, 'result')} would go")
+        say(f"{remote.name}: {count_text(count, 'result')} would be removed")
     for line in left:
-        say(f"would still be there: {line}")
+        say(f"would remain: {line}")
 
 
 def _confirm(plan: plans.ForgetPlan, remotes: list[settings.Remote]) -> None:
-    """Print what would be removed and ask. Raises Abort if the user does not agree."""
+    """List what would be removed, and ask. Raises Abort if the user declines."""
     _print_plan(plan)
     for remote in remotes:
-        say(f"{remote.name}: results that hold it would go")
-    typer.confirm("Remove it for good?", abort=True)
+        say(f"{remote.name}: results that contain it would be removed")
+    typer.confirm("Remove it permanently?", abort=True)
 
 
 def _print_plan(plan: plans.ForgetPlan) -> None:
     for deleted in plan.deletions:
-        record = ", its record would stay" if deleted.record else ""
-        say(f"{deleted.ref} would go{record}")
+        record = " (its record would stay)" if deleted.record else ""
+        say(f"{deleted.ref} would be removed{record}")
     for moved in plan.moves:
-        say(f"{moved.ref} would stay, with a history without it")
+        say(f"{moved.ref} would be rewritten without it")
 
 
 def _print_json(forgotten: plans.Forgotten) -> None:
@@ -135,12 +139,12 @@ def _print_json(forgotten: plans.Forgotten) -> None:
 def _print(forgotten: plans.Forgotten) -> None:
     refs = count_text(len(forgotten.deletions), "ref")
     objects = count_text(forgotten.swept.objects, "object")
-    say(f"{refs} and {objects} gone")
+    say(f"{refs} and {objects} removed")
     if forgotten.moves:
-        say(f"{count_text(len(forgotten.moves), 'ref')} moved to a history without it")
+        say(f"{count_text(len(forgotten.moves), 'ref')} rewritten without it")
     for path in forgotten.workdirs:
         say(f"removed {path}")
     for name, count in forgotten.remotes.items():
-        say(f"{name}: {count_text(count, 'result')} gone")
+        say(f"{name}: {count_text(count, 'result')} removed")
     for line in forgotten.left:
-        say(f"still there: {line}")
+        say(f"remains: {line}")

@@ -21,22 +21,26 @@ from .context import JsonOption, StoreOption, root, store_path, work_here
 from .output import note, say, say_json
 
 SHOWN_REFS = 3
-"""How many of the refs that need a broken object are printed."""
+"""Number of printed refs for each damaged object."""
 
 
 def command(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put back what is found elsewhere; drop the rest.")
+        bool,
+        typer.Option("--repair", help="Restore damaged objects from copies; delete what has none."),
     ] = False,
-    full: Annotated[bool, typer.Option("--full", help="Read the files of the pools too.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also read all files in the pools.")] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Tell what is wrong with a store, what depends on it, and what to do about it; exit 1 if
-    anything is.
+    """Check a store for damage, and repair it.
 
-    Checks objects, refs, records, builds, and pools and caches beside them. Example: prov fsck
-    --repair
+    prov checks objects, refs, records, builds, pools and caches, and prints which refs need a
+    damaged object. The exit status is 1 if there are errors.
+
+    Example:
+
+        prov fsck --repair
     """
     path = store_path(store)
     head = check.head_problem(path) if (path / "config").exists() else None
@@ -103,14 +107,14 @@ def _print_repair(problems: check.Findings, repair: repairs.Repair) -> None:
     for step in repair.done:
         say(f"repaired: {step.where}: {step.what}")
     if repair.after.problems:
-        say("still wrong:")
+        say("not repaired:")
     for problem in repair.after.problems:
         _print_problem(problem, repairs=True)
     say(_repair_summary(repair))
 
 
 def _print_problem(problem: findings.Problem, *, repairs: bool) -> None:
-    mark = "note" if problem.harmless else "wrong"
+    mark = "note" if problem.harmless else "error"
     say(f"{mark}: {problem.kind} {problem.where}: {problem.what}")
     if problem.needed_by:
         refs = ", ".join(problem.needed_by[:SHOWN_REFS])
@@ -126,12 +130,12 @@ def _check_summary(problems: check.Findings) -> str:
     notes = len(problems.problems) - len(problems.wrong)
     remarks = f"; {count_text(notes, 'note')}" if notes else ""
     if not problems.wrong:
-        return f"the store is whole{remarks}"
-    wrong = count_text(len(problems.wrong), "thing")
-    return f"{wrong} wrong{remarks}; `prov fsck --repair` repairs what can be"
+        return f"no errors{remarks}"
+    wrong = count_text(len(problems.wrong), "error")
+    return f"{wrong}{remarks}; run `prov fsck --repair` to repair"
 
 
 def _repair_summary(repair: repairs.Repair) -> str:
     if repair.after.wrong:
-        return f"{count_text(len(repair.after.wrong), 'thing')} still wrong"
-    return "the store is whole again" if repair.done else "the store is whole"
+        return f"{count_text(len(repair.after.wrong), 'error')} not repaired"
+    return "all errors repaired" if repair.done else "no errors"

@@ -18,32 +18,52 @@ from .output import note_all, say, say_json
 
 def command(
     builds: Annotated[
-        int | None, typer.Option("--builds", min=1, help="Keep the outputs of so many builds.")
+        int | None,
+        typer.Option(
+            "--builds",
+            min=1,
+            metavar="N",
+            help="Keep the outputs of the last N builds. Default: 20.",
+        ),
     ] = None,
     days: Annotated[
-        float | None, typer.Option("--days", min=0, help="Keep everything that is younger.")
+        float | None,
+        typer.Option(
+            "--days", min=0, metavar="N", help="Keep everything newer than N days. Default: 30."
+        ),
     ] = None,
     workdirs: Annotated[
-        int | None, typer.Option("--workdirs", min=0, help="Keep the WORKDIRs of so many builds.")
+        int | None,
+        typer.Option(
+            "--workdirs",
+            min=0,
+            metavar="N",
+            help="Keep the WORKDIRs of the last N builds. Default: 5.",
+        ),
     ] = None,
     size: Annotated[
         str,
         typer.Option(
-            "--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits."
+            "--size",
+            metavar="SIZE",
+            help="Also delete the least recently used results until the store fits in SIZE (20G).",
         ),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
+        bool, typer.Option("--dry-run", "-n", help="List what would be deleted; delete nothing.")
     ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Drop what is old: WORKDIRs first, then outputs; and free their room.
+    """Delete old WORKDIRs and outputs, and free space.
 
-    Builds with a label or a pin, and what was built last of each task, are kept, and so are runs in
-    the history of one that is kept. Safe beside running builds; while one runs no room is freed.
-    What is not given comes from [gc] in prov.toml, else it is 20 builds, 30 days, 5 WORKDIRs.
-    Example: prov gc --days 14 --size 50G --dry-run
+    prov keeps builds with a label or a pin, each task's last result, and runs in the history of a
+    kept run. It is safe beside running builds, but frees space only when none runs. Options
+    override [gc] in prov.toml.
+
+    Example:
+
+        prov gc --days 14 --size 50G --dry-run
     """
     opened = open_store(store)
     options = {
@@ -69,20 +89,20 @@ def command(
 
 
 def _set(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that are set: the others are as prov.toml says."""
+    """Return the options that are set; prov.toml has the others."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Freed:
-    """What is deleted; sizes in bytes."""
+    """The deleted refs and objects; sizes in bytes."""
 
     refs: list[pruned.Deletion]
     objects: sweep.Swept
     pool_files: int
     pool_size: int
     scratch: int
-    """Directories that builds had moved out of the way."""
+    """Number of deleted scratch directories."""
 
 
 def _print_json(freed: _Freed) -> None:
@@ -98,29 +118,27 @@ def _print_json(freed: _Freed) -> None:
 
 
 def _print(freed: _Freed, *, dry_run: bool) -> None:
-    end = " would go" if dry_run else ""
+    end = " would be deleted" if dry_run else ""
     for rule, count in Counter(deletion.rule for deletion in freed.refs).items():
         say(f"by rule {rule}: {count_text(count, 'ref')}{end}")
     if freed.objects.in_use:
-        say("a build is running: the room is freed by the next `prov gc`")
+        say("a build is running: the next `prov gc` frees the space")
         return
     verb = "would be" if dry_run else "were"
     objects = count_text(freed.objects.objects, "object")
-    parts = [f"{objects}, {size_text(freed.objects.size)} {verb} freed"]
+    parts = [f"{objects}, {size_text(freed.objects.size)} {verb} deleted"]
     if freed.pool_files:
-        parts.append(f"{size_text(freed.pool_size)} of the pool")
+        parts.append(f"{size_text(freed.pool_size)} in the pool")
     if freed.scratch:
-        parts.append(f"{count_text(freed.scratch, 'folder')} that builds had moved aside removed")
+        parts.append(f"{count_text(freed.scratch, 'scratch folder')} deleted")
     say("; ".join(parts))
 
 
 def _clear_scratch() -> int:
-    """Remove what builds of the current folder's project moved out of the way; return how many
-    directories were removed.
-    """
+    """Delete scratch directories of the project's builds; return their number."""
     work = work_here()
     if work is None:
         return 0
     removed, errors = background.clear_aside(work.parent)
-    note_all(f"not removed: {error}" for error in errors)
+    note_all(f"not deleted: {error}" for error in errors)
     return removed

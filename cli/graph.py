@@ -17,15 +17,22 @@ from .output import say_text
 
 def command(
     build: BuildArgument = "latest",
-    form: Annotated[Literal["svg", "dot"], typer.Option("--format", help="What to write.")] = "svg",
+    form: Annotated[
+        Literal["svg", "dot"], typer.Option("--format", help="The output format.")
+    ] = "svg",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: standard output."),
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Draw a build's graph of tasks, coloured by what happened, as SVG or for Graphviz.
+    """Draw a build's task graph as SVG or for Graphviz.
 
-    Example: prov graph --format dot | dot -Tpdf -o graph.pdf
+    Colours and shapes show what happened to each task.
+
+    Example:
+
+        prov graph --format dot | dot -Tpdf -o graph.pdf
     """
     opened = open_store(store)
     tasks = build_report.drawn(opened, builds.find_build(opened, build))

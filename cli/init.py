@@ -15,20 +15,24 @@ from .context import StoreOption, store_path
 from .output import say
 
 PROJECT = """\
-# Where prov looks for recipes, and settings for all of them; see the recipe reference.
+# The folders with recipes, and settings for all recipes. See the recipe reference.
 recipes = ["recipes"]
 """
 
 
 def command(
     directory: Annotated[
-        Path | None, typer.Argument(help="The project's folder; the current one by default.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="The project folder. Default: the current folder."),
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Make a store, and a prov.toml where there is none.
+    """Create a store, and prov.toml if it is missing.
 
-    Example: prov init
+    Examples:
+
+        prov init
+        prov init ~/projects/image
     """
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -36,7 +40,7 @@ def command(
     here = Path.cwd()
     if not (here / project.PROJECT_FILE).exists():
         (here / project.PROJECT_FILE).write_text(PROJECT)
-        say(f"wrote {here / project.PROJECT_FILE}")
+        say(f"created {here / project.PROJECT_FILE}")
     path = store_path(store)
     repository.Store.create(path)
     say(f"the store is {path}")

@@ -1,4 +1,4 @@
-"""`prov label` and `prov pin`."""
+"""`prov label`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from .output import say, short_id, time_text
 
 def command(
     name: Annotated[
-        str, typer.Argument(metavar="[LABEL]", help="The label; without one, labels are listed.")
+        str, typer.Argument(metavar="LABEL", help="The label. Without one, prov lists all labels.")
     ] = "",
     build: BuildArgument = "latest",
-    remove: Annotated[bool, typer.Option("--remove", help="Take the label away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the label.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Give a build a name, which keeps it, too.
+    """Name a build, and keep it.
 
-    Example: prov label release-1.0
+    `prov gc` keeps the outputs of labelled builds.
+
+    Examples:
+
+        prov label release-1.0
+        prov label release-1.0 latest~2
     """
     opened = open_store(store)
     if not name:
@@ -34,7 +39,7 @@ def command(
     else:
         labelled = builds.find_build(opened, build)
         before = labels.set_label(opened, name, labelled)
-        was = f", which was {short_id(before)}" if before else ""
+        was = f" (was {short_id(before)})" if before else ""
         say(f"{name} is build {short_id(labelled.commit)}{was}")
 
 

@@ -1,4 +1,4 @@
-"""Files that the user names for an answer."""
+"""Files to which the user redirects an answer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from prov import files
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a device or a pipe is written to as it is."""
+    """Replace a file in one step; write directly to a device or a pipe."""
     if path.exists() and not path.is_file():
         path.write_bytes(data)
     else:
-        files.replace_file(path.resolve(), data)  # of a link, what it leads to
+        files.replace_file(path.resolve(), data)  # the target of a link, not the link

@@ -1,4 +1,4 @@
-"""Answers on standard output, notes on standard error; the one place that prints."""
+"""Output: answers on standard output, notes on standard error. Only this module prints."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ from typing import Any, TextIO
 from prov.text import printable
 
 SCHEMA = 1
+BOLD, RED, GREEN, YELLOW, CYAN, PLAIN = (
+    "\x1b[1m",
+    "\x1b[31m",
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[36m",
+    "\x1b[m",
+)
+_paged = False
+"""Whether a pager shows standard output on a terminal."""
 
 
 class _Survivor(io.FileIO):
-    """A standard stream that no longer fails once its reader is gone: `error` says why the rest was
-    dropped.
+    """A standard stream that drops output after the first error, which `error` holds.
 
-    A build must not end because the program that shows its progress did.
+    A build must not fail because the program that displays its progress has ended.
     """
 
     error: OSError | None = None
@@ -35,15 +44,15 @@ class _Survivor(io.FileIO):
             else:
                 if written is not None:
                     return written
-                select.select([], [self], [])  # the caller's stream is non-blocking, and full
+                select.select([], [self], [])  # the caller's stream is non-blocking and full
         return len(data)
 
 
 class _Escaping(io.TextIOWrapper):
-    """A standard stream on which control characters are escaped, so that no text of others controls
-    a terminal.
+    """A standard stream that escapes control characters, so that recorded text cannot control a
+    terminal.
 
-    That is so in a pipe, too, since pipes end at terminals. `pass_on` writes bytes as they are.
+    It also escapes them in a pipe, since pipes end at terminals. `pass_on` writes raw bytes.
     """
 
     def write(self, text: str) -> int:
@@ -52,9 +61,7 @@ class _Escaping(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Replace standard output and error by streams that drop what can't be written and escape
-    control characters.
-    """
+    """Replace both standard streams by ones that never fail and escape control characters."""
     sys.stdout = _surviving(1, sys.stdout)
     sys.stderr = _surviving(2, sys.stderr)
 
@@ -70,16 +77,15 @@ def _surviving(
 
 
 def unescaped_stderr() -> TextIO:
-    """Return standard error for a program that moves the cursor itself; escape other text that it
-    writes there.
+    """Return standard error without escaping, for a progress bar, which moves the cursor.
+
+    Its caller escapes all other text.
     """
     return _surviving(2, sys.stderr, io.TextIOWrapper)
 
 
 def close_streams(status: int) -> int:
-    """Write out what is buffered; return the exit status, which an answer that could not be written
-    makes 1.
-    """
+    """Flush both streams; return the exit status, which is 1 if an answer could not be written."""
     sys.stdout.flush()
     error = _raw(sys.stdout).error
     if error is not None and not isinstance(error, BrokenPipeError):  # `prov log | head` succeeds
@@ -96,32 +102,44 @@ def _raw(stream: Any) -> _Survivor:
 
 
 def say(text: str = "") -> None:
-    """Print a line of an answer; newlines in it are escaped, too."""
+    """Print a line of an answer, with newlines escaped."""
     say_text(_line(text))
 
 
 def say_text(text: str) -> None:
-    """Print text of several lines."""
+    """Print text that may have several lines."""
     sys.stdout.write(f"{text}\n")
 
 
 def say_json(kind: str, **content: Any) -> None:
-    """Print an answer as JSON, which has control characters as JSON's escapes."""
+    """Print an answer as JSON."""
     say_text(json.dumps({"schema": SCHEMA, "kind": kind, **content}, indent=2))
 
 
+def say_coloured(parts: Iterable[tuple[str, str]]) -> None:
+    """Print a line of an answer from parts, each a text and its colour or nothing."""
+    if not colour():
+        say("".join(text for text, _ in parts))
+        return
+    line = "".join(
+        f"{start}{printable(_line(text))}{PLAIN}" if start else printable(_line(text))
+        for text, start in parts
+    )
+    pass_on(f"{line}\n".encode(sys.stdout.encoding, "backslashreplace"))
+
+
 def note(text: str) -> None:
-    """Print a line that is not part of the answer; newlines in it are escaped, too."""
+    """Print a line on standard error, with newlines escaped."""
     sys.stderr.write(f"{_line(text)}\n")
 
 
 def remark(text: str) -> None:
-    """Print a remark beside the answer: `note: …`."""
+    """Print a remark on standard error: `note: ...`."""
     note(f"note: {text}")
 
 
 def note_all(texts: Iterable[str]) -> None:
-    """Print remarks beside the answer."""
+    """Print remarks on standard error."""
     for text in texts:
         remark(text)
 
@@ -131,23 +149,34 @@ def _line(text: str) -> str:
 
 
 def pass_on(data: bytes) -> None:
-    """Write bytes to standard output as they are."""
+    """Write raw bytes to standard output."""
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def say_exact(data: bytes) -> None:
-    """Print data that programs read: as it is, but for control characters on a terminal."""
-    if sys.stdout.isatty():
+    """Print data for programs: raw, except on a terminal, where control characters are escaped."""
+    if on_terminal():
         sys.stdout.write(data.decode("utf-8", "backslashreplace"))
     else:
         pass_on(data)
 
 
 def colour() -> bool:
-    """Return whether answers are coloured: on a terminal, unless NO_COLOR is set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Return whether to colour answers: on a terminal or in a pager, unless NO_COLOR is set."""
+    return on_terminal() and not os.environ.get("NO_COLOR")
+
+
+def on_terminal() -> bool:
+    """Return whether answers end on a terminal, directly or through a pager."""
+    return _paged or sys.stdout.isatty()
+
+
+def set_paged(paged: bool) -> None:
+    """Note that standard output now leads to a pager, or no longer does."""
+    global _paged
+    _paged = paged
 
 
 def short_id(oid: bytes) -> str:
@@ -156,5 +185,5 @@ def short_id(oid: bytes) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """Return a time since the epoch as the user's clock shows it."""
+    """Return a time (seconds since the epoch) in local time."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -15,15 +15,19 @@ from .output import say, short_id
 
 def command(
     build: BuildArgument = "latest",
-    remove: Annotated[bool, typer.Option("--remove", help="Keep it no longer.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the pin.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Keep a build for good: what it is made of is never collected.
+    """Keep a build permanently.
 
-    Example: prov pin latest~3
+    `prov gc` never deletes the outputs of a pinned build.
+
+    Example:
+
+        prov pin latest~3
     """
     opened = open_store(store)
     pinned = builds.find_build(opened, build)
     labels.set_pin(opened, pinned, keep=not remove)
-    state = "no longer kept for good" if remove else "kept for good"
+    state = "no longer pinned" if remove else "pinned"
     say(f"build {short_id(pinned.commit)} is {state}")

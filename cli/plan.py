@@ -25,9 +25,11 @@ def command(
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Print what a build would do, and why.
+    """Show which tasks a build would run, and why.
 
-    Example: prov plan image
+    Example:
+
+        prov plan image
     """
     session = open_session(store, settings, sandbox=sandbox, offline=offline, create=True)
     request = sessions.Request(
@@ -42,10 +44,10 @@ def command(
     for step in planned.wanted.values():
         say(f"{step.key:{width}}  {step.action:10}  {step.reason}")
     note_all(session.caches.notes)
-    summary = f"{len(planned.work)} of {len(planned.steps)} tasks to run, at the most"
+    summary = f"at most {len(planned.work)} of {len(planned.steps)} tasks to run"
     if planned.fetches:
         summary += f", {len(planned.fetches)} to fetch"
     recorded = len(planned.steps) - len(planned.wanted)
     if recorded:
-        summary += f"; {recorded} more are not needed"
+        summary += f"; {recorded} more are recorded and not needed"
     say(summary)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from prov.records import outcomes
 from prov.scheduler import summary
 from prov.tasks import job
 from prov.text import name_text, seconds_text
@@ -14,11 +15,11 @@ from prov.text import name_text, seconds_text
 from .output import note, unescaped_stderr
 
 SHOWN_TASKS = 4
-"""How many running tasks are shown behind the bar."""
+"""Number of running tasks that are shown behind the bar."""
 
 
 class Lines:
-    """A line for each task that is done."""
+    """Prints a line for each finished task."""
 
     def planned(self, total: int) -> None:
         pass
@@ -30,14 +31,14 @@ class Lines:
         self, key: str, what: str, done: int, total: int, result: job.Result | None
     ) -> None:
         took = f" in {seconds_text(result.seconds)}" if result else ""
-        note(f"task {done} of {total}: {key} {what}{took}")
+        note(f"task {done} of {total}: {key} {outcomes.outcome_text(what)}{took}")
 
     def note(self, text: str) -> None:
         note(f"note: {text}")
 
 
 class Bar:
-    """A bar, the running tasks behind it; it appears when the plan is made."""
+    """Shows a bar and the running tasks, from the end of planning on."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -49,10 +50,10 @@ class Bar:
             self._bar.close()
 
     def planned(self, total: int) -> None:
-        # here, since it takes 40 ms to import, and only a build on a terminal needs it
+        # imported here: it takes 40 ms, and only a build on a terminal needs it
         from tqdm import tqdm
 
-        tqdm.monitor_interval = 0  # its thread would be in the way of forks
+        tqdm.monitor_interval = 0  # its thread would disturb forks
         self._bar = tqdm(
             total=total, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORM
         )
@@ -91,7 +92,7 @@ class Bar:
 
 @contextmanager
 def make_progress() -> Iterator[summary.Progress]:
-    """Yield what shows a build's progress."""
+    """Yield a display of a build's progress."""
     if not sys.stderr.isatty():
         yield Lines()
         return

@@ -17,20 +17,26 @@ from .sharing import Remotes, selected_remotes, user_access
 def command(
     targets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TARGET…]", help="recipe, recipe:task; without one, all recipes."),
+        typer.Argument(
+            metavar="[TARGET...]", help="A recipe or a recipe:task. Default: all recipes."
+        ),
     ] = None,
     remotes: Remotes = None,
     workdirs: Annotated[
-        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, if they are there.")
+        bool, typer.Option("--with-workdirs", help="Also fetch WORKDIRs and logs, if published.")
     ] = False,
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Fetch what remotes have of the recipes as they are now: all tasks' outputs, for a build
-    without a network.
+    """Fetch the current recipes' results from remotes.
 
-    `prov build` needs no pull: it fetches what it needs. Exit status 1 if a transfer failed, or
-    what came was refused. Example: prov pull image
+    prov fetches the outputs of all tasks, so that you can build without a network. `prov build`
+    itself needs no pull: it fetches what it uses. The exit status is 1 if a transfer failed or prov
+    rejected fetched data.
+
+    Example:
+
+        prov pull image
     """
     session = open_session(store, settings, create=True)
     session.caches.remotes = selected_remotes(session.store, remotes)
@@ -39,6 +45,6 @@ def command(
     pulled = session.pull(request, workdirs=workdirs)
     note_all(pulled.notes)
     fetched = count_text(len(pulled.tasks), "result")
-    say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} were here")
+    say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} already here")
     if pulled.failed:
         raise typer.Exit(1)

@@ -25,21 +25,29 @@ from .sharing import (
 def command(
     remotes: Remotes = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All that is recorded, not only the last build.")
+        bool, typer.Option("--all", help="Publish all recorded results, not only the last build's.")
     ] = False,
     build: Annotated[
-        str, typer.Option("--build", metavar="BUILD", help="latest, a label, an id.")
+        str,
+        typer.Option(
+            "--build",
+            metavar="BUILD",
+            help="Publish this build's results: latest, a label, or an id.",
+        ),
     ] = "latest",
     workdirs: Annotated[
-        bool, typer.Option("--with-workdirs", help="WORKDIRs and logs, too.")
+        bool, typer.Option("--with-workdirs", help="Also publish WORKDIRs and logs.")
     ] = False,
     store: StoreOption = None,
 ) -> None:
     """Publish the last build's results to remotes.
 
-    A result is a task's output with its inputs. prov pushes to the remotes that were added with
-    --push, or to the only one, and waits for the end. Exit status 1 if there are results and none
-    of them can be shared. Example: prov push --remote team
+    A result is a task's output with its inputs. prov pushes to the remotes added with --push, or to
+    the only remote. The exit status is 1 if there are results but none can be shared.
+
+    Example:
+
+        prov push --remote team
     """
     opened = open_store(store)
     chosen = selected_remotes(opened, remotes, to_push=True)
@@ -65,11 +73,11 @@ def command(
 def _print(remote: str, outcome: publish.PushOutcome) -> None:
     published = count_text(len(outcome.published), "result")
     pushes = count_text(outcome.pushes, "push", "pushes")
-    say(f"{remote}: {published} published in {pushes}; {outcome.known} were there")
+    say(f"{remote}: {published} published in {pushes}; {outcome.known} already there")
     note_all(outcome.notes)
     print_withheld(outcome.withheld)
     for task in outcome.differing:
         say(
-            f"  not reproducible: {task.key}: another output was published before; `prov"
-            " reproducible` shows both"
+            f"  not reproducible: {task.key}: a different output is published; run"
+            " `prov reproduce --recorded` to compare"
         )

@@ -1,4 +1,4 @@
-"""`prov remote`: the caches that a store shares with."""
+"""`prov remote`: add, list, shrink and remove remotes."""
 
 from __future__ import annotations
 
@@ -17,61 +17,70 @@ from prov.text import count_text, parse_size, size_text
 from prov.transport import access, address, errors
 
 from .context import JsonOption, StoreOption, open_store, store_path
+from .help import Commands
 from .output import note, note_all, remark, say, say_json
 from .sharing import signing_key, user_access
 
-group = typer.Typer(
-    help=(
-        "Share results through git remotes: folders, ssh, http, git servers; or read a static web"
-        " server.\n\nExample: prov remote add team /srv/cache --push"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+group = Commands(
+    """Manage the remotes that a store shares with.
+
+    A remote is a git repository behind a path, ssh, http or git, or a folder of plain files on a
+    web server.
+
+    Example:
+
+        prov remote add team /srv/cache --push
+    """
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The remote's name in this store.")]
 
 
 @group.command("add")
 def add(
     name: Name,
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="file:///srv/cache, ssh://…, https://…, a folder.")
+        str, typer.Argument(metavar="URL", help="A folder, file://, ssh:// or https://.")
     ],
     push: Annotated[
-        bool, typer.Option("--push", help="Builds publish their results there.")
+        bool, typer.Option("--push", help="Publish the results of builds there.")
     ] = False,
     priority: Annotated[
-        int, typer.Option("--priority", min=0, help="Smaller ones are asked first.")
+        int,
+        typer.Option(
+            "--priority", min=0, metavar="N", help="prov asks remotes with a lower N first."
+        ),
     ] = 50,
     trust: Annotated[
         str,
         typer.Option(
-            "--trust", metavar="keys|any-signed|none", help="Whose results are used; see above."
+            "--trust",
+            metavar="keys|any-signed|none",
+            help="Use results signed by these; see above.",
         ),
     ] = "",
     signers: Annotated[
         str,
-        typer.Option("--signers", metavar="FILE", help="Allowed signers, as ssh-keygen has it."),
+        typer.Option(
+            "--signers", metavar="FILE", help="The allowed signers, in ssh-keygen's format."
+        ),
     ] = "",
     key: Annotated[
         str,
         typer.Option(
-            "--key", metavar="FILE|gpg:ID", help="What to sign with: an ssh key, or GnuPG's."
+            "--key", metavar="FILE|gpg:ID", help="Sign publications with this ssh or GnuPG key."
         ),
     ] = "",
     workdirs: Annotated[
-        bool, typer.Option("--with-workdirs", help="Builds publish WORKDIRs and logs, too.")
+        bool, typer.Option("--with-workdirs", help="Also publish the WORKDIRs and logs of builds.")
     ] = False,
     devices: Annotated[
         bool,
-        typer.Option(
-            "--devices", help="Take outputs with device nodes, as BitBake's packages may have."
-        ),
+        typer.Option("--devices", help="Accept outputs with device nodes, as in BitBake packages."),
     ] = False,
     limit: Annotated[
-        int, typer.Option("--push-limit", metavar="MB", min=1, help="A larger push is split.")
+        int,
+        typer.Option("--push-limit", metavar="MB", min=1, help="Split pushes larger than this."),
     ] = 1024,
     list_limit: Annotated[
         int,
@@ -79,22 +88,30 @@ def add(
             "--list-limit",
             metavar="MB",
             min=1,
-            help="Limit for a list from there, such as an index.",
+            help="Reject fetched lists, such as an index, larger than this.",
         ),
     ] = 64,
     record_limit: Annotated[
         int,
         typer.Option(
-            "--record-limit", metavar="MB", min=1, help="Limit for a tree, a log and the like."
+            "--record-limit",
+            metavar="MB",
+            min=1,
+            help="Reject fetched trees, logs and records larger than this.",
         ),
     ] = 16,
     store: StoreOption = None,
 ) -> None:
-    """Add a remote, or change one. A folder that does not exist is made.
+    """Add a remote, or change it.
 
-    Trust `keys`, the default for all but your own folders, takes results that are signed by a key
-    in the file of allowed signers; `any-signed` by any key; `none` takes all. Example: prov remote
-    add team file:///srv/cache --push
+    prov creates a missing folder. --trust keys, the default except for your own folders, uses
+    results that are signed by a key in the --signers file; any-signed accepts any key; none uses
+    all results.
+
+    Examples:
+
+        prov remote add team file:///srv/cache --push
+        prov remote add team https://cache.example.org/team --signers team.keys
     """
     opened = repository.Store.create(store_path(store))
     new = settings.make_remote(
@@ -124,32 +141,42 @@ def add(
 
 
 def _with_kind(remote: settings.Remote) -> settings.Remote:
-    """Return the remote, as a static cache if its server says so."""
+    """Return the remote, marked as a static cache if its server has one."""
     try:
         return opening.with_kind(remote, access.Access(dict(os.environ)))
     except errors.Unreachable as error:
-        remark(f"{error.words}: taken for a git repository; add it again if it is a static cache")
+        remark(
+            f"{error.words}: assuming a git repository; if it is a static cache, add it again later"
+        )
         return remote
 
 
 def _make_folder(remote: settings.Remote) -> None:
-    """Make a cache in a remote's folder, if it is one. Raises RemoteError if the folder has other
-    files.
+    """Create a cache in the folder of a remote with a path.
+
+    Raises RemoteError if the folder has other files.
     """
     folder = address.folder_of(remote.url)
     if folder is None or (folder / "HEAD").exists() or (folder / ".git").exists():
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise errors.RemoteError(
-            f"{folder} is neither empty nor a git repository", hint="name another folder"
+            f"{folder} is neither empty nor a git repository", hint="name an empty folder"
         )
     git.make_bare(folder)
-    note(f"made an empty cache in {folder}")
+    note(f"created an empty cache in {folder}")
 
 
 @group.command("remove")
 def remove(name: Name, store: StoreOption = None) -> None:
-    """Forget a remote; what was fetched from it stays. Example: prov remote remove team"""
+    """Remove a remote from this store.
+
+    Fetched results stay.
+
+    Example:
+
+        prov remote remove team
+    """
     opened = open_store(store)
     settings.remove_remote(opened, name)
     opening.forget_memory(opened, name)
@@ -159,26 +186,38 @@ def remove(name: Name, store: StoreOption = None) -> None:
 def gc(
     name: Name,
     days: Annotated[
-        float, typer.Option("--days", min=0, help="Keep what was published or used since.")
+        float,
+        typer.Option(
+            "--days", min=0, metavar="N", help="Keep results published or used in the last N days."
+        ),
     ] = 30.0,
     builds: Annotated[
-        int, typer.Option("--builds", min=0, help="Keep what so many publications named last.")
+        int,
+        typer.Option(
+            "--builds", min=0, metavar="N", help="Keep the results of the last N publications."
+        ),
     ] = 20,
     size: Annotated[
         str,
         typer.Option(
-            "--size", metavar="SIZE", help="As in 20G: drop the least recently used until it fits."
+            "--size",
+            metavar="SIZE",
+            help="Also delete the least recently used until the rest fits in SIZE (20G).",
         ),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Only say what would go.")
+        bool, typer.Option("--dry-run", "-n", help="Print what would be deleted; delete nothing.")
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Expire old results at a remote; of each task, what was published last stays.
+    """Delete old results from a remote.
 
-    Safe beside publishers. Sizes are what results take on disk. Example: prov remote gc team --days
-    90
+    Each task's last published result stays. The command is safe beside other publishers. Sizes are
+    sizes on disk.
+
+    Example:
+
+        prov remote gc team --days 90
     """
     opened = open_store(store)
     remote = opening.open_git_remote(settings.find_remote(opened, name), opened, user_access())
@@ -188,10 +227,10 @@ def gc(
         return
     shrunk = shrink.shrink(remote, lambda: shrink.expired(remote, rules, time.time()))
     deleted = count_text(len(shrunk.removed), "result")
-    say(f"{deleted} gone, {size_text(shrunk.size)} on disk; {shrunk.remaining} stay")
+    say(f"{deleted} deleted, {size_text(shrunk.size)} on disk; {shrunk.remaining} kept")
     note_all(shrunk.notes)
     if not shrink.free(remote):
-        note("the server frees the room when it collects garbage")
+        note("the server frees the space when it collects garbage")
 
 
 def _show_expired(remote: git_remote.GitRemote, rules: shrink.RemoteRules) -> None:
@@ -200,18 +239,24 @@ def _show_expired(remote: git_remote.GitRemote, rules: shrink.RemoteRules) -> No
     results = count_text(len(expired), "result")
     size = sum(task.size for task in expired)
     left = remote.index.count() - len(expired)
-    say(f"{results} would go, {size_text(size)} on disk; {left} would stay")
+    say(f"{results} would be deleted, {size_text(size)} on disk; {left} kept")
 
 
 @group.command("list")
 def list_(
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask each what is new.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Contact each remote and update its index.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """List the remotes in the order prov asks them.
+    """List remotes in the order in which prov asks them.
 
-    With --refresh, exit status 1 if one does not answer. Example: prov remote list --refresh
+    With --refresh, the exit status is 1 if a remote does not answer.
+
+    Example:
+
+        prov remote list --refresh
     """
     opened = open_store(store)
     remotes = settings.read_remotes(opened)
@@ -231,7 +276,7 @@ def list_(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is printed of a remote."""
+    """The printed facts of a remote."""
 
     name: str
     url: str
@@ -239,9 +284,9 @@ class _Row:
     trust: str
     push: bool
     tasks: int | None
-    """How many results it has; None if it was not asked yet."""
+    """Number of results; None before the first contact."""
     problem: str
-    """Why the last push failed; empty if it did not."""
+    """Why the last push failed; empty if it succeeded."""
 
 
 def _rows(
@@ -268,7 +313,7 @@ def _print_row(row: _Row) -> None:
     words = [row.name, row.url, f"trust {row.trust}"]
     if row.push:
         words.append("push")
-    words.append("not asked yet" if row.tasks is None else count_text(row.tasks, "result"))
+    words.append("not contacted yet" if row.tasks is None else count_text(row.tasks, "result"))
     say("  ".join(words))
     if row.problem:
         say(f"    the last push failed: {row.problem}")

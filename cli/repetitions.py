@@ -1,4 +1,4 @@
-"""What `prov rerun` and `prov reproduce` print."""
+"""The printed results of `prov rerun` and `prov reproduce`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SHOWN = 20
 
 
 def print_repetitions(repetitions: Sequence[reproduce.Rerun], *, json: bool) -> None:
-    """Print whether tasks that ran again gave the same. Raises Exit(1) if one did not."""
+    """Print how the results of repeated tasks compare. Raises Exit(1) if one differs."""
     different = [repetition for repetition in repetitions if not repetition.same]
     if json:
         say_json("reproduced", tasks=[_table(repetition) for repetition in repetitions])
     else:
-        # an output that is the same says that what is different in the WORKDIR does no harm
+        # with an identical output, a difference in the WORKDIR does no harm
         workdirs = len(repetitions) == 1 or bool(different)
         for repetition in repetitions:
             _print(repetition, workdir=workdirs)
         keys = ", ".join(repetition.key for repetition in different)
-        verdict = f"not the same: {keys}" if different else "the same"
-        say(f"{count_text(len(repetitions), 'task')} run again: {verdict}")
+        verdict = f"different: {keys}" if different else "identical"
+        say(f"{count_text(len(repetitions), 'task')} repeated: {verdict}")
     if different:
         raise typer.Exit(1)
 
@@ -59,7 +59,7 @@ def _print(repetition: reproduce.Rerun, *, workdir: bool) -> None:
 def _print_differences(key: str, part: str, differences: Sequence[diff.Difference]) -> None:
     if not differences:
         return
-    say(f"{key}: its {part} is different:")
+    say(f"{key}: {part} differs:")
     for difference in differences[:SHOWN]:
         say(f"  {difference.line}")
     if len(differences) > SHOWN:

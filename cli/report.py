@@ -1,4 +1,4 @@
-"""`prov report` and `prov graph`."""
+"""`prov report`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ def command(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to; a file that is there is replaced."
+            "--output", "-o", metavar="FILE", help="Write to FILE, and replace it if it exists."
         ),
     ] = Path("prov-report.html"),
     store: StoreOption = None,
 ) -> None:
-    """Write a build as one HTML page that needs no network: timeline, graph, causes, and a page for
-    each task.
+    """Write a build as one self-contained HTML page.
 
-    Example: prov report -o build.html
+    The page has the timeline, the task graph, the root causes and a section for each task. It loads
+    nothing from a network.
+
+    Example:
+
+        prov report -o build.html
     """
     opened = open_store(store)
     page = pages.render(build_report.report(opened, builds.find_build(opened, build)))
     write_file(output, page.encode("utf-8", "replace"))
-    note(f"prov: {output} is written; open it in a browser")
+    note(f"prov: wrote {output}; open it in a browser")

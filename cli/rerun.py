@@ -17,10 +17,14 @@ def command(
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Run a recorded task again, just as it was, and tell whether it gives the same.
+    """Run a recorded task again and compare the result.
 
-    Nothing of it is recorded. Exit 1 if it does not. Example: prov rerun zlib:compile --build
-    release
+    The task runs in its recorded WORKDIR, sysroots and environment. Nothing is recorded. The exit
+    status is 1 if the result differs.
+
+    Example:
+
+        prov rerun zlib:compile --build release-1.0
     """
     opened = open_store(store)
     run = named_run(opened, name, build)

@@ -18,18 +18,24 @@ from .output import note, pass_on
 
 def command(
     name: AsOption,
-    argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="What to run.")],
+    argv: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The command to run.")],
     directory: Annotated[
-        Path, typer.Option("-C", metavar="DIR", help="The directory to run it in and to commit.")
+        Path,
+        typer.Option(
+            "-C", metavar="DIR", help="Run in DIR and record it. Default: the current folder."
+        ),
     ] = Path(),
     store: StoreOption = None,
 ) -> None:
-    """Run any command in a directory and commit what it changed. Exits as the command does.
+    """Run a command and record the files it changes.
 
-    Paths that `exclude` in prov.toml names are left out, and so is version control's data (.git,
-    .hg, .svn, .jj).
+    prov commits and tags the directory before and after the command, and exits with the command's
+    exit status. It leaves out version control data (.git, .hg, .svn, .jj) and the paths that
+    `exclude` in prov.toml lists.
 
-    Example: prov run -C src --as app:compile -- make -j4
+    Example:
+
+        prov run -C src --as app:compile -- make -j4
     """
     opened = repository.Store.create(store_path(store))
     environment = dict(os.environ)

@@ -1,4 +1,4 @@
-"""Recorded tasks put back, for `prov shell`, `prov rerun` and `prov reproduce`."""
+"""Restored tasks for `prov shell`, `prov rerun` and `prov reproduce`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ from .context import plain_name, sandbox_here
 TaskName = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE:TASK", help="A task, its newest run; or a run's tag.", callback=plain_name
+        metavar="RECIPE:TASK",
+        help="A run: zlib:compile for the latest, zlib:compile~1, or a tag.",
+        callback=plain_name,
     ),
 ]
 
 
 def named_run(store: repository.Store, name: str, build: str) -> names.RunName:
-    """Return the run that a task's name means: of a build, or the newest one."""
+    """Return the run that a name stands for: in a build, or the latest."""
     return names.find_run(store, f"{build}/{name}" if build else name)
 
 
 @contextmanager
 def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Scratch]:
-    """Yield a scratch directory, in which recorded tasks are put back and run."""
+    """Yield a scratch directory in which prov restores and runs recorded tasks."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)  # so that what is mounted is unmounted
+    signal.signal(signal.SIGTERM, stop)  # so that mounts are unmounted
     with scratch.open_scratch(
         store,
         partial(compose.sysroots_of, store),
@@ -53,5 +55,5 @@ def open_scratch(store: repository.Store, sandbox: str) -> Iterator[scratch.Scra
 
 
 def is_on_host(sandbox: str) -> bool:
-    """Return whether the user, or the project of the current folder, wants no sandbox."""
+    """Return whether an option or prov.toml switches the sandbox off."""
     return "none" in (sandbox, sandbox_here())

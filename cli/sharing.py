@@ -1,4 +1,4 @@
-"""Which remotes and which results `prov push`, `pull`, `export` and `reproducible` work on."""
+"""The remotes and the results that `prov push`, `pull`, `export` and `reproduce` work on."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from prov.transport import access
 from .output import note_all, say
 
 Remotes = Annotated[
-    list[str] | None, typer.Option("--remote", "-r", metavar="NAME", help="Only this remote.")
+    list[str] | None,
+    typer.Option("--remote", "-r", metavar="NAME", help="Use only this remote. Repeatable."),
 ]
 
 
 def user_access() -> access.Access:
-    """Return access to remotes as this user, who can be asked for a password."""
+    """Return this user's access to remotes, which may prompt for a password."""
     return access.Access(dict(os.environ), interactive=True)
 
 
 def signing_key(option: str) -> str:
-    """Return a --key as it is stored: `gpg:ID`, or a file's absolute path."""
+    """Return a --key in its stored form: `gpg:ID`, or an absolute path."""
     if not option or option.startswith("gpg:"):
         return option
     return str(Path(option).expanduser().absolute())
@@ -38,9 +39,9 @@ def signing_key(option: str) -> str:
 def selected_remotes(
     store: repository.Store, names: list[str] | None, *, to_push: bool = False
 ) -> list[settings.Remote]:
-    """Return the remotes of these names; without names, those that are used by default.
+    """Return the named remotes, or the default ones.
 
-    Raises ProvError if there is none.
+    Raises ProvError if there are none.
     """
     if names:
         return [settings.find_remote(store, name) for name in names]
@@ -52,14 +53,16 @@ def selected_remotes(
     if remotes:
         return remotes
     if to_push:
-        raise ProvError("there is no remote to push to", hint="`prov remote add NAME URL --push`")
-    raise ProvError("there is no remote", hint="`prov remote add NAME URL`")
+        raise ProvError(
+            "no remote to push to", hint="run `prov remote add NAME URL --push` to add one"
+        )
+    raise ProvError("no remotes", hint="run `prov remote add NAME URL` to add one")
 
 
 def select_results(
     store: repository.Store, build: str, *, everything: bool
 ) -> list[results.Shareable]:
-    """Return the results of a build, or everything that is recorded."""
+    """Return the results of a build, or all recorded results."""
     if everything:
         return results.recorded_results(store)
     return results.results_of(builds.find_build(store, build))
@@ -70,15 +73,16 @@ def check_shareable(
     selected: Sequence[results.Shareable],
     withheld: Mapping[str, str],
 ) -> None:
-    """Print that there is nothing to share, if so. Raises ProvError if no result can be shared."""
+    """Print a line if there is nothing to share. Raises ProvError if no result can be shared."""
     if selected and not withheld:
         return
     why = pushing.why_nothing(store, selected, withheld)
     if why:
         raise ProvError(
-            f"nothing can be shared: {why}", hint="`prov build` records results that can"
+            f"cannot share any result: {why}",
+            hint="run `prov build` to record results that can be shared",
         )
-    say("nothing to share: no task that succeeded is recorded")
+    say("nothing to share: no successful task is recorded")
 
 
 def print_withheld(withheld: Mapping[str, str]) -> None:

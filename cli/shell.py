@@ -26,20 +26,26 @@ from .scratch import TaskName, is_on_host, named_run, open_scratch
 def command(
     name: TaskName,
     argv: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND…]", help="Instead of a shell.")
+        list[str] | None,
+        typer.Argument(metavar="[-- COMMAND...]", help="Run COMMAND instead of a shell."),
     ] = None,
     before: Annotated[
-        bool, typer.Option("--before", help="As it was before the task, not after it.")
+        bool, typer.Option("--before", help="Restore the state before the task, not after it.")
     ] = False,
     build: BuildOption = "",
     sandbox: Sandbox = "",
     store: StoreOption = None,
 ) -> None:
-    """Put a task's WORKDIR, sysroots and environment back as they were, and open a shell in them.
+    """Open a shell in a recorded task's WORKDIR.
 
-    Also of a failed task, or of a build months old. What you change is gone at the end.
-    temp/run.TASK is the task's script. Exits as the command does. Example: prov shell zlib:compile
-    --before
+    prov restores the WORKDIR, the sysroots and the environment of the run, even of a failed one.
+    Your changes are deleted when the shell exits. temp/run.TASK is the task's script. The exit
+    status is the shell's or the command's.
+
+    Examples:
+
+        prov shell zlib:compile
+        prov shell zlib:compile --before -- make -n
     """
     opened = open_store(store)
     run = named_run(opened, name, build)

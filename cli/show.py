@@ -13,7 +13,8 @@ from prov.store import repository
 
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .fetching import fetching
-from .output import say, say_json, say_text
+from .output import RED, YELLOW, say, say_coloured, say_json, say_text
+from .pager import paged
 
 
 def command(
@@ -21,26 +22,34 @@ def command(
         str,
         typer.Argument(
             metavar="[BUILD/]RECIPE:TASK",
-            help="A task, its newest run; or a run's tag.",
+            help="A run: zlib:compile for the latest, zlib:compile~1, or a tag.",
             callback=plain_name,
         ),
     ],
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Show a run: inputs, output, environment, times, log.
+    """Show a run's inputs, output, environment and log.
 
-    Control characters are shown escaped; --json has them as they were.
+    Control characters are escaped, except with --json.
 
-    Example: prov show zlib:compile
+    Example:
+
+        prov show zlib:compile
     """
     opened = open_store(store)
     shown = show.show(opened, fetching(opened, lambda: _find_run(opened, name)))
     if json:
         say_json("run", **(asdict(shown) | {"run": shown.run.table()}))
         return
-    say(f"{shown.run.key}  {shown.facts.get('result', '')}")
-    say(f"tag          {shown.run.tag}")
+    with paged():
+        _print(shown)
+
+
+def _print(shown: show.Shown) -> None:
+    result = shown.facts.get("result", "")
+    say_coloured([(f"{shown.run.key}  ", ""), (result, "" if result == "ok" else RED)])
+    say_coloured([("tag          ", ""), (shown.run.tag, YELLOW)])
     say(f"commit       {shown.run.commit.hex()}")
     output = shown.output or "-"
     say(f"output       {output}  {' '.join(shown.output_paths)}")

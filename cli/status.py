@@ -12,9 +12,13 @@ from .output import say, say_json
 def command(
     json: JsonOption = False, settings: SetOption = None, store: StoreOption = None
 ) -> None:
-    """Print, for every recipe, whether what is recorded is up to date.
+    """Show which recipes are up to date.
 
-    Example: prov status
+    For the others, prov lists the tasks to run.
+
+    Example:
+
+        prov status
     """
     session = open_session(store, settings, create=True)
     planned, _ = session.plan(sessions.Request(("world",)))

@@ -25,26 +25,30 @@ def command(
         str,
         typer.Argument(
             metavar="RECIPE[:TASK]",
-            help="Of all tasks that have one, or of one task.",
+            help="A recipe, or one of its tasks.",
             callback=plain_name,
         ),
     ],
     why: Annotated[
         str,
         typer.Option(
-            "--why", metavar="PATH", help="Which package put a path there, and by which chain."
+            "--why",
+            metavar="PATH",
+            help="Show which package PATH is from, and its dependency chain.",
         ),
     ] = "",
     tree: Annotated[
-        bool, typer.Option("--tree", help="List the packages with their sizes.")
+        bool, typer.Option("--tree", help="Also show the number and size of files.")
     ] = False,
     json: JsonOption = False,
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Show what is in a task's sysroots, and why.
+    """List the packages in a task's sysroots.
 
-    Example: prov sysroot libpng:compile --why usr/include/zlib.h
+    Example:
+
+        prov sysroot libpng:compile --why usr/include/zlib.h
     """
     session = open_session(store, settings, create=True)
     groups = sysroot_contents.sysroot_contents(session, name)
@@ -128,7 +132,8 @@ def _why(
                 say(f"  {step}")
     if not owners:
         raise NameUnknown(
-            f"no package in the sysroots of {name} has {path}", hint=f"prov sysroot {name} --tree"
+            f"no package in the sysroots of {name} has {path}",
+            hint=f"run `prov sysroot {name}` to list the packages",
         )
 
 

@@ -16,14 +16,16 @@ from .output import say_json, say_text
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The variable.")],
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="As which recipe sees it.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="The recipe.")],
     json: JsonOption = False,
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Tell a variable's value and where it came from.
+    """Show a variable's value and where it is set.
 
-    Example: prov var CFLAGS zlib
+    Example:
+
+        prov var CFLAGS zlib
     """
     seen = open_session(store, settings, create=True).project.recipe(recipe)
     if name not in seen.variables:

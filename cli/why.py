@@ -26,16 +26,14 @@ from .output import say, say_json
 def command(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="RECIPE:TASK", help="A task, or the tag of a run.", callback=plain_name
-        ),
+        typer.Argument(metavar="RECIPE:TASK", help="A task, or a run.", callback=plain_name),
     ],
     against: Annotated[
         str,
         typer.Option(
             "--against",
             metavar="BUILD|TAG|STORE",
-            help="What to compare with; a folder is a store.",
+            help="Compare with this build or run, or with the same task in another store.",
         ),
     ] = "",
     build: BuildOption = "",
@@ -43,9 +41,15 @@ def command(
     settings: SetOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Tell why a task would run now, or why it ran: what is different, down to the first cause.
+    """Explain why a task ran, or would run.
 
-    Example: prov why demo-image:image
+    prov compares the task's inputs with those of its last run, and follows changed dependencies
+    down to the root causes.
+
+    Examples:
+
+        prov why demo-image:image
+        prov why zlib:compile --against release-1.0
     """
     opened = open_store(store)
     session = None if build else session_here(opened, settings)
@@ -63,22 +67,23 @@ def command(
 def _print(answer: why.Why) -> None:
     say(f"{answer.key} {answer.verdict}")
     if not answer.old:
-        say("  there is nothing before it to compare with")
+        say("  no earlier run to compare with")
     elif not answer.causes:
-        say(f"  its inputs are those of {answer.old}")
+        say(f"  inputs unchanged since {answer.old}")
     else:
-        say(f"  against {answer.old}:")
+        say(f"  compared with {answer.old}:")
     for cause, others in _grouped(answer.causes):
         _print_cause(answer, cause, others)
     if answer.nearest is not None:
-        say(f"nearest recorded inputs: {answer.nearest.task_hash.hex()}, different in")
+        say(f"nearest recorded inputs: {answer.nearest.task_hash.hex()}; they differ in")
         for title in _titles(answer.nearest):
             say(f"  {title}")
 
 
 def _grouped(chain: tuple[causes.Cause, ...]) -> list[tuple[causes.Cause, list[str]]]:
-    """Return each cause with the other tasks that have the same changes: a flag, or a tool, is one
-    that many have.
+    """Return each cause with the other tasks that have the same changes.
+
+    Many tasks can share one changed flag or tool.
     """
     groups: dict[object, tuple[causes.Cause, list[str]]] = {}
     for cause in chain:
@@ -97,22 +102,22 @@ def _print_cause(answer: why.Why, cause: causes.Cause, others: list[str]) -> Non
     say(f"  {cause.key}{versions}")
     for change in cause.changes:
         if change.kind == causes.SAME_INPUTS:
-            say("    gave another output for the same inputs")
+            say("    produced a different output from identical inputs")
         else:
             say(f"    {change.title}")
         for line in answer.differences[change]:
             say(f"      {line}")
     if not cause.changes:
-        say("    what it was made from is not recorded here")
+        say("    its inputs are not recorded in this store")
     if len(cause.chain) > 1:
-        say(f"    by way of {' -> '.join(cause.chain[1:])}")
+        say(f"    through {' -> '.join(cause.chain[1:])}")
     if others:
-        say(f"    and the same in {few(others)}")
+        say(f"    also in {few(others)}")
 
 
 def _titles(nearest: why.Nearest) -> list[str]:
     own = [change.title for change in nearest.own]
-    return own + [f"{kind} {key}, which is another" for kind, key in nearest.edges]
+    return own + [f"{kind} {key}" for kind, key in nearest.edges]
 
 
 def _table(answer: why.Why) -> dict[str, Any]:

@@ -28,21 +28,10 @@ def layer() -> Path:
     return Path(__file__).parent / "layer"
 
 
-def find_build(start: Path) -> Path | None:
-    """Return the nearest build directory of BitBake's, from `start` upwards, that has a store or
-    was set up to get one.
-
-    None if there is none, or if a prov.toml is as near.
+def is_build(folder: Path) -> bool:
+    """Return whether a folder is a BitBake build directory that prov records: one with the layer's
+    lines in local.conf, or one with a store.
     """
-    for folder in (start, *start.parents):
-        if (folder / "prov.toml").is_file():
-            return None
-        if _is_build(folder):
-            return folder
-    return None
-
-
-def _is_build(folder: Path) -> bool:
     try:
         if not (folder / "conf/bblayers.conf").is_file():
             return False

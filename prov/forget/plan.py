@@ -26,6 +26,7 @@ from prov.forget.local import (
 )
 from prov.forget.remotes import Targets, forget_at, has_text, search_exports, tree_has_text
 from prov.forget.rewrite import Holders, Rewriter
+from prov.history.builds import split_steps
 from prov.history.names import find_run, runs
 from prov.records.keys import TaskKey
 from prov.records.record import record_of
@@ -143,7 +144,7 @@ def _run_and_record(store: Store, commit: Oid) -> set[Oid]:
 
 def _runs_named(store: Store, name: str) -> list[tuple[OutputRef, Oid]]:
     """Return the runs that a name stands for, all of a task or one: ref of the output, commit."""
-    if ":" not in name or "/" in name:
+    if ":" not in name or "/" in name or split_steps(name)[1]:
         run = find_run(store, name)
         return [(OutputRef(run.key, run.task_hash), run.commit)]
     key = TaskKey(name)

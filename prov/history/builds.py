@@ -59,10 +59,8 @@ def short_id(build: CommitId) -> str:
 
 def find_build(store: Store, name: str) -> BuildList:
     """Return the build that a name stands for. Raises NameUnknown with the nearest names."""
-    match = _NAME.fullmatch(name)
-    base, steps = match.groups() if match else (name, "")
+    base, count = split_steps(name)
     build = BuildList(store, _find(store, base, name))
-    count = sum(_step_length(step) for step in _STEP.findall(steps))
     for _ in range(count):
         before = build.before()
         if before is None:
@@ -71,6 +69,13 @@ def find_build(store: Store, name: str) -> BuildList:
             )
         build = before
     return build
+
+
+def split_steps(name: str) -> tuple[str, int]:
+    """Return a name without its steps back, and the number of steps: `latest~2^` is three."""
+    match = _NAME.fullmatch(name)
+    base, steps = match.groups() if match else (name, "")
+    return base, sum(_step_length(step) for step in _STEP.findall(steps))
 
 
 def _step_length(step: str) -> int:

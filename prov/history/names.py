@@ -1,6 +1,7 @@
-"""Runs by what users call them: `recipe:task`, the run of a build, or a tag.
+"""Names of runs: `recipe:task` for the latest run, or a tag.
 
-A build before a task says of which run: `latest~3/zlib:compile`; without one it is the newest.
+`latest~3/zlib:compile` is the run in that build. `zlib:compile~1` is the run before the latest, and
+`~N` after any name of a run is the Nth run of the task before it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from prov.errors import Elsewhere, NameUnknown
-from prov.history.builds import find_build, short_id
+from prov.history.builds import find_build, short_id, split_steps
 from prov.history.collected import inputs_collected, run_collected, when_collected
 from prov.history.producers import failures
 from prov.records.build_list import BuildList, Line, walk_builds
@@ -21,14 +22,14 @@ from prov.records.lookup import Records, last_number
 from prov.records.refs import FAILED, OWN, TAGS, RecordRef, RunRef, parse_ref, parse_run
 from prov.store.git import run_git
 from prov.store.repository import Store
-from prov.text import nearest
+from prov.text import count_text, nearest
 
 LOOK_BACK = 100
-"""How many builds are searched for a task of which no run is here."""
+"""Number of builds that are searched for a task without a run in this store."""
 NEWEST = 20
-"""How many runs of a task are searched for one that a build has."""
+"""Number of runs of a task that are searched for one of a build."""
 OVERLAPPING = 20
-"""How many builds back a run is searched for that ended after others had begun."""
+"""Number of earlier builds in which a run is searched that ended after later builds began."""
 _SPACE = re.compile(r"\s")
 _FORMAT = "--format=%(objectname) %(creatordate:unix) %(refname)"
 
@@ -38,10 +39,10 @@ class RunName:
     """A recorded run: the ref that names it, and the commit that the ref points to."""
 
     ref: RunRef | RecordRef
-    """A RecordRef where only the record of the run is here."""
+    """A RecordRef where the store has only the record of the run."""
     commit: CommitId
     seconds: int
-    """When it ended, since the epoch."""
+    """End of the run, since the epoch."""
 
     @property
     def tag(self) -> str:
@@ -58,7 +59,7 @@ class RunName:
 
     @property
     def number(self) -> int:
-        """From 1: the N-th run under this task hash."""
+        """From 1: the number of the run under this task hash."""
         return self.ref.number
 
     @property
@@ -66,15 +67,16 @@ class RunName:
         return isinstance(self.ref, RunRef) and self.ref.failed
 
     def table(self) -> dict[str, str | int | None]:
-        """Return the run as answers in JSON have it."""
+        """Return the run as JSON answers have it."""
         return {
             "tag": self.tag,
+            "commit": self.commit.hex(),
             "recipe": self.key.recipe,
             "task": self.key.task,
             "task_hash": self.task_hash.hex(),
             "number": self.number,
             "failed": self.failed,
-            "seconds": self.seconds,
+            "time": self.seconds,
         }
 
 
@@ -82,7 +84,7 @@ class RunName:
 
 
 def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
-    """Return recorded runs, newest first, failed ones among them."""
+    """Return recorded runs, successful and failed, newest first."""
     path = "/".join(filter(None, (recipe, task)))
     prefixes = [f"{TAGS}{path}", f"{FAILED}{path}"]
     answer = run_git(
@@ -94,18 +96,18 @@ def runs(store: Store, recipe: str = "", task: str = "") -> list[RunName]:
 
 
 def _listed_run(row: str) -> RunName | None:
-    """Return the run in a row of git's list; None for a tag that is not a run's."""
+    """Return the run in a row of git's list; None for another tag."""
     oid, _, rest = row.partition(" ")
     seconds, _, name = rest.partition(" ")
     ref = parse_run(name)
-    # what is not a commit has no date
+    # an object that is not a commit has no date
     if ref is None or not seconds or _SPACE.search(name):
         return None
     return RunName(ref, CommitId(bytes.fromhex(oid)), int(seconds))
 
 
 def newest(store: Store, listed: Sequence[RunName], limit: int) -> list[RunName]:
-    """Return the newest of some runs that are sorted by their ends, sorted by when they began.
+    """Return the newest of some runs, which are sorted by end, sorted by start.
 
     Git dates a commit in seconds, and many tasks run within one second.
     """
@@ -117,7 +119,7 @@ def newest(store: Store, listed: Sequence[RunName], limit: int) -> list[RunName]
 
 
 def _began(store: Store, commit: CommitId) -> float:
-    """Return when a run began, in seconds since the epoch."""
+    """Return the start of a run, in seconds since the epoch."""
     try:
         return float(Records(store).facts(commit).get("began", "0"))
     except ValueError:
@@ -125,11 +127,11 @@ def _began(store: Store, commit: CommitId) -> float:
 
 
 def builds_of(store: Store, listed: Iterable[RunName]) -> dict[str, BuildList]:
-    """Return tag -> the build in which a run ran, for the runs that a build has.
+    """Return tag -> the build in which a run ran, for each run that a build lists.
 
-    The builds since the oldest of the runs are read. A build's commit has the time when the build
-    began, a run's the time when the run ended: a run that is not in the build before its end may be
-    in an older build that was not over yet.
+    All builds since the oldest run are read. A build's commit is dated by the start of the build, a
+    run's commit by the end of the run. A run that is not in the last build begun before its end may
+    be in an older build that was still running.
     """
     pending = sorted(listed, key=lambda run: -run.seconds)
     builds: dict[str, BuildList] = {}
@@ -159,7 +161,7 @@ def _has_run(build: BuildList, run: RunName) -> bool:
 
 
 def recorded_tasks(store: Store) -> list[TaskKey]:
-    """Return the keys of the last build's tasks, else of all tags, for hints."""
+    """Return the last build's tasks, or all tasks with a run if there is no build; for hints."""
     build = BuildList.latest(store)
     if build is not None:
         return _tasks_of(build)
@@ -174,7 +176,16 @@ def _tasks_of(build: BuildList) -> list[TaskKey]:
 
 
 def find_run(store: Store, name: str) -> RunName:
-    """Return the run that `[BUILD/]RECIPE:TASK` or a tag stands for. Raises NameUnknown."""
+    """Return the run that `[BUILD/]RECIPE:TASK[~N]` or `TAG[~N]` stands for.
+
+    Raises NameUnknown.
+    """
+    base, steps = split_steps(name)
+    run = _named_run(store, base)
+    return _earlier_run(store, run, steps, name) if steps else run
+
+
+def _named_run(store: Store, name: str) -> RunName:
     if ":" not in name:
         return _by_tag(store, name)
     build, _, key = name.rpartition("/")
@@ -183,12 +194,31 @@ def find_run(store: Store, name: str) -> RunName:
     return last_run(store, TaskKey(key))
 
 
+def _earlier_run(store: Store, run: RunName, steps: int, name: str) -> RunName:
+    """Return the run of the same task that is some steps before a run. Raises NameUnknown."""
+    listed = runs(store, run.key.recipe, run.key.task)
+    in_order = newest(store, listed, len(listed))
+    tags = [each.tag for each in in_order]
+    position = tags.index(run.tag) if run.tag in tags else len(tags)
+    earlier = [each for each in in_order[position + 1 :] if not _is_trial(store, each)]
+    if steps > len(earlier):
+        raise NameUnknown(
+            f"{name}: {count_text(len(earlier), 'run')} of {run.key} before {run.tag}",
+            hint=f"run `prov log {run.key}` to list its runs",
+        )
+    return earlier[steps - 1]
+
+
+def _is_trial(store: Store, run: RunName) -> bool:
+    """Return whether a bisection made a run, of a state that no build had."""
+    return "aside" in Records(store).facts(run.commit)
+
+
 def last_run(store: Store, key: TaskKey) -> RunName:
-    """Return the newest run of a task. Raises NameUnknown with the nearest names."""
+    """Return the latest run of a task. Raises NameUnknown with the nearest names."""
     listed = runs(store, key.recipe, key.task)
     for run in newest(store, listed, NEWEST):
-        # a run of a bisection is of a state that no build had
-        if "aside" not in Records(store).facts(run.commit):
+        if not _is_trial(store, run):
             return run
     if listed:
         return newest(store, listed, 1)[0]
@@ -196,21 +226,22 @@ def last_run(store: Store, key: TaskKey) -> RunName:
 
 
 def _no_run(store: Store, key: TaskKey) -> NameUnknown:
-    """Return the error for a task of which no run is here."""
+    """Return the error for a task without a run in this store."""
     tasks = recorded_tasks(store)
     if not key.task:
-        return NameUnknown(f"{key} names no task", hint=nearest(key, tasks) or "write recipe:task")
+        return NameUnknown(f"{key} is not a task", hint=nearest(key, tasks) or "write recipe:task")
     for build in islice(walk_builds(BuildList.latest(store)), LOOK_BACK):
         line = build.line(key)
         if line is not None and line.output is not None:
             return run_elsewhere(store, line)
     return NameUnknown(
-        f"no run of {key} is recorded", hint=nearest(key, tasks) or "`prov log` lists what is"
+        f"no run of {key} is recorded",
+        hint=nearest(key, tasks) or "run `prov log` to list recorded runs",
     )
 
 
 def run_in(build: BuildList, key: TaskKey) -> RunName:
-    """Return the run that a build has of a task, be it from an earlier build.
+    """Return a build's run of a task, which may be from an earlier build.
 
     Raises NameUnknown.
     """
@@ -230,28 +261,28 @@ def run_in(build: BuildList, key: TaskKey) -> RunName:
     collected = run_collected(store, ref)
     if collected:
         raise NameUnknown(
-            f"the run of {key} for build {short_id(build.commit)} is not here any more",
+            f"the run of {key} in build {short_id(build.commit)} was deleted",
             hint=collected,
         )
     raise run_elsewhere(store, line)
 
 
 def run_elsewhere(store: Store, line: Line) -> Elsewhere:
-    """Return the error for a result whose run is not here: it ran elsewhere, or was collected."""
+    """Return the error for a result without a run in this store: run elsewhere, or deleted."""
     key = line.key
     collected = inputs_collected(store, key, line.task_hash)
     return Elsewhere(
-        f"the run of {key} is not here: it was run on another machine, or removed",
+        f"the run of {key} is not in this store: it ran on another machine, or was deleted",
         key,
         line.task_hash,
-        hint=collected or f"`prov pull --with-workdirs {key}` fetches it, if a remote has it",
+        hint=collected or f"run `prov pull --with-workdirs {key}` to fetch it from a remote",
     )
 
 
 def record_elsewhere(store: Store, error: Elsewhere) -> RunName:
-    """Return the run of which only the record is here, its commit being the record's.
+    """Return the run of which the store has only the record; its commit is the record's.
 
-    Raises the error if the record is not here.
+    Raises the error if the store has no record.
     """
     prefix = RecordRef(TaskKey(error.key), TaskHash(error.task_hash), 1).prefix
     refs = {parse_ref(name): oid for name, oid in store.refs.list(f"{prefix}/").items()}
@@ -274,7 +305,7 @@ def _by_tag(store: Store, name: str) -> RunName:
         or nearest(tag, recorded_tasks(store))
         or "write recipe:task, or a tag"
     )
-    raise NameUnknown(f"{tag} is no run of a task", hint=hint)
+    raise NameUnknown(f"{tag} is not a run", hint=hint)
 
 
 def _run_name(store: Store, ref: RunRef | RecordRef, commit: CommitId) -> RunName:

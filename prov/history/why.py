@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from prov.errors import Elsewhere, NameUnknown, ProvError, StoreError
-from prov.history.builds import find_build, is_build_name, short_id
+from prov.history.builds import find_build, is_build_name, short_id, split_steps
 from prov.history.causes import Cause, RecordedSide, Side, changed_versions, first_causes
 from prov.history.collected import inputs_collected
 from prov.history.inputs import (
@@ -207,13 +207,13 @@ def _planned(session: Session, name: str, writer: ObjectWriter) -> tuple[Step, T
 
 def _why_recorded(store: Store, name: str, build: str, against: str) -> Why:
     before, slash, text = name.rpartition("/")
-    if slash and ":" not in text:
-        return _why_tag(store, name, against)
+    if (slash and ":" not in text) or split_steps(text)[1]:
+        return _why_run(store, name, against)
     return _why_built(store, TaskKey(text), find_build(store, build or before or LATEST), against)
 
 
-def _why_tag(store: Store, tag: str, against: str) -> Why:
-    run = find_run(store, tag)
+def _why_run(store: Store, name: str, against: str) -> Why:
+    run = find_run(store, name)
     new = _of_run(store, run)
     old = _reference(store, run.key, against, store.objects)
     if not against:

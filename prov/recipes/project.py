@@ -339,14 +339,6 @@ def _with_package_names(table: Raw, name: str) -> Raw:
     return table | {"packages": packages}
 
 
-def find_root(start: Path) -> Path:
-    """Return the nearest folder from `start` upwards that has a prov.toml, or else `start`."""
-    for folder in (start, *start.parents):
-        if (folder / PROJECT_FILE).is_file():
-            return folder
-    return start
-
-
 def allowed_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Return the caller's variables that a project lets through to its tasks."""
     return {name: environment[name] for name in names if name in environment}

@@ -1,4 +1,4 @@
-"""What became of a task in a build, in the words of the list `happened` and of reports."""
+"""The outcomes of a build's tasks: their recorded values, and the words that users read."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a build left a task."""
+    """The outcome of a task in a build, as the record `happened` has it."""
 
     RAN = "ran"
     RESTORED = "restored"
     FETCHED = "fetched"
     CUT_OFF = "cut off"
-    """It did not run, since the outputs that it takes are unchanged (early cutoff)."""
+    """Skipped, because the outputs of its dependencies are unchanged (early cutoff)."""
     STALE = "stale"
     FAILED = "failed"
     UP_TO_DATE = "up to date"
     NOT_BUILT = "not built"
+
+
+WORDS: dict[str, str] = {Outcome.CUT_OFF: "skipped"}
+"""Outcome -> the word that users read, where it differs from the recorded value."""
+
+
+def outcome_text(value: str) -> str:
+    """Return an outcome in the word that users read; another text unchanged."""
+    return WORDS.get(value, value)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from prov.errors import FORGET_RUN, NameUnknown, ProvError, StoreError
-from prov.history.builds import find_build, short_id
+from prov.history.builds import find_build, short_id, split_steps
 from prov.history.names import RunName, find_run, run_in
 from prov.records.build_list import BuildList, walk_builds
 from prov.records.entries import EDGES
@@ -52,7 +52,7 @@ def attested_run(store: Store, name: str, build: str = "") -> tuple[RunName, str
     if ":" not in name and "/" not in name:
         name = _target(find_build(store, build or "latest"), name, further=not build)
     before, _, key = name.rpartition("/")
-    if ":" not in key or not (build or before):
+    if ":" not in key or split_steps(key)[1] or not (build or before):
         return find_run(store, name), ""
     named = find_build(store, build or before)
     note = ""

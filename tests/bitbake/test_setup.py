@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prov.bitbake.setup import check_release, find_build, set_up, undo
+from prov.bitbake.setup import check_release, is_build, set_up, undo
 from prov.errors import BitBakeError
 from tests.bitbake.conftest import BuildDirectories
 from tests.bitbake.story import BuildDirectory
@@ -199,21 +199,14 @@ def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(
 # where commands look for the store
 
 
-def test_build_directory_below_a_project_has_a_store_of_its_own(
-    plain: BuildDirectory, tmp_path: Path
-) -> None:
-    (tmp_path / "prov.toml").write_text("")
-    below = plain.root / "tmp/work"
-    below.mkdir(parents=True)
-    assert find_build(below) is None
+def test_a_build_directory_that_prov_records_is_one(plain: BuildDirectory, tmp_path: Path) -> None:
+    assert not is_build(plain.root)
     (plain.root / ".prov").mkdir()
-    assert find_build(below) == plain.root
+    assert is_build(plain.root)
     (plain.root / ".prov").rmdir()
     set_up(plain.root)
-    assert find_build(below) == plain.root
-    assert find_build(tmp_path) is None
-    (plain.root / "prov.toml").write_text("")
-    assert find_build(below) is None
+    assert is_build(plain.root)
+    assert not is_build(tmp_path)
 
 
 def test_commands_in_a_build_directory_ask_its_store(plain: BuildDirectory, tmp_path: Path) -> None:

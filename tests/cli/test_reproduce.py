@@ -109,3 +109,21 @@ def test_demo_built_without_a_sandbox_is_reproduced_without_one(scene: Project) 
     place = scene.ask("shell", "--sandbox", "none", "words:compile", "--", "pwd").strip()
     if shutil.which("bwrap"):
         assert place == f"{scene.root}/build/work/x86_64/words/unpack"
+
+
+def test_a_task_with_two_outputs_is_listed(small: Project) -> None:
+    small.task("date +%s%N > out/x")
+    small.prov("build", "a")
+    answer = "no task is recorded with different outputs from identical inputs\n"
+    assert small.ask("reproduce", "--recorded") == answer
+    small.prov("build", "-f", "a:go", "a")
+    head, *lines = small.ask("reproduce", "--recorded", code=1).splitlines()
+    assert head.startswith("a:go ") and head.endswith(": 2 outputs")
+    assert lines[-1].strip() == "M out/x"
+    [row] = small.json("reproduce", "--recorded", code=1)["tasks"]
+    assert (row["task"], len(row["outputs"]), len(row["differences"])) == ("a:go", 2, 1)
+
+
+@pytest.mark.parametrize("arguments", [("reproduce",), ("reproduce", "a", "--recorded")])
+def test_either_tasks_or_records_are_asked_for(small: Project, arguments: tuple[str, ...]) -> None:
+    assert "pass either RECIPE[:TASK] or --recorded" in small.prov(*arguments, code=2).stderr

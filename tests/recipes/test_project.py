@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from prov.errors import NameUnknown, RecipeError
-from prov.recipes.project import Project, allowed_environment, find_root
+from prov.recipes.project import Project, allowed_environment
 from prov.recipes.recipe import Setting
-from tests.recipes.folders import load, write
+from tests.recipes.folders import load
 
 HOST = platform.machine()
 NATIVE = 'classextend = ["native"]\n'
@@ -315,13 +315,6 @@ def test_a_variable_that_no_recipe_has(tmp_path: Path, key: str, message: str, h
 
 
 # from outside
-
-
-def test_the_root_is_the_nearest_folder_with_settings(tmp_path: Path) -> None:
-    write(tmp_path, {"prov.toml": "", "a/b/c": "", "d/prov.toml": ""})
-    assert find_root(tmp_path / "a/b") == tmp_path
-    assert find_root(tmp_path / "d") == tmp_path / "d"
-    assert find_root(Path("/nonexistent/x")) == Path("/nonexistent/x")
 
 
 def test_only_named_variables_come_in() -> None:

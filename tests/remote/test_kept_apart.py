@@ -40,7 +40,7 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
         machine.prov("build", "dice")
         machine.join("team", folder_cache)
     assert (
-        one.ask("reproducible")
+        one.ask("reproduce", "--recorded")
         == "no task is known to have given different outputs for the same inputs\n"
     )
     assert one.ask("push") == "team: 1 result published in 1 push; 0 were there\n"
@@ -55,9 +55,9 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
     (ref,) = third.git("for-each-ref", "--format=%(refname)", "refs/prov/output/dice").split()
     assert third.git("rev-parse", f"{ref}^{{tree}}").strip() == first
     for machine in (one, other, third):
-        (found,) = machine.json("reproducible", code=1)["tasks"]
+        (found,) = machine.json("reproduce", "--recorded", code=1)["tasks"]
         assert (found["task"], found["outputs"]) == ("dice:go", [first, second])
-        text = machine.ask("reproducible", code=1)
+        text = machine.ask("reproduce", "--recorded", code=1)
         in_order(text, f"{first[:12]}  published to team", f"{second[:12]}  published to team")
         assert "number" in text
         assert "again" in text

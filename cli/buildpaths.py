@@ -1,4 +1,4 @@
-"""`prov check`."""
+"""`prov buildpaths`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from prov.history import embedded_paths
+from prov.text import count_text
 
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import say, say_json
@@ -18,31 +19,34 @@ def command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE", help="A recipe, as it was last built.", callback=plain_name
+            metavar="RECIPE", help="A recipe: its last outputs are searched.", callback=plain_name
         ),
     ],
     json: JsonOption = False,
     store: StoreOption = None,
 ) -> None:
-    """Tell which files of a recipe's outputs name the place where they were made.
+    """List output files that embed build paths.
 
-    Most are stored with tokens, and get the paths that count wherever they are put; exit 1 if one
-    can't be. Example: prov check ncurses
+    prov stores most of these paths as tokens and writes the right path at each checkout. The exit
+    status is 1 if a file is not relocatable.
+
+    Example:
+
+        prov buildpaths ncurses
     """
     named = embedded_paths.embedded_paths(open_store(store), name)
     held = sum(file.held for file in named)
     if json:
-        say_json("check", files=[asdict(file) for file in named])
+        say_json("buildpaths", files=[asdict(file) for file in named])
     else:
         for file in named:
             say(f"{file.task}  {os.fsdecode(file.path)}  {_description(file)}")
-        names = "1 file names its" if len(named) == 1 else f"{len(named)} files name their"
-        say(f"{names} place; {held} of them can't be used elsewhere")
+        say(f"{count_text(len(named), 'file')} with build paths; {held} not relocatable")
     if held:
         raise typer.Exit(1)
 
 
 def _description(file: embedded_paths.EmbeddedPath) -> str:
     if file.held:
-        return "holds a path that can't be replaced"
+        return "not relocatable"
     return f"{file.kind}, {', '.join(file.places)}"
