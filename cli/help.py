@@ -20,6 +20,12 @@ COLUMN = 26
 """Where descriptions of options begin, at most."""
 _TYPES = {"int": "N", "float": "N", "path": "PATH", "file": "PATH", "directory": "PATH"}
 """Beginning of a type's name in typer -> metavar of an option that has none."""
+_TEXTS = {
+    "--help": "Print this help.",
+    "--install-completion": "Install completion for the current shell.",
+}
+"""Descriptions of typer's own options."""
+_LEFT_OUT = "--show-completion"
 
 
 class Command(TyperCommand):
@@ -133,13 +139,8 @@ def _usage(command: Any, ctx: Any, pieces: list[str]) -> str:
 
 
 def _page(command: Any, ctx: Any, sections: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    shown = [param for param in command.get_params(ctx) if not param.hidden]
-    arguments = {
-        argument_metavar(param).strip("[]") if not param.metavar else param.metavar: param.help
-        for param in shown
-        if is_argument(param)
-    }
-    options = {option_names(param): _described(param) for param in shown if not is_argument(param)}
+    arguments = argument_rows(command, ctx)
+    options = option_rows(command, ctx)
     parts = [command.get_usage(ctx), _body(command.help or "")]
     commands = dict(sections or {})
     names = [name for rows in commands.values() for name in rows]
@@ -150,8 +151,25 @@ def _page(command: Any, ctx: Any, sections: Mapping[str, Mapping[str, str]] | No
     return "\n\n".join(part for part in parts if part)
 
 
+def argument_rows(command: Any, ctx: Any) -> dict[str, str]:
+    """Return each argument with its description."""
+    arguments = [param for param in command.get_params(ctx) if is_argument(param)]
+    return {param.metavar or param.name.upper(): param.help or "" for param in arguments}
+
+
+def option_rows(command: Any, ctx: Any) -> dict[str, str]:
+    """Return each option, with its names and its metavar, and its description."""
+    options = [
+        param
+        for param in command.get_params(ctx)
+        if not is_argument(param) and not param.hidden and _LEFT_OUT not in param.opts
+    ]
+    return {option_names(param): _described(param) for param in options}
+
+
 def _described(param: Any) -> str:
-    return " ".join(filter(None, (param.help, default_text(param))))
+    text = _TEXTS.get(param.opts[-1], param.help)
+    return " ".join(filter(None, (text, default_text(param))))
 
 
 def _body(text: str) -> str:

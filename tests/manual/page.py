@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 
 from cli.app import app
 from cli.commands import load_command
+from cli.help import argument_rows, option_rows
 
-WIDE = 10_000
-"""Columns of the help that is read: no summary is cut off, no line is wrapped."""
 ALWAYS = {"Arguments", "Options"}
-"""The sections that typer itself names. Any other lists commands."""
+"""The sections of parameters. Any other lists commands."""
 
 Rows = list[tuple[str, str]]
 
@@ -56,40 +54,6 @@ class Page:
         return "-".join(self.command)
 
 
-@dataclass
-class _Recorder:
-    """A formatter of help that keeps what the help consists of."""
-
-    width: int = WIDE
-    current_indent: int = 0
-    usage: str = ""
-    sections: list[tuple[str, Rows]] = field(default_factory=list)
-
-    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        self.usage = f"{prog} {args}".strip()
-
-    @contextmanager
-    def section(self, name: str) -> Iterator[None]:
-        self.write_heading(name)
-        yield
-
-    @contextmanager
-    def indentation(self) -> Iterator[None]:
-        yield
-
-    def write_heading(self, name: str) -> None:
-        self.sections.append((name, []))
-
-    def write_dl(self, rows: Sequence[tuple[str, str]], *_: object, **__: object) -> None:
-        self.sections[-1][1].extend((term, " ".join(text.split())) for term, text in rows)
-
-    def write_paragraph(self) -> None:
-        """Ignore an empty line."""
-
-    def write(self, text: str) -> None:
-        """Ignore text between the lists."""
-
-
 def all_pages() -> list[Page]:
     """Return the pages of `prov`, its commands and their subcommands, in the order of the help."""
     root = typer.main.get_command(app)
@@ -114,16 +78,16 @@ def _context(command: Any, name: str, parent: Any) -> Any:
 
 
 def _page(command: Any, context: Any) -> Page:
-    recorder = _Recorder()
-    command.format_usage(context, recorder)
-    command.format_options(context, recorder)
     summary, description, examples = read_help(command.help or "")
+    tables = dict(command.sections()) if hasattr(command, "sections") else {}
+    tables |= {"Arguments": argument_rows(command, context)}
+    tables |= {"Options": option_rows(command, context)}
     return Page(
         tuple(context.command_path.split()),
-        recorder.usage,
+        " ".join(command.get_usage(context).split()).removeprefix("Usage: "),
         summary,
         description,
-        [section for section in recorder.sections if section[1]],
+        [(title, list(rows.items())) for title, rows in tables.items() if rows],
         examples,
     )
 
