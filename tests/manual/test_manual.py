@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -29,7 +30,8 @@ def test_every_command_has_a_page() -> None:
 def test_man_has_no_warnings() -> None:
     for path in sorted(MAN.glob("prov*.1")):
         command = ["man", "--warnings", "--encoding=ascii", "--local-file", str(path)]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+        environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+        shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert shown.stderr == ""
         assert f"{path.stem.upper()}(1)" in shown.stdout
 

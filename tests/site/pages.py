@@ -35,6 +35,8 @@ MOVED = {
 }
 """File outside docs/ -> its page."""
 
+_DIAGRAM = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
+"""Hosts of git draw it; the site would need a program from the network."""
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
@@ -58,10 +60,12 @@ def write_pages(folder: Path) -> None:
 
 
 def resolved(text: str, source: str) -> str:
-    """Return a page with links that lead to pages of the site. `source` is the page's file, from
-    the top of the repository. Links to other files become text. Raises BrokenLink.
+    """Return a page with links that lead to pages of the site, and without diagrams. `source` is
+    the page's file, from the top of the repository. Links to other files become text. Raises
+    BrokenLink.
     """
     page = MOVED.get(source) or source.removeprefix("docs/")
+    text = _DIAGRAM.sub("", text)
 
     def link(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
