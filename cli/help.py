@@ -168,7 +168,8 @@ def option_rows(command: Any, ctx: Any) -> dict[str, str]:
 
 
 def _described(param: Any) -> str:
-    text = _TEXTS.get(param.opts[-1], param.help)
+    # typer lists the names of --help in no fixed order
+    text = next((_TEXTS[name] for name in param.opts if name in _TEXTS), param.help)
     return " ".join(filter(None, (text, default_text(param))))
 
 
