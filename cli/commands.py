@@ -66,6 +66,7 @@ GROUPS = {
         "forget": "Remove runs or a text from the store and remotes",
         "du": "Show what takes up space in a store",
         "fsck": "Check a store for damage, and repair it",
+        "doctor": "Check this machine's setup",
     },
     "Attach": {
         "bitbake": "Record BitBake builds through a layer",

@@ -39,6 +39,7 @@ PACKAGES = (
     "prov.tasks",
     "prov.sharing",
     "prov.upkeep",
+    "prov.doctor",
     "prov.scheduler",
     "prov.history",
     "prov.statements",

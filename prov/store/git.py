@@ -23,18 +23,28 @@ OLDEST = (2, 39)
 @cache
 def git_program() -> str:
     """Return the path of a git that is new enough. Raises StoreError when there is none."""
+    return _program_and_version()[0]
+
+
+def git_version() -> str:
+    """Return what `git version` prints. Raises StoreError when there is no new enough git."""
+    return _program_and_version()[1]
+
+
+@cache
+def _program_and_version() -> tuple[str, str]:
     program = shutil.which("git")
     if program is None:
         raise StoreError("the git command is not on PATH", hint="install git 2.39 or newer")
     command = [program, "version"]
-    answer = call_git(command).stdout.decode("utf-8", "replace")
-    match = re.search(r"(\d+)\.(\d+)", answer)
+    version = call_git(command).stdout.decode("utf-8", "replace").strip()
+    match = re.search(r"(\d+)\.(\d+)", version)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
         raise StoreError(
-            f"{program} is too old: {answer.strip() or 'no version'}",
+            f"{program} is too old: {version or 'no version'}",
             hint="install git 2.39 or newer",
         )
-    return program
+    return program, version
 
 
 def git_environment() -> dict[str, str]:

@@ -139,7 +139,7 @@ def bubblewrap(choice: str) -> str | None:
         raise BuildError(f"there is no sandbox {choice!r}", hint=", ".join(SANDBOXES))
     if choice == "none":
         return None
-    program, reason = _usable_bubblewrap()
+    program, reason = usable_bubblewrap()
     if program is None and choice == "bwrap":
         raise BuildError(
             f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"'
@@ -148,7 +148,7 @@ def bubblewrap(choice: str) -> str | None:
 
 
 @cache
-def _usable_bubblewrap() -> tuple[str | None, str]:
+def usable_bubblewrap() -> tuple[str | None, str]:
     program = shutil.which("bwrap")
     if program is None:
         return None, "bwrap is not on PATH"
