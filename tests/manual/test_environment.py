@@ -26,7 +26,7 @@ def _source() -> Iterator[Path]:
 
 
 def _read_in(tree: ast.AST) -> Iterator[str]:
-    """Yield each constant name that is looked up in something called environ or environment."""
+    """Yield each constant name looked up in `environ` or `environment`."""
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(value=base, slice=ast.Constant(value=str(name))):

@@ -13,6 +13,7 @@ from cli.commands import COMMANDS
 from . import MAN, sources
 from .page import Text, read_help
 from .roff import escape, marked, styled
+from .shared import DOCS
 
 
 def test_pages_are_up_to_date() -> None:
@@ -43,6 +44,14 @@ def test_mandoc_has_no_warnings() -> None:
     lint = subprocess.run(command, cwd=MAN.parent, capture_output=True, text=True, check=False)
     # the pages have no date, so that they change with the help alone
     assert [line for line in lint.stdout.splitlines() if "missing date" not in line] == []
+
+
+def test_exit_codes_list_every_command_that_checks() -> None:
+    page = (DOCS / "exit-codes.md").read_text()
+    shared = {"repetitions"}  # of rerun and reproduce
+    for path in (DOCS.parent / "cli").glob("*.py"):
+        if "typer.Exit(1)" in path.read_text() and path.stem not in shared:
+            assert f"`prov {path.stem}" in page
 
 
 def test_help_is_split_into_sentence_paragraphs_and_examples() -> None:

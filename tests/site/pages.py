@@ -45,7 +45,7 @@ class BrokenLink(Exception):
 
 
 def write_pages(folder: Path) -> None:
-    """Write all pages to a folder, which is emptied first. Raises BrokenLink."""
+    """Empty a folder and write all pages to it. Raises BrokenLink."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(DOCS, folder, ignore=shutil.ignore_patterns("man", "*.py", "__pycache__"))
     for path in DOCS.rglob("*.md"):
