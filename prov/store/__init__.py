@@ -1,1 +1,1 @@
-"""Git: objects, packs, refs. The only floor that knows how a repository is laid out."""
+"""Git objects, packs and refs. Only this package knows the layout of a repository."""

@@ -1,7 +1,7 @@
-"""Read an object through a git process of its own, with limited memory.
+"""Read an object in a separate git process with limited memory.
 
-Git makes objects of deltas in memory, however large they are. In a process apart, with a limit, the
-worst that can happen is that this process dies.
+Git resolves deltas in memory, whatever their size. If the object is too large, only the separate
+process fails.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from prov.store.git import git_command, start_git
 from prov.store.objects import Kind, Oid
 
 MEMORY = 2 << 30
-"""Bytes that such a git may use."""
+"""Memory limit of the git process, in bytes."""
 _CHUNK = 1 << 20
 _KINDS = ("commit", "tree", "blob", "tag")
 
 
 def limit_memory(pid: int, most: int) -> None:
-    """Let a process, and those that it starts, use no more than `most` bytes of memory of their
-    own.
-    """
+    """Limit the private memory of a process, and of each of its later children, to `most` bytes."""
     with contextlib.suppress(OSError, ValueError):
         _soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         lower = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -50,14 +48,15 @@ def _start(command: list[str], arguments: list[str], oid: Oid) -> subprocess.Pop
 def stream_by_git(git_dir: Path, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
     """Return an object's kind, its size in bytes, and its content in chunks.
 
-    Raises StoreError if there is none.
+    Raises StoreError if the object is missing.
     """
     with git_command(git_dir) as command, _start(command, ["--batch-check"], oid) as process:
         assert process.stdout is not None
         words = process.stdout.readline(1000).decode("ascii", "replace").split()
     if len(words) != 3 or words[1] not in _KINDS:
         raise StoreError(
-            f"object {oid.hex()} is not in {git_dir}", hint="`prov fsck` tells what else is missing"
+            f"object {oid.hex()} is missing from {git_dir}",
+            hint="run `prov fsck` to list missing objects",
         )
     size = int(words[2])
     return cast(Kind, words[1]), size, _content(git_dir, oid, size)
@@ -76,5 +75,6 @@ def _content(git_dir: Path, oid: Oid, size: int) -> Iterator[bytes]:
             process.kill()
     if remaining:
         raise StoreError(
-            f"object {oid.hex()} in {git_dir} can't be read: git ended", hint="run `git fsck`"
+            f"cannot read object {oid.hex()} in {git_dir}: git exited early",
+            hint="run `prov fsck` to list the damage",
         )

@@ -1,6 +1,6 @@
-"""Git's deltas: an object stored as its differences from another (gitformat-pack).
+"""Resolve git's deltas: objects stored as differences from another object (gitformat-pack).
 
-prov writes none; packs that git made have them.
+prov never writes deltas, but packs written by git contain them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import NamedTuple
 from prov.store.objects import Kind, Oid, object_id
 
 _COPY = 128
-"""The bit of an instruction that copies from the base; without it, it holds its bytes itself."""
+"""Set in an instruction that copies from the base, unset in one that contains its bytes."""
 
 
 class Delta(NamedTuple):
-    """A delta in a pack: where it begins and ends, and its base, by offset or by id."""
+    """A delta in a pack: its start and end offsets, and its base as an offset or an id."""
 
     start: int
     end: int
@@ -26,9 +26,9 @@ class Delta(NamedTuple):
 def resolve(
     deltas: list[Delta], objects: dict[int, tuple[Oid, Kind]], content_at: Callable[[int], bytes]
 ) -> Iterator[tuple[Kind, bytes]]:
-    """Yield kind and content of every delta whose base can be read.
+    """Yield the kind and content of every delta whose base can be read.
 
-    `objects` has the id and kind of each object that is stored whole, by its offset.
+    `objects` maps the offset of each object that is not a delta to its id and kind.
     """
     offsets = {oid: at for at, (oid, _) in objects.items()}
     kinds = {at: kind for at, (_, kind) in objects.items()}
@@ -52,15 +52,14 @@ def resolve(
 
 
 MOST = 1 << 29
-"""The largest content, in bytes, of a delta: git stores larger objects whole
-(core.bigFileThreshold).
+"""The largest content of a delta, in bytes.
+
+Git does not store larger objects as deltas (core.bigFileThreshold).
 """
 
 
 def apply(base: bytes, delta: bytes, *, most: int = MOST) -> bytes | None:
-    """Return the content of a delta; None if it does not fit its base, or has more than `most`
-    bytes.
-    """
+    """Return the content of a delta; None if it does not match its base or exceeds `most` bytes."""
     try:
         base_size, at = read_size(delta, 0)
         size, at = read_size(delta, at)
@@ -77,10 +76,10 @@ def apply(base: bytes, delta: bytes, *, most: int = MOST) -> bytes | None:
 
 
 def _read_piece(base: bytes, delta: bytes, at: int, most: int) -> tuple[bytes, int]:
-    """Return what one instruction of a delta yields, and where the next one begins.
+    """Return the bytes that one instruction of a delta produces, and the next one's offset.
 
-    Raises ValueError for an invalid one, or one that yields more than `most` bytes, IndexError for
-    one that is cut off.
+    Raises ValueError for an invalid instruction or more than `most` bytes, and IndexError for a
+    truncated instruction.
     """
     instruction, at = delta[at], at + 1
     if instruction & _COPY:
@@ -90,14 +89,15 @@ def _read_piece(base: bytes, delta: bytes, at: int, most: int) -> tuple[bytes, i
         length, source, start = instruction, delta, at
         at += length
     if not 0 < length <= most or start + length > len(source):
-        raise ValueError("an instruction that does not fit")
+        raise ValueError("an instruction is out of bounds")
     return source[start : start + length], at
 
 
 def _read_copy(delta: bytes, instruction: int, at: int) -> tuple[int, int, int]:
-    """Return offset and length, in the base, of a copy instruction, and where it ends.
+    """Return the offset and length in the base of a copy instruction, and the instruction's end.
 
-    Seven bits of the instruction say which bytes of the two numbers follow; the others are zero.
+    Seven bits of the instruction select the bytes of the two numbers that follow; the other bytes
+    are zero.
     """
     number = 0
     for bit in range(7):
@@ -108,9 +108,9 @@ def _read_copy(delta: bytes, instruction: int, at: int) -> tuple[int, int, int]:
 
 
 def read_size(data: bytes, at: int) -> tuple[int, int]:
-    """Return the size that is encoded at an offset of a delta, and where it ends.
+    """Return the size encoded at an offset of a delta, and the offset after it.
 
-    Raises IndexError, ValueError.
+    Raises IndexError for a truncated size and ValueError for a size longer than ten bytes.
     """
     size = shift = 0
     while True:
@@ -118,15 +118,15 @@ def read_size(data: bytes, at: int) -> tuple[int, int]:
         size |= (byte & 127) << shift
         shift += 7
         if shift > 70:
-            raise ValueError("a size that does not end")
+            raise ValueError("a size has too many bytes")
         if not byte & 128:
             return size, at
 
 
 def read_distance(data: bytes, at: int) -> tuple[int, int]:
-    """Return how many bytes before a delta its base begins, and where that number ends.
+    """Return the distance in bytes from a delta back to its base, and the offset after that number.
 
-    Raises IndexError.
+    Raises IndexError for a truncated number.
     """
     byte = data[at]
     distance, at = byte & 127, at + 1

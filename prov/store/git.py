@@ -1,4 +1,4 @@
-"""The git command: required, its version checked, run without the user's configuration."""
+"""Run git: check its version and keep the user's configuration out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OLDEST = (2, 39)
 
 @cache
 def git_program() -> str:
-    """Return the path of a git that is new enough. Raises StoreError when there is none."""
+    """Return the path of git. Raises StoreError if it is missing or older than `OLDEST`."""
     return _program_and_version()[0]
 
 
 def git_version() -> str:
-    """Return what `git version` prints. Raises StoreError when there is no new enough git."""
+    """Return the output of `git version`. Raises StoreError as `git_program` does."""
     return _program_and_version()[1]
 
 
@@ -41,21 +41,21 @@ def _program_and_version() -> tuple[str, str]:
     match = re.search(r"(\d+)\.(\d+)", version)
     if match is None or (int(match[1]), int(match[2])) < OLDEST:
         raise StoreError(
-            f"{program} is too old: {version or 'no version'}",
+            f"{program} is too old: {version or 'unknown version'}",
             hint="install git 2.39 or newer",
         )
     return program, version
 
 
 def git_environment() -> dict[str, str]:
-    """Return an environment in which git reads the repository's configuration and no other."""
+    """Return an environment in which git reads only the repository's own configuration."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return others | {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        # an object that is missing is missing: git fetches none
+        # git must report a missing object, not fetch it
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_ALLOW_PROTOCOL": "none",
         "GIT_TERMINAL_PROMPT": "0",
@@ -65,9 +65,9 @@ def git_environment() -> dict[str, str]:
 
 
 def call_git(command: Sequence[str], *, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run a command line of git with `data` as its input; return its status and its output.
+    """Run a git command line with `data` as its input; return its status and output.
 
-    The command line begins with `git_program()`, or as `git_command` yields it.
+    Start the command line with `git_program()` or with what `git_command` yields.
     """
     return subprocess.run(
         command, input=data, capture_output=True, env=git_environment(), check=False
@@ -77,40 +77,40 @@ def call_git(command: Sequence[str], *, data: bytes = b"") -> subprocess.Complet
 def start_git(
     command: Sequence[str], *, stderr: int, stdin: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a command line of git, as `call_git` runs it, with its output in a pipe."""
+    """Start a git command line as `call_git` does, with its output in a pipe."""
     return subprocess.Popen(
         command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=git_environment()
     )
 
 
 def error_text(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Return what git printed as its error."""
+    """Return git's error output as text."""
     return result.stderr.decode("utf-8", "replace").strip()
 
 
 @cache
 def _seal_libgit2() -> None:
-    """Let libgit2 read no configuration but a repository's, as `git_environment` does for git."""
+    """Restrict libgit2 to the repository's configuration, as `git_environment` does for git."""
     for level in (ConfigLevel.PROGRAMDATA, ConfigLevel.SYSTEM, ConfigLevel.XDG, ConfigLevel.GLOBAL):
         pygit2.settings.search_path[level] = os.devnull
     pygit2.settings.owner_validation = False
 
 
 def open_repository(git_dir: Path) -> pygit2.Repository:
-    """Open a store with libgit2. Raises StoreError when that can't."""
+    """Open a store with libgit2. Raises StoreError if libgit2 fails."""
     _seal_libgit2()
     with contextlib.suppress(OSError):
-        read_configuration(git_dir)  # libgit2 would wait at a pipe, and follow includes
+        read_configuration(git_dir)  # libgit2 would block on a pipe, and follow includes
     try:
         return pygit2.Repository(str(git_dir))
     except pygit2.GitError as error:
         raise StoreError(
-            f"{git_dir} can't be opened: {error}", hint="`prov fsck` tells what is wrong with it"
+            f"cannot open {git_dir}: {error}", hint="run `prov fsck` to list the damage"
         ) from error
 
 
 def make_bare(path: Path) -> None:
-    """Make an empty bare repository in which everything that git writes is synced.
+    """Create an empty bare repository in which git syncs everything it writes.
 
     Raises StoreError.
     """
@@ -126,15 +126,15 @@ def make_bare(path: Path) -> None:
     ]
     result = call_git(command)
     if result.returncode:
-        raise StoreError(f"no repository could be made at {path}: {error_text(result)}")
+        raise StoreError(f"cannot create a repository at {path}: {error_text(result)}")
     run_git(path, ["config", "core.fsync", "all"])
 
 
 @contextlib.contextmanager
 def git_command(git_dir: Path) -> Iterator[list[str]]:
-    """Yield the beginning of a command line that runs git on a repository, and none of its hooks.
+    """Yield the start of a command line that runs git on a repository without its hooks.
 
-    Run it with `call_git` or `start_git`.
+    Run the command line with `call_git` or `start_git`.
     """
     settings = ("safe.directory=*", f"core.hooksPath={os.devnull}", "core.fsmonitor=false")
     with git_view(git_dir) as view:
@@ -145,7 +145,7 @@ def git_command(git_dir: Path) -> Iterator[list[str]]:
 
 
 def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> bytes:
-    """Run git on a repository and return what it prints. Raises StoreError with git's own words."""
+    """Run git on a repository and return its output. Raises StoreError with git's error text."""
     with git_command(git_dir) as command:
         result = call_git([*command, *arguments], data=data)
     if result.returncode:
@@ -154,11 +154,11 @@ def run_git(git_dir: Path, arguments: Sequence[str], *, data: bytes = b"") -> by
 
 
 def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
-    """Return the paths in a folder, relative to it, that its `.gitignore` files leave out, folders
-    with a slash.
+    """Return the paths in a folder that its `.gitignore` files exclude, relative to the folder.
 
-    In a git work tree what is committed is not left out. `git_dir`, any repository, serves a folder
-    that is in none. Raises StoreError.
+    A directory's path ends in a slash. In a git work tree, committed files are not excluded. For a
+    folder outside any repository, git uses `git_dir`, which can be any repository. Raises
+    StoreError.
     """
     command = [
         git_program(),
@@ -182,4 +182,4 @@ def ignored_paths(folder: Path, git_dir: Path) -> list[bytes]:
         result = call_git([*command, *options, *listing])
         if result.returncode == 0:
             return [path for path in result.stdout.split(b"\0") if path]
-    raise StoreError(f"{folder}: git can't list what .gitignore leaves out: {error_text(result)}")
+    raise StoreError(f"{folder}: git cannot list ignored files: {error_text(result)}")

@@ -1,9 +1,8 @@
-"""Verify that the objects of a store match their ids, and salvage those of damaged packs.
+"""Verify that a store's objects match their ids, and salvage objects from damaged packs.
 
-An object's id is the hash of its content, so that whatever can still be inflated out of a damaged
-pack is an object again, wherever it is found and whatever the index says. A pack that prov wrote
-has no deltas: its objects are found one behind the other, and after a damaged place by the bytes
-that a compressed object begins with.
+An object's id is the hash of its content, so salvaging needs no index: anything that inflates
+identifies itself. Packs written by prov contain no deltas; their objects follow one another. After
+a damaged part, the next object is found by the first bytes of a zlib stream.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ _KINDS: dict[int, Kind] = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 _OFS_DELTA, _REF_DELTA = 6, 7
 _HEADER, _TRAILER = 12, 20
 _MOST_OF_A_HEADER = 10
-# how zlib begins: a window of 32 kB, and a check that is a multiple of 31
+# the header of a zlib stream with a 32 kB window; a valid header is a multiple of 31
 _ZLIB = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
 _MALFORMED = re.compile(r"^error in (?:blob|tree|commit|tag) ([0-9a-f]{40}): (.*)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class GitFsck:
-    """`git fsck --strict` at work on a store, beside whatever this process does."""
+    """A running `git fsck --strict` on a store."""
 
     process: subprocess.Popen[bytes]
     _view: contextlib.ExitStack
@@ -53,16 +52,16 @@ class GitFsck:
             return GitFsck(process, stack.pop_all())
 
     def answer(self) -> list[str]:
-        """Wait for the end; return what git finds wrong, a line each."""
+        """Wait for git to exit; return the errors it printed, one per item."""
         text = self.process.communicate()[0].decode("utf-8", "replace")
         self._view.close()
         lines = [line for line in text.splitlines() if line and not line.startswith("notice: ")]
         if not lines and self.process.returncode:
-            return [f"git fsck ended with exit status {self.process.returncode}"]
+            return [f"git fsck failed with exit status {self.process.returncode}"]
         return lines
 
     def stop(self) -> None:
-        """End it where nobody wants the answer any more."""
+        """Kill git if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
@@ -70,23 +69,22 @@ class GitFsck:
 
 
 def malformed(lines: list[str]) -> dict[Oid, str]:
-    """Return the objects of which git says that they are not what such an object should be, and
-    what it says.
-    """
+    """Return the objects that git fsck reports as malformed, with its message for each."""
     return {bytes.fromhex(oid): words for oid, words in _MALFORMED.findall("\n".join(lines))}
 
 
 @dataclass(frozen=True, slots=True)
 class PackState:
-    """What is known of one pack: `wrong` is empty where all is well."""
+    """The result of checking one pack."""
 
     name: str
     """Without a suffix: pack-…"""
     wrong: str = ""
+    """The damage; empty for a sound pack."""
 
 
 def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
-    """Look at every pack, content and index; one that holds a `bad` object is wrong too."""
+    """Check the content and index of every pack; a pack with a `bad` object is damaged too."""
     names = sorted(
         {path.stem for path in folder.glob("pack-*") if path.suffix in (".pack", ".idx")}
     )
@@ -96,15 +94,15 @@ def check_packs(folder: Path, bad: frozenset[Oid]) -> list[PackState]:
 def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
     if not path.with_suffix(".pack").exists():
         if path.with_suffix(".idx").exists():
-            return PackState(path.name, "its pack is missing, only the index is there")
-        return PackState(path.name)  # joined with others meanwhile
+            return PackState(path.name, "its pack is missing, only the index exists")
+        return PackState(path.name)  # another process has joined it with other packs
     if not path.with_suffix(".idx").exists():
         return PackState(path.name, "its index is missing")
     index = str(path.with_suffix(".idx"))
     result = call_git([git_program(), f"--git-dir={os.devnull}", "verify-pack", index])
     if result.returncode or result.stderr:
         words = error_text(result).splitlines()
-        return PackState(path.name, words[0] if words else "git verify-pack finds it damaged")
+        return PackState(path.name, words[0] if words else "git verify-pack reports damage")
     try:
         pack = PackFile(path.with_suffix(".idx"))
     except (StoreError, OSError, ValueError) as error:
@@ -115,7 +113,7 @@ def _check_pack(path: Path, bad: frozenset[Oid]) -> PackState:
 
 
 def listed(index: Path) -> set[Oid]:
-    """Return the ids that an index names, as far as it can be read."""
+    """Return the ids listed in an index, as far as it can be read."""
     try:
         data = index.read_bytes()
     except OSError:
@@ -131,12 +129,12 @@ class SalvagedObject(NamedTuple):
     oid: Oid
     kind: Kind
     packed: Callable[[], Iterator[bytes]] | None
-    """Its packed form in chunks; None for one whose content follows, since it was a delta."""
+    """Its packed form in chunks; None if it was a delta, whose resolved form is in `content`."""
     content: bytes = b""
 
 
 def salvage(pack: Path, into: PackStream, *, leave_out: frozenset[Oid] = frozenset()) -> int:
-    """Copy all that can be read of a damaged pack; return how many objects that were."""
+    """Copy all readable objects of a damaged pack; return the number of copied objects."""
     count = 0
     for candidate in _readable(pack):
         if candidate.oid in into or candidate.oid in leave_out:
@@ -153,7 +151,7 @@ def salvage(pack: Path, into: PackStream, *, leave_out: frozenset[Oid] = frozens
 
 
 def _readable(pack: Path) -> Iterator[SalvagedObject]:
-    """Yield every object of a pack that can be read, be the pack cut off, or changed in places."""
+    """Yield every readable object of a pack, even if the pack is truncated or partly corrupt."""
     with open(pack, "rb") as file:
         if os.fstat(file.fileno()).st_size <= _HEADER:
             return
@@ -188,9 +186,7 @@ class _Entry(NamedTuple):
 
 
 def _entries(data: mmap.mmap) -> Iterator[_Entry | Delta]:
-    """Yield the entries one after the other; behind one that can't be read, look for where the next
-    one begins.
-    """
+    """Yield the entries in order; after an unreadable entry, search for the next readable one."""
     at = _HEADER
     while at < len(data):
         entry = _entry_at(data, at)
@@ -206,7 +202,7 @@ def _entries(data: mmap.mmap) -> Iterator[_Entry | Delta]:
 
 def _later_entries(data: mmap.mmap, after: int) -> Iterator[_Entry | Delta]:
     for match in _ZLIB.finditer(data, after):
-        # a header's last byte alone has its high bit unset
+        # only the last byte of an entry header has its high bit unset
         start = match.start() - 1
         while start >= after and start >= match.start() - _MOST_OF_A_HEADER:
             entry = _entry_at(data, start)
@@ -233,7 +229,7 @@ def _entry_at(data: mmap.mmap, at: int) -> _Entry | Delta | None:
 
 
 def _header_at(data: mmap.mmap, at: int) -> tuple[int, int, int] | None:
-    """Return kind number, size of the content, and where the compressed bytes begin."""
+    """Return the kind number, the content's size, and the offset of the compressed bytes."""
     if at >= len(data):
         return None
     byte = data[at]
@@ -249,8 +245,9 @@ def _header_at(data: mmap.mmap, at: int) -> tuple[int, int, int] | None:
 
 
 def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object]) -> int | None:
-    """Give the content at a place to `take`; return where it ends, None where it is not so many
-    bytes.
+    """Inflate at an offset and pass the content to `take`; return the end offset.
+
+    Returns None if the content is not exactly `size` bytes or cannot be inflated.
     """
     inflater, remaining = isal_zlib.decompressobj(), size
     while not inflater.eof:
@@ -258,9 +255,8 @@ def _inflate(data: mmap.mmap, at: int, size: int, take: Callable[[bytes], object
         if not chunk:
             return None
         try:
-            content = inflater.decompress(
-                chunk, STREAM_CHUNK
-            )  # a chunk may hold a thousand times as much
+            # limited: a chunk can inflate to a thousand times its size
+            content = inflater.decompress(chunk, STREAM_CHUNK)
         except INFLATE_ERROR:
             return None
         at, remaining = at + len(chunk) - len(inflater.unconsumed_tail), remaining - len(content)
@@ -293,16 +289,14 @@ def _delta_at(data: mmap.mmap, at: int, number: int, size: int, begins: int) -> 
 
 def _content_at(data: mmap.mmap, at: int) -> bytes:
     header = _header_at(data, at)
-    assert header is not None  # it was read before
+    assert header is not None  # _entry_at has read it before
     pieces: list[bytes] = []
     _inflate(data, header[2], header[1], pieces.append)
     return b"".join(pieces)
 
 
 def loose_objects(git_dir: Path) -> Iterator[tuple[Path, Oid, str]]:
-    """Yield the file, the id and, where it is not that object, what is wrong, of each object in a
-    file of its own.
-    """
+    """Yield the file and id of each loose object, and its damage (empty for a sound object)."""
     for path in sorted((git_dir / "objects").glob("[0-9a-f][0-9a-f]/*")):
         name = path.parent.name + path.name
         if re.fullmatch("[0-9a-f]{40}", name):
@@ -312,8 +306,8 @@ def loose_objects(git_dir: Path) -> Iterator[tuple[Path, Oid, str]]:
                 wrong = (
                     ""
                     if hashlib.sha1(content).digest() == oid
-                    else "it is not the object of that id"
+                    else "its content does not match its id"
                 )
             except (INFLATE_ERROR, OSError) as error:
-                wrong = f"it can't be read: {error}"
+                wrong = f"cannot read it: {error}"
             yield path, oid, wrong

@@ -1,6 +1,6 @@
-"""Git's objects as values: ids, tree entries, commits, and the names that git can't hold.
+"""Git objects as values: ids, tree entries and commits; escaping of names git cannot store.
 
-An object id is its 20 raw bytes; text at the edges is the usual 40 hex digits. Names are bytes.
+An object id is its 20 raw bytes; in text it is the usual 40 hex digits. Names are bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODE_SYMLINK = 0o120000
 
 
 class Entry(NamedTuple):
-    """One line of a git tree; `name` is as git stores it, that is escaped."""
+    """One line of a git tree; `name` is in git's form, that is, escaped."""
 
     name: bytes
     mode: int
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def object_id(kind: Kind, data: bytes) -> Oid:
-    """Return the id git gives to an object of this kind with this content."""
+    """Return git's id for an object of this kind with this content."""
     return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(data), data)).digest()
 
 
@@ -49,11 +49,11 @@ _OCTAL = re.compile(rb"[0-7]{1,7}")
 def decode_tree(data: bytes) -> list[Entry]:
     """Return the entries of a tree's content, in git's order.
 
-    Raises ValueError for what is no tree.
+    Raises ValueError for an invalid tree.
     """
     entries: list[Entry] = []
-    # bound once, and the tuple made without its constructor: a sysroot's trees have tens of
-    # thousands of entries
+    # For speed, bind the methods once and build the tuple without its constructor: a sysroot's
+    # trees have tens of thousands of entries.
     add, find, new, modes, size = entries.append, data.index, tuple.__new__, _MODES, len(data)
     at = 0
     while at < size:
@@ -72,17 +72,17 @@ def decode_tree(data: bytes) -> list[Entry]:
         )
         at = end + 21
     if at > size:
-        raise ValueError("the last id is cut off")
+        raise ValueError("the last id is truncated")
     return entries
 
 
 def _odd_mode(text: bytes) -> int:
-    """Return a mode that prov does not write.
+    """Parse a mode that prov does not write.
 
-    Raises ValueError for what is none: int() accepts more.
+    Raises ValueError for an invalid mode; int() alone would accept more.
     """
     if not _OCTAL.fullmatch(text):
-        raise ValueError(f"{text[:20]!r} is not a mode")
+        raise ValueError(f"invalid mode {text[:20]!r}")
     return int(text, 8)
 
 
@@ -91,7 +91,7 @@ EMPTY_TREE: Oid = object_id("tree", b"")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who and when: a name, a mail address, seconds since the epoch, in UTC."""
+    """An author and a time: name, mail address, and seconds since the epoch, in UTC."""
 
     name: str
     mail: str
@@ -102,7 +102,7 @@ class Identity:
 
 
 CONSTANT_IDENTITY = Identity("prov", "prov@localhost", 0)
-"""For commits whose id must be the same everywhere."""
+"""The author of commits whose id must be the same everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,9 @@ class Commit:
 
 
 def decode_commit(data: bytes) -> Commit:
-    """Return a commit from its content; headers that prov does not use are skipped.
+    """Return a commit from its content, ignoring headers that prov does not use.
 
-    Raises ValueError.
+    Raises ValueError for a malformed commit.
     """
     head, _, message = data.partition(b"\n\n")
     tree, parents, author = EMPTY_TREE, [], CONSTANT_IDENTITY
@@ -135,8 +135,8 @@ def decode_commit(data: bytes) -> Commit:
         elif key == b"parent":
             parents.append(_decode_oid(value))
         elif key == b"author":
-            who, seconds, _zone = value.rsplit(b" ", 2)
-            name, _, mail = who.partition(b" <")
+            author_text, seconds, _zone = value.rsplit(b" ", 2)
+            name, _, mail = author_text.partition(b" <")
             author = Identity(
                 name.decode("utf-8", "replace"),
                 mail.rstrip(b">").decode("utf-8", "replace"),
@@ -148,15 +148,15 @@ def decode_commit(data: bytes) -> Commit:
 def _decode_oid(text: bytes) -> Oid:
     oid = bytes.fromhex(text.decode("ascii"))
     if len(oid) != 20 or len(text) != 40:
-        raise ValueError(f"{text[:50]!r} is not an id")
+        raise ValueError(f"invalid object id {text[:50]!r}")
     return oid
 
 
-# Code points that HFS+ ignores in a name, so that git takes `.g\u200cit` for `.git` (git's utf8.c:
+# Code points that HFS+ ignores in a name: git treats `.g\u200cit` as `.git` (git's utf8.c:
 # next_hfs_char).
 _IGNORED_BY_HFS = re.compile(rb"\xe2\x80[\x8c-\x8f\xaa-\xae]|\xe2\x81[\xaa-\xaf]|\xef\xbb\xbf")
-# The short names by which NTFS may know `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c:
-# is_ntfs_dot_generic). The larger the number after the tilde, the less of the name is before it:
+# NTFS short names of `.git`, `.gitmodules`, `.gitattributes`, … (git's path.c:
+# is_ntfs_dot_generic). The longer the number after the tilde, the shorter the part before it:
 # `gi7eba~1` … `g~100000`, `~1000000`.
 _SPECIAL = re.compile(
     rb"\.git|\.mailmap|(git|gi[0-9a-f]{4}|mailma|maba30)[^~]*~|(gi?[0-9a-f]{0,3}|ma?b?a?3?)?~[1-9]",
@@ -166,11 +166,12 @@ ESCAPE = b"%"
 
 
 def escape_name(name: bytes) -> bytes:
-    """Return the name under which git may hold a directory entry.
+    """Return the name under which git can store a directory entry.
 
-    Names that git refuses, or gives a meaning of its own (`.git`, `.gitmodules`, … and their
-    disguises), get `%` in front, as do names that begin with it already, so that `unescape_name` is
-    exact. To NTFS a backslash begins another name, hence another `%` after each.
+    Git rejects some names or gives them a special meaning: `.git`, `.gitmodules`, … and equivalents
+    on HFS+ and NTFS. These names are prefixed with `%`, as are names that already start with `%`,
+    so `unescape_name` is exact. NTFS treats a backslash as a path separator, so each backslash in
+    an escaped name is followed by another `%`.
     """
     if name[:1] == ESCAPE:
         return _escaped(name)
@@ -188,5 +189,5 @@ def _escaped(name: bytes) -> bytes:
 
 
 def unescape_name(name: bytes) -> bytes:
-    """Return the directory entry's name for one that `escape_name` made."""
+    """Return the original name for a result of `escape_name`."""
     return name[1:].replace(b"\\%", b"\\") if name[:1] == ESCAPE else name

@@ -1,8 +1,8 @@
 """The object database: read any object, write many as one pack, keep the number of packs small.
 
-Reads look into our own packs first (no deltas, inflated by isal) and leave the rest (loose objects,
-deltas, what git fetched) to libgit2. Packs come and go beside running builds: a read that misses
-looks at the folder again before it gives up.
+prov reads the packs it wrote itself (no deltas, inflated by isal) and leaves other objects (loose
+objects, deltas, objects fetched by git) to libgit2. Other processes add and delete packs at any
+time: before a read fails, it lists the folder again.
 """
 
 from __future__ import annotations
@@ -41,17 +41,16 @@ from prov.store.packs import INFLATE_ERROR, TEMPORARY, PackFile, PackStream, Rea
 Answer = TypeVar("Answer")
 
 PACKS_TO_CONSOLIDATE = 24
-"""With so many packs the small ones are joined; git and libgit2 search packs one by one."""
+"""The number of packs at which small ones are joined; git and libgit2 search packs one by one."""
 AT_ONCE = 64 << 20
-"""Bytes that are copied while a command waits."""
+"""The limit, in bytes, for packs that are joined while a command waits."""
 CONSOLIDATE_UP_TO = 1 << 30
-"""Packs of this many bytes and more are left as they are: copying them again buys nothing."""
+"""The size, in bytes, above which a pack is never joined: copying it again gains nothing."""
 
 INFLATED_HERE = 64 << 20
-"""Bytes.
+"""The limit, in bytes, for a delta resolved in this process; a separate process reads others."""
 
-An object that others packed, and that takes more to read, is read by a process of its own.
-"""
+_LIST_DAMAGE = "run `prov fsck` to list the damage"
 
 _KINDS: dict[int, Kind] = {
     ObjectType.COMMIT: "commit",
@@ -63,10 +62,11 @@ _LOOSE: dict[bytes, Kind] = {kind.encode(): kind for kind in _KINDS.values()}
 
 
 def packs_to_join(sizes: Sequence[int], most: int) -> int:
-    """Return how many of the smallest packs to join, by the sizes of all packs, sorted.
+    """Return how many of the smallest packs to join, given the sorted sizes of all packs.
 
-    Geometric, as `git repack --geometric=2`: up to the last pack that is no more than twice as
-    large as all smaller ones together, or of the first dozen; `most` bytes in all.
+    As in `git repack --geometric=2`, these are the packs up to the last one that is at most twice
+    as large as all smaller ones together, or up to the twelfth if that is more. Their total size is
+    at most `most` bytes.
     """
     total = count = 0
     for number, size in enumerate(sizes, 1):
@@ -79,13 +79,13 @@ def packs_to_join(sizes: Sequence[int], most: int) -> int:
 
 
 class TooLarge(StoreError):
-    """An object is larger than what is read at once."""
+    """An object exceeds the size limit of a read."""
 
 
 class ObjectDatabase:
     """The objects of one store.
 
-    With `most`, no object of more bytes is read: for what others wrote.
+    `most` limits the size of the objects it reads, in bytes; set it for untrusted objects.
     """
 
     def __init__(self, git_dir: Path, *, most: int | None = None) -> None:
@@ -104,7 +104,7 @@ class ObjectDatabase:
 
     @property
     def join_lock(self) -> Path:
-        """The file on which a process holds an exclusive lock while it replaces packs."""
+        """The file on which a process holds an exclusive lock while it joins packs."""
         return self.git_dir / "prov" / "locks" / "consolidate"
 
     def __del__(self) -> None:
@@ -112,9 +112,7 @@ class ObjectDatabase:
             os.close(self._leased)
 
     def _take_lease(self) -> None:
-        """Hold the lease for as long as this object lives, here and in processes that are forked
-        from here.
-        """
+        """Hold the lease for the lifetime of this object, in this process and its forks."""
         if self._leased < 0:
             try:
                 self.lease.parent.mkdir(parents=True, exist_ok=True)
@@ -124,18 +122,18 @@ class ObjectDatabase:
             except OSError as error:
                 if error.errno not in (errno.EROFS, errno.EACCES):
                     raise
-                return  # a process that may not write here holds nothing
+                return  # a process without write access needs no lease
             fcntl.flock(self._leased, fcntl.LOCK_SH)
 
     def packs(self) -> list[PackFile]:
-        """Return the packs that are there."""
+        """Return the current packs of the store."""
         self._look()
         return list(self._packs.values())
 
     # reading
 
     def _look(self) -> bool:
-        """Open packs that are new, forget those that went; return whether anything changed."""
+        """Open new packs and close deleted ones; return whether the folder changed."""
         stamp = os.stat(self.folder).st_mtime_ns
         if stamp == self._stamp:
             return False
@@ -150,7 +148,7 @@ class ObjectDatabase:
             try:
                 self._packs[new] = PackFile(self.folder / new)
             except FileNotFoundError:
-                continue  # consolidated away between the two calls
+                continue  # joined into another pack since listdir
         self._stamp = stamp
         self._git = None
         return True
@@ -163,17 +161,18 @@ class ObjectDatabase:
         return None
 
     def packed(self, oid: Oid) -> bool:
-        """Tell whether a pack known since the last `refresh` holds the object: cheap, for use while
-        writing.
+        """Return whether a pack known since the last `refresh` contains the object.
+
+        This is cheap enough to call for every object that is written.
         """
         return oid == EMPTY_TREE or self._find(oid) is not None
 
     def refresh(self) -> None:
-        """Look at the packs that are there now."""
+        """Update the list of packs."""
         self._look()
 
     def exists(self, oid: Oid) -> bool:
-        """Tell whether the object is in the store."""
+        """Return whether the object is in the store."""
         if self.packed(oid):
             return True
         if self._look() and self.packed(oid):
@@ -186,8 +185,9 @@ class ObjectDatabase:
         return self._git
 
     def _ask_packs(self, oid: Oid, ask: Callable[[PackFile, int], Answer | None]) -> Answer | None:
-        """Ask the pack that holds an object; None where no pack does, or git must resolve a
-        delta.
+        """Return the answer of the pack that contains an object.
+
+        Returns None if no pack contains the object, or if it is a delta that git must resolve.
         """
         for _attempt in range(3):
             location = self._find(oid)
@@ -197,7 +197,7 @@ class ObjectDatabase:
                 break
             try:
                 return ask(*location)
-            except FileNotFoundError:  # consolidated away since it was found
+            except FileNotFoundError:  # joined into another pack since _find
                 self._stamp = -1
                 self._look()
         return None
@@ -205,7 +205,7 @@ class ObjectDatabase:
     def header(self, oid: Oid) -> tuple[Kind, int]:
         """Return an object's kind and its size in bytes, without reading it.
 
-        Raises StoreError when it is not there.
+        Raises StoreError if the object is missing.
         """
         measured = self._ask_packs(oid, PackFile.measure)
         if measured is not None:
@@ -218,11 +218,10 @@ class ObjectDatabase:
         return _KINDS[kind], size
 
     def stream(self, oid: Oid) -> tuple[Kind, int, Iterator[bytes]]:
-        """Return an object's kind, its size in bytes, and its content in chunks of which none is
-        large.
+        """Return an object's kind, its size in bytes, and its content in small chunks.
 
-        Only a delta that takes less than INFLATED_HERE to read is in memory as a whole. Raises
-        StoreError.
+        A delta that needs at most `INFLATED_HERE` bytes, and a loose object if `most` is not set,
+        are read into memory at once. Raises StoreError.
         """
         streamed = self._ask_packs(oid, PackFile.stream)
         if streamed is not None:
@@ -232,7 +231,7 @@ class ObjectDatabase:
         measured = self._ask_packs(oid, PackFile.measure)
         if measured is not None and measured.largest <= INFLATED_HERE:
             return measured.kind, measured.size, self._whole(oid)
-        if self.most is None and measured is None:  # a loose object of the user's own
+        if self.most is None and measured is None:  # a loose object
             return *self.header(oid), self._whole(oid)
         return stream_by_git(self.git_dir, oid)
 
@@ -240,16 +239,17 @@ class ObjectDatabase:
         yield self._read(oid)[1]
 
     def read(self, oid: Oid, *, most: int | None = None) -> tuple[Kind, bytes]:
-        """Return an object's kind and content. Raises StoreError when it is not in the store.
+        """Return an object's kind and content.
 
-        With `most`, here or of the database, TooLarge for one of more bytes: it is not read then.
+        Raises StoreError if the object is missing, and TooLarge, without reading it, if it has more
+        than `most` bytes; the default limit is the database's.
         """
         most = self.most if most is None else most
         if most is None:
             return self._read(oid)
         kind, size, chunks = self.stream(oid)
         if size > most:
-            raise TooLarge(f"object {oid.hex()} has {size} bytes, and {most} are allowed")
+            raise TooLarge(f"object {oid.hex()} is too large: {size} bytes, the limit is {most}")
         return kind, b"".join(chunks)
 
     def _read(self, oid: Oid) -> tuple[Kind, bytes]:
@@ -271,22 +271,22 @@ class ObjectDatabase:
             return ask(self._libgit2().odb)
         except KeyError as error:
             raise StoreError(
-                f"object {oid.hex()} is not in {self.git_dir}",
-                hint="`prov fsck` tells what else is missing",
+                f"object {oid.hex()} is missing from {self.git_dir}",
+                hint="run `prov fsck` to list missing objects",
             ) from error
         except pygit2.GitError as error:
             raise StoreError(
-                f"object {oid.hex()} in {self.git_dir} is damaged: {error}", hint="run `git fsck`"
+                f"object {oid.hex()} in {self.git_dir} is damaged: {error}", hint=_LIST_DAMAGE
             ) from error
 
     def blob(self, oid: Oid, *, most: int | None = None) -> bytes:
         return self._of_kind(oid, "blob", most)
 
     def _read_loose(self, oid: Oid) -> tuple[Kind, bytes] | None:
-        """Return an object that has a file of its own; None if it has none. Raises StoreError for a
-        damaged one.
+        """Return the kind and content of a loose object, or None if there is no such file.
 
-        libgit2 is not asked: it never returns from a file that is cut off within the last bytes.
+        This does not use libgit2, which loops forever on a file truncated within its last bytes.
+        Raises StoreError for a damaged file.
         """
         path = self.git_dir / "objects" / oid.hex()[:2] / oid.hex()[2:]
         try:
@@ -295,10 +295,10 @@ class ObjectDatabase:
         except FileNotFoundError:
             return None
         except (INFLATE_ERROR, OSError) as error:
-            raise StoreError(f"{path} is damaged: {error}", hint="run `git fsck`") from error
+            raise StoreError(f"{path} is damaged: {error}", hint=_LIST_DAMAGE) from error
         header, _, data = content.partition(b"\0")
         kind = _LOOSE.get(header.partition(b" ")[0])
-        # the id covers the header, and so the size in it
+        # the id covers the header, and with it the size
         if (
             kind is None
             or not inflater.eof
@@ -306,19 +306,16 @@ class ObjectDatabase:
             or object_id(kind, data) != oid
         ):
             raise StoreError(
-                f"{path} is damaged: it is not the object of that id", hint="run `git fsck`"
+                f"{path} is damaged: its content does not match its id", hint=_LIST_DAMAGE
             )
         return kind, data
 
     def tree(self, oid: Oid) -> list[Entry]:
-        """Return a tree's entries.
-
-        Raises StoreError for an object that is not a well-formed tree.
-        """
+        """Return a tree's entries. Raises StoreError if the object is not a well-formed tree."""
         return _decoded(oid, decode_tree, self._of_kind(oid, "tree"))
 
     def commit(self, oid: Oid) -> Commit:
-        """Return a commit. Raises StoreError for an object that is not a well-formed commit."""
+        """Return a commit. Raises StoreError if the object is not a well-formed commit."""
         return _decoded(oid, decode_commit, self._of_kind(oid, "commit"))
 
     def _of_kind(self, oid: Oid, expected: Kind, most: int | None = None) -> bytes:
@@ -328,20 +325,18 @@ class ObjectDatabase:
         return data
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]:
-        """Yield a blob's content in chunks of about a megabyte; it is never in memory as a whole if
-        we packed it.
-        """
+        """Yield a blob's content in chunks of about a megabyte, read as by `stream`."""
         kind, _size, chunks = self.stream(oid)
         if kind != "blob":
             raise StoreError(f"object {oid.hex()} is a {kind}, not a blob")
         return chunks
 
     def blob_size(self, oid: Oid) -> int:
-        """Return a blob's size in bytes; it is not read."""
+        """Return a blob's size in bytes without reading the blob."""
         return self.header(oid)[1]
 
     def entry(self, tree: Oid, path: str) -> Entry | None:
-        """Return what a tree has at a path (`a/b`), or None."""
+        """Return a tree's entry at a path (`a/b`), or None."""
         entry = Entry(b"", MODE_DIRECTORY, tree)
         for part in path.encode("utf-8", "surrogateescape").split(b"/"):
             if entry.mode != MODE_DIRECTORY:
@@ -360,35 +355,33 @@ class ObjectDatabase:
         return ObjectWriter(self, memory=memory)
 
     def size(self) -> int:
-        """Return how many bytes the packs take."""
+        """Return the total size of the packs in bytes."""
         return sum(state.st_size for path in self.folder.glob("*.pack") if (state := status(path)))
 
     def remove_leftovers(self) -> None:
-        """Remove unfinished packs of processes that were killed."""
+        """Remove unfinished packs of killed processes."""
         for path in self.folder.glob(f"{TEMPORARY}*"):
             pid = path.name.removeprefix(TEMPORARY).partition("_")[0]
             if not Path("/proc", pid).exists():
                 path.unlink(missing_ok=True)
 
     def many_packs(self) -> bool:
-        """Tell whether there are so many packs that some should be joined."""
+        """Return whether the store has so many packs that some should be joined."""
         self._look()
         return len(self._packs) >= PACKS_TO_CONSOLIDATE
 
     def release(self) -> None:
-        """Release the lease in a forked process that writes nothing itself."""
+        """Release the lease, in a forked process that writes no objects."""
         if self._leased >= 0:
             os.close(self._leased)
             self._leased = -1
 
     def consolidate(self, *, most: int = AT_ONCE) -> int:
-        """Join small packs into one when there are many; return how many went into it. No more than
-        `most` bytes.
+        """Join small packs, up to `most` bytes, into one if there are many; return their number.
 
-        Geometric, as `git repack --geometric=2` does it: from the smallest upwards, as long as a
-        pack is not twice as large as all that are smaller, so that a byte is copied a logarithmic
-        number of times. One process at a time; others go on meanwhile, and a reader that loses a
-        pack looks again.
+        `packs_to_join` selects them so that each byte is copied a logarithmic number of times. Only
+        one process joins packs at a time. Other processes continue: a reader that misses a pack
+        lists the folder again.
         """
         if not self.many_packs():
             return 0
@@ -399,7 +392,7 @@ class ObjectDatabase:
             return self._join(self._small_packs(most))
 
     def _small_packs(self, most: int) -> list[PackFile]:
-        marks = (".keep", ".promisor")  # git's, for packs that are not to be replaced
+        marks = (".keep", ".promisor")  # git's marks for packs that must stay
         free = [
             pack
             for pack in self._packs.values()
@@ -431,7 +424,7 @@ class ObjectDatabase:
             raise
         for pack in joined:
             if pack.index_path != joined_index:
-                # the index first: without it nobody looks for the pack
+                # the index first: processes open only packs that have one
                 pack.index_path.unlink(missing_ok=True)
                 pack.path.unlink(missing_ok=True)
         self._look()
@@ -439,9 +432,9 @@ class ObjectDatabase:
 
 
 def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer:
-    """Return what an object holds: one whose id is right may be malformed all the same.
+    """Decode an object's content.
 
-    Raises StoreError.
+    Raises StoreError for malformed content, which an object with a correct id can still have.
     """
     try:
         return decode(data)
@@ -452,9 +445,8 @@ def _decoded(oid: Oid, decode: Callable[[bytes], Answer], data: bytes) -> Answer
 class ObjectWriter:
     """Writes objects that the store lacks into one pack.
 
-    A context manager: leaving it makes everything durable, leaving it by an exception drops
-    everything. With `memory`, for a store that can't be written to, what `add` is given stays in
-    memory and goes with the writer.
+    Use it as a context manager: at its end all objects become durable, or after an exception are
+    dropped. With `memory`, which works on a read-only store, `add` keeps objects in memory only.
     """
 
     def __init__(self, odb: ObjectDatabase, *, memory: bool = False) -> None:
@@ -483,16 +475,16 @@ class ObjectWriter:
             self._stream = None
 
     def refresh(self) -> None:
-        """See what others put into the store since this writer began."""
+        """See objects that other processes have stored since this writer began."""
         self._odb.refresh()
 
     @property
     def total(self) -> int:
-        """Bytes that this writer added to the store, or is about to."""
+        """Bytes that this writer has added to the store, including unfinished ones."""
         return self._finished + (self._stream.size if self._stream else 0)
 
     def has(self, oid: Oid) -> bool:
-        """Tell whether the object need not be added."""
+        """Return whether the object is already stored or added."""
         if self._memory and oid in self._recent:
             return True
         return (self._stream is not None and oid in self._stream) or self._odb.packed(oid)
@@ -505,7 +497,7 @@ class ObjectWriter:
     def add(self, kind: Kind, data: bytes, *, keep: bool = True) -> Oid:
         """Add an object unless the store has it; return its id.
 
-        Without `keep` it can't be read before `finish`.
+        Without `keep`, the object cannot be read before `finish`.
         """
         oid = object_id(kind, data)
         if not self.has(oid):
@@ -516,13 +508,11 @@ class ObjectWriter:
         return oid
 
     def write_empty_tree(self) -> None:
-        """Put the empty tree into the store, which git takes for granted and most writers need not
-        think of.
-        """
+        """Store the empty tree, which git assumes to exist and `has` reports as stored."""
         self._pack().add(EMPTY_TREE, "tree", b"")
 
     def add_blob(self, data: bytes) -> Oid:
-        """Add a file's content; unlike what is given to `add`, it can't be read before `finish`."""
+        """Add a file's content; it cannot be read before `finish`."""
         oid = hashlib.sha1(b"blob %d\0" % len(data) + data).digest()
         if not self.has(oid):
             self._pack().add(oid, "blob", data)
@@ -535,21 +525,21 @@ class ObjectWriter:
         return self.add("commit", commit.encode())
 
     def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
-        """Add a blob from a stream; false when the stream is not the blob of that id and size."""
+        """Add a blob from a stream; return False if the content does not match id and size."""
         return self.has(oid) or self._pack().add_blob_stream(oid, size, source)
 
     def tree(self, oid: Oid) -> list[Entry]:
-        """Return a tree that this writer, or the store, holds."""
+        """Return the entries of a tree in this writer or in the store."""
         recent = self._recent.get(oid)
         return self._odb.tree(oid) if recent is None else decode_tree(recent)
 
     def blob(self, oid: Oid) -> bytes:
-        """Return a blob that `add` was given, or that the store holds."""
+        """Return the content of a blob passed to `add` or in the store."""
         recent = self._recent.get(oid)
         return self._odb.blob(oid) if recent is None else recent
 
     def commit(self, oid: Oid) -> Commit:
-        """Return a commit that this writer, or the store, holds."""
+        """Return a commit in this writer or in the store."""
         recent = self._recent.get(oid)
         return self._odb.commit(oid) if recent is None else decode_commit(recent)
 
@@ -559,7 +549,7 @@ class ObjectWriter:
         return self._odb.stream_blob(oid) if recent is None else iter([recent])
 
     def finish(self) -> None:
-        """Make everything added so far durable and readable; the writer can be used again."""
+        """Make all added objects durable and readable; you can continue to use the writer."""
         if self._stream is not None:
             stream, self._stream = self._stream, None
             stream.finish()

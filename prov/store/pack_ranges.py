@@ -1,4 +1,4 @@
-"""Read objects from ranges of a remote pack, which its index gives."""
+"""Locate objects in a remote pack by its index, and read them from ranges of that pack."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ _HEADER = 12
 
 
 class PackIndex:
-    """An index of a pack, in the order of the pack. Raises StoreError for a file that is none, or
-    is damaged.
+    """A pack's index in the order of the pack. Raises StoreError for an invalid or damaged file.
 
-    It comes from elsewhere: an object may be anywhere, or nowhere. It is read from the file, which
-    may be large.
+    The file is untrusted: an offset in it can be wrong. It can be large, so it is mapped, not read
+    into memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +32,7 @@ class PackIndex:
             self._pack = PackFile(path)
             offsets = array("Q", self._pack.offsets())
         except (struct.error, ValueError, IndexError, OverflowError, OSError) as error:
-            raise StoreError(f"{path} is no index of a pack") from error
+            raise StoreError(f"{path} is not a valid pack index: {error}") from error
         order = sorted(range(len(offsets)), key=offsets.__getitem__)
         self._places = array("I", order)
         self._offsets = array("Q", (offsets[place] for place in order))
@@ -42,9 +41,7 @@ class PackIndex:
         return self._pack.find(oid) >= 0
 
     def extent(self, oid: Oid, size: int) -> tuple[int, int] | None:
-        """Return where an object begins and ends in a pack of so many bytes; None if it is not in
-        it.
-        """
+        """Return an object's start and end in a pack of `size` bytes, or None if it is missing."""
         place = self._pack.find(oid)
         if place < 0:
             return None
@@ -53,9 +50,7 @@ class PackIndex:
         return (start, end) if _HEADER <= start < end <= size - _CHECKSUM else None
 
     def within(self, start: int, end: int, size: int) -> Iterator[tuple[Oid, int, int]]:
-        """Yield every object that lies between two offsets as a whole, with where it begins and
-        ends.
-        """
+        """Yield the id, start and end of every object that lies entirely between two offsets."""
         for number in range(bisect_left(self._offsets, start), len(self._offsets)):
             stop = self._end(number, size)
             if stop > end:
@@ -67,9 +62,7 @@ class PackIndex:
 
 
 def _check_sum(path: Path) -> None:
-    """Raise ValueError unless a file ends with the SHA-1 of what is before, as git ends an
-    index.
-    """
+    """Raise ValueError unless a file ends with the SHA-1 of its other bytes, as an index does."""
     digest = hashlib.sha1()
     with open(path, "rb") as stream:
         remaining = os.fstat(stream.fileno()).st_size - _CHECKSUM
@@ -77,14 +70,14 @@ def _check_sum(path: Path) -> None:
             digest.update(chunk)
             remaining -= len(chunk)
         if stream.read() != digest.digest():
-            raise ValueError("its checksum is wrong")
+            raise ValueError("checksum mismatch")
 
 
 def open_entry(fd: int, start: int) -> tuple[Kind, int, Iterator[bytes]] | None:
-    """Return kind, size and content, in chunks, of an object as a pack has it; None for what is
-    none, or a delta.
+    """Return the kind, size and content in chunks of a packed object at an offset in a file.
 
-    The chunks raise ValueError where the content is not of that size, or is not deflated.
+    Returns None for an invalid entry or a delta. The chunks raise ValueError if the content cannot
+    be inflated or has a different size.
     """
     try:
         number, size, length = read_entry_header(os.pread(fd, 32, start))

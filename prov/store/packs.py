@@ -1,11 +1,11 @@
-"""Git packs, written as a stream and read without git.
+"""Write git packs as a stream, and read them without git.
 
-Every object that prov makes goes straight into a pack, whole (no deltas), so that a capture costs
-one file however many objects it has, and packs can be joined later by copying bytes. The formats
-are those of git's gitformat-pack: version 2 of the pack, version 2 of its index.
+prov writes every object directly into a pack, without deltas. So a capture creates one file,
+however many objects it has, and packs can be joined by copying bytes. Packs and indexes have the
+formats in git's gitformat-pack, both version 2.
 
-What always holds: a pack appears in the store complete and synced, its index after it; an index is
-what makes git, and us, look at a pack.
+A pack appears in the store complete and synced, before its index. Git and prov open only packs
+that have an index.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ KIND_NAMES: dict[int, Kind] = {number: kind for kind, number in _KINDS.items()}
 _LARGEST_OFFSET = (1 << 63) - 1
 _OFS_DELTA, _REF_DELTA = _DELTAS = (6, 7)
 _LONGEST_CHAIN = 10_000
-"""Deltas on one another; git makes fifty."""
+"""The limit for a chain of deltas; git creates chains of up to fifty."""
 _MOST_RATIO = 1032
-"""Deflate makes no data smaller than by this factor (zlib's technical notes)."""
+"""The maximum compression factor of deflate (zlib's technical notes)."""
 _HEADER = struct.Struct(">4sII")
 _INDEX_MAGIC = b"\xfftOc\0\0\0\x02"
 _FANOUT_END = 8 + 256 * 4
 _TRAILER = 20
 LONGEST_HEADER = 10
-"""Bytes of an entry's header: its size has 64 bits at most."""
+"""The maximum length of an entry's header in bytes: a size has at most 64 bits."""
 STREAM_CHUNK = 1 << 20
 LEVEL = 1
 SEARCHED = 128
-"""So many ids are searched faster than halved."""
+"""The number of ids up to which a linear search is faster than bisection."""
 INFLATE_ERROR = cast(type[Exception], isal_zlib.error)
-"""Raised for data that is not deflated; isal's stub declares an instance instead of a class."""
-_REPAIR = "`prov fsck` tells what depends on it, `prov fsck --repair` repairs what can be"
+"""Raised for invalid compressed data; isal's stub declares an instance instead of a class."""
+_REPAIR = "run `prov fsck` to list the damage, or `prov fsck --repair` to repair it"
 TEMPORARY = "tmp_pack_prov_"
-"""What an unfinished pack's name begins with; the process id follows."""
+"""Prefix of an unfinished pack's name; the process id follows."""
 
 
 def _entry_header(kind: int, size: int) -> bytes:
@@ -64,17 +64,17 @@ def _entry_header(kind: int, size: int) -> bytes:
 
 
 def read_entry_header(data: bytes) -> tuple[int, int, int]:
-    """Return kind number, size of the content, length of the header.
+    """Return the kind number, the size of the content, and the length of the header.
 
-    Raises ValueError for what is no header.
+    Raises ValueError for an invalid header.
     """
     if not data:
-        raise ValueError("there is no header")
+        raise ValueError("the header is missing")
     byte = data[0]
     kind, size, shift, length = byte >> 4 & 7, byte & 15, 4, 1
     while byte & 128:
         if length >= min(len(data), LONGEST_HEADER):
-            raise ValueError("a header that does not end")
+            raise ValueError("the header has too many bytes")
         byte = data[length]
         size |= (byte & 127) << shift
         shift, length = shift + 7, length + 1
@@ -82,9 +82,9 @@ def read_entry_header(data: bytes) -> tuple[int, int, int]:
 
 
 def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
-    """Yield what `size` bytes of content were deflated to at a place in a file.
+    """Yield the inflated content of the `size` bytes deflated at an offset of a file.
 
-    Raises ValueError if it is not that.
+    Raises ValueError if the data cannot be inflated or the content has a different size.
     """
     inflater, remaining = isal_zlib.decompressobj(), size
     while not inflater.eof:
@@ -104,45 +104,43 @@ def inflate(fd: int, at: int, size: int) -> Iterator[bytes]:
         if chunk:
             yield chunk
     if remaining or not inflater.eof:
-        raise ValueError(f"{size - remaining} bytes of {size}")
+        raise ValueError(f"expected {size} bytes, found {size - remaining}")
 
 
 class Measured(NamedTuple):
-    """What is known of an object before it is read."""
+    """The properties of an object that can be read without its content."""
 
     kind: Kind
     size: int
-    """Bytes of its content."""
+    """Size of its content in bytes."""
     largest: int
-    """Bytes of the largest content that reading it inflates: of a delta, its base and all between
-    are read as well.
-    """
+    """Size in bytes of the largest content inflated to read it, including a delta's bases."""
 
 
 class PackFile:
-    """One finished pack: finds objects by the index (kept mapped) and reads them."""
+    """A finished pack: finds objects by its mapped index and reads them."""
 
     def __init__(self, index_path: Path) -> None:
         self.index_path = index_path
         self.path = index_path.with_suffix(".pack")
         with open(index_path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size < _FANOUT_END + 2 * _TRAILER:
-                raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
+                raise StoreError(f"{index_path} is damaged: it is truncated", hint=_REPAIR)
             self._index = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
         if self._index[:8] != _INDEX_MAGIC:
-            raise StoreError(f"{index_path}: not a pack index of version 2", hint=_REPAIR)
+            raise StoreError(f"{index_path} is not a version 2 pack index", hint=_REPAIR)
         self._fanout = array("I", self._index[8:_FANOUT_END])
         self._fanout.byteswap()
         if list(self._fanout) != sorted(self._fanout):
-            raise StoreError(f"{index_path} is damaged: its numbers are not in order", hint=_REPAIR)
+            raise StoreError(f"{index_path} is damaged: its counts decrease", hint=_REPAIR)
         self.count = self._fanout[255]
         self._crcs = _FANOUT_END + 20 * self.count
         self._offsets = self._crcs + 4 * self.count
         self._file: BinaryIO | None = None
         self._size = 0
-        """Bytes of the pack, once it is open."""
+        """Size of the pack in bytes, once it is open."""
         if len(self._index) < self._offsets + 4 * self.count + 2 * _TRAILER:
-            raise StoreError(f"{index_path} is cut off", hint=_REPAIR)
+            raise StoreError(f"{index_path} is damaged: it is truncated", hint=_REPAIR)
 
     def close(self) -> None:
         self._index.close()
@@ -150,8 +148,9 @@ class PackFile:
             self._file.close()
 
     def find(self, oid: Oid) -> int:
-        """Return the object's place in the index, or -1: by 256 numbers, a bisection, and a
-        search.
+        """Return the object's position in the index, or -1.
+
+        Narrows the range by the fanout table, then by bisection, and searches the rest linearly.
         """
         first = oid[0]
         low = self._fanout[first - 1] if first else 0
@@ -172,31 +171,31 @@ class PackFile:
             place, rest = divmod(at - _FANOUT_END, 20)
             if not rest:
                 return place
-            at += 1  # the end of one id and the beginning of the next
+            at += 1  # a match across two ids
         return -1
 
     def offset(self, place: int) -> int:
-        """Return where in the file the object at a place of the index begins."""
+        """Return the offset in the pack of the object at a position in the index."""
         offset: int = struct.unpack_from(">I", self._index, self._offsets + 4 * place)[0]
         if offset & 0x80000000:
             large = self._offsets + 4 * self.count + 8 * (offset & 0x7FFFFFFF)
             if large + 8 > len(self._index):
                 raise StoreError(
-                    f"{self.index_path} is damaged: an offset is not there", hint=_REPAIR
+                    f"{self.index_path} is damaged: a 64-bit offset is missing", hint=_REPAIR
                 )
             offset = struct.unpack_from(">Q", self._index, large)[0]
         if offset > _LARGEST_OFFSET:
-            raise StoreError(f"{self.index_path} is damaged: {offset} is no offset", hint=_REPAIR)
+            raise StoreError(f"{self.index_path} is damaged: invalid offset {offset}", hint=_REPAIR)
         return offset
 
     def _descriptor(self) -> int:
         if self._file is None:
-            self._file = open(self.path, "rb")  # noqa: SIM115 (kept open: a pack outlives many reads)
+            self._file = open(self.path, "rb")  # noqa: SIM115 (kept open for many reads)
             self._size = os.fstat(self._file.fileno()).st_size
         return self._file.fileno()
 
     def _begin(self, place: int) -> tuple[int, int]:
-        """Return the pack's descriptor, and where an object begins.
+        """Return the pack's file descriptor and an object's offset.
 
         Raises StoreError for an offset beyond the pack.
         """
@@ -209,8 +208,9 @@ class PackFile:
             raise self._damaged(offset)
 
     def read(self, place: int) -> tuple[Kind, bytes] | None:
-        """Return kind and content of the object at a place; None for a delta, which git must
-        resolve.
+        """Return the kind and content of the object at a position, or None for a delta.
+
+        Git must resolve deltas.
         """
         fd, offset = self._begin(place)
         data = os.pread(fd, 4096, offset)
@@ -219,16 +219,15 @@ class PackFile:
             return None
         if size > _MOST_RATIO * (self._size - offset):
             raise self._damaged(offset)
-        # deflate grows data by 5 bytes per 16 KiB at the most, and zlib adds 6
+        # deflate grows data by at most 5 bytes per 16 KiB, and zlib adds 6
         missing = length + size + (size >> 10) + 64 - len(data)
         if missing > 0 and len(data) == 4096:
-            # the size is what the entry says, which need not be true
+            # limited by the pack's size, since the entry's size can be wrong
             data += os.pread(fd, min(missing, self._size), offset + 4096)
         inflater = isal_zlib.decompressobj()
         try:
-            content = inflater.decompress(
-                data[length:], size + 1
-            )  # a byte more would show that there is more
+            # one byte more detects content that is longer than `size`
+            content = inflater.decompress(data[length:], size + 1)
         except INFLATE_ERROR as error:
             raise self._damaged(offset) from error
         if len(content) != size:
@@ -244,10 +243,10 @@ class PackFile:
             raise self._damaged(offset) from error
 
     def measure(self, place: int) -> Measured | None:
-        """Return kind and size of an object, and what reading it takes; of a delta, only its first
-        bytes are inflated.
+        """Return the kind and size of an object, and the largest content needed to read it.
 
-        None where the base of a delta is in another pack. Raises StoreError for what is damaged.
+        Of a delta, only the first bytes are inflated. Returns None if the base of a delta is in
+        another pack. Raises StoreError for a damaged object.
         """
         fd, offset = self._begin(place)
         sizes: list[int] = []
@@ -282,20 +281,19 @@ class PackFile:
         raise self._damaged(offset)
 
     def stream(self, place: int) -> tuple[Kind, int, Iterator[bytes]] | None:
-        """Return kind, size and content in chunks, for objects that must not be held in memory."""
+        """Return the kind, size and content in chunks, or None for a delta."""
         fd, offset = self._begin(place)
         number, size, length = self._entry(os.pread(fd, 32, offset), offset)
         if number in _DELTAS:
             return None
         if number not in KIND_NAMES:
             raise self._damaged(offset)
-        if (
-            size <= STREAM_CHUNK
-        ):  # most are: what is read of the pack is then no more than the object
+        # for a small object, do not read a whole chunk of the pack
+        if size <= STREAM_CHUNK:
             whole = self.read(place)
             return whole and (whole[0], size, iter((whole[1],)))
-        # a descriptor of its own, since the pack may be consolidated away, and closed, before the
-        # last chunk
+        # a separate descriptor, since this pack is closed when another process has joined it into
+        # a new one, which can happen before the last chunk is read
         source = os.fdopen(os.dup(fd), "rb", buffering=0)
 
         def chunks() -> Iterator[bytes]:
@@ -308,19 +306,19 @@ class PackFile:
         return KIND_NAMES[number], size, chunks()
 
     def _damaged(self, offset: int) -> StoreError:
-        return StoreError(f"{self.path}: object at {offset} is damaged", hint=_REPAIR)
+        return StoreError(f"{self.path} is damaged: invalid object at {offset}", hint=_REPAIR)
 
     def offsets(self) -> Iterator[int]:
-        """Yield where in the file each object begins, in the order of the index."""
+        """Yield the offset of each object in the pack, in the order of the index."""
         return (self.offset(place) for place in range(self.count))
 
     def oid(self, place: int) -> Oid:
-        """Return the id of the object at a place of the index."""
+        """Return the id of the object at a position in the index."""
         at = _FANOUT_END + 20 * place
         return self._index[at : at + 20]
 
     def sizes(self) -> dict[Oid, int]:
-        """Return how many bytes each object takes."""
+        """Return the packed size of each object in bytes."""
         places = sorted((self.offset(place), place) for place in range(self.count))
         ends = [*(offset for offset, _ in places[1:]), os.stat(self.path).st_size - _TRAILER][
             : len(places)
@@ -333,14 +331,15 @@ class PackFile:
         }
 
     def has_deltas(self) -> bool:
-        """Tell whether any object is stored as a delta, which prov never does and git does."""
+        """Return whether any object is stored as a delta, which only git does."""
         fd = self._descriptor()
         first = (os.pread(fd, 1, self.offset(place)) for place in range(self.count))
         return any(byte and byte[0] >> 4 & 7 in _DELTAS for byte in first)
 
     def packed_entries(self) -> Iterator[tuple[Oid, int, Iterator[bytes]]] | None:
-        """Return (id, crc32, packed bytes in chunks) of every object in the file's order; None if
-        there are deltas.
+        """Return the (id, crc32, packed bytes in chunks) of every object, in the pack's order.
+
+        Returns None if the pack contains deltas.
         """
         places = sorted((self.offset(place), place) for place in range(self.count))
         fd = self._descriptor()
@@ -363,16 +362,13 @@ class PackFile:
 
 
 class Readable(Protocol):
-    """What is read a part at a time."""
+    """A binary stream to read from."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class PackStream:
-    """A pack being written.
-
-    Nothing of it is visible before `finish`; `abort` leaves nothing behind.
-    """
+    """A pack being written; it appears in the store only after `finish`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -394,12 +390,12 @@ class PackStream:
         return self._at
 
     def add(self, oid: Oid, kind: Kind, data: bytes) -> None:
-        """Append one object that is not in the pack yet."""
+        """Append an object that is not in the pack yet."""
         packed = _entry_header(_KINDS[kind], len(data)) + isal_zlib.compress(data, LEVEL)
         self.add_packed(oid, isal_zlib.crc32(packed), (packed,))
 
     def add_packed(self, oid: Oid, crc: int, packed: Iterable[bytes]) -> None:
-        """Append one object in its packed form, which comes in chunks."""
+        """Append an object from the chunks of its packed form."""
         self._objects[oid] = (self._at, crc)
         for chunk in packed:
             self._write(chunk)
@@ -413,10 +409,9 @@ class PackStream:
             raise
 
     def add_blob_stream(self, oid: Oid, size: int, source: Readable) -> bool:
-        """Append a blob of known id and size, chunk by chunk; false if what is read is not that
-        blob.
+        """Append a blob of known id and size, chunk by chunk.
 
-        What was written for a blob that proved wrong is cut off again.
+        Returns False, and removes the written bytes, if the content does not match id and size.
         """
         start = self._at
         try:
@@ -432,9 +427,7 @@ class PackStream:
         return True
 
     def _deflate_blob(self, oid: Oid, size: int, source: Readable) -> int | None:
-        """Write a blob; return the crc32 of what was written, None if what was read is not that
-        blob.
-        """
+        """Write a blob; return the crc32 of the written bytes, or None if id or size mismatch."""
         digest = hashlib.sha1(b"blob %d\0" % size)
         deflater = isal_zlib.compressobj(LEVEL)
         header = _entry_header(_KINDS["blob"], size)
@@ -454,24 +447,20 @@ class PackStream:
         return crc if not remaining and digest.digest() == oid else None
 
     def _cut(self, start: int) -> None:
-        """Cut off what was written from a place on."""
+        """Truncate the pack at an offset."""
         self._file.flush()
         self._file.seek(start)
         self._file.truncate(start)
         self._at = start
 
     def abort(self) -> None:
-        """Drop everything written."""
-        with contextlib.suppress(
-            OSError
-        ):  # on a full disk, what is still buffered can't be written either
+        """Delete the unfinished pack."""
+        with contextlib.suppress(OSError):  # on a full disk, flushing the buffer fails too
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def finish(self) -> Path | None:
-        """Make the pack part of the store and durable; return its index's path, None if nothing was
-        added.
-        """
+        """Move the pack durably into the store; return its index's path, or None if it is empty."""
         if not self._objects:
             self.abort()
             return None
@@ -486,8 +475,8 @@ class PackStream:
         self._file.seek(0)
         self._file.write(_HEADER.pack(b"PACK", 2, len(self._objects)))
         self._file.flush()
-        # The count stands before everything that the checksum covers and is known only now, hence a
-        # second read.
+        # The checksum covers the count at the start of the file, which is known only now, so the
+        # file is read again.
         checksum = hashlib.sha1()
         with open(self._temporary, "rb") as written:
             while chunk := written.read(STREAM_CHUNK):
@@ -500,7 +489,7 @@ class PackStream:
         self._file.close()
         name = f"pack-{checksum.hexdigest()}"
         index_path = self.folder / f"{name}.idx"
-        if index_path.exists():  # the same objects, in the same order, are there already
+        if index_path.exists():  # the store has a pack of the same objects in the same order
             self._temporary.unlink()
             return index_path
         index_temporary = self._temporary.with_suffix(".idx")
@@ -549,7 +538,7 @@ class PackStream:
 
 
 def blob_id_of_stream(source: BinaryIO, size: int) -> Oid:
-    """Return the id of a blob of `size` bytes read in chunks."""
+    """Return the id of a blob of `size` bytes, read in chunks."""
     digest = hashlib.sha1(b"blob %d\0" % size)
     while chunk := source.read(STREAM_CHUNK):
         digest.update(chunk)

@@ -1,7 +1,6 @@
-"""Read refs from their files without git, which gives up at the first invalid line.
+"""Read refs from their files without git, which fails at the first invalid line.
 
-Only for checking a store that may be damaged, and for repairing its files; everything else uses
-`refs`.
+Only the check and the repair of a damaged store use this module; all other code uses `refs`.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from prov.store.refs import LOCK_IS_DEAD
 
 _HEADER = b"# pack-refs with: sorted \n"
 _OID = re.compile(rb"[0-9a-f]{40}")
-# git check-ref-format: what no name may have; a part may not begin with a dot nor end in .lock
+# what git check-ref-format rejects, such as a component that begins with a dot or ends in .lock
 _BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|[./]$")
 
 
 @dataclass(slots=True)
 class RawRefs:
-    """All refs of a store, and what is wrong with the files that hold them."""
+    """All refs of a store, and the damage to the files that hold them."""
 
     names: dict[str, Oid] = field(default_factory=dict)
     """Sorted by name."""
     packed_wrong: list[str] = field(default_factory=list)
-    """What is wrong with packed-refs: a sentence each."""
+    """The faults of packed-refs, each a predicate: "is not sorted"."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Name -> what is wrong with that ref's own file, or its line."""
+    """The fault of each invalid ref's own file or packed-refs line, by the ref's name."""
     loose: set[str] = field(default_factory=set)
     packed: dict[str, Oid] = field(default_factory=dict)
-    """As packed-refs has them; a ref's own file counts before that."""
+    """The valid lines of packed-refs; a ref's own file overrides its line."""
 
 
 def read_refs(git_dir: Path) -> RawRefs:
-    """Return every ref below `refs/`, whatever state the files are in."""
+    """Return every ref below `refs/`, with the faults of damaged files."""
     refs = RawRefs()
     _read_packed(git_dir / "packed-refs", refs)
     names = dict(refs.packed)
@@ -52,14 +51,14 @@ def read_refs(git_dir: Path) -> RawRefs:
         text = Path(os.fsdecode(path)).read_bytes() if os.path.isfile(path) else b""
         names.pop(name, None)
         if text.startswith(b"ref:"):
-            refs.broken[name] = "is symbolic, which prov never makes"
+            refs.broken[name] = "is a symbolic ref"
         elif not _OID.fullmatch(text.rstrip(b"\n")):
-            refs.broken[name] = "its file holds no id"
+            refs.broken[name] = "its file does not contain an object id"
         else:
             names[name] = bytes.fromhex(text.strip().decode())
     for name in list(names):
         if not is_name(name):
-            refs.broken[name] = "has a name that no ref can have"
+            refs.broken[name] = "has an invalid name"
             del names[name]
     refs.names = dict(sorted(names.items()))
     return refs
@@ -76,17 +75,17 @@ def _read_packed(path: Path, refs: RawRefs) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        refs.packed_wrong.append(f"can't be read: {error.strerror}")
+        refs.packed_wrong.append(f"cannot be read: {error.strerror}")
         return
     if data and not data.endswith(b"\n"):
-        refs.packed_wrong.append("ends in the middle of a line")
+        refs.packed_wrong.append("is truncated: the last line is incomplete")
     _read_lines(data.split(b"\n"), refs)
 
 
 def _read_lines(lines: list[bytes], refs: RawRefs) -> None:
-    """Enter the lines of packed-refs, and what is wrong with them."""
+    """Enter the refs of packed-refs and the faults of its lines into `refs`."""
     names: list[bytes] = []
-    may_peel = False  # only the line of a ref can be followed by what its tag points to
+    may_peel = False  # a peeled line is valid only directly after the line of its tag
     for number, line in enumerate(lines, 1):
         kind = line_kind(line)
         if kind is LineKind.REF:
@@ -97,15 +96,15 @@ def _read_lines(lines: list[bytes], refs: RawRefs) -> None:
         elif kind is LineKind.PEELED and may_peel:
             may_peel = False
         elif line and not (kind is LineKind.HEADER and number == 1):
-            refs.packed_wrong.append(f"line {number} is none: {line[:100]!r}")
+            refs.packed_wrong.append(f"line {number} is invalid: {line[:100]!r}")
             _salvage_name(line, refs)
     claims_order = line_kind(lines[0]) is LineKind.HEADER and b" sorted " in lines[0]
     if claims_order and any(name >= following for name, following in pairwise(names)):
-        refs.packed_wrong.append("is not sorted, although it says so")
+        refs.packed_wrong.append("is not sorted, although its header claims it")
 
 
 class LineKind(Enum):
-    """What a line of packed-refs is (git's refs/packed-backend.c)."""
+    """The kinds of lines in packed-refs (git's refs/packed-backend.c)."""
 
     HEADER = auto()
     REF = auto()
@@ -116,7 +115,7 @@ class LineKind(Enum):
 
 
 def line_kind(line: bytes) -> LineKind:
-    """Return what a line of packed-refs is by itself."""
+    """Return the kind of a packed-refs line, without regard to the lines around it."""
     if line.startswith(b"# pack-refs with:"):
         return LineKind.HEADER
     if line[:1] == b"^" and _OID.fullmatch(line[1:]):
@@ -133,21 +132,18 @@ def _is_name(name: bytes) -> bool:
 def _salvage_name(line: bytes, refs: RawRefs) -> None:
     name = line[41:].decode("utf-8", "surrogateescape")
     if line[40:41] == b" " and name.startswith("refs/") and not _BAD_NAME.search(name):
-        refs.broken[name] = "its line in packed-refs holds no id"
+        refs.broken[name] = "its line in packed-refs does not contain an object id"
 
 
 def is_name(name: str) -> bool:
-    """Return whether a ref can have a name; names that are not UTF-8 are none of prov's."""
+    """Return whether a string is a valid name of a ref below `refs/`, in UTF-8."""
     is_text = not any("\ud800" <= character <= "\udfff" for character in name)
     has_folder = name.startswith("refs/") and name.count("/") >= 2
     return is_text and has_folder and not _BAD_NAME.search(name)
 
 
 def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
-    """Replace packed-refs as git does it, with its lock.
-
-    Raises StoreError where another process holds that.
-    """
+    """Replace packed-refs under git's lock. Raises StoreError if another process holds the lock."""
     lock = git_dir / "packed-refs.lock"
     if _is_stale(lock, time.time()):
         lock.unlink(missing_ok=True)
@@ -155,7 +151,8 @@ def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
         fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError as error:
         raise StoreError(
-            f"{lock} is held", hint="if no prov or git is at work there, delete it"
+            f"{lock} is held by another process",
+            hint="if no prov or git process uses the store, delete this file",
         ) from error
     rows = sorted((os.fsencode(name), oid) for name, oid in refs.items())
     with os.fdopen(fd, "wb") as stream:
@@ -169,8 +166,8 @@ def write_packed(git_dir: Path, refs: dict[str, Oid]) -> None:
 
 
 def stale_locks(git_dir: Path, *, now: float) -> list[Path]:
-    """Return lock files of refs that a killed process left: an update takes milliseconds."""
-    # walk, since rglob fails when git removes a folder meanwhile
+    """Return the lock files of refs that are older than `LOCK_IS_DEAD`."""
+    # walk, since rglob fails if git removes a folder at the same time
     below = (Path(folder, name) for folder, _, names in os.walk(git_dir / "refs") for name in names)
     locks = [path for path in below if path.suffix == ".lock"]
     locks += [*git_dir.glob("*.lock"), *git_dir.glob("packed-refs.new")]

@@ -1,10 +1,10 @@
-"""Refs: read, and changed together.
+"""Read refs, and update several refs in one transaction.
 
-What the names of prov's refs mean is said in `prov/records/refs`.
+Module `prov/records/refs` defines prov's ref names.
 
-Reads go through libgit2 (8 µs in a million packed refs). Writes go through `git update-ref
---stdin`: one transaction for all refs of an event, each compared with what it was, synced before it
-returns.
+Reads use libgit2 (8 µs in a million packed refs). Writes use `git update-ref --stdin`: one
+transaction updates all refs of an event, compares each with its expected value, and is synced
+before `update` returns.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from prov.store.objects import Oid
 
 HEAD_BRANCH = "builds"
 HEAD = f"ref: refs/heads/{HEAD_BRANCH}\n".encode()
-"""The file HEAD of a store."""
+"""The content of a store's HEAD."""
 PACK_AFTER = 500
 PATIENCE = 60.0
 """Seconds to wait for a ref that another process has locked."""
 LOCK_IS_DEAD = 20.0
-"""Seconds after which a lock file is what a killed process left."""
+"""Seconds after which a lock file belongs to a killed process: an update takes milliseconds."""
 _MISSING = "0" * 40
 _HASH = re.compile("[0-9a-f]{40}")
 _HELD = re.compile(
@@ -42,17 +42,15 @@ _CHANGED = re.compile("cannot lock ref|but expected|reference already exists|una
 
 
 def hash_in(text: str) -> Oid | None:
-    """Return the hash that a part of a ref's name is; None for another word, as in refs that prov
-    did not make.
-    """
+    """Parse a component of a ref's name as a hash; return None if it is not one."""
     return bytes.fromhex(text) if _HASH.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class RefUpdate:
-    """One ref to set, or (`new` is None) to delete.
+    """The change of one ref: its new id, or None to delete it.
 
-    `old` is what it must be now: an id, None for "must not exist", or `ANY` for whatever it is.
+    `old` is the expected value: an id, None if the ref must not exist, or `ANY`.
     """
 
     name: str
@@ -71,37 +69,37 @@ class RefStore:
         self._repository = open_repository(git_dir)
 
     def get(self, name: str) -> Oid | None:
-        """Return what a ref points to, or None."""
+        """Return the id that a ref points to, or None if there is no such ref."""
         try:
             target = self._repository.lookup_reference(name).target
-        except (KeyError, ValueError):  # ValueError: no ref can have such a name
+        except (KeyError, ValueError):  # ValueError: an invalid name
             return None
         except pygit2.GitError as error:
             raise StoreError(
-                f"{name} in {self.git_dir} can't be read: {error}",
-                hint="`prov fsck` lists what is damaged",
+                f"cannot read {name} in {self.git_dir}: {error}",
+                hint="run `prov fsck` to list the damage",
             ) from error
         if not isinstance(target, pygit2.Oid):
             raise StoreError(
-                f"{name} in {self.git_dir} is symbolic, which prov never makes", hint="delete it"
+                f"{name} in {self.git_dir} is a symbolic ref, which prov does not support",
+                hint=f"run `git symbolic-ref --delete {name}` in the store",
             )
         return target.raw
 
     def list(self, prefix: str) -> dict[str, Oid]:
-        """Return the refs below a prefix (`refs/tags/zlib/`), sorted by name, with what they point
-        to.
-        """
+        """Return the refs below a prefix (`refs/tags/zlib/`) with their ids, sorted by name."""
         answer = run_git(
             self.git_dir, ["for-each-ref", "--format=%(objectname) %(refname)", prefix]
         )
-        # not splitlines: a name may hold what Unicode takes for the end of a line
+        # not splitlines: a name can contain a Unicode line separator
         rows = answer.decode("utf-8", "surrogateescape").split("\n")
         pairs = (row.split(" ", 1) for row in rows if row)
         return {name: bytes.fromhex(oid) for oid, name in pairs}
 
     def last_number(self, prefix: str, *, after: int = 0) -> int:
-        """Return the highest N for which `PREFIX/N` exists, numbers being given without gaps; else
-        `after`.
+        """Return the highest N for which `PREFIX/N` exists, at least `after`.
+
+        Numbers above `after` must have no gaps.
         """
         number = after
         while self.get(f"{prefix}/{number + 1}") is not None:
@@ -109,9 +107,10 @@ class RefStore:
         return number
 
     def update(self, *updates: RefUpdate) -> None:
-        """Carry out all updates or none.
+        """Apply all updates or none.
 
-        Raises RefConflict when a ref is not what it was expected to be.
+        Raises RefConflict if a ref does not have its expected value, and StoreError if a lock is
+        held for more than `PATIENCE` seconds.
         """
         lines = ["start\0"]
         for update in updates:
@@ -137,7 +136,7 @@ class RefStore:
                 if lock_error is None:
                     if _CHANGED.search(str(error)):
                         raise RefConflict(
-                            f"refs in {self.git_dir} changed meanwhile: {error}"
+                            f"another process changed refs in {self.git_dir}: {error}"
                         ) from error
                     raise
                 if (
@@ -145,13 +144,13 @@ class RefStore:
                     and time.monotonic() > patience
                 ):
                     raise StoreError(
-                        f"{lock_error[1] or lock_error[2]} is held",
-                        hint="if no prov or git is at work there, delete it",
+                        f"{lock_error[1] or lock_error[2]} is held by another process",
+                        hint="if no prov or git process uses the store, delete this file",
                     ) from error
             time.sleep(0.05)
 
     def _folders_to_make(self, updates: Sequence[RefUpdate]) -> set[Path]:
-        """Return the folders that git will make for new refs."""
+        """Return the folders that git will create for new refs."""
         parents = {
             self.git_dir / parent
             for change in updates
@@ -161,11 +160,10 @@ class RefStore:
         return {folder for folder in parents if not folder.is_dir()}
 
     def _sync(self, updates: Sequence[RefUpdate], new_folders: set[Path]) -> None:
-        """Make the names of refs durable, in the order of the updates: git syncs what is in their
-        files, and no folder.
+        """Sync the folders of updated refs: git syncs only the files in them.
 
-        Those that are new come first. Then the file of packed refs: one that was deleted is gone
-        from there before its own file goes.
+        Folders of new refs come first, in the order of the updates. For deleted refs, the folder of
+        packed-refs comes before theirs, because git removes a ref from packed-refs first.
         """
         folders: list[Path] = []
         for update in (change for change in updates if change.new is not None):
@@ -179,7 +177,7 @@ class RefStore:
             folders.append(self.git_dir)
         for update in deleted:
             folder = (self.git_dir / update.name).parent
-            while not folder.is_dir():  # git removes it with the last ref in it
+            while not folder.is_dir():  # git removes a folder with its last ref
                 folder = folder.parent
             folders.append(folder)
         for folder in dict.fromkeys(folders):
@@ -187,7 +185,7 @@ class RefStore:
                 sync_directory(folder)
 
     def pack(self, *, at_once: bool = False) -> None:
-        """Move loose refs into one file when there are many of them, or at once."""
+        """Move loose refs into packed-refs if there are more than `PACK_AFTER`, or `at_once`."""
         if at_once:
             self._pack()
             return
@@ -195,16 +193,12 @@ class RefStore:
         for _folder, _folders, files in os.walk(self.git_dir / "refs"):
             loose += len(files)
             if loose > PACK_AFTER:
-                with contextlib.suppress(
-                    StoreError
-                ):  # another process does it, or the next build will
+                with contextlib.suppress(StoreError):  # another process or build will pack them
                     self._pack()
                 return
 
     def _pack(self) -> None:
-        """Pack refs so that each is durable in the new file before its own goes: git alone does not
-        see to that.
-        """
+        """Pack refs durably: sync the new packed-refs before git deletes the loose files."""
         try:
             run_git(self.git_dir, ["pack-refs", "--all", "--no-prune"])
         except StoreError as error:
@@ -217,9 +211,7 @@ class RefStore:
 
 
 def _clear_dead_lock(lock: Path) -> bool:
-    """Remove a lock file whose owner was killed: an update takes milliseconds; tell whether it is
-    gone.
-    """
+    """Remove a lock file left by a killed process; return whether the lock is free now."""
     try:
         if time.time() - lock.stat().st_mtime < LOCK_IS_DEAD:
             return False

@@ -1,8 +1,7 @@
-"""The store: a bare git repository with `prov/` beside git's own folders for what can be made
-again.
+"""The store: a bare git repository with an additional folder `prov/` for caches.
 
-Everything that counts is objects and refs. `prov/` holds stat caches, pool files, locks: deleting
-it costs time only.
+All data are in objects and refs. The folder `prov/` contains stat caches, pool files and locks; if
+you delete it, prov creates it again, which only takes time.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from prov.store.view import read_setting
 
 FORMAT = "1"
 
-# gc.auto, maintenance.auto, preciousObjects: nobody's `git gc` removes what no ref holds yet.
-# fsync: a ref is durable before anyone reports what it stands for.
+# gc.auto, maintenance.auto, preciousObjects: `git gc` must not delete objects before prov sets a
+# ref to them. fsync: a ref must be durable before prov reports its task as done.
 _CONFIGURATION = f"""\
 [core]
 	repositoryformatversion = 1
@@ -37,6 +36,7 @@ _CONFIGURATION = f"""\
 [prov]
 	format = {FORMAT}
 """
+_CREATE = "run `prov init` to create a store"
 _HEAD = re.compile(rb"(ref: refs/\S+|[0-9a-f]{40})\n")
 
 
@@ -48,7 +48,7 @@ def _is_made(path: Path) -> bool:
 
 
 class Store:
-    """An open store: its objects, its refs, and the folder for what can be made again."""
+    """An open store: its objects, its refs, and its cache folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,15 +58,13 @@ class Store:
 
     @staticmethod
     def create(path: Path) -> Store:
-        """Make an empty store, or open the one that is there already.
+        """Create an empty store, or open an existing one.
 
-        git is not asked to: it syncs no folder, and can't go on where it was interrupted. Raises
-        StoreError.
+        This does not use `git init`, which syncs no folders and cannot resume an interrupted run.
+        Raises StoreError.
         """
         if path.exists() and not path.is_dir():
-            raise StoreError(
-                f"{path} is no folder", hint="move it away, or name another place for the store"
-            )
+            raise StoreError(f"{path} is not a directory", hint="move it away, or use another path")
         if not _is_made(path):
             for folder in (
                 "objects/pack",
@@ -77,9 +75,8 @@ class Store:
                 "prov",
             ):
                 make_folder(path / folder)
-                sync_directory(
-                    (path / folder).parent
-                )  # also where one that was interrupted had made it
+                # also if an interrupted run has created the folder
+                sync_directory((path / folder).parent)
             drop_default_acl(path / "prov")
             sync_directory(path)
             sync_directory(path.parent)
@@ -89,24 +86,23 @@ class Store:
                 replace_file(path / "HEAD", HEAD)
             with ObjectDatabase(path).writer() as writer:
                 writer.write_empty_tree()
-            # last, so that a store without it was interrupted while it was made
+            # last: a store without a config is incomplete
             replace_file(path / "config", _CONFIGURATION.encode())
         return Store.open(path)
 
     @staticmethod
     def open(path: Path) -> Store:
-        """Open a store. Raises StoreError when there is none, or one of another format."""
+        """Open a store. Raises StoreError if there is no store, or if its format is unknown."""
         git_program()
         try:
             store_format = read_setting(path, "prov.format")
         except OSError as error:
-            raise StoreError(f"no store at {path}", hint="`prov init` makes one") from error
+            raise StoreError(f"no store at {path}", hint=_CREATE) from error
         if store_format is None:
-            raise StoreError(
-                f"{path} is a git repository, but not a prov store", hint="`prov init` makes one"
-            )
+            raise StoreError(f"{path} is a git repository but not a prov store", hint=_CREATE)
         if store_format != FORMAT:
             raise StoreError(
-                f"the store at {path} has a format that this prov does not know", hint="update prov"
+                f"the store at {path} has unknown format {store_format[:20]!r}",
+                hint="update prov",
             )
         return Store(path)

@@ -1,7 +1,7 @@
-"""Present a damaged store without its damage: links to what is whole, and the salvaged rest.
+"""Present a damaged store without its damage: links to sound files, and salvaged objects.
 
-Everything that reads a store can read it, git too, and every object in it matches its id. It is a
-scratch directory outside the store, which is not changed.
+Every object in the shadow matches its id, so git and all of prov can read it. The shadow is a
+scratch directory outside the store; the store is not changed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from prov.store.repository import Store
 
 @contextlib.contextmanager
 def shadow_of(store: Store, packs: Sequence[PackState], bad: frozenset[Oid]) -> Iterator[Store]:
-    """Yield a store with all objects that are whole; `bad` ones, which are malformed, are left
-    out.
-    """
+    """Yield a store with all readable objects except the malformed ones in `bad`."""
     with tempfile.TemporaryDirectory(prefix="prov-fsck-") as scratch:
         path = Path(scratch)
         (path / "objects/pack").mkdir(parents=True)
@@ -46,8 +44,8 @@ def _fill(source: Path, path: Path, packs: Sequence[PackState], bad: frozenset[O
         ]
         (path / "objects/info").mkdir()
         (path / "objects/info/alternates").write_text("".join(f"{line}\n" for line in lines))
-    # whole ones first: after a kill, one may hold what can be read of a damaged one, under the same
-    # name
+    # sound packs first: an interrupted repair can leave a pack of the objects salvaged from a
+    # damaged one, which has the same name as the pack written below
     for state in sorted(packs, key=lambda state: bool(state.wrong)):
         pack = source / "objects/pack" / state.name
         if not state.wrong:

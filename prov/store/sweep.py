@@ -1,13 +1,13 @@
-"""Delete objects that no ref holds, except while a process may be about to reference them.
+"""Delete unreachable objects, unless a process may be about to reference them.
 
-Every process that writes objects holds a *lease*, a shared lock on one file, for as long as it
-lives: an object that the store has is not written again, so a process may be about to set a ref
-that holds one which nothing holds yet. Only a process that holds the lock exclusively deletes
-objects. It never waits for a build, and builds wait only while packs are written again.
+Every process that writes objects holds a *lease*, a shared lock on one file, until it exits. prov
+does not write an object again that the store already has, so a process can be about to set a ref
+to an object that is unreachable now. Only a process that holds the lock exclusively deletes
+objects. It never waits for a build, and builds wait only while packs are rewritten.
 
-Objects are deleted with their packs. A pack of which nothing is held is deleted; of any other the
-held part is copied, compressed as it is, into a new pack, and the old one is deleted when the new
-one is durable.
+Objects are deleted with their packs. A pack without reachable objects is deleted. From any other
+pack, the reachable objects are copied to a new pack without recompression, and the old pack is
+deleted when the new one is durable.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from prov.store.odb import ObjectDatabase
 from prov.store.packs import PackFile, PackStream
 
 AGE_FLOOR = 3600.0
-"""Seconds: younger packs are left alone, since git itself writes objects without a lease."""
+"""Seconds for which a new pack is kept: git itself writes objects without a lease."""
 WORTH_COPYING = 0.05
-"""Of a pack, the part that must be free before the rest is copied."""
+"""The minimum unreachable share of a pack for which its other objects are copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What was deleted, or would be."""
+    """The deleted objects, or those that a sweep would delete."""
 
     objects: int
     size: int
-    """In bytes, as they were packed."""
+    """Packed size in bytes."""
     in_use: bool = False
-    """Another process is writing; nothing was deleted."""
+    """True if nothing was deleted because another process is writing."""
 
 
 def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
-    """Return the ids of all objects that refs, or only these roots, hold.
+    """Return the ids of all objects reachable from `roots`, or from all refs by default.
 
-    Raises StoreError where one is missing.
+    Raises StoreError if an object is missing.
     """
     if roots is None:
         oids = _rev_list(git_dir, ["--objects", "--no-object-names", "--all"], b"")
@@ -62,10 +62,7 @@ def reachable(git_dir: Path, roots: Iterable[Oid] | None = None) -> set[Oid]:
 
 
 def ancestors(git_dir: Path, roots: Iterable[Oid]) -> set[Oid]:
-    """Return the ids of the commits that some commits descend from, these among them.
-
-    Raises StoreError.
-    """
+    """Return the ids of some commits and all their ancestors. Raises StoreError."""
     data = _lines(roots)
     return _rev_list(git_dir, ["--stdin"], data) if data else set()
 
@@ -79,13 +76,13 @@ def _rev_list(git_dir: Path, options: Sequence[str], data: bytes) -> set[Oid]:
         result = call_git([*command, "rev-list", *options], data=data)
     if result.returncode:
         raise StoreError(
-            f"{git_dir} is not whole: {error_text(result)}", hint="`prov fsck` tells what is wrong"
+            f"{git_dir} is damaged: {error_text(result)}", hint="run `prov fsck` to list the damage"
         )
     return {bytes.fromhex(line.decode()) for line in result.stdout.split(b"\n") if line}
 
 
 def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:
-    """Return how many bytes each object takes in the packs."""
+    """Return the packed size of each object in bytes."""
     sizes: dict[Oid, int] = {}
     for pack in objects.packs():
         sizes.update(pack.sizes())
@@ -93,7 +90,7 @@ def packed_sizes(objects: ObjectDatabase) -> dict[Oid, int]:
 
 
 def measure(objects: ObjectDatabase, retained: set[Oid], *, now: float | None = None) -> Swept:
-    """Return what would go if these were all objects that refs hold."""
+    """Return what a sweep would delete if `retained` were the reachable objects."""
     objects.refresh()
     retained = set(retained)
     dropped: dict[Oid, int] = {}
@@ -103,15 +100,15 @@ def measure(objects: ObjectDatabase, retained: set[Oid], *, now: float | None = 
 
 
 def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool = False) -> Swept:
-    """Drop what no ref holds; return how much that was.
+    """Delete unreachable objects; return their number and size.
 
-    Thorough: however young and however little it is.
+    With `thorough`, ignore `AGE_FLOOR` and `WORTH_COPYING`.
     """
-    # both locks: packs are joined without the lease
+    # both locks, since joining packs needs no lease
     with locked(objects.join_lock), try_locked(objects.lease) as exclusive:
         if not exclusive:
             return Swept(0, 0, in_use=True)
-        # after the lock: processes that wrote before have set their refs
+        # after locking, when every earlier writer has set its refs
         retained = reachable(objects.git_dir)
         objects.refresh()
         selected = _worth_it(
@@ -135,11 +132,11 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
 def _worth_it(
     objects: ObjectDatabase, retained: set[Oid], worth: float, floor: float
 ) -> list[PackFile]:
-    """Return the packs of which enough is free; add to `retained` what other objects require.
+    """Return the packs to rewrite; add to `retained` the objects that remaining ones reference.
 
-    Writers assume that everything below a stored tree is stored too. So an object that no ref holds
-    and that stays, in a pack that is young or of which too little is free, retains what it names. A
-    pack with such an object of which something is missing already is written again, if it may be.
+    Writers assume that a stored tree is complete. So an unreachable object that stays, in a pack
+    that is too new or has too little to delete, retains the objects it references. A pack with such
+    an object that is already incomplete is rewritten too, unless it is too new or marked.
     """
     candidates = _candidates(objects, floor)
     selected = [
@@ -166,7 +163,10 @@ def _free(pack: PackFile, retained: set[Oid]) -> int:
 def _name_all(
     objects: ObjectDatabase, roots: Iterable[Oid], retained: set[Oid], named: set[Oid]
 ) -> bool:
-    """Add to `named` what roots reach and is not retained; return whether all of it exists."""
+    """Add to `named` the objects reachable from `roots` but not retained.
+
+    Returns whether all of them exist.
+    """
     pending, whole = [oid for oid in roots if oid not in named], True
     while pending:
         oid = pending.pop()
@@ -205,7 +205,7 @@ def _drop(objects: ObjectDatabase, pack: PackFile, retained: set[Oid]) -> None:
         for oid, crc, packed in pack.packed_entries() or ():
             if oid in retained:
                 stream.add_packed(oid, crc, packed)
-        if pack.has_deltas():  # of git's making: what is held is written whole
+        if pack.has_deltas():  # written by git: write its reachable objects without deltas
             for oid in pack.sizes():
                 if oid in retained:
                     stream.add(oid, *objects.read(oid))
@@ -214,7 +214,7 @@ def _drop(objects: ObjectDatabase, pack: PackFile, retained: set[Oid]) -> None:
         stream.abort()
         raise
     if pack.index_path != new_index:
-        # the index first: without it nobody looks for the pack
+        # the index first: processes open only packs that have one
         pack.index_path.unlink(missing_ok=True)
         pack.path.unlink(missing_ok=True)
         for mark in (".rev", ".bitmap", ".mtimes"):

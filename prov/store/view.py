@@ -1,10 +1,11 @@
-"""Show git a repository: of one that is not the user's alone, its objects and refs only.
+"""Run git on a repository without trusting its configuration.
 
-A repository's configuration, attributes and hooks name programs, and git runs them: a store that
-came in an archive, or that another user can write to, could run programs with your rights. For such
-a repository git is given a directory of prov's own, with a configuration of prov's own and links to
-the repository's objects and refs. A repository that belongs to the user, that no other user can
-write to, and whose configuration holds only what prov writes, is used as it is.
+A repository's configuration, attributes and hooks can name programs, and git runs them. So a store
+from an archive, or one that another user can write to, could run programs with your rights. For
+such a repository prov creates a scratch directory with its own configuration and links to the
+repository's objects and refs, and runs git there. Git uses a repository directly if it belongs to
+the user, no other user can write to it, and its configuration contains only settings that prov
+writes.
 """
 
 from __future__ import annotations
@@ -42,22 +43,21 @@ _WRITTEN = {
     b"gc": (b"auto",),
     b"maintenance": (b"auto",),
 }
-"""What prov writes, by section; in its own sections any name, since git knows none of them."""
+"""The settings that prov writes, by section. Its own sections, unknown to git, may have any."""
 _OWN_SECTIONS = (b"prov", b"prov-remote")
 _INCLUDE = re.compile(rb"\[\s*include", re.IGNORECASE)
 _PERMISSIONS = re.compile(r"\w+", re.ASCII)
 """A value of core.sharedRepository: `group`, `0660`, …"""
 _LARGEST = 1 << 20
-"""Bytes of a configuration."""
+"""The maximum size of a configuration in bytes."""
 _BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextlib.contextmanager
 def git_view(git_dir: Path) -> Iterator[Path]:
-    """Yield the directory that git is to work in for a repository: its own, or one that stands for
-    it.
+    """Yield the directory in which git works: the repository, or a scratch directory for it.
 
-    Raises StoreError for a configuration that is not a file of a plausible size.
+    Raises StoreError as `read_configuration` does.
     """
     data = b""
     with contextlib.suppress(OSError):
@@ -75,32 +75,35 @@ def git_view(git_dir: Path) -> Iterator[Path]:
 
 
 def read_configuration(git_dir: Path) -> bytes:
-    """Return a repository's configuration. Raises OSError where there is none.
+    """Return a repository's configuration. Raises OSError if it does not exist.
 
-    Raises StoreError for one that is no file of a plausible size, or that leads to further files.
+    Raises StoreError if it is not a regular file, is too large, or includes other files.
     """
     path = git_dir / "config"
-    # not to wait for a writer where a pipe lies in its place
+    # non-blocking, in case the path is a pipe
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb") as stream:
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode) or state.st_size > _LARGEST:
-            raise StoreError(f"{path} is not a configuration file of git", hint="is this a store?")
+            raise StoreError(
+                f"{path} is not a git configuration file",
+                hint="check that the path names a store",
+            )
         data = stream.read(_LARGEST)
     if _INCLUDE.search(data):
         raise StoreError(
-            f"{path} includes other files, which prov does not read",
+            f"{path} includes other files, which prov does not support",
             hint="remove its [include] section",
         )
     return data
 
 
 def read_setting(git_dir: Path, name: str) -> str | None:
-    """Return a setting of a repository's configuration (`core.bare`); None without a valid one.
+    """Return a setting of a repository's configuration (`core.bare`), or None if it is not set.
 
-    Raises OSError where there is no configuration, StoreError as `read_configuration` does.
+    Raises OSError and StoreError as `read_configuration` does.
     """
-    read_configuration(git_dir)  # libgit2 would wait at a pipe, and follow includes
+    read_configuration(git_dir)  # libgit2 would block on a pipe, and follow includes
     try:
         return pygit2.Config(str(git_dir / "config"))[name]
     except (KeyError, ValueError, pygit2.GitError):
@@ -108,7 +111,7 @@ def read_setting(git_dir: Path, name: str) -> str | None:
 
 
 def _permissions(git_dir: Path) -> str:
-    """Return the lines of a configuration for the permissions that a repository gives its files."""
+    """Return the configuration lines for the repository's file permissions."""
     setting = None
     with contextlib.suppress(OSError, StoreError):
         setting = read_setting(git_dir, "core.sharedRepository")
@@ -118,9 +121,7 @@ def _permissions(git_dir: Path) -> str:
 
 
 def _is_private(git_dir: Path) -> bool:
-    """Return whether a repository belongs to this user, or to root, and no other user can change
-    its configuration.
-    """
+    """Return whether the user or root owns the repository and no other user can write to it."""
     with contextlib.suppress(OSError):
         states = [os.stat(path) for path in (git_dir, git_dir / "config")]
         return all(
@@ -130,9 +131,9 @@ def _is_private(git_dir: Path) -> bool:
 
 
 def _is_harmless(configuration: bytes) -> bool:
-    """Return whether a configuration has only lines as prov writes them.
+    """Return whether a configuration contains only settings that prov writes.
 
-    Values have no backslash, so that none goes on in the next line.
+    A value with a backslash is rejected, since it could continue on the next line.
     """
     section = b""
     for line in configuration.split(b"\n"):

@@ -214,7 +214,10 @@ def test_without_a_store_it_is_sstate_as_ever(staged: Directories) -> None:
     build.write(".prov", "no store\n")
     said = build.build(*RECIPES)
     (warning,) = warnings(said)
-    assert "tasks are not recorded:" in warning and f": {build.root}/.prov is no folder" in warning
+    assert (
+        "tasks are not recorded:" in warning
+        and f": {build.root}/.prov is not a directory" in warning
+    )
     assert build.archives() == OUTPUTS
     build.lose("tmp")
     assert started(build.build(*RECIPES)) == RESTORED

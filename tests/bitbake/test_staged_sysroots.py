@@ -322,7 +322,7 @@ def test_without_a_store_staging_bbclass_does_it(staged: Directories) -> None:
     assert [line for line in warnings(said) if "sysroots" in line] == [
         (
             f"prov: 1 task got its sysroots from staging.bbclass: {SYSROOT} ({SYSROOT}:"
-            f" {build.root}/.prov is no folder)"
+            f" {build.root}/.prov is not a directory)"
         ),
     ]
 

@@ -39,7 +39,7 @@ def test_version() -> None:
 def test_an_expected_error_has_no_traceback(small: Project) -> None:
     assert small.refused("log") == small.refused("builds")
     assert small.refused("log") == (
-        f"prov: no store at {small.root}/.prov hint: `prov init` makes one"
+        f"prov: no store at {small.root}/.prov hint: run `prov init` to create a store"
     )
 
 

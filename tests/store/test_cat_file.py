@@ -25,7 +25,7 @@ def test_the_kind_of_an_object(store: Store) -> None:
 
 
 def test_an_object_that_is_missing(store: Store) -> None:
-    with pytest.raises(StoreError, match="is not in"):
+    with pytest.raises(StoreError, match="is missing from"):
         stream_by_git(store.path, b"x" * 20)
 
 

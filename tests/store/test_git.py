@@ -68,7 +68,7 @@ def test_a_bare_repository(tmp_path: Path) -> None:
 
 
 def test_a_repository_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="can't be opened"):
+    with pytest.raises(StoreError, match="cannot open"):
         open_repository(tmp_path)
 
 

@@ -232,9 +232,9 @@ def test_an_entry_is_found_by_path(store: Store) -> None:
 
 def test_what_is_missing_or_of_another_kind_is_named(store: Store) -> None:
     [blob] = write_blobs(store, [b"x"])
-    with pytest.raises(StoreError, match=f"{'ab' * 20} is not in"):
+    with pytest.raises(StoreError, match=f"{'ab' * 20} is missing from"):
         store.objects.blob(b"\xab" * 20)
-    with pytest.raises(StoreError, match=f"{'ab' * 20} is not in"):
+    with pytest.raises(StoreError, match=f"{'ab' * 20} is missing from"):
         list(store.objects.stream_blob(b"\xab" * 20))
     with pytest.raises(StoreError, match=f"{blob.hex()} is a blob, not a tree"):
         store.objects.tree(blob)

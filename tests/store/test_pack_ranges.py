@@ -72,7 +72,7 @@ def test_an_index_with_another_bit(pack: Path, tmp_path: Path) -> None:
     data = bytearray(pack.with_suffix(".idx").read_bytes())
     data[1040] ^= 1
     (tmp_path / "pack-x.idx").write_bytes(data)
-    with pytest.raises(StoreError, match="is no index"):
+    with pytest.raises(StoreError, match="is not a valid pack index"):
         PackIndex(tmp_path / "pack-x.idx")
 
 

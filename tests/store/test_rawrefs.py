@@ -37,12 +37,12 @@ PEELED = b"^" + b"3" * 40
 FILES = {
     "as git writes it": ([HEADER, A, PEELED, B, b""], "ab", []),
     "without a header": ([B, A, b""], "ab", []),
-    "not sorted": ([HEADER, B, A, b""], "ab", ["is not sorted, although it says so"]),
-    "a name twice": ([HEADER, A, A, b""], "a", ["is not sorted, although it says so"]),
-    "a late header": ([A, HEADER, b""], "a", [f"line 2 is none: {HEADER!r}"]),
-    "two peeled": ([A, PEELED, PEELED, b""], "a", [f"line 3 is none: {PEELED!r}"]),
-    "peeled of nothing": ([PEELED, A, b""], "a", [f"line 1 is none: {PEELED!r}"]),
-    "cut off": ([A, B], "ab", ["ends in the middle of a line"]),
+    "not sorted": ([HEADER, B, A, b""], "ab", ["is not sorted, although its header claims it"]),
+    "a name twice": ([HEADER, A, A, b""], "a", ["is not sorted, although its header claims it"]),
+    "a late header": ([A, HEADER, b""], "a", [f"line 2 is invalid: {HEADER!r}"]),
+    "two peeled": ([A, PEELED, PEELED, b""], "a", [f"line 3 is invalid: {PEELED!r}"]),
+    "peeled of nothing": ([PEELED, A, b""], "a", [f"line 1 is invalid: {PEELED!r}"]),
+    "cut off": ([A, B], "ab", ["is truncated: the last line is incomplete"]),
 }
 
 
@@ -57,15 +57,17 @@ def test_packed_refs(name: str, tmp_path: Path) -> None:
 
 def test_the_name_of_a_damaged_line_is_reported(tmp_path: Path) -> None:
     (tmp_path / "packed-refs").write_bytes(b"x" * 40 + b" refs/tags/a\n")
-    assert read_refs(tmp_path).broken == {"refs/tags/a": "its line in packed-refs holds no id"}
+    assert read_refs(tmp_path).broken == {
+        "refs/tags/a": "its line in packed-refs does not contain an object id"
+    }
 
 
 # content of a ref's own file, what is wrong
 OWN_FILES = [
     (b"1" * 40 + b"\n", ""),
-    (b"ref: refs/heads/x\n", "is symbolic, which prov never makes"),
-    (b"", "its file holds no id"),
-    (b"1" * 39, "its file holds no id"),
+    (b"ref: refs/heads/x\n", "is a symbolic ref"),
+    (b"", "its file does not contain an object id"),
+    (b"1" * 39, "its file does not contain an object id"),
 ]
 
 

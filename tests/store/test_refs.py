@@ -220,7 +220,7 @@ def test_a_name_that_no_ref_can_have_is_that_of_none(store: Store, name: str) ->
 
 def test_a_damaged_ref_is_an_error_that_names_it(store: Store) -> None:
     (store.path / "refs/heads/builds").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"refs/heads/builds in .* can't be read"):
+    with pytest.raises(StoreError, match="cannot read refs/heads/builds in"):
         store.refs.get("refs/heads/builds")
 
 

@@ -84,6 +84,6 @@ def test_a_store_can_do_without_its_cache(store: Store) -> None:
 def test_a_store_is_not_made_where_a_file_is(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine\n")
-    with pytest.raises(StoreError, match="file is no folder"):
+    with pytest.raises(StoreError, match="file is not a directory"):
         Store.create(path)
     assert path.read_text() == "mine\n"
