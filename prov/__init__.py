@@ -1,3 +1,3 @@
-"""Provenance for builds, kept in git: every task's directory is a commit, every output a tree."""
+"""Build provenance in git: every task's directory is a commit, every output a tree."""
 
 __version__ = "0.1.0"

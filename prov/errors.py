@@ -1,7 +1,7 @@
-"""Every expected failure, under one root.
+"""The classes of expected failures, with one root, `ProvError`.
 
-An error says what happened, where and why; its `hint` says what to do next. Anything that is
-not a `ProvError` is a bug.
+A message states what failed, where and why; its `hint` states what to do next. Any exception that
+is not a `ProvError` is a bug.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ FORGET_RUN = (
     "run `prov forget RECIPE:TASK` to delete the run; if a remote sent it, run"
     " `prov remote remove NAME`"
 )
-"""The hint for a record that prov did not write in this form."""
+"""The hint for a malformed record, which prov did not write."""
 CHECK_STORE = (
     "run `prov fsck` to list damaged objects; if a remote sent them, run `prov remote remove NAME`"
 )
-"""The hint for an object that prov did not write in this form."""
+"""The hint for a malformed object, which prov did not write."""
 
 
 class ProvError(Exception):
-    """An expected failure. `hint` is one more line for the user, or empty."""
+    """An expected failure. `hint` is an additional line for the user, or empty."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -26,64 +26,60 @@ class ProvError(Exception):
 
 
 class StoreError(ProvError):
-    """The git store is missing, damaged or of another kind."""
+    """The store is missing, damaged or not a prov store."""
 
 
 class RefConflict(StoreError):
-    """A ref was not what a compare-and-swap expected it to be."""
+    """A compare-and-swap failed: a ref did not have its expected value."""
 
 
 class CaptureError(ProvError):
-    """A directory could not be captured as it is."""
+    """A directory could not be captured."""
 
 
 class UnreadableError(CaptureError):
-    """Something in a directory can't be read, and could not be at another time: it is another
-    user's, or too deep.
-    """
+    """An entry of a directory is unreadable, and a retry cannot help."""
 
     def __init__(self, message: str, path: bytes = b"", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.path = path
-        """Relative to the directory."""
+        """The entry's path, relative to the directory."""
 
 
 class CheckoutError(ProvError):
-    """A tree could not be put on disk."""
+    """A tree could not be checked out."""
 
 
 class SysrootError(ProvError):
-    """A sysroot could not be made what it should be."""
+    """A sysroot could not be composed."""
 
 
 class SysrootConflict(SysrootError):
-    """Two packages bring different content to one path."""
+    """Two packages have different content at one path."""
 
 
 class RecipeError(ProvError):
-    """A recipe, a class or prov.toml says something wrong."""
+    """A recipe, a class or prov.toml is invalid."""
 
 
 class PlanError(ProvError):
-    """A target can't be planned."""
+    """A target could not be planned."""
 
 
 class BuildError(ProvError):
-    """A build could not be carried out."""
+    """A build could not be started or completed."""
 
 
 class BitBakeError(ProvError):
-    """What BitBake hands over, or its build directory, is not what it should be."""
+    """Data from BitBake, or its build directory, is invalid."""
 
 
 class NameUnknown(ProvError):
-    """A recipe, task, tag or build was named that does not exist."""
+    """A recipe, task, tag or build does not exist."""
 
 
 class Elsewhere(NameUnknown):
-    """A result is known, and was made on another machine: what is asked for is not here, or not all
-    of it.
-    """
+    """A result was recorded on another machine, and this store lacks the requested part of it."""
 
     def __init__(
         self, message: str, key: str = "", task_hash: bytes = b"", *, hint: str = ""

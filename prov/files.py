@@ -1,4 +1,4 @@
-"""What every floor needs of the file system: durable writes and locks between processes."""
+"""Work with files: durable writes, caches, locks between processes, very deep folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of what is done with a file by its descriptor name the file."""
+    """Add a file's name to errors of operations on its descriptor."""
     try:
         yield
     except OSError as error:
@@ -35,10 +35,9 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def create_file(name: str | Path, *, folder: int | None = None, mode: int = 0o666) -> int:
-    """Create a file in place of what is there, and return its descriptor, open for reading and
-    writing.
+    """Create a file, replacing an existing one; return its descriptor for reading and writing.
 
-    A link in its place is removed and not followed: another user, or a task, may have put it there.
+    An existing link is removed, not followed: another user or a task may have created it.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
@@ -46,12 +45,12 @@ def create_file(name: str | Path, *, folder: int | None = None, mode: int = 0o66
 
 
 def write_scratch(path: Path, text: str) -> None:
-    """Write a small file that nobody misses, in place of what is there; an error names it."""
+    """Write a small file without syncing it; an error names the file."""
     replace_file(path, text.encode("utf-8", "surrogateescape"), durable=False)
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+    """Sync a directory, to make the names in it durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with naming(path):
@@ -61,7 +60,7 @@ def sync_directory(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are not there, durably."""
+    """Create a folder and its missing parents, durably."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -72,9 +71,9 @@ def make_folder(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Make a folder, if need be, and close it to other users.
+    """Create a folder if it is missing, and deny other users access to it.
 
-    A task may make programs in it that run as whoever builds.
+    A task could create setuid programs in it, which other users could run as the user who builds.
     """
     path.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -85,31 +84,28 @@ def make_private(path: Path) -> None:
 
 
 def close_to_others(folder: int) -> None:
-    """Close an open folder to other users, if it is this user's."""
+    """Deny other users access to an open folder, if this user owns it."""
     state = os.fstat(folder)
     if state.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and state.st_uid == os.geteuid():
         os.fchmod(folder, state.st_mode & stat.S_IRWXU)
 
 
 def drop_default_acl(path: Path) -> bool:
-    """Keep a folder from handing its default ACL on to what is made in it; return whether it had
-    one.
+    """Remove a folder's default ACL, which new entries would inherit; return whether it had one.
 
-    What inherits an ACL has other modes than it was made with, and can't be copied where its users
-    are unknown.
+    An inherited ACL changes the modes of new files, and files with an ACL cannot be copied to a
+    machine where the users in it are unknown.
     """
     try:
-        os.getxattr(path, _DEFAULT_ACL)  # removing one that is not there succeeds, too
+        os.getxattr(path, _DEFAULT_ACL)  # fails if there is none, unlike removexattr
         os.removexattr(path, _DEFAULT_ACL)
-    except OSError:  # it has none, the file system knows none, or another user owns it
+    except OSError:  # no ACL, a file system without ACLs, or another user's folder
         return False
     return True
 
 
 def drop_acls(top: Path) -> None:
-    """Drop the ACLs of everything in a folder, if that folder has a default one, which all in it
-    inherited.
-    """
+    """Remove all ACLs in a folder, if the folder has a default ACL, which its entries inherited."""
     if not drop_default_acl(top):
         return
     for folder, _names, files in os.walk(top):
@@ -121,15 +117,15 @@ def drop_acls(top: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+    """Write a file atomically: after a crash, and for readers, it has its old or its new content.
 
-    The temporary name is unique to the process: two writers don't meet, the last one wins. It is no
-    longer than the file's own may be.
+    The temporary name is unique to the process, so two writers do not collide, and the last one
+    wins. The temporary name is short, so the file's name can have the maximum length.
     """
     temporary = temporary_name(path.name)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # a killed process with our number may have left one
+        # a killed process with the same pid can have left a file of this name
         fd = create_file(temporary, folder=folder, mode=mode)
         try:
             with os.fdopen(fd, "wb") as stream:
@@ -152,9 +148,9 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True, mode: int = 0
 
 
 def write_cache(path: Path, value: Any) -> None:
-    """Keep a value, of what marshal takes, that can be made again.
+    """Write a value that marshal supports to a cache file.
 
-    It is not synced, and kept for this user alone.
+    The file is not synced, and only the same user can read it back.
     """
     data = marshal.dumps(value)
     digest = keyed_digest(purpose(path) + data)
@@ -163,10 +159,10 @@ def write_cache(path: Path, value: Any) -> None:
 
 
 def read_cache(path: Path) -> Any:
-    """Return what `write_cache` kept; None if it is not there as this user wrote it.
+    """Return the value of a cache file, or None if it is missing or not as this user wrote it.
 
-    A power cut may tear it, and a store may come from somebody else: marshal must not read what
-    they wrote.
+    A power cut can damage the file, and a store can come from another person, whose data marshal
+    must not load.
     """
     try:
         data = memoryview(path.read_bytes())
@@ -177,14 +173,12 @@ def read_cache(path: Path) -> Any:
 
 
 def purpose(path: Path) -> bytes:
-    """Return what the digest of a cache begins with: a file is read under its own name alone."""
+    """Return the prefix of a cache's digest, which makes a cache valid only under its own name."""
     return b"cache %s\0" % os.fsencode(path.name)
 
 
 def status(path: Path) -> os.stat_result | None:
-    """Return what lstat says of a file; None if it is not there, as when another process removes
-    what was listed.
-    """
+    """Return a file's lstat, or None if it does not exist (any more)."""
     try:
         return path.lstat()
     except FileNotFoundError:
@@ -193,7 +187,7 @@ def status(path: Path) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock that the kernel drops with the process, however it ends."""
+    """Hold an exclusive lock on a file; the kernel releases it if the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -205,7 +199,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def try_locked(path: Path) -> Iterator[bool]:
-    """Like `locked`, without waiting: yields whether the lock was free."""
+    """Take a lock as `locked` does, but without waiting; yield whether the lock was free."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -222,8 +216,9 @@ def try_locked(path: Path) -> Iterator[bool]:
 
 
 def temporary_name(name: str) -> str:
-    """Return a name for what becomes a file called `name`: this process's own, and short however
-    long that one is.
+    """Return a temporary name for a file that will be renamed to `name`.
+
+    It is unique to this process, and short even if `name` is long.
     """
     return f".{hashlib.sha1(os.fsencode(name)).hexdigest()[:12]}.{os.getpid()}.tmp"
 
@@ -231,17 +226,17 @@ def temporary_name(name: str) -> str:
 # folders of any depth, with any modes
 
 LONGEST_PATH = 3500
-"""In bytes: the kernel takes paths of 4,095, and a name may be added."""
+"""The maximum length in bytes of a path to open: the kernel's is 4,095, and a name may follow."""
 MOST_OPEN = 32
-"""Folders that are open at once while a tree is removed."""
+"""The maximum number of folders open at once while a tree is removed."""
 
 
 def set_mode(
     name: bytes | str | Path, mode: int, folder: int | None = None, *, add: bool = False
 ) -> None:
-    """Set, or `add` to, the permissions of a file or folder, following no link.
+    """Set, or `add` to, the permissions of a file or folder, without following links.
 
-    Raises PermissionError for others'.
+    Raises PermissionError for another user's file.
     """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
@@ -255,9 +250,7 @@ def set_mode(
 
 
 def open_folder(name: bytes | str | Path, folder: int | None = None) -> int:
-    """Open a folder, following no link in its place; one that its owner may not read is made
-    readable first.
-    """
+    """Open a folder, not a link to one; if its owner cannot read it, make it readable first."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=folder)
@@ -268,9 +261,7 @@ def open_folder(name: bytes | str | Path, folder: int | None = None) -> int:
 
 @contextlib.contextmanager
 def within_reach(path: bytes) -> Iterator[bytes]:
-    """Yield a path of the same file that is short enough for the kernel: the path itself, or one
-    through /proc.
-    """
+    """Yield a path that is short enough for the kernel: the path itself, or one through /proc."""
     if len(path) < LONGEST_PATH:
         yield path
         return
@@ -283,7 +274,7 @@ def within_reach(path: bytes) -> Iterator[bytes]:
 
 
 def _open_far(path: bytes) -> int:
-    """Open a folder whose path is longer than the kernel takes, piece by piece."""
+    """Open a folder whose path is too long for the kernel, in several steps."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     fd = os.open(b"/" if path.startswith(b"/") else b".", flags)
     parts = path.strip(b"/").split(b"/")
@@ -300,11 +291,9 @@ def _open_far(path: bytes) -> int:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, however deep it is and whatever its modes
-    are.
+    """Remove a file, or a folder with its content, of any depth and with any modes.
 
-    Raises OSError for what can't be removed: another user's files, places where something is
-    mounted.
+    Raises OSError for entries that cannot be removed, such as another user's files or mount points.
     """
     folder = open_folder(path.parent)
     try:
@@ -315,7 +304,7 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_entry(name: bytes, folder: int) -> None:
-    """Do as `remove_tree` does, for a name in an open folder."""
+    """Remove an entry of an open folder as `remove_tree` does."""
     if _unlinked(name, folder):
         return
     open_folders = [_Emptied.begin(name, folder)]
@@ -332,7 +321,7 @@ def remove_entry(name: bytes, folder: int) -> None:
                 continue
             if len(open_folders) < MOST_OPEN:
                 open_folders.append(_Emptied.begin(entry, top.fd))
-            else:  # moved up, so that no more are open
+            else:  # move it up, to limit the number of open folders
                 set_mode(entry, stat.S_IRWXU, top.fd, add=True)
                 near = b".prov-removed.%d.%d" % (os.getpid(), time.monotonic_ns())
                 os.rename(entry, near, src_dir_fd=top.fd, dst_dir_fd=open_folders[0].fd)
@@ -343,7 +332,7 @@ def remove_entry(name: bytes, folder: int) -> None:
 
 
 def _unlinked(name: bytes, folder: int) -> bool:
-    """Remove a file; return false for a folder."""
+    """Remove a file; return False for a folder."""
     try:
         os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
@@ -355,7 +344,7 @@ def _unlinked(name: bytes, folder: int) -> bool:
 
 @dataclass(slots=True)
 class _Emptied:
-    """An open folder that is being emptied, and what is left in it."""
+    """An open folder that is being emptied, and the names left in it."""
 
     name: bytes
     fd: int
@@ -367,7 +356,7 @@ class _Emptied:
         try:
             mode = stat.S_IMODE(os.fstat(fd).st_mode)
             if mode & stat.S_IRWXU != stat.S_IRWXU:
-                with contextlib.suppress(PermissionError):  # it may be empty
+                with contextlib.suppress(PermissionError):  # harmless if the folder is empty
                     os.fchmod(fd, mode | stat.S_IRWXU)
             return _Emptied(name, fd, [os.fsencode(entry) for entry in os.listdir(fd)])
         except BaseException:

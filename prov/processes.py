@@ -1,9 +1,8 @@
-"""Processes: what one inherits made harmless, a function run in a fork, the exit status of a
-command.
+"""Run functions in forked processes, run commands, and reset inherited process state.
 
-prov never runs threads, so that forking is safe. A fork needs no start-up and shares what is in
-memory; its answer comes back through a pipe, and a child that dies without one is distinguished
-from one that failed.
+prov never starts threads, so forking is safe. A fork starts fast and shares the parent's memory. It
+sends its result through a pipe. A child that dies without a result is distinguished from one whose
+function failed.
 """
 
 from __future__ import annotations
@@ -27,22 +26,19 @@ from prov.errors import ProvError
 
 STANDARD_STREAMS = (0, 1, 2)
 POLL_MILLISECONDS = 50
-"""How often a command that holds its output open is asked whether it has ended."""
+"""The interval at which prov checks whether a command has exited."""
 MOST_FRAMES = 30_000
-"""Python's own limit is 1,000, and what works on a tree may call itself for each of 2,000 folders
-inside each other.
-"""
+"""The recursion limit: functions on trees can recurse for each of 2,000 nested folders."""
 GRACE_SECONDS = 0.2
-"""How long output is still read after a command has ended, from processes that end with it."""
+"""The time for which output is still read after a command has exited."""
 
 
 def settle_process() -> None:
-    """Undo what a caller may have left to this process that would change its results. Call it
-    first.
+    """Reset inherited process state that would change prov's results. Call this first.
 
-    An ignored SIGCHLD makes the kernel discard exit statuses, which Python then reports as 0; a
-    blocked signal is never delivered; a file opened while a standard stream is closed takes that
-    stream's number, and gets what is printed.
+    An ignored SIGCHLD makes the kernel discard exit statuses, which Python then reports as 0. A
+    blocked signal is never delivered. A file opened while a standard stream is closed gets that
+    stream's number, and then its output.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -51,35 +47,30 @@ def settle_process() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(
-                os.open(os.devnull, os.O_RDWR), True
-            )  # it gets the lowest free number, which is this
+            # open returns the lowest free number, which is this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def exit_status(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a command and return its exit status, negative for a signal, as `Popen.returncode`
-    has it.
+    """Wait for a command; return its exit status as `Popen.returncode`, negative for a signal.
 
-    Raises ProvError where the kernel discards exit statuses: `Popen.wait` would return 0, a
-    success.
+    Raises ProvError if the kernel discards exit statuses: `Popen.wait` would return 0, a success.
     """
     try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     except ChildProcessError as error:
         raise ProvError(
-            f"process {process.pid}: its exit status is lost: this process ignores SIGCHLD",
+            f"the exit status of process {process.pid} is lost: this process ignores SIGCHLD",
             hint="reset SIGCHLD to its default before using prov as a library",
         ) from error
     return process.wait()
 
 
 def follow(process: subprocess.Popen[bytes], passed: Callable[[bytes], object]) -> int:
-    """Pass on what a command prints, as it comes, until it ends; return its exit status as
-    `exit_status` does.
+    """Pass a command's output to `passed` until the command exits; return its `exit_status`.
 
-    A process that the command left in the background may hold the pipe open for ever. It is not
-    waited for: what it prints later is discarded, by a process of its own, so that it does not end
-    by SIGPIPE either.
+    A background process of the command can hold the pipe open forever. prov does not wait for it; a
+    separate process discards its later output, since closing the pipe would kill it by SIGPIPE.
     """
     assert process.stdout is not None
     fd = process.stdout.fileno()
@@ -115,7 +106,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended: its exit status, negative for a signal, and what it printed."""
+    """A command's exit status, negative for a signal, and its output."""
 
     status: int
     output: bytes
@@ -129,11 +120,10 @@ def run_command(
     data: bytes = b"",
     errors: bool = True,
 ) -> CommandResult:
-    """Run a command that is not prov's own, `data` on its standard input; with `errors`, its
-    standard error is output.
+    """Run a foreign command with `data` as its input and umask 022; return its result.
 
-    Its umask is 022. It is not waited for longer than it runs: see `follow`. Raises OSError if it
-    can't be started.
+    With `errors`, the output includes standard error. prov does not wait for background processes;
+    see `follow`. Raises OSError if the command cannot be started.
     """
     printed = bytearray()
     with tempfile.TemporaryFile() as stdin_file:
@@ -153,25 +143,23 @@ def run_command(
 
 
 class _Terminated(BaseException):
-    """SIGTERM came."""
+    """This process received SIGTERM."""
 
 
 @contextlib.contextmanager
 def ends_with_signals() -> Iterator[None]:
-    """Let SIGTERM raise an exception, as ^C does, so that a command in another session is ended
-    before this process.
+    """Make SIGTERM raise an exception, as ^C does, to end a command in another session first.
 
-    By default, SIGTERM ends this process at once, and leaves the command behind. Where it is
-    ignored or handled otherwise, that stays.
+    By default, SIGTERM ends this process at once, and the command continues. If SIGTERM is ignored
+    or has a handler, this changes nothing.
     """
     if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 
     def stop(_number: int, _frame: object) -> None:
-        signal.signal(
-            signal.SIGTERM, signal.SIG_IGN
-        )  # a second one waits until the command was ended
+        # a second signal must not interrupt ending the command
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise _Terminated
 
     signal.signal(signal.SIGTERM, stop)
@@ -186,8 +174,10 @@ def ends_with_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Don't look for cycles: among hundreds of thousands of small tuples there are none, and
-    looking takes a tenth.
+    """Disable the cyclic garbage collector.
+
+    Hundreds of thousands of small tuples form no cycles, and searching them takes a tenth of the
+    time.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -200,26 +190,24 @@ def without_collecting() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child; its answer can be read from `answer` until end of file."""
+    """A running child process; read its answer from the descriptor `answer` until end of file."""
 
     pid: int
     answer: int
     leads: bool = False
 
     def kill(self, number: int) -> None:
-        """Send a signal to the child; to everything that it started too, if it leads a process
-        group.
-        """
+        """Send a signal to the child, or to its process group if it leads one."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if self.leads else os.kill)(self.pid, number)
 
 
 def start_child(function: Callable[[], object], *, leads: bool = False) -> Child:
-    """Run a function in a child process, which may lead a process group of its own."""
+    """Run a function in a child process, which leads a new process group if `leads` is set."""
     reader, writer = os.pipe()
     try:
         pid = os.fork()
-    except BaseException:  # no process may be left, or no memory
+    except BaseException:  # for example, no free processes or memory
         os.close(reader)
         os.close(writer)
         raise
@@ -230,16 +218,15 @@ def start_child(function: Callable[[], object], *, leads: bool = False) -> Child
         _serve(function, writer)
     os.close(writer)
     if leads:
-        with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+        with contextlib.suppress(OSError):  # the child sets it too; the first of both succeeds
             os.setpgid(pid, pid)
     return Child(pid, reader, leads)
 
 
 def start_detached(function: Callable[[], None]) -> None:
-    """Run a function in a process that nobody waits for: no child of this one, in a session of its
-    own, and silent.
+    """Run a function in a detached process, in a new session, with its streams on /dev/null.
 
-    What goes wrong in it is the function's to tell.
+    The process is not a child of this one. The function must report its own failures.
     """
     pid = os.fork()
     if pid:
@@ -280,21 +267,21 @@ def _serve(function: Callable[[], object], writer: int) -> NoReturn:
 
 
 def decode_answer(data: bytes, status: int, what: str) -> object:
-    """Return what a child's function returned, or raise what it raised.
+    """Return the result of a child's function, or raise its exception.
 
-    `status` is what waitpid told.
+    `status` is from waitpid; `what` names the activity in the error for a child that died.
     """
     if not data:
         code = os.waitstatus_to_exitcode(status)
         how = (
             f"was killed by {signal.Signals(-code).name}"
             if code < 0
-            else f"ended with exit status {code}"
+            else f"exited with status {code}"
         )
         raise ProvError(
-            f"the process for {what} {how}", hint="was memory short? run the same again"
+            f"the process for {what} {how}", hint="free some memory, then run the command again"
         )
-    answer = pickle.loads(data)  # from our own fork
+    answer = pickle.loads(data)  # trusted: from prov's own fork
     if isinstance(answer, BaseException):
         raise answer
     return answer

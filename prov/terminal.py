@@ -1,10 +1,10 @@
-"""Run a command on a terminal of its own, connected to the user's.
+"""Run a command on a new terminal that is connected to the user's.
 
-A process whose controlling terminal is the user's can push characters into its input (TIOCSTI,
-TIOCLINUX). The user's shell runs them when prov ends. So the command gets a new pseudo-terminal,
-and prov copies bytes and the window's size between the two. While the command runs, the user's
-terminal is in raw mode: line editing, ^C, ^Z and ^D are up to the command's terminal. The user's
-terminal is always restored.
+A process can push characters into the input of its controlling terminal (TIOCSTI, TIOCLINUX). If
+this is the user's terminal, the user's shell runs them when prov exits. So the command gets a new
+pseudo-terminal, and prov copies bytes and the window size between the two. While the command runs,
+the user's terminal is in raw mode, and the command's terminal handles line editing, ^C, ^Z and ^D.
+prov always restores the user's terminal.
 """
 
 from __future__ import annotations
@@ -24,34 +24,31 @@ from typing import Any
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 POLL_MILLISECONDS = 50
-"""How often prov checks whether the command has ended."""
+"""The interval at which prov checks whether the command has exited."""
 GRACE_SECONDS = 0.25
-"""How long a command that is to end may take, and how long output of its background processes is
-still read.
+"""The time that a command has to exit after SIGHUP; also the time for which output of its
+background processes is read.
 """
 CHUNK = 1 << 14
 MOST_PENDING = 1 << 16
-"""Bytes of input that the command has not read yet; more stays in the user's terminal."""
+"""The limit in bytes for unread input of the command; more input stays in the user's terminal."""
 Handler = Callable[[int, object], None]
 _ENDING = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 
 def has_terminal() -> bool:
-    """Return whether standard input is a terminal that this process can read: it is not a
-    background job there.
-    """
+    """Return whether standard input is a terminal with this process in the foreground."""
     return os.isatty(STDIN) and _is_foreground()
 
 
 def run_on_terminal(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a command and return its exit status, negative for a signal, as `Popen.returncode` has
-    it.
+    """Run a command; return its exit status as `Popen.returncode`, negative for a signal.
 
-    The command leads a session. With `has_terminal`, a new terminal controls it and replaces those
-    standard streams that are terminals. Without, no terminal controls it, all streams are passed
-    on, and a background job's input is empty. No other descriptors are inherited. Raises OSError if
-    the command can't be started, and KeyboardInterrupt for a signal that ends this process; the
-    command has ended then.
+    The command leads a session. If `has_terminal()` is true, a new terminal controls the command
+    and replaces the standard streams that are terminals. Otherwise, no terminal controls the
+    command, it inherits all standard streams, and a background job's input is empty. No other
+    descriptors are inherited. Raises OSError if the command cannot be started, and
+    KeyboardInterrupt, after ending the command, for a signal that would end this process.
     """
     if has_terminal():
         return _run_on_new_terminal(command, cwd, env)
@@ -64,9 +61,8 @@ def _run_on_new_terminal(command: Sequence[str], cwd: Path, env: Mapping[str, st
     with contextlib.ExitStack() as stack:
         master, slave = os.openpty()
         stack.callback(os.close, master)
-        stack.callback(
-            os.close, slave
-        )  # open to the end, so that reading from the master never fails
+        # open until the end, so that reading from the master never fails
+        stack.callback(os.close, slave)
         os.set_blocking(master, False)
         termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(STDIN))
         stack.enter_context(_raw_input(lambda: _copy_size(slave)))
@@ -85,8 +81,9 @@ def _started(
     *,
     prepare: Callable[[], None] = lambda: None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a command that leads a session, and end it with the block; `prepare` is called in its
-    process.
+    """Start a command that leads a session, and end it at the end of the block.
+
+    `prepare` runs in the command's process before the command.
     """
     process = None
     try:
@@ -117,7 +114,7 @@ def _started(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a running command as a terminal does that hangs up, and kill what does not end."""
+    """Send a running command's process group SIGHUP, as a terminal does, then SIGKILL."""
     os.killpg(process.pid, signal.SIGHUP)
     until = time.monotonic() + GRACE_SECONDS
     while (
@@ -125,27 +122,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None
     ):
         time.sleep(0.01)
-    os.killpg(
-        process.pid, signal.SIGKILL
-    )  # before the command is waited for: until then the group's number is its own
+    # before wait, after which the kernel can reuse the group's number
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _take_terminal() -> None:
-    """Make the terminal on standard input this session's controlling one."""
+    """Make the terminal on standard input this session's controlling terminal."""
     fcntl.ioctl(STDIN, termios.TIOCSCTTY, 0)
 
 
 def _is_foreground() -> bool:
     try:
         return os.tcgetpgrp(STDIN) == os.getpgrp()
-    except OSError:  # it controls another session, or none: it stops no process of this one
+    except OSError:  # it does not control this session, so job control does not apply
         return True
 
 
 def _copy_size(slave: int) -> None:
-    """Give a terminal the size of the user's; the kernel signals a change to what runs there."""
-    with contextlib.suppress(OSError):  # the user's terminal is gone
+    """Set a terminal's size to the user's; the kernel signals a change to the programs there."""
+    with contextlib.suppress(OSError):  # the user's terminal was closed
         fcntl.ioctl(slave, termios.TIOCSWINSZ, fcntl.ioctl(STDIN, termios.TIOCGWINSZ, b"\0" * 8))
 
 
@@ -154,18 +150,15 @@ def _copy_size(slave: int) -> None:
 
 @contextlib.contextmanager
 def _raw_input(resize: Callable[[], None]) -> Iterator[None]:
-    """Put the user's terminal into raw mode meanwhile; call `resize` now and whenever its size
-    changes.
-    """
+    """Put the user's terminal into raw mode; call `resize` now and when its size changes."""
 
     def resized(_number: int, _frame: object) -> None:
         resize()
 
     def continued(_number: int, _frame: object) -> None:
+        # the shell can have changed the mode while prov was stopped
         with contextlib.suppress(termios.error):
-            tty.setraw(
-                STDIN, termios.TCSANOW
-            )  # the shell may have changed the mode while prov was stopped
+            tty.setraw(STDIN, termios.TCSANOW)
         resize()
 
     saved = termios.tcgetattr(STDIN)
@@ -187,19 +180,17 @@ def _raw_input(resize: Callable[[], None]) -> Iterator[None]:
 
 def _restore(saved: list[Any]) -> None:
     if not _is_foreground():
-        return  # the shell, which is in the foreground, has set the terminal as it needs it
-    with contextlib.suppress(termios.error):  # the terminal is gone
-        # What the terminal answers to an escape sequence that the command printed must not reach
-        # the user's shell.
+        return  # the shell is in the foreground and has set the terminal's mode itself
+    with contextlib.suppress(termios.error):  # the terminal was closed
+        # The terminal's replies to escape sequences from the command must not reach the user's
+        # shell.
         termios.tcflush(STDIN, termios.TCIFLUSH)
         termios.tcsetattr(STDIN, termios.TCSANOW, saved)
 
 
 @contextlib.contextmanager
 def _handlers(handlers: Mapping[int, Handler]) -> Iterator[None]:
-    """Handle signals meanwhile; those that would end this process at once raise
-    KeyboardInterrupt.
-    """
+    """Install signal handlers; signals that would end this process raise KeyboardInterrupt."""
 
     def ended(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -220,11 +211,11 @@ def _handlers(handlers: Mapping[int, Handler]) -> Iterator[None]:
 
 
 class _HungUp(Exception):
-    """The user's terminal is gone."""
+    """The user's terminal was closed."""
 
 
 def _relay(process: subprocess.Popen[bytes], master: int) -> None:
-    """Copy bytes between the user's terminal and the command's, until the command has ended."""
+    """Copy bytes between the user's terminal and the command's until the command exits."""
     screen = _screen()
     pending = b""
     with contextlib.suppress(_HungUp):
@@ -240,14 +231,14 @@ def _relay(process: subprocess.Popen[bytes], master: int) -> None:
                 pending = pending[_written(master, pending) :]
             if STDIN in ready:
                 pending += _typed()
-        # Processes in the background may go on printing: what the command printed is there already.
+        # Limited, since background processes can continue to print.
         until = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < until and (output := _read(master)):
             _write(screen, output)
 
 
 def _screen() -> int | None:
-    """Return the descriptor by which the user's terminal can be written to."""
+    """Return a descriptor for writing to the user's terminal, or None."""
     for fd in (STDOUT, STDERR, STDIN):
         if os.isatty(fd) and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
             return fd
@@ -255,7 +246,7 @@ def _screen() -> int | None:
 
 
 def _typed() -> bytes:
-    """Return what was typed. Raises _HungUp at the end of the terminal's input."""
+    """Return typed input. Raises _HungUp at the end of the terminal's input."""
     try:
         typed = os.read(STDIN, CHUNK)
     except BlockingIOError:  # another process has read it
@@ -268,7 +259,7 @@ def _typed() -> bytes:
 
 
 def _read(master: int) -> bytes:
-    """Return what the command printed, empty if there is nothing now."""
+    """Return available output of the command, possibly empty."""
     try:
         return os.read(master, CHUNK)
     except OSError:
@@ -276,7 +267,7 @@ def _read(master: int) -> bytes:
 
 
 def _written(master: int, data: bytes) -> int:
-    """Write what the command's terminal accepts now and return how many bytes that was."""
+    """Write as much as the command's terminal accepts now; return the number of bytes."""
     try:
         return os.write(master, data)
     except OSError:
@@ -284,11 +275,11 @@ def _written(master: int, data: bytes) -> int:
 
 
 def _write(screen: int | None, data: bytes) -> None:
-    """Write to the user's terminal. Raises _HungUp where that is gone."""
+    """Write to the user's terminal. Raises _HungUp if it was closed."""
     while data and screen is not None:
         try:
             data = data[os.write(screen, data) :]
-        except BlockingIOError:  # the caller's stream is non-blocking, and full
+        except BlockingIOError:  # the caller's stream is non-blocking and full
             select.select([], [screen], [])
         except OSError as error:
             raise _HungUp from error

@@ -1,4 +1,4 @@
-"""Text from elsewhere, such as names of files and logs, made fit to be printed."""
+"""Format texts for output: escape untrusted text, format numbers, parse sizes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 from prov.errors import ProvError
 
-# C0 but tab and newline, DEL, C1; Unicode's line separators and what changes the direction of text
-# ("Trojan Source").
+# C0 except tab and newline, DEL, C1, Unicode line separators, and the characters that change the
+# direction of text ("Trojan Source").
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _BREAKS = re.compile("[\t\n]")
 
@@ -20,40 +20,37 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with its control characters escaped, so that a terminal does not obey them;
-    lines stay lines.
+    """Return a text with its control characters escaped, except tabs and newlines.
+
+    A terminal would execute such characters.
     """
     return _CONTROLS.sub(_escaped, text)
 
 
 def name_text(name: str) -> str:
-    """Return a name in which control characters, tabs and newlines are escaped, as part of one
-    line.
-    """
+    """Return a name on one line, with control characters, tabs and newlines escaped."""
     return _BREAKS.sub(_escaped, printable(name))
 
 
 def one_line(text: str) -> str:
-    """Return a message of several lines as one."""
+    """Return the lines of a message joined by slashes."""
     return " / ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def few(keys: Iterable[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first three names and the number of others, as text."""
     names = list(dict.fromkeys(keys))
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """Return a hint that names the nearest of `candidates`, or an empty string."""
+    """Return a hint with up to three similar candidates, or an empty string."""
     near = get_close_matches(name, list(candidates), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def count_text(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: `1 file`, `3 files`. The plural is the noun with an s, or as
-    given.
-    """
+    """Return a number with its noun: `1 file`, `3 files`. By default, the plural adds an s."""
     if number == 1:
         return f"1 {noun}"
     plural = plural or f"{noun}s"
@@ -61,7 +58,7 @@ def count_text(number: int, noun: str, plural: str = "") -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a time as people read it: `0.4 s`, `3 min 20 s`."""
+    """Return a duration as text: `0.4 s`, `3 min 20 s`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -70,7 +67,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes as people read it: `1.4 MB`."""
+    """Return a number of bytes as text: `1.4 MB`."""
     amount = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
@@ -79,18 +76,19 @@ def size_text(size: int) -> str:
     return f"{amount:.1f} TB"
 
 
+_SIZE = "use a size such as 500M or 20G"
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a size as people write it stands for: `500M`, `20G`.
-
-    Raises ProvError.
-    """
+    """Parse a size such as `500M` or `20G`; return bytes. Raises ProvError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE | re.ASCII)
     if match is None:
-        raise ProvError(f"{text!r} is no size", hint="as in 500M or 20G")
+        raise ProvError(
+            f"invalid size {text[:50]!r}: expected a number with an optional K, M, G or T",
+            hint=_SIZE,
+        )
     size = float(match[1]) * _UNITS[match[2].upper()]
     if not math.isfinite(size):
-        raise ProvError(f"{text[:50]!r} is no size: it is too large", hint="as in 500M or 20G")
+        raise ProvError(f"invalid size {text[:50]!r}: too large", hint=_SIZE)
     return int(size)

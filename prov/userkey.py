@@ -1,7 +1,7 @@
-"""A secret key of the user, by which prov recognizes data that the same user wrote before.
+"""Authenticate data with a secret key of the user, so that prov trusts only the user's own data.
 
-A store may come from another person. What must not be taken from such a store, such as a command to
-run, is kept there together with a keyed digest. The key is a file outside all stores, so a store's
+A store can come from another person. Data that prov must not trust in such a store, such as a
+command to run, is stored with a keyed digest. The key is a file outside all stores, so a store's
 author cannot forge the digest.
 """
 
@@ -19,17 +19,16 @@ from pathlib import Path
 
 KEY_BYTES = 32
 DIGEST_SIZE = 32
-"""Bytes of a digest."""
+"""The size of a digest in bytes."""
 
 
 def keyed_digest(data: bytes, environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """Return the HMAC-SHA256 (32 bytes) of `data` under the user's key; None if the user has no key
-    and cannot get one.
+    """Return the HMAC-SHA256 (32 bytes) of `data` under the user's key, or None without a key.
 
     Start `data` with a word for its purpose: a digest made for one purpose must not be valid for
-    another. The key is `prov/key` in $XDG_STATE_HOME, or in ~/.local/state; the first call creates
-    it. No error is raised for a home that is missing, read-only or another user's: treat None as
-    "not written by this user".
+    another one. The key is `prov/key` in $XDG_STATE_HOME, or in ~/.local/state; the first call
+    creates it. If the home directory is missing, read-only or another user's, there is no key and
+    no error: treat None as "not written by this user".
     """
     folder = _state_folder(environment)
     key = None if folder is None else _key(folder)
@@ -43,9 +42,7 @@ def is_own(data: bytes, digest: bytes, environment: Mapping[str, str] = os.envir
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path | None:
-    """Return prov's folder for state, which need not exist; None where the environment does not
-    name one.
-    """
+    """Return prov's state folder, which may not exist, or None if the environment names none."""
     state, home = environment.get("XDG_STATE_HOME", ""), environment.get("HOME", "")
     if os.path.isabs(state):
         return Path(state, "prov")
@@ -54,11 +51,10 @@ def _state_folder(environment: Mapping[str, str]) -> Path | None:
 
 @functools.cache
 def _key(folder: Path) -> bytes | None:
-    """Return the key in a folder, which is created if there is none; None if it cannot be used."""
+    """Return the key in a folder, creating it if it is missing; None if the folder is unusable."""
     path = folder / "key"
     try:
-        # Root may run with another user's HOME: a key of root's there would be of no use to that
-        # user.
+        # Root can run with another user's HOME, and that user could not use root's key there.
         if not _is_own_folder(folder):
             return None
         if not os.path.lexists(path):
@@ -69,14 +65,14 @@ def _key(folder: Path) -> bytes | None:
 
 
 def _is_own_folder(folder: Path) -> bool:
-    """Return whether this user owns a folder, or the nearest one above it that exists."""
+    """Return whether this user owns a folder or, if it is missing, its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent
     return folder.stat().st_uid == os.geteuid()
 
 
 def _create(path: Path) -> None:
-    """Create a key. If two processes do so at once, both use the first one's."""
+    """Create a key. If two processes do this at once, both use the first key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".key.{secrets.token_hex(8)}")
     fd = os.open(
@@ -87,8 +83,7 @@ def _create(path: Path) -> None:
             stream.write(secrets.token_bytes(KEY_BYTES))
             stream.flush()
             os.fsync(stream.fileno())
-        # A link, unlike a file that is opened and then written, is never seen half-written, and
-        # replaces nothing.
+        # With a link, the key appears complete, and never replaces another process's key.
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:

@@ -44,7 +44,7 @@ def test_an_error_of_a_child_is_raised() -> None:
 
 # how a child ends, what is reported
 ENDS = [
-    (lambda: os._exit(3), "ended with exit status 3"),
+    (lambda: os._exit(3), "exited with status 3"),
     (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
 ]
 

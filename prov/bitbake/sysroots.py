@@ -187,7 +187,7 @@ class _Sysroot:
         edits: dict[bytes, FileNode | None] = {}
         folders: dict[bytes, FileNode | None] = {}
         for each in differences(self.writer, self.directory, before):
-            if each.what == "gone":
+            if each.what == "deleted":
                 edits[each.path] = None
             elif each.what == "added":
                 for path, is_target in self._strangers(each.path, target):
@@ -200,7 +200,7 @@ class _Sysroot:
             elif (
                 each.placed is None
                 or not each.placed.is_directory
-                or each.detail == "is of another type"
+                or each.detail == "has a different type"
             ):
                 self._remove(each.path)
                 edits[each.path] = None

@@ -1,1 +1,1 @@
-"""Sysroots: staging packages merged as trees, put on disk by hardlink."""
+"""Compose sysroots: merge staging packages as trees and write the result as hardlinks."""

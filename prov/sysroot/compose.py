@@ -1,9 +1,9 @@
-"""A sysroot on disk: exactly the staging packages that were asked for, and no other file.
+"""Compose a sysroot on disk from the requested staging packages, without any other file.
 
-The packages are merged as trees first; then the difference between the tree that is there and the
-new one is applied, so that cost follows the change. The state file says `working` before the first
-write and `ready` after the last, so that the next process recognizes a half-made sysroot and makes
-it again.
+The packages are first merged as trees. Then the difference between the present tree and the new one
+is applied, so the cost is proportional to the change. The state file says `working` before the
+first write and `ready` after the last one. So the next process detects an incomplete sysroot and
+composes it again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prov.store.objects import Oid
 from prov.store.odb import ObjectWriter
 from prov.store.repository import Store
 from prov.sysroot.postinst import ScriptRunner, run_scripts, scripts
-from prov.sysroot.state import SysrootState, boot_id, place_of, wish_of
+from prov.sysroot.state import SysrootState, boot_id, place_of, request_digest
 from prov.sysroot.transaction import SysrootFiles, Transaction
 from prov.worktree.attributes import EMPTY, FileNode, Pair, at_path, walk
 from prov.worktree.checkout import checkout
@@ -36,7 +36,7 @@ from prov.worktree.verify import Mismatch, differences, folders_seal
 
 
 class Composed(NamedTuple):
-    """A sysroot that is ready: its tree, and notes for the user."""
+    """A composed sysroot: its tree, and notes for the user."""
 
     pair: Pair
     notes: tuple[str, ...] = ()
@@ -44,23 +44,23 @@ class Composed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The packages that a sysroot is composed of, and the place it is composed for."""
+    """The packages of a sysroot and the paths that they are composed for."""
 
     packages: Sequence[Owned]
     wins: Mapping[bytes, str] = field(default_factory=dict)
     places: TokenPaths | None = None
     run: ScriptRunner | None = None
-    """Runs postinst scripts; None: they are not run."""
+    """Runs postinst scripts; None skips them."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that the scripts' results depend on."""
 
     def digest(self) -> bytes:
-        return wish_of(self.packages, self.wins, self.environment)
+        return request_digest(self.packages, self.wins, self.environment)
 
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """What files on disk depend on beyond their content."""
+    """The conditions other than content on which files on disk depend."""
 
     place: bytes
     generation: int
@@ -69,7 +69,7 @@ class _Moment:
 
 @dataclass(frozen=True, slots=True)
 class Sysroots:
-    """Composes sysroots; `states` is the folder of the state files."""
+    """Composes sysroots; `states` is the folder for state files."""
 
     pool: Pool
     states: Path
@@ -86,33 +86,34 @@ class Sysroots:
         environment: Mapping[str, str] | None = None,
         ours: bool = True,
     ) -> Composed:
-        """Make a directory the sysroot of these packages.
+        """Compose a sysroot of these packages in a directory.
 
-        Raises SysrootConflict, before anything is touched, when two packages bring different
-        content to one path and `wins` names neither; SysrootError when a postinst script fails.
-        With `ours` false, a directory with something in it that was never composed is refused too.
+        Set `ours` to False for a directory that prov does not own: content that prov did not
+        compose there is then an error. Raises SysrootConflict, before any change, if two packages
+        have different content at one path and `wins` names neither of them. Raises SysrootError if
+        a postinst script fails.
         """
         contents = Contents(packages, wins or {}, places, run, environment or {})
         with self._files(directory).locked(), without_collecting():
             return self._compose(writer, directory, contents, ours=ours)
 
     def adopt(self, files: Iterable[tuple[Path, Oid, ScannedFile]]) -> None:
-        """Take files of a WORKDIR that were captured just now into the pool, without reading them.
+        """Copy just-captured files of a WORKDIR into the pool, without reading the store.
 
-        Each comes with its blob and the stat that goes with that; one that has changed since is
-        left out.
+        Each file comes with its blob and its stat from the capture; files changed since then are
+        skipped.
         """
         for path, oid, state in files:
-            with contextlib.suppress(OSError):  # checkout reads it from the store
+            with contextlib.suppress(OSError):  # checkout reads a missing file from the store
                 self.pool.adopt(path, FileNode(state.mode, oid), state)
 
     def check(
         self, writer: ObjectWriter, directory: Path, *, places: TokenPaths | None = None
     ) -> list[Mismatch]:
-        """Return what was done to a sysroot since it was composed.
+        """Return the changes to a sysroot since it was composed.
 
-        Such a sysroot is composed again before its next use, and files of the pool that were
-        written to are made again.
+        A changed sysroot is composed again before its next use. Changed files of the pool are
+        restored from git.
         """
         files = self._files(directory)
         with files.locked():
@@ -124,7 +125,7 @@ class Sysroots:
                 SysrootState(ready=False).write(files.state)
             pool = Pool(self.pool.folder, writer, places)
             if any(_is_shared(directory, change) for change in changes):
-                pool.advance()  # whether the pool has the inode still, or had it once
+                pool.advance()  # even if the inode is no longer in the pool
             for change in changes:
                 node = change.placed
                 if node is not None and not node.is_directory and not pool.intact(node):
@@ -132,7 +133,7 @@ class Sysroots:
             return changes
 
     def forget(self, directory: Path) -> None:
-        """Delete what is remembered of a sysroot whose directory was deleted."""
+        """Delete the state of a sysroot whose directory was deleted."""
         self._files(directory).delete()
 
     # state
@@ -141,9 +142,9 @@ class Sysroots:
         return SysrootFiles.of(self.states, directory)
 
     def _state(self, files: SysrootFiles, writer: ObjectWriter) -> SysrootState | None:
-        """Return the state of a sysroot, None if there is none.
+        """Return the state of a sysroot, or None if it has no state.
 
-        A sysroot is not ready if its trees are not in the store any more.
+        A sysroot is not ready if the store no longer has its trees.
         """
         state = SysrootState.read(files.state)
         if state is not None and state.ready and not state.is_stored(writer):
@@ -153,9 +154,9 @@ class Sysroots:
     def _intact(
         self, writer: ObjectWriter, directory: Path, state: SysrootState | None, moment: _Moment
     ) -> tuple[SysrootState | None, str]:
-        """Return the state of a sysroot that holds exactly its tree, None for any other.
+        """Return the state of an unchanged sysroot or None, and a note for the user.
 
-        The text is a note for the user if it was changed after it was composed.
+        The note is empty unless the sysroot has changed since it was composed.
         """
         is_ready = state is not None and state.ready and state.place == moment.place
         if state is None or not is_ready or not directory.is_dir():
@@ -163,13 +164,12 @@ class Sysroots:
         seal = folders_seal(directory, state.folders)
         if (state.generation, state.boot, state.seal) == (moment.generation, moment.boot, seal):
             return state, ""
-        # A file of the pool was found changed since, the machine went down, or folders have other
-        # inodes or ctimes, as when the project was copied: every file is looked at.
+        # Verify every file if the pool had a changed file, if the machine was restarted, or if
+        # folders have different inodes or ctimes, for example because the project was copied.
         changes = differences(writer, directory, state.pair)
         if changes:
             return None, (
-                f"{directory} was changed after it was composed, and is composed again:"
-                f" {changes[0]}"
+                f"{directory} was changed after it was composed; composing it again: {changes[0]}"
             )
         state = replace(state, generation=moment.generation, boot=moment.boot, seal=seal)
         state.write(self._files(directory).state)
@@ -180,28 +180,28 @@ class Sysroots:
     def _compose(
         self, writer: ObjectWriter, directory: Path, contents: Contents, *, ours: bool
     ) -> Composed:
-        # the process that had the lock before may have written the trees that the state names
+        # the state can name trees that the previous holder of the lock has just written
         writer.refresh()
         files = self._files(directory)
         state = self._state(files, writer)
         if not ours:
             self._refuse_strangers(writer, directory, state)
         elif directory.is_symlink():
-            directory.unlink()  # its target is not prov's
-        # before files are looked at: what changes meanwhile is noticed the next time
+            directory.unlink()  # prov does not own its target
+        # before files are verified, so that the next process detects later changes
         moment = _Moment(
             place_of(contents.places, self.pool.folder), self.pool.generation(), boot_id()
         )
-        wish = contents.digest()
+        request = contents.digest()
         intact, note = self._intact(writer, directory, state, moment)
-        if intact is not None and intact.wish == wish:
+        if intact is not None and intact.request == request:
             return Composed(intact.pair)
 
         transaction = Transaction.open(files, writer, wins=contents.wins)
-        merged = transaction.merge(contents.packages, "bring", _owner_hint)
+        merged = transaction.merge(contents.packages, "contain", _owner_hint)
         has_scripts = contents.run is not None and bool(scripts(writer, merged))
         if not ours:
-            writer.finish()  # after a kill, the trees tell which files are prov's
+            writer.finish()  # if killed later, the trees show which files are prov's
         before = state.pair if state is not None else EMPTY
         transaction.begin(merged, before, scripts=has_scripts)
         if intact is None and directory.exists():
@@ -217,7 +217,7 @@ class Sysroots:
         transaction.finish(
             SysrootState(
                 ready=True,
-                wish=wish,
+                request=request,
                 place=moment.place,
                 pair=pair,
                 generation=moment.generation,
@@ -234,14 +234,12 @@ class Sysroots:
     def _refuse_strangers(
         writer: ObjectWriter, directory: Path, state: SysrootState | None
     ) -> None:
-        """Raise SysrootError for a directory with content that was not composed, or that changed
-        since.
-        """
+        """Raise SysrootError if a directory has content that prov did not compose, or changed."""
         if not directory.exists() or not any(directory.iterdir()):
             return
-        hint = "move it away, or name another folder: what is composed may be removed at any time"
+        hint = "move it away, or use another directory: prov can delete a sysroot at any time"
         if state is None or not state.is_stored(writer):
-            raise SysrootError(f"{directory} is not empty, and was not composed here", hint=hint)
+            raise SysrootError(f"{directory} is not empty and was not composed by prov", hint=hint)
         if state.scripts and not state.ready:
             return
         for change in differences(writer, directory, state.pair):
@@ -253,10 +251,7 @@ class Sysroots:
     def _postinst(
         writer: ObjectWriter, directory: Path, merged: Pair, contents: Contents
     ) -> tuple[Pair, frozenset[bytes]]:
-        """Run the scripts in private copies.
-
-        Returns the tree with what they made or changed, and the paths of that.
-        """
+        """Run the scripts on private copies; return the resulting tree and the changed paths."""
         assert contents.run is not None
         if directory.exists():
             remove_tree(directory)
@@ -282,14 +277,14 @@ def _owner_hint(conflict: Conflict) -> str:
     path = os.fsdecode(conflict.path)
     recipe = conflict.first.partition(":")[0]
     return (
-        "leave it out of one of the two outputs, or say whose is taken: in the recipe"
-        f' by sysroot_owner = {{ "/{path}" = "{recipe}" }}, for `prov'
-        " compose` by --owner"
+        f"remove it from one of the outputs, or choose its owner: with"
+        f' sysroot_owner = {{ "/{path}" = "{recipe}" }} in the recipe, or with --owner of'
+        " `prov compose`"
     )
 
 
 def _is_shared(directory: Path, difference: Mismatch) -> bool:
-    """Return whether a file that was written to is one that others may have too."""
+    """Return whether a changed file can have other hardlinks."""
     if difference.what != "changed":
         return False
     try:
@@ -300,9 +295,9 @@ def _is_shared(directory: Path, difference: Mismatch) -> bool:
 
 
 def sysroots_of(store: Store, sandboxed: bool) -> Sysroots:
-    """Return what composes sysroots in a store's cache.
+    """Return the composer of sysroots in a store's cache.
 
-    Sysroots that no sandbox guards have a pool of their own.
+    Sysroots of tasks without a sandbox have a separate pool.
     """
     pool = Pool(store.cache / (GUARDED if sandboxed else OPEN), store.objects)
     return Sysroots(pool, store.cache / "sysroots")

@@ -1,9 +1,8 @@
-"""`postinst-*` scripts: what a package does in the final sysroot, such as to write an index of
-modules.
+"""Run the `postinst-*` scripts of packages in a sysroot, such as one that writes a module index.
 
-They run in a private copy of the sysroot, so that none of them can write into the pool. What they
-made or changed is found as a difference, and becomes part of the sysroot's tree: it goes when its
-package goes, and is made again when anything that it may depend on changes.
+The scripts run in a private copy of the sysroot, so they cannot write into the pool. The files that
+they create or change become part of the sysroot's tree. Such a file is deleted with its package,
+and created again if anything in the sysroot changes.
 """
 
 from __future__ import annotations
@@ -27,21 +26,19 @@ TAIL = 5
 
 
 class ScriptRunner(Protocol):
-    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it
-    printed.
-    """
+    """Runs a script of a sysroot with the sysroot's environment; returns exit status and output."""
 
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
 
 Confine = Callable[[Path, list[str]], list[str]]
-"""A folder and a command -> the command line that lets it write to nothing else."""
+"""Returns the command line that runs a command with write access to one folder only."""
 
 
 def plain_run(
     environment: Mapping[str, str], confine: Confine = lambda _directory, command: command
 ) -> ScriptRunner:
-    """Return what runs scripts with the host's programs, a sysroot's own first on PATH."""
+    """Return a runner that puts the sysroot's programs before the host's on PATH."""
 
     def run(script: str, directory: Path) -> tuple[int, bytes]:
         own = [f"{directory}/{folder}" for folder in ("usr/bin", "usr/sbin", "bin", "sbin")]
@@ -67,7 +64,7 @@ def plain_run(
 
 
 def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:
-    """Return the paths of a sysroot's scripts, by name."""
+    """Return the paths of a sysroot's scripts, sorted by name."""
     folder = at_path(writer, pair, FOLDER)
     if folder is None or not folder.is_directory:
         return []
@@ -80,10 +77,9 @@ def scripts(writer: ObjectWriter, pair: Pair) -> list[bytes]:
 def run_scripts(
     writer: ObjectWriter, directory: Path, pair: Pair, packages: Sequence[Owned], run: ScriptRunner
 ) -> Edits:
-    """Run a sysroot's scripts in a directory that holds private, sealed copies; return what they
-    changed.
+    """Run a sysroot's scripts in a directory of private, sealed copies; return their changes.
 
-    Raises SysrootError, naming package and script, when one fails.
+    Raises SysrootError, naming package and script, if a script fails.
     """
     for path in scripts(writer, pair):
         script = os.fsdecode(path)
@@ -97,17 +93,17 @@ def run_scripts(
             raise SysrootError(
                 f"{os.path.basename(script)} of {' and '.join(owners)} failed in {directory}:"
                 f" {output}",
-                hint="correct the script in the package that brings it, then run the same again",
+                hint="fix the script in its package, then run the command again",
             )
     changes = {change.path: change for change in differences(writer, directory, pair)}
     return {
-        path: None if change.what == "gone" else _node(writer, directory, path)
+        path: None if change.what == "deleted" else _node(writer, directory, path)
         for path, change in changes.items()
     }
 
 
 def _node(writer: ObjectWriter, directory: Path, path: bytes) -> FileNode:
-    """Record what a script left at a path; of a folder, with all that is in it."""
+    """Record the entry that a script left at a path, with its content."""
     full = os.path.join(os.fsencode(directory), path)
     mode = os.lstat(full).st_mode
     if stat.S_ISLNK(mode):
@@ -120,5 +116,6 @@ def _node(writer: ObjectWriter, directory: Path, path: bytes) -> FileNode:
         own = FileNode(stat.S_IFDIR | stat.S_IMODE(mode))
         return FileNode(mode, pair=write_listing(writer, {b".": own, **inside}, mtimes=False))
     raise SysrootError(
-        f"{os.fsdecode(full)}: a postinst script left what is no file, folder or link"
+        f"{os.fsdecode(full)}: a postinst script created a special file",
+        hint="change the script to create only files, directories and symlinks",
     )

@@ -1,7 +1,8 @@
-"""What is known of a sysroot on disk: a file beside the store's other caches, replaced as a whole.
+"""Read and write the state of a sysroot, a file in the store's cache.
 
-It says `working` from before the first write until after the last one, and `ready` then, with the
-tree that is there. So a sysroot is known to be whole, to be half made, or (no file) to be nobody's.
+The state is `working` from before the first write to the sysroot until after the last one, then
+`ready`, with the sysroot's tree. So prov knows whether a sysroot is complete or incomplete. A
+directory without a state file is not a sysroot of prov.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class SysrootState:
-    """A sysroot as its state file tells it."""
+    """The content of a sysroot's state file."""
 
     ready: bool
-    wish: bytes = b""
-    """What it was composed of; see `wish_of`."""
+    request: bytes = b""
+    """The `request_digest` of its contents."""
     place: bytes = b""
-    """For which paths, and from which pool."""
+    """The `place_of` its paths and pool."""
     pair: Pair = EMPTY
     generation: int = 0
-    """The pool's when all files were last known to be good."""
+    """The pool's generation when all files were last verified."""
     boot: str = ""
-    """Of the machine: after a crash, nobody knows what of the last one reached the disk."""
+    """The machine's boot id: a crash can lose files that were written since the last boot."""
     private: frozenset[bytes] = frozenset()
-    """Paths that postinst scripts made or changed."""
+    """The paths that postinst scripts created or changed."""
     folders: frozenset[bytes] = frozenset()
-    """The paths of all folders in it."""
+    """The paths of all folders."""
     seal: bytes = b""
-    """Of the folders; see `folders_seal`."""
+    """The `folders_seal` of the folders."""
     scripts: bool = False
-    """While it is worked on: scripts may have written anything."""
+    """While not ready: True if scripts can have written any file."""
     before: Pair = EMPTY
-    """While it is worked on: what was there."""
+    """While not ready: the previous tree."""
 
     def is_stored(self, writer: ObjectWriter) -> bool:
-        """Return whether all trees that the state names are in the store."""
+        """Return whether the store has all trees of the state."""
         return all(oid is None or writer.has(oid) for oid in (*self.pair, *self.before))
 
     def write(self, path: Path) -> None:
@@ -56,7 +57,7 @@ class SysrootState:
         pairs = (tuple(self.pair), tuple(self.before))
         paths = (tuple(self.private), tuple(self.folders))
         plain = (
-            self.wish,
+            self.request,
             self.place,
             pairs,
             self.generation,
@@ -70,28 +71,35 @@ class SysrootState:
 
     @staticmethod
     def read(path: Path) -> SysrootState | None:
-        """Return the state in a file, one that is not ready if it can't be read, None where there
-        is no file.
-        """
+        """Return the state in a file; None if there is no file, not ready if it is unreadable."""
         row = read_cache(path)
         if row is None:
             return SysrootState(ready=False) if path.exists() else None
         form, ready, plain = row
         if form != FORMAT:
             return SysrootState(ready=False)
-        wish, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
-        paths = frozenset(private), frozenset(folders)
+        request, place, (pair, before), generation, boot, (private, folders), seal, scripts = plain
         return SysrootState(
-            ready, wish, place, Pair(*pair), generation, boot, *paths, seal, scripts, Pair(*before)
+            ready=ready,
+            request=request,
+            place=place,
+            pair=Pair(*pair),
+            generation=generation,
+            boot=boot,
+            private=frozenset(private),
+            folders=frozenset(folders),
+            seal=seal,
+            scripts=scripts,
+            before=Pair(*before),
         )
 
 
 def write_merges(path: Path, merges: Mapping[bytes, MergedFolder]) -> None:
-    """Keep how a sysroot was merged, so that the next time only what changed is read."""
+    """Write the cache of a sysroot's merge, so that the next merge reads only changes."""
     plain = [
         (
             at,
-            # marshal takes no subclass of str, such as a task's key
+            # marshal does not support subclasses of str, such as a task's key
             [(tuple(pair), str(owner)) for pair, owner in folder.parts.items()],
             tuple(folder.pair),
             [
@@ -105,7 +113,7 @@ def write_merges(path: Path, merges: Mapping[bytes, MergedFolder]) -> None:
 
 
 def read_merges(path: Path) -> dict[bytes, MergedFolder]:
-    """Return what `write_merges` kept, or nothing."""
+    """Return the merges cached by `write_merges`, or an empty dict."""
     form, plain = read_cache(path) or (None, ())
     if form != FORMAT:
         return {}
@@ -127,12 +135,10 @@ def _node(plain: tuple[Any, ...]) -> FileNode:
     return FileNode._make((*plain[:2], Pair(*plain[2]), *plain[3:]))
 
 
-def wish_of(
+def request_digest(
     packages: Sequence[Owned], wins: Mapping[bytes, str], environment: Mapping[str, str]
 ) -> bytes:
-    """Return a digest of all that a sysroot is composed of: the same again needs no look at any
-    tree.
-    """
+    """Return a digest of a sysroot's contents, to detect a repeated request without any tree."""
     lines = [
         f"{owner}\0{pair.tree.hex()}\0{(pair.attributes or b'').hex()}" for owner, pair in packages
     ]
@@ -145,17 +151,17 @@ def wish_of(
 
 
 def place_of(places: TokenPaths | None, pool: Path) -> bytes:
-    """Return a digest of what files hold, or are linked to, beyond their content."""
+    """Return a digest of the paths and the pool that a sysroot's files depend on."""
     return hashlib.sha1(os.fsencode(pool) + b"\n" + (places.text() if places else b"")).digest()
 
 
 def path_digest(path: Path) -> str:
-    """Return a path as the name of a file in a cache: 40 hex digits."""
+    """Return the name in a cache for a path: 40 hex digits."""
     return hashlib.sha1(os.fsencode(path)).hexdigest()
 
 
 def boot_id() -> str:
-    """Return a text that is another one after each start of the machine."""
+    """Return the machine's boot id, which differs after each boot; empty if it is unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

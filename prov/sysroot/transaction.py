@@ -1,17 +1,16 @@
-"""A change of a sysroot on disk, known as unfinished from before the first write to after the last.
+"""Change a sysroot on disk, marked as unfinished from before the first write to after the last.
 
-prov's own sysroots (`prov.sysroot.compose`) and those of BitBake's recipes
-(`prov.bitbake.sysroots`) have the same files in the store's cache, and change them in the same
-order:
+prov's own sysroots (`prov.sysroot.compose`) and those of BitBake recipes (`prov.bitbake.sysroots`)
+have the same files in the store's cache, and change them in the same order:
 
-1. `merge`: all packages as one tree, before anything is touched;
-2. `begin`: the state file says `working`, what the sysroot is to hold and what was there;
-3. the caller writes to the directory;
-4. `finish`: how the trees were merged, then the state file says `ready`.
+1. `merge` merges all packages as one tree, before any change on disk.
+2. `begin` writes the state `working`, with the target tree and the previous one.
+3. The caller writes to the directory.
+4. `finish` caches the merge and writes the state `ready`.
 
-What differs is step 3. prov's sysroots hold nothing but packages: one that is not known as intact
-is deleted and made again. BitBake's tasks write into theirs, and run while another task of the
-recipe adds to them: so only what is not wanted any more is removed, and all else stays.
+They differ in step 3. prov's own sysroots contain only packages, so a sysroot that is not intact is
+deleted and composed again. BitBake tasks write into their sysroots, and can run while another task
+of the recipe adds to them. So only unneeded package files are removed, and all other files stay.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ from prov.worktree.attributes import Pair
 from prov.worktree.merge import Conflict, Owned, Union
 
 FILES = ("state", "merges", "lock")
-"""The files of a sysroot in a cache, by the ends of their names."""
+"""Suffixes of a sysroot's files in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class SysrootFiles:
-    """The files in a cache that belong to one sysroot."""
+    """The cache files of one sysroot."""
 
     folder: Path
     digest: str
-    """Of the sysroot's path."""
+    """The digest of the sysroot's path."""
 
     @staticmethod
     def of(folder: Path, directory: Path) -> SysrootFiles:
@@ -57,7 +56,7 @@ class SysrootFiles:
         return self.path("merges")
 
     def locked(self) -> AbstractContextManager[None]:
-        """Return the lock of the sysroot."""
+        """Return the sysroot's lock, as a context manager."""
         return locked(self.path("lock"))
 
     def delete(self) -> None:
@@ -80,15 +79,15 @@ class Transaction:
         wins: Mapping[bytes, str] | None = None,
         mtimes: bool = False,
     ) -> Transaction:
-        """Return a change that merges as `Union` does with these options."""
+        """Start a change of a sysroot; the options are those of `Union`."""
         union = Union(writer, wins or {}, read_merges(files.merges), mtimes=mtimes)
         return Transaction(files, union)
 
     def merge(self, packages: Sequence[Owned], verb: str, hint: Callable[[Conflict], str]) -> Pair:
-        """Return all packages as one tree.
+        """Merge all packages as one tree.
 
-        Raises SysrootConflict if two packages have different content at one path; `verb` says what
-        packages do with files.
+        Raises SysrootConflict if two packages have different content at one path. Its message uses
+        `verb`, such as "contain".
         """
         merged = self.union.merge(packages)
         if merged.conflicts:
@@ -96,12 +95,12 @@ class Transaction:
         return merged.pair
 
     def begin(self, pair: Pair, before: Pair, *, scripts: bool = False) -> None:
-        """Note that the directory is about to change; `scripts`, that scripts will run there."""
+        """Mark the directory as changing; set `scripts` if scripts will run in it."""
         state = SysrootState(ready=False, pair=pair, before=before, scripts=scripts)
         state.write(self.files.state)
 
     def finish(self, state: SysrootState) -> None:
-        """Note that the directory holds what it should."""
+        """Cache the merge and write the new state."""
         write_merges(self.files.merges, self.union.remembered())
         state.write(self.files.state)
 
@@ -109,7 +108,7 @@ class Transaction:
 def conflict_error(
     conflicts: Sequence[Conflict], verb: str, hint: Callable[[Conflict], str]
 ) -> SysrootConflict:
-    """Return the error that names the first of some conflicts."""
+    """Return an error that reports the first conflict and counts the others."""
     first = conflicts[0]
     others = len(conflicts) - 1
     more = f" (and {others} more)" if others else ""

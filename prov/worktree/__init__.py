@@ -1,3 +1,1 @@
-"""Directories and trees: a directory becomes a tree, a tree becomes a directory, nothing is lost on
-the way.
-"""
+"""Capture directories as git trees, and check trees out as directories, without loss."""

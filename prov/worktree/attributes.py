@@ -1,20 +1,20 @@
-"""What git's trees lack, kept beside them: full modes, owners, mtimes, empty directories,
-hardlinks, devices, xattrs.
+"""Record file attributes that git trees cannot store.
 
-A recorded directory is a `Pair` of trees. The first is the content, as git knows it. The second,
-its attributes, mirrors the directories of the first; each of its trees may hold a blob
-`%attributes` with a line per entry that needs one (an escaped name never begins with `%a`, so
-nothing can collide):
+These are full modes, owners, mtimes, empty directories, hardlinks, devices and xattrs.
+
+A recorded directory is a `Pair` of trees. The first is the content, a usual git tree. The second,
+the attributes, has the same directories. Each of its trees can contain a blob `%attributes` with a
+line for each entry whose attributes differ from the defaults (no escaped name starts with `%a`, so
+the blob's name is unique):
 
     NAME<TAB>mode=4755 mtime=1700000000.000000000 link=usr/bin/gzip
 
-`.` stands for the directory itself. A directory that is in the attributes alone is one that git
-can't hold, because no file is below it. Per directory, so that what did not change is the same blob
-again.
+The name `.` stands for the directory itself. A directory that contains no files exists only in the
+attributes, since git cannot store it. Each directory has its own blob, so an unchanged directory
+keeps its blob.
 
-Two forms exist: a WORKDIR's attributes carry mtimes (make needs them back), an output's do not, and
-so take part in its id. In that form a directory where nothing is out of the ordinary has no
-attributes at all.
+There are two forms. A WORKDIR's attributes include mtimes, which make needs. An output's attributes
+do not, because they are part of its id; an output directory with only default attributes has none.
 """
 
 from __future__ import annotations
@@ -47,29 +47,28 @@ FILE_TYPE = 0o170000
 
 
 class Pair(NamedTuple):
-    """A recorded directory: its content and its attributes; None where all is ordinary and nothing
-    is empty.
-    """
+    """A recorded directory: its content and its attributes."""
 
     tree: Oid
     attributes: Oid | None
+    """None if all attributes have their defaults and no directory is empty."""
 
 
 EMPTY = Pair(EMPTY_TREE, None)
 SETUID = stat.S_ISUID | stat.S_ISGID
-"""Permissions of a program that runs as its owner, or its group."""
+"""The mode bits with which a program runs as its owner or group."""
 ROOT = (0, 0)
 
 
 class FileNode(NamedTuple):
     """One entry of a recorded directory.
 
-    `mode` is a full st_mode. `oid` is the content of a file or symlink. `pair` is that of a
-    directory. `mtime` is in nanoseconds, None where it is not recorded. Nodes of one hardlink group
+    `mode` is a full st_mode. `oid` is the content of a file or symlink, `pair` the content of a
+    directory. `mtime` is in nanoseconds, None if it is not recorded. Nodes of one hardlink group
     share `link`, the path of its first member. `rdev` is (major, minor) of a device. `fixme` marks
-    a file whose content has tokens for paths, or holds a path of the place where it was made; see
-    `prov.worktree.path_tokens`. `owner` is (uid, gid): that of root unless it was captured under
-    fakeroot.
+    a file whose content has tokens for paths, or contains a build path; see
+    `prov.worktree.path_tokens`. `owner` is (uid, gid), which is root unless the entry was captured
+    under fakeroot.
     """
 
     mode: int
@@ -92,7 +91,7 @@ class FileNode(NamedTuple):
 
     @property
     def same_content(self) -> tuple[object, ...]:
-        """What two nodes have in common that are the same but for when they were written."""
+        """All fields except the mtime."""
         return (
             self.mode,
             self.oid,
@@ -106,7 +105,7 @@ class FileNode(NamedTuple):
 
     @property
     def same_file(self) -> tuple[object, ...]:
-        """The same, whatever else it is hardlinked with."""
+        """All fields except the mtime and the hardlink group."""
         return self.mode, self.oid, self.pair, self.xattrs, self.rdev, self.fixme, self.owner
 
 
@@ -114,9 +113,7 @@ _FOLDER = FileNode(stat.S_IFDIR | DIRECTORY_MODE)
 _FULL_MODES = {MODE_EXECUTABLE: stat.S_IFREG | 0o755, MODE_SYMLINK: stat.S_IFLNK | 0o777}
 
 Listing = dict[bytes, FileNode]
-"""A directory's entries by their real names; `.` holds the directory's own mode, mtime and
-xattrs.
-"""
+"""A directory's entries by their real names; `.` has the directory's own mode, mtime and xattrs."""
 
 _TYPES = {
     "fifo": stat.S_IFIFO,
@@ -128,7 +125,7 @@ _TYPE_NAMES = {number: name for name, number in _TYPES.items()}
 
 
 class TreeReader(Protocol):
-    """What reading a recorded directory needs of a store."""
+    """The part of a store that reads recorded directories."""
 
     def tree(self, oid: Oid) -> list[Entry]: ...
 
@@ -136,7 +133,7 @@ class TreeReader(Protocol):
 
 
 def git_mode(mode: int) -> int:
-    """Return the mode that git's tree gives to a file or symlink."""
+    """Return the git tree mode of a file or symlink."""
     if stat.S_ISLNK(mode):
         return MODE_SYMLINK
     return MODE_EXECUTABLE if mode & 0o100 else MODE_FILE
@@ -173,7 +170,7 @@ def _unescape(name: bytes) -> bytes:
 
 
 def attribute_line(name: bytes, node: FileNode, *, mtimes: bool) -> bytes:
-    """Return the line for one entry, or nothing where all about it is ordinary."""
+    """Return the line for one entry, or nothing if all its attributes have their defaults."""
     fields = []
     kind = stat.S_IFMT(node.mode)
     if kind in _TYPE_NAMES:
@@ -211,14 +208,14 @@ _FIXME = re.compile(rb"((text|binary)(:[HNSW]*)?|held(:[HNSW]*)?)?")
 def _with_fields(node: FileNode | None, fields: dict[bytes, bytes]) -> FileNode:
     """Return an entry with its attributes.
 
-    Raises ValueError or KeyError for what no entry can have.
+    Raises ValueError or KeyError for invalid attributes.
     """
     if node is None:
         if b"type" not in fields:
-            raise ValueError("there is no such file")
+            raise ValueError("no such file")
         node = FileNode(stat.S_IFREG | 0o644)
     if not _FIXME.fullmatch(fields.get(b"fixme", b"")):
-        raise ValueError("unknown mark")
+        raise ValueError("unknown fixme mark")
     mode, mtime, rdev, owner = node.mode, None, None, ROOT
     if b"type" in fields:
         mode = _TYPES[fields[b"type"].decode()] | stat.S_IMODE(mode)
@@ -243,15 +240,13 @@ def _with_fields(node: FileNode | None, fields: dict[bytes, bytes]) -> FileNode:
 
 
 def read_listing(reader: TreeReader, pair: Pair) -> Listing:
-    """Return the entries of a recorded directory, its own attributes under `.`."""
+    """Return the entries of a recorded directory, with its own attributes under `.`."""
     listing: Listing = {b".": _FOLDER}
     attributes = reader.tree(pair.attributes) if pair.attributes else []
     below = {entry.name: entry.oid for entry in attributes}
     lines = below.pop(BLOB_NAME, None)
-    new, rest = (
-        tuple.__new__,
-        _FOLDER[3:],
-    )  # without the constructor: tens of thousands are made for one sysroot
+    # for speed, without the constructor: a sysroot has tens of thousands of nodes
+    new, rest = tuple.__new__, _FOLDER[3:]
     for name, mode, oid in reader.tree(pair.tree):
         real = unescape_name(name) if name[:1] == ESCAPE else name
         if mode == MODE_DIRECTORY:
@@ -262,31 +257,28 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
             listing[real] = new(
                 FileNode, (_FULL_MODES.get(mode, stat.S_IFREG | 0o644), oid, EMPTY, *rest)
             )
-    if (
-        listing[b"."] is not _FOLDER
-    ):  # stands for the directory itself; other bad names are found when they are used
-        raise StoreError("a tree holds the name '.', which no directory can have", hint=CHECK_STORE)
+    # `.` is reserved for the directory itself; checkout checks all other names
+    if listing[b"."] is not _FOLDER:
+        raise StoreError("invalid name b'.' in a tree", hint=CHECK_STORE)
     for name, oid in below.items():
         listing[unescape_name(name)] = FileNode(
             stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid)
         )
     if lines is not None:
-        for line in reader.blob(lines).split(b"\n")[
-            :-1
-        ]:  # not splitlines: a name may hold a carriage return
+        # not splitlines: a name can contain a carriage return
+        for line in reader.blob(lines).split(b"\n")[:-1]:
             name, fields = _decode_line(line)
             try:
                 listing[name] = _with_fields(listing.get(name), fields)
             except (ValueError, KeyError) as error:
                 raise StoreError(
-                    f"attributes of {name!r} are not what they should be: {error}",
-                    hint="don't trust their origin",
+                    f"invalid attributes of {name!r}: {error}", hint=CHECK_STORE
                 ) from error
     return listing
 
 
 class TreeWriter(Protocol):
-    """What writing a recorded directory needs of a store."""
+    """The part of a store that writes recorded directories."""
 
     def add(self, kind: Kind, data: bytes) -> Oid: ...
 
@@ -294,17 +286,16 @@ class TreeWriter(Protocol):
 
 
 class TreeReaderWriter(TreeReader, TreeWriter, Protocol):
-    """Both."""
+    """The part of a store that reads and writes recorded directories."""
 
 
 def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair:
-    """Write a directory's two trees; those of the directories below it are written already."""
+    """Write a directory's two trees; its subdirectories must be written already."""
     content: list[Entry] = []
     attributes: list[Entry] = []
     lines = []
-    for name in sorted(
-        listing, key=lambda name: (name != b".", name)
-    ):  # its own line first, as a capture has it
+    # the directory's own line first, as in a capture
+    for name in sorted(listing, key=lambda name: (name != b".", name)):
         node = listing[name]
         lines.append(
             attribute_line(name, node, mtimes=mtimes)
@@ -324,7 +315,7 @@ def write_listing(writer: TreeWriter, listing: Listing, *, mtimes: bool) -> Pair
 
 
 def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pair: Pair) -> None:
-    """Enter a directory into its parent's two trees: git gets it only if a file is below it."""
+    """Add a directory to its parent's two trees; only a non-empty one can be in the content."""
     if pair.tree != EMPTY_TREE:
         content.append(Entry(name, MODE_DIRECTORY, pair.tree))
     if pair.attributes is not None:
@@ -334,7 +325,7 @@ def add_directory(content: list[Entry], attributes: list[Entry], name: bytes, pa
 
 
 def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[bytes, FileNode]]:
-    """Return (path, node) of everything in a recorded directory, parents before what is in them."""
+    """Return the (path, node) of all entries in a recorded directory, parents first."""
     nodes: list[tuple[bytes, FileNode]] = []
     pending = _sorted_entries(reader, pair, path)
     while pending:
@@ -346,7 +337,7 @@ def walk(reader: TreeReader, pair: Pair, *, path: bytes = b"") -> list[tuple[byt
 
 
 def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple[bytes, FileNode]]:
-    """Return what is right in a recorded directory, the last name first."""
+    """Return the direct entries of a recorded directory, sorted by name in reverse."""
     listing = read_listing(reader, pair)
     return [
         (prefix + name, listing[name]) for name in sorted(listing, reverse=True) if name != b"."
@@ -354,8 +345,9 @@ def _sorted_entries(reader: TreeReader, pair: Pair, prefix: bytes) -> list[tuple
 
 
 def at_path(reader: TreeReader, pair: Pair, path: bytes) -> FileNode | None:
-    """Return what a recorded directory has at a path (`usr/lib`), or None; the path `` is the
-    directory itself.
+    """Return the entry of a recorded directory at a path (`usr/lib`), or None.
+
+    The empty path stands for the directory itself.
     """
     node = FileNode(stat.S_IFDIR | DIRECTORY_MODE, pair=pair)
     for part in [part for part in path.split(b"/") if part]:
@@ -369,8 +361,9 @@ def at_path(reader: TreeReader, pair: Pair, path: bytes) -> FileNode | None:
 
 
 def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
-    """Return a directory that has each pair at its path (`image`, `pkgdata/zlib`); no path is
-    inside another.
+    """Return a directory that contains each pair at its path (`image`, `pkgdata/zlib`).
+
+    No path may be inside another one.
     """
     listing: Listing = {}
     deeper: dict[bytes, dict[bytes, Pair]] = {}
@@ -386,8 +379,9 @@ def nest(writer: TreeWriter, contents: dict[bytes, Pair]) -> Pair:
 
 
 def put_at(writer: TreeReaderWriter, pair: Pair, path: bytes, node: FileNode | None) -> Pair:
-    """Return a recorded directory with something else, or nothing, at a path; folders are made on
-    the way.
+    """Return a recorded directory with an entry replaced, or removed if `node` is None.
+
+    Missing parent directories are created.
     """
     first, _, rest = path.partition(b"/")
     listing = read_listing(writer, pair)
@@ -412,7 +406,7 @@ def map_directories(
     *,
     mtimes: bool = False,
 ) -> Pair:
-    """Rewrite a recorded directory from the leaves up, `change` being given each listing."""
+    """Rewrite a recorded directory: apply `change` to each listing, from the leaves up."""
     listing = read_listing(reader, pair)
     for name, node in listing.items():
         if name != b"." and node.is_directory:
@@ -422,10 +416,8 @@ def map_directories(
 
 
 def without_setuid(reader: TreeReader, pair: Pair, writer: TreeWriter) -> Pair:
-    """Return a recorded directory whose programs run as whoever starts them, and not as their owner
-    or group.
-    """
-    if pair.attributes is None:  # which is where such permissions are recorded
+    """Return a recorded directory without setuid and setgid bits on files."""
+    if pair.attributes is None:  # these bits are recorded in the attributes
         return pair
     listing = read_listing(reader, pair)
     for name, node in listing.items():

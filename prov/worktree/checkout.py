@@ -1,12 +1,11 @@
-"""Put a tree on disk by applying the difference between what a directory holds and the tree.
+"""Check out a tree: apply the difference between a directory's content and the tree.
 
-The same walk serves WORKDIRs (private, writable files with their mtimes) and sysroots (hardlinks
-into the pool); which of the two is the `Placer`'s choice. Every name is checked, and every folder
-is entered by descriptor without following links: a tree from elsewhere can't write outside its
-directory.
+The same code writes WORKDIRs (private, writable files with mtimes) and sysroots (hardlinks into the
+pool); the `Placer` makes the difference. Every name is checked, and every folder is opened by file
+descriptor without following links, so an untrusted tree cannot write outside its directory.
 
-New folders are queued; when there are many, a second process takes its share of them. Programs come
-last: by the time that one can be found, the libraries that it needs are in place.
+New folders are queued; if there are many, a second process shares the work. Folders of programs
+come last, so the libraries that a program needs exist before the program does.
 """
 
 from __future__ import annotations
@@ -28,38 +27,35 @@ from prov.worktree.parallel import by_turns
 from prov.worktree.placer import EPOCH_NS, ObjectReader, Placer, PrivatePlacer, set_owner
 
 PROGRAMS = (b"bin", b"sbin", b"libexec")
-"""Folders that come last."""
+"""Folders to check out last."""
 SHARE_FROM = 128
-"""New folders to queue before a second process shares them."""
+"""The number of queued folders from which a second process shares the work."""
 CROWD = 250
-"""Files in one folder that are placed as one piece of work."""
+"""The maximum number of files of one folder in one piece of work."""
 
 
 _NO_NAMES = frozenset((b"", b".", b".."))
 
 
 def check_name(name: bytes) -> None:
-    """Raise CheckoutError for a name that would lead out of its directory."""
+    """Raise CheckoutError for an invalid name, such as one that leads out of its directory."""
     if b"/" in name or name in _NO_NAMES or b"\0" in name:
-        raise CheckoutError(
-            f"a tree holds the name {name!r}, which no directory can have",
-            hint=CHECK_STORE,
-        )
+        raise CheckoutError(f"invalid name {name!r} in a tree", hint=CHECK_STORE)
 
 
 _Group = tuple[object, ...]
-"""Files that are to be one inode: their label and their content."""
+"""The files to hardlink with each other: their label and content."""
 
 
 class _Folder(NamedTuple):
-    """A folder on disk, its present and its target content."""
+    """A folder on disk, with its present and its target content."""
 
     path: bytes
     now: Pair | None
-    """None: it is empty."""
+    """None for an empty folder."""
     target: Pair
     files: tuple[tuple[bytes, FileNode], ...] = ()
-    """Of a crowded folder of which the rest is done: files that are still to be placed."""
+    """The only files left to place, if this is a piece of a crowded folder."""
 
     @property
     def prefix(self) -> bytes:
@@ -67,23 +63,23 @@ class _Folder(NamedTuple):
 
 
 class FolderPlan(NamedTuple):
-    """What is to happen to the entries of one folder, in this order."""
+    """The changes to the entries of one folder, in this order."""
 
     removed: list[tuple[bytes, FileNode]]
-    """Entries as they are now; the names of `files` are free after that."""
+    """Present entries to remove, including those that `files` replace."""
     dated: list[tuple[bytes, FileNode]]
-    """Files that get another mtime and nothing else."""
+    """Files of which only the mtime changes."""
     files: list[tuple[bytes, FileNode]]
-    """Everything but folders, to be placed at names that are free."""
+    """New entries other than folders."""
     folders: list[tuple[bytes, FileNode | None, FileNode]]
-    """Name, present and target entry of folders that are to be made, or to change."""
+    """Name, present and target entry of each folder to create or change."""
 
 
 def plan_folder(now: Listing, target: Listing, *, shared_inodes: bool) -> FolderPlan:
-    """Return what turns one listing into another; `.` is left to the caller.
+    """Return the changes that turn one listing into another, except for `.`.
 
-    With `shared_inodes`, files are other directories' too and get no other mtime. Raises
-    CheckoutError for a name that leads out of its directory.
+    With `shared_inodes`, other directories share the files, so no mtime is changed. Raises
+    CheckoutError for an invalid name.
     """
     removed = [(name, now[name]) for name in now.keys() - target.keys()]
     plan = FolderPlan(removed, [], [], [])
@@ -105,7 +101,7 @@ def plan_folder(now: Listing, target: Listing, *, shared_inodes: bool) -> Folder
 
 
 class _Work(NamedTuple):
-    """What a process did."""
+    """The result of one process's share of a checkout."""
 
     placed: int
     torn: set[bytes]
@@ -122,21 +118,21 @@ class _Checkout:
     placer: Placer
     root: Path
     fresh: bool = False
-    """The directory was created just now."""
+    """True if this checkout creates the directory."""
     queues: bool = True
-    """New folders are queued and programs put off; otherwise all is done at once."""
+    """Queue new folders and crowds, for sharing between processes."""
     placed: int = 0
     new: deque[_Folder] = field(default_factory=deque)
     programs: list[_Folder] = field(default_factory=list)
     crowds: list[_Folder] = field(default_factory=list)
     closed: list[tuple[bytes, FileNode]] = field(default_factory=list)
-    """Folders that get their attributes last: crowded ones, and ones closed to their owner."""
+    """Folders whose attributes are set last: crowded ones, and ones that exclude their owner."""
     torn: set[bytes] = field(default_factory=set)
-    """Hardlink groups of which a member was touched."""
+    """Hardlink groups with a changed member."""
     created: list[bytes] = field(default_factory=list)
-    """Folders that were created."""
+    """Created folders."""
     removed: list[bytes] = field(default_factory=list)
-    """Folders that were removed with all that was in them."""
+    """Folders removed with their content."""
 
     # the order of the work
 
@@ -146,17 +142,17 @@ class _Checkout:
         self.new, self.programs = deque(self.programs), []
         self.work_off(self.new, programs=True)
         self.mend_links(target)
-        # the deepest first: one that is closed to its owner can't be passed through any more
+        # deepest first, since a folder that denies access also closes the folders below it
         for path, own in sorted(self.closed, key=lambda folder: -len(folder[0])):
             with self.opened(path) as fd:
                 _finish(fd, own)
 
     def work_off(self, folders: deque[_Folder], *, programs: bool = False) -> None:
-        """Visit the queued folders and those in them; two processes share many."""
+        """Check out the queued folders and their subfolders, in two processes if there are many."""
         single_processor = len(os.sched_getaffinity(0)) < 2
         while folders and (single_processor or len(folders) < SHARE_FROM):
             self.visit(folders.popleft())
-            if programs:  # nothing comes after them
+            if programs:  # programs are the last step, so do not defer them again
                 folders.extend(self.programs)
                 self.programs = []
         work, self.crowds = [*folders, *self.crowds], []
@@ -176,9 +172,9 @@ class _Checkout:
             self.removed += part.removed
 
     def share(self, notes_before: int, folders: Iterator[_Folder], *, programs: bool) -> _Work:
-        """Do a share of the work without queueing, except for programs.
+        """Check out one process's share of the folders; return its result.
 
-        The placer had `notes_before` notes when the work was shared.
+        `notes_before` is the number of the placer's notes before the work was shared.
         """
         part = _Checkout(self.objects, self.placer, self.root, queues=False)
         for folder in folders:
@@ -209,7 +205,7 @@ class _Checkout:
                 self.folder(fd, folder)
 
     def folder(self, fd: int, folder: _Folder) -> None:
-        """Change one folder to its target, except for folders in it that are queued."""
+        """Change a folder to its target, except for its queued subfolders."""
         prefix = folder.prefix
         now = read_listing(self.objects, folder.now) if folder.now is not None else {}
         target = read_listing(self.objects, folder.target)
@@ -232,19 +228,19 @@ class _Checkout:
             self.finish(fd, folder.path, own, last=crowded)
 
     def queue_crowd(self, folder: _Folder, files: list[tuple[bytes, FileNode]]) -> None:
-        """Put off the files of a crowded folder, in pieces that two processes can share."""
+        """Queue the files of a crowded folder in pieces that two processes can share."""
         for start in range(0, len(files), CROWD):
             self.crowds.append(folder._replace(files=tuple(files[start : start + CROWD])))
 
     def finish(self, fd: int, path: bytes, own: FileNode, *, last: bool = False) -> None:
-        """Give a folder its own attributes, now or, where it is written into again, last."""
+        """Set a folder's own attributes, now or, if more will be written into it, last."""
         if last or own.mode & stat.S_IRWXU != stat.S_IRWXU:
             self.closed.append((path, own))
         else:
             _finish(fd, own)
 
     def place(self, fd: int, prefix: bytes, files: Iterable[tuple[bytes, FileNode]]) -> None:
-        """Place files and the like at names that are free."""
+        """Place new entries other than folders."""
         for name, node in files:
             self.placed += 1
             if node.link and not self.placer.shares:
@@ -257,7 +253,7 @@ class _Checkout:
     def enter(
         self, fd: int, prefix: bytes, name: bytes, present: FileNode | None, node: FileNode
     ) -> bool:
-        """Change a folder to its target, now or later; return whether it was created."""
+        """Create a folder if needed, and change or queue it; return whether it was created."""
         is_new = present is None or not present.is_directory
         if is_new:
             if present is not None:
@@ -309,8 +305,8 @@ class _Checkout:
             os.mknod(name, node.mode, device, dir_fd=fd)
         except PermissionError as error:
             raise CheckoutError(
-                f"{os.fsdecode(prefix + name)}: only root can make this device node",
-                hint="run as root, or under fakeroot",
+                f"{os.fsdecode(prefix + name)}: only root can create this device node",
+                hint="run prov as root or under fakeroot",
             ) from error
         set_owner(node, name, fd)
         set_mode(name, stat.S_IMODE(node.mode), fd)
@@ -319,7 +315,7 @@ class _Checkout:
     # hardlinks
 
     def mend_links(self, target: Pair) -> None:
-        """Place every hardlink group that was touched again, as a whole."""
+        """Place all members of every changed hardlink group again."""
         if not self.torn:
             return
         folders: dict[bytes, list[tuple[bytes, FileNode]]] = {}
@@ -339,10 +335,10 @@ class _Checkout:
     def mend_link(
         self, fd: int, prefix: bytes, name: bytes, node: FileNode, first: dict[_Group, bytes]
     ) -> None:
-        """Place one member of a group: the first as a file, the others as links to it."""
+        """Place one member of a hardlink group: the first as a file, others as links to it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=fd)
-        group = (node.link, node.same_file)  # a label says nothing of content that is not the same
+        group = (node.link, node.same_file)  # members with different content cannot share an inode
         if group in first:
             folder, _, source = first[group].rpartition(b"/")
             with self.opened(folder) as start:
@@ -353,7 +349,7 @@ class _Checkout:
 
     @contextlib.contextmanager
     def opened(self, path: bytes) -> Iterator[int]:
-        """Open a folder below the root, no link on the way being followed."""
+        """Open a folder below the root without following links."""
         fd = open_folder(self.root)
         try:
             for part in [part for part in path.split(b"/") if part]:
@@ -367,7 +363,7 @@ class _Checkout:
 
 
 def _open_to_owner(fd: int) -> bool:
-    """Let the owner write into a folder; return whether its mode was changed for that."""
+    """Give the owner full access to a folder; return whether its mode changed."""
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     if mode & stat.S_IRWXU == stat.S_IRWXU:
         return False
@@ -376,7 +372,7 @@ def _open_to_owner(fd: int) -> bool:
 
 
 def _finish(fd: int, own: FileNode) -> None:
-    """Give a folder its own attributes, when nothing is written into it any more."""
+    """Set a folder's own attributes, after the last write into it."""
     set_owner(own, fd)
     for key, value in own.xattrs:
         os.setxattr(fd, key, value)
@@ -400,24 +396,22 @@ def checkout(
     placer: Placer | None = None,
     folders: set[bytes] | None = None,
 ) -> int:
-    """Change a directory from `now` to `target`; return how many files and links were placed.
+    """Change a directory from `now` to `target`; return the number of placed files and links.
 
-    `folders`, the paths of all folders in the directory, is updated. Entries that are not in `now`
-    (excluded paths) are left alone. Costs the difference of the two. Killed midway it leaves
-    neither: capture the directory to know what it holds, and call again. Raises CheckoutError.
+    The cost is proportional to the difference. `folders`, the paths of all folders in the
+    directory, is updated. Entries that are not in `now` (excluded paths) stay unchanged. If the
+    process is killed, the directory is in a mixed state: capture it and call this again. Raises
+    CheckoutError.
     """
     work = _Checkout(
         objects, placer or PrivatePlacer(objects), directory, fresh=not directory.exists()
     )
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        work.root = directory.resolve()  # a link to a folder may stand for it, and none below it
+        work.root = directory.resolve()  # only the directory itself can be a symlink
         work.run(now, target)
     except (OSError, RecursionError, ValueError, OverflowError) as error:
-        raise CheckoutError(
-            f"{directory}: can't be put in place: {error}",
-            hint="make room or mend permissions, then run the same again",
-        ) from error
+        raise _cannot_write(directory, error) from error
     if folders is not None:
         tops = tuple(path + b"/" for path in work.removed)
         if tops:
@@ -429,10 +423,10 @@ def checkout(
 def checkout_new(
     objects: ObjectReader, directory: Path, target: Pair, *, placer: Placer | None = None
 ) -> int:
-    """Put a tree at a path that is free or an empty folder; return how many files were placed.
+    """Check out a tree at a free path or in an empty folder; return the number of placed files.
 
-    At a free path the directory appears when it is complete: it is renamed from a temporary name
-    beside it. Raises CheckoutError.
+    At a free path, the directory is written under a temporary name beside it and renamed when it is
+    complete. Raises CheckoutError.
     """
     if os.path.lexists(directory):
         return checkout(objects, directory, target, placer=placer)
@@ -449,16 +443,20 @@ def checkout_new(
                 str(error).replace(str(beside), str(directory)), hint=error.hint
             ) from error
         if isinstance(error, OSError):
-            raise CheckoutError(
-                f"{directory}: can't be put in place: {error}",
-                hint="make room or mend permissions, then run the same again",
-            ) from error
+            raise _cannot_write(directory, error) from error
         raise
     return placed
 
 
+def _cannot_write(directory: Path, error: Exception) -> CheckoutError:
+    return CheckoutError(
+        f"cannot write {directory}: {error}",
+        hint="free disk space or fix permissions, then run the command again",
+    )
+
+
 def _remove_leftovers(directory: Path) -> None:
-    """Remove what processes that were killed left beside a directory."""
+    """Remove temporary directories that killed processes left beside a directory."""
     start = temporary_name(directory.name).split(".")[1]
     for path in directory.parent.glob(f".{start}.*.tmp"):
         pid = path.name.removesuffix(".tmp").rpartition(".")[2]

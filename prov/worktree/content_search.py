@@ -1,4 +1,4 @@
-"""Search of recorded directories for a content, whatever its name."""
+"""Search recorded directories for a content, under any name."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from prov.store.odb import ObjectDatabase
 from prov.worktree.attributes import Pair
 
 MOST_TREES = 20_000
-"""How many trees are read in search of a content."""
+"""The maximum number of trees that a search reads."""
 SHORT = 16
-"""Bytes; files that are shorter have often the same content by chance."""
+"""Size in bytes below which files often have the same content by chance."""
 
 
 @dataclass(slots=True)
 class ContentSearch:
-    """Finds blobs in trees; trees without a blob are remembered."""
+    """Finds blobs in trees, and caches which trees lack which blob."""
 
     objects: ObjectDatabase
     _trees_read: int = 0
     _without: set[tuple[Oid, Oid]] = field(default_factory=set)
-    """Trees that do not have a blob."""
+    """Pairs of a tree and a blob that is not in it."""
 
     def find(self, pair: Pair, oid: Oid, *, like: bytes) -> bytes | None:
-        """Return the path of a content in a directory, the one most like another path.
+        """Return the path of a content in a directory that is most similar to the path `like`.
 
-        Returns None if it is not there; a short content counts only under the same file name.
+        Returns None if the directory lacks the content. A content shorter than `SHORT` is found
+        only under the same file name.
         """
         paths = self.paths_of(pair.tree, oid, b"")
         if paths and self.objects.blob_size(oid) < SHORT:
@@ -55,7 +56,7 @@ def _file_name(path: bytes) -> bytes:
 
 
 def common_end(one: bytes, other: bytes) -> int:
-    """Return how many folders and file names at the ends of two paths are the same."""
+    """Return the number of equal components at the ends of two paths."""
     count = 0
     for first, second in zip(reversed(one.split(b"/")), reversed(other.split(b"/")), strict=False):
         if first != second:

@@ -1,4 +1,4 @@
-"""Which paths of a directory are not its content: patterns as gitignore has them."""
+"""Exclude paths from a capture by gitignore patterns."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 VERSION_CONTROL = (".git", ".hg", ".svn", ".jj", ".bzr")
-"""Where version control keeps its own data: beside the content, and changed by looking at it."""
+"""Folders of version control data, which is not content and which even reading commands change."""
 DEFAULT = ("/recipe-sysroot/", "/recipe-sysroot-native/", "/temp/")
-"""Sysroots (recorded as what they were composed of) and temporary files, logs among them."""
+"""Sysroots, which are recorded by their components, and temporary files such as logs."""
 
 
 class Exclude:
-    """Patterns, and paths, matched path by path.
+    """Matches paths against patterns and excluded paths.
 
-    Plain patterns, as the defaults are, cost a set lookup.
+    A plain pattern, such as the defaults, costs a set lookup.
     """
 
     def __init__(self, patterns: Iterable[str] = DEFAULT, *, paths: Iterable[bytes] = ()) -> None:
@@ -31,7 +31,7 @@ class Exclude:
             pattern for pattern in self.patterns if re.fullmatch(r"/[\w./+-]+/|[\w.+-]+", pattern)
         ]
         if any(pattern.startswith("!") for pattern in self.patterns):
-            plain = []  # the order counts
+            plain = []  # with a negated pattern, the order matters
         others = [pattern for pattern in self.patterns if pattern not in plain]
         self._names = frozenset(
             os.fsencode(pattern) for pattern in plain if not pattern.startswith("/")
@@ -46,13 +46,14 @@ class Exclude:
         self._spec = _compile(others) if others else None
 
     def may_match(self, folder: bytes) -> bool:
-        """Tell whether anything right in this folder can be left out, so that most folders need not
-        ask per entry.
+        """Return whether any direct entry of this folder can match.
+
+        Most folders return False; their entries need no check.
         """
         return bool(self._names) or self._spec is not None or folder in self._parents
 
     def __call__(self, path: bytes, *, directory: bool) -> bool:
-        """Tell whether the path, relative to the captured directory, is left out."""
+        """Return whether a path, relative to the captured directory, is excluded."""
         if path in self._paths or (directory and path in self._directories):
             return True
         if self._names and path[path.rfind(b"/") + 1 :] in self._names:
@@ -63,8 +64,9 @@ class Exclude:
 
 
 def inside(folder: Path, *paths: Path) -> list[str]:
-    """Return patterns for those of these folders that are inside one: prov's own, which are not its
-    content.
+    """Return patterns that exclude the given `paths`, prov's own folders, from a folder.
+
+    Paths outside the folder are ignored.
     """
     top = folder.resolve()
     below = [path.resolve() for path in paths]
@@ -76,20 +78,21 @@ def inside(folder: Path, *paths: Path) -> list[str]:
 
 
 def escaped(path: Path) -> str:
-    """Return a path as a pattern that matches it alone."""
+    """Return a pattern that matches only this path."""
     return re.sub(r"([\\*?\[\]!# ])", r"\\\1", str(path))
 
 
 def _compile(patterns: list[str]) -> GitIgnoreSpec:
-    from pathspec import GitIgnoreSpec  # 30 ms that most captures need not spend
+    from pathspec import GitIgnoreSpec  # takes 30 ms, and most captures do not need it
 
     try:
-        # to git `a/**` is what is in `a`, to pathspec it is `a` too
+        # in git, `a/**` matches only the content of `a`; in pathspec, it matches `a` too
         return GitIgnoreSpec.from_lines(
             re.sub(r"^([^!].*/)\*\*$", r"\1*", pattern) for pattern in patterns
         )
     except (ValueError, re.error, OverflowError, RecursionError) as error:
         words = ", ".join(patterns)[:300]
         raise CaptureError(
-            f"{words!r}: a pattern of `exclude` is invalid: {error}", hint="as gitignore has them"
+            f"invalid pattern in `exclude` {words!r}: {error}",
+            hint="use gitignore patterns, such as `/build/`",
         ) from error

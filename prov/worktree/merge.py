@@ -1,8 +1,8 @@
-"""Merge recorded directories as trees, before any disk is touched.
+"""Merge recorded directories as trees, without access to files on disk.
 
-`Union` puts directories on top of each other, for a sysroot or a task that starts from several
-outputs; `three_way` joins what two tasks made of the same start; `edit` changes single paths.
-Identical subtrees are skipped unread. Pure: trees in, trees out; conflicts are data.
+`Union` overlays directories, for a sysroot or a task that starts from several outputs. `three_way`
+merges the results of two tasks with the same start. `edit` changes single paths. Identical subtrees
+are not read. Conflicts are returned, not raised.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from prov.worktree.attributes import (
 
 
 class TreeStore(TreeReader, TreeWriter, Protocol):
-    """Reads what is stored and what was just written."""
+    """The part of a store that reads and writes trees, including unfinished ones."""
 
     def has(self, oid: Oid) -> bool: ...
 
 
 class Conflict(NamedTuple):
-    """Two owners bring different content to one path."""
+    """Two owners have different content at one path."""
 
     path: bytes
     first: str
@@ -44,68 +44,68 @@ class Conflict(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """A merged directory; usable only when there are no conflicts."""
+    """A merged directory; do not use `pair` if there are conflicts."""
 
     pair: Pair
     conflicts: tuple[Conflict, ...]
 
 
 class Owned(NamedTuple):
-    """A recorded directory and the name of its origin, for messages."""
+    """A recorded directory and its owner's name, for messages."""
 
     owner: str
     pair: Pair
 
 
 Claims = dict[Pair, FileNode]
-"""The entry that each of the merged directories has under one name."""
+"""The entries under one name, by the merged directory that contains them."""
 
 
 class MergedFolder(NamedTuple):
-    """How one directory was merged, without conflicts."""
+    """The cached merge of one directory, without conflicts."""
 
     parts: dict[Pair, str]
-    """Recorded directory -> its owner."""
+    """The owner of each merged directory."""
     pair: Pair
     shared: dict[bytes, Claims]
-    """The names that more than one of the parts has."""
+    """The names that several parts have."""
 
 
 class _Start(NamedTuple):
-    """Where the merge of one directory starts."""
+    """The initial state of a directory's merge."""
 
     listing: Listing
-    """The result so far."""
+    """The resolved names."""
     shared: dict[bytes, Claims]
-    """The names that more than one part has, as far as they are in the result so far."""
+    """The resolved names that several parts have."""
     claims: dict[bytes, Claims]
-    """The names that are to be resolved; without claims, the name is in no part any more."""
+    """The names to resolve; a name without claims is to be removed."""
 
 
 @dataclass(slots=True)
 class Union:
-    """Puts recorded directories on top of each other; the same content twice is no conflict.
+    """Overlays recorded directories; identical content at one path is not a conflict.
 
-    Which files of one directory are hardlinked with each other is not compared: packages need not
-    agree.
+    Hardlinks are not compared: packages can hardlink a shared file differently.
     """
 
     trees: TreeStore
     wins: Mapping[bytes, str] = field(default_factory=dict)
-    """Path -> the owner, or the part of its name before a colon, whose file overrides the others';
-    a folder's path applies to everything in it.
+    """The owner whose file overrides others, by path; a folder's path applies to its content.
+
+    The owner's name can be shortened to the part before a colon.
     """
     merges: dict[bytes, MergedFolder] = field(default_factory=dict)
-    """Path -> how it was merged the last time: where few parts changed, the others are not read."""
+    """The last merge of each folder, by path; if few parts changed, the others are not read."""
     current: set[bytes] = field(default_factory=set)
-    """Paths at which `merges` is true of this merge."""
+    """The paths at which `merges` is valid for this merge."""
     mtimes: bool = False
     """Record mtimes in the result; of equal files, the first part's."""
     decided: int = 0
-    """How often `wins` decided."""
+    """The number of conflicts that `wins` decided."""
 
     def merge(self, parts: Sequence[Owned], *, path: bytes = b"") -> Merged:
-        """Return all parts on top of each other."""
+        """Return the overlay of all parts."""
         distinct = {part.pair: part.owner for part in reversed(parts)}
         if len(distinct) < 2:
             return Merged(next(iter(distinct), EMPTY), ())
@@ -129,7 +129,7 @@ class Union:
         return Merged(pair, tuple(conflicts))
 
     def _before(self, path: bytes) -> MergedFolder | None:
-        """Return how a directory was merged the last time, if the store still has the result."""
+        """Return a directory's last merge, if the store still has its result."""
         merge = self.merges.get(path)
         if merge is None:
             return None
@@ -137,26 +137,26 @@ class Union:
         return merge if is_stored else None
 
     def _keep(self, path: bytes) -> None:
-        """Note that the last merge of a directory, and of those in it, is true of this merge."""
+        """Mark the last merges of a directory and its subdirectories as valid for this merge."""
         self.current.update(
             at for at in self.merges if not path or at == path or at.startswith(path + b"/")
         )
 
     def remembered(self) -> dict[bytes, MergedFolder]:
-        """Return this merge, for `merges` of the next one."""
+        """Return the value of `merges` for the next merge."""
         return {path: merge for path, merge in self.merges.items() if path in self.current}
 
     def _start(self, before: MergedFolder | None, distinct: dict[Pair, str]) -> _Start:
-        """Return where to start: from the last result if few parts changed, else from nothing."""
+        """Return a start from the last result if few parts changed, otherwise an empty one."""
         start = None
         if before is not None:
-            # a part that left may not be in the store any more
+            # the store may no longer have a removed part
             with contextlib.suppress(StoreError):
                 start = self._changed(before, distinct)
         return start or self._all(distinct)
 
     def _all(self, distinct: dict[Pair, str]) -> _Start:
-        """Return a start from nothing: all parts are read, all their names to be resolved."""
+        """Return an empty start, in which all names of all parts are to be resolved."""
         claims: dict[bytes, Claims] = {}
         for pair in distinct:
             for name, node in read_listing(self.trees, pair).items():
@@ -167,9 +167,9 @@ class Union:
         return _Start({}, {}, claims)
 
     def _changed(self, before: MergedFolder, distinct: dict[Pair, str]) -> _Start | None:
-        """Return a start from the last result, with the names of the parts that left or joined.
+        """Return a start from the last result, with the names of removed and added parts.
 
-        None where that would not be less work, or where the directory's own attributes changed.
+        Returns None if most parts changed, or if an added part has different attributes of its own.
         """
         left = before.parts.keys() - distinct.keys()
         joined = distinct.keys() - before.parts.keys()
@@ -193,17 +193,17 @@ class Union:
         return _Start(listing, dict(before.shared), claims)
 
     def _claims_before(self, before: MergedFolder, name: bytes, node: FileNode | None) -> Claims:
-        """Return the claims of the last merge to a name, whose entry in its result is `node`."""
+        """Return the last merge's claims to a name, whose entry in the result is `node`."""
         shared = before.shared.get(name)
         if shared:
             return dict(shared)
         if node is None:
             return {}
-        # the only part that has it is not remembered
+        # a name in a single part is not in `shared`, so search the parts
         return next({pair: node} for pair in before.parts if name in read_listing(self.trees, pair))
 
     def _resolve_all(self, path: bytes, start: _Start, distinct: dict[Pair, str]) -> list[Conflict]:
-        """Resolve every name of a start, in its listing; return the conflicts."""
+        """Resolve all claims of a start in its listing; return the conflicts."""
         conflicts: list[Conflict] = []
         for name, nodes in start.claims.items():
             start.shared.pop(name, None)
@@ -224,7 +224,7 @@ class Union:
         claims: list[tuple[str, FileNode]],
         conflicts: list[Conflict],
     ) -> FileNode:
-        """Return what several parts have at a path, together."""
+        """Return the merged entry of several parts at a path."""
         owner, first = claims[0]
         if name != b"." and all(node.is_directory for _, node in claims):
             merged = self.merge([Owned(owner, node.pair) for owner, node in claims], path=path)
@@ -250,16 +250,16 @@ class Union:
 
 
 def union(trees: TreeStore, parts: Sequence[Owned]) -> Merged:
-    """Return all parts on top of each other."""
+    """Return the overlay of all parts."""
     return Union(trees).merge(parts)
 
 
 Edits = Mapping[bytes, FileNode | None]
-"""Path -> the entry that is to be at it, or None to remove what is."""
+"""The new entry at each path, or None to remove the entry."""
 
 
 def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) -> Pair:
-    """Return a recorded directory with other entries at some paths, and the folders for them."""
+    """Return a recorded directory with edits applied; missing folders are created."""
     listing = read_listing(trees, pair)
     deeper: dict[bytes, dict[bytes, FileNode | None]] = {}
     for path, node in edits.items():
@@ -281,24 +281,24 @@ def edit(trees: TreeStore, pair: Pair, edits: Edits, *, mtimes: bool = False) ->
 
 
 def _with_content_of(present: FileNode | None, node: FileNode) -> FileNode:
-    """Return a new entry; a folder in place of a folder keeps its content."""
+    """Return the new entry; a folder that replaces a folder keeps its content."""
     if present is not None and present.is_directory and node.is_directory:
         return node._replace(pair=present.pair)
     return node
 
 
 class Resolution(Enum):
-    """What a three-way merge takes for one name."""
+    """The side that a three-way merge selects for one name."""
 
     OURS = auto()
     THEIRS = auto()
     LATER = auto()
-    """Both have the same content: the entry with the later mtime."""
+    """The entry with the later mtime; both have the same content."""
     CONFLICT = auto()
 
 
 def resolution(base: FileNode | None, ours: FileNode | None, theirs: FileNode | None) -> Resolution:
-    """Return what to take for a name, by its entry at the start and on both sides (None: none)."""
+    """Select a side for a name, given its entry at the start and on both sides, or None."""
     if ours == base:
         return Resolution.THEIRS
     if theirs in (base, ours):
@@ -311,9 +311,9 @@ def resolution(base: FileNode | None, ours: FileNode | None, theirs: FileNode | 
 def three_way(
     trees: TreeStore, base: Pair, ours: Owned, theirs: Owned, *, path: bytes = b""
 ) -> Merged:
-    """Return what both made of `base`: one side's change is taken, two different ones conflict.
+    """Merge the changes of both sides to `base`; different changes to one path conflict.
 
-    A file written by both with the same content is no conflict; the later mtime is kept.
+    A file that both sides wrote with the same content does not conflict; it gets the later mtime.
     """
     if ours.pair == theirs.pair or theirs.pair == base:
         return Merged(ours.pair, ())
@@ -342,7 +342,7 @@ def three_way(
 
 
 def _chosen(choice: Resolution, ours: FileNode | None, theirs: FileNode | None) -> FileNode | None:
-    """Return the entry that a merge takes; ours in a conflict, of which the result is not used."""
+    """Return the selected entry; in a conflict, whose result is not used, ours."""
     if choice is Resolution.THEIRS:
         return theirs
     if choice is Resolution.LATER and ours and theirs:

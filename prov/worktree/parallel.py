@@ -1,4 +1,4 @@
-"""Share a list of work between two processes: Python's threads would share one processor."""
+"""Share a list of work between two processes, since Python threads would share one processor."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TypeVar, cast
 from prov.processes import decode_answer, start_child
 
 SHARE_HERE = 0.54
-"""The second process has its pack to finish and its answer to send."""
+"""This process's share of the work: the other one must also finish its pack and send its result."""
 HANDED_OUT = 1024
-"""Pieces whose numbers, of four bytes, fit the smallest pipe that the kernel gives to a user."""
+"""The maximum number of pieces: their four-byte numbers fit the kernel's smallest pipe."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,12 +25,12 @@ def in_two_processes(
     in_parent: Callable[[list[Item]], list[Result]],
     in_child: Callable[[list[Item]], list[Result]],
 ) -> list[Result]:
-    """Return a result for each item, in order; `in_child` gets not quite half of the weight.
+    """Return a result for each item, in order; `in_child` gets slightly less than half the weight.
 
-    An expected failure of either process is raised here; results must be picklable.
+    Raises the ProvError of either process. Results must be picklable.
     """
     half, first, at = int(sum(map(weight, work)) * SHARE_HERE), 0, 0
-    for at, item in enumerate(work):  # noqa: B007 (the place is what is looked for)
+    for at, item in enumerate(work):  # noqa: B007 (used after the loop)
         first += weight(item)
         if first >= half:
             break
@@ -42,10 +42,10 @@ def in_two_processes(
 def by_turns(
     work: Sequence[Item], do: Callable[[Iterator[Item]], Result], activity: str
 ) -> tuple[Result, Result]:
-    """Return the results of `do` in this process and in a second one, which take items by turns.
+    """Return the results of `do` in this process and a second one; each fetches items when free.
 
-    An expected failure of either is raised here, and names the `activity`; results must be
-    picklable.
+    Raises the ProvError of either process, or one that names the `activity` if the second process
+    dies. Results must be picklable.
     """
     pieces = min(len(work), HANDED_OUT)
     reader, writer = os.pipe()

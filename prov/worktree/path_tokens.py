@@ -1,14 +1,13 @@
-"""Replace paths that differ between directories by tokens in what is stored, and back.
+"""Replace build paths in stored files with tokens, and tokens with paths on checkout.
 
-A file that holds the path of a WORKDIR, a sysroot or the folder of host tools is stored with a
-token in its place, so that it is the same wherever it was made; on checkout, the token becomes the
-path that applies there.
+In a stored file, a token replaces the path of a WORKDIR, a sysroot or the folder of host tools. So
+the stored file is the same wherever it was built. Checkout replaces each token with the path that
+applies there.
 
-A text is replaced exactly, and comes back exactly. In an ELF file nothing may move: the token is as
-long as the path that it stands for (`@PROV:NATIVE=====@`), and a shorter path is followed by what
-is left of its C string, and NULs. A path that is too long becomes one that does not exist,
-`/nonexistent`. A file that is neither (a compiled Python file, say) keeps its path and is reported
-as one that holds it. Pure: bytes in, bytes out.
+In a text, the replacement is exact in both directions. In an ELF file no bytes may move: a token is
+as long as its path (`@PROV:NATIVE=====@`), and if the new path is shorter, the rest of the C string
+moves up and is padded with NULs. A path that is too long becomes `/nonexistent`, which does not
+exist. A file of another kind, such as compiled Python, keeps its path, and prov reports it.
 """
 
 from __future__ import annotations
@@ -21,25 +20,21 @@ from mmap import mmap
 from typing import NamedTuple
 
 TEXT, BINARY, HELD = b"text", b"binary", b"held"
-"""What is to be done with a file: replace as text, as C strings, or nothing, since nothing can
-be.
-"""
+"""How to replace paths in a file: as text, as C strings, or not at all, if that is impossible."""
 NAMES = {b"W": b"WORKDIR", b"S": b"SYSROOT", b"N": b"NATIVE", b"H": b"HOSTTOOLS"}
-"""What can be replaced, by the letter that a file's mark has for it."""
+"""The replaceable paths, by their letters in a file's `fixme` mark."""
 MARK = b"@PROV:"
 _TOKEN = re.compile(rb"@PROV:(WORKDIR|SYSROOT|NATIVE|HOSTTOOLS)(=*)@")
 _LETTERS = {name: letter for letter, name in NAMES.items()}
-# A path begins where no name goes on, or after an option that is written without a space.
+# A path starts after a character that cannot be part of a name, or directly after an option.
 _BEFORE = rb"(?:(?<![\w.+~-])|(?<=-[LIBR])|(?<=-isystem)|(?<=-idirafter))"
 _BINARIES = (b"\x7fELF", b"!<arch>\n")
 NOWHERE = b"/nonexistent"
-"""Stands for a WORKDIR where that is nobody's, and for a path that does not fit: shorter than every
-token.
-"""
+"""Replaces a path that does not fit, and a WORKDIR that does not exist; shorter than any token."""
 
 
 class Tokenised(NamedTuple):
-    """A file's content as it is stored, and the mark that says how to bring the paths back."""
+    """A file's stored content, and its `fixme` mark, which defines how to restore the paths."""
 
     data: bytes
     fixme: bytes
@@ -47,24 +42,23 @@ class Tokenised(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenPaths:
-    """The paths, as a task sees them, of its WORKDIR, its two sysroots, and its folder of host
-    tools.
-    """
+    """The paths of a task's WORKDIR, its two sysroots and its host tools, as the task sees them."""
 
     paths: Mapping[bytes, bytes]
-    """Letter of NAMES -> absolute path."""
+    """Absolute paths by their letters in `NAMES`."""
     aliases: tuple[tuple[bytes, bytes], ...] = ()
-    """More (path, letter): other ways to the same places, as by a link among the folders."""
+    """Other names, (path, letter), of the same places, such as paths through a symlink."""
     constant: bool = False
-    """The same for every recipe of the architecture, as in a sandbox: what is relocated once can be
-    shared.
+    """True if all recipes of the architecture have these paths, as in a sandbox.
+
+    They can then share relocated files.
     """
     _known: tuple[bytes, ...] = field(init=False, compare=False, repr=False)
     _pattern: re.Pattern[bytes] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        by_length = sorted(self.all, key=len, reverse=True)  # a sysroot may be inside the WORKDIR
-        # one that begins with another is found where that one is
+        by_length = sorted(self.all, key=len, reverse=True)  # a sysroot can be inside the WORKDIR
+        # a search for a prefix finds all paths that start with it
         shortest = [
             path
             for path in by_length
@@ -76,31 +70,29 @@ class TokenPaths:
 
     @property
     def all(self) -> dict[bytes, bytes]:
-        """Every path -> its letter."""
+        """The letter of every path and alias."""
         return {**dict(self.aliases), **{path: letter for letter, path in self.paths.items()}}
 
     def find(self, data: bytes | mmap) -> bool:
-        """Tell whether any of the paths is in a file's content."""
+        """Return whether a file's content contains any of the paths."""
         return (
             any(data.find(path) >= 0 for path in self._known)
             and self._pattern.search(data) is not None
         )
 
     def text(self) -> bytes:
-        """Return the paths as lines: what an output that keeps them is tied to."""
+        """Return the paths as lines, for an output that depends on them."""
         return b"".join(
             b"%s %s\n" % (NAMES[letter], path) for letter, path in sorted(self.paths.items())
         )
 
     def digest(self, fixme: bytes) -> str:
-        """Return a short text that differs where something else may become of a file with this
-        mark.
-        """
+        """Return a digest of the paths that a file with this mark depends on: 12 hex digits."""
         paths = [self.paths[letter] for letter in _letters(fixme)]
         return hashlib.sha1(b"\0".join([fixme, *paths])).hexdigest()[:12]
 
     def replacing(self, fixme: bytes) -> Mapping[bytes, bytes]:
-        """Return token name -> path, of the places that a mark names: no other token counts."""
+        """Return the paths that a mark names, by token; other tokens are not replaced."""
         return {NAMES[letter]: self.paths[letter] for letter in _letters(fixme)}
 
 
@@ -109,12 +101,12 @@ def _letters(fixme: bytes) -> list[bytes]:
 
 
 def tokenise(data: bytes, token_paths: TokenPaths) -> Tokenised | None:
-    """Return a file's content with tokens for the paths that it holds; None if it holds none."""
+    """Return a file's content with its paths replaced by tokens; None if it contains no paths."""
     if not token_paths.find(data):
         return None
     letters = {match[1]: token_paths.all[match[1]] for match in token_paths._pattern.finditer(data)}
     suffix = b":" + b"".join(sorted(set(letters.values())))
-    if MARK in data:  # what is there already could not be told from ours
+    if MARK in data:  # the file's own token could not be distinguished from prov's
         return Tokenised(data, HELD)
     if b"\0" not in data:
         return Tokenised(
@@ -139,22 +131,20 @@ def _token(letter: bytes, length: int = 0) -> bytes:
 
 
 def token_letters(data: bytes) -> bytes:
-    """Return which places the tokens in an ELF file or an archive stand for, nothing for other
-    files.
-    """
+    """Return the letters of the tokens in an ELF file or archive; empty for other files."""
     if not data.startswith(_BINARIES):
         return b""
     return b"".join(sorted({_LETTERS[match[1]] for match in _TOKEN.finditer(data)}))
 
 
 def fits(data: bytes, fixme: bytes, token_paths: TokenPaths) -> bool:
-    """Tell whether a stored ELF file has room for all of this place's paths."""
+    """Return whether all of `token_paths` fit into a stored ELF file."""
     paths = token_paths.replacing(fixme)
     return all(len(paths.get(match[1], b"")) <= len(match[0]) for match in _TOKEN.finditer(data))
 
 
 def relocate(data: bytes, fixme: bytes, token_paths: TokenPaths) -> bytes:
-    """Return a stored file's content with this place's paths."""
+    """Return a stored file's content with its tokens replaced by `token_paths`."""
     kind, paths = fixme.partition(b":")[0], token_paths.replacing(fixme)
     if kind == TEXT:
         return _TOKEN.sub(lambda match: paths.get(match[1], match[0]), data)

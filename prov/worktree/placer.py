@@ -1,7 +1,7 @@
-"""Place one regular file: write content of the store to a name on disk.
+"""Place a regular file: write content from the store to a name on disk.
 
-A `Placer` decides whether the file is private (a WORKDIR's) or a hardlink into the pool (a
-sysroot's). Either replaces path tokens by the paths of its directory. Runs of zeros become holes.
+A `Placer` decides whether the file is private, as in a WORKDIR, or a hardlink into the pool, as in
+a sysroot. Both replace path tokens with the paths of their directory. Runs of zeros become holes.
 """
 
 from __future__ import annotations
@@ -17,38 +17,37 @@ from prov.worktree.attributes import ROOT, FileNode, TreeReader
 from prov.worktree.path_tokens import BINARY, TokenPaths, fits, relocate
 
 EPOCH_NS = 315_532_800_000_000_000
-"""1980-01-01, the mtime of what has none of its own: the same everywhere, and zip can still hold
-it.
-"""
+"""1980-01-01, the mtime of files without a recorded one: constant, and the earliest in zip."""
 HOLE = 1 << 16
-"""As many zeros in a row, so aligned, are not written: no file system has larger blocks."""
-NO_ROOM = "has no room for the paths of this place, and holds /nonexistent instead"
+"""The size and alignment of a hole, in bytes: no file system has larger blocks."""
+NO_ROOM = "has no space for the new paths, and contains /nonexistent instead"
 _ZEROS = bytes(HOLE)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _geteuid = os.geteuid
 
 
 class ObjectReader(TreeReader, Protocol):
-    """What putting a tree on disk needs of a store."""
+    """The part of a store that checkouts read."""
 
     def stream_blob(self, oid: Oid) -> Iterator[bytes]: ...
 
 
 class Placer(Protocol):
-    """Puts one regular file, mode and mtime included, at a path that is free; `folder` is open, and
-    the path's last part is the name in it.
+    """Places a regular file with its mode and mtime at a free path.
+
+    `folder` is the descriptor of the folder that contains the path's last component.
     """
 
     shares: bool
-    """The same content and mode is the same inode anyway: hardlink groups need no care."""
+    """True if files of equal content and mode share an inode, so hardlink groups are implied."""
     notes: list[tuple[bytes, str]]
-    """Path, and what somebody should know of the file that was placed there."""
+    """Warnings about placed files, each with the file's path."""
 
     def place(self, node: FileNode, path: bytes, folder: int) -> None: ...
 
 
 def set_owner(node: FileNode, path: bytes | int, folder: int | None = None) -> None:
-    """Give a file its owner, where it is not root's and the caller may: root, or under fakeroot."""
+    """Set a file's owner if it is not root and the caller is root or under fakeroot."""
     if node.owner != ROOT and _geteuid() == 0:
         if folder is None:
             os.chown(path, *node.owner)
@@ -57,11 +56,11 @@ def set_owner(node: FileNode, path: bytes | int, folder: int | None = None) -> N
 
 
 def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
-    """Return the mtime, in nanoseconds, of a file of `size` bytes that is made from this blob: its
-    own if it has one.
+    """Return the mtime, in nanoseconds, of a file of `size` bytes with this blob's content.
 
-    Else the size is in the seconds (within three years from 1980), so that a tool that changes a
-    file and puts its mtime back, as `strip -p` does, breaks the seal too.
+    This is `own`, the recorded mtime, if it is set. Otherwise the seconds (within three years from
+    1980) encode the size, so the seal also detects a tool that changes a file and restores its
+    mtime, such as `strip -p`.
     """
     if own is not None:
         return own
@@ -69,8 +68,8 @@ def sealed_mtime(oid: Oid, size: int, own: int | None = None) -> int:
 
 
 def is_sealed(state: os.stat_result, node: FileNode) -> bool:
-    """Tell whether a file is as it was sealed, by its mode, owner, size and mtime."""
-    # sealed_mtime, without another call: this is asked of every file of a sysroot
+    """Return whether a file's seal is intact, by its mode, owner, size and mtime."""
+    # sealed_mtime inlined for speed: this runs for every file of a sysroot
     mtime = node.mtime
     if mtime is None:
         mtime = (
@@ -84,23 +83,21 @@ def is_sealed(state: os.stat_result, node: FileNode) -> bool:
 def content(
     objects: ObjectReader, node: FileNode, token_paths: TokenPaths | None
 ) -> Iterable[bytes]:
-    """Return a file's content in chunks, with the paths of these places for its tokens."""
+    """Return a file's content in chunks, with its tokens replaced by `token_paths`."""
     if token_paths is None or not node.fixme:
         return objects.stream_blob(node.oid)
     return [relocate(objects.blob(node.oid), node.fixme, token_paths)]
 
 
 def has_room(objects: ObjectReader, node: FileNode, token_paths: TokenPaths) -> bool:
-    """Tell whether a file can hold the paths of these places."""
+    """Return whether `token_paths` fit into a file."""
     return not node.fixme.startswith(BINARY) or fits(
         objects.blob(node.oid), node.fixme, token_paths
     )
 
 
 def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
-    """Write a new file's content to a descriptor, runs of zeros as holes; return its size in
-    bytes.
-    """
+    """Write a new file's content to a descriptor, zeros as holes; return its size in bytes."""
     size, hole = 0, False
     for chunk in chunks:
         view = memoryview(chunk)
@@ -120,12 +117,12 @@ def write_chunks(fd: int, chunks: Iterable[bytes]) -> int:
 
 @dataclass(slots=True)
 class PrivatePlacer:
-    """Places files of their own, which may be written to."""
+    """Places private files, which a task can write to."""
 
     objects: ObjectReader
     token_paths: TokenPaths | None = None
     sealed: bool = False
-    """Date files by their content, as the pool does, so that a change can be told."""
+    """Set mtimes derived from the content, as the pool does, to detect changes."""
     shares: bool = False
     notes: list[tuple[bytes, str]] = field(default_factory=list)
 

@@ -1,12 +1,11 @@
-"""The pool: plain files to hardlink from, keyed by blob and mode, and by mtime where a tree has
-one.
+"""The pool: uncompressed files to hardlink from, keyed by blob, mode, and the mtime if recorded.
 
-Git's objects are compressed, so that nothing in the store can be linked. A hardlink shares inode,
-mode and mtime, and root writes through a read-only one: a pool file is *sealed* by an mtime that
-derives from its blob and size, so that one lstat (size, mode, owner, mtime) shows whether it was
-written to. Every link is verified when it is made; a changed file is written again from git, and no
-link to it remains. The *generation* is a number that grows with each changed file, so that holders
-of older links know that they must verify theirs.
+Git objects are compressed, so files cannot be hardlinked from the store itself. Hardlinks share
+inode, mode and mtime, and root can write through a read-only one. So a pool file is *sealed* by an
+mtime derived from its blob and size: one lstat (size, mode, owner, mtime) shows whether it was
+written to. prov verifies every link when it creates it. A changed file is written again from git as
+a new inode, and the new link to the changed one is removed. The *generation* is a number that is
+incremented for each changed file; a directory linked in an earlier generation must be verified.
 """
 
 from __future__ import annotations
@@ -41,32 +40,33 @@ from prov.worktree.placer import (
 from prov.worktree.scan import ScannedFile
 
 LINK_REFUSED = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EACCES, errno.EROFS, errno.ENOSYS)
-"""Errors of a file system that cannot link here: another file system, one without hardlinks,
-another user's file, a read-only one.
+"""Errors of link(2) for another file system, one without hardlinks, a read-only one, or a file of
+another user.
 """
 NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 EMPTY_BLOB = object_id("blob", b"")
 FICLONE = 0x40049409
-"""linux/fs.h: share the blocks of another file, where the file system can."""
+"""The ioctl that shares another file's blocks, if the file system supports it (linux/fs.h)."""
 ATTEMPTS = 4
 GUARDED, OPEN, STAGED = "pool", "pool-open", "pool-staged"
-"""Folders of the pools in a store's cache: one whose files only sandboxes see, read-only, one for
-all others, and one whose files are also those of a build directory, where BitBake staged them.
+"""The pools' folders in a store's cache.
 
-So nothing that a task without a sandbox writes through a link can reach a task that has one.
+Sandboxes see the files of the first pool, read-only. All other tasks use the second. The third
+shares its files with a build directory, where BitBake staged them. So a task without a sandbox
+cannot change files of a sandboxed task by writing through a hardlink.
 """
 POOLS = (GUARDED, OPEN, STAGED)
 
 
 class LinkFailure(Enum):
-    """Why a link could not be made, by what can be done about it."""
+    """The reasons for which a link fails, by their remedies."""
 
     MISSING = auto()
-    """The pool has no such file yet."""
+    """The pool does not contain the file yet."""
     NOT_OPEN = auto()
-    """The pool's folder is not open, or not there yet."""
+    """The pool's folder is not open, or does not exist yet."""
     FULL = auto()
-    """The inode has all the links that it can have: 65,000 on ext4."""
+    """The inode has the maximum number of links: 65,000 on ext4."""
     REFUSED = auto()
     """The file system cannot link here."""
     OTHER = auto()
@@ -81,28 +81,26 @@ _FAILURES = {
 
 
 def link_failure(number: int) -> LinkFailure:
-    """Return what an error number of link(2) means for a pool."""
+    """Return the reason for an error number of link(2)."""
     return _FAILURES.get(number, LinkFailure.OTHER)
 
 
 @dataclass(slots=True)
 class Pool:
-    """A placer that hardlinks.
+    """A placer that hardlinks files from the pool.
 
-    Where linking is refused it places a copy; empty files are not worth a link.
+    It places a copy of an empty file, or if the file system refuses links.
     """
 
     folder: Path
     objects: ObjectReader
     token_paths: TokenPaths | None = None
-    """The paths that replace tokens; None leaves the tokens."""
+    """The paths that replace tokens; None keeps the tokens."""
     private: frozenset[bytes] = frozenset()
-    """Paths that get a copy of their own."""
+    """Paths to place as a copy."""
     shares: bool = True
     by_path: bytes | None = None
-    """If set, equal files at different paths get inodes of their own; pools with different values
-    share none.
-    """
+    """If set, equal files at different paths, or under different values, do not share inodes."""
     notes: list[tuple[bytes, str]] = field(default_factory=list)
     _fd: int = -1
 
@@ -111,12 +109,12 @@ class Pool:
             os.close(self._fd)
 
     def name(self, node: FileNode, path: bytes = b"") -> str:
-        """Return the name, below the pool's folder, of the file for a node at a path."""
+        """Return the name in the pool's folder of the file for a node at a path."""
         paths = f"-{self.token_paths.digest(node.fixme)}" if node.fixme and self.token_paths else ""
         return _name(node) + paths + self._own(path)
 
     def _own(self, path: bytes) -> str:
-        """Return what keeps a path's file apart from equal ones, as the end of its name."""
+        """Return the suffix that separates a path's file from equal ones, or an empty one."""
         if self.by_path is None:
             return ""
         return "+" + hashlib.sha1(self.by_path + b"\0" + path).hexdigest()[:12]
@@ -127,8 +125,8 @@ class Pool:
             self._private(node, path, folder)
 
     def _source(self, node: FileNode, path: bytes) -> str | None:
-        """Return the name of the pool's file for a node; None for one that gets no link."""
-        # this is asked for every file of a sysroot: most have nothing of all that
+        """Return the name of the pool's file for a node, or None if the node must be copied."""
+        # fast path: this runs for every file of a sysroot, and most have none of these
         if not (
             node.fixme
             or node.xattrs
@@ -144,7 +142,7 @@ class Pool:
         return self.name(node, path)
 
     def _link(self, source: str, node: FileNode, path: bytes, folder: int) -> bool:
-        """Link to a file of the pool and verify the link; return whether that could be done."""
+        """Link to a file of the pool and verify the link; return whether that succeeded."""
         name = path[path.rfind(b"/") + 1 :]
         for _ in range(ATTEMPTS):
             try:
@@ -156,13 +154,13 @@ class Pool:
             if is_sealed(os.stat(name, dir_fd=folder, follow_symlinks=False), node):
                 return True
             os.unlink(name, dir_fd=folder)
-            self.notes.append((path, "the pool's file had been written to, and was made again"))
+            self.notes.append((path, "the pool's file was written to; it is restored from git"))
             if not self.repair(node, path):
                 return False
         return False
 
     def _remedy(self, error: OSError, source: str, node: FileNode) -> bool:
-        """Do what a failed link needs; return false where links are refused, or raise `error`."""
+        """Fix the cause of a failed link; return False if links are refused, or raise `error`."""
         reason = link_failure(error.errno or 0)
         if reason is LinkFailure.OTHER:
             raise error
@@ -170,11 +168,11 @@ class Pool:
             return False
         if reason is LinkFailure.NOT_OPEN and self._open():
             return True
-        # another inode comes under the name of one that has all its links
+        # a new inode replaces one that has the maximum number of links
         return self._fill(source, node, replace=reason is LinkFailure.FULL)
 
     def _is_private(self, node: FileNode) -> bool:
-        # a file with one directory's paths is of no use to another
+        # no other directory can use a file that contains this one's paths
         relocated = node.fixme and self.token_paths is not None and not self.token_paths.constant
         return bool(relocated or node.xattrs or node.oid == EMPTY_BLOB or node.owner != ROOT)
 
@@ -189,7 +187,7 @@ class Pool:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _open(self) -> bool:
-        """Open the pool's folder for links; false where there is none yet."""
+        """Open the pool's folder for links; return False if it does not exist yet."""
         with contextlib.suppress(OSError):
             self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             close_to_others(self._fd)
@@ -198,22 +196,22 @@ class Pool:
     # files of the pool
 
     def intact(self, node: FileNode) -> bool:
-        """Return whether the pool's file for a node is as it was sealed, or does not exist."""
+        """Return whether the pool's file for a node has an intact seal or does not exist."""
         try:
             return is_sealed((self.folder / self.name(node)).lstat(), node)
         except FileNotFoundError:
             return True
 
     def repair(self, node: FileNode, path: bytes = b"") -> bool:
-        """Write a changed file again from git, as another inode; return whether that succeeded."""
-        self.advance()  # first: a kill in between makes others verify once too often
+        """Write a changed file again from git, as a new inode; return whether that succeeded."""
+        self.advance()  # first: if killed in between, others only verify once too often
         return self._fill(self.name(node, path), node, replace=True)
 
     def adopt(self, path: Path, node: FileNode, captured: ScannedFile) -> None:
-        """Copy the captured file of a node into the pool, by reflink where possible.
+        """Copy a captured file into the pool, by reflink if possible.
 
-        Never by a link: the inode belongs to a WORKDIR. `captured` is the stat that goes with the
-        node's content.
+        It cannot be a hardlink, since a task can write to the WORKDIR's inode. `captured` is the
+        file's stat when `node` was captured.
         """
         name = self.name(node)
         if self._is_private(node) or (self.folder / name).exists():
@@ -225,7 +223,7 @@ class Pool:
             os.close(source)
 
     def share(self, file: Path, node: FileNode, path: bytes) -> None:
-        """Use a file that no task writes to as the pool's: links to the node share its inode."""
+        """Hardlink a file that no task writes to into the pool."""
         link = self.folder / self.name(node, path)
         if self._is_private(node):
             return
@@ -235,7 +233,7 @@ class Pool:
                 return
             except FileNotFoundError:
                 self._make_folder(link.parent)
-            except OSError:  # the pool has one already, or will get it from the store
+            except OSError:  # the pool has the file, or can create it from the store
                 return
 
     def _fill(self, name: str, node: FileNode, *, replace: bool) -> bool:
@@ -245,9 +243,9 @@ class Pool:
     def _write(
         self, name: str, node: FileNode, fill: Callable[[int], object], *, replace: bool = False
     ) -> bool:
-        """Write a pool file and return true; false where the pool can't be written to.
+        """Write a pool file; return False if the pool is not writable.
 
-        Unless it is to `replace` one, the first process to write it wins.
+        Unless `replace` is set, an existing file stays.
         """
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
@@ -271,7 +269,7 @@ class Pool:
             raise
         finally:
             os.close(fd)
-        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # deleted, and created again
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:  # deleted and created again
             os.close(self._fd)
             self._fd = -1
         return True
@@ -283,20 +281,20 @@ class Pool:
         return self.folder / "generation"
 
     def generation(self) -> int:
-        """Return how often a changed file was detected in this pool."""
+        """Return the number of changed files detected in this pool so far."""
         try:
             return int(self._generation_file.read_text())
         except (OSError, ValueError):
             return 0
 
     def advance(self) -> None:
-        """Note that a changed file was detected: directories linked before must be verified."""
+        """Increment the generation, so that directories linked earlier are verified."""
         with contextlib.suppress(OSError), locked(self.folder / "lock"):
             replace_file(self._generation_file, f"{self.generation() + 1}\n".encode())
 
 
 def _link_first(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless another has it; false where that can't be done by a link."""
+    """Move a file to its name unless that exists; return False if links are not supported."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -314,13 +312,13 @@ def _name(node: FileNode) -> str:
 
 
 class _Changed(OSError):
-    """A file is not as it was captured any more."""
+    """A file has changed since its capture."""
 
 
 def _clone(source: int, target: int, captured: ScannedFile) -> None:
     try:
         fcntl.ioctl(target, FICLONE, source)
-    except OSError:  # most file systems can't
+    except OSError:  # most file systems do not support it
         offset = 0
         while copied := os.sendfile(target, source, offset, 1 << 30):
             offset += copied

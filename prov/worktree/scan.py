@@ -1,8 +1,8 @@
 """Scan a directory: the first step of a capture.
 
-A scan lists the names and stats of all entries and compares them with those that the last capture
-remembered. An unchanged directory costs nothing else. Hence two processes scan when many entries
-are remembered, and the loop over the entries does as little as Python allows.
+A scan lists the names and stats of all entries and compares them with the last capture's. For an
+unchanged directory, this is the whole cost of a capture. So two processes scan a large directory,
+and the loop over the entries is as short as possible.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from prov.worktree.exclude import Exclude
 from prov.worktree.parallel import in_two_processes
 
 NO_MTIME = -(1 << 63)
-"""The mtime recorded for the top: its own changes whenever an excluded entry comes or goes."""
+"""The mtime recorded for the top, whose real one changes with each excluded entry."""
 PARALLEL_ENTRIES = 20_000
 DEEPEST = 2_000
-"""The most folders inside each other: git and other tools cannot handle deeper ones."""
+"""The maximum depth of folders: git and other tools cannot handle deeper ones."""
 SPLIT_FROM = 64
-"""Folders to queue before two processes share them, so that both halves take about as long."""
+"""The number of folders to queue before two processes share them, which balances the halves."""
 DEVICES = frozenset((stat.S_IFCHR, stat.S_IFBLK))
 
 Xattrs = tuple[tuple[bytes, bytes], ...]
@@ -36,7 +36,7 @@ Xattrs = tuple[tuple[bytes, bytes], ...]
 
 
 class ScannedFile(NamedTuple):
-    """The stat of an entry: while all of it is as remembered, the content is too.
+    """The stat of an entry: if it is unchanged, the content is unchanged too.
 
     `size` is the device number of a device. Times are in nanoseconds.
     """
@@ -50,11 +50,12 @@ class ScannedFile(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A directory of a snapshot: its own mode and mtime, its entries, what they are, and its trees.
+    """A directory of a snapshot: its own mode and mtime, its entries, and its trees.
 
-    `oids` goes with `entries`; None for what has no content (a fifo). `links` holds (device, inode,
-    name) of entries with more than one link. `owners` holds those that are not root's, `.` being
-    the directory itself. `stable` is the pair without mtimes and without hardlink groups.
+    `oids` has an item for each of `entries`, None for an entry without content (a fifo). `links`
+    has the (device, inode, name) of entries with more than one link. `owners` has the owners that
+    are not root, with `.` for the directory itself. `stable` is the pair without mtimes and
+    hardlink groups.
     """
 
     own: tuple[int, int]
@@ -69,7 +70,7 @@ class Folder(NamedTuple):
 
 
 class Faked(NamedTuple):
-    """What fakeroot reports of an entry. It applies only while the entry has this inode."""
+    """Fakeroot's attributes of an entry; they apply only while the entry has this inode."""
 
     inode: int
     mode: int
@@ -79,7 +80,7 @@ class Faked(NamedTuple):
 
 
 class PendingFolder(NamedTuple):
-    """A folder to be scanned."""
+    """A folder to scan."""
 
     path: bytes
     mode: int
@@ -88,19 +89,19 @@ class PendingFolder(NamedTuple):
 
 
 class FolderChange(Enum):
-    """How a folder differs from the remembered one; folders in it do not count."""
+    """How a folder differs from the last capture, apart from its subfolders' content."""
 
     NONE = auto()
     ATTRIBUTES = auto()
-    """Its own attributes, the names of its folders, hardlinks or owners; every file is the same."""
+    """Its own attributes, subfolder names, hardlinks or owners differ, but no files do."""
     ENTRIES = auto()
 
 
 def change_of(before: Folder | None, state: Folder) -> FolderChange:
-    """Return how a folder differs from the remembered one.
+    """Return how a folder differs from the last capture.
 
-    `state.xattrs` holds only those that fakeroot reports: the others are not read before a
-    difference shows.
+    `state.xattrs` has only the xattrs that fakeroot reports; the others are read only after a
+    difference was found.
     """
     if before is None or state.entries != before.entries:
         return FolderChange.ENTRIES
@@ -108,7 +109,7 @@ def change_of(before: Folder | None, state: Folder) -> FolderChange:
         state.own == before.own
         and state.folders == before.folders
         and state.owners == before.owners
-        # a device may have another number since the last boot
+        # this includes device numbers, which a reboot can change
         and state.links == before.links
         and all(before.xattrs.get(name) == xattrs for name, xattrs in state.xattrs.items())
     )
@@ -117,18 +118,18 @@ def change_of(before: Folder | None, state: Folder) -> FolderChange:
 
 @dataclass(slots=True)
 class _Listing:
-    """What the file system lists in one folder."""
+    """The entries that the file system lists in one folder."""
 
     entries: list[tuple[bytes, int, int, int, int, int]] = field(default_factory=list)
-    """The fields of a ScannedFile: most are compared and dropped."""
+    """The fields of `ScannedFile`, as plain tuples, since most are only compared."""
     names: list[bytes] = field(default_factory=list)
-    """Of the folders in it, as `inodes` and `folders`."""
+    """The names of its subfolders; `inodes` and `folders` have the same order."""
     inodes: list[int] = field(default_factory=list)
     folders: list[PendingFolder] = field(default_factory=list)
     links: list[tuple[int, int, bytes]] = field(default_factory=list)
 
     def apply(self, fakes: Mapping[bytes, Faked]) -> None:
-        """Replace modes, owners of folders, and device numbers by those that fakeroot reports."""
+        """Replace modes, owners of folders, and device numbers with those from fakeroot."""
         for number, (name, mode, inode, size, mtime, ctime) in enumerate(self.entries):
             fake = fakes.get(name)
             if fake is not None:
@@ -143,7 +144,7 @@ class _Listing:
 
 
 class _Part(NamedTuple):
-    """What one of two processes scanned: quick to pass on, since unchanged folders are names."""
+    """The result of one of two processes; it names unchanged folders only, to be fast to send."""
 
     changed: dict[bytes, Folder]
     unchanged: list[bytes]
@@ -153,22 +154,23 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class Scan:
-    """Folders by path, each after the one that it is in."""
+    """The result of a scan."""
 
     folders: dict[bytes, Folder] = field(default_factory=dict)
+    """All folders by path, parents first."""
     unchanged: set[bytes] = field(default_factory=set)
-    """Folders whose own mode, mtime and entries are as remembered."""
+    """Folders whose own mode, mtime and entries equal the last capture's."""
     vanished: list[bytes] = field(default_factory=list)
-    """Folders of a live directory that were deleted during the scan."""
+    """Folders of a live directory deleted during the scan."""
     opened: dict[bytes, int] = field(default_factory=dict)
-    """Folders that were made readable, and the modes that they get back: see `close`."""
+    """The original modes of folders that were made readable; `Scanner.close` restores them."""
 
     def drop_vanished(self) -> None:
         """Remove the vanished folders from the folders that list them."""
         for path in self.vanished:
             parent, _, name = path.rpartition(b"/")
             folder = self.folders[parent]
-            # those from the memory are plain tuples
+            # entries from the cache are plain tuples
             entries = tuple(ScannedFile(*entry) for entry in folder.entries)
             names = tuple(other for other in folder.folders if other != name)
             self.folders[parent] = folder._replace(entries=entries, folders=names)
@@ -183,17 +185,16 @@ class Scanner:
     before: Mapping[bytes, Folder]
     exclude: Exclude
     xattrs: frozenset[bytes] = frozenset()
-    """Names of the extended attributes that are recorded."""
+    """Names of the extended attributes to record."""
     faked: Mapping[bytes, Faked] = field(default_factory=dict)
-    """By path, what fakeroot reports: it overrides what is on disk."""
+    """Fakeroot's attributes by path; they override those on disk."""
     live: bool = False
-    """Other processes create and delete entries meanwhile: skip what vanishes during the scan."""
+    """True if other processes may create and delete entries; vanishing entries are skipped."""
 
     def scan(self) -> Scan:
-        """Return everything in the directory. Raises UnreadableError, or OSError.
+        """Scan the directory. Raises UnreadableError or OSError.
 
-        A folder that its owner may not read is made readable; `close` it when its files have been
-        read.
+        A folder that its owner cannot read is made readable; call `close` after reading its files.
         """
         scan = Scan()
         try:
@@ -203,8 +204,8 @@ class Scanner:
             raise
 
     def close(self, scan: Scan) -> None:
-        """Give the folders that were made readable their own modes again."""
-        for path, mode in sorted(scan.opened.items(), reverse=True):  # the deepest first
+        """Restore the modes of folders that were made readable."""
+        for path, mode in sorted(scan.opened.items(), reverse=True):  # deepest first
             with contextlib.suppress(OSError), within_reach(self._absolute(path)) as reachable:
                 set_mode(reachable, stat.S_IMODE(mode))
         scan.opened.clear()
@@ -230,11 +231,11 @@ class Scanner:
             scan.folders.update((path, self.before[path]) for path in part.unchanged)
             scan.unchanged.update(part.unchanged)
         scan.drop_vanished()
-        scan.folders = dict(sorted(scan.folders.items()))  # a folder before those in it
+        scan.folders = dict(sorted(scan.folders.items()))  # parents first
         return scan
 
     def _part(self, pending: list[PendingFolder]) -> list[_Part]:
-        """Scan some folders with all that is in them."""
+        """Scan some folders with their content."""
         scan = Scan()
         try:
             self._scan(pending, scan)
@@ -247,7 +248,7 @@ class Scanner:
         return [_Part(changed, list(scan.unchanged), scan.opened, scan.vanished)]
 
     def _weights(self, paths: list[bytes]) -> dict[bytes, int]:
-        """Return how many entries are remembered below each path."""
+        """Return the number of entries below each path in the last capture."""
         weights = dict.fromkeys(paths, 1)
         depth = max((path.count(b"/") for path in paths), default=0) + 1
         for path, folder in self.before.items():
@@ -267,8 +268,7 @@ class Scanner:
         path = folder.path
         if path.count(b"/") >= DEEPEST:
             raise UnreadableError(
-                f"{os.fsdecode(self._absolute(path[:200]))}…:"
-                f" more than {DEEPEST} folders inside each other",
+                f"{os.fsdecode(self._absolute(path[:200]))}…: more than {DEEPEST} nested folders",
                 path,
             )
         try:
@@ -284,15 +284,12 @@ class Scanner:
             scan.vanished.append(path)
 
     def _open(self, path: bytes, reachable: bytes, scan: Scan, error: PermissionError) -> None:
-        """Make a folder readable for its owner, until the capture is over.
-
-        Raises UnreadableError.
-        """
+        """Make a folder readable for its owner until `close`. Raises UnreadableError."""
         mode = os.lstat(reachable).st_mode
         try:
             set_mode(reachable, stat.S_IRWXU, add=True)
         except OSError:
-            message = f"{os.fsdecode(self._absolute(path))}: can't be read: {error.strerror}"
+            message = f"cannot read {os.fsdecode(self._absolute(path))}: {error.strerror}"
             raise UnreadableError(
                 message, path, hint="give its owner read permission, or exclude it"
             ) from error
@@ -301,7 +298,7 @@ class Scanner:
     def _list(
         self, folder: PendingFolder, reachable: bytes, pending: list[PendingFolder], scan: Scan
     ) -> None:
-        """List one folder, compare it with what is remembered, and queue the folders in it."""
+        """List one folder, compare it with the last capture, and queue its subfolders."""
         path = folder.path
         listing = self._read(path, reachable)
         owners = {} if folder.owner == ROOT else {b".": folder.owner}
@@ -318,7 +315,7 @@ class Scanner:
         listing.links.sort()
         state = Folder(
             own=(folder.mode, folder.mtime),
-            # plain tuples, which are made more quickly and compare as named ones do
+            # plain tuples, which are faster to create and equal to named ones
             entries=cast(tuple[ScannedFile, ...], tuple(listing.entries)),
             folders=tuple(listing.names),
             oids=(),
@@ -344,10 +341,10 @@ class Scanner:
         )
 
     def _read(self, path: bytes, reachable: bytes) -> _Listing:
-        """Return what the file system lists in a folder, in its order, without excluded entries."""
+        """Return the entries of a folder that are not excluded, in the file system's order."""
         listing = _Listing()
         prefix = path + b"/" if path else b""
-        # bound once: this loop is most of what an unchanged directory costs
+        # bound once: this loop is most of the cost of an unchanged directory
         exclude = self.exclude if self.exclude.may_match(path) else None
         add_entry = listing.entries.append
         with os.scandir(reachable) as entries:
@@ -376,7 +373,7 @@ class Scanner:
         return listing
 
     def _fakes(self, path: bytes, listing: _Listing) -> dict[bytes, Faked]:
-        """Return what fakeroot reports of the entries of a folder, by name."""
+        """Return fakeroot's attributes of a folder's entries, by name."""
         inodes = {entry[0]: entry[2] for entry in listing.entries}
         inodes.update(zip(listing.names, listing.inodes, strict=True))
         prefix = path + b"/" if path else b""

@@ -1,12 +1,12 @@
 """Record a directory as two trees: `capture` returns a `Snapshot`.
 
-In four steps: scan (names and stats of everything), read (the files whose stat is not the
-remembered one; by two processes when there is much to read), then trees, from the leaves up, and
-last the memory for the next time.
+A capture has four steps. It scans the names and stats of all entries. It reads the files whose stat
+has changed since the last capture, in two processes if there is much to read. It writes the trees,
+from the leaves up. Last, `remember` writes a cache for the next capture.
 
-What always holds: the recorded content was in the directory. A file that changes while it is read
-is read again, and reported if it keeps changing; a file as young as the scan is read again by the
-next one, since a write within the clock's tick would leave no trace in its stat.
+All recorded content was in the directory. A file that changes while it is read is read again; if it
+keeps changing, the capture fails. A file modified within a clock tick of the scan is read again by
+the next capture, because another write within that tick would not change its stat.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ CACHE_FORMAT = 2
 TICK_NS = 20_000_000
 """Twice the tick of the coarsest clock by which Linux dates files (10 ms at HZ=100)."""
 STREAM_FROM = 16 << 20
-"""Files of this size and more are never in memory as a whole."""
+"""Size in bytes from which files are read in chunks."""
 PARALLEL_BYTES = 48 << 20
 PARALLEL_FILES = 8_000
 FILE_WEIGHT = 20_000
-"""Opening a file costs as much as packing so many bytes of it (27 µs, 1.4 s a GB)."""
+"""The cost of opening a file, in bytes to pack (27 µs at 1.4 s a GB)."""
 READ_AGAIN = 5
 REPLACED = (
     errno.ENOENT,
@@ -61,15 +61,13 @@ REPLACED = (
     errno.ENXIO,
     errno.ESTALE,
 )
-"""Errors of reading a file that was deleted, or replaced by an entry of another type, since the
-scan.
-"""
+"""Errors of reading a file that was deleted or replaced by another type of entry since the scan."""
 
 _CHANGED = -1
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NANO = 1_000_000_000
 _ORDINARY = frozenset((MODE_FILE, MODE_EXECUTABLE, stat.S_IFLNK | 0o777))
-"""Full modes of files and links that need no line: those of files are as git has them."""
+"""Modes that need no attribute line: git's own modes of files, and links."""
 _TO_ESCAPE = re.compile(rb"[ \\\t\n]")
 
 
@@ -80,14 +78,12 @@ class Snapshot:
     pair: Pair
     folders: dict[bytes, Folder]
     read: int = 0
-    """Files read."""
+    """The number of files read."""
     as_remembered: bool = False
-    """Nothing at all is different from what the memory says."""
+    """True if the directory is unchanged since the last capture."""
 
     def output(self, path: bytes, writer: ObjectWriter) -> Pair | None:
-        """Return the directory at a path in the form without mtimes, hardlink groups being those
-        inside it alone.
-        """
+        """Return the directory at a path without mtimes, with its internal hardlink groups."""
         folder = self.folders.get(path)
         if folder is None:
             return None
@@ -113,16 +109,15 @@ def capture(
     faked: Mapping[bytes, Faked] | None = None,
     live: bool = False,
 ) -> Snapshot:
-    """Record a directory. `memory` is a file that makes the next capture of it cheap; it may be
-    deleted at will.
+    """Record a directory.
 
-    `faked` is what fakeroot says of paths; without it everything is root's, and as it is on disk.
-
-    `live`: other processes create, change and delete entries meanwhile. Entries that vanish or keep
-    changing while they are read are left out instead of raising CaptureError.
+    `memory` is a cache file that makes the next capture fast; you can delete it at any time.
+    `faked` has fakeroot's attributes by path; without it, root owns all entries, and other
+    attributes are those on disk. `live` means that other processes may create, change and delete
+    entries: entries that vanish or keep changing are then skipped.
 
     The objects are durable when `writer` is finished; call `remember` after that. Raises
-    CaptureError when something can't be read or keeps changing.
+    CaptureError if an entry cannot be read or keeps changing.
     """
     with without_collecting():
         return _capture(
@@ -150,7 +145,7 @@ def _capture(
         scan = scanner.scan()
     except OSError as error:
         raise CaptureError(
-            f"{directory}: can't be captured: {error}",
+            f"cannot capture {directory}: {error}",
             hint="give its owner read permission, or exclude it",
         ) from error
     try:
@@ -178,7 +173,7 @@ def _capture(
 
 
 def _without(folder: Folder, names: set[bytes]) -> Folder:
-    """Return a folder without the files that vanished while they were read."""
+    """Return a folder without the files that vanished during the capture."""
     remaining = [
         (file, oid)
         for file, oid in zip(folder.entries, folder.oids, strict=True)
@@ -194,8 +189,9 @@ def _without(folder: Folder, names: set[bytes]) -> Folder:
 
 
 def _forget_young(scan: Scan, since: int) -> None:
-    """Make the next scan read again what was written so lately that another write could leave the
-    same stat.
+    """Make the next scan read files again that were modified since a time.
+
+    Another write so soon after could leave the same stat.
     """
     for path in scan.folders.keys() - scan.unchanged:
         folder = scan.folders[path]
@@ -208,13 +204,10 @@ def _forget_young(scan: Scan, since: int) -> None:
 
 
 def remember(snapshot: Snapshot, memory: Path) -> None:
-    """Keep what the next capture of this directory need not read again.
-
-    Call it when the writer is finished.
-    """
+    """Write the cache for the next capture of this directory, after the writer is finished."""
     if snapshot.as_remembered:
         return
-    # marshal takes tuples, not named ones
+    # marshal does not support named tuples
     plain = {
         path: (
             *folder[:1],
@@ -225,7 +218,7 @@ def remember(snapshot: Snapshot, memory: Path) -> None:
         )
         for path, folder in snapshot.folders.items()
     }
-    with contextlib.suppress(OSError):  # what was captured is recorded
+    with contextlib.suppress(OSError):  # the capture is complete without its cache
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_cache(memory, (CACHE_FORMAT, tuple(snapshot.pair), plain))
 
@@ -237,7 +230,7 @@ def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
     if cached is None:
         return {}
     form, pair, folders = cached
-    # an object that was collected since must be written again
+    # write the objects again if gc has deleted them
     if form != CACHE_FORMAT or not all(oid is None or store.objects.exists(oid) for oid in pair):
         return {}
     return {
@@ -247,7 +240,7 @@ def _recall(memory: Path | None, store: Store) -> dict[bytes, Folder]:
 
 
 def _named(folder: Folder) -> Folder:
-    """Return a folder that may come from the memory, its entries made named ones."""
+    """Return a folder, possibly from the cache, with its entries as named tuples."""
     return folder._replace(entries=tuple(ScannedFile(*entry) for entry in folder.entries))
 
 
@@ -256,9 +249,7 @@ def _has_content(mode: int) -> bool:
 
 
 def _unknown_files(scan: Scan, before: dict[bytes, Folder]) -> list[tuple[bytes, int, ScannedFile]]:
-    """Fill in the ids that are remembered; return (folder, place, entry) of the files that must be
-    read.
-    """
+    """Fill in the ids from the cache; return the (folder, position, entry) of files to read."""
     unread = []
     for path, folder in scan.folders.items():
         if path in scan.unchanged:
@@ -318,13 +309,13 @@ def _seen_now(name: bytes, state: os.stat_result) -> ScannedFile:
 
 
 def _read_file(path: bytes, file: ScannedFile, writer: ObjectWriter, *, live: bool) -> Read | None:
-    """Put one file's content into the store; return its id and the stat that goes with it.
+    """Store a file's content; return its id and the stat at that time.
 
-    Return None for a file of a live directory that vanished, or keeps changing.
+    Returns None if the directory is live and the file vanished or keeps changing.
     """
     try:
         return _read_reached(path, file, writer, live=live)
-    except FileNotFoundError:  # its folder, before it was reached
+    except FileNotFoundError:  # its folder vanished
         if live:
             return None
         raise
@@ -344,16 +335,16 @@ def _read_reached(
             if live:
                 return None
             raise CaptureError(
-                f"{os.fsdecode(path)}: went away while it was captured",
-                hint="something still writes there; stop it",
+                f"{os.fsdecode(path)} was deleted while it was captured",
+                hint="stop the process that writes there",
             ) from error
         except OSError as error:
-            if error.filename not in (None, near):  # the pack, which could not be written
+            if error.filename not in (None, near):  # a failed write to the pack
                 raise
             if live and error.errno in REPLACED:
                 return None
             raise UnreadableError(
-                f"{os.fsdecode(path)}: can't be read: {error.strerror}",
+                f"cannot read {os.fsdecode(path)}: {error.strerror}",
                 path,
                 hint="give its owner read permission, or exclude it",
             ) from error
@@ -371,7 +362,7 @@ def _read_near(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Read:
         oid, now = _read_regular(path, file._replace(ctime=_CHANGED), writer)
     finally:
         set_mode(path, mode)
-    # with its own mode again, it has another ctime
+    # restoring the mode changed the ctime
     return oid, now._replace(mode=file.mode, ctime=os.lstat(path).st_ctime_ns)
 
 
@@ -386,22 +377,20 @@ def _read_regular(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Read:
             return oid, now
         file = now
     raise CaptureError(
-        f"{os.fsdecode(path)}: keeps changing while it is read",
-        hint="something still writes to it; stop it, or exclude it",
+        f"{os.fsdecode(path)} keeps changing while it is read",
+        hint="stop the process that writes to it, or exclude it",
     )
 
 
 def _read_quickly(path: bytes, file: ScannedFile, writer: ObjectWriter) -> Oid | None:
-    """Read a file that is as the scan saw it, in the fewest calls; None if it is not, and needs
-    another look.
-    """
+    """Read a file in the fewest system calls; return None if it has changed since the scan."""
     fd = os.open(path, _OPEN)
     try:
         data = os.read(fd, file.size + 1)
         state = os.fstat(fd)
     finally:
         os.close(fd)
-    # content is as old as this stat, and this stat is the scan's: nothing was written in between
+    # this stat is newer than the content and equals the scan's: no write came in between
     same = (
         state.st_ctime_ns == file.ctime
         and state.st_mtime_ns == file.mtime
@@ -424,7 +413,7 @@ def _read_once(
                 data += more
             oid = writer.add_blob(data) if len(data) == start.size else None
         end = _seen_now(file.name, os.fstat(fd))
-        # what was read of a file that changed meanwhile is an object that nothing names
+        # if the file has changed meanwhile, the added blob stays unreferenced
         return (oid, end) if end == start else (None, end)
     finally:
         os.close(fd)
@@ -443,9 +432,7 @@ def _stream(fd: int, size: int, writer: ObjectWriter) -> Oid | None:
 
 
 def _link_groups(folders: dict[bytes, Folder]) -> dict[bytes, bytes]:
-    """Return path -> first path of its group, for the files of which these folders hold more than
-    one link.
-    """
+    """Return the first path of its group for each file with several links in these folders."""
     if not any(folder.links for folder in folders.values()):
         return {}
     members: dict[tuple[int, int], list[bytes]] = {}
@@ -457,7 +444,7 @@ def _link_groups(folders: dict[bytes, Folder]) -> dict[bytes, bytes]:
 
 
 class _Trees:
-    """Writes the trees of folders whose files are known."""
+    """Writes the trees of folders whose files' ids are known."""
 
     def __init__(
         self, writer: ObjectWriter, folders: dict[bytes, Folder], groups: dict[bytes, bytes]
@@ -467,12 +454,10 @@ class _Trees:
         self._groups = groups
 
     def record(self, before: dict[bytes, Folder], unchanged: set[bytes]) -> Pair:
-        """Write the trees of all folders that are not as they were, from the leaves up; return the
-        top's pair.
-        """
+        """Write the trees of all changed folders, from the leaves up; return the top's pair."""
         changed: set[bytes] = set()
         was = _link_groups(before)
-        for path in reversed(self._folders):  # a scan lists a folder before those in it
+        for path in reversed(self._folders):  # a scan lists parents first
             folder = self._folders[path]
             below = [_join(path, name) for name in folder.folders]
             if (
@@ -496,14 +481,15 @@ class _Trees:
         return self._folders[b""].recorded
 
     def _regrouped(self, path: bytes, folder: Folder, was: dict[bytes, bytes]) -> bool:
-        """Tell whether a file is linked to others than before: a folder that was renamed leaves no
-        trace elsewhere.
+        """Return whether a hardlink group has changed in a folder with otherwise equal stats.
+
+        Renaming another folder can change the group's first path.
         """
         members = [_join(path, name) for _, _, name in folder.links]
         return any(self._groups.get(member) != was.get(member) for member in members)
 
     def stable_with_links(self, path: bytes) -> Pair:
-        """Return the pair without mtimes of the folder at a path, its hardlink groups told."""
+        """Return the pair of the folder at a path without mtimes but with hardlink groups."""
         folder = self._folders[path]
         below = {name: self.stable_with_links(_join(path, name)) for name in folder.folders}
         return Pair(
@@ -512,7 +498,7 @@ class _Trees:
         )
 
     def _content(self, folder: Folder, below: dict[bytes, Pair]) -> Oid:
-        """Write the tree that git has of a folder; it is the same with mtimes and without."""
+        """Write the content tree of a folder, which is the same with and without mtimes."""
         content = [
             Entry(escape_name(name), git_mode(mode), oid)
             for (name, mode, *_), oid in zip(folder.entries, folder.oids, strict=True)
@@ -525,7 +511,7 @@ class _Trees:
     def _attributes(
         self, path: bytes, folder: Folder, below: dict[bytes, Pair], *, mtimes: bool, links: bool
     ) -> Oid | None:
-        """Write the attributes of a folder; None where there is nothing to tell."""
+        """Write the attributes tree of a folder; return None if all have their defaults."""
         attributes: list[Entry] = []
         for name, pair in below.items():
             add_directory([], attributes, escape_name(name), pair)
@@ -566,14 +552,14 @@ def _own_line(folder: Folder, *, mtimes: bool) -> bytes:
 
 
 def _is_plain(folder: Folder) -> bool:
-    """Return whether no entry has any attribute but its mtime."""
+    """Return whether all entries have default attributes apart from their mtimes."""
     if folder.xattrs or folder.owners:
         return False
     return _ORDINARY.issuperset([entry[1] for entry in folder.entries])
 
 
 def _mtime_lines(folder: Folder) -> bytes:
-    """Return the lines of entries with plain names that have nothing but an mtime."""
+    """Return the lines of entries that have only an mtime and need no escaping."""
     dates = [(name, mtime // _NANO, mtime % _NANO) for name, _, _, _, mtime, _ in folder.entries]
     return b"".join([b"%s\tmtime=%d.%09d\n" % date for date in dates])
 

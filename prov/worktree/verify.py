@@ -1,7 +1,7 @@
-"""Verify that a directory is as it was composed: one lstat per entry, no content is read.
+"""Verify that a composed directory is unchanged, by one lstat per entry, without reading content.
 
-Placed files are sealed: mode, owner, size and mtime show whether a file was written to, through
-whichever of its names.
+Placed files are sealed: mode, owner, size and mtime show whether a file was written to, through any
+of its hardlinks.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ from typing import Literal, NamedTuple
 from prov.worktree.attributes import FileNode, Pair, TreeReader, read_listing
 from prov.worktree.placer import EPOCH_NS, is_sealed
 
-What = Literal["changed", "gone", "added"]
+What = Literal["changed", "deleted", "added"]
 
 
 class Mismatch(NamedTuple):
-    """A path that is not as it was placed."""
+    """A path that has changed since it was placed."""
 
     path: bytes
     what: What
     placed: FileNode | None
-    """What was placed; None for what was added."""
+    """The placed entry; None for an added one."""
     detail: str = ""
     changed_at: float = 0.0
-    """When the inode last changed, in seconds since the epoch."""
+    """Time of the inode's last change, in seconds since the epoch."""
 
     def __str__(self) -> str:
         return f"{os.fsdecode(self.path)} ({self.detail or self.what})"
 
 
 def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Mismatch]:
-    """Return what is different between a directory and the tree of which it was composed, sorted by
-    path.
+    """Return the differences between a directory and its composed tree, sorted by path.
 
-    A folder that can't be looked into ends the walk, as the last difference.
+    An unreadable folder ends the comparison and is one of the differences.
     """
     mismatches: list[Mismatch] = []
     try:
@@ -47,16 +46,16 @@ def differences(reader: TreeReader, directory: Path, placed: Pair) -> list[Misma
     except OSError as error:
         path = os.path.relpath(os.fsencode(error.filename or directory), os.fsencode(directory))
         mismatches.append(
-            Mismatch(path, "changed", None, f"can't be looked at: {error.strerror}", time.time())
+            Mismatch(path, "changed", None, f"cannot be read: {error.strerror}", time.time())
         )
     return sorted(mismatches, key=lambda mismatch: mismatch.path)
 
 
 def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
-    """Return a digest that changes when something comes into, or goes out of, these folders, or one
-    is another one.
+    """Return a digest that changes if an entry is added to or deleted from these folders.
 
-    By inode and ctime, which nobody can put back; empty where a folder is gone.
+    It covers each folder's mode, inode and ctime, which no process can set back. Returns an empty
+    digest if a folder is missing.
     """
     root = os.fsencode(directory)
     try:
@@ -72,9 +71,7 @@ def folders_seal(directory: Path, folders: Iterable[bytes]) -> bytes:
 def _compare(
     reader: TreeReader, root: bytes, path: bytes, pair: Pair, mismatches: list[Mismatch]
 ) -> int:
-    """Add what is different in one folder and below; return the mode that the folder should
-    have.
-    """
+    """Add the differences in a folder and its subfolders; return the folder's expected mode."""
     listing = read_listing(reader, pair)
     prefix = path + b"/" if path else b""
     names: set[bytes] = set()
@@ -99,7 +96,7 @@ def _compare(
                 try:
                     own = _compare(reader, root, prefix + name, node.pair, mismatches)
                 except FileNotFoundError:  # deleted since it was listed
-                    mismatches.append(Mismatch(prefix + name, "gone", node))
+                    mismatches.append(Mismatch(prefix + name, "deleted", node))
                     continue
                 if own != stat.S_IMODE(state.st_mode):
                     detail = f"its mode was {own:o}, is {stat.S_IMODE(state.st_mode):o}"
@@ -107,18 +104,20 @@ def _compare(
                         Mismatch(prefix + name, "changed", node, detail, state.st_ctime)
                     )
     mismatches += [
-        Mismatch(prefix + name, "gone", listing[name]) for name in listing.keys() - names - {b"."}
+        Mismatch(prefix + name, "deleted", listing[name])
+        for name in listing.keys() - names - {b"."}
     ]
     return stat.S_IMODE(listing[b"."].mode)
 
 
 def _difference(path: bytes, state: os.stat_result, node: FileNode) -> str:
-    """Return what is not as it was placed, in words, or nothing."""
+    """Return a description of how an entry changed, or nothing if it is unchanged."""
     if stat.S_IFMT(state.st_mode) != stat.S_IFMT(node.mode):
-        return "is of another type"
+        return "has a different type"
     if stat.S_ISLNK(node.mode):
         placed = EPOCH_NS if node.mtime is None else node.mtime
-        return "" if state.st_mtime_ns == placed else "was replaced"  # nobody can write to a link
+        # a symlink cannot be written to, only replaced
+        return "" if state.st_mtime_ns == placed else "was replaced"
     if stat.S_ISREG(node.mode):
         if is_sealed(state, node):
             return ""

@@ -101,7 +101,7 @@ def test_compose_keeps_out_of_a_directory_of_somebodys(
     root = tmp_path / "root"
     root.mkdir()
     (root / "mine").write_text("mine")
-    assert "is not empty, and was not composed here" in compose(root, "left", code=1).stderr
+    assert "is not empty and was not composed by prov" in compose(root, "left", code=1).stderr
     assert listed(root) == ["mine"]
     (root / "mine").unlink()
     compose(root, "left")
@@ -193,7 +193,7 @@ def test_compose_works_from_a_store_that_can_not_be_written_to(
     ).read_text() == f"dir={tmp_path}/root/usr/lib; work=/nonexistent;\n"
     again = read_only(tmp_path / ".prov", *command)
     assert again.returncode == 1
-    assert "was not composed here" in again.stderr
+    assert "was not composed by prov" in again.stderr
     assert fingerprint(tmp_path / ".prov") == before
 
 

@@ -96,7 +96,7 @@ def state_bytes(state: SysrootState) -> bytes:
 
 
 states = st.builds(
-    SysrootState, st.booleans(), wish=st.binary(max_size=9), generation=st.integers(0, 99)
+    SysrootState, st.booleans(), request=st.binary(max_size=9), generation=st.integers(0, 99)
 )
 values = st.recursive(
     st.none() | st.integers() | st.binary(max_size=9) | st.text(max_size=9),

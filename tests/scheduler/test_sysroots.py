@@ -562,8 +562,7 @@ def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(
     assert found == ["/nonexistent/x", f"{native}/usr/share/data"]
     if sandbox == "none":  # the user's path is longer than the maker's
         assert (
-            "usr/bin/p: has no room for the paths of this place, and holds /nonexistent instead"
-            in said
+            "usr/bin/p: has no space for the new paths, and contains /nonexistent instead" in said
         )
     listed = project.prov("check", "p-native", code=1)
     for task, path in (("make", "image"), ("populate_sysroot", "sysroot-destdir/usr")):

@@ -50,7 +50,7 @@ def test_errors_come_back() -> None:
 
 
 def test_a_worker_that_ends_without_an_answer_is_named() -> None:
-    with pytest.raises(ProvError, match="the process for zlib:compile ended with exit status 7"):
+    with pytest.raises(ProvError, match="the process for zlib:compile exited with status 7"):
         asyncio.run(Workers().run(lambda: os._exit(7), "zlib:compile"))
 
 

@@ -85,9 +85,9 @@ THROUGH_A_LINK: dict[str, tuple[Callable[[Path], None], str]] = {
     "dated": (lambda path: os.utime(path, (0, 0)), "was written to"),
 }
 OTHERWISE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "removed": (Path.unlink, "gone"),
+    "removed": (Path.unlink, "deleted"),
     "replaced by the same": (replace, "was written to"),
-    "made a link": (become_a_link, "is of another type"),
+    "made a link": (become_a_link, "has a different type"),
 }
 
 
@@ -113,7 +113,7 @@ def test_a_write_through_a_link_is_found_and_reaches_no_other_sysroot(
     assert describe(one) == expected
     assert again.notes == ()
     [note] = composer.composed(two, packages).notes
-    assert "two was changed after it was composed, and is composed again" in note
+    assert "two was changed after it was composed; composing it again" in note
     assert describe(two) == expected
     assert composer.check(one) == composer.check(two) == composer.check(tmp_path / "three") == []
 
@@ -143,8 +143,8 @@ SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
         lambda top: shutil.copytree(top / "usr", top / "new"),
         [(b"new", "added")],
     ),
-    "a folder is removed": (lambda top: (top / "usr/folder").rmdir(), [(b"usr/folder", "gone")]),
-    "all is removed": (lambda top: shutil.rmtree(top / "usr"), [(b"usr", "gone")]),
+    "a folder is removed": (lambda top: (top / "usr/folder").rmdir(), [(b"usr/folder", "deleted")]),
+    "all is removed": (lambda top: shutil.rmtree(top / "usr"), [(b"usr", "deleted")]),
     "a folder is closed": (
         lambda top: (top / "usr/folder").chmod(0o500),
         [(b"usr/folder", "changed")],
@@ -162,7 +162,7 @@ SMALL: dict[str, tuple[Callable[[Path], object], list[tuple[bytes, str]]]] = {
     ),
     "a file is renamed": (
         lambda top: (top / "usr/q").rename(top / "usr/r"),
-        [(b"usr/q", "gone"), (b"usr/r", "added")],
+        [(b"usr/q", "deleted"), (b"usr/r", "added")],
     ),
     "a link replaces a folder": (
         in_order(
@@ -203,7 +203,7 @@ def test_what_came_into_a_folder_or_went_out_of_it_is_undone_by_the_next_composi
         composer.compose(tmp_path / f"fresh{number}", wanted)
         change(tmp_path / f"sysroot{number}")
         [note] = composer.composed(tmp_path / f"sysroot{number}", wanted).notes
-        assert "was changed after it was composed, and is composed again" in note
+        assert "was changed after it was composed; composing it again" in note
         assert describe(tmp_path / f"sysroot{number}") == describe(tmp_path / f"fresh{number}")
 
 
@@ -237,7 +237,7 @@ def test_what_nobody_looked_for_is_found_when_it_is_linked(
     expected = describe(tmp_path / "one")
     write(tmp_path / "one/usr/data")
     [note] = composer.composed(tmp_path / "two", packages).notes
-    assert "two/usr/data: the pool's file had been written to, and was made again" in note
+    assert "two/usr/data: the pool's file was written to; it is restored from git" in note
     assert describe(tmp_path / "two") == expected
     [note] = composer.composed(tmp_path / "one", packages).notes
     assert "one was changed after it was composed" in note
@@ -253,7 +253,7 @@ def test_one_that_is_changed_and_wanted_otherwise_is_composed_anew(
     write(tmp_path / "one/usr/data")
     composer.compose(tmp_path / "two", packages)
     [note] = composer.composed(tmp_path / "one", packages).notes
-    assert "composed again" in note
+    assert "composing it again" in note
     assert describe(tmp_path / "one") == describe(tmp_path / "two")
 
 
@@ -272,7 +272,7 @@ def test_after_a_reboot_everything_is_looked_at_once(
     monkeypatch.setattr("prov.sysroot.compose.boot_id", lambda: "another boot")
     assert composer.composed(tmp_path / "whole", packages).notes == ()
     [note] = composer.composed(tmp_path / "harmed", packages).notes
-    assert "composed again" in note
+    assert "composing it again" in note
     assert describe(tmp_path / "harmed") == expected
     assert folders(tmp_path / "whole") == before
 

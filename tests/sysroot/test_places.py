@@ -185,7 +185,7 @@ def test_a_binary_without_room_for_a_path_is_told_and_holds_one_that_is_nowhere(
     notes = composer.composed(here, [package], places=far).notes
     if not constant:
         [note] = notes
-        assert f"{here}/usr/lib/tool/prog: has no room for the paths of this place" in note
+        assert f"{here}/usr/lib/tool/prog: has no space for the new paths" in note
     for path in (b"usr/bin/tool-config", b"usr/lib/pkgconfig/tool.pc"):
         assert (here / os.fsdecode(path)).read_bytes() == filled(far, CONTENT[path])
     program = CONTENT[b"usr/lib/tool/prog"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prov.store.objects import EMPTY_TREE
-from prov.sysroot.state import SysrootState, path_digest, place_of, wish_of
+from prov.sysroot.state import SysrootState, path_digest, place_of, request_digest
 from prov.worktree.attributes import EMPTY, Pair
 from prov.worktree.merge import Owned
 
@@ -21,7 +21,7 @@ ONE, OTHER = Pair(b"\x01" * 20, None), Pair(b"\x02" * 20, b"\x03" * 20)
         SysrootState(ready=False, pair=ONE, before=OTHER, scripts=True),
         SysrootState(
             ready=True,
-            wish=b"w",
+            request=b"w",
             place=b"p",
             pair=OTHER,
             generation=3,
@@ -45,13 +45,13 @@ def test_state_that_is_damaged_is_not_ready(tmp_path: Path) -> None:
 
 def test_digest_of_a_request_heeds_all_but_the_order_of_packages() -> None:
     packages = [Owned("a:install", ONE), Owned("b:install", OTHER)]
-    digest = wish_of(packages, {}, {})
-    assert wish_of(packages[::-1], {}, {}) == digest
+    digest = request_digest(packages, {}, {})
+    assert request_digest(packages[::-1], {}, {}) == digest
     others = [
-        wish_of(packages[:1], {}, {}),
-        wish_of([Owned("c:install", ONE), packages[1]], {}, {}),
-        wish_of(packages, {b"usr": "a"}, {}),
-        wish_of(packages, {}, {"HOME": "/"}),
+        request_digest(packages[:1], {}, {}),
+        request_digest([Owned("c:install", ONE), packages[1]], {}, {}),
+        request_digest(packages, {b"usr": "a"}, {}),
+        request_digest(packages, {}, {"HOME": "/"}),
     ]
     assert len({digest, *others}) == 5
 

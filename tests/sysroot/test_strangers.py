@@ -81,7 +81,7 @@ def test_one_that_was_never_composed_is_refused_and_left_alone(
 ) -> None:
     place(tmp_path / "root", stranger)
     before = fingerprint(tmp_path / "root")
-    with pytest.raises(SysrootError, match="root is not empty, and was not composed here"):
+    with pytest.raises(SysrootError, match="root is not empty and was not composed by prov"):
         composer.compose(tmp_path / "root", packages, ours=False)
     assert fingerprint(tmp_path / "root") == before
 

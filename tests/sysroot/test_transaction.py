@@ -39,7 +39,7 @@ def test_sysroot_is_unfinished_between_begin_and_finish(store: Store, tmp_path: 
         listing = {b"a": FileNode(0o100644, writer.add("blob", b"a\n"))}
         pair = write_listing(writer, listing, mtimes=False)
         transaction = Transaction.open(files, writer)
-        merged = transaction.merge([Owned("a", pair)], "bring", lambda _conflict: "")
+        merged = transaction.merge([Owned("a", pair)], "contain", lambda _conflict: "")
         assert merged == pair
         transaction.begin(merged, EMPTY)
         assert SysrootState.read(files.state) == SysrootState(ready=False, pair=pair)
@@ -57,6 +57,6 @@ def test_packages_with_different_content_are_refused(store: Store, tmp_path: Pat
             return write_listing(writer, listing, mtimes=False)
 
         packages = [Owned("x", package(b"1")), Owned("y", package(b"2"))]
-        with pytest.raises(SysrootConflict, match="a: x and y bring different content"):
-            Transaction.open(files, writer).merge(packages, "bring", lambda _conflict: "")
+        with pytest.raises(SysrootConflict, match="a: x and y contain different content"):
+            Transaction.open(files, writer).merge(packages, "contain", lambda _conflict: "")
         assert not files.state.exists()

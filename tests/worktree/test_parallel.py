@@ -92,7 +92,7 @@ def die(items: Iterator[int], how: Callable[[], object]) -> list[int]:
 
 DEATHS: dict[str, tuple[Callable[[], object], str]] = {
     "killed": (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),
-    "gone": (lambda: os._exit(3), "ended with exit status 3"),
+    "gone": (lambda: os._exit(3), "exited with status 3"),
 }
 
 
@@ -107,7 +107,7 @@ def test_an_answer_that_can_not_be_sent_is_told() -> None:
     def unsendable(items: Iterator[int]) -> object:
         return list(items) if os.getpid() == HERE else (lambda: None)
 
-    with pytest.raises(ProvError, match="the process for counting ended with exit status 1"):
+    with pytest.raises(ProvError, match="the process for counting exited with status 1"):
         by_turns(range(5), unsendable, "counting")
 
 

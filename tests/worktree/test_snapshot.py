@@ -310,7 +310,7 @@ def test_a_file_that_another_process_keeps_writing_is_named(work: Work, top: Pat
         try:
             assert busy.stdout is not None
             busy.stdout.readline()
-            with pytest.raises(CaptureError, match=r"busy\.log: keeps changing"):
+            with pytest.raises(CaptureError, match=r"busy\.log keeps changing"):
                 work.capture(top)
         finally:
             busy.kill()
@@ -335,7 +335,7 @@ def test_a_file_written_during_every_read_is_named(
 
     monkeypatch.setattr(os, "fstat", meanwhile)
     before = sorted(work.store.objects.folder.iterdir())
-    with pytest.raises(CaptureError, match=r"busy\.log: keeps changing"):
+    with pytest.raises(CaptureError, match=r"busy\.log keeps changing"):
         work.capture(top)
     assert looks >= 2 * snapshot.READ_AGAIN
     assert sorted(work.store.objects.folder.iterdir()) == before
@@ -375,7 +375,7 @@ def test_a_file_that_goes_away_is_named(
         return found(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(snapshot, "_unknown_files", gone)
-    with pytest.raises(CaptureError, match="top/f: went away"):
+    with pytest.raises(CaptureError, match="top/f was deleted"):
         work.capture(top)
 
 
@@ -480,7 +480,7 @@ def test_what_is_another_users_is_named(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         for what in ("file", "folder"):
-            with pytest.raises(CaptureError, match=f"top {what}/{what}: can't be read"):
+            with pytest.raises(CaptureError, match=f"cannot read .*top {what}/{what}: "):
                 work.capture(open_folder / f"top {what}")
 
     as_nobody(go)
@@ -549,7 +549,7 @@ def test_a_failure_in_the_second_process_is_named(
 
     monkeypatch.setattr(snapshot, "_unknown_files", gone)
     before = sorted(work.store.objects.folder.iterdir())
-    with pytest.raises(CaptureError, match="went away"):
+    with pytest.raises(CaptureError, match="was deleted"):
         work.capture(top)
     assert sorted(work.store.objects.folder.iterdir()) == before
 

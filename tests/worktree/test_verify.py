@@ -95,22 +95,22 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
     ),
     "file to folder": (
         lambda top: swap(top / LIB, lambda path: path.mkdir()),
-        [(LIB, "changed", "is of another type")],
+        [(LIB, "changed", "has a different type")],
     ),
     "file to link": (
         lambda top: swap(top / LIB, lambda path: path.symlink_to("same.so")),
-        [(LIB, "changed", "is of another type")],
+        [(LIB, "changed", "has a different type")],
     ),
     "folder to link": (
         in_order(
             lambda top: (top / "usr/lib").rename(top / "usr/lib64"),
             lambda top: (top / "usr/lib").symlink_to("lib64"),
         ),
-        [("usr/lib", "changed", "is of another type"), ("usr/lib64", "added", "was added")],
+        [("usr/lib", "changed", "has a different type"), ("usr/lib64", "added", "was added")],
     ),
     "folder to file": (
         lambda top: swap(top / "usr/lib/empty", lambda path: path.touch()),
-        [("usr/lib/empty", "changed", "is of another type")],
+        [("usr/lib/empty", "changed", "has a different type")],
     ),
     "link elsewhere": (
         lambda top: swap(top / "usr/lib/l.so.1", lambda path: path.symlink_to("elsewhere")),
@@ -118,21 +118,24 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
     ),
     "link to file": (
         lambda top: swap(top / "usr/lib/l.so.1", lambda path: path.write_text("a library")),
-        [("usr/lib/l.so.1", "changed", "is of another type")],
+        [("usr/lib/l.so.1", "changed", "has a different type")],
     ),
     "folder's mode": (
         lambda top: (top / "usr/closed").chmod(0o755),
         [("usr/closed", "changed", "its mode was 700, is 755")],
     ),
-    "gone": (lambda top: (top / LIB).unlink(), [(LIB, "gone", "")]),
+    "deleted": (lambda top: (top / LIB).unlink(), [(LIB, "deleted", "")]),
     "a link gone": (
         lambda top: (top / "usr/lib/l.so.1").unlink(),
-        [("usr/lib/l.so.1", "gone", "")],
+        [("usr/lib/l.so.1", "deleted", "")],
     ),
-    "a folder gone": (lambda top: shutil.rmtree(top / "usr/closed"), [("usr/closed", "gone", "")]),
+    "a folder gone": (
+        lambda top: shutil.rmtree(top / "usr/closed"),
+        [("usr/closed", "deleted", "")],
+    ),
     "moved": (
         lambda top: (top / LIB).rename(top / "usr/lib/l.so.2"),
-        [(LIB, "gone", ""), ("usr/lib/l.so.2", "added", "was added")],
+        [(LIB, "deleted", ""), ("usr/lib/l.so.2", "added", "was added")],
     ),
     "added": (
         lambda top: (top / "usr/lib/empty/f").touch(),
@@ -142,7 +145,7 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         lambda top: (top / "new/deep").mkdir(parents=True),
         [("new", "added", "was added")],
     ),
-    "all gone": (lambda top: shutil.rmtree(top / "usr"), [("usr", "gone", "")]),
+    "all gone": (lambda top: shutil.rmtree(top / "usr"), [("usr", "deleted", "")]),
     "several": (
         in_order(
             lambda top: (top / "z").touch(),
@@ -151,7 +154,7 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
         ),
         [
             ("usr/closed", "changed", "700, is 711"),
-            ("usr/closed/f", "gone", ""),
+            ("usr/closed/f", "deleted", ""),
             ("z", "added", "was added"),
         ],
     ),
@@ -177,7 +180,7 @@ def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, 
         assert path in str(each)
         assert (each.detail or what) in str(each)
         assert each.placed == (None if what == "added" else at_path(store.objects, pair, each.path))
-        assert (each.changed_at > 0) == (what != "gone")
+        assert (each.changed_at > 0) == (what != "deleted")
 
 
 # a quick look
@@ -257,7 +260,7 @@ def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> Non
     (composed / "usr").rename(composed.parent / "elsewhere")
     (composed / "usr").symlink_to(composed.parent / "elsewhere")
     [found] = differences(store.objects, composed, pair)
-    assert (found.path, found.what, found.detail) == (b"usr", "changed", "is of another type")
+    assert (found.path, found.what, found.detail) == (b"usr", "changed", "has a different type")
 
 
 @settings(max_examples=40)
