@@ -23,7 +23,7 @@ NAVIGATION = {
     "Explanation": ["architecture", "security", "comparison", "adr/index"],
     "Development": [
         *("contributing", "adding-a-command", "adding-a-remote", "adding-an-observer"),
-        "changelog",
+        *("security-policy", "code-of-conduct", "changelog"),
     ],
 }
 """Title -> pages, in the order of the sidebar. Sphinx reports a page that is missing here."""
@@ -32,6 +32,8 @@ MOVED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    ".github/SECURITY.md": "security-policy.md",
+    ".github/CODE_OF_CONDUCT.md": "code-of-conduct.md",
 }
 """File outside docs/ -> its page."""
 
