@@ -25,5 +25,5 @@ def test_recorded_plan_has_nothing_to_do() -> None:
 
 
 def test_recorded_store_is_whole() -> None:
-    assert RECORDED["prov fsck"] == ["the store is whole\n"]
+    assert RECORDED["prov fsck"] == ["no errors\n"]
     assert RECORDED[GIT_FSCK] == [""]

@@ -218,7 +218,7 @@ def test_bisect_finds_the_changed_header_without_building(world: World) -> None:
 
 @pytest.mark.parametrize("recipe", ["zlib", "libpng", "world-image"])
 def test_what_was_built_can_be_reproduced_elsewhere(world: World, recipe: str) -> None:
-    assert "run again: the same" in world.prov("reproduce", recipe).stdout
+    assert "repeated: identical" in world.prov("reproduce", recipe).stdout
 
 
 def test_a_changed_packaging_rule_reruns_packaging_alone(world: World) -> None:

@@ -1,7 +1,7 @@
 """Names of runs: `recipe:task` for the latest run, or a tag.
 
-`latest~3/zlib:compile` is the run in that build. `zlib:compile~1` is the run before the latest, and
-`~N` after any name of a run is the Nth run of the task before it.
+`latest~3/zlib:compile` is the run in that build. `zlib:compile~1` is the run before the latest.
+After a tag, `~1` keeps git's meaning: the WORKDIR before the task.
 """
 
 from __future__ import annotations
@@ -176,22 +176,16 @@ def _tasks_of(build: BuildList) -> list[TaskKey]:
 
 
 def find_run(store: Store, name: str) -> RunName:
-    """Return the run that `[BUILD/]RECIPE:TASK[~N]` or `TAG[~N]` stands for.
-
-    Raises NameUnknown.
-    """
-    base, steps = split_steps(name)
-    run = _named_run(store, base)
-    return _earlier_run(store, run, steps, name) if steps else run
-
-
-def _named_run(store: Store, name: str) -> RunName:
+    """Return the run that `[BUILD/]RECIPE:TASK[~N]` or a tag stands for. Raises NameUnknown."""
     if ":" not in name:
         return _by_tag(store, name)
-    build, _, key = name.rpartition("/")
+    base, steps = split_steps(name)
+    build, _, key = base.rpartition("/")
     if build:
-        return run_in(find_build(store, build), TaskKey(key))
-    return last_run(store, TaskKey(key))
+        run = run_in(find_build(store, build), TaskKey(key))
+    else:
+        run = last_run(store, TaskKey(key))
+    return _earlier_run(store, run, steps, name) if steps else run
 
 
 def _earlier_run(store: Store, run: RunName, steps: int, name: str) -> RunName:

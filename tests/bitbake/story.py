@@ -148,7 +148,7 @@ class BuildDirectory(Project):
     def is_clean(self) -> None:
         said = self.git("fsck", "--strict", "--full", "--no-dangling", "--no-progress")
         assert [line for line in said.splitlines() if not line.startswith("notice: ")] == []
-        assert self.ask("fsck") == "the store is whole\n"
+        assert self.ask("fsck") == "no errors\n"
 
     def traces(self) -> list[str]:
         """Return what prov has in the build directory beside conf/."""

@@ -79,7 +79,7 @@ def test_show_tells_inputs_and_log(built: BuildDirectory) -> None:
 
 
 def test_why_of_a_first_run(built: BuildDirectory) -> None:
-    assert "there is nothing before it to compare with" in built.ask("why", "app:do_compile")
+    assert "no earlier run to compare with" in built.ask("why", "app:do_compile")
 
 
 def test_blame_goes_back_to_the_task(built: BuildDirectory) -> None:

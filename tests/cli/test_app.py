@@ -19,9 +19,9 @@ from tests.cli.story import PROV, Project
     [
         (ProvError("a\nb"), 1, "prov: a / b\n"),
         (ProvError("no recipe", hint="write one"), 1, "prov: no recipe\n  hint: write one\n"),
-        (OSError(errno.EIO, "broken"), 1, "a disk fails; the kernel's log tells more"),
-        (OSError(errno.ENOSPC, "full"), 1, "  hint: make room on the disk"),
-        (ValueError("bug"), 3, "prov: this is a bug of prov's own"),
+        (OSError(errno.EIO, "broken"), 1, "check the disk: run `dmesg` for the kernel's messages"),
+        (OSError(errno.ENOSPC, "full"), 1, "  hint: free space on the disks"),
+        (ValueError("bug"), 3, "prov: this is a bug in prov"),
     ],
 )
 def test_an_error_has_a_status_and_a_line(
@@ -48,4 +48,21 @@ def test_the_module_of_another_project_is_named(small: Project) -> None:
     program = "import prov, prov_cli.app; prov.__file__ = None; prov_cli.app.main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "the package `prov` (W3C provenance) is installed over git-prov" in done.stderr
+    assert "the package `prov` (W3C provenance) overwrote modules of git-prov" in done.stderr
+
+
+def test_global_options_stand_before_or_after_the_command(two: Project) -> None:
+    answer = two.ask("builds")
+    elsewhere = Project(two.root.parent)
+    store = str(two.root / ".prov")
+    for arguments in (
+        ("--store", store, "builds"),
+        ("builds", "--store", store),
+        ("-C", str(two.root), "builds"),
+        ("builds", "-C", str(two.root)),
+        ("-C", str(two.root), "--store", ".prov", "builds"),
+        ("--store", ".prov", "-C", str(two.root), "builds"),
+    ):
+        assert elsewhere.ask(*arguments) == answer, arguments
+    assert elsewhere.ask("--store", store, "remote", "list") == ""
+    assert "none: No such file" in elsewhere.prov("-C", "none", "builds", code=2).stderr

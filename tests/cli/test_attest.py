@@ -228,11 +228,11 @@ def test_keys_that_can_not_sign_are_named_and_nothing_is_written(built: Project)
         (
             ("app",),
             (
-                "give either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or"
+                "pass either --key FILE (`ssh-keygen -t ed25519 -N '' -f FILE` makes one) or"
                 " --unsigned"
             ),
         ),
-        (("app", "--key", "x", "--unsigned"), "give either --key FILE"),
+        (("app", "--key", "x", "--unsigned"), "pass either --key FILE"),
         (("app", "--unsigned", "--builder-id", "me"), "--builder-id me: not a URI"),
         (("latest/app:go", "--unsigned", "--build", "latest"), "--build goes with RECIPE:TASK"),
     ],

@@ -308,7 +308,9 @@ def test_who_was_interrupted_goes_on_and_is_asked_nothing_twice(
     if how == "kill -9":  # the command is still there, and has nobody to tell
         os.killpg(running.pid, signal.SIGKILL)
     (story.root / "hold").unlink()
-    assert "a bisection is going on" in story.refused("start", builds[0], builds[-1], "./judge.sh")
+    assert "a bisection is in progress" in story.refused(
+        "start", builds[0], builds[-1], "./judge.sh"
+    )
     answer = json.loads(story.run("bisect", "continue", "--json").stdout)
     assert (answer["bad"], causes(answer)) == (builds[8], [value("r1")])
     assert len(set(story.asked())) == len(story.asked())
@@ -381,7 +383,7 @@ def test_the_command_of_another_user_is_not_run(
         shutil.move(log, story.root / "file")
         words = ["replay", "file"]
     said = story.refused(*words)
-    assert said.count("\n") == 2 and "you did not begin this bisection in this store" in said
+    assert said.count("\n") == 2 and "you did not start this bisection in this store" in said
     source = story.root / "file" if verb == "replay" else log
     command = json.loads(source.read_text().splitlines()[0])["question"]["command"]
     if how == "another command":
@@ -460,7 +462,7 @@ def test_a_log_is_replayed_also_when_it_was_edited(story: Story, builds: list[st
     kept.write_text(printed)
     edited.write_text(printed.replace('"verdict": "good"', '"verdict": "bad"'))
     (story.root / "on").touch()
-    assert "a bisection is going on" in story.refused("replay", "kept")
+    assert "a bisection is in progress" in story.refused("replay", "kept")
     story.run("bisect", "reset")
     assert "no bisection is going on" in story.refused("log")
     first = json.loads(story.run("bisect", "replay", "kept", "--json").stdout)

@@ -12,7 +12,7 @@ from prov.store.repository import Store
 def test_a_second_bisection_is_refused(store: Store) -> None:
     log = new_log(store)
     log.path.write_text("")
-    with pytest.raises(ProvError, match="a bisection is going on"):
+    with pytest.raises(ProvError, match="a bisection is in progress"):
         new_log(store)
     assert recorded_log(store).path == log.path
 

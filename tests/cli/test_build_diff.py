@@ -18,7 +18,7 @@ def test_diff_of_a_build_of_nothing(chain: Project) -> None:
     chain.prov("build", "x:go")
     done = chain.prov("diff", "latest")
     assert done.stdout == did
-    assert "nothing was to be done in build" in done.stderr
+    assert "no task ran in build" in done.stderr
 
 
 def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
@@ -39,4 +39,4 @@ def test_flag_in_a_class_is_one_cause_of_a_build(story: Project) -> None:
         "variable CFLAGS",
         "in greet:compile, greet:configure, greet:install and 6 more",
     )
-    assert "followed: 12 tasks: demo-image:image, demo-image:rootfs" in text
+    assert "affected: 12 tasks: demo-image:image, demo-image:rootfs" in text

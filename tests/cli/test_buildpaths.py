@@ -1,4 +1,4 @@
-"""`prov check`."""
+"""`prov buildpaths`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def test_check_lists_texts_with_their_places(outputs: Path) -> None:
     assert lines == [
         "text:install  image/usr/share/text  text, SYSROOT, WORKDIR",
         "text:populate_sysroot  sysroot-destdir/usr/share/text  text, SYSROOT, WORKDIR",
-        "2 files name their place; 0 of them can't be used elsewhere",
+        "2 files with build paths; 0 not relocatable",
     ]
 
 
 def test_check_fails_for_what_can_not_be_used_elsewhere(outputs: Path) -> None:
     lines = run("buildpaths", "held", cwd=outputs, code=1).stdout.splitlines()
     assert lines == [
-        "held:install  image/usr/share/data  holds a path that can't be replaced",
+        "held:install  image/usr/share/data  not relocatable",
         (
             "held:populate_sysroot  sysroot-destdir/usr/share/data  holds a path that can't be"
             " replaced"
         ),
-        "2 files name their place; 2 of them can't be used elsewhere",
+        "2 files with build paths; 2 not relocatable",
     ]
 
 
@@ -44,7 +44,7 @@ def test_check_json_has_a_schema(outputs: Path) -> None:
 
 def test_check_of_what_names_no_place_is_content(outputs: Path) -> None:
     lines = run("buildpaths", "left", cwd=outputs).stdout.splitlines()
-    assert lines == ["0 files name their place; 0 of them can't be used elsewhere"]
+    assert lines == ["0 files with build paths; 0 not relocatable"]
 
 
 def test_check_of_what_is_unknown_has_a_hint(outputs: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import typer
 from prov_cli import context
 
+from prov.bitbake.setup import BEGIN
 from prov.errors import ProvError
 from prov.store.repository import Store
 
@@ -28,6 +29,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("latest~1/mc:musl:zlib:do_compile", "latest~1/mc.musl.zlib:do_compile"),
         ("mc:musl:zlib", "mc.musl.zlib"),
         ("mc:only", "mc:only"),
+        ("zlib:compile@{release}", "release/zlib:compile"),
+        ("zlib:compile@{latest~2}~1", "latest~2/zlib:compile~1"),
+        ("zlib:install@{release}@output/usr", "release/zlib:install@output/usr"),
+        ("mc:musl:zlib:do_compile@{latest}", "latest/mc.musl.zlib:do_compile"),
         ("", ""),
     ],
 )
@@ -54,6 +59,32 @@ def test_the_store_is_of_the_option_the_environment_or_the_project(
     assert context.store_path(Path("mine")) == folder / "below/mine"
 
 
+@pytest.mark.parametrize("kind", ["project", "store", "bitbake"])
+def test_the_nearest_folder_with_a_project_a_store_or_a_build_counts(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "prov.toml").write_text("another project")
+    near = folder / "near"
+    (near / "below").mkdir(parents=True)
+    if kind == "project":
+        (near / "prov.toml").write_text("")
+    elif kind == "store":
+        Store.create(near / ".prov")
+    else:
+        (near / "conf").mkdir()
+        (near / "conf/bblayers.conf").write_text("")
+        (near / "conf/local.conf").write_text(f"{BEGIN}\n")
+    monkeypatch.chdir(near / "below")
+    assert context.root() == near
+    assert (context.project_here() is not None) == (kind == "project")
+    monkeypatch.chdir(folder)
+    assert context.root() == folder
+
+
+def test_without_any_the_current_folder_is_the_project_folder(folder: Path) -> None:
+    assert context.root() == folder
+
+
 def test_without_a_project_there_are_defaults(folder: Path) -> None:
     store = Store.create(folder / ".prov")
     assert context.project_here() is None
@@ -62,7 +93,7 @@ def test_without_a_project_there_are_defaults(folder: Path) -> None:
     assert context.exclude_here() == []
     assert context.rules_here().builds == 20
     assert context.session_here(store, None) is None
-    with pytest.raises(ProvError, match=r"there is no prov\.toml here or above"):
+    with pytest.raises(ProvError, match=r"no prov\.toml here or in a folder above"):
         context.open_session(None, None)
 
 
@@ -81,5 +112,5 @@ def test_settings_are_those_of_the_project(folder: Path) -> None:
 
 def test_a_setting_needs_a_value(folder: Path) -> None:
     store = Store.create(folder / ".prov")
-    with pytest.raises(typer.BadParameter, match="'X' has no =; as in --set CFLAGS=-O3"):
+    with pytest.raises(typer.BadParameter, match="'X' has no '=': write --set CFLAGS=-O3"):
         context.open_project(store, ["X"])

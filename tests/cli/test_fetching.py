@@ -25,7 +25,7 @@ def test_questions_after_a_fetch(chain: Project, tmp_path: Path) -> None:
     assert other.ask("show", "x:go").startswith("x:go  ok\n")
     done = other.prov("show", "x:patch")  # what was not needed comes when it is asked for
     assert (
-        "fetched what a remote has published of x:patch" in done.stderr
+        "fetched the published record of x:patch" in done.stderr
         and "patches/0001-fix.patch" in done.stdout
     )
     told = other.refused("diff", "x:go")

@@ -12,13 +12,13 @@ pytestmark = pytest.mark.process
 def test_a_dry_run_lists_refs_and_deletes_nothing(two: Project) -> None:
     before, tag = two.refs(), two.tag("a:go")
     lines = two.ask("forget", "a:go", "--dry-run").splitlines()
-    assert f"refs/tags/{tag} would go" in lines
+    assert f"refs/tags/{tag} would be removed" in lines
     assert two.refs() == before
 
 
 def test_a_run_is_removed(two: Project) -> None:
     tag = two.tag("a:go")
-    assert " gone\n" in two.ask("forget", "a:go")
+    assert " removed\n" in two.ask("forget", "a:go")
     assert tag not in two.refs()
 
 
@@ -32,4 +32,4 @@ def test_a_text_is_removed_and_counted(two: Project) -> None:
 
 def test_a_run_or_a_text_must_be_named(two: Project) -> None:
     done = two.prov("forget", code=2)
-    assert "name a run, or give --containing TEXT" in done.stderr
+    assert "name a run, or pass --containing TEXT" in done.stderr

@@ -14,7 +14,9 @@ OLD = ("--builds", "1", "--workdirs", "1", "--days", "0")
 def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(two: Project) -> None:
     before = two.refs()
     lines = two.ask("gc", *OLD, "--dry-run").splitlines()
-    assert any(line.startswith("by rule ") and line.endswith(" would go") for line in lines[:-1])
+    assert any(
+        line.startswith("by rule ") and line.endswith(" would be deleted") for line in lines[:-1]
+    )
     assert lines[-1].endswith(" would be freed")
     assert two.refs() == before
 

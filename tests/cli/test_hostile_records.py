@@ -260,7 +260,7 @@ def test_environment_of_several_lines_is_one_value(lab: Lab) -> None:
     lab.build()
     lab.environment = {"ONE": "1\nTWO=2\x0cthree\u2028four\\n"}
     lab.build()
-    assert lab.prov("rerun", "a:make").stdout == "1 task run again: the same\n"
+    assert lab.prov("rerun", "a:make").stdout == "1 task repeated: identical\n"
     lab.prov("checkout", "a:make@output/img", "there")
     assert (lab.root / "there/one").read_bytes().decode() == lab.environment["ONE"]
 

@@ -21,3 +21,29 @@ def test_log_has_the_newest_run_first_also_of_one_second(small: Project) -> None
         "a:go",
         "a:t3",
     ]
+
+
+def test_each_run_is_printed_in_the_format_that_is_asked_for(two: Project) -> None:
+    commits = two.ask("log", "a:go", "--format", "%(commit) %(task)").splitlines()
+    assert commits == [f"{row['commit']} go" for row in two.json("log", "a:go")["runs"]]
+    assert "unknown field %(nonsense)" in two.prov("log", "--format", "%(nonsense)", code=2).stderr
+
+
+def test_the_graph_shows_which_run_continued_which(small: Project) -> None:
+    small.task("true", more="after = ['first']\n[tasks.first]\nscript = 'touch out.txt'\n")
+    small.prov("build", "a")
+    go, first = small.ask("log", "a", "--graph").splitlines()[:2]
+    assert go.startswith("* ") and "  a:go  a/go/" in go
+    assert first.startswith("* ") and "  a:first  a/first/" in first
+    lines = small.ask("log", "a", "--graph", "--format", "%(task)").splitlines()
+    assert lines == ["* go", "* first"]
+
+
+def test_the_graph_has_manual_edits_between_runs(small: Project) -> None:
+    small.task("true", more="after = ['first']\n[tasks.first]\nscript = 'touch f.txt'\n")
+    small.prov("build", "a:first")
+    [file] = small.root.glob("build/work/*/a/*/f.txt")
+    file.write_text("edited")
+    small.prov("build", "--incremental", "a")
+    lines = small.ask("log", "a", "--graph", "--format", "%(task)").splitlines()
+    assert (lines[0], lines[-1], len(lines)) == ("* go", "* first", 3)

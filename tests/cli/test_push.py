@@ -11,19 +11,19 @@ pytestmark = pytest.mark.process
 
 def test_results_are_published_once(two: Project) -> None:
     two.prov("remote", "add", "team", "cache")
-    assert two.ask("push") == "team: 1 result published in 1 push; 0 were there\n"
-    assert two.ask("push") == "team: 0 results published in 0 pushes; 1 were there\n"
-    assert two.ask("push", "--all") == "team: 1 result published in 1 push; 1 were there\n"
+    assert two.ask("push") == "team: 1 result published in 1 push; 0 already there\n"
+    assert two.ask("push") == "team: 0 results published in 0 pushes; 1 already there\n"
+    assert two.ask("push", "--all") == "team: 1 result published in 1 push; 1 already there\n"
 
 
 def test_without_results_there_is_nothing_to_share(small: Project) -> None:
     small.prov("init")
     small.prov("remote", "add", "team", "cache")
-    said = "nothing to share: no task that succeeded is recorded\n"
+    said = "nothing to share: no successful task is recorded\n"
     assert small.ask("push", "--all") == said
 
 
 def test_without_a_remote_there_is_a_hint(two: Project) -> None:
     assert two.refused("push") == (
-        "prov: there is no remote to push to hint: `prov remote add NAME URL --push`"
+        "prov: no remote to push to hint: run `prov remote add NAME URL --push` to add one"
     )

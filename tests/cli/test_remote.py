@@ -14,8 +14,8 @@ def test_a_remote_is_added_listed_and_removed(small: Project) -> None:
     done = small.prov("remote", "add", "team", "cache", "--push")
     line = f"team  file://{cache}  trust none  push"
     assert done.stdout == f"{line}\n"
-    assert done.stderr == f"made an empty cache in {cache}\n"
-    assert small.ask("remote", "list") == f"{line}  not asked yet\n"
+    assert done.stderr == f"created an empty cache in {cache}\n"
+    assert small.ask("remote", "list") == f"{line}  not contacted yet\n"
     assert small.ask("remote", "list", "--refresh") == f"{line}  0 results\n"
     assert small.json("remote", "list")["remotes"] == [
         {
@@ -44,8 +44,9 @@ def test_old_results_of_a_remote_expire(two: Project) -> None:
     two.prov("remote", "add", "team", "cache", "--push")
     two.prov("push", "--all")
     options = ("team", "--days", "0", "--builds", "0")
-    assert two.ask("remote", "gc", *options, "-n").startswith("1 result would go, ")
-    assert two.ask("remote", "gc", *options).startswith("1 result gone, ")
+    assert two.ask("remote", "gc", *options, "-n").startswith("1 result would be deleted, ")
+    assert two.ask("remote", "gc", *options).startswith("1 result deleted, ")
     assert (
-        two.ask("remote", "gc", *options, "-n") == "0 results would go, 0 B on disk; 1 would stay\n"
+        two.ask("remote", "gc", *options, "-n")
+        == "0 results would be deleted, 0 B on disk; 1 kept\n"
     )

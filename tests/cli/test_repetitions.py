@@ -38,22 +38,22 @@ def lines(capsys: pytest.CaptureFixture[str], *repetitions: Rerun) -> list[str]:
 
 def test_the_same_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_repetitions([SAME, SAME], json=False)
-    assert capsys.readouterr().out == "2 tasks run again: the same\n"
+    assert capsys.readouterr().out == "2 tasks repeated: identical\n"
 
 
 def test_a_failure_has_the_end_of_its_log(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines(capsys, SAME, FAILED)
     assert printed[0] == "b:go: exit status 1"
     assert printed[1:-1] == [f"    {line}" for line in range(30 - SHOWN, 30)]
-    assert printed[-1] == "2 tasks run again: not the same: b:go"
+    assert printed[-1] == "2 tasks repeated: different: b:go"
 
 
 def test_of_many_differences_the_first_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     printed = lines(capsys, DIFFERENT)
-    assert printed[0] == "c:go: its output is different:"
+    assert printed[0] == "c:go: output differs:"
     assert printed[SHOWN + 1] == "  and 2 more"
-    assert printed[SHOWN + 2] == "c:go: its WORKDIR is different:"
-    assert printed[-1] == "1 task run again: not the same: c:go"
+    assert printed[SHOWN + 2] == "c:go: WORKDIR differs:"
+    assert printed[-1] == "1 task repeated: different: c:go"
 
 
 def test_json_has_a_row_for_each_task(capsys: pytest.CaptureFixture[str]) -> None:

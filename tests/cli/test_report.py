@@ -12,7 +12,7 @@ pytestmark = pytest.mark.process
 def test_a_page_is_written(two: Project) -> None:
     done = two.prov("report")
     assert done.stdout == ""
-    assert done.stderr == "prov: prov-report.html is written; open it in a browser\n"
+    assert done.stderr == "prov: wrote prov-report.html; open it in a browser\n"
     assert (two.root / "prov-report.html").read_text().startswith("<!doctype html>")
 
 

@@ -22,14 +22,14 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
     done = scene.prov("reproduce", "greet", code=1)
     in_order(
         done.stdout,
-        "greet:install: its output is different:",
+        "greet:install: output differs:",
         file,
-        "9 tasks run again: not the same: greet:install",
+        "9 tasks repeated: different: greet:install",
     )
     progress = dict(
         line.rsplit(": ", 1) for line in done.stderr.splitlines() if line.startswith("greet:")
     )
-    assert [key for key, what in progress.items() if what != "same"] == ["greet:install"]
+    assert [key for key, what in progress.items() if what != "identical"] == ["greet:install"]
     rows = scene.json("reproduce", "greet:install", code=1)["tasks"]
     assert {row["task"]: row["same"] for row in rows} == {
         "greet:unpack": True,
@@ -42,9 +42,9 @@ def test_what_holds_the_time_is_named_with_its_file_and_the_rest_is_the_same(
     in_order(
         scene.ask("rerun", "greet:install", code=1),
         file,
-        "1 task run again: not the same: greet:install",
+        "1 task repeated: different: greet:install",
     )
-    assert scene.ask("rerun", "greet:compile") == "1 task run again: the same\n"
+    assert scene.ask("rerun", "greet:compile") == "1 task repeated: identical\n"
     assert scene.json("rerun", "greet:package")["tasks"][0]["same"]
     assert scene.refs() == before
 
@@ -72,7 +72,7 @@ def test_file_is_followed_to_the_task_that_made_it_another(small: Project) -> No
 
 def test_everything_in_the_demo_is_the_same_again(scene: Project) -> None:
     for recipe in ("words", "embed-native", "hello", "demo-image"):
-        assert scene.ask("reproduce", recipe).endswith("run again: the same\n")
+        assert scene.ask("reproduce", recipe).endswith("repeated: identical\n")
 
 
 def test_place_in_an_output_is_no_difference_in_another_directory(small: Project) -> None:
@@ -80,8 +80,8 @@ def test_place_in_an_output_is_no_difference_in_another_directory(small: Project
     small.task("echo $PN > out/name", "same")
     small.prov("build", "place", "same")
     for recipe in ("place", "same"):
-        assert small.ask("reproduce", recipe) == "1 task run again: the same\n"
-        assert small.ask("rerun", f"{recipe}:go") == "1 task run again: the same\n"
+        assert small.ask("reproduce", recipe) == "1 task repeated: identical\n"
+        assert small.ask("rerun", f"{recipe}:go") == "1 task repeated: identical\n"
     assert small.leftovers() == []
 
 
@@ -92,9 +92,7 @@ def test_name_of_the_place_in_an_output_is_a_difference(small: Project) -> None:
         "place",
     )
     small.prov("build", "place")
-    in_order(
-        small.ask("reproduce", "place", code=1), "place:go: its output is different:", "M out/name"
-    )
+    in_order(small.ask("reproduce", "place", code=1), "place:go: output differs:", "M out/name")
     assert small.leftovers() == []
 
 
@@ -102,9 +100,9 @@ def test_demo_built_without_a_sandbox_is_reproduced_without_one(scene: Project) 
     shutil.rmtree(scene.root / "build")
     scene.edit("recipes/words/words/words.c", '"hi"', '"hey"')
     scene.prov("build", "--sandbox", "none", "demo-image")
-    assert scene.ask("reproduce", "--sandbox", "none", "words").endswith("run again: the same\n")
+    assert scene.ask("reproduce", "--sandbox", "none", "words").endswith("repeated: identical\n")
     assert (
-        scene.ask("rerun", "--sandbox", "none", "words:compile") == "1 task run again: the same\n"
+        scene.ask("rerun", "--sandbox", "none", "words:compile") == "1 task repeated: identical\n"
     )
     place = scene.ask("shell", "--sandbox", "none", "words:compile", "--", "pwd").strip()
     if shutil.which("bwrap"):

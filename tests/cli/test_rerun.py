@@ -16,14 +16,14 @@ def test_failed_task_fails_again_and_one_that_does_not_is_told(
     scene: Project, small: Project
 ) -> None:
     break_it(scene)
-    assert scene.ask("rerun", "hello:compile") == "1 task run again: the same\n"
+    assert scene.ask("rerun", "hello:compile") == "1 task repeated: identical\n"
     flag = small.root / "flag"
     small.task(f"cat {flag} > out/x")
     small.prov("build", "a", code=1)
     flag.write_text("now\n")
     in_order(small.ask("rerun", "a:go", code=1), "a:go: it failed then, and does not now")
     flag.unlink()
-    assert small.ask("rerun", "a:go") == "1 task run again: the same\n"
+    assert small.ask("rerun", "a:go") == "1 task repeated: identical\n"
 
 
 def test_task_that_worked_and_fails_now_is_told_with_its_log(small: Project) -> None:
@@ -33,7 +33,7 @@ def test_task_that_worked_and_fails_now_is_told_with_its_log(small: Project) -> 
     flag.unlink()
     for command in ("rerun", "reproduce"):
         text = small.ask(command, "a:go", code=1)
-        in_order(text, "a:go: exit status 1", "looking", "1 task run again: not the same: a:go")
+        in_order(text, "a:go: exit status 1", "looking", "1 task repeated: different: a:go")
     assert small.leftovers() == []
 
 
@@ -44,5 +44,5 @@ def test_rerun_of_an_old_build_takes_what_it_had(scene: Project) -> None:
     shutil.rmtree(scene.root / "build/work")
     for build in ("latest", "latest~1"):
         assert (
-            scene.ask("rerun", "hello:compile", "--build", build) == "1 task run again: the same\n"
+            scene.ask("rerun", "hello:compile", "--build", build) == "1 task repeated: identical\n"
         )

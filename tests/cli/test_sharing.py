@@ -35,7 +35,7 @@ def test_all_remotes_or_those_that_are_named(tmp_path: Path) -> None:
 def test_results_are_pushed_where_builds_publish_or_to_the_only_remote(tmp_path: Path) -> None:
     assert names(store_with(tmp_path / "a", one=False, two=True), to_push=True) == ["two"]
     assert names(store_with(tmp_path / "b", one=False), to_push=True) == ["one"]
-    with pytest.raises(ProvError, match="there is no remote to push to"):
+    with pytest.raises(ProvError, match="no remote to push to"):
         names(store_with(tmp_path / "c", one=False, two=False), to_push=True)
 
 
@@ -58,7 +58,7 @@ def test_nothing_recorded_is_not_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check_shareable(store_with(tmp_path), [], {})
-    assert "nothing to share: no task that succeeded is recorded" in capsys.readouterr().out
+    assert "nothing to share: no successful task is recorded" in capsys.readouterr().out
 
 
 def test_results_that_are_withheld_are_named(capsys: pytest.CaptureFixture[str]) -> None:

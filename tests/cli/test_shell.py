@@ -116,7 +116,7 @@ def test_caller_is_not_asked_for_a_project(small: Project) -> None:
     small.prov("build", "a")
     (small.root / "prov.toml").unlink()
     assert small.ask("shell", "--sandbox", "none", "a:go", "--", "cat", "out/x") == "a\n"
-    assert small.ask("rerun", "--sandbox", "none", "a:go") == "1 task run again: the same\n"
+    assert small.ask("rerun", "--sandbox", "none", "a:go") == "1 task repeated: identical\n"
     assert small.leftovers() == []
 
 

@@ -210,7 +210,7 @@ def test_on_a_terminal_it_asks(runs: Captured) -> None:
     for typed, stays in (("n\n", True), ("y\n", False)):
         said = on_a_terminal(runs.root, typed, "forget", "step:one")
         assert "refs/tags/step/one" in said
-        assert "Remove it for good?" in said
+        assert "Remove it permanently?" in said
         assert ("step:one" in runs.tasks()) is stays
     runs.run("step:two", "echo 2 > file")
     assert "Remove it" not in on_a_terminal(runs.root, "", "forget", "--yes", "step:two")

@@ -149,12 +149,12 @@ def test_a_failed_run_of_a_build(recorder: Recorder) -> None:
     ("name", "problem", "hint"),
     [
         ("app:mke", "no run of app:mke is recorded", "did you mean app:make?"),
-        ("lib:", "lib: names no task", "write recipe:task"),
-        ("app", "app is no run of a task", "write recipe:task, or a tag"),
+        ("lib:", "lib: is not a task", "write recipe:task"),
+        ("app", "app is not a run", "write recipe:task, or a tag"),
         ("latest/app:mke", "has no task app:mke", "did you mean app:make?"),
         ("none/app:make", "none names no build", "`prov builds` lists them"),
-        (f"app/make/{'0' * 40}/1", "is no run of a task", "write recipe:task, or a tag"),
-        (f"app/make/{'0' * 40}/0", "is no run of a task", "write recipe:task, or a tag"),
+        (f"app/make/{'0' * 40}/1", "is not a run", "write recipe:task, or a tag"),
+        (f"app/make/{'0' * 40}/0", "is not a run", "write recipe:task, or a tag"),
     ],
 )
 def test_unknown_names(
@@ -198,7 +198,7 @@ def test_a_collected_run_says_when(store: Store, recorder: Recorder) -> None:
     gone: dict[str, Oid | None] = {str(ref_of(run)): None}
     store.refs.update(*(RefUpdate(name, oid) for name, oid in gone.items()))
     (store.path / "pruned").write_text(f"{BEGAN}\tage\t{ref_of(run)}\n")
-    with pytest.raises(NameUnknown, match="is not here any more") as error:
+    with pytest.raises(NameUnknown, match="was deleted") as error:
         run_in(build, KEY)
     assert error.value.hint.startswith("`prov gc` dropped it on ")
     assert error.value.hint.endswith(", by rule age")

@@ -38,7 +38,7 @@ def test_a_build_publishes_what_it_made(folder_cache: Cache, machines: Machines)
     until(lambda: published(folder_cache), "the results are published")
     until(lambda: last_push(one) == "ok 5\n", "the push is over")
     assert other.build() == "1 fetched"
-    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 already there\n"
     folder_cache.is_clean()
 
 
@@ -77,7 +77,7 @@ def test_a_remote_that_is_down(daemon_cache: Cache, machines: Machines) -> None:
     assert one.build() == "5 ran"
     assert "the last push to team failed: remote team: fatal" in one.said
     until(lambda: last_push(one) == "ok 5\n", "the results are published")
-    assert one.ask("push", "--all") == "team: 5 results published in 1 push; 5 were there\n"
+    assert one.ask("push", "--all") == "team: 5 results published in 1 push; 5 already there\n"
     assert one.build() == "nothing to do"
     assert "the last push" not in one.said
     assert one.json("remote", "list")["remotes"][0]["problem"] == ""

@@ -140,7 +140,7 @@ def forger(folder_cache: Cache, machines: Machines, keys: Keys) -> Forger:
     """A cache with signed results of the project."""
     options = ("--trust", "keys", "--signers", str(keys.signers), "--key", str(keys.allowed))
     one = machines("one", folder_cache, *options, built=True)
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     return Forger(folder_cache)
 
 

@@ -88,7 +88,7 @@ def test_workdirs_that_are_not_here_are_searched(folder_cache: Cache, machines: 
     one.prov("push", "--with-workdirs")
     other = machines("other", folder_cache)
     assert "team: " in other.ask("forget", "--containing", SECRET, "-n")
-    assert "team: 2 results gone" in other.ask("forget", "--containing", SECRET)
+    assert "team: 2 results removed" in other.ask("forget", "--containing", SECRET)
     assert not holds(folder_cache.path)
     folder_cache.is_clean()
 
@@ -104,7 +104,7 @@ def test_what_cant_be_searched_is_named(folder_cache: Cache, machines: Machines)
     secret = git(folder_cache.path, "hash-object", "--stdin", data=f"{SECRET}\n").strip()
     (folder_cache.path / "objects" / secret[:2] / secret[2:]).unlink()
     done = one.prov("forget", "--containing", SECRET, code=1)
-    assert "still there: team" in done.stdout
+    assert "remains: team" in done.stdout
     assert "not searched" in done.stdout
 
 
@@ -119,10 +119,10 @@ def test_plain_files_are_searched(
     other = machines("other")
     other.add("mirror", static_server(folder.parent).url("cache"))
     done = other.prov("forget", "--containing", SECRET, code=1)
-    assert "still there: mirror" in done.stdout
+    assert "remains: mirror" in done.stdout
     assert "plain files" in done.stdout
     done = one.prov("forget", "--containing", SECRET, code=1)
-    assert f"still there: {folder}: exported files" in done.stdout
+    assert f"remains: {folder}: exported files" in done.stdout
     subprocess.run(["rm", "-r", folder], check=True)
     one.prov("export", str(folder), "--all")
     assert "no file" in one.complaint("forget", "--containing", SECRET)

@@ -41,11 +41,11 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
         machine.join("team", folder_cache)
     assert (
         one.ask("reproduce", "--recorded")
-        == "no task is known to have given different outputs for the same inputs\n"
+        == "no task is recorded with different outputs from identical inputs\n"
     )
-    assert one.ask("push") == "team: 1 result published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 1 result published in 1 push; 0 already there\n"
     said = other.ask("push").splitlines()
-    assert said[0] == "team: 1 result published in 1 push; 0 were there"
+    assert said[0] == "team: 1 result published in 1 push; 0 already there"
     assert (
         said[1].strip().startswith("not reproducible: dice:go: another output was published before")
     )
@@ -65,7 +65,8 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
     assert "nothing to do" in third.ask("build", "dice")
     assert third.git("rev-parse", f"{ref}^{{tree}}").strip() == first
     assert (
-        other.ask("push").splitlines()[0] == "team: 0 results published in 0 pushes; 1 were there"
+        other.ask("push").splitlines()[0]
+        == "team: 0 results published in 0 pushes; 1 already there"
     )
     folder_cache.is_clean()
 
@@ -112,7 +113,8 @@ def test_workdirs_go_along_if_somebody_asks(
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     assert (
-        one.ask("push", "--with-workdirs") == "team: 5 results published in 1 push; 0 were there\n"
+        one.ask("push", "--with-workdirs")
+        == "team: 5 results published in 1 push; 0 already there\n"
     )
     assert other.ask("pull", "app", "--with-workdirs").startswith("5 results fetched")
     assert "all" in other.ask("diff", "words:make").split()
@@ -123,7 +125,7 @@ def test_workdirs_go_along_if_somebody_asks(
     other.prov("checkout", "words:make", str(tmp_path / "out"))
     assert (tmp_path / "out/all").exists()
     other.edit("recipes/words/words.toml", "mkdir image/usr", "mkdir image/usr; ls")
-    assert other.build() == "1 ran, 1 restored, 3 cut off"
+    assert other.build() == "1 ran, 1 restored, 3 skipped"
     other.is_clean()
     git(folder_cache.path, "fsck", "--strict")
 
@@ -148,7 +150,7 @@ def test_what_is_collected_between_transfers(folder_cache: Cache, machines: Mach
         assert one.build() == "5 ran"
         if number != 1:
             collect(one)
-        assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+        assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
         if number:
             collect(other)
         assert other.build() == "1 fetched"

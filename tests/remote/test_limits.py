@@ -31,7 +31,7 @@ def test_a_push_is_split_where_it_is_too_large(folder_cache: Cache, machines: Ma
     one, other = machines("one"), machines("other", folder_cache)
     one.join("team", folder_cache, "--push-limit", "1")
     with_large_files(one)
-    assert one.ask("push") == "team: 4 results published in 4 pushes; 0 were there\n"
+    assert one.ask("push") == "team: 4 results published in 4 pushes; 0 already there\n"
     folder_cache.is_clean()
     for name in RECIPES:
         other.write(f"recipes/{name}.toml", (one.root / f"recipes/{name}.toml").read_text())
@@ -46,7 +46,7 @@ def test_a_server_that_refuses_large_bodies(
     cache = make_cache(request, tmp_path, "http", max_body="900k")
     one = machines("one", cache)
     with_large_files(one)
-    assert one.ask("push") == "team: 4 results published in 4 pushes; 0 were there\n"
+    assert one.ask("push") == "team: 4 results published in 4 pushes; 0 already there\n"
     cache.is_clean()
     one.one("huge", "head -c 1200000 /dev/urandom > out/file")
     one.prov("build", "huge", "r0")

@@ -87,7 +87,7 @@ def test_a_secret_that_a_server_keeps_is_named(folder_cache: Cache, machines: Ma
     begun = time.monotonic()
     done = one.prov("forget", "--containing", "hunter2-is-the-password", code=1)
     assert time.monotonic() - begun < AT_ONCE
-    assert "still there: team" in done.stdout
+    assert "remains: team" in done.stdout
     assert "receive.denyNonFastForwards" in done.stdout
     folder_cache.is_clean()
 
@@ -115,7 +115,7 @@ def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -
     assert "receive.denyDeletes" in other.prov("push").stderr
     assert left(folder_cache) <= names | {f"{name}-last" for name in names}
     assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith(
-        "20 results gone"
+        "20 results deleted"
     )
     assert len(left(folder_cache)) <= 2
     folder_cache.git("fsck", "--strict")

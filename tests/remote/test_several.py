@@ -30,7 +30,8 @@ def test_each_remote_has_a_part(caches: tuple[Cache, Cache], machines: Machines)
     for recipe, name in (("a", "first"), ("b", "second")):
         one.prov("build", recipe)
         assert (
-            one.ask("push", "-r", name) == f"{name}: 1 result published in 1 push; 0 were there\n"
+            one.ask("push", "-r", name)
+            == f"{name}: 1 result published in 1 push; 0 already there\n"
         )
     assert [row["name"] for row in other.json("remote", "list")["remotes"]] == ["first", "second"]
     assert "2 fetched" in other.ask("build", "a", "b")
@@ -75,8 +76,8 @@ def test_two_names_for_one_url(folder_cache: Cache, machines: Machines) -> None:
         machine.join("a", folder_cache, "--push")
         machine.join("b", folder_cache, "--push")
     assert one.ask("push").splitlines() == [
-        "a: 5 results published in 1 push; 0 were there",
-        "b: 0 results published in 0 pushes; 5 were there",
+        "a: 5 results published in 1 push; 0 already there",
+        "b: 0 results published in 0 pushes; 5 already there",
     ]
     assert other.build() == "1 fetched"
     folder_cache.is_clean()
@@ -110,7 +111,7 @@ def test_a_history_that_was_rewritten(folder_cache: Cache, machines: Machines) -
     assert other.build() == "1 fetched"
     one.change("new")
     one.build()
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     other.change("new")
     assert other.build() == "1 fetched"
     folder_cache.is_clean()
@@ -172,7 +173,7 @@ def test_a_repository_with_branches_of_its_own(tmp_path: Path, machines: Machine
     one, other = machines("one", built=True), machines("other")
     for machine in (one, other):
         machine.add("team", f"file://{source}", "--push")
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     assert other.build() == "1 fetched"
     after = git(source / ".git", "for-each-ref").splitlines()
     assert [line for line in after if "refs/heads/prov/" not in line] == before.splitlines()
@@ -193,14 +194,14 @@ def test_what_is_known_of_remotes_may_be_deleted(folder_cache: Cache, machines: 
 
     one.prov("push")
     forget()
-    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 already there\n"
     assert other.build() == "1 fetched"
     forget()
     one.change("new")
     other.change("new")
     assert one.build() == "5 ran" or "fetched" in one.said
     forget()
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     forget()
     assert other.build() == "1 fetched"
     forget()

@@ -25,7 +25,7 @@ exec {ssh} "$@"
 def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> None:
     """Nothing runs, and of all outputs only the one that is asked for comes over."""
     one, other = machines("one", cache, built=True), machines("other", cache)
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     assert sorted(cache.keys()) == sorted(TASKS)
     moved = cache.moved()
     assert other.build() == "1 fetched"
@@ -38,7 +38,7 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
     other.change("new")
     assert one.build() == "5 ran"
     moved = cache.moved()
-    assert one.ask("push") == "team: 5 results published in 1 push; 0 were there\n"
+    assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     pushed = cache.moved() - moved
     moved = cache.moved()
     assert other.build() == "1 fetched"
@@ -55,7 +55,7 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
     for machine in (one, other):
         machine.is_clean()
     cache.is_clean()
-    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 already there\n"
 
 
 def test_who_fetched_by_ssh_of_the_old_protocol_pushes_what_is_new(
@@ -156,7 +156,7 @@ def test_plan_says_what_would_be_fetched(folder_cache: Cache, machines: Machines
     lines = other.ask("plan", "app").splitlines()
     assert lines[0] == "app:pack  fetch       its output is deployed, from a remote"
     assert len(lines) == 2
-    assert lines[1].startswith("0 of 5 tasks to run, at the most")
+    assert lines[1].startswith("at most 0 of 5 tasks to run")
     (step,) = [each for each in other.json("plan", "app")["steps"] if each["action"] == "fetch"]
     assert step["task"] == "app:pack"
     other.edit("recipes/app/app.toml", "cp -r image/* app/", "cp -r image/* app/; ls app")

@@ -46,12 +46,12 @@ def test_what_is_old_goes_and_what_was_published_last_stays(
     cache = make_cache(request, tmp_path, kind)
     one = grown(machines, cache)
     assert len(cache.keys()) == 15
-    assert "10 results would go" in one.ask(
+    assert "10 results would be deleted" in one.ask(
         "remote", "gc", "team", "--days", "0", "--builds", "0", "-n"
     )
     assert len(cache.keys()) == 15
     said = one.ask("remote", "gc", "team", "--days", "0", "--builds", "0")
-    assert said.startswith("10 results gone")
+    assert said.startswith("10 results deleted")
     assert cache.git("rev-list", "--count", "prov/index").strip() == "1"
     cache.is_clean()
     held = cache.git("rev-list", "prov/content").split()
@@ -62,7 +62,7 @@ def test_what_is_old_goes_and_what_was_published_last_stays(
     other.change("third")
     assert "fetched" in other.build()
     assert other.deployed() == other.wanted()
-    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 were there\n"
+    assert one.ask("push") == "team: 0 results published in 0 pushes; 5 already there\n"
     assert one.ask("push", "--all").startswith("team: 10 results published")
     cache.is_clean()
 
@@ -86,7 +86,7 @@ def test_by_size_the_least_used_go(folder_cache: Cache, machines: Machines) -> N
     sizes = [int(line.split("size=")[1].split(" ")[0]) for line in folder_cache.published()]
     limit = sum(sizes) - 1
     said = one.ask("remote", "gc", "team", "--size", f"{limit}")
-    assert said.startswith("1 result gone")
+    assert said.startswith("1 result deleted")
     folder_cache.is_clean()
 
 
@@ -138,7 +138,7 @@ def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines:
     one.build("--offline")
     one.prov("push")
     before = len(folder_cache.keys())
-    assert "would go" in one.ask("forget", "--containing", SECRET, "-n")
+    assert "would be removed" in one.ask("forget", "--containing", SECRET, "-n")
     said = one.ask("forget", "--containing", SECRET)
     assert "team: " in said
     for folder in (one.root / ".prov", folder_cache.path):
@@ -163,8 +163,8 @@ def test_where_it_cant_be_taken_out_is_told(folder_cache: Cache, machines: Machi
     one.write("recipes/words/words/08", f"{SECRET}\n")
     one.build("--offline")
     done = one.prov("forget", "--containing", SECRET, code=1)
-    assert "still there: away" in done.stdout
-    assert "still there: away" in one.prov("forget", "--containing", SECRET, code=1).stdout
+    assert "remains: away" in done.stdout
+    assert "remains: away" in one.prov("forget", "--containing", SECRET, code=1).stdout
     one.prov("remote", "remove", "away")
     said = "prov: no file in the store or at its remotes contains that text"
     assert one.complaint("forget", "--containing", SECRET) == said
@@ -268,7 +268,7 @@ def test_what_is_taken_up_again_is_said_to_be_of_use(
     one.build("--offline")
     one.prov("push")
     said = one.ask("remote", "gc", "team", "--days", "30", "--builds", "0")
-    assert said.startswith("0 results gone"), "the old ones were used today"
+    assert said.startswith("0 results deleted"), "the old ones were used today"
 
 
 def test_toolchains_that_plans_go_by_are_kept(folder_cache: Cache, machines: Machines) -> None:

@@ -30,7 +30,7 @@ def test_a_stale_lock_keeps_no_push_out(name: str, folder_cache: Cache, machines
     lock = leave(folder_cache.path, name)
     assert one.ask("push").startswith("team: 5 results published")
     assert one.ask("remote", "gc", "team", "--days", "0", "--builds", "0").startswith(
-        "5 results gone"
+        "5 results deleted"
     )
     assert not lock.exists()
     folder_cache.is_clean()

@@ -21,8 +21,8 @@ def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
     one.add("second", "ssh://nobody@example.org/srv/cache", "--priority", "70")
     url = f"file://{folder_cache.path}"
     assert one.ask("remote", "list").splitlines() == [
-        f"team  {url}  trust none  push  not asked yet",
-        "second  ssh://nobody@example.org/srv/cache  trust none  not asked yet",
+        f"team  {url}  trust none  push  not contacted yet",
+        "second  ssh://nobody@example.org/srv/cache  trust none  not contacted yet",
     ]
     one.prov("push", "-r", "team")
     first, second = one.json("remote", "list")["remotes"]
@@ -109,7 +109,7 @@ def test_a_list_of_remotes_of_which_one_is_dead(folder_cache: Cache, machines: M
     assert "note: remote gone: fatal: unable to connect" in done.stderr
     assert "build" not in done.stderr
     assert any(
-        line.startswith("gone ") and line.endswith("not asked yet")
+        line.startswith("gone ") and line.endswith("not contacted yet")
         for line in done.stdout.splitlines()
     )
     assert len(one.json("remote", "list", "--refresh", code=1)["remotes"]) == 2
@@ -120,7 +120,7 @@ def test_nothing_to_share_is_explained(
     folder_cache: Cache, machines: Machines, tmp_path: Path
 ) -> None:
     one = machines("one", folder_cache, "--push")
-    nothing = "nothing to share: no task that succeeded is recorded\n"
+    nothing = "nothing to share: no successful task is recorded\n"
     assert one.ask("push", "--all") == nothing
     assert one.ask("export", str(tmp_path / "www"), "--all") == nothing
     assert folder_cache.refs() == set()
@@ -129,8 +129,8 @@ def test_nothing_to_share_is_explained(
     said = one.complaint("push", "--all")
     assert (
         said
-        == "prov: nothing can be shared: the recorded run is of `prov run` or `prov capture`, which"
-        " have no output"
+        == "prov: cannot share any result: the recorded run is of `prov run` or `prov capture`,"
+        " which have no output"
     )
     assert one.complaint("export", str(tmp_path / "www"), "--all") == said
 
