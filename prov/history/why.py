@@ -153,7 +153,7 @@ def why(
     """
     with store.objects.writer(memory=True) as writer:
         planned = None
-        if session is not None and not build:
+        if session is not None and not build and not split_steps(name)[1]:
             planned = _planned(session, name, writer)
         if planned is None:
             return _why_recorded(store, name, build, against)

@@ -51,12 +51,13 @@ def test_a_name_has_what_its_ref_says() -> None:
     assert failed.tag.startswith("failed/app/make/") and failed.failed
     assert name.table() == {
         "tag": name.tag,
+        "commit": "00" * 20,
         "recipe": "app",
         "task": "make",
         "task_hash": task_hash("x").hex(),
         "number": 3,
         "failed": False,
-        "seconds": BEGAN,
+        "time": BEGAN,
     }
 
 
@@ -181,7 +182,7 @@ def test_a_run_elsewhere_may_have_its_record_here(
     run = made(recorder)
     recorder.build(run)
     store.refs.update(RefUpdate(str(ref_of(run)), None))
-    with pytest.raises(Elsewhere, match="it was run on another machine, or removed") as error:
+    with pytest.raises(Elsewhere, match="it ran on another machine, or was deleted") as error:
         question(store)
     with pytest.raises(Elsewhere):
         record_elsewhere(store, error.value)
@@ -213,3 +214,13 @@ def test_an_output_that_stayed_names_no_run(store: Store, recorder: Recorder) ->
     store.refs.update(RefUpdate(str(ref_of(run)), None))
     with pytest.raises(NameUnknown, match="no run of app:make is recorded"):
         last_run(store, KEY)
+
+
+def test_an_earlier_run_is_counted_from_any_name_of_a_run(store: Store, recorder: Recorder) -> None:
+    runs_of_app = [made(recorder, str(number)) for number in range(3)]
+    made(recorder, key="lib:make")
+    commits = [run.commit for run in runs_of_app]
+    for name, index in {"app:make~0": 2, "app:make~": 1, "app:make^": 1, "app:make~2": 0}.items():
+        assert find_run(store, name).commit == commits[index], name
+    with pytest.raises(NameUnknown, match=r"app:make~3: 2 runs of app:make before app/make/"):
+        find_run(store, "app:make~3")
