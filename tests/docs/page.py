@@ -37,7 +37,7 @@ OWN_FOLDER = re.compile(r"(?<![\w.-])/(tmp|srv|home/anna)\b")
 VARIABLE = (
     (re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?"), "<time>"),
     (re.compile(r"\b([0-9a-f]{4,64}…|[0-9a-f]{7,64}\b)"), "<id>"),
-    (re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|h|B|kB|MB|GB|bytes)\b"), "<amount>"),
+    (re.compile(r"\b(\d+ (min|h) )?\d+(\.\d+)? ?(ms|s|min|h|B|kB|MB|GB|bytes)\b"), "<amount>"),
     (re.compile(r"(?<=seconds) +\d\S*"), " <amount>"),
     (re.compile(r"[ \t]+"), " "),
 )

@@ -76,6 +76,7 @@ def test_steps_joins_continued_lines_and_here_documents() -> None:
     ("expected", "actual"),
     [
         ("37 ran; 6.1 s; 149.6 MB added", "37 ran; 12 s; 99 kB added"),
+        ("37 ran; 6.1 s; 149.6 MB added", "37 ran; 1 min 2 s; 99 kB added"),
         ("2026-11-21 01:41:30  a/7a3c…/1", "2027-01-01 00:00:00  a/0123456789abcdef0123/1"),
         ("a\n…\nd", "a\nb\nc\nd"),
         ("a\n…\nd", "a\nd"),
