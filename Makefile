@@ -53,6 +53,15 @@ lint: $(VENV)/.installed
 
 man: $(VENV)/.installed
 	$(BIN)/python -m tests.manual
+	$(BIN)/python -m tests.cli.help
+
+# the oldest and the newest typer that pyproject.toml allows
+TYPERS := ==0.26.0 <0.29
+typers: $(VENV)/.installed
+	for version in $(foreach version,$(TYPERS),'$(version)'); do \
+		$(BIN)/pip install --disable-pip-version-check -q --upgrade --target build/typer "typer$$version" && \
+		PYTHONPATH=build/typer $(BIN)/python -m pytest -q tests/cli/test_help.py || exit; \
+	done
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check --progress-bar off --editable '.[docs]'
@@ -91,4 +100,4 @@ bench: $(VENV)/.installed
 clean:
 	rm -rf $(VENV) build dist fixtures/demo/build fixtures/demo/.prov
 
-.PHONY: all demo test quick floors coverage lint man site wheel check faults edits fuzz attacks bitbake bench clean
+.PHONY: all demo test quick floors coverage lint man typers site wheel check faults edits fuzz attacks bitbake bench clean
