@@ -1,1 +1,1 @@
-"""Recipes: projects, classes, variables, and the graph of tasks that they describe."""
+"""Recipes: projects, classes, variables and the task graph they describe."""

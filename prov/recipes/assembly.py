@@ -1,6 +1,6 @@
-"""Make recipes of joined tables.
+"""Make recipes from joined tables.
 
-What is checked here concerns several keys, or the files beside the recipe; `prov.recipes.checks`
+This module checks what involves several keys or the files next to the recipe. `prov.recipes.checks`
 checks the types of values.
 """
 
@@ -30,9 +30,9 @@ _DEFAULT_BUILD = ("populate_sysroot",)
 
 
 def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: bool) -> Recipe:
-    """Return the recipe that joined tables describe.
+    """Return the recipe described by joined tables.
 
-    Raises RecipeError, naming `path`.
+    Raises RecipeError; its message starts with `path`.
     """
     where = str(path)
     table = check(raw, RecipeTable, where)
@@ -62,7 +62,7 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
         variables=settings,
         functions=table.functions,
         tasks={task: _task(task, fields) for task, fields in table.tasks.items()},
-        packages=raw.get("packages", {}),  # as written: the variable PACKAGES is hashed
+        packages=raw.get("packages", {}),  # unchanged, because the variable PACKAGES is hashed
         sysroot=table.sysroot,
         sysroot_owner=owners,
         direct=table.direct,
@@ -70,7 +70,7 @@ def make_recipe(raw: Raw, settings: dict[str, Setting], path: Path, *, native: b
 
 
 def _recipe_name(table: RecipeTable, path: Path) -> str:
-    """Return the name in the table, or else the file's. Raises RecipeError."""
+    """Return the name in the table, or the file's name by default. Raises RecipeError."""
     name = given(table.name, path.stem)
     has_ref_name = ".." not in name and not name.endswith((".lock", "."))
     is_free = name not in RESERVED_NAMES
@@ -81,17 +81,17 @@ def _recipe_name(table: RecipeTable, path: Path) -> str:
         or not _RECIPE_NAME.fullmatch(name)
     ):
         raise RecipeError(
-            f"{path}: `{name}` can't be a recipe's name",
+            f"{path}: invalid recipe name `{name}`",
             hint=(
-                f"at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -; see the"
-                " reference"
+                f"use at most {LONGEST_RECIPE} lower-case letters, digits and + . _ -, but not"
+                f" {' or '.join(RESERVED_NAMES)}"
             ),
         )
     return name
 
 
 def _native_names(names: tuple[str, ...], are_native: bool) -> tuple[str, ...]:
-    """Return names of recipes, as those of their `-native` variants if they are meant."""
+    """Return recipe names, turned into their `-native` variants' names if `are_native`."""
     return tuple(map(native_name, names)) if are_native else names
 
 
@@ -99,8 +99,8 @@ def _patch(recipe_file: Path, name: str) -> Path:
     file = recipe_file.parent / name
     if not file.exists():
         raise RecipeError(
-            f"{recipe_file}: patches: there is no {file}",
-            hint="paths are relative to the recipe's file",
+            f"{recipe_file}: patches: {file} does not exist",
+            hint="use a path relative to the recipe file",
         )
     return file
 

@@ -1,7 +1,8 @@
-"""Check tables of TOML and JSON files against types; every mistake is one line and a hint.
+"""Check tables from TOML and JSON files against types.
 
-msgspec checks. What it reports is a reason and a path, in which keys of a user's own are missing
-(`$.tasks[...].script`): this module finds those keys, and words the reason for a reader of TOML.
+Each error is one line and a hint. msgspec does the checks and reports a reason and a path. The path
+omits keys that the user chose (`$.tasks[...].script`), so this module finds those keys and rewrites
+the reason in TOML terms.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _TYPES = {
     "array": "a list",
     "object": "a table",
 }
-"""msgspec's names of types, and those that a reader of TOML knows."""
+"""msgspec's type names -> the names used in messages."""
 _HINTS = {
     "str": 'write it in quotes: "…"',
     "bool": "write true or false, without quotes",
@@ -40,11 +41,11 @@ _HINTS = {
     "str | array": 'write "…", or a list: […]',
 }
 LONGEST_VALUE = 100
-"""Characters of a wrong value that a message shows."""
+"""Maximum characters of an invalid value that a message shows."""
 
 
 def check(table: object, kind: type[T], where: str) -> T:
-    """Return a table as a value of a type. Raises RecipeError, which begins with `where`."""
+    """Convert a table to a type. Raises RecipeError; its message starts with `where`."""
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
@@ -52,7 +53,7 @@ def check(table: object, kind: type[T], where: str) -> T:
 
 
 def explain(error: msgspec.ValidationError, table: object, kind: Any, where: str) -> RecipeError:
-    """Return the error that says what msgspec found wrong with a table."""
+    """Return msgspec's error in terms of the user's keys and TOML's types."""
     match = _REPORT.fullmatch(str(error))
     assert match is not None  # every text matches
     reason, of_key, path = match[1], match[2], match[3] or ""
@@ -67,19 +68,19 @@ def explain(error: msgspec.ValidationError, table: object, kind: Any, where: str
 
 @dataclass(frozen=True, slots=True)
 class _KeyedValue:
-    """A value within a table: its key from the top (`tasks.go.after[0]`), and its type."""
+    """A value in a table with its full key (`tasks.go.after[0]`) and its type."""
 
     key: str
     value: Any
     kind: Any
 
     def at(self, where: str) -> str:
-        """Return the text that an error message begins with."""
+        """Return the start of an error message about this value."""
         return f"{where}: {name_text(self.key)}" if self.key else where
 
 
 def _follow(entry: _KeyedValue, path: str) -> _KeyedValue:
-    """Return the entry that a path of msgspec's leads to from another."""
+    """Return the entry that a msgspec path leads to, starting from `entry`."""
     for step in _STEP.finditer(path):
         if step["field"]:
             entry = _field(entry, step["field"])
@@ -101,7 +102,7 @@ def _item(entry: _KeyedValue, index: int) -> _KeyedValue:
 
 
 def _wrong_entry(entry: _KeyedValue) -> _KeyedValue:
-    """Return the first entry of a mapping whose value is not of the values' type."""
+    """Return the first entry of a mapping whose value has the wrong type."""
     _names, kind = get_args(_alternative(entry.kind, dict))
     name = next(name for name, value in entry.value.items() if not _is(value, kind))
     return _KeyedValue(f"{entry.key}.{name}", entry.value[name], kind)
@@ -116,7 +117,7 @@ def _is(value: object, kind: Any) -> bool:
 
 
 def _alternatives(kind: Any) -> Iterator[Any]:
-    """Yield the types of a union, annotated as they are."""
+    """Yield the types of a union, with their annotations."""
     if get_origin(kind) is Annotated and get_origin(get_args(kind)[0]) in (UnionType, Union):
         kind = get_args(kind)[0]
     yield from get_args(kind) if get_origin(kind) in (UnionType, Union) else (kind,)
@@ -128,25 +129,25 @@ def _plain(kind: Any) -> Any:
 
 
 def _alternative(kind: Any, origin: type) -> Any:
-    """Return the type of a union that is a generic of `origin`."""
+    """Return the member of a union whose generic origin is `origin`."""
     plain = map(_plain, _alternatives(kind))
     return next(alternative for alternative in plain if get_origin(alternative) is origin)
 
 
 def _field_types(kind: Any) -> dict[str, Any]:
-    """Return the keys of a struct and their types."""
+    """Return the types of a struct's fields, by key."""
     plain = map(_plain, _alternatives(kind))
     struct = next(alternative for alternative in plain if hasattr(alternative, "__struct_fields__"))
     return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """Return the values of a type that is a list of them; else nothing."""
+    """Return the values of a Literal type; empty for other types."""
     return get_args(_plain(kind)) if get_origin(_plain(kind)) is Literal else ()
 
 
 def _description(kind: Any) -> str:
-    """Return what the annotations of a type say about its values, or an empty string."""
+    """Return the description in a type's annotations, or an empty string."""
     for alternative in _alternatives(kind):
         for annotation in getattr(alternative, "__metadata__", ()):
             if annotation.description:
@@ -157,7 +158,7 @@ def _description(kind: Any) -> str:
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python prints no integer of more than 4,300 digits
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
         return "a huge number"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
@@ -166,7 +167,7 @@ def _unknown_key(key: str, entry: _KeyedValue, where: str) -> RecipeError:
     keys = _field_types(entry.kind)
     return RecipeError(
         f"{entry.at(where)}: unknown key `{name_text(key)}`",
-        hint=nearest(key, keys) or f"known keys: {', '.join(keys)}",
+        hint=nearest(key, keys) or f"use one of {', '.join(keys)}",
     )
 
 

@@ -1,8 +1,9 @@
-"""The one task graph: recipes' tasks, their edges resolved to other tasks.
+"""The task graph: the recipes' tasks and the edges between them.
 
-Two kinds of edges: `after` (a task of the same recipe whose WORKDIR is taken over) and, by output,
-`from` (put into the WORKDIR at the start) and `needs` (put into the sysroots). No task and no
-recipe is special, but for the names of bootstrap variants.
+There are two kinds of edges. An `after` edge leads to a task of the same recipe; the task continues
+in that task's WORKDIR. Output edges are `from` (the output is copied into the WORKDIR at the start)
+and `needs` (the output goes into the sysroots). No task or recipe is special, except for the names
+of bootstrap variants.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WORLD = "world"
 class Node:
     """A task in the graph.
 
-    Edges are the keys of other nodes, in the order that the recipe gives.
+    Edges are the keys of other nodes, in the order of the recipe.
     """
 
     key: TaskKey
@@ -36,9 +37,9 @@ class Node:
     from_: tuple[TaskKey, ...]
     needs: tuple[TaskKey, ...]
     direct: frozenset[TaskKey] = frozenset()
-    """Those of `needs` that are used from a folder of their own."""
+    """The members of `needs` used from folders of their own."""
     staging: tuple[str, ...] = ()
-    """For each of `needs`, as text: which of its folders go where."""
+    """For each of `needs`, a text: the sysroot that its output folders go into."""
 
     @property
     def edges(self) -> tuple[TaskKey, ...]:
@@ -47,13 +48,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """All tasks that the targets depend on, every task after those in its edges."""
+    """All tasks that the targets depend on, in dependency order."""
 
     nodes: dict[TaskKey, Node]
     targets: tuple[TaskKey, ...]
 
     def chain(self, key: TaskKey) -> str:
-        """Return the name of a task's WORKDIR chain: the first task of those that share it."""
+        """Return the name of a task's WORKDIR chain: the first task that uses the WORKDIR."""
         node = self.nodes[key]
         while node.after:
             node = self.nodes[node.after[0]]
@@ -61,7 +62,7 @@ class Graph:
 
 
 def tasks_before(recipe: Recipe, task: Task) -> list[Task]:
-    """Return the tasks of a recipe that one comes after, directly or not."""
+    """Return the tasks that a task comes `after`, transitively."""
     names: dict[str, None] = {}
     pending = list(task.after)
     while pending:
@@ -73,7 +74,7 @@ def tasks_before(recipe: Recipe, task: Task) -> list[Task]:
 
 
 def resolve_targets(project: Project, targets: Sequence[str]) -> list[TaskKey]:
-    """Return the keys of the tasks that targets (`recipe`, `recipe:task`, `world`) stand for.
+    """Return the keys of the tasks named by targets (`recipe`, `recipe:task`, `world`).
 
     Raises NameUnknown.
     """
@@ -88,19 +89,22 @@ def resolve_targets(project: Project, targets: Sequence[str]) -> list[TaskKey]:
 
 
 def _recipes_with(project: Project, task: str) -> list[str]:
-    """Return the names of the recipes that have a task; without a task, of all."""
+    """Return the names of the recipes that have a task, or of all recipes if it is empty."""
     return [name for name in project.names() if not task or task in project.recipe(name).tasks]
 
 
 def _targets_in(recipe: Recipe, task: str) -> list[TaskKey]:
-    """Return the key of a task of a recipe, or without a name those of all that it builds."""
+    """Return the key of a recipe's task, or of its `build` tasks if `task` is empty."""
     if task and task not in recipe.tasks:
-        hint = nearest(task, recipe.tasks) or f"it has {', '.join(sorted(recipe.tasks))}"
+        hint = nearest(task, recipe.tasks) or f"use one of {', '.join(sorted(recipe.tasks))}"
         raise NameUnknown(f"{recipe.name} has no task {task}", hint=hint)
     names = [task] if task else recipe.build
     for name in names:
         if name not in recipe.tasks:
-            raise RecipeError(f"{recipe.path}: build: {recipe.name} has no task {name}")
+            raise RecipeError(
+                f"{recipe.path}: build: {recipe.name} has no task {name}",
+                hint=nearest(name, recipe.tasks),
+            )
     return [TaskKey.of(recipe.name, name) for name in names]
 
 
@@ -118,8 +122,8 @@ def make_graph(project: Project, targets: Sequence[str]) -> Graph:
 
 
 def _add_nodes(start: TaskKey, edges: _Edges, nodes: dict[TaskKey, Node]) -> None:
-    """Add a task and all that it depends on to `nodes`, each behind those in its edges."""
-    path: dict[TaskKey, Node] = {}  # from the start: those whose edges are being followed
+    """Add a task and all its dependencies to `nodes`, dependencies first."""
+    path: dict[TaskKey, Node] = {}  # the nodes from the start whose edges are being followed
     pending: list[tuple[TaskKey, bool]] = [(start, False)]
     while pending:
         key, is_finished = pending.pop()
@@ -138,13 +142,13 @@ def _add_nodes(start: TaskKey, edges: _Edges, nodes: dict[TaskKey, Node]) -> Non
 def _cycle(path: list[TaskKey], edge: TaskKey) -> PlanError:
     tasks = [*path[path.index(edge) :], edge]
     return PlanError(
-        f"tasks depend on each other: {' -> '.join(tasks)}", hint="remove one of these edges"
+        f"dependency cycle: {' -> '.join(tasks)}", hint="remove one of these dependencies"
     )
 
 
 @dataclass(slots=True)
 class _Edges:
-    """Resolves what a task's `after`, `from` and `needs` say to keys of tasks."""
+    """Resolves a task's `after`, `from` and `needs` to task keys."""
 
     project: Project
     selectors: Selectors = field(init=False)
@@ -154,7 +158,7 @@ class _Edges:
         self.selectors = Selectors(self.project)
 
     def node(self, key: TaskKey) -> Node:
-        """Return a task with its edges. Raises RecipeError for a task that does not exist."""
+        """Return a task with its edges. Raises RecipeError if an edge's task does not exist."""
         recipe = self.project.recipe(key.recipe)
         task = recipe.tasks[key.task]
         needs = dict.fromkeys(self._keys(recipe, task, task.needs, "needs"))
@@ -184,7 +188,7 @@ class _Edges:
     def _keys(
         self, recipe: Recipe, task: Task, texts: Iterable[str], edge: str
     ) -> tuple[TaskKey, ...]:
-        """Return the tasks that the texts of one kind of edge stand for, each once."""
+        """Return the tasks named by the texts of one kind of edge, without duplicates."""
         where = f"{recipe.path}: tasks.{task.name}: {edge}"
         keys: dict[TaskKey, None] = {}
         for text in texts:
@@ -193,14 +197,16 @@ class _Edges:
         return tuple(keys)
 
     def _tasks(self, recipe: Recipe, text: str, edge: str, where: str) -> list[TaskKey]:
-        """Return the tasks that a text stands for: a selector, `RECIPE:TASK` or `TASK`."""
+        """Return the tasks named by a selector, `RECIPE:TASK` or `TASK`."""
         selector = SELECTOR.fullmatch(text)
         if selector:
             return self._tasks_of(self.selectors.select(recipe, selector[1]), selector[2])
         if text.startswith("@"):
             raise RecipeError(
-                f"{where}: {text!r} is no selector",
-                hint="@depends:TASK, @depends_native:TASK, @runtime:TASK, @runtime_native:TASK",
+                f"{where}: invalid selector {text!r}",
+                hint=(
+                    "use @depends:TASK, @depends_native:TASK, @runtime:TASK or @runtime_native:TASK"
+                ),
             )
         if ":" not in text:
             return [self._task(recipe, text, where)]
@@ -208,7 +214,7 @@ class _Edges:
         key = self._task(self.selectors.provider(recipe, name.recipe, where), name.task, where)
         if edge != "needs":
             return [key]
-        # a tool is of no use without what it needs to run
+        # a tool does not run without its run-time dependencies
         others = self.selectors.run_time(self.project.recipe(key.recipe))
         return [key, *self._tasks_of(others, key.task)]
 
@@ -220,15 +226,15 @@ class _Edges:
         return TaskKey.of(recipe.name, task)
 
     def _tasks_of(self, recipes: Iterable[str], task: str) -> list[TaskKey]:
-        """Return the tasks of one name; recipes without such a task are passed over."""
+        """Return the recipes' tasks named `task`; skip recipes without one."""
         return [
             TaskKey.of(name, task) for name in recipes if task in self.project.recipe(name).tasks
         ]
 
     def _staging_of(self, key: TaskKey) -> str:
-        """Return which folders of a task's output go into which sysroot.
+        """Return a text that names the sysroot and the output folders that go into it.
 
-        The text is part of the hash of every task that sees them.
+        The text is part of the hash of every task that uses this output.
         """
         staging = self._staging.get(key)
         if staging is None:
@@ -243,7 +249,7 @@ class _Edges:
 
 
 def _sysroot_kind(recipe: Recipe) -> str:
-    """Return the sysroot that a recipe's outputs go into, or `direct`."""
+    """Return the sysroot for a recipe's outputs (`native`, `target`), or `direct`."""
     if recipe.direct:
         return "direct"
     return "native" if recipe.arch in ("native", "cross") else "target"

@@ -1,4 +1,4 @@
-"""Classes: where they are, and what a recipe inherits from them."""
+"""Find classes and list what a recipe inherits from them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from prov.text import nearest
 
 CLASSES = Path(__file__).parent / "classes"
 BASE = "base"
-"""The class that every recipe inherits."""
+"""The class inherited by every recipe."""
 
 Layer = tuple[str, Raw]
-"""A table that is joined to others, and where it came from."""
+"""A table to be joined with others, after its origin (such as `class make`)."""
 
 
 @dataclass(slots=True)
 class Classes:
-    """The classes of a project, and prov's own behind them."""
+    """The classes of a project. A project's own classes override prov's."""
 
     folders: tuple[Path, ...]
     files: ParsedFiles
     _paths: dict[str, Path] = field(default_factory=dict)
 
     def layers(self, names: Iterable[str], recipe_file: Path) -> list[Layer]:
-        """Return the tables of class `base`, of the named classes and of those that they inherit.
+        """Return the tables of class `base`, of the named classes and of the classes they inherit.
 
-        Each class stands behind those that it inherits. Raises RecipeError for one that does not
-        exist, naming the recipe's file.
+        A class comes after the classes it inherits. Raises RecipeError, naming the recipe file, if
+        a class does not exist.
         """
         layers = [(f"class {BASE}", self._table(BASE, recipe_file))]
         visited = {BASE}
@@ -63,6 +63,6 @@ class Classes:
                 return path
         names = {path.stem for folder in folders for path in folder.glob("*.toml")}
         raise RecipeError(
-            f"{recipe_file}: inherit: there is no class {name}",
-            hint=nearest(name, names) or f"classes: {', '.join(sorted(names))}",
+            f"{recipe_file}: inherit: class {name} does not exist",
+            hint=nearest(name, names) or f"use one of {', '.join(sorted(names))}",
         )

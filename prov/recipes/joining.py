@@ -1,4 +1,4 @@
-"""Join the tables of a recipe, its classes and its variant, and the settings over them."""
+"""Join the tables of a recipe, its classes and its variant, and apply settings to them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _ADDED_UP = (
     "export",
     "sources",
 )
-"""Lists of a recipe that later tables add to."""
+"""Recipe lists that later tables append to."""
 _JOINED_BY_KEY = ("tasks", "packages")
 _REPLACED_BY_KEY = ("functions", "sysroot_owner")
 
 
 def join(layers: Iterable[tuple[str, Raw]]) -> tuple[Raw, dict[str, Setting]]:
-    """Join tables, later ones over earlier ones.
+    """Join tables; later tables override earlier ones.
 
-    Return the table, and its variables with their origins. Dependencies, sources, patches, classes
-    and `build` add up; tasks and packages are joined key by key; all else is replaced.
+    Return the joined table, and the variables with their origins. Lists such as dependencies,
+    sources, patches, classes and `build` are appended to. Tasks and packages are joined key by key.
+    Other values are replaced.
     """
     joined: Raw = {}
     settings: dict[str, Setting] = {}
@@ -56,7 +57,7 @@ def _joined_tables(old: Raw, new: Raw) -> Raw:
 
 
 def _joined_table(old: Raw, new: Raw) -> Raw:
-    """Return a task's or package's table with another over it."""
+    """Return a task's or package's table, overridden by a later one."""
     table = old | new
     if "script" in new:
         table.pop("script_file", None)
@@ -70,7 +71,7 @@ def _added_up(old: list[Any], new: list[Any]) -> list[Any]:
 
 
 def override(old: Setting | None, value: str, origin: str) -> Setting:
-    """Return a setting that replaces another and remembers it."""
+    """Return a setting that replaces another and remembers the replaced values."""
     if old is None:
         return Setting(value, origin)
     return Setting(value, origin, (*old.replaced, Setting(old.value, old.origin)))

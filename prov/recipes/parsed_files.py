@@ -1,4 +1,4 @@
-"""Read TOML files and check them; files that did not change come from a cache."""
+"""Parse and check TOML files; unchanged files are read from a cache."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from prov.recipes.recipe import Raw
 from prov.recipes.tables import RecipeTable
 
 CACHE_FORMAT = 3
-"""Of the cache: raise it when a file that passed the checks before might not pass them now."""
+"""Version of the cache. Increase it when checks become stricter."""
 
 FileState = tuple[int, int, int, int]
-"""Modification time, size, inode and change time of a file, when it was parsed."""
+"""Modification time (ns), size (bytes), inode and change time (ns) of a parsed file."""
 
 
 @dataclass(slots=True)
 class ParsedFiles:
-    """Recipe and class files, parsed and checked.
+    """Parsed and checked recipe and class files.
 
-    A cache keeps them by the files' states: parsing costs more than all the rest of a plan.
+    They are cached with the files' states, because parsing costs more than the rest of a plan.
     """
 
     memory: Path | None = None
-    """The cache's file."""
+    """The cache file."""
     _cached: dict[str, tuple[FileState, Raw]] = field(default_factory=dict)
-    """By path, as the files are written."""
+    """Path -> the file's state and its table, without script files."""
     _complete: dict[Path, Raw] = field(default_factory=dict)
-    """With the script files that they name."""
+    """Path -> the table with script files read in."""
     _loaded: bool = False
     _changed: bool = False
 
     def parse(self, path: Path) -> Raw:
-        """Return a file's table, with the script files that it names read in.
+        """Return a file's table, with its tasks' script files read in.
 
-        Raises RecipeError for a mistake in it, OSError for a file that is missing.
+        Raises RecipeError if the file is invalid, OSError if it is missing.
         """
         table = self._complete.get(path)
         if table is None:
@@ -69,28 +69,28 @@ class ParsedFiles:
                 self._cached = tables
 
     def save(self) -> None:
-        """Write the cache, if any file was parsed."""
+        """Write the cache if any file was parsed."""
         if self.memory is None or not self._changed:
             return
         self._changed = False
-        with contextlib.suppress(OSError):  # it is only for speed
+        with contextlib.suppress(OSError):  # the cache only saves time
             self.memory.parent.mkdir(parents=True, exist_ok=True)
             write_cache(self.memory, (CACHE_FORMAT, self._cached))
 
 
 def parse_toml(path: Path) -> Raw:
-    """Return a TOML file's table. Raises RecipeError with file and line."""
+    """Return a TOML file's table. Raises RecipeError with the file and the line."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path}: can't be read: {error.strerror}") from error
+        raise RecipeError(f"{path}: cannot read the file: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         # not TOML, not UTF-8, a huge number, or thousands of brackets
-        raise RecipeError(f"{path}: not TOML: {str(error)[:500]}") from error
+        raise RecipeError(f"{path}: invalid TOML: {str(error)[:500]}") from error
 
 
 def _with_script_files(table: Raw, path: Path) -> Raw:
-    """Return a file's table with the texts of its tasks' script files as their scripts."""
+    """Return a file's table in which each task's `script_file` is read into its `script`."""
     tasks = {name: _with_script(task, path, name) for name, task in table.get("tasks", {}).items()}
     return table | {"tasks": tasks} if tasks else table
 
@@ -107,7 +107,10 @@ def _script_text(path: Path, task: str, name: str) -> str:
         if file.is_file():
             return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
-        raise RecipeError(f"{path}: tasks.{task}: {name[:200]!r} can't be read: {error}") from error
+        raise RecipeError(
+            f"{path}: tasks.{task}.script_file: cannot read {name[:200]!r}: {error}"
+        ) from error
     raise RecipeError(
-        f"{path}: tasks.{task}: there is no {file}", hint="relative to the file that names it"
+        f"{path}: tasks.{task}.script_file: {file} does not exist",
+        hint=f"use a path relative to {path.name}",
     )

@@ -1,4 +1,4 @@
-"""A project: prov.toml, the recipes and classes that it names, and the settings from outside."""
+"""A project: prov.toml, its recipes and classes, and settings from the command line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from prov.text import nearest
 
 PROJECT_FILE = "prov.toml"
 MACHINE = "MACHINE"
-"""The one variable that `--set` sets for the project, and not for recipes."""
+"""The only variable that `--set` sets for the whole project instead of for recipes."""
 _ARCH_NAME = re.compile(r"(?!\.)(?!.*\.\.)[A-Za-z0-9._+-]{1,60}(?<!\.lock)(?<!\.)")
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn the error of a name that no file can have into one of the file that holds the name."""
+    """Raise RecipeError, naming the file at `path`, for an OSError from a file name in it."""
     try:
         yield
     except OSError as error:
@@ -38,24 +38,24 @@ def _naming(path: Path) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Project:
-    """What to build from: recipes by name, made on demand."""
+    """A project's recipes by name, made on demand."""
 
     root: Path
     settings: Raw
     overrides: Mapping[str, str] = field(default_factory=dict)
-    """From `--set`: `NAME` or `RECIPE:NAME` to a value."""
+    """Values from `--set`: `NAME` or `RECIPE:NAME` -> value."""
     files: ParsedFiles = field(default_factory=ParsedFiles)
     _classes: Classes = field(init=False)
     _paths: dict[str, Path] = field(default_factory=dict)
-    """Name -> the recipe's file."""
+    """Name -> the recipe file."""
     _extended: set[str] = field(default_factory=set)
-    """Recipes that also exist as `-native` variants."""
+    """Recipes that also have a `-native` variant."""
     _providers: dict[str, list[str]] = field(default_factory=dict)
     """Name -> the recipes that provide it."""
     _recipes: dict[str, Recipe] = field(default_factory=dict)
-    """Name -> the recipe, once it was asked for."""
+    """Name -> the recipe; filled on demand."""
     _declared: dict[str, set[str]] = field(default_factory=dict)
-    """Recipe -> its variables, without those that `--set` alone brings."""
+    """Recipe -> its variables, without those set only by `--set`."""
 
     def __post_init__(self) -> None:
         folders = self.settings.get("classes", ["classes"])
@@ -98,7 +98,7 @@ class Project:
         return self.root / str(self.settings.get("builddir", "build"))
 
     def arch_name(self, recipe: Recipe) -> str:
-        """Return the name of the folder that keeps architectures' and machines' WORKDIRs apart."""
+        """Return the folder name that separates WORKDIRs by architecture and machine."""
         names = {
             "native": f"{self.host_arch}-native",
             "cross": f"{self.host_arch}-cross",
@@ -109,8 +109,7 @@ class Project:
 
     def _find_recipes(self) -> None:
         for folder in self.settings.get("recipes", ["recipes"]):
-            # no deeper: what is in a recipe's folder may be its sources, which have TOML files of
-            # their own
+            # no deeper: a recipe's folder may contain sources with TOML files of their own
             top = self.root / folder
             for path in sorted([*top.glob("*.toml"), *top.glob("*/*.toml")]):
                 self._add_recipe(path)
@@ -118,9 +117,9 @@ class Project:
             others = [name for name in names if name != provided]
             if provided in self._paths and others:
                 raise RecipeError(
-                    f"{self._paths[others[0]]}: provides: {provided} is a recipe of its own"
+                    f"{self._paths[others[0]]}: provides: {provided} is also the name of a recipe"
                     f" ({self._paths[provided]})",
-                    hint="take it out of `provides`, or rename that recipe",
+                    hint=f"remove {provided} from `provides`, or rename that recipe",
                 )
 
     def _add_recipe(self, path: Path) -> None:
@@ -128,7 +127,8 @@ class Project:
         name = table.get("name", path.stem)
         if name in self._paths:
             raise RecipeError(
-                f"{path}: there is another {name} in {self._paths[name]}", hint="rename one"
+                f"{path}: name: {self._paths[name]} also defines the recipe {name}",
+                hint="rename one of them",
             )
         self._paths[name] = path
         if "native" in table.get("classextend", []):
@@ -137,41 +137,42 @@ class Project:
             self._providers.setdefault(provided, []).append(name)
 
     def _check_settings(self) -> None:
-        """Raise RecipeError for a setting of something that does not exist, which has no effect."""
+        """Raise RecipeError for a setting of an unknown name, which would have no effect."""
         for name in self.settings.get("recipe", {}):
             if name not in self._paths and self.resolve(name) != name:
                 raise RecipeError(
-                    f"{self.file}: recipe.{name}: no recipe is called {name}",
+                    f"{self.file}: recipe.{name}: no recipe is named {name}",
                     hint=self._nearest_name(name),
                 )
         for name, chosen in self.settings.get("provider", {}).items():
             providers = self._providers.get(name, [])
             if chosen not in providers:
                 raise RecipeError(
-                    f"{self.file}: provider.{name}: {chosen} does not provide it",
-                    hint=" or ".join(providers) or self._nearest_name(name),
+                    f"{self.file}: provider.{name}: {chosen} does not provide {name}",
+                    hint=f"use {' or '.join(providers)}" if providers else self._nearest_name(name),
                 )
-        for name in (self.machine, self.arch):
+        for key, name in (("machine", self.machine), ("arch", self.arch)):
             if not _ARCH_NAME.fullmatch(name):
                 raise RecipeError(
-                    f"{self.file}: {name!r} can't be a machine or an architecture",
-                    hint="at most 60 letters, digits and . _ + -",
+                    f"{self.file}: {key}: invalid name {name!r}",
+                    hint="use at most 60 letters, digits and . _ + -",
                 )
         for key in self.overrides:
             self._check_override(key)
 
     def _check_override(self, key: str) -> None:
-        """Raise RecipeError for a `--set` of a variable that no recipe has."""
+        """Raise RecipeError for a `--set` of an unknown recipe or variable."""
         owner, _, variable = key.rpartition(":")
         if variable == MACHINE:
             if owner:
                 raise RecipeError(
-                    f"--set {key}: the machine is one for all recipes", hint="--set MACHINE=NAME"
+                    f"--set {key}: MACHINE cannot be set for one recipe",
+                    hint="use --set MACHINE=NAME",
                 )
             return
         if owner and self.resolve(owner) != owner:
             raise RecipeError(
-                f"--set {key}: no recipe is called {owner}", hint=self._nearest_name(owner)
+                f"--set {key}: no recipe is named {owner}", hint=self._nearest_name(owner)
             )
         names = [owner] if owner else [*self.names(), *map(native_name, self._extended)]
         if any(self._has_variable(name, variable) for name in names):
@@ -180,30 +181,30 @@ class Project:
         subject = f"{owner} has no" if owner else "no recipe has a"
         raise RecipeError(
             f"--set {key}: {subject} variable {variable}",
-            hint=nearest(variable, declared) or "`prov var NAME RECIPE` prints a variable's value",
+            hint=nearest(variable, declared) or f"declare {variable} under [variables]",
         )
 
     def _has_variable(self, name: str, variable: str) -> bool:
-        """Return whether a recipe declares a variable, or one of its scripts uses it."""
+        """Return whether a recipe declares a variable or uses it in a script."""
         recipe = self.recipe(name)
         return variable in self._declared[name] or _mentions(recipe, variable)
 
     def _nearest_name(self, name: str) -> str:
         names = self.known_names()
-        return nearest(name, names) or f"there are {', '.join(names[:20])}"
+        return nearest(name, names) or f"use one of {', '.join(names[:20])}"
 
     def names(self) -> list[str]:
         """Return the names of all recipes, without their `-native` variants."""
         return sorted(self._paths)
 
     def known_names(self) -> list[str]:
-        """Return every name that can be built."""
+        """Return all names that can be built."""
         return sorted([*self._paths, *map(native_name, self._extended), *self._providers])
 
     def resolve(self, name: str) -> str | None:
-        """Return the recipe that goes by a name or provides it, or None.
+        """Return the name of the recipe that has or provides a name, or None.
 
-        Raises RecipeError if several provide it.
+        Raises RecipeError if several recipes provide it.
         """
         base = name.removesuffix(NATIVE)
         is_native = name.endswith(NATIVE)
@@ -226,18 +227,18 @@ class Project:
             paths = ", ".join(str(self._paths[provider]) for provider in providers)
             raise RecipeError(
                 f"{name} is provided by {' and '.join(providers)} ({paths})",
-                hint=f'choose one in {PROJECT_FILE}: [provider] {name} = "{providers[0]}"',
+                hint=f'choose one in {PROJECT_FILE}, such as provider.{name} = "{providers[0]}"',
             )
         return providers[0]
 
     def recipe(self, name: str) -> Recipe:
         """Return a recipe.
 
-        Raises NameUnknown with the nearest names, or RecipeError for what is wrong in it.
+        Raises NameUnknown with the nearest names, or RecipeError if the recipe is invalid.
         """
         resolved = self.resolve(name)
         if resolved is None:
-            raise NameUnknown(f"no recipe is called {name}", hint=self._hint_for(name))
+            raise NameUnknown(f"no recipe is named {name}", hint=self._hint_for(name))
         recipe = self._recipes.get(resolved)
         if recipe is None:
             with _naming(self._path(resolved)):
@@ -247,11 +248,11 @@ class Project:
     def _hint_for(self, name: str) -> str:
         base = name.removesuffix(NATIVE)
         if name.endswith(NATIVE) and base in self._paths:
-            return f'{self._paths[base]} has no classextend = ["native"]'
+            return f'add classextend = ["native"] to {self._paths[base]}'
         return nearest(name, self.known_names())
 
     def _path(self, name: str) -> Path:
-        """Return the file of a recipe, or of the one that a variant is of."""
+        """Return the file of a recipe or of a variant's base recipe."""
         return self._paths.get(name) or self._paths[name.removesuffix(NATIVE)]
 
     def _make(self, name: str) -> Recipe:
@@ -274,18 +275,18 @@ class Project:
         return recipe
 
     def _layers(self, table: Raw, path: Path, *, is_variant: bool) -> list[Layer]:
-        """Return the tables that a recipe is joined from, the classes' first."""
+        """Return the tables to join into a recipe, classes first."""
         variant = table.get("native", {}) if is_variant else {}
         classes = [*table.get("inherit", []), *variant.get("inherit", [])]
         if is_variant or table.get("arch") == "native":
-            classes.append("native")  # the last one, or where the recipe inherits it
+            classes.append("native")  # last, unless the recipe inherits it earlier
         layers = [*self._classes.layers(classes, path), (str(path), table)]
         if variant:
             layers.append((f"{path}: native", variant))
         return layers
 
     def _own_variables(self, recipe: Recipe, joined: Raw) -> dict[str, str]:
-        """Return the variables that prov sets where a recipe does not."""
+        """Return the variables that prov sets unless the recipe does."""
         runs_on_host = recipe.arch in ("native", "cross")
         return {
             "LICENSE": str(joined.get("license", "unknown")),
@@ -301,7 +302,7 @@ class Project:
         }
 
     def _apply_settings(self, settings: dict[str, Setting], name: str) -> None:
-        """Replace a recipe's variables by what prov.toml and `--set` say."""
+        """Override a recipe's variables with those of prov.toml and `--set`."""
         of_recipe = self.settings.get("recipe", {}).get(name, {})
         for values, origin in (
             (self.settings.get("variables", {}), str(self.file)),
@@ -317,7 +318,7 @@ class Project:
 
 
 def _mentions(recipe: Recipe, variable: str) -> bool:
-    """Return whether a script uses a variable that need not be set, as in `${DEBUG:-}`."""
+    """Return whether a script uses a variable that may be unset, as in `${DEBUG:-}`."""
     scripts = [*(task.script for task in recipe.tasks.values()), *recipe.functions.values()]
     return any(
         variable in names.used and variable in names.assigned for names in map(names_in, scripts)
@@ -325,9 +326,9 @@ def _mentions(recipe: Recipe, variable: str) -> bool:
 
 
 def _with_package_names(table: Raw, name: str) -> Raw:
-    """Return a table whose packages go by their real names.
+    """Return a table with `${PN}` and `${BPN}` replaced in package names.
 
-    So a recipe can add to those of a class.
+    This lets a recipe add to a class's packages.
     """
     if "packages" not in table:
         return table
@@ -340,5 +341,5 @@ def _with_package_names(table: Raw, name: str) -> Raw:
 
 
 def allowed_environment(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the caller's variables that a project lets through to its tasks."""
+    """Return the caller's environment variables that a project passes to its tasks."""
     return {name: environment[name] for name in names if name in environment}

@@ -1,6 +1,6 @@
-"""Recipes: what recipe files, the classes that they inherit and the settings are joined to.
+"""Recipes: plain data joined from recipe files, inherited classes and settings.
 
-A `Recipe` is plain data. Values are unexpanded; `prov.recipes.variables` expands them, late.
+Values are unexpanded; `prov.recipes.variables` expands them when they are used.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ NATIVE = "-native"
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOOLCHAIN = "@toolchain"
-"""Among a task's `hosttools`: the compiler and what belongs to it, as the variable
-HOSTTOOLS_TOOLCHAIN lists them.
-"""
+"""The entry of `hosttools` for the programs listed in the variable HOSTTOOLS_TOOLCHAIN."""
 RESERVED_NAMES = ("failed", "outside")
-"""Recipe names that would be taken for a part of the ref namespace."""
+"""Names that recipes cannot have, because they are parts of the ref namespace."""
 
 TEMP = "temp"
 SYSROOT, SYSROOT_NATIVE = "recipe-sysroot", "recipe-sysroot-native"
 NEVER_RECORDED = (TEMP, SYSROOT, SYSROOT_NATIVE)
-"""prov's own folders in every WORKDIR, which are not recorded."""
+"""prov's own folders in each WORKDIR, which are never recorded."""
 OWN_FOLDERS = (*NEVER_RECORDED, *INPUT_KINDS)
 KEPT_MARK = ".prov-keep"
-"""Suffix of a marker file beside a source that is not unpacked."""
+"""Suffix of the marker file next to a source with `unpack = false`."""
 LONGEST_NAME = 200
-"""Bytes of the name of a source, label or run: file systems allow 255, and prov and git make
-longer names of these.
+"""Maximum bytes in the name of a source, label or run.
+
+File systems allow 255, and prov and git derive longer names from these.
 """
 LONGEST_RECIPE, LONGEST_TASK = 100, 60
-"""In bytes: files are named after architecture, recipe and task together."""
+"""Maximum bytes. Some file names contain an architecture, a recipe and a task."""
 
 Raw = dict[str, Any]
 """A table of a TOML file."""
@@ -48,10 +47,10 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A local file or folder, an https file, or a git commit that a recipe builds from."""
+    """A source of a recipe: a local file or folder, a downloaded file, or a git commit."""
 
     name: str
-    """Its name under `sources/`."""
+    """Its name below `sources/`."""
     file: Path | None = None
     url: str = ""
     sha256: str = ""
@@ -59,19 +58,16 @@ class Source:
     commit: str = ""
     unpack: bool = True
     exclude: tuple[str, ...] = ()
-    """Of a local folder: patterns, as gitignore has them, of what is not part of the source."""
+    """gitignore patterns of files to exclude from a local folder."""
     gitignore: bool = False
-    """Whether what its `.gitignore` files leave out is not part of it either."""
+    """Whether a local folder's `.gitignore` files also exclude files."""
     submodules: bool | None = None
-    """Of a git commit: whether its submodules are fetched; None: it has none."""
+    """Whether to fetch a git commit's submodules; None if the recipe does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task of a recipe, as written.
-
-    Names and selectors are not resolved, values not expanded.
-    """
+    """One task of a recipe, as written: names and selectors unresolved, values unexpanded."""
 
     name: str
     script: str
@@ -92,7 +88,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A variable's unexpanded value and where it came from, with the values that it replaced."""
+    """A variable's unexpanded value, its origin, and the values it replaced."""
 
     value: str
     origin: str
@@ -101,7 +97,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A recipe, whole: its own file, its classes and the settings joined."""
+    """A complete recipe, joined from its file, its classes and the settings."""
 
     name: str
     version: str
@@ -121,13 +117,11 @@ class Recipe:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     packages: Mapping[str, Raw] = field(default_factory=dict)
     sysroot: str = "task"
-    """Whether a task sees what it needs itself (`task`), or also what those need that it comes
-    after (`recipe`).
-    """
+    """`task`: a task sees only its own `needs`. `recipe`: also those of the tasks before it."""
     sysroot_owner: Mapping[bytes, str] = field(default_factory=dict)
-    """Path in a sysroot -> the recipe whose file is taken where others bring another one."""
+    """Path in a sysroot -> the recipe whose file is used on a conflict."""
     direct: bool = False
-    """Its packages are used from a folder of their own, never linked into a sysroot."""
+    """Whether its packages are used from a folder of their own, never from a sysroot."""
 
     @property
     def base_name(self) -> str:
@@ -135,7 +129,7 @@ class Recipe:
         return self.name.removesuffix(NATIVE)
 
     def exports(self, task: Task) -> tuple[str, ...]:
-        """Return the variables in a task's environment: the exports, if it uses the toolchain."""
+        """Return the variables to export to a task: none unless it uses @toolchain."""
         return self.export if TOOLCHAIN in task.hosttools else ()
 
 
@@ -145,7 +139,7 @@ def native_name(name: str) -> str:
 
 
 def sources_json(recipe: Recipe) -> str:
-    """Return the variable SOURCES: what a task's script can read about its sources."""
+    """Return the value of the variable SOURCES: JSON that describes a recipe's sources."""
     fields = ("name", "url", "sha256", "git", "commit", "unpack", "submodules")
     return json.dumps(
         [{name: getattr(source, name) for name in fields} for source in recipe.sources]

@@ -1,4 +1,4 @@
-"""Which recipes a task's edges lead to: selectors such as `@depends:TASK`, and names of others."""
+"""Resolve selectors such as `@depends:TASK`, and names, to recipes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from prov.recipes.variables import expand
 
 SELECTOR = re.compile(r"@(depends|depends_native|runtime|runtime_native):([a-z][a-z0-9_]*)")
 BOOTSTRAP = "-initial"
-"""Suffix of the names of recipes that build others' first versions."""
+"""Suffix of the names of bootstrap recipes."""
 _ON_HOST = ("native", "cross")
 
 
 def is_bootstrap(recipe: str) -> bool:
-    """Return whether a recipe builds another's first version, as `gcc-cross-initial` does."""
+    """Return whether a recipe builds the first stage of another, such as `gcc-cross-initial`."""
     return recipe.removesuffix(NATIVE).endswith(BOOTSTRAP)
 
 
 @dataclass(slots=True)
 class Selectors:
-    """The recipes that selectors stand for, each looked up once."""
+    """Resolves selectors to recipes and caches the results."""
 
     project: Project
     _names: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(recipe, kind of selector) -> names of recipes."""
 
     def select(self, recipe: Recipe, kind: str) -> tuple[str, ...]:
-        """Return the names of the recipes that a selector in a recipe stands for.
+        """Return the names of the recipes that a recipe's selector resolves to.
 
         Raises RecipeError for a name that no recipe provides.
         """
@@ -51,9 +51,9 @@ class Selectors:
         return self._with_rdepends(recipe, names)
 
     def provider(self, asker: Recipe, name: str, where: str = "") -> Recipe:
-        """Return the recipe that goes by a name, or provides it.
+        """Return the recipe that has or provides a name.
 
-        Raises RecipeError, which names the recipe that asks, or `where`.
+        Raises RecipeError; its message starts with `where`, by default the file of `asker`.
         """
         try:
             return self.project.recipe(name)
@@ -64,12 +64,12 @@ class Selectors:
             ) from error
 
     def run_time(self, recipe: Recipe) -> list[str]:
-        """Return the names of all recipes that one needs at run time, transitively."""
+        """Return the names of a recipe's run-time dependencies, transitively."""
         names = self._with_rdepends(recipe, recipe.rdepends)
         return [name for name in names if not is_bootstrap(name)]
 
     def _with_rdepends(self, asker: Recipe, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the names of recipes, and of all that these need at run time, transitively."""
+        """Return the names of recipes and of their run-time dependencies, transitively."""
         selected: dict[str, None] = {}
         pending = [(asker, name) for name in reversed(names)]
         while pending:
@@ -77,14 +77,14 @@ class Selectors:
             provider = self.provider(asked_by, name)
             if provider.name not in selected:
                 selected[provider.name] = None
-                # one for bootstrapping reaches only recipes that name it
+                # a bootstrap recipe is used only by recipes that name it directly
                 pending += [
                     (provider, other) for other in provider.rdepends if not is_bootstrap(other)
                 ]
         return tuple(selected)
 
     def _postinst_tools(self, recipe: Recipe) -> list[str]:
-        """Return the native recipes that the postinst scripts in an image need."""
+        """Return the native recipes needed by the postinst scripts in an image."""
         return [
             native_name(tool)
             for name in self.select(recipe, "runtime")
@@ -95,8 +95,8 @@ class Selectors:
     def _runtime(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the recipes whose packages may be needed at run time.
 
-        Those of the packages in IMAGE_INSTALL, and everything that those recipes link with or name,
-        transitively: which of them are needed is known when they are packaged.
+        These are the recipes of the packages in IMAGE_INSTALL and their build and run-time
+        dependencies, transitively. Which of them are really needed is known only after packaging.
         """
         selected: set[str] = set()
         names = [*_installed_packages(recipe), *recipe.rdepends]
@@ -111,10 +111,7 @@ class Selectors:
         return tuple(sorted(selected))
 
     def _recipe_of(self, package: str) -> str:
-        """Return the recipe that a package comes from.
-
-        That is the longest name of a recipe with which the package's begins.
-        """
+        """Return the recipe of a package: the longest recipe name that its name starts with."""
         name = package
         while name and self.project.resolve(name) is None:
             name = name.rpartition("-")[0]
@@ -122,7 +119,7 @@ class Selectors:
 
 
 def _installed_packages(recipe: Recipe) -> list[str]:
-    """Return the packages that an image installs."""
+    """Return the packages in an image's IMAGE_INSTALL."""
     install = recipe.variables.get("IMAGE_INSTALL")
     if install is None:
         return []
@@ -130,7 +127,7 @@ def _installed_packages(recipe: Recipe) -> list[str]:
 
 
 def _needed_packages(recipe: Recipe) -> list[str]:
-    """Return the packages that a recipe's packages name in `rdepends`."""
+    """Return the packages in `rdepends` of a recipe's packages."""
     return [
         expand(name, recipe.variables, where=str(recipe.path))
         for package in recipe.packages.values()

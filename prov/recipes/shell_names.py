@@ -1,4 +1,4 @@
-"""What a shell script does with names, collected while it is read."""
+"""Collect the names that a shell script uses and sets."""
 
 from __future__ import annotations
 
@@ -10,49 +10,51 @@ from typing import NamedTuple
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 NAMES = re.compile(NAME)
 MENTIONED = re.compile(rf"\$\{{?[#!]?({NAME})")
-"""A use of a name in text that may be expanded later, as by `eval`."""
+"""A reference to a name in text that may be expanded later, for example by `eval`."""
 _ASSIGNMENT = re.compile(rf"({NAME})\+?=")
 
 _DECLARING = frozenset(("export", "readonly", "local", "declare", "typeset"))
 _SETTING = frozenset(("unset", "read", "getopts", "mapfile", "readarray"))
 _TESTING = frozenset(("[", "test"))
 _NAMING = frozenset(("printenv", "[[", "let"))
-"""Commands to which a name is a variable's without a dollar."""
+"""Commands that accept variable names without a dollar."""
 _EVALUATING = frozenset(("eval", ".", "source", "trap"))
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a script does with names."""
+    """The names that a script uses and sets."""
 
     used: frozenset[str]
-    """Names whose value it uses, except for those that it has set itself by then."""
+    """Names that the script uses before it sets them."""
     words: frozenset[str]
-    """Every word outside comments; some may be names of functions."""
+    """All words outside comments; some may be names of functions."""
     needed: frozenset[str] = frozenset()
-    """Names that it uses where an unset one stops the shell (`set -u`)."""
+    """Names used where an unset variable stops the shell (`set -u`)."""
     assigned: frozenset[str] = frozenset()
-    """Names that it may set, or whose absence it provides for."""
+    """Names that the script may set, or uses with a default."""
     readable: bool = True
-    """All that it runs was read: it sources no file and evaluates no text."""
+    """Whether the script was read completely: it does not source files or evaluate text."""
 
 
 class UnreadableScript(Exception):
-    """The script is not one that the reader understands."""
+    """The reader does not understand the script."""
 
 
 @dataclass(slots=True)
 class Word:
-    """One word: its text without quotes and expansions, and whether any of it was quoted."""
+    """One word of a command."""
 
     text: str = ""
+    """The text without quotes and expansions."""
     quoted: bool = False
+    """Whether any part is quoted."""
     expands: bool = False
-    """There are expansions in it."""
+    """Whether it contains expansions."""
 
 
 class Event(NamedTuple):
-    """A name that is set for sure, or else used."""
+    """A name that is certainly set, or is used."""
 
     name: str
     is_set: bool
@@ -60,34 +62,35 @@ class Event(NamedTuple):
 
 @dataclass(slots=True)
 class NameNotes:
-    """The names of a script, in the order in which they are read."""
+    """The names in a script, in reading order."""
 
     events: list[Event] = field(default_factory=list)
     needed: set[str] = field(default_factory=set)
     assigned: set[str] = field(default_factory=set)
     evaluates: bool = False
-    """The script sources files or evaluates texts."""
+    """Whether the script sources files or evaluates text."""
     makes_up_names: bool = False
+    """Whether the script computes variable names."""
     uncertain: int = 0
-    """How many constructs are open that may not run, or run in a process of their own."""
+    """The number of open constructs that may not run, or that run in a process of their own."""
 
     def use(self, *names: str) -> None:
-        """Note that the values of names are used."""
+        """Note uses of names."""
         self.events += [Event(name, False) for name in names]
 
     def set(self, names: Iterable[str]) -> None:
-        """Note that names are set: for sure, unless a construct is open that may not run."""
+        """Note names that are set: certainly, unless an open construct may not run."""
         names = list(names)
         self.assigned.update(names)
         if self.uncertain == 0:
             self.events += [Event(name, True) for name in names]
 
     def forget_settings(self, first: int) -> None:
-        """Let no event from the `first` on count as setting a name for sure."""
+        """Remove the certain settings from event number `first` on."""
         self.events[first:] = [event for event in self.events[first:] if not event.is_set]
 
     def add(self, inner: NameNotes) -> None:
-        """Add the notes of a script that runs in a process of its own."""
+        """Add the notes of a script that runs in a separate process."""
         self.events += [event for event in inner.events if not event.is_set]
         self.needed |= inner.needed
         self.assigned |= inner.assigned
@@ -95,7 +98,7 @@ class NameNotes:
         self.makes_up_names |= inner.makes_up_names
 
     def used(self) -> frozenset[str]:
-        """Return the names that are used before they are set."""
+        """Return the names used before they are set."""
         set_before: set[str] = set()
         used: set[str] = set()
         for name, is_set in self.events:
@@ -107,7 +110,7 @@ class NameNotes:
 
 
 def note_command(words: Sequence[Word], notes: NameNotes) -> None:
-    """Note which names a simple command sets, and which it uses without a dollar."""
+    """Note the names that a simple command sets or uses without a dollar."""
     texts = [word.text for word in words]
     assigned = _take_assignments(texts)
     if not texts:
@@ -129,7 +132,7 @@ def note_command(words: Sequence[Word], notes: NameNotes) -> None:
 
 
 def _take_assignments(texts: list[str]) -> list[str]:
-    """Remove the assignments that a command begins with; return the names that they set."""
+    """Remove the assignments at the start of a command; return the names they set."""
     names = []
     while texts and (match := _ASSIGNMENT.match(texts[0])):
         names.append(match[1])
@@ -138,14 +141,14 @@ def _take_assignments(texts: list[str]) -> list[str]:
 
 
 def _note_declarations(arguments: Iterable[str], notes: NameNotes) -> None:
-    """Note the names that `export`, `local` and the like have for arguments."""
+    """Note the names in the arguments of `export`, `local` and similar commands."""
     for text in arguments:
         assignment = _ASSIGNMENT.match(text)
         if assignment:
             notes.set([assignment[1]])
         elif NAMES.fullmatch(text):
             notes.use(text)
-            notes.assigned.add(text)  # `local X` may be all that there is of it
+            notes.assigned.add(text)  # `local X` may be the only declaration of X
 
 
 def _names_set(command: str, arguments: list[str]) -> list[str]:
@@ -158,6 +161,6 @@ def _names_set(command: str, arguments: list[str]) -> list[str]:
 
 
 def _tested(command: str, arguments: list[str]) -> list[str]:
-    """Return the arguments of a command in which each name is a variable's."""
+    """Return the arguments of a command whose words are variable names."""
     is_test_of_name = command in _TESTING and "-v" in arguments
     return arguments if command in _NAMING or is_test_of_name else []

@@ -1,12 +1,12 @@
-"""Which variables a shell script uses, found by reading it.
+"""Read a shell script to find the variables it uses.
 
-A script's own variables are no inputs: after `X=`, `read X` or `unset X` that is sure to run, X is
-the script's. Every other use of a name counts, one that may not run included: `$X`, `${X:-…}`,
-arithmetic, `export X`, here-documents. A script that can't be read, or makes up names as it runs
-(`eval`, `export $X`, `$(($X + 1))`), is taken to use every word in it that may be a name.
+A script's own variables are not inputs: after an `X=`, `read X` or `unset X` that certainly runs,
+X belongs to the script. Every other use counts, even if it may not run: `$X`, `${X:-…}`,
+arithmetic, `export X`, here-documents. If a script cannot be read, or computes names at run time
+(`eval`, `export $X`, `$(($X + 1))`), every word in it that may be a name counts as used.
 
-The reader knows the shell's words and quotes, and of its grammar what decides whether a command is
-sure to run. (Source: POSIX.1-2017, Shell Command Language, 2.7 to 2.10.)
+The reader understands words and quotes, and the part of the grammar that decides whether a command
+certainly runs. (Source: POSIX.1-2017, Shell Command Language, 2.7 to 2.10.)
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _REDIRECTIONS = frozenset(("<", ">", ">>", ">|", "<>", "<&", ">&"))
 _DOCUMENTS = frozenset(("<<", "<<-"))
 _BRANCH_ENDS = (";;", ";&", ";;&", "esac")
 _CHAINING = ("&&", "||", "|")
-"""Operators behind which a command may not run, or runs in a process of its own."""
+"""After these operators, a command may not run or runs in a separate process."""
 _APART = ("|", "&")
-"""Operators before which a command runs in a process of its own."""
+"""Before these operators, a command runs in a separate process."""
 _MISPLACED = frozenset(("", ")", *_BRANCH_ENDS))
-"""Operators that end something, where nothing is open that they could end."""
+"""Operators that end a construct; invalid where no such construct is open."""
 _RESERVED = frozenset(("then", "do", "else", "elif", "fi", "done", "esac", "}"))
 
 
 @lru_cache(maxsize=4096)
 def names_in(script: str) -> Names:
-    """Return what a script does with names."""
+    """Return the names that a script uses and sets."""
     reader = _CommandReader(script)
     try:
         reader.commands(("",))
@@ -63,7 +63,7 @@ def names_in(script: str) -> Names:
 
 
 class _CommandReader:
-    """Reads the commands of a script once, from its beginning to its end."""
+    """Reads the commands of a script in one pass."""
 
     __slots__ = ("_arithmetic_end", "cursor", "notes", "words")
 
@@ -72,26 +72,26 @@ class _CommandReader:
         self.notes = NameNotes()
         self.words = WordReader(self.cursor, self.notes, self)
         self._arithmetic_end = 0
-        """Up to where every name counts as used, since it may be in an arithmetic command."""
+        """Every name before this position counts as used: it may be in an arithmetic command."""
 
     def read_substitution(self) -> None:
         """Read the commands of `$(…)` up to their end."""
         self._inside((")",))
 
     def read_script(self, script: str, nesting: int) -> NameNotes:
-        """Return the notes of a script inside this one."""
+        """Return the notes of a nested script."""
         reader = _CommandReader(script, nesting)
         reader.commands(("",))
         return reader.notes
 
     def read_text(self, text: str, nesting: int) -> NameNotes:
-        """Return the notes of a text that is expanded as if in double quotes."""
+        """Return the notes of a text expanded as if in double quotes."""
         reader = _CommandReader(text, nesting)
         reader.words.double_quoted("")
         return reader.notes
 
     def commands(self, ends: tuple[str, ...]) -> str:
-        """Read commands up to one of some operators or reserved words; return it.
+        """Read commands up to one of the operators or reserved words in `ends`; return it.
 
         The end of the script is the operator "".
         """
@@ -102,7 +102,7 @@ class _CommandReader:
 
     def _commands(self, ends: tuple[str, ...]) -> str:
         words: list[Word] = []
-        is_chained = False  # by && or || or a pipe to a command before
+        is_chained = False  # to the previous command, by &&, || or a pipe
         first_event = len(self.notes.events)
         while True:
             operator = self._next(words)
@@ -117,7 +117,7 @@ class _CommandReader:
                 continue
             note_command(words, self.notes)
             if is_chained or operator in _APART:
-                # it may not run, or sets variables of another process
+                # it may not run, or sets variables in a separate process
                 self.notes.forget_settings(first_event)
             if operator in ends:
                 return operator
@@ -127,10 +127,10 @@ class _CommandReader:
             words, first_event = [], len(self.notes.events)
 
     def _next(self, words: list[Word]) -> str | None:
-        """Read a word, which is added to `words`, or return the operator that comes instead.
+        """Read a word, append it to `words` and return None; or read and return an operator.
 
-        Redirections, here-documents and functions are read on the way. The end of the script is the
-        operator "".
+        Redirections, here-documents and functions before it are read too. The end of the script is
+        the operator "".
         """
         cursor = self.cursor
         while True:
@@ -156,7 +156,7 @@ class _CommandReader:
                 return operator
 
     def _reserved(self, words: list[Word]) -> None:
-        """Read the construct that a reserved word begins, if the only word of a command is one."""
+        """Read the rest of a construct if a command's only word is a reserved word."""
         word = words[0].text
         if word in _RESERVED:
             raise UnreadableScript
@@ -176,10 +176,10 @@ class _CommandReader:
             read()
 
     def _nothing(self) -> None:
-        """Read no more: the word stands before a command."""
+        """Read nothing: `!` and `time` precede a command."""
 
     def _group(self) -> None:
-        """Read the rest of `{`, whose commands run here."""
+        """Read the rest of `{`; its commands run in this process."""
         self.commands(("}",))
 
     def _loop(self) -> None:
@@ -188,7 +188,7 @@ class _CommandReader:
         self._inside(("done",))
 
     def _if(self) -> None:
-        """Read the rest of `if`; no branch may run."""
+        """Read the rest of `if`; any branch may not run."""
         self.commands(("then",))
         while self._inside(("elif", "else", "fi")) != "fi":
             pass
@@ -204,7 +204,7 @@ class _CommandReader:
         self._inside(("done",))
 
     def _case(self) -> None:
-        """Read the rest of `case`; no branch may run."""
+        """Read the rest of `case`; any branch may not run."""
         words: list[Word] = []
         while not (words and words[-1].text == "in"):
             if self._next(words) not in (None, "\n"):
@@ -214,7 +214,7 @@ class _CommandReader:
                 return
 
     def _pattern(self) -> bool:
-        """Read the patterns of a branch up to their `)`; return false for `esac` instead."""
+        """Read a branch's patterns up to their `)`; return False on `esac`."""
         words: list[Word] = []
         operator = self._next(words)
         while operator in ("\n", "("):
@@ -228,7 +228,7 @@ class _CommandReader:
         return True
 
     def _inside(self, ends: tuple[str, ...]) -> str:
-        """Read commands that may not run, or that run in a process of their own."""
+        """Read commands that may not run, or that run in a separate process."""
         self.notes.uncertain += 1
         end = self.commands(ends)
         if end == "elif":
@@ -237,12 +237,11 @@ class _CommandReader:
         return end
 
     def _subshell(self, words: list[Word]) -> None:
-        """Read a subshell from behind its `(`; it may also be bash's arithmetic."""
+        """Read a subshell after its `(`; it may also be a bash arithmetic command."""
         if words:
             raise UnreadableScript
         cursor = self.cursor
-        # what is searched for the one need not be for the next, or a row of brackets would take
-        # quadratic time
+        # do not search the same text again: a row of brackets would take quadratic time
         if cursor.sees("(") and cursor.at >= self._arithmetic_end:
             end = cursor.script.find("))", cursor.at)
             self._arithmetic_end = len(cursor.script) if end < 0 else end
@@ -251,7 +250,7 @@ class _CommandReader:
         self._inside((")",))
 
     def _function(self) -> None:
-        """Read a function from behind its `(`: its body runs when it is called, if ever."""
+        """Read a function after its `(`; its body may never run."""
         cursor = self.cursor
         cursor.skip_blanks()
         if not cursor.sees(")"):
@@ -269,10 +268,10 @@ class _CommandReader:
 
 
 def _is_bare(words: list[Word]) -> bool:
-    """Return whether a command is one word so far, without quotes and expansions."""
+    """Return whether the command is a single word without quotes and expansions so far."""
     return len(words) == 1 and not words[0].quoted and not words[0].expands
 
 
 def _ends_with(words: list[Word], text: str) -> bool:
-    """Return whether the last word is a text that is not quoted."""
+    """Return whether the last word is `text`, unquoted."""
     return bool(words) and words[-1].text == text and not words[-1].quoted

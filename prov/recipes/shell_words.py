@@ -12,7 +12,7 @@ from typing import Protocol
 from prov.recipes.shell_names import MENTIONED, NAME, NAMES, NameNotes, UnreadableScript, Word
 
 MOST_NESTED = 40
-"""Constructs inside each other: a script with more is not read."""
+"""Maximum nesting depth of constructs. A script with deeper nesting is not read."""
 _ASSIGNED_TO = re.compile(rf"(?<!\w)((?>{NAME}))(?!\w)\s*+[-+*/%&|^]?=(?!=)")
 _BLANKS = re.compile(r"[ \t\r\f\v]+")
 _PLAIN = re.compile(r"[^ \t\n\r\f\v\\'\"`$;&|()<>#]+")
@@ -27,14 +27,14 @@ _SPECIAL = frozenset("0123456789@*#?-$!")
 
 @dataclass(slots=True)
 class Cursor:
-    """A script and how far it has been read."""
+    """A script and the current position in it."""
 
     script: str
     at: int = 0
     code: list[str] = field(default_factory=list)
-    """The script without its comments, as far as it has been read."""
+    """The text read so far, without comments."""
     nesting: int = 0
-    """How many constructs are open."""
+    """The number of open constructs."""
 
     @property
     def at_end(self) -> bool:
@@ -46,22 +46,22 @@ class Cursor:
         return self.script[self.at : self.at + 1]
 
     def sees(self, text: str) -> bool:
-        """Return whether a text comes next."""
+        """Return whether `text` comes next."""
         return self.script.startswith(text, self.at)
 
     def take(self, end: int) -> str:
-        """Return the code up to a place, which is read next."""
+        """Read the code up to position `end` and return it."""
         text = self.script[self.at : end]
         self.at += len(text)
         self.code.append(text)
         return text
 
     def skip(self, size: int) -> None:
-        """Read so many characters."""
+        """Read `size` characters."""
         self.take(self.at + size)
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Read what matches a pattern. Raises UnreadableScript."""
+        """Read a match of a pattern. Raises UnreadableScript if there is none."""
         match = pattern.match(self.script, self.at)
         if match is None:
             raise UnreadableScript
@@ -69,7 +69,7 @@ class Cursor:
         return match
 
     def skip_blanks(self) -> None:
-        """Read blanks, continued lines, and a comment."""
+        """Skip blanks, line continuations and a comment."""
         script = self.script
         while True:
             blanks = _BLANKS.match(script, self.at)
@@ -84,7 +84,7 @@ class Cursor:
                 return
 
     def open(self) -> None:
-        """Begin a construct. Raises UnreadableScript for one too many inside each other."""
+        """Begin a construct. Raises UnreadableScript if too many are open."""
         self.nesting += 1
         if self.nesting > MOST_NESTED:
             raise UnreadableScript
@@ -94,21 +94,21 @@ class Cursor:
 
 
 class Commands(Protocol):
-    """Reads commands, for the words that hold some."""
+    """Reads commands inside words."""
 
     def read_substitution(self) -> None:
-        """Read commands up to the `)` that ends them."""
+        """Read commands up to their closing `)`."""
 
     def read_script(self, script: str, nesting: int) -> NameNotes:
-        """Return the notes of a script inside this one."""
+        """Return the notes of a nested script."""
 
     def read_text(self, text: str, nesting: int) -> NameNotes:
-        """Return the notes of a text that is expanded as if in double quotes."""
+        """Return the notes of a text expanded as if in double quotes."""
 
 
 @dataclass(slots=True)
 class HereDocument:
-    """A here-document that begins with the next line."""
+    """A here-document that starts on the next line."""
 
     delimiter: str
     strips_tabs: bool
@@ -117,7 +117,7 @@ class HereDocument:
 
 @dataclass(slots=True)
 class WordReader:
-    """Reads words, and notes the names in them."""
+    """Reads words and notes the names in them."""
 
     cursor: Cursor
     notes: NameNotes
@@ -125,7 +125,7 @@ class WordReader:
     documents: list[HereDocument] = field(default_factory=list)
 
     def word(self) -> Word:
-        """Read a word. Raises UnreadableScript where there is none."""
+        """Read a word. Raises UnreadableScript if there is none."""
         cursor, word = self.cursor, Word()
         script, start = cursor.script, cursor.at
         while cursor.at < len(script):
@@ -148,7 +148,7 @@ class WordReader:
         return word
 
     def _quoted(self, word: Word) -> None:
-        """Read what a quote or a backslash begins, as a part of a word."""
+        """Read a quoted part of a word, or a backslash and the character after it."""
         cursor = self.cursor
         word.quoted = True
         if cursor.char == "\\":
@@ -162,9 +162,9 @@ class WordReader:
             word.expands = word.expands or "$" in cursor.script[start : cursor.at]
 
     def _escaped(self) -> str:
-        """Read a backslash and what follows it.
+        """Read a backslash and the character after it; return that character.
 
-        An escaped dollar may be for a second reading, as by `eval`.
+        A name after an escaped dollar counts as used: `eval` may expand it later.
         """
         mention = MENTIONED.match(self.cursor.script, self.cursor.at + 1)
         if mention:
@@ -172,7 +172,7 @@ class WordReader:
         return self.cursor.take(self.cursor.at + 2)[1:]
 
     def _single_quoted(self) -> str:
-        """Read text in single quotes: what it mentions may still be expanded, as by `eval`."""
+        """Read text in single quotes. Its names count as used: `eval` may expand them later."""
         end = self.cursor.script.find("'", self.cursor.at + 1)
         if end < 0:
             raise UnreadableScript
@@ -181,7 +181,7 @@ class WordReader:
         return text
 
     def double_quoted(self, end: str) -> str:
-        """Read text as in double quotes up to a quote, or, with no `end`, the script's end."""
+        """Read double-quoted text up to a quote, or up to the script's end if `end` is empty."""
         cursor, text = self.cursor, ""
         while not cursor.at_end:
             plain = _PLAIN_IN_QUOTES.match(cursor.script, cursor.at)
@@ -200,9 +200,9 @@ class WordReader:
         return text
 
     def _expansion(self) -> str:
-        """Read what a dollar or a backquote begins.
+        """Read an expansion that starts with a dollar or a backquote.
 
-        Return nothing, or a dollar that is just one.
+        Return an empty text, or "$" for a literal dollar.
         """
         cursor = self.cursor
         name = NAMES.match(cursor.script, cursor.at + 1)
@@ -262,7 +262,7 @@ class WordReader:
             cursor.skip(1)
             self.double_quoted('"')
         elif cursor.char == "'":
-            # in double quotes it quotes nothing, and else what it mentions counts as well
+            # inside double quotes it does not quote; elsewhere names in the quotes count as used
             cursor.skip(1)
         elif cursor.at_end:
             raise UnreadableScript
@@ -272,7 +272,7 @@ class WordReader:
     def _arithmetic(self) -> None:
         """Read `$((…))`, in which names need no dollar.
 
-        An unset one is 0, so that none is needed.
+        An unset variable is 0 there, so names in it do not count as needed.
         """
         cursor = self.cursor
         end = _closing_bracket(cursor.script, cursor.at + 1)
@@ -291,7 +291,7 @@ class WordReader:
         self.documents.append(HereDocument(delimiter.text, strips_tabs, not delimiter.quoted))
 
     def read_documents(self) -> None:
-        """Read the here-documents of the line that has ended."""
+        """Read the here-documents announced on the line just read."""
         documents, self.documents = self.documents, []
         for document in documents:
             text = self._document_text(document)
@@ -301,7 +301,10 @@ class WordReader:
                 self.notes.use(*MENTIONED.findall(text))
 
     def _document_text(self, document: HereDocument) -> str:
-        """Read the lines of a here-document, its end included. Raises UnreadableScript."""
+        """Read a here-document with its delimiter; return its text.
+
+        Raises UnreadableScript if the delimiter is missing.
+        """
         cursor = self.cursor
         lines: list[str] = []
         while not cursor.at_end:
@@ -315,7 +318,7 @@ class WordReader:
 
 
 def _closing_bracket(script: str, start: int) -> int:
-    """Return the place behind the `)` that closes the bracket at a place; 0 if none does."""
+    """Return the position after the `)` that closes the bracket at `start`; 0 if there is none."""
     depth = 0
     for place in range(start, len(script)):
         depth += {"(": 1, ")": -1}.get(script[place], 0)

@@ -1,4 +1,4 @@
-"""Sources of recipes: the rules of `[[sources]]` that the types of its keys don't express."""
+"""Check `[[sources]]` beyond the types of its keys, and make sources."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from prov.recipes.tables import SourceTable, given
 KINDS = ("file", "url", "git")
 SCHEMES = ("https://", "http://", "file://")
 _KIND_OF_KEY = {"submodules": "git", "exclude": "file", "gitignore": "file"}
-"""Keys that sources of one kind have."""
+"""Key -> the only kind of source that can have it."""
 
 
 def make_source(table: SourceTable, recipe_file: Path, where: str) -> Source:
-    """Return the source that a table describes; a local one is relative to the recipe's file.
+    """Return the source described by a table; local paths are relative to the recipe file.
 
-    Raises RecipeError, whose message begins with `where`.
+    Raises RecipeError; its message starts with `where`.
     """
     kinds = [kind for kind in KINDS if getattr(table, kind) is not UNSET]
     if len(kinds) != 1:
-        raise RecipeError(f"{where}: needs exactly one of `file`, `url`, `git`")
+        raise RecipeError(
+            f"{where}: expected exactly one of `file`, `url`, `git`",
+            hint=f"keep only one of {', '.join(kinds)}" if kinds else 'add file = "…"',
+        )
     (kind,) = kinds
     _check_keys(table, kind, where)
     name = _name(table, getattr(table, kind), where)
@@ -45,24 +48,30 @@ def make_source(table: SourceTable, recipe_file: Path, where: str) -> Source:
 
 
 def _check_keys(table: SourceTable, kind: str, where: str) -> None:
-    """Raise RecipeError for keys that the kind of source has not, or lacks."""
+    """Raise RecipeError for keys that this kind of source cannot have or lacks."""
     for key, owner in _KIND_OF_KEY.items():
         if getattr(table, key) is not UNSET and kind != owner:
-            raise RecipeError(f"{where}: `{key}` goes with `{owner}` only", hint=f"remove `{key}`")
+            raise RecipeError(
+                f"{where}: `{key}` is valid only with `{owner}`", hint=f"remove `{key}`"
+            )
     if kind == "git" and table.commit is UNSET:
         raise RecipeError(
-            f"{where}: `git` needs `commit`, 40 hex digits", hint="a branch or a tag is not pinned"
+            f"{where}: `git` requires `commit`",
+            hint="add the 40 hex digits of a commit, not a branch or a tag, which can move",
         )
 
 
 def _check_url(table: SourceTable, name: str, where: str) -> None:
     if not given(table.url, "").startswith(SCHEMES):
         raise RecipeError(
-            f"{where}: `url` must begin with https://",
-            hint="use `file` for what is beside the recipe",
+            f"{where}: `url` must start with https://, http:// or file://",
+            hint="use `file` for a path relative to the recipe",
         )
     if table.sha256 is UNSET:
-        raise RecipeError(f"{where}: `url` needs `sha256`", hint=f"sha256sum {name}")
+        raise RecipeError(
+            f"{where}: `url` requires `sha256`",
+            hint=f'add sha256 = "…", as printed by `sha256sum {name}`',
+        )
 
 
 def _name(table: SourceTable, origin: str, where: str) -> str:
@@ -70,10 +79,13 @@ def _name(table: SourceTable, origin: str, where: str) -> str:
     last_part = origin.rstrip("/").rpartition("/")[2]
     name = given(table.name, last_part)
     if not _is_file_name(name):
-        raise RecipeError(f"{where}: {name!r} can't be a file's name", hint='add name = "…"')
+        raise RecipeError(
+            f"{where}: invalid file name {name!r}", hint='set a valid one with name = "…"'
+        )
     if name in OWN_FOLDERS or name.endswith(KEPT_MARK):
         raise RecipeError(
-            f"{where}: {name!r} is a name that prov uses in a WORKDIR", hint='add name = "…"'
+            f"{where}: the name {name!r} is reserved by prov",
+            hint='set a different one with name = "…"',
         )
     return name
 

@@ -1,7 +1,7 @@
-"""The tables of recipes, classes and prov.toml: keys, types of values, and descriptions.
+"""The tables of recipes, classes and prov.toml: keys, value types and descriptions.
 
-`prov.recipes.checks` checks a file's table against one of these. The JSON Schemas in `schema/` are
-generated from them; a test keeps them up to date.
+`prov.recipes.checks` checks the tables of files against these types. The JSON Schemas in `schema/`
+are generated from them; a test verifies that they are up to date.
 """
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -24,17 +24,17 @@ SANDBOXES: tuple[Sandbox, ...] = get_args(Sandbox)
 T = TypeVar("T")
 
 END = r"$(?!\n)"
-"""The end of a text: Python's `$` also matches before a last newline."""
+"""The end of a text. Python's `$` alone also matches before a final newline."""
 LARGEST_NUMBER = 1 << 40
 
 
 def about(text: str) -> Meta:
-    """Return what an editor shows of a key."""
+    """Return a key's description, which editors show."""
     return Meta(description=text)
 
 
 def given(value: T | UnsetType, default: T) -> T:
-    """Return the value of a key, or the default if the table has no such key."""
+    """Return the value of a key, or the default if the key is unset."""
     return default if value is UNSET else value
 
 
@@ -62,7 +62,7 @@ Commit = Annotated[
     str,
     Meta(
         pattern=rf"^[0-9a-f]{{40}}{END}",
-        description="40 lower-case hex digits; a branch or a tag is not pinned",
+        description="40 lower-case hex digits, not a branch or a tag, which can move",
     ),
 ]
 Number = Annotated[
@@ -71,25 +71,27 @@ Number = Annotated[
 
 
 class SourceTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file, archive or repository that the recipe builds from: one of `file`, `url`, `git`."""
+    """A source file, folder, archive or repository: exactly one of `file`, `url`, `git`."""
 
-    file: Annotated[str | UnsetType, about("A file or folder, relative to the recipe.")] = UNSET
+    file: Annotated[str | UnsetType, about("A path relative to the recipe file.")] = UNSET
     url: Annotated[
-        str | UnsetType, about("An https://, http:// or file:// address; needs `sha256`.")
+        str | UnsetType, about("An https://, http:// or file:// URL; requires `sha256`.")
     ] = UNSET
-    git: Annotated[str | UnsetType, about("A repository; needs `commit`.")] = UNSET
+    git: Annotated[
+        str | UnsetType, about("The address of a git repository; requires `commit`.")
+    ] = UNSET
     sha256: Sha256 | UnsetType = UNSET
     commit: Commit | UnsetType = UNSET
     name: Annotated[
         str | UnsetType,
-        about("Name below sources/; by default the last part of the path or address."),
+        about("Name below sources/. Default: the last part of the path or URL."),
     ] = UNSET
     unpack: Annotated[bool, about("Unpack archives.")] = True
     exclude: Annotated[
-        Texts | UnsetType, about("gitignore patterns of what is not part of a folder.")
+        Texts | UnsetType, about("gitignore patterns of files to exclude from a folder.")
     ] = UNSET
     gitignore: Annotated[
-        bool | UnsetType, about("Leave out of a folder what its .gitignore files list.")
+        bool | UnsetType, about("Exclude files that the folder's .gitignore files list.")
     ] = UNSET
     submodules: Annotated[bool | UnsetType, about("Fetch the submodules of a git source.")] = UNSET
 
@@ -97,113 +99,118 @@ class SourceTable(Struct, frozen=True, forbid_unknown_fields=True):
 class TaskTable(Struct, frozen=True, forbid_unknown_fields=True):
     """A task."""
 
-    script: Annotated[str, about("The script that runs.")] = ""
-    script_file: Annotated[str, about("A file to read the script from, relative to this one.")] = ""
-    interpreter: Annotated[Interpreter, about("What runs the script.")] = "sh"
-    dir: Annotated[str, about("Where the script runs: ${WORKDIR} or a path below it.")] = (
+    script: Annotated[str, about("The script to run.")] = ""
+    script_file: Annotated[
+        str, about("A file that contains the script, relative to this file.")
+    ] = ""
+    interpreter: Annotated[Interpreter, about("The interpreter that runs the script.")] = "sh"
+    dir: Annotated[str, about("The script's working directory: ${WORKDIR} or a path below it.")] = (
         "${WORKDIR}"
     )
-    after: Annotated[Texts, about("Tasks of this recipe whose WORKDIR is taken over.")] = ()
-    from_: Annotated[Texts, about("Tasks whose outputs are put into the WORKDIR.")] = msgspec.field(
+    after: Annotated[
+        Texts, about("Tasks of this recipe to run first. This task continues in their WORKDIR.")
+    ] = ()
+    from_: Annotated[Texts, about("Tasks whose outputs are copied into WORKDIR.")] = msgspec.field(
         name="from", default=()
     )
-    needs: Annotated[Texts, about("Tasks whose outputs are put into a sysroot.")] = ()
-    outputdir: Annotated[
-        str | Texts, about("Folders below WORKDIR that are the task's output.")
-    ] = ()
+    needs: Annotated[Texts, about("Tasks whose outputs go into a sysroot.")] = ()
+    outputdir: Annotated[str | Texts, about("Folders below WORKDIR to record as output.")] = ()
     inputs: Annotated[
-        tuple[InputKind, ...], about("Put into the WORKDIR before the script runs.")
+        tuple[InputKind, ...], about("Files to copy into WORKDIR before the script runs.")
     ] = ()
-    postprocess: Annotated[str, about("A script that runs where the output is used.")] = ""
+    postprocess: Annotated[
+        str, about("A script to run on the output in each place where it is used.")
+    ] = ""
     hosttools: Annotated[
-        Texts, about("Programs of the host, beside those that every task has.")
+        Texts, about("Host programs to allow in addition to the default ones.")
     ] = ()
-    vardeps: Annotated[Texts, about("Variables that count as used by the script.")] = ()
-    vardepsexclude: Annotated[Texts, about("Variables that are left out of the task hash.")] = ()
-    network: Annotated[bool, about("Run with a network.")] = False
+    vardeps: Annotated[Texts, about("Additional variables that the script uses.")] = ()
+    vardepsexclude: Annotated[Texts, about("Variables to exclude from the task hash.")] = ()
+    network: Annotated[bool, about("Allow network access.")] = False
     deploy: Annotated[bool, about("Deploy the output.")] = False
 
 
 class PackageTable(Struct, frozen=True, forbid_unknown_fields=True):
     """A package."""
 
-    files: Annotated[Texts, about("gitignore patterns of its files, below image/.")] = ()
+    files: Annotated[Texts, about("gitignore patterns of its files below image/.")] = ()
     rdepends: Annotated[
-        Texts, about("Packages needed at run time, beside those that are detected.")
+        Texts, about("Packages needed at run time, in addition to detected ones.")
     ] = ()
-    summary: Annotated[str, about("One line; by default the recipe's.")] = ""
-    allow_empty: Annotated[bool, about("Make the package without any file.")] = False
-    postinst: Annotated[str, about("A shell script that runs when the package was installed.")] = ""
+    summary: Annotated[str, about("One-line description. Default: the recipe's.")] = ""
+    allow_empty: Annotated[bool, about("Create the package even if it has no files.")] = False
+    postinst: Annotated[str, about("A shell script to run after installation.")] = ""
     postinst_depends_native: Annotated[
-        Texts, about("Recipes whose -native variants the script needs.")
+        Texts, about("Recipes whose -native variants `postinst` needs.")
     ] = ()
 
 
 class VariantTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """Recipe keys for the -native variant alone."""
+    """Recipe keys for the -native variant only."""
 
     name: Annotated[
-        str | UnsetType, about("The recipe's name; by default the file's, without .toml.")
+        str | UnsetType, about("The recipe's name. Default: the file name without .toml.")
     ] = UNSET
     version: Annotated[str | UnsetType, about("The variable PV; required.")] = UNSET
-    summary: Annotated[str, about("One line, used in packages.")] = ""
+    summary: Annotated[str, about("One-line description for packages.")] = ""
     license: Annotated[str, about("The variable LICENSE.")] = "unknown"
-    arch: Annotated[Architecture, about("What the recipe is built for.")] = "target"
-    inherit: Annotated[Texts, about("Classes.")] = ()
-    classextend: Annotated[Texts, about('["native"]: the recipe also exists as NAME-native.')] = ()
+    arch: Annotated[Architecture, about("The architecture to build for.")] = "target"
+    inherit: Annotated[Texts, about("Classes to inherit.")] = ()
+    classextend: Annotated[Texts, about('["native"] also defines the recipe NAME-native.')] = ()
     depends: Annotated[Texts, about("Recipes whose outputs go into the sysroot.")] = ()
     depends_native: Annotated[
         Texts,
         about("Recipes whose -native variants go into the native sysroot."),
     ] = ()
     rdepends: Annotated[
-        Texts, about("Recipes that every recipe depending on this one needs too.")
+        Texts, about("Recipes that all recipes depending on this one also need.")
     ] = ()
     provides: Annotated[Texts, about("Other names for this recipe.")] = ()
-    patches: Annotated[Texts, about("Files beside the recipe, applied in this order.")] = ()
-    build: Annotated[Texts, about("Tasks that are built when only the recipe is named.")] = ()
+    patches: Annotated[
+        Texts, about("Patch files, relative to the recipe file, in the order to apply them.")
+    ] = ()
+    build: Annotated[Texts, about("Tasks to build when the target is only a recipe.")] = ()
     export: Annotated[
         Texts, about("Variables in the environment of tasks that use @toolchain.")
     ] = ()
-    sources: Annotated[tuple[SourceTable, ...], about("What the recipe builds from.")] = ()
+    sources: Annotated[tuple[SourceTable, ...], about("The sources of the recipe.")] = ()
     variables: Annotated[
-        dict[VariableName, str], about("Variables: texts that may hold ${NAME}.")
+        dict[VariableName, str], about("Variables; values may refer to others as ${NAME}.")
     ] = {}
-    functions: Annotated[
-        dict[VariableName, str], about("Shell functions: their bodies, by name.")
-    ] = {}
+    functions: Annotated[dict[VariableName, str], about("Name -> shell function body.")] = {}
     tasks: Annotated[dict[TaskName, TaskTable], about("Tasks, by name.")] = {}
     packages: Annotated[dict[str, PackageTable], about("Packages, by name.")] = {}
     sysroot: Annotated[
         SysrootScope,
-        about('"recipe": a task also sees what the tasks before it need.'),
+        about('"recipe": a task also sees the `needs` of the tasks before it.'),
     ] = "task"
     sysroot_owner: Annotated[
         dict[SysrootPath, str],
         about("Path in a sysroot -> the recipe whose file is used on a conflict."),
     ] = {}
     direct: Annotated[
-        bool, about("Outputs are used from a folder of their own, never a sysroot.")
+        bool, about("Use the outputs from folders of their own, not from a sysroot.")
     ] = False
 
 
 class RecipeTable(VariantTable, frozen=True, forbid_unknown_fields=True):
-    """A recipe of prov, or a class that recipes inherit."""
+    """A prov recipe, or a class for recipes to inherit."""
 
     native: Annotated[
-        VariantTable | UnsetType, about("Keys for the -native variant alone, joined last.")
+        VariantTable | UnsetType, about("Keys for the -native variant only, joined last.")
     ] = UNSET
 
 
 class GcTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """What `prov gc` keeps."""
+    """Rules for `prov gc`."""
 
-    auto: Annotated[bool, about("Let builds collect once a day.")] = False
+    auto: Annotated[bool, about("Run gc once a day, during builds.")] = False
     builds: Annotated[Number, about("Keep the outputs of the last N builds.")] = 20
     days: Annotated[Number, about("Keep everything newer than N days.")] = 30
     workdirs: Annotated[Number, about("Keep the WORKDIRs of the last N builds.")] = 5
     size: Annotated[
-        str | UnsetType, about("Delete the least recently used outputs above a size, as in 50G.")
+        str | UnsetType,
+        about('Delete the least recently used outputs above a total size, such as "50G".'),
     ] = UNSET
 
 
@@ -214,26 +221,26 @@ class RecipeSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProjectTable(Struct, frozen=True, forbid_unknown_fields=True):
-    """A project of prov: prov.toml."""
+    """A prov project: prov.toml."""
 
-    recipes: Annotated[Texts, about("Folders with recipes.")] = ("recipes",)
-    classes: Annotated[Texts, about("Folders with classes; searched before prov's own.")] = (
-        "classes",
-    )
+    recipes: Annotated[Texts, about("Recipe folders.")] = ("recipes",)
+    classes: Annotated[Texts, about("Class folders, searched before prov's own.")] = ("classes",)
     builddir: Annotated[str, about("Folder for WORKDIRs and deployed files.")] = "build"
     machine: Annotated[str, about("The variable MACHINE.")] = "default"
-    arch: Annotated[str | UnsetType, about("The variable ARCH; by default the host's.")] = UNSET
+    arch: Annotated[
+        str | UnsetType, about("The variable ARCH. Default: the host's architecture.")
+    ] = UNSET
     sandbox: Annotated[
-        Sandbox, about("Run tasks in bubblewrap: if it works, always, or never.")
+        Sandbox, about("Run tasks in bubblewrap if it works (auto), always (bwrap), or never.")
     ] = "auto"
-    environment: Annotated[Texts, about("Variables of the caller that tasks get.")] = ()
-    exclude: Annotated[Texts, about("gitignore patterns of what is not recorded.")] = ()
-    xattrs: Annotated[Texts, about("Extended attributes that are recorded.")] = ()
-    plan_hooks: Annotated[Texts, about("Programs that see each plan before it runs.")] = ()
+    environment: Annotated[Texts, about("Environment variables to pass to tasks.")] = ()
+    exclude: Annotated[Texts, about("gitignore patterns of files not to record.")] = ()
+    xattrs: Annotated[Texts, about("Extended attributes to record.")] = ()
+    plan_hooks: Annotated[Texts, about("Programs to run on each plan before it starts.")] = ()
     gc: GcTable | UnsetType = UNSET
     provider: Annotated[
         dict[str, str],
-        about("Name -> the recipe to use, where several provide that name."),
+        about("Name -> the recipe to use if several provide the name."),
     ] = {}
     variables: Annotated[Tables, about("Variables for all recipes.")] = {}
     recipe: Annotated[dict[str, RecipeSettings], about("Settings by recipe.")] = {}

@@ -1,7 +1,7 @@
-"""Variables: which ones a script reaches, and what they expand to, late.
+"""Find the variables that a task uses, and expand variables when they are used.
 
-`${NAME}` in a value stands for another variable. In a script, `$NAME` and `${NAME}` are the shell's
-own: the run script defines the variables that the task reaches, and no others.
+In a value, `${NAME}` refers to another variable. In a script, the shell expands `$NAME` and
+`${NAME}`; the run script defines only the variables that the task uses.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PLACES = (
     "TASK",
     "SOURCES",
 )
-"""Variables that differ from place to place, or (SOURCES) stand for what is hashed by content;
-never part of a hash.
+"""Variables that are never hashed: they differ between machines or folders, or (SOURCES) describe
+content that is hashed itself.
 """
 
 SHELL_VARIABLES = (
@@ -67,18 +67,18 @@ SHELL_VARIABLES = (
     "BASH_VERSION",
     "_",
 )
-"""Variables that every task's environment has, or that a shell sets by itself."""
+"""Variables in every task's environment, and variables set by the shell itself."""
 LARGEST = 1 << 24
-"""Characters of an expanded value."""
+"""Maximum characters in an expanded value."""
 MOST_NESTED = 100
-"""Variables that name each other in a row."""
+"""Maximum length of a chain of variables that refer to each other."""
 DIRECT = "DIRECT_"
-"""The prefix of variables that hold the folders of direct packages."""
+"""Prefix of variables that hold the folders of direct packages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a task reaches: names of variables and of functions, sorted."""
+    """The variables and functions that a task uses, directly or not, sorted by name."""
 
     variables: tuple[str, ...]
     functions: tuple[str, ...]
@@ -97,9 +97,10 @@ def _script_names(text: str, interpreter: str) -> Names:
 
 
 def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) -> Reached:
-    """Return the variables and functions that a task's script, postprocess and folders reach.
+    """Return the variables and functions that a task's script, postprocess and folders use.
 
-    With `outside`, the variables of its environment, a name that nothing sets is a RecipeError.
+    `outside` lists the variables in the task's environment. If it is passed, a name that is set
+    neither there nor in the recipe raises RecipeError.
     """
     settings = recipe.variables
     scripts, functions = _called(recipe, task)
@@ -123,7 +124,7 @@ def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) ->
 
 
 def _called(recipe: Recipe, task: Task) -> tuple[list[Names], set[str]]:
-    """Return what a task's script and its functions do with names, and the functions' names."""
+    """Return the names in a task's script and in each function it calls, and the functions."""
     bodies = recipe.functions
     functions: set[str] = set()
     scripts: list[Names] = []
@@ -138,7 +139,7 @@ def _called(recipe: Recipe, task: Task) -> tuple[list[Names], set[str]]:
 
 
 def _named_by(names: Collection[str], settings: Mapping[str, Setting]) -> set[str]:
-    """Return the variables among names, and those that their values name, transitively."""
+    """Return the variables in `names` and those their values refer to, transitively."""
     variables: set[str] = set()
     pending = settings.keys() & names
     while pending:
@@ -154,7 +155,10 @@ def _check_scripts(
     outside: Collection[str],
     where: str,
 ) -> None:
-    """Raise RecipeError for a name whose absence would stop a script, if all could be read."""
+    """Raise RecipeError for an unset name that would stop a script.
+
+    Check nothing if a script could not be read completely.
+    """
     if not all(script.readable for script in scripts):
         return
     needed = {name for script in scripts for name in script.needed}
@@ -169,7 +173,7 @@ def _check_set(
     others: Collection[str],
     where: str,
 ) -> None:
-    """Raise RecipeError for the first of some names that neither is a setting nor among others."""
+    """Raise RecipeError for the first name that is neither in `settings` nor in `others`."""
     unset = sorted(name for name in names if name not in settings and name not in others)
     if unset:
         name = unset[0]
@@ -188,19 +192,19 @@ def expand(
     keep: Collection[str] = (),
     chain: tuple[str, ...] = (),
 ) -> str:
-    """Return a value with every `${NAME}` replaced, but those in `keep`.
+    """Return a value with every `${NAME}` replaced, except names in `keep`.
 
-    `chain` ends with the variable whose value it is, if it is one's. Raises RecipeError for unknown
-    names, for circles, and for a few lines that would become very many.
+    `chain` ends with the variable whose value is expanded, if there is one. Raises RecipeError for
+    unknown names, cycles and results that are too large.
     """
     return _Expansion(settings, where, keep).text(value, chain)
 
 
 @dataclass(slots=True)
 class _Expansion:
-    """Expands values, each variable once.
+    """Expands values; expands each variable once.
 
-    A value that names twice what names twice, and so on, would take exponential time.
+    Without that, variables that each refer twice to the next one would take exponential time.
     """
 
     settings: Mapping[str, Setting]
@@ -210,7 +214,7 @@ class _Expansion:
     """The expanded values of variables."""
 
     def text(self, text: str, chain: tuple[str, ...]) -> str:
-        """Return a text, expanded; it is the value of the last variable in `chain`, if any."""
+        """Return an expanded text, which is the value of the last variable in `chain`, if any."""
         size = 0
 
         def replacement(match: re.Match[str]) -> str:
@@ -220,13 +224,15 @@ class _Expansion:
             size += len(value)
             if size > LARGEST:
                 subject = " -> ".join(chain) or "a value"
-                raise RecipeError(f"{self.where}: {subject} has more than {LARGEST} characters")
+                raise RecipeError(
+                    f"{self.where}: {subject} expands to more than {LARGEST} characters"
+                )
             return value
 
         return REFERENCE.sub(replacement, text)
 
     def value(self, name: str, chain: tuple[str, ...]) -> str:
-        """Return the value of a variable, which the last one in `chain` names."""
+        """Return the expanded value of a variable, which the last one in `chain` refers to."""
         if name not in self.values:
             self._check(name, chain)
             self.values[name] = self.text(self.settings[name].value, (*chain, name))
@@ -235,12 +241,16 @@ class _Expansion:
     def _check(self, name: str, chain: tuple[str, ...]) -> None:
         if len(chain) > MOST_NESTED:
             start = " -> ".join(chain[:5])
-            raise RecipeError(f"{self.where}: variables more than {MOST_NESTED} deep: {start} -> …")
+            raise RecipeError(
+                f"{self.where}: variables nested more than {MOST_NESTED} deep: {start} -> …"
+            )
         if name in chain:
-            circle = " -> ".join([*chain, name])
-            raise RecipeError(f"{self.where}: variables in a circle: {circle}", hint="break it")
+            cycle = " -> ".join([*chain, name])
+            raise RecipeError(
+                f"{self.where}: variable cycle: {cycle}", hint="remove one of these references"
+            )
         if name not in self.settings:
-            via = f" (by way of {' -> '.join(chain)})" if chain else ""
+            via = f" (used by {' -> '.join(chain)})" if chain else ""
             raise RecipeError(
                 f"{self.where}: ${{{name}}} is not set{via}", hint=nearest(name, self.settings)
             )
@@ -249,11 +259,11 @@ class _Expansion:
 def with_values(
     settings: Mapping[str, Setting], values: Mapping[str, str], origin: str
 ) -> dict[str, Setting]:
-    """Return settings with some that nobody may override, such as the places of a task."""
+    """Return settings with fixed values added, such as a task's folders."""
     return dict(settings) | {name: Setting(value, origin) for name, value in values.items()}
 
 
 def describe(setting: Setting, name: str) -> Iterable[str]:
-    """Yield a line for each value that a variable had, the one that counts last."""
+    """Yield a line for each value that a variable had; the last one is in effect."""
     for version in (*setting.replaced, setting):
         yield f"{name} = {version.value!r}  ({version.origin})"

@@ -137,7 +137,7 @@ def test_sysroot_why_of_a_folder_names_all_that_have_it(hello: Path) -> None:
             "prov sysroot hello",
         ),
         (["hello", "--why", "recipe-sysroot/nothing"], "has nothing", "prov sysroot hello --tree"),
-        (["helo"], "no recipe is called helo", "did you mean hello?"),
+        (["helo"], "no recipe is named helo", "did you mean hello?"),
         (["hello:compil"], "hello has no task compil", "did you mean compile?"),
         (
             ["hello:unpack", "--why", "usr/include/words.h"],

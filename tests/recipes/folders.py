@@ -1,4 +1,4 @@
-"""Projects on disk, made of a few texts."""
+"""Write small projects to disk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from prov.recipes.project import Project
 
 BASE = {"classes/base.toml": ""}
-"""An empty class `base`, so that a recipe has only the tasks that a test gives it."""
+"""An empty class `base`, so that recipes contain only the tasks that a test defines."""
 
 
 def write(root: Path, files: Mapping[str, str]) -> None:
-    """Write files by their path below a folder."""
+    """Write texts to files, by path below a folder."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,9 +22,9 @@ def write(root: Path, files: Mapping[str, str]) -> None:
 def load(
     root: Path, files: Mapping[str, str], overrides: Mapping[str, str] | None = None
 ) -> Project:
-    """Return the project that files make.
+    """Write files and load their project.
 
-    A name without a folder or an ending is a recipe of that name: its version need not be given.
+    A name without a folder or a suffix stands for a recipe; its version may be omitted.
     """
     recipes = {
         f"recipes/{name}.toml": text if "version" in text else f'version = "1"\n{text}'

@@ -1,6 +1,4 @@
-"""The shipped classes that the demo and the world don't use, on the demo's sources and on the
-smallest of projects.
-"""
+"""Tests of the shipped classes that neither the demo nor fixtures/world uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task graph: edges, targets, chains and cycles."""
+"""Tests of the task graph: edges, targets, chains and cycles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NATIVE = 'classextend = ["native"]\n'
 
 
 def tasks(**edges: str) -> str:
-    """Return the tables of tasks: each name with its keys, as `after a b; needs c:d`."""
+    """Return the tables of tasks, each given as a text such as `after a b; needs c:d`."""
     text = ""
     for name, keys in edges.items():
         text += f"[tasks.{name}]\n"
@@ -39,7 +39,7 @@ def node_of(graph: Graph, key: str) -> Node:
 
 
 def edges(node: Node) -> str:
-    """Return a node's edges as one text."""
+    """Return a node's edges as a text."""
     return " ".join(
         [
             *node.after,
@@ -92,11 +92,11 @@ def test_edges(tmp_path: Path, task: str, expected: str) -> None:
         ("needs stag", "tasks.go: needs: app has no task stag", ""),
         ("from lib:stag", "tasks.go: from: lib has no task stag", "did you mean stage?"),
         ("needs lip:stage", "tasks.go: needs: app needs lip, which no recipe", "did you mean lib?"),
-        ("needs @all:stage", "tasks.go: needs: '@all:stage' is no selector", "@depends:TASK"),
+        ("needs @all:stage", "tasks.go: needs: invalid selector '@all:stage'", "@depends:TASK"),
         ("needs ${NO}", "tasks.go: needs: ${NO} is not set", ""),
     ],
 )
-def test_an_edge_to_what_does_not_exist(tmp_path: Path, task: str, message: str, hint: str) -> None:
+def test_an_edge_to_a_missing_task(tmp_path: Path, task: str, message: str, hint: str) -> None:
     files = {"app": tasks(first="", go=task), "lib": tasks(stage="")}
     with pytest.raises(RecipeError) as raised:
         graph_of(tmp_path, files, "app:go")
@@ -104,7 +104,7 @@ def test_an_edge_to_what_does_not_exist(tmp_path: Path, task: str, message: str,
     assert hint in raised.value.hint
 
 
-def test_with_one_sysroot_a_task_sees_what_those_before_it_need(tmp_path: Path) -> None:
+def test_with_one_sysroot_a_task_sees_the_needs_of_tasks_before_it(tmp_path: Path) -> None:
     app = 'sysroot = "{}"\n' + tasks(
         a="needs lib:one", b="after a; needs lib:two", c="after b; needs lib:one lib:three"
     )
@@ -135,7 +135,7 @@ def test_where_outputs_go(tmp_path: Path) -> None:
     )
 
 
-def test_a_node_keeps_the_folder_of_its_architecture(tmp_path: Path) -> None:
+def test_a_node_has_the_folder_of_its_architecture(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, {"app": 'arch = "allarch"\n' + tasks(go="")}, "app:go")
     assert [node.arch for node in graph.nodes.values()] == ["all"]
 
@@ -192,9 +192,9 @@ def test_targets(tmp_path: Path, targets: str, keys: str) -> None:
 @pytest.mark.parametrize(
     ("target", "message", "hint"),
     [
-        ("ap", "no recipe is called ap", "did you mean app?"),
+        ("ap", "no recipe is named ap", "did you mean app?"),
         ("app:populate_sysrot", "app has no task populate_sysrot", "did you mean populate_sysroot"),
-        ("app:zzz", "app has no task zzz", "it has a, b, populate_sysroot"),
+        ("app:zzz", "app has no task zzz", "use one of a, b, populate_sysroot"),
     ],
 )
 def test_an_unknown_target(tmp_path: Path, target: str, message: str, hint: str) -> None:
@@ -219,14 +219,14 @@ def test_a_recipe_must_have_the_tasks_that_it_builds(tmp_path: Path) -> None:
         ({"a": "needs b", "b": "from c", "c": "needs b"}, "app:b -> app:c -> app:b"),
     ],
 )
-def test_a_cycle_is_named(tmp_path: Path, edges_of: dict[str, str], cycle: str) -> None:
+def test_a_cycle_is_reported(tmp_path: Path, edges_of: dict[str, str], cycle: str) -> None:
     with pytest.raises(PlanError) as raised:
         graph_of(tmp_path, {"app": tasks(**edges_of)}, "app:a")
-    assert str(raised.value) == f"tasks depend on each other: {cycle}"
-    assert raised.value.hint == "remove one of these edges"
+    assert str(raised.value) == f"dependency cycle: {cycle}"
+    assert raised.value.hint == "remove one of these dependencies"
 
 
-def test_a_deep_graph_is_no_deep_recursion(tmp_path: Path) -> None:
+def test_a_deep_graph_needs_no_deep_recursion(tmp_path: Path) -> None:
     names = [f"t{number}" for number in range(3000)]
     chain = {name: f"needs {before}" for before, name in pairwise(names)}
     graph = graph_of(tmp_path, {"app": tasks(**{names[0]: "", **chain})}, f"app:{names[-1]}")
@@ -242,10 +242,10 @@ EDGES = st.dictionaries(
 
 @settings(max_examples=50)
 @given(EDGES, st.sets(st.sampled_from("abcdef"), min_size=1))
-def test_every_task_stands_behind_those_in_its_edges(
+def test_every_task_comes_after_its_dependencies(
     lists: dict[str, dict[str, list[str]]], targets: set[str]
 ) -> None:
-    """And a cycle that is reported is one."""
+    """A reported cycle really is a cycle."""
     table = {
         name: "; ".join(
             f"{kind} {' '.join(dict.fromkeys(names))}"

@@ -1,4 +1,4 @@
-"""Classes, and the order in which a recipe inherits them."""
+"""Tests of the order in which a recipe inherits classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = Path("app.toml")
 
 
 def classes(root: Path, **inherits: str) -> Classes:
-    """Return classes in a folder; each inherits those that its text names."""
+    """Write classes to a folder; each one inherits the classes named in its text."""
     texts = {
         f"{name}.toml": f"inherit = {list(text.split())}\nversion = '{name}'"
         for name, text in inherits.items()
@@ -35,7 +35,7 @@ def classes(root: Path, **inherits: str) -> Classes:
         ({"a": "b", "b": "a"}, "a", "base b a"),
     ],
 )
-def test_a_class_stands_behind_those_that_it_inherits(
+def test_a_class_comes_after_the_classes_it_inherits(
     tmp_path: Path, inherits: dict[str, str], names: str, order: str
 ) -> None:
     layers = classes(tmp_path, base="", **inherits).layers(names.split(), FILE)
@@ -43,12 +43,12 @@ def test_a_class_stands_behind_those_that_it_inherits(
     assert [table["version"] for _origin, table in layers] == order.split()
 
 
-def test_a_class_hands_on_no_inherit(tmp_path: Path) -> None:
+def test_the_key_inherit_is_not_inherited(tmp_path: Path) -> None:
     layers = classes(tmp_path, base="", a="b", b="").layers(["a"], FILE)
     assert [table for _origin, table in layers[1:]] == [{"version": "b"}, {"version": "a"}]
 
 
-def test_folders_are_searched_in_their_order_and_prov_s_own_last(tmp_path: Path) -> None:
+def test_folders_are_searched_in_order_and_prov_s_own_last(tmp_path: Path) -> None:
     write(tmp_path, {"one/a.toml": "version = '1'", "two/a.toml": "version = '2'"})
     write(tmp_path, {"two/make.toml": "version = 'own'"})
     folders = (tmp_path / "one", tmp_path / "two")
@@ -59,12 +59,14 @@ def test_folders_are_searched_in_their_order_and_prov_s_own_last(tmp_path: Path)
 
 
 def test_a_class_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"app\.toml: inherit: there is no class mak") as raised:
+    with pytest.raises(
+        RecipeError, match=r"app\.toml: inherit: class mak does not exist"
+    ) as raised:
         classes(tmp_path, base="").layers(["mak"], FILE)
     assert raised.value.hint == "did you mean make or cmake?"
     with pytest.raises(RecipeError) as raised:
         classes(tmp_path, base="").layers(["zzzzzz"], FILE)
-    assert raised.value.hint.startswith("classes: autotools, base, cmake")
+    assert raised.value.hint.startswith("use one of autotools, base, cmake")
 
 
 @pytest.mark.parametrize("path", sorted(CLASSES.glob("*.toml")), ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""How the tables of a recipe, its classes and its variant are joined."""
+"""Tests of joining the tables of a recipe, its classes and its variant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def joined(*tables: Raw) -> Raw:
         ({"version": "1"}, {"version": "2"}, {"version": "2"}),
         ({"arch": "native"}, {}, {"arch": "native"}),
         ({"classextend": ["native"]}, {"classextend": []}, {"classextend": []}),
-        # added up
+        # appended to
         ({"depends": ["a", "b"]}, {"depends": ["b", "c"]}, {"depends": ["a", "b", "c"]}),
         ({"build": ["a"]}, {"build": []}, {"build": ["a"]}),
         (
@@ -74,13 +74,13 @@ def test_two_tables(old: Raw, new: Raw, expected: Raw) -> None:
     assert joined(old, new) == expected
 
 
-def test_packages_stay_in_the_order_in_which_they_come() -> None:
+def test_packages_keep_their_order() -> None:
     """Their JSON is hashed."""
     table = joined({"packages": {"b": {}, "a": {}}}, {"packages": {"c": {}, "b": {"files": []}}})
     assert list(table["packages"]) == ["b", "a", "c"]
 
 
-def test_variables_remember_what_they_replaced() -> None:
+def test_variables_remember_replaced_values() -> None:
     layers = [("class", {"A": "1"}), ("recipe", {"A": "2", "B": "x"}), ("file", {"A": "3"})]
     table, settings = join((origin, {"variables": values}) for origin, values in layers)
     assert table == {}
@@ -114,7 +114,7 @@ LAYERS = st.fixed_dictionaries(
 
 
 def unique(table: Raw) -> Raw:
-    """Return a table whose lists name nothing twice, as a sane file's do."""
+    """Return a table whose lists contain no duplicates."""
     return {key: _unique(value) for key, value in table.items()}
 
 
@@ -125,14 +125,14 @@ def _unique(value: Any) -> Any:
 
 
 @given(LAYERS, LAYERS)
-def test_joining_changes_no_table(one: Raw, two: Raw) -> None:
+def test_joining_does_not_change_the_tables(one: Raw, two: Raw) -> None:
     before = repr((one, two))
     joined(one, two)
     assert repr((one, two)) == before
 
 
 @given(LAYERS)
-def test_a_table_joined_to_itself_or_to_nothing_is_the_same(table: Raw) -> None:
+def test_a_table_joined_to_itself_or_to_nothing_is_unchanged(table: Raw) -> None:
     table = unique(table)
     assert joined(table, {}) == joined({}, table) == joined(table)
     again = joined(table, table)

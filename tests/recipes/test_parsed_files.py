@@ -1,4 +1,4 @@
-"""Files that are parsed once."""
+"""Tests of parsing files once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def cached(memory: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"a = ", "not TOML: Invalid value"),
-        (b"\xff", "not TOML: 'utf-8' codec can't decode"),
-        (b"a = " + b"[" * 100_000, "not TOML: "),
-        (b"a = " + b"9" * 5000, "not TOML: "),
-        (b"a = 1\na = 2\n", "not TOML: Cannot overwrite a value"),
+        (b"a = ", "invalid TOML: Invalid value"),
+        (b"\xff", "invalid TOML: 'utf-8' codec can't decode"),
+        (b"a = " + b"[" * 100_000, "invalid TOML: "),
+        (b"a = " + b"9" * 5000, "invalid TOML: "),
+        (b"a = 1\na = 2\n", "invalid TOML: Cannot overwrite a value"),
     ],
 )
-def test_what_is_not_toml(tmp_path: Path, data: bytes, message: str) -> None:
+def test_invalid_toml(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(data)
     with pytest.raises(RecipeError) as raised:
@@ -38,8 +38,8 @@ def test_what_is_not_toml(tmp_path: Path, data: bytes, message: str) -> None:
     assert len(str(raised.value)) < 600 + len(str(path))
 
 
-def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="can't be read: Is a directory"):
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot read the file: Is a directory"):
         parse_toml(tmp_path)
 
 
@@ -53,16 +53,18 @@ def test_a_file_is_checked(tmp_path: Path) -> None:
 def test_a_script_file_is_read_in(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('[tasks.go]\nscript_file = "go.sh"\n[tasks.other]\nscript = "x"\n')
-    with pytest.raises(RecipeError, match=r"tasks\.go: there is no .*/go\.sh") as raised:
+    with pytest.raises(
+        RecipeError, match=r"tasks\.go\.script_file: .*/go\.sh does not exist"
+    ) as raised:
         ParsedFiles().parse(path)
-    assert raised.value.hint == "relative to the file that names it"
+    assert raised.value.hint == "use a path relative to a.toml"
     (tmp_path / "go.sh").write_text("make\n")
     assert ParsedFiles().parse(path)["tasks"] == {
         "go": {"script_file": "go.sh", "script": "make\n"},
         "other": {"script": "x"},
     }
     (tmp_path / "go.sh").write_bytes(b"\xff")
-    with pytest.raises(RecipeError, match=r"tasks\.go: 'go\.sh' can't be read"):
+    with pytest.raises(RecipeError, match=r"tasks\.go\.script_file: cannot read 'go\.sh'"):
         ParsedFiles().parse(path)
 
 
@@ -85,7 +87,7 @@ def test_a_file_that_changed_is_parsed_again(tmp_path: Path) -> None:
     files.save()
     times = path.stat()
     path.write_text("version = '2'")
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # its change time is another
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # only its change time differs
     assert ParsedFiles(memory).parse(path) == {"version": "2"}
 
 
@@ -99,7 +101,7 @@ def test_a_script_file_is_read_each_time(tmp_path: Path) -> None:
         files.save()
 
 
-def test_a_cache_of_another_format_is_not_used(tmp_path: Path) -> None:
+def test_a_cache_of_a_different_format_is_ignored(tmp_path: Path) -> None:
     path, memory = tmp_path / "a.toml", tmp_path / "recipes"
     path.write_text("version = '1'")
     files = ParsedFiles(memory)
@@ -114,7 +116,7 @@ def test_a_cache_of_another_format_is_not_used(tmp_path: Path) -> None:
     assert ParsedFiles(memory).parse(path) == {"version": "of an older check"}
 
 
-def test_a_cache_that_can_not_be_written_is_done_without(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("version = '1'")
     files = ParsedFiles(path / "no folder" / "recipes")

@@ -1,4 +1,4 @@
-"""Projects: which recipes there are, what their names mean, and what settings change in them."""
+"""Tests of projects: finding recipes, resolving names, and settings."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NATIVE = 'classextend = ["native"]\n'
 def refusal(
     root: Path, files: dict[str, str], overrides: dict[str, str] | None = None
 ) -> RecipeError:
-    """Return the error of a project that can't be loaded."""
+    """Return the error raised when an invalid project is loaded."""
     with pytest.raises(RecipeError) as raised:
         load(root, files, overrides)
     return raised.value
 
 
-# which recipes there are
+# finding recipes
 
 
-def test_recipes_are_in_their_folders_and_one_deeper(tmp_path: Path) -> None:
+def test_recipes_are_in_recipe_folders_and_one_level_below(tmp_path: Path) -> None:
     project = load(
         tmp_path,
         {
@@ -53,9 +53,9 @@ def test_a_folder_without_settings_is_a_project(tmp_path: Path) -> None:
     assert project.builddir == tmp_path / "build"
 
 
-def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_recipes_with_one_name_are_rejected(tmp_path: Path) -> None:
     error = refusal(tmp_path, {"a": "", "recipes/x/x.toml": 'name = "a"'})
-    assert str(error).endswith(f"there is another a in {tmp_path}/recipes/a.toml")
+    assert str(error).endswith(f"name: {tmp_path}/recipes/a.toml also defines the recipe a")
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     assert str(error) == f"{tmp_path}/prov.toml: recipe: expected a table, not 3"
 
 
-def test_a_folder_that_no_file_system_can_have_is_named(tmp_path: Path) -> None:
+def test_a_folder_name_that_is_too_long_is_reported(tmp_path: Path) -> None:
     (tmp_path / "prov.toml").write_text(f'recipes = ["{"a" * 5000}"]')
     with pytest.raises(RecipeError) as raised:
         Project.load(tmp_path)
@@ -71,7 +71,7 @@ def test_a_folder_that_no_file_system_can_have_is_named(tmp_path: Path) -> None:
     assert len(str(raised.value)) < 500
 
 
-# what names mean
+# resolving names
 
 
 def test_names(tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_names(tmp_path: Path) -> None:
     ("name", "hint"),
     [
         ("zli", "did you mean zlib?"),
-        ("zlib-native", 'recipes/zlib.toml has no classextend = ["native"]'),
+        ("zlib-native", 'add classextend = ["native"] to '),
         ("qqq", ""),
     ],
 )
-def test_a_name_that_is_unknown(tmp_path: Path, name: str, hint: str) -> None:
+def test_an_unknown_name(tmp_path: Path, name: str, hint: str) -> None:
     project = load(tmp_path, {"zlib": ""})
-    with pytest.raises(NameUnknown, match=f"no recipe is called {name}") as raised:
+    with pytest.raises(NameUnknown, match=f"no recipe is named {name}") as raised:
         project.recipe(name)
     assert hint in raised.value.hint
 
@@ -128,23 +128,23 @@ def test_several_providers_need_a_choice(tmp_path: Path) -> None:
     project = load(tmp_path, PROVIDERS)
     with pytest.raises(RecipeError, match="cc is provided by clang and gcc") as raised:
         project.resolve("cc")
-    assert raised.value.hint == 'choose one in prov.toml: [provider] cc = "clang"'
+    assert raised.value.hint == 'choose one in prov.toml, such as provider.cc = "clang"'
     assert load(tmp_path, {"prov.toml": 'provider.cc = "gcc"'}).resolve("cc") == "gcc"
 
 
 @pytest.mark.parametrize(
     ("settings", "message", "hint"),
     [
-        ('provider.cc = "app"', "provider.cc: app does not provide it", "clang or gcc"),
-        ('provider.ap = "gcc"', "provider.ap: gcc does not provide it", "did you mean app"),
-        ("[recipe.ap]", "recipe.ap: no recipe is called ap", "did you mean app"),
-        ("[recipe.app-native]", "recipe.app-native: no recipe is called app-native", ""),
-        ("[recipe.zzz]", "recipe.zzz: no recipe is called zzz", "there are app, cc, clang, gcc"),
-        ('machine = "../x"', "'../x' can't be a machine", "at most 60"),
-        ('arch = "a b"', "'a b' can't be a machine or an architecture", "at most 60"),
+        ('provider.cc = "app"', "provider.cc: app does not provide cc", "use clang or gcc"),
+        ('provider.ap = "gcc"', "provider.ap: gcc does not provide ap", "did you mean app"),
+        ("[recipe.ap]", "recipe.ap: no recipe is named ap", "did you mean app"),
+        ("[recipe.app-native]", "recipe.app-native: no recipe is named app-native", ""),
+        ("[recipe.zzz]", "recipe.zzz: no recipe is named zzz", "use one of app, cc, clang, gcc"),
+        ('machine = "../x"', "machine: invalid name '../x'", "use at most 60"),
+        ('arch = "a b"', "arch: invalid name 'a b'", "use at most 60"),
     ],
 )
-def test_a_setting_of_what_does_not_exist_is_refused(
+def test_a_setting_for_an_unknown_name_is_rejected(
     tmp_path: Path, settings: str, message: str, hint: str
 ) -> None:
     error = refusal(tmp_path, {**PROVIDERS, "prov.toml": settings})
@@ -152,19 +152,19 @@ def test_a_setting_of_what_does_not_exist_is_refused(
     assert hint in error.hint
 
 
-def test_a_name_that_is_provided_is_no_recipe_s(tmp_path: Path) -> None:
+def test_a_provided_name_cannot_be_a_recipe_s(tmp_path: Path) -> None:
     error = refusal(tmp_path, {"a": "", "b": 'provides = ["a"]'})
-    assert "b.toml: provides: a is a recipe of its own" in str(error)
+    assert "b.toml: provides: a is also the name of a recipe" in str(error)
 
 
 def test_a_recipe_may_provide_its_own_name(tmp_path: Path) -> None:
     assert load(tmp_path, {"a": 'provides = ["a"]'}).resolve("a") == "a"
 
 
-# what recipes are joined from
+# joining recipes
 
 
-def test_layers_are_joined_in_their_order(tmp_path: Path) -> None:
+def test_layers_are_joined_in_order(tmp_path: Path) -> None:
     variable = '[variables]\nA = "{0}"\n{0} = ""\n'
     files = {
         "classes/base.toml": variable.format("base"),
@@ -283,7 +283,7 @@ def test_the_machine_can_be_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["A", "a:A", "DEBUG", "a:DEBUG", "PN", "IN_FUNCTION"])
-def test_a_variable_that_a_recipe_has_can_be_set(tmp_path: Path, key: str) -> None:
+def test_a_variable_of_a_recipe_can_be_set(tmp_path: Path, key: str) -> None:
     recipe = """
 [variables]
 A = "1"
@@ -301,22 +301,22 @@ script = "echo ${DEBUG:-}"
     [
         ("CFLGS", "no recipe has a variable CFLGS", "did you mean CFLAGS?"),
         ("a:CFLGS", "a has no variable CFLGS", "did you mean CFLAGS?"),
-        ("b:CFLAGS", "b has no variable CFLAGS", "prov var"),
-        ("USED", "no recipe has a variable USED", "prov var"),
-        ("aa:CFLAGS", "no recipe is called aa", "did you mean a?"),
-        ("a:MACHINE", "the machine is one for all recipes", "--set MACHINE=NAME"),
+        ("b:CFLAGS", "b has no variable CFLAGS", "declare "),
+        ("USED", "no recipe has a variable USED", "declare "),
+        ("aa:CFLAGS", "no recipe is named aa", "did you mean a?"),
+        ("a:MACHINE", "MACHINE cannot be set for one recipe", "--set MACHINE=NAME"),
     ],
 )
-def test_a_variable_that_no_recipe_has(tmp_path: Path, key: str, message: str, hint: str) -> None:
+def test_an_unknown_variable(tmp_path: Path, key: str, message: str, hint: str) -> None:
     files = {"a": '[variables]\nCFLAGS = ""\n[tasks.go]\nscript = "echo $USED"', "b": ""}
     error = refusal(tmp_path, files, {key: "x"})
     assert str(error) == f"--set {key}: {message}"
     assert hint in error.hint
 
 
-# from outside
+# the environment
 
 
-def test_only_named_variables_come_in() -> None:
+def test_only_listed_environment_variables_are_passed() -> None:
     environment = {"A": "1", "SECRET": "2"}
     assert allowed_environment(["A", "B"], environment) == {"A": "1"}

@@ -1,4 +1,4 @@
-"""The values of recipes."""
+"""Tests of recipe values."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_only_tasks_with_the_toolchain_get_the_exports() -> None:
     assert recipe.exports(Task("t", "", hosttools=("gcc",))) == ()
 
 
-def test_the_text_of_sources_stays_as_it_is() -> None:
-    """Tasks read it, and records hold it."""
+def test_the_text_of_sources_never_changes() -> None:
+    """Tasks read it and records contain it."""
     sources = (
         Source("a", file=Path("/secret/a"), exclude=("x",), gitignore=True),
         Source("b", git="https://h/b", commit="1" * 40, submodules=True, unpack=False),

@@ -1,4 +1,4 @@
-"""Which recipes selectors stand for."""
+"""Tests of resolving selectors to recipes."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ RECIPES = {
 
 
 def select(root: Path, recipe: str, kind: str, files: dict[str, str] | None = None) -> str:
-    """Return the names that a selector stands for, as one text."""
+    """Return the names that a selector resolves to, as a text."""
     project = load(root, RECIPES | (files or {}))
     return " ".join(Selectors(project).select(project.recipe(recipe), kind))
 
 
-def test_depends_are_followed_by_rdepends_alone(tmp_path: Path) -> None:
-    """Not by `depends` of a dependency, nor by a bootstrap recipe in `rdepends`."""
+def test_only_rdepends_of_dependencies_are_followed(tmp_path: Path) -> None:
+    """Their `depends`, and bootstrap recipes in their `rdepends`, are not."""
     assert select(tmp_path, "app", "depends") == "lib base gcc-initial headers"
     assert select(tmp_path, "deep", "depends") == ""
 
@@ -73,8 +73,8 @@ def test_native_depends_are_variants(tmp_path: Path) -> None:
     assert select(tmp_path, "app", "depends_native") == "tool-native helper-native"
 
 
-def test_run_time_needs_follow_everything(tmp_path: Path) -> None:
-    """Also `depends`, of all recipes but the one that asks."""
+def test_runtime_follows_all_dependencies(tmp_path: Path) -> None:
+    """It also follows `depends` of all recipes except the one with the selector."""
     files = {"image": 'depends = ["tool"]\nrdepends = ["app"]\n'}
     names = "app base deep gcc-initial glue-initial headers lib shell"
     assert select(tmp_path, "image", "runtime", files) == names
@@ -118,7 +118,7 @@ def test_a_package_comes_from_the_recipe_with_the_longest_name(tmp_path: Path) -
     assert select(tmp_path, "image", "runtime", files) == "lib-x"
 
 
-def test_a_package_of_no_recipe_is_named(tmp_path: Path) -> None:
+def test_a_package_without_a_recipe_is_reported(tmp_path: Path) -> None:
     files = {"image": '[variables]\nIMAGE_INSTALL = "unknown-dev"\n'}
     with pytest.raises(RecipeError, match="image needs unknown-dev, which no recipe provides"):
         select(tmp_path, "image", "runtime", files)
@@ -135,7 +135,7 @@ def test_a_name_that_no_recipe_provides(tmp_path: Path) -> None:
         selectors.provider(app, "zlip", "here")
 
 
-def test_what_a_recipe_needs_at_run_time(tmp_path: Path) -> None:
+def test_run_time_dependencies(tmp_path: Path) -> None:
     project = load(tmp_path, RECIPES)
     run_time = Selectors(project).run_time
     assert run_time(project.recipe("lib")) == ["base", "lib"]

@@ -1,4 +1,4 @@
-"""What one simple command does with names."""
+"""Tests of the names in one simple command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prov.recipes.shell_names import Event, NameNotes, Word, note_command
 
 
 def notes(command: str, *, expanding: str = "", uncertain: int = 0) -> NameNotes:
-    """Return the notes of a command of bare words; those in `expanding` hold an expansion."""
+    """Return the notes of a command of bare words; words in `expanding` contain expansions."""
     taken = NameNotes(uncertain=uncertain)
     words = [Word(text, expands=text in expanding.split()) for text in command.split()]
     note_command(words, taken)
@@ -16,7 +16,7 @@ def notes(command: str, *, expanding: str = "", uncertain: int = 0) -> NameNotes
 
 
 def names(taken: NameNotes) -> tuple[str, str, str]:
-    """Return the names that are set for sure, that are used, and that may be set."""
+    """Return the names that are certainly set, used, and possibly set."""
     set_names = " ".join(event.name for event in taken.events if event.is_set)
     used_names = " ".join(event.name for event in taken.events if not event.is_set)
     return set_names, used_names, " ".join(sorted(taken.assigned))
@@ -52,7 +52,7 @@ def test_a_command(command: str, set_names: str, used_names: str, assigned: str)
     assert names(notes(command)) == (set_names, used_names, assigned)
 
 
-def test_where_a_command_may_not_run_it_sets_nothing_for_sure() -> None:
+def test_a_command_that_may_not_run_sets_nothing_for_certain() -> None:
     assert names(notes("X=1", uncertain=1)) == ("", "", "X")
     assert names(notes("read X", uncertain=2)) == ("", "", "X")
 
@@ -73,7 +73,7 @@ def test_a_command_that_evaluates(command: str) -> None:
         ("export X", "", False),
     ],
 )
-def test_a_command_that_makes_up_names(command: str, expanding: str, makes_up: bool) -> None:
+def test_a_command_that_computes_names(command: str, expanding: str, makes_up: bool) -> None:
     assert notes(command, expanding=expanding).makes_up_names is makes_up
 
 
@@ -95,7 +95,7 @@ def test_settings_can_be_forgotten() -> None:
     assert taken.assigned == {"A", "B"}
 
 
-def test_a_script_in_another_process_sets_nothing_here() -> None:
+def test_a_script_in_a_separate_process_sets_nothing_here() -> None:
     taken, inner = NameNotes(), NameNotes(evaluates=True)
     inner.set(["X"])
     inner.use("Y")

@@ -1,4 +1,4 @@
-"""Which names a shell script uses: by table, and compared with what a shell does."""
+"""Tests of the names that a shell script uses, also against a real shell."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_used(script: str, used: str) -> None:
     assert names_in(script).used == frozenset(used.split())
 
 
-def test_what_is_nested_deeply_is_not_read() -> None:
+def test_deep_nesting_is_not_read() -> None:
     assert "X" in names_in("echo " + "$(echo " * 5000 + "$X" + ")" * 5000).used
 
 
@@ -118,10 +118,8 @@ FRAGMENTS = [
     )
 )
 @example([("false", "\n"), ("X=own", "\n")])
-def test_what_changes_what_a_shell_prints_is_used(parts: list[tuple[str, str]]) -> None:
-    """Run scripts with two values of X, and without one: if they print different things, X is an
-    input.
-    """
+def test_a_variable_that_changes_a_shell_s_output_is_used(parts: list[tuple[str, str]]) -> None:
+    """If a script prints different text for two values of X or without X, X is an input."""
     script = ""
     for fragment, separator in parts:
         script += fragment + (

@@ -1,4 +1,4 @@
-"""Words of the shell: what they are without quotes, and which names they use."""
+"""Tests of reading shell words: their unquoted text and the names they use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prov.recipes.shell_words import MOST_NESTED, Cursor, WordReader
 
 
 class NoCommands:
-    """Stands for the reader of commands where words hold none."""
+    """Replaces the command reader for words without commands."""
 
     def read_substitution(self) -> None:
         raise AssertionError
@@ -112,7 +112,7 @@ def test_quotes_and_expansions_are_noted(script: str, quoted: bool, expands: boo
         ("$((X += 2, Y <<= 1))", "", "X"),
     ],
 )
-def test_where_an_unset_name_stops_the_shell(script: str, needed: str, assigned: str) -> None:
+def test_names_that_must_be_set(script: str, needed: str, assigned: str) -> None:
     notes_of = reader(script)
     notes_of.word()
     assert notes_of.notes.needed == set(needed.split())
@@ -122,7 +122,7 @@ def test_where_an_unset_name_stops_the_shell(script: str, needed: str, assigned:
 @pytest.mark.parametrize(
     ("script", "makes_up"), [("${!X}", True), ("$(($X + 1))", True), ("$((X))", False)]
 )
-def test_names_are_made_up(script: str, makes_up: bool) -> None:
+def test_computed_names(script: str, makes_up: bool) -> None:
     words = reader(script)
     words.word()
     assert words.notes.makes_up_names is makes_up
@@ -155,7 +155,7 @@ def test_a_here_document_without_an_end_is_not_read() -> None:
         words.read_documents()
 
 
-def test_what_is_nested_deeply_is_not_read() -> None:
+def test_deep_nesting_is_not_read() -> None:
     reader("${X:-" * MOST_NESTED + "}" * MOST_NESTED).word()
     with pytest.raises(UnreadableScript):
         reader("${X:-" * (MOST_NESTED + 1) + "}" * (MOST_NESTED + 1)).word()
@@ -181,8 +181,8 @@ def test_blanks_and_comments_are_skipped(script: str, rest: str, code: str) -> N
 
 
 @given(st.text(st.sampled_from("aX1 \n'\"\\$`{}()#;é")))
-def test_a_word_is_read_from_its_beginning_to_its_end(script: str) -> None:
-    """A word takes at least one character, and all that it takes is code, but for comments."""
+def test_a_word_is_read_completely(script: str) -> None:
+    """A word reads at least one character, and everything it reads is code or a comment."""
     words = reader(script)
     try:
         words.word()

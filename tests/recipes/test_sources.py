@@ -1,4 +1,4 @@
-"""What a source's table may hold, by table."""
+"""Tests of source tables."""
 
 from __future__ import annotations
 
@@ -66,26 +66,26 @@ def test_a_source(table: dict[str, Any], expected: Source) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({}, "needs exactly one of `file`, `url`, `git`"),
-        ({"name": "x"}, "needs exactly one of"),
-        ({"file": "x", "git": "y"}, "needs exactly one of"),
-        ({"file": ""}, "'' can't be a file's name"),
-        ({"file": "."}, "'.' can't be a file's name"),
-        ({"file": "x", "name": ".."}, "'..' can't be a file's name"),
-        ({"file": "x", "name": "a/b"}, "'a/b' can't be a file's name"),
-        ({"file": "x", "name": "a\0"}, "can't be a file's name"),
-        ({"file": "é" * 101}, "can't be a file's name"),
-        ({"file": "temp"}, "'temp' is a name that prov uses"),
-        ({"file": "x.prov-keep"}, "'x.prov-keep' is a name that prov uses"),
-        ({"file": "x", "submodules": True}, "`submodules` goes with `git` only"),
-        ({"git": "x", "commit": COMMIT, "exclude": []}, "`exclude` goes with `file` only"),
-        ({"url": "https://x/y", "gitignore": False}, "`gitignore` goes with `file` only"),
-        ({"git": "x"}, "`git` needs `commit`, 40 hex digits"),
-        ({"url": "ftp://x/y", "sha256": SHA256}, "`url` must begin with https://"),
-        ({"url": "https://x/y"}, "`url` needs `sha256`"),
+        ({}, "expected exactly one of `file`, `url`, `git`"),
+        ({"name": "x"}, "expected exactly one of"),
+        ({"file": "x", "git": "y"}, "expected exactly one of"),
+        ({"file": ""}, "invalid file name ''"),
+        ({"file": "."}, "invalid file name '.'"),
+        ({"file": "x", "name": ".."}, "invalid file name '..'"),
+        ({"file": "x", "name": "a/b"}, "invalid file name 'a/b'"),
+        ({"file": "x", "name": "a\0"}, "invalid file name"),
+        ({"file": "é" * 101}, "invalid file name"),
+        ({"file": "temp"}, "the name 'temp' is reserved by prov"),
+        ({"file": "x.prov-keep"}, "the name 'x.prov-keep' is reserved by prov"),
+        ({"file": "x", "submodules": True}, "`submodules` is valid only with `git`"),
+        ({"git": "x", "commit": COMMIT, "exclude": []}, "`exclude` is valid only with `file`"),
+        ({"url": "https://x/y", "gitignore": False}, "`gitignore` is valid only with `file`"),
+        ({"git": "x"}, "`git` requires `commit`"),
+        ({"url": "ftp://x/y", "sha256": SHA256}, "`url` must start with https://"),
+        ({"url": "https://x/y"}, "`url` requires `sha256`"),
     ],
 )
-def test_a_wrong_source(table: dict[str, Any], message: str) -> None:
+def test_an_invalid_source(table: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError) as raised:
         source(**table)
     assert str(raised.value).startswith("a.toml: sources[0]: ")

@@ -1,4 +1,4 @@
-"""The tables of recipes and prov.toml agree with the schemas and the documentation."""
+"""Tests that the tables of recipes and prov.toml match the schemas and the documentation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_schema_is_up_to_date(name: str) -> None:
 
 
 def documented_keys(heading: str) -> list[str]:
-    """Return the keys in the first table below a heading of docs/recipes.md."""
+    """Return the keys in the first table after a heading of docs/recipes.md."""
     section = PAGE.split(f"\n## {heading}\n")[1]
     rows = section.split("|---|", maxsplit=1)[1].split("\n\n")[0]
     return re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)
@@ -48,7 +48,7 @@ def documented_keys(heading: str) -> list[str]:
         ("prov.toml", ProjectTable),
     ],
 )
-def test_the_documentation_lists_every_key(heading: str, kind: type[Any]) -> None:
+def test_the_documentation_lists_all_keys(heading: str, kind: type[Any]) -> None:
     keys = {field.encode_name for field in msgspec.structs.fields(kind)}
     assert set(documented_keys(heading)) == keys
 
@@ -62,6 +62,6 @@ def test_shipped_classes_and_recipes_are_valid(path: Path) -> None:
     check(parse_toml(path), RecipeTable, str(path))
 
 
-def test_a_default_stands_for_a_key_that_is_not_there() -> None:
+def test_a_missing_key_has_the_default() -> None:
     assert given(msgspec.UNSET, 3) == 3
     assert given(0, 3) == 0

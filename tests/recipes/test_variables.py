@@ -1,6 +1,4 @@
-"""Which variables and functions a script reaches, and how values expand: the pure core, by
-table.
-"""
+"""Tests of the variables and functions that a task uses, and of expanding values."""
 
 from __future__ import annotations
 
@@ -71,7 +69,7 @@ def test_a_shell_script_reaches(script: str, variables: str, functions: str) -> 
         ("one; echo $LATE", "LATE"),
     ],
 )
-def test_what_nothing_sets_is_refused(script: str, message: str) -> None:
+def test_an_unset_name_is_rejected(script: str, message: str) -> None:
     if message:
         with pytest.raises(RecipeError, match=message):
             reach(recipe(), Task("t", script), ("TOKEN",))
@@ -85,20 +83,20 @@ def test_a_postprocess_text_is_checked() -> None:
         reach(recipe(), Task("t", "", postprocess="echo ${NOWHERE}"), ())
 
 
-def test_a_python_script_reaches_every_name_in_it() -> None:
+def test_a_python_script_uses_every_name_in_it() -> None:
     assert reach(recipe(), Task("t", "os.environ['B']", interpreter="python3")).variables == (
         "A",
         "B",
     )
 
 
-def test_folders_declared_names_and_exports_are_reached() -> None:
+def test_folders_vardeps_and_exports_are_used() -> None:
     assert reach(recipe(), Task("t", "", dir="${A}")).variables == ("A",)
     assert reach(recipe(), Task("t", "", vardeps=("B",))).variables == ("A", "B")
     assert reach(recipe(), Task("t", "", hosttools=("@toolchain",))).variables == ("A", "B", "C")
 
 
-def test_values_expand_late_and_through_each_other() -> None:
+def test_values_expand_late_and_recursively() -> None:
     assert expand("${C}!", recipe().variables, where="here") == "1/b!"
     assert expand("${C} $A", recipe().variables, where="here", keep=("A",)) == "${A}/b $A"
 
@@ -106,11 +104,11 @@ def test_values_expand_late_and_through_each_other() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("${LOOP}", "here: variables in a circle: LOOP -> POOL -> LOOP"),
-        ("${GAP}", r"here: \$\{NOWHERE\} is not set \(by way of GAP\)"),
+        ("${LOOP}", "here: variable cycle: LOOP -> POOL -> LOOP"),
+        ("${GAP}", r"here: \$\{NOWHERE\} is not set \(used by GAP\)"),
         ("${a}", r"here: \$\{a\} is not set"),
     ],
 )
-def test_what_can_not_be_expanded_is_named(value: str, message: str) -> None:
+def test_an_invalid_value_is_reported(value: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         expand(value, recipe().variables, where="here")

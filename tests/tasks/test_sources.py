@@ -95,9 +95,7 @@ def test_names_of_provs_own_folders(small: Project) -> None:
     for name in OWN:
         small.write(f"recipes/{name}/main.c", "int main;\n")
         recipe(small, f'{{ file = "{name}" }}')
-        assert f"'{name}' is a name that prov uses in a WORKDIR" in small.refused(
-            "plan", "x:unpack"
-        )
+        assert f"the name '{name}' is reserved by prov" in small.refused("plan", "x:unpack")
     recipe(small, ", ".join(f'{{ file = "{name}", name = "{name}-own" }}' for name in OWN))
     small.prov("build", "x:unpack")
     assert all(unpacked(small, f"{name}-own/main.c").is_file() for name in OWN)
