@@ -32,8 +32,6 @@ _DOCUMENTS = frozenset(("<<", "<<-"))
 _BRANCH_ENDS = (";;", ";&", ";;&", "esac")
 _CHAINING = ("&&", "||", "|")
 """After these operators, a command may not run or runs in a separate process."""
-_APART = ("|", "&")
-"""Before these operators, a command runs in a separate process."""
 _MISPLACED = frozenset(("", ")", *_BRANCH_ENDS))
 """Operators that end a construct; invalid where no such construct is open."""
 _RESERVED = frozenset(("then", "do", "else", "elif", "fi", "done", "esac", "}"))
@@ -103,7 +101,7 @@ class _CommandReader:
     def _commands(self, ends: tuple[str, ...]) -> str:
         words: list[Word] = []
         is_chained = False  # to the previous command, by &&, || or a pipe
-        first_event = len(self.notes.events)
+        first_event = list_event = len(self.notes.events)
         while True:
             operator = self._next(words)
             if operator is None:
@@ -116,7 +114,10 @@ class _CommandReader:
                 self._subshell(words)
                 continue
             note_command(words, self.notes)
-            if is_chained or operator in _APART:
+            if operator == "&":
+                # the whole list of commands runs in a separate process
+                self.notes.forget_settings(list_event)
+            elif is_chained or operator == "|":
                 # it may not run, or sets variables in a separate process
                 self.notes.forget_settings(first_event)
             if operator in ends:
@@ -125,6 +126,8 @@ class _CommandReader:
                 raise UnreadableScript
             is_chained = operator in _CHAINING or (is_chained and not words)
             words, first_event = [], len(self.notes.events)
+            if not is_chained:
+                list_event = first_event
 
     def _next(self, words: list[Word]) -> str | None:
         """Read a word, append it to `words` and return None; or read and return an operator.

@@ -28,6 +28,8 @@ from prov.recipes.shell_reader import names_in
         ("X=1 make; echo $X", "X"),
         ("X=$X:more; echo $X", "X"),
         ("X=1 &\necho $X", "X"),
+        ("X=1 && a &\necho $X", "X"),
+        ("X=1; a && b &\necho $X", ""),
         ("a && X=1; echo $X", "X"),
         ("a ||\n\nX=1\necho $X", "X"),
         ("if a; then X=1; fi; echo $X", "X"),
