@@ -1,1 +1,1 @@
-"""Builds: the plan, the run of its tasks, and the deployment of what they produce."""
+"""Builds: planning, running tasks and deploying their outputs."""

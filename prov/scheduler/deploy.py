@@ -1,13 +1,13 @@
-"""The deploy directory: what tasks with `deploy = true` give, and nothing that a recipe no longer
-makes.
+"""The deploy directory: the outputs of all tasks with `deploy = true`.
 
-It is a function of the outputs that are deployed: they are merged, their postprocess scripts change
-the merged tree in a scratch folder, and the result is put in place. One ref, written last, holds
-the outputs and the result. So a script that failed, or was never reached, runs with the next build,
-and one that changed leaves nothing behind.
+Its contents are a function of these outputs. They are merged, their postprocess scripts change the
+merged tree in a scratch folder, and the result is copied to the deploy directory. Files of tasks
+that the recipes no longer deploy are removed. One ref, written last, holds the outputs and the
+result. A script that failed or was not reached therefore runs again in the next build, and a
+changed script leaves no old files.
 
-Every file is replaced by a rename, so that a reader of the directory sees the old file or the new
-one. Files that prov did not put there are left alone.
+Each file is replaced by a rename, so readers of the directory see either the old or the new file.
+Files not deployed by prov are never changed.
 """
 
 from __future__ import annotations
@@ -52,29 +52,30 @@ from prov.worktree.snapshot import capture
 
 MESSAGE = "deployed\n"
 SCRATCH = ".deploy"
-"""Beside the deploy directory: where postprocess scripts change a copy of it."""
+"""The scratch folder next to the deploy directory, in which postprocess scripts run."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TEMPORARY = b".prov-deploy.tmp"
-"""The name under which a file is made: only one deployment runs at a time, and the next one removes
-what is left.
+"""The temporary name of a new file.
+
+One name is enough: only one deployment runs at a time, and it removes a leftover file.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """An output that a task of this build deploys."""
+class TaskOutput:
+    """An output to deploy in this build."""
 
     key: TaskKey
     output: OutputId
     toolchain: Toolchain
-    """The host tools that its postprocess script gets."""
+    """The host tools for its postprocess script."""
     places: TokenPaths
-    """The paths that its tokens stand for: those that the task saw."""
+    """The paths that replace its tokens: the paths the task ran with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What changed in the deploy directory: paths placed, paths removed."""
+    """The paths placed in and removed from the deploy directory."""
 
     placed: tuple[str, ...]
     removed: tuple[str, ...]
@@ -82,42 +83,42 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where to deploy, and what to ask of the project."""
+    """A deploy directory, and functions to query the project."""
 
     store: Store
     folder: Path
     toolchains: Toolchains
     sandbox: str | None
-    """Bubblewrap's program, in which postprocess scripts run, or None."""
+    """The path of bwrap, in which postprocess scripts run, or None."""
     makes: Callable[[str], bool]
-    """Whether the recipes still deploy `ARCH/RECIPE/TASK`."""
+    """Return whether the recipes still deploy `ARCH/RECIPE/TASK`."""
     current: Callable[[TaskKey], OutputId | None]
-    """`RECIPE:TASK` -> the output that it has as the recipes are now, None if that is not known."""
+    """Return the output of a task as its recipe is now, or None if it is not known."""
 
-    def deploy(self, given: Mapping[str, Given]) -> Deployed:
-        """Make the deploy directory hold these outputs (by `ARCH/RECIPE/TASK`), and those deployed
-        before.
+    def deploy(self, outputs: Mapping[str, TaskOutput]) -> Deployed:
+        """Deploy outputs (by `ARCH/RECIPE/TASK`) in addition to those deployed before.
 
-        Raises BuildError when two tasks deploy different files under one name, or a postprocess
-        script fails.
+        Raises BuildError if two tasks deploy different files with the same name, or if a
+        postprocess script fails.
         """
         with locked(self.store.cache / "locks" / "deploy"), self.store.objects.writer() as writer:
             before = _State.read(self.store, DEPLOYED)
             interrupted = self.store.refs.get(DEPLOYING) is not None
-            if not given and not before.tasks and not interrupted:
+            if not outputs and not before.tasks and not interrupted:
                 return Deployed((), ())
             tasks = {
                 name: task
                 for name, task in before.tasks.items()
-                if name not in given and self.makes(name)
+                if name not in outputs and self.makes(name)
             }
             tasks |= {
-                name: _task(writer, each, before.tasks.get(name)) for name, each in given.items()
+                name: _task(writer, output, before.tasks.get(name))
+                for name, output in outputs.items()
             }
             if tasks == before.tasks:
                 wanted = before.pair
             else:
-                tasks, merged = self._merged(writer, tasks, given)
+                tasks, merged = self._merged(writer, tasks, outputs)
                 wanted = self._postprocessed(writer, tasks, merged)
             after = _State(tasks, wanted)
             return self._put_in_place(writer, before, after, changed=after != before or interrupted)
@@ -125,7 +126,7 @@ class Deployment:
     def _put_in_place(
         self, writer: ObjectWriter, before: _State, after: _State, *, changed: bool
     ) -> Deployed:
-        # of a deployment that was killed, files may be there that neither state has
+        # a killed deployment may have left files that are in neither state
         killed = _State.read(self.store, DEPLOYING)
         old = dict(walk(writer, killed.pair)) | dict(walk(writer, before.pair))
         new = dict(walk(writer, after.pair))
@@ -142,12 +143,12 @@ class Deployment:
         return Deployed(tuple(placed), tuple(removed))
 
     def _merged(
-        self, writer: ObjectWriter, tasks: Mapping[str, _Task], given: Mapping[str, Given]
+        self, writer: ObjectWriter, tasks: Mapping[str, _Task], outputs: Mapping[str, TaskOutput]
     ) -> tuple[dict[str, _Task], Pair]:
         """Return the tasks and the union of their files.
 
-        An output that an earlier build deployed, and that its recipe would not make any more, gives
-        way.
+        On a conflict, the file of an outdated output (deployed by an earlier build, and different
+        from its recipe's current output) is dropped.
         """
         tasks = dict(tasks)
         while True:
@@ -158,16 +159,13 @@ class Deployment:
             stale = [
                 name
                 for name in names
-                if name not in given and self.current(TaskKey(_key(name))) != tasks[name].output
+                if name not in outputs and self.current(TaskKey(_key(name))) != tasks[name].output
             ]
             if not stale:
                 first, second = map(_key, names)
                 raise BuildError(
                     f"deploy: {first} and {second} deploy different files as {os.fsdecode(path)}",
-                    hint=(
-                        "give one of the files another name, or set `deploy = false` for one of the"
-                        " tasks"
-                    ),
+                    hint="rename one of the files, or set `deploy = false` for one of the tasks",
                 )
             old = tasks[stale[0]]
             tasks[stale[0]] = _Task(
@@ -177,9 +175,7 @@ class Deployment:
     def _postprocessed(
         self, writer: ObjectWriter, tasks: Mapping[str, _Task], merged: Pair
     ) -> Pair:
-        """Return what the postprocess scripts of these tasks, in the order of their names, make of
-        a directory.
-        """
+        """Run the tasks' postprocess scripts on a directory, in name order; return the result."""
         texts = {
             name: read_postprocess(writer, task.output) for name, task in sorted(tasks.items())
         }
@@ -188,8 +184,8 @@ class Deployment:
         scratch = self.folder.parent / SCRATCH
         if os.path.lexists(scratch):
             remove_tree(scratch)
-        self.folder.mkdir(parents=True, exist_ok=True)  # what is mounted over it needs it
-        scratch.mkdir(mode=0o700)  # a script may make programs in it that run as the user
+        self.folder.mkdir(parents=True, exist_ok=True)  # the scratch folder is mounted over it
+        scratch.mkdir(mode=0o700)  # a script may create programs in it that run as the user
         drop_default_acl(scratch)
         scratch.chmod(0o700)
         checkout(writer, scratch, merged)
@@ -208,15 +204,13 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What a task has in the deploy directory."""
+    """A task's part of the deploy directory."""
 
     output: OutputId
     made: bytes
-    """What its files and its script's effects depend on beside the output, as text: paths, and host
-    tools.
-    """
+    """The other inputs of its files, as text: a hash of paths, and the script's host tools."""
     pair: Pair
-    """Its files as they are deployed, paths in place of tokens."""
+    """Its deployed files, with tokens replaced by paths."""
 
     @property
     def toolchain(self) -> Toolchain:
@@ -226,42 +220,42 @@ class _Task:
         return Toolchain(tree, tuple(programs.items()))
 
 
-def _task(writer: ObjectWriter, given: Given, before: _Task | None) -> _Task:
-    """Return what a task deploys now; what was deployed before is reused where nothing changed."""
-    facts = {"@places": hashlib.sha1(given.places.text()).hexdigest()}
-    if read_postprocess(writer, given.output):
-        facts |= {"@toolchain": given.toolchain.tree.hex(), **dict(given.toolchain.programs)}
+def _task(writer: ObjectWriter, task: TaskOutput, before: _Task | None) -> _Task:
+    """Return a task's part of the deploy directory; reuse `before` if nothing changed."""
+    facts = {"@places": hashlib.sha1(task.places.text()).hexdigest()}
+    if read_postprocess(writer, task.output):
+        facts |= {"@toolchain": task.toolchain.tree.hex(), **dict(task.toolchain.programs)}
     made = encode_lines(facts, " ")
-    if before is not None and (before.output, before.made) == (given.output, made):
+    if before is not None and (before.output, before.made) == (task.output, made):
         return before
-    pair = relocated(writer, read_pair(writer, given.output), given.places, binaries=True)
+    pair = relocated(writer, read_pair(writer, task.output), task.places, binaries=True)
     folders = [
         node.pair
         for name, node in read_listing(writer, pair).items()
         if name != b"." and node.is_directory
     ]
     merged = union(
-        writer, [Owned(f"{given.key}[{number}]", folder) for number, folder in enumerate(folders)]
+        writer, [Owned(f"{task.key}[{number}]", folder) for number, folder in enumerate(folders)]
     )
     if merged.conflicts:
         path = os.fsdecode(merged.conflicts[0].path)
         raise BuildError(
-            f"deploy: {given.key} deploys different files as {path}",
-            hint="from two of its output folders: rename one",
+            f"deploy: {task.key} deploys different files as {path}",
+            hint="rename the file in one of its output folders",
         )
     return _Task(
-        given.output, made, without_setuid(writer, merged.pair, writer) if folders else EMPTY
+        task.output, made, without_setuid(writer, merged.pair, writer) if folders else EMPTY
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The deploy directory: what each task (`ARCH/RECIPE/TASK`) has there, and what it holds in the
-    end.
-    """
+    """The recorded contents of the deploy directory."""
 
     tasks: Mapping[str, _Task]
+    """`ARCH/RECIPE/TASK` -> its part."""
     pair: Pair
+    """The result of merging and postprocessing."""
 
     @staticmethod
     def read(store: Store, ref: str) -> _State:
@@ -278,7 +272,7 @@ class _State:
         return _State(tasks, read_pair(objects, top))
 
     def write(self, writer: ObjectWriter) -> Oid:
-        """Write the state and return its commit, which keeps the outputs alive."""
+        """Write the state; return its commit, which keeps the outputs from being collected."""
         folders: dict[str, dict[str, list[Entry]]] = {}
         for name, task in self.tasks.items():
             arch, recipe, own = name.split("/")
@@ -306,7 +300,7 @@ class _State:
 def _leaves(
     reader: TreeReader, entry: Entry | None, depth: int, path: str = ""
 ) -> Iterator[tuple[str, Oid]]:
-    """Yield path and tree of the folders so many levels below one."""
+    """Yield path and tree of the folders `depth` levels below an entry."""
     if entry is None:
         return
     if depth == 0:
@@ -323,25 +317,23 @@ def _key(name: str) -> str:
 
 
 def _sync(folder: Path, paths: list[str]) -> None:
-    """Make files and their names durable, before the ref says that they are deployed."""
+    """Sync files and their folders, before the ref marks them as deployed."""
     tops = {folder.parent}
-    for path in (folder / each for each in paths):
+    for path in (folder / name for name in paths):
         if path.is_file() and not path.is_symlink():
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-        tops.update(each for each in path.parents if each.is_relative_to(folder))
-    for top in sorted(each for each in tops if each.is_dir()):
+        tops.update(parent for parent in path.parents if parent.is_relative_to(folder))
+    for top in sorted(top for top in tops if top.is_dir()):
         sync_directory(top)
 
 
 @dataclass(slots=True)
 class _Below:
-    """Folders below the deploy directory, entered by descriptor: a link on the way, whoever put it
-    there, is no way.
-    """
+    """Opens folders below the deploy directory by descriptor and never follows symlinks."""
 
     top: Path
     _path: bytes = b""
@@ -355,10 +347,10 @@ class _Below:
             os.close(self._fd)
 
     def open(self, path: bytes, *, make: bool = True) -> int:
-        """Return a folder's descriptor, which is good until the next call. A folder is made in
-        place of anything else.
+        """Return a folder's descriptor, valid until the next call.
 
-        Without `make`, raises FileNotFoundError or NotADirectoryError.
+        Create missing folders and replace files in the way by folders. Without `make`, raise
+        FileNotFoundError or NotADirectoryError instead.
         """
         if self._fd >= 0 and path == self._path:
             return self._fd
@@ -383,7 +375,7 @@ def _enter(name: bytes, folder: int, *, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    except NotADirectoryError:  # a link, too
+    except NotADirectoryError:  # also for a symlink
         if not make:
             raise
         os.unlink(name, dir_fd=folder)
@@ -417,8 +409,9 @@ def _place(
 
 
 def _untouched(store: Store, folder: int, name: bytes, node: FileNode) -> bool:
-    """Tell whether a file is as it was placed: whoever wrote to it moved its mtime, a crash leaves
-    it too small.
+    """Return whether a file is unchanged since it was placed.
+
+    A write changes the mtime; a crash leaves the file too small.
     """
     try:
         state = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -452,7 +445,7 @@ def _remove(folder: Path, paths: list[bytes]) -> list[str]:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 fd = below.open(parent, make=False)
                 if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
-                    with contextlib.suppress(OSError):  # somebody else's files are in it
+                    with contextlib.suppress(OSError):  # it contains files not deployed by prov
                         os.rmdir(name, dir_fd=fd)
                     continue
                 with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Where tasks run: on this machine, in worker processes."""
+"""Run tasks on this machine, in worker processes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from prov.tasks.job import Job, Result, Workspace
 
 
 class Executor(Protocol):
-    """A place where tasks run."""
+    """Runs tasks."""
 
     async def run(self, job: Job) -> Result:
-        """Run a task; return how it went.
+        """Run a task and return its result.
 
-        Raises ProvError or OSError for a failure that is not the task's own.
+        Raises ProvError or OSError for a failure not caused by the task.
         """
 
     def kill(self, number: int) -> None:
-        """Send a signal to all tasks that run."""
+        """Send a signal to all running tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +36,5 @@ class LocalExecutor:
         return cast(Result, answer)
 
     def kill(self, number: int) -> None:
-        """Send a signal to all workers, and to everything that they started."""
+        """Send a signal to all workers and their descendants."""
         self.workers.kill(number)

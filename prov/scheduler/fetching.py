@@ -1,8 +1,7 @@
-"""Fetching while a build runs: what is asked for while one transfer is under way goes into the
-next.
+"""Fetch results from remotes during a build.
 
-So a build makes few requests, however many results it takes, and no task waits for another's fetch
-longer than for its own.
+Requests made while a transfer is running are combined into the next transfer. A build therefore
+needs few transfers, however many results it uses.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from prov.scheduler.workers import Workers
 from prov.sharing.caches import FAILURES, Anywhere, Fetched, Wanted, fetch, why_it_failed
 
 Asked = tuple[TaskKey, TaskHash, bool]
-"""Task, task hash, and whether its WORKDIR is wanted."""
+"""A request: task, task hash, and whether to fetch its WORKDIR."""
 
 
 @dataclass(slots=True)
 class Fetcher:
-    """Brings results from remotes, in worker processes."""
+    """Fetches results from remotes in worker processes."""
 
     known: Anywhere
     workers: Workers
     note: Callable[[str], None]
     size: int = 0
-    """Bytes that the store grew by."""
+    """Bytes added to the store."""
     _answers: dict[Asked, asyncio.Future[bool]] = field(default_factory=dict)
     _waiting: dict[Asked, StaticKey] = field(default_factory=dict)
     _working: asyncio.Task[None] | None = None
@@ -37,7 +36,7 @@ class Fetcher:
     async def fetch(
         self, key: TaskKey, task_hash: TaskHash, static_key: StaticKey, *, workdir: bool = False
     ) -> bool:
-        """Bring a task's result; tell whether it is here."""
+        """Fetch a task's result; return whether it is now in the store."""
         asked = (key, task_hash, workdir)
         if asked not in self._answers:
             self._answers[asked] = asyncio.get_running_loop().create_future()
@@ -47,9 +46,12 @@ class Fetcher:
         return await self._answers[asked]
 
     async def _work(self) -> None:
-        """Fetch until no request is left; a bug here must not leave a build waiting."""
+        """Transfer until no requests are left.
+
+        An unexpected error is set on every open request, so that the build does not wait forever.
+        """
         try:
-            await asyncio.sleep(0)  # let everything ask that is about to
+            await asyncio.sleep(0)  # let tasks that are ready add their requests first
             while self._waiting:
                 batch, self._waiting = self._waiting, {}
                 for (name, workdirs), requests in self._by_remote(batch).items():
@@ -62,8 +64,9 @@ class Fetcher:
     def _by_remote(
         self, batch: dict[Asked, StaticKey]
     ) -> dict[tuple[str, bool], dict[Asked, Wanted]]:
-        """Return the requests to each remote, with and without WORKDIRs; answer those that no
-        remote has.
+        """Group requests by remote and by whether they include WORKDIRs.
+
+        Answer requests for results that no remote has.
         """
         by_remote: dict[tuple[str, bool], dict[Asked, Wanted]] = {}
         for asked, static_key in batch.items():
@@ -73,13 +76,13 @@ class Fetcher:
                 self._answer(asked, here=False)
                 continue
             name, task = published
-            # the plan goes by this static key, whatever key other builds published it under
+            # use this plan's static key, not the key under which another build published the task
             by_remote.setdefault((name, workdir), {})[asked] = Wanted(name, task, static_key)
         return by_remote
 
     async def _transfer(self, name: str, asked: dict[Asked, Wanted], *, workdirs: bool) -> None:
         caches = self.known.caches
-        remote = next(each for each in caches.remotes if each.name == name)
+        remote = next(remote for remote in caches.remotes if remote.name == name)
         try:
             answer = await self.workers.run(
                 lambda: fetch(
@@ -102,15 +105,15 @@ class Fetcher:
         for note in (*fetched.notes, *caches.notes):
             self.note(note)
         caches.notes.clear()
-        got = {task.record for task in fetched.tasks}
-        for each, wanted in asked.items():
-            if wanted.task.record not in got:
+        records = {task.record for task in fetched.tasks}
+        for request, wanted in asked.items():
+            if wanted.task.record not in records:
                 caches.refuse(name, wanted.task)
-            self._answer(each, here=wanted.task.record in got)
+            self._answer(request, here=wanted.task.record in records)
 
     def _answer(self, asked: Asked, *, here: bool) -> None:
         answer = self._answers[asked]
         if not here:
-            del self._answers[asked]  # another remote may be asked
+            del self._answers[asked]  # so that the next request tries another remote
         if not answer.done():
             answer.set_result(here)

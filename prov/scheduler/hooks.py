@@ -1,9 +1,9 @@
-"""Plan hooks: a project's own code sees the plan before it runs, and may invalidate tasks.
+"""Plan hooks: a project's own code reads the plan before it runs and may invalidate tasks.
 
-A hook is a program that `plan_hooks` in prov.toml names (the plan as JSON on its standard input,
-`{"invalidate": ["recipe:task", …]}` on its standard output) or a Python entry point in the group
-`prov.plan_hooks` (called with the same table, returns the names). With `dry_run` true in the plan,
-nothing will be built: a hook then changes nothing.
+A hook is either a program listed in `plan_hooks` in prov.toml or a Python entry point in the group
+`prov.plan_hooks`. A program reads the plan as JSON from standard input and prints
+`{"invalidate": ["recipe:task", …]}`. An entry point is called with the same table and returns the
+names. If `dry_run` is true in the plan, nothing will be built and a hook must not change anything.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SCHEMA = 1
 
 
 def plan_table(plan: Plan, workdirs: dict[TaskKey, Path], *, every: bool = False) -> dict[str, Any]:
-    """Return a plan as plain data, as hooks and `prov plan --json` show it.
+    """Return a plan as plain data, for hooks and `prov plan --json`.
 
-    `workdirs` is task -> WORKDIR. The steps are those that the targets need; with `every`, all of
-    the graph.
+    `workdirs` maps tasks to WORKDIRs. The table lists the steps that the targets need, or with
+    `every` all steps of the graph.
     """
     return {
         "schema": SCHEMA,
@@ -52,7 +52,7 @@ def plan_table(plan: Plan, workdirs: dict[TaskKey, Path], *, every: bool = False
 
 
 class HookAnswer(Struct, frozen=True):
-    """What a hook answers; other keys are its own."""
+    """A hook's answer. Other keys are ignored."""
 
     invalidate: tuple[str, ...] = ()
 
@@ -60,9 +60,9 @@ class HookAnswer(Struct, frozen=True):
 def invalidated(
     plan: Plan, workdirs: dict[TaskKey, Path], scripts: Iterable[Path], *, dry: bool
 ) -> frozenset[str]:
-    """Return the tasks that hooks want to run again.
+    """Return the tasks that hooks invalidate.
 
-    Raises BuildError, naming the hook, for an invalid answer.
+    Raises BuildError, naming the hook, if a hook fails or its answer is invalid.
     """
     hooks = list(entry_points(group=GROUP))
     scripts = list(scripts)
@@ -79,7 +79,7 @@ def invalidated(
 
 
 def _run(script: Path, table: str) -> dict[str, Any]:
-    """Return what a program answers to a plan; a list alone counts as the tasks to run again.
+    """Run a hook program on a plan and return its answer; a list means the tasks to invalidate.
 
     Raises BuildError.
     """
@@ -87,7 +87,7 @@ def _run(script: Path, table: str) -> dict[str, Any]:
         command = run_command([str(script)], data=table.encode(), errors=False)
     except OSError as error:
         raise BuildError(
-            f"plan hook {script}: can't be run: {error.strerror}",
+            f"plan hook {script}: cannot run it: {error.strerror}",
             hint="check that the file exists and is executable",
         ) from error
     if command.status:
@@ -95,22 +95,25 @@ def _run(script: Path, table: str) -> dict[str, Any]:
     try:
         answer = json.loads(command.output or "{}")
     except (ValueError, RecursionError) as error:
-        raise BuildError(f"plan hook {script}: its answer is not JSON: {error}") from error
+        raise BuildError(
+            f"plan hook {script}: its output is not JSON: {error}",
+            hint='print {"invalidate": ["recipe:task"]}',
+        ) from error
     return answer if isinstance(answer, dict) else {"invalidate": answer}
 
 
 def _task_keys(answer: dict[str, Any], plan: Plan, hook: str) -> set[str]:
-    """Return the tasks that a hook's answer names. Raises BuildError."""
+    """Return the tasks named in a hook's answer. Raises BuildError."""
     try:
         keys = convert(answer, HookAnswer).invalidate
     except (ValidationError, ValueError) as error:
         raise BuildError(
-            f"{hook}: invalid answer: {error}", hint='answer {"invalidate": ["recipe:task"]}'
+            f"{hook}: invalid output: {error}", hint='print {"invalidate": ["recipe:task"]}'
         ) from error
     for key in keys:
         if key not in plan.steps:
             raise BuildError(
-                f"{hook}: invalidates {key!r}, which is not in the plan",
+                f"{hook}: cannot invalidate {key!r}: it is not in the plan",
                 hint=nearest(key, plan.steps),
             )
     return set(keys)

@@ -1,8 +1,9 @@
-"""GNU make's jobserver, shared by all tasks of a build: no more jobs at once than were asked for.
+"""A GNU make jobserver, shared by all tasks of a build to limit the number of parallel jobs.
 
-A pipe holds one token for each job. A task takes one to start and gives it back at its end; the
-makes that it runs take more as they find them, and put them back. A killed make may keep some: when
-no task is running, the pipe is filled anew. (Protocol: "POSIX Jobserver" in make's manual.)
+A pipe holds one token for each job. A task reads a token when it starts and returns it when it
+ends; make processes inside the task read more tokens and write them back. Since a killed make may
+lose tokens, the pipe is refilled when no task is running. (Protocol: "POSIX Jobserver" in make's
+manual.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Jobserver:
 
     def __post_init__(self) -> None:
         self._read, self._write = os.pipe()
-        # a description of its own: the makes must not find theirs non-blocking
+        # a separate file description, because make's copy must stay blocking
         self._take = os.open(
             f"/proc/self/fd/{self._read}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         )
@@ -44,7 +45,7 @@ class Jobserver:
 
     @property
     def makeflags(self) -> str:
-        """What a task's MAKEFLAGS are."""
+        """The value of MAKEFLAGS for tasks."""
         return f"-j{self.jobs} --jobserver-auth={self._read},{self._write}"
 
     async def acquire(self) -> None:
@@ -68,7 +69,7 @@ class Jobserver:
                 future.set_result(None)
 
     def release(self) -> None:
-        """Give a token back."""
+        """Return a token."""
         self._running -= 1
         if self._running:
             os.write(self._write, TOKEN)

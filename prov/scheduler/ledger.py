@@ -1,4 +1,4 @@
-"""The ledger of a build: what became of each task, when it ran, and what that cost."""
+"""The ledger of a build: each task's outcome, run times and cost."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from prov.tasks.job import Result
 
 @dataclass(slots=True)
 class Ledger:
-    """What a build did so far; the command line hears of each task that ends."""
+    """The state of a running build; it reports each finished task to `progress`."""
 
     progress: Progress
     work: Collection[TaskKey]
-    """The tasks that run, or may: those that are counted."""
+    """The tasks that run or may run. Progress counts these."""
     settled: dict[TaskKey, Settled] = field(default_factory=dict)
     failed: list[Result] = field(default_factory=list)
     spans: list[tuple[TaskKey, float, float]] = field(default_factory=list)
-    """Each task that ran, and when: seconds since the epoch."""
+    """Task, start and end (seconds since the epoch) of each run."""
     added_by: dict[TaskKey, int] = field(default_factory=dict)
     script_seconds: float = 0.0
     own_seconds: float = 0.0
@@ -32,27 +32,27 @@ class Ledger:
     _done: int = 0
 
     def start(self, key: TaskKey) -> None:
-        """Note that a task starts to run."""
+        """Record that a task starts."""
         self.progress.started(key)
         self._running[key] = time.time()
 
     def end(self, key: TaskKey) -> None:
-        """Note that a task is not running any more."""
+        """Record that a task has ended."""
         began = self._running.pop(key)
         self.spans.append((key, began, time.time()))
 
     def drop(self, key: TaskKey) -> None:
-        """Forget a task that started and brought no result."""
+        """Forget a started task that produced no result."""
         self._running.pop(key, None)
 
     def ran_beside(self, key: TaskKey) -> list[TaskKey]:
-        """Return the tasks that ran while a task did, of which the last run is meant."""
+        """Return the tasks that ran at the same time as a task's last run."""
         began = next(start for other, start, _ in reversed(self.spans) if other == key)
         ended = [other for other, _, end in self.spans if other != key and end >= began]
         return [*self._running, *ended]
 
     def count(self, result: Result) -> None:
-        """Add what a run cost."""
+        """Add a run's cost and report its notes."""
         self.added_by[result.key] = result.added
         self.script_seconds += result.script_seconds
         self.own_seconds += result.seconds - result.script_seconds
@@ -60,7 +60,7 @@ class Ledger:
             self.progress.note(note)
 
     def settle(self, settled: Settled, result: Result | None = None) -> Settled:
-        """Note what became of a task, once; return it."""
+        """Record a task's outcome, unless one is recorded, and return the recorded outcome."""
         if settled.key in self.settled:
             return settled
         if settled.what != Outcome.FAILED:
@@ -71,20 +71,18 @@ class Ledger:
         return settled
 
     def fail(self, result: Result) -> None:
-        """Note that a task failed."""
+        """Record that a task failed."""
         self.failed.append(result)
         self.settle(Settled(result.key, Outcome.FAILED, None, None), result)
 
     def cut_off_the_rest(self, plan: Plan) -> None:
-        """Note that the tasks that might have run, and that no other task needed, did not."""
+        """Record tasks that might have run but were not needed as skipped (early cutoff)."""
         for key in set(self.work) - self.settled.keys():
             step = plan.steps[key]
             self.settle(Settled(key, Outcome.CUT_OFF, step.task_hash, step.output))
 
     def note_restored(self, plan: Plan, edges: Collection[TaskKey]) -> None:
-        """Note that what a task takes, and this build did not make, is put in place from the
-        store.
-        """
+        """Record up-to-date tasks among `edges` as restored, since a task uses their outputs."""
         for edge in edges:
             step = plan.steps[edge]
             settled = self.settled.setdefault(
@@ -94,12 +92,12 @@ class Ledger:
                 settled.what = Outcome.RESTORED
 
     def task_hash(self, plan: Plan, key: TaskKey) -> TaskHash | None:
-        """Return a task's hash, as far as it is known."""
+        """Return a task's hash, or None if it is not known yet."""
         settled = self.settled.get(key)
         return settled.task_hash if settled else plan.steps[key].task_hash
 
     def summary(self, plan: Plan, *, seconds: float, interrupted: bool) -> Summary:
-        """Return the summary of a build that is over."""
+        """Return the summary of a finished build."""
         over = self.settled.keys() | {result.key for result in self.failed}
         return Summary(
             settled=self.settled,

@@ -1,13 +1,14 @@
-"""The plan: what a build will do, and why, found by comparing refs.
+"""Plan a build: decide what to do with each task, and why, by comparing refs.
 
-Pure: a graph, the tasks' own inputs and what is recorded go in; steps come out. The hashes behind a
-task that must run are known only when it has run, so such a task "runs unless its inputs come out
-the same". All that may have to run is in the plan from the start: the number of steps never grows.
+This module is pure. Its input is a graph, the tasks' own inputs and the recorded results; its
+output is a list of steps. The task hash of a task behind one that runs is not known in advance, so
+such a task "may run": it runs unless its inputs are unchanged. The plan contains every task that
+may run; the number of steps never grows during a build.
 
-How it is found, for every task in the order of the graph: with all its edges known, its hash is; a
-recorded output under that hash makes it up to date. Then, from the targets down, what is needed: an
-up-to-date task's output needs nothing below it; a task that runs needs the WORKDIR of those that it
-comes after and the outputs that it takes.
+First, in graph order, each task's hash is computed if all its edges are known. The task is up to
+date if an output is recorded under that hash. Then, from the targets down, the plan finds what is
+needed. An up-to-date output needs nothing else. A task that runs needs the WORKDIRs of the tasks it
+comes after and the outputs it uses.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from prov.text import few
 
 
 class Action(StrEnum):
-    """What is to happen to a task."""
+    """What a build does with a task."""
 
     UP_TO_DATE = "up to date"
     RESTORE = "restore"
-    """Its output is put in place from the store."""
+    """Its output is restored from the store."""
     FETCH = "fetch"
     RUN = "run"
     MAY_RUN = "may run"
-    """It runs unless the outputs that it takes are unchanged."""
+    """It runs unless the outputs it uses are unchanged."""
     STALE = "stale"
     """Its output is used although a dependency changed."""
 
@@ -45,14 +46,14 @@ Follow = Literal["never", "changed", "always"]
 
 
 class Need(Enum):
-    """What is needed of a task."""
+    """The part of a task's result that is needed."""
 
     OUTPUT = 1
     WORKDIR = 2
 
 
 class Known(Protocol):
-    """What the plan asks of the store, and of what is known of remotes."""
+    """The recorded results, in the store and at remotes, that a plan is based on."""
 
     def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None: ...
 
@@ -61,35 +62,35 @@ class Known(Protocol):
     def last_run(self, key: TaskKey, task_hash: TaskHash) -> tuple[int, CommitId | None]: ...
 
     def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
-        """Tell whether the output of a task hash is at a remote only."""
+        """Return whether only a remote has the output of a task hash."""
 
     def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
-        """Return the task hash of an output that is at a remote only; None if it is here."""
+        """Return the task hash of an output that only a remote has; None if the store has it."""
 
     def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
-        """Tell whether a remote has the WORKDIR of a task hash."""
+        """Return whether a remote has the WORKDIR of a task hash."""
 
     def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
-        """Return in words why the WORKDIR of a task hash, whose output is recorded, is not here."""
+        """Return a text: why the store has the output of a task hash but not the WORKDIR."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the user wants beyond the targets."""
+    """The user's choices besides the targets."""
 
     force: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
-    """Recipes that are built without their dependencies; empty: no such limit."""
+    """Recipes to build without their dependencies; empty: no limit."""
     follow: Follow = "changed"
     incremental: frozenset[str] = frozenset()
-    """Recipes whose tasks start from what is in their WORKDIRs."""
+    """Recipes whose tasks start from the current contents of their WORKDIRs."""
 
 
 @dataclass(slots=True)
 class Step:
-    """What is to happen to a task.
+    """What a build does with one task.
 
-    `task_hash` and `output` are None as long as they can't be known.
+    `task_hash` and `output` are None until they are known.
     """
 
     key: TaskKey
@@ -99,34 +100,32 @@ class Step:
     task_hash: TaskHash | None = None
     output: OutputId | None = None
     forced: bool = False
-    """It runs although its hash may be recorded."""
+    """It runs even if its hash is recorded."""
     away: bool = False
-    """Its output is at a remote only."""
+    """Only a remote has its output."""
     for_workdir: bool = False
-    """Its output is recorded; it runs since its WORKDIR is not, and is needed."""
+    """Its output is recorded, but it runs because its WORKDIR is needed and not recorded."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """Steps for all tasks of the graph that matter, in an order in which they can be carried
-    out.
-    """
+    """A step for each task of a graph, in dependency order."""
 
     graph: Graph
     own: dict[TaskKey, OwnInputs]
     choices: Choices
     steps: dict[TaskKey, Step]
     wanted: dict[TaskKey, Step] = field(default_factory=dict)
-    """The steps that the targets need; those that do nothing are left out."""
+    """The steps that the targets need."""
 
     @property
     def work(self) -> list[Step]:
-        """The steps that run, or may."""
+        """The steps that run or may run."""
         return [step for step in self.wanted.values() if step.action in RUNNING]
 
     @property
     def fetches(self) -> list[Step]:
-        """The steps whose results come from remotes."""
+        """The steps whose results are fetched from remotes."""
         return [step for step in self.wanted.values() if step.action == Action.FETCH]
 
 
@@ -135,8 +134,8 @@ def edge_ids(
     hash_of: Callable[[TaskKey], Oid | None],
     output_of: Callable[[TaskKey], Oid | None],
 ) -> dict[str, dict[str, str]] | None:
-    """Return a node's edges as the inputs tree has them, or None while one of them is not known."""
-    found: dict[str, dict[str, str]] = {"after": {}, "from": {}, "needs": {}}
+    """Return a node's edges in the form of the inputs tree, or None if one is not known yet."""
+    ids: dict[str, dict[str, str]] = {"after": {}, "from": {}, "needs": {}}
     for kind, keys, id_of in (
         ("after", node.after, hash_of),
         ("from", node.from_, output_of),
@@ -146,19 +145,20 @@ def edge_ids(
             oid = id_of(key)
             if oid is None:
                 return None
-            found[kind][key.task if kind == "after" else key] = oid.hex()
-    return found
+            ids[kind][key.task if kind == "after" else key] = oid.hex()
+    return ids
 
 
 def static_keys(graph: Graph, own: Mapping[TaskKey, OwnInputs]) -> dict[TaskKey, StaticKey]:
-    """Return each task's static key: its own inputs and its dependencies' static keys, hashed as a
-    task hash is.
+    """Return each task's static key.
+
+    It is hashed like a task hash, from the task's own inputs and its dependencies' static keys.
     """
     keys: dict[TaskKey, StaticKey] = {}
     sink = HashOnly()
     for key, node in graph.nodes.items():
         edges = edge_ids(node, keys.__getitem__, keys.__getitem__)
-        assert edges is not None  # the graph lists a task after those in its edges
+        assert edges is not None  # the graph lists a task after its dependencies
         keys[key] = StaticKey(task_hash(sink, own[key], edges))
     return keys
 
@@ -170,7 +170,7 @@ def make_plan(
     choices: Choices,
     last: Callable[[TaskKey], Kept | None] = lambda key: None,
 ) -> Plan:
-    """Return the plan for a graph. `last` tells how the last build left a task."""
+    """Return the plan for a graph. `last` returns a task's state after the last build."""
     return _Planner(graph, dict(own), known, choices, last).make()
 
 
@@ -184,7 +184,7 @@ class _Planner:
     steps: dict[TaskKey, Step] = field(default_factory=dict)
     forced: set[str] = field(default_factory=set)
     unsettled: set[str] = field(default_factory=set)
-    """Tasks behind a forced one: what was recorded for them before tells nothing."""
+    """Tasks that depend on a forced one, whose earlier records therefore say nothing."""
 
     def make(self) -> Plan:
         static = static_keys(self.graph, self.own)
@@ -196,8 +196,9 @@ class _Planner:
         return plan
 
     def forced_chain(self) -> set[str]:
-        """Return the forced tasks and those that take over their WORKDIR, whose hashes tell nothing
-        of a rerun.
+        """Return the forced tasks and the tasks that continue in their WORKDIRs.
+
+        A rerun does not change the hashes of the latter, so they must be forced too.
         """
         forced: set[str] = set()
         for key, node in self.graph.nodes.items():
@@ -222,25 +223,25 @@ class _Planner:
     def step_with_hash(
         self, node: Node, static_key: StaticKey, edges: Mapping[str, Mapping[str, str]]
     ) -> Step:
-        """Return the step of a task all of whose edges are known."""
+        """Return the step of a task if all its edges are known."""
         oid = task_hash(HashOnly(), self.own[node.key], edges)
         output = self.known.output(node.key, oid)
         away = output is not None and self.known.away(node.key, oid)
         return Step(node.key, Action.MAY_RUN, "", static_key, oid, output, away=away)
 
     def step_without_hash(self, node: Node, static_key: StaticKey) -> Step:
-        """Return the step of a task that takes the result of one that has to run."""
+        """Return the step of a task that depends on a task that has to run."""
         step = Step(node.key, Action.MAY_RUN, "", static_key)
         if not self.unsettled.intersection(node.edges):
             step.output = self.known.static_output(node.key, static_key)
         if step.output is not None:
-            step.task_hash = self.known.static_away(node.key, static_key)  # by which it is fetched
+            step.task_hash = self.known.static_away(node.key, static_key)  # used to fetch it
             step.away = step.task_hash is not None
         step.reason = self.condition(node, step)
         return step
 
     def condition(self, node: Node, step: Step) -> str:
-        """Return in words when a task without a hash runs."""
+        """Return a text: the condition under which a task without a hash runs."""
         if step.output is None and self.last(node.key) is None:
             return "not built before"
         waits = [edge for edge in node.edges if self.undecided(edge)]
@@ -248,12 +249,12 @@ class _Planner:
         return f"unless {few(waits)} {verb} out the same"
 
     def decide(self, node: Node, step: Step, edges: Mapping[str, Mapping[str, str]] | None) -> None:
-        """Set the action of a step, and why."""
+        """Set the action and the reason of a step."""
         if node.key in self.forced:
             asked = node.key in self.choices.force
             self.force(step, "forced" if asked else "follows a forced task")
         elif step.output is not None and self.takes_stale(node):
-            step.action, step.reason = Action.STALE, "made from what is kept although stale"
+            step.action, step.reason = Action.STALE, "made from a stale output"
         elif step.output is not None:
             step.action, step.reason = Action.UP_TO_DATE, "its output is recorded"
         elif edges is not None:
@@ -280,7 +281,7 @@ class _Planner:
     def hash_of(self, key: TaskKey) -> TaskHash | None:
         step = self.steps[key]
         if key.recipe in self.choices.incremental and step.action in RUNNING:
-            return None  # where it starts from is part of its hash
+            return None  # its hash includes the contents of its WORKDIR
         return step.task_hash
 
     def output_of(self, key: TaskKey) -> OutputId | None:
@@ -332,7 +333,7 @@ class _Planner:
                 self.need_edges(self.graph.nodes[key], needs, askers)
         for key, node in self.graph.nodes.items():
             if self.fetches_for_itself(node):
-                reason = "its output is deployed" if node.task.deploy else "it is asked for"
+                reason = "its output is deployed" if node.task.deploy else "it is a target"
                 self.bring(self.steps[key], reason)
                 needs.setdefault(key, Need.OUTPUT)
         return {key: self.steps[key] for key in self.graph.nodes if key in needs}
@@ -340,7 +341,7 @@ class _Planner:
     def need_edges(
         self, node: Node, needs: dict[TaskKey, Need], askers: dict[TaskKey, TaskKey]
     ) -> None:
-        """Note what a task that runs needs of others."""
+        """Add the results that a running task needs to `needs`."""
         takes_over = node.recipe.name not in self.choices.incremental
         for edge in node.after:
             needs[edge] = Need.WORKDIR if takes_over else needs.get(edge, Need.OUTPUT)
@@ -351,21 +352,21 @@ class _Planner:
                 self.bring(self.steps[edge], f"its output is put in place for {node.key}")
 
     def fetches_for_itself(self, node: Node) -> bool:
-        """Return whether an output is fetched that no task takes: a target's, or a deployed one."""
+        """Return whether to fetch an output that no task uses: a target's, or a deployed one."""
         step = self.steps[node.key]
         used = node.task.deploy or node.key in self.graph.targets
         return used and step.away and step.action == Action.UP_TO_DATE
 
     @staticmethod
     def bring(step: Step, why: str) -> None:
-        """Have an output put in place, from the store or else from a remote."""
+        """Restore an output from the store, or fetch it if only a remote has it."""
         if step.away:
             step.action, step.reason = Action.FETCH, f"{why}, from a remote"
         else:
             step.action, step.reason = Action.RESTORE, why
 
     def need_workdir(self, step: Step, asker: TaskKey) -> None:
-        """Have the WORKDIR of a recorded task put back, or else the task run."""
+        """Restore or fetch the WORKDIR of a recorded task, or run the task if neither works."""
         task_hash = step.task_hash
         if task_hash is None:
             step.action, step.for_workdir = Action.MAY_RUN, True

@@ -1,9 +1,9 @@
-"""The questions that a build asks of a task, each answered once.
+"""Resolve a build's questions about tasks on demand, each question once.
 
-Its hash (are all its edges known?), its output (recorded under that hash, or it runs), its content
-(is the output here?), its WORKDIR (recorded, or it runs), and its run. To answer one, others are
-asked. So no task runs that is not needed, and a task whose inputs are unchanged is cut off as soon
-as that is known.
+The questions are a task's hash (once all its edges are known), its output (recorded under that
+hash; otherwise the task runs), its content (the output in the store), its WORKDIR (recorded;
+otherwise the task runs) and its run. Answering a question may ask others. Only needed tasks run,
+and a task with unchanged inputs is skipped as soon as that is known.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Answer = Coroutine[Any, Any, Any]
 
 
 class NotBuilt(Exception):
-    """Something that a task needs failed, or the build is ending."""
+    """A dependency of the task failed, or the build is stopping."""
 
 
 @dataclass(slots=True)
@@ -38,13 +38,13 @@ class Questions:
     plan: Plan
     records: Records
     known: Known
-    """What is recorded here, or published at remotes."""
+    """The results recorded in the store or published at remotes."""
     ledger: Ledger
     fetcher: Fetcher | None
     run_task: Callable[[TaskKey], Coroutine[Any, Any, Settled]]
     work: set[TaskKey]
     impure: set[TaskKey] = field(default_factory=set)
-    """Tasks whose results stand on a stale one, or on leftovers."""
+    """Tasks whose results depend on a stale output or on leftovers in a WORKDIR."""
     _asked: dict[tuple[str, TaskKey], asyncio.Task[Any]] = field(default_factory=dict)
 
     def _ask(
@@ -56,34 +56,35 @@ class Questions:
         return task
 
     def output(self, key: TaskKey) -> Awaitable[Settled]:
-        """Ask for a task's output."""
+        """Return a task's output, when it is known."""
         return self._ask("output", key, self._output)
 
     def hash(self, key: TaskKey) -> Awaitable[TaskHash]:
-        """Ask for a task's hash."""
+        """Return a task's hash, when it is known."""
         return self._ask("hash", key, self._hash)
 
     def content(self, key: TaskKey) -> Awaitable[Settled]:
-        """Ask for a task's output to be in the store."""
+        """Return a task's output, when it is in the store."""
         return self._ask("content", key, self._content)
 
     def workdir(self, key: TaskKey) -> Awaitable[CommitId]:
-        """Ask for the commit of a task's WORKDIR."""
+        """Return the commit of a task's WORKDIR."""
         return self._ask("workdir", key, self._workdir)
 
     def run(self, key: TaskKey) -> Awaitable[Settled]:
-        """Ask for a task to be run."""
+        """Run a task, once."""
         return self._ask("run", key, self.run_task)
 
     def output_of(self, key: TaskKey) -> OutputId:
-        """Return the output of a task whose output was asked for, and is there."""
+        """Return a task's output, which must have been resolved."""
         settled = cast(Settled, self._asked["output", key].result())
         assert settled.output is not None
         return settled.output
 
     async def wait(self) -> BaseException | None:
-        """Wait for every question that was asked, also of those asked meanwhile; return an error
-        that is not a task's failure.
+        """Wait for all questions, including those asked in the meantime.
+
+        Return the first error that is not a task's failure, or None.
         """
         broken: BaseException | None = None
         ended: set[asyncio.Task[Any]] = set()
@@ -97,7 +98,7 @@ class Questions:
         return broken
 
     async def edges(self, key: TaskKey) -> dict[str, dict[str, str]]:
-        """Return a task's edges as the inputs tree has them."""
+        """Return a task's edges in the form of the inputs tree."""
         node = self.plan.graph.nodes[key]
         hashes: dict[TaskKey, TaskHash] = {}
         for edge in node.after:
@@ -112,14 +113,14 @@ class Questions:
         return edges
 
     def starts_clean(self, key: TaskKey) -> bool:
-        """Return whether a task starts from a recorded WORKDIR, never from leftovers."""
+        """Return whether a task starts from a recorded WORKDIR instead of leftovers."""
         return key.recipe not in self.plan.choices.incremental
 
     def stands_on_impure(self, node: Node) -> bool:
-        """Return whether a result stands on one that was kept although stale, or made from
-        leftovers.
+        """Return whether a result depends on a stale output or on leftovers; if so, remember it.
 
-        Its task hash is true to that, but its static key stands for what the recipes say now.
+        Such a result's task hash is correct, but its static key is not: it is computed from the
+        current recipes.
         """
         impure = any(
             edge in self.impure
@@ -144,7 +145,7 @@ class Questions:
         number, commit = self.records.last_run(key, oid)
         settled = Settled(key, Outcome.CUT_OFF, oid, output, commit, number)
         if step.for_workdir and commit is None:
-            return settled  # it is not over yet: its WORKDIR is needed
+            return settled  # not finished: its WORKDIR is needed
         return self.ledger.settle(settled)
 
     async def _content(self, key: TaskKey) -> Settled:
@@ -154,7 +155,7 @@ class Questions:
             if away and await away.fetch(key, settled.task_hash, self.plan.steps[key].static_key):
                 settled.what = Outcome.FETCHED
                 return settled
-            output = self.known.output(key, settled.task_hash)  # another remote may have it
+            output = self.known.output(key, settled.task_hash)  # possibly at another remote
             if output is None:
                 ran = await self.run(key)
                 settled.what, settled.output = Outcome.RAN, ran.output
@@ -164,17 +165,16 @@ class Questions:
         return settled
 
     def _is_missing(self, key: TaskKey, settled: Settled) -> bool:
-        """Return whether an output is not here: it was known of a remote, whether or not that still
-        has it.
-        """
+        """Return whether the store lacks an output that a remote published (it may be gone)."""
         if settled.what in (Outcome.RAN, Outcome.FETCHED, Outcome.STALE):
             return False
         oid = settled.task_hash
         return oid is not None and self.records.output(key, oid) is None
 
     async def _forced(self, key: TaskKey) -> bool:
-        """Return whether a task runs even if its hash is recorded: the user forced it, or a task
-        that it follows ran.
+        """Return whether a task runs even if its hash is recorded.
+
+        It does if the user forced it, or with `follow = "always"` if a dependency ran.
         """
         step = self.plan.steps[key]
         if not step.forced and self.plan.choices.follow == "always":

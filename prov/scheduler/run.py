@@ -1,7 +1,7 @@
-"""Carrying out a plan: demand starts at the targets, and a task runs when another needs its result.
+"""Carry out a plan: starting at the targets, run each task when its result is needed.
 
-Tasks run at an executor; this process, which only waits, is the scheduler. It makes jobs, keeps
-tasks of one recipe apart, and limits how many run at once.
+An executor runs the tasks. This process is the scheduler: it makes jobs, runs the tasks of a recipe
+one at a time, limits the number of parallel tasks, and otherwise only waits.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from prov.text import few
 
 SECONDS_TO_STOP = 3.0
 ENVIRONMENT_ERRORS = (OSError, StoreError, CheckoutError, CaptureError)
-"""Failures that are no fault of the task: a full disk, say."""
+"""Failures not caused by the task, such as a full disk."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Runner:
     ledger: Ledger
     questions: Questions
     publishers: Sequence[Publisher] = ()
-    """They receive each result that others may have."""
+    """Receive each result that may be shared."""
     _staged: set[TaskKey] = field(default_factory=set)
     _recipe_locks: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
     _jobserver: Jobserver | None = None
@@ -74,8 +74,8 @@ class Runner:
     ) -> Runner:
         """Return a runner of a plan on this machine.
 
-        `anywhere` is what remotes have, where there are any; `records` what counts as recorded
-        here, by default all that is.
+        `anywhere` includes the results of remotes, if there are any. `records` selects the recorded
+        results to use, by default all in the store.
         """
         records = records or Records(workspace.store, workspace.place_in(plan.graph))
         workers = Workers()
@@ -99,7 +99,7 @@ class Runner:
     def run(self, *, record: bool = True) -> Summary:
         """Carry out the plan and append the build to the history.
 
-        Raises ProvError for a failure that is not a task's.
+        Raises ProvError for a failure not caused by a task.
         """
         begun = time.time()
         self.workspace.store.objects.remove_leftovers()
@@ -125,7 +125,7 @@ class Runner:
         return summary
 
     def _shareable(self) -> list[Shareable]:
-        """Return the results that this build stands on and that others may have."""
+        """Return the results used by this build that may be shared."""
         results = []
         for key, step in self.plan.steps.items():
             task_hash = self.ledger.task_hash(self.plan, key)
@@ -136,7 +136,7 @@ class Runner:
         return results
 
     async def _main(self) -> BaseException | None:
-        """Ask for what is to be there in the end; return an error that is not a task's failure."""
+        """Produce the results; return an error not caused by a task, or None."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt)
@@ -152,15 +152,13 @@ class Runner:
         return broken
 
     def _results(self) -> list[TaskKey]:
-        """Return the tasks whose outputs are to be here in the end: targets, and what is fetched to
-        be deployed.
-        """
+        """Return the tasks whose outputs the build must produce: targets and fetched deploys."""
         nodes = self.plan.graph.nodes
         fetched = [step.key for step in self.plan.fetches if nodes[step.key].task.deploy]
         return list(dict.fromkeys((*self.plan.graph.targets, *fetched)))
 
     def _interrupt(self) -> None:
-        """Stop all tasks: ^C, or a kill that lets us. A second one does not wait for them."""
+        """Stop all tasks on SIGINT or SIGTERM; a second signal kills them at once."""
         self.executor.kill(signal.SIGKILL if self._interrupted else signal.SIGTERM)
         self._interrupted = self._stopping = True
         loop = asyncio.get_running_loop()
@@ -169,9 +167,9 @@ class Runner:
     # running one task
 
     async def run_task(self, key: TaskKey) -> Settled:
-        """Run a task when everything that it starts from is there.
+        """Run a task when everything it needs is available.
 
-        Raises NotBuilt if it failed, or something before it did.
+        Raises NotBuilt if the task or one of its dependencies failed.
         """
         node = self.plan.graph.nodes[key]
         ask = self.questions
@@ -179,7 +177,7 @@ class Runner:
         await asyncio.gather(*(ask.content(edge) for edge in (*node.from_, *node.needs)))
         edges = await ask.edges(key)
         after = [] if incremental else [await ask.workdir(edge) for edge in node.after]
-        # tasks of a recipe share its WORKDIRs
+        # a recipe's tasks share its WORKDIRs
         lock = self._recipe_locks.setdefault((node.arch, node.recipe.name), asyncio.Lock())
         assert self._jobserver is not None
         async with lock:
@@ -210,12 +208,12 @@ class Runner:
         return result
 
     def _take(self, job: Job, result: Result) -> Settled:
-        """Enter the result of a run into the ledger and offer it to others."""
+        """Record the result of a run in the ledger and offer it to publishers."""
         key = job.node.key
         if result.stray_write:
             others = self.ledger.ran_beside(key)
             if others:
-                result.problem += f"; {few(others)} ran at the same time, and may have done it"
+                result.problem += f"; {few(others)} ran at the same time and may have caused it"
         self.ledger.count(result)
         if result.status == "failed":
             self._fail(result)
@@ -224,7 +222,7 @@ class Runner:
         if ran and job.plain and not job.incremental:
             for publisher in self.publishers:
                 publisher.offer(key, result.task_hash, job.static_key)
-        what = Outcome.RAN if ran else Outcome.CUT_OFF  # another process ran it
+        what = Outcome.RAN if ran else Outcome.CUT_OFF  # a different process ran it
         settled = Settled(key, what, result.task_hash, result.output, result.commit, result.number)
         return self.ledger.settle(settled, result)
 
@@ -267,7 +265,7 @@ class Runner:
         )
 
     def _sources(self, node: Node) -> tuple[Oid, ...]:
-        """Return the outputs of which something may be in a task's WORKDIR or sysroots."""
+        """Return the outputs whose files may be in a task's WORKDIR or sysroots."""
         outputs: dict[Oid, None] = {}
         pending = [node.key]
         while pending:
@@ -276,7 +274,7 @@ class Runner:
             for key in (*source.from_, *source.needs):
                 settled = self.ledger.settled.get(key)
                 output = settled.output if settled else self.plan.steps[key].output
-                # of a WORKDIR that came from a remote, what was in it may never have been here
+                # the outputs in a fetched WORKDIR may never have been in this store
                 if output is not None and self.workspace.store.objects.exists(output):
                     outputs[output] = None
         return tuple(outputs)
@@ -289,7 +287,7 @@ class Runner:
 
 
 def _failure(key: TaskKey, error: ProvError | OSError) -> Result:
-    """Return the result of a task that could not be run or recorded."""
+    """Return the result of a task that prov could not run or record."""
     hint = f" ({error.hint})" if isinstance(error, ProvError) and error.hint else ""
     environment = isinstance(error, ENVIRONMENT_ERRORS)
     return Result(key, "failed", TaskHash(b""), problem=f"{error}{hint}", environment=environment)

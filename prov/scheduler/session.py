@@ -1,4 +1,4 @@
-"""A build from its request to its end: recipes, graph, inputs, plan, hooks, run, deploy."""
+"""A build from request to deployment: recipes, graph, inputs, plan, hooks, run, deploy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prov.records.ids import OutputId
 from prov.records.keys import TaskKey
 from prov.records.lookup import Records
 from prov.remote.settings import Remote, read_remotes
-from prov.scheduler.deploy import Deployed, Deployment, Given
+from prov.scheduler.deploy import Deployed, Deployment, TaskOutput
 from prov.scheduler.hooks import invalidated
 from prov.scheduler.plan import Choices, Follow, Plan, make_plan
 from prov.scheduler.run import Runner
@@ -40,7 +40,7 @@ from prov.upkeep.rules import rules_from
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a user asks for."""
+    """A user's request to plan, build or pull targets."""
 
     targets: tuple[str, ...]
     force: tuple[str, ...] = ()
@@ -57,15 +57,15 @@ class Session:
     project: Project
     store: Store
     sysroots: Callable[[bool], Composer]
-    """Makes what composes sysroots; told whether a sandbox keeps tasks from writing to them."""
+    """Returns a composer of sysroots; True if a sandbox protects them from writes by tasks."""
     environment: Mapping[str, str]
-    """The caller's; only what the project lets through reaches a task."""
+    """The caller's environment; tasks see only the variables that the project passes on."""
     sandbox: str = ""
-    """`auto`, `bwrap` or `none`; empty for what prov.toml says."""
+    """`auto`, `bwrap` or `none`; empty: the value in prov.toml."""
     offline: bool = False
-    """Remotes are neither asked nor told."""
+    """Whether to neither query remotes nor publish to them."""
     report: Callable[[str], object] = lambda _text: None
-    """Gets a line when something begins that takes seconds."""
+    """Called with a line of text before work that takes seconds."""
     caches: Caches = field(init=False)
     toolchains: Toolchains = field(init=False)
 
@@ -80,9 +80,9 @@ class Session:
         return self.project.builddir / "deploy"
 
     def plan(self, request: Request, *, dry: bool = True) -> tuple[Plan, Workspace]:
-        """Return the plan for a request, hooks heard.
+        """Return the plan for a request, after running plan hooks.
 
-        Raises ProvError for what is wrong with recipes or targets.
+        Raises ProvError for invalid recipes or targets.
         """
         graph = make_graph(self.project, request.targets)
         with self.store.objects.writer() as writer:
@@ -91,7 +91,7 @@ class Session:
         workspace = self._workspace(inputs)
         choices = self._choices(request, graph)
         plan = self._plan(graph, own, choices, workspace)
-        # what is here, or known to be published, needs no question
+        # query remotes only if something is neither in the store nor known to be published
         if self.caches.remotes and (plan.work or (plan.fetches and self.caches.is_outdated())):
             self.caches.refresh()
             plan = self._plan(graph, own, choices, workspace)
@@ -102,7 +102,7 @@ class Session:
         again = invalidated(plan, self.workdirs(plan, workspace), scripts, dry=dry)
         if again - choices.force:
             choices = dataclasses.replace(choices, force=choices.force | again)
-        # a hook may have deleted WORKDIRs or recorded something: what is there is asked for again
+        # a hook may have deleted WORKDIRs or recorded something, so plan again
         if again or scripts:
             plan = self._plan(graph, own, choices, workspace)
         self._check_only(plan)
@@ -118,14 +118,14 @@ class Session:
     def build(
         self, request: Request, progress: Progress, options: RunOptions
     ) -> tuple[Summary, Deployed]:
-        """Build what is asked for.
+        """Build the targets of a request.
 
-        Failed tasks are in the summary; ProvError is raised for everything else.
+        Failed tasks are reported in the summary. Raises ProvError for other failures.
         """
         begun, size = time.monotonic(), self.store.objects.size()
         plan, workspace = self.plan(request, dry=False)
         if workspace.sandbox is None:
-            progress.note("no sandbox: tasks are not kept from what they did not declare")
+            progress.note("no sandbox: tasks can access files that they did not declare")
         make_private(workspace.work)
         seal = StoreSeal(self.store)
         for text in self.caches.notes:
@@ -158,10 +158,10 @@ class Session:
         return summary, deployed
 
     def pull(self, request: Request, *, workdirs: bool = False) -> Pulled:
-        """Fetch what remotes have of the tasks that a request stands for; nothing is built."""
+        """Fetch the results of a request's tasks from remotes, without building anything."""
         plan, workspace = self.plan(request)
         anywhere = self.anywhere(plan.graph, workspace)
-        if not plan.work:  # else they were asked when the plan was made
+        if not plan.work:  # otherwise planning has queried the remotes
             self.caches.refresh()
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled = Pulled(notes=self.caches.notes)
@@ -169,7 +169,7 @@ class Session:
             for remote in self.caches.remotes:
                 if remote.name in requests:
                     pulled.take(self.caches, remote, requests[remote.name], workdirs=workdirs)
-            # with what came, more hashes are known
+            # the fetched results make more hashes known
             plan = make_plan(plan.graph, plan.own, anywhere, plan.choices)
         pulled.failed = pulled.failed or self.caches.incomplete
         here = [step for step in plan.steps.values() if step.output is not None and not step.away]
@@ -177,7 +177,7 @@ class Session:
         return pulled
 
     def _publishing_to(self, plan: Plan) -> list[Remote]:
-        """Return the remotes that may hear of a build; of one with nothing to do, none need to."""
+        """Return the remotes to publish to; none for a build with nothing to do."""
         return [*self.caches.remotes] if plan.work or plan.fetches else []
 
     def _capture_settings(self) -> str:
@@ -207,9 +207,9 @@ class Session:
         for path in (self.store.cache, self.project.builddir):
             if sandbox is None and ":" in str(path):
                 raise BuildError(
-                    f"{path}: a colon in a path can't be part of PATH, which tasks without a"
-                    " sandbox need",
-                    hint='rename the folder, or install bubblewrap and use sandbox = "auto"',
+                    f"{path}: a path with a colon cannot be in PATH, as tasks without a sandbox"
+                    " need",
+                    hint='rename the folder, or install bubblewrap and set sandbox = "auto"',
                 )
         return Workspace(
             store=self.store,
@@ -227,8 +227,8 @@ class Session:
             for each in full:
                 if each not in graph.nodes:
                     raise NameUnknown(
-                        f"--force {key}: {each} is not needed by the targets",
-                        hint=nearest(key, graph.nodes),
+                        f"--force {key}: the targets do not need {each}",
+                        hint=nearest(key, graph.nodes) or f"add {each} to the targets",
                     )
             force.update(full)
         if request.rebuild:
@@ -246,7 +246,7 @@ class Session:
         return make_plan(graph, own, self.anywhere(graph, workspace), choices, self._last())
 
     def anywhere(self, graph: Graph, workspace: Workspace) -> Anywhere:
-        """Return what is recorded here or published at the remotes."""
+        """Return the results recorded in the store or published at remotes."""
         self.caches.confined = workspace.sandbox is not None
         return Anywhere(
             Records(self.store, workspace.place_in(graph), self.caches.takes), self.caches
@@ -258,7 +258,7 @@ class Session:
 
     @staticmethod
     def _check_only(plan: Plan) -> None:
-        """With --only, what other recipes give must be there already."""
+        """Raise BuildError if --only excludes a recipe whose output is needed and not built."""
         only = plan.choices.only
         if not only:
             return
@@ -274,11 +274,11 @@ class Session:
             )
             raise BuildError(
                 f"--only: {missing[-1]} is not built, and {asker or 'the target'} needs its output",
-                hint="build without --only, or build that recipe first",
+                hint=f"build without --only, or run `prov build {missing[-1]}` first",
             )
 
     def _deploy(self, plan: Plan, summary: Summary, workspace: Workspace) -> Deployed:
-        given = {}
+        outputs = {}
         for key, node in plan.graph.nodes.items():
             settled = summary.settled.get(key)
             output = settled.output if settled else plan.steps[key].output
@@ -287,7 +287,7 @@ class Session:
                 places = make_paths(
                     workspace, self.toolchains, node, plan.graph.chain(key), tools
                 ).places()
-                given[f"{node.arch}/{key.path}"] = Given(key, output, tools, places)
+                outputs[f"{node.arch}/{key.path}"] = TaskOutput(key, output, tools, places)
 
         def current(key: TaskKey) -> OutputId | None:
             return self._current_output(key, workspace)
@@ -295,10 +295,10 @@ class Session:
         deployment = Deployment(
             self.store, self.deploy_dir, self.toolchains, workspace.sandbox, self._deploys, current
         )
-        return deployment.deploy(given)
+        return deployment.deploy(outputs)
 
     def _deploys(self, name: str) -> bool:
-        """Return whether the recipes, as they are now, deploy `ARCH/RECIPE/TASK`."""
+        """Return whether the current recipes deploy `ARCH/RECIPE/TASK`."""
         arch, name, task = name.split("/")
         if self.project.resolve(name) != name:
             return False
@@ -307,15 +307,13 @@ class Session:
         return own is not None and own.deploy and self.project.arch_name(recipe) == arch
 
     def _current_output(self, key: TaskKey, workspace: Workspace) -> OutputId | None:
-        """Return the output that a task outside this build has as its recipe is now; None if it is
-        not built.
-        """
+        """Return a task's output by its current recipe, or None if it is not built."""
         try:
             graph = make_graph(self.project, [key])
             with self.store.objects.writer() as writer:
                 inputs = self._inputs(writer)
                 own = {each: inputs.own(node, HashOnly()) for each, node in graph.nodes.items()}
-        except ProvError:  # a recipe that can't be read, or needs what is not there, makes nothing
+        except ProvError:  # an invalid recipe, or one with a missing dependency, has no output
             return None
         return self._plan(graph, own, Choices(), workspace).steps[key].output
 
@@ -323,7 +321,7 @@ class Session:
 def _requests(
     plan: Plan, anywhere: Anywhere, pulled: Pulled, *, workdirs: bool
 ) -> dict[str, list[Wanted]]:
-    """Return what is to be fetched from each remote, and was not asked for yet."""
+    """Return the results to fetch from each remote, without those requested before."""
     requests: dict[str, list[Wanted]] = {}
     for step in plan.steps.values():
         if step.task_hash is None or step.output is None:

@@ -1,6 +1,4 @@
-"""A build as it is reported: while it runs, as progress; when it is over, as a summary and in the
-history.
-"""
+"""Report a build: progress while it runs, a summary at its end, and a record in the history."""
 
 from __future__ import annotations
 
@@ -25,11 +23,11 @@ COUNTED = (
     Outcome.CUT_OFF,
     Outcome.STALE,
 )
-"""What can happen to a task that is no failure."""
+"""The outcomes counted in the record of a build; failures are counted separately."""
 
 
 class Progress(Protocol):
-    """What a build tells while it runs; the command line shows it."""
+    """Receives a build's progress; the command line shows it."""
 
     def planned(self, total: int) -> None: ...
 
@@ -52,7 +50,7 @@ class RunOptions:
 
 @dataclass(slots=True)
 class Settled:
-    """A task of which nothing more is to be done: `what` happened, and the result."""
+    """A finished task: its outcome (`what`) and its result."""
 
     key: TaskKey
     what: Outcome
@@ -64,27 +62,27 @@ class Settled:
 
 @dataclass(slots=True)
 class Summary:
-    """A build that is over."""
+    """A finished build."""
 
     settled: dict[TaskKey, Settled]
     failed: list[Result]
     not_built: list[TaskKey]
-    """Tasks that were wanted and could not be built, since something that they need failed."""
+    """Targets that could not be built because a dependency failed."""
     seconds: float = 0.0
     script_seconds: float = 0.0
-    """What the tasks' own scripts took, all added up."""
+    """Total time of the tasks' scripts."""
     own_seconds: float = 0.0
-    """What prov took for itself in the workers, all added up."""
+    """Total time of prov's own work in the workers."""
     added: int = 0
     commit: CommitId | None = None
     interrupted: bool = False
     spans: list[tuple[TaskKey, float, float]] = field(default_factory=list)
-    """Each task that ran, and when: seconds since the epoch."""
+    """Task, start and end (seconds since the epoch) of each run."""
     added_by: dict[TaskKey, int] = field(default_factory=dict)
-    """Task -> bytes that it added to the store."""
+    """Task -> bytes added to the store."""
 
     def count(self, what: str) -> int:
-        return sum(1 for each in self.settled.values() if each.what == what)
+        return sum(1 for settled in self.settled.values() if settled.what == what)
 
     @property
     def ok(self) -> bool:
@@ -92,7 +90,7 @@ class Summary:
 
     @property
     def result(self) -> str:
-        """ok, failed or interrupted, as recorded."""
+        """`ok`, `failed` or `interrupted`, as recorded."""
         if self.ok:
             return "ok"
         return "interrupted" if self.interrupted else "failed"
@@ -101,7 +99,7 @@ class Summary:
 def record_summary(
     workspace: Workspace, plan: Plan, records: Records, summary: Summary, begun: float, jobs: int
 ) -> CommitId:
-    """Append a build that is over to the history; return its commit.
+    """Append a finished build to the history; return its commit.
 
     `begun` is in seconds since the epoch.
     """
@@ -122,7 +120,7 @@ def record_summary(
 
 
 def _lines(workspace: Workspace, plan: Plan, records: Records, summary: Summary) -> list[Line]:
-    """Return how the build leaves each task that has an output."""
+    """Return the state of each task with an output after the build."""
     last = BuildList.latest(workspace.store)
     lines = []
     for step in plan.steps.values():
@@ -139,8 +137,9 @@ def _lines(workspace: Workspace, plan: Plan, records: Records, summary: Summary)
 def _last_number(
     last: BuildList | None, records: Records, key: TaskKey, task_hash: TaskHash
 ) -> int:
-    """Return the number of the run that a task's result comes from: the last build's, if it had the
-    same hash.
+    """Return the number of the run that produced a task's result.
+
+    Take it from the last build if that had the same hash.
     """
     line = last.line(key) if last else None
     if line is not None and line.task_hash == task_hash and line.run:
@@ -149,7 +148,7 @@ def _last_number(
 
 
 def _happened(plan: Plan, summary: Summary) -> dict[TaskKey, str]:
-    """Return what became of each task that was not simply up to date."""
+    """Return the outcome of each task, except for tasks that were up to date."""
     outcomes: dict[TaskKey, str] = {
         settled.key: settled.what
         for settled in summary.settled.values()
@@ -163,7 +162,7 @@ def _happened(plan: Plan, summary: Summary) -> dict[TaskKey, str]:
 
 
 def _facts(workspace: Workspace, plan: Plan, summary: Summary, jobs: int) -> dict[str, str]:
-    """Return what is recorded of the build as a whole."""
+    """Return the recorded facts about the build as a whole."""
     counts = {what.replace(" ", "-"): str(summary.count(what)) for what in COUNTED}
     return {
         "targets": " ".join(plan.graph.targets),

@@ -1,4 +1,4 @@
-"""Worker processes, as the event loop sees them: started, waited for, stopped."""
+"""Start, await and stop worker processes in an event loop."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Workers:
     _children: set[Child] = field(default_factory=set)
 
     def kill(self, number: int) -> None:
-        """Send a signal to all of them, and to everything that they started."""
+        """Send a signal to all workers and their descendants."""
         for child in self._children:
             child.kill(number)
 
     async def run(self, function: Callable[[], object], what: str) -> object:
-        """Run a function in a worker; return what it returns, or raise what it raises.
+        """Run a function in a worker process; return its result or raise its exception.
 
-        Raises ProvError, naming `what`, when the process ends without an answer.
+        Raises ProvError, naming `what`, if the process ends without an answer.
         """
         child = start_child(function, leads=True)
         self._children.add(child)
@@ -33,7 +33,7 @@ class Workers:
         os.close(child.answer)
         status = os.waitpid(child.pid, 0)[1]
         self._children.remove(child)
-        child.kill(signal.SIGKILL)  # what the task left running in the background
+        child.kill(signal.SIGKILL)  # background processes that the task left running
         return decode_answer(data, status, what)
 
 

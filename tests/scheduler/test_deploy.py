@@ -134,7 +134,7 @@ def test_a_file_that_moves_to_another_recipe(small: Project) -> None:
     small.prov("build", "b")
     told = small.refused("build", "a")
     assert "a:go" in told and "b:go" in told and "deploy different files as x" in told
-    assert "give one of the files another name" in small.refused("build", "world")
+    assert "rename one of the files" in small.refused("build", "world")
 
 
 def test_others_files_stay_and_touched_ones_come_back(project: Project) -> None:

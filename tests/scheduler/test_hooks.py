@@ -64,13 +64,13 @@ def test_an_answer(tmp_path: Path, answer: str, keys: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "message", "hint"),
     [
-        ("done", "its answer is not JSON", ""),
-        ("3", "invalid answer: Expected `array`, got `int`", "recipe:task"),
-        ("null", "invalid answer: Expected `array`, got `null`", "recipe:task"),
-        ('{"invalidate": "app:compile"}', "invalid answer: Expected `array`", "recipe:task"),
-        ('{"invalidate": [3]}', "invalid answer: Expected `str`, got `int`", "recipe:task"),
-        ('{"\\udc00": 1}', "invalid answer", "recipe:task"),
-        ('["app:compil"]', "invalidates 'app:compil', which is not in the plan", "app:compile?"),
+        ("done", "its output is not JSON", "recipe:task"),
+        ("3", "invalid output: Expected `array`, got `int`", "recipe:task"),
+        ("null", "invalid output: Expected `array`, got `null`", "recipe:task"),
+        ('{"invalidate": "app:compile"}', "invalid output: Expected `array`", "recipe:task"),
+        ('{"invalidate": [3]}', "invalid output: Expected `str`, got `int`", "recipe:task"),
+        ('{"\\udc00": 1}', "invalid output", "recipe:task"),
+        ('["app:compil"]', "cannot invalidate 'app:compil': it is not in the plan", "app:compile?"),
     ],
 )
 def test_an_invalid_answer_names_the_hook(
@@ -86,7 +86,7 @@ def test_an_invalid_answer_names_the_hook(
 def test_a_hook_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="hook: exit status 3"):
         invalidated(PLAN, WORKDIRS, [hook(tmp_path, "exit 3")], dry=False)
-    with pytest.raises(BuildError, match="missing: can't be run: No such file"):
+    with pytest.raises(BuildError, match="missing: cannot run it: No such file"):
         invalidated(PLAN, WORKDIRS, [tmp_path / "missing"], dry=False)
 
 

@@ -220,7 +220,7 @@ def test_a_trespass_names_who_ran_beside(store: Store) -> None:
     (failure,) = run(runner).failed
     assert failure.problem.startswith("its sysroot was changed; ")
     assert "b:compile" in failure.problem
-    assert "may have done it" in failure.problem
+    assert "may have caused it" in failure.problem
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -281,7 +281,7 @@ def test_a_task_that_had_a_changed_file_while_it_ran_is_discarded_too(tmp_path: 
     said = project.prov("build", "-k", "-j2", "bad:use", "innocent:use", code=1)
     assert "failed: bad:use: its sysroot was changed while it ran" in said
     assert re.search(
-        r"failed: innocent:use: its sysroot was changed .*; bad:use ran at the same time, and may"
+        r"failed: innocent:use: its sysroot was changed .*; bad:use ran at the same time and may"
         r" have",
         said,
     )
