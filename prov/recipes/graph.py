@@ -180,7 +180,7 @@ class _Edges:
     def _after(self, recipe: Recipe, task: Task, name: str) -> TaskKey:
         if name not in recipe.tasks:
             raise RecipeError(
-                f"{recipe.path}: tasks.{task.name}: after: {recipe.name} has no task {name}",
+                f"{recipe.path}: tasks.{task.name}.after: {recipe.name} has no task {name}",
                 hint=nearest(name, recipe.tasks),
             )
         return TaskKey.of(recipe.name, name)
@@ -189,7 +189,7 @@ class _Edges:
         self, recipe: Recipe, task: Task, texts: Iterable[str], edge: str
     ) -> tuple[TaskKey, ...]:
         """Return the tasks named by the texts of one kind of edge, without duplicates."""
-        where = f"{recipe.path}: tasks.{task.name}: {edge}"
+        where = f"{recipe.path}: tasks.{task.name}.{edge}"
         keys: dict[TaskKey, None] = {}
         for text in texts:
             value = expand(text, recipe.variables, where=where)
@@ -239,7 +239,7 @@ class _Edges:
         staging = self._staging.get(key)
         if staging is None:
             recipe = self.project.recipe(key.recipe)
-            where = f"{recipe.path}: tasks.{key.task}: outputdir"
+            where = f"{recipe.path}: tasks.{key.task}.outputdir"
             folders = [
                 expand(text, recipe.variables, where=where, keep=("WORKDIR",))
                 for text in recipe.tasks[key.task].outputdir

@@ -118,8 +118,8 @@ def reach(recipe: Recipe, task: Task, outside: Collection[str] | None = None) ->
         for name in sorted(variables):
             _check_set(_references(settings[name].value), settings, PLACES, f"{where}: {name}")
         postprocess = _references(task.postprocess)
-        _check_set(postprocess, settings, ("OUTPUT_DIR",), f"{where}: postprocess")
-        _check_scripts(scripts, settings, outside, f"{where}: script")
+        _check_set(postprocess, settings, ("OUTPUT_DIR",), f"{where}.postprocess")
+        _check_scripts(scripts, settings, outside, f"{where}.script")
     return Reached(tuple(sorted(variables)), tuple(sorted(functions)))
 
 

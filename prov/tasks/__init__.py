@@ -1,1 +1,1 @@
-"""One task, from its inputs to its record: task hash, sandbox, script, WORKDIR, relocation."""
+"""Run one task: task hash, sandbox, script, WORKDIR, relocation and record."""

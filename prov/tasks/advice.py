@@ -1,8 +1,7 @@
-"""A task failed since something was not in its sysroots: which recipe would bring it?
+"""Suggest a missing dependency after a task failed.
 
-A task sees what it declared and nothing of the host's, so that the commonest mistake is a
-dependency that was left out. The compiler says which file it did not find; the outputs that are
-recorded say who has such a file.
+A task sees only its declared dependencies, so a missing declaration is the most common mistake. The
+log names the file that was not found, and the recorded outputs show which recipe has such a file.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ LIBRARIES = ("usr/lib", "usr/lib64", "lib", "lib64")
 PROGRAMS = ("usr/bin", "usr/sbin", "bin", "sbin")
 AT_MOST = 5
 
-# A log is anybody's text: every repetition has a bound, and begins behind a fixed text or at a
-# line's beginning.
+# A log is untrusted text, so every repetition is bounded, and every pattern starts with a fixed
+# text or at the start of a line.
 _NAME = r"[\w./+-]{1,200}"
 _HEADER = re.compile(rf"fatal error: ({_NAME}): No such file or directory")
 _LIBRARY = re.compile(rf"cannot find -l({_NAME})|unable to find library -l({_NAME})")
@@ -35,16 +34,14 @@ _PROGRAM = re.compile(
     rf": ({_NAME}): (?:command )?not found|make: ({_NAME}): No such file or directory"
 )
 LONGEST_LOG = 1 << 20
-"""Bytes at the end of a log that are searched: the reason of a failure stands at the end."""
+"""Maximum bytes to search, from the end of the log, where the cause of a failure usually is."""
 
 
 def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield what a log says was not found: its name, and the paths of which one would have been
-    it.
-    """
+    """Yield the name of each thing that a log reports as missing, and its possible paths."""
     log = log[-LONGEST_LOG:]
-    for found in _HEADER.findall(log):
-        yield found, (f"usr/include/{found}",)
+    for header in _HEADER.findall(log):
+        yield header, (f"usr/include/{header}",)
     for names in _LIBRARY.findall(log):
         name = next(filter(None, names))
         yield (
@@ -60,9 +57,7 @@ def wanted(log: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def advice(store: Store, node: Node, log: str) -> list[str]:
-    """Return a line for each thing that was not found and that the output of some recipe, recorded
-    here, holds.
-    """
+    """Return a hint for each missing thing that a recorded output contains."""
     missing = dict(wanted(log))
     if not missing:
         return []
@@ -85,14 +80,14 @@ def advice(store: Store, node: Node, log: str) -> list[str]:
         }
         if having:
             lines.append(
-                f"{name} is in what {' or '.join(sorted(having))} gives: add it to `{key}` in"
-                f" {node.recipe.path}"
+                f"add {' or '.join(sorted(having))} to `{key}` in {node.recipe.path}: its output"
+                f" contains {name}"
             )
     return lines
 
 
 def _outputs(store: Store) -> list[tuple[str, Pair]]:
-    """Return recipe and content of every staging package that is recorded."""
+    """Return the recipe and the content of each recorded staging package."""
     trees = set()
     for name, oid in store.refs.list(f"{OUTPUTS}*/{STAGING}/*").items():
         ref = parse_ref(name)

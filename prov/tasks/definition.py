@@ -1,8 +1,7 @@
-"""The definition in a run's record: what running it again needs besides the hashed inputs.
+"""The definition in a run's record: what a rerun needs besides the hashed inputs.
 
-A task hash leaves out what must not change it: where a source was fetched from, variables that are
-excluded, which of the host's programs the tools are. All of it is one JSON text in the run's
-record.
+A task hash omits what must not change it: the addresses of sources, excluded variables and the
+paths of host tools. The definition stores these as one JSON text in the run's record.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _FILE_TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.+-]*"
 _NO_DOTS = r"^(?!.*\.\.)"
 _Component = Annotated[str, Meta(pattern=rf"{_NO_DOTS}{_NAME}{END}")]
-"""A text that can be one part of a path."""
+"""A text that is valid as one component of a path."""
 _Key = Annotated[str, Meta(pattern=rf"{_NO_DOTS}{_NAME}:{_NAME}{END}")]
 _LocalFileRow = tuple[str, int, str, str]
-"""Name, mode, oid of the blob or tree in hex, and that of the attributes or an empty text."""
+"""Name, mode, hex oid of the blob or tree, and hex oid of the attributes or an empty text."""
 
 
 class _TaskFields(Struct, frozen=True):
-    """Fields of a task that its inputs hold as one text, or not at all."""
+    """Fields of a task that the inputs tree lacks or contains only as parts of a text."""
 
     dir: str
     outputdir: tuple[str, ...]
@@ -52,13 +51,13 @@ class _TaskFields(Struct, frozen=True):
 
 
 class _Header(Struct, frozen=True):
-    """What every version's definition begins with."""
+    """The key that definitions of all formats have."""
 
     format: int
 
 
 class _Table(Struct, frozen=True):
-    """A definition as it is written; keys that are not listed are ignored."""
+    """A definition as stored; unknown keys are ignored."""
 
     version: str
     arch: str
@@ -80,26 +79,26 @@ class _Table(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A recorded task's own words, as far as its inputs don't hold them."""
+    """The parts of a recorded task that its inputs tree lacks."""
 
     version: str
     arch: str
-    """As the recipe says it: target, native, …"""
+    """The recipe's `arch`: target, native, …"""
     arch_name: str
-    """As a folder is called: x86_64, …"""
+    """The architecture's folder name: x86_64, …"""
     chain: str
     after: tuple[str, ...]
     from_: tuple[str, ...]
     needs: tuple[str, ...]
-    """Keys of the tasks in its edges, in the order that counts."""
+    """Keys of the tasks in its edges, in the order of the recipe."""
     direct: tuple[str, ...]
     staging: tuple[str, ...]
     task: Mapping[str, Any]
-    """Fields of the task that the inputs hold as one text, or not at all."""
+    """The fields of `_TaskFields`, by name."""
     export: tuple[str, ...]
     sysroot_owner: Mapping[str, str]
     excluded: Mapping[str, str]
-    """Variables that the task reaches, and that are kept out of its hash."""
+    """Variables that the task uses but that are excluded from its hash."""
     programs: tuple[tuple[str, str], ...]
     """Name and path of each host tool."""
     sources: tuple[LocalFile, ...] = field(default=())
@@ -107,7 +106,7 @@ class Definition:
 
 
 def define(node: Node, chain: str, own: OwnInputs) -> bytes:
-    """Return the text that a run's record holds."""
+    """Return the definition of a task, to be stored in a run's record."""
     recipe, task = node.recipe, node.task
     left_out = {"SOURCES", *task.vardepsexclude}.intersection(own.reached.variables)
     table = {
@@ -147,34 +146,33 @@ def _row(file: LocalFile) -> list[Any]:
 
 
 def read_definition(text: bytes, key: TaskKey) -> Definition:
-    """Return what `define` wrote.
+    """Parse the text written by `define`.
 
-    Raises StoreError for a record without a definition, or with one that can't be trusted: a record
-    may come from a remote, and parts of it become parts of paths and scripts.
+    Raises StoreError if it is empty or invalid. It may come from a remote, and parts of it become
+    parts of paths and scripts, so it is checked completely.
     """
     if not text:
         raise StoreError(
-            f"the run of {key} was recorded without what is needed to run it again",
-            hint=(
-                "it is no recipe's, or from an older prov; `prov checkout` puts its WORKDIR on disk"
-            ),
+            f"cannot rerun {key}: its record has no task definition (it is not a recipe's task, or"
+            " an older prov recorded it)",
+            hint="run `prov checkout` to restore its WORKDIR",
         )
     try:
-        # not msgspec's own reader: names that are not UTF-8 are in the text as lone surrogates
+        # not msgspec's parser: names that are not UTF-8 are stored as lone surrogates
         table = json.loads(text)
         if convert(table, _Header).format != FORMAT:
-            raise StoreError(f"the run of {key} was recorded by a later prov", hint="update prov")
+            raise StoreError(f"the run of {key} was recorded by a newer prov", hint="update prov")
         return _definition(convert(table, _Table), TaskKey(convert(key, _Key)))
     except (ValidationError, ValueError, RecursionError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:300]
         raise StoreError(
-            f"the record of {key} is not what it should be: {reason}",
+            f"invalid record of {key}: {reason}",
             hint=FORGET_RUN,
         ) from error
 
 
 def _definition(table: _Table, key: TaskKey) -> Definition:
-    """Return the definition in a table. Raises ValueError."""
+    """Convert a table. Raises ValueError."""
     _check_edges(table.after, key)
     _check_sources(table.excluded.get("SOURCES", "[]"))
     return Definition(
@@ -198,15 +196,15 @@ def _definition(table: _Table, key: TaskKey) -> Definition:
 
 
 def _check_edges(after: tuple[str, ...], key: TaskKey) -> None:
-    """Raise ValueError unless a task comes after others of its own recipe."""
+    """Raise ValueError unless all tasks in `after` are other tasks of the same recipe."""
     recipe = TaskKey(key).recipe
     for other in after:
         if other == key or TaskKey(other).recipe != recipe:
-            raise ValueError(f"{key} can't come after {other!r}")
+            raise ValueError(f"{key} cannot come after {other!r}")
 
 
 def _check_sources(text: str) -> None:
-    """Raise ValueError unless a variable SOURCES is a list of tables."""
+    """Raise ValueError unless the text is a JSON list of tables."""
     convert(json.loads(text), list[dict[str, Any]])
 
 
@@ -217,7 +215,7 @@ def _program(name: str, path: str) -> tuple[str, str]:
 
 
 def _is_file_name(name: str) -> bool:
-    """Return whether a file can have a name; ValueError is raised for one that can't be encoded."""
+    """Return whether a text is valid as a file name. Raises ValueError if it cannot be encoded."""
     encoded = os.fsencode(name)
     return encoded not in (b"", b".", b"..") and b"/" not in encoded and b"\0" not in encoded
 

@@ -1,8 +1,8 @@
-"""Packages that are `direct`: used from a folder of their own, never linked into a sysroot.
+"""Place `direct` packages in folders of their own instead of in a sysroot.
 
-A tool that must not share its files with anybody (one that preloads itself into every process, say)
-has one folder for each of its outputs, in the store's cache; tasks that need it have its programs
-on their PATH.
+Some tools must not share a sysroot with others, such as one that preloads itself into every
+process. Each output of such a tool has its own folder in the store's cache, and its programs are on
+the PATH of tasks that need it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prov.worktree.verify import differences
 
 
 def put_direct(workspace: Workspace, taken: Taken, links: Path) -> Path:
-    """Put an output into its own folder, unless it is there, and return that."""
+    """Place an output in its own folder, unless it is there unchanged; return the folder."""
     recipe = taken.key.recipe
     own = hashlib.sha1(
         f"{taken.output.hex()} {workspace.sandbox is None} {links}".encode()

@@ -1,8 +1,8 @@
-"""One task, from its start to its record: what a worker process does.
+"""Run and record one task, in a worker process.
 
-The order is what makes a kill harmless: what is in the WORKDIR is in the store before it is
-overwritten; objects are durable before refs; the refs of one run change together; nobody is told
-that the task is done before that.
+The order makes a kill harmless: the contents of the WORKDIR are stored before they are overwritten;
+objects are durable before refs; all refs of a run change together; and only then is the task
+reported as done.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LOG_TAIL = 20
 
 
 def run_task(workspace: Workspace, job: Job) -> Result:
-    """Run a task and record it. Raises ProvError for what kept it from being run or recorded."""
+    """Run and record a task. Raises ProvError if it cannot be run or recorded."""
     begun = time.monotonic()
     with locked(workspace.store.cache / "locks" / f"{job.node.arch}-{job.node.recipe.name}"):
         with workspace.store.objects.writer() as writer:
@@ -60,9 +60,8 @@ def run_task(workspace: Workspace, job: Job) -> Result:
                 writer,
                 Workdir(workspace, job.node, job.chain, writer, job.own.capture),
             ).run()
-        with contextlib.suppress(
-            OSError
-        ):  # the task is recorded; tidying up can wait for room on the disk
+        # the task is recorded; a failure here, such as a full disk, only delays the cleanup
+        with contextlib.suppress(OSError):
             workspace.store.objects.consolidate()
     result.seconds = time.monotonic() - begun
     return result
@@ -95,9 +94,8 @@ class _Execution:
         sysroots = self.compose()
         self.workdir.place_inputs(job)
         outcome = run_script(self.workspace, job, self.workdir.path)
-        with contextlib.suppress(
-            PermissionError
-        ):  # of the WORKDIR itself, which is not the task's to close
+        # the task may have removed permissions of the WORKDIR itself
+        with contextlib.suppress(PermissionError):
             set_mode(self.workdir.path, stat.S_IRWXU, add=True)
         stray_write = self.guard(began)
         if stray_write:
@@ -105,9 +103,7 @@ class _Execution:
         return self.record(oid, start, outcome, sysroots, own)
 
     def done_by_another(self, oid: TaskHash) -> Result | None:
-        """Return the result of a process that ran the task while this one waited for the recipe's
-        lock.
-        """
+        """Return the task's result if a different process ran it before this one got the lock."""
         records = Records(self.workspace.store, lambda _key: self.job.task_paths.place())
         output = records.output(self.job.node.key, oid)
         number, commit = records.last_run(self.job.node.key, oid)
@@ -116,9 +112,7 @@ class _Execution:
         return Result(self.job.node.key, "done by another", oid, output, commit, number)
 
     def incremental_hash(self, own: OwnInputs, start: Start) -> TaskHash:
-        """Return the hash of a run that builds on leftovers: what it started from is an input, and
-        told as such.
-        """
+        """Return the hash of a run that starts from leftovers, with the leftovers as an input."""
         mark = Entry(
             b"incremental", MODE_FILE, self.writer.add("blob", f"{start.commit.hex()}\n".encode())
         )
@@ -135,10 +129,11 @@ class _Execution:
                 )
 
     def compose(self) -> dict[str, Pair]:
-        """Give the task its two sysroots, exactly what it needs in each; the native one first,
-        whose tools the scripts of the other may use.
+        """Compose the task's two sysroots and return those that are not empty.
+
+        The native one comes first, because scripts in the other may use its tools.
         """
-        workspace, job, found = self.workspace, self.job, {}
+        workspace, job, sysroots = self.workspace, self.job, {}
         environment: dict[str, str] = {
             taken.key: taken.output.hex() for taken in job.needs if taken.native
         }
@@ -159,31 +154,34 @@ class _Execution:
             )
             self.workdir.notes += composed.notes
             if composed.pair != EMPTY:
-                found[name] = composed.pair
-        return found
+                sysroots[name] = composed.pair
+        return sysroots
 
     def guard(self, began: float) -> str:
-        """Without a sandbox: return in words what was written into the task's sysroots, or nothing.
+        """Return a text that lists changes in the task's sysroots during its run, or "".
 
-        What the task itself added is no harm: it is gone with the next composition, and nobody else
-        sees it.
+        Only tasks without a sandbox can make such changes. Files added by the task itself are
+        harmless: the next composition removes them and no other task sees them.
         """
-        found: list[str] = []
+        changes: list[str] = []
         if self.workspace.sandbox is not None:
             return ""
         for folder in (SYSROOT, SYSROOT_NATIVE):
-            for each in self.workspace.sysroots.check(
+            mismatches = self.workspace.sysroots.check(
                 self.writer, self.workdir.path / folder, places=self.job.task_paths.sysroot_places()
-            ):
-                if each.what != "added" or each.changed_at < began:
-                    found += [f"{folder}/{each}"]
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        return (
-            f"its sysroot was changed while it ran: {', '.join(found[:3])}{more}" if found else ""
-        )
+            )
+            changes += [
+                f"{folder}/{mismatch}"
+                for mismatch in mismatches
+                if mismatch.what != "added" or mismatch.changed_at < began
+            ]
+        if not changes:
+            return ""
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        return f"its sysroot was changed while it ran: {', '.join(changes[:3])}{more}"
 
     def packages(self, taken: Taken) -> list[Owned]:
-        """Return the directories of an output, each the top of a sysroot."""
+        """Return the directories of an output, each to be merged into a sysroot."""
         whole = read_pair(self.writer, taken.output)
         nodes = [at_path(self.writer, whole, path) for path in taken.paths]
         return [Owned(taken.key, node.pair) for node in nodes if node is not None]
@@ -196,7 +194,7 @@ class _Execution:
         sysroots: Mapping[str, Pair],
         own: OwnInputs,
     ) -> Result:
-        """Write what the task left, then the refs; return the result."""
+        """Write the task's objects, then the refs; return the result."""
         job, ended = self.job, time.time()
         snapshot = self.workdir.capture()
         output, problem = self.output(snapshot, outcome)
@@ -239,7 +237,7 @@ class _Execution:
         return result
 
     def facts(self, outcome: ScriptResult, problem: str, ended: float) -> dict[str, str]:
-        """Return the facts of the record; `ended` is in seconds since the epoch."""
+        """Return the facts of the record. `ended` is in seconds since the epoch."""
         job = self.job
         facts = {
             "result": f"failed: {problem}" if problem else "ok",
@@ -260,7 +258,7 @@ class _Execution:
         return facts
 
     def name(self, run: Run, recorded: RunIds) -> int:
-        """Update the refs of a run, all together; return its number."""
+        """Update the refs of a run in one transaction; return the run's number."""
         store, job = self.workspace.store, self.job
         tag = new_run(store, run.key, run.task_hash, recorded.commit, failed=run.output is None)
         updates = [RefUpdate(self.workdir.ref, recorded.commit)]
@@ -270,7 +268,7 @@ class _Execution:
             if job.plain:
                 static = StaticRef(run.key, job.static_key)
                 updates.append(RefUpdate(str(static), recorded.output_commit))
-            # last: refs move one after the other, and with this one the task need not run again
+            # last, because refs are updated one by one and this one marks the task as up to date
             output = OutputRef(run.key, run.task_hash)
             updates.append(RefUpdate(str(output), recorded.output_commit))
         store.refs.update(*updates)
@@ -279,8 +277,8 @@ class _Execution:
     def is_kept(self, key: TaskKey, task_hash: TaskHash, output: Output) -> bool:
         """Return whether an output becomes the result of its task hash.
 
-        In a scratch directory it takes no other's place, and is of no use to others if it is tied
-        to where it was made.
+        The output of a scratch workspace never replaces an existing result, and is not kept if it
+        is not relocatable.
         """
         if not self.workspace.keeps or self.job.incremental:
             return False
@@ -292,11 +290,11 @@ class _Execution:
         )
 
     def output(self, snapshot: Snapshot, outcome: ScriptResult) -> tuple[Output | None, str]:
-        """Return what the task gives to others, or None and what is wrong."""
+        """Return the task's output and "", or None and the problem."""
         node = self.job.node
         if outcome.problem:
             return None, outcome.problem
-        found, places = {}, self.job.task_paths.places()
+        pairs, places = {}, self.job.task_paths.places()
         taken = held_blobs(
             self.writer, [read_pair(self.writer, output) for output in self.job.sources]
         )
@@ -306,21 +304,21 @@ class _Execution:
             if pair is None:
                 return None, f"its outputdir {os.fsdecode(path)} is gone"
             tokeniser = Tokeniser(self.writer, places, taken)
-            found[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
-            held += [f"{os.fsdecode(path)}/{os.fsdecode(each)}" for each in tokeniser.held]
+            pairs[path] = tokeniser.output(self.workdir.path / os.fsdecode(path), pair)
+            held += [f"{os.fsdecode(path)}/{os.fsdecode(file)}" for file in tokeniser.held]
         if held:
             more = f" and {len(held) - 3} more" if len(held) > 3 else ""
             self.workdir.notes.append(
-                f"{node.key}: {', '.join(held[:3])}{more}: a path of this place that can't be"
-                " replaced; the output is of no use elsewhere"
+                f"{node.key}: the output is not relocatable: cannot replace the build paths in"
+                f" {', '.join(held[:3])}{more}"
             )
-        where = f"{node.recipe.path}: tasks.{node.task.name}: postprocess"
+        where = f"{node.recipe.path}: tasks.{node.task.name}.postprocess"
         text = postprocess_text(node.recipe, node.task.postprocess, where)
-        whole = nest(self.writer, found) if found else EMPTY
+        whole = nest(self.writer, pairs) if pairs else EMPTY
         return Output(whole, text, self.job.task_paths.place() if held else b""), ""
 
     def adopt(self, snapshot: Snapshot) -> None:
-        """Give the pool the files that others will have in their sysroots."""
+        """Add the output's files to the pool, from which sysroots are linked."""
         for top in output_paths(self.job.node.recipe, self.job.node):
             for path, folder in snapshot.folders.items():
                 if path == top or path.startswith(top + b"/"):

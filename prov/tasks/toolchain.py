@@ -1,12 +1,12 @@
-"""The host's tools as an input: which files a task may use of the host, captured as a tree.
+"""Capture the host tools that a task may use as a tree, which is an input of the task.
 
-A task names host tools. The distribution's own lists say which files belong to them: the packages
-that own the tools, and what those depend on. The files become one tree, the `host-toolchain`; its
-id is in the task's hash, and with bubblewrap the tree is what the task has for a root directory.
-Capturing is remembered file by file; where nothing changed it costs an lstat each.
+A task names host tools. dpkg's lists determine the files: those of the packages that own the tools,
+and of these packages' dependencies. The files form one tree, the `host-toolchain`. Its id is part
+of the task's hash, and in a sandbox the tree is the task's root directory. Captures are cached by
+file: if nothing changed, a capture costs one lstat for each file.
 
-Where there is no dpkg, or a tool belongs to no package: the program, the libraries that it is
-linked to, and for a compiler its own folder and the system's headers.
+Without dpkg, or for a tool that belongs to no package, the files are the program and its linked
+libraries, and for a compiler also its own folder and the system's headers.
 """
 
 from __future__ import annotations
@@ -51,20 +51,21 @@ _OPTIONAL = "?"
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A captured set of host tools: its tree, and where each tool is on the host."""
+    """A captured set of host tools."""
 
     tree: Oid
     programs: tuple[tuple[str, str], ...]
+    """Name and path on the host of each tool."""
 
 
 @dataclass(slots=True)
 class Toolchains:
-    """Captures sets of host tools and puts them on disk for a sandbox."""
+    """Captures sets of host tools and places them on disk for sandboxes."""
 
     store: Store
     search_path: str
     report: Callable[[str], object] = lambda _text: None
-    """Gets a line when a capture begins that takes seconds."""
+    """Called with a line of text before a capture that takes seconds."""
     _known: dict[tuple[str, ...], Toolchain] = field(default_factory=dict)
 
     @property
@@ -74,36 +75,37 @@ class Toolchains:
     def capture(self, tools: tuple[str, ...], asker: str) -> Toolchain:
         """Return the toolchain with these tools.
 
-        Raises BuildError, naming `asker`, when one is not installed.
+        Raises BuildError, naming `asker`, if a tool is not installed.
         """
-        known = self._known.get(tools)
-        if known is None:
-            known = self._known[tools] = self._capture(tools, asker)
-        return known
+        toolchain = self._known.get(tools)
+        if toolchain is None:
+            toolchain = self._known[tools] = self._capture(tools, asker)
+        return toolchain
 
     def _capture(self, tools: tuple[str, ...], asker: str) -> Toolchain:
         programs = []
         for tool in sorted(set(tools)):
             name = tool.removesuffix(_OPTIONAL)
-            found = shutil.which(name, path=self.search_path)
-            if found is not None:
-                programs.append((os.path.basename(name), found))
+            program = shutil.which(name, path=self.search_path)
+            if program is not None:
+                programs.append((os.path.basename(name), program))
             elif name == tool:
                 raise BuildError(
-                    f"{asker} needs the host tool {name}, which is not installed", hint="install it"
+                    f"{asker}: the host tool {name} is not installed", hint=f"install {name}"
                 )
         return Toolchain(self._tree_of(programs), tuple(programs))
 
     def check_current(self, toolchain: Toolchain, asker: str) -> None:
-        """Raise BuildError unless the host's programs are those that were captured: without a
-        sandbox it is they that a task gets, and its hash must not tell of others.
+        """Raise BuildError if the host's programs differ from the captured ones.
+
+        A task without a sandbox uses the host's programs, so they must match its hash.
         """
         with contextlib.suppress(OSError):
             if self._tree_of(list(toolchain.programs)) == toolchain.tree:
                 return
         raise BuildError(
-            f"the host tools that {asker} had are not those of this host any more",
-            hint="in a sandbox it gets the recorded ones: install bubblewrap, and build in it",
+            f"{asker}: the host tools on this machine differ from the recorded ones",
+            hint="install bubblewrap and run in the sandbox, which provides the recorded tools",
         )
 
     def _tree_of(self, programs: Sequence[tuple[str, str]]) -> Oid:
@@ -117,7 +119,7 @@ class Toolchains:
     def _record(self, programs: Sequence[tuple[str, str]], memory: Path) -> Oid:
         files = toolchain_files([path for _, path in programs])
         self.report(
-            f"recording {len(files)} files of the host's tools; unchanged ones are not read again"
+            f"recording {len(files)} files of host tools; unchanged files are not read again"
         )
         states = [_state(path) for path in files]
         with self.store.objects.writer() as writer:
@@ -125,20 +127,20 @@ class Toolchains:
             commit = writer.add_commit(Commit(pair.tree, (), CONSTANT_IDENTITY, "host-toolchain\n"))
         self.store.refs.update(RefUpdate(str(ToolchainRef(TreeId(pair.tree))), commit))
         memory.parent.mkdir(parents=True, exist_ok=True)
-        found = (CACHE_FORMAT, _dpkg_stamp(), pair.tree, list(zip(files, states, strict=True)))
-        write_cache(memory, found)
+        cached = (CACHE_FORMAT, _dpkg_stamp(), pair.tree, list(zip(files, states, strict=True)))
+        write_cache(memory, cached)
         return pair.tree
 
     def remembered(self) -> set[Oid]:
-        """Return the trees of the sets that this host has, as they were captured last."""
-        kept = (read_cache(path) for path in self.folder.glob("*.files"))
-        return {each[2] for each in kept if each is not None and each[0] == CACHE_FORMAT}
+        """Return the trees of this host's last captures."""
+        cached = (read_cache(path) for path in self.folder.glob("*.files"))
+        return {row[2] for row in cached if row is not None and row[0] == CACHE_FORMAT}
 
     def _recall(self, memory: Path) -> Oid | None:
-        kept = read_cache(memory)
-        if kept is None:
+        cached = read_cache(memory)
+        if cached is None:
             return None
-        form, stamp, tree, files = kept
+        form, stamp, tree, files = cached
         if form != CACHE_FORMAT or stamp != _dpkg_stamp() or not self.store.objects.exists(tree):
             return None
         try:
@@ -147,8 +149,9 @@ class Toolchains:
             return None
 
     def root(self, toolchain: Toolchain) -> Path:
-        """Put a toolchain on disk, by hardlinks from the pool, and return its folder: a root for
-        sandboxes.
+        """Place a toolchain on disk, by hardlinks from the pool; return the folder.
+
+        Sandboxes use the folder as their root directory.
         """
         folder = self.folder / toolchain.tree.hex()
         if not folder.exists():
@@ -162,7 +165,7 @@ class Toolchains:
         return folder
 
     def links(self, toolchain: Toolchain) -> Path:
-        """Return a folder with a link to each of the tools: what a task has for a PATH."""
+        """Return a folder with a link to each tool, for a task's PATH."""
         folder = self.folder / f"{hashlib.sha1(repr(toolchain.programs).encode()).hexdigest()}.bin"
         if not folder.exists():
             with locked(self.store.cache / "locks" / "toolchain"):
@@ -189,9 +192,7 @@ def _state(path: str) -> tuple[int, int, int, int, int]:
 
 
 def toolchain_files(programs: Iterable[str]) -> list[str]:
-    """Return the paths, sorted, of all files and links that these programs consist of, or depend
-    on.
-    """
+    """Return the sorted paths of all files and links that programs consist of or depend on."""
     paths: set[str] = set()
     owned: set[str] = set()
     for program in programs:
@@ -212,7 +213,7 @@ def toolchain_files(programs: Iterable[str]) -> list[str]:
 
 
 def _real_parent(path: str) -> str:
-    """Return the path with links among its folders resolved: /bin/sh is /usr/bin/sh."""
+    """Return a path with links in its folders resolved: /bin/sh becomes /usr/bin/sh."""
     return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
 
 
@@ -248,7 +249,7 @@ def _owner(path: str) -> str | None:
             package = listing.name.removesuffix(".list")
             for line in listing.read_text(errors="surrogateescape").splitlines():
                 _owners[line] = package
-    # a package from before the merge of / and /usr may list /bin/sh
+    # a package older than the merge of / and /usr may list /bin/sh
     return _owners.get(path) or _owners.get(path.removeprefix("/usr"))
 
 
@@ -259,16 +260,16 @@ def _package_files(package: str) -> Iterable[str]:
         try:
             kind = os.lstat(path).st_mode
         except OSError:
-            continue  # left out at installation, as documentation often is
+            continue  # not installed, as documentation often is
         if stat.S_ISREG(kind) or stat.S_ISLNK(kind):
             yield path
 
 
 def _dependencies(packages: set[str]) -> set[str]:
-    """Return installed packages with all that they depend on.
+    """Return installed packages with their dependencies, transitively.
 
-    Of what they recommend only headers (`-dev`): gcc recommends the C library's, and compiles
-    nothing without them.
+    Of the recommended packages, include only headers (`-dev`): gcc recommends the C library's and
+    cannot compile anything without them.
     """
     if not packages:
         return set()
@@ -296,7 +297,7 @@ def _dependencies(packages: set[str]) -> set[str]:
 @dataclass(frozen=True, slots=True)
 class _Package:
     name: str
-    """As dpkg has it, such as `libc6:amd64`."""
+    """The name in dpkg, such as `libc6:amd64`."""
     provides: list[str]
     needs: list[str]
 
@@ -324,9 +325,7 @@ def _alternatives(field: str) -> list[str]:
 
 
 def _unpackaged(program: str) -> Iterable[str]:
-    """Yield what a program that belongs to no package needs: the libraries that it names, a
-    compiler's own files.
-    """
+    """Yield the files needed by a program without a package: libraries, and a compiler's files."""
     for library in re.findall(r"(/\S+) \(0x", _run("ldd", program)):
         yield from _link_chain(library)
     if os.path.basename(program).rpartition("-")[2].rstrip("0123456789.") in _COMPILERS or (
@@ -348,9 +347,7 @@ def _below(folder: str) -> Iterable[str]:
 
 
 def _write_files(writer: ObjectWriter, paths: Sequence[str]) -> Pair:
-    """Write a tree that holds these absolute paths; permissions are git's, owners and setuid bits
-    are left out.
-    """
+    """Write a tree with these absolute paths, with git's modes and without owners and setuid."""
     root: dict[bytes, object] = {}
     for path in paths:
         *folders, name = os.fsencode(path).strip(b"/").split(b"/")
@@ -358,7 +355,7 @@ def _write_files(writer: ObjectWriter, paths: Sequence[str]) -> Pair:
         for folder in folders:
             below = inside.setdefault(folder, {})
             if not isinstance(below, dict):
-                break  # a folder that is a link to another one, where the files are
+                break  # the folder is a link; its files are listed under the target's path
             inside = below
         else:
             inside.setdefault(name, path)
@@ -391,6 +388,6 @@ def _write_file(writer: ObjectWriter, path: str, size: int) -> Oid:
         if not writer.add_blob_stream(oid, size, stream):
             raise BuildError(
                 f"{path} changed while it was captured",
-                hint="is a package being upgraded? try again then",
+                hint="retry; if a package upgrade is running, wait until it has finished",
             )
     return oid

@@ -1,7 +1,7 @@
-"""A WORKDIR before and after a task: kept, put in place, captured.
+"""Prepare a WORKDIR for a task, and capture it afterwards.
 
-A task starts from recorded trees, never from leftovers. What is found in the WORKDIR and was put
-there by nobody's task becomes a commit of its own, tagged, before anything is overwritten.
+A task starts from recorded trees, never from leftovers. Files in the WORKDIR that no task recorded
+become a tagged commit of their own before anything is overwritten.
 """
 
 from __future__ import annotations
@@ -38,28 +38,26 @@ from prov.worktree.placer import PrivatePlacer
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 ASIDE = "aside"
-"""In the build directory: what was found in WORKDIRs and could neither be captured nor removed."""
+"""The folder in the build directory for files that could not be captured or removed."""
 ATTEMPTS = 20
 LONGEST_ASIDE = 120
 PASSING = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS),
     *(errno.ENOENT, errno.EINTR, errno.EAGAIN),
 )
-"""Failures that are not due to what is in a WORKDIR."""
+"""Errors not caused by the contents of a WORKDIR."""
 
 
 @dataclass(slots=True)
 class _Fresh(PrivatePlacer):
-    """Places private files that were written just now."""
+    """Places private files with the current time as their mtime."""
 
     def place(self, node: FileNode, path: bytes, folder: int) -> None:
         PrivatePlacer.place(self, node._replace(mtime=time.time_ns()), path, folder)
 
 
 def clear_links(workdir: Path) -> None:
-    """Remove links where prov has folders of its own in a WORKDIR: who writes into these must not
-    be led elsewhere.
-    """
+    """Remove symlinks in place of prov's own folders in a WORKDIR, which prov writes to."""
     for name in (TEMP, SYSROOT, SYSROOT_NATIVE):
         if (workdir / name).is_symlink():
             (workdir / name).unlink()
@@ -67,9 +65,7 @@ def clear_links(workdir: Path) -> None:
 
 @lru_cache(maxsize=16)
 def capture_rules(text: str) -> tuple[Exclude, tuple[str, ...]]:
-    """Return what the words of prov.toml mean: a line each of `exclude PATTERN` and `xattr
-    NAME`.
-    """
+    """Parse capture settings: lines of `exclude PATTERN` and `xattr NAME`."""
     rows = [line.partition(" ") for line in text.split("\n") if line]
     patterns = [value for what, _, value in rows if what == "exclude"]
     return Exclude([*DEFAULT, *patterns]), tuple(
@@ -86,7 +82,7 @@ class Workdir:
     chain: str
     writer: ObjectWriter
     rules: str
-    """What its captures leave out, and which extended attributes they have: prov.toml's words."""
+    """The settings in prov.toml for captures: excluded paths and extended attributes."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -110,9 +106,7 @@ class Workdir:
 
     @property
     def _running(self) -> Path:
-        """The file that names the task that is running here, so that what a killed one left is
-        known as such.
-        """
+        """The file that names the running task, to identify leftovers of a killed task."""
         return self.memory.with_name(self.memory.name + ".running")
 
     def capture(self) -> Snapshot:
@@ -127,10 +121,10 @@ class Workdir:
         )
 
     def settle(self) -> Start:
-        """Find out what is in the WORKDIR and keep what no task put there; return it as a commit.
+        """Commit files in the WORKDIR that no task recorded; return the WORKDIR's commit.
 
-        What can't be captured or removed, whatever it is, is moved aside: it must not keep the next
-        task from running.
+        Files that cannot be captured or removed are moved away, so that they never prevent a task
+        from running.
         """
         self._clear_way()
         for _ in range(ATTEMPTS):
@@ -148,7 +142,7 @@ class Workdir:
         return self._settle()
 
     def _clear_temp(self) -> None:
-        """Empty the folder for temporary files. Raises UnreadableError if that can't be done."""
+        """Empty the folder for temporary files. Raises UnreadableError if this fails."""
         temp = self.path / TEMP
         try:
             if self.path.is_dir():
@@ -157,11 +151,11 @@ class Workdir:
             if error.errno in PASSING:
                 raise
             raise UnreadableError(
-                f"{temp}: can't be emptied: {error.strerror}", TEMP.encode()
+                f"cannot empty {temp}: {error.strerror}", TEMP.encode()
             ) from error
 
     def _clear_way(self) -> None:
-        """Move aside a file that stands where the WORKDIR or a folder above it has to be."""
+        """Move away files in place of the WORKDIR or of a folder above it."""
         folders = [
             path
             for path in (self.path, *self.path.parents)
@@ -172,11 +166,11 @@ class Workdir:
                 self._move(path, "it is not a folder")
 
     def _set_aside(self, name: str, why: str) -> None:
-        """Move one entry of the WORKDIR, or all of it, out of the way."""
+        """Move away one entry of the WORKDIR, or the complete WORKDIR."""
         entry = self.path / name
         try:
             self._move(entry, why)
-        except OSError:  # a folder of another user's can't be moved, but the one that it is in can
+        except OSError:  # a folder of a different user cannot be moved, but its parent can
             self._move(self.path, why)
 
     def _move(self, path: Path, why: str) -> None:
@@ -187,7 +181,7 @@ class Workdir:
         number = sum(1 for _ in folder.iterdir()) + 1
         target = folder / f"{number}-{path.name}"[:LONGEST_ASIDE]
         path.rename(target)
-        self.notes.append(f"{why}; {path} was moved to {target}, and `prov gc` removes it")
+        self.notes.append(f"{path} was moved to {target}: {why}; `prov gc` deletes it")
 
     def _settle(self) -> Start:
         commit = self.workspace.store.refs.get(self.ref)
@@ -198,12 +192,9 @@ class Workdir:
         if commit is not None and snapshot.pair == Records(self.workspace.store).workdir(commit):
             self._running.unlink(missing_ok=True)
             return Start(CommitId(commit), snapshot.pair)
-        if not top.entries and not top.folders:
-            return Start(
-                empty_start(self.writer).commit, snapshot.pair
-            )  # cleared, as rm_work does: nothing to keep
-        if self.workspace.alias:
-            return Start(empty_start(self.writer).commit, snapshot.pair)  # aside: nobody's but ours
+        # an empty WORKDIR (after rm_work) and a scratch WORKDIR have nothing to keep
+        if self.workspace.alias or not (top.entries or top.folders):
+            return Start(empty_start(self.writer).commit, snapshot.pair)
         return self._keep(snapshot, CommitId(commit) if commit else None)
 
     def _keep(self, snapshot: Snapshot, commit: CommitId | None) -> Start:
@@ -212,24 +203,22 @@ class Workdir:
             f"left by {interrupted}, interrupted" if interrupted else "changed outside any task"
         )
         before = commit or empty_start(self.writer).commit
-        found = write_workdir(self.writer, snapshot.pair, before, author(time.time()), message)
+        kept = write_workdir(self.writer, snapshot.pair, before, author(time.time()), message)
         self.writer.finish()
         refs = self.workspace.store.refs
         first = OutsideRef(self.node.arch, self.node.recipe.name, self.chain, 1)
         ref = replace(first, number=refs.last_number(first.prefix) + 1)
-        refs.update(RefUpdate(str(ref), found, None), RefUpdate(self.ref, found))
+        refs.update(RefUpdate(str(ref), kept, None), RefUpdate(self.ref, kept))
         remember(snapshot, self.memory)
         if not interrupted:
             tag = str(ref).removeprefix(TAGS)
             self.notes.append(
-                f"{self.path} was changed outside any task; what was there is kept as tag {tag}"
+                f"{self.path} was changed outside any task; the changes are kept as tag {tag}"
             )
-        return Start(found, snapshot.pair)
+        return Start(kept, snapshot.pair)
 
     def _interrupted(self) -> str:
-        """Return the task that was killed here, empty if none was; the file that names it may be
-        torn.
-        """
+        """Return the task that was killed here, or "". The file that names it may be incomplete."""
         try:
             name = self._running.read_bytes().decode("ascii", "replace").strip()
         except FileNotFoundError:
@@ -237,9 +226,7 @@ class Workdir:
         return name if re.fullmatch(r"[!-~]+:[!-~]+", name) else "a task"
 
     def start(self, job: Job) -> Start:
-        """Return what a task starts from: the WORKDIRs that it takes over and the outputs put into
-        them.
-        """
+        """Return a task's start: the WORKDIRs of the tasks it comes after, with `from` outputs."""
         records = Records(self.workspace.store)
         starts = [Start(commit, records.workdir(commit)) for commit in job.after]
         outputs = [Owned(taken.key, self._taken(job, taken)) for taken in job.from_]
@@ -249,12 +236,12 @@ class Workdir:
             return starts[0]
         pair = self._joined(starts)
         if outputs:
-            given = self._checked(union(self.writer, outputs))
-            taken_over = Owned(", ".join(self.node.after), pair)
+            merged = self._checked(union(self.writer, outputs))
+            workdir = Owned(", ".join(self.node.after), pair)
             pair = (
-                self._checked(union(self.writer, [taken_over, Owned("an output", given)]))
+                self._checked(union(self.writer, [workdir, Owned("an output", merged)]))
                 if starts
-                else given
+                else merged
             )
         names = ", ".join([*self.node.after, *self.node.from_])
         parents = tuple(start.commit for start in starts)
@@ -262,7 +249,7 @@ class Workdir:
         return Start(CommitId(self.writer.add_commit(commit)), pair)
 
     def _taken(self, job: Job, taken: Taken) -> Pair:
-        """Return an output as it is put into this WORKDIR: with its paths."""
+        """Return an output with tokens replaced by this WORKDIR's paths."""
         return relocated(self.writer, read_pair(self.writer, taken.output), job.task_paths.places())
 
     def _joined(self, starts: list[Start]) -> Pair:
@@ -292,18 +279,19 @@ class Workdir:
         if merged.conflicts:
             path, first, second = merged.conflicts[0]
             raise BuildError(
-                f"{self.node.key} can't start: {first} and {second} both wrote {os.fsdecode(path)}",
-                hint="let one of them come after the other, or give them different paths",
+                f"{self.node.key}: cannot start: {first} and {second} both wrote"
+                f" {os.fsdecode(path)}",
+                hint="run one of the tasks `after` the other, or write to different paths",
             )
         return merged.pair
 
     def put_in_place(self, wanted: Pair, *, now: Pair) -> None:
-        """Make the WORKDIR, which holds `now`, hold what the task starts from."""
+        """Change the WORKDIR's contents from `now` to `wanted`."""
         self._running.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self._running, f"{self.node.key}\n".encode(), durable=False)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         drop_default_acl(self.path.parent)
-        if drop_default_acl(self.path):  # what was placed before has inherited it
+        if drop_default_acl(self.path):  # existing files have inherited it
             remove_tree(self.path)
             now = EMPTY
         try:
@@ -312,32 +300,30 @@ class Workdir:
             cause = error.__cause__
             if not isinstance(cause, OSError) or cause.errno in PASSING or not self.path.exists():
                 raise
-            self._set_aside("", str(cause))  # something in it can't be removed
+            self._set_aside("", str(cause))  # something in it cannot be removed
             checkout(self.writer, self.path, wanted)
         clear_links(self.path)
 
     def put_over(self, job: Job, now: Pair) -> None:
-        """Put the outputs that a task starts from over what is in the WORKDIR, as an incremental
-        build wants it.
+        """Place a task's `from` outputs over the contents of the WORKDIR, for incremental builds.
 
-        What is new or changed gets the present for its mtime, so that make sees that it is newer.
+        New and changed files have the current time as their mtime, so make sees that they are
+        newer.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         for taken in job.from_:
             for path in taken.paths:
                 wanted = at_path(self.writer, self._taken(job, taken), path)
-                there = at_path(self.writer, now, path)
+                current = at_path(self.writer, now, path)
                 if wanted is not None:
-                    before = there.pair if there is not None and there.is_directory else EMPTY
+                    before = current.pair if current is not None and current.is_directory else EMPTY
                     target = self.path / os.fsdecode(path)
                     checkout(
                         self.writer, target, wanted.pair, now=before, placer=_Fresh(self.writer)
                     )
 
     def place_inputs(self, job: Job) -> None:
-        """Put sources and patches into the WORKDIR, from the store: what was hashed is what is
-        used.
-        """
+        """Copy sources and patches from the store, where they were hashed, to the WORKDIR."""
         for folder, files in (("sources", job.own.sources), ("patches", job.own.patches)):
             target = self.path / folder
             if files and os.path.lexists(target):
@@ -348,16 +334,14 @@ class Workdir:
                 self._place(target, file)
 
     def _check_inputs(self, target: Path, names: set[str]) -> None:
-        """Refuse to put inputs over what is in their folder and is none: a task made it, or an
-        archive held it.
-        """
+        """Raise BuildError if the folder for inputs contains files from a task or an archive."""
         others = [target.name] if target.is_symlink() or not target.is_dir() else os.listdir(target)
         strange = sorted(set(others) - names)
         if strange:
             raise BuildError(
-                f"{self.node.key}: its {target.name} go to {target}, where an earlier task put"
-                f" {strange[0]}",
-                hint="give that task's folder another name",
+                f"{self.node.key}: cannot copy {target.name} to {target}: an earlier task wrote"
+                f" {strange[0]} there",
+                hint=f"use a folder other than {target.name} in that task",
             )
 
     def _place(self, target: Path, file: LocalFile) -> None:
@@ -371,6 +355,6 @@ class Workdir:
             os.close(fd)
 
     def done(self, snapshot: Snapshot) -> None:
-        """Note that the task's result is durable and that the WORKDIR is what its commit holds."""
+        """Record that the result is durable and that the WORKDIR matches its commit."""
         self._running.unlink(missing_ok=True)
         remember(snapshot, self.memory)

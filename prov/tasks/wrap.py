@@ -1,8 +1,7 @@
-"""Without recipes: any directory and any command get the commit, tag, log and diff that a recipe's
-task gets.
+"""Record directories and commands without recipes, with the same commits, tags and logs as tasks.
 
-A directory has one line of history, whatever its captures are called: each commit's first parent is
-the directory as it was last recorded, or as it was before the command.
+A directory has one line of history, independent of the names of its captures: each commit's first
+parent is the last recorded state of the directory, or its state before the command.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ KEPT_ENVIRONMENT = (
     "LDFLAGS",
     "MAKEFLAGS",
 )
-"""What is recorded of the caller's environment: an allow-list, since the rest may hold secrets."""
+"""The caller's variables to record. This is an allow-list, because others may contain secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class _Directory:
         )
 
     def found(self) -> Start:
-        """Return the directory as it is now, as a commit; what was not recorded yet becomes one."""
+        """Return the current state of the directory; commit it if it is not recorded."""
         before, snapshot = self.before(), self.capture()
         if snapshot.pair == before.pair:
             return before
@@ -148,14 +147,13 @@ class _Directory:
 
 def _check_directory(directory: Path) -> None:
     if not directory.is_dir():
-        raise CaptureError(f"{directory} is no directory")
+        raise CaptureError(f"{directory} is not a directory")
 
 
 def capture_as(
     store: Store, directory: Path, name: str, exclude: Sequence[str] = ()
 ) -> RecordedDirectory:
-    """Commit and tag a directory as it is, but for what patterns exclude, and version control's
-    data.
+    """Commit and tag a directory, except for excluded files and version control's data.
 
     Raises CaptureError.
     """
@@ -179,10 +177,10 @@ def run_as(
     passed: Callable[[bytes], object],
     exclude: Sequence[str] = (),
 ) -> RecordedDirectory:
-    """Run a command in a directory; commit and tag what it changed. What it prints is kept, and
-    given to `passed`.
+    """Run a command in a directory; commit and tag its changes and its output.
 
-    What patterns exclude, and version control's data, is not looked at.
+    The output is also passed to `passed` as it appears. Excluded files and version control's data
+    are ignored.
     """
     key = TaskKey.parse(name)
     _check_directory(directory)
@@ -210,7 +208,7 @@ def _run(
     environment: Mapping[str, str],
     passed: Callable[[bytes], object],
 ) -> tuple[int, bytes]:
-    """Run a command, its output passed on as it comes; return exit status and output."""
+    """Run a command and pass on its output as it appears; return exit status and output."""
     log = bytearray()
     try:
         process = subprocess.Popen(
@@ -221,7 +219,7 @@ def _run(
             stderr=subprocess.STDOUT,
         )
     except OSError as error:
-        raise ProvError(f"{command[0]}: can't be run: {error.strerror}") from error
+        raise ProvError(f"cannot run {command[0]}: {error.strerror}") from error
 
     def keep(chunk: bytes) -> None:
         log.extend(chunk)

@@ -231,7 +231,7 @@ def test_trespass_without_a_sandbox_is_named(prov: Prov, tmp_path: Path) -> None
     assert "victim" in done.stderr
     done = prov("build", "-f", "culprit:go", "culprit", "victim")
     assert "changed outside any task" in done.stderr
-    assert "culprit:go ran then" in done.stderr
+    assert "culprit:go ran at that time" in done.stderr
 
 
 def test_failed_task_says_why_and_where_the_log_is(prov: Prov, tmp_path: Path) -> None:
@@ -607,7 +607,8 @@ def test_links_that_a_task_left_are_not_followed(prov: Prov, tmp_path: Path, san
     assert victim.read_text() == "safe\n"
     assert "safe" not in prov("show", "a:go").stdout.partition("log:")[2]
     write(tmp_path, one_task("true", "after = ['first']\ndir = '${WORKDIR}/way/in'\n") + first)
-    assert "leads out of the WORKDIR" in " ".join(prov("build", "a", code=1).stdout.split())
+    said = " ".join(prov("build", "a", code=1).stdout.split())
+    assert "is a symlink to a path outside WORKDIR" in said
     assert not list(outside.iterdir())
 
 
@@ -659,9 +660,9 @@ def test_what_is_excluded_is_an_input(prov: Prov, tmp_path: Path) -> None:
 
 def test_a_first_capture_of_the_host_tools_is_told(small: Project) -> None:
     small.task("echo 1 > out/x")
-    assert "files of the host's tools" in small.prov("build", "a:go").stderr
+    assert "files of host tools" in small.prov("build", "a:go").stderr
     small.edit("recipes/a.toml", "echo 1", "echo 2")
-    assert "files of the host's tools" not in small.prov("build", "a:go").stderr
+    assert "files of host tools" not in small.prov("build", "a:go").stderr
 
 
 def test_an_interrupted_build_is_told_as_such(small: Project) -> None:

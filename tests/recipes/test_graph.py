@@ -87,13 +87,13 @@ def test_edges(tmp_path: Path, task: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("task", "message", "hint"),
     [
-        ("after frst", "tasks.go: after: app has no task frst", "did you mean first?"),
-        ("after lib:stage", "tasks.go: after: app has no task lib:stage", ""),
-        ("needs stag", "tasks.go: needs: app has no task stag", ""),
-        ("from lib:stag", "tasks.go: from: lib has no task stag", "did you mean stage?"),
-        ("needs lip:stage", "tasks.go: needs: app needs lip, which no recipe", "did you mean lib?"),
-        ("needs @all:stage", "tasks.go: needs: invalid selector '@all:stage'", "@depends:TASK"),
-        ("needs ${NO}", "tasks.go: needs: ${NO} is not set", ""),
+        ("after frst", "tasks.go.after: app has no task frst", "did you mean first?"),
+        ("after lib:stage", "tasks.go.after: app has no task lib:stage", ""),
+        ("needs stag", "tasks.go.needs: app has no task stag", ""),
+        ("from lib:stag", "tasks.go.from: lib has no task stag", "did you mean stage?"),
+        ("needs lip:stage", "tasks.go.needs: app needs lip, which no recipe", "did you mean lib?"),
+        ("needs @all:stage", "tasks.go.needs: invalid selector '@all:stage'", "@depends:TASK"),
+        ("needs ${NO}", "tasks.go.needs: ${NO} is not set", ""),
     ],
 )
 def test_an_edge_to_a_missing_task(tmp_path: Path, task: str, message: str, hint: str) -> None:

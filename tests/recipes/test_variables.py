@@ -57,7 +57,7 @@ def test_a_shell_script_reaches(script: str, variables: str, functions: str) -> 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("echo $UNKNOWN", r"r.toml: tasks.t: script: \$\{UNKNOWN\} is not set"),
+        ("echo $UNKNOWN", r"r.toml: tasks.t.script: \$\{UNKNOWN\} is not set"),
         ("if false; then echo ${UNKNOWN%x}; fi", "UNKNOWN"),
         ("echo $C; GAP=1; echo $GAP", ""),
         ("echo $GAP", r"r.toml: tasks.t: GAP: \$\{NOWHERE\} is not set"),
@@ -79,7 +79,7 @@ def test_an_unset_name_is_rejected(script: str, message: str) -> None:
 
 def test_a_postprocess_text_is_checked() -> None:
     reach(recipe(), Task("t", "", postprocess="echo ${A} > $OUTPUT_DIR/x; echo ${OUTPUT_DIR}"), ())
-    with pytest.raises(RecipeError, match=r"tasks.t: postprocess: \$\{NOWHERE\} is not set"):
+    with pytest.raises(RecipeError, match=r"tasks.t.postprocess: \$\{NOWHERE\} is not set"):
         reach(recipe(), Task("t", "", postprocess="echo ${NOWHERE}"), ())
 
 

@@ -1,4 +1,4 @@
-"""Recipes, nodes and jobs, as small as they can be."""
+"""Minimal recipes, nodes and jobs for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOOLS = Toolchain(EMPTY_TREE, (("sh", "/bin/sh"), ("cc", "/usr/bin/cc")))
 
 
 def settings(**values: str) -> dict[str, Setting]:
-    """Return variables with where they came from."""
+    """Return variables with an origin."""
     return {name: Setting(value, "zlib.toml") for name, value in values.items()}
 
 
@@ -59,12 +59,12 @@ def node_of(
 
 
 def graph_of(*nodes: Node) -> Graph:
-    """Return a graph of nodes, the last of which is the target."""
+    """Return a graph of nodes; the last one is the target."""
     return Graph({node.key: node for node in nodes}, (nodes[-1].key,))
 
 
 def own_of(text: str = "make\n", *, reached: tuple[str, ...] = (), **fields: Any) -> OwnInputs:
-    """Return own inputs whose script is a text."""
+    """Return own inputs with a script."""
     entry = Entry(b"script", MODE_FILE, object_id("blob", text.encode()))
     return OwnInputs((entry,), Reached(reached, ()), TOOLS, **fields)
 
@@ -78,13 +78,13 @@ def paths_of(
 
 
 def job_of(node: Node, task_paths: TaskPaths, own: OwnInputs | None = None, **fields: Any) -> Job:
-    """Return a job of a node that takes nothing."""
+    """Return a job for a node without edges."""
     job = Job(node, "compile", own or own_of(), {}, static_key("compile"), task_paths)
     return replace(job, **fields)
 
 
 def blob_id(text: str) -> Oid:
-    """Return the id of a text as a blob."""
+    """Return the blob id of a text."""
     return object_id("blob", text.encode())
 
 

@@ -1,4 +1,4 @@
-"""A run's definition, as it is written and read, and which ones are not believed."""
+"""Tests of writing and reading a run's definition, and of rejecting invalid ones."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def written() -> bytes:
     return WRITTEN.replace("ONE", ONE.hex()).replace("TWO", TWO.hex()).encode()
 
 
-def test_the_text_of_a_definition_stays_as_it_is() -> None:
+def test_the_text_of_a_definition_never_changes() -> None:
     assert define(NODE, "unpack", OWN) == written()
 
 
-def test_a_definition_is_read_as_it_was_written() -> None:
+def test_a_definition_is_read_back() -> None:
     definition = read_definition(written(), KEY)
     assert (definition.version, definition.arch, definition.arch_name, definition.chain) == (
         "1.0",
@@ -127,9 +127,9 @@ def test_a_definition_is_read_as_it_was_written() -> None:
     assert definition.patches == OWN.patches
 
 
-def test_a_key_of_a_later_prov_is_ignored() -> None:
+def test_a_key_of_a_newer_prov_is_ignored() -> None:
     table = json.loads(written()) | {"new": 1, "\udc00": 2}
-    with pytest.raises(StoreError):  # a name that no prov writes
+    with pytest.raises(StoreError):  # prov never writes such a name
         read_definition(json.dumps(table).encode(), KEY)
     table.pop("\udc00")
     assert read_definition(json.dumps(table).encode(), KEY).version == "1.0"
@@ -138,17 +138,17 @@ def test_a_key_of_a_later_prov_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        (b"", "recorded without what is needed to run it again", "prov checkout"),
-        (b'{"format": 2}', "recorded by a later prov", "update prov"),
-        (b"{}", "is not what it should be", "don't trust"),
-        (b"[]", "is not what it should be", "don't trust"),
-        (b"\xff", "is not what it should be", "don't trust"),
-        (b"[" * 100_000, "is not what it should be", "don't trust"),
-        (b'{"format": "1"}', "is not what it should be", "don't trust"),
-        (b'{"format": 1}', "is not what it should be", "don't trust"),
+        (b"", "cannot rerun app:compile: its record has no task definition", "prov checkout"),
+        (b'{"format": 2}', "recorded by a newer prov", "update prov"),
+        (b"{}", "invalid record of app:compile", "prov forget"),
+        (b"[]", "invalid record of app:compile", "prov forget"),
+        (b"\xff", "invalid record of app:compile", "prov forget"),
+        (b"[" * 100_000, "invalid record of app:compile", "prov forget"),
+        (b'{"format": "1"}', "invalid record of app:compile", "prov forget"),
+        (b'{"format": 1}', "invalid record of app:compile", "prov forget"),
     ],
 )
-def test_a_text_that_is_not_a_definition(text: bytes, message: str, hint: str) -> None:
+def test_an_invalid_definition(text: bytes, message: str, hint: str) -> None:
     with pytest.raises(StoreError) as raised:
         read_definition(text, KEY)
     assert message in str(raised.value)
@@ -201,9 +201,9 @@ FORGED: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), FORGED)
-def test_a_forged_value_is_refused(name: str, value: Any) -> None:
+def test_a_forged_value_is_rejected(name: str, value: Any) -> None:
     text = json.dumps(json.loads(written()) | {name: value}).encode()
-    with pytest.raises(StoreError, match="is not what it should be") as raised:
+    with pytest.raises(StoreError, match="invalid record of") as raised:
         read_definition(text, KEY)
     assert "\n" not in str(raised.value)
 
@@ -212,15 +212,15 @@ def test_a_forged_value_is_refused(name: str, value: Any) -> None:
     ("name", "value"),
     [("interpreter", "perl"), ("dir", 1), ("network", 1), ("outputdir", "image"), ("inputs", [0])],
 )
-def test_a_forged_field_of_the_task_is_refused(name: str, value: Any) -> None:
+def test_a_forged_field_of_the_task_is_rejected(name: str, value: Any) -> None:
     table = json.loads(written())
     table["task"][name] = value
-    with pytest.raises(StoreError, match="is not what it should be"):
+    with pytest.raises(StoreError, match="invalid record of"):
         read_definition(json.dumps(table).encode(), KEY)
 
 
 @pytest.mark.parametrize("key", ["app", "app:", "../app:compile", "app:a/b"])
-def test_a_key_that_is_part_of_no_path_is_refused(key: str) -> None:
+def test_a_key_that_cannot_be_part_of_a_path_is_rejected(key: str) -> None:
     with pytest.raises(StoreError):
         read_definition(written(), TaskKey(key))
 
@@ -230,7 +230,7 @@ TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]))).map(tuple)
 
 
 @given(NAMES.filter(lambda name: name not in (".", "..")), TEXTS, st.text(), st.booleans())
-def test_whatever_a_recipe_says_is_read_as_it_was(
+def test_any_definition_is_read_back(
     name: str, staging: tuple[str, ...], value: str, deploy: bool
 ) -> None:
     task = replace(TASK, deploy=deploy, hosttools=staging)
@@ -252,8 +252,8 @@ def test_whatever_a_recipe_says_is_read_as_it_was(
     ),
     st.sampled_from(sorted(json.loads(WRITTEN))),
 )
-def test_no_value_is_a_bug(value: Any, name: str) -> None:
-    """A value of another type is refused in words, or read; it never raises anything else."""
+def test_no_value_causes_a_bug(value: Any, name: str) -> None:
+    """A value of a wrong type is either read or raises StoreError, never another exception."""
     text = json.dumps(json.loads(written()) | {name: value}).encode()
     try:
         read_definition(text, KEY)

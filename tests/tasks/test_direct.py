@@ -1,4 +1,4 @@
-"""Packages that are used from a folder of their own."""
+"""Tests of packages used from folders of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINKS = Path("/store/bin")
 
 @pytest.fixture
 def output(store: Store) -> OutputId:
-    """An output whose folder `image` holds a file with a token."""
+    """An output whose folder `image` contains a file with a token."""
     with store.objects.writer() as writer:
         files = tree_of(writer, {"tool": "@PROV:SYSROOT@\n", "data": "1\n"})
         attributes = tree_of(writer, {"%attributes": "tool\tfixme=text:S\n"})
@@ -47,7 +47,7 @@ def test_a_package_has_its_own_paths(
     assert folder.name.startswith("pseudo-")
 
 
-def test_a_package_is_put_there_once(store: Store, tmp_path: Path, output: OutputId) -> None:
+def test_a_package_is_placed_once(store: Store, tmp_path: Path, output: OutputId) -> None:
     workspace = workspace_of(store, tmp_path / "work")
     folder = put_direct(workspace, taken(output), LINKS)
     seal = folder.stat().st_ino
@@ -55,9 +55,7 @@ def test_a_package_is_put_there_once(store: Store, tmp_path: Path, output: Outpu
     assert folder.stat().st_ino == seal
 
 
-def test_a_package_that_was_changed_is_put_there_again(
-    store: Store, tmp_path: Path, output: OutputId
-) -> None:
+def test_a_changed_package_is_placed_again(store: Store, tmp_path: Path, output: OutputId) -> None:
     workspace = workspace_of(store, tmp_path / "work")
     folder = put_direct(workspace, taken(output), LINKS)
     (folder / "data").chmod(0o644)
@@ -66,7 +64,7 @@ def test_a_package_that_was_changed_is_put_there_again(
     assert (folder / "data").read_text() == "1\n"
 
 
-def test_other_tools_are_another_folder(store: Store, tmp_path: Path, output: OutputId) -> None:
+def test_other_tools_need_a_separate_folder(store: Store, tmp_path: Path, output: OutputId) -> None:
     workspace = workspace_of(store, tmp_path / "work")
     folders = {put_direct(workspace, taken(output), Path(links)) for links in ("/a", "/b")}
     sandboxed = workspace_of(store, tmp_path / "work", sandbox="bwrap")
@@ -74,7 +72,7 @@ def test_other_tools_are_another_folder(store: Store, tmp_path: Path, output: Ou
     assert len(folders) == 3
 
 
-def test_folders_that_an_output_has_not_are_left_out(
+def test_missing_folders_of_an_output_are_skipped(
     store: Store, tmp_path: Path, output: OutputId
 ) -> None:
     workspace = workspace_of(store, tmp_path / "work")

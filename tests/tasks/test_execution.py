@@ -1,4 +1,4 @@
-"""A task from its start to its record, without a sandbox."""
+"""Tests of running and recording a task, without a sandbox."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SCRIPT = "mkdir -p image; echo made > image/a; echo done\n"
 
 @pytest.fixture
 def workspace(store: Store, tmp_path: Path) -> Workspace:
-    """A workspace whose tasks have no sandbox."""
+    """A workspace without a sandbox."""
     (tmp_path / "build/work").mkdir(parents=True)
     return workspace_of(store, tmp_path / "build/work")
 
 
 def job(workspace: Workspace, script: str = SCRIPT, **fields: Any) -> Job:
-    """Return a job that runs a script with the shell's own commands, and mkdir by its path."""
+    """Return a job for a script that uses only shell builtins, and mkdir by its path."""
     node = node_of(
         script.replace("mkdir", "/bin/mkdir").replace("rm ", "/bin/rm "),
         task={"outputdir": ("image",), **fields.pop("task", {})},
@@ -48,13 +48,13 @@ def run(workspace: Workspace, *, script: str = SCRIPT, **fields: Any) -> Result:
 
 
 def files_of(store: Store, result: Result) -> list[str]:
-    """Return the files in the output of a result."""
+    """Return the files in a result's output."""
     assert result.output is not None
     pair = read_pair(store.objects, result.output)
     return [path.decode() for path, node in walk(store.objects, pair) if not node.is_directory]
 
 
-def test_a_task_leaves_its_output_and_its_refs(store: Store, workspace: Workspace) -> None:
+def test_a_task_writes_its_output_and_its_refs(store: Store, workspace: Workspace) -> None:
     result = run(workspace)
     assert (result.status, result.problem, result.number) == ("ran", "", 1)
     assert files_of(store, result) == ["image/a"]
@@ -68,7 +68,7 @@ def test_a_task_leaves_its_output_and_its_refs(store: Store, workspace: Workspac
     assert store.refs.get(str(names[0])) == store.refs.get(str(names[3])) == result.commit
 
 
-def test_what_is_recorded_of_a_run(store: Store, workspace: Workspace) -> None:
+def test_the_record_of_a_run(store: Store, workspace: Workspace) -> None:
     result = run(workspace)
     assert result.commit is not None
     records = Records(store)
@@ -106,7 +106,7 @@ def test_a_failed_task_is_recorded_as_such(
     assert store.refs.get(str(RunRef(KEY, result.task_hash, 1, failed=True))) == result.commit
 
 
-def test_a_result_of_another_process_is_taken(workspace: Workspace) -> None:
+def test_a_result_of_a_different_process_is_used(workspace: Workspace) -> None:
     first = run(workspace)
     second = run(workspace)
     assert second.status == "done by another"
@@ -137,7 +137,7 @@ def test_an_impure_result_has_no_static_key(store: Store, workspace: Workspace) 
     assert store.refs.list("refs/prov/static/") == {}
 
 
-def test_a_run_on_leftovers_is_no_result(store: Store, workspace: Workspace) -> None:
+def test_a_run_on_leftovers_is_not_a_result(store: Store, workspace: Workspace) -> None:
     clean = run(workspace)
     (workspace.work / "x86_64/zlib/compile/image/more").write_text("left\n")
     leftover = run(workspace, incremental=True)
@@ -153,19 +153,17 @@ def test_a_path_of_the_workdir_becomes_a_token(store: Store, workspace: Workspac
     entry = store.objects.entry(result.output, "content/image/a")
     assert entry is not None
     assert store.objects.blob(entry.oid) == b"@PROV:WORKDIR@\n"
-    assert not any("no use elsewhere" in note for note in result.notes)
+    assert not any("not relocatable" in note for note in result.notes)
 
 
-def test_an_output_that_keeps_a_path_is_tied_to_its_place(
-    store: Store, workspace: Workspace
-) -> None:
+def test_an_output_with_a_path_is_not_relocatable(store: Store, workspace: Workspace) -> None:
     result = run(workspace, script="mkdir -p image; printf '%s\\0' \"$PWD\" > image/a\n")
     assert result.output is not None
     assert store.objects.entry(result.output, "fixed") is not None
-    assert any("no use elsewhere" in note for note in result.notes)
+    assert any("not relocatable" in note for note in result.notes)
 
 
-def test_a_scratch_directory_takes_no_others_place(store: Store, workspace: Workspace) -> None:
+def test_a_scratch_workspace_replaces_no_result(store: Store, workspace: Workspace) -> None:
     result = run(workspace)
     output = store.refs.get(str(OutputRef(KEY, result.task_hash)))
     aside = replace(workspace, alias="7", work=workspace.work.parent / "aside-work")

@@ -1,4 +1,4 @@
-"""Jobs and sites: where tasks work, and what an output that keeps its paths is tied to."""
+"""Tests of workspaces, jobs and results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ UNPACK = TaskKey("zlib:unpack")
 
 
 def following() -> tuple[Node, Node]:
-    """Return two nodes of one recipe, the second of which takes over the first one's WORKDIR."""
+    """Return two nodes of one recipe; the second continues in the WORKDIR of the first."""
     first = replace(node_of(task={"name": "unpack"}), key=UNPACK)
     return first, replace(node_of(), after=(UNPACK,))
 
 
-def test_tasks_that_take_over_a_workdir_share_it(store: Store, tmp_path: Path) -> None:
+def test_tasks_of_a_chain_share_a_workdir(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
     workspace = workspace_of(store, tmp_path / "work")
     assert graph.chain(KEY) == graph.chain(UNPACK) == "unpack"
@@ -46,7 +46,7 @@ def test_the_place_of_a_task_without_a_sandbox_is_its_folder(store: Store, tmp_p
     assert place == f"WORKDIR {workdir}\nHOSTTOOLS {store.cache}/toolchains\n".encode()
 
 
-def test_the_place_of_a_task_is_that_of_its_room(store: Store, tmp_path: Path) -> None:
+def test_the_place_of_a_task_is_that_of_its_paths(store: Store, tmp_path: Path) -> None:
     graph = graph_of(*following())
     workspace = workspace_of(store, tmp_path / "work", sandbox="bwrap")
     task_paths = paths_of(sandboxed=True)
@@ -54,14 +54,14 @@ def test_the_place_of_a_task_is_that_of_its_room(store: Store, tmp_path: Path) -
     assert workspace.place_in(graph)(KEY) == sandboxed.place()
 
 
-def test_a_job_takes_nothing_unless_it_is_told(tmp_path: Path) -> None:
+def test_a_job_uses_nothing_by_default(tmp_path: Path) -> None:
     job = job_of(node_of(), paths_of(tmp_path))
     assert (job.after, job.from_, job.needs, job.sources) == ((), (), (), ())
     assert job.plain
     assert not (job.force or job.incremental or job.staged)
 
 
-def test_results_come_back_from_a_worker_as_they_were() -> None:
+def test_results_of_workers_are_unchanged() -> None:
     result = Result(KEY, "ran", task_hash("compile"), output_id("compile"), notes=["note"])
     again = pickle.loads(pickle.dumps(result))
     assert again == result

@@ -1,4 +1,4 @@
-"""The paths of a task: what is put on disk for it, and what else it may read."""
+"""Tests of a task's paths: its host tools on disk and other readable paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize("sandbox", [None, "bwrap"])
-def test_a_room_has_links_to_its_tools(store: Store, tmp_path: Path, sandbox: str | None) -> None:
+def test_a_task_has_links_to_its_tools(store: Store, tmp_path: Path, sandbox: str | None) -> None:
     workspace = workspace_of(store, tmp_path / "work", sandbox=sandbox)
     task_paths = make_paths(workspace, Toolchains(store, "/usr/bin"), node_of(), "compile", TOOLS)
     assert task_paths.workdir == tmp_path / "work/x86_64/zlib/compile"

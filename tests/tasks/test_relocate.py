@@ -1,4 +1,4 @@
-"""Tokens for paths: put into what a task gives to others, and made paths again elsewhere."""
+"""Tests of replacing paths in outputs by tokens, and tokens by paths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PYC = b"\xa7\r\r\n\0\0/here/work/zlib/a.py\0"
 
 
 class MemoryWriter(ObjectWriter):
-    """A writer that keeps all in memory, contents of files too."""
+    """A writer that stores all objects in memory, including file contents."""
 
     def add_blob(self, data: bytes) -> Oid:
         return self.add("blob", data)
@@ -42,12 +42,12 @@ class MemoryWriter(ObjectWriter):
 
 @pytest.fixture
 def writer(store: Store) -> ObjectWriter:
-    """A writer from which all that it was given can be read at once."""
+    """A writer whose objects can be read immediately."""
     return MemoryWriter(store.objects, memory=True)
 
 
 def recorded(writer: ObjectWriter, folder: Path, files: Mapping[str, bytes]) -> Pair:
-    """Write files on disk, and as a recorded directory."""
+    """Write files to disk and as a recorded directory."""
     listing: Listing = {}
     for name, data in files.items():
         top = name.rpartition("/")[0]
@@ -66,7 +66,7 @@ def recorded(writer: ObjectWriter, folder: Path, files: Mapping[str, bytes]) -> 
 
 
 def contents(writer: ObjectWriter, pair: Pair) -> dict[str, tuple[bytes, bytes]]:
-    """Return path -> mark and content of the files of a recorded directory."""
+    """Return the marks and contents of files in a recorded directory, by path."""
     return {
         path.decode(): (node.fixme, writer.blob(node.oid))
         for path, node in walk(writer, pair)
@@ -94,13 +94,13 @@ def test_paths_become_tokens(writer: ObjectWriter, tmp_path: Path) -> None:
     assert tokeniser.held == []
 
 
-def test_a_directory_without_paths_is_as_it_was(writer: ObjectWriter, tmp_path: Path) -> None:
+def test_a_directory_without_paths_is_unchanged(writer: ObjectWriter, tmp_path: Path) -> None:
     files = {"a": b"nothing\n", "below/b": b"/here/works\n"}
     pair = recorded(writer, tmp_path, files)
     assert Tokeniser(writer, HERE).output(tmp_path, pair) == pair
 
 
-def test_a_file_that_keeps_its_path_is_held(writer: ObjectWriter, tmp_path: Path) -> None:
+def test_a_file_with_an_irreplaceable_path_is_held(writer: ObjectWriter, tmp_path: Path) -> None:
     pair = recorded(writer, tmp_path, {"lib/a.pyc": PYC, "b": b"1"})
     tokeniser = Tokeniser(writer, HERE)
     output = tokeniser.output(tmp_path, pair)
@@ -115,7 +115,7 @@ def writer_id(writer: ObjectWriter, data: bytes) -> bytes:
     return writer.add("blob", data)
 
 
-def test_what_came_held_stays_held(writer: ObjectWriter, tmp_path: Path) -> None:
+def test_held_files_of_inputs_stay_held(writer: ObjectWriter, tmp_path: Path) -> None:
     pair = recorded(writer, tmp_path, {"a.pyc": b"\0of another place\0"})
     taken = frozenset({writer_id(writer, b"\0of another place\0")})
     tokeniser = Tokeniser(writer, HERE, taken)
@@ -132,7 +132,7 @@ def test_a_text_with_tokens_of_its_own_is_held(writer: ObjectWriter, tmp_path: P
     assert tokeniser.held == [b"a"]
 
 
-def test_a_file_that_is_gone_from_disk_is_read_from_the_store(
+def test_a_file_missing_on_disk_is_read_from_the_store(
     writer: ObjectWriter, tmp_path: Path
 ) -> None:
     pair = recorded(writer, tmp_path, {"a": b"/here/native/bin\n"})
@@ -148,10 +148,10 @@ def test_links_are_not_searched(writer: ObjectWriter, tmp_path: Path) -> None:
     assert Tokeniser(writer, HERE).output(tmp_path, pair) == pair
 
 
-# paths again
+# replacing tokens
 
 
-def test_tokens_become_the_paths_of_another_place(writer: ObjectWriter, tmp_path: Path) -> None:
+def test_tokens_become_paths_of_a_different_place(writer: ObjectWriter, tmp_path: Path) -> None:
     data = b"W=/here/work/zlib S=/here/work/zlib/sysroot N=/here/native H=/t\n"
     pair = recorded(writer, tmp_path, {"below/a": data, "b": b"1"})
     output = Tokeniser(writer, HERE).output(tmp_path, pair)
@@ -167,7 +167,7 @@ words = st.sampled_from([*HERE.paths.values(), b"/usr", b" ", b"\n", b"x", b"=",
 
 
 @given(st.lists(words, max_size=8).map(b"".join))
-def test_a_text_comes_back_exactly(writer: ObjectWriter, tmp_path: Path, data: bytes) -> None:
+def test_a_text_is_restored_exactly(writer: ObjectWriter, tmp_path: Path, data: bytes) -> None:
     pair = recorded(writer, tmp_path, {"a": data})
     output = Tokeniser(writer, HERE).output(tmp_path, pair)
     assert relocated(writer, output, HERE) == pair
@@ -175,7 +175,7 @@ def test_a_text_comes_back_exactly(writer: ObjectWriter, tmp_path: Path, data: b
 
 
 @given(st.lists(words, max_size=8).map(b"".join))
-def test_a_text_is_the_same_wherever_it_was_made(
+def test_a_text_does_not_depend_on_where_it_was_made(
     writer: ObjectWriter, tmp_path: Path, data: bytes
 ) -> None:
     output = Tokeniser(writer, HERE).output(
@@ -195,7 +195,7 @@ def test_a_text_is_the_same_wherever_it_was_made(
         (b"", True, b"\x7fELF@PROV:WORKDIR===@\0end"),
     ],
 )
-def test_binaries_keep_their_tokens_unless_asked(
+def test_binaries_keep_their_tokens_by_default(
     writer: ObjectWriter, *, mark: bytes, binaries: bool, data: bytes
 ) -> None:
     blob = writer.add("blob", b"\x7fELF@PROV:WORKDIR===@\0end")

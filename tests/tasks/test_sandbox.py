@@ -1,4 +1,4 @@
-"""Rooms and command lines of sandboxes: what a task sees where, and what it may write to."""
+"""Tests of the paths of tasks and the command lines of sandboxes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SYSROOT, SYSROOT_NATIVE = SYSROOTS
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """A WORKDIR with both sysroots, a toolchain's root, and a folder of links."""
+    """A WORKDIR with both sysroots, a toolchain's root and a folder of links."""
     for name in (
         f"work/{SYSROOT}",
         f"work/{SYSROOT_NATIVE}",
@@ -50,14 +50,14 @@ def folders(tmp_path: Path) -> Path:
 
 
 def room_in(folder: Path, *, sandboxed: bool = True, **fields: Any) -> TaskPaths:
-    """Return paths whose folders are below a folder."""
+    """Return a task's paths with all folders below `top`."""
     name = ("x86_64", "zlib", "compile")
     root = folder / "root" if sandboxed else None
     return TaskPaths(folder / "work", name, root, folder / "bin", **fields)
 
 
 def mounts(command: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return path in the sandbox -> option and path on the host, of the last mount there."""
+    """Return the last mount at each path in the sandbox: the option and the path on the host."""
     found = {}
     for at, option in enumerate(command):
         if option in ("--bind", "--ro-bind", "--ro-bind-try", "--dev-bind", "--symlink"):
@@ -68,14 +68,14 @@ def mounts(command: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def command_in(task_paths: TaskPaths, *command: str, **options: Any) -> list[str]:
-    """Return the command line that runs a command, `sh` if there is none, in a sandbox."""
+    """Return the command line that runs a command (by default `sh`) in a sandbox."""
     return sandbox_command("bwrap", task_paths, command or ("sh",), directory=SEEN, **options)
 
 
-# rooms
+# paths
 
 
-def test_a_sandboxed_room_is_at_paths_that_are_the_same_everywhere(folders: Path) -> None:
+def test_paths_in_a_sandbox_are_the_same_everywhere(folders: Path) -> None:
     direct = (("pseudo", folders / "pseudo"),)
     task_paths = room_in(folders, direct=direct)
     assert task_paths.seen_workdir == seen_workdir("x86_64", "zlib", "compile") == SEEN
@@ -86,7 +86,7 @@ def test_a_sandboxed_room_is_at_paths_that_are_the_same_everywhere(folders: Path
     assert str(folders) not in task_paths.place().decode()
 
 
-def test_a_room_without_a_sandbox_is_where_it_is(folders: Path) -> None:
+def test_paths_without_a_sandbox_are_the_host_s(folders: Path) -> None:
     task_paths = room_in(folders, sandboxed=False, direct=(("pseudo", folders / "pseudo"),))
     assert task_paths.seen_workdir == str(folders / "work")
     assert task_paths.seen_links == str(folders / "bin")
@@ -95,19 +95,19 @@ def test_a_room_without_a_sandbox_is_where_it_is(folders: Path) -> None:
     assert task_paths.place() == place_text(f"{folders}/work", str(folders))
 
 
-def test_a_mounted_room_is_where_it_is_mounted(folders: Path) -> None:
+def test_a_mounted_workdir_has_the_path_of_the_mount(folders: Path) -> None:
     task_paths = room_in(folders, sandboxed=False, at="/old/work", mounter="bwrap")
     assert task_paths.seen_workdir == "/old/work"
     assert task_paths.seen_sysroot(SYSROOT) == f"/old/work/{SYSROOT}"
     assert task_paths.seen_links == str(folders / "bin")
 
 
-def test_a_sandbox_has_its_own_place_whatever_is_mounted(folders: Path) -> None:
+def test_a_sandbox_ignores_the_path_of_a_mount(folders: Path) -> None:
     assert room_in(folders, at="/old/work").seen_workdir == SEEN
 
 
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_tokens_stand_for_what_the_task_sees(folders: Path, *, sandboxed: bool) -> None:
+def test_tokens_stand_for_the_task_s_paths(folders: Path, *, sandboxed: bool) -> None:
     task_paths = room_in(folders, sandboxed=sandboxed)
     paths = task_paths.places().paths
     assert paths == {
@@ -120,7 +120,7 @@ def test_tokens_stand_for_what_the_task_sees(folders: Path, *, sandboxed: bool) 
     assert task_paths.sysroot_places().paths == {**paths, b"W": NOWHERE}
 
 
-def test_a_folder_that_is_reached_by_a_link_has_two_paths(folders: Path) -> None:
+def test_a_folder_behind_a_link_has_two_paths(folders: Path) -> None:
     (folders / "link").symlink_to(folders)
     task_paths = TaskPaths(folders / "link/work", ("x", "y", "z"), None, folders / "bin")
     aliases = dict(task_paths.places().aliases)
@@ -162,7 +162,7 @@ def test_the_network_comes_with_the_files_that_it_needs(folders: Path) -> None:
     assert mounts(command)["/etc/resolv.conf"] == ("--ro-bind-try", "/etc/resolv.conf")
 
 
-def test_the_workdir_alone_is_writable(folders: Path) -> None:
+def test_only_the_workdir_is_writable(folders: Path) -> None:
     task_paths = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
     writable = [
         seen for seen, (option, _) in mounts(command_in(task_paths)).items() if option == "--bind"
@@ -176,16 +176,16 @@ def test_a_sysroot_can_be_written_to_by_its_own_scripts(folders: Path, writable:
     for folder, seen in SYSROOTS.items():
         option = "--bind" if folder == writable else "--ro-bind"
         assert found[seen] == (option, f"{folders}/work/{folder}")
-        # the same files are never writable at their path in the WORKDIR
+        # at their path in the WORKDIR, the files are never writable
         assert found[f"{SEEN}/{folder}"] == ("--ro-bind", f"{folders}/work/{folder}")
 
 
-def test_a_workdir_is_mounted_before_what_is_in_it(folders: Path) -> None:
+def test_a_workdir_is_mounted_before_its_contents(folders: Path) -> None:
     command = command_in(room_in(folders))
     assert command.index(SEEN) < command.index(f"{SEEN}/{SYSROOT}")
 
 
-def test_sysroots_that_are_not_there_are_not_mounted(folders: Path) -> None:
+def test_missing_sysroots_are_not_mounted(folders: Path) -> None:
     (folders / "work" / SYSROOT).rmdir()
     found = mounts(command_in(room_in(folders)))
     assert "/build/sysroot" not in found
@@ -204,7 +204,7 @@ def test_the_root_directory_is_the_toolchain(folders: Path) -> None:
     assert "/home" not in found
 
 
-def test_what_else_may_be_read(folders: Path) -> None:
+def test_other_readable_paths(folders: Path) -> None:
     task_paths = room_in(folders, readable=(Path("/srv/a.tar"),), direct=(("p", folders / "p"),))
     found = mounts(command_in(task_paths))
     assert found["/srv/a.tar"] == ("--ro-bind-try", "/srv/a.tar")
@@ -223,7 +223,7 @@ def test_a_task_in_python_has_the_interpreter(folders: Path) -> None:
     )
 
 
-def test_arguments_are_passed_on_as_they_are(folders: Path) -> None:
+def test_arguments_are_passed_unchanged(folders: Path) -> None:
     command = ["sh", "-c", "echo '$A' \"b c\"", "--", "-x"]
     assert command_in(room_in(folders), *command)[-5:] == command
 
@@ -231,13 +231,13 @@ def test_arguments_are_passed_on_as_they_are(folders: Path) -> None:
 # other command lines
 
 
-def test_a_folder_is_mounted_on_one_that_is_there(tmp_path: Path) -> None:
+def test_a_folder_is_mounted_over_an_existing_one(tmp_path: Path) -> None:
     command = mounted_at("bwrap", Path("/w"), str(tmp_path), ["sh"], directory="/d")
     assert mounts(command) == {"/": ("--dev-bind", "/"), str(tmp_path): ("--bind", "/w")}
     assert command[-3:] == ["--chdir", "/d", "sh"]
 
 
-def test_a_folder_is_mounted_where_none_is(tmp_path: Path) -> None:
+def test_a_folder_is_mounted_at_a_missing_path(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "a").write_text("")
     command = mounted_at("bwrap", Path("/w"), f"{tmp_path}/x/y", ["sh"], directory="/d")
@@ -250,7 +250,7 @@ def test_a_folder_is_mounted_where_none_is(tmp_path: Path) -> None:
     }
 
 
-def test_a_room_is_mounted_where_it_was(tmp_path: Path) -> None:
+def test_a_workdir_is_mounted_at_its_old_path(tmp_path: Path) -> None:
     task_paths = room_in(tmp_path, sandboxed=False, at=str(tmp_path), mounter="/usr/bin/bwrap")
     command = mounted_command(task_paths, ["make"], directory=str(tmp_path))
     assert command[0] == "/usr/bin/bwrap"
@@ -263,7 +263,7 @@ def test_a_confined_command_writes_to_one_folder(tmp_path: Path) -> None:
     found = mounts(command)
     assert found["/"] == ("--ro-bind", "/")
     assert found["/run"] == ("--tmpfs", "")
-    assert found[str(tmp_path)] == ("--bind", "/image")  # where the link leads
+    assert found[str(tmp_path)] == ("--bind", "/image")  # the link's target
     assert ("--chdir", f"{tmp_path}/link") in pairwise(command)
     assert "--unshare-all" in command
     assert "--share-net" not in command
@@ -276,10 +276,10 @@ def test_no_sandbox_is_a_choice() -> None:
     assert bubblewrap("none") is None
 
 
-def test_other_sandboxes_are_refused() -> None:
-    with pytest.raises(BuildError, match="no sandbox 'docker'") as error:
+def test_unknown_sandboxes_are_rejected() -> None:
+    with pytest.raises(BuildError, match="invalid sandbox 'docker'") as error:
         bubblewrap("docker")
-    assert error.value.hint == "auto, bwrap, none"
+    assert error.value.hint == "use auto or bwrap or none"
 
 
 def test_the_systems_python_is_a_host_tool() -> None:

@@ -1,6 +1,4 @@
-"""Sources with odd names, submodules, leftovers of git, in folders with ACLs: unpacked, patched, or
-refused.
-"""
+"""Tests of unpacking and patching odd sources: names, submodules, leftovers of git, ACLs."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ ARCHIVES = [
 FILES = ["-notes.txt", "--help", "..notes", ".hidden", "a:b", "* [x]"]
 
 
-def test_archives_and_files_whatever_they_are_called(small: Project) -> None:
+def test_archives_and_files_with_odd_names(small: Project) -> None:
     for number, name in enumerate(ARCHIVES):
         archive(small.root / "recipes" / name, {f"lib{number}/a": f"{number}\n"})
     for name in FILES:
@@ -119,10 +117,10 @@ def test_outputs_in_provs_own_folders(small: Project) -> None:
         small.write(
             "recipes/x.toml", f"version = '1'\n[tasks.go]\noutputdir = '{name}'\nscript = 'true'\n"
         )
-        assert "is a folder of prov's own" in small.refused("plan", "x:go")
+        assert "is reserved by prov" in small.refused("plan", "x:go")
 
 
-def test_inputs_go_over_nothing(small: Project) -> None:
+def test_inputs_never_replace_files(small: Project) -> None:
     small.write("recipes/a.patch", PATCH)
     go = "[tasks.go]\noutputdir = 'patches'\nscript = 'echo 1 > patches/mine'\n"
     use = "[tasks.use]\nafter = ['go']\ninputs = ['patches']\nscript = 'true'\n"
@@ -131,7 +129,7 @@ def test_inputs_go_over_nothing(small: Project) -> None:
     assert "x:use: its patches go to" in told and "an earlier task put mine" in told
 
 
-def test_a_git_file_that_leads_nowhere(small: Project) -> None:
+def test_a_git_file_with_a_missing_target(small: Project) -> None:
     archive(
         small.root / "recipes/lib.tar.gz",
         {"lib/a": "old\n", "lib/.git": "gitdir: ../.git/modules/lib\n"},
@@ -164,7 +162,7 @@ def test_submodules(small: Project, tmp_path: Path) -> None:
     assert list(unpacked(small, "main/sub").iterdir()) == []
 
 
-def test_gits_own_words(small: Project, tmp_path: Path) -> None:
+def test_errors_of_git(small: Project, tmp_path: Path) -> None:
     main = repository(tmp_path / "main")
     for origin, commit in ((main, "1" * 40), (tmp_path / "nothing", "1" * 40)):
         recipe(small, f'{{ git = "{origin}", commit = "{commit}" }}')
@@ -172,10 +170,8 @@ def test_gits_own_words(small: Project, tmp_path: Path) -> None:
         assert f"{origin}: git: " in told and "fatal: " in told and "Traceback" not in told
 
 
-def test_a_source_that_holds_the_project(small: Project) -> None:
-    """What a build writes, and what version control keeps, is no part of a source: nothing edited,
-    nothing to do.
-    """
+def test_a_source_that_contains_the_project(small: Project) -> None:
+    """A source excludes build files and version control, so nothing changes without an edit."""
     git(small.root.parent, "init", "-q", str(small.root))
     small.write("main.c", "1\n")
     small.write("notes.o", "1\n")
@@ -193,7 +189,7 @@ def test_a_source_that_holds_the_project(small: Project) -> None:
     assert "which builds write to" in small.refused("plan", "x:unpack")
 
 
-def test_what_gitignore_lists(small: Project) -> None:
+def test_gitignored_files(small: Project) -> None:
     source = small.root / "recipes/src"
     for name in ("a", "b.o", "kept.o", "d/c.o", "d/only", "e/x/y"):
         small.write(f"recipes/src/{name}", "1\n")
@@ -214,7 +210,7 @@ def test_what_gitignore_lists(small: Project) -> None:
     assert names() == [".gitignore", "a", "d", "d/.gitignore", "d/c.o", "kept.o"]
 
 
-def test_captures_leave_out_what_prov_toml_excludes(small: Project) -> None:
+def test_captures_skip_excluded_files(small: Project) -> None:
     small.edit("prov.toml", "[variables]", 'exclude = ["*.tmp", "no/"]\n[variables]')
     repository(small.root / "src", "file")
     small.write("src/x.tmp", "1\n")
@@ -239,7 +235,7 @@ def test_captures_leave_out_what_prov_toml_excludes(small: Project) -> None:
 
 
 def acl(path: Path) -> None:
-    """Give a folder a default ACL that names another user, as shared folders have."""
+    """Give a folder a default ACL for a different user, as shared folders have."""
     none = 0xFFFFFFFF
     rows = [(1, 7, none), (4, 7, none), (8, 7, 100), (0x10, 7, none), (0x20, 5, none)]
     data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *row) for row in rows)
@@ -277,9 +273,7 @@ def test_a_default_acl(small: Project, tmp_path: Path, when: str) -> None:
 
 
 def test_without_an_acl_nothing_is_placed_again(small: Project) -> None:
-    """Removing an ACL that is not there succeeds: the kernel's answer does not say that there was
-    one.
-    """
+    """The kernel reports success even if there was no ACL to remove."""
     small.write("recipes/src/a", "1\n")
     more = "[tasks.go]\nafter = ['unpack']\noutputdir = 'out'\nscript = 'cp src/a out/a'\n"
     recipe(small, '{ file = "src" }', more)

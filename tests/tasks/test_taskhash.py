@@ -1,4 +1,4 @@
-"""The task hash: which entries stand in an inputs tree, and what changes its id."""
+"""Tests of the task hash: the entries of an inputs tree, and changes of its id."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SHA256 = "5" * 64
 
 @pytest.fixture
 def reader(store: Store) -> InputsReader:
-    """Gathers inputs of tasks on a host with two tools."""
+    """Collects tasks' inputs on a host with two tools."""
     return InputsReader(store, store.objects.writer(), lambda _tools, _key: TOOLS)
 
 
 def texts_of(reader: InputsReader, node: Node) -> dict[str, str]:
-    """Return the own inputs of a node: path in the inputs tree -> text."""
+    """Return a node's own inputs: path in the inputs tree -> text."""
     sink = reader.store.objects.writer(memory=True)
     texts: dict[str, str] = {}
     for entry in reader.own(node, sink).entries:
@@ -62,7 +62,7 @@ def _text(sink: ObjectWriter, mode: int, oid: bytes) -> str:
 # hashes
 
 
-def test_ids_alone_are_those_of_objects_that_are_written(store: Store) -> None:
+def test_computed_ids_equal_those_of_written_objects(store: Store) -> None:
     edges = {"after": {"configure": HASH}, "needs": {"app:install": OTHER}}
     with store.objects.writer() as writer:
         blob, tree = writer.add("blob", b"make\n"), task_hash(writer, own_of(), edges)
@@ -80,7 +80,7 @@ def test_a_hash_is_that_of_recorded_stores(store: Store) -> None:
     assert [entry.name for entry in store.objects.tree(oid)] == [b"after", b"script"]
 
 
-def test_kinds_of_edges_that_are_empty_have_no_entry() -> None:
+def test_empty_kinds_of_edges_have_no_entry() -> None:
     without = task_hash(HashOnly(), own_of(), {})
     assert task_hash(HashOnly(), own_of(), {"after": {}, "from": {}, "needs": {}}) == without
 
@@ -93,7 +93,7 @@ edge_tables = st.dictionaries(
 
 
 def reverse(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table in the opposite order, all below it too."""
+    """Return a table with the order reversed at all levels."""
     return {
         name: reverse(value) if isinstance(value, dict) else value
         for name, value in reversed(list(table.items()))
@@ -106,7 +106,7 @@ def test_the_order_of_edges_is_not_hashed(edges: dict[str, dict[str, str]]) -> N
 
 
 @given(edge_tables, edge_tables)
-def test_other_edges_are_another_hash(
+def test_different_edges_change_the_hash(
     edges: dict[str, dict[str, str]], others: dict[str, dict[str, str]]
 ) -> None:
     same = {kind: ids for kind, ids in edges.items() if ids} == {
@@ -156,7 +156,7 @@ def test_inputs_of_the_least_task(reader: InputsReader) -> None:
         ({"version": "2"}, {}),
     ],
 )
-def test_what_a_task_reaches_is_among_its_inputs(
+def test_used_names_are_inputs(
     reader: InputsReader, fields: dict[str, Any], entries: dict[str, str]
 ) -> None:
     node = node_of(**fields)
@@ -178,7 +178,7 @@ def test_rules_of_captures_are_inputs(reader: InputsReader) -> None:
     assert texts_of(reader, node_of())["capture"] == "exclude *.pyc\n"
 
 
-def test_the_toolchain_is_asked_for_by_the_tools_and_the_task(store: Store) -> None:
+def test_the_toolchain_is_requested_by_tools_and_task(store: Store) -> None:
     questions = []
 
     def toolchain(tools: tuple[str, ...], asker: str) -> Any:
@@ -219,7 +219,7 @@ def test_a_task_in_python_has_the_systems_python(reader: InputsReader) -> None:
     assert bool(tools) == (sys.base_prefix == "/usr")
 
 
-# properties of recipes
+# properties
 
 tables = st.dictionaries(
     st.sampled_from(["A", "B", "C", "D"]), st.sampled_from(["", "1", "${A}", "x y"]), min_size=4
@@ -242,7 +242,7 @@ def test_the_order_of_variables_is_not_hashed(
 
 
 @given(tables, tables)
-def test_a_variable_that_is_reached_changes_the_hash(
+def test_a_used_variable_changes_the_hash(
     reader: InputsReader, one: dict[str, str], other: dict[str, str]
 ) -> None:
     first, second = (node_of("echo $A $B $C $D\n", variables=table) for table in (one, other))
@@ -250,7 +250,7 @@ def test_a_variable_that_is_reached_changes_the_hash(
 
 
 @given(tables, tables)
-def test_a_variable_that_is_not_reached_does_not(
+def test_an_unused_variable_does_not_change_the_hash(
     reader: InputsReader, one: dict[str, str], other: dict[str, str]
 ) -> None:
     first, second = (
@@ -284,7 +284,7 @@ def test_which_fields_of_a_recipe_are_hashed(
 
 def test_an_unset_name_is_an_error_before_anything_runs(reader: InputsReader) -> None:
     node = node_of("echo ${NOTHING}\n")
-    with pytest.raises(RecipeError, match=r"tasks\.compile: script: \$\{NOTHING\} is not set"):
+    with pytest.raises(RecipeError, match=r"tasks\.compile\.script: \$\{NOTHING\} is not set"):
         reader.own(node, HashOnly())
     reader.allowed = ("NOTHING",)
     assert isinstance(reader.own(node, HashOnly()), OwnInputs)
@@ -364,28 +364,28 @@ def test_a_folder_below_the_workdir(outputdir: str, path: bytes) -> None:
 @pytest.mark.parametrize(
     ("outputdir", "problem"),
     [
-        (("/etc",), "is not a folder below WORKDIR"),
-        (("../x",), "is not a folder below WORKDIR"),
+        (("/etc",), "is outside WORKDIR"),
+        (("../x",), "is outside WORKDIR"),
         (("image/../..",), "is not a folder below WORKDIR"),
         ((".",), "is not a folder below WORKDIR"),
         (("",), "is not a folder below WORKDIR"),
         (("${WORKDIR}",), "is not a folder below WORKDIR"),
         (("a//b",), "is not a folder below WORKDIR"),
         (("x${WORKDIR}/image",), "is not a folder below WORKDIR"),
-        (("temp",), "is a folder of prov's own"),
-        (("recipe-sysroot/usr",), "is a folder of prov's own"),
+        (("temp",), "is reserved by prov"),
+        (("recipe-sysroot/usr",), "is reserved by prov"),
         (("${NOTHING}",), "is not set"),
-        (("image", "image/usr"), "one folder is inside another"),
-        (("image/usr", "image"), "one folder is inside another"),
+        (("image", "image/usr"), "'image/usr' is inside 'image'"),
+        (("image/usr", "image"), "'image/usr' is inside 'image'"),
     ],
 )
-def test_other_folders_are_refused(outputdir: tuple[str, ...], problem: str) -> None:
+def test_invalid_folders_are_rejected(outputdir: tuple[str, ...], problem: str) -> None:
     node = node_of(task={"outputdir": outputdir})
-    with pytest.raises(RecipeError, match=f"zlib.toml: tasks.compile: outputdir.*{problem}"):
+    with pytest.raises(RecipeError, match=f"zlib.toml: tasks.compile.outputdir: .*{problem}"):
         output_paths(node.recipe, node)
 
 
-def test_folders_whose_names_begin_alike_are_beside_each_other() -> None:
+def test_a_common_prefix_is_not_nesting() -> None:
     node = node_of(task={"outputdir": ("image", "image-dbg")})
     assert output_paths(node.recipe, node) == [b"image", b"image-dbg"]
 
@@ -394,7 +394,7 @@ def test_folders_whose_names_begin_alike_are_beside_each_other() -> None:
 
 
 def sources(*found: Source, **task: Any) -> Node:
-    """Return the node of a task that has sources."""
+    """Return the node of a task with sources."""
     return node_of(task={"inputs": ("sources",), **task}, sources=found)
 
 
@@ -420,9 +420,7 @@ def sources(*found: Source, **task: Any) -> Node:
         ),
     ],
 )
-def test_what_a_source_is_pinned_to(
-    reader: InputsReader, source: Source, entries: dict[str, str]
-) -> None:
+def test_a_pinned_source(reader: InputsReader, source: Source, entries: dict[str, str]) -> None:
     texts = texts_of(reader, sources(source))
     assert {name: text for name, text in texts.items() if "/" in name} == entries
 
@@ -454,9 +452,7 @@ def test_a_local_file(reader: InputsReader, tmp_path: Path, mode: int, recorded:
     assert file.node.mode & 0o777 == (0o755 if recorded == MODE_EXECUTABLE else 0o644)
 
 
-def test_a_local_file_that_is_pinned_is_captured_all_the_same(
-    reader: InputsReader, tmp_path: Path
-) -> None:
+def test_a_pinned_local_file_is_captured_too(reader: InputsReader, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("content\n")
     node = sources(Source("a.tar", sha256=SHA256, file=tmp_path / "a.tar"))
     (file,) = reader.own(node, HashOnly()).sources
@@ -489,13 +485,13 @@ def test_a_local_folder(reader: InputsReader, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sha256", "problem"),
     [
-        ("nothing", "", "there is no "),
-        ("folder", SHA256, "is a folder, which has no sha256"),
+        ("nothing", "", "does not exist"),
+        ("folder", SHA256, "is a folder and cannot have `sha256`"),
         ("store.git", "", "which builds write to"),
         ("store.git/objects", "", "which builds write to"),
     ],
 )
-def test_local_sources_that_are_refused(
+def test_invalid_local_sources_are_rejected(
     reader: InputsReader, tmp_path: Path, name: str, sha256: str, problem: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -518,13 +514,13 @@ def test_patches_are_numbered(reader: InputsReader, tmp_path: Path) -> None:
     assert "patches/0001-z.patch" not in texts_of(reader, node_of(patches=paths))
 
 
-def test_a_file_is_read_again_when_it_changed(reader: InputsReader, tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again(reader: InputsReader, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("1\n")
     node = sources(Source("a", file=path))
     hashes = [own_hash(reader, node)]
     path.write_text("2\n")
-    hashes.append(own_hash(reader, node))  # one build sees one content
+    hashes.append(own_hash(reader, node))  # one build uses one content
     fresh = InputsReader(reader.store, reader.writer, reader.toolchain)
     hashes.append(own_hash(fresh, node))
     os.utime(path, ns=(5, 5))

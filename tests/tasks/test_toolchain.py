@@ -1,4 +1,4 @@
-"""Host tools: which files a tool consists of, and their tree."""
+"""Tests of host tools: the files of a tool, and their tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.tasks.samples import TOOLS
 
 @pytest.fixture
 def writer(store: Store) -> ObjectWriter:
-    """A writer whose objects can be read when it is finished."""
+    """A writer whose objects can be read after it has finished."""
     return store.objects.writer()
 
 
@@ -43,7 +43,7 @@ def test_names_in_a_field_of_dpkg(field: str, names: list[str]) -> None:
     assert _alternatives(field) == names
 
 
-def test_links_among_folders_are_resolved(tmp_path: Path) -> None:
+def test_links_to_folders_are_resolved(tmp_path: Path) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "bin").symlink_to("usr/bin")
     (tmp_path / "usr/bin/sh").symlink_to("dash")
@@ -81,9 +81,7 @@ def test_files_become_a_tree_at_their_paths(
     assert pair.attributes is None  # neither owners nor setuid bits
 
 
-def test_a_path_below_a_link_is_left_out(
-    store: Store, writer: ObjectWriter, tmp_path: Path
-) -> None:
+def test_a_path_below_a_link_is_skipped(store: Store, writer: ObjectWriter, tmp_path: Path) -> None:
     (tmp_path / "usr").mkdir()
     (tmp_path / "usr/a").write_text("1\n")
     (tmp_path / "bin").symlink_to("usr")
@@ -109,7 +107,7 @@ def test_links_to_tools_are_made_once(store: Store) -> None:
     assert other != folder
 
 
-def test_the_root_of_a_toolchain_is_put_on_disk(
+def test_the_root_of_a_toolchain_is_placed_on_disk(
     store: Store, writer: ObjectWriter, tmp_path: Path
 ) -> None:
     (tmp_path / "tool").write_text("1\n")
@@ -121,13 +119,13 @@ def test_the_root_of_a_toolchain_is_put_on_disk(
     assert toolchains.root(Toolchain(pair.tree, ())) == root
 
 
-def test_a_tool_that_is_missing_is_named(store: Store, tmp_path: Path) -> None:
+def test_a_missing_tool_is_reported(store: Store, tmp_path: Path) -> None:
     toolchains = Toolchains(store, str(tmp_path))
-    with pytest.raises(BuildError, match="zlib:compile needs the host tool cmake"):
+    with pytest.raises(BuildError, match="zlib:compile: the host tool cmake is not installed"):
         toolchains.capture(("cmake",), "zlib:compile")
 
 
-def test_a_tool_that_may_be_missing_is_left_out(store: Store, tmp_path: Path) -> None:
+def test_a_missing_optional_tool_is_skipped(store: Store, tmp_path: Path) -> None:
     store.refs.list("refs/")
     toolchains = Toolchains(store, str(tmp_path))
     toolchains._known["cmake?",] = TOOLS

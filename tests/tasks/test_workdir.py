@@ -1,4 +1,4 @@
-"""A WORKDIR before and after a task: kept, put in place, captured."""
+"""Tests of preparing and capturing a WORKDIR."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.tasks.samples import job_of, node_of, own_of, paths_of, workspace_of
 
 @pytest.fixture
 def workdir(store: Store, tmp_path: Path) -> Workdir:
-    """The WORKDIR of zlib:compile, which is not there."""
+    """The WORKDIR of zlib:compile, which does not exist yet."""
     workspace = workspace_of(store, tmp_path / "work")
     (tmp_path / "work").mkdir()
     return Workdir(workspace, node_of(), "compile", store.objects.writer(), "")
 
 
 def fill(workdir: Workdir, files: Mapping[str, str]) -> None:
-    """Write files into a WORKDIR."""
+    """Write files to a WORKDIR."""
     for name, text in files.items():
         path = workdir.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def fill(workdir: Workdir, files: Mapping[str, str]) -> None:
 
 
 def files_in(workdir: Workdir) -> dict[str, str]:
-    """Return what is in a WORKDIR: path -> text."""
+    """Return the contents of a WORKDIR: path -> text."""
     return {
         str(path.relative_to(workdir.path)): path.read_text()
         for path in sorted(workdir.path.rglob("*"))
@@ -50,7 +50,7 @@ def files_in(workdir: Workdir) -> dict[str, str]:
 
 
 def start_of(workdir: Workdir, files: Mapping[str, str], before: Start | None = None) -> Start:
-    """Write a WORKDIR that holds files, and its commit."""
+    """Write a WORKDIR with files, and its commit."""
     pair = pair_of(workdir.writer, files)
     before = before or empty_start(workdir.writer)
     commit = write_workdir(workdir.writer, pair, before.commit, BY, "as it was")
@@ -84,7 +84,7 @@ def test_rules_of_captures(text: str, xattrs: tuple[str, ...], *, excluded: bool
     assert exclude(b"a.pyc", directory=False) == excluded
 
 
-def test_links_where_prov_has_folders_are_removed(tmp_path: Path) -> None:
+def test_links_in_place_of_prov_s_folders_are_removed(tmp_path: Path) -> None:
     (tmp_path / "temp").symlink_to("/etc")
     (tmp_path / "recipe-sysroot").symlink_to("/etc")
     (tmp_path / "recipe-sysroot-native").mkdir()
@@ -93,10 +93,10 @@ def test_links_where_prov_has_folders_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "recipe-sysroot-native"]
 
 
-# what is found
+# existing contents
 
 
-def test_a_workdir_that_is_not_there_is_empty(workdir: Workdir) -> None:
+def test_a_missing_workdir_is_empty(workdir: Workdir) -> None:
     assert workdir.settle() == empty_start(workdir.writer)
     assert workdir.notes == []
 
@@ -110,7 +110,7 @@ def test_names_of_a_workdir(workdir: Workdir) -> None:
     assert aside.ref != workdir.ref
 
 
-def test_what_no_task_put_there_is_kept(store: Store, workdir: Workdir) -> None:
+def test_unrecorded_files_are_kept(store: Store, workdir: Workdir) -> None:
     fill(workdir, {"notes": "mine\n"})
     start = workdir.settle()
     ref = OutsideRef("x86_64", "zlib", "compile", 1)
@@ -123,7 +123,7 @@ def test_what_no_task_put_there_is_kept(store: Store, workdir: Workdir) -> None:
     assert again.notes == []
 
 
-def test_what_an_interrupted_task_left_is_known_as_such(store: Store, workdir: Workdir) -> None:
+def test_leftovers_of_an_interrupted_task_are_identified(store: Store, workdir: Workdir) -> None:
     start = start_of(workdir, {"a": "1"})
     workdir.put_in_place(start.pair, now=EMPTY)
     fill(workdir, {"half": "done"})
@@ -133,13 +133,13 @@ def test_what_an_interrupted_task_left_is_known_as_such(store: Store, workdir: W
     assert workdir.notes == []
 
 
-def test_a_cleared_workdir_is_nothing_to_keep(store: Store, workdir: Workdir) -> None:
+def test_an_empty_workdir_is_not_kept(store: Store, workdir: Workdir) -> None:
     workdir.path.mkdir(parents=True)
     assert workdir.settle().commit == empty_start(workdir.writer).commit
     assert store.refs.list("refs/") == {}
 
 
-def test_a_file_in_the_way_is_moved_aside(workdir: Workdir) -> None:
+def test_a_file_in_the_way_is_moved_away(workdir: Workdir) -> None:
     workdir.path.parent.parent.mkdir(parents=True)
     workdir.path.parent.write_text("in the way")
     workdir.settle()
@@ -149,14 +149,14 @@ def test_a_file_in_the_way_is_moved_aside(workdir: Workdir) -> None:
     assert aside.read_text() == "in the way"
 
 
-# what a task starts from
+# starts
 
 
-def test_a_task_that_takes_nothing_starts_from_nothing(workdir: Workdir) -> None:
+def test_a_task_without_edges_starts_empty(workdir: Workdir) -> None:
     assert workdir.start(job(workdir)) == empty_start(workdir.writer)
 
 
-def test_a_task_takes_over_a_workdir(workdir: Workdir) -> None:
+def test_a_task_continues_in_a_workdir(workdir: Workdir) -> None:
     start = start_of(workdir, {"a": "1"})
     assert workdir.start(job(workdir, start.commit)) == start
 
@@ -171,14 +171,14 @@ def test_two_workdirs_are_joined(store: Store, workdir: Workdir) -> None:
     assert store.objects.commit(start.commit).parents == (left.commit, right.commit)
 
 
-def test_two_workdirs_that_conflict_are_named(workdir: Workdir) -> None:
+def test_conflicting_workdirs_are_reported(workdir: Workdir) -> None:
     base = start_of(workdir, {"a": "1"})
     left, right = (start_of(workdir, {"a": text}, base) for text in ("2", "3"))
     with pytest.raises(BuildError, match="zlib:t0 and zlib:t1 both wrote a"):
         workdir.start(job(workdir, left.commit, right.commit))
 
 
-def test_outputs_are_put_beside_what_is_taken_over(workdir: Workdir) -> None:
+def test_outputs_are_added_to_the_workdir(workdir: Workdir) -> None:
     start = start_of(workdir, {"a": "1"})
     output = write_output(workdir.writer, Output(pair_of(workdir.writer, {"b": "2"})))
     workdir.writer.finish()
@@ -189,11 +189,11 @@ def test_outputs_are_put_beside_what_is_taken_over(workdir: Workdir) -> None:
     assert alone.pair == pair_of(workdir.writer, {"b": "2"})
 
 
-# putting in place
+# placing
 
 
 @pytest.mark.parametrize("now", [{}, {"a": "1", "old": "x"}])
-def test_a_workdir_holds_what_the_task_starts_from(workdir: Workdir, now: dict[str, str]) -> None:
+def test_a_workdir_contains_the_start(workdir: Workdir, now: dict[str, str]) -> None:
     start = start_of(workdir, {"a": "2", "b": "3"})
     fill(workdir, now)
     here = workdir.settle()
@@ -201,7 +201,7 @@ def test_a_workdir_holds_what_the_task_starts_from(workdir: Workdir, now: dict[s
     assert files_in(workdir) == {"a": "2", "b": "3"}
 
 
-def test_sources_are_put_from_the_store(workdir: Workdir) -> None:
+def test_sources_are_copied_from_the_store(workdir: Workdir) -> None:
     blob = workdir.writer.add("blob", b"content\n")
     workdir.writer.finish()
     workdir.path.mkdir(parents=True)
@@ -213,18 +213,18 @@ def test_sources_are_put_from_the_store(workdir: Workdir) -> None:
     assert (workdir.path / "sources/notes.txt").stat().st_mode & 0o777 == 0o755
 
 
-def test_what_a_task_put_where_sources_go_is_not_overwritten(workdir: Workdir) -> None:
+def test_a_task_s_files_among_sources_are_not_overwritten(workdir: Workdir) -> None:
     blob = workdir.writer.add("blob", b"content\n")
     workdir.writer.finish()
     fill(workdir, {"sources/mine": "x"})
     file = LocalFile("notes.txt", FileNode(0o100644, blob))
     task = job_of(workdir.node, paths_of(workdir.path), own_of(sources=(file,)))
-    with pytest.raises(BuildError, match="an earlier task put mine"):
+    with pytest.raises(BuildError, match="an earlier task wrote mine there"):
         workdir.place_inputs(task)
     assert files_in(workdir) == {"sources/mine": "x"}
 
 
-def test_a_ref_of_another_commit_is_not_believed(store: Store, workdir: Workdir) -> None:
+def test_a_ref_to_an_unrelated_commit_is_rejected(store: Store, workdir: Workdir) -> None:
     start = start_of(workdir, {"a": "1"})
     store.refs.update(RefUpdate(workdir.ref, start.commit))
     fill(workdir, {"a": "changed"})

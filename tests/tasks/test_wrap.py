@@ -1,4 +1,4 @@
-"""Any directory and any command, recorded without recipes."""
+"""Tests of recording directories and commands without recipes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def quiet(_chunk: bytes) -> None:
-    """Show nothing of what a command prints."""
+    """Ignore a command's output."""
 
 
 def run(store: Store, folder: Path, script: str, *exclude: str) -> tuple[str, int]:
@@ -72,7 +72,7 @@ def test_a_directory_has_one_history(store: Store, folder: Path) -> None:
     assert changed(store, second.tag) == {"b"}
 
 
-def test_what_is_excluded_is_not_captured(store: Store, folder: Path) -> None:
+def test_excluded_files_are_not_captured(store: Store, folder: Path) -> None:
     (folder / "a.o").write_text("x")
     (folder / ".git").mkdir()
     (folder / ".git/config").write_text("x")
@@ -80,19 +80,19 @@ def test_what_is_excluded_is_not_captured(store: Store, folder: Path) -> None:
     assert changed(store, captured.tag) == {"a"}
 
 
-def test_a_file_is_no_directory(store: Store, folder: Path) -> None:
-    with pytest.raises(CaptureError, match="is no directory"):
+def test_a_file_is_not_a_directory(store: Store, folder: Path) -> None:
+    with pytest.raises(CaptureError, match="is not a directory"):
         capture_as(store, folder / "a", "app:src")
-    with pytest.raises(CaptureError, match="is no directory"):
+    with pytest.raises(CaptureError, match="is not a directory"):
         run_as(store, folder / "nothing", "app:src", ["true"], {}, quiet)
 
 
-def test_a_name_is_a_tasks(store: Store, folder: Path) -> None:
+def test_a_name_is_a_task_key(store: Store, folder: Path) -> None:
     with pytest.raises(ProvError, match="src: invalid task name"):
         capture_as(store, folder, "src")
 
 
-def test_what_a_command_changed_is_recorded(store: Store, folder: Path) -> None:
+def test_changes_by_a_command_are_recorded(store: Store, folder: Path) -> None:
     tag, code = run(store, folder, "echo made; echo 2 > b; rm a")
     assert code == 0
     assert changed(store, tag) == {"a", "b"}
@@ -115,12 +115,12 @@ def test_the_status_of_a_command(store: Store, folder: Path, script: str, code: 
     assert tag.startswith("failed/") == (code != 0)
 
 
-def test_a_command_that_is_not_there_is_named(store: Store, folder: Path) -> None:
-    with pytest.raises(ProvError, match="no-such-program: can't be run: No such file"):
+def test_a_missing_command_is_reported(store: Store, folder: Path) -> None:
+    with pytest.raises(ProvError, match="cannot run no-such-program: No such file"):
         run_as(store, folder, "app:test", ["no-such-program"], ENVIRONMENT, quiet)
 
 
-def test_what_a_command_prints_is_passed_on_as_bytes(store: Store, folder: Path) -> None:
+def test_output_is_passed_on_as_bytes(store: Store, folder: Path) -> None:
     chunks: list[bytes] = []
     script = r"import sys; sys.stdout.buffer.write(b'\xff\n'); sys.stderr.write('e\n')"
     command = [sys.executable, "-c", script]
