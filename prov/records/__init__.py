@@ -1,1 +1,1 @@
-"""What is recorded, and how: task runs, outputs, builds, and the names of their refs."""
+"""The formats of recorded data: task runs, outputs, builds, and the names of their refs."""

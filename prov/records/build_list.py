@@ -1,14 +1,15 @@
-"""The history of builds: each a commit on `builds`, whose tree lists every task as text.
+"""The history of builds: commits on the branch `builds`, whose trees list all tasks as text.
 
     tasks/RECIPE    a line for each task: TASK HASH OUTPUT RUN
-    happened        a line for each task that was not up to date: RECIPE:TASK WHAT
+    happened        a line for each task that was not up to date: RECIPE:TASK OUTCOME
     timeline        a line for each task that ran: RECIPE:TASK BEGAN SECONDS BYTES, where BEGAN is
-                    in seconds since the build began
+                    in seconds since the start of the build
+    reasons         a line for each task that ran: RECIPE:TASK REASON
     recipes         a line for each recipe: RECIPE VERSION
     build           targets, result, times, counts, host
-    bitbake/RECIPE  in BitBake's builds: a line for each task, with its two hashes
+    bitbake/RECIPE  in BitBake builds: a line for each task, with its two hashes
 
-Refs, not these lists, keep outputs alive.
+Refs, not these lists, keep outputs from being collected.
 """
 
 from __future__ import annotations
@@ -31,35 +32,34 @@ from prov.store.repository import Store
 from prov.text import one_line
 
 NONE = "-"
-"""Stands for an output or a run that a line has not."""
+"""The placeholder for a missing output or run in a line."""
 ATTEMPTS = 100
-"""How often a build that ends together with others tries to get into the history."""
+"""Maximum attempts to append a build while other builds are being appended."""
 LOOK_BACK = 50
-"""How many builds are searched for one that had a task."""
+"""Maximum number of builds to search for one with a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A task in a build's list; `run` is the number of the run that its result comes from, 0 if
-    that is not here.
-    """
+    """A task in a build's list."""
 
     key: TaskKey
     task_hash: TaskHash
     output: OutputId | None
     run: int
+    """The number of the run that produced the result; 0 if that run is not in the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a task ran, in seconds since its build began, how long, and how many bytes it added to
-    the store.
-    """
+    """The time and cost of a task's run."""
 
     key: TaskKey
     began: float
+    """Seconds since the start of the build."""
     seconds: float
     added: int
+    """Bytes added to the store."""
 
 
 def encode_tasks(lines: Iterable[Line]) -> bytes:
@@ -73,12 +73,12 @@ def encode_tasks(lines: Iterable[Line]) -> bytes:
 
 
 def decode_tasks(recipe: str, data: bytes) -> list[Line]:
-    """Return the lines of one recipe's list."""
+    """Parse one recipe's list. Raises StoreError."""
     try:
         return [_line(recipe, text) for text in data.decode().split("\n") if text]
     except ValueError as error:
         raise StoreError(
-            f"a build's list of {recipe} is not what it should be: {error}",
+            f"invalid task list of {recipe} in a build: {error}",
             hint=CHECK_STORE,
         ) from error
 
@@ -101,19 +101,19 @@ def _oid(text: str) -> Oid:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A task as the last build left it: hash, output, and its own inputs then (entries of the
-    inputs tree).
-    """
+    """A task's state after the last build that had it."""
 
     task_hash: TaskHash
     output: OutputId
     own: frozenset[tuple[bytes, Oid]]
+    """Names and ids of its own inputs: entries of the inputs tree."""
     after: Mapping[str, str]
+    """Tasks it came after -> their task hashes in hex."""
 
 
 @dataclass(slots=True)
 class BuildList:
-    """A recorded build, read as far as it is asked for."""
+    """A recorded build, read on demand."""
 
     store: Store
     commit: CommitId
@@ -131,9 +131,7 @@ class BuildList:
         return list(self._tree())
 
     def differing(self, other: BuildList) -> set[str]:
-        """Return the recipes whose tasks are not listed alike in two builds, and those with failed
-        tasks in `other`.
-        """
+        """Return the recipes whose task lists differ, and those with failed tasks in `other`."""
         mine, others = self._tree(), other._tree()
         failed = {key.recipe for key, what in other.happened().items() if what.startswith("failed")}
         return {
@@ -141,19 +139,19 @@ class BuildList:
         } | failed
 
     def listed(self) -> list[tuple[str, Oid]]:
-        """Return each recipe with the id of its list."""
+        """Return each recipe and the id of its list."""
         return list(self._tree().items())
 
     def facts(self) -> dict[str, str]:
-        """Return what is said of the build as a whole: targets, result, seconds, counts, host."""
+        """Return the facts about the build as a whole: targets, result, seconds, counts, host."""
         return dict(line.partition(" ")[::2] for line in self._lines_of("build"))
 
     def happened(self) -> dict[TaskKey, str]:
-        """Return task -> what happened to it; of those that were up to date, nothing."""
+        """Return task -> outcome, without tasks that were up to date."""
         return self._by_task("happened")
 
     def reasons(self) -> dict[TaskKey, str]:
-        """Return task -> why it was to run, in words, as the plan had it."""
+        """Return task -> the plan's reason to run it, for tasks that ran."""
         return self._by_task("reasons")
 
     def versions(self) -> dict[str, str]:
@@ -161,7 +159,7 @@ class BuildList:
         return dict(line.partition(" ")[::2] for line in self._lines_of("recipes"))
 
     def timeline(self) -> list[Span]:
-        """Return when each task ran that did."""
+        """Return the time of each task that ran. Raises StoreError."""
         rows = (line.split(" ") for line in self._lines_of("timeline"))
         try:
             spans = [
@@ -170,12 +168,12 @@ class BuildList:
             ]
         except ValueError as error:
             raise StoreError(
-                f"the timeline of build {self.commit.hex()} is none: {error}"
+                f"invalid timeline in build {self.commit.hex()}: {error}", hint=CHECK_STORE
             ) from error
         return [span for span in spans if math.isfinite(span.began) and math.isfinite(span.seconds)]
 
     def seconds(self) -> float:
-        """Return how long the build took, 0 where that is not told."""
+        """Return the duration of the build; 0 if it is not recorded."""
         try:
             return float(self.facts().get("seconds", "0"))
         except ValueError:
@@ -201,19 +199,20 @@ class BuildList:
         return self._entries
 
     def line(self, key: TaskKey) -> Line | None:
-        """Return how this build left a task."""
+        """Return a task's line, or None."""
         return self.lines(key.recipe).get(key)
 
     def lines(self, recipe: str) -> dict[TaskKey, Line]:
-        known = self._recipes.get(recipe)
-        if known is None:
+        """Return a recipe's lines, by task."""
+        by_task = self._recipes.get(recipe)
+        if by_task is None:
             oid = self._tree().get(recipe)
             lines = decode_tasks(recipe, self.store.objects.blob(oid)) if oid else []
-            known = self._recipes[recipe] = {line.key: line for line in lines}
-        return known
+            by_task = self._recipes[recipe] = {line.key: line for line in lines}
+        return by_task
 
     def before(self) -> BuildList | None:
-        """Return the build before this one."""
+        """Return the previous build, or None."""
         if not self._before_read:
             parents = self.store.objects.commit(self.commit).parents
             self._before = BuildList(self.store, CommitId(parents[0])) if parents else None
@@ -221,7 +220,7 @@ class BuildList:
         return self._before
 
     def newest_line(self, key: TaskKey) -> Line | None:
-        """Return how the last build that had a task, this one or one before it, left that task."""
+        """Return a task's line in this build, or in the last build before it that had the task."""
         build: BuildList | None = self
         for _ in range(LOOK_BACK):
             if build is None:
@@ -233,9 +232,7 @@ class BuildList:
         return None
 
     def kept(self, key: TaskKey) -> Kept | None:
-        """Return a task's hash, output and inputs as last built, as far as they are still in the
-        store.
-        """
+        """Return a task's state when it was last built, or None if its inputs are not stored."""
         line = self.newest_line(key)
         if line is None or line.output is None or not self.store.objects.exists(line.task_hash):
             return None
@@ -252,7 +249,7 @@ class BuildList:
 
 
 def walk_builds(build: BuildList | None) -> Iterator[BuildList]:
-    """Yield a build and those before it, the newest first."""
+    """Yield a build and all builds before it, newest first."""
     while build is not None:
         yield build
         build = build.before()
@@ -270,10 +267,10 @@ def record_build(
     reasons: Mapping[TaskKey, str] | None = None,
     more: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> CommitId:
-    """Append a build to the history and return its commit. Builds that end at once both get in, one
-    after the other.
+    """Append a build to the history and return its commit.
 
-    `more` is folder -> file -> text, for what only some builders know.
+    Builds that end at the same time are appended one after the other. `more` maps folder -> file ->
+    text, for data of particular builders.
     """
     texts = {
         "build": [f"{name} {value}" for name, value in facts.items()],
@@ -308,7 +305,7 @@ def _files(writer: ObjectWriter, contents: Mapping[str, bytes]) -> list[Entry]:
 
 
 def _task_lists(writer: ObjectWriter, lines: Iterable[Line]) -> list[Entry]:
-    """Write a list for each recipe."""
+    """Write each recipe's list."""
     recipes: dict[str, list[Line]] = {}
     for line in lines:
         recipes.setdefault(line.key.recipe, []).append(line)
@@ -322,7 +319,7 @@ def _task_lists(writer: ObjectWriter, lines: Iterable[Line]) -> list[Entry]:
 def _append(
     store: Store, writer: ObjectWriter, tree: TreeId, author: Identity, message: str
 ) -> CommitId:
-    """Move the branch to a new commit; builds that end at once try one after the other."""
+    """Move the branch to a new commit; retry if a different build moved it first."""
     for _ in range(ATTEMPTS):
         before = store.refs.get(BUILDS)
         parents = (before,) if before else ()
@@ -334,6 +331,6 @@ def _append(
             continue
         return commit
     raise StoreError(
-        f"{BUILDS} keeps changing",
-        hint="are there many builds in this store at once? run the same again",
+        f"cannot append the build: {BUILDS} keeps changing",
+        hint="run the command again when fewer builds use this store",
     )

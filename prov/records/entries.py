@@ -1,6 +1,6 @@
-"""Names of the entries in the trees of a record, an output and an inputs tree.
+"""Names of the entries in records, outputs and inputs trees.
 
-These names are the format: no other module has them as literals.
+These names are part of the format. No other module contains them as literals.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from __future__ import annotations
 INPUTS = b"inputs"
 """The tree whose id is the task hash."""
 OUTPUT = b"output"
-"""The output; a failed run has none."""
+"""The output; missing for a failed run."""
 ATTRIBUTES = b"attributes"
-"""What git's modes lack of the WORKDIR; in an output, of its content."""
+"""The attributes, which git's modes lack, of the WORKDIR or of an output's content."""
 SYSROOT = b"sysroot"
-"""The sysroots, as the task saw them: `target` and `native`."""
+"""The sysroots as seen by the task: `target` and `native`."""
 LOG = b"log"
 ENVIRONMENT = b"environment"
 FACTS = b"record"
-"""Times, result, host and the like: a line each."""
+"""Times, result, host and other facts, one on each line."""
 DEFINITION = b"definition"
-"""What a task of a recipe needs to run again and is in no hash."""
+"""The data that a rerun of a recipe's task needs and that is not hashed."""
 DATED = b"dated"
-"""The attributes of an output of BitBake's, with mtimes."""
+"""The attributes, with mtimes, of a BitBake task's output."""
 SCRIPT = b"script"
-"""The script that BitBake ran; in an inputs tree, a task's script."""
+"""The script run by BitBake; in an inputs tree, a task's script."""
 SYSROOT_OF = b"sysroot-of"
-"""The tasks that BitBake made the sysroots of."""
+"""The tasks from which BitBake made the sysroots."""
 
 # of an output
 CONTENT = b"content"
 POSTPROCESS = b"postprocess"
 FIXED = b"fixed"
-"""The paths of the only place where the output can be used."""
+"""The paths to which an output is tied that is not relocatable."""
 
 # of an inputs tree
 EDGES = ("after", "from", "needs")
-"""The entries that hold edges to other tasks: a folder each, with a blob for each edge."""
+"""The entries for edges to other tasks: folders with a blob for each edge."""
 
 SYSROOT_TARGET, SYSROOT_NATIVE = "sysroot/target", "sysroot/native"
-"""Paths of the two sysroots in a record."""
+"""The paths of the two sysroots in a record."""

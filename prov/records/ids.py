@@ -1,7 +1,7 @@
-"""Kinds of ids: each a type of its own, so that a type checker finds one in the place of another.
+"""Kinds of ids, as distinct types, so that a type checker detects mix-ups.
 
-An id of a git object is 20 bytes (`Oid`). A task hash, an output id and a static key are written
-with 40 hex digits in the names of refs, a BitBake unihash with 64 (SHA-256).
+The id of a git object is 20 bytes (`Oid`). Ref names contain task hashes, output ids and static
+keys as 40 hex digits, and BitBake unihashes (SHA-256) as 64.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from prov.store.objects import Oid
 CommitId = NewType("CommitId", Oid)
 TreeId = NewType("TreeId", Oid)
 TaskHash = NewType("TaskHash", Oid)
-"""The id of the tree that holds a task's inputs."""
+"""The id of a task's inputs tree."""
 OutputId = NewType("OutputId", Oid)
-"""The id of the tree that holds an output: its directory and its postprocess script."""
+"""The id of an output's tree, which contains a directory and a postprocess script."""
 StaticKey = NewType("StaticKey", Oid)
-"""A digest of a task's own inputs and its dependencies' static keys; known before anything ran."""
+"""A digest of a task's own inputs and its dependencies' static keys, known before a build."""
 
 
 class Unihash(bytes):
-    """The hash by which BitBake's tasks name their dependencies: 32 bytes.
+    """The hash by which BitBake tasks name their dependencies: 32 bytes.
 
-    A class of its own, since it stands in inputs trees where task hashes and output ids do.
+    It is a class, because inputs trees mix unihashes with task hashes and output ids.
     """
 
     __slots__ = ()
 
 
 EdgeId = TaskHash | OutputId | Unihash
-"""What stands in an inputs tree for another task."""
+"""The id of a dependency in an inputs tree."""

@@ -1,4 +1,4 @@
-"""Task keys: `recipe:task`, the name of a task in a project and in everything that is recorded."""
+"""Task keys: `recipe:task`, the name of a task in a project and in records."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from prov.errors import ProvError
 
 LONGEST_NAME = 200
-"""Of a recipe's or a task's name, in letters: both are folders in names of refs."""
+"""Maximum length of a recipe or task name, in characters; both are folders in ref names."""
 RESERVED_RECIPES = ("failed", "outside")
-"""Names that stand where a recipe's name does in refs of other kinds."""
+"""Names that refs of other kinds have in place of a recipe."""
 _PART = re.compile(r"[\w+-][\w.+-]*", re.ASCII)
 
 
 class TaskKey(str):
-    """A task's name: `zlib:compile`. A str, so that keys sort, hash and print as their text."""
+    """A task's name, such as `zlib:compile`. As a str, it sorts, hashes and prints as text."""
 
     __slots__ = ()
 
@@ -25,18 +25,21 @@ class TaskKey(str):
 
     @classmethod
     def from_path(cls, path: str) -> TaskKey:
-        """Return the key whose refs stand below a path: `zlib/compile`."""
+        """Return the key for the path in its refs, such as `zlib/compile`."""
         recipe, _, task = path.partition("/")
         return cls(f"{recipe}:{task}")
 
     @classmethod
     def parse(cls, text: str) -> TaskKey:
-        """Return the key that a user wrote, if it can be part of a ref. Raises ProvError."""
+        """Parse a user's text. Raises ProvError if it cannot be part of a ref."""
         key = cls(text)
         if ":" not in text or not is_name(key.recipe) or not is_name(key.task):
-            raise ProvError(f"{text}: invalid task name", hint=NAME_HINT)
+            raise ProvError(f"invalid task name {text!r}", hint=NAME_HINT)
         if key.recipe in RESERVED_RECIPES:
-            raise ProvError(f"{text}: {key.recipe} is reserved", hint="use another recipe name")
+            raise ProvError(
+                f"invalid task name {text!r}: the recipe name {key.recipe} is reserved",
+                hint="use a different recipe name",
+            )
         return key
 
     @property
@@ -46,22 +49,22 @@ class TaskKey(str):
 
     @property
     def task(self) -> str:
-        """The part after the first colon; empty in a recipe's name alone."""
+        """The part after the first colon; empty if there is none."""
         return self.partition(":")[2]
 
     @property
     def path(self) -> str:
-        """The key as two folders of a ref's name: `zlib/compile`."""
+        """The key as two folders of a ref name, such as `zlib/compile`."""
         return self.replace(":", "/")
 
 
 NAME_HINT = (
-    f"use RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ + -, as in app:compile"
+    f"use RECIPE:TASK, each at most {LONGEST_NAME} letters, digits and . _ + -, such as app:compile"
 )
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text can be a recipe's or a task's name, and so a part of a ref's name."""
+    """Return whether a text is valid as a recipe or task name, and so as part of a ref name."""
     return (
         _PART.fullmatch(text) is not None
         and ".." not in text

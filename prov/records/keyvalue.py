@@ -1,7 +1,7 @@
-"""Names and values as lines of text: what a record and an inputs tree hold.
+"""Encode names and values as lines of text, for records and inputs trees.
 
-A value is one line whatever is in it, and lines end at a newline alone: other characters that some
-take for the end of a line (form feed, U+2028) are part of a value.
+Each value is one line; newlines in it are escaped. Only newlines end a line: other line separators
+(form feed, U+2028) are part of a value.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ def encode_lines(values: Mapping[str, str], between: str) -> bytes:
 
 
 def decode_lines(data: bytes, between: str) -> dict[str, str]:
-    """Return the names and values that `encode_lines` wrote; a line without `between` is a name
-    without a value.
-    """
+    """Parse lines written by `encode_lines`. A line without `between` has an empty value."""
     lines = data.decode("utf-8", "surrogateescape").split("\n")
     rows = (line.partition(between) for line in lines if line)
     return {name: _unescape(value) for name, _, value in rows}

@@ -1,6 +1,6 @@
-"""Labels of builds, and pins that keep a build for good.
+"""Labels of builds, and pins, which keep a build until they are removed.
 
-Both are refs, so that stock git knows them: `git log prov/label/release`.
+Both are refs, so git can use them: `git log prov/label/release`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from prov.text import nearest
 LATEST = "latest"
 """The name of the last build."""
 NOT_LABELS = (LATEST, "builds", "")
-"""Names of the last build, which no label has."""
+"""Names that mean the last build and cannot be labels."""
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}")
 _ID_PREFIX = re.compile("[0-9a-f]{4,40}")
-_HINT = "letters, digits and . _ + -; not `latest`, nor what may be the beginning of an id"
+_HINT = "use letters, digits and . _ + -; `latest` and names that look like an id are not allowed"
 
 
 def is_label(name: str) -> bool:
-    """Return whether a name can be a label's, whether or not a build has it."""
+    """Return whether a name is valid as a label, whether or not it exists."""
     if name in NOT_LABELS or name.endswith("HEAD") or _ID_PREFIX.fullmatch(name):
         return False
     is_ref = ".." not in name and not name.endswith((".lock", "."))
@@ -33,7 +33,7 @@ def is_label(name: str) -> bool:
 
 
 def labelled_build(store: Store, label: str) -> CommitId | None:
-    """Return the build that has a label, None if there is none."""
+    """Return the build with a label, or None."""
     if not _LABEL.fullmatch(label):
         return None
     commit = store.refs.get(str(LabelRef(label)))
@@ -55,12 +55,12 @@ def labels_of(store: Store) -> dict[CommitId, tuple[str, ...]]:
 
 
 def set_label(store: Store, label: str, build: BuildList) -> CommitId | None:
-    """Label a build, and return the other build that had the label before, None if there was none.
+    """Label a build; return the other build that had the label before, or None.
 
-    Raises ProvError for a text that cannot be a label.
+    Raises ProvError for an invalid label.
     """
     if not is_label(label):
-        raise ProvError(f"{label!r} can't be a label", hint=_HINT)
+        raise ProvError(f"invalid label {label!r}", hint=_HINT)
     before = labelled_build(store, label)
     store.refs.update(RefUpdate(str(LabelRef(label)), build.commit, before))
     return before if before != build.commit else None
@@ -70,17 +70,17 @@ def remove_label(store: Store, label: str) -> None:
     """Remove a label. Raises NameUnknown."""
     labels = all_labels(store)
     if label not in labels:
-        raise NameUnknown(f"there is no label {label}", hint=nearest(label, labels))
+        raise NameUnknown(f"no label is named {label}", hint=nearest(label, labels))
     store.refs.update(RefUpdate(str(LabelRef(label)), None))
 
 
 def pinned(store: Store) -> frozenset[CommitId]:
-    """Return the builds that are kept for good."""
+    """Return the pinned builds."""
     return frozenset(CommitId(oid) for oid in store.refs.list(PINS).values())
 
 
 def set_pin(store: Store, build: BuildList, *, keep: bool) -> None:
-    """Keep a build for good, or no longer."""
+    """Pin a build, or remove its pin."""
     ref = str(PinRef(build.commit))
     if keep:
         store.refs.update(RefUpdate(ref, build.commit))

@@ -1,4 +1,4 @@
-"""Finding what was recorded. Refs and objects alone decide."""
+"""Look up recorded results. Only refs and objects decide, never caches."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def last_number(store: Store, key: TaskKey, task_hash: TaskHash, *, failed: bool
 def new_run(
     store: Store, key: TaskKey, task_hash: TaskHash, commit: Oid, *, failed: bool = False
 ) -> RefUpdate:
-    """Return the creation of the tag for a new run, under the next number."""
+    """Return the ref update that creates the tag of a new run, with the next number."""
     number = last_number(store, key, task_hash, failed=failed) + 1
     return RefUpdate(str(RunRef(key, task_hash, number, failed)), commit, None)
 
 
 @dataclass(slots=True)
 class Records:
-    """Outputs, runs and WORKDIRs of a store, found by task hash and static key."""
+    """Looks up outputs, runs and WORKDIRs in a store by task hash and static key."""
 
     store: Store
     places: Callable[[TaskKey], bytes] | None = None
-    """Task -> the paths of its place, which an output may be tied to; None: every output counts."""
+    """Return a task's paths, to compare with those to which an output is tied; None: accept all."""
     takes: Callable[[TaskKey, OutputId], bool] = lambda _key, _output: True
-    """Task and unsigned output from a remote -> whether it may be used."""
+    """Return whether a task's unsigned output from a remote may be used."""
     _outputs: dict[Oid, Commit] = field(default_factory=dict)
 
     def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None:
-        """Return the id of the output that a task hash led to."""
+        """Return the id of the output recorded for a task hash, or None."""
         return self._output_of(key, self.store.refs.get(str(OutputRef(key, task_hash))))
 
     def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
-        """Return the id of the output last recorded under a static key."""
+        """Return the id of the output last recorded under a static key, or None."""
         return self._output_of(key, self.store.refs.get(str(StaticRef(key, static_key))))
 
     def _output_of(self, key: TaskKey, oid: Oid | None) -> OutputId | None:
@@ -73,8 +73,9 @@ class Records:
     def last_run(
         self, key: TaskKey, task_hash: TaskHash, *, failed: bool = False
     ) -> tuple[int, CommitId | None]:
-        """Return number and commit of the last run of a task hash; (0, None) if none is recorded
-        here.
+        """Return number and commit of the last run of a task hash; (0, None) if there is none.
+
+        The commit is None if only the record of the run is in the store.
         """
         number = last_number(self.store, key, task_hash, failed=failed)
         if number == 0:
@@ -83,34 +84,34 @@ class Records:
         return number, CommitId(commit) if commit is not None else None
 
     def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
-        """Return whether an output is at a remote only: these records know of none."""
+        """Return False: this class does not know remotes."""
         return False
 
     def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
-        """Return the task hash of an output that is at a remote only: never, for these records."""
+        """Return None: this class does not know remotes."""
         return None
 
     def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
-        """Return whether a remote has the WORKDIR of a task hash: these records know of none."""
+        """Return False: this class does not know remotes."""
         return False
 
     def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
-        """Return in words why the WORKDIR of a task hash, whose output is recorded, is not here."""
+        """Return a text: why the store has the output of a task hash but not the WORKDIR."""
         prefix = RecordRef(key, task_hash, 1).prefix
         records = self.store.refs.list(f"{prefix}/").values()
         if not records:
             return "its WORKDIR was never recorded here"
         objects = self.store.objects
-        # the path of the WORKDIR is not published
+        # published records do not contain the path of the WORKDIR
         ran_here = any("workdir" in read_record(objects, oid).facts(objects) for oid in records)
         return "its WORKDIR was collected" if ran_here else _STAYED
 
     def workdir(self, commit: Oid) -> Pair:
-        """Return the WORKDIR that a task commit (or the commit of manual changes) holds."""
+        """Return the WORKDIR in a task commit or in a commit of manual changes."""
         return read_workdir(self.store.objects, commit)
 
     def record(self, commit: Oid) -> Record:
-        """Return the record of a task commit; a commit without a record may be one itself."""
+        """Return the record of a task commit; also accept a record commit itself."""
         return read_run_record(self.store.objects, commit)
 
     def facts(self, commit: Oid) -> dict[str, str]:
@@ -118,7 +119,7 @@ class Records:
         return self.record(commit).facts(self.store.objects)
 
     def text(self, commit: Oid, name: bytes) -> bytes:
-        """Return a text in the record of a task commit, empty if it has none of that name."""
+        """Return a text in the record of a task commit; empty if it is missing."""
         return self.record(commit).text(self.store.objects, name)
 
 

@@ -1,4 +1,4 @@
-"""The outcomes of a build's tasks: their recorded values, and the words that users read."""
+"""The outcomes of a build's tasks: their stored values, and the words shown to users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """The outcome of a task in a build, as the record `happened` has it."""
+    """The outcome of a task in a build, as stored in the list `happened`."""
 
     RAN = "ran"
     RESTORED = "restored"
@@ -20,9 +20,9 @@ class Outcome(StrEnum):
 
 
 WORDS: dict[str, str] = {Outcome.CUT_OFF: "skipped"}
-"""Outcome -> the word that users read, where it differs from the recorded value."""
+"""Outcome -> the word shown to users, if it differs from the stored value."""
 
 
 def outcome_text(value: str) -> str:
-    """Return an outcome in the word that users read; another text unchanged."""
+    """Return the word shown to users for an outcome; return other texts unchanged."""
     return WORDS.get(value, value)

@@ -1,7 +1,8 @@
-"""Outputs: what a task gives to others, as a tree with a commit of its own.
+"""Outputs: the trees that tasks pass to other tasks, each with a commit of its own.
 
-The commit has no parents, and constant author and date. Its message is one of three, so that one
-output is one commit id everywhere, as long as it is signed.
+The commit has no parents and a constant author and date. Its message is one of three and depends
+only on whether the output is relocatable and signed, so a signed output has the same commit id
+everywhere.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ OUTPUT_MESSAGES = (OUTPUT_MESSAGE, FIXED_MESSAGE, UNSIGNED_MESSAGE)
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A task's output, and the script that runs wherever the output is put in place."""
+    """A task's output, and the script that runs wherever the output is used."""
 
     pair: Pair
     postprocess: bytes = b""
     fixed: bytes = b""
-    """The paths of the only place where it can be used, if it holds a path that has no token."""
+    """The paths to which the output is tied; empty if it is relocatable."""
 
     @property
     def message(self) -> str:
@@ -45,7 +46,7 @@ class Output:
 
 
 def write_pair(writer: TreeWriter, pair: Pair, extra: Sequence[Entry] = ()) -> Oid:
-    """Write the tree that holds a recorded directory whole."""
+    """Write the tree of a recorded directory: content, attributes and `extra` entries."""
     entries = list(extra)
     if pair.tree != EMPTY_TREE:
         entries.append(Entry(CONTENT, MODE_DIRECTORY, pair.tree))
@@ -55,13 +56,13 @@ def write_pair(writer: TreeWriter, pair: Pair, extra: Sequence[Entry] = ()) -> O
 
 
 def read_pair(reader: TreeReader, tree: Oid) -> Pair:
-    """Return the recorded directory that `write_pair` or `write_output` wrote."""
+    """Return the recorded directory in a tree written by `write_pair` or `write_output`."""
     parts = {entry.name: entry.oid for entry in reader.tree(tree)}
     return Pair(parts.get(CONTENT, EMPTY_TREE), parts.get(ATTRIBUTES))
 
 
 def write_output(writer: TreeWriter, output: Output) -> OutputId:
-    """Write an output's tree and return its id: a changed postprocess makes another output."""
+    """Write an output's tree and return its id, which also depends on the postprocess script."""
     texts = {POSTPROCESS: output.postprocess, FIXED: output.fixed}
     extra = [
         Entry(name, MODE_FILE, writer.add("blob", text)) for name, text in texts.items() if text
@@ -70,17 +71,17 @@ def write_output(writer: TreeWriter, output: Output) -> OutputId:
 
 
 def write_output_commit(writer: ObjectWriter, output: OutputId, message: str) -> CommitId:
-    """Write the commit that holds an output."""
+    """Write an output's commit."""
     return CommitId(writer.add_commit(Commit(output, (), CONSTANT_IDENTITY, message)))
 
 
 def read_postprocess(reader: TreeReader, output: Oid) -> bytes:
-    """Return an output's postprocess script, empty if it has none."""
+    """Return an output's postprocess script, or an empty text."""
     return _text(reader, output, POSTPROCESS)
 
 
 def read_fixed(reader: TreeReader, output: Oid) -> bytes:
-    """Return the paths of the only place where an output is of use, empty if relocatable."""
+    """Return the paths to which an output is tied; empty if it is relocatable."""
     return _text(reader, output, FIXED)
 
 

@@ -1,4 +1,4 @@
-"""Task commits and records, read from the store as values."""
+"""Read task commits and records from the store as values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from prov.errors import StoreError
+from prov.errors import CHECK_STORE, StoreError
 from prov.records.entries import (
     ATTRIBUTES,
     DEFINITION,
@@ -27,19 +27,19 @@ _UNIHASH = re.compile(rb"[0-9a-f]{64}")
 
 
 class RecordReader(TreeReader, Protocol):
-    """What reading a record needs of a store."""
+    """The parts of a store needed to read records."""
 
     def commit(self, oid: Oid) -> Commit: ...
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCommit:
-    """A task commit taken apart. The commit of a WORKDIR that no task made has the same shape."""
+    """The parts of a task commit. A commit of manual changes has the same parts."""
 
     commit: CommitId
     tree: TreeId
     before: CommitId
-    """The WORKDIR before the task."""
+    """The commit of the WORKDIR before the task."""
     record: CommitId
 
 
@@ -49,7 +49,7 @@ def read_task_commit(reader: RecordReader, oid: Oid) -> TaskCommit:
     if len(commit.parents) < 2:
         raise StoreError(
             f"commit {oid.hex()} is not a task commit: it has no record",
-            hint="`prov fsck` names the ref that should not name it",
+            hint="run `prov fsck` to find the ref that points to it",
         )
     before, record = commit.parents[:2]
     return TaskCommit(CommitId(oid), TreeId(commit.tree), CommitId(before), CommitId(record))
@@ -62,14 +62,14 @@ def record_of(reader: RecordReader, oid: Oid) -> CommitId:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record: the ids of its parts, by their names."""
+    """A record: the ids of its parts, by name."""
 
     tree: TreeId
     parts: Mapping[bytes, Oid]
 
     @property
     def task_hash(self) -> TaskHash | None:
-        """The id of the inputs tree; None if the record has none, as that of manual changes."""
+        """The id of the inputs tree; None if it is missing, as in a record of manual changes."""
         oid = self.parts.get(INPUTS)
         return TaskHash(oid) if oid is not None else None
 
@@ -81,16 +81,16 @@ class Record:
 
     @property
     def attributes(self) -> Oid | None:
-        """The attributes tree of the WORKDIR; None if all of it is ordinary."""
+        """The attributes tree of the WORKDIR; None if it has no special attributes."""
         return self.parts.get(ATTRIBUTES)
 
     @property
     def is_recipes(self) -> bool:
-        """Whether a recipe's task left the record."""
+        """Whether this is the record of a recipe's task."""
         return DEFINITION in self.parts
 
     def text(self, reader: TreeReader, name: bytes) -> bytes:
-        """Return one of the record's texts, empty if it has none of that name."""
+        """Return one of the record's texts; empty if it is missing."""
         oid = self.parts.get(name)
         return reader.blob(oid) if oid is not None else b""
 
@@ -99,32 +99,32 @@ class Record:
         return decode_lines(self.text(reader, FACTS), " ")
 
     def environment(self, reader: TreeReader) -> dict[str, str]:
-        """Return the environment of the run, as far as it is recorded."""
+        """Return the recorded part of the run's environment."""
         return decode_lines(self.text(reader, ENVIRONMENT), "=")
 
     def log(self, reader: TreeReader) -> bytes:
-        """Return the log of the run, empty where it was not shared."""
+        """Return the log of the run; empty if it was not shared."""
         return self.text(reader, LOG)
 
     def definition(self, reader: TreeReader) -> bytes:
-        """Return what the task needs to run again besides its inputs."""
+        """Return the task's definition, which a rerun needs besides the inputs."""
         return self.text(reader, DEFINITION)
 
 
 def read_record(reader: RecordReader, commit: Oid) -> Record:
-    """Return the record that a record commit holds."""
+    """Return the record in a record commit."""
     tree = reader.commit(commit).tree
     return Record(TreeId(tree), {entry.name: entry.oid for entry in reader.tree(tree)})
 
 
 def read_run_record(reader: RecordReader, commit: Oid) -> Record:
-    """Return the record of a task commit; a commit without a record may be one itself."""
+    """Return the record of a task commit; also accept a record commit itself."""
     parents = reader.commit(commit).parents
     return read_record(reader, parents[1] if len(parents) > 1 else commit)
 
 
 def read_workdir(reader: RecordReader, oid: Oid) -> Pair:
-    """Return the WORKDIR that a task commit (or the commit of manual changes) holds."""
+    """Return the WORKDIR in a task commit or in a commit of manual changes."""
     commit = reader.commit(oid)
     if len(commit.parents) < 2:
         return Pair(commit.tree, None)
@@ -132,31 +132,31 @@ def read_workdir(reader: RecordReader, oid: Oid) -> Pair:
 
 
 def read_edge_id(reader: TreeReader, blob: Oid) -> EdgeId:
-    """Return the id that stands in an inputs tree for another task.
+    """Return the id of a dependency from its blob in an inputs tree.
 
-    A task hash or an output id has 40 hex digits, a BitBake unihash 64. Raises StoreError for
-    another text.
+    A task hash or an output id has 40 hex digits, a BitBake unihash 64. Raises StoreError for other
+    texts.
     """
     return parse_edge_id(reader.blob(blob).strip())
 
 
 def parse_edge_id(text: bytes) -> EdgeId:
-    """Return the id that hex digits stand for, as `read_edge_id` does. Raises StoreError."""
+    """Parse the hex digits of a dependency's id, as in `read_edge_id`. Raises StoreError."""
     if _ID.fullmatch(text):
         return TaskHash(bytes.fromhex(text.decode("ascii")))
     if _UNIHASH.fullmatch(text):
         return Unihash(bytes.fromhex(text.decode("ascii")))
     raise StoreError(
-        f"{text[:80]!r} in a task's inputs is not an id",
-        hint="the record is damaged or not prov's; `prov fsck` checks the store",
+        f"invalid id {text[:80]!r} in a task's inputs",
+        hint=CHECK_STORE,
     )
 
 
 def part_at(reader: TreeReader, tree: Oid, path: str) -> Entry | None:
-    """Return the entry of a record's tree at a path such as `sysroot/target`, None if absent."""
+    """Return the entry at a path such as `sysroot/target` in a record's tree, or None."""
     entry = None
     for name in path.encode().split(b"/"):
-        entry = next((each for each in reader.tree(tree) if each.name == name), None)
+        entry = next((inside for inside in reader.tree(tree) if inside.name == name), None)
         if entry is None:
             return None
         tree = entry.oid

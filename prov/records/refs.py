@@ -1,8 +1,8 @@
-"""Names of refs: every ref that prov writes, as a value that builds its name and is parsed from it.
+"""Build and parse the names of all refs that prov writes.
 
-Each class has the form of its names in `FORM`, in which words in capitals stand for fields; the
-table in docs/store.md lists the same forms. `str(ref)` is the name, `parse_ref(name)` the value.
-Prefixes, for listing refs, end with a slash.
+Each kind of ref is a class. Its `FORM` shows the name, with fields in capitals; docs/store.md lists
+the same forms. `str(ref)` is the name of a ref, and `parse_ref(name)` returns the ref. Prefixes,
+for listing refs, end with a slash.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ TOOLCHAINS = "refs/prov/toolchain/"
 LABELS = "refs/prov/label/"
 PINS = "refs/prov/pin/"
 OWN = "refs/prov/"
-"""All of prov's that are neither tags nor branches."""
+"""All of prov's refs except tags and branches."""
 
 BUILDS = f"refs/heads/{HEAD_BRANCH}"
 """The history of builds."""
 DEPLOYED = "refs/prov/deployed"
-"""What the deploy directory holds."""
+"""The contents of the deploy directory."""
 DEPLOYING = "refs/prov/deploying"
-"""The same of a deployment that has begun; deleted at its end."""
+"""The contents of the deploy directory after a running deployment; deleted at its end."""
 
 REMOTE_INDEX = "refs/heads/prov/index"
 REMOTE_CONTENT = "refs/heads/prov/content"
 REMOTE_INCOMING = "refs/heads/prov/incoming/"
-"""Branches of a remote that git serves; a store has none of them."""
+"""Branches of a remote served by git; a store never has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class RunRef:
     key: TaskKey
     task_hash: TaskHash
     number: int
-    """From 1: the N-th run under this task hash."""
+    """The number of the run for this task hash, from 1."""
     failed: bool = False
 
     @property
@@ -68,12 +68,12 @@ class RunRef:
 
     @property
     def tag(self) -> str:
-        """The name below `refs/tags/`, as users write it."""
+        """The name below `refs/tags/`, for users."""
         return str(self).removeprefix(TAGS)
 
     @property
     def record(self) -> RecordRef:
-        """The ref that keeps the record when the WORKDIR is gone."""
+        """The ref that keeps the record after the WORKDIR was deleted."""
         return RecordRef(self.key, self.task_hash, self.number)
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class RecordRef:
-    """The record of a run whose WORKDIR was collected, or is lost, or was never here."""
+    """The record of a run whose WORKDIR was collected, is lost, or was never in this store."""
 
     FORM: ClassVar = "refs/prov/record/RECIPE/TASK/HASH/N"
 
@@ -97,7 +97,7 @@ class RecordRef:
 
     @property
     def run(self) -> RunRef:
-        """The tag that the run had, or has."""
+        """The tag of the run, which may have been deleted."""
         return RunRef(self.key, self.task_hash, self.number)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class OutsideRef:
-    """The tag of a WORKDIR's state that no task made."""
+    """The tag of a WORKDIR state not made by a task."""
 
     FORM: ClassVar = "refs/tags/outside/ARCH/RECIPE/CHAIN/N"
 
@@ -126,7 +126,7 @@ class OutsideRef:
 
 @dataclass(frozen=True, slots=True)
 class OutputRef:
-    """The output that a task hash led to. A task is up to date if it exists."""
+    """The output recorded for a task hash. A task is up to date if this ref exists."""
 
     FORM: ClassVar = "refs/prov/output/RECIPE/TASK/HASH"
 
@@ -165,7 +165,7 @@ class CleanedRef:
 
 @dataclass(frozen=True, slots=True)
 class WorkdirRef:
-    """The commit that a WORKDIR on disk was last put to."""
+    """The commit last placed in a WORKDIR on disk."""
 
     FORM: ClassVar = "refs/prov/workdir/ARCH/RECIPE/CHAIN"
 
@@ -179,7 +179,7 @@ class WorkdirRef:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRef:
-    """The last recorded state of a directory that `prov capture` or `prov run` recorded."""
+    """The last state of a directory recorded by `prov capture` or `prov run`."""
 
     FORM: ClassVar = "refs/prov/workdir/plain/ID"
 
@@ -192,7 +192,7 @@ class DirectoryRef:
 
 @dataclass(frozen=True, slots=True)
 class ScratchRef:
-    """The WORKDIR of a task in a scratch directory, as of `prov rerun`; deleted at the end."""
+    """The WORKDIR of a task in a scratch workspace (`prov rerun`); deleted at the end."""
 
     FORM: ClassVar = "refs/prov/aside/ID/ARCH/RECIPE/CHAIN"
 
@@ -219,7 +219,7 @@ class ToolchainRef:
 
 @dataclass(frozen=True, slots=True)
 class LabelRef:
-    """A build with a label."""
+    """The build with a label."""
 
     FORM: ClassVar = "refs/prov/label/NAME"
 
@@ -231,7 +231,7 @@ class LabelRef:
 
 @dataclass(frozen=True, slots=True)
 class PinRef:
-    """A build that is kept for good."""
+    """A pinned build, which `prov gc` keeps."""
 
     FORM: ClassVar = "refs/prov/pin/ID"
 
@@ -243,7 +243,7 @@ class PinRef:
 
 @dataclass(frozen=True, slots=True)
 class SingleRef:
-    """One of the refs of which a store has one at most."""
+    """A ref with a fixed name."""
 
     name: str
 
@@ -252,19 +252,19 @@ class SingleRef:
 
 
 def workdir_ref(arch: str, recipe: str, chain: str, alias: str = "") -> WorkdirRef | ScratchRef:
-    """Return the ref of a task's WORKDIR; with an alias, of the one in a scratch directory."""
+    """Return the ref of a task's WORKDIR; with an alias, in that scratch workspace."""
     if alias:
         return ScratchRef(alias, arch, recipe, chain)
     return WorkdirRef(arch, recipe, chain)
 
 
 def outputs_of(key: TaskKey) -> str:
-    """Return the prefix of the refs of a task's outputs."""
+    """Return the prefix of the refs for a task's outputs."""
     return f"{OUTPUTS}{key.path}/"
 
 
 def runs_of(key: TaskKey) -> str:
-    """Return the prefix of the tags of a task's runs."""
+    """Return the prefix of the tags for a task's runs."""
     return f"{TAGS}{key.path}/"
 
 
@@ -302,14 +302,14 @@ FORMS = (
     PinRef.FORM,
     ScratchRef.FORM,
 )
-"""The forms of all names."""
+"""The forms of all ref names."""
 
 _ID = re.compile(r"[0-9a-f]{40}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def parse_ref(name: str) -> Ref | None:
-    """Return what a ref's name says, None for a ref that is not prov's."""
+    """Parse the name of a ref; return None if it is not one of prov's."""
     if name in _SINGLE:
         return SingleRef(name)
     match name.split("/"):
@@ -325,7 +325,7 @@ def parse_ref(name: str) -> Ref | None:
 
 
 def parse_run(name: str) -> RunRef | None:
-    """Return the run that a ref's name stands for, None for every other ref."""
+    """Parse the name of a run's tag; return None for other refs."""
     ref = parse_ref(name)
     return ref if isinstance(ref, RunRef) else None
 

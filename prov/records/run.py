@@ -1,15 +1,15 @@
-"""A task's run as it is written: the task commit, its record, and the output's commit.
+"""Write a task's run: the task commit, its record, and the output's commit.
 
     task commit     tree: the WORKDIR after the task; first parent: the WORKDIR before it
-      second parent: the record commit, whose tree is
+      second parent: the record commit, with the tree
         inputs/       the tree whose id is the task hash
-        output/       content/ and attributes/ of what the task gives to others
-        attributes/   what git's modes lack of the WORKDIR, mtimes among it
-        sysroot/      target/ and native/, as the task saw them
+        output/       content/ and attributes/ of the task's output
+        attributes/   attributes of the WORKDIR, which git's modes lack, such as mtimes
+        sysroot/      target/ and native/, as seen by the task
         log, environment, record
-        definition    what it needs to be run again, and is in no hash; only of recipes' tasks
+        definition    data that a rerun needs and that is not hashed; only for recipes' tasks
 
-`prov.records.record` reads it.
+`prov.records.record` reads runs.
 """
 
 from __future__ import annotations
@@ -54,47 +54,47 @@ START_MESSAGE = "nothing\n"
 
 
 def author(seconds: float) -> Identity:
-    """Return the author of a record: prov itself, since the user's name is private."""
+    """Return the author of a record: prov itself, because the user's name is private."""
     return Identity("prov", "prov@localhost", int(seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A WORKDIR before a task: its commit, and its content."""
+    """A WORKDIR before a task: its commit and its content."""
 
     commit: CommitId
     pair: Pair
 
 
 def empty_start(writer: ObjectWriter) -> Start:
-    """Return the constant start of a task that takes over nothing."""
+    """Return the constant start of a task without predecessors: an empty WORKDIR."""
     commit = writer.add_commit(Commit(EMPTY_TREE, (), CONSTANT_IDENTITY, START_MESSAGE))
     return Start(CommitId(commit), EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What happened when a task ran."""
+    """The run of a task, to be recorded."""
 
     key: TaskKey
     task_hash: TaskHash
     start: Start
     after: Pair
     output: Output | None
-    """None when the task failed."""
+    """None if the task failed."""
     log: bytes
     environment: Mapping[str, str]
     facts: Mapping[str, str]
-    """Times, exit status, sandbox, host and the like: one line each in the record."""
+    """Times, exit status, sandbox, host and other facts, one on each line of the record."""
     sysroots: Mapping[str, Pair] = field(default_factory=dict)
     definition: bytes = b""
     extra: Mapping[str, Pair | Oid | str] = field(default_factory=dict)
-    """More entries of the record, by names that nothing above has: directories, trees, texts."""
+    """More entries of the record, by names not used above: directories, trees, texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunIds:
-    """The ids of a run that is in the store."""
+    """The ids of a stored run."""
 
     commit: CommitId
     record: CommitId
@@ -103,7 +103,7 @@ class RunIds:
 
 
 def write_run(writer: ObjectWriter, run: Run, by: Identity) -> RunIds:
-    """Write a run's objects; refs are the caller's."""
+    """Write a run's objects; the caller updates the refs."""
     output = write_output(writer, run.output or Output(EMPTY))
     entries = [*_own_entries(writer, run), *_extra_entries(writer, run)]
     if run.output is not None:
@@ -150,9 +150,7 @@ def _extra_entries(writer: ObjectWriter, run: Run) -> Iterator[Entry]:
 def write_workdir(
     writer: ObjectWriter, pair: Pair, before: Oid, by: Identity, message: str
 ) -> CommitId:
-    """Write the commit of a directory that no task made: its content, its attributes, and what it
-    was before.
-    """
+    """Write a commit of manual changes to a directory, with its previous state as the parent."""
     entries = []
     if pair.attributes is not None:
         entries.append(Entry(ATTRIBUTES, MODE_DIRECTORY, pair.attributes))

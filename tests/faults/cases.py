@@ -261,7 +261,7 @@ UNLABEL = Case(
     labelled,
     ("label", "--remove", "one"),
     lambda root: recorded(root) | {"label": refs(root / ".prov").get("refs/prov/label/one")},
-    already="there is no label one",
+    already="no label is named one",
 )
 CHECKOUT = Case(
     "checkout",

@@ -1,4 +1,4 @@
-"""What the tests of records share."""
+"""Fixtures for tests of records."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from prov.store.repository import Store
 
 @pytest.fixture
 def writer(store: Store) -> ObjectWriter:
-    """A writer that keeps all in memory."""
+    """A writer that stores objects in memory."""
     return store.objects.writer(memory=True)

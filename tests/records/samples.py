@@ -1,4 +1,4 @@
-"""Recorded runs and directories, as small as they can be."""
+"""Minimal recorded runs and directories for tests."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ BY = author(1_700_000_000.9)
 
 
 def oid(text: str) -> Oid:
-    """Return the id of a text: one that no other text has."""
+    """Return an id that is unique for a text."""
     return object_id("blob", text.encode())
 
 
 def task_hash(text: str) -> TaskHash:
-    """Return a task hash, of no tree that is in a store."""
+    """Return a task hash without a stored tree."""
     return TaskHash(oid(f"hash of {text}"))
 
 
 def output_id(text: str) -> OutputId:
-    """Return an output id, of no tree that is in a store."""
+    """Return an output id without a stored tree."""
     return OutputId(oid(f"output of {text}"))
 
 
@@ -51,7 +51,7 @@ def tree_of(writer: ObjectWriter, files: Mapping[str, str]) -> Oid:
 def pair_of(
     writer: ObjectWriter, files: Mapping[str, str], attributes: Mapping[str, str] | None = None
 ) -> Pair:
-    """Write a recorded directory: its files, and the blobs of its attributes."""
+    """Write a recorded directory with its files and the blobs of its attributes."""
     if attributes is None:
         return Pair(tree_of(writer, files), None)
     return Pair(tree_of(writer, files), tree_of(writer, attributes))
@@ -62,7 +62,7 @@ def inputs_of(
     texts: Mapping[str, str],
     edges: Mapping[str, Mapping[str, str]] | None = None,
 ) -> TaskHash:
-    """Write an inputs tree: texts, and the hex ids of edges by their kind and name."""
+    """Write an inputs tree: texts, and hex ids of edges by kind and name."""
     entries = [
         Entry(name.encode(), MODE_FILE, writer.add("blob", text.encode()))
         for name, text in texts.items()
@@ -74,7 +74,7 @@ def inputs_of(
 
 
 def sample_run(writer: ObjectWriter, key: TaskKey = COMPILE) -> Run:
-    """Return a run that made a file and gave it to others."""
+    """Return a run with one file in its output."""
     made = pair_of(writer, {"zlib.o": "object"})
     return Run(
         key=key,
@@ -89,5 +89,5 @@ def sample_run(writer: ObjectWriter, key: TaskKey = COMPILE) -> Run:
 
 
 def failed(run: Run) -> Run:
-    """Return the run as it would have been, had its task failed."""
+    """Return the run as if its task had failed."""
     return replace(run, output=None)

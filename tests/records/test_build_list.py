@@ -1,4 +1,4 @@
-"""Builds as they are recorded: lists of tasks, written and read, and the history they make."""
+"""Tests of recorded builds: writing and reading task lists, and the history."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ lines_of_zlib = st.builds(
 
 
 def line(key: TaskKey, text: str = "", *, run: int = 1) -> Line:
-    """Return the line of a task whose hash and output follow from a text."""
+    """Return a task's line with a hash and an output derived from a text."""
     return Line(key, task_hash(f"{key}{text}"), output_id(f"{key}{text}"), run)
 
 
@@ -61,12 +61,12 @@ def record(
     happened: Mapping[TaskKey, str] | None = None,
     facts: Mapping[str, str] | None = None,
 ) -> BuildList:
-    """Append a build to the history and return it as it is read."""
+    """Append a build to the history, read it back and return it."""
     return BuildList(store, record_build(store, lines, happened or {}, facts or {}, BY))
 
 
 def forge(store: Store, texts: Mapping[str, bytes], *, tasks: bool = True) -> BuildList:
-    """Write a build with whatever lists, as other programs might."""
+    """Write a build with arbitrary lists, as other programs might."""
     with store.objects.writer() as writer:
         entries = [
             Entry(name.encode(), MODE_FILE, writer.add("blob", text))
@@ -121,8 +121,8 @@ def test_format_of_a_line(text: str, output: OutputId | None, run: int) -> None:
         b"\xff\n",
     ],
 )
-def test_a_list_that_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(StoreError, match="a build's list of zlib"):
+def test_an_invalid_list_is_rejected(data: bytes) -> None:
+    with pytest.raises(StoreError, match="invalid task list of zlib"):
         decode_tasks("zlib", data)
 
 
@@ -167,7 +167,7 @@ def test_a_build_is_read_back(store: Store) -> None:
     assert build.reasons() == {COMPILE: "changed: / script"}
 
 
-def test_lists_are_sorted_so_that_equal_builds_share_them(store: Store) -> None:
+def test_lists_are_sorted(store: Store) -> None:
     lines = [line(COMPILE), line(INSTALL)]
     first = record(store, *lines, happened={COMPILE: "ran", INSTALL: "ran"})
     second = record(store, *reversed(lines), happened={INSTALL: "ran", COMPILE: "ran"})
@@ -175,7 +175,7 @@ def test_lists_are_sorted_so_that_equal_builds_share_them(store: Store) -> None:
     assert len(trees) == 1
 
 
-def test_a_build_without_anything(store: Store) -> None:
+def test_an_empty_build(store: Store) -> None:
     build = record(store)
     assert build.recipes() == []
     assert (build.line(COMPILE), build.lines("zlib")) == (None, {})
@@ -184,14 +184,14 @@ def test_a_build_without_anything(store: Store) -> None:
     assert build.before() is None
 
 
-def test_the_commit_says_what_was_built(store: Store) -> None:
+def test_the_message_of_the_commit(store: Store) -> None:
     facts = {"targets": "app:compile", "result": "ok"}
     build = record(store, line(APP), facts=facts)
     commit = store.objects.commit(build.commit)
     assert (commit.message, commit.author) == ("build of app:compile: ok\n", BY)
 
 
-def test_lists_of_some_builders_alone(store: Store) -> None:
+def test_lists_of_particular_builders(store: Store) -> None:
     more = {"bitbake": {"zlib": b"do_compile\n"}, "layers": {"meta": b"x", "meta-y": b"y"}}
     commit = record_build(store, [line(COMPILE)], {}, {}, BY, more=more)
     tree = store.objects.commit(commit).tree
@@ -202,23 +202,23 @@ def test_lists_of_some_builders_alone(store: Store) -> None:
             assert store.objects.blob(entry.oid) == text
 
 
-def test_reasons_have_a_list_only_if_there_are_any(store: Store) -> None:
+def test_without_reasons_there_is_no_list(store: Store) -> None:
     tree = store.objects.commit(record(store).commit).tree
     names_of_lists = [entry.name for entry in store.objects.tree(tree)]
     assert names_of_lists == [b"build", b"happened", b"recipes", b"tasks", b"timeline"]
 
 
-# lists that others wrote
+# lists written by other programs
 
 
-def test_a_build_of_which_nothing_is_recorded_but_that_it_was(store: Store) -> None:
+def test_a_build_without_lists(store: Store) -> None:
     build = forge(store, {}, tasks=False)
     assert build.recipes() == []
     assert build.line(COMPILE) is None
     assert (build.facts(), build.timeline()) == ({}, [])
 
 
-def test_a_list_of_tasks_that_is_none_is_named(store: Store) -> None:
+def test_an_invalid_task_list_is_named(store: Store) -> None:
     build = forge(store, {"tasks/zlib": b"compile\n", "tasks/app": b""})
     assert build.lines("app") == {}
     with pytest.raises(StoreError, match="list of zlib"):
@@ -226,14 +226,14 @@ def test_a_list_of_tasks_that_is_none_is_named(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "zlib:compile 1 2", "zlib:compile a 2 3", "k 1 2 3.5"])
-def test_a_timeline_that_is_none_is_refused(store: Store, text: str) -> None:
+def test_an_invalid_timeline_is_rejected(store: Store, text: str) -> None:
     build = forge(store, {"timeline": f"{text}\n".encode()})
-    with pytest.raises(StoreError, match=f"the timeline of build {build.commit.hex()}"):
+    with pytest.raises(StoreError, match=f"invalid timeline in build {build.commit.hex()}"):
         build.timeline()
 
 
 @pytest.mark.parametrize("row", ["inf 1 0", "0 nan 0", "-inf 1 0"])
-def test_times_that_are_no_numbers_are_left_out(store: Store, row: str) -> None:
+def test_times_that_are_not_finite_are_skipped(store: Store, row: str) -> None:
     build = forge(store, {"timeline": f"zlib:compile {row}\napp:compile 0 1 2\n".encode()})
     assert build.timeline() == [Span(APP, 0.0, 1.0, 2)]
 
@@ -311,14 +311,14 @@ def test_recipes_that_differ(
     assert old.differing(new) == differing
 
 
-def test_a_changed_output_makes_a_recipe_differ(store: Store) -> None:
+def test_a_recipe_with_a_changed_output_differs(store: Store) -> None:
     old, new = record(store, line(COMPILE)), record(store, line(COMPILE, "changed"))
     assert old.differing(new) == {"zlib"}
     assert dict(old.listed()).keys() == dict(new.listed()).keys() == {"zlib"}
     assert old.listed() != new.listed()
 
 
-# a task as the last build left it
+# the last state of a task
 
 
 def test_inputs_of_a_task_as_last_built(store: Store) -> None:
@@ -340,7 +340,7 @@ def test_inputs_of_a_task_as_last_built(store: Store) -> None:
     )
 
 
-def test_a_task_that_takes_over_nothing(store: Store) -> None:
+def test_a_task_without_predecessors(store: Store) -> None:
     with store.objects.writer() as writer:
         inputs = TaskHash(tree_of(writer, {"script": "make\n"}))
     kept = record(store, Line(COMPILE, inputs, output_id("zlib"), 1)).kept(COMPILE)
@@ -348,7 +348,7 @@ def test_a_task_that_takes_over_nothing(store: Store) -> None:
     assert kept.after == {}
 
 
-def test_nothing_is_kept_of_what_is_not_in_the_store(store: Store) -> None:
+def test_a_task_without_stored_inputs(store: Store) -> None:
     with store.objects.writer() as writer:
         inputs = TaskHash(tree_of(writer, {"script": "make\n"}))
     without_output = Line(COMPILE, inputs, None, 1)

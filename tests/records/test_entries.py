@@ -1,4 +1,4 @@
-"""Names of entries: the format of records, which stores written before have."""
+"""Tests that the names of entries, the format of records, never change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMAT = {
     "POSTPROCESS": b"postprocess",
     "FIXED": b"fixed",
 }
-"""Written out once more, so that a changed name fails here before it makes a store unreadable."""
+"""A copy of all names, so that this test fails if one changes."""
 
 
 @pytest.mark.parametrize("constant", FORMAT)
@@ -31,7 +31,7 @@ def test_names_are_those_of_recorded_stores(constant: str) -> None:
     assert getattr(entries, constant) == FORMAT[constant]
 
 
-def test_no_name_is_left_out() -> None:
+def test_no_name_is_missing() -> None:
     constants = {name for name, value in vars(entries).items() if isinstance(value, bytes)}
     assert constants == set(FORMAT)
 

@@ -1,4 +1,4 @@
-"""Kinds of ids: a unihash is told from the ids of objects by its class."""
+"""Tests of the kinds of ids: a unihash is distinguished from object ids by its class."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash, TreeId, Un
 
 
 @pytest.mark.parametrize("kind", [CommitId, TreeId, TaskHash, OutputId, StaticKey])
-def test_ids_of_objects_are_the_bytes_that_they_were_made_of(kind: type) -> None:
+def test_object_ids_are_plain_bytes(kind: type) -> None:
     oid = bytes(range(20))
     assert kind(oid) is oid
 

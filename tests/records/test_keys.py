@@ -1,4 +1,4 @@
-"""Task keys."""
+"""Tests of task keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ names = st.from_regex(r"\A[a-z0-9_+-][a-z0-9_.+-]{0,12}\Z").filter(is_name)
 
 
 @given(names, names)
-def test_a_key_is_made_of_its_parts(recipe: str, task: str) -> None:
+def test_a_key_has_two_parts(recipe: str, task: str) -> None:
     key = TaskKey.of(recipe, task)
     assert (key.recipe, key.task) == (recipe, task)
     assert key == f"{recipe}:{task}"
@@ -57,7 +57,7 @@ def test_a_multiconfig_recipe_keeps_its_dots() -> None:
         "zlib:" + "x" * (LONGEST_NAME + 1),
     ],
 )
-def test_what_no_ref_can_hold_is_invalid(text: str) -> None:
+def test_names_invalid_in_a_ref(text: str) -> None:
     with pytest.raises(ProvError, match="invalid task name"):
         TaskKey.parse(text)
 

@@ -1,4 +1,4 @@
-"""Names and values as lines: whatever a value holds, it stays one line and is read back."""
+"""Tests of names and values as lines: every value is one line and is read back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ separators = st.sampled_from([" ", "="])
 @example({"a": "\\n"}, " ")
 @example({"a": "\\\n"}, "=")
 @example({"a": "\\\\n\n"}, "=")
-def test_what_is_written_is_read(lines: dict[str, str], between: str) -> None:
+def test_lines_are_read_back(lines: dict[str, str], between: str) -> None:
     assert decode_lines(encode_lines(lines, between), between) == lines
 
 
@@ -71,5 +71,5 @@ def test_format(lines: dict[str, str], between: str, data: bytes) -> None:
         (b"a \\x\n", {"a": "\\x"}),
     ],
 )
-def test_lines_that_others_wrote(data: bytes, lines: dict[str, str]) -> None:
+def test_lines_of_other_programs(data: bytes, lines: dict[str, str]) -> None:
     assert decode_lines(data, " ") == lines

@@ -1,4 +1,4 @@
-"""Labels and pins of builds."""
+"""Tests of labels and pins."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def builds(store: Store) -> list[BuildList]:
         ("x" * 201, False),
     ],
 )
-def test_which_texts_are_labels(name: str, is_valid: bool) -> None:
+def test_valid_and_invalid_labels(name: str, is_valid: bool) -> None:
     assert is_label(name) is is_valid
 
 
@@ -77,7 +77,7 @@ def test_a_label_moves(store: Store, builds: list[BuildList]) -> None:
 
 
 def test_an_invalid_label_changes_nothing(store: Store, builds: list[BuildList]) -> None:
-    with pytest.raises(ProvError, match="'latest' can't be a label"):
+    with pytest.raises(ProvError, match="invalid label 'latest'"):
         set_label(store, "latest", builds[0])
     assert all_labels(store) == []
     assert labelled_build(store, "../x") is None

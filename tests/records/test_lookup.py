@@ -1,4 +1,4 @@
-"""Finding what was recorded: numbers of runs, outputs by hash, and why a WORKDIR is not here."""
+"""Tests of looking up runs, outputs and WORKDIRs."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ OTHER_HASH = task_hash("something else")
 
 @pytest.fixture
 def commit(store: Store) -> Oid:
-    """Return a commit that refs may name."""
+    """Return a commit for refs."""
     with store.objects.writer() as writer:
         return write_run(writer, sample_run(writer), BY).commit
 
 
 def create(store: Store, commit: Oid, *refs: RunRef | RecordRef | OutputRef | StaticRef) -> None:
-    """Create refs, in one transaction."""
+    """Create refs in one transaction."""
     store.refs.update(*(RefUpdate(str(ref), commit, None) for ref in refs))
 
 
@@ -81,7 +81,7 @@ def test_other_tasks_and_hashes_are_not_counted(store: Store, commit: Oid) -> No
     assert last_number(store, COMPILE, HASH) == 0
 
 
-def test_failed_runs_are_numbered_by_themselves(store: Store, commit: Oid) -> None:
+def test_failed_runs_are_numbered_separately(store: Store, commit: Oid) -> None:
     failures = [RunRef(COMPILE, HASH, number, failed=True) for number in (1, 2)]
     create(store, commit, RunRef(COMPILE, HASH, 1), *failures)
     assert last_number(store, COMPILE, HASH) == 1
@@ -94,7 +94,7 @@ def test_failed_runs_are_numbered_by_themselves(store: Store, commit: Oid) -> No
 def test_two_runs_do_not_get_one_number(store: Store, commit: Oid) -> None:
     updates = [new_run(store, COMPILE, HASH, commit) for _ in range(2)]
     assert updates[0] == updates[1]
-    assert updates[0].old is None  # the second one fails, and counts again
+    assert updates[0].old is None  # the second update fails and is retried
 
 
 # the last run
@@ -108,7 +108,7 @@ def test_a_run_is_found_with_its_commit(store: Store, commit: Oid) -> None:
     assert records.last_run(COMPILE, OTHER_HASH) == (0, None)
 
 
-def test_a_run_whose_workdir_was_collected_has_a_number_alone(store: Store, commit: Oid) -> None:
+def test_a_run_without_a_workdir_has_only_a_number(store: Store, commit: Oid) -> None:
     create(store, commit, RunRef(COMPILE, HASH, 1), RecordRef(COMPILE, HASH, 2))
     assert Records(store).last_run(COMPILE, HASH) == (2, None)
 
@@ -117,7 +117,7 @@ def test_a_run_whose_workdir_was_collected_has_a_number_alone(store: Store, comm
 
 
 def write_outputs(store: Store) -> dict[str, tuple[OutputId, CommitId]]:
-    """Write an output of each kind; return its id and its commit."""
+    """Write an output; return its id and its commit."""
     with store.objects.writer() as writer:
         pair = pair_of(writer, {"a": "1"})
         plain, fixed = Output(pair), Output(pair, fixed=b"/work\n")
@@ -167,7 +167,7 @@ def test_an_output_is_found_by_its_static_key(store: Store) -> None:
         ("unsigned and fixed", None, True, True),
     ],
 )
-def test_which_outputs_count(
+def test_accepted_outputs(
     store: Store, *, kind: str, place: bytes | None, takes: bool, is_found: bool
 ) -> None:
     output, commit = write_outputs(store)[kind]
@@ -176,7 +176,7 @@ def test_which_outputs_count(
     assert records.output(COMPILE, HASH) == (output if is_found else None)
 
 
-def test_the_policy_is_asked_about_the_task_and_the_output(store: Store) -> None:
+def test_the_policy_receives_the_task_and_the_output(store: Store) -> None:
     output, commit = write_outputs(store)["unsigned"]
     create(store, commit, OutputRef(COMPILE, HASH))
     questions: list[tuple[TaskKey, OutputId]] = []
@@ -199,7 +199,7 @@ def test_a_new_ref_is_seen_at_once(store: Store) -> None:
     assert records.output(COMPILE, HASH) == outputs["fixed"][0]
 
 
-def test_records_know_of_no_remote(store: Store, commit: Oid) -> None:
+def test_records_know_no_remotes(store: Store, commit: Oid) -> None:
     create(store, commit, OutputRef(COMPILE, HASH))
     records = Records(store)
     assert not records.away(COMPILE, HASH)
@@ -219,7 +219,7 @@ def test_records_know_of_no_remote(store: Store, commit: Oid) -> None:
         ([{"host": "there"}, {"workdir": "/builds/zlib"}], "its WORKDIR was collected"),
     ],
 )
-def test_why_a_workdir_is_not_here(store: Store, facts: list[dict[str, str]], reason: str) -> None:
+def test_why_a_workdir_is_missing(store: Store, facts: list[dict[str, str]], reason: str) -> None:
     updates = []
     with store.objects.writer() as writer:
         for number, lines in enumerate(facts, 1):
@@ -231,7 +231,7 @@ def test_why_a_workdir_is_not_here(store: Store, facts: list[dict[str, str]], re
     assert Records(store).why_no_workdir(COMPILE, HASH) == reason
 
 
-def test_what_a_task_commit_holds_is_read(store: Store) -> None:
+def test_a_task_commit_is_read(store: Store) -> None:
     with store.objects.writer() as writer:
         run = sample_run(writer)
         commit = write_run(writer, run, BY).commit
@@ -243,7 +243,7 @@ def test_what_a_task_commit_holds_is_read(store: Store) -> None:
     assert records.text(commit, b"nothing") == b""
 
 
-def test_a_hash_of_a_tree_that_is_here_is_like_any_other(store: Store) -> None:
+def test_a_hash_of_a_stored_tree(store: Store) -> None:
     with store.objects.writer() as writer:
         oid = TaskHash(tree_of(writer, {"script": "make\n"}))
         commit = write_run(writer, sample_run(writer), BY).commit

@@ -1,4 +1,4 @@
-"""Outputs: what is part of their ids, and what tells that one is tied to a place."""
+"""Tests of outputs: their ids and their commits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ scripts = st.binary(max_size=12)
 
 OUTPUT_ID = "36f928235068b98f6296dd4c8c6155495ff2aaa7"
 COMMIT_ID = "4bc10ecac4d0c57954db5aa740ec440d23aa3027"
-"""Of a file `a` with a postprocess script, as `git mktree` and `git commit-tree` make them."""
+"""Ids of a file `a` with a postprocess script, made with `git mktree` and `git commit-tree`."""
 
 
 @given(contents, attributes)
@@ -59,7 +59,7 @@ def test_an_output_is_read_back(
 
 
 @given(st.lists(st.tuples(contents, scripts, scripts), min_size=2, max_size=4))
-def test_outputs_have_one_id_if_they_are_equal(
+def test_equal_outputs_have_one_id(
     writer: ObjectWriter, parts: list[tuple[dict[str, str], bytes, bytes]]
 ) -> None:
     outputs = [
@@ -84,13 +84,13 @@ def test_entries_of_an_output(writer: ObjectWriter) -> None:
     assert names == [b"attributes", b"content", b"fixed", b"postprocess"]
 
 
-def test_a_part_that_is_empty_has_no_entry(writer: ObjectWriter) -> None:
+def test_an_empty_part_has_no_entry(writer: ObjectWriter) -> None:
     folder_only = Pair(EMPTY_TREE, tree_of(writer, {"%attributes": "a\tmode=0700\n"}))
     names = [entry.name for entry in writer.tree(write_pair(writer, folder_only))]
     assert names == [b"attributes"]
 
 
-def test_other_entries_go_beside_the_content(writer: ObjectWriter) -> None:
+def test_other_entries_are_added(writer: ObjectWriter) -> None:
     pair = pair_of(writer, {"a": "1"})
     extra = Entry(b"note", MODE_FILE, writer.add("blob", b"x"))
     tree = write_pair(writer, pair, [extra])
@@ -99,7 +99,7 @@ def test_other_entries_go_beside_the_content(writer: ObjectWriter) -> None:
 
 
 @pytest.mark.parametrize(("fixed", "message"), [(b"", OUTPUT_MESSAGE), (b"/work\n", FIXED_MESSAGE)])
-def test_the_message_says_whether_an_output_is_tied_to_a_place(fixed: bytes, message: str) -> None:
+def test_the_message_depends_on_relocatability(fixed: bytes, message: str) -> None:
     assert Output(EMPTY, fixed=fixed).message == message
 
 
@@ -112,7 +112,7 @@ def test_messages_are_those_of_recorded_stores() -> None:
 
 
 @pytest.mark.parametrize("message", OUTPUT_MESSAGES)
-def test_a_commit_of_an_output_holds_nothing_of_when_and_where(
+def test_an_output_s_commit_is_independent_of_time_and_place(
     writer: ObjectWriter, message: str
 ) -> None:
     output = write_output(writer, Output(pair_of(writer, {"a": "1"})))
@@ -122,7 +122,7 @@ def test_a_commit_of_an_output_holds_nothing_of_when_and_where(
     assert commit.message == message
 
 
-def test_one_output_is_one_commit_as_long_as_it_is_signed(writer: ObjectWriter) -> None:
+def test_a_signed_output_has_one_commit(writer: ObjectWriter) -> None:
     output = write_output(writer, Output(pair_of(writer, {"a": "1"})))
     commits = {write_output_commit(writer, output, message) for message in OUTPUT_MESSAGES}
     assert len(commits) == len(OUTPUT_MESSAGES)

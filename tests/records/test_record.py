@@ -1,4 +1,4 @@
-"""Task commits and records, read; ids in inputs trees, whose kind their length tells."""
+"""Tests of reading task commits, records and the ids in inputs trees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.records.samples import BY, failed, oid, pair_of, sample_run, tree_of
 # task commits
 
 
-def test_a_task_commit_is_taken_apart(writer: ObjectWriter) -> None:
+def test_the_parts_of_a_task_commit(writer: ObjectWriter) -> None:
     run = sample_run(writer)
     ids = write_run(writer, run, BY)
     parts = read_task_commit(writer, ids.commit)
@@ -48,7 +48,7 @@ def test_a_third_parent_is_not_read(writer: ObjectWriter) -> None:
 
 
 @pytest.mark.parametrize("parents", [0, 1])
-def test_a_commit_without_a_record_is_no_task_commit(writer: ObjectWriter, parents: int) -> None:
+def test_a_commit_without_a_record_is_not_a_task_commit(writer: ObjectWriter, parents: int) -> None:
     start = empty_start(writer)
     commit = writer.add_commit(
         Commit(start.pair.tree, (start.commit,) * parents, BY, "not a task\n")
@@ -99,7 +99,7 @@ def test_a_workdir_has_its_attributes_in_the_record(writer: ObjectWriter) -> Non
     assert read_workdir(writer, ids.commit) == after
 
 
-def test_a_commit_without_a_record_is_a_workdir_where_all_is_ordinary(
+def test_a_commit_without_a_record_has_no_attributes(
     writer: ObjectWriter,
 ) -> None:
     start = empty_start(writer)
@@ -117,7 +117,7 @@ def test_manual_changes_have_a_record_without_a_task(writer: ObjectWriter) -> No
     assert record.attributes == pair.attributes
 
 
-# parts by their paths
+# parts by path
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_kind_of_an_id_follows_from_its_digits(digits: int, is_unihash: bool) ->
 
 
 @pytest.mark.parametrize("text", [b"", b"a" * 41, b"A" * 40, b"a" * 40 + b"\n", b"x" * 64])
-def test_other_texts_are_refused(text: bytes) -> None:
-    with pytest.raises(StoreError, match="is not an id"):
+def test_other_texts_are_rejected(text: bytes) -> None:
+    with pytest.raises(StoreError, match="invalid id"):
         parse_edge_id(text)
 
 
-def test_a_long_text_is_cut_in_the_error() -> None:
+def test_a_long_text_is_shortened_in_the_error() -> None:
     with pytest.raises(StoreError) as error:
         parse_edge_id(b"x" * 10_000)
     assert len(str(error.value)) < 200

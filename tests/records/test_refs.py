@@ -1,4 +1,4 @@
-"""Names of refs: built, parsed, and listed in docs/store.md."""
+"""Tests of building, parsing and documenting ref names."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ refs: st.SearchStrategy[Ref] = st.one_of(
 
 
 @given(refs)
-def test_what_is_built_is_parsed(ref: Ref) -> None:
+def test_built_names_are_parsed(ref: Ref) -> None:
     assert parse_ref(str(ref)) == ref
 
 
 @given(st.text(alphabet="refs/tagprovoutling0a1:", max_size=60))
-def test_whatever_is_parsed_is_built_again(name: str) -> None:
+def test_parsed_names_are_built_again(name: str) -> None:
     ref = parse_ref(f"refs/{name}")
     assert ref is None or str(ref) == f"refs/{name}"
 
@@ -125,11 +125,11 @@ def test_names(name: str, ref: Ref) -> None:
         "refs/prov/deployed/x",
     ],
 )
-def test_other_names_are_not_provs(name: str) -> None:
+def test_other_names_are_not_prov_s(name: str) -> None:
     assert parse_ref(name) is None
 
 
-def test_a_run_has_the_names_that_belong_to_it() -> None:
+def test_the_names_of_a_run() -> None:
     run = RunRef(ZLIB, TaskHash(OID), 3)
     assert run.tag == f"zlib/compile/{HASH}/3"
     assert run.prefix == f"refs/tags/zlib/compile/{HASH}"

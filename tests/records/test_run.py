@@ -1,4 +1,4 @@
-"""Runs as they are written: the shape of task commits, and what a record holds."""
+"""Tests of writing runs: task commits and records."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ tables = st.dictionaries(st.from_regex(r"\A[a-z]{1,6}\Z"), texts, max_size=4)
 
 
 def entries_of(writer: ObjectWriter, run: Run) -> dict[bytes, Entry]:
-    """Return the entries of the record of a run."""
+    """Return the entries of a run's record."""
     record = write_run(writer, run, BY).record
     return {entry.name: entry for entry in writer.tree(writer.commit(record).tree)}
 
 
-def test_the_start_of_a_task_that_takes_over_nothing_is_constant(writer: ObjectWriter) -> None:
+def test_the_start_of_a_task_without_predecessors_is_constant(writer: ObjectWriter) -> None:
     start = empty_start(writer)
     commit = writer.commit(start.commit)
     assert start.pair == EMPTY
@@ -57,7 +57,7 @@ def test_the_author_is_prov_at_whole_seconds(seconds: float, recorded: int) -> N
     assert author(seconds).encode() == f"prov <prov@localhost> {recorded} +0000".encode()
 
 
-def test_a_task_commit_holds_the_workdir_and_where_it_came_from(writer: ObjectWriter) -> None:
+def test_a_task_commit_has_the_workdir_and_its_start(writer: ObjectWriter) -> None:
     run = sample_run(writer)
     ids = write_run(writer, run, BY)
     commit = writer.commit(ids.commit)
@@ -83,7 +83,7 @@ def test_the_output_has_a_commit_of_its_own(writer: ObjectWriter) -> None:
     assert read_pair(writer, ids.output) == run.after
 
 
-def test_an_output_that_is_tied_to_a_place_says_so(writer: ObjectWriter) -> None:
+def test_an_output_that_is_not_relocatable(writer: ObjectWriter) -> None:
     run = sample_run(writer)
     ids = write_run(writer, replace(run, output=Output(run.after, fixed=b"/work\n")), BY)
     assert writer.commit(ids.output_commit).message == FIXED_MESSAGE
@@ -98,7 +98,7 @@ def test_a_failed_run_has_no_output(writer: ObjectWriter) -> None:
     assert ids.output == write_output(writer, Output(EMPTY))
 
 
-def test_entries_of_the_least_record(writer: ObjectWriter) -> None:
+def test_entries_of_a_minimal_record(writer: ObjectWriter) -> None:
     run = sample_run(writer)
     entries = entries_of(writer, run)
     assert sorted(entries) == [b"environment", b"inputs", b"log", b"output", b"record"]
@@ -109,7 +109,7 @@ def test_entries_of_the_least_record(writer: ObjectWriter) -> None:
     assert facts == f"task zlib:compile\ntask-hash {run.task_hash.hex()}\nseconds 1.5\nhost here\n"
 
 
-def test_entries_that_only_some_records_have(writer: ObjectWriter) -> None:
+def test_optional_entries(writer: ObjectWriter) -> None:
     sysroot = pair_of(writer, {"zlib.h": "header"}, {"%attributes": "zlib.h\tmode=0444\n"})
     run = replace(
         sample_run(writer),
@@ -126,7 +126,7 @@ def test_entries_that_only_some_records_have(writer: ObjectWriter) -> None:
     assert read_pair(writer, sysroots[b"native"]) == EMPTY
 
 
-def test_entries_by_names_of_the_callers(writer: ObjectWriter) -> None:
+def test_extra_entries(writer: ObjectWriter) -> None:
     dated = pair_of(writer, {"b": "2"})
     tree = tree_of(writer, {"c": "3"})
     extra: dict[str, Pair | Oid | str] = {
@@ -142,7 +142,7 @@ def test_entries_by_names_of_the_callers(writer: ObjectWriter) -> None:
 
 
 @given(tables, tables, st.binary(max_size=20), st.binary(max_size=8))
-def test_whatever_a_run_left_is_read(
+def test_any_run_is_read_back(
     writer: ObjectWriter,
     facts: dict[str, str],
     environment: dict[str, str],
@@ -177,7 +177,7 @@ def test_equal_runs_are_one_commit_and_others_are_not(writer: ObjectWriter) -> N
     assert write_run(writer, sample_run(writer), BY) == ids
 
 
-def test_the_output_is_the_same_whoever_made_it(writer: ObjectWriter) -> None:
+def test_an_output_is_independent_of_its_producer(writer: ObjectWriter) -> None:
     run = sample_run(writer)
     ids = write_run(writer, run, BY)
     elsewhere = replace(run, log=b"", environment={}, facts={"host": "there"})
@@ -187,7 +187,7 @@ def test_the_output_is_the_same_whoever_made_it(writer: ObjectWriter) -> None:
 
 
 @pytest.mark.parametrize("attributes", [None, {"%attributes": "a\tmode=4755\n"}])
-def test_a_workdir_that_no_task_made(
+def test_a_workdir_with_manual_changes(
     writer: ObjectWriter, attributes: dict[str, str] | None
 ) -> None:
     pair = pair_of(writer, {"a": "edited"}, attributes)
@@ -201,10 +201,10 @@ def test_a_workdir_that_no_task_made(
     assert set(record.parts) == ({b"attributes"} if attributes else set())
 
 
-def test_objects_are_durable_when_the_writer_is_left(store: Store) -> None:
+def test_objects_are_durable_after_the_writer_exits(store: Store) -> None:
     with store.objects.writer() as writer:
         run = sample_run(writer)
-        # what a run starts from must be there before it
+        # the start must exist before the run
         ids = write_run(writer, run, BY)
     again = Store.open(store.path)
     for commit in (ids.commit, ids.record, ids.output_commit, run.start.commit):

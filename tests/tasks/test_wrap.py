@@ -88,7 +88,7 @@ def test_a_file_is_not_a_directory(store: Store, folder: Path) -> None:
 
 
 def test_a_name_is_a_task_key(store: Store, folder: Path) -> None:
-    with pytest.raises(ProvError, match="src: invalid task name"):
+    with pytest.raises(ProvError, match="invalid task name 'src'"):
         capture_as(store, folder, "src")
 
 
