@@ -8,7 +8,14 @@ from tests.docs.page import TOP, parse, run
 
 pytestmark = pytest.mark.process
 
-PAGES = ["README.md", "docs/attestation.md", "docs/remotes.md", "docs/sharing.md"]
+PAGES = [
+    "README.md",
+    "docs/attestation.md",
+    "docs/history.md",
+    "docs/remotes.md",
+    "docs/sharing.md",
+    "docs/tour.md",
+]
 LEFT_OUT = [
     pytest.param(reason, id=f"{page}:{block.line}")
     for page in PAGES
