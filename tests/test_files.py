@@ -60,7 +60,7 @@ def test_folders_are_made_with_those_above(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").is_dir()
 
 
-def test_a_cache_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_cache_is_read_back(tmp_path: Path) -> None:
     value = {"a": (1, b"x", None)}
     write_cache(tmp_path / "c", value)
     assert read_cache(tmp_path / "c") == value
@@ -121,7 +121,7 @@ def test_a_tree_of_any_depth_and_mode_is_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_path_longer_than_the_kernel_takes_is_reached(tmp_path: Path) -> None:
+def test_a_path_too_long_for_the_kernel_is_reached(tmp_path: Path) -> None:
     path, fd = os.fsencode(tmp_path), os.open(tmp_path, os.O_RDONLY)
     while len(path) <= LONGEST_PATH + 1000:
         os.mkdir("x" * 200, dir_fd=fd)

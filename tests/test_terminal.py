@@ -232,7 +232,7 @@ def test_what_stays_in_the_background_is_not_waited_for(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_streams_that_are_no_terminals_are_passed_on(tmp_path: Path) -> None:
+def test_streams_other_than_terminals_are_inherited(tmp_path: Path) -> None:
     with (
         open(tmp_path / "out", "wb") as out,
         on_terminal(
@@ -299,7 +299,7 @@ def test_a_background_job_reads_nothing_and_is_not_stopped(tmp_path: Path) -> No
         assert terminal.input() == b"typed\n"
 
 
-def test_no_other_descriptor_reaches_the_command(tmp_path: Path) -> None:
+def test_the_command_inherits_no_other_descriptor(tmp_path: Path) -> None:
     leak = "import os; os.dup2(os.open('/etc/passwd', os.O_RDONLY), 77, inheritable=True)\n"
     with Terminal([sys.executable, "-c", leak + RUN, "ls", "/proc/self/fd"], tmp_path) as terminal:
         assert terminal.ended() == 0

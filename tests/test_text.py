@@ -9,7 +9,7 @@ from prov.text import few, name_text, nearest, one_line, parse_size, printable, 
 
 
 @given(st.text())
-def test_what_is_printable_is_no_control_character(text: str) -> None:
+def test_printable_text_has_no_control_characters(text: str) -> None:
     result = printable(text)
     assert not any(ord(character) < 32 and character not in "\t\n" for character in result)
     assert printable(result) == result
@@ -76,6 +76,6 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "M", "1X", "-1", "1e3", "1.M", "٣", "9" * 400])
-def test_what_is_no_size(text: str) -> None:
+def test_invalid_sizes(text: str) -> None:
     with pytest.raises(ProvError, match="invalid size"):
         parse_size(text)

@@ -182,7 +182,7 @@ def test_a_changed_header_reruns_what_is_built_with_it(world: World) -> None:
     )
 
 
-def test_why_something_ran_is_told_down_to_the_patch(world: World) -> None:
+def test_why_reports_the_patch(world: World) -> None:
     answer = json.loads(world.prov("why", "sqlite:compile", "--json").stdout)
     [cause] = answer["causes"]
     assert cause["task"] == "zlib:patch"
@@ -217,7 +217,7 @@ def test_bisect_finds_the_changed_header_without_building(world: World) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["zlib", "libpng", "world-image"])
-def test_what_was_built_can_be_reproduced_elsewhere(world: World, recipe: str) -> None:
+def test_a_build_can_be_reproduced_elsewhere(world: World, recipe: str) -> None:
     assert "repeated: identical" in world.prov("reproduce", recipe).stdout
 
 
@@ -235,7 +235,7 @@ def test_without_its_workdirs_nothing_runs(world: World) -> None:
     assert world.build("world-image").nothing
 
 
-def test_another_machine_reruns_what_is_made_for_a_machine(world: World) -> None:
+def test_a_different_machine_reruns_machine_tasks(world: World) -> None:
     build = world.build("--set", "MACHINE=other", "world")
     assert build.recipes == {"machine-info", "world-image"}
     assert (world.root / "build/deploy/images/other/world-image-other.tar.gz").is_file()
@@ -271,7 +271,7 @@ def test_another_store_fetches_the_image_and_the_packages_and_runs_nothing(other
     assert (other.root / "build/deploy/images/qemux86-64/world-image-qemux86-64.tar.gz").is_file()
 
 
-def test_an_image_that_must_be_made_takes_fetched_packages_and_compiles_nothing(
+def test_a_new_image_uses_fetched_packages(
     other: World,
 ) -> None:
     build = other.build("--force", "world-image:rootfs", "world-image")

@@ -129,7 +129,7 @@ def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None
 
 @FIXED
 @given(own_commits, own_commits, NUMBERS)
-def test_a_commit_that_is_taken_in_is_one_that_git_reads_alike(
+def test_git_reads_an_accepted_commit_equally(
     repository: Path, commit: Any, other: Any, number: int
 ) -> None:
     data = mutated(commit.encode(), other.encode(), random.Random(number))
@@ -160,7 +160,7 @@ def test_a_commit_that_is_taken_in_is_one_that_git_reads_alike(
 
 @FIXED
 @given(ref_names, ref_names, NUMBERS)
-def test_a_name_of_a_ref_is_one_that_git_allows(
+def test_an_accepted_ref_name_is_valid_in_git(
     repository: Path, name: str, other: str, number: int
 ) -> None:
     data = mutated(name.encode(), other.encode(), random.Random(number)).replace(b"\0", b"")[:200]

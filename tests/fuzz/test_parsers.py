@@ -55,7 +55,7 @@ def test_a_parser_returns_a_value_or_raises_its_error(parser: Parser) -> None:
 
 
 @each_parser
-def test_large_input_takes_linear_time_and_little_memory(parser: Parser) -> None:
+def test_large_input_needs_linear_time_and_little_memory(parser: Parser) -> None:
     @settings(max_examples=2 if parser.slow else 5, derandomize=True, phases=PHASES)
     @given(parser.values, st.integers(0, 1 << 16))
     def check(value: Any, number: int) -> None:
@@ -68,7 +68,7 @@ def test_large_input_takes_linear_time_and_little_memory(parser: Parser) -> None
 @pytest.mark.parametrize(
     ("name", "data"), FOUND, ids=[f"{name}-{at}" for at, (name, _) in enumerate(FOUND)]
 )
-def test_what_was_found_before(name: str, data: bytes) -> None:
+def test_earlier_findings(name: str, data: bytes) -> None:
     with watched(60):
         attack(BY_NAME[name], data)
 

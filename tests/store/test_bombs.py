@@ -1,4 +1,4 @@
-"""Packs and indexes of others: what inflates to more than it says, and deltas of what is large."""
+"""Untrusted packs and indexes: entries larger than declared, and deltas of large objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZE = 300_000_000
 
 
 def write_pack(folder: Path, entry: bytes, oid: bytes = bytes(20), offset: int = 12) -> Path:
-    """Write a pack of one entry, and an index that names it."""
+    """Write a pack with one entry, and its index."""
     folder.mkdir(exist_ok=True)
     pack = b"PACK" + struct.pack(">II", 2, 1) + entry
     pack += hashlib.sha1(pack).digest()
@@ -36,7 +36,7 @@ def write_pack(folder: Path, entry: bytes, oid: bytes = bytes(20), offset: int =
 
 
 def in_little_memory(code: str, *arguments: str) -> str:
-    """Run Python with 200 MB of address space more than it has when it begins."""
+    """Run Python with 200 MB of address space beyond what it has at its start."""
     head = (
         "import resource, sys\nfrom pathlib import Path\nfrom prov.store.odb import"
         " ObjectDatabase\nfrom prov.store.packs import PackFile\nfrom prov.errors import"
@@ -51,7 +51,7 @@ def in_little_memory(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_an_entry_that_inflates_to_more_than_it_says(tmp_path: Path) -> None:
+def test_an_entry_that_inflates_to_more_than_declared(tmp_path: Path) -> None:
     bomb = b"\xb5\x00" + zlib.compress(bytes(SIZE), 9)  # a blob of five bytes
     index = write_pack(tmp_path / "pack", bomb)
     code = (
@@ -63,14 +63,14 @@ def test_an_entry_that_inflates_to_more_than_it_says(tmp_path: Path) -> None:
     assert in_little_memory(code, str(index)).split() == ["True", "True"]
 
 
-def test_an_entry_that_says_more_than_it_can_have(tmp_path: Path) -> None:
+def test_an_entry_that_declares_an_impossible_size(tmp_path: Path) -> None:
     index = write_pack(tmp_path / "pack", b"\xb0" + b"\xff" * 5 + b"\x7f" + zlib.compress(b"x"))
     with pytest.raises(StoreError, match="damaged"):
         PackFile(index).read(0)
 
 
 @pytest.mark.parametrize("offset", [0, 5, 10_000, 0x7FFFFFFF, 0x80000000])
-def test_an_offset_that_is_none(offset: int, tmp_path: Path) -> None:
+def test_an_invalid_offset(offset: int, tmp_path: Path) -> None:
     index = write_pack(tmp_path / "pack", b"\x31" + zlib.compress(b"x"), offset=offset)
     for ask in (PackFile.read, PackFile.stream, PackFile.measure):
         with pytest.raises(StoreError):
@@ -78,7 +78,7 @@ def test_an_offset_that_is_none(offset: int, tmp_path: Path) -> None:
     assert PackIndex(index).extent(bytes(20), 100) is None
 
 
-def test_a_fan_out_that_falls(tmp_path: Path) -> None:
+def test_a_decreasing_fanout(tmp_path: Path) -> None:
     index = write_pack(tmp_path / "pack", b"\x31" + zlib.compress(b"x"))
     data = bytearray(index.read_bytes())
     data[8 : 8 + 4 * 200] = struct.pack(">I", 1 << 30) * 200
@@ -102,7 +102,7 @@ def test_a_range_that_inflates_without_an_end(tmp_path: Path) -> None:
 
 
 def make_deltas(git_dir: Path) -> bytes:
-    """Have git store a small blob as a delta of a large one; return its id."""
+    """Make git store a small blob as a delta of a large one; return its id."""
     make_bare(git_dir)
     stream = PackStream(git_dir / "objects/pack")
     data = bytes(SIZE)
@@ -141,7 +141,7 @@ def test_a_small_delta_of_a_large_file(tmp_path: Path) -> None:
     assert objects.blob(oid) == bytes(30)
 
 
-def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_a_large_object_is_not_read(tmp_path: Path) -> None:
     make_bare(tmp_path)
     with ObjectDatabase(tmp_path).writer() as writer:
         small, large = writer.add_blob(b"x" * 10), writer.add_blob(b"x" * 11)

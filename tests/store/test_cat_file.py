@@ -24,7 +24,7 @@ def test_the_kind_of_an_object(store: Store) -> None:
     assert stream_by_git(store.path, EMPTY_TREE)[:2] == ("tree", 0)
 
 
-def test_an_object_that_is_missing(store: Store) -> None:
+def test_a_missing_object(store: Store) -> None:
     with pytest.raises(StoreError, match="is missing from"):
         stream_by_git(store.path, b"x" * 20)
 

@@ -47,7 +47,7 @@ def test_apply(name: str) -> None:
     assert apply(BASE, data) == content
 
 
-def test_a_delta_of_more_than_is_allowed_is_not_applied() -> None:
+def test_a_delta_over_the_limit_is_not_applied() -> None:
     assert apply(BASE, delta(10, 4, copy(2, 4)), most=3) is None
 
 
@@ -70,7 +70,7 @@ def test_sizes(size: int) -> None:
     assert read_size(b"x" + encoded, 1) == (size, 1 + len(encoded))
 
 
-def test_a_size_that_does_not_end_is_an_error() -> None:
+def test_a_size_with_too_many_bytes_is_an_error() -> None:
     with pytest.raises(ValueError, match="too many bytes"):
         read_size(b"\xff" * 20, 0)
 

@@ -29,7 +29,7 @@ def pack(store: Store, oids: list[Oid]) -> Path:
     return pack.path
 
 
-def test_a_whole_store(store: Store, pack: Path, oids: list[Oid]) -> None:
+def test_a_sound_store(store: Store, pack: Path, oids: list[Oid]) -> None:
     assert [state.wrong for state in check_packs(store.objects.folder, frozenset())] == ["", ""]
     assert listed(pack.with_suffix(".idx")) == set(oids)
     assert GitFsck.start(store.path).answer() == []
@@ -69,7 +69,7 @@ def test_what_git_reports_as_malformed() -> None:
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), max_size=3))
-def test_what_is_salvaged_is_what_it_was(
+def test_salvaged_objects_are_unchanged(
     pack: Path, oids: list[Oid], tmp_path: Path, damage: list[tuple[int, int]]
 ) -> None:
     data = bytearray(pack.read_bytes())

@@ -201,7 +201,7 @@ entries = st.lists(
         b"100644 a\0" + bytes(5),
     ],
 )
-def test_what_is_no_tree_is_refused(data: bytes) -> None:
+def test_an_invalid_tree_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"mode|truncated"):
         decode_tree(data)
 
@@ -209,7 +209,7 @@ def test_what_is_no_tree_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "line", [b"tree ", b"tree 12", b"parent " + b"1" * 42, b"tree " + b" " * 40]
 )
-def test_what_is_no_commit_is_refused(line: bytes) -> None:
+def test_an_invalid_commit_is_an_error(line: bytes) -> None:
     with pytest.raises(ValueError, match="invalid object id"):
         decode_commit(line + b"\n\n")
 

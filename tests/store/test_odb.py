@@ -136,7 +136,7 @@ def test_consolidation_leaves_marked_packs_and_those_with_deltas(store: Store, g
         assert store.objects.blob(bytes.fromhex(oid)) == data
 
 
-def test_what_is_consolidated_is_copied_seldom(store: Store) -> None:
+def test_consolidation_copies_few_bytes(store: Store) -> None:
     copied = 0
     for _number in range(300):
         write_blobs(store, [os.urandom(1000)])
@@ -175,7 +175,7 @@ def unreferenced(store: Store) -> dict[Oid, bytes]:
     ],
     ids=" ".join,
 )
-def test_nobodys_maintenance_removes_anything(store: Store, git: Git, command: list[str]) -> None:
+def test_git_maintenance_removes_nothing(store: Store, git: Git, command: list[str]) -> None:
     held = unreferenced(store)
     loose = git("hash-object", "-w", "--stdin", data=b"loose and unreferenced").strip()
     held[bytes.fromhex(loose)] = b"loose and unreferenced"
@@ -230,7 +230,7 @@ def test_an_entry_is_found_by_path(store: Store) -> None:
         assert (found.oid if found else None) == expected
 
 
-def test_what_is_missing_or_of_another_kind_is_named(store: Store) -> None:
+def test_a_missing_object_or_wrong_kind_is_named(store: Store) -> None:
     [blob] = write_blobs(store, [b"x"])
     with pytest.raises(StoreError, match=f"{'ab' * 20} is missing from"):
         store.objects.blob(b"\xab" * 20)
@@ -260,7 +260,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(store: Store) -> 
     assert store.objects.exists(object_id("blob", b"unfinished"))
 
 
-def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(
+def test_a_pack_deleted_while_sizes_are_read_is_skipped(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_blobs(store, [b"here"])
@@ -271,7 +271,7 @@ def test_a_pack_that_goes_while_sizes_are_asked_is_left_out(
 
 
 DOZEN = PACKS_TO_CONSOLIDATE // 2
-# sizes of packs, the most bytes to copy, how many are joined
+# sizes of packs, maximum bytes to copy, number of joined packs
 JOINS = [
     ([], 100, 0),
     ([1] * 20, 100, 20),

@@ -19,7 +19,7 @@ def oids(store: Store) -> list[Oid]:
 
 @pytest.fixture
 def pack(store: Store, oids: list[Oid]) -> Path:
-    """The pack that has these objects, and not the one with the empty tree."""
+    """Return the pack that contains these objects, not the one with the empty tree."""
     [pack] = [pack for pack in store.objects.packs() if pack.find(oids[0]) >= 0]
     return pack.path
 
@@ -77,7 +77,7 @@ def test_an_index_with_another_bit(pack: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 32, b"\x60", b"\x00"])
-def test_bytes_that_are_no_whole_object(data: bytes, tmp_path: Path) -> None:
+def test_bytes_that_are_not_a_whole_object(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(data)
     with open(tmp_path / "part", "rb") as part:
         assert open_entry(part.fileno(), 0) is None

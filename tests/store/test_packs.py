@@ -125,7 +125,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("announced", "sent"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG]
 )
-def test_a_stream_that_is_not_what_was_announced_is_cut_off(
+def test_a_stream_that_differs_from_its_id_is_truncated(
     tmp_path: Path, announced: bytes, sent: bytes
 ) -> None:
     stream = PackStream(tmp_path)
@@ -228,7 +228,7 @@ def test_offsets_beyond_two_gigabytes_are_found(
     data = b"far away"
     oid, header = object_id("blob", data), bytes([3 << 4 | len(data)])
     packed = header + isal_zlib.compress(data, 1)
-    with open(stream._temporary, "r+b") as hole:  # a sparse file stands for two gigabytes of packs
+    with open(stream._temporary, "r+b") as hole:  # a sparse file simulates two gigabytes of packs
         hole.truncate(0x80000010)
     stream._file.seek(0x80000010)
     stream._at = 0x80000010

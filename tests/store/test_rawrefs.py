@@ -33,7 +33,7 @@ def test_lines_of_packed_refs(line: bytes, kind: LineKind) -> None:
 
 A, B = b"1" * 40 + b" refs/tags/a", b"2" * 40 + b" refs/tags/b"
 PEELED = b"^" + b"3" * 40
-# lines, the names that are read, what is wrong
+# lines, expected names, expected faults
 FILES = {
     "as git writes it": ([HEADER, A, PEELED, B, b""], "ab", []),
     "without a header": ([B, A, b""], "ab", []),
@@ -62,7 +62,7 @@ def test_the_name_of_a_damaged_line_is_reported(tmp_path: Path) -> None:
     }
 
 
-# content of a ref's own file, what is wrong
+# content of a loose ref's file, expected fault
 OWN_FILES = [
     (b"1" * 40 + b"\n", ""),
     (b"ref: refs/heads/x\n", "is a symbolic ref"),

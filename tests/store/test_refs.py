@@ -35,7 +35,7 @@ def test_refs_are_set_read_and_deleted(store: Store, git: Git, oids: list[Oid]) 
     assert store.refs.get(name) is None
 
 
-# what is there, what is expected, what is wanted, whether that goes
+# present value, expected value, new value, whether the update succeeds
 SWAPS = [
     (None, None, 1, True),
     (None, 0, 1, False),
@@ -95,7 +95,7 @@ def test_several_change_together_or_not_at_all(
     assert store.refs.list("refs/") == before
 
 
-def test_of_many_who_race_for_a_number_each_gets_one(
+def test_processes_that_race_for_numbers_get_one_each(
     store: Store, oids: list[Oid], is_clean: Callable[[], None]
 ) -> None:
     children = []
@@ -121,7 +121,7 @@ def test_of_many_who_race_for_a_number_each_gets_one(
     is_clean()
 
 
-def test_list_gives_what_is_below_sorted(store: Store, oids: list[Oid]) -> None:
+def test_list_returns_refs_below_a_prefix_sorted(store: Store, oids: list[Oid]) -> None:
     for name in ("refs/tags/b/1", "refs/tags/a/2", "refs/tags/ab/1", "refs/heads/a/1"):
         store.refs.update(RefUpdate(name, oids[0]))
     assert list(store.refs.list("refs/tags/a/")) == ["refs/tags/a/2"]

@@ -12,7 +12,7 @@ from prov.store.refs import RefUpdate
 from prov.store.repository import Store
 
 
-def test_a_new_store_is_one_that_git_likes(store: Store, is_clean: Callable[[], None]) -> None:
+def test_git_accepts_a_new_store(store: Store, is_clean: Callable[[], None]) -> None:
     is_clean()
     assert Store.open(store.path).path == store.path
 
@@ -62,7 +62,7 @@ def test_what_a_crash_left_of_a_creation_does_no_harm(
         ("[prov]\n\tformat = 99\n", "format"),
     ],
 )
-def test_what_is_no_store_is_named(tmp_path: Path, config: str | None, words: str) -> None:
+def test_a_path_without_a_store_is_named(tmp_path: Path, config: str | None, words: str) -> None:
     if config is not None:
         (tmp_path / "config").write_text(config)
     with pytest.raises(StoreError, match=words):

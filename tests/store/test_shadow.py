@@ -9,7 +9,7 @@ from prov.store.repository import Store
 from prov.store.shadow import shadow_of
 
 
-def test_a_shadow_has_what_is_whole(store: Store) -> None:
+def test_a_shadow_has_all_sound_objects(store: Store) -> None:
     with store.objects.writer() as writer:
         first = writer.add("blob", b"first" * 100)
     with store.objects.writer() as writer:

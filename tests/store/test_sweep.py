@@ -1,4 +1,4 @@
-"""What is dropped, and what has to stay because something that stays names it."""
+"""Which objects a sweep deletes, and which stay because a remaining object references them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ OLD = time.time() - 10 * 3600
 def write(
     store: Store, *contents: bytes, names: dict[bytes, Oid] | None = None, ref: str = ""
 ) -> tuple[Oid, list[Oid]]:
-    """Write files, a tree of them, and a tree of what `names` says, in a pack; a ref holds the
-    first, or nothing.
+    """Write a pack with files, a tree of them, and a tree of `names`; optionally set a ref.
 
-    Returns the last tree that was written, and the files. The lease goes with this function's own
-    store.
+    The ref points to the first tree. Returns the last written tree, and the files. The lease ends
+    with this function, which opens the store separately.
     """
     own = Store.open(store.path)
     with own.objects.writer() as writer:
@@ -64,18 +63,18 @@ def test_what_a_young_tree_names_stays(store: Store) -> None:
     before = set(store.objects.folder.iterdir())
     tree, _ = write(
         store, names={b"again": blob}
-    )  # held by nothing, in a young pack, of a file in an old one
+    )  # unreachable, in a new pack, and references a file in an old one
     age(store, but=set(store.objects.folder.iterdir()) - before)
     assert sweep(store.objects).objects > 0, "the old tree and its commit go"
     assert store.objects.exists(tree)
     assert store.objects.exists(blob)
 
 
-def test_what_is_not_worth_copying_keeps_what_it_names(store: Store) -> None:
+def test_an_uncopied_pack_keeps_what_it_references(store: Store) -> None:
     _, (named,) = write(store, b"held by nothing, in a pack of its own" + os.urandom(3000))
     tree, _ = write(
         store, os.urandom(500_000), names={b"named": named}, ref=REF
-    )  # a little beside what is held
+    )  # small beside the reachable objects
     age(store)
     sweep(store.objects)
     assert store.objects.exists(tree) == store.objects.exists(named)
@@ -91,7 +90,7 @@ def test_a_tree_of_which_something_is_missing_does_not_stay(store: Store) -> Non
     assert store.objects.exists(kept)
 
 
-def test_what_would_go_is_what_goes(store: Store) -> None:
+def test_a_sweep_deletes_what_was_measured(store: Store) -> None:
     write(store, os.urandom(5000))
     write(store, os.urandom(500_000), names={b"gone": b"\x12" * 20}, ref=REF)
     age(store)

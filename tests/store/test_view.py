@@ -43,7 +43,7 @@ def test_a_store_of_the_users_own_is_used_as_it_is(store: Store) -> None:
         assert view == store.path
 
 
-# what is added to the configuration, the setting for permissions in the view
+# lines added to the configuration, expected permission setting in the view
 ADDED = [
     ("[alias]\n\tx = !touch /tmp/x\n", None),
     ("[core]\n\tsharedRepository = group\n\tsshCommand = x\n", "group"),

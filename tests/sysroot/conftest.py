@@ -1,4 +1,4 @@
-"""Packages, and sysroots composed of them, as the tests of this floor want them."""
+"""Fixtures for sysroots: packages, and sysroots composed of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.worktree.conftest import Work
 
 
 class File(NamedTuple):
-    """A regular file; those of one package with one `group` are hardlinks of each other."""
+    """A regular file; files of a package with the same `group` are hardlinked."""
 
     data: bytes
     mode: int = 0o644
@@ -45,7 +45,7 @@ class Folder(NamedTuple):
 
 
 Spec = Mapping[str, "File | Link | Folder | str"]
-"""Path -> what is there; a text is a file with that content, executable below `bin`."""
+"""The entry at each path; a text is a file with that content, executable below `bin`."""
 
 STEPS = (
     "link",
@@ -59,7 +59,7 @@ STEPS = (
     "fchmod",
     "write",
 )
-"""What of `os` changes something on disk."""
+"""The functions of `os` that change files on disk."""
 
 
 class Composer:
@@ -75,7 +75,7 @@ class Composer:
     def package(
         self, folder: Path, files: dict[str, str], *, links: dict[str, str] | None = None
     ) -> Pair:
-        """Return a package that is written to a folder, then captured."""
+        """Write a package to a folder and capture it."""
         folder.mkdir(parents=True)
         for name, text in files.items():
             path = folder / name
@@ -90,7 +90,7 @@ class Composer:
         return self.work.output(folder)
 
     def owned(self, owner: str, spec: Spec) -> Owned:
-        """Return a package that was never on disk."""
+        """Create a package without writing it to disk."""
         with self.store.objects.writer() as writer:
             return Owned(owner, recorded(writer, spec))
 
@@ -115,13 +115,11 @@ class Composer:
         return pool.folder / pool.name(FileNode(stat.S_IFREG | mode, object_id("blob", data)))
 
     def assert_pool_intact(self) -> None:
-        """Each file that a sysroot may be linked to holds what its name says; half a file is linked
-        to nothing.
-        """
+        """Assert that each file of the pool has the content that its name promises."""
         folder = self.sysroots.pool.folder
         for path in folder.glob("??/*") if folder.is_dir() else []:
             if path.name.startswith(".") and path.lstat().st_nlink == 1:
-                continue  # what a kill left
+                continue  # left by a killed process
             name, _, rest = path.name.lstrip(".").partition(".")[0].partition("-")
             mode, _, place = rest.partition("-")
             oid = bytes.fromhex(path.parent.name + name)
@@ -137,12 +135,12 @@ def composer(store: Store) -> Composer:
 
 @pytest.fixture
 def run() -> ScriptRunner:
-    """Runs postinst scripts with the programs of this machine."""
+    """Run postinst scripts with this machine's programs."""
     return plain_run({"PATH": os.environ["PATH"]})
 
 
 def recorded(writer: ObjectWriter, spec: Spec) -> Pair:
-    """Write what a spec describes as a recorded directory."""
+    """Write a spec as a recorded directory."""
     groups: dict[str, bytes] = {}
     for path, leaf in sorted(spec.items()):
         if isinstance(leaf, File) and leaf.group:
@@ -181,7 +179,7 @@ def _folder(writer: ObjectWriter, top: str, spec: Spec, links: dict[str, bytes])
 
 
 def some_packages(composer: Composer, here: Path) -> list[Owned]:
-    """Packages with folders, files and hardlinks of their own and in common."""
+    """Generate packages with separate and shared folders, files and hardlinks."""
     packages = []
     for number in range(8):
         files = {
@@ -212,9 +210,7 @@ def fingerprint(directory: Path) -> dict[bytes, tuple[int, int, int]]:
 
 
 def folders(directory: Path) -> dict[bytes, tuple[int, int]]:
-    """Return what changes with every write into any folder, but not when others are linked to the
-    same files.
-    """
+    """Return a state that changes with every write into a folder, but not with new hardlinks."""
     states = {path: os.stat(path) for path in everything(os.fsencode(directory))[0]}
     return {path: (state.st_ino, state.st_ctime_ns) for path, state in states.items()}
 
@@ -222,8 +218,9 @@ def folders(directory: Path) -> dict[bytes, tuple[int, int]]:
 def in_child(
     composer: Composer, do: Callable[[Composer], object], *, dies_before: int | None = None
 ) -> int:
-    """Run something in a child process, which is killed before so many changes of the disk; return
-    its wait status.
+    """Run a function in a child process and kill it before the given number of disk changes.
+
+    Returns the child's wait status.
     """
     pid = os.fork()
     if pid == 0:

@@ -59,7 +59,7 @@ def test_a_conflict_names_path_and_owners_and_touches_nothing(
     assert not (tmp_path / "new").exists()
 
 
-def test_the_same_again_does_nothing(composer: Composer, tmp_path: Path) -> None:
+def test_the_same_request_does_nothing(composer: Composer, tmp_path: Path) -> None:
     packages = some_packages(composer, tmp_path)
     composer.compose(tmp_path / "sysroot", packages)
     before = fingerprint(tmp_path / "sysroot")
@@ -68,7 +68,7 @@ def test_the_same_again_does_nothing(composer: Composer, tmp_path: Path) -> None
     assert fingerprint(tmp_path / "sysroot") == before
 
 
-def test_what_is_in_both_is_not_touched(composer: Composer, tmp_path: Path) -> None:
+def test_shared_files_are_not_touched(composer: Composer, tmp_path: Path) -> None:
     packages = some_packages(composer, tmp_path)
     composer.compose(tmp_path / "sysroot", packages[:4:2])
     before = fingerprint(tmp_path / "sysroot" / "only0")

@@ -1,4 +1,4 @@
-"""Two packages that bring different things to one path, and who wins."""
+"""Packages with different content at one path, and `wins`, which selects the owner."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: list[tuple[str, Spec, Spec, str]] = [
 @pytest.mark.parametrize(
     ("first", "second", "path"), [row[1:] for row in KINDS], ids=[row[0] for row in KINDS]
 )
-def test_what_is_different_is_refused_before_anything_is_touched(
+def test_a_conflict_is_an_error_before_any_change(
     composer: Composer, tmp_path: Path, first: Spec, second: Spec, path: str
 ) -> None:
     there = composer.owned("there:install", {"usr/there": "x"})
@@ -77,7 +77,7 @@ WINS: list[tuple[str, dict[bytes, str], str]] = [
 @pytest.mark.parametrize(
     ("wins", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS]
 )
-def test_who_is_named_wins_and_nobody_else_loses_anything(
+def test_the_named_package_wins_only_the_conflicts(
     composer: Composer, tmp_path: Path, wins: dict[bytes, str], expected: str
 ) -> None:
     packages = [composer.owned(owner, spec) for owner, spec in CLAIMS.items()]
@@ -101,7 +101,7 @@ HELPLESS: list[tuple[str, dict[bytes, str]]] = [
 
 
 @pytest.mark.parametrize("wins", [row[1] for row in HELPLESS], ids=[row[0] for row in HELPLESS])
-def test_who_is_named_and_brings_nothing_does_not_help(
+def test_a_winner_without_the_path_does_not_resolve_it(
     composer: Composer, tmp_path: Path, wins: dict[bytes, str]
 ) -> None:
     packages = [composer.owned(owner, spec) for owner, spec in CLAIMS.items()]
@@ -124,7 +124,7 @@ def test_a_winner_decides_between_file_and_folder(composer: Composer, tmp_path: 
         assert set(describe(tmp_path / "sysroot/usr")) - {b""} == expected
 
 
-def test_another_winner_is_another_sysroot(composer: Composer, tmp_path: Path) -> None:
+def test_a_different_winner_changes_the_sysroot(composer: Composer, tmp_path: Path) -> None:
     packages = [
         composer.owned(owner, {"usr/f": owner, "usr/g": "same"}) for owner in ("one", "two")
     ]
@@ -137,7 +137,7 @@ def test_another_winner_is_another_sysroot(composer: Composer, tmp_path: Path) -
     assert (tmp_path / "sysroot/usr/f").read_text() == "two"
 
 
-def test_what_loses_is_there_again_when_the_winner_goes(composer: Composer, tmp_path: Path) -> None:
+def test_the_loser_returns_when_the_winner_is_removed(composer: Composer, tmp_path: Path) -> None:
     packages = [composer.owned(owner, {"usr/f": owner}) for owner in ("one", "two", "three")]
     wins = {b"usr/f": "one"}
     with pytest.raises(SysrootConflict):

@@ -1,6 +1,4 @@
-"""Who writes through a hardlink harms nobody for long: it is found, the pool is made good, and so
-is every sysroot.
-"""
+"""A write through a hardlink is detected, and the pool and every sysroot are restored."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def packages(composer: Composer) -> list[Owned]:
 
 
 def in_place(change: Callable[[Path], None]) -> Callable[[Path], None]:
-    """Change a file, and put its mtime back, as `strip -p` does."""
+    """Change a file and restore its mtime, as `strip -p` does."""
 
     def changed(path: Path) -> None:
         before = path.stat().st_mtime_ns
@@ -93,7 +91,7 @@ OTHERWISE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("name", ["usr/bin/tool", "usr/data", "usr/su"])
 @pytest.mark.parametrize("how", [*THROUGH_A_LINK, pytest.param("given away", marks=needs_root)])
-def test_a_write_through_a_link_is_found_and_reaches_no_other_sysroot(
+def test_a_write_through_a_link_is_detected_before_it_spreads(
     composer: Composer, packages: list[Owned], tmp_path: Path, how: str, name: str
 ) -> None:
     change, detail = THROUGH_A_LINK.get(how, (lambda path: os.chown(path, 1, 1), "its owner is 1"))
@@ -119,7 +117,7 @@ def test_a_write_through_a_link_is_found_and_reaches_no_other_sysroot(
 
 
 @pytest.mark.parametrize("how", OTHERWISE)
-def test_what_was_done_to_one_sysroot_alone_is_found_there(
+def test_a_change_to_one_sysroot_is_detected_there(
     composer: Composer, packages: list[Owned], tmp_path: Path, how: str
 ) -> None:
     change, detail = OTHERWISE[how]
@@ -230,7 +228,7 @@ def test_strip_with_the_date_kept_is_found(composer: Composer, tmp_path: Path) -
     composer.assert_pool_intact()
 
 
-def test_what_nobody_looked_for_is_found_when_it_is_linked(
+def test_an_undetected_change_is_found_by_the_next_link(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "one", packages)
@@ -246,7 +244,7 @@ def test_what_nobody_looked_for_is_found_when_it_is_linked(
     composer.assert_pool_intact()
 
 
-def test_one_that_is_changed_and_wanted_otherwise_is_composed_anew(
+def test_a_changed_sysroot_with_a_new_request_is_recomposed(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     composer.compose(tmp_path / "one", packages[:1])
@@ -261,7 +259,7 @@ def test_a_boot_has_a_name() -> None:
     assert len(boot_id()) == 36
 
 
-def test_after_a_reboot_everything_is_looked_at_once(
+def test_after_a_reboot_every_file_is_verified_once(
     composer: Composer, packages: list[Owned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("whole", "harmed"):
@@ -312,12 +310,10 @@ def test_nothing_is_said_of_a_sysroot_that_is_not_known(
     assert (tmp_path / "gone/usr/q").read_text() == "q"
 
 
-def test_one_that_was_copied_to_its_place_is_as_it_was_composed(
+def test_a_copied_sysroot_is_intact(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
-    """Its folders have other inodes and ctimes, as after a restored backup; what is in them is the
-    same.
-    """
+    """Folders have new inodes and ctimes, as after a restored backup, but equal content."""
     composer.compose(tmp_path / "one", packages)
     expected = describe(tmp_path / "one")
     subprocess.run(["cp", "-a", tmp_path / "one", tmp_path / "copy"], check=True)

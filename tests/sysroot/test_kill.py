@@ -1,4 +1,4 @@
-"""Killed at any point, a composition is made good by the next one."""
+"""A composition killed at any point is completed by the next one."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
     ]
 
     def slowly(self: Any, folder: Any) -> None:
-        if not self.queues:  # what two processes do
+        if not self.queues:  # work shared by two processes
             if os.getppid() == parent:
                 time.sleep(0.05)
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_what_the_second_process_of_one_killed_still_writes_is_not_in_the_next(
     assert describe(tmp_path / "sysroot") == describe(tmp_path / "fresh")
 
 
-def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_whole(
+def test_a_killed_second_process_fails_only_this_composition(
     composer: Composer,
     packages: list[Owned],
     run: ScriptRunner,
@@ -181,7 +181,7 @@ def test_a_second_process_that_is_killed_fails_the_composition_and_the_next_is_w
     assert_equals_a_fresh_one(composer, tmp_path, packages[:6], run)
 
 
-def test_half_a_file_that_a_kill_left_in_the_pool_is_linked_by_nobody(
+def test_a_partial_file_of_a_killed_process_is_never_linked(
     composer: Composer, tmp_path: Path, run: ScriptRunner
 ) -> None:
     package = composer.owned("p", {"usr/large": File(b"x" * 100_000), "usr/small": "s"})

@@ -1,4 +1,4 @@
-"""Files that hold the path of a place: each sysroot gets its own."""
+"""Files that contain build paths: each sysroot gets its own copy."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def places_of(directory: Path) -> TokenPaths:
 
 
 def as_string(text: bytes, places: TokenPaths, made: bytes) -> bytes:
-    """Return what the C strings of a binary are now: each as long as it was when it was made,
-    filled up with NULs.
-    """
+    """Return the expected C strings of a binary, padded with NULs to their original lengths."""
     pairs = zip(text.split(b"\0"), made.split(b"\0"), strict=True)
     return b"\0".join(
         filled(places, each).ljust(len(filled(MADE, old)), b"\0") for each, old in pairs
@@ -58,7 +56,7 @@ def as_string(text: bytes, places: TokenPaths, made: bytes) -> bytes:
 
 @pytest.fixture
 def package(composer: Composer) -> Owned:
-    """A package whose files were made at MADE."""
+    """A package whose files were built at MADE."""
     edits = {}
     with composer.store.objects.writer() as writer:
         for path, text in CONTENT.items():
@@ -144,7 +142,7 @@ def test_a_write_through_a_shared_relocated_file_is_found_and_repaired(
     )
 
 
-def test_one_for_other_paths_is_composed_anew(
+def test_a_sysroot_for_other_paths_is_composed_again(
     composer: Composer, package: Owned, tmp_path: Path
 ) -> None:
     here = tmp_path / "sysroot"
@@ -175,7 +173,7 @@ def test_what_changes_among_others_is_relocated_too(
 
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("constant", [False, True])
-def test_a_binary_without_room_for_a_path_is_told_and_holds_one_that_is_nowhere(
+def test_a_binary_too_small_for_a_path_is_reported(
     composer: Composer, package: Owned, tmp_path: Path, there: bool, constant: bool
 ) -> None:
     here, other = tmp_path / "sysroot", composer.owned("other", {"usr/f": "x"})

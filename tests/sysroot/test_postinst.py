@@ -1,4 +1,4 @@
-"""What packages do in the final sysroot by their scripts."""
+"""Postinst scripts of packages in a sysroot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Scripted = Callable[..., Owned]
 
 @pytest.fixture
 def scripted(composer: Composer) -> Scripted:
-    """Return a package that brings scripts, by their names, beside other files."""
+    """Return a package with scripts, given by name, and other files."""
 
     def make(owner: str, spec: Spec | None = None, **scripts: str) -> Owned:
         mine = {
@@ -132,7 +132,7 @@ EFFECTS: dict[str, tuple[str, dict[str, str | None]]] = {
 
 
 @pytest.mark.parametrize("what", EFFECTS)
-def test_what_a_script_does_is_private_goes_with_it_and_is_the_same_when_fresh(
+def test_a_scripts_changes_are_private_and_deleted_with_it(
     composer: Composer,
     scripted: Scripted,
     modules: list[Owned],
@@ -202,7 +202,7 @@ def test_what_a_script_made_may_be_written_to_without_harm_to_another_sysroot(
     assert describe(tmp_path / "one") == describe(tmp_path / "two") == expected
 
 
-def test_scripts_run_again_when_anything_is_another_and_only_then(
+def test_scripts_run_again_only_after_a_change(
     composer: Composer, scripted: Scripted, modules: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     ran: list[str] = []
@@ -308,7 +308,7 @@ def test_a_failure_names_script_and_package_and_the_next_composition_is_right(
     composer.assert_pool_intact()
 
 
-def test_scripts_after_one_that_failed_do_not_run(
+def test_scripts_after_a_failed_one_do_not_run(
     composer: Composer, scripted: Scripted, run: ScriptRunner, tmp_path: Path
 ) -> None:
     with pytest.raises(SysrootError):
@@ -336,7 +336,7 @@ def test_a_script_that_may_not_be_run_is_named(
         ),
     ],
 )
-def test_a_script_that_makes_what_is_no_file_is_refused(
+def test_a_script_that_creates_a_special_file_is_an_error(
     composer: Composer, scripted: Scripted, run: ScriptRunner, tmp_path: Path, make: str
 ) -> None:
     with pytest.raises(SysrootError, match="created a special file"):

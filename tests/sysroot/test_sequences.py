@@ -1,4 +1,4 @@
-"""Whatever a sysroot was before, it becomes what it would be if it were composed fresh."""
+"""A composed sysroot equals a fresh one, whatever the directory was before."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ COMMON: Spec = {
 
 @dataclass
 class World:
-    """What each of some recipes gives at a time, which of them are wanted, and who wins."""
+    """The packages of some recipes at a time, which of them are requested, and which win."""
 
     gives: list[dict[str, int]] = field(default_factory=lambda: [{} for _ in range(OWNERS)])
     wanted: set[int] = field(default_factory=lambda: set(range(OWNERS)))
@@ -102,8 +102,9 @@ variants = st.integers(0, 4)
 
 
 def put(path: str, variant: int, who: set[int]) -> Change:
-    """A path is in these packages, alike, and in no other: it came, was rebuilt, was moved, or (no
-    packages) went.
+    """Put a path into exactly these packages, with the same content.
+
+    This adds, rebuilds, moves or, without packages, deletes it.
     """
 
     def change(world: World) -> None:
@@ -128,7 +129,7 @@ def turn(backwards: bool) -> Change:
 
 
 def win(path: str, above: int, who: int, task: bool) -> Change:
-    """A package's file is taken at a path, or at all below a folder that is so many above."""
+    """Let a package win at a path, or below the folder a number of levels above it."""
     at = "/".join(path.split("/")[: -above or None]) or path
     return lambda world: world.wins.update(
         {at.encode(): f"p{who}:populate_sysroot" if task else f"p{who}"}
@@ -147,7 +148,7 @@ quarrels = st.builds(lambda *all_: all_, st.builds(deviate, paths, variants, own
 
 
 def compose(composer: Composer, directory: Path, world: World) -> object:
-    """Return the tree of a sysroot, or that there was none for a conflict."""
+    """Return the tree of a sysroot, or a marker for a conflict."""
     try:
         return composer.composed(directory, world.packages(composer), wins=dict(world.wins))
     except SysrootConflict as error:

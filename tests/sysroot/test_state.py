@@ -1,4 +1,4 @@
-"""State files: what is written is read, and what is damaged is a sysroot that is not ready."""
+"""State files of sysroots: written states are read back, damaged ones are not ready."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ONE, OTHER = Pair(b"\x01" * 20, None), Pair(b"\x02" * 20, b"\x03" * 20)
         ),
     ],
 )
-def test_state_is_read_as_it_was_written(tmp_path: Path, state: SysrootState) -> None:
+def test_a_state_is_read_back(tmp_path: Path, state: SysrootState) -> None:
     state.write(tmp_path / "states" / "state")
     assert SysrootState.read(tmp_path / "states" / "state") == state
 

@@ -1,6 +1,4 @@
-"""A directory of the user's own (`ours` is false): nothing is removed there that prov did not put
-there.
-"""
+"""A directory of the user (`ours` is False), in which prov deletes only its own files."""
 
 from __future__ import annotations
 
@@ -76,7 +74,7 @@ def test_a_directory_with_a_strangers_file_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_one_that_was_never_composed_is_refused_and_left_alone(
+def test_an_uncomposed_directory_is_refused_and_unchanged(
     composer: Composer, packages: list[Owned], tmp_path: Path, stranger: str
 ) -> None:
     place(tmp_path / "root", stranger)
@@ -166,10 +164,10 @@ def test_a_file_where_the_directory_should_be_stays(
     assert (tmp_path / "root").read_text() == "mine"
 
 
-def test_one_that_was_interrupted_anywhere_is_finished(
+def test_an_interrupted_composition_is_finished(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
-    """For packages that are merged to no new tree."""
+    """For packages whose merge creates no new tree."""
     for there in (None, packages[1:2]):
         for steps in itertools.count():
             here = tmp_path / f"{there is None}{steps}"
@@ -186,7 +184,7 @@ def test_one_that_was_interrupted_anywhere_is_finished(
         assert steps > 10
 
 
-def test_a_stranger_in_one_that_was_interrupted_is_refused(
+def test_a_foreign_file_in_an_interrupted_sysroot_is_refused(
     composer: Composer, packages: list[Owned], tmp_path: Path
 ) -> None:
     here = tmp_path / "root"
@@ -204,7 +202,7 @@ def test_a_stranger_in_one_that_was_interrupted_is_refused(
     assert composer.check(here) == []
 
 
-def test_what_a_script_made_there_is_no_strangers(
+def test_a_file_of_a_script_is_not_foreign(
     composer: Composer, packages: list[Owned], run: ScriptRunner, tmp_path: Path
 ) -> None:
     script = composer.owned(
@@ -221,9 +219,7 @@ def test_what_a_script_made_there_is_no_strangers(
     assert (here / "made").read_text() == "mine"
 
 
-def test_who_waited_for_the_lock_sees_what_was_composed_meanwhile(
-    composer: Composer, tmp_path: Path
-) -> None:
+def test_a_process_that_waited_sees_the_new_sysroot(composer: Composer, tmp_path: Path) -> None:
     first, second = (
         composer.owned("first", {"usr/a": "1"}),
         composer.owned("second", {"usr/b": "2"}),

@@ -1,4 +1,4 @@
-"""Transactions of sysroots: the files in a cache, and their order."""
+"""Transactions of sysroots: their cache files and the order of writes."""
 
 from __future__ import annotations
 

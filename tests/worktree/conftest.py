@@ -1,4 +1,4 @@
-"""A capture and a checkout, as the tests of this floor want them."""
+"""Fixtures for captures and checkouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prov.worktree.snapshot import Snapshot, capture, remember
 
 
 class Work:
-    """Captures into, and checks out of, one store."""
+    """Captures into and checks out from one store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -50,7 +50,7 @@ class Work:
         return snapshot
 
     def output(self, directory: Path, path: bytes = b"") -> Pair:
-        """Return a directory in the form without mtimes."""
+        """Capture a directory without mtimes."""
         snapshot = self.capture(directory)
         with self.store.objects.writer() as writer:
             found = snapshot.output(path, writer)
@@ -68,7 +68,7 @@ def work(store: Store) -> Work:
 
 @pytest.fixture
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let work be shared on any machine."""
+    """Share work between two processes on any machine."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
 
@@ -82,7 +82,7 @@ def pipes() -> set[str]:
 
 @pytest.fixture
 def nothing_is_left() -> Iterator[None]:
-    """See that a test leaves no child behind, and no pipe to one."""
+    """Assert that a test leaves no child process and no pipe to one."""
     before = pipes()
     yield
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() == []

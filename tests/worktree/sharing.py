@@ -1,6 +1,4 @@
-"""What tests of shared checkouts use: settings, a placer that notes what it does, and who does
-it.
-"""
+"""Helpers for tests of shared checkouts: thresholds, and a placer that logs by process."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ HERE = os.getpid()
 
 @dataclass
 class Sharing:
-    """Sets from how many folders on a checkout is shared, and how many files are a crowd; counts
-    how often one was.
-    """
+    """Sets the thresholds for sharing folders and for a crowd of files; counts shared checkouts."""
 
     monkeypatch: pytest.MonkeyPatch
     shared: list[int] = field(default_factory=list)
@@ -50,7 +46,7 @@ def sharing(monkeypatch: pytest.MonkeyPatch, two_processors: None) -> Sharing:
 
 @dataclass
 class Noting:
-    """A placer that notes, for both processes, what it places, and does something before."""
+    """A placer that logs the placed files of both processes and calls a function before each."""
 
     inner: Placer
     log: Path
@@ -82,7 +78,7 @@ class Noting:
 
 
 def lines(paths: list[bytes]) -> list[bool]:
-    """For each path, whether a program's folder is on it."""
+    """Return for each path whether it is in a folder of programs."""
     return [any(part in PROGRAMS for part in path.split(b"/")[:-1]) for path in paths]
 
 
@@ -91,7 +87,7 @@ OnlyThere = Callable[[Callable[[], object]], Callable[[bytes], None]]
 
 @pytest.fixture
 def only_there() -> Iterator[OnlyThere]:
-    """Something to be done by the second process alone, for which the first one waits."""
+    """Wrap a function that only the second process calls, while the first one waits."""
     reader, writer = os.pipe()
     waited = False
 

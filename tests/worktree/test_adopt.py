@@ -1,4 +1,4 @@
-"""What the pool takes from a WORKDIR, and what it shares of files that name their place."""
+"""Files that the pool adopts from a WORKDIR, and files with build paths that it shares."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def captured(store: Store, path: Path) -> tuple[FileNode, ScannedFile]:
-    """Return what a capture knows of a file."""
+    """Return a file's stat as a capture records it."""
     state = path.stat()
     with store.objects.writer() as writer:
         node = FileNode(state.st_mode, writer.add_blob(path.read_bytes()))
@@ -68,7 +68,7 @@ def of_one(store: Store, node: FileNode, name: bytes = b"f") -> Pair:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o755, 0o4755, 0o400])
-def test_what_is_adopted_is_the_same_content_in_another_inode(
+def test_an_adopted_file_has_a_new_inode(
     store: Store, pool: Pool, made: Path, tmp_path: Path, mode: int
 ) -> None:
     made.chmod(mode)
@@ -80,7 +80,7 @@ def test_what_is_adopted_is_the_same_content_in_another_inode(
     assert source.read_bytes() == CONTENT
     assert is_sealed(source.stat(), node)
     assert inode(source) != inode(made)
-    after = made.stat()  # but for the time of the last access, which reading may move
+    after = made.stat()  # except the access time, which reading can change
     assert (after.st_ino, after.st_size, after.st_mtime_ns, after.st_ctime_ns) == (
         before.st_ino,
         before.st_size,
@@ -120,7 +120,7 @@ def test_a_pool_file_is_the_same_adopted_or_filled(
 
 
 class NoContent:
-    """A store of which no blob may be read."""
+    """A store that fails when a blob is read."""
 
     def __init__(self, objects: ObjectDatabase) -> None:
         self.tree = objects.tree
@@ -139,7 +139,7 @@ def refuse(*_: object, **__: object) -> NoReturn:
 def test_no_content_is_read_for_it(
     store: Store, pool: Pool, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel copies; then a sysroot needs nothing of the store."""
+    """The kernel copies the file, and a sysroot then reads nothing from the store."""
     node, seen = captured(store, made)
     pair = of_one(store, node)
     pool.objects = NoContent(store.objects)
@@ -162,7 +162,7 @@ def test_no_content_is_read_for_it(
     assert (tmp_path / "sysroot" / "f").read_bytes() == CONTENT
 
 
-def test_what_is_copied_in_pieces_is_whole(
+def test_a_file_copied_in_pieces_is_complete(
     store: Store, pool: Pool, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.sendfile
@@ -245,9 +245,7 @@ def test_what_changes_meanwhile_is_not_adopted(
     assert files(pool.folder) == []
 
 
-def test_what_was_too_young_to_be_remembered_is_not_adopted(
-    store: Store, pool: Pool, made: Path
-) -> None:
+def test_a_file_too_new_for_the_cache_is_not_adopted(store: Store, pool: Pool, made: Path) -> None:
     node, seen = captured(store, made)
     with pytest.raises(OSError):
         pool.adopt(made, node, seen._replace(ctime=-1))
@@ -266,17 +264,17 @@ def test_a_failure_leaves_nothing(
     assert files(pool.folder) == []
 
 
-def test_what_is_there_is_not_taken_again(store: Store, pool: Pool, made: Path) -> None:
+def test_a_file_in_the_pool_is_not_adopted_again(store: Store, pool: Pool, made: Path) -> None:
     node, seen = captured(store, made)
     pool.adopt(made, node, seen)
     first = inode(pool.folder / pool.name(node))
     pool.adopt(made, node, seen)
     made.unlink()
-    pool.adopt(made, node, seen)  # not even looked at
+    pool.adopt(made, node, seen)  # the file is not even opened
     assert inode(pool.folder / pool.name(node)) == first
 
 
-def test_what_nobody_would_link_to_is_not_adopted(store: Store, pool: Pool, made: Path) -> None:
+def test_a_file_that_is_never_linked_is_not_adopted(store: Store, pool: Pool, made: Path) -> None:
     node, seen = captured(store, made)
     pool.adopt(made, node._replace(xattrs=((b"user.a", b"x"),)), seen)
     made.write_bytes(b"")
@@ -284,7 +282,7 @@ def test_what_nobody_would_link_to_is_not_adopted(store: Store, pool: Pool, made
     assert files(pool.folder) == []
 
 
-def test_a_pool_that_can_not_be_written_to_takes_nothing(open_folder: Path) -> None:
+def test_a_read_only_pool_adopts_nothing(open_folder: Path) -> None:
     def go() -> None:
         store = Store.create(open_folder / "store")
         (open_folder / "f").write_bytes(CONTENT)
@@ -296,7 +294,7 @@ def test_a_pool_that_can_not_be_written_to_takes_nothing(open_folder: Path) -> N
     as_nobody(go)
 
 
-# files that name their place
+# files that contain build paths
 
 HERE = {b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"}
 CONSTANT, OTHER = TokenPaths(HERE, constant=True), TokenPaths({**HERE, b"S": b"/s"}, constant=True)
@@ -306,7 +304,7 @@ ELF = b"\x7fELF\0/a/folder/of/a/sysroot/usr\0"
 
 @pytest.fixture(params=[TEXT, ELF], ids=["text", "binary"])
 def naming(request: pytest.FixtureRequest, store: Store) -> FileNode:
-    """A file that names the sysroot."""
+    """A file that contains the sysroot's path."""
     stored = tokenise(request.param, CONSTANT)
     assert stored is not None
     with store.objects.writer() as writer:
@@ -320,7 +318,7 @@ def put_for(pool: Pool, places: TokenPaths | None, pair: Pair, folder: Path) -> 
     return folder / "f"
 
 
-def test_where_places_are_constant_what_was_relocated_is_shared(
+def test_with_constant_paths_relocated_files_are_shared(
     store: Store, pool: Pool, naming: FileNode, tmp_path: Path
 ) -> None:
     pair = of_one(store, naming)
@@ -369,7 +367,7 @@ def test_without_places_tokens_are_shared_like_any_content(
 
 
 @pytest.mark.parametrize(("places", "shared"), [(CONSTANT, True), (TokenPaths(HERE), False)])
-def test_what_is_held_is_as_it_was_made(
+def test_a_held_file_is_unchanged(
     store: Store, pool: Pool, tmp_path: Path, places: TokenPaths, shared: bool
 ) -> None:
     data = b"\0compiled /a/folder/of/a/sysroot"
@@ -398,9 +396,7 @@ def test_a_relocated_file_that_was_tampered_with_is_made_again(
     assert placing.intact(naming)
 
 
-def test_a_path_that_is_to_be_private_is_no_link(
-    store: Store, pool: Pool, made: Path, tmp_path: Path
-) -> None:
+def test_a_private_path_is_not_a_link(store: Store, pool: Pool, made: Path, tmp_path: Path) -> None:
     node, _ = captured(store, made)
     with store.objects.writer() as writer:
         pair = write_listing(writer, {b"f": node, b"g": node}, mtimes=False)
@@ -413,7 +409,9 @@ def test_a_path_that_is_to_be_private_is_no_link(
     assert is_sealed((one / "f").stat(), node)
 
 
-def test_what_has_xattrs_is_no_link(store: Store, pool: Pool, made: Path, tmp_path: Path) -> None:
+def test_a_file_with_xattrs_is_not_a_link(
+    store: Store, pool: Pool, made: Path, tmp_path: Path
+) -> None:
     node, _ = captured(store, made)
     pair = of_one(store, node._replace(xattrs=((b"user.a", b"x"),)))
     for name in ("one", "two"):

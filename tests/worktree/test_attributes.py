@@ -74,15 +74,13 @@ def files(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool) -> FileNode:
 
 
 def inside(pair: Pair) -> Pair:
-    """Return a pair as it is read where it is inside another: an empty one is told by its
-    attributes.
-    """
+    """Return a pair as its parent's listing has it: an empty directory has attributes."""
     return Pair(EMPTY_TREE, EMPTY_TREE) if pair == EMPTY else pair
 
 
 @st.composite
 def listings(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool, depth: int = 2) -> Pair:
-    """Written from the leaves up; what comes back is what was written, at each of them."""
+    """Generate listings, write them from the leaves up, and check that each is read back."""
     listing: Listing = {}
     for name in draw(st.lists(trees.names, max_size=4, unique=True)):
         if depth and draw(st.booleans()):
@@ -101,9 +99,7 @@ def listings(draw: st.DrawFn, writer: ObjectWriter, *, mtimes: bool, depth: int 
 
 @settings(max_examples=150)
 @given(data=st.data(), mtimes=st.booleans())
-def test_a_directory_comes_back_as_it_was_written(
-    writer: ObjectWriter, data: st.DataObject, mtimes: bool
-) -> None:
+def test_a_directory_is_read_back(writer: ObjectWriter, data: st.DataObject, mtimes: bool) -> None:
     data.draw(listings(writer, mtimes=mtimes))
 
 
@@ -134,10 +130,8 @@ DIFFERENT: dict[str, FileNode] = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_what_differs_in_attributes_alone_is_another_directory(
-    writer: ObjectWriter, what: str
-) -> None:
-    """Another output id, so that no file with tokens is taken for one without."""
+def test_different_attributes_make_a_different_directory(writer: ObjectWriter, what: str) -> None:
+    """The output ids differ, so that a file with tokens is never used as one without."""
     plain, other = (
         write_listing(writer, {b"f": node}, mtimes=False) for node in (ORDINARY, DIFFERENT[what])
     )
@@ -155,6 +149,6 @@ def test_a_mark_is_part_of_what_a_file_is() -> None:
     assert ORDINARY._replace(mtime=7).same_content == ORDINARY.same_content
 
 
-def test_a_mark_is_told_in_the_line() -> None:
+def test_a_mark_is_in_the_attribute_line() -> None:
     assert attribute_line(b"a b", DIFFERENT["a mark"], mtimes=False) == b"a\\sb\tfixme=text:W\n"
     assert attribute_line(b"f", ORDINARY, mtimes=True) == b""

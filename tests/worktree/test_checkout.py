@@ -37,7 +37,9 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 @settings(max_examples=EXAMPLES)
 @given(made=steps(changes=False, max_size=24))
-def test_what_is_captured_comes_back_exactly(work: Work, tmp_path: Path, made: list[Step]) -> None:
+def test_a_captured_directory_is_restored_exactly(
+    work: Work, tmp_path: Path, made: list[Step]
+) -> None:
     with scratch(tmp_path) as here:
         carry_out(here / "a", made)
         pair = work.capture(here / "a").pair
@@ -93,7 +95,7 @@ def test_fsck_is_clean_over_captured_directories(
     is_clean()
 
 
-def test_every_kind_of_entry_comes_back(work: Work, tmp_path: Path) -> None:
+def test_every_kind_of_entry_is_restored(work: Work, tmp_path: Path) -> None:
     top = tmp_path / "a"
     (top / "empty" / "er").mkdir(parents=True)
     (top / ".git" / "refs").mkdir(parents=True)
@@ -147,7 +149,7 @@ def test_a_changed_date_moves_no_content(work: Work, tmp_path: Path) -> None:
     assert (tmp_path / "b" / "f").stat().st_mtime_ns == 5
 
 
-def test_what_was_excluded_is_left_alone(work: Work, tmp_path: Path) -> None:
+def test_excluded_entries_are_unchanged(work: Work, tmp_path: Path) -> None:
     (tmp_path / "a" / "temp").mkdir(parents=True)
     (tmp_path / "a" / "f").write_text("x")
     first = work.capture(tmp_path / "a", exclude=("/temp/",)).pair
@@ -222,7 +224,7 @@ def test_something_in_the_way_is_named_and_kept(work: Work, tmp_path: Path) -> N
 XATTRS = {"user.a": b"\0\xff", "user.b c": b"x y", "user.empty": b""}
 
 
-def test_allowed_xattrs_come_back_and_others_do_not(work: Work, tmp_path: Path) -> None:
+def test_only_allowed_xattrs_are_restored(work: Work, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "f").write_text("x")
     for name, value in {**XATTRS, "user.other": b"no"}.items():
@@ -252,7 +254,7 @@ def as_nobody(function: Callable[[], None]) -> None:
         except BaseException:
             raise AssertionError(
                 traceback.format_exc()
-            ) from None  # anything else may not go through a pipe
+            ) from None  # only picklable results can be sent through a pipe
 
     child = start_child(report)
     with os.fdopen(child.answer, "rb") as answer:
@@ -262,7 +264,7 @@ def as_nobody(function: Callable[[], None]) -> None:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp())  # pytest's own folders are closed to others
+    path = Path(tempfile.mkdtemp())  # pytest's folders are closed to other users
     if AS_ROOT:
         os.chown(path, NOBODY, NOBODY)
     yield path
@@ -270,7 +272,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def read_only_trees(here: Path) -> None:
-    """Directories without write permission, with a hardlink group across them."""
+    """Directories without write permission that share a hardlink group."""
     for number in range(3):
         deep = here / f"d{number}" / "e" / "f"
         deep.mkdir(parents=True)
@@ -372,7 +374,7 @@ OTHER_FOLDER = FolderPlan([], [], [], [(b"x", FOLDER, FOLDER._replace(mtime=1))]
 FILE = FileNode(MODE_FILE, b"f" * 20, mtime=1)
 DATED, OTHER = FILE._replace(mtime=2), FILE._replace(oid=b"o" * 20)
 LINKED = FILE._replace(link=b"x", mtime=2)
-# the present entry, the target, what happens
+# present entry, target entry, expected plan
 PLANS = {
     "nothing": (None, None, FolderPlan([], [], [], [])),
     "the same": (FILE, FILE, FolderPlan([], [], [], [])),

@@ -1,4 +1,4 @@
-"""A checkout that two processes share, and its order."""
+"""Checkouts shared by two processes, and their order."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def below(top: Path) -> Callable[[bytes], bytes]:
     return lambda path: path.removeprefix(os.fsencode(top) + b"/")
 
 
-# two processes do what one does
+# two processes have the same result as one
 
 
 def everything_at_once(top: Path, count: int) -> None:
-    """Many folders with all kinds of entries, hardlinked across the folders."""
+    """Create many folders with all kinds of entries, hardlinked across folders."""
     for number in range(count):
         folder = top / f"d{number}"
         for name in ("e/deep", "bin/more", "usr/libexec", "empty"):
@@ -100,9 +100,7 @@ def test_both_processes_place(
     assert len(set(placer.placed())) == len(placer.placed()) == 40 * 5 - 1
 
 
-def test_files_of_a_sysroot_are_links_whoever_placed_them(
-    work: Work, tmp_path: Path, sharing: Sharing
-) -> None:
+def test_both_processes_place_links(work: Work, tmp_path: Path, sharing: Sharing) -> None:
     everything_at_once(tmp_path / "a", 20)
     pair, pool = work.output(tmp_path / "a"), Pool(work.store.cache / "pool", work.store.objects)
     for name, since in (("one", 1 << 30), ("two", 2)):
@@ -123,7 +121,7 @@ def test_files_of_a_sysroot_are_links_whoever_placed_them(
     assert pool.notes == []
 
 
-def test_what_the_second_process_repaired_is_told_once(
+def test_a_repair_by_the_second_process_is_reported_once(
     work: Work, tmp_path: Path, sharing: Sharing
 ) -> None:
     for number in range(20):
@@ -184,7 +182,7 @@ def test_a_difference_applied_by_two_equals_a_fresh_checkout_by_one(
             shutil.rmtree(here / "fresh")
 
 
-def test_folders_that_two_processes_made_and_removed_are_told(
+def test_folders_created_and_removed_by_two_processes_are_returned(
     work: Work, tmp_path: Path, sharing: Sharing
 ) -> None:
     sharing.since(2)
@@ -302,7 +300,7 @@ def with_programs(version: str, count: int) -> Spec:
         "libexec": {"lib": {"inner.so": version}, "bin": {"inmost": version}},
         "share": {"x": version},
     }
-    # sorted last of all, so that neither the order of names nor that of a queue would do
+    # sorted last, so that neither name order nor queue order is sufficient
     return {
         **{f"d{number}": usr for number in range(count)},
         "bin": {"sh": version},

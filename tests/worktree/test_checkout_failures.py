@@ -1,6 +1,4 @@
-"""What goes wrong in a checkout, by one process or two: it is told, and nothing is written
-elsewhere.
-"""
+"""Failures of checkouts in one or two processes are reported; no file outside is written."""
 
 from __future__ import annotations
 
@@ -98,7 +96,7 @@ def test_an_error_of_the_second_process_is_raised_here(
     assert raised.value.hint
 
 
-def test_after_an_error_here_the_second_process_is_gone(
+def test_an_error_here_ends_the_second_process(
     work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None
 ) -> None:
     sharing.since(2)
@@ -113,7 +111,7 @@ def test_after_an_error_here_the_second_process_is_gone(
         checkout(work.store.objects, tmp_path / "b", many_folders(work), placer=placer)
 
 
-def test_what_is_in_the_way_of_the_second_process_is_named(
+def test_an_obstacle_for_the_second_process_is_named(
     work: Work,
     tmp_path: Path,
     sharing: Sharing,
@@ -135,7 +133,7 @@ def test_what_is_in_the_way_of_the_second_process_is_named(
         checkout(work.store.objects, tmp_path / "b", pair, placer=placer)
 
 
-# links on the way
+# symlinks in the path
 
 
 FOLDERS: Spec = {
@@ -147,10 +145,10 @@ FOLDERS: Spec = {
     "z": {"f": "x"},
 }
 SWAPPED = [
-    # folder, what is placed when it becomes a link, by how many processes
+    # folder, the file at whose placement it becomes a link, number of processes
     ("a", b"0/f", 1),
     ("a", b"0/f", 2),
-    ("a", b"z/f", 1),  # what is in it is queued
+    ("a", b"z/f", 1),  # its content is queued
     ("a/b", b"z/f", 1),
     ("bin", b"0/f", 1),
     ("bin", b"0/f", 2),
@@ -182,7 +180,7 @@ def test_a_link_in_the_place_of_a_queued_folder_is_not_followed(
             place.rename(tmp_path / "moved")
             place.symlink_to(outside)
         while path == b"1/f" and when == b"0/f" and not place.is_symlink():
-            time.sleep(0.001)  # until the other process is there
+            time.sleep(0.001)  # until the other process has started
 
     placer = Noting(PrivatePlacer(work.store.objects), tmp_path / "notes", before)
     with pytest.raises(CheckoutError, match=r"Not a directory: b'(a|b|bin|usr)'"):
@@ -194,7 +192,7 @@ def test_a_link_in_the_place_of_a_queued_folder_is_not_followed(
 # depth
 
 DEPTH = 600
-"""More than a recursion in Python can do."""
+"""A depth beyond Python's recursion limit."""
 
 
 def nested(work: Work, text: bytes) -> Pair:
@@ -207,7 +205,7 @@ def nested(work: Work, text: bytes) -> Pair:
 
 
 def innermost(top: Path) -> bytes | None:
-    """Return what is in the file below all folders."""
+    """Return the content of the file below all folders."""
     fd = os.open(top, os.O_RDONLY)
     with suppress(FileNotFoundError):
         while True:
@@ -225,7 +223,7 @@ def innermost(top: Path) -> bytes | None:
 
 
 @pytest.mark.parametrize("since", [1 << 30, 2], ids=["one", "two"])
-def test_what_is_nested_too_deeply_is_refused_or_put_in_place(
+def test_deeply_nested_folders_are_refused_or_written(
     work: Work, tmp_path: Path, sharing: Sharing, nothing_is_left: None, since: int
 ) -> None:
     sharing.since(since)
@@ -241,14 +239,14 @@ def test_what_is_nested_too_deeply_is_refused_or_put_in_place(
             else:
                 assert innermost(top) == text
     finally:
-        while (top / "d").exists():  # shutil's own recursion is no deeper
+        while (top / "d").exists():  # shutil cannot recurse deeper
             (top / "d").rename(tmp_path / "outer")
             if (tmp_path / "outer" / "d").exists():
                 (tmp_path / "outer" / "d").rename(top / "d")
             shutil.rmtree(tmp_path / "outer")
 
 
-# trees that nobody's capture makes
+# trees that no capture writes
 
 CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, FileNode]]] = {
     "a link with a NUL": lambda writer: {b"l": FileNode(0o120777, writer.add("blob", b"a\0b"))},
@@ -264,7 +262,7 @@ CRAFTED: dict[str, Callable[[ObjectWriter], dict[bytes, FileNode]]] = {
 
 
 @pytest.mark.parametrize("what", CRAFTED)
-def test_what_no_file_system_can_hold_is_an_error(work: Work, tmp_path: Path, what: str) -> None:
+def test_an_impossible_entry_is_an_error(work: Work, tmp_path: Path, what: str) -> None:
     with work.store.objects.writer() as writer:
         pair = write_listing(writer, CRAFTED[what](writer), mtimes=True)
     with pytest.raises(CheckoutError, match="cannot write") as raised:
@@ -285,17 +283,15 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("fields", FIELDS)
-def test_attributes_that_nobody_wrote_are_an_error(
-    work: Work, tmp_path: Path, fields: bytes
-) -> None:
-    """Of a file that is not there, too."""
+def test_invalid_attributes_are_an_error(work: Work, tmp_path: Path, fields: bytes) -> None:
+    """This includes attributes of a missing file."""
     with pytest.raises(StoreError, match="attributes of b'f'") as raised:
         work.checkout(tmp_path / "b", with_attributes(work.store, b"f\t" + fields + b"\n", []))
     assert raised.value.hint
 
 
-def test_a_group_holds_only_what_is_the_same(work: Work, tmp_path: Path) -> None:
-    """Labels may meet in a merge that were not those of one group."""
+def test_only_equal_files_are_hardlinked(work: Work, tmp_path: Path) -> None:
+    """A merge can combine files with equal labels from different groups."""
     with work.store.objects.writer() as writer:
         spec: Spec = {
             "x": ("2", 0o644, "x"),

@@ -1,4 +1,4 @@
-"""Contents found in directories under other names."""
+"""Searches for contents under different names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_find(store: Store, files: dict[str, str], text: str, like: str, path: s
         pair = Pair(write_files(writer, files), None)
     search = ContentSearch(store.objects)
     oid = object_id("blob", text.encode())
-    for _ in range(2):  # what was not found is remembered
+    for _ in range(2):  # failed searches are cached
         place = search.find(pair, oid, like=like.encode())
         assert place == (path.encode() if path is not None else None)
 

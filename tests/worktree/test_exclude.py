@@ -7,7 +7,7 @@ import pytest
 from prov.errors import CaptureError
 from prov.worktree.exclude import Exclude, escaped, inside
 
-# patterns, path, whether it is a folder, whether it is left out
+# patterns, path, whether it is a folder, whether it is excluded
 MATCHES = [
     (("/temp/",), b"temp", True, True),
     (("/temp/",), b"temp", False, False),

@@ -1,6 +1,4 @@
-"""Sysroots on file systems that share blocks, that have no hardlinks, or that can't be written
-to.
-"""
+"""Sysroots on file systems with reflinks, without hardlinks, or mounted read-only."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ __all__ = ["open_folder", "package", "pool"]  # fixtures
 
 
 class Kind(NamedTuple):
-    """How a file system is made in a file, and mounted."""
+    """How to create a file system in a file and mount it."""
 
     make: list[str]
     mount: list[str]
@@ -42,14 +40,14 @@ class Kind(NamedTuple):
 KINDS = {
     "btrfs": Kind(["mkfs.btrfs", "-q", "-K"], ["mount", "-o", "loop"], 256 << 20),
     "xfs": Kind(["mkfs.xfs", "-q", "-K", "-m", "reflink=1"], ["mount", "-o", "loop"], 320 << 20),
-    # a file's mode can't be set on these; with `quiet` that is no error
+    # these do not support chmod; with `quiet` it is not an error
     "vfat": Kind(["mkfs.vfat"], ["mount", "-t", "vfat", "-o", "loop,quiet"]),
     "exfat": Kind(["mkfs.exfat"], ["mount", "-t", "exfat-fuse", "-o", "loop"]),
 }
 
 
 def attempt(*command: str | Path) -> None:
-    """Run a command; skip the test, with what the command said, where it fails."""
+    """Run a command; if it fails, skip the test with the command's output as the reason."""
     if not AS_ROOT:
         pytest.skip("only root can mount a file system")
     try:
@@ -69,7 +67,7 @@ class Mounts:
         self.folder = folder
 
     def image(self, name: str) -> Path:
-        """Mount a new file system of a kind; return where."""
+        """Mount a new file system of a kind; return its path."""
         kind, image, place = KINDS[name], self.folder / f"{name}.image", self.folder / name
         with open(image, "wb") as stream:
             stream.truncate(kind.size)
@@ -81,11 +79,11 @@ class Mounts:
 
     def mounted(self, place: Path, *command: str | Path) -> None:
         attempt(*command)
-        # whatever is still open in it, as by a test that failed
+        # even if a failed test has open files in it
         self.stack.callback(lambda: subprocess.run(["umount", "--lazy", place], check=True))
 
     def again(self, folder: Path, place: Path) -> None:
-        """Mount a folder at a second place, where it can't be written to."""
+        """Mount a folder read-only at a second path."""
         place.mkdir()
         self.mounted(place, "mount", "--bind", folder, place)
         attempt("mount", "-o", "remount,bind,ro", place)
@@ -99,13 +97,13 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
 
 @pytest.fixture(params=["btrfs", "xfs"])
 def sharing(request: pytest.FixtureRequest, mounts: Mounts) -> Path:
-    """A folder on a file system that shares blocks."""
+    """A folder on a file system with reflinks."""
     return mounts.image(request.param)
 
 
 @pytest.fixture(params=["vfat", "exfat"])
 def linkless(request: pytest.FixtureRequest, mounts: Mounts) -> Path:
-    """A folder on a file system that has no hardlinks."""
+    """A folder on a file system without hardlinks."""
     return mounts.image(request.param)
 
 
@@ -113,7 +111,7 @@ def in_it(pool: Pool, folder: Path) -> Pool:
     return Pool(folder / "pool", pool.objects)
 
 
-# what shares blocks
+# file systems with reflinks
 
 
 def test_there_a_sysroot_is_the_same(
@@ -134,8 +132,8 @@ def test_there_a_sysroot_is_the_same(
     assert (pool.notes, there.notes) == ([], [])
 
 
-def test_there_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, sharing: Path) -> None:
-    """By the very process that has its folder open."""
+def test_there_a_deleted_pool_is_created_again(pool: Pool, package: Pair, sharing: Path) -> None:
+    """The process that has its folder open does this."""
     there = in_it(pool, sharing)
     expected = describe(put(there, package, sharing / "before"))
     shutil.rmtree(there.folder)
@@ -144,7 +142,7 @@ def test_there_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, shar
     assert inode(after / "usr/data") == inode(pool_file(there, 0o644))
 
 
-def test_there_tampering_is_found_and_repaired(pool: Pool, package: Pair, sharing: Path) -> None:
+def test_there_changes_are_detected_and_repaired(pool: Pool, package: Pair, sharing: Path) -> None:
     there = in_it(pool, sharing)
     expected = describe(put(there, package, sharing / "before"))
     write_through(sharing / "before" / "usr" / "data")
@@ -153,7 +151,7 @@ def test_there_tampering_is_found_and_repaired(pool: Pool, package: Pair, sharin
     assert there.generation() == 1
 
 
-def test_there_what_is_adopted_shares_blocks_and_no_inode(
+def test_there_an_adopted_file_shares_only_blocks(
     store: Store, pool: Pool, tmp_path: Path, sharing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, there = sharing / "made", in_it(pool, sharing)
@@ -172,7 +170,7 @@ def test_there_what_is_adopted_shares_blocks_and_no_inode(
     assert source.read_bytes() == content
 
 
-def test_there_what_changed_since_is_not_adopted(store: Store, pool: Pool, sharing: Path) -> None:
+def test_there_a_changed_file_is_not_adopted(store: Store, pool: Pool, sharing: Path) -> None:
     made, there = sharing / "made", in_it(pool, sharing)
     made.write_bytes(b"x" * 9000)
     node, seen = captured(store, made)
@@ -196,12 +194,12 @@ def test_from_another_file_system_it_is_copied(
         assert is_sealed(source.stat(), node)
 
 
-# what has no hardlinks
+# file systems without hardlinks
 
 
 @pytest.fixture
 def plain(work: Work, tmp_path: Path) -> Pair:
-    """A package of what every file system can hold."""
+    """A package of entries that every file system supports."""
     (tmp_path / "plain" / "usr" / "bin").mkdir(parents=True)
     (tmp_path / "plain" / "usr" / "bin" / "tool").write_bytes(CONTENT)
     (tmp_path / "plain" / "usr" / "bin" / "tool").chmod(0o755)
@@ -234,7 +232,7 @@ def test_without_hardlinks_files_are_copies(
     assert (pool.notes, there.notes) == ([], [])
 
 
-def test_to_where_there_are_no_hardlinks_it_is_adopted_by_copy(
+def test_without_hardlinks_files_are_adopted_by_copy(
     store: Store, pool: Pool, linkless: Path
 ) -> None:
     made, there = linkless / "made", in_it(pool, linkless)
@@ -244,7 +242,7 @@ def test_to_where_there_are_no_hardlinks_it_is_adopted_by_copy(
     assert [path.read_bytes() for path in files(there.folder)] == [b"content"]
 
 
-# what can't be written to
+# read-only file systems
 
 
 def test_from_a_pool_mounted_read_only_files_are_copies(
@@ -279,9 +277,7 @@ FILLED = {"not there": [1, 1], "empty": [1, 1], "with one of two": [3, 1], "full
 
 
 @pytest.mark.parametrize("filled", FILLED)
-def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(
-    open_folder: Path, filled: str
-) -> None:
+def test_from_a_closed_pool_existing_files_are_linked(open_folder: Path, filled: str) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         pool = Pool(open_folder / "closed" / "pool", work.store.objects)
@@ -312,7 +308,7 @@ def test_from_a_closed_pool_what_is_there_is_linked_and_the_rest_copied(
 
 
 def two_files(work: Work, top: Path) -> tuple[Pair, Pair]:
-    """Return a package with one file, and one with another in addition."""
+    """Return a package with one file, and another package with an additional file."""
     top.mkdir()
     (top / "old").write_text("old")
     first = work.output(top)
@@ -326,7 +322,7 @@ def set_modes(folder: Path, mode: int) -> None:
             path.chmod(mode)
 
 
-def test_what_was_tampered_with_in_a_closed_pool_reaches_nobody(open_folder: Path) -> None:
+def test_a_changed_file_of_a_closed_pool_is_never_linked(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         pool = Pool(open_folder / "pool", work.store.objects)
@@ -342,12 +338,12 @@ def test_what_was_tampered_with_in_a_closed_pool_reaches_nobody(open_folder: Pat
     as_nobody(go)
 
 
-# what may not be linked to
+# files that must not be linked to
 
 
 @pytest.fixture
 def immutable() -> Iterator[Callable[[Path], None]]:
-    """Makes a file one that nobody can change, or link to."""
+    """Make a file immutable, so that no process can change or link it."""
     with ExitStack() as stack:
 
         def make(path: Path) -> None:
@@ -357,7 +353,7 @@ def immutable() -> Iterator[Callable[[Path], None]]:
         yield make
 
 
-def test_what_may_not_be_linked_to_is_copied(
+def test_an_unlinkable_file_is_copied(
     pool: Pool, package: Pair, tmp_path: Path, immutable: Callable[[Path], None]
 ) -> None:
     linked = put(pool, package, tmp_path / "linked")

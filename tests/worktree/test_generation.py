@@ -1,4 +1,4 @@
-"""What was found changed in a pool: it is counted, and made again."""
+"""Changed files of a pool are counted and restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.worktree.test_pool import CONTENT, inode, package, pool, pool_file, p
 __all__ = ["package", "pool"]  # fixtures
 
 
-def test_the_generation_moves_with_each_find_and_only_then(
+def test_each_changed_file_increments_the_generation(
     pool: Pool, package: Pair, tmp_path: Path
 ) -> None:
     assert pool.generation() == 0
@@ -42,14 +42,14 @@ def test_the_generation_moves_with_each_find_and_only_then(
         write_through(tmp_path / "after all were gone" / name)
     put(pool, package, tmp_path / "both")
     assert pool.generation() == 4
-    write_through(folders[0] / "usr" / "data")  # an inode that is in the pool no more
+    write_through(folders[0] / "usr" / "data")  # an inode that is no longer in the pool
     put(pool, package, tmp_path / "last")
     assert pool.generation() == 4
     assert Pool(pool.folder, pool.objects).generation() == 4
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"\xff", b"1.5"])
-def test_a_damaged_generation_is_none_and_moves(
+def test_a_damaged_generation_is_zero_and_increments(
     pool: Pool, package: Pair, tmp_path: Path, damage: bytes
 ) -> None:
     put(pool, package, tmp_path / "before")
@@ -60,7 +60,7 @@ def test_a_damaged_generation_is_none_and_moves(
     assert pool.generation() == 1
 
 
-def test_finds_of_several_processes_are_all_counted(
+def test_changes_found_by_several_processes_are_all_counted(
     pool: Pool, package: Pair, tmp_path: Path
 ) -> None:
     put(pool, package, tmp_path / "before")
@@ -101,7 +101,7 @@ def test_of_two_processes_that_fill_the_pool_the_first_wins(
     assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == []
 
 
-def test_intact_is_what_is_sealed_or_not_there(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_a_sealed_or_missing_file_is_intact(pool: Pool, package: Pair, tmp_path: Path) -> None:
     node = FileNode(stat.S_IFREG | 0o644, object_id("blob", CONTENT))
     assert pool.intact(node)
     put(pool, package, tmp_path / "top")
@@ -115,7 +115,7 @@ def test_intact_is_what_is_sealed_or_not_there(pool: Pool, package: Pair, tmp_pa
     assert (tmp_path / "top" / "usr" / "data").read_bytes() != CONTENT  # another inode
 
 
-def test_what_a_killed_process_left_is_no_obstacle(
+def test_files_of_a_killed_process_are_not_an_obstacle(
     pool: Pool, package: Pair, tmp_path: Path
 ) -> None:
     source = pool_file(pool, 0o644)
@@ -125,4 +125,4 @@ def test_what_a_killed_process_left_is_no_obstacle(
     assert (put(pool, package, tmp_path / "top") / "usr" / "data").read_bytes() == CONTENT
     assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == [
         half
-    ]  # nobody else's to remove
+    ]  # no other process can remove it

@@ -21,8 +21,9 @@ from prov.worktree.attributes import (
 from prov.worktree.merge import Conflict, Owned, Resolution, resolution, three_way, union
 
 Spec = dict[str, Any]
-"""name -> text of a file, (text, mode) or (text, mode, link) of one with these, or a directory; `.`
-is a directory's own mode.
+"""Entries by name: a file as text, (text, mode) or (text, mode, link), or a directory.
+
+The name `.` has a directory's own mode.
 """
 
 
@@ -52,7 +53,7 @@ def build(
 
 
 def show(writer: ObjectWriter, pair: Pair) -> dict[str, str]:
-    """Return path -> content and mode, `/` behind a directory."""
+    """Return the content and mode of each path; a directory's path ends in `/`."""
     shown = {}
     for path, node in walk(writer, pair):
         if node.is_directory:
@@ -78,7 +79,7 @@ def as_part(owner: str, pair: Pair) -> Owned:
 
 @settings(max_examples=60)
 @given(first=specs, second=specs, third=specs)
-def test_a_union_depends_on_no_order(
+def test_a_union_does_not_depend_on_order(
     writer: ObjectWriter, first: Spec, second: Spec, third: Spec
 ) -> None:
     parts = [
@@ -97,7 +98,7 @@ def test_a_union_depends_on_no_order(
 
 @settings(max_examples=60)
 @given(first=specs, second=specs)
-def test_a_union_holds_all_of_both_and_no_more(
+def test_a_union_has_exactly_the_entries_of_both(
     writer: ObjectWriter, first: Spec, second: Spec
 ) -> None:
     parts = [as_part("one", build(writer, first)), as_part("two", build(writer, second))]
@@ -159,7 +160,7 @@ def test_unions(
         )
 
 
-def test_of_three_owners_the_two_that_disagree_are_named(writer: ObjectWriter) -> None:
+def test_the_two_conflicting_owners_of_three_are_named(writer: ObjectWriter) -> None:
     parts = [
         as_part(owner, build(writer, {"f": text}))
         for owner, text in (("a", "x"), ("b", "x"), ("c", "y"))
@@ -172,7 +173,7 @@ def test_of_three_owners_the_two_that_disagree_are_named(writer: ObjectWriter) -
 
 @settings(max_examples=80)
 @given(base=specs, ours=specs)
-def test_what_one_side_changed_is_taken(writer: ObjectWriter, base: Spec, ours: Spec) -> None:
+def test_a_change_of_one_side_is_merged(writer: ObjectWriter, base: Spec, ours: Spec) -> None:
     start, mine = build(writer, base, mtimes={}), build(writer, ours, mtimes={})
     for left, right in ((mine, start), (start, mine), (mine, mine)):
         merged = three_way(writer, start, as_part("ours", left), as_part("theirs", right))
@@ -270,7 +271,7 @@ def test_three_way(
         )
 
 
-def test_of_a_file_written_alike_the_later_date_is_kept(writer: ObjectWriter) -> None:
+def test_equal_files_get_the_later_mtime(writer: ObjectWriter) -> None:
     start = build(writer, {"f": "x"}, mtimes={"f": 1})
     mine = build(writer, {"f": "y"}, mtimes={"f": 2})
     other = build(writer, {"f": "y"}, mtimes={"f": 3})
@@ -281,7 +282,7 @@ def test_of_a_file_written_alike_the_later_date_is_kept(writer: ObjectWriter) ->
 
 A, B = FileNode(0o100644, b"a" * 20, mtime=1), FileNode(0o100644, b"b" * 20, mtime=1)
 LATER_A = A._replace(mtime=2)
-# base, ours, theirs, what is taken
+# base, ours, theirs, expected resolution
 RESOLUTIONS = [
     (A, A, A, Resolution.THEIRS),
     (A, A, B, Resolution.THEIRS),
@@ -300,7 +301,7 @@ RESOLUTIONS = [
 
 
 @pytest.mark.parametrize(("base", "ours", "theirs", "taken"), RESOLUTIONS)
-def test_what_a_three_way_merge_takes(
+def test_three_way_resolution(
     base: FileNode | None, ours: FileNode | None, theirs: FileNode | None, taken: Resolution
 ) -> None:
     assert resolution(base, ours, theirs) is taken

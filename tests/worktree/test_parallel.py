@@ -31,17 +31,17 @@ def test_all_is_done_once_by_one_or_the_other(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [HANDED_OUT - 1, HANDED_OUT, HANDED_OUT + 1, 3 * HANDED_OUT + 7])
-def test_more_than_a_pipe_holds_is_no_obstacle(count: int) -> None:
+def test_more_work_than_a_pipe_holds(count: int) -> None:
     (_, mine), (_, theirs) = by_turns(range(count), taken, "counting")
     assert sorted(mine + theirs) == list(range(count))
 
 
-def test_who_is_free_takes_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_process_fetches_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
 
     def waiting(items: Iterator[int]) -> list[int]:
         if os.getpid() != HERE:
-            os.read(reader, 1)  # until this process has done all that is left
+            os.read(reader, 1)  # until this process has done the remaining work
             return list(items)
         done = list(items)
         os.write(writer, b"x")
@@ -97,13 +97,13 @@ DEATHS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("how", DEATHS)
-def test_a_second_process_that_dies_is_told(how: str) -> None:
+def test_a_second_process_that_dies_is_reported(how: str) -> None:
     end, said = DEATHS[how]
     with pytest.raises(ProvError, match=f"the process for placing files {said}"):
         by_turns(range(50), lambda items: die(items, end), "placing files")
 
 
-def test_an_answer_that_can_not_be_sent_is_told() -> None:
+def test_an_unpicklable_answer_is_reported() -> None:
     def unsendable(items: Iterator[int]) -> object:
         return list(items) if os.getpid() == HERE else (lambda: None)
 

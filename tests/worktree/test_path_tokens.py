@@ -40,8 +40,9 @@ long_folders = st.lists(st.text("abw", min_size=1, max_size=9), min_size=2, max_
 
 @st.composite
 def layouts(draw: st.DrawFn, folder: st.SearchStrategy[bytes] = folders) -> TokenPaths:
-    """A WORKDIR, sysroots that may be inside it (one's name the beginning of the other's), and host
-    tools.
+    """Generate the paths of a WORKDIR, two sysroots and the host tools.
+
+    The sysroots can be inside the WORKDIR, and one's name can be a prefix of the other's.
     """
     workdir, elsewhere, tools = (draw(folder) for _ in range(3))
     around = draw(st.sampled_from([workdir, elsewhere]))
@@ -53,8 +54,9 @@ def places(*paths: bytes) -> TokenPaths:
 
 
 def replaced(text: bytes, old: TokenPaths, new: TokenPaths, *, fitting: bool = False) -> bytes:
-    """What relocation comes to, spelt out: at every beginning, the longest path that stands there
-    is another one, or none where that one has to fit and does not.
+    """Relocate a text in the simplest way: at each position, replace the longest path found there.
+
+    If the replacement must fit and is too long, it is /nonexistent.
     """
     out, at = b"", 0
     while at < len(text):
@@ -79,7 +81,7 @@ BETWEEN = st.sampled_from(
 
 @st.composite
 def texts(draw: st.DrawFn, one: TokenPaths) -> bytes:
-    """Paths of a place among other things, some of them where no path begins."""
+    """Generate texts with a place's paths, some at positions where no path begins."""
     pieces = st.sampled_from(sorted(one.all)) | BETWEEN | st.binary(max_size=4)
     return b"".join(draw(st.lists(pieces, max_size=12))).replace(b"\0", b"")
 
@@ -88,7 +90,7 @@ def texts(draw: st.DrawFn, one: TokenPaths) -> bytes:
 
 
 @given(data=st.data(), here=layouts(), there=layouts())
-def test_a_text_comes_back_exactly_and_elsewhere_has_the_paths_of_there(
+def test_a_text_is_restored_exactly_with_the_new_paths(
     data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
@@ -103,7 +105,7 @@ def test_a_text_comes_back_exactly_and_elsewhere_has_the_paths_of_there(
 
 
 @given(data=st.data(), here=layouts(), there=layouts())
-def test_what_holds_a_path_is_marked_with_those_it_holds(
+def test_a_file_is_marked_with_the_paths_it_contains(
     data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
@@ -123,7 +125,7 @@ def test_what_holds_a_path_is_marked_with_those_it_holds(
 @given(
     data=st.data(), first=layouts(long_folders), second=layouts(long_folders), nested=st.booleans()
 )
-def test_made_in_two_places_it_is_stored_as_the_same(
+def test_files_built_in_two_places_are_stored_equally(
     data: st.DataObject, first: TokenPaths, second: TokenPaths, nested: bool
 ) -> None:
     one, two = (
@@ -178,7 +180,7 @@ def test_paths_are_found_where_they_begin(what: str) -> None:
     assert HERE.find(text) == (expected is not None)
 
 
-def test_what_is_mapped_is_found_too(tmp_path: Path) -> None:
+def test_paths_are_found_in_mapped_files(tmp_path: Path) -> None:
     for text, expected in ((b"x" * 9000 + b" " + S, True), (b"x" * 9000 + S, False)):
         (tmp_path / "f").write_bytes(text)
         with (
@@ -188,7 +190,7 @@ def test_what_is_mapped_is_found_too(tmp_path: Path) -> None:
             assert HERE.find(mapped) is expected
 
 
-def test_other_ways_to_a_place_become_the_one_that_counts() -> None:
+def test_aliases_become_the_main_path() -> None:
     here = TokenPaths(HERE.paths, ((b"/real/work", b"W"), (b"/real", b"H")))
     stored = tokenise(b"/real/work/f /real/f /build/work/f", here)
     assert stored == (b"@PROV:WORKDIR@/f @PROV:HOSTTOOLS@/f @PROV:WORKDIR@/f", b"text:HW")
@@ -233,7 +235,7 @@ def test_nothing_moves_in_a_binary(data: st.DataObject, here: TokenPaths) -> Non
 
 
 @given(data=st.data(), here=layouts(long_folders), there=layouts() | layouts(long_folders))
-def test_elsewhere_a_binary_has_the_paths_of_there_where_they_fit(
+def test_a_relocated_binary_has_the_new_paths_that_fit(
     data: st.DataObject, here: TokenPaths, there: TokenPaths
 ) -> None:
     assume(is_distinct(here))
@@ -263,7 +265,7 @@ def test_the_rest_of_a_string_follows_a_shorter_path() -> None:
 
 @pytest.mark.parametrize("longer", [0, 1, 500])
 @pytest.mark.parametrize("rest", [b"", b"/lib", b":" + b"n" * 600])
-def test_a_longer_path_becomes_one_that_nothing_has(longer: int, rest: bytes) -> None:
+def test_a_path_that_is_too_long_becomes_nonexistent(longer: int, rest: bytes) -> None:
     stored = tokenise(
         ELF + N + rest + b"\0" + W + b"/long/enough\0", places(W + b"/long/enough", S, N, H)
     )
@@ -279,7 +281,7 @@ def test_a_longer_path_becomes_one_that_nothing_has(longer: int, rest: bytes) ->
     assert fits(stored.data, stored.fixme, places(b"/w", S, there, H)) == (longer == 0)
 
 
-def test_what_does_not_fit_is_shorter_than_every_token() -> None:
+def test_nonexistent_is_shorter_than_every_token() -> None:
     assert len(NOWHERE) < min(map(len, BARE.values()))
 
 
@@ -300,7 +302,7 @@ int main(void) { puts(PLACE "/share"); puts("and more"); return 0; }
 """
 
 
-def test_a_program_runs_in_the_other_place_and_says_its_path(tmp_path: Path) -> None:
+def test_a_relocated_program_prints_its_new_path(tmp_path: Path) -> None:
     here = places(b"/the/place/where/it/was/made", b"/none/s", b"/none/n", b"/none/h")
     there = places(b"/short", b"/none/s", b"/none/n", b"/none/h")
     command = [
@@ -323,7 +325,7 @@ def test_a_program_runs_in_the_other_place_and_says_its_path(tmp_path: Path) -> 
         assert run.stdout.splitlines() == [said, "and more"]
 
 
-# what can't be replaced
+# files in which paths cannot be replaced
 
 LONG = places(*(b"/a/rather/long/path/to" + path for path in (W, S, N, H)))
 KEPT = {
@@ -337,7 +339,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("what", KEPT)
-def test_what_can_not_be_replaced_is_held_and_stays(what: str) -> None:
+def test_an_irreplaceable_path_is_held_unchanged(what: str) -> None:
     stored = tokenise(KEPT[what], LONG)
     assert stored == (KEPT[what], HELD)
     assert relocate(*stored, HERE) == KEPT[what]
@@ -357,13 +359,13 @@ def test_tokens_are_known_in_binaries(data: bytes, letters: bytes) -> None:
     assert token_letters(data) == letters
 
 
-def test_a_token_alone_is_content_like_any_other() -> None:
+def test_a_token_without_a_mark_is_plain_content() -> None:
     for data in (b"@PROV:WORKDIR@", ELF + b"@PROV:WORKDIR@"):
         assert tokenise(data, HERE) is None
         assert relocate(data, b"", HERE) == data
 
 
-# what tells places apart
+# digests of places
 
 
 @given(
@@ -372,7 +374,7 @@ def test_a_token_alone_is_content_like_any_other() -> None:
     there=layouts(),
     kind=st.sampled_from("tb"),
 )
-def test_a_digest_differs_where_a_path_that_is_used_does(
+def test_the_digest_depends_on_the_used_paths(
     letters: set[bytes], here: TokenPaths, there: TokenPaths, kind: str
 ) -> None:
     mark = (TEXT if kind == "t" else BINARY) + b":" + b"".join(sorted(letters))
@@ -381,7 +383,7 @@ def test_a_digest_differs_where_a_path_that_is_used_does(
         assert here.digest(mark) != there.digest(mark)
 
 
-def test_a_place_in_words_names_every_path() -> None:
+def test_the_text_of_a_place_names_every_path() -> None:
     assert HERE.text().splitlines() == [
         b"HOSTTOOLS /build/hosttools",
         b"NATIVE /build/sysroot-native",

@@ -36,7 +36,7 @@ runs = st.one_of(
         st.integers(HOLE - 2, HOLE + 2),
     ),
 )
-"""Runs of zeros and of other things, as long as a hole, or nearly, or not at all."""
+"""Runs of zeros and other bytes, of about the length of a hole or much shorter."""
 
 
 def written(path: Path, chunks: list[bytes]) -> bytes:
@@ -52,7 +52,7 @@ def written(path: Path, chunks: list[bytes]) -> bytes:
 @example(parts=[b"x", bytes(2 * HOLE - 1)], cuts=[])
 @example(parts=[bytes(HOLE), b"x"], cuts=[HOLE])
 @example(parts=[bytes(2 * HOLE)], cuts=[HOLE, 2 * HOLE])
-def test_what_is_written_is_what_came(tmp_path: Path, parts: list[bytes], cuts: list[int]) -> None:
+def test_chunks_are_written_unchanged(tmp_path: Path, parts: list[bytes], cuts: list[int]) -> None:
     whole = b"".join(parts)
     places = [0, *sorted(cuts), len(whole)]
     chunks = [whole[start:end] for start, end in pairwise(places)]
@@ -60,7 +60,7 @@ def test_what_is_written_is_what_came(tmp_path: Path, parts: list[bytes], cuts: 
 
 
 class Chunk(bytes):
-    """Some bytes under another type, as a store may give them."""
+    """Return bytes as another type that a store can return."""
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, Chunk])
@@ -70,7 +70,7 @@ def test_chunks_are_of_any_kind(tmp_path: Path, kind: Callable[[bytes], bytes]) 
 
 @pytest.mark.parametrize("end", [b"", b"the end"], ids=["a hole", "text"])
 @pytest.mark.parametrize("start", [b"", b"start".ljust(HOLE, b"-")], ids=["a hole", "text"])
-def test_long_runs_of_zeros_take_no_room(tmp_path: Path, start: bytes, end: bytes) -> None:
+def test_long_runs_of_zeros_become_holes(tmp_path: Path, start: bytes, end: bytes) -> None:
     size = 64 << 20
     with open(tmp_path / "holes", "wb") as stream:
         stream.truncate(size)
@@ -83,14 +83,14 @@ def test_long_runs_of_zeros_take_no_room(tmp_path: Path, start: bytes, end: byte
     assert state.st_blocks * 512 <= 4 * HOLE
 
 
-def test_short_writes_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[: max(1, len(data) // 2)]))
     data = os.urandom(3 * HOLE) + bytes(HOLE) + b"end"
     assert written(tmp_path / "f", [data]) == data
 
 
-# sealed and not
+# sealed and unsealed files
 
 CONTENT = b"some content\n"
 
@@ -131,7 +131,7 @@ def test_a_sealed_file_is_dated_by_content_and_size(
     assert is_sealed(state, node)
 
 
-def test_a_file_that_is_there_is_not_written_over(
+def test_an_existing_file_is_not_overwritten(
     store: Store, node: FileNode, tmp_path: Path, folder: int
 ) -> None:
     (tmp_path / "secret").write_text("secret")
@@ -203,7 +203,7 @@ def test_a_seal_is_of_one_content(one: bytes, other: bytes, mode: int) -> None:
     assert len(dates) == (1 if one == other else 2)
 
 
-# the paths of a place
+# files with tokens
 
 HERE = TokenPaths({b"W": b"/a/folder/to/work/in", b"S": b"/a/folder/of/a/sysroot"})
 
@@ -227,7 +227,7 @@ def test_a_file_with_tokens_is_written_for_its_place(
 
 
 @pytest.mark.parametrize("longer", [0, 1])
-def test_a_file_that_a_path_does_not_fit_into_is_told(
+def test_a_file_too_small_for_a_path_is_reported(
     store: Store, tmp_path: Path, folder: int, longer: int
 ) -> None:
     path = HERE.paths[b"W"]
@@ -244,7 +244,7 @@ def test_a_file_that_a_path_does_not_fit_into_is_told(
     assert has_room(store.objects, node, placer.token_paths or HERE) == (longer == 0)
 
 
-def test_a_text_has_room_for_everything(store: Store, tmp_path: Path, folder: int) -> None:
+def test_every_path_fits_into_a_text(store: Store, tmp_path: Path, folder: int) -> None:
     with store.objects.writer() as writer:
         node = FileNode(stat.S_IFREG | 0o644, writer.add_blob(b"@PROV:WORKDIR@"), fixme=b"text:W")
     placer = PrivatePlacer(store.objects, TokenPaths({b"W": b"/" + b"w" * 500}))

@@ -66,14 +66,14 @@ def test_files_are_links_to_one_inode_per_content_and_mode(
     assert describe(one) == describe(two)
 
 
-def test_empty_files_are_not_worth_a_link(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_empty_files_are_not_linked(pool: Pool, package: Pair, tmp_path: Path) -> None:
     one, two = put(pool, package, tmp_path / "one"), put(pool, package, tmp_path / "two")
     assert (one / "usr/empty").stat().st_nlink == 1
     assert describe(one) == describe(two)
 
 
 def strip_in_place(path: Path) -> None:
-    """As `strip -p` does it: fewer bytes in the same inode, the same mtime."""
+    """Shorten a file in place and restore its mtime, as `strip -p` does."""
     before = path.stat().st_mtime_ns
     os.truncate(path, len(CONTENT) // 2)
     os.utime(path, ns=(before, before))
@@ -107,7 +107,7 @@ TAMPERING: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", TAMPERING)
-def test_tampering_is_detected_named_and_repaired(
+def test_a_changed_file_is_detected_reported_and_repaired(
     pool: Pool, package: Pair, tmp_path: Path, how: str
 ) -> None:
     if how == "given away" and os.geteuid() != 0:
@@ -136,7 +136,7 @@ def test_a_link_put_in_the_place_of_a_pool_file_is_not_followed(
     assert (tmp_path / "secret").read_text() == "secret"
 
 
-def test_a_pool_that_is_gone_is_made_again(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_a_deleted_pool_is_created_again(pool: Pool, package: Pair, tmp_path: Path) -> None:
     expected = describe(put(pool, package, tmp_path / "before"))
     shutil.rmtree(pool.folder)
     assert describe(put(pool, package, tmp_path / "after")) == expected
@@ -162,7 +162,7 @@ def test_where_linking_is_refused_a_copy_is_placed(
     assert [path for path in pool.folder.rglob("*") if path.name.startswith(".")] == []
 
 
-def test_any_other_failure_to_link_is_told(
+def test_any_other_link_failure_is_raised(
     pool: Pool, package: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -193,7 +193,7 @@ def test_on_another_file_system_files_are_copies(
 
 
 @pytest.mark.slow
-def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) -> None:
+def test_a_full_inode_is_replaced(pool: Pool, package: Pair, tmp_path: Path) -> None:
     first = put(pool, package, tmp_path / "first")
     source, many = pool_file(pool, 0o644), tmp_path / "many"
     full = inode(source)
@@ -219,7 +219,7 @@ def test_a_full_inode_is_no_obstacle(pool: Pool, package: Pair, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", [0, 1, 99_999_999, 100_000_000, 1 << 40])
-def test_a_seal_is_a_date_that_every_tool_can_hold(size: int) -> None:
+def test_every_tool_supports_the_mtime_of_a_seal(size: int) -> None:
     sealed = sealed_mtime(b"\xff" * 20, size)
     assert EPOCH_NS <= sealed < 500_000_000 * 10**9
     assert sealed != sealed_mtime(b"\xfe" * 20, size)
@@ -238,5 +238,5 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("number", FAILURES)
-def test_what_a_failed_link_means(number: int) -> None:
+def test_link_failures(number: int) -> None:
     assert link_failure(number) is FAILURES[number]

@@ -36,13 +36,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_how_a_folder_differs_from_the_remembered_one(name: str) -> None:
+def test_how_a_folder_differs_from_the_last_capture(name: str) -> None:
     fields, change = CHANGES[name]
     state = BEFORE._replace(**fields)  # type: ignore[arg-type]
     assert change_of(BEFORE, state) is change
 
 
-def test_a_folder_that_is_not_remembered_is_read() -> None:
+def test_a_folder_not_in_the_last_capture_is_read() -> None:
     assert change_of(None, BEFORE) is FolderChange.ENTRIES
 
 
@@ -58,7 +58,7 @@ def scanner(top: Path, before: dict[bytes, Folder] | None = None, *patterns: str
     return Scanner(os.fsencode(top), before or {}, Exclude(patterns))
 
 
-def test_a_scan_lists_folders_before_those_in_them(top: Path) -> None:
+def test_a_scan_lists_parents_first(top: Path) -> None:
     scan = scanner(top).scan()
     assert list(scan.folders) == [b"", b"d", b"d/e"]
     assert [entry.name for entry in scan.folders[b""].entries] == [b"a"]
@@ -84,7 +84,7 @@ def test_what_fakeroot_reports_overrides_the_disk(top: Path) -> None:
     faked = {
         b"a": Faked(inode, stat.S_IFCHR | 0o600, (1, 2), rdev=259, xattrs=((b"user.a", b"1"),)),
         b"d": Faked(folder_inode, stat.S_IFDIR | 0o700, (3, 4)),
-        b"d/b": Faked(inode, stat.S_IFREG | 0o4755, (5, 6)),  # of a file that had this path
+        b"d/b": Faked(inode, stat.S_IFREG | 0o4755, (5, 6)),  # of an earlier file at this path
     }
     scan = Scanner(os.fsencode(top), {}, Exclude(()), faked=faked).scan()
     [device] = scan.folders[b""].entries

@@ -24,7 +24,7 @@ from tests.worktree.test_checkout import as_nobody, open_folder, scratch
 
 __all__ = ["open_folder"]  # a fixture
 SETTLED = 3 * snapshot.TICK_NS / 1e9
-"""Seconds after which nothing just written counts as young."""
+"""Seconds after which a written file no longer counts as new."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def top(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_with_a_memory_the_same_is_recorded_as_without(
+def test_a_cache_does_not_change_what_is_recorded(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     if processes == 2:
@@ -82,9 +82,7 @@ def test_a_change_deep_inside_is_seen_by_two_scanning_processes(
         assert work.capture(top, memory=memory).pair == work.capture(top).pair
 
 
-def test_a_renamed_folder_takes_its_hardlink_group_along(
-    work: Work, top: Path, memory: Path
-) -> None:
+def test_a_renamed_folder_changes_its_hardlink_group(work: Work, top: Path, memory: Path) -> None:
     for name in "abc":
         (top / name).mkdir()
     (top / "a" / "f").write_text("x")
@@ -92,13 +90,11 @@ def test_a_renamed_folder_takes_its_hardlink_group_along(
         os.link(top / "a" / "f", top / name / "f")
     time.sleep(SETTLED)
     work.capture(top, memory=memory)
-    (top / "a").rename(top / "z")  # leaves no trace in the stats of b and c
+    (top / "a").rename(top / "z")  # does not change the stats of b and c
     assert work.capture(top, memory=memory).pair == work.capture(top).pair
 
 
-def test_a_hardlink_group_outlives_another_number_of_its_device(
-    work: Work, top: Path, memory: Path
-) -> None:
+def test_a_hardlink_group_survives_a_new_device_number(work: Work, top: Path, memory: Path) -> None:
     for name in "ab":
         (top / name).mkdir()
         (top / name / "own").write_text(name)
@@ -128,9 +124,7 @@ FAKED_MODES = {"null": 0o020666, "su": 0o104755, "spool": 0o042775, "link": 0o12
 
 
 def faked(top: Path) -> dict[bytes, scan.Faked]:
-    """What fakeroot would say of a directory: a device, a setuid file, owners of a file, a link and
-    a folder.
-    """
+    """Return fakeroot's attributes: a device, a setuid file, owners of a file, link and folder."""
     (top / "spool").mkdir()
     (top / "null").write_text("")
     (top / "su").write_text("#!/bin/sh\n")
@@ -146,7 +140,7 @@ def faked(top: Path) -> dict[bytes, scan.Faked]:
     }
 
 
-def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, memory: Path) -> None:
+def test_fakeroot_overrides_the_disk(work: Work, top: Path, memory: Path) -> None:
     told = faked(top)
     first = work.capture(top, memory=memory, faked=told)
     listing = read_listing(work.store.objects, first.pair)
@@ -162,7 +156,7 @@ def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, mem
     assert (own.mode, own.owner) == (0o042775, (1234, 5678))
     again = work.capture(top, memory=memory, faked=told)
     assert again.pair == first.pair
-    # another file under that name is another's
+    # a new file of that name has a different owner
     (top / "new").write_text("#!/bin/sh\n")
     (top / "new").rename(top / "su")
     after = read_listing(work.store.objects, work.capture(top, memory=memory, faked=told).pair)
@@ -170,7 +164,7 @@ def test_what_fakeroot_says_goes_over_what_is_on_disk(work: Work, top: Path, mem
     assert after[b"null"].mode == 0o020666
 
 
-def test_owners_come_back_for_root(work: Work, top: Path, tmp_path: Path) -> None:
+def test_owners_are_restored_for_root(work: Work, top: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may give files away")
     told = faked(top)
@@ -191,9 +185,7 @@ def test_an_unchanged_directory_is_not_read(work: Work, top: Path, memory: Path)
     assert (again.read, again.pair) == (0, first.pair)
 
 
-def test_of_a_changed_directory_only_what_changed_is_read(
-    work: Work, top: Path, memory: Path
-) -> None:
+def test_only_changed_files_of_a_directory_are_read(work: Work, top: Path, memory: Path) -> None:
     tree_of_files(top, 50)
     time.sleep(SETTLED)
     work.capture(top, memory=memory)
@@ -208,7 +200,7 @@ def test_of_a_changed_directory_only_what_changed_is_read(
 
 
 def rewrite_unseen(path: Path, text: str) -> None:
-    """Write the same number of bytes and put the mtime back, as `touch -r` does."""
+    """Write the same number of bytes and restore the mtime, as `touch -r` does."""
     before = path.with_name("stamp")
     subprocess.run(["touch", "-r", path, before], check=True)
     with open(path, "r+") as stream:
@@ -218,7 +210,7 @@ def rewrite_unseen(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_a_rewrite_of_the_same_size_and_date_is_noticed(
+def test_a_rewrite_with_the_same_size_and_mtime_is_detected(
     work: Work, top: Path, memory: Path, settled: bool
 ) -> None:
     path = top / "f"
@@ -238,7 +230,7 @@ def test_a_rewrite_of_the_same_size_and_date_is_noticed(
     assert work.store.objects.blob(node.oid) == b"two"
 
 
-def test_what_is_as_young_as_the_capture_is_read_again(work: Work, top: Path, memory: Path) -> None:
+def test_a_file_as_new_as_the_capture_is_read_again(work: Work, top: Path, memory: Path) -> None:
     for number in range(40):  # writes within one tick of the clock leave the same stat
         path = top / "f"
         path.write_text(f"{number:04}")
@@ -266,7 +258,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("damage", [None, *GARBAGE, "cut"], ids=repr)
-def test_a_memory_that_is_gone_or_damaged_changes_nothing(
+def test_a_missing_or_damaged_cache_changes_nothing(
     work: Work, top: Path, memory: Path, damage: bytes | str | None
 ) -> None:
     tree_of_files(top, 10)
@@ -279,7 +271,7 @@ def test_a_memory_that_is_gone_or_damaged_changes_nothing(
     assert (again.read, again.pair) == (10, first.pair)
 
 
-def test_a_memory_of_another_store_is_not_believed(
+def test_the_cache_of_another_store_is_not_used(
     work: Work, top: Path, memory: Path, tmp_path: Path
 ) -> None:
     tree_of_files(top, 10)
@@ -303,7 +295,7 @@ def test_a_file_that_another_process_keeps_writing_is_named(work: Work, top: Pat
     (top / "busy.log").touch()
     os.truncate(
         top / "busy.log", 96 << 20
-    )  # takes long enough to read that a busy machine gets to writing too
+    )  # takes long enough to read that even on a busy machine a write happens meanwhile
     command = [sys.executable, "-c", WRITER, str(top / "busy.log")]
     before = sorted(work.store.objects.folder.iterdir())
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as busy:
@@ -364,7 +356,7 @@ def test_a_file_that_changes_once_is_read_again(
     assert b"".join(work.store.objects.stream_blob(node.oid)).endswith(b"aend")
 
 
-def test_a_file_that_goes_away_is_named(
+def test_a_file_deleted_during_a_capture_is_named(
     work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (top / "f").write_text("x")
@@ -380,7 +372,7 @@ def test_a_file_that_goes_away_is_named(
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_in_a_live_directory_what_comes_and_goes_is_left_out(
+def test_changing_entries_of_a_live_directory_are_skipped(
     work: Work, top: Path, memory: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     if processes == 2:
@@ -432,7 +424,7 @@ def test_a_live_directory_lists_no_folder_that_vanished(
     assert set(read_listing(work.store.objects, found.pair)) == {b".", b"text"}
 
 
-def test_a_file_of_a_live_directory_that_goes_away_is_left_out(
+def test_a_deleted_file_of_a_live_directory_is_skipped(
     work: Work, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (top / "goes").write_text("goes")
@@ -450,7 +442,7 @@ def test_a_file_of_a_live_directory_that_goes_away_is_left_out(
     assert set(read_listing(work.store.objects, found.pair)) == {b".", b"stays", b"linked"}
 
 
-def test_what_its_owner_may_not_read_is_captured_with_its_mode(open_folder: Path) -> None:
+def test_a_file_unreadable_to_its_owner_is_captured_with_its_mode(open_folder: Path) -> None:
     def go() -> None:
         work = Work(Store.create(open_folder / "store"))
         for what, mode in (("file", 0o200), ("folder", 0o300), ("folder", 0o000), (".", 0o100)):
@@ -469,7 +461,7 @@ def test_what_its_owner_may_not_read_is_captured_with_its_mode(open_folder: Path
     as_nobody(go)
 
 
-def test_what_is_another_users_is_named(open_folder: Path) -> None:
+def test_another_users_file_is_named(open_folder: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make another user's files")
     for what in ("file", "folder"):
@@ -554,7 +546,7 @@ def test_a_failure_in_the_second_process_is_named(
     assert sorted(work.store.objects.folder.iterdir()) == before
 
 
-# patterns, what is left out of ALL; git's own answer is asked for too
+# patterns, expected excluded paths of ALL; the test also compares with git
 ALL = [
     "a.o",
     "keep.o",
@@ -587,7 +579,7 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("patterns", PATTERNS, ids=" ".join)
-def test_patterns_leave_out_what_git_ignores(
+def test_patterns_exclude_what_git_ignores(
     work: Work, top: Path, patterns: tuple[str, ...]
 ) -> None:
     for name in ALL:
@@ -618,9 +610,7 @@ def test_patterns_leave_out_what_git_ignores(
     assert found == kept
 
 
-def test_a_changed_pattern_is_heeded_in_spite_of_the_memory(
-    work: Work, top: Path, memory: Path
-) -> None:
+def test_a_changed_pattern_overrides_the_cache(work: Work, top: Path, memory: Path) -> None:
     for name in ALL:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(name)
@@ -632,7 +622,7 @@ def test_a_changed_pattern_is_heeded_in_spite_of_the_memory(
         ), patterns
 
 
-def test_the_default_leaves_out_sysroots_and_logs(work: Work, top: Path) -> None:
+def test_the_default_excludes_sysroots_and_logs(work: Work, top: Path) -> None:
     for name in ("recipe-sysroot", "recipe-sysroot-native", "temp", "sub"):
         (top / name / "temp").mkdir(parents=True)
     pair = work.capture(top, exclude=Exclude().patterns).pair
@@ -641,7 +631,7 @@ def test_the_default_leaves_out_sysroots_and_logs(work: Work, top: Path) -> None
 
 @settings(max_examples=30)
 @given(made=steps(changes=False, max_size=20))
-def test_an_outputs_id_knows_no_place_and_no_time(
+def test_an_outputs_id_does_not_depend_on_place_or_time(
     work: Work, tmp_path: Path, made: list[Step]
 ) -> None:
     with scratch(tmp_path) as here:

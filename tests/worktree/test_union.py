@@ -1,4 +1,4 @@
-"""Unions that remember the last one, that have owners who win, and edits of what came out."""
+"""Unions with a cached previous merge, unions with winning owners, and edits of their results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def writer(store: Store) -> ObjectWriter:
     return store.objects.writer()
 
 
-# What packages bring, which seldom disagree: files and folders have names of their own, and most
-# content is the same.
+# Packages that rarely conflict: files and folders have distinct names, and most content is equal.
 
 leaves = st.sampled_from(["x"] * 12 + ["y", ("x", 0o755), ("x", 0o644, "f"), ("x", 0o644, "d/g")])
 packages: st.SearchStrategy[Spec] = st.recursive(
@@ -47,7 +46,7 @@ winners = st.dictionaries(paths, st.sampled_from([*owners, "c", "e", "nobody"]),
 
 
 def neighbours(count: int) -> st.SearchStrategy[list[list[int]]]:
-    """Sets of parts, each with a few others than the one before, in any order."""
+    """Generate sets of parts that each differ from the previous set in a few parts."""
 
     def walked(start: set[int], steps: list[tuple[set[int], bool]]) -> list[list[int]]:
         chain, now = [sorted(start)], start
@@ -64,14 +63,12 @@ def neighbours(count: int) -> st.SearchStrategy[list[list[int]]]:
 
 
 def told(merged: Merged) -> Pair | set[bytes]:
-    """Return where there are conflicts, or the pair: that is usable only when there are none."""
+    """Return the conflicts, or the pair, which is valid only without conflicts."""
     return {conflict.path for conflict in merged.conflicts} or merged.pair
 
 
 @pytest.mark.parametrize("kept", ["in memory", "in a file"])
-def test_what_is_remembered_changes_nothing(
-    writer: ObjectWriter, tmp_path: Path, kept: str
-) -> None:
+def test_a_cached_merge_changes_nothing(writer: ObjectWriter, tmp_path: Path, kept: str) -> None:
     counted = {"merges": 0, "remembered": 0}
 
     @settings(max_examples=250)
@@ -110,7 +107,7 @@ def test_what_is_remembered_changes_nothing(
 
 @settings(max_examples=60)
 @given(brought=st.lists(packages, min_size=2, max_size=4))
-def test_what_was_just_merged_is_not_read_again(writer: ObjectWriter, brought: list[Spec]) -> None:
+def test_a_cached_merge_is_not_read_again(writer: ObjectWriter, brought: list[Spec]) -> None:
     parts = [
         as_part(owner, build(writer, spec)) for owner, spec in zip(owners, brought, strict=False)
     ]
@@ -125,13 +122,13 @@ def test_what_was_just_merged_is_not_read_again(writer: ObjectWriter, brought: l
 
 
 class Counting:
-    """A store that notes which trees are read."""
+    """A store that logs which trees are read."""
 
     def __init__(self, writer: ObjectWriter) -> None:
         self.writer = writer
         self.read: list[Oid] = []
         self.lost: Oid | None = None
-        """A tree that the store has no more."""
+        """A tree that the store no longer has."""
         self.add = writer.add
         self.add_tree = writer.add_tree
         self.blob = writer.blob
@@ -144,8 +141,8 @@ class Counting:
         return self.writer.tree(oid)
 
 
-def test_of_many_parts_one_other_is_read(writer: ObjectWriter) -> None:
-    """And what it has in common with others; the rest is left alone, however much that is."""
+def test_of_many_parts_only_the_changed_one_is_read(writer: ObjectWriter) -> None:
+    """A merge reads the changed part and the parts of shared names, and no others."""
 
     def package(number: int, text: str = "x") -> Owned:
         spec = {"usr": {"lib": {f"l{number}": text}, f"own{number}": {"f": "x"}}}
@@ -161,7 +158,7 @@ def test_of_many_parts_one_other_is_read(writer: ObjectWriter) -> None:
     assert len(reader.read) < 25
 
 
-def test_what_the_store_has_no_more_is_merged_anew(writer: ObjectWriter) -> None:
+def test_a_lost_result_is_merged_again(writer: ObjectWriter) -> None:
     parts = [as_part(owner, build(writer, {"d": {owner: "x"}})) for owner in "abcdef"]
     first = Union(writer)
     merged = first.merge(parts)
@@ -176,7 +173,7 @@ GARBAGE = [b"", b"x", b"\xff" * 50, b"cut"]
 
 
 @pytest.mark.parametrize("damage", GARBAGE)
-def test_a_damaged_memory_is_none(writer: ObjectWriter, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_cache_is_ignored(writer: ObjectWriter, tmp_path: Path, damage: bytes) -> None:
     again = Union(writer)
     again.merge([as_part(owner, build(writer, {owner: "x"})) for owner in "abc"])
     write_merges(tmp_path / "merges", again.remembered())
@@ -192,7 +189,7 @@ def test_a_damaged_memory_is_none(writer: ObjectWriter, tmp_path: Path, damage: 
 
 @settings(max_examples=150)
 @given(brought=st.lists(packages, min_size=2, max_size=6), data=st.data())
-def test_a_union_depends_on_no_order(
+def test_a_union_does_not_depend_on_order(
     writer: ObjectWriter, brought: list[Spec], data: st.DataObject
 ) -> None:
     parts = [
@@ -227,7 +224,7 @@ LINKED: list[tuple[str, Spec, Spec, dict[str, bytes]]] = [
 @pytest.mark.parametrize(
     ("first", "second", "links"), [row[1:] for row in LINKED], ids=[row[0] for row in LINKED]
 )
-def test_other_hardlinks_are_no_conflict(
+def test_different_hardlinks_are_not_a_conflict(
     writer: ObjectWriter, first: Spec, second: Spec, links: dict[str, bytes]
 ) -> None:
     parts = [
@@ -243,7 +240,7 @@ def test_other_hardlinks_are_no_conflict(
         assert found == {f"d/{name}": link for name, link in links.items()}
 
 
-# owners who win
+# winning owners
 
 F: Spec = {"d": {"f": "x"}}
 G: Spec = {"d": {"f": "y"}}
@@ -294,7 +291,7 @@ WINS: list[tuple[str, dict[str, str], list[Spec], dict[str, str] | list[str]]] =
 @pytest.mark.parametrize(
     ("wins", "brought", "expected"), [row[1:] for row in WINS], ids=[row[0] for row in WINS]
 )
-def test_who_wins(
+def test_winners(
     writer: ObjectWriter,
     wins: dict[str, str],
     brought: list[Spec],
@@ -313,7 +310,7 @@ def test_who_wins(
 
 @settings(max_examples=150)
 @given(brought=st.lists(specs, min_size=2, max_size=4), wins=winners)
-def test_a_win_changes_only_what_is_in_conflict(
+def test_a_winner_changes_only_conflicts(
     writer: ObjectWriter, brought: list[Spec], wins: dict[bytes, str]
 ) -> None:
     named = dict(zip(["a", "b", "c:one", "d"], brought, strict=False))
@@ -330,12 +327,12 @@ def test_a_win_changes_only_what_is_in_conflict(
 
 
 def parents(path: bytes) -> list[bytes]:
-    """Return the folders that a path is in, the nearest first."""
+    """Return the parent folders of a path, nearest first."""
     parts = path.split(b"/")
     return [b"/".join(parts[:length]) for length in range(len(parts) - 1, 0, -1)]
 
 
-def test_of_three_the_winner_is_asked_for_every_file(writer: ObjectWriter) -> None:
+def test_the_winner_of_three_is_chosen_for_every_file(writer: ObjectWriter) -> None:
     brought: list[Spec] = [{"d": {"f": text, "g": text}} for text in "xyz"]
     parts = [
         as_part(owner, build(writer, spec)) for owner, spec in zip("abc", brought, strict=True)
@@ -356,7 +353,7 @@ edits_of = st.dictionaries(
 
 
 def edited(shown: dict[str, str], edits: dict[str, Any]) -> dict[str, str]:
-    """Do the same to paths: what is edited further up comes first."""
+    """Apply the same edits to paths, parents first."""
     shown = dict(shown)
     for path, what in sorted(edits.items(), key=lambda each: each[0].count("/")):
         above = [folder.decode() for folder in parents(path.encode())]
@@ -420,7 +417,7 @@ def test_an_edit_keeps_modes_and_links_beside_it(writer: ObjectWriter) -> None:
     assert {node.link for path, node in walk(writer, found) if path == b"d/f"} == {b"g"}
 
 
-def test_taking_all_away_leaves_the_folder(writer: ObjectWriter) -> None:
+def test_removing_all_entries_keeps_the_folder(writer: ObjectWriter) -> None:
     found = edit(
         writer, build(writer, {"d": {"f": "x"}}), {b"d/f": None, b"e/f": None, b"d/g/h": None}
     )

@@ -63,7 +63,7 @@ def swap(path: Path, make: Callable[[Path], object]) -> None:
 
 Told = tuple[str, What, str]
 CLOCK = 0.02
-"""Seconds after which a file system without finer dates gives another one."""
+"""Seconds after which a file system with coarse timestamps records a different one."""
 LIB = "usr/lib/l.so"
 TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
     "written to": (
@@ -161,14 +161,12 @@ TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
 }
 
 
-def test_what_was_composed_just_now_is_as_it_was_composed(
-    store: Store, pair: Pair, composed: Path
-) -> None:
+def test_a_new_sysroot_is_unchanged(store: Store, pair: Pair, composed: Path) -> None:
     assert differences(store.objects, composed, pair) == []
 
 
 @pytest.mark.parametrize("how", TAMPERING)
-def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, how: str) -> None:
+def test_changes_are_detected_and_named(store: Store, pair: Pair, composed: Path, how: str) -> None:
     tamper, expected = TAMPERING[how]
     tamper(composed)
     found = differences(store.objects, composed, pair)
@@ -183,16 +181,16 @@ def test_tampering_is_found_and_named(store: Store, pair: Pair, composed: Path, 
         assert (each.changed_at > 0) == (what != "deleted")
 
 
-# a quick look
+# the folders' seal
 
 
 FOLDERS = {b"usr", b"usr/lib", b"usr/lib/empty", b"usr/closed"}
 UNSEEN = {"written to", "dated", "stripped", "mode"}
-"""What leaves folders as they are."""
+"""Changes that do not change folders."""
 
 
 @pytest.mark.parametrize("how", TAMPERING)
-def test_what_comes_into_a_folder_or_goes_out_of_it_is_seen(composed: Path, how: str) -> None:
+def test_added_and_deleted_entries_change_the_seal(composed: Path, how: str) -> None:
     before = folders_seal(composed, FOLDERS)
     assert before == folders_seal(composed, sorted(FOLDERS)) != b""
     time.sleep(CLOCK)
@@ -201,7 +199,7 @@ def test_what_comes_into_a_folder_or_goes_out_of_it_is_seen(composed: Path, how:
 
 
 def put_back(path: Path) -> None:
-    """Add a file; leave the folder's date as it was."""
+    """Add a file and restore the folder's mtime."""
     before = path.stat().st_mtime_ns
     (path / "added").touch()
     os.utime(path, ns=(before, before))
@@ -226,14 +224,14 @@ HIDDEN: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", HIDDEN)
 @pytest.mark.parametrize("folder", [".", *map(os.fsdecode, sorted(FOLDERS))])
-def test_what_is_done_to_a_folder_can_not_be_hidden(composed: Path, folder: str, how: str) -> None:
+def test_a_change_to_a_folder_cannot_be_hidden(composed: Path, folder: str, how: str) -> None:
     before = folders_seal(composed, FOLDERS)
     time.sleep(CLOCK)
     HIDDEN[how](composed / folder)
     assert folders_seal(composed, FOLDERS) != before
 
 
-# what else is seen
+# other differences
 
 
 def test_a_write_through_one_link_is_found_at_every_path(
@@ -256,7 +254,7 @@ def test_another_owner_is_named(store: Store, pair: Pair, composed: Path) -> Non
 
 
 def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> None:
-    """One that leads to the very same."""
+    """The link points to the same content."""
     (composed / "usr").rename(composed.parent / "elsewhere")
     (composed / "usr").symlink_to(composed.parent / "elsewhere")
     [found] = differences(store.objects, composed, pair)
@@ -265,9 +263,7 @@ def test_a_link_is_not_followed(store: Store, pair: Pair, composed: Path) -> Non
 
 @settings(max_examples=40)
 @given(made=steps(changes=False, max_size=20))
-def test_nothing_is_different_in_what_was_just_placed(
-    work: Work, tmp_path: Path, made: list[Step]
-) -> None:
+def test_a_new_checkout_has_no_differences(work: Work, tmp_path: Path, made: list[Step]) -> None:
     with scratch(tmp_path) as here:
         carry_out(here / "a", made)
         pair = work.output(here / "a")
@@ -281,10 +277,10 @@ def test_nothing_is_different_in_what_was_just_placed(
 
 @settings(max_examples=40)
 @given(made=steps(changes=False, max_size=20), changed=steps(changes=True))
-def test_what_is_told_is_what_another_capture_finds(
+def test_differences_match_another_capture(
     work: Work, tmp_path: Path, made: list[Step], changed: list[Step]
 ) -> None:
-    """Whatever is done to files and links; of folders, what a script or a task may do."""
+    """Any change to files and links, and the changes to folders that scripts or tasks can make."""
     with scratch(tmp_path) as here:
         carry_out(here / "a", made)
         pair = work.output(here / "a")
@@ -321,7 +317,7 @@ def is_below(path: bytes, tops: set[bytes]) -> bool:
     return any(path == top or path.startswith(top + b"/") for top in tops)
 
 
-def test_a_link_of_another_date_is_one_that_was_replaced(
+def test_a_link_with_a_different_mtime_was_replaced(
     store: Store, pair: Pair, composed: Path
 ) -> None:
     link = composed / "usr/lib/l.so.1"
