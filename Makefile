@@ -1,11 +1,11 @@
-# `make demo` builds the demo; `make test` passes the tests; `make check` adds lint, types and the wheel.
-# `make quick` passes the tests that start no process, in seconds, on two cores.
-# `make man` writes the manual pages from the commands' help: run it when the help has changed.
-# `make site` builds the documentation site in build/site; a warning or a broken link fails.
-# `make floors` measures the coverage of these, and fails below a package's floor; `make coverage` measures all tests.
-# `make attacks` makes the attacks that take minutes.
-# `make fuzz` attacks every parser with random input (FUZZ_SECONDS=N: so long in all), then a store with hostile records.
-# `make faults` disturbs commands at every call that writes (hours; FAULTS_POINTS=N: so many calls of each command).
+# `make demo` builds the demo; `make test` runs the tests; `make check` also runs lint, type checks and the wheel test.
+# `make quick` runs the tests that start no process, on two cores, in seconds.
+# `make man` writes the manual pages from the commands' help: run it after changing the help.
+# `make site` builds the documentation site in build/site; it fails on a warning or a broken link.
+# `make floors` measures the coverage of `make quick`, and fails below a package's floor; `make coverage` measures all tests.
+# `make attacks` runs the attacks that take minutes.
+# `make fuzz` attacks every parser with random input (for FUZZ_SECONDS=N in total), then a store with hostile records.
+# `make faults` disturbs commands at every writing call, for hours (FAULTS_POINTS=N: at N calls of each command).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

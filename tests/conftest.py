@@ -1,6 +1,4 @@
-"""What all tests share: a store of their own, and an environment that nobody's configuration
-reaches.
-"""
+"""Fixtures of all tests: a separate store, and an environment without any user configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ settings.load_profile("prov")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless it is asked for: `make fuzz`, `make attacks`."""
+    """Skip tests that take minutes unless they are requested by `make fuzz` or `make attacks`."""
     for marker in ("fuzz", "attacks"):
         if marker not in config.getoption("markexpr"):
             left_out = [item for item in items if item.get_closest_marker(marker)]
@@ -41,15 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def user_key(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One user in all tests: what is remembered of a folder that many tests share is read by its
-    writer alone.
-    """
+    """Use one user key in all tests, so that they can read the caches of shared folders."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
 
 
 @pytest.fixture(scope="session")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold the homes of all tests: pytest lists a whole folder to number what it makes there."""
+    """Create a folder for the homes of all tests; pytest lists a folder for each numbered path."""
     return tmp_path_factory.mktemp("homes")
 
 

@@ -1,11 +1,11 @@
 """Coverage of each package, and the floors that it must keep.
 
     coverage run -m pytest …; coverage combine
-    python -m tests.coverage_floors            print the table of what was measured
+    python -m tests.coverage_floors            print the measured coverage as a table
     python -m tests.coverage_floors --check    exit 1 if a package is below its floor
 
-The floors are for `make floors`: the tests that start no process. When you improve a package, raise
-its floor.
+The floors are for `make floors`, which runs the tests that start no process. When you improve a
+package's coverage, raise its floor.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ FLOORS = {
     "prov.upkeep": 55,
     "prov.worktree": 89,
 }
-"""Package -> the least percentage of its lines that the tests of `make quick` run."""
+"""The minimum percentage of each package's lines that the tests of `make quick` cover."""
 
 
 @dataclass
 class Lines:
-    """Lines of a package's code."""
+    """The lines of a package's code."""
 
     all: int = 0
     covered: int = 0
@@ -62,7 +62,7 @@ class Lines:
 
 
 def measured(files: dict[str, dict[str, dict[str, int]]]) -> dict[str, Lines]:
-    """Return the lines of each package, from the files of coverage's JSON report."""
+    """Return each package's lines, from the files in coverage's JSON report."""
     packages: dict[str, Lines] = {}
     for name, report in sorted(files.items()):
         module = Module(TOP, (TOP / name).resolve())
@@ -75,7 +75,7 @@ def measured(files: dict[str, dict[str, dict[str, int]]]) -> dict[str, Lines]:
 
 
 def read_report() -> dict[str, dict[str, dict[str, int]]]:
-    """Return the files of coverage's JSON report on the last run."""
+    """Return the files in coverage's JSON report of the last run."""
     coverage = Coverage(messages=False)
     coverage.load()
     with tempfile.NamedTemporaryFile(suffix=".json") as stream:

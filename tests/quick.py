@@ -1,8 +1,7 @@
-"""A plugin of pytest, `-p tests.quick`: skip each test where it starts a process, and shorten those
-that try many examples.
+"""A pytest plugin, `-p tests.quick`, that skips tests that start processes and limits examples.
 
-Modules with `pytestmark = pytest.mark.process`, whose tests all start processes, are not even read.
-That saves time and decides nothing: a test without the mark is skipped where it starts a process.
+A test is skipped at the point where it starts a process. Modules with `pytestmark =
+pytest.mark.process`, whose tests all start processes, are not imported, only to save time.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import pytest
 from hypothesis import settings
 
 EXAMPLES = 5
-"""The most that a property is tried with."""
+"""The maximum number of examples of a property test."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
-"""What Python's audit hooks call the ways to start a process."""
+"""The audit events of Python's functions that start processes."""
 MARKED = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.process\b", re.MULTILINE)
 
 armed = False
@@ -50,7 +49,7 @@ def pytest_runtest_call() -> Generator[None]:
 
 
 def arm() -> Generator[None]:
-    """Skip what starts a process meanwhile; fixtures may end as they like."""
+    """Skip a test or fixture set-up that starts a process; fixture clean-up can start processes."""
     global armed
     armed = True
     try:
@@ -66,6 +65,5 @@ def few_examples(chosen: settings) -> int:
     return min(EXAMPLES, int(examples_of(chosen)))
 
 
-type.__setattr__(
-    settings, "max_examples", property(few_examples)
-)  # settings refuses a plain assignment
+# settings rejects a plain assignment
+type.__setattr__(settings, "max_examples", property(few_examples))

@@ -1,6 +1,4 @@
-"""Transcripts of questions about stores that an earlier prov recorded: see
-fixtures/recorded-store/record.
-"""
+"""Run commands on a store recorded by an earlier prov; see fixtures/recorded-store/record."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ HINT = f"if only the wording changed: {sys.executable} {RECORD} --answers"
 GIT_FSCK = "git --git-dir=.prov fsck --strict --full --no-dangling"
 
 Answers = dict[str, list[str]]
-"""Question -> its answers, in order: some questions are asked again after a build."""
+"""The outputs of each command, in order: some commands run again after a build."""
 
 
 def recorded_answers(name: str, folder: Path = FOLDER) -> Answers:
@@ -28,7 +26,7 @@ def recorded_answers(name: str, folder: Path = FOLDER) -> Answers:
 
 
 def present_answers(name: str, folder: Path) -> Answers:
-    """Ask the prov that is tested all questions about a recorded store; `folder` is scratch."""
+    """Run all commands of the tested prov on a recorded store; `folder` is a scratch folder."""
     command = [sys.executable, str(RECORD), "--answers", "--to", str(folder), name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

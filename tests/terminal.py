@@ -1,4 +1,4 @@
-"""A pseudo-terminal with a command on it, as a user's terminal emulator and shell have it."""
+"""Run a command on a pseudo-terminal, as a user's terminal emulator and shell do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 30
 class Terminal:
     """Runs a command in the foreground of a new terminal.
 
-    `screen` is what was printed there so far.
+    `screen` is the output so far.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Terminal:
         os.write(self.master, data)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Resize the terminal, of which the kernel signals the processes in the foreground."""
+        """Resize the terminal; the kernel signals the foreground processes."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self, seconds: float = 0.05) -> None:
@@ -85,7 +85,7 @@ class Terminal:
             self.read()
 
     def ended(self) -> int:
-        """Wait for the command's end and return its exit status, negative for a signal."""
+        """Wait for the command and return its exit status, negative for a signal."""
         until = time.monotonic() + SECONDS
         while self.process.poll() is None:
             assert time.monotonic() < until, f"it does not end: {self.screen!r}"
@@ -94,14 +94,14 @@ class Terminal:
         return self.process.returncode
 
     def is_restored(self) -> bool:
-        """Return whether the terminal has the modes that it had."""
+        """Return whether the terminal has its original modes."""
         return termios.tcgetattr(self.slave) == self.modes
 
     def is_raw(self) -> bool:
         return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ISIG | termios.ECHO)
 
     def input(self) -> bytes:
-        """Return what a shell would read now. No command can use the terminal after this."""
+        """Return the input that a shell would read now; call this last."""
         tty.setraw(self.slave, termios.TCSANOW)
         queue = b""
         while select.select([self.slave], [], [], 0.1)[0]:

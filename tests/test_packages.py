@@ -1,4 +1,4 @@
-"""Imports go down only, and the library speaks to nobody behind its caller's back."""
+"""Packages import only lower packages, and the library has no hidden input or output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOP = Path(__file__).parents[1]
 CLASSES = TOP / "prov" / "recipes" / "classes"
 """Programs that recipes run, not modules of the library."""
 LAYER = TOP / "prov" / "bitbake" / "layer"
-"""What runs in BitBake's own processes."""
+"""Modules that run in BitBake's own processes."""
 
 BASE = {
     "prov.errors": set[str](),
@@ -25,7 +25,7 @@ BASE = {
     "prov.processes": {"prov.errors"},
     "prov.terminal": set[str](),
 }
-"""Modules directly below `prov`, and which of each other they may import."""
+"""Modules directly below `prov`, and the ones among them that each may import."""
 
 PACKAGES = (
     "prov.store",
@@ -50,7 +50,7 @@ PACKAGES = (
     "prov.forget",
     "prov.bitbake",
 )
-"""From the bottom to the top: a package may import those before it."""
+"""The packages from bottom to top: a package may import those before it."""
 
 APART = {
     "prov.store": {"prov.processes", "prov.terminal"},
@@ -70,26 +70,24 @@ APART = {
     "prov.report": {"prov.transport", "prov.intake", "prov.remote", "prov.sysroot", "prov.replay"},
     "prov.sysroot": {"prov.records", "prov.transport", "prov.intake", "prov.remote"},
 }
-"""What a package must not import although it is further down: the two are used together by packages
-above.
-"""
+"""Lower packages that a package must not import; only packages above use both together."""
 
 LIBRARIES = {
     "cryptography": {"prov.statements"},
     "isal": {"prov.store", "prov.worktree"},
     "msgspec": {"prov.bitbake", "prov.recipes", "prov.scheduler", "prov.tasks"},
-    "pathspec": {"prov.worktree", "prov.tasks"},  # tasks show it to class scripts in the sandbox
+    "pathspec": {"prov.worktree", "prov.tasks"},  # tasks expose it to class scripts in the sandbox
     "pygit2": {"prov.store"},
     "securesystemslib": {"prov.statements"},
     "tqdm": {"cli"},
     "typer": {"cli"},
     "urllib3": {"prov.transport"},
 }
-"""Which packages may import a library."""
+"""The packages that may import each library."""
 
 
 def allowed_imports(package: str) -> set[str]:
-    """Return the packages and modules below `prov` that modules of a package may import."""
+    """Return the packages and modules below `prov` that a package may import."""
     own = {package, "prov.__version__"}
     if package == "prov":
         return own
@@ -123,12 +121,13 @@ MEMBERS = {
     package: [path for path in MODULES if package_of(module_name(path)) == package]
     for package in ("prov", *BASE, *PACKAGES)
 }
-"""Package -> its modules."""
+"""The modules of each package."""
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, module) of every import, those inside functions too; `from prov import x` is
-    prov.x.
+    """Yield the (line, module) of every import, including imports inside functions.
+
+    `from prov import x` yields prov.x.
     """
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
@@ -177,7 +176,7 @@ def test_libraries_are_imported_only_where_they_belong(package: str) -> None:
 
 
 def names(tree: ast.AST) -> list[ast.Name | ast.Attribute]:
-    """Return where a module uses a name, with or without dots."""
+    """Return the lines in which a module uses a name, with or without dots."""
     return [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
 
 
@@ -236,7 +235,7 @@ def environment_reads(path: Path) -> list[str]:
 
 def test_the_library_reads_no_environment_behind_the_callers_back() -> None:
     callers = [path for path in MODULES if module_name(path) != "prov.store.git"]
-    # which hands git the environment, sealed
+    # which passes a sealed environment to git
     assert [place for path in callers for place in environment_reads(path)] == []
 
 
@@ -253,7 +252,7 @@ def test_the_library_runs_no_threads_since_it_forks() -> None:
 @pytest.mark.parametrize("path", sorted(LAYER.rglob("*.py")), ids=of)
 def test_the_layer_needs_nothing_but_python_and_bitbake(path: Path) -> None:
     wanted = {module.split(".")[0] for _, module in imports(path)}
-    # oe is where staging.bbclass is, whose place is taken
+    # oe, to replace functions of staging.bbclass
     assert wanted <= sys.stdlib_module_names | {"bb", "provlayer"} | (
         {"oe"} if path.name == "sysroot.py" else set()
     )

@@ -42,7 +42,7 @@ def test_an_error_of_a_child_is_raised() -> None:
         answer_of(fail)
 
 
-# how a child ends, what is reported
+# how a child ends, the reported reason
 ENDS = [
     (lambda: os._exit(3), "exited with status 3"),
     (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by SIGKILL"),

@@ -1,4 +1,4 @@
-"""prov reads a store that an earlier prov recorded, and gives the same answers about it."""
+"""Commands on a store recorded by an earlier prov print the recorded output."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A command on a terminal of its own: what passes to and from the user's terminal, and what does
-not.
-"""
+"""Commands on a new terminal: what does and does not pass between it and the user's terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ status = run_on_terminal(sys.argv[1:], cwd=Path("."), env={"PATH": "/usr/bin:/bi
 sys.exit(128 - status if status < 0 else status)
 """
 DEVICE = "import os; print('st_rdev', os.stat(0).st_rdev, os.stat(1).st_rdev, os.stat(2).st_rdev)"
-# Pushes a command line, character by character, as a program does that attacks the user's shell.
+# Push a command line, character by character, as a program that attacks the user's shell does.
 PUSH = """
 import fcntl, os
 TIOCSTI, TIOCLINUX, PASTE_SELECTION = 0x5412, 0x541C, 3
@@ -198,7 +196,7 @@ def test_the_terminal_is_restored_when_the_command_can_not_be_started(tmp_path: 
 
 
 def test_raw_mode_is_set_again_after_a_stop(tmp_path: Path) -> None:
-    """A shell sets the terminal's modes for itself while a job of its is stopped."""
+    """A shell sets its own terminal modes while a job is stopped."""
     with on_terminal(["sh", "-c", "echo ready; cat"], tmp_path) as terminal:
         terminal.wait_for(b"ready")
         terminal.process.send_signal(signal.SIGSTOP)
@@ -268,7 +266,7 @@ def test_without_a_terminal_a_signal_ends_the_command(tmp_path: Path, number: in
 
 
 def test_without_a_terminal_the_command_has_none(tmp_path: Path) -> None:
-    """Be it that its output is one."""
+    """This also holds if its output is a terminal."""
     code = "import os\ntry: os.open('/dev/tty', os.O_RDWR)\nexcept OSError: print('none')"
     with (
         open(os.devnull) as nothing,

@@ -1,6 +1,4 @@
-"""The user's key: created once, private, and read only where no other user could have written
-it.
-"""
+"""The user's key: created once, private, and read only if no other user can have written it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Upstream's releases, built for real: what runs after each kind of change, and what does not.
+"""Builds of upstream releases: which tasks run after each kind of change.
 
-The tests are in order, each goes on from the one before. `pytest -m world`, minutes.
+The tests depend on each other's results and run in order, by `pytest -m world`, in minutes.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ QUICKLY = """
 CFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
 CXXFLAGS = "-O0 ${DEBUG_PREFIX_MAP}"
 """
-"""Half of the time would go to optimising."""
+"""Without this, half of the time would be spent on optimizing."""
 
 
 def copy_of_the_fixture(root: Path) -> Path:
@@ -117,7 +117,7 @@ def copy_of_the_fixture(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A copy of fixtures/world, built once from nothing."""
+    """A copy of fixtures/world, built once from scratch."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"not installed: {' '.join(missing)}")
@@ -244,9 +244,7 @@ def test_a_different_machine_reruns_machine_tasks(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The same project with a store of its own, nothing in it, and a remote that has what the world
-    has.
-    """
+    """The same project with an empty store, and a remote with the world's outputs."""
     folder = tmp_path_factory.mktemp("other")
     world.prov("remote", "add", "team", str(folder / "cache.git"), "--push", "--trust", "none")
     world.prov("push", "--all")
@@ -317,9 +315,7 @@ echo right > out/said
 def test_libpng_made_in_one_directory_is_the_same_and_right_in_another(
     world: World, tmp_path: Path
 ) -> None:
-    """Without a sandbox, with libtool's archives kept, which hold the paths of the sysroot that
-    they were linked in.
-    """
+    """Build without a sandbox, and keep libtool archives, which contain paths of the sysroot."""
     options = ("--sandbox", "none", "--set", "libpng:REMOVE_LIBTOOL_LA=0")
     one, other = (
         World(copy_of_the_fixture(tmp_path / place)) for place in ("one", "quite/another")

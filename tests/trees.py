@@ -1,4 +1,4 @@
-"""Random directories, made by steps, and all there is to see of a directory."""
+"""Generate random directories by steps, and describe directories completely."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AS_ROOT = os.geteuid() == 0
 
 
 class Step(NamedTuple):
-    """One change to a directory; the numbers choose among what is there."""
+    """One change to a directory; the numbers select among its entries."""
 
     what: str
     where: int
@@ -66,7 +66,7 @@ def steps(*, changes: bool, max_size: int = 14) -> st.SearchStrategy[list[Step]]
 
 
 def in_order(*changes: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Return a change of a path that makes several, one after the other."""
+    """Return a change of a path that applies several changes in order."""
 
     def change(path: Path) -> None:
         for one in changes:
@@ -76,7 +76,7 @@ def in_order(*changes: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def everything(root: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the paths of all directories (the top first) and of all else."""
+    """Return the paths of all directories, top first, and the paths of all other entries."""
     directories, others = [root], list[bytes]()
     for folder, below, files in os.walk(root):
         for name in sorted(below) + sorted(files):
@@ -122,9 +122,7 @@ def _make(step: Step, path: bytes, others: list[bytes]) -> None:
 
 
 def _chmod(path: bytes, mode: int) -> None:
-    """Set a mode; who is not root keeps the right to read and write, as no tree could be looked at
-    without.
-    """
+    """Set a mode; a user other than root keeps access, to be able to inspect the tree."""
     own = 0o700 if os.path.isdir(path) else 0o600
     os.chmod(path, mode if os.geteuid() == 0 else mode | own)
 
@@ -170,7 +168,7 @@ Seen = dict[bytes, tuple[Any, ...]]
 
 
 def describe(root: Path, *, mtimes: bool = True) -> Seen:
-    """Return all there is to see of a directory, but for the top's own mtime, which is nobody's."""
+    """Return a complete description of a directory, except the top's own mtime."""
     top = os.fsencode(root)
     directories, others = everything(top)
     seen: Seen = {b"": (stat.S_IMODE(os.stat(top).st_mode),)}

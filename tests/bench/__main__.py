@@ -1,13 +1,13 @@
-"""Benchmarks: ratios of prov and of what people use today, measured in turns in one run.
+"""Benchmarks: ratios of prov to other tools, measured alternately in one run.
 
     python -m tests.bench [help] [plan] [capture] [world] [sysroot] [history] [sharing]
                           [--source DIR] [--dev-packages DIR] [--history-store DIR]
 
-The source tree is Linux's, from Debian's package linux-source-6.1; without --source the package's
-tarball is unpacked. The packages of the sysroot are Debian's; without --dev-packages they are
-fetched once, by get-dev-packages. The store of history is made by a generator, which takes two
-minutes, or given by --history-store. Each figure is the median of three rounds, of the sysroot
-five; the ratio is what counts, machines are noisy.
+The source tree is Linux, from Debian's package linux-source-6.1; without --source, the package's
+tarball is unpacked. The sysroot's packages are from Debian; without --dev-packages,
+get-dev-packages fetches them once. The store for `history` is generated, which takes two minutes,
+unless you name one by --history-store. Each figure is the median of three rounds, or five for
+`sysroot`. Compare the ratios, since absolute times vary between runs.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ print(seconds, peak / 1024)
 
 
 def captured(store: Path, source: Path) -> tuple[float, float, float]:
-    """Return seconds of a capture, seconds of the whole process, peak memory in MB of its largest
-    process.
+    """Return the seconds of a capture and of the whole process, and its peak memory in MB.
+
+    The peak is that of the largest process.
     """
     begun = time.perf_counter()
     done = subprocess.run(
@@ -144,9 +145,7 @@ def write_wide_project(project: Path, recipes: int) -> None:
 
 
 def bench_world(scratch: Path) -> None:
-    """Build fixtures/world from nothing; prov's own time is what its workers spend outside the
-    tasks' scripts.
-    """
+    """Build fixtures/world from scratch; prov's own time is the time outside the tasks' scripts."""
     world = Path(__file__).parents[2] / "fixtures" / "world"
     shutil.copytree(world, scratch / "world", ignore=shutil.ignore_patterns(".prov", "build"))
     subprocess.run(["fixtures/world/get-sources"], cwd=world.parents[1], check=True)

@@ -1,4 +1,4 @@
-"""Questions to a store with 100,000 task commits, each asked by a new process."""
+"""Time history commands on a store with 100,000 task commits, each in a new process."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ DROP = Path("/proc/sys/vm/drop_caches")
 
 
 def bench_history(given: Path | None, scratch: Path) -> None:
-    """Ask with the store in the page cache, and where it may be dropped from there (as root),
-    without.
-    """
+    """Run the commands with a warm page cache and, as root, with a cold one."""
     store, small = given or scratch / "history", scratch / "small"
     if given is None:
         make_store(store, runs=RUNS)
@@ -52,7 +50,7 @@ def _after_dropping(command: tuple[str, ...], same_of_small: tuple[str, ...]) ->
     DROP.write_text("3")
     subprocess.run(
         same_of_small, capture_output=True, check=False
-    )  # prov's own code is not what is measured
+    )  # do not measure loading prov's own code
     return _timed(command)
 
 

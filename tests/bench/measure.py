@@ -1,4 +1,4 @@
-"""What all benchmarks share: times and rows."""
+"""Helpers of all benchmarks: measure times, print rows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def row(name: str, value: float, other: float, bound: float) -> None:
 
 
 def in_child(function: Callable[[], Answer]) -> Answer:
-    """Return what a function returns in a fork of this process, of whose memory nothing comes
-    back.
-    """
+    """Return the result of a function in a forked process, which keeps memory use separate."""
     sys.stdout.flush()
     reader, writer = os.pipe()
     pid = os.fork()

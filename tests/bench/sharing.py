@@ -1,6 +1,4 @@
-"""Sharing against sstate's way, a zstd tarball for each task in a folder; and asking, with a
-million cached tasks.
-"""
+"""Compare sharing with sstate, which keeps a zstd tarball per task; look up a million tasks."""
 
 from __future__ import annotations
 
@@ -38,12 +36,12 @@ ASKED = 10_000
 ROUNDS = 5
 TARGET = "big:package"
 SHARED = ("install", "package")
-"""Tasks of which sstate would keep a tarball."""
+"""The tasks for which sstate would keep a tarball."""
 PROV = str(Path(sys.executable).with_name("prov"))
 
 
 def bench_sharing(scratch: Path) -> None:
-    """Print bytes of a second pull, growth over rebuilds, and seconds of asking."""
+    """Print the bytes of a second pull, the growth over rebuilds, and the seconds of look-ups."""
     _bench_bytes(scratch / "bytes")
     _bench_asking(scratch / "asking")
     _bench_nothing_to_do(scratch / "idle")
@@ -57,9 +55,7 @@ def _prov(project: Path, *words: str) -> None:
 
 
 def _write_project(project: Path) -> None:
-    """One recipe of files that are half text and half noise, as programs are; install, package,
-    image.
-    """
+    """Create a recipe with install, package and image; its files are half text and half noise."""
     files = project / "recipes" / "big" / "files"
     files.mkdir(parents=True)
     chance = random.Random(1)
@@ -78,7 +74,7 @@ def _write_project(project: Path) -> None:
 
 
 def _edit(project: Path, part: float, seed: int) -> None:
-    """Write some of the files anew, so that nothing of them is as it was."""
+    """Replace some files with new content."""
     chance = random.Random(seed)
     files = sorted((project / "recipes" / "big" / "files").rglob("f*"))
     for path in chance.sample(files, max(1, int(len(files) * part))):
@@ -86,7 +82,7 @@ def _edit(project: Path, part: float, seed: int) -> None:
 
 
 def _tarballs(project: Path, tasks: Sequence[str] = SHARED) -> int:
-    """Return the bytes of what sstate would keep of these tasks' outputs."""
+    """Return the size in bytes that sstate would need for these tasks' outputs."""
     total = 0
     for task in tasks:
         with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +147,7 @@ def _ratio(name: str, value: float, other: float, bound: float) -> None:
     )
 
 
-# asking
+# look-ups
 
 
 def _published(number: int) -> Published:
@@ -168,7 +164,7 @@ def _published(number: int) -> Published:
 
 
 def _append(remote: Path, first: int, publications: int, count: int) -> None:
-    """Append publications to a remote's index, each of so many tasks."""
+    """Append publications with a number of tasks each to a remote's index."""
     known = run_git(remote, ["for-each-ref", "--format=%(objectname)", INDEX]).decode().strip()
     last = bytes.fromhex(known) if known else None
     with ObjectDatabase(remote).writer() as writer:
@@ -185,8 +181,9 @@ def _append(remote: Path, first: int, publications: int, count: int) -> None:
 
 
 def _bench_asking(scratch: Path) -> None:
-    """Ask which of 10,000 task hashes are at a remote with a million, half of them; after one more
-    push there.
+    """Look up 10,000 task hashes in a remote of a million, which has half of them.
+
+    Repeat the look-up after another push.
     """
     served = scratch / "served"
     make_bare(served / "cache.git")
@@ -226,7 +223,7 @@ def _bench_asking(scratch: Path) -> None:
 
 
 def _bench_nothing_to_do(scratch: Path) -> None:
-    """Build what is built, in a small store and in one that has a million cached tasks more."""
+    """Run a no-op build in a small store and in one with a million additional cached tasks."""
     times = {}
     for name, cached in (("small", 0), ("large", CACHED)):
         project = scratch / name
@@ -247,7 +244,7 @@ def _bench_nothing_to_do(scratch: Path) -> None:
 
 
 def _add_refs(git_dir: Path, count: int) -> None:
-    """Enter an output and a static key for each of many tasks, all with one output."""
+    """Add an output ref and a static key for each of many tasks, all with the same output."""
     if not count:
         return
     run_git(git_dir, ["pack-refs", "--all"])

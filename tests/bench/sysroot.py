@@ -1,7 +1,7 @@
-"""The benchmark of sysroots: Debian's development packages, composed by prov, ostree and cp.
+"""Compose sysroots of Debian development packages with prov, ostree and cp.
 
-Every compose runs in a fork of its own that opens the store anew: nothing is remembered but what is
-on disk. The pool is warm, as ostree's repository and cp's source are.
+Each compose runs in a new fork that opens the store again, so it has only the caches on disk. The
+pool is warm, as are ostree's repository and cp's source.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ ROUNDS = 5
 DEV_PACKAGES = Path(tempfile.gettempdir()) / "prov-dev-packages"
 FIXMES = 1000
 SMALL = 200
-"""So many files the package that is replaced has at most."""
+"""The maximum number of files of the replaced package."""
 
 
 class Times(NamedTuple):
-    """Seconds of one compose, and of making durable what it wrote."""
+    """The seconds of one compose, and of making its objects durable."""
 
     compose: float
     finish: float
 
 
 def settle() -> None:
-    """Wait until the disk has what was written before."""
+    """Wait until all earlier writes are on disk."""
     os.sync()
     time.sleep(0.2)
 
@@ -87,7 +87,7 @@ def files_in(package: Path) -> list[Path]:
 
 
 def rebuild(package: Path, target: Path, number: int) -> Path:
-    """Write another version of a package: a third of its files changed, a few gone, a few new."""
+    """Write a new version of a package: change a third of its files, delete and add a few."""
     shutil.copytree(package, target, symlinks=True)
     for place, path in enumerate(files_in(target)):
         if place % 3 == 0:
@@ -100,7 +100,7 @@ def rebuild(package: Path, target: Path, number: int) -> Path:
 
 
 class Ostree:
-    """The packages as commits of a repository that checkouts hardlink from."""
+    """The packages as commits of an ostree repository, from which checkouts hardlink."""
 
     def __init__(self, folder: Path, packages: Sequence[Path]) -> None:
         self.repository = f"--repo={folder / 'ostree'}"
@@ -108,7 +108,7 @@ class Ostree:
         timed("ostree", self.repository, "init", "--mode=bare-user-only")
         branches = [
             f"package/{number}" for number in range(len(packages))
-        ]  # a name may have a +, a branch not
+        ]  # a package name can contain a +, a branch cannot
         for branch, package in zip(branches, packages, strict=True):
             options = [
                 "--no-xattrs",
@@ -142,7 +142,7 @@ def find_packages(given: Path | None, scratch: Path) -> Path:
 
 
 def places_of(top: Path) -> TokenPaths:
-    """Return the paths of a task below some folder."""
+    """Return the paths of a task below a folder."""
     names = {
         b"W": top,
         b"S": top / "recipe-sysroot",
@@ -153,9 +153,7 @@ def places_of(top: Path) -> TokenPaths:
 
 
 def write_texts(folder: Path, places: TokenPaths) -> None:
-    """Write so many files as a package with many libraries has of pkg-config's and libtool's, with
-    a few paths each.
-    """
+    """Write the pkg-config and libtool files of many libraries, each with a few paths."""
     folder.mkdir()
     sysroot = os.fsdecode(places.paths[b"S"])
     for number in range(FIXMES):
@@ -228,9 +226,7 @@ def bench_sysroot(given: Path | None, scratch: Path) -> None:
         times.setdefault(name, []).append(composed(store, sysroot, wanted))
 
     def second(work: Callable[[], float]) -> float:
-        """Return the seconds of a second run: the first reads what the kernel, short of memory,
-        dropped of inodes.
-        """
+        """Return the seconds of a second run, since the first one reads inodes into the cache."""
         for _ in range(2):
             if fresh.exists():
                 remove_tree(fresh)

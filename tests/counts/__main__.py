@@ -1,10 +1,10 @@
-"""Counts that say how readable the code is, and the limits that it must keep.
+"""Measure the readability of the code by counts, and check their limits.
 
-    .venv/bin/python -m tests.counts [FOLDER]            print all counts, of a copy elsewhere too
-    .venv/bin/python -m tests.counts --list COUNT        print the places that one of them counts
-    .venv/bin/python -m tests.counts --check             exit 1 if a limit is broken
+    .venv/bin/python -m tests.counts [FOLDER]            print all counts, of this or another copy
+    .venv/bin/python -m tests.counts --list COUNT        print the counted places of one count
+    .venv/bin/python -m tests.counts --check             exit 1 if a limit is exceeded
 
-The limits are in limits.py: lower a limit when you improve its count.
+The limits are in limits.py. When you improve a count, lower its limit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOP = Path(__file__).parents[2]
 
 
 def function_sizes(modules: list[Module]) -> list[int]:
-    """Return the tokens of each function, from few to many."""
+    """Return the number of tokens of each function, sorted."""
     return sorted(size(module, node) for module in modules for node in module.functions)
 
 
@@ -35,7 +35,7 @@ def size(module: Module, function: Function) -> int:
 
 
 def numbers(modules: list[Module], by_count: dict[str, list[str]]) -> dict[str, float]:
-    """Return every count of the whole code; lines are those that hold code."""
+    """Return every count of the whole code; lines are lines of code."""
     sizes = function_sizes(modules)
     lines = sum(len(set(module.token_lines)) for module in modules)
     tokens = sum(len(module.token_lines) for module in modules)
@@ -61,7 +61,7 @@ def print_table(counts: dict[str, float], by_package: list[Package]) -> None:
 
 
 def broken_limits(counts: dict[str, float], by_package: list[Package]) -> list[str]:
-    """Return a line for each limit that does not hold."""
+    """Return a line for each exceeded limit."""
     over = [
         f"{name}: {counts[name]}, at most {limit} (python -m tests.counts --list {name!r})"
         for name, limit in LIMITS.items()

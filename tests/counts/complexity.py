@@ -8,7 +8,7 @@ from tests.counts.module import Function
 
 
 def branches(node: ast.AST) -> int:
-    """Return how many decisions a statement holds, as radon counts them."""
+    """Return the number of decisions in a statement, as radon counts them."""
     own = 0
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():

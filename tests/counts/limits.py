@@ -1,4 +1,4 @@
-"""The limits of the counts. When you improve one, lower its limit to what it is now."""
+"""The limits of the counts. When you improve a count, lower its limit to the new value."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ TESTS_PER_LINE = {
     "prov.tasks": 0.9,
     "prov.scheduler": 1.3,
 }
-"""Package -> the fewest lines of tests per line of code."""
+"""The minimum lines of tests per line of code, by package."""

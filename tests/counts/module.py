@@ -1,4 +1,4 @@
-"""The modules that are counted, as they are on disk."""
+"""Read the counted modules from disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 PROGRAMS = re.compile(r"prov/\w+/(classes|layer)/")
-"""What recipes and BitBake run: no modules of the library."""
+"""Code that recipes and BitBake run, which is not part of the library."""
 LAYOUT = ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENCODING", "ENDMARKER", "FSTRING_END")
-"""Tokens that don't count; an f-string is one token, as before Python 3.12."""
+"""Uncounted tokens; an f-string counts as one token, as before Python 3.12."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -31,7 +31,7 @@ class Module:
 
     @cached_property
     def package(self) -> str:
-        """`prov.records`; `prov` of the modules directly below it."""
+        """`prov.records`; `prov` for modules directly below it."""
         return ".".join(self.name.split("/")[:-1][:2])
 
     @cached_property
@@ -67,11 +67,11 @@ class Module:
         return PROGRAMS.match(self.name) is not None
 
     def at(self, node: ast.expr | ast.stmt | ast.arg) -> str:
-        """Return a node's place and its text, shortened to one line."""
+        """Return a node's location and its text, shortened to one line."""
         return f"{self.name}:{node.lineno}: {' '.join(ast.unparse(node).split())[:90]}"
 
 
 def read_modules(root: Path) -> list[Module]:
-    """Return all modules of prov and cli in a folder, but for the class scripts of recipes."""
+    """Return all modules of prov and cli in a folder, except the class scripts of recipes."""
     paths = [*(root / "prov").rglob("*.py"), *(root / "cli").rglob("*.py")]
     return [Module(root, path) for path in sorted(paths) if path.parent.name != "classes"]

@@ -1,4 +1,4 @@
-"""What a package comes to: files, lines, imports of its own, lines of tests."""
+"""Count a package's files, lines, internal imports and lines of tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.counts.module import Module
 
 @dataclass(frozen=True)
 class Package:
-    """What a package comes to."""
+    """The counts of a package."""
 
     name: str
     files: int
@@ -26,7 +26,7 @@ class Package:
 
 
 def internal_imports(module: Module) -> int:
-    """Return how often a module imports from its own package."""
+    """Return the number of a module's imports from its own package."""
     own = re.compile(rf"{re.escape(module.package)}(\.|$)|prov_{module.package}(\.|$)")
     return sum(
         node.level > 0 or own.match(node.module or "") is not None

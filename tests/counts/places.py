@@ -1,4 +1,4 @@
-"""What is counted place by place: each function yields the places in a module, a line for each."""
+"""Counts of places: each function yields the places in a module, one line for each."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ NO_KEYS = {
     "compose.py: conflict.first.partition(':')": "an owner is any text there",
     "merge.py: claimant.partition(':')": "an owner is any text there: records are above worktree",
 }
-"""Splits at a colon of what is no task key, and what it is instead."""
+"""Allowed splits at a colon of strings other than task keys, with the kind of string."""
 
 EMPTY_NAME = re.compile(
     r"alone|begun|chosen|done|each|found|given|gone|got|held|here|kept|known|left|made|put|said|seen"
     "|taken|there|told|used|wanted|what|where"
 )
-"""Names that don't say what they hold."""
+"""Names that do not describe their value."""
 
 OUR_REF = re.compile(r"refs/(tags|heads|prov)/\S")
 OUR_PREFIX = re.compile(r"refs/(tags|heads|prov)/$")
@@ -38,7 +38,7 @@ SPLITTERS = ("partition", "rpartition", "split", "rsplit", "replace")
 
 
 def ref_literals(module: Module) -> Iterator[str]:
-    """Names of refs written out, or built from a prefix that is written out."""
+    """Literal names of refs, and names built from a literal prefix."""
     if module.package == "prov.records":
         return
     docstrings, prefixes = set[int](), set[int]()
@@ -60,7 +60,7 @@ def ref_literals(module: Module) -> Iterator[str]:
 
 
 def text_of(constant: ast.Constant) -> str:
-    """Return a string's text, or that of bytes; nothing of other constants."""
+    """Return the text of a string or bytes constant, or an empty text for other constants."""
     match constant.value:
         case bytes(data):
             return data.decode("latin-1")
@@ -78,7 +78,7 @@ def colon_splits(module: Module) -> Iterator[ast.Call]:
 
 
 def key_splits(module: Module) -> Iterator[str]:
-    """Task keys taken apart by hand."""
+    """Task keys split by hand."""
     if module.package == "prov.records":
         return
     for call in colon_splits(module):
@@ -87,7 +87,7 @@ def key_splits(module: Module) -> Iterator[str]:
 
 
 def second_parents(module: Module) -> Iterator[str]:
-    """Steps from a task commit to its record."""
+    """Code that goes from a task commit to its record."""
     if module.package == "prov.records":
         return
     for node in module.nodes:
@@ -131,7 +131,7 @@ def empty_names(module: Module) -> Iterator[str]:
 
 
 def expected_tests(module: Module) -> Path:
-    """Return where CONTRIBUTING says that the tests of a module are."""
+    """Return the test file of a module, as defined in CONTRIBUTING."""
     folders = module.name.split("/")[:-1]
     folder = Path("tests", *(folders if folders[0] == "cli" else folders[1:]))
     return folder / f"test_{module.path.stem.lstrip('_')}.py"
@@ -156,7 +156,7 @@ def ambiguous_classes(modules: list[Module]) -> list[str]:
 
 
 def stale_exceptions(modules: list[Module]) -> list[str]:
-    """Exceptions to key splits that nothing needs any more."""
+    """Unneeded exceptions to key splits."""
     used = {
         f"{module.path.name}: {ast.unparse(call)}"
         for module in modules
@@ -178,11 +178,11 @@ FINDERS: dict[str, Callable[[Module], Iterator[str]]] = {
 
 
 COUNTS = (*FINDERS, "ambiguous classes", "stale exceptions")
-"""Names of what is counted place by place."""
+"""The counts of places, by name."""
 
 
 def places(modules: list[Module]) -> dict[str, list[str]]:
-    """Return the places of each of COUNTS."""
+    """Return the places of each count."""
     by_count = {
         name: [place for module in modules for place in finder(module)]
         for name, finder in FINDERS.items()

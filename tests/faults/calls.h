@@ -1,4 +1,4 @@
-/* Which system calls write, and the filter that stops a process at each of them. */
+/* The system calls that write, and the filter that stops a process at each of them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -14,12 +14,12 @@
 
 enum { OPEN, WRITE, RENAME, LINK, SYMLINK, UNLINK, MKDIR, RMDIR, TRUNCATE, SYNC, MODE, TIME, COPY, XATTR, NODE, OWNER };
 
-/* what a call does: `p` is an argument that is a path (after its directory descriptor, if it has one) */
+/* A call and the positions of its arguments. */
 struct call {
     int number, kind;
-    int dir1, path1; /* arguments; -1: none. fd: a descriptor stands for the path */
+    int dir1, path1; /* a directory descriptor and a path; -1: no such argument */
     int dir2, path2;
-    int fd;
+    int fd; /* a descriptor in place of a path, or -1 */
 };
 static const struct call calls[] = {
 #ifdef __NR_open

@@ -1,6 +1,4 @@
-"""The commands that are disturbed, each with a small state that makes it do what it is there
-for.
-"""
+"""The disturbed commands, each with a small initial state for its main task."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ int main(int count, char **words)
 
 
 def make_tools(folder: Path) -> None:
-    """Make the host tools of tasks: no distribution's, whose packages would make the store
-    large.
-    """
+    """Create small host tools for tasks; a distribution's packages would make the store large."""
     folder.mkdir()
     shutil.copy2(os.path.realpath("/bin/sh"), folder / "sh")
     (folder / "tools.c").write_text(_TOOLS)
@@ -73,7 +69,7 @@ script = 'mkdir out/bin; cat recipe-sysroot/lib/made > out/bin/program'
 
 
 def recorded(root: Path) -> dict[str, object]:
-    """Return what is recorded, however often it ran: outputs, and what each task's WORKDIR was."""
+    """Return the recorded outputs and WORKDIRs, independent of the number of runs."""
     found: dict[str, object] = {}
     for name, (oid, tree) in refs(root / ".prov").items():
         if name.startswith(("refs/prov/output/", "refs/prov/static/")):
@@ -88,7 +84,7 @@ def recorded(root: Path) -> dict[str, object]:
 
 
 def built(root: Path) -> dict[str, object]:
-    """Return what a build made: records, the list of the last build, WORKDIRs."""
+    """Return the results of a build: records, the list of the last build, WORKDIRs."""
     listed = git(
         root / ".prov", "grep", "--no-color", "-h", "", "refs/heads/builds", "--", "tasks"
     ).stdout
@@ -97,10 +93,10 @@ def built(root: Path) -> dict[str, object]:
 
 
 def mended(root: Path) -> dict[str, object]:
-    """Return the outputs that are recorded, and what is deployed.
+    """Return the recorded outputs and the deployed files.
 
-    A cut between the first and the last ref of a run may leave the output without the run, which
-    nobody had been told of. WORKDIRs are put back when a task needs them.
+    A cut between the first and the last ref of a run can leave the output without the run, before
+    prov has reported the run. WORKDIRs are restored when a task needs them.
     """
     found = {
         name: held
@@ -111,7 +107,7 @@ def mended(root: Path) -> dict[str, object]:
 
 
 def captured(root: Path) -> dict[str, object]:
-    """Return what is recorded of a directory: its tree."""
+    """Return the recorded tree of a directory."""
     held = refs(root / ".prov")
     return {
         **{name: tree for name, (_, tree) in held.items() if name.startswith("refs/prov/workdir/")},
@@ -119,12 +115,12 @@ def captured(root: Path) -> dict[str, object]:
     }
 
 
-def told(root: Path, said: str) -> str:
-    """Return a task of which a build said that it ran, and of which nothing is there."""
+def unfulfilled(root: Path, said: str) -> str:
+    """Return a task that the build reported as run but did not record."""
     held = refs(root / ".prov")
     for recipe, task in re.findall(r"^task \d+ of \d+: (\S+):(\S+) ran ", said, re.MULTILINE):
         if not any(name.startswith(f"refs/prov/output/{recipe}/{task}/") for name in held):
-            return f"{recipe}:{task} was told to be done, and is not there"
+            return f"{recipe}:{task} was reported as done, but is missing"
     return ""
 
 
@@ -143,14 +139,14 @@ def _project(root: Path) -> Project:
 
 
 def _old(root: Path) -> None:
-    """Make packs old enough to be collected."""
+    """Make packs old enough for a sweep."""
     past = time.time() - 7200
     for path in root.glob(".prov/objects/pack/*"):
         os.utime(path, (past, past))
 
 
 def nothing_recorded(root: Path) -> None:
-    """A directory, and no store."""
+    """Create a directory without a store."""
     project = Project(root)
     project.write("prov.toml", "")
     project.write("dir/one", "1\n")
@@ -163,12 +159,12 @@ def captured_once(root: Path) -> None:
     capture_as(Store.create(root / ".prov"), root / "dir", "app:compile")
     project = Project(root)
     project.write("dir/deep/two", "two\n")
-    # does not get smaller, so that the pack is written in more than one piece
+    # incompressible, so that the pack is written in more than one piece
     (root / "dir/large").write_bytes(b"".join(os.urandom(1 << 10) for _ in range(600)))
 
 
 def many_packs(root: Path) -> None:
-    """So many packs that the next capture joins them."""
+    """Create so many packs that the next capture joins them."""
     nothing_recorded(root)
     store = Store.create(root / ".prov")
     for number in range(22):
@@ -178,14 +174,14 @@ def many_packs(root: Path) -> None:
 
 
 def built_before(root: Path) -> None:
-    """A project that was built, and then its library was changed."""
+    """Build a project, then change its library."""
     project = _project(root)
     project.prov("build", "program")
     project.write("recipes/library.toml", LIBRARY.format(version="1", made="two", more="true"))
 
 
 def not_built(root: Path) -> None:
-    """A project of which nothing was built but what brings the host's tools into the store."""
+    """Create a project of which only the host tools were captured."""
     project = _project(root)
     project.write(
         "recipes/other.toml", "version = '1'\nbuild = ['go']\n[tasks.go]\nscript = 'true'\n"
@@ -194,9 +190,7 @@ def not_built(root: Path) -> None:
 
 
 def workdirs_gone(root: Path) -> None:
-    """A project that was built; a WORKDIR is gone and must be put back, since the task after it was
-    changed.
-    """
+    """Build a project, delete a WORKDIR, and change the next task, which needs the WORKDIR."""
     project = _project(root)
     project.prov("build", "program")
     subprocess.run(["rm", "-rf", root / "build/work"], check=True)
@@ -207,7 +201,7 @@ def workdirs_gone(root: Path) -> None:
 
 
 def collectable(root: Path) -> None:
-    """Builds of which all but the last go, WORKDIRs too; one has a label."""
+    """Create builds of which gc deletes all but the last, and WORKDIRs; one build has a label."""
     project = _project(root)
     for number in range(4):
         project.write(
@@ -220,7 +214,7 @@ def collectable(root: Path) -> None:
 
 
 def labelled(root: Path) -> None:
-    """A build, and refs in all their forms: packed, loose, packed and another one loose."""
+    """Create a build whose refs are packed, loose, or both with different values."""
     project = _project(root)
     project.prov("build", "program")
     project.prov("label", "one")
@@ -235,9 +229,11 @@ FIRST_CAPTURE = Case(
 CAPTURE = Case("capture", captured_once, ("capture", "dir", "--as", "app:compile"), captured)
 CONSOLIDATE = Case("joining packs", many_packs, ("capture", "dir", "--as", "app:compile"), captured)
 FIRST_BUILD = Case(
-    "first build", not_built, ("build", "program"), built, recorded, mended, told=told
+    "first build", not_built, ("build", "program"), built, recorded, mended, unfulfilled=unfulfilled
 )
-BUILD = Case("build", built_before, ("build", "program"), built, recorded, mended, told=told)
+BUILD = Case(
+    "build", built_before, ("build", "program"), built, recorded, mended, unfulfilled=unfulfilled
+)
 RESTORE = Case(
     "build that puts a WORKDIR back",
     workdirs_gone,
@@ -245,7 +241,7 @@ RESTORE = Case(
     built,
     recorded,
     mended,
-    told=told,
+    unfulfilled=unfulfilled,
 )
 COLLECT = Case(
     "gc", collectable, ("gc", "--days", "0", "--builds", "1", "--workdirs", "0"), recorded
@@ -268,9 +264,9 @@ CHECKOUT = Case(
     labelled,
     ("checkout", "library:give", "there"),
     lambda root: files(root / "there"),
-    lambda _root: None,  # what is on disk is a copy, and not synced
+    lambda _root: None,  # the files on disk are a copy and not synced
     lambda _root: None,
-    already="is not empty",  # the kill came when it was done
+    already="is not empty",  # the command was killed after it was done
 )
 CASES = (
     FIRST_CAPTURE,

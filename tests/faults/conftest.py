@@ -1,4 +1,4 @@
-"""The machine that faults are made on, and room for what is disturbed."""
+"""Fixtures: the machine that injects faults, and a folder for disturbed commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENOUGH = 1 << 30
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes hours unless it is asked for by name."""
+    """Skip tests that take hours unless their marker is selected."""
     if "faults" not in config.getoption("markexpr"):
         left_out = [item for item in items if item.get_closest_marker("faults")]
         config.hook.pytest_deselected(items=left_out)
@@ -27,9 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="package")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in memory where there is room for one: what is synced, and lost, is what the journal
-    says.
-    """
+    """A folder, in memory if there is enough; syncs need no disk, since the journal logs them."""
     in_memory = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH
     folder = Path(tempfile.mkdtemp(dir=MEMORY)) if in_memory else tmp_path_factory.mktemp("faults")
     yield folder

@@ -1,9 +1,8 @@
-"""The disk as it may be after a power cut: a journal of writing calls, replayed up to a point, and
-what was not synced.
+"""Simulate the disk after a power cut: replay a journal of writing calls, and lose unsynced data.
 
-Two things are lost independently. A file's data is on the disk from the sync of the file on; until
-then the file is empty, holds zeroes, or a part. A name (made, moved, removed) is on the disk from
-the sync of its folder on; until then it may be there or not.
+Data and names are lost independently. A file's data is on disk after the file is synced. Before
+that, the file is empty, or contains zeros or a part of its data. A created, moved or removed name
+is on disk after its folder is synced. Before that, the change may or may not be on disk.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from pathlib import Path
 from tests.faults.shim import KINDS
 
 VARIANTS = ("lost", "empty", "zeroes", "half", "mixed")
-"""lost: all that was not synced, names too. empty, zeroes, half: names are there, and that is what
-their files hold. mixed: each folder as it was at some moment since its sync, each file by any of
-these.
+"""lost: all unsynced data and names are lost. empty, zeroes, half: names are on disk, and this is
+the content of their files. mixed: each folder has a state since its sync, and each file is in any
+of these states.
 """
 
 
@@ -31,16 +30,16 @@ class File:
 
     data: bytearray = field(default_factory=bytearray)
     synced: bytes | None = None
-    """What was in it at its last sync."""
+    """The content at its last sync."""
     mode: int = 0o644
     link: bytes | None = None
     origin: Path | None = None
-    """Where it is in the state that the command began with, while nothing was written to it."""
+    """Its path in the initial state, until it is written to."""
 
 
 @dataclass(slots=True)
 class Folder:
-    """A folder: the names in it now, and at each moment since it was synced, that one first."""
+    """A folder: its names now, and after each change since its last sync, oldest first."""
 
     names: dict[str, File | Folder] = field(default_factory=dict)
     history: list[dict[str, File | Folder]] = field(default_factory=lambda: [{}])
@@ -68,7 +67,7 @@ class Deed:
 
 
 def read_journal(path: Path) -> list[Deed]:
-    """Return what a command did, in order."""
+    """Return the calls of a command, in order."""
     found, data, at = [], path.read_bytes(), 0
     while at < len(data):
         end = data.index(b"\n", at)
@@ -87,18 +86,18 @@ def read_journal(path: Path) -> list[Deed]:
 
 
 class Disk:
-    """A folder as it was, on which a journal is replayed."""
+    """A folder in its initial state, on which a journal is replayed."""
 
     def __init__(self, base: Path, root: Path) -> None:
-        """`base` is the state that the command began with, `root` the path that it had then."""
+        """Start from the initial state in `base`, which the command saw at the path `root`."""
         self._root = str(root)
         self.said = ""
-        """What the command has printed so far."""
+        """The command's output so far."""
         known: dict[tuple[int, int], File] = {}
         self._top = _read(base, known)
 
     def apply(self, deed: Deed) -> None:
-        """Do what a call did. One that failed then fails here, and changes nothing."""
+        """Apply a call. A call that failed also fails here and changes nothing."""
         if not (deed.path + "/").startswith(self._root + "/"):
             if deed.kind == "write":
                 self.said += deed.data.decode(errors="replace")
@@ -107,7 +106,7 @@ class Disk:
         if action is not None:
             action(deed)
 
-    # the calls
+    # calls
 
     def _place(self, path: str) -> tuple[Folder, str] | None:
         parts = path.removeprefix(self._root).strip("/").split("/")
@@ -196,17 +195,15 @@ class Disk:
         elif node is not None:
             node.synced = bytes(node.data)
 
-    # what is left
+    # the state after a cut
 
     def write(self, target: Path, variant: str, seed: int = 0) -> None:
-        """Make a folder that holds what is left after a cut now."""
+        """Write the state after a cut at this point to a folder."""
         chance, made = random.Random(seed), dict[int, Path]()
         _write_folder(self._top, target, variant, chance, made)
 
     def now(self) -> Iterator[tuple[str, bytes]]:
-        """Yield path and content of every file as the command saw it: what the replay itself is
-        tested by.
-        """
+        """Yield the path and content of every file as the command saw it, to test the replay."""
         pending: list[tuple[str, File | Folder]] = [("", self._top)]
         while pending:
             path, node = pending.pop()
@@ -236,7 +233,7 @@ def _read(path: Path, known: dict[tuple[int, int], File]) -> Folder:
 
 
 def _left(node: File, variant: str) -> bytes:
-    """Return what is left of a file's data."""
+    """Return a file's data after a cut."""
     data, synced = bytes(node.data), node.synced
     if data == synced:
         return data

@@ -1,8 +1,7 @@
-"""Runs prov's commands, each in a fork of this process: a command costs what it does, not what
-Python's start costs.
+"""Run prov commands, each in a fork of this process, which avoids the cost of starting Python.
 
-It reads a line of JSON for each command and answers with one: the exit status, negative for a
-signal.
+For each command, the server reads a line of JSON, and answers with the exit status on a line,
+negative for a signal.
 """
 
 from __future__ import annotations
@@ -20,32 +19,31 @@ from typer.main import get_command
 
 
 def load() -> None:
-    """Import all that a command may import on its way."""
+    """Import all modules that a command can import later."""
     for name in ("prov", "prov_cli"):
         for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
             if ".classes" not in module.name:
-                with contextlib.suppress(
-                    ImportError
-                ):  # of what is optional; a command that needs it says so
+                # a command that needs a missing optional package reports it
+                with contextlib.suppress(ImportError):
                     import_module(module.name)
     app: Any = import_module("prov_cli.app")
-    app.app = get_command(app.app)  # made once, and not by each command
+    app.app = get_command(app.app)  # create the command only once
 
 
-def run(wish: dict[str, Any]) -> NoReturn:
-    """Be the command that is wished for."""
+def run(request: dict[str, Any]) -> NoReturn:
+    """Run the requested command in this process, and exit."""
     code = 3
     try:
         os.setsid()
-        os.chdir(wish["folder"])
+        os.chdir(request["folder"])
         os.environ.clear()
-        os.environ.update(wish["environment"])
-        said = os.open(wish["said"], os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.environ.update(request["environment"])
+        said = os.open(request["said"], os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for fd, to in ((nothing, 0), (said, 1), (said, 2)):
             os.dup2(fd, to)
         os.closerange(3, 64)
-        sys.argv = ["prov", *wish["arguments"]]
+        sys.argv = ["prov", *request["arguments"]]
         from prov_cli.app import main
 
         main()
@@ -65,11 +63,11 @@ def main() -> None:
     load()
     print("ready", flush=True)
     for line in sys.stdin:
-        wish = json.loads(line)
+        request = json.loads(line)
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            run(wish)
+            run(request)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(json.dumps({"code": status, "session": pid}), flush=True)
 

@@ -1,6 +1,4 @@
-"""The commands that share, disturbed: what a remote shows is whole, and the next run completes
-it.
-"""
+"""Disturbed sharing commands: a remote's publications are complete, and a rerun finishes."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ SECRET = "hunter2"
 
 
 def published(root: Path) -> dict[str, object]:
-    """Return what a remote says to have; and what is wrong with it: with objects, or with what it
-    names.
-    """
+    """Return a remote's publications, and its faults: damaged objects or invalid references."""
     remote = root / "remote.git"
     if not (remote / "HEAD").exists():
         return {}
@@ -49,7 +45,7 @@ def fetched(root: Path) -> dict[str, object]:
 
 
 def clean(root: Path) -> dict[str, object]:
-    """Return what is left of a secret in the store."""
+    """Return whether the store still contains the secret."""
     command = ["git", f"--git-dir={root / '.prov'}", "cat-file", "--batch-all-objects", "--batch"]
     return {
         "secret": SECRET.encode() in subprocess.run(command, capture_output=True, check=True).stdout
@@ -57,7 +53,7 @@ def clean(root: Path) -> dict[str, object]:
 
 
 def exported(root: Path) -> dict[str, object]:
-    """Return what a folder of plain files says to have, and whether git can read its bundles."""
+    """Return the publications of a static cache, and whether git can read its bundles."""
     folder = root / "www"
     names = (
         (folder / "prov-cache").read_text().split("\n")[1:-1]
@@ -88,7 +84,7 @@ def exported(root: Path) -> dict[str, object]:
 
 
 def to_push(root: Path) -> None:
-    """A build that nobody else has, and a remote with an older one."""
+    """Create a new build, and a remote that has an older one."""
     project = _project(root)
     project.prov("build", "program")
     project.prov("remote", "add", "team", str(root / "remote.git"), "--push", "--trust", "none")
@@ -98,7 +94,7 @@ def to_push(root: Path) -> None:
 
 
 def to_pull(root: Path) -> None:
-    """A remote that has all, and a store that has the host's tools."""
+    """Create a remote that has all outputs, and a store that has only the host tools."""
     to_push(root)
     project = Project(root)
     project.prov("push")
@@ -121,7 +117,7 @@ def with_a_secret(root: Path) -> None:
 
 
 def nothing(_root: Path) -> object:
-    """After a power cut: what a remote has is up to its own machine."""
+    """After a power cut, ignore the remote, whose data depends on its own machine."""
     return None
 
 

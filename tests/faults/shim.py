@@ -1,8 +1,8 @@
-"""A machine that fails when it is told to: commands run on it, and any of their system calls that
-writes is the last.
+"""Run commands on a simulated machine that fails at a chosen writing system call.
 
-`Machine` builds supervisor.c and keeps it running, with server.py below it. It counts the writing
-calls below one folder over all processes of a command, and gives the one at a number its fault.
+`Machine` builds supervisor.c and keeps it running, with server.py as its child. The supervisor
+counts the writing calls below one folder in all processes of a command, and injects a fault into
+the call with a given number.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("supervisor.c")
 PATIENCE = 60.0
 NO_SUPERVISION = 70
-"""With this the supervisor ends where the kernel refuses what it needs."""
+"""The supervisor's exit status if the kernel does not support it."""
 
 KINDS = (
     *("open", "write", "rename", "link", "symlink", "unlink", "mkdir", "rmdir"),
     *("truncate", "sync", "mode", "time", "copy", "xattr", "node", "owner"),
 )
-"""What a call does, in the order of calls.h."""
+"""The kinds of calls, in the order of calls.h."""
 _ALL = (1 << len(KINDS)) - 1
 _ROOMY = ("open", "write", "rename", "link", "symlink", "mkdir", "copy", "xattr", "node")
 _TAKES_ROOM = sum(1 << KINDS.index(kind) for kind in _ROOMY)
-"""What a full disk refuses; it still removes and syncs."""
+"""The kinds of calls that fail on a full disk; removing and syncing still work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens at a call."""
+    """A fault to inject into a call."""
 
     name: str
     action: int
@@ -49,7 +49,7 @@ class Fault:
 
     @property
     def kills(self) -> bool:
-        """The whole command is gone at once."""
+        """Whether the fault kills all processes of the command."""
         return self.action == 1
 
 
@@ -65,14 +65,14 @@ FAULTS = (KILL, TORN, KILL_ONE, FULL_ONCE, FULL, BROKEN_ONCE, BROKEN)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that is over."""
+    """A finished command."""
 
     code: int
     said: str
     calls: int
-    """Writing calls below the folder."""
+    """The number of writing calls below the folder."""
     hit: str
-    """What the call did that met the fault; empty if none did."""
+    """The kind of the call with the fault; empty if there was none."""
 
 
 class _Control(ctypes.Structure):
@@ -92,14 +92,14 @@ class _Control(ctypes.Structure):
 
 
 class NoMachine(Exception):
-    """Faults can't be made here, and why."""
+    """This machine cannot inject faults; the message states the reason."""
 
 
 class Machine:
-    """The supervisor with the server below it."""
+    """The supervisor and its child, the server."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """Raises NoMachine."""
+        """Build and start the supervisor. Raises NoMachine."""
         self.environment = dict(environment)
         self._said = folder / "said"
         program, control = folder / "supervisor", folder / "control"
@@ -149,9 +149,7 @@ class Machine:
         at: int = 0,
         journal: Path | None = None,
     ) -> Done:
-        """Run a command of prov in a folder; a fault comes at the writing call of this number, from
-        1 on.
-        """
+        """Run a prov command in a folder, with a fault at a writing call, counted from 1."""
         control = self._control
         control.action = 0
         control.root, control.journal = (
@@ -165,9 +163,13 @@ class Machine:
         if fault is not None:
             control.error, control.kinds, control.torn = fault.error, fault.kinds, fault.torn
             control.action = fault.action
-        wish = {"arguments": [*arguments], "folder": str(folder), "environment": self.environment}
+        request = {
+            "arguments": [*arguments],
+            "folder": str(folder),
+            "environment": self.environment,
+        }
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(wish | {"said": str(self._said)}) + "\n")
+        self._process.stdin.write(json.dumps(request | {"said": str(self._said)}) + "\n")
         self._process.stdin.flush()
         line = self._line()
         assert line, f"the supervisor ended: {self._process.poll()}"
@@ -179,7 +181,7 @@ class Machine:
 
 
 def _wait_for(session: int) -> None:
-    """Wait for what a command left running: nothing may write when it is judged."""
+    """Wait for a command's background processes, which must not write during the checks."""
     begun = time.monotonic()
     while left := _members(session):
         if time.monotonic() - begun > 2:

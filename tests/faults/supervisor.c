@@ -1,10 +1,10 @@
-/* Runs a program and decides about each of its system calls that writes: it may go on, fails, or is its last.
+/* Runs a program and decides about each of its writing system calls: it continues, fails, or kills the program.
 
-   A seccomp filter stops every process that the program starts, whatever it is written in and however it is linked,
-   at each call that creates, writes, renames, removes or syncs; this process, which the filter does not hold, looks at
-   the call and answers. Calls are counted over all processes. Those outside the folder under test go on uncounted.
+   A seccomp filter stops every process of the program, in any language and linked in any way, at each call that
+   creates, writes, renames, removes or syncs. This process, to which the filter does not apply, inspects the call and
+   answers. Calls of all processes are counted together. Calls outside the folder under test continue uncounted.
 
-   supervisor CONTROL PROGRAM...    CONTROL: a file of sizeof(struct control), mapped by whoever asks for faults */
+   supervisor CONTROL PROGRAM...    CONTROL: a file of sizeof(struct control), mapped by the process that sets faults */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <limits.h>
@@ -23,22 +23,22 @@ enum { LET, KILL_ALL, KILL_ONE, FAIL_ONCE, FAIL_ON };
 
 struct control {
     uint64_t count;      /* calls so far */
-    uint64_t at;         /* the fault comes at this call, or the first after it whose kind is in `kinds` */
+    uint64_t at;         /* the call to disturb, or the first later one whose kind is in `kinds` */
     uint32_t action;
-    uint32_t error;      /* errno of calls that fail */
+    uint32_t error;      /* errno of failing calls */
     uint32_t kinds;      /* bits */
-    uint32_t torn;       /* a write at which all is killed gets half of its data to the file */
-    uint32_t hit;        /* 1 + the kind of the call that met the fault */
-    uint32_t run;        /* changes with each run: a new journal is begun */
+    uint32_t torn;       /* a write that kills the program first writes half of its data */
+    uint32_t hit;        /* 1 + the kind of the disturbed call */
+    uint32_t run;        /* changes with each run, which starts a new journal */
     char root[PATH_MAX]; /* the folder under test */
     char journal[PATH_MAX];
-    char said[PATH_MAX]; /* where the command prints to: what it says and when is in the journal, and not counted */
+    char said[PATH_MAX]; /* the file of the command's output, whose writes are in the journal but not counted */
 };
 
 static struct control *control;
 static FILE *journal;
 
-/* what a stopped process is about to do */
+/* the call of a stopped process */
 
 static int read_memory(pid_t pid, uint64_t from, void *to, size_t size)
 {
@@ -48,7 +48,7 @@ static int read_memory(pid_t pid, uint64_t from, void *to, size_t size)
 
 static int read_text(pid_t pid, uint64_t from, char *to, size_t most)
 {
-    for (size_t at = 0; at + 1 < most;) { /* not over the end of a page: the next one may not be there */
+    for (size_t at = 0; at + 1 < most;) { /* not beyond a page: the next one may be unmapped */
         size_t part = 4096 - ((from + at) & 4095);
         if (part > most - 1 - at)
             part = most - 1 - at;
@@ -107,7 +107,7 @@ static int counts(const char *path)
 struct deed {
     int kind;
     char path[PATH_MAX], other[PATH_MAX];
-    int64_t number; /* flags of open, offset of write (-1: at the end), length of truncate, mode of chmod and mkdir */
+    int64_t number; /* flags of open, offset of write (-1: end), length of truncate, mode of chmod and mkdir */
     char *data;
     size_t size;
 };
@@ -145,7 +145,7 @@ static void read_data(struct deed *deed, pid_t pid, const struct seccomp_data *d
     }
 }
 
-/* -1: the call is none of ours; 1: it prints; 0: it is counted */
+/* Return -1 for a call to ignore, 1 for output of the command, 0 for a call to count. */
 static int understand(const struct seccomp_notif *note, struct deed *deed)
 {
     const struct seccomp_data *data = &note->data;
@@ -162,7 +162,7 @@ static int understand(const struct seccomp_notif *note, struct deed *deed)
     if (call->fd >= 0) {
         if (link_of(note->pid, "", data->args[call->fd], deed->path))
             return -1;
-    } else if (data->nr == __NR_utimensat && !data->args[1]) { /* of a descriptor */
+    } else if (data->nr == __NR_utimensat && !data->args[1]) { /* on a descriptor */
         if (link_of(note->pid, "", data->args[0], deed->path))
             return -1;
     } else {
@@ -197,7 +197,7 @@ static int understand(const struct seccomp_notif *note, struct deed *deed)
     return said;
 }
 
-/* what comes of it */
+/* the decision */
 
 static void write_journal(const struct deed *deed)
 {
@@ -215,7 +215,7 @@ static void write_journal(const struct deed *deed)
     fflush(journal);
 }
 
-/* Kill all processes of a session. None is answered meanwhile, so that nothing is written any more. */
+/* Kill all processes of a session. Their calls are not answered meanwhile, so they write nothing more. */
 static void kill_session(pid_t session)
 {
     for (int found = 1; found;) {
@@ -258,7 +258,7 @@ static void tear(const struct seccomp_notif *note, const struct deed *deed)
     }
 }
 
-/* 0: it may go on; a number: that is its errno; -1: there is nobody to answer any more */
+/* Return 0 to continue the call, an errno to fail it, or -1 if the process was killed. */
 static int decide(const struct seccomp_notif *note, const struct deed *deed)
 {
     uint64_t number = ++control->count;
@@ -296,10 +296,10 @@ static void serve(int listener)
         if (poll(&waits, 1, -1) < 0 && errno == EINTR)
             continue;
         if (!(waits.revents & POLLIN))
-            return; /* nobody is left */
+            return; /* no process is left */
         memset(note, 0, sizes.seccomp_notif);
         if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, note))
-            continue; /* it was killed meanwhile */
+            continue; /* the process was killed meanwhile */
         int error = 0;
         int ours = understand(note, &deed);
         if (ours == 0)
@@ -325,13 +325,13 @@ int main(int count, char **arguments)
     control = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (control == MAP_FAILED)
         die(arguments[1]);
-    /* the child's listener comes over by its number: the filter already holds the child when it could send it */
+    /* the child shares its listener's number: it cannot send the descriptor, since the filter already applies to it */
     volatile int *number = mmap(NULL, sizeof *number, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child = fork();
     if (child == 0) {
         *number = install_filter();
         while (*number >= 0)
-            ; /* until the parent has it; no call that the filter stops */
+            ; /* until the parent has copied it; the filter stops no call of this loop */
         execvp(arguments[2], arguments + 2);
         die(arguments[2]);
     }

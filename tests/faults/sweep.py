@@ -1,12 +1,15 @@
-"""One command of prov, disturbed at any of its writing calls: what must hold after each.
+"""Disturb a prov command at its writing calls, and check the invariants after each disturbance.
 
     sweep(machine, folder, Case(name, make_state, command, picture))
 
-It is killed, or the disk is full or broken, or the power is cut. A `Case` says which command, in
-which state, and what it is that it makes. After each disturbance: the store passes `git fsck
---strict`; all refs that were there and were to stay are there; what was reported done is there; the
-command fails with an expected error or not at all; the same command, run again, succeeds, and makes
-what an undisturbed one makes.
+The command is killed, the disk is full or broken, or the power is cut. A `Case` defines the
+command, its initial state, and how to read its result. After each disturbance:
+
+- the store passes `git fsck --strict`;
+- all refs that the command does not delete still exist;
+- all results that the command reported exist;
+- the command succeeded or failed with an expected error;
+- the same command, run again, succeeds with the same result as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -31,44 +34,38 @@ GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
 }
 SEED = int(os.environ.get("FAULTS_SEED") or 1)
-"""Of what is taken by chance: always the same, or FAULTS_SEED."""
+"""The seed for random points: constant, or FAULTS_SEED."""
 _BEGUN = time.monotonic()
-MOST_TOLD = 12
-"""Failures that are told of one sweep."""
+MOST_REPORTED = 12
+"""The maximum number of failures that a sweep reports."""
 
 Look = Callable[[Path], object]
 Refs = dict[str, tuple[str, str]]
-"""Name -> object, and the tree that it holds."""
+"""The object and its tree of each ref, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A command and how it is judged."""
+    """A command and how to check its results."""
 
     name: str
     make_state: Callable[[Path], None]
-    """Makes what the command finds, in an empty folder; called once, and copied for each point."""
+    """Creates the initial state in an empty folder; called once, and copied for each point."""
     command: tuple[str, ...]
-    """Run in that folder."""
+    """The arguments of the command, which runs in that folder."""
     picture: Callable[[Path], object]
-    """Returns what the command made: the same however often it was disturbed before it
-    succeeded.
-    """
+    """Returns the command's result, which must not depend on earlier disturbances."""
     lasting: Callable[[Path], object] | None = None
-    """The same, of what must be there when the power is cut after the command said that it is
-    done.
-    """
+    """Returns the results that must exist if the power is cut after the command has finished."""
     mended: Callable[[Path], object] | None = None
-    """The same, of what the command makes when it is run after a power cut."""
+    """Returns the results of a rerun after a power cut."""
     already: str = "(?!)"
-    """What the command says, as a pattern, when there is nothing left to do."""
+    """A pattern of the command's output if there is nothing left to do."""
     store: str = ".prov"
     stores: tuple[str, ...] = ()
-    """More stores below the folder that must stay whole: of a push or a pull, the other side's."""
-    told: Callable[[Path, str], str] = field(default=lambda _root, _said: "")
-    """Returns what is not there although the command, by what it printed until then, had said that
-    it is done.
-    """
+    """Other stores below the folder to check, such as the other side of a push or pull."""
+    unfulfilled: Callable[[Path, str], str] = field(default=lambda _root, _said: "")
+    """Returns a missing result that the command's output has reported as done, or nothing."""
 
 
 def git(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +74,7 @@ def git(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def refs(store: Path) -> Refs:
-    """Return a store's refs; none where there is no store."""
+    """Return a store's refs, or none if there is no store."""
     if not made(store):
         return {}
     said = git(store, "for-each-ref", "--format=%(refname) %(objectname) %(tree)").stdout
@@ -86,7 +83,7 @@ def refs(store: Path) -> Refs:
 
 
 def files(folder: Path, *leave_out: str) -> dict[str, str]:
-    """Return path -> mode and content of all files in a folder, but for folders of these names."""
+    """Return the mode and content of all files by path, except in folders of some names."""
     found = {}
     for top, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in leave_out]
@@ -98,14 +95,12 @@ def files(folder: Path, *leave_out: str) -> dict[str, str]:
 
 
 def made(store: Path) -> bool:
-    """Tell whether a store is there; one that says not that it is prov's was interrupted while it
-    was made.
-    """
+    """Return whether a complete store exists; its config is written last."""
     return (store / "config").exists() and "[prov]" in (store / "config").read_text()
 
 
 def damage(store: Path) -> str:
-    """Return what `git fsck` has to say of a store, if there is one."""
+    """Return the errors of `git fsck`, or nothing if there is no store."""
     if not made(store):
         return ""
     done = git(store, "fsck", "--strict", "--full", "--no-dangling", "--no-progress")
@@ -116,34 +111,31 @@ def damage(store: Path) -> str:
 
 
 def age_locks(store: Path) -> None:
-    """Let time pass, so that a lock that a killed git left is known for what it is."""
+    """Make the locks of a killed git old enough to be recognized as stale."""
     past = time.time() - 120
     for pattern in ("**/*.lock", "packed-refs.new"):
         for path in store.glob(pattern):
             os.utime(path, (past, past))
 
 
-def _start_anew(stores: Iterable[Path], environment: Mapping[str, str]) -> None:
-    """Let the machine have been started since: what caches say of its last start is of one
-    before.
-    """
+def _reboot(stores: Iterable[Path], environment: Mapping[str, str]) -> None:
+    """Simulate a reboot: replace the boot id in caches."""
     now = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     for store in stores:
         for path in store.glob("prov/sysroots/*.state"):
             digest, data = path.read_bytes()[:DIGEST_SIZE], path.read_bytes()[DIGEST_SIZE:]
-            if is_own(
-                purpose(path) + data, digest, environment
-            ):  # else it is torn, and decides nothing
+            # a torn cache is ignored by prov
+            if is_own(purpose(path) + data, digest, environment):
                 data = data.replace(now, now[::-1])
                 path.write_bytes((keyed_digest(purpose(path) + data, environment) or b"") + data)
 
 
 @dataclass(slots=True)
 class _Log:
-    """The points that passed, in a file: a long run is made in parts. FAULTS_LOG names it,
-    FAULTS_MINUTES ends a part.
+    """A log file of passed points, to split a long run into parts.
 
-    A point counts only for the journal in which it was; another state of the code has another file.
+    FAULTS_LOG names the file, and FAULTS_MINUTES limits a part. A point is valid only for a journal
+    of the same length, so use a new file for a new version of the code.
     """
 
     case: str
@@ -168,14 +160,14 @@ class _Log:
 
 
 def _is_over() -> bool:
-    """Return whether this part of a long run has had its time."""
+    """Return whether this part of a long run has used its time."""
     minutes = float(os.environ.get("FAULTS_MINUTES") or 0)
     return bool(minutes) and time.monotonic() - _BEGUN > 60 * minutes
 
 
 @dataclass(slots=True)
 class _Bench:
-    """One case at work: the state it begins with, and what an undisturbed run makes of it."""
+    """The runs of one case: its initial state, and the results of an undisturbed run."""
 
     machine: Machine
     folder: Path
@@ -202,18 +194,16 @@ class _Bench:
         assert done.code == 0, f"{self.case.name}, undisturbed: {done.said}"
         self.wanted = {look: look(self.work) for look in self.looks()}
         self.after = [refs(store) for store in self.stores()]
-        found = self.broken() or self.case.told(self.work, done.said)
+        found = self.broken() or self.case.unfulfilled(self.work, done.said)
         assert not found, f"{self.case.name}, undisturbed: {found}"
 
     def looks(self) -> tuple[Look, Look, Look]:
-        """Return how what is made is looked at: always, after a power cut at the end, when run
-        after a power cut.
-        """
+        """Return how to read results: usually, after a final power cut, and after a rerun."""
         case = self.case
         return case.picture, case.lasting or case.picture, case.mended or case.picture
 
     def compare(self, look: Look, when: str) -> str:
-        """Return in what the folder is not what an undisturbed run made of it."""
+        """Return how the folder differs from the result of an undisturbed run."""
         now, wanted = look(self.work), self.wanted[look]
         return "" if now == wanted else f"{when} {_difference(now, wanted)}"
 
@@ -239,7 +229,7 @@ class _Bench:
         )
 
     def broken(self) -> str:
-        """Return what is wrong with the stores as they are."""
+        """Return the first fault of the stores."""
         for store, before, after in zip(self.stores(), self.before, self.after, strict=True):
             found = damage(store)
             if found:
@@ -247,43 +237,39 @@ class _Bench:
             now = refs(store)
             for name, held in before.items():
                 if name in after and name not in now:
-                    return f"{store.name}: {name} is gone"
+                    return f"{store.name}: {name} is missing"
                 if name in after and now[name] != held and after[name] == held:
-                    return f"{store.name}: {name} is another"
+                    return f"{store.name}: {name} changed"
         return ""
 
     def again(self, look: Look) -> str:
-        """Run the command once more; return what is wrong then."""
+        """Run the command again; return the first fault."""
         for store in self.stores():
             age_locks(store)
         done = self.run()
         if done.code and not re.search(self.case.already, done.said):
-            return f"the next run ends with {done.code}: {done.said}"
+            return f"the next run exits with {done.code}: {done.said}"
         found = self.broken()
         if found:
             return f"after the next run: {found}"
         return self.compare(look, "the next run made")
 
     def judge(self, done: Done, *, killed: bool) -> str:
-        """Return what is wrong after a disturbed run."""
+        """Return the first fault after a disturbed run."""
         if "Traceback" in done.said or done.code == 3:
-            return f"a bug is told: {done.said}"
+            return f"a bug is reported: {done.said}"
         if not killed and done.code not in (0, 1, -9):
-            return f"it ends with {done.code}: {done.said}"
+            return f"it exits with {done.code}: {done.said}"
         if done.code == 1 and not re.search(
             "prov: .|failed: .|remote \\S+: .+; it is left out", done.said
         ):
-            return f"no error is named: {done.said!r}"
+            return f"no error is reported: {done.said!r}"
         if re.search(r"^(prov|failed: \S+): \[Errno \d+\] [\w /]+$", done.said, re.MULTILINE):
             return f"no file is named: {done.said!r}"
-        found = self.broken() or self.case.told(self.work, done.said)
+        found = self.broken() or self.case.unfulfilled(self.work, done.said)
         if found:
             return found
-        wrong = (
-            self.compare(self.case.picture, "it says that it is done, and made")
-            if done.code == 0
-            else ""
-        )
+        wrong = self.compare(self.case.picture, "it succeeded, and made") if done.code == 0 else ""
         return wrong or self.again(self.case.picture)
 
     def note(self, where: str, wrong: str) -> None:
@@ -294,7 +280,7 @@ class _Bench:
         if self.failures:
             raise AssertionError(
                 f"{self.case.name}: {len(self.failures)} of {points} points fail (seed {seed})\n\n"
-                + "\n\n".join(self.failures[:MOST_TOLD])
+                + "\n\n".join(self.failures[:MOST_REPORTED])
             )
         shutil.rmtree(self.folder, ignore_errors=True)
         return points
@@ -319,10 +305,10 @@ def sweep(
     points: int | None = None,
     seed: int = 0,
 ) -> int:
-    """Disturb a command at every call by every fault and cut, or at so many points by chance;
-    return how many.
+    """Disturb a command at every call by every fault and cut, or at random points.
 
-    `folder` is for this alone. Raises AssertionError, which tells of the first points that fail.
+    Returns the number of tested points. `folder` must not be used otherwise. Raises AssertionError
+    with the first failures.
     """
     bench, chance = _Bench(machine, folder, case), random.Random(seed)
     deeds = read_journal(bench.journal)
@@ -336,7 +322,9 @@ def sweep(
     cut = [(number, variant) for number in range(1, len(deeds) + 1) for variant in cuts]
     if points is not None and points < len(disturbed) + len(cut):
         part = round(points * len(cut) / (len(disturbed) + len(cut)))
-        last = [each for each in cut if each[0] == len(deeds)]  # all was reported done
+        last = [
+            each for each in cut if each[0] == len(deeds)
+        ]  # after this point, all results were reported
         cut = sorted({*chance.sample(cut, part), *last})
         disturbed = chance.sample(disturbed, points - part)
     log, count = _Log(case.name, len(own)), 0
@@ -357,9 +345,7 @@ def sweep(
 def _cut_power(
     bench: _Bench, deeds: list[Deed], plan: list[tuple[int, str]], seed: int, log: _Log
 ) -> int:
-    """Cut the power after some calls, in the order that they have in the journal; return how
-    often.
-    """
+    """Cut the power after some calls, in the journal's order; return the number of cuts."""
     disk, at, count = Disk(bench.base, bench.work), 0, 0
     _, lasting, mended = bench.looks()
     for number, variant in plan:
@@ -370,10 +356,10 @@ def _cut_power(
         at = number
         bench.clear()
         disk.write(bench.work, variant, seed + number)
-        _start_anew(bench.stores(), bench.machine.environment)
-        wrong = bench.broken() or bench.case.told(bench.work, disk.said)
+        _reboot(bench.stores(), bench.machine.environment)
+        wrong = bench.broken() or bench.case.unfulfilled(bench.work, disk.said)
         if not wrong and number == len(deeds):
-            wrong = bench.compare(lasting, "it had said that it is done, and left")
+            wrong = bench.compare(lasting, "it had succeeded, and left")
         wrong = wrong or bench.again(mended)
         bench.note(
             f"power cut ({variant}) after {number} of {len(deeds)}, {deeds[number - 1]}", wrong
@@ -387,7 +373,7 @@ def _cut_power(
 def replay_of(
     machine: Machine, folder: Path, case: Case
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """Return the files that a command left, and those that the replay of its journal has."""
+    """Return the files that a command left, and the files of its replayed journal."""
     bench = _Bench(machine, folder, case)
     disk = Disk(bench.base, bench.work)
     for deed in read_journal(bench.journal):

@@ -1,8 +1,8 @@
-"""Nothing is lost: prov's commands are killed, run out of room, and lose what was not synced, at
-any call that writes.
+"""No data is lost if prov commands are killed, run out of space or lose unsynced data.
 
-The ordinary run takes some points, always the same ones, or others with FAULTS_SEED=N. `pytest -m
-faults` goes through all points, hours of them; FAULTS_POINTS=N through so many of each command.
+This is tested at writing calls of each command. A usual run tests a few points, which are constant
+unless you set FAULTS_SEED=N. `pytest -m faults` tests all points, which takes hours; with
+FAULTS_POINTS=N it tests N points of each command.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ _cases = pytest.mark.parametrize("case", (*CASES, *SHARING), ids=lambda case: ca
 
 
 def cuts_of(case: Case) -> tuple[str, ...]:
-    """What a remote loses when its power is cut is up to the git that serves it: it syncs no
-    folders.
-    """
+    """What a remote loses in a power cut depends on its git, which syncs no folders."""
     return () if case in (PUSH, SHRINK) else tuple(VARIANTS)
 
 
@@ -51,9 +49,9 @@ def test_all_points(machine: Machine, room: Path, case: Case) -> None:
     "case", [FIRST_CAPTURE, CAPTURE, UNLABEL, COLLECT, BUILD], ids=lambda case: case.name
 )
 def test_the_replay_knows_what_commands_do(machine: Machine, room: Path, case: Case) -> None:
-    """If the journal missed a call, cuts would lose too much, or nothing."""
+    """If the journal missed a call, cuts would lose too much or nothing."""
     there, replayed = replay_of(machine, room / "case", case)
-    copied = {path for path in there if path.startswith("/.prov/prov/pool")}  # by the kernel
+    copied = {path for path in there if path.startswith("/.prov/prov/pool")}  # copied by the kernel
     assert {
         path: there.get(path)
         for path in replayed
@@ -66,7 +64,7 @@ def test_the_replay_knows_what_commands_do(machine: Machine, room: Path, case: C
     assert there.keys() - replayed.keys() == set()
 
 
-def test_faults_come_where_they_are_told_to(machine: Machine, room: Path) -> None:
+def test_faults_come_at_the_chosen_call(machine: Machine, room: Path) -> None:
     folder = room / "alone"
     folder.mkdir()
     FIRST_CAPTURE.make_state(folder)

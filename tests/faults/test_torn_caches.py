@@ -1,8 +1,7 @@
-"""What is below `.prov/prov` decides nothing: each file there is torn as a power cut may tear it,
-in its place.
+"""Damaged caches below `.prov/prov` change no result: each is damaged in place as by a power cut.
 
-The sweeps copy what they disturb, so that stats that were kept tell of other files. Here files keep
-their stats, and a cache that is believed would be believed.
+The sweeps copy the disturbed folder, so cached stats do not match the copies. Here the files keep
+their stats, so prov uses the caches.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ TEARS: tuple[Callable[[bytes], bytes], ...] = (
 def test_torn_caches_are_as_good_as_none(machine: Machine, room: Path, rounds: int) -> None:
     root, chance = room / f"torn-{rounds}", random.Random(SEED)
     (root / "recipes").mkdir(parents=True)
-    (root / "recipes/given").write_text("given\n")  # what is as young as its capture is read again
+    (root / "recipes/given").write_text("given\n")  # a file as new as its capture is read again
     built_before(root)
     text = (root / "recipes/library.toml").read_text()
     text = text.replace("'1'\n", "'1'\nsources = [{ file = 'given' }]\n", 1)

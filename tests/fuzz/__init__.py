@@ -1,9 +1,9 @@
-"""Fuzzers for every parser whose input can come from outside: a remote, a store that somebody sent,
-a task, a source archive, a shared cache, the environment.
+"""Fuzzers for every parser of untrusted input: from a remote, another person's store, a task, a
+source archive, a shared cache or the environment.
 
 Each parser returns a value or raises its one documented error (`-`: it always returns a value). A
-test compares this table with the tables `PARSERS`, which hold the parsers and how valid input for
-them is made.
+test compares this table with the tables `PARSERS`, which contain the parsers and the generators of
+valid input.
 
 prov/store
     objects.decode_tree                          ValueError

@@ -84,9 +84,7 @@ definitions = st.builds(
 def run_of(
     memory: Memory, definition: bytes, edge: bytes = b"33" * 20 + b"\n", record: bytes = b""
 ) -> Oid:
-    """Put a run into an object database; `edge` is the text of its edges, `record` that of its
-    record.
-    """
+    """Add a run to an object database; `edge` is the text of its edges, `record` of its record."""
     blob = memory.put("blob", edge)
     after = memory.put_tree([Entry(b"configure", MODE_FILE, blob)])
     needs = memory.put_tree([Entry(b"gcc:populate_sysroot", MODE_FILE, blob)])
@@ -112,7 +110,7 @@ def run_of(
 
 
 def rerun(definition: bytes, edge: bytes = b"33" * 20 + b"\n") -> object:
-    """Make a recorded task into one that can be run again."""
+    """Convert a recorded task to one that can run again."""
     memory = Memory()
     store: Any = SimpleNamespace(objects=memory)
     task = read_task(store, TaskKey(KEY), run_of(memory, definition, edge))
@@ -124,7 +122,7 @@ DEFINITION = json.dumps(definition_table({})).encode()
 
 
 def read_inputs_tree(data: bytes) -> object:
-    """Read a run whose inputs are this tree, and whose every file is this text."""
+    """Read a run whose inputs are a tree and whose files all have one text."""
     memory = Memory()
     inputs = memory.put("tree", data)
     entries = [
@@ -138,7 +136,7 @@ def read_inputs_tree(data: bytes) -> object:
 
 
 def read_run_commit(data: bytes) -> object:
-    """Ask everything of a run whose commit is this."""
+    """Read all properties of a run with this commit."""
     memory = Memory()
     memory.put("tree", b"")
     oid = memory.put("commit", data)
@@ -324,7 +322,7 @@ X = "3"
 
 
 def load_project(project: bytes, recipe: bytes) -> object:
-    """Read a project's settings and its one recipe, and make all that they describe."""
+    """Read a project's settings and its only recipe, and create all that they describe."""
     root = scratch("project")
     (root / "recipes").mkdir(exist_ok=True)
     (root / "prov.toml").write_bytes(project)

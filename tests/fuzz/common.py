@@ -1,6 +1,4 @@
-"""What several tables of parsers need: made-up names and ids, a folder for scratch files, a store
-without files.
-"""
+"""Helpers for several tables of parsers: names and ids, scratch files, a store in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def text(data: bytes) -> str:
-    """Return bytes as an argument or a path comes to Python."""
+    """Decode bytes as Python decodes arguments and paths."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -40,7 +38,7 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 @cache
 def scratch(name: str) -> Path:
-    """Return a folder of that name, which is removed at the end."""
+    """Return a folder of this name, which is removed at exit."""
     path = Path(_folder().name, name)
     path.mkdir()
     return path
@@ -59,9 +57,7 @@ def empty_store(name: str) -> Store:
 
 
 class Memory(ObjectDatabase):
-    """An object database whose objects are in memory: what is read of them is read as from a
-    store.
-    """
+    """An object database in memory, which reads objects as a store does."""
 
     def __init__(self) -> None:
         super().__init__(empty_store("memory").path)

@@ -1,6 +1,6 @@
-"""Input that broke the law once.
+"""Inputs that broke the rule for parsers once.
 
-Each is tried in every run; whatever `make fuzz` finds is added here.
+Every run tests them. Add new findings of `make fuzz` here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _index(fanout: bytes, rest: bytes) -> bytes:
 
 
 def _one(offset: int, large: bytes = b"") -> bytes:
-    """Return an index that has one object, whose id is all zeros, at an offset."""
+    """Return an index with one object, whose id is all zeros, at an offset."""
     return _index(
         struct.pack(">256I", *[1] * 256), bytes(20) + bytes(4) + struct.pack(">I", offset) + large
     )
@@ -44,7 +44,7 @@ _DEFINITION = (
 FOUND: list[tuple[str, bytes]] = [
     ("odb.read, tree, commit", isal_zlib.compress(b"tree 1\0x")),
     ("odb.read, tree, commit", isal_zlib.compress(b"commit 8\0parent 0")),
-    # libgit2 never returned from a file that ends within its checksum
+    # libgit2 loops forever on a file truncated within its checksum
     ("odb.read, tree, commit", isal_zlib.compress(b"tag 3\0abc")[:-2]),
     ("attributes.read_listing (trees)", b'"'),
     ("recorded.read_task (tree of inputs)", b"\xe8"),
@@ -61,7 +61,7 @@ FOUND: list[tuple[str, bytes]] = [
         "verify.salvage",
         _PACK + b"\xb0\x80\x80\x80\x04" + isal_zlib.compress(bytes(1 << 27)) + bytes(20),
     ),
-    # a few bytes that become 1 GB of copies, and a number of 450,000 bits
+    # a few bytes that expand to 1 GB of copies, and a number of 450,000 bits
     (
         "deltas.apply",
         _delta(bytes(60_000), b"\xe0\xd4\x03" + b"\x80\x80\x80\x80\x04" + b"\xb0\x60\xea" * 20_000),
@@ -83,11 +83,11 @@ FOUND: list[tuple[str, bytes]] = [
     ("recorded.read_task, own_inputs, make_node", _DEFINITION % _SOURCES),
     ("recorded.read_task (texts of edges)", b"-"),
     ("recorded.read_task (texts of edges)", b"\xff"),
-    # thousands of redirections of one command, and of `((` that nothing closes
+    # thousands of redirections of one command, and of unclosed `((`
     ("shell.names_in", b"a" + b" > x" * 5000),
     ("shell.names_in", b"cat" + b" <<E" * 2000 + b"\n" + b"E\n" * 2000),
     ("shell.names_in", b"((a) )\n" * 9000),
-    # a few lines that become very many, or as many frames
+    # a few lines that expand to very many lines or stack frames
     (
         "variables.expand",
         b"".join(b"A%d ${A%d}${A%d}\n" % (n, n + 1, n + 1) for n in range(40)) + b"A40 x\n",
@@ -117,7 +117,7 @@ FOUND: list[tuple[str, bytes]] = [
         + b'x", null]]}',
     ),
     ("bitbake.build_record.read_hashes", b"\xff"),
-    # no host, and then what looks like another user and password
+    # no host, then text that looks like a user and password
     ("evidence.public_address", b"ssh://@//me:secret@host/x"),
     ("file_versions.blame_lines", b"a\n" * 30_000),
     ("builds.find_build", b"latest~" + b"9" * 5000),

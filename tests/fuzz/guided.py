@@ -1,5 +1,6 @@
-"""Fuzzing for as long as there is time, guided by coverage: input that makes a parser run a line of
-prov that no input ran before is kept, and mutated again.
+"""Fuzz a parser for a limited time, guided by coverage.
+
+An input that makes the parser run a new line of prov is kept and mutated again.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from tests.fuzz.parser import LawBroken, Parser, attack
 
 SEEDS = 100
 LARGE_EVERY = 200
-"""One input in so many is a large one."""
+"""One of this many inputs is large."""
 MOST = 1 << 14
-"""Bytes of an input that is mutated again."""
+"""Maximum size in bytes of an input that is mutated again."""
 
 Place = tuple[str, int, int]
 
@@ -42,7 +43,7 @@ def examples(parser: Parser, count: int) -> list[bytes]:
 
 @contextmanager
 def lines_run(places: set[Place]) -> Iterator[None]:
-    """Add to `places` each step from line to line of prov's own code that runs within."""
+    """Add each executed step between two lines of prov's code to `places`."""
     last = 0
 
     def inside(frame: FrameType, event: str, _argument: object) -> Any:
@@ -63,10 +64,9 @@ def lines_run(places: set[Place]) -> Iterator[None]:
 
 
 def fuzz(parser: Parser, seconds: float, seed: int) -> tuple[int, int]:
-    """Attack a parser for some time; return how many inputs that were, and how many steps of code
-    they ran.
+    """Attack a parser for some time; return the numbers of inputs and of executed steps.
 
-    Raises LawBroken with an input that is as short as could be found.
+    Raises LawBroken with the shortest input found.
     """
     rng = random.Random(seed)
     corpus = examples(parser, SEEDS) or [b""]
@@ -82,10 +82,8 @@ def fuzz(parser: Parser, seconds: float, seed: int) -> tuple[int, int]:
         if len(data) > MOST:
             continue
         seen: set[Place] = set()
-        with (
-            lines_run(seen),
-            contextlib.suppress(Exception),
-        ):  # once more, since tracing takes its time
+        # in a separate run, since tracing would exceed the time limit
+        with lines_run(seen), contextlib.suppress(Exception):
             parser.parse(data)
         if not seen <= places:
             places |= seen
@@ -104,7 +102,7 @@ def _input(corpus: list[bytes], count: int, rng: random.Random) -> bytes:
 
 
 def shortened(parser: Parser, data: bytes, error: LawBroken) -> LawBroken:
-    """Return the same failure for fewer bytes, by cutting pieces out for ten seconds at most."""
+    """Return the same failure for a shorter input, by cutting pieces out for up to ten seconds."""
     until, size = time.monotonic() + 10.0, len(data) // 2
     while size and time.monotonic() < until:
         at = 0

@@ -91,7 +91,7 @@ def ask(question: Any) -> Any:
     def answer(data: bytes) -> object:
         return question(
             recorded(), text(data.replace(b"\0", b""))
-        )  # no argument of a program has a NUL
+        )  # arguments of a program cannot contain NULs
 
     return answer
 
@@ -129,7 +129,7 @@ def read_log(data: bytes) -> object:
 
 
 def attest(definition: bytes, record: bytes) -> bytes:
-    """Return the statement of a run with such a record."""
+    """Return the statement of a run with this record."""
     memory = Memory()
     commit = run_of(memory, definition, record=record)
     tree = memory.tree(memory.commit(memory.commit(commit).parents[1]).tree)
@@ -153,7 +153,7 @@ def attest(definition: bytes, record: bytes) -> bytes:
     ref = RunRef(TaskKey("zlib:compile"), TaskHash(inputs), 1)
     run = RunName(ref, CommitId(new), seconds=1)
     data = encode(statement(read_evidence(store, run)))
-    read = json.loads(data)  # a plain reader of JSON
+    read = json.loads(data)  # a simple JSON reader
     assert read["predicate"]["buildDefinition"]["buildType"] == BUILD_TYPE
     assert data.count(b"\n") == 1
     return data

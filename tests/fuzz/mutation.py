@@ -1,6 +1,4 @@
-"""Input that is nearly valid: bits flipped, pieces cut out, doubled and spliced, numbers and names
-made hostile.
-"""
+"""Create nearly valid input: flip bits, cut, double and splice pieces, insert hostile values."""
 
 from __future__ import annotations
 
@@ -84,16 +82,14 @@ _PIECES = (1, 1, 2, 3, 4, 7, 20, 21, 40, 100)
 
 
 def mutated(data: bytes, other: bytes, rng: Random) -> bytes:
-    """Return bytes with up to four changes; `other` is what may be spliced in."""
+    """Return bytes with up to four changes; pieces of `other` can be spliced in."""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         data = _changed(data, other, rng)
     return data
 
 
 def pumped(data: bytes, rng: Random, size: int = LARGE) -> bytes:
-    """Return about `size` bytes: a piece of some valid input, or something hostile, repeated in its
-    place.
-    """
+    """Return about `size` bytes: valid input in which a piece, or hostile text, is repeated."""
     start = rng.randrange(len(data) + 1)
     end = min(len(data), start + rng.choice(_PIECES))
     what = rng.randrange(4)
@@ -140,7 +136,7 @@ def _changed(data: bytes, other: bytes, rng: Random) -> bytes:
 
 
 def _replaced(data: bytes, pattern: re.Pattern[bytes], rng: Random) -> bytes:
-    """Return bytes in which one of the places that match a pattern holds something hostile."""
+    """Return bytes in which one match of a pattern is replaced with hostile text."""
     matches = list(pattern.finditer(data))
     if not matches:
         return data

@@ -45,13 +45,13 @@ signatures = st.builds(
 
 
 class Sink(HashOnly):
-    """Takes an inputs tree, and looks whether git could hold it."""
+    """Receives an inputs tree and checks whether git can store it."""
 
     def add(self, kind: Kind, data: bytes) -> Oid:
         return super().add(kind, data)
 
     def add_tree(self, entries: list[Entry]) -> Oid:
-        # these three stand for names that git does not take, and no file is ever called so
+        # escaped names of the empty name, `.` and `..`, which no file can have
         others = [each for each in entries if each.name not in (b"%", b"%.", b"%..")]
         checked_entries(encode_tree(others), b"", Limits(name=1 << 20, path=1 << 20))
         return super().add_tree(entries)
@@ -105,7 +105,7 @@ values = st.recursive(
 
 
 def show(data: bytes) -> str:
-    """Make text from elsewhere fit for a terminal."""
+    """Escape untrusted text for a terminal."""
     line = name_text(text(data))
     assert not set(line) & set(map(chr, [*range(32), *range(127, 160)]))
     one_line(text(data))

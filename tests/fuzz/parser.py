@@ -1,9 +1,7 @@
-"""A parser under attack: what it reads, the one error that it may raise, and the limits that it
-must keep.
+"""Describe and attack a parser.
 
-The law is the same for every parser of input from outside. It returns a value or raises its
-documented error. It needs no more than `MEMORY`, and no more than `SECONDS` of processor time, for
-64 kB.
+One law applies to every parser of untrusted input. It returns a value or raises its documented
+error. For 64 kB, it needs at most `MEMORY` bytes and `SECONDS` of processor time.
 """
 
 from __future__ import annotations
@@ -21,27 +19,27 @@ from typing import Any
 from hypothesis import strategies as st
 
 MEMORY = 100 << 20
-"""Bytes that a parser may need beyond what the process has."""
+"""Bytes that a parser may need beyond the memory of the process."""
 SECONDS = 2.0
-"""Of processor time, for one input.
+"""Seconds of processor time for one input.
 
-A loaded machine does not change it; a slow one may need double the usual time.
+A busy machine does not affect it; a slow one can need double the usual time.
 """
 LARGE = 1 << 16
-"""Bytes of an input that shows quadratic behaviour."""
+"""Size in bytes of an input that shows quadratic behaviour."""
 
 
 class TooSlow(BaseException):
-    """A parser ran out of time. No parser can catch it by accident."""
+    """A parser exceeded its time limit; parsers do not catch this class."""
 
 
 class LawBroken(AssertionError):
-    """A parser broke the law; the message holds the whole input."""
+    """A parser broke the law; the message contains the whole input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """A parser, and how valid input for it is made."""
+    """A parser, and how to generate valid input for it."""
 
     name: str
     parse: Callable[[bytes], Any]
@@ -50,13 +48,13 @@ class Parser:
     values: st.SearchStrategy[Any]
     encode: Callable[[Any], bytes] = bytes
     inverse: bool = False
-    """parse(encode(value)) == value"""
+    """True if parse(encode(value)) == value."""
     canonical: Callable[[Any], bytes] | None = None
-    """Encodes what was parsed: a format with one form for each value has the same bytes again."""
+    """Encodes a parsed value; in a format with one form per value, the bytes are equal."""
     valid: bool = True
-    """Whether all of `values` are accepted."""
+    """True if the parser accepts all of `values`."""
     slow: bool = False
-    """It starts a process, or syncs files."""
+    """True if the parser starts a process or syncs files."""
 
     def __str__(self) -> str:
         return self.name
@@ -64,7 +62,7 @@ class Parser:
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Limit memory and processor time of what runs within. Raises MemoryError and TooSlow there."""
+    """Limit the memory and processor time of a block, which then raises MemoryError or TooSlow."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooSlow
@@ -84,9 +82,7 @@ def limited() -> Iterator[None]:
 
 @contextmanager
 def watched(seconds: float) -> Iterator[None]:
-    """End the process with a traceback after so many seconds: code in C that hangs can't be stopped
-    otherwise.
-    """
+    """Kill the process with a traceback after some seconds, the only way to stop hanging C code."""
     faulthandler.dump_traceback_later(seconds, exit=True)
     try:
         yield
@@ -95,10 +91,7 @@ def watched(seconds: float) -> Iterator[None]:
 
 
 def attack(parser: Parser, data: bytes) -> object:
-    """Return what a parser makes of some bytes, or the error that it may raise.
-
-    Raises LawBroken.
-    """
+    """Return a parser's value for some bytes, or its documented error. Raises LawBroken."""
     try:
         with limited():
             value = parser.parse(data)

@@ -1,4 +1,4 @@
-"""Parsers of prov/remote: what a server, a cache folder or a store's configuration says."""
+"""Parsers of prov/remote: data of servers, cache folders and store configurations."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def entries(data: bytes) -> object:
 
 
 def check_attributes(data: bytes) -> Listing:
-    """Look at attributes as `Intake.check_pair` does."""
+    """Check attributes as `Intake.check_pair` does."""
     try:
         listing, pair = read_attributes(data)
     except StoreError as error:

@@ -66,7 +66,7 @@ def entry_bytes(value: tuple[str, bytes]) -> bytes:
 
 
 def pack_and_index(objects: list[tuple[Any, bytes]]) -> tuple[bytes, bytes]:
-    """Return a pack of some objects, and its index, as prov writes them."""
+    """Return a pack of some objects and its index, as prov writes them."""
     stream = PackStream(scratch("packs"))
     for kind, data in objects:
         stream.add(object_id(kind, data), kind, data)
@@ -89,9 +89,7 @@ def _parted(data: bytes) -> tuple[bytes, bytes]:
 
 
 def read_pack(data: bytes) -> int:
-    """Read all of a pack by its index, in every way that there is; return how many objects can be
-    read.
-    """
+    """Read all of a pack by its index, in every way; return the number of readable objects."""
     pack_data, index_data = _parted(data)
     written("fuzz.pack", pack_data)
     pack = PackFile(written("fuzz.idx", index_data))
@@ -133,7 +131,7 @@ def _streamed(pack: PackFile) -> Callable[[int], object]:
 
 
 def read_entry(data: bytes) -> tuple[str, bytes] | None:
-    """Read an object as it stands in a pack that is elsewhere. Raises ValueError."""
+    """Read an object from a range of a remote pack. Raises ValueError."""
     with open(written("entry", data), "rb") as stream:
         entry = open_entry(stream.fileno(), 0)
         if entry is None:
@@ -144,13 +142,13 @@ def read_entry(data: bytes) -> tuple[str, bytes] | None:
             read += len(chunk)
             content = (
                 [*content, chunk] if read <= 1 << 16 else []
-            )  # of a large one, nothing is kept
+            )  # do not keep large objects in memory
         assert read == size
         return kind, b"".join(content)
 
 
 def read_index(data: bytes) -> int:
-    data = data[:-20]  # whoever makes an index makes its checksum, too
+    data = data[:-20]  # an attacker can compute the checksum
     index = PackIndex(written("ranges.idx", data + hashlib.sha1(data).digest()))
     sizes = [index.extent(oid, 1 << 20) for oid in listed(scratch("files") / "ranges.idx")]
     return len(sizes) + sum(1 for _ in index.within(0, 1 << 20, 1 << 20))
@@ -232,9 +230,7 @@ def read_ref_files(data: bytes) -> object:
 
 
 def ask_refs(data: bytes) -> object:
-    """Ask for refs where these bytes are packed-refs; the first line is a name that is asked
-    for.
-    """
+    """Read refs from these bytes as packed-refs; their first line is one of the names to read."""
     store = empty_store("asked").path
     (store / "packed-refs").write_bytes(data)
     refs = RefStore(store)
@@ -263,7 +259,7 @@ def read_loose_object(data: bytes) -> object:
 
 
 def read_object(data: bytes) -> object:
-    """Read an object of its own file, as git writes them, whatever it holds."""
+    """Read a loose object with this content."""
     store = empty_store("objects")
     oid = b"\xaa" + b"\xbb" * 19
     with contextlib.suppress(isal.isal_zlib.error):  # type: ignore[arg-type]  # isal's stub says it is a value

@@ -1,6 +1,4 @@
-"""Where git itself reads a format, prov must agree with it: what prov lets in, git lets in, and
-both read the same.
-"""
+"""For formats that git reads too, git accepts all that prov accepts, and both read the same."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ from tests.fuzz.store import delta_bytes, ref_names, steps, trees
 pytestmark = pytest.mark.process
 
 COUNT = 25
-"""Examples; each costs some processes."""
+"""The number of examples; each starts some processes."""
 NUMBERS = st.integers(0, 1 << 16)
 FIXED = settings(max_examples=COUNT, derandomize=True, phases=(Phase.generate,))
 
@@ -64,14 +62,12 @@ def git(repository: Path, *arguments: str, data: bytes = b"") -> subprocess.Comp
 
 
 def accepts(repository: Path, kind: str, data: bytes) -> bool:
-    """Return whether `git hash-object` takes some bytes for an object; whether what it names exists
-    does not matter.
-    """
+    """Return whether `git hash-object` accepts some bytes as an object; it checks no references."""
     return git(repository, "hash-object", "-w", "-t", kind, "--stdin", data=data).returncode == 0
 
 
 def git_mode(mode: int) -> int:
-    """Return the mode that git takes another one for."""
+    """Return the mode that git uses for another mode."""
     if stat.S_ISREG(mode):
         return MODE_EXECUTABLE if mode & 0o100 else MODE_FILE
     return {stat.S_IFLNK: MODE_SYMLINK, stat.S_IFDIR: MODE_DIRECTORY}.get(
@@ -90,7 +86,7 @@ def test_a_tree_that_git_accepts_is_read_as_git_reads_it(
     rows = git(repository, "ls-tree", "-z", object_id("tree", data).hex()).stdout.split(b"\0")[:-1]
     try:
         entries = decode_tree(data)
-    except ValueError:  # git up to 2.39 takes a mode of any length
+    except ValueError:  # git up to 2.39 accepts a mode of any length
         return
     read = [(b"%06o" % git_mode(each.mode), each.oid.hex().encode(), each.name) for each in entries]
     assert [
@@ -124,7 +120,7 @@ def test_git_finds_no_fault_with_a_tree_that_is_taken_in(tmp_path: Path) -> None
     ]
     assert [
         line for line in faults if not line.endswith(b"broken links")
-    ] == []  # to what is not in that store
+    ] == []  # it points to an object that the store lacks
 
 
 @FIXED
@@ -141,7 +137,7 @@ def test_git_reads_an_accepted_commit_equally(
         ids = [decode_commit(each).tree, *decode_commit(each).parents]
         if (
             not all(map(any, ids)) or ids[0] in ids[1:]
-        ):  # no object has the null id, none is a tree and a commit
+        ):  # no object has the null id, and none is both a tree and a commit
             continue
         assert accepts(repository, "commit", each), each
         form = "--format=%T %P%n%at"

@@ -1,6 +1,4 @@
-"""Every parser of input from outside, attacked: a bounded time in every run, `make fuzz` for
-longer.
-"""
+"""Attack every parser of untrusted input, briefly in every run and longer by `make fuzz`."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ PARSERS: list[Parser] = [
 ]
 EXAMPLES, SLOW_EXAMPLES = 20, 6
 MUTATIONS = 8
-"""Of each example."""
+"""The size of each example."""
 FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "1800"))
 FUZZ_SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 BY_NAME = {parser.name: parser for parser in PARSERS}

@@ -1,4 +1,4 @@
-"""Parsers of prov/worktree: attributes, tokens for paths, patterns."""
+"""Parsers of prov/worktree: attributes, path tokens, patterns."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ def attribute_lines(listing: Listing) -> bytes:
 
 
 def read_attributes(data: bytes) -> tuple[Listing, Pair]:
-    """Return a folder's listing whose content is always the same, and whose attributes are these
-    bytes.
-    """
+    """Return the listing of a folder with constant content and these bytes as its attributes."""
     _memory.held = {
         oid: held
         for oid, held in _memory.held.items()
@@ -111,7 +109,7 @@ def read_back(data: bytes) -> Listing:
 
 
 def read_folder(data: bytes) -> Listing:
-    """Return a folder whose two trees are these bytes."""
+    """Return a folder with these bytes as its two trees."""
     tree = _memory.put("tree", data)
     try:
         return read_listing(_memory, Pair(tree, tree))
@@ -149,9 +147,7 @@ file_contents = st.builds(
 
 
 def replace_paths(data: bytes) -> object:
-    """Replace paths by tokens and tokens by paths: a text is unchanged, and no file changes its
-    length in place.
-    """
+    """Replace paths with tokens and back: texts, and the lengths of files, must not change."""
     stored = tokenise(data, PLACES)
     for mark in (b"text:HNSW", b"binary:HNSW", b"held", b"binary:", b""):
         fits(data, mark, ELSEWHERE)

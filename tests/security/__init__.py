@@ -1,3 +1,1 @@
-"""Attacks, by the position of who makes them; docs/security.md says what prov promises against
-each.
-"""
+"""Attacks, by the position of the attacker; docs/security.md states prov's promises."""

@@ -1,6 +1,4 @@
-"""Outputs of a remote whose owner lies about them: no script of theirs runs, and no program outside
-a sandbox.
-"""
+"""A remote with false outputs: no script of theirs runs, and no program outside a sandbox."""
 
 from __future__ import annotations
 
@@ -69,7 +67,7 @@ def attack(
     sandbox: str,
     options: list[str],
 ) -> None:
-    """Publish outputs of the very inputs that the victim has, with something added."""
+    """Publish outputs for the victim's inputs, with added files."""
     evil = project(root, sandbox=sandbox)
     program = evil.write("attack.py", ATTACK.format(postprocess=postprocess, extra=extra))
     evil.prov("init")
@@ -80,7 +78,7 @@ def attack(
 
 
 def shared(cache: Path) -> None:
-    """Let a folder be a team's: what is in it, anybody may have written."""
+    """Make a folder shared: any team member can have written its files."""
     cache.chmod(0o2775)
 
 
@@ -124,9 +122,7 @@ def test_a_postprocess_that_the_recipe_has_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pulled", [False, True])
 @pytest.mark.parametrize("sandbox", ["bwrap", "none"])
 def test_programs_of_unsigned_outputs(sandbox: str, *, pulled: bool, tmp_path: Path) -> None:
-    """In a sandbox they can change nothing but the sysroot; without one the task is run here
-    instead.
-    """
+    """In a sandbox they can change only the sysroot; without one, prov runs the task instead."""
     mark, cache = tmp_path / "mark", tmp_path / "cache"
     attack(
         tmp_path / "evil",
@@ -143,7 +139,7 @@ def test_programs_of_unsigned_outputs(sandbox: str, *, pulled: bool, tmp_path: P
     if pulled:
         victim.prov("pull", "a:use", code=0)
         victim.prov("remote", "remove", "team")
-        victim.edit("recipes/a.toml", "made/words", "made/other")  # so that its sysroot is composed
+        victim.edit("recipes/a.toml", "made/words", "made/other")  # to compose its sysroot
     else:
         victim.edit("recipes/a.toml", "made/words", "made/other")
     done = victim.prov("build", "a:use", code=0 if sandbox == "none" else None)

@@ -1,6 +1,4 @@
-"""A key that was allowed and is not any more: what it published is used no longer, by those who
-knew it too.
-"""
+"""A revoked key: prov no longer uses its publications, even if it has fetched them before."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def test_what_an_expired_key_published_is_judged_again(small: Project, tmp_path:
     reader = Project(tmp_path / "reader")
     for name in ("prov.toml", "recipes/a.toml"):
         reader.write(name, (small.root / name).read_text())
-    reader.prov("plan", "a:go")  # which records the host's tools, and takes its time
+    reader.prov("plan", "a:go")  # captures the host tools, which is slow
     end = time.time() + 12
     until = datetime.fromtimestamp(end).strftime("%Y%m%d%H%M%S")
     allow(keys.signers, keys.allowed, options=f'valid-before="{until}" ')

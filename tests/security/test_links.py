@@ -1,6 +1,4 @@
-"""Links planted where prov writes or deletes, before it does so and meanwhile: prov follows
-none.
-"""
+"""Links planted at paths where prov writes or deletes, before or meanwhile, are not followed."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ while True:
 
 @contextlib.contextmanager
 def swapped(one: Path, other: Path) -> Iterator[None]:
-    """While this lasts, two names are exchanged all the time, as fast as the kernel can."""
+    """Exchange two names continuously, as fast as possible, during the block."""
     child = subprocess.Popen([sys.executable, "-c", SWAPPER, str(one), str(other)])
     try:
         yield
@@ -45,7 +43,7 @@ def swapped(one: Path, other: Path) -> Iterator[None]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder of the user's, with files of the same names as those that are recorded."""
+    """A folder of the user with files that have the names of the recorded files."""
     folder = tmp_path / "outside"
     folder.mkdir()
     for number in range(30):
@@ -162,7 +160,7 @@ def test_files_are_made_without_following_a_link_in_their_place(
 
 
 def test_the_kernel_exchanges_names(tmp_path: Path) -> None:
-    """The attacks above depend on it."""
+    """The attacks above depend on this."""
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
     names = (os.fsencode(tmp_path / name) for name in "ab")

@@ -1,4 +1,4 @@
-"""docs/security.md names the tests of its promises: they are there."""
+"""The tests that docs/security.md names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program in the sandbox can reach of the machine: nothing that its task did not declare."""
+"""A program in the sandbox can access only what its task declares."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_what_a_task_reaches(network: bool, small: Project, tmp_path: Path) -> N
     assert found["privileges"] == "1" and found["capabilities"] == 0
     assert found["processes"] < 5
     assert "written" not in (found["usr"], found["tools"])
-    # a task with the network has the host's, and with it abstract sockets: docs/security.md says so
+    # a task with network access also has the host's abstract sockets: see docs/security.md
     reached = "reached" if network else "ConnectionRefusedError"
     assert found["abstract"] == reached
     assert (found["loopback"] == "reached") == network

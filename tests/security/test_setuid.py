@@ -1,6 +1,4 @@
-"""Programs that a task makes and that would run as the builder: no other user of the machine can
-start one.
-"""
+"""No other user can start a setuid program that a task creates, which would run as the builder."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ script = 'ls -l "$RECIPE_SYSROOT/bin" > made/list'
 
 
 def programs(top: Path) -> list[Path]:
-    """Return the files in a folder that run as their owner or group."""
+    """Return the setuid and setgid files in a folder."""
     files = (path for path in top.rglob("*") if path.is_file() and not path.is_symlink())
     return [path for path in files if path.stat().st_mode & SETUID]
 
@@ -55,7 +53,7 @@ def test_programs_of_tasks_that_run_as_the_builder(built: Project, tmp_path: Pat
     if os.getuid() == 0:
         tmp_path.chmod(0o755)
         program = programs(work)[0]
-        # not by setpriv, which has root's capabilities until its program runs
+        # not by setpriv, which has root's capabilities until it starts the program
         with pytest.raises(PermissionError):
             subprocess.run([str(program)], user=NOBODY, group=NOBODY, extra_groups=[], check=False)
 

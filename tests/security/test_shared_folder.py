@@ -1,4 +1,4 @@
-"""A cache folder that others can write to: publishing and fetching there runs nothing of theirs."""
+"""A cache folder that others can write to: publishing and fetching runs none of their code."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ HOOKS = (
 
 @pytest.fixture
 def published(small: Project, tmp_path: Path) -> tuple[Project, Path, Path]:
-    """A project that publishes to a folder; the folder; and another user's program that leaves a
-    mark.
+    """A project that publishes to a folder, the folder, and another user's program.
+
+    The program writes a marker file.
     """
     cache, mark = tmp_path / "cache", tmp_path / "mark"
     small.task("echo 1 > out/x")
@@ -104,7 +105,7 @@ def test_settings_run_nothing(
 
 
 def test_a_hook_of_the_configuration_is_refused(published: tuple[Project, Path, Path]) -> None:
-    """Newer versions of git run it, and no option keeps them from it."""
+    """Newer versions of git run it, and no option prevents that."""
     project, cache, program = published
     with (cache / "config").open("a") as config:
         config.write(f'[hook "h"]\n\tcommand = {program}\n\tevent = post-receive\n')

@@ -1,6 +1,4 @@
-"""A store from another person, or writable by another user: reading it runs none of their
-programs.
-"""
+"""Reading a store that another person made or can write to runs none of their programs."""
 
 from __future__ import annotations
 
@@ -75,7 +73,7 @@ def victim(small: Project) -> Project:
 
 
 def look(*command: str, folder: Path) -> None:
-    """Run a command, whatever it answers."""
+    """Run a command and ignore its result."""
     subprocess.run(
         [PROV, *command],
         cwd=folder,
@@ -87,7 +85,7 @@ def look(*command: str, folder: Path) -> None:
 
 
 def plant(store: Path, settings: tuple[str, ...], mark: Path) -> None:
-    """Make a store hostile: a program that leaves a mark, and settings that name it."""
+    """Make a store hostile: add a program that writes a marker file, and settings that name it."""
     program = store / "program"
     program.write_text(f"#!/bin/sh\necho ran >> {mark}\ncat\n")
     program.chmod(0o755)
@@ -113,7 +111,7 @@ def test_no_program_of_its_configuration_runs(kind: str, victim: Project, tmp_pa
     theirs, mark = tmp_path / "theirs", tmp_path / "mark"
     shutil.copytree(victim.root / ".prov", theirs, symlinks=True)
     plant(theirs, SETTINGS[kind], mark)
-    if kind in ("promisor", "partial clone"):  # which git asks for an object that is missing
+    if kind in ("promisor", "partial clone"):  # from which git would fetch a missing object
         (theirs / "refs/tags/a/go" / ("1" * 40)).mkdir(parents=True)
         (theirs / "refs/tags/a/go" / ("1" * 40) / "1").write_text("1" * 40 + "\n")
     for command in COMMANDS:
@@ -125,7 +123,7 @@ def test_no_program_of_its_configuration_runs(kind: str, victim: Project, tmp_pa
 
 
 def test_settings_that_prov_does_not_know_do_no_harm(victim: Project, tmp_path: Path) -> None:
-    """As after `git remote add`: the store is used, and git sees what prov gives it."""
+    """As after `git remote add`: prov uses the store, and git sees only prov's view of it."""
     for name, value in (
         ("remote.origin.url", "/nowhere"),
         ("user.name", "Ann"),
@@ -143,7 +141,7 @@ def test_settings_that_prov_does_not_know_do_no_harm(victim: Project, tmp_path: 
 
 
 def test_refs_change_by_way_of_a_view(store: Store) -> None:
-    """Loose and packed, made and deleted: the view leads to the repository's own files."""
+    """The view's links lead to the repository's own files: loose and packed, new and deleted."""
     with store.objects.writer() as writer:
         oid = writer.add("blob", b"x")
     with (store.path / "config").open("a") as config:
@@ -157,7 +155,7 @@ def test_refs_change_by_way_of_a_view(store: Store) -> None:
 
 
 def test_a_store_that_others_can_write_to_is_looked_at_by_a_view(store: Store) -> None:
-    """They could change the configuration after it was looked at."""
+    """They could change the configuration after prov has checked it."""
     store.path.chmod(0o777)
     assert run_git(store.path, ["rev-parse", "--git-dir"]).decode().strip() != str(store.path)
     store.path.chmod(0o755)
@@ -184,7 +182,7 @@ def test_a_configuration_that_cannot_be_read_is_named(kind: str, store: Store) -
 def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(
     victim: Project, tmp_path: Path
 ) -> None:
-    """Its locks lead to files that are not there: looking makes none."""
+    """Its locks are links to missing files, which reading does not create."""
     theirs, home = tmp_path / "theirs", tmp_path / "home"
     home.mkdir()
     shutil.copytree(victim.root / ".prov", theirs, symlinks=True)
@@ -201,7 +199,7 @@ def test_links_in_its_folder_for_what_can_be_made_again_are_not_followed(
 def test_what_another_user_remembered_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """marshal parses any input, so caches of a store from another person are not read."""
+    """marshal is unsafe for untrusted input, so prov does not read another person's caches."""
     path = tmp_path / "memory"
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "theirs"))
     write_cache(path, ("form", b"value"))
@@ -241,9 +239,7 @@ def test_without_a_key_nothing_is_remembered(
 def test_links_in_a_recorded_workdir_lead_nowhere(
     sandbox: str, victim: Project, tmp_path: Path
 ) -> None:
-    """Where prov has folders of its own in a WORKDIR, a record has links: putting it back writes to
-    nothing else.
-    """
+    """A record has links in place of prov's own folders in a WORKDIR; a restore does not follow."""
     outside = tmp_path / "outside"
     outside.mkdir()
     store = Store(victim.root / ".prov")
