@@ -1,1 +1,1 @@
-"""Checks of objects that come from elsewhere, before they enter the store."""
+"""Validate objects from remotes before they enter the store."""

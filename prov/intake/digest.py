@@ -1,8 +1,9 @@
-"""Ids in git's SHA-256 object format, of objects whose ids here are SHA-1.
+"""Compute the ids of objects in git's SHA-256 object format.
 
-What is signed must not rest on SHA-1. Git's own second format says how: the same objects, each id
-in them replaced by the SHA-256 one. What was computed is remembered by SHA-1 id, of objects that
-are in the store: what comes from elsewhere under an id that is here already is never taken.
+Signatures must not depend on SHA-1. Git's SHA-256 format defines the ids: the content of an object
+is the same, with each id in it replaced by its SHA-256 id. Computed digests are cached by SHA-1 id.
+This is safe because only digests of stored objects are cached, and an object in the store is never
+replaced by a fetched one with the same id.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ _TYPES = (bytes, int, int, int, int, str)
 
 
 class Digest(NamedTuple):
-    """An object's second id, and how large a tree is when it is put on disk."""
+    """An object's SHA-256 id, and the size of a tree on disk."""
 
     id: bytes
     paths: int = 1
-    """Entries in it and below, each counted as often as it would be placed."""
+    """Number of entries in and below it; an object that occurs n times counts n times."""
     size: int = 0
-    """Bytes of the files in it and below, counted likewise."""
+    """Bytes of the files in and below it, counted in the same way."""
     depth: int = 0
-    """Folders below one another; 0 for a file."""
+    """Number of nested folders; 0 for a file."""
     length: int = 0
-    """Bytes of the longest path below."""
+    """Bytes of the longest path below it."""
     kind: Kind = "blob"
 
 
 class Reader(Protocol):
-    """What reading objects needs of a store."""
+    """The methods of a store that reading objects requires."""
 
     def blob(self, oid: Oid) -> bytes: ...
 
@@ -55,12 +56,12 @@ class Reader(Protocol):
 
 
 def object_digest(kind: Kind, data: bytes) -> bytes:
-    """Return the id that git's SHA-256 format gives to an object with this content."""
+    """Return the id of an object in git's SHA-256 format."""
     return hashlib.sha256(b"%s %d\0%s" % (kind.encode(), len(data), data)).digest()
 
 
 def tree_digest(entries: list[Entry], digests: list[Digest]) -> Digest:
-    """Return a tree's, from those of its entries, which are in git's order."""
+    """Return a tree's digest; `digests` are those of its entries, in git's order."""
     pairs = list(zip(entries, digests, strict=True))
     data = b"".join(b"%o %s\0%s" % (entry.mode, entry.name, digest.id) for entry, digest in pairs)
     return Digest(
@@ -74,7 +75,7 @@ def tree_digest(entries: list[Entry], digests: list[Digest]) -> Digest:
 
 
 def commit_digest(content: bytes, tree: bytes, parents: list[bytes]) -> bytes:
-    """Return a commit's, from its content and the digests of what it names."""
+    """Return a commit's SHA-256 id, from its content and the ids of its tree and parents."""
     head, _, message = content.partition(b"\n\n")
     lines, remaining = [], iter(parents)
     for line in head.split(b"\n"):
@@ -87,7 +88,7 @@ def commit_digest(content: bytes, tree: bytes, parents: list[bytes]) -> bytes:
 
 
 class Digests:
-    """Digests of a store's objects, remembered in a file that may be deleted at any time."""
+    """Digests of a store's objects, cached in a file that may be deleted at any time."""
 
     def __init__(self, reader: Reader, memory: Path) -> None:
         self._reader = reader
@@ -109,12 +110,12 @@ class Digests:
             return open_database(self._path, _TABLE)
         except sqlite3.OperationalError:
             raise
-        except sqlite3.Error:  # it is not as prov makes it
+        except sqlite3.Error:  # the file is damaged
             delete_database(self._path)
             return open_database(self._path, _TABLE)
 
     def known(self, oid: Oid) -> Digest | None:
-        """Return what is remembered of an object."""
+        """Return the cached digest of an object, or None."""
         if oid not in self._cached:
             digest = self._read(oid)
             if digest is None:
@@ -123,7 +124,7 @@ class Digests:
         return self._cached[oid]
 
     def _read(self, oid: Oid) -> Digest | None:
-        """Return what the file has of an object."""
+        """Return the digest of an object in the file, or None."""
         database = self._connect()
         if database is None:
             return None
@@ -135,15 +136,15 @@ class Digests:
         return None
 
     def learn(self, oid: Oid, digest: Digest) -> None:
-        """Take up an object's; `save` keeps it, once the object is in the store."""
+        """Cache a digest in memory; call `save` once the object is in the store."""
         self._cached[oid] = self._new[oid] = digest
 
     def save(self) -> None:
-        """Remember what was learnt."""
+        """Write new digests to the file."""
         database = self._connect() if self._new else None
         if database is not None:
             rows = [(oid, *digest) for oid, digest in self._new.items()]
-            with contextlib.suppress(sqlite3.Error), database:  # which commits
+            with contextlib.suppress(sqlite3.Error), database:  # the context manager commits
                 database.execute("begin immediate")
                 database.executemany(
                     f"insert or replace into digests{FORMAT} values (?, ?, ?, ?, ?, ?, ?)", rows
@@ -151,7 +152,7 @@ class Digests:
         self._new = {}
 
     def blob(self, oid: Oid) -> Digest:
-        """Return a blob's, read chunk by chunk."""
+        """Return a blob's digest; read it in chunks."""
         digest = self.known(oid)
         if digest is None:
             size = self._reader.blob_size(oid)
@@ -163,7 +164,7 @@ class Digests:
         return digest
 
     def tree(self, oid: Oid) -> Digest:
-        """Return a tree's."""
+        """Return a tree's digest."""
         digest = self.known(oid)
         if digest is None:
             entries = self._reader.tree(oid)
@@ -176,7 +177,7 @@ class Digests:
         return digest
 
     def commit(self, oid: Oid) -> Digest:
-        """Return a commit's, and those of all that it descends from."""
+        """Return a commit's digest, after those of its ancestors."""
         pending = [oid]
         while pending:
             last = pending[-1]

@@ -1,9 +1,8 @@
-"""Taking objects in from elsewhere: none is in the store before all were looked at.
+"""Copy objects from a remote into the store, after all of them are validated.
 
-A remote may hold anything. Git's format lets a tree have two entries of one name, a name that leads
-out of its directory or means `.git` to some file system, a mode that stands for something else, a
-million folders below one another, or, by naming one tree many times, more files than any disk
-holds. None of that comes in.
+A remote is untrusted. In git's format, a tree can have two entries with the same name, a name that
+leaves its directory or means `.git` on some file system, an invalid mode, a million nested folders,
+or, by repeating one subtree, more files than any disk holds. The intake rejects all of these.
 """
 
 from __future__ import annotations
@@ -31,19 +30,17 @@ from prov.store.odb import ObjectWriter
 from prov.worktree.attributes import Pair, read_listing
 
 STREAMED = 1 << 20
-"""Bytes. Larger files are never in memory as a whole."""
+"""Files of more bytes are streamed, not read as a whole."""
 KEPT = 64 << 20
-"""Bytes of trees that stay in memory to be looked at once more; others are read from the source
-again.
-"""
+"""Bytes of trees kept in memory for later checks; other trees are read from the source again."""
 OPEN = 4
-"""So many trees of the largest size may be open, each inside the other."""
+"""Maximum size of all open nested trees, in trees of the maximum size."""
 
 _RECORD = {
     **dict.fromkeys((b"inputs", b"output", b"dated", b"attributes", b"sysroot"), MODE_DIRECTORY),
     **dict.fromkeys((b"record", b"definition", b"log", b"environment"), MODE_FILE),
 }
-"""What a record has, and what of it is a folder."""
+"""Part of a record -> mode of its entry."""
 _PAIR = {
     **dict.fromkeys((b"content", b"attributes"), MODE_DIRECTORY),
     **dict.fromkeys((b"postprocess", b"fixed"), MODE_FILE),
@@ -52,46 +49,44 @@ _PAIR = {
 
 @dataclass(slots=True)
 class Intake:
-    """Copies what is asked for, and all that it holds, into a writer."""
+    """Copies objects and everything below them from a source to a writer."""
 
     source: Source
     writer: ObjectWriter
     digests: Digests
     limits: Limits = field(default_factory=Limits)
     _entered: dict[Oid, Digest] = field(default_factory=dict)
-    """Digests of what was taken in, and of what of the store was asked for."""
+    """Digests of copied objects, and of the requested objects in the store."""
     _fresh: set[Oid] = field(default_factory=set)
-    """Objects that were not in the store."""
+    """Copied objects: those that were not in the store."""
     _checked_pairs: set[Pair] = field(default_factory=set)
     _trees: dict[Oid, bytes] = field(default_factory=dict)
-    """Contents of trees that were taken in, to be looked at once more."""
+    """Contents of copied trees, kept for later checks."""
     _trees_size: int = 0
     _open_size: int = 0
-    """Bytes of the trees that are open."""
+    """Bytes of the open trees."""
     _earlier: int = 0
-    """Objects that had come when the record began that is taken in now."""
+    """Number of objects copied before the current record."""
 
     def begin(self) -> None:
-        """Begin a record: limits are counted from here."""
+        """Start a new record: limits count from here."""
         self._earlier = len(self._fresh)
 
     @property
     def reader(self) -> IntakeReader:
-        """What was taken in, and what is in the store."""
+        """A reader of copied and stored objects."""
         return IntakeReader(self)
 
     def digest(self, oid: Oid, kind: Kind) -> Digest | None:
-        """Return the digest of an object that was taken in or is in the store; None for others.
+        """Return the digest of a copied or stored object; None for others.
 
-        Raises BadObject if it is of another kind.
+        Raises BadObject if it is not of this kind.
         """
         digest = self._entered.get(oid)
         if digest is None and self.writer.has(oid):
             digest = self._entered[oid] = self._stored_digest(oid, kind)
         if digest is not None and digest.kind != kind:
-            raise BadObject(
-                f"object {oid.hex()} is a {digest.kind}, not the {kind} that it should be"
-            )
+            raise BadObject(f"object {oid.hex()} is a {digest.kind}, not a {kind}")
         return digest
 
     def _stored_digest(self, oid: Oid, kind: Kind) -> Digest:
@@ -103,10 +98,10 @@ class Intake:
         try:
             return readers[kind](oid)
         except (StoreError, RecursionError) as error:
-            raise BadObject(f"object {oid.hex()}, which is here: {error}") from error
+            raise BadObject(f"cannot read stored object {oid.hex()}: {error}") from error
 
     def read_tree(self, oid: Oid) -> list[Entry]:
-        """Return the entries of a tree that was taken in or is in the store."""
+        """Return the entries of a copied or stored tree. Raises StoreError if it is missing."""
         if self.digest(oid, "tree") is None:
             raise StoreError(f"tree {oid.hex()} is missing")
         if oid not in self._fresh:
@@ -117,15 +112,20 @@ class Intake:
     def read_blob(self, oid: Oid) -> bytes:
         """Return the content of a small blob. Raises BadObject for a large one."""
         if oid in self._fresh:
-            # a writer keeps trees at hand and not files, of which there may be a great deal
+            # the writer keeps trees in memory, but not files
             return self._content(oid, "blob")
         digest = self.digest(oid, "blob")
         if digest is not None and digest.size > self.limits.record:
-            raise BadObject(f"object {oid.hex()} has {digest.size} bytes")
+            raise BadObject(
+                f"object {oid.hex()} has {digest.size} bytes, the limit is {self.limits.record}"
+            )
         return self.writer.blob(oid)
 
     def commit(self, oid: Oid) -> Digest:
-        """Take in a commit and all that it holds; return its digest. Raises BadObject."""
+        """Copy a commit, its ancestors and everything below; return its digest.
+
+        Raises BadObject.
+        """
         pending, commits = [oid], dict[Oid, tuple[bytes, Commit]]()
         while pending:
             last = pending[-1]
@@ -136,7 +136,9 @@ class Intake:
                 content = self._content(last, "commit")
                 commits[last] = content, checked_commit(content, last)
                 if len(commits) > 2 * self.limits.commits:  # a run and its record
-                    raise BadObject(f"commit {oid.hex()} has too long a history")
+                    raise BadObject(
+                        f"commit {oid.hex()} has a history of more than {self.limits.commits} runs"
+                    )
             content, commit = commits[last]
             missing = [parent for parent in commit.parents if self.digest(parent, "commit") is None]
             if missing:
@@ -150,8 +152,9 @@ class Intake:
         return self._entered[oid]
 
     def workdir(self, oid: Oid) -> Digest:
-        """Take in a WORKDIR's commit, and look at it and at those before it as they would be put on
-        disk.
+        """Copy a WORKDIR's commit and its ancestors; validate each WORKDIR and its record.
+
+        Returns the commit's digest. Raises BadObject.
         """
         digest = self.commit(oid)
         while oid in self._fresh:
@@ -163,9 +166,7 @@ class Intake:
         return digest
 
     def _check_record(self, commit: Oid) -> Oid | None:
-        """Look at a record that goes with a WORKDIR; return the tree of the WORKDIR's
-        attributes.
-        """
+        """Validate a WORKDIR's record; return the tree of the WORKDIR's attributes, or None."""
         parts = self.parts(self.writer.commit(commit).tree)
         if b"output" in parts:
             self.check_output(parts[b"output"])
@@ -176,34 +177,36 @@ class Intake:
         return parts.get(b"attributes")
 
     def parts(self, tree: Oid) -> dict[bytes, Oid]:
-        """Return the parts of a record. Raises BadObject if one is not of its kind."""
+        """Return the parts of a record. Raises BadObject if a part has the wrong mode."""
         entries = self.read_tree(tree)
         for entry in entries:
             if entry.mode != _RECORD.get(entry.name, entry.mode):
-                raise BadObject(f"{entry.name!r} of a record has the mode {entry.mode:o}")
+                raise BadObject(
+                    f"a record has an invalid entry {entry.name!r} with mode {entry.mode:o}"
+                )
             if entry.mode == MODE_FILE:
                 self._check_in_memory(entry)
         return {entry.name: entry.oid for entry in entries}
 
     def _check_in_memory(self, entry: Entry) -> None:
-        """Raise BadObject for a file that is read as a whole later on, and is too large for
-        that.
-        """
+        """Raise BadObject if a file that is read as a whole exceeds the record limit."""
         digest = self.digest(entry.oid, "blob")
         if digest is not None and digest.size > self.limits.record:
             raise BadObject(
-                f"{entry.name!r} has {digest.size} bytes, and {self.limits.record} are allowed"
+                f"{entry.name!r} has {digest.size} bytes, the limit is {self.limits.record}"
             )
 
     def check_output(self, tree: Oid, dated: Oid | None = None) -> None:
-        """Look at an output, or a sysroot, as it would be put on disk. Raises BadObject.
+        """Validate an output or a sysroot. Raises BadObject.
 
-        `dated`: its attributes with mtimes, where a record has them.
+        `dated` are its attributes with mtimes, if the record has them.
         """
         parts = {}
         for entry in self.read_tree(tree):
             if entry.mode != _PAIR.get(entry.name):
-                raise BadObject(f"an output has {entry.name!r} with the mode {entry.mode:o}")
+                raise BadObject(
+                    f"an output has an invalid entry {entry.name!r} with mode {entry.mode:o}"
+                )
             if entry.mode == MODE_FILE:
                 self._check_in_memory(entry)
             parts[entry.name] = entry.oid
@@ -213,12 +216,12 @@ class Intake:
             self.check_pair(Pair(content, dated))
 
     def tree(self, oid: Oid, path: bytes = b"", depth: int = 0) -> Digest:
-        """Take in a tree and all that it holds; return its digest. Raises BadObject."""
+        """Copy a tree and everything below it; return its digest. Raises BadObject."""
         entered = self.digest(oid, "tree")
         if entered is not None:
             return entered
         if depth > self.limits.depth:
-            raise BadObject(f"a tree has more than {self.limits.depth} folders below one another")
+            raise BadObject(f"a tree has more than {self.limits.depth} nested folders")
         content = self._content(oid, "tree")
         self._open_size += len(content)
         if self._open_size > OPEN * self.limits.record:
@@ -235,12 +238,13 @@ class Intake:
         limits = self.limits
         if tree.paths > limits.paths or tree.size > limits.size:
             raise BadObject(
-                f"{path!r} would be {tree.paths} files of {tree.size} bytes: more than is let in"
+                f"{path!r} has {tree.paths} files with {tree.size} bytes,"
+                f" the limit is {limits.paths} files and {limits.size} bytes"
             )
         if tree.depth > limits.depth or tree.length > limits.path:
             raise BadObject(
-                f"{path!r} has too deep folders or too long paths: {tree.depth}, {tree.length}"
-                " bytes"
+                f"{path!r} has {tree.depth} nested folders and paths of {tree.length} bytes,"
+                f" the limit is {limits.depth} folders and {limits.path} bytes"
             )
 
     def _entry(self, entry: Entry, path: bytes, depth: int) -> Digest:
@@ -259,10 +263,10 @@ class Intake:
         blob = self._find(oid, "blob")
         if blob.size > self.limits.size:
             raise BadObject(
-                f"object {oid.hex()} has {blob.size} bytes, and {self.limits.size} are allowed"
+                f"object {oid.hex()} has {blob.size} bytes, the limit is {self.limits.size}"
             )
-        take = self._small_blob if blob.size <= STREAMED else self._large_blob
-        digest = take(oid, blob)
+        copy = self._small_blob if blob.size <= STREAMED else self._large_blob
+        digest = copy(oid, blob)
         self._enter(oid, digest)
         return digest
 
@@ -276,36 +280,36 @@ class Intake:
         hasher = hashlib.sha256(b"blob %d\0" % blob.size)
         reader = BlobReader(blob, oid, hasher.update)
         if not self.writer.add_blob_stream(oid, blob.size, reader):
-            raise BadObject(f"object {oid.hex()} is not the blob that it should be")
+            raise BadObject(f"object {oid.hex()} does not match its id")
         return Digest(hasher.digest(), 1, blob.size)
 
     def _check_target(self, oid: Oid, digest: Digest, path: bytes) -> None:
         if not 0 < digest.size <= self.limits.path:
-            raise BadObject(f"{path!r} is a symlink to {digest.size} bytes")
+            raise BadObject(
+                f"the symlink {path!r} has a target of {digest.size} bytes,"
+                f" expected 1 to {self.limits.path}"
+            )
         if b"\0" in self.read_blob(oid):
-            raise BadObject(f"{path!r} is a symlink to what is no path")
+            raise BadObject(f"the target of the symlink {path!r} contains a NUL byte")
 
     def _find(self, oid: Oid, kind: Kind) -> Content:
         try:
             content = self.source(oid)
         except StoreError as error:
-            raise BadObject(f"object {oid.hex()} can't be read: {error}") from error
+            raise BadObject(f"cannot read object {oid.hex()}: {error}") from error
         if content is None:
             raise BadObject(f"object {oid.hex()} is missing")
         if content.kind != kind:
-            raise BadObject(f"object {oid.hex()} is not the {kind} that it should be")
+            raise BadObject(f"object {oid.hex()} is a {content.kind}, not a {kind}")
         return content
 
     def _content(self, oid: Oid, kind: Kind) -> bytes:
-        """Return the content of an object that is held in memory as a whole.
-
-        Raises BadObject for a large one.
-        """
+        """Return an object's whole content. Raises BadObject if it exceeds the record limit."""
         content = self._find(oid, kind)
         if content.size > self.limits.record:
             raise BadObject(
-                f"the {kind} {oid.hex()} has {content.size} bytes, and {self.limits.record} are"
-                " allowed"
+                f"the {kind} {oid.hex()} has {content.size} bytes,"
+                f" the limit is {self.limits.record}"
             )
         data = joined(content, oid)
         _check_id(oid, kind, data)
@@ -322,20 +326,20 @@ class Intake:
         self._entered[oid] = digest
         self._fresh.add(oid)
         if len(self._fresh) - self._earlier > self.limits.paths:
-            raise BadObject(f"it has more than {self.limits.paths} objects")
+            raise BadObject(f"the record has more than {self.limits.paths} objects")
 
     def learn(self) -> None:
-        """Remember the digests of what is in the store by now."""
+        """Cache the digests of all copied objects, which are in the store now."""
         for oid, digest in self._entered.items():
             if oid != EMPTY_TREE and self.digests.known(oid) is None:
                 self.digests.learn(oid, digest)
         self.digests.save()
 
     def check_pair(self, pair: Pair) -> None:
-        """Look at a recorded directory as it would be put on disk. Raises BadObject.
+        """Validate a recorded directory. Raises BadObject.
 
-        What occurs many times is looked at once: a few trees may stand for more folders than could
-        be read in years.
+        Each pair of trees is validated once: a few trees can describe more folders than could be
+        read in years.
         """
         pending = [(pair, b"")]
         while pending:
@@ -357,7 +361,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class IntakeReader:
-    """Reads what was taken in, and what is in the store, as from one store."""
+    """Reads copied and stored objects as from one store."""
 
     intake: Intake
 
@@ -373,4 +377,4 @@ class IntakeReader:
 
 def _check_id(oid: Oid, kind: Kind, content: bytes) -> None:
     if object_id(kind, content) != oid:
-        raise BadObject(f"object {oid.hex()} is not the {kind} that it should be")
+        raise BadObject(f"object {oid.hex()} does not match its id")

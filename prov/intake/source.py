@@ -1,4 +1,4 @@
-"""Objects of a remote, as they are read: first their size, then their content in chunks."""
+"""Read objects of a remote: first the size, then the content in chunks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prov.store.objects import Kind, Oid, object_id
 
 
 class Content(NamedTuple):
-    """An object: its kind, its size in bytes, and its content in chunks of which none is large."""
+    """An object: its kind, its size in bytes, and its content in small chunks."""
 
     kind: Kind
     size: int
@@ -19,9 +19,7 @@ class Content(NamedTuple):
 
 
 Source = Callable[[Oid], "Content | None"]
-"""Returns what a remote has under an id, which need not be what the id says; None if it has
-nothing.
-"""
+"""A function that returns a remote's object for an id, or None. The object may not match the id."""
 
 
 def whole_content(kind: Kind, data: bytes) -> Content:
@@ -30,25 +28,23 @@ def whole_content(kind: Kind, data: bytes) -> Content:
 
 
 def read_whole(source: Source, oid: Oid, most: int) -> tuple[Kind, bytes] | None:
-    """Return kind and content of an object that is what its id says; None if the source does not
-    have it.
+    """Return kind and content of an object, or None if the source does not have it.
 
-    Raises BadObject, before it is read, for one of more than `most` bytes, and for one that is not
-    what its id says.
+    Raises BadObject if it has more than `most` bytes, before reading it, or does not match its id.
     """
     content = source(oid)
     if content is None:
         return None
     if content.size > most:
-        raise BadObject(f"object {oid.hex()} has {content.size} bytes, and {most} are allowed")
+        raise BadObject(f"object {oid.hex()} has {content.size} bytes, the limit is {most}")
     data = joined(content, oid)
     if object_id(content.kind, data) != oid:
-        raise BadObject(f"object {oid.hex()} is not what its id says")
+        raise BadObject(f"object {oid.hex()} does not match its id")
     return content.kind, data
 
 
 def joined(content: Content, oid: Oid) -> bytes:
-    """Return the content of an object, as many bytes as were announced. Raises BadObject."""
+    """Return the whole content of an object. Raises BadObject unless it has the announced size."""
     pieces, size = [], 0
     try:
         for chunk in content.chunks:
@@ -57,16 +53,14 @@ def joined(content: Content, oid: Oid) -> bytes:
             if size > content.size:
                 break
     except (StoreError, ValueError) as error:
-        raise BadObject(f"object {oid.hex()} can't be read: {error}") from error
+        raise BadObject(f"cannot read object {oid.hex()}: {error}") from error
     if size != content.size:
-        raise BadObject(f"object {oid.hex()} does not have the size that was announced")
+        raise BadObject(f"object {oid.hex()} does not have its announced size")
     return b"".join(pieces)
 
 
 class BlobReader:
-    """Reads a blob's chunks as a file is read, for a writer, and passes each on to a hash as
-    well.
-    """
+    """A file-like reader of a blob's chunks that also passes the data to a hash function."""
 
     def __init__(self, content: Content, oid: Oid, update: Callable[[bytes], object]) -> None:
         self._chunks = content.chunks
@@ -75,14 +69,14 @@ class BlobReader:
         self._rest = b""
 
     def read(self, size: int) -> bytes:
-        """Return at most `size` bytes, none at the end. Raises BadObject."""
+        """Return at most `size` bytes, or b"" at the end. Raises BadObject."""
         try:
             while not self._rest:
                 self._rest = next(self._chunks)
         except StopIteration:
             return b""
         except (StoreError, ValueError) as error:
-            raise BadObject(f"object {self._oid.hex()} can't be read: {error}") from error
+            raise BadObject(f"cannot read object {self._oid.hex()}: {error}") from error
         chunk, self._rest = self._rest[:size], self._rest[size:]
         self._update(chunk)
         return chunk

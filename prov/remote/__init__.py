@@ -1,3 +1,4 @@
-"""Sharing through remotes: publications, trust, transfer; what comes in is checked before it
-touches the store.
+"""Share results through remotes: publications, trust, and transfers.
+
+Everything that a remote sends is checked before it enters the store.
 """

@@ -1,4 +1,4 @@
-"""Records that both sides have, so that git can leave out of a transfer what they hold."""
+"""Choose records that both sides have, so that git omits their objects from a transfer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from prov.store.objects import Oid
 from prov.store.odb import ObjectDatabase
 
 BASES = 4
-"""So many of a task's earlier records are compared with."""
+"""The maximum number of earlier records used per task."""
 NEWEST = 200
-"""So many of a recipe's records are looked at."""
+"""The number of a recipe's newest records that are examined."""
 MOST = 4000
+"""No further recipe is examined once this many records are chosen."""
 
 
 def write_record_commits(repository: Path, records: Iterable[Oid]) -> list[Oid]:
-    """Write the commits that hold records into a repository, which need not have the records;
-    return their ids.
-    """
+    """Write the commits of records into a repository, even if it lacks the records; return ids."""
     with ObjectDatabase(repository).writer() as writer:
         return [writer.add_commit(record_commit(tree)) for tree in records]
 
@@ -29,9 +28,9 @@ def write_record_commits(repository: Path, records: Iterable[Oid]) -> list[Oid]:
 def choose_bases(
     index: Index, tasks: Iterable[Published], holds: Callable[[Published], bool]
 ) -> list[Oid]:
-    """Return records that are here and at the remote: earlier ones of the recipes of some tasks.
+    """Return earlier records of the tasks' recipes that both the store and the remote have.
 
-    `holds` returns whether the store has a record, whole.
+    `holds` returns whether the store has a complete record.
     """
     tasks = list(tasks)
     new = {task.record for task in tasks}

@@ -1,14 +1,13 @@
-"""A remote that git serves: a bare repository in a folder, behind ssh, git's own daemon or http.
+"""Read a git remote: a bare repository in a folder, or served by ssh, git daemon or http.
 
-| ref there | holds |
+| ref at the remote | content |
 |---|---|
-| `refs/heads/prov/index` | what was published: a commit for each push, with its publications and
-their signatures |
-| `refs/heads/prov/content` | all records, and with them inputs and outputs, as parents of commits
-without content |
-| `refs/heads/prov/incoming/…` | what a push that is under way, or was broken off, has sent so far |
+| `refs/heads/prov/index` | one commit per push, with its publications and their signatures |
+| `refs/heads/prov/content` | all records with their inputs and outputs, as parents of commits with
+an empty tree |
+| `refs/heads/prov/incoming/…` | objects sent so far by a running or interrupted push |
 
-`content` is never fetched: records are asked for by their ids.
+`content` is never fetched as a whole; records are requested by id.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ _TORN = re.compile(
     r" (config|pack)|broken|Unable to create"
 )
 MOST_COMMITS = 1_000_000
-"""So many pushes the index may have seen since it was collected last."""
+"""Maximum number of pushes in the index since the last `prov remote gc`."""
 
 
 @dataclass(slots=True)
 class GitRemote:
-    """A remote and what this machine knows of it; `folder` may be deleted at any time."""
+    """A remote and its local cache in `folder`, which may be deleted at any time."""
 
     remote: Remote
     store: Store
@@ -81,21 +80,21 @@ class GitRemote:
 
     @property
     def tip(self) -> Oid | None:
-        """The commit of the branch up to which the index was read.
+        """The last commit of the branch that the index includes.
 
-        Ask for it before the index: a change by another process in between is then noticed.
+        Read it before the index: a later push then detects a change by another process in between.
         """
         return self.index.oid("tip")
 
     def refresh(self) -> list[Untrusted]:
-        """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
+        """Update the index; return why new publications are rejected. Raises Unreachable."""
         return refresh_index(self.folder, self.index, self._refresh)
 
     def _refresh(self) -> list[Untrusted]:
         try:
             self._fetch_index()
         except KeyError:  # nothing was published yet
-            with self.index.changing(anew=True):
+            with self.index.changing(clear=True):
                 self.index.put("policy", policy_of(self.remote))
             return []
         return self._read()
@@ -107,8 +106,8 @@ class GitRemote:
             had_packs = any((self.git / "objects" / "pack").glob("*.pack"))
             if not _TORN.search(error.words) and not (isinstance(error, TooMuch) and had_packs):
                 raise
-            # what is kept here is not synced, and did not survive a power cut or a kill, or holds
-            # much that the branch held before: it is fetched anew
+            # The local copy is not synced, so a power cut or a kill may have damaged it, or it
+            # holds many objects of earlier versions of the branch. Fetch everything again.
             shutil.rmtree(self.git)
             make_scratch(self.git)
             self._fetch_branch()
@@ -118,11 +117,13 @@ class GitRemote:
         self.transport.fetch(self.git, [branch], most=self.remote.index_limit)
 
     def _read(self) -> list[Untrusted]:
-        """Enter the branch's new commits; all, if it was rewritten or the policy changed."""
+        """Add the branch's new commits to the index, or all if it was rewritten or the policy
+        changed.
+        """
         tip = RefStore(self.git).get(REMOTE_INDEX)
         assert tip is not None
         last = self.index.get("tip")
-        # before anything is judged by it: a key may expire meanwhile
+        # read the policy before applying it: a key may expire in between
         policy = policy_of(self.remote)
         is_same_policy = self.index.get("policy") == policy
         if last == tip.hex() and is_same_policy:
@@ -134,7 +135,7 @@ class GitRemote:
             commits = commits[commits.index(last) + 1 :]
             size = self.index.number("size")
         refused: list[Untrusted] = []
-        with self.index.changing(anew=again):
+        with self.index.changing(clear=again):
             entering = Entering(self.remote, self.index, self._objects(), size)
             for commit in commits:
                 refused += entering.enter(bytes.fromhex(commit))
@@ -144,27 +145,23 @@ class GitRemote:
         return refused
 
     def _objects(self) -> ObjectDatabase:
-        """Return the objects of the branch, of which none is read that is larger than a record may
-        be.
-        """
+        """Return the objects of the branch; reading one over the record limit raises StoreError."""
         return ObjectDatabase(self.git, most=self.remote.record_limit)
 
     def _commits(self, tip: Oid) -> list[str]:
-        """Return the commits of the branch, the first first. Raises Unreachable for too many."""
+        """Return the commits of the branch, oldest first. Raises Unreachable for too many."""
         command = ["rev-list", "--first-parent", f"--max-count={MOST_COMMITS + 1}", tip.hex()]
         commits = run_git(self.git, command).decode().split()
         if len(commits) > MOST_COMMITS:
             raise Unreachable(
                 self.name,
                 f"its index has more than {MOST_COMMITS} commits",
-                hint="`prov remote gc`",
+                hint=f"run `prov remote gc {self.name}` to shrink it",
             )
         return commits[::-1]
 
     def published_texts(self) -> tuple[dict[int, PublishedId], set[Oid]]:
-        """Return all publications by their numbers, as the branch has them, and what was deleted of
-        what they name.
-        """
+        """Return all publications of the branch by number, and the ids of deleted content."""
         objects = self._objects()
         texts: dict[int, PublishedId] = {}
         deleted: set[Oid] = set()
@@ -172,14 +169,14 @@ class GitRemote:
         for commit in self._commits(tip) if tip is not None else ():
             with contextlib.suppress(*UNREADABLE):
                 content = read_commit(objects, bytes.fromhex(commit), self.remote.list_limit)
-                texts = content.publications | texts  # of a number used again, the first counts
+                texts = content.publications | texts  # of a reused number, the first one counts
                 deleted |= content.deleted
         return texts, deleted
 
     def published_text(self, publication: PublishedId) -> PublishedText:
         """Return a publication with its signature.
 
-        Raises StoreError if one of them is missing or too large.
+        Raises StoreError if either of them is missing or too large.
         """
         return read_text(self._objects(), publication, self.remote.list_limit)
 
@@ -187,16 +184,16 @@ class GitRemote:
     def objects(
         self, commits: Sequence[Oid], have: Sequence[Oid], *, without_store: bool = False
     ) -> Iterator[Source]:
-        """Fetch commits into a repository of their own; yield a source of all that they hold.
+        """Fetch commits into a scratch repository; yield a source of all objects that they hold.
 
-        `have` names records that both sides have, so that the server can leave out what they hold.
-        `without_store`: its objects are not used, since it may lack some. Raises Unreachable.
+        `have` are records that both sides have; the server omits their objects. `without_store`
+        fetches all objects, for a store that may lack some. Raises Unreachable.
         """
         with self.scratch(without_store=without_store) as scratch:
             repository = scratch
             try:
                 if self._whole.exists():
-                    raise Refused(self.name, "it gave no objects by their ids before")
+                    raise Refused(self.name, "an earlier request for objects by id was refused")
                 self._fetch_objects(scratch, commits, write_record_commits(scratch, have))
             except Refused:
                 repository = self._fetch_everything()
@@ -204,10 +201,8 @@ class GitRemote:
 
     @contextmanager
     def scratch(self, *, without_store: bool = False) -> Iterator[Path]:
-        """Yield an empty repository that also reads what the store and the index hold; it is
-        removed afterwards.
-        """
-        for folder in self.folder.glob("scratch-*"):  # of processes that were killed
+        """Yield a temporary repository that also reads the objects of the store and the index."""
+        for folder in self.folder.glob("scratch-*"):  # of killed processes
             if not Path("/proc", folder.name.split("-")[1]).exists():
                 shutil.rmtree(folder, ignore_errors=True)
         alternates = () if without_store else (self.store.path, self.git)
@@ -217,7 +212,7 @@ class GitRemote:
 
     @property
     def _whole(self) -> Path:
-        """A copy of all the content, of a remote that gives nothing less."""
+        """A copy of all content, for a remote that does not serve objects by id."""
         return self.folder / "whole"
 
     def _fetch_objects(self, scratch: Path, commits: Sequence[Oid], have: Sequence[Oid]) -> None:
@@ -239,13 +234,11 @@ class GitRemote:
         except Unreachable as error:
             if not have or isinstance(error, Refused) or not _NOT_ENOUGH.search(error.words):
                 raise
-            # an object that the store claimed to have was collected meanwhile
+            # an object of `have` was deleted by a garbage collection since
             self.transport.fetch_objects(scratch, commits, (), by_variable=by_variable)
 
     def _fetch_everything(self) -> Path:
-        """The slow way, where only refs are given out: keep a copy of all content, and fetch what
-        is new of it.
-        """
+        """Update a copy of all content, for a server that serves only refs; return its path."""
         with locked(self.folder / "whole.lock"):
             part = self._whole if self._whole.exists() else make_scratch(self.folder / "whole.part")
             branch = f"+{REMOTE_CONTENT}:{REMOTE_CONTENT}"
@@ -254,7 +247,7 @@ class GitRemote:
 
 
 def object_source(repository: Path, most: int = RECORD_LIMIT) -> Source:
-    """Return a source of a repository's objects, of which none larger than `most` is in memory."""
+    """Return a source of a repository's objects; it streams objects of more than `most` bytes."""
     objects = ObjectDatabase(repository, most=most)
 
     def read(oid: Oid) -> Content | None:

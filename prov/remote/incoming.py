@@ -1,9 +1,9 @@
-"""The branches below `incoming` that pushes send content to: chosen before, removed after.
+"""Choose and remove the branches below `incoming` that pushes send content to.
 
-A server may forbid to delete branches (receive.denyDeletes). Then a store empties its branch
-instead, and uses the same one again; a store that is new there uses one that others emptied. So
-there are as many as ever pushed at once. A server that forbids this, too, or such branches as a
-whole, gets content without them: see `publish`.
+A server can forbid deleting branches (receive.denyDeletes). A store then empties its branch instead
+and reuses it; a store that pushes there for the first time reuses a branch that another store
+emptied. So the number of branches is at most the number of simultaneous pushes. If a server forbids
+this too, or forbids such branches, prov pushes without them: see `publish`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from prov.store.odb import ObjectDatabase
 from prov.transport.errors import Declined, Unreachable
 
 LEFT_AFTER = 86_400
-"""Seconds after which what a broken push sent is removed."""
+"""Seconds after which the branch of an interrupted push is removed."""
 LAST = "-last"
-"""The end of the name of a second branch that a push makes while it is under way."""
+"""Suffix of the second branch that exists during a push."""
 _STAMP = re.compile("[0-9]{1,12}")
 _DELETED, _DIRECT = "deleted", "direct"
 
@@ -33,7 +33,7 @@ _DELETED, _DIRECT = "deleted", "direct"
 def make_commit(
     repository: Path, parents: list[Oid], message: str, tree: Oid = EMPTY_TREE, seconds: int = 0
 ) -> Oid:
-    """Write a commit into a repository; without a tree, one without content."""
+    """Write a commit into a repository, by default with an empty tree."""
     by = Identity(CONSTANT_IDENTITY.name, CONSTANT_IDENTITY.mail, seconds)
     with ObjectDatabase(repository).writer() as writer:
         return writer.add_commit(Commit(tree, tuple(dict.fromkeys(parents)), by, f"{message}\n"))
@@ -41,22 +41,20 @@ def make_commit(
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The branches below `incoming` of one remote, and what is known of the server's rules for
-    them.
-    """
+    """The branches below `incoming` of one remote, and the server's rules for them."""
 
     remote: GitRemote
     scratch: Path
 
     @property
     def _memory(self) -> Path:
-        """A file with what the server does: `deleted`, or the branch that it keeps, or `direct` and
-        that branch.
+        """The file with the server's behavior: `deleted`, or the branch that it does not delete,
+        or `direct` and that branch.
         """
         return self.remote.folder / "incoming"
 
     def _state(self) -> str:
-        """Return what the file has; empty for a server that is new."""
+        """Return the content of the file; empty for a new server."""
         try:
             return self._memory.read_text()
         except FileNotFoundError:
@@ -67,21 +65,19 @@ class Incoming:
 
     @property
     def is_direct(self) -> bool:
-        """Content is pushed without such a branch; the server's rules are tried again after a
-        day.
-        """
+        """Whether to push content without such a branch; after a day, prov tries one again."""
         return self._state().startswith(_DIRECT) and not self._is_old()
 
     def _is_old(self) -> bool:
         return self._memory.stat().st_mtime < time.time() - LEFT_AFTER
 
-    def go_direct(self) -> None:
-        """Use such branches no more: the server does not accept them."""
+    def use_direct(self) -> None:
+        """Stop using such branches, because the server rejects them."""
         if not self._state().startswith(_DIRECT):
             self._remember(_DIRECT)
 
     def choose(self, seconds: int) -> str:
-        """Return the branch for a push that begins at a time; raises Unreachable."""
+        """Return the branch for a push; `seconds` is its start time. Raises Unreachable."""
         state = self._state() or self._emptied_branch()
         name = state.removeprefix(_DIRECT).strip()
         if name.startswith(REMOTE_INCOMING):
@@ -89,9 +85,7 @@ class Incoming:
         return f"{REMOTE_INCOMING}{seconds}-{secrets.token_hex(8)}"
 
     def _emptied_branch(self) -> str:
-        """Return a branch that others emptied, since they could not delete it; empty if there is
-        none.
-        """
+        """Return a branch that another store emptied because it could not delete it, or ""."""
         refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
         empty = self._empty()
         emptied = [ref for ref, oid in refs.items() if oid == empty and not ref.endswith(LAST)]
@@ -101,10 +95,10 @@ class Incoming:
         return make_commit(self.scratch, [], "emptied")
 
     def clear(self, branches: list[str]) -> str:
-        """Remove the branches of a push that is over, and those that broken pushes left more than a
-        day ago.
+        """Delete the branches of a finished push, and those that interrupted pushes left over a day
+        ago.
 
-        Returns a warning where the server does not let them go, once.
+        Returns a warning the first time the server refuses the deletion, else "".
         """
         try:
             refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
@@ -123,9 +117,7 @@ class Incoming:
         return ""
 
     def _delete(self, refs: list[str], state: str) -> str:
-        """Delete branches of a server in some state; return a warning the first time it forbids
-        that.
-        """
+        """Delete branches; return a warning the first time the server forbids it."""
         if not refs:
             return ""
         try:
@@ -135,19 +127,19 @@ class Incoming:
             self._remember(name if self._set_empty(refs) else f"{_DIRECT} {name}")
             if state not in ("", _DELETED):
                 return ""
-            branches = "1 branch stays" if len(refs) == 1 else f"{len(refs)} branches stay"
+            branches = "1 branch remains" if len(refs) == 1 else f"{len(refs)} branches remain"
             return (
-                f"{error}; {branches} below {REMOTE_INCOMING}, and later pushes add none; once the"
-                " server allows it, prov deletes them"
+                f"{error}; {branches} below {REMOTE_INCOMING} until the server allows prov to"
+                " delete them; later pushes add none"
             )
-        except Unreachable:  # the next push tries again
+        except Unreachable:  # the next push retries
             return ""
         if state != _DELETED:
             self._remember(_DELETED)
         return ""
 
     def _set_empty(self, refs: list[str]) -> bool:
-        """Let branches hold nothing; return whether the server allows it."""
+        """Point branches to an empty commit; return False if the server declines it."""
         if not refs:
             return True
         try:
@@ -159,9 +151,7 @@ class Incoming:
         return True
 
     def holding(self) -> list[str]:
-        """Return the branches that hold content: of pushes under way, broken off, or that could not
-        be removed.
-        """
+        """Return the branches with content: of running or interrupted pushes, or not deletable."""
         empty = self._empty()
         refs = self.remote.transport.refs(self.scratch, f"{REMOTE_INCOMING}*")
         return [ref for ref, oid in refs.items() if oid != empty]

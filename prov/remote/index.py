@@ -1,8 +1,8 @@
-"""What a remote has: its publications, in a database that can be made again at any time.
+"""The index of a remote: its publications, in a database that prov can rebuild at any time.
 
-The remote keeps them as a branch, `prov/index`; each push appends a commit with its publication,
-signed. Bringing the database up to date costs what is new. What the policy refuses is marked, so
-that a build can report why it does not use it.
+The remote stores them in a branch, `prov/index`; each push appends a commit with its signed
+publication. An update reads only new commits. Rejected publications are stored with the reason, so
+that a build can report why it does not use them.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ create table tasks (
     size integer, place text, workdir blob, workdir_digest blob, used integer, refused integer);
 """
 _SEARCHED = {"by_hash": "hash", "by_static": "static", "by_key": "key, number"}
-"""By what tasks are looked for."""
+"""Database index -> indexed columns of `tasks`."""
 _FIELDS = "key, hash, static, output, record, digest, size, place, workdir, workdir_digest"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A publication, as the index has it."""
+    """A publication's row in the index."""
 
     number: int
     text: Oid
-    """The blob of its text."""
+    """Blob of its text."""
     seconds: int
     signer: str
     problem: str
-    """Why it is not used; empty if it is."""
+    """Why it is rejected; empty if it is used."""
 
 
 class Damaged(StoreError):
-    """The file has values that prov did not write: it has to be made again."""
+    """The database contains values that prov did not write and must be rebuilt."""
 
 
 class _Cursor(sqlite3.Cursor):
-    """Says in prov's words what is wrong with the file, which may come out with any row."""
+    """Raises StoreError instead of sqlite3.Error; damage can appear at any row."""
 
     def execute(self, *arguments: Any) -> _Cursor:
         with _reported():
@@ -73,14 +73,14 @@ class _Cursor(sqlite3.Cursor):
             return super().fetchall()
 
     def __next__(self) -> Any:
-        try:  # not by a context manager: there may be a million rows
+        try:  # a context manager is too slow for a million rows
             return super().__next__()
         except sqlite3.Error as error:
             raise _in_words(error) from error
 
 
 class _Connection(sqlite3.Connection):
-    """Asks by such cursors, also where sqlite3 would make one of its own."""
+    """Uses `_Cursor`, also where sqlite3 would create its own cursor."""
 
     def execute(self, *arguments: Any) -> _Cursor:
         return self.cursor(_Cursor).execute(*arguments)
@@ -98,14 +98,14 @@ def _reported() -> Iterator[None]:
 
 
 def _in_words(error: sqlite3.Error) -> StoreError:
-    words = f"what is known of a remote can't be read or written: {error}"
-    # "operational" are errors of the disk, or of another process's lock; to Python also text that
-    # can't be decoded, which is damage
+    message = f"cannot read or write the index of a remote: {error}"
+    # OperationalError: a full disk, or another process's lock. Python also raises it for text that
+    # it cannot decode, which is damage.
     if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
         return StoreError(
-            words, hint="is the disk full? `prov/remotes` in the store may be deleted"
+            message, hint="free disk space, or delete `prov/remotes` in the store to rebuild it"
         )
-    return Damaged(words, hint="`prov/remotes` in the store may be deleted")
+    return Damaged(message, hint="delete `prov/remotes` in the store to rebuild it")
 
 
 class Index:
@@ -130,8 +130,8 @@ class Index:
         except sqlite3.Error as error:
             raise _in_words(error) from error
 
-    def begin_anew(self) -> None:
-        """Delete what is known, of which something is damaged."""
+    def reset(self) -> None:
+        """Delete a damaged database and create an empty one."""
         self.close()
         delete_database(self.path)
         self._database = self._open()
@@ -140,14 +140,14 @@ class Index:
         self._database.close()
 
     @contextmanager
-    def changing(self, *, anew: bool = False) -> Iterator[None]:
-        """All changes that are made within, or none. Anew: what is there is forgotten first."""
+    def changing(self, *, clear: bool = False) -> Iterator[None]:
+        """Run the body as one transaction; `clear` deletes all rows first."""
         self._database.execute("begin immediate")
         try:
-            if anew:
+            if clear:
                 self._clear()
             yield
-            self._complete() if anew else self._mark_used()
+            self._complete() if clear else self._mark_used()
         except BaseException:
             self._used.clear()
             if self._database.in_transaction:
@@ -156,9 +156,7 @@ class Index:
         self._database.execute("commit")
 
     def _clear(self) -> None:
-        """Forget everything, and how to look for tasks: what is entered in bulk is sorted once, at
-        the end.
-        """
+        """Delete all rows and indexes; `_complete` creates the indexes after the bulk insertion."""
         for name in _SEARCHED:
             self._database.execute(f"drop index {name}")
         for table in ("meta", "publications", "tasks"):
@@ -174,24 +172,24 @@ class Index:
         return str(row[0]) if row else ""
 
     def number(self, name: str) -> int:
-        """Return a number that `put` was given, 0 if it was not."""
+        """Return a number stored by `put`, or 0."""
         text = self.get(name) or "0"
         if not re.fullmatch("[0-9]{1,18}", text, re.ASCII):
-            raise Damaged(f"what is known of a remote has {name} {text[:40]!r}")
+            raise Damaged(f"the index of a remote is damaged: invalid {name} {text[:40]!r}")
         return int(text)
 
     def oid(self, name: str) -> Oid | None:
-        """Return an id that `put` was given as hex; None if it was not."""
+        """Return an id stored by `put` in hex, or None."""
         text = self.get(name)
         if not re.fullmatch("([0-9a-f]{40})?", text, re.ASCII):
-            raise Damaged(f"what is known of a remote has {name} {text[:40]!r}")
+            raise Damaged(f"the index of a remote is damaged: invalid {name} {text[:40]!r}")
         return bytes.fromhex(text) or None
 
     def put(self, name: str, value: str) -> None:
         self._database.execute("insert or replace into meta values (?, ?)", (name, value))
 
     def add(self, listed: Listed, publication: Publication | None) -> None:
-        """Enter a publication; None for one that makes no sense."""
+        """Add a publication; `publication` is None if it cannot be decoded."""
         row = (listed.number, listed.text, listed.seconds, listed.signer, listed.problem)
         self._database.execute("insert or replace into publications values (?, ?, ?, ?, ?)", row)
         if publication is None:
@@ -228,9 +226,7 @@ class Index:
         self._used.clear()
 
     def remove(self, deleted: Collection[Oid]) -> None:
-        """Take out what the remote has no more: records by their trees, WORKDIRs by their
-        commits.
-        """
+        """Remove content that was deleted at the remote: trees of records, commits of WORKDIRs."""
         if not deleted:
             return
         self._database.execute(
@@ -246,15 +242,15 @@ class Index:
             " gone)"
         )
 
-    # asking
+    # queries
 
     def find(self, task_hash: TaskHash) -> list[Published]:
-        """Return what is published of a task hash, the first first."""
+        """Return the usable results of a task hash, oldest first."""
         query = f"select {_FIELDS} from tasks where hash = ? and not refused order by number, rowid"
         return [_published(row) for row in self._database.execute(query, (task_hash,))]
 
     def find_static(self, static_key: StaticKey) -> Published | None:
-        """Return what was last published of a static key."""
+        """Return the last usable result of a static key."""
         query = (
             f"select {_FIELDS} from tasks where static = ? and not refused order by number desc,"
             " rowid desc limit 1"
@@ -263,14 +259,12 @@ class Index:
         return _published(row) if row else None
 
     def missing(self, hashes: Iterable[Oid]) -> set[Oid]:
-        """Return those of some task hashes of which nothing is published."""
+        """Return the given task hashes that have no usable result."""
         query = "select 1 from tasks where hash = ? and not refused limit 1"
         return {oid for oid in hashes if self._database.execute(query, (oid,)).fetchone() is None}
 
     def problem(self, task_hash: TaskHash) -> tuple[str, str] | None:
-        """Return why what is published of a task hash is not used, and the signer; None if nothing
-        is refused.
-        """
+        """Return why a result of a task hash is rejected, and its signer; None if none is."""
         query = (
             "select problem, signer from tasks join publications using (number) where hash = ? and"
             " refused limit 1"
@@ -279,9 +273,7 @@ class Index:
         return (row[0], row[1]) if row else None
 
     def signer(self, record: Oid) -> str:
-        """Return the fingerprint of the key that a record was published with, empty if it was not
-        signed.
-        """
+        """Return the fingerprint of the key that signed a record, or "" for an unsigned one."""
         query = (
             "select signer from tasks join publications using (number) where record = ? order by"
             " number limit 1"
@@ -290,7 +282,7 @@ class Index:
         return row[0] if row else ""
 
     def newest(self, recipe: str, limit: int) -> list[Published]:
-        """Return what was published last of a recipe's tasks."""
+        """Return the last `limit` usable results of a recipe's tasks, newest first."""
         query = (
             f"select {_FIELDS} from tasks where key >= ? and key < ? and not refused order by"
             " number desc limit ?"
@@ -301,15 +293,16 @@ class Index:
         ]
 
     def used(self, hashes: Iterable[Oid]) -> dict[Oid, int]:
-        """Return when each of some task hashes was last published or taken up, in seconds since the
-        epoch.
-        """
+        """Map task hashes to the time of their last publication or use, in epoch seconds."""
         query = "select max(used) from tasks where hash = ?"
         rows = ((oid, self._database.execute(query, (oid,)).fetchone()[0]) for oid in hashes)
         return {oid: seconds for oid, seconds in rows if seconds is not None}
 
     def tasks(self, *, refused: bool = False) -> Iterator[tuple[Published, int, int]]:
-        """Yield everything: what, in which publication, and when it was used last."""
+        """Yield all results, each with the number of its publication and the time of its last use.
+
+        `refused` includes results of rejected publications.
+        """
         query = (
             f"select {_FIELDS}, number, used from tasks where refused <= ? order by number, rowid"
         )
@@ -317,9 +310,7 @@ class Index:
             yield _published(row[:-2]), row[-2], row[-1]
 
     def differing(self) -> Iterator[list[Published]]:
-        """Yield the tasks that are published with more than one output, each with all of them, the
-        first first.
-        """
+        """Yield the results of each task hash with more than one output, oldest first."""
         query = (
             "select hash from tasks where not refused group by hash having count(distinct"
             " output) > 1"
@@ -332,7 +323,7 @@ class Index:
         return [_listed(row) for row in self._database.execute(query)]
 
     def last(self) -> int:
-        """Return the number of the last publication, 0 if there is none."""
+        """Return the number of the last publication, or 0."""
         return int(
             self._database.execute("select coalesce(max(number), 0) from publications").fetchone()[
                 0
@@ -340,7 +331,7 @@ class Index:
         )
 
     def count(self) -> int:
-        """Return of how many tasks the results may be used."""
+        """Return the number of usable results."""
         return int(
             self._database.execute("select count(*) from tasks where not refused").fetchone()[0]
         )
@@ -351,12 +342,12 @@ _TYPES = (str, bytes, bytes, bytes, bytes, bytes, int, str, bytes, bytes)
 
 def _published(row: tuple[object, ...]) -> Published:
     if tuple(map(type, row)) != _TYPES:
-        raise Damaged("what is known of a remote has values that prov does not write")
+        raise Damaged("the index of a remote is damaged: invalid types in a row of tasks")
     key, *fields = row
     return Published(TaskKey(key), *fields)  # type: ignore[arg-type]
 
 
 def _listed(row: tuple[object, ...]) -> Listed:
     if tuple(map(type, row)) != (int, bytes, int, str, str):
-        raise Damaged("what is known of a remote has values that prov does not write")
+        raise Damaged("the index of a remote is damaged: invalid types in a row of publications")
     return Listed(*row)  # type: ignore[arg-type]

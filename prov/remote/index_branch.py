@@ -1,7 +1,7 @@
-"""The branch of a git remote that lists what was published: a commit for each push.
+"""Read the branch of a git remote that lists all publications: one commit per push.
 
-A commit's tree has the push's publications, their signatures, and what was deleted of the content.
-Anyone who may push may have written anything into it.
+A commit's tree holds the push's publications, their signatures, and the ids of deleted content.
+Nothing in it is trusted: everyone with push access can write to it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from prov.store.odb import ObjectDatabase
 from prov.transport.errors import Malformed, Untrusted
 
 PUBLICATIONS, SIGNATURES, GONE = "publications", "signatures", "gone"
-"""Entries of a commit's tree: two folders with a file for each publication, and a list of ids."""
+"""Entries of a commit's tree: two folders with one file per publication, and a list of ids."""
 _NUMBER = re.compile(r"[0-9]{8,12}")
 _ID = re.compile(rb"(?<!\S)[0-9a-f]{40}(?!\S)")
 UNREADABLE = (StoreError, ValueError, IndexError)
-"""What reading a commit of the branch may raise."""
+"""Exceptions that reading a commit of the branch can raise."""
 
 
 class PublishedId(NamedTuple):
-    """A publication as a commit of the branch names it: its text's blob, and its signature's."""
+    """The blobs of a publication's text and signature."""
 
     text: Oid
     signature: Oid | None
@@ -35,19 +35,16 @@ class PublishedId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexCommit:
-    """What one commit of the branch says."""
+    """The content of one commit of the branch."""
 
     publications: dict[int, PublishedId]
-    """By their numbers."""
+    """Publications by number."""
     deleted: set[Oid]
-    """Records, by their trees, and WORKDIRs that the content has no more."""
+    """Trees of records, and WORKDIR commits, that were deleted from the content."""
 
 
 def read_commit(objects: ObjectDatabase, commit: Oid, most: int) -> IndexCommit:
-    """Return what a commit of the branch says; no list of more than `most` bytes is read.
-
-    Raises one of UNREADABLE.
-    """
+    """Read a commit of the branch. Raises one of UNREADABLE, also for a list over `most` bytes."""
     top = _entries(objects, objects.commit(commit).tree)
     texts = _entries(objects, top[PUBLICATIONS]) if PUBLICATIONS in top else {}
     signatures = _entries(objects, top[SIGNATURES]) if SIGNATURES in top else {}
@@ -66,7 +63,10 @@ def _entries(objects: ObjectDatabase, tree: Oid) -> dict[str, Oid]:
 
 
 def read_text(objects: ObjectDatabase, publication: PublishedId, most: int) -> PublishedText:
-    """Return a publication with its signature. Raises StoreError for a missing or a large one."""
+    """Return a publication with its signature.
+
+    Raises StoreError if either of them is missing or too large.
+    """
     signature = None
     if publication.signature is not None:
         signature = objects.blob(publication.signature, most=SIGNATURE)
@@ -75,22 +75,22 @@ def read_text(objects: ObjectDatabase, publication: PublishedId, most: int) -> P
 
 @dataclass(slots=True)
 class Entering:
-    """Enters commits into an index, one publication after the other: together they may be large."""
+    """Adds commits to an index, one publication at a time: all of them may not fit in memory."""
 
     remote: Remote
     index: Index
     objects: ObjectDatabase
     total: int
-    """Bytes of the publications that were entered."""
+    """Bytes of the added publications."""
 
     def enter(self, commit: Oid) -> list[Untrusted]:
-        """Enter a commit of the branch; return what of it is refused. Raises Unreachable."""
+        """Add a commit of the branch; return why publications are rejected. Raises Unreachable."""
         try:
             content = read_commit(self.objects, commit, self.remote.list_limit)
             for publication in content.publications.values():
                 self._check_blobs(publication)
         except UNREADABLE as error:
-            words = f"commit {commit.hex()} of its index can't be read: {error}"
+            words = f"cannot read commit {commit.hex()} of its index: {error}"
             return [Malformed(self.remote.name, words)]
         problems = [
             self._enter_text(number, publication)
@@ -100,7 +100,7 @@ class Entering:
         return [problem for problem in problems if problem]
 
     def _check_blobs(self, publication: PublishedId) -> None:
-        """Raise StoreError for what can't be a publication, or a signature."""
+        """Raise StoreError unless the publication and its signature are blobs."""
         for oid in filter(None, publication):
             kind, _size = self.objects.header(oid)
             if kind != "blob":
@@ -110,12 +110,12 @@ class Entering:
         if number <= self.index.last():
             return Malformed(
                 self.remote.name,
-                f"publication {number} has the number of an earlier one, or a lower one",
+                f"publication {number} does not follow publication {self.index.last()}",
             )
         try:
             text = read_text(self.objects, publication, self.remote.list_limit)
         except StoreError as error:
-            return Malformed(self.remote.name, f"publication {number} can't be read: {error}")
+            return Malformed(self.remote.name, f"cannot read publication {number}: {error}")
         self.total += len(text.text)
         check_index_size(self.remote, self.total)
         return enter(self.index, self.remote, number, text)

@@ -1,4 +1,4 @@
-"""Asking remotes for single objects by their ids: what a damaged store has lost."""
+"""Fetch single objects by id from remotes, to repair a damaged store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prov.transport.access import Access
 
 @contextmanager
 def lost_objects(store: Store, remotes: Sequence[Remote], access: Access) -> Iterator[Source]:
-    """Yield a source that asks remotes one by one; one that does not answer is not asked again."""
+    """Yield a source that asks remotes one by one, and drops a remote that fails."""
     with ExitStack() as stack:
         yield _Asker(stack, [open_remote(remote, store, access) for remote in remotes]).read
 
@@ -27,7 +27,7 @@ class _Asker:
     stack: ExitStack
     remotes: list[AnyRemote]
     sources: list[Source] = field(default_factory=list)
-    """What was fetched so far: with a tree comes all that it holds."""
+    """Content fetched so far; a fetched tree includes everything below it."""
 
     def read(self, oid: Oid) -> Content | None:
         for source in self.sources:
@@ -39,7 +39,7 @@ class _Asker:
                 source = self.stack.enter_context(remote.objects([oid], [], without_store=True))
                 content = source(oid)
             except ProvError as error:
-                if "not our ref" not in str(error):  # it lacks this one, and may have another
+                if "not our ref" not in str(error):  # it lacks this object, but may have others
                     self.remotes.remove(remote)
                 continue
             if content is not None:

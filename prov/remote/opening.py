@@ -1,4 +1,4 @@
-"""Opening a remote, of whatever kind it is."""
+"""Open remotes: git repositories and static caches."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ AnyRemote: TypeAlias = "GitRemote | StaticRemote"
 
 
 def open_remote(remote: Remote, store: Store, access: Access) -> AnyRemote:
-    """Return a remote, ready to be asked."""
+    """Open a remote for reading."""
     if not remote.static:
         return GitRemote(remote, store, access)
-    # imports urllib3, which takes longer than many a command that asks no web server
+    # imports urllib3, which takes longer than many commands that use no web server
     from prov.remote.static.remote import StaticRemote
 
     return StaticRemote(remote, store, access)
 
 
 def with_kind(remote: Remote, access: Access) -> Remote:
-    """Return a remote that is described anew, having looked at what is behind the URL of a web
-    server.
+    """Return a remote with `static` set: for an http or https URL, request its manifest to find
+    out.
     """
     if scheme_of(resolved_url(remote.url, access)) not in ("http", "https"):
         return replace(remote, static=False)
@@ -42,16 +42,16 @@ def with_kind(remote: Remote, access: Access) -> Remote:
 
 
 def open_git_remote(remote: Remote, store: Store, access: Access) -> GitRemote:
-    """Return a remote that can be written to. Raises RemoteError for one that can't."""
+    """Open a remote for writing. Raises RemoteError for a static cache."""
     opened = open_remote(remote, store, access)
     if not isinstance(opened, GitRemote):
         raise RemoteError(
-            f"remote {remote.name} is a static cache: it is only read",
-            hint="`prov export` writes one",
+            f"remote {remote.name} is a static cache: it is read-only",
+            hint="run `prov export` to write a static cache",
         )
     return opened
 
 
 def forget_memory(store: Store, name: str) -> None:
-    """Remove what this machine knows of a remote."""
+    """Delete the local cache of a remote."""
     shutil.rmtree(store.cache / "remotes" / name, ignore_errors=True)

@@ -1,18 +1,18 @@
-"""A publication: what one push says of many tasks, as a text that is signed as a whole.
+"""Encode and decode publications: the results of one push, in a text that is signed as a whole.
 
     prov publication 1
     time 1763690000
     task words:compile HASH STATIC OUTPUT RECORD DIGEST size=BYTES [place=…] [workdir=COMMIT:DIGEST]
     used HASH
 
-A `task` line says that a task hash led to an output, and names the tree of the record of that run.
-DIGEST is that tree's id in git's SHA-256 object format: it covers inputs and output, file by
-file, so that what is signed does not rest on SHA-1. `size` is what inputs and output take on disk.
-`place` is there if the output is of use in one place only. `used` names a task hash that was
-published before and that a build took up again.
+A `task` line maps a task hash to an output and to the tree of the run's record. DIGEST is that
+tree's id in git's SHA-256 object format. It covers every file of inputs and output, so the
+signature does not depend on SHA-1. `size` is the size of inputs and output on disk. `place` is
+present if the output is not relocatable. A `used` line names an earlier published task hash that a
+build reused.
 
-At the remote a record is held by a commit that is made of its tree and nothing else, so that the id
-of the commit follows from that of the tree.
+At the remote, a commit holds each record. It is derived from the record's tree alone, so its id
+follows from the tree's id.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ _SIZE = re.compile(r"[0-9]{1,15}", re.ASCII)
 def record_commit(tree: Oid) -> Commit:
     """Return the commit that holds a record at a remote.
 
-    It is dated later than the commits of the content, so that git asks a server for records before
-    it asks for those.
+    Its date is later than that of the content's commits, so git negotiates records first.
     """
     return Commit(tree, (), replace(CONSTANT_IDENTITY, seconds=1), "record\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A task's result, as it is published."""
+    """A published result of a task."""
 
     key: TaskKey
     task_hash: TaskHash
@@ -55,11 +54,11 @@ class Published:
     digest: bytes
     """32 bytes: the record's id in git's SHA-256 object format."""
     size: int = 0
-    """Bytes of its files when they are put on disk."""
+    """Size of its files on disk, in bytes."""
     place: str = ""
-    """SHA-1, in hex, of the paths to which the output is tied."""
+    """SHA-1, in hex, of the paths that an output which is not relocatable requires."""
     workdir: Oid = b""
-    """The task commit, where the WORKDIR is shared, too."""
+    """The task commit, if the WORKDIR is shared."""
     workdir_digest: bytes = b""
 
     @property
@@ -80,10 +79,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What one push says."""
+    """The publication of one push."""
 
     seconds: int
-    """Since the epoch."""
+    """Time of the push, in seconds since the epoch."""
     tasks: tuple[Published, ...]
     used: tuple[Oid, ...] = ()
 
@@ -95,12 +94,12 @@ class Publication:
 
 
 def decode_publication(data: bytes) -> Publication:
-    """Return what `encode` wrote. Raises ValueError for anything else."""
+    """Decode a text that `encode` wrote. Raises ValueError for any other text."""
     lines = data.decode("ascii").split("\n")
     if lines[0] != HEADER or lines[-1] != "":
-        raise ValueError("it is no publication")
+        raise ValueError("not a publication")
     if not lines[1].startswith("time ") or not 0 <= int(lines[1][5:]) < 1 << 40:
-        raise ValueError("it has no time")
+        raise ValueError("missing or invalid time")
     tasks, used = [], []
     for line in lines[2:-1]:
         word, _, rest = line.partition(" ")
@@ -109,25 +108,25 @@ def decode_publication(data: bytes) -> Publication:
         elif word == "used":
             used.append(_id(rest, _SHA1))
         else:
-            raise ValueError(f"unknown word {word[:20]!r}")
+            raise ValueError(f"unknown keyword {word[:20]!r}")
     publication = Publication(int(lines[1][5:]), tuple(tasks), tuple(used))
     if publication.encode() != data:
-        raise ValueError("it is not written as it should be")
+        raise ValueError("not in canonical form")
     return publication
 
 
 def _task(text: str) -> Published:
     key, task_hash, static_key, output, record, digest, *more = text.split(" ")
     if not _is_key(key):
-        raise ValueError(f"{key[:80]!r} is no task")
+        raise ValueError(f"invalid task {key[:80]!r}")
     extra = dict(word.partition("=")[::2] for word in more)
     if len(extra) != len(more) or extra.keys() - {"size", "place", "workdir"}:
         raise ValueError(f"{key}: unknown fields")
     size, place = extra.get("size", "0"), extra.get("place", "")
     if not _SIZE.fullmatch(size):
-        raise ValueError(f"{key}: {size[:50]!r} is no size")
+        raise ValueError(f"{key}: invalid size {size[:50]!r}")
     if place and not _PLACE.fullmatch(place):
-        raise ValueError(f"{key}: {place[:50]!r} is no place")
+        raise ValueError(f"{key}: invalid place {place[:50]!r}")
     commit, _, commit_digest = extra.get("workdir", "").partition(":")
     return Published(
         TaskKey(key),
@@ -144,7 +143,7 @@ def _task(text: str) -> Published:
 
 
 def _is_key(text: str) -> bool:
-    """Return whether a text can be a task's key, and so a part of a ref's name."""
+    """Return whether a text is a valid task key, and therefore valid in a ref name."""
     key = TaskKey(text)
     return (
         _KEY.fullmatch(text) is not None
@@ -158,5 +157,5 @@ def _is_key(text: str) -> bool:
 
 def _id(text: str, size: int) -> bytes:
     if not re.fullmatch("[0-9a-f]*", text) or len(text) != 2 * size:
-        raise ValueError(f"{text[:80]!r} is no id")
+        raise ValueError(f"invalid id {text[:80]!r}")
     return bytes.fromhex(text)

@@ -1,13 +1,11 @@
-"""Publishing: records go up first, and become visible by one small change of the index.
+"""Publish results: push the records first, then make them visible by a small change of the index.
 
-However long the first takes, it neither waits for other publishers nor keeps them waiting. The
-second takes two refs and a moment; a publisher that comes second there reads what the first
-published, and tries again. A push that is broken off has shown nothing: what it sent is under
-`incoming`, and is deleted after a day.
+The first step can take long, but publishers do not wait for each other. The second step updates two
+refs. A publisher that loses the race there reads the new publications and retries. An interrupted
+push makes nothing visible: its objects stay under `incoming` and are deleted after a day.
 
-A server's rules are not a race: a push that they forbid fails at once. Only where they forbid the
-ref under `incoming` the records go to `content` directly, and become visible by the same change of
-the index.
+A push that a server's rules forbid fails immediately, without a retry. If they forbid only the ref
+under `incoming`, prov pushes the records to `content` directly and then updates the index.
 """
 
 from __future__ import annotations
@@ -30,18 +28,18 @@ from prov.store.odb import ObjectDatabase
 from prov.transport.errors import Declined, RemoteChanged, RemoteError
 
 TOUCH_AFTER = 86_400
-"""Seconds after which a result that is taken up again is said to be of use still."""
+"""Seconds since its last recorded use after which a reused result is published as used again."""
 
 
 @dataclass(slots=True)
 class PushOutcome:
-    """What a push did."""
+    """The outcome of a push."""
 
     published: list[Published] = field(default_factory=list)
     known: int = 0
-    """Tasks that were published before, with this output."""
+    """Number of tasks that were already published with this output."""
     differing: list[Published] = field(default_factory=list)
-    """Those of the published that others published with another output first."""
+    """Published tasks for which the remote already had a different output."""
     pushes: int = 0
     notes: list[str] = field(default_factory=list)
     """Warnings for the user."""
@@ -57,17 +55,17 @@ def publish(
     holds: Callable[[Published], bool],
     now: float | None = None,
 ) -> PushOutcome:
-    """Publish results that the remote, as it was seen last, lacks.
+    """Publish results that are missing from the remote's index, as last refreshed.
 
-    Their records are in the store; `holds` tells which others are, whole.
-
-    Raises Unreachable, and RemoteError when there is nothing to sign with where others will ask for
-    it.
+    The store has the records of `offered`; `holds` returns whether it has another complete record.
+    `used` are task hashes of results that a build reused. Raises Unreachable, and RemoteError if
+    the remote requires signatures and has no signing key.
     """
     if remote.remote.trust != "none" and not remote.remote.key:
         raise RemoteError(
-            f"nothing to sign with for remote {remote.name}, which is trusted by signatures",
-            hint=f"`prov remote add {remote.name} … --key FILE`",
+            f"remote {remote.name}: no signing key, but --trust {remote.remote.trust} requires"
+            " signatures",
+            hint=f"run `prov remote add {remote.name} … --key FILE`",
         )
     outcome = PushOutcome()
     new = _new(remote, offered, outcome)
@@ -89,29 +87,29 @@ def publish(
 
 
 def with_what_stays(error: Declined, state: str) -> Declined:
-    """Return the error of a push that the server forbids, with the state that the remote is in."""
+    """Return the error with the state of the remote in front of its message."""
     return Declined(error.remote, f"{state}: {error.words}", hint=error.hint)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What is at the remote already, and is to become visible."""
+    """Content that was sent to the remote and is not visible yet."""
 
     tasks: Sequence[Published]
     touched: Sequence[Oid]
-    """Task hashes whose results a build took up again."""
+    """Task hashes whose results a build reused."""
     delivery: Delivery
     seconds: int
-    """When the push began, since the epoch."""
+    """Start time of the push, in seconds since the epoch."""
 
 
 def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: PushOutcome) -> None:
-    """Make what was sent visible; again and again, as long as other publishers are first."""
+    """Make the sent content visible; retry if another publisher updated the index first."""
 
     def attempt(number: int) -> None:
         if number:
             remote.refresh()
-        # before the index is read: another process of this store may bring it up to date any time
+        # read the tip before the index: another process of this store may refresh it at any time
         tip = remote.tip
         outcome.published = _new(remote, sent.tasks, outcome)
         if outcome.published or sent.touched:
@@ -129,7 +127,7 @@ def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Pu
 
 
 def _new(remote: GitRemote, offered: Sequence[Published], outcome: PushOutcome) -> list[Published]:
-    """Return what the remote has not with this output, and count what it has."""
+    """Return tasks whose output is missing at the remote; count the others in `outcome`."""
     new, outcome.known, outcome.differing = [], 0, []
     for task in offered:
         earlier = remote.index.find(task.task_hash)
@@ -143,16 +141,16 @@ def _new(remote: GitRemote, offered: Sequence[Published], outcome: PushOutcome) 
 
 
 def _covers(published: Published, task: Published) -> bool:
-    """Return whether a result that is published has the output of a task, and its WORKDIR."""
+    """Return whether a published result has the task's output and, if shared, its WORKDIR."""
     return published.output == task.output and bool(published.workdir or not task.workdir)
 
 
 def _announce(
     remote: GitRemote, scratch: Path, batch: Oid | None, publication: Publication, tip: Oid | None
 ) -> None:
-    """Make what was sent a part of the remote: content and index, together.
+    """Add the sent content and its publication to the remote, atomically.
 
-    Raises RemoteChanged where the index is not at `tip` any more.
+    Raises RemoteChanged if the index is no longer at `tip`.
     """
     text = publication.encode()
     number = max((listed.number for listed in remote.index.publications()), default=0) + 1
@@ -163,7 +161,7 @@ def _announce(
     tree = write_files(scratch, files)
     message = f"{len(publication.tasks)} tasks"
     index = make_commit(scratch, optional(tip), message, tree, publication.seconds)
-    if batch is None:  # the content has it all
+    if batch is None:  # the content has all records already
         announce(remote, scratch, {REMOTE_INDEX: index}, {REMOTE_INDEX: tip})
         return
     before = content_tip(remote, scratch)
@@ -173,7 +171,7 @@ def _announce(
 
 
 def write_files(repository: Path, files: dict[str, bytes]) -> Oid:
-    """Write a tree with these files, at the top or in a folder, into a repository."""
+    """Write a tree with these files, at the top level or in a folder, into a repository."""
     folders: dict[str, list[Entry]] = {}
     with ObjectDatabase(repository).writer() as writer:
         for path, content in files.items():

@@ -1,4 +1,4 @@
-"""Reading publications into an index, under a remote's policy, from every kind of remote."""
+"""Add publications from any kind of remote to an index, under the remote's trust policy."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from prov.store.repository import Store
 from prov.transport.errors import Malformed, Unreachable, Untrusted
 
 SIGNATURE = 1 << 20
-"""Bytes of a signature, at the most."""
+"""Maximum bytes of a signature."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedText:
-    """A publication as it is at the remote."""
+    """A publication as stored at the remote."""
 
     text: bytes
     signature: bytes | None
 
 
 def memory_folder(store: Store, remote: Remote) -> Path:
-    """Return the folder for what is known here of a remote; another URL under its name is another
-    remote.
-    """
+    """Return the cache folder of a remote; if its URL changes, so does the folder."""
     return (
         store.cache / "remotes" / remote.name / hashlib.sha1(remote.url.encode()).hexdigest()[:12]
     )
@@ -42,21 +40,21 @@ def memory_folder(store: Store, remote: Remote) -> Path:
 def refresh_index(
     folder: Path, index: Index, read: Callable[[], list[Untrusted]]
 ) -> list[Untrusted]:
-    """Bring an index up to date by `read`, as the only process that does; return what it returns.
+    """Update an index by `read`, under a lock; return the result of `read`.
 
-    An index that turns out to be damaged is deleted, and read again as a whole.
+    If the index is damaged, delete it and read everything again.
     """
     with locked(folder / "lock"):
         try:
             return read()
         except Damaged:
-            index.begin_anew()
+            index.reset()
             return read()
 
 
 def policy_of(remote: Remote) -> str:
-    """Return what an index was read under: when it changes, as when a key expires, all is read
-    anew.
+    """Return a text for the current policy; if it changes (a key expired), the index is read again
+    completely.
     """
     signers = Path(remote.signers)
     content = signers.read_bytes() if remote.signers and signers.is_file() else b""
@@ -67,19 +65,18 @@ def policy_of(remote: Remote) -> str:
 
 
 def check_index_size(remote: Remote, total: int) -> None:
-    """Raise Unreachable if all publications together, in bytes, are more than a remote's index may
-    be.
-    """
+    """Raise Unreachable if all publications, of `total` bytes, exceed the index limit."""
     if total > remote.index_limit:
         raise Unreachable(
             remote.name,
-            f"its publications have {total} bytes together, and {remote.index_limit} are allowed",
-            hint="`prov remote gc` makes it smaller; `prov remote add --list-limit` allows more",
+            f"its publications have {total} bytes, the limit is {remote.index_limit}",
+            hint=f"run `prov remote gc {remote.name}` to shrink it, or raise --list-limit with"
+            " `prov remote add`",
         )
 
 
 def enter(index: Index, remote: Remote, number: int, text: PublishedText) -> Untrusted | None:
-    """Enter a publication into an index; return why it is not used, if it is not."""
+    """Add a publication to an index; return the reason if it is rejected."""
     oid = object_id("blob", text.text)
     seal = _seal(remote, text)
     signer = seal.key if seal and seal.good else ""
@@ -95,7 +92,7 @@ def enter(index: Index, remote: Remote, number: int, text: PublishedText) -> Unt
 
 
 def _decoded(text: bytes) -> Publication | None:
-    """Return what an untrusted publication says, so that a task's absence can be explained."""
+    """Decode a rejected publication, so that prov can report why its tasks are not used."""
     try:
         return decode_publication(text)
     except (ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""Receiving: what a remote sends enters the store only if it is what was signed."""
+"""Fetch results from a remote; only records that match the signed ids enter the store."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from prov.records.record import read_run_record
 from prov.remote.bases import choose_bases
 from prov.remote.index import Index
 from prov.remote.publication import Published
-from prov.remote.trust import Came, check_record, check_task
+from prov.remote.trust import FetchedRecord, check_record, check_task
 from prov.store.objects import Commit, Entry, Oid
 from prov.store.odb import ObjectDatabase
 from prov.store.repository import Store
 from prov.transport.errors import Malformed, Untrusted
 
 MOST_BAD = 20
-"""So many records that must not be used, and a remote is not asked for more."""
+"""The number of rejected records after which no more are fetched from a remote."""
 
 
 class Sender(Protocol):
-    """A remote, as far as receiving from it goes."""
+    """The parts of a remote that fetching results needs."""
 
     index: Index
 
@@ -41,7 +41,7 @@ class Sender(Protocol):
 
 
 class RunReader(Protocol):
-    """What reading a run needs of a store."""
+    """The parts of a store that reading a run needs."""
 
     def blob(self, oid: Oid) -> bytes: ...
 
@@ -52,7 +52,7 @@ class RunReader(Protocol):
 
 @dataclass(slots=True)
 class Received:
-    """What came."""
+    """The outcome of fetching results."""
 
     tasks: list[Published] = field(default_factory=list)
     refused: list[Untrusted] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Received:
 
 
 def digests_of(objects: ObjectDatabase) -> Digests:
-    """Return the SHA-256 ids of a store's objects."""
+    """Return the cache of SHA-256 ids of a store's objects."""
     return Digests(objects, objects.git_dir / "prov" / "digests")
 
 
@@ -74,9 +74,9 @@ def receive(
     limits: Limits | None = None,
     workdirs: bool = False,
 ) -> Received:
-    """Fetch results and put those that may be used into the store, whole, without refs.
+    """Fetch results and add the accepted ones completely to the store, without refs.
 
-    `holds` returns whether the store has a record, whole. Raises Unreachable.
+    `holds` returns whether the store has a complete record. Raises Unreachable.
     """
     received = Received()
     pending = list(tasks)
@@ -89,7 +89,7 @@ def receive(
                 received.size = _take(
                     sender, store, source, pending, limits or Limits(), workdirs=workdirs
                 )
-            except _Bad as bad:  # again without it: no object of a bad record stays
+            except _Bad as bad:  # retry without it, so that none of its objects is stored
                 received.refused.append(bad.problem)
                 pending.remove(bad.task)
             else:
@@ -119,15 +119,14 @@ def _take(
             key = sender.index.signer(task.record)
             intake.begin()
             try:
-                came = take_record(intake, task.record)
-                check_record(sender.name, key, task, came)
+                check_record(sender.name, key, task, take_record(intake, task.record))
                 if workdirs and task.workdir:
                     if intake.workdir(task.workdir).id != task.workdir_digest:
-                        raise BadObject("its WORKDIR is not the one that was signed")
+                        raise BadObject("the WORKDIR does not match its signed SHA-256")
                     check_task(sender.name, key, task, read_run(intake.reader, task.workdir))
             except (BadObject, RecursionError) as error:
                 raise _Bad(
-                    task, Malformed(sender.name, f"is refused: {error}", key=key, task=task.key)
+                    task, Malformed(sender.name, f"rejected: {error}", key=key, task=task.key)
                 ) from error
             except Untrusted as error:
                 raise _Bad(task, error) from error
@@ -136,8 +135,8 @@ def _take(
         return writer.total
 
 
-def take_record(intake: Intake, oid: Oid) -> Came:
-    """Take in a record and return what there is to check of it. Raises BadObject."""
+def take_record(intake: Intake, oid: Oid) -> FetchedRecord:
+    """Add a record to the intake and return the parts to check. Raises BadObject."""
     digest = intake.tree(oid)
     parts = intake.parts(oid)
     if OUTPUT in parts:
@@ -145,20 +144,20 @@ def take_record(intake: Intake, oid: Oid) -> Came:
     return _read_record(intake.reader, parts, digest.id)
 
 
-def read_run(reader: RunReader, commit: Oid) -> Came:
-    """Return what there is to check of the run of which a WORKDIR's commit is the result."""
+def read_run(reader: RunReader, commit: Oid) -> FetchedRecord:
+    """Return the parts to check of the run that produced a WORKDIR's commit."""
     if len(reader.commit(commit).parents) < 2:
-        return Came(b"", {}, None, None)
+        return FetchedRecord(b"", {}, None, None)
     record = read_run_record(reader, commit)
     return _read_record(reader, record.parts, b"")
 
 
-def _read_record(reader: RunReader, parts: Mapping[bytes, Oid], digest: bytes) -> Came:
+def _read_record(reader: RunReader, parts: Mapping[bytes, Oid], digest: bytes) -> FetchedRecord:
     facts = reader.blob(parts[FACTS]) if FACTS in parts else b""
     lines = (
         line.partition(" ")[::2] for line in facts.decode("utf-8", "replace").split("\n") if line
     )
     output = parts.get(OUTPUT)
-    return Came(
+    return FetchedRecord(
         digest, dict(lines), parts.get(INPUTS), OutputId(output) if output is not None else None
     )

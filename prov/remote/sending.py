@@ -1,7 +1,7 @@
-"""Sending content to a remote, where nothing names it yet.
+"""Push content to a remote before any publication lists it.
 
-Records go to a branch below `incoming`, or to `content` itself where a server forbids such
-branches, in as many pushes as the remote's limit and the server's ask for.
+Records are pushed to a branch below `incoming`, or directly to `content` if the server forbids such
+branches. A transfer is split into pushes that respect the limits of the remote and the server.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from prov.store.refs import RefStore
 from prov.transport.errors import Declined, RemoteChanged, Stalled, Unreachable
 
 ATTEMPTS = 40
-"""How often a change is tried when others publish at the same time."""
+"""The maximum number of attempts at a change while others publish."""
 _TOO_LARGE = re.compile(r"too large|too big|exceed|maximum|size limit|pack size", re.IGNORECASE)
 _NOT_THERE = "shallow update not allowed"
-"""What git says when records that are compared with are not at the remote."""
+"""Git's message if the remote lacks the base records."""
 _LOCAL_CONTENT = f"{BRANCHES}content"
 Result = TypeVar("Result")
 
 
 def until_first(attempt: Callable[[int], Result]) -> Result:
-    """Call a function with 0, 1, … until no other publisher comes first; return what it returns.
+    """Call a function with 0, 1, … until it does not raise RemoteChanged; return its result.
 
-    Raises RemoteChanged after ATTEMPTS of them.
+    Raises RemoteChanged if each of ATTEMPTS calls does.
     """
     for number in range(ATTEMPTS - 1):
         try:
@@ -49,12 +49,12 @@ def until_first(attempt: Callable[[int], Result]) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Records that a remote has, and that nothing names yet."""
+    """Records that were pushed to a remote but are not published yet."""
 
     batch: Oid | None
-    """The commit that holds them; None if `content` does already."""
+    """The commit that holds them; None if `content` holds them already."""
     branches: list[str]
-    """The branch below `incoming` that it is on."""
+    """The branch below `incoming` that points to `batch`."""
     pushes: int
 
 
@@ -65,9 +65,9 @@ def deliver(
     bases: Sequence[Oid],
     seconds: int,
 ) -> Delivery:
-    """Push records; `bases` are records that both sides have, `seconds` is when the push began.
+    """Push records; `bases` are records that both sides have.
 
-    Raises Unreachable.
+    `seconds` is the start time of the push since the epoch. Raises Unreachable.
     """
     if not tasks:
         return Delivery(None, [], 0)
@@ -88,7 +88,7 @@ def deliver(
             branches.clear([ref])
             if _TOO_LARGE.search(error.words):
                 raise
-            branches.go_direct()  # if not even this is allowed, its error counts
+            branches.use_direct()  # if the server declines this too, report that error
 
     def push_to_content(parents: Sequence[Oid]) -> Oid:
         return until_first(lambda _number: _append(remote, scratch, parents))
@@ -98,10 +98,9 @@ def deliver(
 
 
 def _append(remote: GitRemote, scratch: Path, parents: Sequence[Oid]) -> Oid:
-    """Push records as a part of the content, which says nothing of them yet; return its new
-    commit.
+    """Append records to the remote's content without publishing them; return the new commit.
 
-    Raises RemoteChanged when another publisher was first.
+    Raises RemoteChanged if another publisher updated the content first.
     """
     tip = content_tip(remote, scratch)
     commit = make_commit(scratch, [*optional(tip), *parents], "content")
@@ -111,13 +110,13 @@ def _append(remote: GitRemote, scratch: Path, parents: Sequence[Oid]) -> Oid:
 
 
 def optional(oid: Oid | None) -> list[Oid]:
-    """Return the parents that a commit has by a tip that there may be."""
+    """Return a list of the id, or an empty list for None."""
     return [oid] if oid else []
 
 
 @dataclass(slots=True)
 class _Sending:
-    """Pushes records in parts."""
+    """A transfer of records in one or more pushes."""
 
     remote: GitRemote
     scratch: Path
@@ -129,10 +128,9 @@ class _Sending:
         bases: Sequence[Oid],
         push: Callable[[Sequence[Oid]], Oid],
     ) -> Oid:
-        """Push records, in as many parts as the limit asks for; return the commit that holds all of
-        them.
+        """Push records in parts within the limit; return the commit that holds all of them.
 
-        `push` pushes a commit with these parents, and returns it.
+        `push` pushes a commit with the given parents and returns its id.
         """
         bases = write_record_commits(self.scratch, bases)
         write_record_commits(self.scratch, (task.record for task in tasks))
@@ -149,7 +147,7 @@ class _Sending:
             except (Stalled, RemoteChanged):
                 raise
             except Unreachable as error:
-                if bases and _NOT_THERE in error.words:  # its content was deleted
+                if bases and _NOT_THERE in error.words:  # the remote's content was deleted
                     bases = []
                     shallow.unlink(missing_ok=True)
                     pending.insert(0, part)
@@ -161,9 +159,7 @@ class _Sending:
         return last
 
     def _parts(self, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:
-        """Return tasks in groups whose objects fit into one push each, as far as they can be
-        divided.
-        """
+        """Split tasks into groups whose objects fit into one push; a single task is never split."""
         if len(tasks) < 2:
             return [tasks]
         rows = [oid.hex() for oid in _commits(tasks)]
@@ -176,7 +172,7 @@ class _Sending:
 
 
 def _commits(tasks: Sequence[Published]) -> list[Oid]:
-    """Return the commits that hold the records of tasks, and their WORKDIRs."""
+    """Return the commits that hold the records and WORKDIRs of tasks."""
     return [oid for task in tasks for oid in (task.commit, task.workdir) if oid]
 
 
@@ -186,16 +182,15 @@ def _halves(tasks: list[Published]) -> list[list[Published]]:
 
 
 def _may_be_too_large(error: Unreachable) -> bool:
-    """Return whether fewer records may be accepted: not every server says that it has a limit."""
+    """Return whether a smaller push may succeed; not every server reports its size limit."""
     return not isinstance(error, Declined) or bool(_TOO_LARGE.search(error.words))
 
 
 def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
-    """Push a commit, and of what it holds only what the server lacks.
+    """Push a commit and those of its objects that the server lacks.
 
-    Git asks the server which commits it has, and stops asking when each of those that it pushes
-    descends from one that is there. Hence a second one, which descends only from what is asked for
-    last.
+    Git stops negotiating once each pushed commit descends from a commit that the server has. So
+    prov pushes a second commit whose only parent is the commit that git asks about last.
     """
     updates = {ref: commit}
     tip = content_tip(remote, scratch)
@@ -211,9 +206,9 @@ def announce(
     updates: dict[str, Oid | None],
     expected: dict[str, Oid | None],
 ) -> None:
-    """Change content and index at once; where a server can't, content first.
+    """Update content and index atomically, or content first if the server has no atomic pushes.
 
-    Raises RemoteChanged when others were first.
+    Raises RemoteChanged if another publisher updated either of them first.
     """
     try:
         remote.transport.push(scratch, updates, expected)
@@ -225,7 +220,7 @@ def announce(
 
 
 def content_tip(remote: GitRemote, scratch: Path) -> Oid | None:
-    """Return the commit of the remote's content, and have it here without what it holds."""
+    """Fetch the tip of the remote's content without its parents; None if there is no content."""
     branch = f"+{REMOTE_CONTENT}:{_LOCAL_CONTENT}"
     try:
         remote.transport.fetch(scratch, [branch], "--depth=1", "--update-shallow")

@@ -1,4 +1,4 @@
-"""The remotes of a store: part of its git configuration, so that they go where it goes."""
+"""Read and write a store's remotes in its git configuration; copies of a store keep them."""
 
 from __future__ import annotations
 
@@ -17,55 +17,56 @@ from prov.transport.errors import RemoteError
 
 Trust = Literal["keys", "any-signed", "none"]
 SECTION = "prov-remote"
+_LIST = "run `prov remote list` to list remotes"
 PRIORITY = 50
 PUSH_LIMIT = 1 << 30
-"""Bytes in one push; hosts refuse more than about two of these."""
+"""Bytes in one push; hosts reject pushes of more than about 2 GiB."""
 LIST_LIMIT = 64 << 20
 RECORD_LIMIT = 16 << 20
 INDEX_LISTS = 16
-"""So many lists of the largest size a remote's index may be."""
+"""The maximum size of a remote's index, in lists of the maximum size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A cache elsewhere, and what this store thinks of it."""
+    """A shared cache and this store's settings for it."""
 
     name: str
     url: str
     push: bool = False
-    """Whether builds publish there."""
+    """Whether builds publish to it."""
     priority: int = PRIORITY
-    """Remotes with a smaller number are asked first."""
+    """Remotes with lower numbers are searched first."""
     trust: Trust = "keys"
     signers: str = ""
-    """A file of allowed signers as ssh has it, or of GnuPG's public keys."""
+    """Path of a file in ssh's allowed signers format, or of GnuPG public keys."""
     key: str = ""
-    """What to sign with: a file with an ssh key, or `gpg:KEYID`."""
+    """The signing key: the path of an ssh key, or `gpg:KEYID`."""
     limit: int = PUSH_LIMIT
     """Bytes in one push."""
     list_limit: int = LIST_LIMIT
-    """Bytes of a list from there: a publication, a manifest, an index of a bundle, what was
-    deleted.
-    """
+    """Maximum bytes of a fetched list: a publication, a manifest, a bundle's index, deleted ids."""
     record_limit: int = RECORD_LIMIT
-    """Bytes of a record from there: a tree, a commit, facts, a definition, a log, attributes."""
+    """Maximum bytes of a fetched record's part: a tree, commit, definition or log, its facts or
+    attributes.
+    """
     workdirs: bool = False
-    """Builds publish WORKDIRs, too."""
+    """Whether builds also publish WORKDIRs."""
     devices: bool = False
-    """What comes from there may hold device nodes, and the capabilities of files."""
+    """Whether fetched outputs may contain device nodes and file capabilities."""
     static: bool = False
-    """It is no git repository but plain files, to be read only."""
+    """Whether it is a read-only static cache instead of a git repository."""
 
     @property
     def index_limit(self) -> int:
-        """Bytes of all lists from there together, and of the transfer that brings them."""
+        """Maximum bytes of all fetched lists together, and of the transfer that fetches them."""
         return INDEX_LISTS * self.list_limit
 
 
 def is_own(remote: Remote) -> bool:
     """Return whether a remote is a folder that only this user writes to.
 
-    A folder that hands its group on to what is made in it is a team's.
+    A folder with the setgid bit counts as shared.
     """
     folder = folder_of(remote.url)
     if folder is None or remote.static:
@@ -78,7 +79,7 @@ def is_own(remote: Remote) -> bool:
 
 
 def default_trust(url: str) -> Trust:
-    """Return the default trust in a remote: in a folder of the user's own, in no other."""
+    """Return the default trust policy: `none` for a folder that the user owns, else `keys`."""
     folder = folder_of(url)
     if folder is None:
         return "keys"
@@ -90,15 +91,17 @@ def default_trust(url: str) -> Trust:
 def make_remote(
     name: str, text: str, folder: Path, *, trust: str = "", signers: str = "", **more: object
 ) -> Remote:
-    """Return a remote as a user describes it, checked. Raises RemoteError."""
+    """Return a remote with the given settings. Raises RemoteError if one is invalid."""
     url = parse_address(text, folder)
     policy = trust or default_trust(url)
     if policy not in get_args(Trust):
-        raise RemoteError(f"--trust {trust}: unknown", hint=f"one of {', '.join(get_args(Trust))}")
+        raise RemoteError(
+            f"invalid value {trust!r} for --trust", hint=f"use one of {', '.join(get_args(Trust))}"
+        )
     if policy == "keys" and not signers:
         raise RemoteError(
-            f"remote {name} is trusted by keys, and no file of allowed signers is given",
-            hint="--signers FILE, as `ssh-keygen` has it; or --trust any-signed, or none",
+            f"remote {name}: --trust keys requires a file of allowed signers",
+            hint="add --signers FILE (see `man ssh-keygen`), or --trust any-signed or none",
         )
     if signers and not (folder / signers).is_file():
         raise RemoteError(f"--signers {signers}: no such file")
@@ -107,7 +110,7 @@ def make_remote(
 
 
 def write_remote(store: Store, remote: Remote) -> None:
-    """Keep a remote, in place of one of the same name."""
+    """Store a remote's settings; replace a remote of the same name."""
     remove_remote(store, remote.name, missing_ok=True)
     values = {
         "url": remote.url,
@@ -129,31 +132,31 @@ def write_remote(store: Store, remote: Remote) -> None:
 
 
 def remove_remote(store: Store, name: str, *, missing_ok: bool = False) -> None:
-    """Forget a remote. Raises RemoteError when there is none of that name."""
+    """Remove a remote from the configuration. Raises RemoteError if it does not exist."""
     remotes = _fields(store)
     if name not in remotes:
         if missing_ok:
             return
-        raise RemoteError(f"there is no remote {name}", hint=nearest(name, remotes))
+        raise RemoteError(f"no such remote: {name}", hint=nearest(name, remotes) or _LIST)
     _configure(store, "--remove-section", f"{SECTION}.{name}")
 
 
 def read_remotes(store: Store) -> list[Remote]:
-    """Return the remotes of a store, those first that are asked first. Raises RemoteError."""
+    """Return the remotes of a store in the order of their search. Raises RemoteError."""
     remotes = [_remote(name, fields) for name, fields in _fields(store).items()]
     return sorted(remotes, key=lambda remote: (remote.priority, remote.name))
 
 
 def _configure(store: Store, *arguments: str) -> bytes:
-    """Let git read or change the store's configuration, which other commands of git's may not see:
-    `store.view`.
+    """Run `git config` on the store's own configuration file; other git commands may not see it
+    (see `store.view`).
     """
     file = f"--file={store.path / 'config'}"
     return run_git(store.path, ["config", file, "--no-includes", *arguments])
 
 
 def _fields(store: Store) -> dict[str, dict[str, str]]:
-    """Return what the configuration says of each remote, whether it makes sense or not."""
+    """Return the configured fields of each remote, without validating them."""
     if f"[{SECTION} ".encode() not in read_configuration(store.path):
         return {}
     data = _configure(store, "--null", "--get-regexp", f"^{SECTION}\\.")
@@ -188,17 +191,16 @@ def _remote(name: str, fields: dict[str, str]) -> Remote:
         )
     except (KeyError, ValueError) as error:
         raise RemoteError(
-            f"the settings of remote {name} make no sense: {error}", hint="`prov remote add`"
+            f"remote {name}: invalid settings: {error}",
+            hint=f"run `prov remote add {name} URL` to set it up again",
         ) from error
 
 
 def find_remote(store: Store, name: str) -> Remote:
-    """Return a remote by its name. Raises RemoteError with the nearest ones."""
+    """Return a remote by its name. Raises RemoteError with similar names as a hint."""
     remotes = read_remotes(store)
     for remote in remotes:
         if remote.name == name:
             return remote
     hint = nearest(name, [remote.name for remote in remotes])
-    raise RemoteError(
-        f"there is no remote {name}", hint=hint or "`prov remote add NAME URL` adds one"
-    )
+    raise RemoteError(f"no such remote: {name}", hint=hint or _LIST)

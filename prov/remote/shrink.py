@@ -1,9 +1,9 @@
-"""Making a remote smaller: by rules, or by taking out what should never have been there.
+"""Remove results from a remote: by retention rules, or those chosen by the caller.
 
-Both branches are written anew: the index from the publications of which anything stays, as they
-were signed, with a list of what is gone; the content from the commits of what stays. These are
-known from the index, so that nothing has to be fetched. A publisher at the same time comes before
-or after, as two publishers do. The room is freed by the server's own `git gc`.
+Both branches are rewritten. The new index holds every publication that still has a result, as it
+was signed, and a list of the deleted ids. The new content holds the commits of the remaining
+results. The index lists these, so nothing is fetched. A simultaneous publisher comes before or
+after the rewrite, as with two publishers. The server's own `git gc` frees the space.
 """
 
 from __future__ import annotations
@@ -31,45 +31,43 @@ from prov.transport.locks import clear_stale_locks
 
 DAY = 86_400.0
 PARENTS = 1000
-"""Records that one commit of the content holds."""
+"""Number of records that one commit of the content holds."""
 PRUNE = "2.days.ago"
-"""What nothing holds any more is freed in a folder when it is so old: a push under way may count on
-it.
-"""
+"""Age from which unreachable objects in a folder are deleted; a running push may use newer ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteRules:
-    """What is kept at a remote; of each task, what was published last is kept always."""
+    """Retention rules of a remote. The last published result of each task is always kept."""
 
     days: float = 30.0
-    """What was published or taken up by a build since."""
+    """Keep results that were published or reused in the last N days."""
     builds: int = 20
-    """What the last publications named."""
+    """Keep results of the last N publications."""
     size: int | None = None
-    """Bytes that the results would take on disk; the least recently used go first."""
+    """Maximum bytes of all results on disk; least recently used results are deleted first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """What was removed, or would be."""
+    """The results that were removed, or would be."""
 
     remaining: int
-    """Results that stay."""
+    """Number of remaining results."""
     removed: tuple[Published, ...]
     notes: tuple[str, ...] = ()
     """Warnings for the user."""
     holding: tuple[str, ...] = ()
-    """Branches of pushes that are left there and may hold what was removed."""
+    """Remaining branches of pushes, which may hold removed content."""
 
     @property
     def size(self) -> int:
-        """Bytes that what was removed would take on disk."""
+        """Size of the removed results on disk, in bytes."""
         return sum(task.size for task in self.removed)
 
 
 def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published]:
-    """Return what the rules remove, as far as this store knows the remote."""
+    """Return the results that the rules remove, according to the local index."""
     rows = [(task, last_use) for task, _number, last_use in remote.index.tasks(refused=True)]
     newest = {task.key: task.record for task, _ in rows}
     older = [(task, last_use) for task, last_use in rows if newest[task.key] != task.record]
@@ -92,7 +90,7 @@ def expired(remote: GitRemote, rules: RemoteRules, now: float) -> list[Published
 
 
 def _kept_since(remote: GitRemote, rules: RemoteRules, now: float) -> float:
-    """Return the time, since the epoch, since which the rules keep what was used."""
+    """Return the time, in seconds since the epoch, from which the rules keep used results."""
     since = now - rules.days * DAY
     times = sorted((listed.seconds for listed in remote.index.publications()), reverse=True)
     if not rules.builds or not times:
@@ -107,11 +105,10 @@ def shrink(
     *,
     keeps_workdir: Callable[[Oid], bool] | None = None,
 ) -> Shrunk:
-    """Take out what `choose` returns; it is called again when another process published meanwhile.
+    """Remove the results that `choose` returns; call it again if another process published.
 
-    `keeps_workdir` decides which WORKDIRs of the results that stay, of those that are in the store,
-    stay as well: all, by default. Raises Declined where a rule of the server's forbids it, else
-    Unreachable.
+    WORKDIRs of remaining results are kept if the store has them and `keeps_workdir`, if present,
+    returns True. Raises Declined if a rule of the server forbids it, else Unreachable.
     """
 
     def attempt(_number: int) -> Shrunk:
@@ -135,7 +132,7 @@ def shrink(
             notes, holding = _rewrite(remote, tip, content, records)
         except Declined as error:
             noun = "result" if len(removed) == 1 else "results"
-            state = f"nothing was removed, {len(removed)} {noun} to remove still there"
+            state = f"nothing was removed; {len(removed)} {noun} to remove remain there"
             raise with_what_stays(error, state) from error
         return Shrunk(len(remaining), tuple(removed), notes, holding)
 
@@ -146,25 +143,23 @@ def shrink(
 
 @dataclass(frozen=True, slots=True)
 class _Remaining:
-    """What stays at a remote."""
+    """The remaining content of a remote."""
 
     tasks: list[Published]
     workdirs: list[Oid]
-    """The task commits of those WORKDIRs that stay."""
+    """Task commits of the remaining WORKDIRs."""
 
 
 def _rewrite(
     remote: GitRemote, tip: Oid | None, remaining: _Remaining, removed: set[Oid]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Set both branches anew; return warnings, and the branches below `incoming` that hold content
-    still.
-    """
+    """Rewrite both branches; return warnings and the branches below `incoming` with content."""
     texts, deleted = remote.published_texts()
     workdirs = {task.workdir for task in remaining.tasks if task.workdir}
     deleted |= removed | (workdirs - set(remaining.workdirs))
     with remote.scratch() as scratch:
         if not remaining.workdirs:
-            # nothing is read of the store, and git need not look whether it could be
+            # all objects are in the scratch and index repositories: do not search the store
             alternates = scratch / "objects" / "info" / "alternates"
             write_scratch(alternates, f"{remote.git}/objects\n")
         index_tree = _write_index(remote, scratch, texts, deleted)
@@ -182,8 +177,8 @@ def _rewrite(
         except Unreachable as error:
             branches.clear([incoming])
             hint = (
-                "what is kept can be told only to a server with protocol version 2; else"
-                " collect it as a folder"
+                "enable protocol version 2 on the server, or run `prov remote gc` on the machine"
+                " that has the repository"
             )
             raise Unreachable(remote.name, error.words, hint=hint) from error
         warning = branches.clear([incoming])
@@ -193,9 +188,7 @@ def _rewrite(
 def _write_index(
     remote: GitRemote, scratch: Path, texts: dict[int, PublishedId], deleted: set[Oid]
 ) -> Oid:
-    """Write the tree of the new index: publications of which anything stays, and what of theirs is
-    deleted.
-    """
+    """Write the tree of the new index: publications with remaining results, and deleted ids."""
     publications: list[Entry] = []
     signatures: list[Entry] = []
     named: set[Oid] = set()
@@ -221,7 +214,7 @@ def _write_index(
 
 
 def _content(scratch: Path, remaining: _Remaining) -> Oid:
-    """Write the commits of the new content; return the last one."""
+    """Write the commits of the new content; return the id of the last one."""
     records = dict.fromkeys(task.record for task in remaining.tasks)
     commits = [*write_record_commits(scratch, records), *remaining.workdirs]
     last = make_commit(scratch, commits[:PARENTS], "content")
@@ -231,14 +224,14 @@ def _content(scratch: Path, remaining: _Remaining) -> Oid:
 
 
 def free(remote: GitRemote, *, prune: str = PRUNE) -> bool:
-    """Delete what nothing holds any more, if the remote is a folder; return whether it is."""
+    """Run `git gc` in a remote that is a folder; return whether it ran and succeeded."""
     folder = remote.transport.folder
     if folder is None:
         return False
-    clear_stale_locks(folder)  # git's collection gives up at one
+    clear_stale_locks(folder)  # git gc fails at a lock
     try:
         run_git(folder, ["gc", "--quiet", f"--prune={prune}"])
     except StoreError:
-        # another process collects, or was killed while it did: git waits for twelve hours then
+        # another git gc is running, or was killed: git then refuses to start one for twelve hours
         return False
     return True

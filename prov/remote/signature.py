@@ -1,4 +1,4 @@
-"""Signing and verifying, by ssh-keygen or GnuPG: the tools for which users have keys."""
+"""Sign publications and verify signatures with ssh-keygen or GnuPG."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from prov.remote.trust import Seal
 from prov.transport.errors import RemoteError
 
 NAMESPACE = "prov-publication"
-"""The purpose of a signature; one for another purpose is invalid."""
+"""The ssh namespace of a publication's signature; a signature in another namespace is invalid."""
 _NOTATION = "namespace@git-prov"
-"""The same in a signature of GnuPG's, which has no namespaces."""
+"""The notation that holds NAMESPACE in a GnuPG signature; GnuPG has no namespaces."""
 GPG = "gpg:"
 _SSH_MARK = b"-----BEGIN SSH SIGNATURE-----"
 _GPG_MARK = b"-----BEGIN PGP SIGNATURE-----"
@@ -30,7 +30,7 @@ _VALID = re.compile(
 
 
 def sign(text: bytes, key: str) -> bytes:
-    """Return a detached signature of a text. Raises RemoteError in the words of the tool."""
+    """Return a detached signature of a text. Raises RemoteError with the tool's message."""
     if key.startswith(GPG):
         command = [
             "gpg",
@@ -45,22 +45,22 @@ def sign(text: bytes, key: str) -> bytes:
         command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", key]
     answer = _run(command, text)
     if answer.returncode or not answer.stdout:
-        complaint = answer.stderr.decode("utf-8", "replace").strip()
-        words = complaint or f"exit status {answer.returncode}"
-        hint = "a key with a passphrase has to be in the agent; name its .pub file then"
-        raise RemoteError(f"can't sign with {key}: {words}", hint=hint)
+        message = answer.stderr.decode("utf-8", "replace").strip()
+        reason = message or f"exit status {answer.returncode}"
+        hint = "if the key has a passphrase, load it with `ssh-add` and set --key to its .pub file"
+        raise RemoteError(f"cannot sign with {key}: {reason}", hint=hint)
     return answer.stdout
 
 
 def examine(text: bytes, signature: bytes, signers: str) -> Seal:
-    """Return what a signature says of a text, `signers` being the file of allowed ones, or empty.
+    """Verify the signature of a text; `signers` is the path of the allowed signers, or empty.
 
-    Raises RemoteError when that file can't be read or the tool is not there.
+    Raises RemoteError if that file or the signing tool is missing.
     """
     if signers and not Path(signers).is_file():
         raise RemoteError(
-            f"the file of allowed signers is gone: {signers}",
-            hint="`prov remote add` names another",
+            f"no such file of allowed signers: {signers}",
+            hint="run `prov remote add` again with --signers FILE",
         )
     with tempfile.TemporaryDirectory(prefix="prov-") as folder:
         path = Path(folder, "signature")
@@ -90,9 +90,7 @@ def _examine_ssh(text: bytes, signature: Path, signers: str) -> Seal:
 
 
 def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
-    """Without a file of public keys there is nothing to check with, so that no signature of GnuPG's
-    is good.
-    """
+    """Verify a GnuPG signature. Without a file of public keys, no GnuPG signature is good."""
     home = signature.parent / "gnupg"
     home.mkdir(mode=0o700)
     gpg = [
@@ -104,7 +102,7 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
         "--no-auto-key-retrieve",
         "--trust-model",
     ]
-    gpg += ["always", "--weak-digest", "SHA1"]  # nothing that is signed rests on SHA-1
+    gpg += ["always", "--weak-digest", "SHA1"]  # signatures must not depend on SHA-1
     if signers:
         _run([*gpg, "--quiet", "--import", signers], b"")
     checked = _run([*gpg, "--status-fd", "1", "--verify", str(signature), "-"], text)
@@ -122,18 +120,18 @@ def _examine_gpg(text: bytes, signature: Path, signers: str) -> Seal:
         re.search(notation % (_NOTATION.encode(), NAMESPACE.encode()), checked.stdout, re.MULTILINE)
         is not None
     )
-    # without GOODSIG the key is expired or revoked; a signature by an unknown key can't be verified
+    # without GOODSIG the key is expired or revoked; gpg cannot verify a signature by an unknown key
     good = checked.returncode == 0 and valid is not None and meant
     unknown_one = bool(signers) and unknown is not None
     return Seal(key, good=good or unknown_one, allowed=good and honest is not None)
 
 
 def validity(signers: str, now: float) -> str:
-    """Return a text that changes when time changes what a file of allowed signers allows.
+    """Return a text that changes when a key in a file of allowed signers becomes valid or expires.
 
-    It has the number of moments that have passed at which a key becomes valid, or expires; of
-    certificates, whose moments are not in the file, the day. Raises RemoteError if GnuPG is needed
-    and not there.
+    The text counts the start and expiry dates that have passed. The file does not contain the dates
+    of certificates, so with a certificate authority the text also holds the day. Raises RemoteError
+    if GnuPG is needed but not installed.
     """
     data = Path(signers).read_bytes() if signers and Path(signers).is_file() else b""
     text = data.decode("utf-8", "replace")
@@ -147,9 +145,7 @@ def validity(signers: str, now: float) -> str:
 
 
 def _moment(digits: str, *, utc: bool) -> float:
-    """Return a time as ssh writes it, `YYYYMMDD[HHMM[SS]]`, in seconds since the epoch; 0 for what
-    is none.
-    """
+    """Convert ssh's `YYYYMMDD[HHMM[SS]]` to seconds since the epoch; return 0 if it is invalid."""
     form = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}[len(digits)]
     try:
         local = datetime.strptime(digits, form)
@@ -159,7 +155,7 @@ def _moment(digits: str, *, utc: bool) -> float:
 
 
 def _expirations(signers: str) -> list[float]:
-    """Return when the keys in a file of GnuPG's expire, in seconds since the epoch."""
+    """Return the expiry times of the keys in a GnuPG file, in seconds since the epoch."""
     with tempfile.TemporaryDirectory(prefix="prov-") as home:
         options = ["--homedir", home, "--batch", "--no-autostart", "--with-colons", "--show-keys"]
         answer = _run(["gpg", *options, signers], b"")
@@ -184,8 +180,9 @@ def _run(command: Sequence[str], data: bytes) -> subprocess.CompletedProcess[byt
             )
     except FileNotFoundError as error:
         raise RemoteError(
-            f"{command[0]} is not installed, and a signature needs it", hint="install it"
+            f"{command[0]} is not installed: signatures need it", hint=f"install {command[0]}"
         ) from error
     raise RemoteError(
-        f"{command[0]} gave no answer in {_SECONDS} s", hint="does it ask for a passphrase?"
+        f"{command[0]} did not finish within {_SECONDS} s",
+        hint="if the key has a passphrase, load it into the agent first",
     )

@@ -1,13 +1,12 @@
-"""Whether something from a remote may be used. Pure: bytes and facts in, a verdict out.
+"""Decide whether data from a remote may be used. Pure functions of bytes and facts.
 
 The rules:
 
-1. A publication is used as a whole or not at all. Under `keys` it has a good signature by a key
-   that the signers file allows; under `any-signed` it has a good signature; under `none` it needs
-   none.
-2. A fetched record is the one that was signed: its id in git's SHA-256 object format is the signed
-   id.
-3. It is the record of the requested task: task, task hash and output are those of the signed line.
+1. A publication is accepted or rejected as a whole. The policy `keys` requires a good signature by
+   a key in the signers file, `any-signed` requires any good signature, and `none` requires no
+   signature.
+2. A fetched record must have the signed id in git's SHA-256 object format.
+3. Its task, task hash and output must be those of the signed line.
 """
 
 from __future__ import annotations
@@ -24,42 +23,42 @@ from prov.transport.errors import Altered, Malformed, Replayed, UnknownKey, Unsi
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What a signature says, once it was looked at."""
+    """A verified signature."""
 
     key: str
-    """The signer's key, by its fingerprint."""
+    """Fingerprint of the signer's key."""
     good: bool
-    """It is a signature of this very text, by that key."""
+    """Whether that key signed exactly this text."""
     allowed: bool
-    """The signers file allows that key."""
+    """Whether the signers file allows that key."""
 
 
 def judge(remote: str, trust: Trust, text: bytes, seal: Seal | None) -> Publication:
-    """Return a publication that may be used; `seal` is None if it has no signature.
+    """Decode a publication that the policy accepts; `seal` is None if it has no signature.
 
-    Raises Untrusted.
+    Raises Untrusted if the policy rejects it.
     """
     if trust != "none":
         if seal is None:
             raise Unsigned(remote, "a publication is not signed")
         if not seal.good:
-            raise Altered(remote, "a publication is not what was signed", key=seal.key)
+            raise Altered(remote, "a publication does not match its signature", key=seal.key)
         if trust == "keys" and not seal.allowed:
             raise UnknownKey(
-                remote, "a publication is signed by a key that is not allowed", key=seal.key
+                remote,
+                "a publication is signed with a key that is not in the signers file",
+                key=seal.key,
             )
     try:
         return decode_publication(text)
     except (ValueError, IndexError) as error:
         key = seal.key if seal else ""
-        raise Malformed(
-            remote, f"a publication is not what it should be: {error}", key=key
-        ) from error
+        raise Malformed(remote, f"invalid publication: {error}", key=key) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
-    """A record as it was fetched."""
+class FetchedRecord:
+    """The parts of a fetched record that are checked."""
 
     digest: bytes
     facts: Mapping[str, str]
@@ -67,26 +66,27 @@ class Came:
     output: OutputId | None
 
 
-def check_record(remote: str, key: str, signed: Published, came: Came) -> None:
-    """Raise Untrusted unless a fetched record is the one that was signed, of the task that it was
-    signed for.
-    """
-    if came.digest != signed.digest:
+def check_record(remote: str, key: str, signed: Published, fetched: FetchedRecord) -> None:
+    """Raise Untrusted unless a fetched record is the signed one, for the signed task."""
+    if fetched.digest != signed.digest:
         raise WrongContent(
-            remote, "is not what was signed: its SHA-256 differs", key=key, task=signed.key
+            remote, "the record does not match its signed SHA-256", key=key, task=signed.key
         )
-    check_task(remote, key, signed, came)
+    check_task(remote, key, signed, fetched)
 
 
-def check_task(remote: str, key: str, signed: Published, came: Came) -> None:
-    """Raise Untrusted unless a record is of the task that was signed, and of the output."""
-    is_of = (came.facts.get("task"), came.facts.get("task-hash"), came.inputs)
-    if is_of != (signed.key, signed.task_hash.hex(), signed.task_hash):
+def check_task(remote: str, key: str, signed: Published, fetched: FetchedRecord) -> None:
+    """Raise Untrusted unless a record has the signed task, task hash and output."""
+    facts = fetched.facts
+    task = (facts.get("task"), facts.get("task-hash"), fetched.inputs)
+    if task != (signed.key, signed.task_hash.hex(), signed.task_hash):
         raise Replayed(
             remote,
-            f"has the record of {came.facts.get('task', 'nothing')[:400]!r}",
+            f"the record belongs to {facts.get('task', 'nothing')[:400]!r}",
             key=key,
             task=signed.key,
         )
-    if came.output != signed.output or came.facts.get("result") != "ok":
-        raise WrongContent(remote, "has another output than was signed", key=key, task=signed.key)
+    if fetched.output != signed.output or facts.get("result") != "ok":
+        raise WrongContent(
+            remote, "the output differs from the signed output", key=key, task=signed.key
+        )

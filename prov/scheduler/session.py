@@ -249,7 +249,7 @@ class Session:
         """Return the results recorded in the store or published at remotes."""
         self.caches.confined = workspace.sandbox is not None
         return Anywhere(
-            Records(self.store, workspace.place_in(graph), self.caches.takes), self.caches
+            Records(self.store, workspace.place_in(graph), self.caches.accepts), self.caches
         )
 
     def _last(self) -> Callable[[TaskKey], Kept | None]:

@@ -1,1 +1,1 @@
-"""Recorded results and remotes: which results are shared, and which fetched outputs are used."""
+"""Choose which recorded results to share and which fetched outputs to use."""

@@ -1,9 +1,9 @@
-"""What an output from elsewhere may have besides files: what it would run here.
+"""Decide whether a fetched output may be used, by the programs that it would run here.
 
-A publication states which output belongs to which inputs, and its publisher may lie. What an
-output's own script does is known from the inputs, whose hash the asker computed, so that another
-text is a forgery. Programs can't be judged like that. They do no harm in a sandbox; without one
-they would run as the user, so that an unsigned output that has any is not used then.
+A publication maps inputs to an output, and a publisher can forge this mapping. The text of an
+output's postprocess script is part of the inputs, whose hash prov computed itself, so a different
+script is a forgery. Programs cannot be verified in this way. In a sandbox they do no harm. Without
+a sandbox they would run as the user, so prov rejects unsigned outputs with programs.
 """
 
 from __future__ import annotations
@@ -24,34 +24,33 @@ OUTPUT_DIR = "OUTPUT_DIR"
 
 
 def is_unsigned(remote: Remote) -> bool:
-    """Return whether anybody may have made what a remote has: it needs no signature, and is no
-    folder of the user's.
-    """
+    """Return whether a remote requires no signatures and is not a folder of only this user."""
     return remote.trust == "none" and not is_own(remote)
 
 
 def objection(reader: TreeReader, remote: Remote, task: Published, *, confined: bool) -> str:
-    """Return why a result that came from a remote must not be used, empty if it may be.
+    """Return why a fetched result must not be used, or "" if it may be used.
 
-    `confined`: what it brings runs in a sandbox.
+    `confined`: whether its programs run in a sandbox.
     """
     script = recorded_postprocess(reader, task.task_hash)
     if script is None:
-        return "has a postprocess script with a variable that its inputs leave out"
+        return "its postprocess script uses a variable that is missing from its inputs"
     if read_postprocess(reader, task.output) != script:
-        return "has a postprocess script that its recipe does not have"
+        return "its postprocess script differs from the recipe's"
     if confined or not is_unsigned(remote):
         return ""
     program = first_program(reader, task.output)
     if program:
-        return f"has the program {program}, is not signed, and would run without a sandbox"
+        return f"the program {program} is not signed and would run without a sandbox"
     return ""
 
 
 def recorded_postprocess(reader: TreeReader, inputs: Oid) -> bytes | None:
-    """Return the postprocess script that belongs to a task's inputs, as it goes with the output.
+    """Return the postprocess script in a task's inputs, expanded as in the output.
 
-    None for one that uses a variable which is not among the inputs, and so may have any value.
+    Returns b"" if there is none, and None if it uses a variable that is missing from the inputs:
+    such a variable could have any value.
     """
     entries = {entry.name: entry.oid for entry in reader.tree(inputs)}
     if b"postprocess" not in entries:
@@ -71,10 +70,9 @@ def recorded_postprocess(reader: TreeReader, inputs: Oid) -> bytes | None:
 
 
 def first_program(reader: TreeReader, output: OutputId) -> str:
-    """Return the path of something in an output that runs, or is loaded into what runs; empty if
-    there is nothing.
+    """Return the path of the first program in an output, or "".
 
-    That is a file with a permission to execute, a shared library, or a postprocess script.
+    A program is an executable file, a shared library, or a postprocess script.
     """
     if read_postprocess(reader, output):
         return "postprocess"

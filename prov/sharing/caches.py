@@ -1,5 +1,6 @@
-"""The remotes of a store as a build uses them: asked in order, dropped at the first failure, named
-once.
+"""Search the remotes of a store during a build.
+
+Remotes are searched in order. A remote that fails is reported once and skipped from then on.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from prov.transport.errors import Unreachable, Untrusted, WrongContent
 
 Answer = TypeVar("Answer")
 FAILURES = (ProvError, OSError, MemoryError)
-"""What a remote that can't be used leads to: a build goes on without it."""
+"""Exceptions of an unusable remote; a build continues without it."""
 
 
 def why_it_failed(name: str, error: BaseException) -> str:
-    """Return what is said of a remote that could not be used."""
+    """Return the message for a remote that failed."""
     if isinstance(error, (Unreachable, Untrusted)):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"remote {name}: there is not enough memory for what it sends"
+        return f"remote {name}: out of memory while receiving data"
     if isinstance(error, OSError) and error.strerror:
         return f"remote {name}: {error.filename or 'a file'}: {error.strerror}"
     return f"remote {name}: {error}"
@@ -46,9 +47,7 @@ def why_it_failed(name: str, error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A result that is fetched: from which remote, and the static key under which it is known
-    here.
-    """
+    """A result to fetch, with its remote and its local static key."""
 
     remote: str
     task: Published
@@ -57,13 +56,14 @@ class Wanted:
 
 @dataclass(slots=True)
 class Fetched:
-    """What a transfer brought."""
+    """The outcome of a transfer."""
 
     tasks: list[Published] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: str = ""
-    """The remote did not answer: why."""
+    """Why the remote failed, or ""."""
     size: int = 0
+    """Bytes added to the store."""
 
 
 @dataclass(slots=True)
@@ -74,19 +74,20 @@ class Caches:
     remotes: Sequence[Remote]
     access: Access
     notes: list[str] = field(default_factory=list)
-    """What the user should know; the caller that shows them empties the list."""
+    """Warnings for the user; the caller that prints them clears the list."""
     failed: set[str] = field(default_factory=set)
-    """Remotes that could not be asked."""
+    """Remotes whose refresh failed."""
     confined: bool = True
-    """What results bring runs in a sandbox."""
-    _taken: dict[Oid, bool] = field(default_factory=dict)
+    """Whether programs in fetched outputs run in a sandbox."""
+    _accepted: dict[Oid, bool] = field(default_factory=dict)
+    """Unsigned output -> whether it may be used."""
     _open: dict[str, AnyRemote] = field(default_factory=dict)
     _dropped: set[str] = field(default_factory=set)
     _refused: set[tuple[str, Published]] = field(default_factory=set)
-    """What came from a remote, by its name, and must not be used."""
+    """Rejected results, with the name of their remote."""
 
     def opened(self) -> Iterable[AnyRemote]:
-        """Yield the remotes that can be asked."""
+        """Open and yield the remotes that have not failed."""
         for remote in self.remotes:
             if remote.name in self._dropped:
                 continue
@@ -99,17 +100,17 @@ class Caches:
             yield self._open[remote.name]
 
     def is_outdated(self) -> bool:
-        """Return whether what is known of a remote was judged by another policy, as before a key
+        """Return whether an index was read under an earlier policy, for example before a key
         expired.
         """
-        judged = (
-            (self._ask(each, lambda index: index.get("policy")), each.remote)
-            for each in self.opened()
+        policies = (
+            (self._ask(remote, lambda index: index.get("policy")), remote.remote)
+            for remote in self.opened()
         )
-        return any(policy != policy_of(remote) for policy, remote in judged)
+        return any(policy != policy_of(remote) for policy, remote in policies)
 
     def refresh(self) -> None:
-        """Learn what is new at the remotes; one that does not answer is named and dropped."""
+        """Update the indexes of all remotes; report and drop a remote that fails."""
         for remote in list(self.opened()):
             try:
                 refused = remote.refresh()
@@ -117,65 +118,64 @@ class Caches:
                 self.failed.add(remote.name)
                 self.drop(remote.name, why_it_failed(remote.name, error))
                 continue
-            for problem in dict.fromkeys(str(each) for each in refused):
-                self.notes.append(f"{problem}; what it says is not used")
+            for problem in dict.fromkeys(map(str, refused)):
+                self.notes.append(f"{problem}; the publication is ignored")
 
-    def takes(self, key: TaskKey, output: OutputId) -> bool:
-        """Return whether an unsigned output that is here may be used; say why if not, once."""
+    def accepts(self, key: TaskKey, output: OutputId) -> bool:
+        """Return whether an unsigned output in the store may be used; if not, note why once."""
         if self.confined:
             return True
-        if output not in self._taken:
+        if output not in self._accepted:
             program = first_program(self.store.objects, output)
-            self._taken[output] = not program
+            self._accepted[output] = not program
             if program:
                 self.notes.append(
-                    f"{key}: its output came from a remote, unsigned, and has the program"
-                    f" {program}, which would run without a sandbox; it is made here"
+                    f"{key}: not reusing its unsigned output from a remote: the program"
+                    f" {program} would run without a sandbox; running the task instead"
                 )
-        return self._taken[output]
+        return self._accepted[output]
 
     def drop(self, name: str, why: str) -> None:
-        """Use a remote no more, and say so once."""
+        """Stop using a remote and note why once."""
         if name not in self._dropped:
             self._dropped.add(name)
-            self.notes.append(f"{why}; it is left out of this build")
+            self.notes.append(f"{why}; continuing without it")
 
     @property
     def incomplete(self) -> bool:
-        """Some remote did not answer."""
+        """Whether a remote failed."""
         return bool(self._dropped)
 
     def refuse(self, name: str, task: Published) -> None:
-        """Never offer a remote's result again; another remote may have a good one."""
+        """Reject a remote's result; a result of another remote may be good."""
         self._refused.add((name, task))
 
     def _ask(self, remote: AnyRemote, question: Callable[[Index], Answer]) -> Answer | None:
-        """Return what is known of a remote; None where its index can't be read: it is dropped
-        then.
-        """
+        """Query a remote's index; if it cannot be read, drop the remote and return None."""
         try:
             return question(remote.index)
         except StoreError as error:
             self.drop(remote.name, f"remote {remote.name}: {error}")
             if isinstance(error, Damaged):
-                remote.index.begin_anew()
+                remote.index.reset()
             return None
 
     def find(self, task_hash: TaskHash, place: str) -> tuple[str, Published] | None:
-        """Return what the first remote that has a task hash has of it, and that remote's name."""
+        """Return the first usable result of a task hash, with the name of its remote."""
         for remote in self.opened():
             published = self._ask(remote, lambda index: index.find(task_hash)) or ()
-            found = [
+            usable = [
                 task
                 for task in published
                 if (remote.name, task) not in self._refused and task.place in ("", place)
             ]
-            if found:  # its WORKDIR may have been published later
-                same = (task for task in found if task.output == found[0].output and task.workdir)
-                return remote.name, next(same, found[0])
+            if usable:  # a later publication of the same output may have its WORKDIR
+                same = (task for task in usable if task.output == usable[0].output and task.workdir)
+                return remote.name, next(same, usable[0])
         return None
 
     def find_static(self, static_key: StaticKey, place: str) -> Published | None:
+        """Return the last usable result of a static key from the first remote that has one."""
         for remote in self.opened():
             task = self._ask(remote, lambda index: index.find_static(static_key))
             if (
@@ -187,14 +187,14 @@ class Caches:
         return None
 
     def explain(self, tasks: Iterable[tuple[str, Oid]]) -> None:
-        """Note why what remotes have of some tasks is not used, if they have something."""
-        found: dict[tuple[str, str, str], list[str]] = {}
+        """Note why rejected results of some tasks are not used."""
+        problems: dict[tuple[str, str, str], list[str]] = {}
         for key, task_hash in tasks:
             for remote in self.opened():
                 problem = self._ask(remote, partial(_problem, task_hash=TaskHash(task_hash)))
                 if problem:
-                    found.setdefault((remote.name, *problem), []).append(key)
-        for (name, words, signer), keys in found.items():
+                    problems.setdefault((remote.name, *problem), []).append(key)
+        for (name, words, signer), keys in problems.items():
             by = f" (key {signer})" if signer else ""
             self.notes.append(f"remote {name}: {few(keys)}: {words}{by}")
 
@@ -213,15 +213,14 @@ def fetch(
     confined: bool = True,
     limits: Limits | None = None,
 ) -> Fetched:
-    """Fetch results from one remote and enter those that may be used; made for a process of its
-    own.
+    """Fetch results from one remote and record the accepted ones. Safe to run in a child process.
 
-    `confined`: what the results bring runs in a sandbox. `limits`: how large they may be.
+    `confined`: whether programs in the results run in a sandbox. `limits`: size limits.
     """
-    found = Fetched()
+    fetched = Fetched()
     try:
         opened = open_remote(remote, store, access)
-        tasks = [each.task for each in wanted]
+        tasks = [request.task for request in wanted]
         limits = limits or Limits(devices=remote.devices, record=remote.record_limit)
         received = receive(
             opened,
@@ -232,35 +231,33 @@ def fetch(
             workdirs=workdirs,
         )
     except FAILURES as error:
-        found.failed = why_it_failed(remote.name, error)
-        return found
+        fetched.failed = why_it_failed(remote.name, error)
+        return fetched
     store.objects.refresh()
     for task in received.tasks:
         words = objection(store.objects, remote, task, confined=confined)
         if words:
             received.refused.append(WrongContent(remote.name, words, task=task.key))
         else:
-            found.tasks.append(task)
-    statics = {each.task.key: each.static_key for each in wanted}
-    enter(store, found.tasks, statics, unsigned=is_unsigned(remote))
-    found.size = received.size
-    found.notes = [str(problem) for problem in received.refused]
-    return found
+            fetched.tasks.append(task)
+    statics = {request.task.key: request.static_key for request in wanted}
+    enter(store, fetched.tasks, statics, unsigned=is_unsigned(remote))
+    fetched.size = received.size
+    fetched.notes = [str(problem) for problem in received.refused]
+    return fetched
 
 
 def fetch_published(
     store: Store, remotes: Sequence[Remote], access: Access, key: TaskKey, task_hash: TaskHash
 ) -> Fetched:
-    """Fetch what the first remote that has a result has published of it, its WORKDIR too if that is
-    shared.
-    """
+    """Fetch a result from the first remote that has it, with its WORKDIR if published."""
     caches = Caches(store, remotes, access)
     caches.refresh()
-    found = caches.find(task_hash, "")
-    if found is None or found[1].key != key:
+    result = caches.find(task_hash, "")
+    if result is None or result[1].key != key:
         return Fetched(notes=caches.notes)
-    name, task = found
-    remote = next(each for each in remotes if each.name == name)
+    name, task = result
+    remote = next(remote for remote in remotes if remote.name == name)
     fetched = fetch(
         store, remote, access, [Wanted(name, task, task.static_key)], workdirs=bool(task.workdir)
     )
@@ -270,61 +267,61 @@ def fetch_published(
 
 @dataclass(slots=True)
 class Pulled:
-    """What a pull brought."""
+    """The outcome of a pull."""
 
     notes: list[str]
     tasks: list[Published] = field(default_factory=list)
     size: int = 0
+    """Bytes added to the store."""
     here: int = 0
-    """Tasks whose outputs were here before."""
+    """Number of tasks whose outputs were already in the store."""
     failed: bool = False
     asked: set[tuple[str, Published]] = field(default_factory=set)
-    """What was asked for, of which remote."""
+    """Requested results, with the name of their remote."""
 
     def take(
         self, caches: Caches, remote: Remote, wanted: Sequence[Wanted], *, workdirs: bool
     ) -> None:
-        """Fetch results from one remote; what can't be used is not asked for again."""
+        """Fetch results from one remote; rejected ones are not requested again."""
         fetched = fetch(caches.store, remote, caches.access, wanted, workdirs=workdirs)
-        self.asked |= {(remote.name, each.task) for each in wanted}
+        self.asked |= {(remote.name, request.task) for request in wanted}
         self.tasks += fetched.tasks
         self.size += fetched.size
         self.notes += fetched.notes
         self.failed = self.failed or bool(fetched.failed or fetched.notes)
         if fetched.failed:
             caches.drop(remote.name, fetched.failed)
-        for each in wanted:
-            if each.task not in fetched.tasks:
-                caches.refuse(remote.name, each.task)
+        for request in wanted:
+            if request.task not in fetched.tasks:
+                caches.refuse(remote.name, request.task)
 
 
 @dataclass(slots=True)
 class Anywhere:
-    """What is recorded here or published at a remote: what a plan goes by."""
+    """Looks up results in the store and in remotes, for a plan."""
 
     records: Records
     caches: Caches
-    _found: dict[Oid, tuple[str, Published] | None] = field(default_factory=dict)
 
     def output(self, key: TaskKey, task_hash: TaskHash) -> OutputId | None:
-        here = self.records.output(key, task_hash)
-        if here is not None:
-            return here
-        found = self.published(key, task_hash)
-        return found[1].output if found else None
+        recorded = self.records.output(key, task_hash)
+        if recorded is not None:
+            return recorded
+        result = self.published(key, task_hash)
+        return result[1].output if result else None
 
     def static_output(self, key: TaskKey, static_key: StaticKey) -> OutputId | None:
-        here = self.records.static_output(key, static_key)
-        if here is not None:
-            return here
-        found = self.caches.find_static(static_key, self._place(key))
-        return found.output if found and found.key == key else None
+        recorded = self.records.static_output(key, static_key)
+        if recorded is not None:
+            return recorded
+        task = self.caches.find_static(static_key, self._place(key))
+        return task.output if task and task.key == key else None
 
     def static_away(self, key: TaskKey, static_key: StaticKey) -> TaskHash | None:
         if self.records.static_output(key, static_key) is not None:
             return None
-        found = self.caches.find_static(static_key, self._place(key))
-        return found.task_hash if found and found.key == key else None
+        task = self.caches.find_static(static_key, self._place(key))
+        return task.task_hash if task and task.key == key else None
 
     def last_run(self, key: TaskKey, task_hash: TaskHash) -> tuple[int, CommitId | None]:
         return self.records.last_run(key, task_hash)
@@ -336,16 +333,16 @@ class Anywhere:
         )
 
     def workdir_away(self, key: TaskKey, task_hash: TaskHash) -> bool:
-        found = self.published(key, task_hash)
-        return found is not None and bool(found[1].workdir)
+        result = self.published(key, task_hash)
+        return result is not None and bool(result[1].workdir)
 
     def why_no_workdir(self, key: TaskKey, task_hash: TaskHash) -> str:
         return self.records.why_no_workdir(key, task_hash)
 
     def published(self, key: TaskKey, task_hash: TaskHash) -> tuple[str, Published] | None:
-        """Return what a remote has of a task, and that remote's name."""
-        found = self.caches.find(task_hash, self._place(key))
-        return found if found and found[1].key == key else None
+        """Return the published result of a task, with the name of its remote."""
+        result = self.caches.find(task_hash, self._place(key))
+        return result if result and result[1].key == key else None
 
     def _place(self, key: TaskKey) -> str:
         return place_id(self.records.places(key)) if self.records.places else ""

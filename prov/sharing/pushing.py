@@ -1,8 +1,7 @@
-"""Publishing what a store has: at once, or in the background while a build goes on.
+"""Publish results of a store: at once, or in the background during a build.
 
-The process in the background is told of each result as it is made. The build never waits for it,
-neither while it runs nor at its end: what is left then is published after it, and what became of it
-is told by the next build.
+The build sends each new result to a background process and never waits for it, not even at the end.
+The process publishes the remaining results after the build; the next build reports the outcome.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from prov.text import few
 from prov.transport.access import Access
 
 QUIET = 5.0
-"""Seconds without a new result after which those that there are go out."""
+"""Seconds without a new result after which the pending results are published."""
 ENOUGH = 200
-"""So many results go out at once, however busy the build is."""
+"""Number of pending results after which they are published, even if more arrive."""
 _PIPE_SIZE = 1 << 20
 
 
@@ -48,13 +47,13 @@ def push(
     used: Iterable[Oid] = (),
     workdirs: bool = False,
 ) -> PushOutcome:
-    """Publish those results that a remote lacks.
+    """Publish results that a remote lacks. Raises ProvError, for example Unreachable.
 
-    Raises ProvError for what prevents it, Unreachable for instance.
+    `used` are task hashes of reused results; `workdirs` also publishes WORKDIRs.
     """
     opened = open_git_remote(remote, store, access)
     opened.refresh()
-    new = [each for each in results if workdirs or not _published(store, opened, each)]
+    new = [result for result in results if workdirs or not _published(store, opened, result)]
     withheld: dict[str, str] = {}
     with store.objects.writer() as writer:
         offered = offer(store, writer, new, workdirs=workdirs, withheld=withheld)
@@ -67,14 +66,14 @@ def push(
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export did."""
+    """The outcome of an export."""
 
     count: int
-    """Results that were written."""
+    """Number of written results."""
     known: int
-    """Results that the folder had."""
+    """Number of results that the folder already had."""
     size: int
-    """Bytes that it grew by."""
+    """Number of bytes written."""
     withheld: Mapping[str, str]
     """Task -> why its result is not shared."""
 
@@ -82,7 +81,7 @@ class Exported:
 def export_results(
     store: Store, folder: Path, results: Sequence[Shareable], *, key: str
 ) -> Exported:
-    """Write those results that a folder of plain files lacks."""
+    """Write results that a static cache in a folder lacks."""
     known = exported(folder)
     withheld: dict[str, str] = {}
     with store.objects.writer() as writer:
@@ -103,36 +102,34 @@ def _exports(store: Store) -> Path:
 
 
 def _remember_export(store: Store, folder: Path) -> None:
-    known = exported_folders(store)
-    if folder not in known:
-        replace_file(
-            _exports(store), b"".join(os.fsencode(each) + b"\0" for each in (*known, folder))
-        )
+    folders = exported_folders(store)
+    if folder not in folders:
+        data = b"".join(os.fsencode(path) + b"\0" for path in (*folders, folder))
+        replace_file(_exports(store), data)
 
 
 def exported_folders(store: Store) -> list[Path]:
     """Return the folders that this store has exported to."""
     try:
-        return [
-            Path(os.fsdecode(each)) for each in _exports(store).read_bytes().split(b"\0") if each
-        ]
+        paths = _exports(store).read_bytes().split(b"\0")
     except FileNotFoundError:
         return []
+    return [Path(os.fsdecode(path)) for path in paths if path]
 
 
 def why_nothing(store: Store, results: Sequence[Shareable], withheld: Mapping[str, str]) -> str:
-    """Return why none of some results is shared; empty if there are none to share."""
+    """Return why no result is shared, or "" if nothing is recorded."""
     if results:
         return "; ".join(reasons(withheld))
     others = other_runs(store)
     if not others:
         return ""
-    runs = "the recorded run is" if others == 1 else f"all {others} recorded runs are"
-    return f"{runs} of `prov run` or `prov capture`, which have no output"
+    runs = "the recorded run has" if others == 1 else f"all {others} recorded runs have"
+    return f"{runs} no output (from `prov run` or `prov capture`)"
 
 
 def reasons(withheld: Mapping[str, str]) -> list[str]:
-    """Return a line for each reason why results are not shared, with the tasks."""
+    """Return a line for each reason in `withheld`, with its tasks."""
     tasks: dict[str, list[str]] = {}
     for key, why in withheld.items():
         tasks.setdefault(why, []).append(key)
@@ -140,22 +137,20 @@ def reasons(withheld: Mapping[str, str]) -> list[str]:
 
 
 def _published(store: Store, remote: AnyRemote, result: Shareable) -> bool:
-    there = remote.index.find(result.task_hash)
-    commit = store.refs.get(str(OutputRef(result.key, result.task_hash))) if there else None
-    return commit is not None and store.objects.commit(commit).tree in {
-        each.output for each in there
-    }
+    outputs = {published.output for published in remote.index.find(result.task_hash)}
+    commit = store.refs.get(str(OutputRef(result.key, result.task_hash))) if outputs else None
+    return commit is not None and store.objects.commit(commit).tree in outputs
 
 
 @dataclass(slots=True)
 class Publisher:
-    """A process that publishes to one remote what it is told of."""
+    """A background process that publishes results to one remote."""
 
     store: Store
     remote: Remote
     pipe: int
     whole: list[Shareable] = field(default_factory=list)
-    """All that the build has in the end."""
+    """All results of the build, sent at its end."""
 
     @staticmethod
     def start(store: Store, remote: Remote, access: Access) -> Publisher:
@@ -169,23 +164,21 @@ class Publisher:
         return Publisher(store, remote, writer)
 
     def offer(self, key: TaskKey, task_hash: TaskHash, static_key: StaticKey) -> None:
-        """Tell of a result. If the process can't keep up, it hears of it at the end."""
-        self._tell(f"result {key} {task_hash.hex()} {static_key.hex()}\n")
+        """Send a result to the process. If the pipe is full, `close` sends the result."""
+        self._send(f"result {key} {task_hash.hex()} {static_key.hex()}\n")
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self.pipe, line.encode())
 
     def close(self) -> str:
-        """Let the process publish the rest, all that the build has; return what went wrong so
-        far.
-        """
+        """Send all results of the build to the process; return its error so far, or ""."""
         path = status_file(self.store, self.remote.name).with_name(
             f"rest-{os.getpid()}-{self.pipe}"
         )
         with contextlib.suppress(OSError):
-            replace_file(path, "".join(_line(each) for each in self.whole).encode(), durable=False)
-            self._tell(f"rest {path.name}\n")
+            replace_file(path, "".join(map(_line, self.whole)).encode(), durable=False)
+            self._send(f"rest {path.name}\n")
         os.close(self.pipe)
         return last_problem(self.store, self.remote.name)
 
@@ -194,7 +187,10 @@ class Publisher:
 def publishing(
     store: Store, remotes: Iterable[Remote], access: Access, note: Callable[[str], None]
 ) -> Iterator[list[Publisher]]:
-    """Yield what publishes in the background, for each of these remotes that builds publish to."""
+    """Yield a background publisher for each remote that builds publish to.
+
+    Calls `note` with errors and warnings of the last push and of this one.
+    """
     chosen = [remote for remote in remotes if remote.push]
     for remote in chosen:
         problem = last_problem(store, remote.name)
@@ -209,7 +205,7 @@ def publishing(
         for publisher in publishers:
             problem = publisher.close()
             if problem:
-                note(f"nothing is published to {publisher.remote.name}: {problem}")
+                note(f"cannot publish to {publisher.remote.name}: {problem}")
 
 
 def _line(result: Shareable) -> str:
@@ -224,14 +220,14 @@ def _parse(words: Sequence[str]) -> Shareable:
 
 
 def status_file(store: Store, name: str) -> Path:
-    """Return the file that tells how the last push in the background went."""
+    """Return the file with the outcome of the last background push."""
     folder = store.cache / "remotes" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "last-push"
 
 
 def last_problem(store: Store, name: str) -> str:
-    """Return what went wrong in the last push in the background, empty if nothing did."""
+    """Return the error of the last background push, or ""."""
     try:
         text = status_file(store, name).read_text()
     except FileNotFoundError:
@@ -240,9 +236,7 @@ def last_problem(store: Store, name: str) -> str:
 
 
 def last_warnings(store: Store, name: str) -> list[str]:
-    """Return what the user should know of the last push in the background; the next one forgets
-    it.
-    """
+    """Return the warnings of the last background push."""
     try:
         lines = status_file(store, name).read_text().splitlines()
     except FileNotFoundError:
@@ -251,24 +245,24 @@ def last_warnings(store: Store, name: str) -> list[str]:
 
 
 def _serve(store: Store, remote: Remote, access: Access, pipe: int, other_end: int) -> None:
-    """Publish what comes through the pipe until it ends."""
+    """Publish the results that arrive through the pipe until it is closed."""
     os.close(other_end)
     status, count = status_file(store, remote.name), 0
     warnings: list[str] = []
     try:
         for results, last in _batches(pipe, status.parent):
-            used = [each.task_hash for each in results] if last else ()
+            used = [result.task_hash for result in results] if last else ()
             outcome = push(store, remote, access, results, used=used, workdirs=remote.workdirs)
             count += len(outcome.published)
             warnings += outcome.notes
-        text = f"ok {count}\n" + "".join(f"warning {each}\n" for each in warnings)
+        text = f"ok {count}\n" + "".join(f"warning {warning}\n" for warning in warnings)
         replace_file(status, text.encode(), durable=False)
     except (ProvError, OSError) as error:
         replace_file(status, f"failed {error}\n".encode(), durable=False)
 
 
 def _batches(pipe: int, folder: Path) -> Iterable[tuple[list[Shareable], bool]]:
-    """Yield results as they are worth a push; the last time, all that the build has."""
+    """Yield batches of results to publish; the last batch, marked True, has all results."""
     text, rest = b"", folder / "none"
     waiting: list[Shareable] = []
     while True:

@@ -1,9 +1,8 @@
-"""Between what is recorded here and what is published: which results are shared, what of their
-records, and how those that come are entered.
+"""Convert recorded results to publications, and fetched publications to recorded results.
 
-Of a record, others get what anybody could make who has the recipes: inputs, output, definition,
-when it ran and how. Log, environment, host and the WORKDIR's path stay here; WORKDIRs go along only
-if somebody asks for it.
+The public part of a record is what anyone with the recipes can reproduce: inputs, output,
+definition, and when and how the task ran. Log, environment, host and the WORKDIR's path are never
+published; WORKDIRs are published only on request.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ from prov.store.repository import Store
 from prov.transport.errors import Untrusted
 
 PUBLIC = (INPUTS, OUTPUT, DATED, DEFINITION, FACTS)
-"""What is published of a record."""
+"""Published entries of a record."""
 PUBLIC_FACTS = (
     *("task", "task-hash", "result", "began", "seconds", "sandbox", "seen-workdir", "outputdir"),
     *("static-key", "version", "bitbake-taskhash", "bitbake-unihash"),
 )
-"""And of its facts."""
+"""Published facts of a record."""
 NO_KEY = StaticKey(bytes(20))
-"""For a result whose static key is not known."""
+"""The static key of a result whose static key is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shareable:
-    """A result that may be shared: task, task hash and, where it is known, static key."""
+    """A result to share: task, task hash and, if known, static key."""
 
     key: TaskKey
     task_hash: TaskHash
@@ -63,22 +62,18 @@ class Shareable:
 
 
 def place_id(text: bytes) -> str:
-    """Return what stands for a place in a publication, empty for an output that is of use
-    everywhere.
-    """
+    """Return the id of the paths of an output; "" for an empty text, a relocatable output."""
     return hashlib.sha1(text).hexdigest() if text else ""
 
 
 def recorded_results(store: Store) -> list[Shareable]:
-    """Return everything that is recorded here."""
+    """Return all recorded results of a store."""
     refs = map(parse_ref, store.refs.list(OUTPUTS))
     return [Shareable(ref.key, ref.task_hash) for ref in refs if isinstance(ref, OutputRef)]
 
 
 def other_runs(store: Store) -> int:
-    """Return how many successful runs are recorded that have no output to share: of `prov run` and
-    `prov capture`.
-    """
+    """Return the number of successful runs without an output: of `prov run` and `prov capture`."""
     refs = map(parse_run, store.refs.list(TAGS))
     runs = {(ref.key, ref.task_hash) for ref in refs if ref is not None and not ref.failed}
     outputs = {(result.key, result.task_hash) for result in recorded_results(store)}
@@ -99,13 +94,12 @@ def offer(
     workdirs: bool = False,
     withheld: dict[str, str] | None = None,
 ) -> list[Published]:
-    """Write the public records of those results that can be shared, and return what would be said
-    of them.
+    """Write the public records of shareable results; return their publications without digests.
 
-    `withheld` receives the others: task -> why it is not shared. The objects are to be finished
-    before `add_digests`, which reads them.
+    Adds the other results to `withheld`: task -> why it is not shared. Finish the writer before
+    calling `add_digests`, which reads the objects.
     """
-    found = []
+    offered = []
     for result in results:
         sharable = _to_share(store, result)
         if isinstance(sharable, str):
@@ -116,7 +110,7 @@ def offer(
         facts = record_facts(store, CommitId(record))
         fixed = store.objects.entry(output, "fixed")
         static = hash_in(facts.get("static-key", "")) or result.static_key
-        found.append(
+        offered.append(
             Published(
                 result.key,
                 result.task_hash,
@@ -130,64 +124,63 @@ def offer(
                 bytes(32) if workdirs and commit else b"",
             )
         )
-    return found
+    return offered
 
 
-_LEFTOVERS = "it was built on leftovers (`--incremental`)"
+_LEFTOVERS = "built from an earlier WORKDIR (`--incremental`)"
 
 
 def _last_was_incremental(store: Store, result: Shareable) -> bool:
-    """Return whether the last run of a task hash was one whose output is recorded for nothing
-    else.
-    """
+    """Return whether the last run of a task hash was incremental: its output is not reused."""
     records = Records(store)
     _, commit = records.last_run(result.key, result.task_hash)
     return commit is not None and "incremental" in records.facts(commit)
 
 
 def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | str:
-    """Return task commit, record and output of a result that can be shared, or why it can't be."""
+    """Return task commit, record and output of a shareable result, or why it is not shareable."""
     output_commit = store.refs.get(str(OutputRef(result.key, result.task_hash)))
     if output_commit is None:
         return (
             _LEFTOVERS
             if _last_was_incremental(store, result)
-            else "its output is not in the store any more"
+            else "its output is no longer in the store"
         )
     held = store.objects.commit(output_commit)
     if held.message == UNSIGNED_MESSAGE:
-        return "it came from a remote, unsigned"
+        return "fetched from a remote without a signature"
     output = held.tree
     run = _run_with(store, result, OutputId(output))
     if run is None:
-        return "no run that produced its output is in the store any more"
+        return "the run that produced its output is no longer in the store"
     if not store.objects.exists(result.task_hash):
-        return "its inputs are not in the store any more"
+        return "its inputs are no longer in the store"
     commit, record = run
     facts = record_facts(store, CommitId(record))
     if "incremental" in facts:
         return _LEFTOVERS
     if "aside" in facts:
-        return "it was run in a scratch directory"
+        return "run in a scratch directory"
     if facts.get("result") != "ok":
-        return "it failed"
+        return "failed"
     return commit, record, output
 
 
 def add_digests(digests: Digests, offered: Iterable[Published]) -> list[Published]:
-    """Return what is offered with the ids that are signed."""
-    found = []
+    """Return the offered results with sizes and SHA-256 ids."""
+    complete = []
     for task in offered:
         workdir = digests.commit(task.workdir).id if task.workdir else b""
         record = digests.tree(task.record)
-        found.append(replace(task, digest=record.id, size=record.size, workdir_digest=workdir))
+        complete.append(replace(task, digest=record.id, size=record.size, workdir_digest=workdir))
     digests.save()
-    return found
+    return complete
 
 
 def _run_with(store: Store, result: Shareable, output: OutputId) -> tuple[Oid | None, Oid] | None:
-    """Return task commit (None where the WORKDIR is not here) and record of the last run that gave
-    an output.
+    """Return task commit and record of the last run that produced an output; None if there is none.
+
+    The task commit is None if the store does not have the WORKDIR.
     """
     for number in range(last_number(store, result.key, result.task_hash), 0, -1):
         run = RunRef(result.key, result.task_hash, number)
@@ -201,26 +194,24 @@ def _run_with(store: Store, result: Shareable, output: OutputId) -> tuple[Oid | 
 
 
 def record_facts(store: Store, record: CommitId) -> dict[str, str]:
-    """Return the facts of a record, by its own commit."""
+    """Return the facts of a record; `record` is its commit."""
     return read_record(store.objects, record).facts(store.objects)
 
 
 def public_record(store: Store, writer: ObjectWriter, record: CommitId) -> Oid:
-    """Write the part of a record that is published, and return its tree; of one that was published,
-    itself.
-    """
+    """Write the public part of a record; return its tree. A published record is unchanged."""
     parts = store.objects.tree(store.objects.commit(record).tree)
     entries = [part for part in parts if part.name in PUBLIC and part.name != FACTS]
     facts = record_facts(store, record)
     if facts.get("sandbox") == "none":
-        facts.pop("seen-workdir", None)  # it is a path of this machine then
+        facts.pop("seen-workdir", None)  # without a sandbox it is a path of this machine
     public = {name: facts[name] for name in PUBLIC_FACTS if name in facts}
     entries.append(Entry(FACTS, MODE_FILE, writer.add("blob", encode_lines(public, " "))))
     return writer.add_tree(entries)
 
 
 def holds(store: Store, task: Published) -> bool:
-    """Tell whether a published record is here with all that it holds."""
+    """Return whether the store has a published record completely."""
     commit = store.refs.get(str(OutputRef(task.key, task.task_hash)))
     return (
         commit is not None
@@ -237,10 +228,10 @@ def enter(
     *,
     unsigned: bool = False,
 ) -> None:
-    """Give received results their refs, all together; what is recorded here already stays as it is.
+    """Create refs for fetched results, atomically; existing refs are unchanged.
 
-    `statics` are the static keys under which these tasks are known here, where they are. `unsigned`
-    ones are marked as such.
+    `statics` are the local static keys of tasks, which override the published ones. `unsigned`
+    marks the outputs as unsigned.
     """
     updates = []
     with store.objects.writer() as writer:
@@ -251,8 +242,9 @@ def enter(
 
 
 def _has_run(store: Store, task: Published) -> bool:
-    """Tell whether the WORKDIR's commit is here, and of that very run: it may have been published
-    as anything.
+    """Return whether the store has the WORKDIR's commit and its record is that of the task.
+
+    The publisher may have published any commit as the WORKDIR.
     """
     try:
         check_task("", "", task, read_run(store.objects, task.workdir))
@@ -278,11 +270,11 @@ def _refs(
         if store.refs.last_number(run.prefix) == 0:
             yield RefUpdate(str(run), task.workdir)
     elif number == 0:
-        # dated when it came, so that it is kept as long as what is made here
+        # dated now, so that retention rules treat it like a local run
         record = writer.add_commit(
             Commit(task.record, (), author(time.time()), f"record of {task.key}\n")
         )
         yield RefUpdate(str(run.record), record)
     name = str(OutputRef(task.key, task.task_hash))
-    if store.refs.get(name) is None:  # last: it is what says that the result is here
+    if store.refs.get(name) is None:  # last: this ref marks the result as present
         yield RefUpdate(name, commit)

@@ -1,1 +1,1 @@
-"""Reaching remotes: addresses, git, and web servers."""
+"""Connect to remotes: addresses, git, and web servers."""

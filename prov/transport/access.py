@@ -1,7 +1,7 @@
-"""How remotes are reached: with git as the user has set it up.
+"""Connect to remotes with the user's git settings.
 
-The user's variables and git's system and global configuration are read here and nowhere else:
-credentials, proxies and the ssh command are in them. What reads a store sees none of it; see
+Only this module reads the user's environment and git's system and global configuration, which hold
+credentials, proxies and the ssh command. Code that reads a store ignores them; see
 `prov.store.git`.
 """
 
@@ -17,7 +17,7 @@ from prov.store.git import git_program
 from prov.transport.address import SCHEMES
 
 PATIENCE = 30.0
-"""Seconds without a byte after which a remote is given up."""
+"""Seconds without a byte after which a remote times out."""
 _DEFAULT_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=10"
 _OF_A_REPOSITORY = (
     "GIT_DIR",
@@ -40,27 +40,28 @@ _OF_A_REPOSITORY = (
     "GIT_DEFAULT_REF_FORMAT",
     "GIT_REF_PARANOIA",
 )
-"""Variables that describe the caller's repository, as in a hook or an alias of git's, not how to
-reach others.
+"""Variables that describe the caller's repository, for example in a git hook or alias; they are
+removed.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How remotes are reached: the caller's environment, and whether a user is there to answer a
-    question.
+    """The settings for connecting to remotes.
 
-    Transport is git as the user has set it up: variables, system and global configuration,
-    credential helpers, proxies and `url.….insteadOf` apply. Nothing of that is read by commands
-    that work on a store.
+    The user's git settings apply: variables, system and global configuration, credential helpers,
+    proxies and `url.….insteadOf`. Commands on a store read none of these.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
+    """The caller's environment."""
     interactive: bool = False
+    """Whether git and ssh may prompt the user."""
     patience: float = PATIENCE
+    """Timeout in seconds without a byte."""
 
     def variables(self) -> dict[str, str]:
-        """Return the environment of a git that transfers."""
+        """Return the environment of a git command that transfers."""
         variables = {
             name: value for name, value in self.environment.items() if name not in _OF_A_REPOSITORY
         }
@@ -73,9 +74,7 @@ class Access:
         return variables
 
     def _protocols(self) -> str:
-        """Return the protocols that git may use: of those that prov supports, the ones that the
-        user allows.
-        """
+        """Return the protocols that both prov and the user's GIT_ALLOW_PROTOCOL allow."""
         allowed = self.environment.get("GIT_ALLOW_PROTOCOL")
         if allowed is None:
             return ":".join(SCHEMES)
@@ -83,7 +82,7 @@ class Access:
 
 
 def ask_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return what git prints of its configuration, in no repository; nothing if it fails."""
+    """Return the output of a git command run outside any repository; "" if it fails."""
     command = [git_program(), f"--git-dir={os.devnull}", *arguments]
     answer = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -93,9 +92,7 @@ def ask_git(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
 
 @cache
 def _has_ssh_command(variables: frozenset[tuple[str, str]]) -> bool:
-    """Return whether the user has chosen an ssh command, by a variable or in git's
-    configuration.
-    """
+    """Return whether a variable or git's configuration sets an ssh command."""
     environment = dict(variables)
     if environment.get("GIT_SSH_COMMAND") or environment.get("GIT_SSH"):
         return True
@@ -103,9 +100,7 @@ def _has_ssh_command(variables: frozenset[tuple[str, str]]) -> bool:
 
 
 def resolved_url(url: str, access: Access) -> str:
-    """Return the URL that git uses for one: the user's `url.….insteadOf` may replace its
-    beginning.
-    """
+    """Return the URL after the replacements of the user's `url.….insteadOf`."""
     return _resolved(url, frozenset(access.variables().items()))
 
 
@@ -120,11 +115,11 @@ _TLS_VARIABLES = {
     "sslcert": "GIT_SSL_CERT",
     "sslkey": "GIT_SSL_KEY",
 }
-"""Setting below `http.` -> the variable that takes its place."""
+"""Setting below `http.` -> the variable that overrides it."""
 
 
 def http_settings(url: str, access: Access) -> dict[str, str]:
-    """Return the user's settings of git's for a URL: name below `http.`, in lower case -> value."""
+    """Return git's `http.*` settings for a URL: lower-case name without `http.` -> value."""
     text = ask_git(["config", "--null", "--get-urlmatch", "http", url], access.variables())
     rows = (row.partition("\n") for row in text.split("\0") if row)
     settings = {name.removeprefix("http."): value for name, _, value in rows}

@@ -1,7 +1,6 @@
-"""What git's complaints mean: whether a server refused a push or another publisher was first, and
-what to do.
+"""Classify git's error messages: a declined push, a lost race or a fault; and choose a hint.
 
-Pure: the text that git printed in, a verdict out.
+All functions are pure: they map git's output to a verdict or text.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _ROW = re.compile(
     r" \((?P<why>.*)\))?"
 )
 _ECHO = re.compile(r"atomic push fail|atomic transaction failed")
-"""The reason of a ref that was not set because another one of the same push was refused."""
+"""The reason of a ref that was not updated because another ref of the same push was rejected."""
 _RACE = re.compile(
     r"but expected|incorrect old value|reference already exists|unable to resolve reference|failed"
     r" to lock|lock error"
@@ -51,55 +50,52 @@ _HOOKS = re.compile(r"(reference-transaction|ref updates aborted by hook)")
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"receive\.denyNonFastForwards",
-        "in that repository, `git config receive.denyNonFastForwards false` allows it",
+        "run `git config receive.denyNonFastForwards false` in that repository",
     ),
     (
         r"receive\.denyDeletes",
-        "in that repository, `git config receive.denyDeletes false` allows it",
+        "run `git config receive.denyDeletes false` in that repository",
     ),
-    (r"hideRefs", "that repository's configuration must not hide branches below prov/"),
-    (r"receive\.denyCurrentBranch", "publish to a bare repository: `git init --bare`"),
-    (r"hook|protected|rule violation", "that server must accept pushes to branches below prov/"),
+    (r"hideRefs", "do not hide branches below prov/ in that repository's configuration"),
+    (r"receive\.denyCurrentBranch", "publish to a bare repository: run `git init --bare DIR`"),
+    (r"hook|protected|rule violation", "allow pushes to branches below prov/ on that server"),
     (
         r"exists; cannot create",
-        "a branch there is in the way: rename it, or use another repository",
+        "rename the conflicting branch there, or use another repository",
     ),
     (
         r"dubious ownership in repository at '([^']*)'",
-        r"`git config --global --add safe.directory \1` trusts it",
+        r"if you trust it, run `git config --global --add safe.directory \1`",
     ),
     (
         (
             r"not our ref|missing necessary objects|bad object|is corrupt|[Cc]ould not (parse|read)"
             r" object"
         ),
-        "`git fsck` in that repository shows what is missing",
+        "run `git fsck` in that repository to list missing objects",
     ),
-    (r"[Hh]ost key verification failed", "connect once with `ssh HOST`, and compare its key"),
+    (r"[Hh]ost key verification failed", "connect once with `ssh HOST` and verify its host key"),
     (
         r"Permission denied \(|Too many authentication failures",
-        "`ssh -v HOST` shows which keys it tries",
+        "run `ssh -v HOST` to see which keys ssh tries",
     ),
     (
         r"terminal prompts disabled|could not read (Username|Password)|Authentication failed",
-        (
-            "store the password where git finds it: ~/.netrc or a credential helper; a build asks"
-            " for none"
-        ),
+        "store the password in ~/.netrc or a git credential helper; builds do not prompt",
     ),
     (
         r"SSL|certificate",
-        "git's http.sslCAInfo, or GIT_SSL_CAINFO, names the file of certificates to trust",
+        "set git's http.sslCAInfo, or GIT_SSL_CAINFO, to a file of trusted certificates",
     ),
     (
         r"HTTP 413|too large|exceeds maximum",
-        "a smaller `--push-limit` of `prov remote add` splits pushes",
+        "run `prov remote add` with a smaller --push-limit to split pushes",
     ),
     (
         r"Permission denied|insufficient permission|Read-only file system",
-        "get write permission there",
+        "request write permission for that repository",
     ),
-    (r"No space left|[Dd]isk quota", "make room on the disk of that repository"),
+    (r"No space left|[Dd]isk quota", "free space on the disk of that repository"),
     (r"bad config", "correct that line of your git configuration"),
     (r"File exists", "if no git is running in that repository, delete the file"),
     (
@@ -107,11 +103,11 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r" repository"
         r"|No such file or directory",
         (
-            "`git init --bare DIR` makes a repository; `prov remote add` with the same name changes"
-            " the URL"
+            "run `git init --bare DIR` to create a repository, or `prov remote add` with the same"
+            " name to change the URL"
         ),
     ),
-    (r"transport '.*' not allowed", "file, ssh, git, http and https are supported"),
+    (r"transport '.*' not allowed", "use a file, ssh, git, http or https URL"),
 )
 
 
@@ -121,38 +117,40 @@ _ADVICE = re.compile(
     r"Another git process seems|an editor opened by|are terminated then try|may have crashed in"
     r"|remove the file manually"
 )
-"""What git adds to a lock that it can't make."""
+"""Advice that git prints if it cannot create a lock."""
 _LAST_WORDS = re.compile(
     r"^fatal: (Could not read from remote repository|the remote end hung up unexpectedly)"
 )
-"""What git adds to the cause of a failure, when a server has ended."""
+"""Lines that git prints after the cause of a failure if the server ended the connection."""
 
 
 class Verdict(Enum):
-    """Why a push did not set its refs."""
+    """Why a push failed to update its refs."""
 
     RACE = auto()
-    """Another publisher changed a ref first, or is changing it: read it, and try again."""
+    """Another publisher changed a ref first or is changing it: read the ref and retry."""
     DECLINED = auto()
-    """A setting, a hook or a rule of the server forbids it: trying again is useless."""
+    """A setting, hook or rule of the server forbids it: a retry is useless."""
     UNCLEAR = auto()
-    """One of the two; the refs as they are now show which."""
+    """RACE or DECLINED, depending on the current refs."""
     BROKEN = auto()
-    """Something else went wrong."""
+    """A different failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A ref that a push did not set."""
+    """A ref that a push failed to update."""
 
     ref: str
     by_server: bool
-    """False: git did not try, since the ref was not what the push expected."""
+    """Whether the server rejected it; otherwise git did, because the ref differed from the expected
+    value.
+    """
     why: str
 
     @property
     def text(self) -> str:
-        """What the user reads: the ref, the server's reason, and the setting that it comes from."""
+        """The ref, the server's reason, and the setting that causes it."""
         text = f"{self.ref}: {self.why or 'rejected'}"
         if self.by_server and self.why in _PER_REF:
             text += f" ({_PER_REF[self.why]})"
@@ -160,8 +158,9 @@ class Rejection:
 
 
 def rejections(rows: Sequence[str]) -> list[Rejection]:
-    """Return the refs that `git push --porcelain` reports as not set, those that have a reason of
-    their own first.
+    """Return the rejected refs in the output of `git push --porcelain`.
+
+    Refs with a reason of their own come first.
     """
     matches = [match for match in map(_ROW.match, rows) if match]
     refs = [
@@ -175,14 +174,12 @@ def _is_echo(rejection: Rejection) -> bool:
 
 
 def _with_own_reason(rejected: Sequence[Rejection]) -> Sequence[Rejection]:
-    """Return the refs that were refused themselves; all, if none was."""
+    """Return the refs with a reason of their own, or all refs if none has one."""
     return [rejection for rejection in rejected if not _is_echo(rejection)] or rejected
 
 
 def judge_push(rejected: Sequence[Rejection], words: str) -> Verdict:
-    """Return what kept a push from setting its refs; `words` is what git and the server printed
-    beside them.
-    """
+    """Return why a push failed; `words` is the other output of git and the server."""
     if _HOOKS.search(words):
         return Verdict.DECLINED
     if not rejected:
@@ -204,22 +201,18 @@ def judge_push(rejected: Sequence[Rejection], words: str) -> Verdict:
 
 
 def lock_is_held(words: str) -> bool:
-    """Return whether a lock file stood in the way of an update."""
+    """Return whether an existing lock file prevented an update."""
     return bool(_HELD.search(words))
 
 
 def hint_for(words: str) -> str:
-    """Return what to do about a complaint of git's, empty if there is nothing more to say than the
-    complaint does.
-    """
+    """Return the hint for an error message of git, or "" if there is none."""
     matches = ((re.search(pattern, words), hint) for pattern, hint in _HINTS)
     return next((match.expand(hint) for match, hint in matches if match), "")
 
 
-def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
-    """Return the lines that say what is wrong, in one; control characters of a server's are
-    replaced.
-    """
+def summarize(text: str, rejected: Sequence[Rejection] = ()) -> str:
+    """Return the causes in git's output as one line; "?" replaces unprintable characters."""
     reasons = [rejection.text for rejection in _with_own_reason(rejected)]
     causes = _causes([line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()])
     if reasons:
@@ -229,7 +222,7 @@ def telling_lines(text: str, rejected: Sequence[Rejection] = ()) -> str:
 
 
 def _causes(lines: Sequence[str]) -> list[str]:
-    """Return the lines with a cause: without advice, and without what git adds to any cause."""
+    """Return the lines with a cause, without advice and general closing lines."""
     marked = [line for line in lines if line.startswith(_MARKS)] or lines
     bare = [line for line in marked if line != "remote:" and not _ADVICE.search(line)]
     return [line for line in bare if not _LAST_WORDS.search(line)] or bare

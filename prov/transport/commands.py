@@ -1,6 +1,6 @@
-"""The command lines of a git that transfers: it does nothing else, and runs no other program.
+"""Build the command lines of git transfers, in which git runs no hooks or other programs.
 
-The user's configuration applies, apart from what is forced here: see `access`.
+The user's configuration applies, except for the settings in this module; see `access`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FORCED = {
     **{f"protocol.{scheme}.allow": "always" for scheme in SCHEMES},
     "protocol.version": "2",
     "core.hooksPath": os.devnull,
-    "core.alternateRefsCommand": "true",  # the store's refs are many, and nobody's business
+    "core.alternateRefsCommand": "true",  # do not advertise the store's refs: many and private
     "gc.auto": "0",
     "maintenance.auto": "false",
     "fetch.unpackLimit": "1",
@@ -40,19 +40,19 @@ _IN_A_FOLDER = (
     "receive.autogc=false",
     "receive.denyCurrentBranch=refuse",
 )
-"""Settings of the git that takes a push in a folder of this machine: it runs as this user, and no
-program of the folder's. It does not see the settings of the git that sends.
+"""Settings of the git command that receives a push in a local folder. It runs as this user, so it
+must not run the folder's programs. It does not inherit the settings of the sending git command.
 """
 _STREAMING = "core.bigFileThreshold=16m"
-"""Larger files are streamed; a push without it compares them with earlier ones."""
+"""Stream larger files. A push does not use it, so that git computes deltas of them."""
 SENDING_BY_VARIABLE = "GIT_PROTOCOL=version=2 git-upload-pack"
-"""The command of a server that sends: by it, an ssh server needs no setting of sshd's to use the
-protocol that has objects by their ids.
+"""The upload-pack command for an ssh server whose sshd does not accept GIT_PROTOCOL: it selects
+protocol version 2, which serves objects by id.
 """
 
 
 def transfer_command(git_dir: Path, arguments: Sequence[str]) -> list[str]:
-    """Return the command that transfers between a repository and a remote."""
+    """Return a git command that transfers between a repository and a remote."""
     settings = ["safe.directory=*", *(f"{name}={value}" for name, value in _FORCED.items())]
     if "fetch" in arguments:
         settings.append(_STREAMING)
@@ -61,15 +61,15 @@ def transfer_command(git_dir: Path, arguments: Sequence[str]) -> list[str]:
 
 
 def sending_command() -> str:
-    """Return the command that sends from a folder of this machine, and streams large files."""
+    """Return the upload-pack command for a local folder, which streams large files."""
     return shlex.join([git_program(), "-c", _STREAMING, "upload-pack"])
 
 
 def receiving_command(remote: str, folder: Path) -> str:
-    """Return the command that takes a push in a folder of this machine.
+    """Return the receive-pack command for a local folder.
 
-    Raises Declined for a folder whose configuration names hooks, which newer versions of git run
-    and none can disable.
+    Raises Declined if the folder's configuration sets hooks: newer versions of git run them, and no
+    version can disable them.
     """
     file = f"--file={folder / 'config'}"
     question = ["config", file, "--includes", "--name-only", "--get-regexp", r"^hook\."]
@@ -77,8 +77,8 @@ def receiving_command(remote: str, folder: Path) -> str:
     if hooks:
         raise Declined(
             remote,
-            f"{folder / 'config'} sets {hooks[0]}, a hook that would run here",
-            hint="remove it, or publish there by ssh",
+            f"{folder / 'config'} sets {hooks[0]}: the hook would run as your user",
+            hint="remove the hook, or publish over ssh",
         )
     options = [word for setting in _IN_A_FOLDER for word in ("-c", setting)]
     return shlex.join([git_program(), *options, "receive-pack"])

@@ -1,8 +1,8 @@
-"""Connections to web servers: kept for the next request, and read at a pace.
+"""Persistent connections to web servers, with limits on time and bytes.
 
-urllib3 limits how long a single byte is waited for. A server that sends a byte now and then, or
-headers without an end, needs limits for the whole answer: see `Allowance`. They hold for the first
-byte of a status line as for the last one of the content, whatever is sent again in between.
+urllib3 limits only the time to wait for a single byte. A server that sends a byte from time to
+time, or endless headers, requires limits for the whole answer: see `Allowance`. They include the
+status line, headers, content and all retries.
 """
 
 from __future__ import annotations
@@ -30,50 +30,50 @@ from prov.transport.pace import Pace
 from prov.transport.web_access import Proxies, login_in
 
 PAUSES = (0.1, 0.4)
-"""Seconds before each further attempt at a request that met a temporary failure."""
+"""Seconds to wait before each retry after a temporary failure."""
 _TEMPORARY = (
     http.client.BAD_GATEWAY,
     http.client.SERVICE_UNAVAILABLE,
     http.client.GATEWAY_TIMEOUT,
 )
 _DRAINED = 1 << 16
-"""Bytes of an unused answer that are read to keep its connection, at most."""
+"""Maximum bytes of an unused answer that are read to reuse its connection."""
 
 Answer = urllib3.BaseHTTPResponse
-"""A server's answer, of which the content is still to be read."""
+"""A server's answer, with its content not yet read."""
 FAILURES = (OSError, http.client.HTTPException, HTTPError, ValueError)
-"""What a request that fails raises; ValueError for a URL or a header that makes no sense."""
+"""Exceptions of a failed request; ValueError for an invalid URL or header."""
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How long an answer is waited for, and how many bytes of it are read, with its headers."""
+    """The limits of an answer, including its headers."""
 
     pace: Pace
     patience: float
-    """Seconds for a single byte."""
+    """Timeout for a single byte, in seconds."""
     most: int
-    """Bytes."""
+    """Maximum bytes."""
 
     def seconds(self) -> float:
-        """Return how long the next byte is waited for. Raises TimeoutError when time is up."""
+        """Return the timeout for the next byte. Raises TimeoutError if no time is left."""
         seconds = min(self.patience, self.pace.left())
         if seconds <= 0:
-            raise TimeoutError(f"too slow: {self.pace.total} bytes came")
+            raise TimeoutError(f"too slow: received {self.pace.total} bytes")
         return seconds
 
     def add(self, count: int) -> None:
-        """Count bytes that came. Raises OSError when they are too many."""
+        """Count received bytes. Raises OSError if they exceed the limit."""
         self.pace.add(count)
         if self.pace.total > self.most:
-            raise OSError(f"the answer is longer than it may be: more than {self.most} bytes")
+            raise OSError(f"the answer is larger than the limit of {self.most} bytes")
 
 
 class Connections:
-    """Connections to web servers, directly or by proxies, for one request at a time.
+    """Connections to web servers, direct or through proxies, for one request at a time.
 
-    `make_tls` returns how certificates are verified. It is called for https alone: reading the
-    certificates of all authorities takes longer than many a request.
+    `make_tls` returns the TLS context. It is called only for https, because loading the system's
+    certificates takes longer than many requests.
     """
 
     def __init__(self, proxies: Proxies, make_tls: Callable[[], ssl.SSLContext]) -> None:
@@ -84,10 +84,10 @@ class Connections:
         self._allowance: Allowance | None = None
 
     def send(self, url: str, headers: Mapping[str, str], allowance: Allowance) -> Answer:
-        """Return the answer to a GET request, be it an error or a redirect.
+        """Return the answer to a GET request, including errors and redirects.
 
-        A connection error before the answer, and the statuses 502 to 504, are temporary: the
-        request is sent again, as long as the allowance lasts. Raises one of FAILURES.
+        A connection error before the answer and the statuses 502 to 504 are temporary failures; the
+        request is retried after each of PAUSES, within the allowance. Raises one of FAILURES.
         """
         self._allowance = allowance
         for pause in PAUSES:
@@ -107,7 +107,7 @@ class Connections:
         seconds = allowance.seconds()
         manager = self._manager(urlsplit(url).scheme, self._proxies.proxy_of(url))
         with warnings.catch_warnings():
-            # the user has turned the verification of certificates off
+            # the user disabled certificate verification
             warnings.simplefilter("ignore", InsecureRequestWarning)
             return manager.urlopen(
                 "GET",
@@ -117,14 +117,14 @@ class Connections:
                 retries=False,
                 timeout=urllib3.Timeout(connect=seconds, read=seconds),
                 preload_content=False,
-                decode_content=False,  # a small answer could inflate to a large one
+                decode_content=False,  # a small compressed answer could expand to a large one
                 enforce_content_length=False,  # the reader compares lengths itself
             )
 
     def _manager(self, scheme: str, proxy: str) -> urllib3.PoolManager:
-        """Return the pools of connections through a proxy, or of direct ones for an empty one."""
+        """Return the connection pools for a proxy; "" for direct connections."""
         if self._process != os.getpid():
-            # on a connection of the parent process, its answers and ours would get mixed up
+            # a forked process must not share connections: answers would be mixed up
             self._managers = {}
             self._process = os.getpid()
         if (scheme, proxy) not in self._managers:
@@ -155,7 +155,7 @@ class Connections:
         return connection
 
     def _make_response(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
-        assert self._allowance is not None, "a request has one"
+        assert self._allowance is not None, "send() sets it"
         return _PacedResponse(self._allowance, sock, **options)
 
 
@@ -182,7 +182,7 @@ class _PacedReader(io.RawIOBase):
 
 
 class _PacedResponse(http.client.HTTPResponse):
-    """An answer of which every byte, headers included, is read within an allowance."""
+    """An HTTP response that reads every byte, including headers, within an allowance."""
 
     def __init__(self, allowance: Allowance, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
@@ -190,7 +190,7 @@ class _PacedResponse(http.client.HTTPResponse):
 
 
 def discard(answer: Answer) -> None:
-    """Drop an answer: read a short one to its end, which frees its connection; else close that."""
+    """Discard an answer: read a short one to its end to reuse its connection, else close it."""
     remaining = answer.length_remaining
     if remaining is not None and remaining <= _DRAINED:
         answer.drain_conn()
@@ -198,9 +198,9 @@ def discard(answer: Answer) -> None:
 
 
 def root_cause(error: Exception) -> Exception:
-    """Return the error that led to one of urllib3's: that of the system, of TLS, or of http."""
+    """Return the underlying cause of an error of urllib3: an OS, TLS or HTTP error."""
     while isinstance(error, HTTPError):
-        # not __context__: that may be an error that the caller is handling
+        # not __context__: it may be an unrelated error that the caller is handling
         causes = [cause for cause in (*error.args, error.__cause__) if isinstance(cause, Exception)]
         if not causes:
             break

@@ -1,8 +1,8 @@
-"""Small databases about remotes: files that can be made again at any time, and are, if damaged.
+"""Open the small databases about remotes. They are caches: a damaged file is rebuilt.
 
-They are in the store, which may come from elsewhere: a file is used only if its tables are those
-that prov makes, and nothing in it is run or believed to be of a size or kind that prov does not
-write.
+They are untrusted, since a store can be a copy from another machine. A file is used only if its
+schema is the expected one; its views and triggers never run, and values over MOST bytes are
+rejected.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from pathlib import Path
 from prov.files import status
 
 MOST = 1 << 20
-"""Bytes of one value."""
+"""Maximum bytes of one value."""
 _OBJECTS = "select type, name, tbl_name, sql from sqlite_master order by type, name limit 100"
 
 
 class WrongTables(sqlite3.DatabaseError):
-    """The file has other tables than prov makes."""
+    """The schema of the file is not the expected one."""
 
 
 def open_database(
     path: Path, schema: str, factory: type[sqlite3.Connection] = sqlite3.Connection
 ) -> sqlite3.Connection:
-    """Open a database and make its tables, by a script, if it is empty. Raises sqlite3.Error and
-    OSError.
+    """Open a database; if it is empty, create its tables with the script `schema`.
 
-    WrongTables for one that has others, or views or triggers.
+    Raises WrongTables if it has other tables, or views or triggers; sqlite3.Error and OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     state = status(path)
     if state is not None and not stat.S_ISREG(state.st_mode):
-        path.unlink()  # sqlite would follow a link, and write another file
+        path.unlink()  # sqlite would follow a symlink and write to its target
     database = sqlite3.connect(path, timeout=30.0, isolation_level=None, factory=factory)
     try:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST)
@@ -44,7 +43,7 @@ def open_database(
         if not database.execute(_OBJECTS).fetchall():
             _make(database, schema)
         if database.execute(_OBJECTS).fetchall() != _expected(schema):
-            raise WrongTables("its tables are not those that prov makes")
+            raise WrongTables("unexpected tables")
     except BaseException:
         database.close()
         raise
@@ -52,7 +51,7 @@ def open_database(
 
 
 def _make(database: sqlite3.Connection, schema: str) -> None:
-    database.execute("begin immediate")  # another process may be at it
+    database.execute("begin immediate")  # another process may be creating the tables
     try:
         if not database.execute(_OBJECTS).fetchall():
             for statement in filter(str.strip, schema.split(";")):
@@ -74,6 +73,6 @@ def _expected(schema: str) -> list[tuple[object, ...]]:
 
 
 def delete_database(path: Path) -> None:
-    """Delete a database, with the files that sqlite keeps beside it."""
+    """Delete a database and its WAL and shared memory files."""
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink(missing_ok=True)

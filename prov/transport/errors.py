@@ -1,7 +1,7 @@
-"""What can be wrong with a remote: it can't be reached, or can't be trusted.
+"""Errors of remotes: unreachable or untrusted.
 
-The two kinds of errors have no class in common: code that tries again after the first must never
-pass over the second.
+The two kinds of errors have no common class, so code that retries after an unreachable remote never
+ignores untrusted data.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from prov.errors import ProvError
 
 
 class RemoteError(ProvError):
-    """Something is wrong with a remote as it is set up here."""
+    """The local settings of a remote are invalid."""
 
 
 class Unreachable(ProvError):
-    """A remote did not answer, or not in time, or refused."""
+    """A remote did not answer, timed out, or refused the request."""
 
     def __init__(self, remote: str, words: str, *, hint: str = "") -> None:
         super().__init__(
             f"remote {remote}: {words}",
-            hint=hint or "`prov remote list` shows its URL; try again later",
+            hint=hint or "run `prov remote list` to check its URL, or try again later",
         )
         self.remote = remote
         self.words = words
 
 
 class Refused(Unreachable):
-    """The server does not give out objects by their ids, as servers of the old protocol don't."""
+    """The server does not serve objects by id, for example because it uses an old protocol."""
 
 
 class Ended(Unreachable):
@@ -34,33 +34,37 @@ class Ended(Unreachable):
 
 
 class Stalled(Unreachable):
-    """Nothing, or next to nothing, moved for too long."""
+    """The transfer stopped, or was too slow for too long."""
 
 
 class TooMuch(Unreachable):
-    """The server sends more than it may."""
+    """The server sends more bytes than the limit."""
 
 
 class RemoteChanged(Unreachable):
-    """Refs at the remote are not what they were: another process published meanwhile."""
+    """Refs at the remote changed: another process published at the same time."""
 
 
 class Declined(Unreachable):
-    """The server forbids a push, by a setting, a hook or a rule: the same push never succeeds
-    there.
-    """
+    """A setting, hook or rule of the server forbids a push, so a retry cannot succeed."""
 
 
 class Untrusted(ProvError):
-    """A remote has what must not be used.
+    """Data of a remote is rejected.
 
-    `key` is the signer's, `task` the task in question; each may be empty.
+    `key` is the signer's, `task` the rejected task; each may be empty.
     """
 
+    action = "ask its publisher to publish again"
+    """What the user can do, other than remove the remote."""
+
     def __init__(self, remote: str, words: str, *, key: str = "", task: str = "") -> None:
-        of = f" {task}" if task else ""
+        of = f" {task}:" if task else ""
         by = f" (key {key})" if key else ""
-        super().__init__(f"remote {remote}:{of} {words}{by}", hint="it was not used")
+        super().__init__(
+            f"remote {remote}:{of} {words}{by}",
+            hint=f"run `prov remote remove {remote}`, or {self.action}",
+        )
         self.remote = remote
         self.words = words
         self.key = key
@@ -68,26 +72,28 @@ class Untrusted(ProvError):
 
 
 class Unsigned(Untrusted):
-    """It has no signature, and the remote's policy asks for one."""
+    """A publication has no signature, but the remote's policy requires one."""
+
+    action = "ask its publisher to sign with `prov remote add --key`"
 
 
 class UnknownKey(Untrusted):
-    """Signed, by a key that the remote's signers file does not allow."""
+    """A publication is signed with a key that the remote's signers file does not allow."""
+
+    action = "add the key to its signers file if you trust the publisher"
 
 
 class Altered(Untrusted):
-    """The signature is of something else."""
+    """A publication does not match its signature."""
 
 
 class WrongContent(Untrusted):
-    """The record or the output that came is not the one that was signed."""
+    """A fetched record or output differs from the signed one."""
 
 
 class Replayed(Untrusted):
-    """What came is another task's."""
+    """A fetched record belongs to a different task."""
 
 
 class Malformed(Untrusted):
-    """A name, mode, link or size that no tree from elsewhere may have, or a text that is not what
-    it should be.
-    """
+    """A tree has an invalid name, mode, link or size, or a text is invalid."""

@@ -1,4 +1,4 @@
-"""Git's own transports: fetch, push and ls-remote, under limits; and what their failures mean."""
+"""Run git fetch, push and ls-remote under limits, and classify their failures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prov.transport.answers import (
     judge_push,
     lock_is_held,
     rejections,
-    telling_lines,
+    summarize,
 )
 from prov.transport.commands import (
     SENDING_BY_VARIABLE,
@@ -32,22 +32,21 @@ from prov.transport.errors import Declined, Ended, Malformed, Refused, RemoteCha
 from prov.transport.locks import clear_stale_locks
 from prov.transport.watch import MEMORY, Finished, Watch, run_watched
 
-# git looks for objects that a shallow repository lacks only when told that it is one
 _REFUSED = re.compile(r"does not allow request for unadvertised object")
 _BROKEN = re.compile(r"fsck error in pack")
-# a server that runs git's programs and nothing else, or one that is gone: the next attempt shows it
+# either the server runs only git's programs or it is down: the next attempt shows which
 _NO_SHELL = re.compile(r"Could not read from remote repository", re.IGNORECASE)
 _NO_REF = re.compile(r"couldn't find remote ref")
 RECEIVED = 1 << 40
-"""Bytes of packs, where nothing else is said."""
+"""Default limit for received packs, in bytes."""
 _LOCK_PATIENCE = 60.0
-"""Seconds to wait for a lock in a remote that is a folder: longer than a killed push's counts as
-one in use.
+"""Seconds to wait for a lock in a local folder: longer than the age from which the lock of a killed
+push is stale.
 """
 
 
 class PushFailed(Unreachable):
-    """A push did not set its refs. `rejected`: those that git reports, with the reasons."""
+    """A push failed to update its refs. `rejected`: the refs that git reports, with reasons."""
 
     def __init__(self, remote: str, words: str, rejected: Sequence[Rejection]) -> None:
         super().__init__(remote, words, hint=hint_for(words))
@@ -56,7 +55,7 @@ class PushFailed(Unreachable):
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """One remote's URL, and how it is reached."""
+    """A remote's URL and the settings to connect to it."""
 
     name: str
     url: str
@@ -68,17 +67,17 @@ class Transport:
 
     @property
     def folder(self) -> Path | None:
-        """The remote's repository, where it is on a disk of this machine."""
+        """The path of the remote's repository if its URL is a file URL, else None."""
         folder = folder_of(resolved_url(self.url, self.access))
         return git_dir_of(folder) if folder else None
 
     def fetch(
         self, git_dir: Path, refspecs: Sequence[str], *options: str, most: int = RECEIVED
     ) -> None:
-        """Fetch refs into a repository. Raises Unreachable, or KeyError for a ref that is not
-        there.
+        """Fetch refs into a repository.
 
-        TooMuch where its packs would have more than `most` bytes then.
+        Raises KeyError if a ref is missing at the remote, TooMuch if the repository's packs would
+        exceed `most` bytes, and Unreachable otherwise.
         """
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force"]
         arguments += [*self._sender(), *options, "--end-of-options", self.url, *refspecs]
@@ -90,18 +89,18 @@ class Transport:
             raise
 
     def _sender(self) -> list[str]:
-        """Return the option for a folder's git, which runs here."""
+        """Return the option that sets the upload-pack command for a local folder."""
         return [] if self.folder is None else [f"--upload-pack={sending_command()}"]
 
     def fetch_objects(
         self, git_dir: Path, commits: Sequence[Oid], have: Sequence[Oid], *, by_variable: bool
     ) -> None:
-        """Fetch commits by their ids, and of what they hold only what those that are here don't.
+        """Fetch commits by id, without the objects of the commits in `have`.
 
-        These have no parents; a repository that knows as much is told in `shallow`, without which
-        git compares no trees of commits that are not related. Raises Refused where ids can't be
-        asked for. `by_variable` asks an ssh server for the protocol that can in a way that needs no
-        setting of sshd's.
+        The commits have no parents. They are listed in `shallow`; otherwise git would not compare
+        trees of unrelated commits. Raises Refused if the server does not serve objects by id. With
+        `by_variable`, the command for an ssh server selects protocol version 2, which works without
+        a setting of sshd.
         """
         write_scratch(git_dir / "shallow", "".join(sorted(f"{oid.hex()}\n" for oid in have)))
         arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--stdin"]
@@ -124,7 +123,7 @@ class Transport:
         rows = self._run(
             git_dir, ["ls-remote", "--quiet", "--refs", "--end-of-options", self.url, pattern]
         )
-        # not splitlines: a name may hold what Unicode takes for the end of a line
+        # splitlines would also split at Unicode line separators in a name
         pairs = (
             line.partition("\t") for line in rows.decode("utf-8", "surrogateescape").split("\n")
         )
@@ -139,15 +138,15 @@ class Transport:
         negotiate: bool = False,
         by_variable: bool = False,
     ) -> None:
-        """Set refs at the remote, all or none, if those in `expected` are what is said there.
+        """Update refs at the remote atomically, if the refs in `expected` have these values.
 
-        With `negotiate` the server is asked which of the commits it has, with `by_variable` as in
-        `fetch_objects`; one that can't tell is sent all of it. Raises RemoteChanged when another
-        process was first, Declined when the server forbids it, else Unreachable.
+        With `negotiate`, git asks the server which commits it has, with `by_variable` as in
+        `fetch_objects`; without negotiation it sends all objects. Raises RemoteChanged if another
+        process updated a ref first, Declined if the server forbids the push, else Unreachable.
         """
         settings = [f"push.negotiate={str(negotiate).lower()}"]
         if by_variable and self.is_ssh and "=" not in self.url:
-            # for the fetch by which git push asks the server
+            # git push negotiates by a fetch, which uses this command
             settings.append(f"remote.{self.url}.uploadpack={SENDING_BY_VARIABLE}")
         options = [word for setting in settings for word in ("-c", setting)]
         arguments = ["push", "--quiet", "--porcelain", "--no-verify", "--no-signed"]
@@ -168,8 +167,9 @@ class Transport:
                     raise self._judged(git_dir, error, expected) from error
 
     def _wait_for_lock(self, words: str, end: float) -> bool:
-        """Return whether a push that met a lock is worth another try: in a folder, where stale
-        locks are removed.
+        """Return whether to retry a push that failed at a lock: in a local folder until `end`.
+
+        Removes stale locks, or waits if there are none.
         """
         if not lock_is_held(words) or time.monotonic() > end:
             return False
@@ -183,15 +183,14 @@ class Transport:
     def _judged(
         self, git_dir: Path, error: PushFailed, expected: Mapping[str, Oid | None]
     ) -> Unreachable:
-        """Return the error that says why a push set no refs."""
+        """Return the error for a failed push."""
         verdict = judge_push(error.rejected, error.words)
         if verdict is Verdict.UNCLEAR:
             verdict = Verdict.RACE if self._differs(git_dir, expected) else Verdict.DECLINED
         by_git = not all(rejection.by_server for rejection in error.rejected)
         if verdict is Verdict.RACE and by_git and not self._differs_soon(git_dir, expected):
             words = (
-                "the server shows pushes other refs than fetches (receive.hideRefs is set there):"
-                f" {error.words}"
+                f"the server hides refs from pushes (receive.hideRefs is set there): {error.words}"
             )
             return Declined(self.name, words, hint=hint_for(words))
         if verdict is Verdict.RACE:
@@ -199,14 +198,14 @@ class Transport:
         if verdict is Verdict.DECLINED:
             return Declined(
                 self.name,
-                f"the server declines the push: {error.words}",
+                f"the server declined the push: {error.words}",
                 hint=hint_for(error.words),
             )
         return error
 
     def _differs_soon(self, git_dir: Path, expected: Mapping[str, Oid | None]) -> bool:
-        """The same, where the server that answers may be a moment behind the one that takes
-        pushes.
+        """As `_differs`, with retries: a mirror that serves fetches may lag behind the server that
+        receives pushes.
         """
         for pause in (0.0, 1.0, 2.0):
             time.sleep(pause)
@@ -215,13 +214,13 @@ class Transport:
         return False
 
     def _differs(self, git_dir: Path, expected: Mapping[str, Oid | None]) -> bool:
-        """Return whether refs at the remote are not what a push expected."""
+        """Return whether refs at the remote differ from the expected values."""
         return any(self.refs(git_dir, ref).get(ref) != oid for ref, oid in expected.items())
 
     def _run(
         self, git_dir: Path, arguments: Sequence[str], data: bytes = b"", *, most: int = RECEIVED
     ) -> bytes:
-        """Return what a git prints that succeeded. Raises the error that says why it failed."""
+        """Run git and return its output. Raises the error of `_failure` if it fails."""
         watch = Watch(
             remote=self.name,
             patience=self.access.patience,
@@ -236,13 +235,13 @@ class Transport:
         return finished.output
 
     def _failure(self, finished: Finished, *, is_push: bool) -> Unreachable | Malformed:
-        """Return the error that says why git failed."""
-        # why a ref was not set is in what push prints
+        """Return the error for a failed git command."""
+        # git push prints the reasons for rejected refs to stdout
         rejected = rejections(finished.output.decode("utf-8", "replace").splitlines())
         text = finished.words.replace(self.url, without_password(self.url))
-        words = telling_lines(text, rejected)
-        if _BROKEN.search(finished.words):  # it was reached, and is not to be asked again
-            return Malformed(self.name, f"sends what git refuses: {words}")
+        words = summarize(text, rejected)
+        if _BROKEN.search(finished.words):  # the remote was reached: a retry is useless
+            return Malformed(self.name, f"it sent objects that git rejected: {words}")
         if _REFUSED.search(finished.words):
             return Refused(self.name, words)
         if is_push:
@@ -251,7 +250,7 @@ class Transport:
         return kind(self.name, words, hint=hint_for(words))
 
     def _variables(self) -> dict[str, str]:
-        """Return git's environment, in which no server can redirect it from https to http."""
+        """Return git's environment; for an https URL, forbid a redirect to http."""
         variables = self.access.variables()
         if scheme_of(resolved_url(self.url, self.access)) == "https":
             allowed = variables["GIT_ALLOW_PROTOCOL"].split(":")
@@ -261,21 +260,19 @@ class Transport:
 
 
 def _hex(oid: Oid | None) -> str:
-    """Return an id as git push reads it; an empty one is that of no object."""
+    """Return an id as an argument of git push; None becomes "", which means no object."""
     return oid.hex() if oid else ""
 
 
 def _update(ref: str, oid: Oid | None, *, leased: bool) -> str:
     """Return the refspec that sets a ref, or deletes it."""
-    # `+` would set aside the lease of a ref that has one
+    # `+` would override the lease of a ref
     force = "+" if oid and not leased else ""
     return f"{force}{_hex(oid)}:{ref}"
 
 
 def make_scratch(folder: Path, *alternates: Path) -> Path:
-    """Make an empty repository that also reads the objects of others; without templates, and
-    quicker than git.
-    """
+    """Create an empty repository that also reads the objects of others; faster than git init."""
     for name in ("objects/info", "objects/pack", "refs/heads"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_scratch(folder / "HEAD", "ref: refs/heads/none\n")

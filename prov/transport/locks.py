@@ -1,8 +1,8 @@
-"""Locks that a killed push left in a remote that is a folder: removed if no process uses them.
+"""Remove the locks that a killed push left in a remote that is a local folder.
 
-git makes a lock in milliseconds of work and removes it at their end. A process that is killed in
-between leaves it there, and every later update of the same refs fails. For a server behind a
-network that is the server's concern; in a folder there is no other process to clear it.
+git holds a lock for milliseconds. A process that is killed in between leaves the lock behind, and
+every later update of the same refs fails. A server can clean up its own repository; in a local
+folder no other process does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from prov.store.rawrefs import stale_locks
 
 
 def clear_stale_locks(folder: Path) -> int:
-    """Remove locks that no living process can hold; return how many.
+    """Remove stale locks; return their number.
 
-    A lock is stale when it is older than any update takes, by the clock of the file system that it
-    is on, and no process of this machine works in the folder. Of another machine's processes only
-    the age is known.
+    A lock is stale if it is older than any update takes, by the clock of its file system, and no
+    process of this machine works in the folder. For processes of other machines, only the age
+    counts.
     """
     try:
         locks = stale_locks(folder, now=_clock_of(folder))
@@ -39,9 +39,7 @@ def clear_stale_locks(folder: Path) -> int:
 
 
 def _clock_of(folder: Path) -> float:
-    """Return the time of the machine that the folder is on: a file server's clock may differ from
-    ours.
-    """
+    """Return the time of the folder's file system: a file server's clock can differ from ours."""
     try:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(b"1")
@@ -52,7 +50,7 @@ def _clock_of(folder: Path) -> float:
 
 
 def _processes() -> Iterator[Path]:
-    """Yield the folders of this machine's processes in /proc, without our own."""
+    """Yield the folders in /proc of all processes except our own."""
     own = str(os.getpid())
     with contextlib.suppress(OSError), os.scandir("/proc") as entries:
         for entry in entries:
@@ -61,7 +59,7 @@ def _processes() -> Iterator[Path]:
 
 
 def _works_in(process: Path, folder: Path) -> bool:
-    """Return whether a process is a git that works in a folder, or has one of its locks open."""
+    """Return whether a process is a git command on a folder, or has one of its locks open."""
     top = str(folder.resolve())
     return (
         _is_git_called_with(process, (top, str(folder)))
@@ -71,7 +69,7 @@ def _works_in(process: Path, folder: Path) -> bool:
 
 
 def _is_git_called_with(process: Path, paths: Sequence[str]) -> bool:
-    """Return whether a command line is git's and names a path; other users' can be read, too."""
+    """Return whether a command line runs git with one of the paths; works for other users' too."""
     with contextlib.suppress(OSError):
         program, *arguments = process.joinpath("cmdline").read_bytes().split(b"\0")
         is_git = os.path.basename(program).startswith(b"git")
@@ -90,7 +88,7 @@ def _is_git_working_below(process: Path, top: str) -> bool:
 
 
 def _open_files(process: Path) -> Iterator[str]:
-    """Yield the paths of the files that a process has open; none of another user's process."""
+    """Yield the paths of a process's open files; nothing for another user's process."""
     with contextlib.suppress(OSError):
         for link in (process / "fd").iterdir():
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""When a transfer is too slow to be waited for, or leaves too little room on the disk."""
+"""Detect transfers that are too slow or leave too little free disk space."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from pathlib import Path
 from prov.transport.errors import Unreachable
 
 LEAST = 1000
-"""Bytes a second; a transfer that is slower for long is given up."""
+"""Minimum speed, in bytes per second; prov cancels a transfer that stays slower."""
 RESERVE = 256 << 20
-"""Bytes that a transfer leaves free on the disk."""
+"""Bytes of free disk space that a transfer must leave."""
 UNCHECKED = 16 << 20
-"""Bytes that come in without a look at the disk, so that a small transfer works on a small disk."""
+"""Bytes received before free space is checked, so that small transfers work on small disks."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """Watches what comes: `least` bytes in each `window` seconds, and all of it in `longest`
-    seconds.
-    """
+    """Requires `least` bytes in every `window` seconds, and all bytes within `longest` seconds."""
 
     window: float
     least: int
@@ -32,16 +30,14 @@ class Pace:
     _counted: int = 0
 
     def add(self, count: int) -> None:
-        """Count bytes that came."""
+        """Count received bytes."""
         self.total += count
         self._counted += count
         if self._counted >= self.least:
             self._counted, self._since = 0, time.monotonic()
 
     def left(self) -> float:
-        """Return the seconds after which the transfer is given up if no byte comes; none or fewer:
-        now.
-        """
+        """Return the seconds until the transfer times out without another byte; 0 or less: now."""
         end = self._since + self.window
         if self.longest is not None:
             end = min(end, self._begun + self.longest)
@@ -49,8 +45,9 @@ class Pace:
 
 
 def check_room(remote: str, folder: Path, received: int) -> None:
-    """Raise Unreachable if what was received, in bytes, leaves less than RESERVE on the disk of a
-    folder.
+    """Raise Unreachable if less than RESERVE is free on the disk of a folder.
+
+    `received` is the number of bytes received so far.
     """
     if received < UNCHECKED:
         return
@@ -58,6 +55,6 @@ def check_room(remote: str, folder: Path, received: int) -> None:
     if state.f_bavail * state.f_frsize < RESERVE:
         raise Unreachable(
             remote,
-            f"{received >> 20} MB came, and {folder} has less than {RESERVE >> 20} MB of room left",
-            hint="make room on the disk of the store",
+            f"no space after {received >> 20} MiB: {folder} has less than {RESERVE >> 20} MiB free",
+            hint="free space on the disk of the store",
         )

@@ -1,7 +1,7 @@
-"""Running a git that transfers, so that a remote can neither hang a build nor fill memory or disk.
+"""Run git transfers with limits, so that a remote can neither hang a build nor fill memory or disk.
 
-What git reads and writes is counted from outside, by the files that it makes and by the kernel's
-counters of its processes: git has limits of its own for http alone.
+git itself has limits only for http. So prov counts the bytes that git transfers: from the size of
+the files that it writes and from the kernel's counters of its processes.
 """
 
 from __future__ import annotations
@@ -22,46 +22,47 @@ from prov.transport.errors import Stalled, TooMuch
 from prov.transport.pace import LEAST, Pace, check_room
 
 _WINDOW = 10.0
-"""Times the patience: in so long a time, as many bytes move as would in one patience at the least
-speed.
+"""The window of a slow transfer, as a multiple of the patience: within it, at least patience times
+LEAST bytes must move.
 """
 _OUTPUT = 64 << 20
-"""Bytes that git may print."""
+"""Maximum bytes of git's output."""
 _WORDS = 1 << 16
-"""Bytes of its complaints that are read."""
+"""Bytes of git's error output that are read."""
 MEMORY = 4 << 30
-"""Bytes of memory for a git that talks to another machine, whose answers it may have to hold."""
+"""Bytes of memory for git with a remote on another machine: it may keep answers in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The limits of a git that transfers, by the remote that they protect from."""
+    """The limits of a git transfer."""
 
     remote: str
+    """Name of the remote, for messages."""
     patience: float
-    """Seconds without a byte."""
+    """Timeout in seconds without a byte."""
     most: int
-    """Bytes that the repository's packs may have then."""
+    """Maximum bytes of the repository's packs."""
     memory: int | None
-    """Bytes of address space."""
+    """Maximum bytes of address space; None for no limit."""
     interactive: bool
-    """git may ask the user at the terminal, and so shares the terminal's session."""
+    """Whether git may prompt the user; it then stays in the terminal's session."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a git that ended has left."""
+    """The result of a finished git command."""
 
     status: int
     output: bytes
     words: str
-    """Its complaints."""
+    """The error output."""
 
 
 def run_watched(
     command: Sequence[str], git_dir: Path, data: bytes, variables: Mapping[str, str], watch: Watch
 ) -> Finished:
-    """Run git on a repository; `data` is its input.
+    """Run git on a repository with `data` as its input.
 
     Raises Stalled, TooMuch, and Unreachable for a full disk.
     """
@@ -98,7 +99,7 @@ def run_watched(
 def _wait(
     child: subprocess.Popen[bytes], git_dir: Path, watch: Watch, outputs: Sequence[int]
 ) -> int:
-    """Return git's exit status; raise an error as soon as it exceeds a limit."""
+    """Wait for git and return its exit status. Raises an error when it exceeds a limit."""
     patience = watch.patience
     pace = Pace(_WINDOW * patience, int(LEAST * patience))
     size_before = _size(git_dir)
@@ -110,8 +111,8 @@ def _wait(
         if size > watch.most or sum(os.fstat(fd).st_size for fd in outputs) > _OUTPUT:
             raise TooMuch(
                 watch.remote,
-                f"it sends more than {watch.most} bytes, or more than that of lists of refs;"
-                " given up",
+                f"transfer canceled: more than {watch.most} bytes of packs or {_OUTPUT} bytes of"
+                " output",
             )
         check_room(watch.remote, git_dir, size - size_before)
         count = size + _bytes_of_processes(child.pid)
@@ -123,7 +124,7 @@ def _wait(
 
 
 def _pauses() -> Iterator[float]:
-    """Yield seconds between two looks: few at first, for transfers that take a moment."""
+    """Yield the seconds between two checks: short at first, for short transfers."""
     pause = 0.002
     while True:
         yield pause
@@ -131,27 +132,25 @@ def _pauses() -> Iterator[float]:
 
 
 def _check_speed(watch: Watch, pace: Pace, still: float) -> None:
-    """Raise Stalled for a transfer in which nothing moved for `still` seconds, or too little."""
+    """Raise Stalled if no byte moved for `still` seconds and that is too long, or too few moved."""
     if still > watch.patience:
-        raise Stalled(watch.remote, f"no byte came or went in {watch.patience:.0f} s; given up")
+        raise Stalled(watch.remote, f"transfer canceled: no data for {watch.patience:.0f} s")
     if pace.left() <= 0:
         raise Stalled(
             watch.remote,
-            f"fewer than {pace.least} bytes came or went in {pace.window:.0f} s; given up",
+            f"transfer canceled: fewer than {pace.least} bytes in {pace.window:.0f} s",
         )
 
 
 def _remove_parts(git_dir: Path) -> None:
-    """Remove what a git that was ended has left of a pack."""
+    """Delete the partial packs of a killed git."""
     for part in (git_dir / "objects" / "pack").glob("tmp_*"):
         with contextlib.suppress(OSError):
             part.unlink()
 
 
 def _size(git_dir: Path) -> int:
-    """Return the bytes of the packs of a repository, finished or not; a number that grows while a
-    transfer goes on.
-    """
+    """Return the bytes of a repository's packs, including partial ones of a running transfer."""
     size = 0
     for folder in (git_dir / "objects" / "pack", git_dir / "objects"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -160,7 +159,7 @@ def _size(git_dir: Path) -> int:
 
 
 def _bytes_of_processes(pid: int) -> int:
-    """Return the bytes that a process and those below it have read and written."""
+    """Return the bytes that a process and its descendants have read and written."""
     total = 0
     for process in (pid, *_below(pid)):
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -171,7 +170,7 @@ def _bytes_of_processes(pid: int) -> int:
 
 
 def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
-    """End git and what it runs, such as ssh."""
+    """Kill git and its child processes, such as ssh."""
     others = [] if group else _below(child.pid)
     with contextlib.suppress(ProcessLookupError):
         if group:
@@ -185,7 +184,7 @@ def _end(child: subprocess.Popen[bytes], *, group: bool) -> None:
 
 
 def _below(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they started."""
+    """Return the descendants of a process."""
     pids: list[int] = []
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():

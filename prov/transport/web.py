@@ -1,8 +1,8 @@
-"""Reading files from a web server: whole, or ranges of them.
+"""Read files, or ranges of files, from an untrusted web server.
 
-The server may answer anything. Never more is read than was asked for, nor from one that is too
-slow; what may be large goes to a file, not to memory; and a password goes to the scheme, host and
-port that it is for, wherever the server sends its clients.
+prov never reads more bytes than requested, cancels a transfer that is too slow, writes large files
+to disk instead of memory, and sends a password only to the scheme, host and port of its URL, also
+after a redirect.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from prov.transport.web_access import PORTS, authorization, proxies_of, tls_cont
 _CHUNK = 1 << 20
 MOST_REDIRECTS = 5
 LONGEST = 600.0
-"""Seconds for a file that is read into memory."""
+"""Maximum seconds for a file that is read into memory."""
 _OVERHEAD = 1 << 20
-"""Bytes of headers and of the marks between chunks, beside twice the content."""
+"""Bytes allowed for headers and chunk marks, in addition to twice the size of the content."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -45,7 +45,7 @@ class Missing(Exception):
 
 
 class Denied(Unreachable):
-    """The server answers, and gives nothing."""
+    """The server answers with an error status."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Web:
     access: Access
     _connections: Connections = field(init=False)
     _authorization: dict[str, str] = field(init=False)
-    """The header with the password, for the origin of the URL alone."""
+    """The header with the password, sent only to the origin of the URL."""
 
     def __post_init__(self) -> None:
         environment = self.access.environment
@@ -68,9 +68,9 @@ class Web:
         self.url = _without_login(self.url).rstrip("/")
 
     def get(self, path: str, *, most: int) -> bytes:
-        """Return a file.
+        """Return the content of a file.
 
-        Raises Missing, and Unreachable for one that is larger than `most` bytes.
+        Raises Missing, and Unreachable if it is larger than `most` bytes.
         """
         target = io.BytesIO()
         allowance = self._allowance(most, longest=LONGEST)
@@ -81,11 +81,11 @@ class Web:
     def append_range(
         self, path: str, start: int, end: int, *, size: int, target: BinaryIO, folder: Path
     ) -> bool:
-        """Append a file's bytes from start up to end to an open file, on the disk of `folder`;
-        return True.
+        """Append the bytes `start` to `end` (exclusive) of a file to `target`; return True.
 
-        Or the whole file, of `size` bytes, where the server gives no ranges, and False then. Raises
-        Missing, and Unreachable for an answer that has more or fewer bytes.
+        If the server does not support ranges, append the whole file, of `size` bytes, and return
+        False. `folder` is on the disk of `target`. Raises Missing, and Unreachable if the answer
+        has more or fewer bytes.
         """
         headers = {"Range": f"bytes={start}-{end - 1}"}
         allowance = self._allowance(max(size, end - start))
@@ -100,7 +100,7 @@ class Web:
             return is_part
 
     def _allowance(self, most: int, *, longest: float | None = None) -> Allowance:
-        """Return what may be spent on an answer with so many bytes of content."""
+        """Return the limits of an answer with at most `most` bytes of content."""
         patience = self.access.patience
         pace = Pace(2 * patience, int(LEAST * patience), longest)
         return Allowance(pace, patience, 2 * most + _OVERHEAD)
@@ -109,7 +109,7 @@ class Web:
     def _answer(
         self, path: str, headers: Mapping[str, str], allowance: Allowance
     ) -> Iterator[Answer]:
-        """Yield the answer that has a file. Raises Missing and Unreachable."""
+        """Yield the answer to a request for a file. Raises Missing and Unreachable."""
         try:
             with self._open(f"{self.url}/{path}", headers, allowance) as answer:
                 yield answer
@@ -119,11 +119,11 @@ class Web:
             raise Unreachable(self.name, f"{url}: {cause or type(cause).__name__}") from error
 
     def _check_start(self, path: str, answer: Answer, start: int) -> None:
-        """Raise Unreachable for a part that does not begin where it should."""
+        """Raise Unreachable unless the answer's range begins at `start`."""
         part = answer.headers.get("Content-Range", "").strip().lower()
         if not part.startswith(f"bytes {start}-"):
             raise Unreachable(
-                self.name, f"{path}: the server answers with another range than was asked for"
+                self.name, f"{path}: the server sent {part[:40]!r}, expected bytes {start}-"
             )
 
     def _append(
@@ -131,16 +131,14 @@ class Web:
     ) -> int:
         """Append the content of an answer to a file; return its size in bytes.
 
-        Raises Unreachable for more than `most` bytes, or fewer than were announced, and for too
-        little room on the disk of `folder`.
+        Raises Unreachable for more than `most` bytes, for fewer than the announced length, and for
+        too little free space on the disk of `folder`.
         """
         size = 0
         while chunk := answer.read1(min(_CHUNK, most + 1 - size)):
             size += len(chunk)
             if size > most:
-                raise Unreachable(
-                    self.name, f"{path} is larger than it may be: more than {most} bytes"
-                )
+                raise Unreachable(self.name, f"{path} is larger than the limit of {most} bytes")
             target.write(chunk)
             if folder is not None:
                 check_room(self.name, folder, size)
@@ -152,7 +150,7 @@ class Web:
         return Unreachable(self.name, f"{path} ends after {size} bytes")
 
     def _open(self, url: str, headers: Mapping[str, str], allowance: Allowance) -> Answer:
-        """Return the answer to a request, after at most so many redirects.
+        """Return the answer to a request, after at most MOST_REDIRECTS redirects.
 
         Raises Missing and Unreachable.
         """
@@ -168,34 +166,32 @@ class Web:
         raise Unreachable(self.name, f"the server redirects more than {MOST_REDIRECTS} times")
 
     def _checked(self, url: str, answer: Answer) -> Answer:
-        """Return an answer that has content. Raises Missing and Denied for others."""
+        """Return a successful answer. Raises Missing or Denied for an error status."""
         if answer.status in (http.client.OK, http.client.PARTIAL_CONTENT):
             return answer
         discard(answer)
         if answer.status in (http.client.NOT_FOUND, http.client.GONE):
             raise Missing(url)
-        raise Denied(self.name, f"{url}: the server says {answer.status}")
+        raise Denied(self.name, f"{url}: the server answered with status {answer.status}")
 
     def _redirected(self, url: str, location: str) -> str:
-        """Return the URL that a redirect leads to, without a password.
+        """Return the target of a redirect, without a password.
 
-        Raises Unreachable for one that is refused.
+        Raises Unreachable for a target that is not http or https, or from https to http.
         """
         quoted = quote(location, safe="%/:=&?~#+!$,;'@()*[]")
         target = urlsplit(urljoin(url, quoted))
         if target.scheme not in PORTS or not target.hostname:
             raise Unreachable(
-                self.name, f"the server redirects to {target.scheme}://, which is refused"
+                self.name, f"redirect to {target.scheme}:// rejected: not an http or https URL"
             )
         if url.startswith("https:") and target.scheme != "https":
-            raise Unreachable(
-                self.name, "the server redirects from https to http, which is refused"
-            )
+            raise Unreachable(self.name, "redirect from https to http rejected")
         return _without_login(urlunsplit(target._replace(fragment="")))
 
 
 def _origin(url: str) -> tuple[str, str, int]:
-    """Return what a password is for: scheme, host and port."""
+    """Return scheme, host and port, for which a password is valid."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or PORTS.get(parts.scheme, 0)
 

@@ -1,7 +1,6 @@
-"""How web servers are reached: proxies, certificates and passwords.
+"""Proxies, certificates and passwords for web servers.
 
-They are those that the user has set up for git and curl, so that a cache of plain files needs no
-settings of its own.
+prov uses the user's settings for git and curl, so static caches need no settings of their own.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from urllib.parse import unquote, urlsplit
 from prov.transport.errors import RemoteError
 
 PORTS = {"http": 80, "https": 443}
-"""The schemes of web servers, with their usual ports."""
+"""URL scheme -> default port."""
 _FALSE = ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies of a user."""
+    """A user's proxy settings."""
 
     by_scheme: Mapping[str, str]
-    """Scheme of a URL -> URL of its proxy; empty for none."""
+    """URL scheme -> URL of its proxy, or ""."""
     excluded: tuple[str, ...]
-    """Hosts and domains that are reached without a proxy; `*` is all of them."""
+    """Hosts and domains to connect to directly; `*` matches all."""
 
     def proxy_of(self, url: str) -> str:
-        """Return the URL of the proxy by which a URL is reached; empty for none."""
+        """Return the URL of the proxy for a URL, or "" for a direct connection."""
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         port = parts.port or PORTS.get(parts.scheme)
@@ -46,9 +45,9 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def proxies_of(settings: Mapping[str, str], environment: Mapping[str, str]) -> Proxies:
-    """Return a user's proxies, by git's settings for a URL, and by the variables that curl reads.
+    """Return a user's proxies, from git's `http.*` settings and the variables that curl reads.
 
-    `HTTP_PROXY` is not one of those: a web server sets it for the programs that it runs.
+    Like curl, this ignores `HTTP_PROXY`: in a CGI program it holds the `Proxy` header of a request.
     """
     variables = {
         "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
@@ -68,16 +67,16 @@ def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
 
 
 def _with_scheme(proxy: str) -> str:
-    """Return a proxy's URL; curl takes `host:port` for one of http."""
+    """Return a proxy's URL; like curl, use http for `host:port`."""
     if not proxy or "://" in proxy:
         return proxy
     return f"http://{proxy}"
 
 
 def tls_context(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
-    """Return how certificates are verified, by git's settings.
+    """Return the TLS context for git's `http.*` settings.
 
-    Raises RemoteError for files that can't be read.
+    Raises RemoteError if a certificate or key file cannot be read.
     """
     try:
         context = ssl.create_default_context(cafile=settings.get("sslcainfo") or None)
@@ -87,8 +86,8 @@ def tls_context(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
         names = ("sslcainfo", "sslcert", "sslkey")
         files = ", ".join(settings[name] for name in names if settings.get(name))
         raise RemoteError(
-            f"remote {remote}: certificates can't be read: {error}",
-            hint=f"git's settings name {files}",
+            f"remote {remote}: cannot read certificates: {error}",
+            hint=f"correct the paths in git's http settings: {files}" if files else "",
         ) from error
     if settings.get("sslverify", "true").lower() in _FALSE:
         context.check_hostname = False
@@ -97,7 +96,7 @@ def tls_context(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def authorization(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the header with the password for a URL: from the URL, or from ~/.netrc; else none."""
+    """Return the header with the password from the URL or ~/.netrc; {} if there is no password."""
     parts = urlsplit(url)
     login = login_in(url) or _netrc_login(environment, parts.hostname or "")
     if not login:
@@ -106,7 +105,7 @@ def authorization(url: str, environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def login_in(url: str) -> str:
-    """Return the `user:password` that a URL has; empty for none."""
+    """Return the `user:password` in a URL, or ""."""
     parts = urlsplit(url)
     if not parts.username:
         return ""
@@ -114,7 +113,7 @@ def login_in(url: str) -> str:
 
 
 def _netrc_login(environment: Mapping[str, str], host: str) -> str:
-    """Return the `user:password` that ~/.netrc has for a host; empty for none."""
+    """Return the `user:password` for a host in ~/.netrc, or ""."""
     path = Path(environment.get("HOME", "/nonexistent"), ".netrc")
     if not path.is_file():
         return ""

@@ -20,7 +20,7 @@ from prov.transport.address import (
     parse_address,
     without_password,
 )
-from prov.transport.answers import hint_for, judge_push, lock_is_held, rejections, telling_lines
+from prov.transport.answers import hint_for, judge_push, lock_is_held, rejections, summarize
 from prov.transport.errors import Malformed, RemoteError
 from prov.worktree.attributes import Listing
 from tests.fuzz.common import keys, oids, scratch, text, texts, words
@@ -116,7 +116,7 @@ def read_settings(data: bytes) -> object:
 def read_answer(data: bytes) -> object:
     words = text(data)
     rejected = rejections(words.split("\n"))
-    said = telling_lines(words, rejected)
+    said = summarize(words, rejected)
     assert said.isprintable() and len(said) <= 1000
     return judge_push(rejected, words), hint_for(words), lock_is_held(words)
 

@@ -104,18 +104,30 @@ def bad_trees(remote: Remote) -> dict[str, tuple[Oid, str]]:
     two = [remote.file(b"%d" % number, bytes([number]) * 3000) for number in range(2)]
     return {
         "missing": (remote.tree(Entry(b"a", MODE_FILE, bytes(20))), "is missing"),
-        "another's id": (remote.tree(swapped), "not the blob"),
-        "a file as a folder": (remote.tree(Entry(b"a", MODE_DIRECTORY, blob)), "not the tree"),
-        "a folder as a file": (remote.tree(Entry(b"a", MODE_FILE, tree)), "not the blob"),
-        "a name that leads out": (remote.tree(remote.file(b"..")), "a name that no file can have"),
-        "git's own folder": (remote.tree(remote.file(b".git")), "takes for another"),
-        "a link to nothing": (remote.tree(remote.file(b"a", b"", MODE_SYMLINK)), "to 0 bytes"),
-        "a link with a NUL": (remote.tree(remote.file(b"a", b"b\0", MODE_SYMLINK)), "no path"),
-        "a large file": (remote.tree(remote.file(b"a", bytes(5001))), "5000 are allowed"),
-        "two large files": (remote.tree(*two), "more than is let in"),
-        "deep folders": (remote.tree(deep), "folders below one another"),
+        "another's id": (remote.tree(swapped), "does not match its id"),
+        "a file as a folder": (
+            remote.tree(Entry(b"a", MODE_DIRECTORY, blob)),
+            "not a tree",
+        ),
+        "a folder as a file": (remote.tree(Entry(b"a", MODE_FILE, tree)), "is a tree, not a blob"),
+        "a name that leads out": (remote.tree(remote.file(b"..")), "an invalid file name"),
+        "git's own folder": (remote.tree(remote.file(b".git")), "treats as a different name"),
+        "a link to nothing": (
+            remote.tree(remote.file(b"a", b"", MODE_SYMLINK)),
+            "of 0 bytes",
+        ),
+        "a link with a NUL": (
+            remote.tree(remote.file(b"a", b"b\0", MODE_SYMLINK)),
+            "a NUL byte",
+        ),
+        "a large file": (remote.tree(remote.file(b"a", bytes(5001))), "the limit is 5000"),
+        "two large files": (remote.tree(*two), "the limit is 20 files and 5000 bytes"),
+        "deep folders": (remote.tree(deep), "nested folders"),
         "many files": (remote.tree(*files), "more than 20 objects"),
-        "one folder, twice": (remote.tree(twice, twice._replace(name=b"b")), "more than is let in"),
+        "one folder, twice": (
+            remote.tree(twice, twice._replace(name=b"b")),
+            "the limit is 20 files",
+        ),
     }
 
 

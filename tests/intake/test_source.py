@@ -30,13 +30,16 @@ def test_an_object_is_read_whole() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (Content("blob", 7, iter([b"con", b"tent", b"more"])), "the size that was announced"),
-        (Content("blob", 7, iter([b"con"])), "the size that was announced"),
-        (Content("blob", 7, iter([b"content"[::-1]])), "not what its id says"),
-        (Content("tree", 7, iter([DATA])), "not what its id says"),
-        (Content("blob", 101, iter([])), "101 bytes, and 100 are allowed"),
-        (Content("blob", 7, failing(StoreError("torn"), b"con")), "can't be read: torn"),
-        (Content("blob", 7, failing(ValueError("bad"))), "can't be read: bad"),
+        (Content("blob", 7, iter([b"con", b"tent", b"more"])), "its announced size"),
+        (Content("blob", 7, iter([b"con"])), "its announced size"),
+        (Content("blob", 7, iter([b"content"[::-1]])), "does not match its id"),
+        (Content("tree", 7, iter([DATA])), "does not match its id"),
+        (Content("blob", 101, iter([])), "101 bytes, the limit is 100"),
+        (
+            Content("blob", 7, failing(StoreError("torn"), b"con")),
+            f"{OID.hex()}: torn",
+        ),
+        (Content("blob", 7, failing(ValueError("bad"))), f"{OID.hex()}: bad"),
     ],
 )
 def test_an_object_that_is_not_as_announced(content: Content, why: str) -> None:

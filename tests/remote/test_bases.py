@@ -31,7 +31,7 @@ def published(key: str, number: int) -> Published:
 def index(tmp_path: Path) -> Index:
     """An index of twenty publications of two recipes."""
     index = Index(tmp_path / "index")
-    with index.changing(anew=True):
+    with index.changing(clear=True):
         for number in range(1, 21):
             key = "words:make" if number % 2 else "app:pack"
             publication = Publication(number, (published(key, number),))

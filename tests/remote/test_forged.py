@@ -105,28 +105,31 @@ CHANGES: dict[str, tuple[Callable[[Forger, Keys], None], str]] = {
     "unsigned": (lambda f, k: f.replace(f.text, None), "a publication is not signed"),
     "unknown": (
         lambda f, k: f.replace(f.text, sign_with(f.text, k.other)),
-        "signed by a key that is not allowed",
+        "signed with a key that is not in the signers file",
     ),
     "altered": (
         lambda f, k: f.replace(f.text.replace(b"size=", b"size=1"), f.signature),
-        "is not what was signed",
+        "does not match its signature",
     ),
     "other": (
         lambda f, k: f.replace(f.text, sign_with(b"x", k.allowed)),
-        "a publication is not what was signed",
+        "a publication does not match its signature",
     ),
     "namespace": (
         lambda f, k: f.replace(f.text, sign_with(f.text, k.allowed, "git")),
-        "is not what was signed",
+        "does not match its signature",
     ),
-    "noise": (lambda f, k: f.replace(f.text, b"noise"), "a publication is not what was signed"),
+    "noise": (
+        lambda f, k: f.replace(f.text, b"noise"),
+        "a publication does not match its signature",
+    ),
     "malformed": (
         lambda f, k: f.replace(b"x", sign_with(b"x", k.allowed)),
-        "is not what it should be",
+        "invalid publication",
     ),
-    "replay": (_replay, "app:pack has the record of 'app:make'"),
-    "output": (_other_output, "app:pack has another output than was signed"),
-    "digest": (_other_digest, "app:pack is not what was signed: its SHA-256 differs"),
+    "replay": (_replay, "app:pack: the record belongs to 'app:make'"),
+    "output": (_other_output, "app:pack: the output differs from the signed output"),
+    "digest": (_other_digest, "app:pack: the record does not match its signed SHA-256"),
 }
 
 
@@ -179,7 +182,7 @@ def test_a_key_is_taken_back_and_a_policy_is_changed(
     allow(keys.signers, keys.other)
     assert _results(other) == 0
     assert (
-        "a key that is not allowed"
+        "a key that is not in the signers file"
         in other.prov("plan", "app").stderr + other.prov("build", "words").stderr
     )
     other.prov("remote", "add", "team", forger.cache.url, "--trust", "none")
@@ -256,7 +259,7 @@ def test_a_record_of_which_an_object_may_not_be(
     forger.say(lines, keys.allowed)
     other = _reader(machines, forger, keys)
     other.build()
-    assert "remote team: sends what git refuses" in other.said
+    assert "remote team: it sent objects that git rejected" in other.said
     assert other.deployed() == other.wanted()
     other.is_clean()
 

@@ -73,7 +73,7 @@ def test_a_server_that_deletes_nothing_keeps_one_branch(branches: Incoming, cach
     )
     (name,) = push(branches, branches.choose(int(time.time())))
     warning = branches.clear([name])
-    assert "1 branch stays below" in warning
+    assert "1 branch remains below" in warning
     assert branches.holding() == []
     assert branches.choose(0) == name
     push(branches, name)
@@ -84,7 +84,7 @@ def test_a_server_that_deletes_nothing_keeps_one_branch(branches: Incoming, cach
 
 def test_a_server_that_forbids_them_is_tried_again_after_a_day(branches: Incoming) -> None:
     assert not branches.is_direct
-    branches.go_direct()
+    branches.use_direct()
     assert branches.is_direct
     long_ago = time.time() - LEFT_AFTER - 60
     os.utime(branches.remote.folder / "incoming", (long_ago, long_ago))

@@ -37,7 +37,7 @@ def test_a_remote_of_each_kind(store: Store, tmp_path: Path) -> None:
     assert isinstance(open_remote(git, store, ACCESS), GitRemote)
     assert isinstance(open_git_remote(git, store, ACCESS), GitRemote)
     assert isinstance(open_remote(static, store, ACCESS), StaticRemote)
-    with pytest.raises(RemoteError, match="it is only read"):
+    with pytest.raises(RemoteError, match="it is read-only"):
         open_git_remote(static, store, ACCESS)
     assert (store.cache / "remotes/git").is_dir()
     forget_memory(store, "git")

@@ -69,38 +69,38 @@ def test_the_order_of_lines_is_one() -> None:
     head, task, used = TEXT.split(b"\n", 2)[:2], LINE.encode(), f"used {'75' * 20}\n".encode()
     swapped = b"\n".join(head) + b"\n" + used + task
     assert sorted(swapped) == sorted(TEXT)
-    with pytest.raises(ValueError, match="as it should be"):
+    with pytest.raises(ValueError, match="canonical form"):
         decode_publication(swapped)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("prov publication 1", "prov publication 2", "no publication"),
-        ("time 7", "when 7", "no time"),
-        ("time 7", "time -1", "no time"),
-        ("time 7", f"time {1 << 40}", "no time"),
-        ("time 7", "time 07", "as it should be"),
+        ("prov publication 1", "prov publication 2", "not a publication"),
+        ("time 7", "when 7", "invalid time"),
+        ("time 7", "time -1", "invalid time"),
+        ("time 7", f"time {1 << 40}", "invalid time"),
+        ("time 7", "time 07", "canonical form"),
         ("time 7", "time x", "invalid literal"),
-        ("used ", "Used ", "unknown word"),
-        ("75" * 20, "75" * 19, "no id"),
-        ("75" * 20, "7A" * 20, "no id"),
-        ("zlib:compile", "zlib", "no task"),
-        ("zlib:compile", "zlib:compile:x", "no task"),
-        ("zlib:compile", "../x:compile", "no task"),
-        ("zlib:compile", "zlib:a..b", "no task"),
-        ("zlib:compile", "zlib:a.lock", "no task"),
-        ("zlib:compile", "zlib.lock:a", "no task"),
+        ("used ", "Used ", "unknown keyword"),
+        ("75" * 20, "75" * 19, "invalid id"),
+        ("75" * 20, "7A" * 20, "invalid id"),
+        ("zlib:compile", "zlib", "invalid task"),
+        ("zlib:compile", "zlib:compile:x", "invalid task"),
+        ("zlib:compile", "../x:compile", "invalid task"),
+        ("zlib:compile", "zlib:a..b", "invalid task"),
+        ("zlib:compile", "zlib:a.lock", "invalid task"),
+        ("zlib:compile", "zlib.lock:a", "invalid task"),
         ("zlib:compile", "zl\u0131b:a", "ascii"),
-        ("zlib:compile", f"{'z' * 201}:a", "no task"),
-        ("size=5", "size=-5", "no size"),
+        ("zlib:compile", f"{'z' * 201}:a", "invalid task"),
+        ("size=5", "size=-5", "invalid size"),
         ("size=5", "size=5 size=6", "unknown fields"),
         ("size=5", "size=5 owner=x", "unknown fields"),
-        ("size=5", "size=5 place=x", "no place"),
-        ("size=5", f"size=5 workdir={'0' * 40}", "no id"),
-        ("size=5", f"size=5 workdir={'0' * 40}:{'0' * 40}", "no id"),
-        ("size=5", f"place={'0' * 40} size=5", "as it should be"),
-        ("64" * 32, "64" * 20, "no id"),
+        ("size=5", "size=5 place=x", "invalid place"),
+        ("size=5", f"size=5 workdir={'0' * 40}", "invalid id"),
+        ("size=5", f"size=5 workdir={'0' * 40}:{'0' * 40}", "invalid id"),
+        ("size=5", f"place={'0' * 40} size=5", "canonical form"),
+        ("64" * 32, "64" * 20, "invalid id"),
     ],
 )
 def test_anything_else_is_refused(old: str, new: str, why: str) -> None:

@@ -25,7 +25,7 @@ AT_ONCE = 45.0
 longer.
 """
 LEFT = "refs/heads/prov/incoming/"
-HINT = "  hint: in that repository, `git config receive.denyNonFastForwards false` allows it"
+HINT = "  hint: run `git config receive.denyNonFastForwards false` in that repository"
 
 
 def forbid(cache: Cache, *settings: str) -> None:
@@ -71,7 +71,7 @@ def test_refs_that_may_not_go_back(
     begun = time.monotonic()
     said = one.prov("remote", "gc", "team", "--days", "0", "--builds", "0", code=1).stderr
     assert time.monotonic() - begun < AT_ONCE
-    assert "nothing was removed, 5 results to remove still there" in said
+    assert "nothing was removed; 5 results to remove remain there" in said
     assert "receive.denyNonFastForwards is set there" in said
     assert HINT in said.splitlines()
     assert cache.git("rev-parse", "prov/index", "prov/content") == before
@@ -186,7 +186,7 @@ def test_hooks_that_decline(
     begun = time.monotonic()
     said = one.complaint("push")
     assert time.monotonic() - begun < AT_ONCE
-    assert "nothing was published: the server declines the push" in said
+    assert "nothing was published: the server declined the push" in said
     assert "hook" in said
     assert cache.refs() == set()
 

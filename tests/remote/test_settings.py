@@ -68,7 +68,7 @@ def test_they_are_asked_by_priority_and_name(store: Store) -> None:
 def test_a_name_that_is_unknown_is_named_with_the_nearest(store: Store) -> None:
     write_remote(store, replace(ONE, name="mirror"))
     for look in (find_remote, remove_remote):
-        with pytest.raises(RemoteError, match="no remote miror") as caught:
+        with pytest.raises(RemoteError, match="no such remote: miror") as caught:
             look(store, "miror")
         assert "mirror" in caught.value.hint
     remove_remote(store, "miror", missing_ok=True)
@@ -89,9 +89,9 @@ def test_settings_that_make_no_sense_are_named(name: str, value: str, store: Sto
 @pytest.mark.parametrize(
     ("trust", "signers", "why"),
     [
-        ("everybody", "", "unknown"),
-        ("keys", "", "no file of allowed signers"),
-        ("", "", "no file of allowed signers"),
+        ("everybody", "", "invalid value 'everybody'"),
+        ("keys", "", "requires a file of allowed signers"),
+        ("", "", "requires a file of allowed signers"),
         ("keys", "nowhere", "no such file"),
     ],
 )

@@ -20,7 +20,7 @@ from prov.records.ids import OutputId, StaticKey, TaskHash
 from prov.records.keys import TaskKey
 from prov.remote.publication import Publication, Published
 from prov.remote.signature import examine, sign, validity
-from prov.remote.trust import Came, Seal, check_record, judge
+from prov.remote.trust import FetchedRecord, Seal, check_record, judge
 from prov.store.objects import MODE_DIRECTORY, MODE_EXECUTABLE, MODE_FILE, Entry
 from prov.store.repository import Store
 from prov.transport.errors import (
@@ -84,7 +84,7 @@ def test_rules_for_publications(
 
 
 FACTS = {"task": "words:make", "task-hash": (b"h" * 20).hex(), "result": "ok"}
-CAME = Came(b"d" * 32, FACTS, b"h" * 20, OutputId(b"o" * 20))
+CAME = FetchedRecord(b"d" * 32, FACTS, b"h" * 20, OutputId(b"o" * 20))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ CAME = Came(b"d" * 32, FACTS, b"h" * 20, OutputId(b"o" * 20))
         ),
     ],
 )
-def test_rules_for_records(came: Came, verdict: Verdict) -> None:
+def test_rules_for_records(came: FetchedRecord, verdict: Verdict) -> None:
     if verdict is None:
         check_record("team", "SHA256:abc", TASK, came)
         return

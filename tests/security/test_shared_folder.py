@@ -112,4 +112,4 @@ def test_a_hook_of_the_configuration_is_refused(published: tuple[Project, Path, 
     project.edit("recipes/a.toml", "echo ", "echo x")
     project.prov("build", "a:go", "--offline")
     said = project.refused("push")
-    assert "hook.h.command" in said and "publish there by ssh" in said
+    assert "hook.h.command" in said and "publish over ssh" in said

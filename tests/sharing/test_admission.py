@@ -118,10 +118,10 @@ def test_a_script_runs(writer: ObjectWriter) -> None:
     [
         ("", b"", ""),
         ("ldconfig\n", b"ldconfig\n", ""),
-        ("ldconfig\n", b"", "that its recipe does not have"),
-        ("", b"evil\n", "that its recipe does not have"),
-        ("ldconfig\n", b"evil\n", "that its recipe does not have"),
-        ("echo ${A}\n", b"echo 1\n", "a variable that its inputs leave out"),
+        ("ldconfig\n", b"", "differs from the recipe's"),
+        ("", b"evil\n", "differs from the recipe's"),
+        ("ldconfig\n", b"evil\n", "differs from the recipe's"),
+        ("echo ${A}\n", b"echo 1\n", "a variable that is missing from its inputs"),
     ],
 )
 @pytest.mark.parametrize("confined", [False, True])

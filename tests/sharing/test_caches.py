@@ -49,7 +49,7 @@ def know(caches: Caches, remote: Remote, tasks: Iterable[Published], *, problem:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MemoryError(), "remote cache: there is not enough memory for what it sends"),
+        (MemoryError(), "remote cache: out of memory while receiving data"),
         (ProvError("odd"), "remote cache: odd"),
         (OSError(28, "No space left on device"), "remote cache: a file: No space left on device"),
         (
@@ -72,7 +72,7 @@ def test_a_remote_is_dropped_once(caches: Caches) -> None:
     assert not caches.incomplete
     for why in ("first: gone", "first: still gone"):
         caches.drop("first", why)
-    assert caches.notes == ["first: gone; it is left out of this build"]
+    assert caches.notes == ["first: gone; continuing without it"]
     assert caches.incomplete
     assert [remote.name for remote in caches.opened()] == ["second"]
 
@@ -154,8 +154,8 @@ def test_unsigned_programs_need_a_sandbox(
         tree = writer.add_tree([Entry(b"tool", mode, writer.add("blob", b"x"))])
         output = write_output(writer, Output(Pair(tree, None)))
     caches.confined = confined
-    assert caches.takes(COMPILE, output) == is_used
-    assert caches.takes(COMPILE, output) == is_used
+    assert caches.accepts(COMPILE, output) == is_used
+    assert caches.accepts(COMPILE, output) == is_used
     assert len(caches.notes) == (0 if is_used else 1)  # said once
 
 

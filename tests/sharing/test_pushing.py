@@ -155,9 +155,9 @@ def test_why_nothing_is_shared(store: Store) -> None:
     _, ids = record_run(store)
     names = [RunRef(APP, task_hash(text), 1) for text in ("a", "b")]
     store.refs.update(RefUpdate(str(names[0]), ids.commit))
-    assert why_nothing(store, [], {}).startswith("the recorded run is of `prov run`")
+    assert why_nothing(store, [], {}).startswith("the recorded run has no output")
     store.refs.update(RefUpdate(str(names[1]), ids.commit))
-    assert why_nothing(store, [], {}).startswith("all 2 recorded runs are of `prov run`")
+    assert why_nothing(store, [], {}).startswith("all 2 recorded runs have no output")
 
 
 # exports

@@ -109,10 +109,10 @@ def test_a_result_of_one_place_says_which(store: Store) -> None:
 @pytest.mark.parametrize(
     ("facts", "message", "why"),
     [
-        ({"incremental": "started from leftovers"}, "", "it was built on leftovers"),
-        ({"aside": "7"}, "", "it was run in a scratch directory"),
-        ({"result": "failed: exit status 1"}, "", "it failed"),
-        ({}, UNSIGNED_MESSAGE, "it came from a remote, unsigned"),
+        ({"incremental": "started from leftovers"}, "", "built from an earlier WORKDIR"),
+        ({"aside": "7"}, "", "run in a scratch directory"),
+        ({"result": "failed: exit status 1"}, "", "failed"),
+        ({}, UNSIGNED_MESSAGE, "fetched from a remote without a signature"),
     ],
 )
 def test_why_a_result_is_not_shared(
@@ -127,13 +127,13 @@ def test_why_a_result_is_not_shared(
 def test_an_output_that_is_gone_is_not_shared(store: Store) -> None:
     result, _ = record_run(store)
     store.refs.update(RefUpdate(str(OutputRef(COMPILE, result.task_hash)), None))
-    assert offered(store, result) == "its output is not in the store any more"
+    assert offered(store, result) == "its output is no longer in the store"
 
 
 def test_a_result_without_a_run_is_not_shared(store: Store) -> None:
     result, _ = record_run(store)
     store.refs.update(RefUpdate(str(RunRef(COMPILE, result.task_hash, 1)), None))
-    assert offered(store, result) == "no run that produced its output is in the store any more"
+    assert offered(store, result) == "the run that produced its output is no longer in the store"
 
 
 def test_a_record_alone_is_enough(store: Store) -> None:

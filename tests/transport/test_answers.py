@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prov.transport.answers import Verdict, hint_for, judge_push, rejections, telling_lines
+from prov.transport.answers import Verdict, hint_for, judge_push, rejections, summarize
 
 INDEX, CONTENT = "refs/heads/prov/index", "refs/heads/prov/content"
 
@@ -92,7 +92,7 @@ def test_the_setting_is_named(reason: str, setting: str) -> None:
             row(CONTENT, f"[remote rejected] ({reason})"),
         ]
     )
-    said = telling_lines("error: failed to push some refs to 'x'", rejected)
+    said = summarize("error: failed to push some refs to 'x'", rejected)
     assert setting in said
     assert CONTENT in said
     assert "failed to push" not in said
@@ -100,15 +100,15 @@ def test_the_setting_is_named(reason: str, setting: str) -> None:
 
 
 def test_a_complaint_is_one_printable_line() -> None:
-    said = telling_lines(
+    said = summarize(
         "To x\nremote: \x1b[31mno\x07\r\nremote:   \nerror: failed\n\nhint: none\nerror: failed\n"
     )
     assert said == "remote: ?[31mno?; error: failed"
-    assert telling_lines("") == "git failed and printed nothing"
+    assert summarize("") == "git failed and printed nothing"
 
 
 def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
-    said = telling_lines(
+    said = summarize(
         "remote: error: Unable to create '/srv/x.lock': File exists.\nremote: \nremote: Another git"
         " process seems to be running in this repository, e.g.\nremote: an editor opened by 'git"
         " commit'. Please make sure all processes\nremote: are terminated then try again. If it"
@@ -131,7 +131,10 @@ def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
             "fatal: could not read Username for 'https://x': terminal prompts disabled",
             "credential helper",
         ),
-        ("remote: error: cannot lock ref 'a/b': 'a' exists; cannot create 'a/b'", "rename it"),
+        (
+            "remote: error: cannot lock ref 'a/b': 'a' exists; cannot create 'a/b'",
+            "rename the",
+        ),
         ("git@host: Permission denied (publickey).", "ssh -v"),
         ("fatal: bad config line 1 in file /home/a/.gitconfig", "correct that line"),
     ],
@@ -141,12 +144,12 @@ def test_a_complaint_has_a_hint(words: str, hint: str) -> None:
 
 
 def test_the_cause_is_reported_and_not_what_follows_from_it() -> None:
-    said = telling_lines(
+    said = summarize(
         "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote"
         " repository.\n"
     )
     assert said == "fatal: 'x' does not appear to be a git repository"
     assert (
-        telling_lines("fatal: Could not read from remote repository.")
+        summarize("fatal: Could not read from remote repository.")
         == "fatal: Could not read from remote repository."
     )

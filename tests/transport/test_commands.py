@@ -42,5 +42,5 @@ def test_a_push_into_a_folder_runs_no_hook(tmp_path: Path) -> None:
     (tmp_path / "more").write_text('[hook "x"]\n\tcommand = touch ran\n\tevent = pre-receive\n')
     with (tmp_path / "config").open("a") as config:
         config.write("[include]\n\tpath = more\n")
-    with pytest.raises(Declined, match=r"sets hook\.x\.command, a hook"):
+    with pytest.raises(Declined, match=r"sets hook\.x\.command: the hook"):
         receiving_command("m", tmp_path)

@@ -174,12 +174,12 @@ def test_digests(harm: str, tmp_path: Path) -> None:
 
 def test_an_index_is_kept(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
-    with index.changing(anew=True):
+    with index.changing(clear=True):
         index.add(Listed(1, bytes(20), 5, "", ""), Publication(5, (TASK,)))
     index.close()
     index = Index(tmp_path / "index")
     assert index.find(TaskHash(bytes(20))) == [TASK]
-    index.begin_anew()
+    index.reset()
     assert index.count() == 0
     change(index.path, "insert into publications values (1, 'x', 'y', 'z', 'a')")
     with pytest.raises(Damaged):

@@ -20,8 +20,8 @@ def test_an_unreachable_remote_is_named_with_what_to_do() -> None:
     [
         ("", "", "remote team: is bad"),
         ("SHA256:x", "", "remote team: is bad (key SHA256:x)"),
-        ("", "a:go", "remote team: a:go is bad"),
-        ("SHA256:x", "a:go", "remote team: a:go is bad (key SHA256:x)"),
+        ("", "a:go", "remote team: a:go: is bad"),
+        ("SHA256:x", "a:go", "remote team: a:go: is bad (key SHA256:x)"),
     ],
 )
 def test_an_untrusted_answer_names_its_signer_and_its_task(key: str, task: str, text: str) -> None:

@@ -68,6 +68,6 @@ def test_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     check_room("m", tmp_path, UNCHECKED)
     monkeypatch.setattr(paces, "RESERVE", 1 << 62)
     check_room("m", tmp_path, UNCHECKED - 1)
-    with pytest.raises(Unreachable, match="16 MB came"):
+    with pytest.raises(Unreachable, match="no space after 16 MiB"):
         check_room("m", tmp_path, UNCHECKED)
     assert RESERVE < 1 << 62

@@ -258,6 +258,6 @@ def test_the_disk_is_not_filled(
         request.send_endlessly()
 
     server.answers["file"] = endless
-    with pytest.raises(Unreachable, match="room left"):
+    with pytest.raises(Unreachable, match="MiB free"):
         range_of(server, tmp_path, 0, 10, 1 << 40)
     assert server.sent < 128 << 20

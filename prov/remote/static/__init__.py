@@ -1,1 +1,1 @@
-"""Static caches: remotes of plain files, which any web server can serve."""
+"""Static caches: remotes of plain files that any web server can serve."""

@@ -1,8 +1,7 @@
-"""Writing a cache as plain files, for a web server that knows nothing of git; see `remote` for
-their layout.
+"""Write a static cache: plain files for a web server without git. `remote` describes the layout.
 
-Each time, what is new goes into one bundle and one publication. A reader never sees a part: the
-list of what there is comes last, in one step, and nothing that it names ever changes.
+Each export writes new results to one bundle and one publication. Readers never see a partial
+export: the manifest is replaced last, atomically, and the files that it lists never change.
 """
 
 from __future__ import annotations
@@ -27,10 +26,11 @@ from prov.store.packs import PackStream
 from prov.transport.errors import RemoteError
 
 _SCRATCH = ".bundle-"
+_OTHER_FOLDER = "export to another folder"
 
 
 def exported(folder: Path) -> set[tuple[TaskHash, OutputId]]:
-    """Return what a folder holds: task hashes with outputs."""
+    """Return the results in a folder: pairs of task hash and output."""
     results = set()
     for number in read_manifest(folder).publications:
         text = (folder / f"publications/{number:08d}").read_bytes()
@@ -39,14 +39,11 @@ def exported(folder: Path) -> set[tuple[TaskHash, OutputId]]:
 
 
 def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *, key: str) -> int:
-    """Write those results that a folder has not; return the bytes that it grew by.
-
-    Raises RemoteError.
-    """
+    """Write results that a folder lacks; return the number of bytes written. Raises RemoteError."""
     for name in ("publications", "bundles"):
         make_folder(folder / name)
     with locked(folder / ".lock"):
-        for scratch in folder.glob(f"{_SCRATCH}*"):  # of an export that was killed
+        for scratch in folder.glob(f"{_SCRATCH}*"):  # of a killed export
             shutil.rmtree(scratch, ignore_errors=True)
         manifest = read_manifest(folder)
         earlier = exported(folder)
@@ -69,18 +66,18 @@ def export(objects: ObjectDatabase, folder: Path, tasks: Sequence[Published], *,
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the list of a cache in a folder. Raises RemoteError for a folder with other files."""
+    """Return the manifest of a cache. Raises RemoteError for a folder with other files."""
     try:
         return decode_manifest((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         if any(path.name not in ("publications", "bundles") for path in folder.glob("[!.]*")):
             raise RemoteError(
-                f"{folder} holds something else than a cache", hint="name another folder"
+                f"{folder} is not a static cache: it has other files", hint=_OTHER_FOLDER
             ) from None
         return Manifest({}, ())
     except (ValueError, UnicodeDecodeError) as error:
         raise RemoteError(
-            f"{folder / MANIFEST} is not what it should be: {error}", hint="name another folder"
+            f"invalid manifest {folder / MANIFEST}: {error}", hint=_OTHER_FOLDER
         ) from error
 
 
@@ -91,7 +88,7 @@ def _write_bundle(
     tasks: Sequence[Published],
     before: Sequence[Bundle],
 ) -> Bundle:
-    """Write the objects of some results that no earlier bundle has, and their index."""
+    """Write a bundle and its index with the objects that no earlier bundle has."""
     indexes = [PackIndex(folder / f"{bundle.name}.idx") for bundle in before]
     last = _content_tip(folder, before)
     commits = [record_commit(task.record) for task in tasks]
@@ -120,7 +117,7 @@ def _write_bundle(
 
 
 def _bundle_header(tip: Oid, before: Oid | None) -> bytes:
-    """Return what stands before the pack of a bundle that has a tip and needs the one before it."""
+    """Return the header of a bundle; `before` is the tip of the previous bundle, a prerequisite."""
     lines = ["# v2 git bundle"]
     if before is not None:
         lines.append(f"-{before.hex()} content")
@@ -137,7 +134,7 @@ def _add(stream: PackStream, commit: Commit, indexes: Iterable[PackIndex]) -> No
 def _add_tree(
     objects: ObjectDatabase, stream: PackStream, top: Oid, indexes: Sequence[PackIndex]
 ) -> None:
-    """Add what a tree holds, folder by folder, so that few ranges have what belongs together."""
+    """Add a tree and everything below it, folder by folder, so that a folder takes few ranges."""
     pending = [top]
     while pending:
         oid = pending.pop()
@@ -147,7 +144,7 @@ def _add_tree(
         stream.add(oid, kind, content)
         if kind == "tree":
             entries = objects.tree(oid)
-            entries.reverse()  # the last of `pending` comes first
+            entries.reverse()  # pop() returns the last entry
             pending += [entry.oid for entry in entries if entry.mode == MODE_DIRECTORY]
             pending += [entry.oid for entry in entries if entry.mode != MODE_DIRECTORY]
 

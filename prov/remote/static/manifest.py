@@ -1,11 +1,11 @@
-"""The list of a cache of plain files: which publications and bundles there are. Pure.
+"""Encode and decode the manifest of a static cache: its publications and bundles.
 
     prov static cache 1
     publication 00000001 signed
     bundle 00000001 SIZE HEADER
 
-`signed` is there if the publication has a signature beside it. SIZE is that of the bundle in bytes,
-HEADER how many of them are before the pack.
+`signed` is present if the publication has a signature file. SIZE is the size of the bundle, and
+HEADER the offset of the pack in it, both in bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BUNDLE = re.compile(r"bundle ([0-9]{8}) ([0-9]{1,15}) ([0-9]{1,5})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle: its number, its size in bytes, and how many of them are before the pack."""
+    """A bundle: its number, its size, and the size of the header before the pack, in bytes."""
 
     number: int
     size: int
@@ -34,9 +34,10 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What there is. Publications by number, and whether they are signed."""
+    """The content of a static cache."""
 
     publications: dict[int, bool]
+    """Number of a publication -> whether it is signed."""
     bundles: tuple[Bundle, ...]
 
     def encode(self) -> bytes:
@@ -50,10 +51,10 @@ class Manifest:
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Return what `encode` wrote. Raises ValueError for anything else."""
+    """Decode a text that `encode` wrote. Raises ValueError for any other text."""
     first, *lines = data.decode("ascii").splitlines()
     if first != HEADER:
-        raise ValueError("it is no cache")
+        raise ValueError("not a manifest of a static cache")
     publications, bundles = {}, []
     for line in lines:
         publication, bundle = _PUBLICATION.fullmatch(line), _BUNDLE.fullmatch(line)

@@ -1,15 +1,15 @@
-"""A cache as plain files, which any web server can serve: reading ranges of what `export` writes.
+"""Read a static cache: plain files that `export` writes and any web server can serve.
 
-    prov-cache             a line for each publication and each bundle; written last
-    publications/00000001  as in a git remote, with 00000001.sig beside it if it is signed
+    prov-cache             the manifest: a line per publication and per bundle; written last
+    publications/00000001  as in a git remote, with a signature in 00000001.sig if it is signed
     bundles/00000001.bundle, 00000001.idx
                            the objects of that publication which no earlier bundle has: a git
-                           bundle, without deltas, and git's index of the pack in it
+                           bundle without deltas, and git's index of the pack in it
 
-An object is a range of a bundle, so that a client fetches those that it lacks and no others. A
-server that gives no ranges gives whole bundles. What was fetched is read from a file, object by
-object, and is what its ids say or is not used: the files may be anything, and may change between
-two requests.
+An object is a range of a bundle, so a client fetches only the objects that it lacks. If a server
+does not support ranges, prov fetches whole bundles. Fetched data is stored in a file and read
+object by object. The files may be forged and may change between two requests, so an object is used
+only if it matches its id.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from prov.transport.pace import check_room
 from prov.transport.web import Denied, Missing, Web
 
 GAP = 1 << 16
-"""Bytes between two objects that are rather read than skipped by another request."""
+"""Maximum gap between two objects that are fetched by one request, in bytes."""
 AT_ONCE = 100_000
-"""So many objects are asked for together."""
+"""Number of missing objects after which they are fetched."""
 
 
 def is_static(remote: Remote, access: Access) -> bool:
-    """Return whether a URL is that of a static cache. Raises Unreachable for no answer."""
+    """Return whether a URL is that of a static cache. Raises Unreachable if it does not answer."""
     web = Web(remote.name, resolved_url(remote.url, access), access)
     try:
         return web.get(MANIFEST, most=remote.list_limit).startswith(HEADER.encode())
@@ -64,7 +64,7 @@ def is_static(remote: Remote, access: Access) -> bool:
 
 @dataclass(slots=True)
 class StaticRemote:
-    """A cache of plain files, to read from."""
+    """A static cache, read-only."""
 
     remote: Remote
     store: Store
@@ -84,7 +84,7 @@ class StaticRemote:
         return self.remote.name
 
     def refresh(self) -> list[Untrusted]:
-        """Bring the index up to date; return what of the new is refused. Raises Unreachable."""
+        """Update the index; return why new publications are rejected. Raises Unreachable."""
         return refresh_index(self.folder, self.index, self._refresh)
 
     def _refresh(self) -> list[Untrusted]:
@@ -95,9 +95,9 @@ class StaticRemote:
         again = self.index.get("policy") != policy or not entered <= manifest.publications.keys()
         if again:
             entered, total = set(), 0
-        with self.index.changing(anew=again):
+        with self.index.changing(clear=again):
             problems = []
-            # one after the other: together they may be large
+            # one at a time: all publications may not fit in memory
             for number in sorted(manifest.publications.keys() - entered):
                 text = self._publication(number, signed=manifest.publications[number])
                 total += len(text.text)
@@ -111,11 +111,9 @@ class StaticRemote:
         try:
             return decode_manifest(self.web.get(MANIFEST, most=self.remote.list_limit))
         except Missing as error:
-            raise Unreachable(self.name, f"there is no {MANIFEST} at its URL") from error
+            raise Unreachable(self.name, f"no {MANIFEST} at its URL") from error
         except (ValueError, UnicodeDecodeError) as error:
-            raise Unreachable(
-                self.name, f"its {MANIFEST} is not what it should be: {error}"
-            ) from error
+            raise Unreachable(self.name, f"invalid manifest {MANIFEST}: {error}") from error
 
     def _publication(self, number: int, *, signed: bool) -> PublishedText:
         name = f"publications/{number:08d}"
@@ -124,15 +122,15 @@ class StaticRemote:
             signature = self.web.get(f"{name}.sig", most=SIGNATURE) if signed else None
             return PublishedText(text, signature)
         except Missing as error:
-            raise Unreachable(self.name, f"it has no {name}, which it says to have") from error
+            raise self.missing_file(name) from error
 
     @contextmanager
     def objects(
         self, commits: Sequence[Oid], have: Sequence[Oid], *, without_store: bool = False
     ) -> Iterator[Source]:
-        """Yield a source of objects; what belongs to the same task comes in few requests.
+        """Yield a source of objects; all objects of a task are fetched in few requests.
 
-        `without_store`: its objects are not used, since it may lack some. Raises Unreachable.
+        `without_store` fetches all objects, for a store that may lack some. Raises Unreachable.
         """
         is_stored = (lambda _oid: False) if without_store else self.store.objects.exists
         with tempfile.TemporaryFile(dir=self.folder) as file:
@@ -141,9 +139,7 @@ class StaticRemote:
             ).read
 
     def pack_index(self, bundle: Bundle) -> PackIndex:
-        """Return a bundle's index, which is fetched once; one that was kept and is damaged,
-        again.
-        """
+        """Return a bundle's index, from the local cache unless it is missing or damaged there."""
         path = self._index_path(bundle)
         if path.exists():
             with contextlib.suppress(StoreError):
@@ -152,9 +148,7 @@ class StaticRemote:
         try:
             data = self.web.get(f"{bundle.name}.idx", most=self.remote.list_limit)
         except Missing as error:
-            raise Unreachable(
-                self.name, f"it has no {bundle.name}.idx, which it says to have"
-            ) from error
+            raise self.missing_file(f"{bundle.name}.idx") from error
         check_room(self.name, self.folder, len(data))
         replace_file(path, data, durable=False)
         try:
@@ -164,8 +158,12 @@ class StaticRemote:
             raise Unreachable(self.name, f"{bundle.name}.idx is damaged") from error
 
     def forget_index(self, bundle: Bundle) -> None:
-        """Forget a bundle's index: it is fetched again when it is needed."""
+        """Delete a bundle's index from the local cache."""
         self._index_path(bundle).unlink(missing_ok=True)
+
+    def missing_file(self, name: str) -> Unreachable:
+        """Return the error for a file that the manifest lists and the server does not have."""
+        return Unreachable(self.name, f"{name} is missing, but its manifest lists it")
 
     def _index_path(self, bundle: Bundle) -> Path:
         return self.folder / f"{bundle.name}.idx"
@@ -173,9 +171,9 @@ class StaticRemote:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads objects of a remote's bundles: with a tree, all that it holds and the store lacks.
+    """Reads objects from a remote's bundles; a tree with everything below it that the store lacks.
 
-    The ranges that were fetched are in a file, from which objects are read.
+    It fetches ranges into a file and reads objects from the file.
     """
 
     remote: StaticRemote
@@ -183,22 +181,22 @@ class _Reader:
     is_stored: Callable[[Oid], bool]
     file: BinaryIO
     without_store: bool
-    """Objects may be asked for that the remote never had."""
+    """Whether objects may be requested that the remote never had."""
     _indexes: dict[int, PackIndex] = field(default_factory=dict)
     _places: dict[Oid, int] = field(default_factory=dict)
-    """Where in the file an object begins."""
+    """Offset of an object in the file."""
     _whole: dict[int, int] = field(default_factory=dict)
-    """Where in the file a bundle begins that came as a whole."""
+    """Offset in the file of a bundle that was fetched as a whole."""
     _walked: set[Oid] = field(default_factory=set)
 
     def read(self, oid: Oid) -> Content | None:
         if oid not in self._places:
-            self._bring([oid])
+            self._fetch_objects([oid])
         content = self._open(oid)
         if content is None and not self.without_store:
             self._forget_indexes()
         if content is not None and content.kind == "tree" and oid not in self._walked:
-            self._bring_below(oid)
+            self._fetch_below(oid)
         return content
 
     def _open(self, oid: Oid) -> Content | None:
@@ -207,22 +205,20 @@ class _Reader:
         return None if entry is None else Content(*entry)
 
     def _forget_indexes(self) -> None:
-        """Forget the indexes of all bundles: one of them may be of a bundle that was replaced."""
+        """Delete the cached indexes of all bundles: one of the bundles may have been replaced."""
         for bundle in self.bundles:
             self.remote.forget_index(bundle)
 
-    def _bring_below(self, tree: Oid) -> None:
-        """Have at hand what a tree holds, folder below folder, a few requests for each step
-        down.
-        """
+    def _fetch_below(self, tree: Oid) -> None:
+        """Fetch everything below a tree, level by level, with few requests per level."""
         level = [tree]
         while level:
             self._walked.update(level)
-            folders = self._bring_level(level)
+            folders = self._fetch_level(level)
             level = [oid for oid in folders if oid in self._places]
 
-    def _bring_level(self, trees: Sequence[Oid]) -> list[Oid]:
-        """Have at hand the entries of some trees; return the trees among them that are new."""
+    def _fetch_level(self, trees: Sequence[Oid]) -> list[Oid]:
+        """Fetch the entries of some trees; return the trees among them that are not walked yet."""
         missing: dict[Oid, None] = {}
         folders: dict[Oid, None] = {}
         for tree in trees:
@@ -232,15 +228,13 @@ class _Reader:
                 if entry.mode == MODE_DIRECTORY and entry.oid not in self._walked:
                     folders[entry.oid] = None
             if len(missing) > AT_ONCE:
-                self._bring(list(missing))
+                self._fetch_objects(list(missing))
                 missing.clear()
-        self._bring(list(missing))
+        self._fetch_objects(list(missing))
         return list(folders)
 
     def _entries(self, tree: Oid) -> list[Entry]:
-        """Return what a tree that was fetched holds; nothing if it is malformed: taking it in
-        reports that.
-        """
+        """Return the entries of a fetched tree; [] if it is malformed, which the intake reports."""
         try:
             content = read_whole(self._open, tree, self.remote.remote.record_limit)
             if content is None or content[0] != "tree":
@@ -249,7 +243,7 @@ class _Reader:
         except (BadObject, ValueError, IndexError):
             return []
 
-    def _bring(self, oids: Sequence[Oid]) -> None:
+    def _fetch_objects(self, oids: Sequence[Oid]) -> None:
         places: dict[int, list[tuple[int, int]]] = {}
         for oid in dict.fromkeys(oids):
             for bundle in self.bundles:
@@ -259,23 +253,23 @@ class _Reader:
                     break
         for bundle in self.bundles:
             for start, end in _joined(sorted(places.get(bundle.number, ()))):
-                self._take(bundle, start, end)
+                self._fetch_range(bundle, start, end)
 
     def _index(self, bundle: Bundle) -> PackIndex:
         if bundle.number not in self._indexes:
             self._indexes[bundle.number] = self.remote.pack_index(bundle)
         return self._indexes[bundle.number]
 
-    def _take(self, bundle: Bundle, start: int, end: int) -> None:
-        """Fetch a range of a pack, and note where every object in it is."""
-        at = self._fetch(bundle, bundle.header + start, bundle.header + end)
+    def _fetch_range(self, bundle: Bundle, start: int, end: int) -> None:
+        """Fetch a range of a pack, and store the offsets of its objects in the file."""
+        at = self._append_range(bundle, bundle.header + start, bundle.header + end)
         for oid, begin, _stop in self._index(bundle).within(
             start, end, bundle.size - bundle.header
         ):
             self._places[oid] = at + begin - start
 
-    def _fetch(self, bundle: Bundle, start: int, end: int) -> int:
-        """Fetch a range of a bundle; return where in the file it begins."""
+    def _append_range(self, bundle: Bundle, start: int, end: int) -> int:
+        """Fetch a range of a bundle and append it to the file; return its offset there."""
         if bundle.number in self._whole:
             return self._whole[bundle.number] + start
         at = self.file.seek(0, os.SEEK_END)
@@ -289,9 +283,7 @@ class _Reader:
                 folder=self.remote.folder,
             )
         except Missing as error:
-            raise Unreachable(
-                self.remote.name, f"it has no {bundle.name}.bundle, which it says to have"
-            ) from error
+            raise self.remote.missing_file(f"{bundle.name}.bundle") from error
         finally:
             self.file.flush()
         if is_part:
@@ -301,7 +293,7 @@ class _Reader:
 
 
 def _joined(extents: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield ranges that cover all extents; those with little between them become one."""
+    """Yield ranges that cover all sorted extents; extents at most GAP apart share a range."""
     if not extents:
         return
     start, end = extents[0]

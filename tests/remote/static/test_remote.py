@@ -93,7 +93,7 @@ def test_it_is_trusted_by_keys(machines: Machines, web: Server, tmp_path: Path) 
     allow(tmp_path / "signers", good)
     other.prov("remote", "add", "mirror", web.url("cache"), "--signers", str(tmp_path / "signers"))
     assert "ran" in other.build()
-    assert "signed by a key that is not allowed (key SHA256:" in other.said
+    assert "signed with a key that is not in the signers file (key SHA256:" in other.said
     third = machines("third")
     allow(tmp_path / "signers", bad)
     third.prov("remote", "add", "mirror", web.url("cache"), "--signers", str(tmp_path / "signers"))
@@ -129,7 +129,7 @@ def test_what_is_damaged_is_not_used(
 def test_it_is_only_read(machines: Machines, web: Server) -> None:
     one = exporter(machines, web)
     one.add("mirror", web.url("cache"))
-    assert "only read" in one.complaint("push", "--remote", "mirror")
-    assert "only read" in one.complaint("remote", "gc", "mirror")
+    assert "read-only" in one.complaint("push", "--remote", "mirror")
+    assert "read-only" in one.complaint("remote", "gc", "mirror")
     one.write("www/else", "x\n")
-    assert "holds something else" in one.complaint("export", str(one.root / "www"))
+    assert "is not a static cache" in one.complaint("export", str(one.root / "www"))
