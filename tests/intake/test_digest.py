@@ -1,4 +1,4 @@
-"""Ids in git's SHA-256 format, as git itself computes them."""
+"""Ids in git's SHA-256 format, compared with those that git computes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def folder(objects: Objects) -> Oid:
     return objects.add_tree(Entry(b"a", MODE_DIRECTORY, inner), file)
 
 
-def test_they_are_gits(objects: Objects, tmp_path: Path) -> None:
+def test_digests_match_gits(objects: Objects, tmp_path: Path) -> None:
     git_dir = tmp_path / "sha256.git"
     git = ["git", f"--git-dir={git_dir}"]
     subprocess.run(["git", "init", "-q", "--bare", "--object-format=sha256", git_dir], check=True)
@@ -109,13 +109,13 @@ def test_they_are_gits(objects: Objects, tmp_path: Path) -> None:
     assert digests.commit(commit).id.hex() == write("commit", text.encode()).strip()
 
 
-def test_how_large_a_tree_is_on_disk(objects: Objects, tmp_path: Path) -> None:
+def test_the_size_of_a_tree_on_disk(objects: Objects, tmp_path: Path) -> None:
     digest = digests_of(objects, tmp_path).tree(folder(objects))
     assert (digest.paths, digest.size, digest.depth) == (1 + 3 + 1, 14, 2)
     assert digest.length == len(b"a/file/") and digest.kind == "tree"
 
 
-def test_what_was_saved_is_not_read_again(objects: Objects, tmp_path: Path) -> None:
+def test_saved_digests_are_not_computed_again(objects: Objects, tmp_path: Path) -> None:
     tree = folder(objects)
     first = digests_of(objects, tmp_path)
     digest = first.tree(tree)
@@ -127,7 +127,7 @@ def test_what_was_saved_is_not_read_again(objects: Objects, tmp_path: Path) -> N
     assert second.known(bytes(20)) is None
 
 
-def test_without_a_file_they_are_computed(objects: Objects, tmp_path: Path) -> None:
+def test_digests_are_computed_without_a_file(objects: Objects, tmp_path: Path) -> None:
     (tmp_path / "digests").mkdir()
     digests = digests_of(objects, tmp_path)
     tree = folder(objects)
@@ -144,7 +144,7 @@ def test_sizes_add_up(sizes: list[int]) -> None:
     assert digest.paths == 1 + len(sizes)
 
 
-def test_only_the_head_of_a_commit_names_objects() -> None:
+def test_only_the_header_of_a_commit_has_ids() -> None:
     content = b"tree 00\nparent 11\n\ntree 00\nparent 11\n"
     expected = b"tree aa\nparent bb\n\ntree 00\nparent 11\n"
     assert commit_digest(content, b"\xaa", [b"\xbb"]) == object_digest("commit", expected)

@@ -1,4 +1,4 @@
-"""Objects enter a store only if all of them are what they should be."""
+"""Objects enter a store only if all of them are valid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMITS = Limits(paths=20, size=5000, depth=4, record=1000)
 
 
 class Remote:
-    """Objects as a remote sends them."""
+    """The objects of a remote."""
 
     def __init__(self) -> None:
         self.objects: dict[Oid, tuple[Kind, bytes]] = {}
@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def take(store: Store, remote: Remote, tree: Oid) -> Intake:
-    """Take in a tree as a receiver does, with nothing of it in the store if it is bad."""
+    """Copy a tree as `receive` does; if it is bad, the store has none of its objects."""
     with store.objects.writer() as writer:
         digests = Digests(store.objects, store.cache / "digests")
         intake = Intake(remote.read, writer, digests, LIMITS)
@@ -72,7 +72,7 @@ def take(store: Store, remote: Remote, tree: Oid) -> Intake:
         return intake
 
 
-def test_a_tree_comes_in_with_all_that_it_holds(store: Store, remote: Remote) -> None:
+def test_a_tree_is_copied_with_everything_below_it(store: Store, remote: Remote) -> None:
     tree = remote.tree(
         remote.folder(b"bin", remote.file(b"a"), remote.file(b"link", b"a", MODE_SYMLINK)),
         remote.file(b"large", bytes(4000)),
@@ -85,7 +85,7 @@ def test_a_tree_comes_in_with_all_that_it_holds(store: Store, remote: Remote) ->
     assert all(store.objects.exists(oid) for oid in remote.objects)
 
 
-def test_what_is_in_the_store_is_not_asked_for(store: Store, remote: Remote) -> None:
+def test_stored_objects_are_not_requested(store: Store, remote: Remote) -> None:
     tree = remote.tree(remote.folder(b"bin", remote.file(b"a")))
     take(store, remote, tree)
     store.objects.refresh()
@@ -93,7 +93,7 @@ def test_what_is_in_the_store_is_not_asked_for(store: Store, remote: Remote) -> 
 
 
 def bad_trees(remote: Remote) -> dict[str, tuple[Oid, str]]:
-    """Return trees that must not come in, and why."""
+    """Return trees that the intake rejects, with the reason."""
     deep = remote.file(b"a")
     for _ in range(6):
         deep = remote.folder(b"d", deep)
@@ -132,7 +132,7 @@ def bad_trees(remote: Remote) -> dict[str, tuple[Oid, str]]:
 
 
 @pytest.mark.parametrize("name", bad_trees(Remote()))
-def test_a_bad_tree_leaves_nothing(name: str, store: Store, remote: Remote) -> None:
+def test_a_bad_tree_leaves_no_objects(name: str, store: Store, remote: Remote) -> None:
     tree, why = bad_trees(remote)[name]
     with pytest.raises(BadObject, match=why):
         take(store, remote, tree)
@@ -140,7 +140,7 @@ def test_a_bad_tree_leaves_nothing(name: str, store: Store, remote: Remote) -> N
     assert not any(store.objects.exists(oid) for oid in remote.objects.keys() - {EMPTY_TREE})
 
 
-def test_reading_what_was_taken_in(store: Store, remote: Remote) -> None:
+def test_reading_copied_objects(store: Store, remote: Remote) -> None:
     small, large = remote.file(b"a", b"small"), remote.file(b"b", bytes(2000))
     tree = remote.tree(small, large)
     with store.objects.writer() as writer:

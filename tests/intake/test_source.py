@@ -1,4 +1,4 @@
-"""Objects as a remote sends them: no larger than announced, and what their ids say."""
+"""Objects from a remote must have the announced size and match their ids."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_an_object_is_read_whole() -> None:
         (Content("blob", 7, failing(ValueError("bad"))), f"{OID.hex()}: bad"),
     ],
 )
-def test_an_object_that_is_not_as_announced(content: Content, why: str) -> None:
+def test_an_object_that_differs_from_its_announcement(content: Content, why: str) -> None:
     with pytest.raises(BadObject, match=re.escape(why)):
         read_whole(lambda _oid: content, OID, 100)
 
 
-def test_no_more_is_read_than_was_announced() -> None:
+def test_no_more_than_the_announced_size_is_read() -> None:
     chunks = iter([b"x"] * 1000)
     with pytest.raises(BadObject):
         joined(Content("blob", 7, chunks), OID)
@@ -63,7 +63,7 @@ def test_a_blob_is_read_in_pieces_and_hashed(size: int) -> None:
     assert max(map(len, pieces)) <= size
 
 
-def test_a_blob_that_can_not_be_read() -> None:
+def test_an_unreadable_blob() -> None:
     reader = BlobReader(
         Content("blob", 7, failing(StoreError("torn"), b"con")), OID, lambda _: None
     )

@@ -1,6 +1,4 @@
-"""The other side of what is refused: whatever prov records of a directory comes through a remote as
-it is.
-"""
+"""The intake accepts everything that prov itself records of a directory, unchanged."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ FACTS = {"result": "ok", "text": "ü\ud800\n".encode("utf-8", "replace").decode(
 
 
 class Sender:
-    """A store, as a remote."""
+    """A store that serves as a remote."""
 
     name = "team"
 
@@ -56,7 +54,7 @@ class Sender:
 
 
 def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
-    """Record a run that left a directory as it is, twice, and return it as it is published."""
+    """Record a run on a directory that it does not change; return its publication and its trees."""
     with store.objects.writer() as writer:
         snapshot = capture(store, folder, writer)
         output = snapshot.output(b"", writer)
@@ -91,12 +89,12 @@ def _publish(store: Store, folder: Path) -> tuple[Published, Pair, Pair]:
     return task, output, snapshot.pair
 
 
-def _goes_through(top: Path, sequence: list[Step], second: list[Step]) -> None:
+def _check_transfer(top: Path, sequence: list[Step], second: list[Step]) -> None:
     folder = top / "folder"
     carry_out(folder, sequence)
     one, other = Store.create(top / "one.git"), Store.create(top / "other.git")
     sender = Sender(one, Index(top / "index"))
-    for changes in (second, []):  # the second time, much of it is there
+    for changes in (second, []):  # the second time, the store has most of it already
         task, output, pair = _publish(one, folder)
         received = receive(
             sender,
@@ -120,6 +118,6 @@ def _goes_through(top: Path, sequence: list[Step], second: list[Step]) -> None:
 
 @settings(max_examples=30)
 @given(steps(changes=False), steps(changes=True))
-def test_what_prov_records_comes_through(sequence: list[Step], second: list[Step]) -> None:
+def test_recorded_directories_are_accepted(sequence: list[Step], second: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        _goes_through(Path(folder), sequence, second)
+        _check_transfer(Path(folder), sequence, second)

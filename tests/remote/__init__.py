@@ -1,1 +1,1 @@
-"""Sharing through remotes, by the commands that users have and the servers that there are."""
+"""Share results through remotes, with the commands that users run and real servers."""

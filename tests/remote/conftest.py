@@ -1,6 +1,4 @@
-"""Machines, one that has built the project and others that have not, and a cache behind each kind
-of server.
-"""
+"""Machines with and without a built project, and a cache behind each kind of server."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ KINDS = ("folder", "daemon", "ssh", "ssh-v0", "http", "http-v0")
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project, built, and the same with a store that has the host's tools and nothing else."""
+    """Two projects: one is built, and the store of the other has only the host tools."""
     folder = tmp_path_factory.mktemp("sharing")
     machine = Machine(folder / "built").make()
     machine.build()
@@ -32,9 +30,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def machines(built_once: Path, tmp_path: Path) -> Iterator[Machines]:
-    """`machines(name, cache, "--push", built=False)`: a machine that shares through a cache, as its
-    remote `team`.
-    """
+    """`machines(name, cache, "--push", built=False)`: a machine with a remote `team`."""
     made = []
 
     def make(name: str, cache: Cache | None = None, *options: str, built: bool = False) -> Machine:
@@ -50,7 +46,7 @@ def machines(built_once: Path, tmp_path: Path) -> Iterator[Machines]:
             ".prov/objects",
             ".prov/prov/pool",
             ".prov/prov/toolchains",
-        ):  # nothing writes into their files
+        ):  # linked, since no test writes to them
             if (source / large).exists():
                 subprocess.run(["cp", "-al", source / large, root / large], check=True)
         made.append(root)
@@ -66,7 +62,7 @@ def machines(built_once: Path, tmp_path: Path) -> Iterator[Machines]:
 
 @pytest.fixture(params=KINDS)
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Cache:
-    """An empty cache of every kind, behind a line that counts."""
+    """An empty cache on each kind of server, behind a line that counts bytes."""
     return make_cache(request, tmp_path, request.param)
 
 

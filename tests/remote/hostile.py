@@ -1,7 +1,6 @@
-"""Hostile records, as raw objects: what git's format can say, and no tree from elsewhere may hold.
+"""Hostile records as raw objects: valid in git's format, but forbidden in a fetched tree.
 
-Each case is made of an honest record, of random content, in which one thing is wrong. `cases` gives
-as many as wanted; the same seed gives the same.
+Each case is a valid record of random content with one fault. The same seed produces the same cases.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from prov.store.objects import (
 
 KEY = "words:make"
 TARGETS_IN_USE = (b"/etc/passwd", b"../../x", b"qqq", b"\xff")
-"""Of honest symlinks: what is in every store after a while, and so is not asked for."""
+"""Targets of valid symlinks. Stores soon have them, so they are not fetched again."""
 FILE, PROGRAM, LINK, FOLDER = b"100644", b"100755", b"120000", b"40000"
 PROV = Identity("prov", "prov@localhost", 1_700_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a tree, its mode as it stands there."""
+    """An entry of a tree, with its mode as text."""
 
     mode: bytes
     name: bytes
@@ -49,7 +48,7 @@ class Row:
 
 @dataclass(slots=True)
 class Bag:
-    """Objects of a remote, which need not be what their ids say."""
+    """Objects of a remote, which may not match their ids."""
 
     objects: dict[Oid, tuple[Kind, bytes]] = field(default_factory=dict)
 
@@ -62,7 +61,7 @@ class Bag:
         return self.add("blob", data)
 
     def folder(self, rows: list[Row]) -> Oid:
-        """Write a tree with its lines in git's order."""
+        """Write a tree with its entries in git's order."""
         return self.unsorted(sorted(rows, key=lambda row: row.place))
 
     def unsorted(self, rows: list[Row]) -> Oid:
@@ -77,7 +76,7 @@ class Bag:
         found = self.objects.get(oid)
         return None if found is None else whole_content(*found)
 
-    # as prov.intake.digest reads a store
+    # the methods by which prov.intake.digest reads a store
 
     def _of(self, oid: Oid, kind: Kind) -> bytes:
         found = self.objects.get(oid)
@@ -109,7 +108,7 @@ class _Reader:
 
 
 class _Digests(Digests):
-    """Nothing is remembered in a file."""
+    """A cache of digests that stores nothing in a file."""
 
     def __init__(self, bag: Bag) -> None:
         self._reader = _Reader(bag)
@@ -120,7 +119,7 @@ class _Digests(Digests):
 
 
 def signed_digest(bag: Bag, oid: Oid, kind: Kind = "tree") -> bytes:
-    """Return what a hostile publisher signs: the true digest as far as there is one."""
+    """Return what a hostile publisher signs: the true digest, if it can be computed."""
     try:
         digests = _Digests(bag)
         return (digests.tree(oid) if kind == "tree" else digests.commit(oid)).id
@@ -130,30 +129,30 @@ def signed_digest(bag: Bag, oid: Oid, kind: Kind = "tree") -> bytes:
 
 @dataclass(slots=True)
 class Case:
-    """A record that is published, and what should become of it."""
+    """A published record and the expected verdict."""
 
     name: str
     bag: Bag
     task: Published
     refused: bool | None = True
-    """None: it may come in if it does no harm."""
+    """None: the record may be accepted if it does no harm."""
     source: Source | None = None
 
 
 @dataclass(slots=True)
 class Maker:
-    """Makes records out of parts of which one is wrong."""
+    """Makes records with a fault in one part."""
 
     rng: random.Random
     bag: Bag = field(default_factory=Bag)
 
-    # honest parts
+    # valid parts
 
     def data(self) -> bytes:
         return self.rng.randbytes(self.rng.randrange(8, 30))
 
     def rows(self, depth: int = 2) -> list[Row]:
-        """Return honest lines: names of three letters, which no hostile case uses."""
+        """Return valid entries, with names of three letters that no hostile case uses."""
         found = {}
         for _ in range(self.rng.randrange(4)):
             name = bytes(self.rng.choices(b"bdehjk", k=3))
@@ -170,7 +169,7 @@ class Maker:
         return list(found.values())
 
     def bury(self, tree: Oid) -> Oid:
-        """Put a tree into none or some honest folders."""
+        """Put a tree into zero or more valid folders."""
         for _ in range(self.rng.randrange(4)):
             tree = self.bag.folder(
                 [*self.rows(1), Row(FOLDER, self.rng.choice([b"usr", b"lib", b"a b"]), tree)]
@@ -185,7 +184,7 @@ class Maker:
             return self.bag.folder([Row(FILE, b"in", self.bag.file(self.data()))])
         return self.bag.file(self.data())
 
-    # a whole record
+    # complete records
 
     def output(self, content: Oid | None = None, attributes: Oid | None = None, *more: Row) -> Oid:
         if content is None:
@@ -223,7 +222,7 @@ class Maker:
         )
 
     def of_content(self, tree: Oid) -> Published:
-        """Return a record with a tree in one of the places where one can be."""
+        """Return a record with a tree in one of its possible places."""
         where = self.rng.choice(["content", "content", "content", "inputs", "attributes"])
         if where == "inputs":
             return self.record(self.output(), self.inputs(Row(FOLDER, b"sources", tree)))
@@ -232,7 +231,7 @@ class Maker:
         return self.record(self.output(tree))
 
     def of_attributes(self, text: bytes) -> Published:
-        """Return a record whose folder has files and such attributes."""
+        """Return a record whose folder has files with the given attributes."""
         rows = [Row(FILE, b"fff", self.bag.file(b"f")), Row(LINK, b"lll", self.bag.file(b"fff"))]
         rows.append(Row(FOLDER, b"ddd", self.any_oid(FOLDER)))
         content = self.bag.folder(rows)

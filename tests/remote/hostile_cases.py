@@ -1,4 +1,4 @@
-"""What can be wrong with a record: one function for each family, by name in `FAMILIES`."""
+"""The faults of a record: one function per family, by name in `FAMILIES`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _modes(maker: Maker) -> tuple[str, object]:
 
 
 def _kinds(maker: Maker) -> tuple[str, object]:
-    """A mode and an object of another kind, which may have been seen before in its true place."""
+    """A mode and an object of a different kind, which may also occur in its valid place."""
     mode, other = maker.rng.choice(
         [(FOLDER, FILE), (FILE, FOLDER), (LINK, FOLDER), (PROGRAM, FOLDER), (FILE, b"c")]
     )
@@ -66,7 +66,7 @@ def _kinds(maker: Maker) -> tuple[str, object]:
         return "record folder of another kind", maker.record(
             maker.output(), None, Row(mode, b"definition", oid)
         )
-    return f"{mode.decode()} is another kind", maker.of_content(tree)
+    return f"{mode.decode()} of a different kind", maker.of_content(tree)
 
 
 def _duplicates(maker: Maker) -> tuple[str, object]:
@@ -125,12 +125,12 @@ def _targets(maker: Maker) -> tuple[str, object]:
 
 
 def _outside(maker: Maker) -> tuple[str, object]:
-    """A symlink that leads out is fine, a file below it is not."""
+    """A symlink that leads outside is allowed, a file below it is not."""
     link = Row(LINK, b"sss", maker.bag.file(maker.rng.choice(OUTSIDE)))
     if maker.rng.random() < 0.3:
         return "symlink outside", (maker.record(maker.output(maker.with_row(link))), False)
     below = maker.bag.folder([Row(FILE, b"canary", maker.any_oid(FILE))])
-    if maker.rng.random() < 0.4:  # by the attributes: a folder where the content has a link
+    if maker.rng.random() < 0.4:  # by the attributes: a folder where the content has a symlink
         attributes = maker.bag.folder(
             [Row(FOLDER, b"sss", maker.bag.folder([Row(FOLDER, b"made", EMPTY_TREE)]))]
         )
@@ -215,7 +215,7 @@ def _bombs(maker: Maker) -> tuple[str, object]:
 
 
 def _lies(maker: Maker) -> tuple[str, object]:
-    """Objects that are not what their ids say, or that can't be read."""
+    """Objects that do not match their ids or cannot be read."""
     task = maker.record(maker.output())
     victim = maker.rng.choice(sorted(maker.bag.objects.keys() - {task.task_hash}))
     kind, data = maker.bag.objects[victim]
@@ -322,11 +322,11 @@ FAMILIES: dict[str, Callable[[Maker], tuple[str, object]]] = {
     **HISTORY,
 }
 RARE = ("bombs", "endless")
-"""These take longer to make than to refuse."""
+"""These families take longer to generate than to reject."""
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
-    """Yield so many cases, of all families in turn."""
+    """Yield `count` cases, from each family in turn."""
     names = [name for name in FAMILIES for _ in range(1 if name in RARE else 8)]
     for number in range(count):
         maker = Maker(random.Random(f"{seed} {number}"))

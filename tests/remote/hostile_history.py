@@ -1,6 +1,4 @@
-"""What can be wrong with a WORKDIR that goes along with a record, and with the texts: publications,
-definitions.
-"""
+"""The faults of a WORKDIR published with a record, and of the texts: publications, definitions."""
 
 from __future__ import annotations
 
@@ -69,7 +67,7 @@ COMMITS = [
 
 
 def _commits(maker: Maker) -> tuple[str, object]:
-    """A commit that is none, somewhere in the history of a WORKDIR."""
+    """An invalid commit in the history of a WORKDIR."""
     text = maker.rng.choice(COMMITS)
     tree = maker.any_oid(FOLDER)
     data = text.replace(b"T", b"tree %s\n" % tree.hex().encode()) if b"TREE" not in text else text
@@ -140,7 +138,7 @@ def _workdirs(maker: Maker) -> tuple[str, object]:
         )
         attributes = bag.folder([Row(FILE, b"%attributes", bag.file(line))])
         task = maker.with_run(bag.folder([fff]), attributes)
-        if what == "start":  # not after the task, but before
+        if what == "start":  # before the task instead of after it
             commit = bag.commit_object(good.workdir)
             tip = bag.commit(commit.tree, task.workdir, commit.parents[1])
             task = replace(good, workdir=tip, workdir_digest=signed_digest(bag, tip, "commit"))
@@ -335,7 +333,7 @@ BAD_TAILS += ["used " + "0" * 40 + "\n" + "task x\n", "used " + "0" * 40 + " \n"
 
 
 def publication_text(rng: random.Random) -> bytes:
-    """Return a publication in which something is wrong."""
+    """Return a publication with a fault."""
     head, lines = "prov publication 1\ntime 1\n", [_line(rng) for _ in range(rng.randrange(3))]
     what = rng.choice(["field", "field", "head", "tail", "order", "noise", "cut"])
     tail = ""
@@ -439,7 +437,7 @@ BAD_VALUES: list[Any] = [
 
 
 def definition_text(rng: random.Random) -> bytes:
-    """Return a definition in which something may be wrong."""
+    """Return a definition that may have a fault."""
     table = json.loads(json.dumps(DEFINITION))
     what = rng.choice(["field", "field", "item", "task", "missing", "text", "deep"])
     name = rng.choice(sorted(table))

@@ -1,4 +1,4 @@
-"""Names, modes, symlink targets, attributes and facts that no record from elsewhere may have."""
+"""Names, modes, symlink targets, attributes and facts that a fetched record must not have."""
 
 from __future__ import annotations
 

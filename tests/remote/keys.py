@@ -1,4 +1,4 @@
-"""Keys that are made for a test: two of ssh's, and GnuPG with a home of its own."""
+"""Keys for a test: two ssh keys, and GnuPG with its own home."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def allow(signers: Path, *keys: Path, options: str = "") -> None:
 
 
 class Keys:
-    """Two keys, one of which is allowed."""
+    """Two keys, one of them allowed."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -37,7 +37,7 @@ def sign_with(text: bytes, key: Path, namespace: str = "prov-publication") -> by
 
 
 class Gpg:
-    """GnuPG with a home of its own."""
+    """GnuPG with its own home."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "g"

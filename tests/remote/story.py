@@ -1,4 +1,4 @@
-"""Machines that share results: a small project on each, and caches that they share through."""
+"""Machines that share results: a small project on each, and shared caches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.servers.proxy import Line
 from tests.servers.server import Server
 
 FILES = 40
-"""So many files the library gives, and the app after it."""
+"""Number of files in the outputs of the library and the app."""
 SIZE = 3000
-"""Bytes in each."""
+"""Bytes in each file."""
 PATIENCE = 30.0
-"""Seconds after which what should happen soon has not happened."""
+"""Seconds after which `until` fails."""
 
 SETTINGS = """
 recipes = ["recipes"]
@@ -77,12 +77,12 @@ TASKS = ("words:take", "words:make", "words:stage", "app:make", "app:pack")
 
 
 def noise(seed: str, size: int = SIZE) -> str:
-    """Return a text that hardly gets smaller when it is compressed."""
+    """Return a text that compresses poorly."""
     return random.Random(seed).randbytes(size).hex()[:size] + "\n"
 
 
 class Machine(Project):
-    """A machine with the project and a store of its own."""
+    """A machine with the project and its own store."""
 
     def make(self) -> Machine:
         self.write("prov.toml", SETTINGS)
@@ -106,23 +106,23 @@ class Machine(Project):
         }
 
     def wanted(self) -> dict[str, str]:
-        """Return what is to be deployed, by the sources."""
+        """Return the files that the sources should deploy."""
         words = self.root / "recipes/words/words"
         return {"main": (self.root / "recipes/app/main").read_text()} | {
             f"usr/{path.name}": path.read_text() for path in words.iterdir()
         }
 
     def build(self, *arguments: str, code: int | None = 0) -> str:
-        """Build the app; return what was counted, without seconds and bytes."""
+        """Build the app; return the counts without seconds and bytes."""
         done = self.prov("build", "app", *arguments, code=code)
         self.said = done.stderr
         return done.stdout.splitlines()[-1].split(";")[0] if done.stdout else ""
 
     said = ""
-    """What the last build noted."""
+    """Notes of the last build."""
 
     def outputs(self) -> set[str]:
-        """Return the tasks of which an output is recorded here."""
+        """Return the tasks with a recorded output."""
         rows = self.git("for-each-ref", "--format=%(refname)", "refs/prov/output").split()
         return {":".join(row.split("/")[3:5]) for row in rows}
 
@@ -137,13 +137,13 @@ class Machine(Project):
         self.prov("remote", "add", name, url, *trust, *options)
 
     def join(self, name: str, cache: Cache, *options: str) -> None:
-        """Have a cache for a remote."""
+        """Add a cache as a remote."""
         self.environment |= cache.server.environment if cache.server else {}
         self.add(name, cache.url, *options)
 
     def complaint(self, *arguments: str) -> str:
-        """Return what a command that ends with an expected error says of it: a line, and perhaps a
-        hint.
+        """Return the message of a command that fails with an expected error: one line and optional
+        hints.
         """
         said = self.prov(*arguments, code=1).stderr.splitlines()
         said = [line for line in said if not line.startswith("note: no sandbox")]
@@ -152,13 +152,13 @@ class Machine(Project):
         return said[0]
 
     def one(self, recipe: str, script: str) -> None:
-        """Have a recipe of one task more, `go`."""
+        """Add a recipe with one task, `go`."""
         self.write(f"recipes/{recipe}.toml", ONE.format(script=script))
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A remote: its repository, who serves it, and the line to it, if there is one."""
+    """A remote: its repository, and, if present, its server and the line to it."""
 
     path: Path
     url: str
@@ -166,7 +166,7 @@ class Cache:
     line: Line | None = None
 
     def moved(self) -> int:
-        """Return the bytes that went over the line so far; 0 where there is none."""
+        """Return the bytes sent over the line so far; 0 without a line."""
         return self.line.down + self.line.up if self.line else 0
 
     def requests(self, *, at_least: int = 0) -> list[str]:
@@ -189,11 +189,11 @@ class Cache:
         return [line for line in found if line.startswith("task ")]
 
     def keys(self) -> list[str]:
-        """Return what tasks are published, in that order."""
+        """Return the published tasks, in order."""
         return [line.split(" ")[1] for line in self.published()]
 
     def rewrite(self, change: Callable[[str], str] = lambda text: text) -> None:
-        """Make the index's history one commit with all publications, changed."""
+        """Replace the index's history with one commit of all publications, changed by `change`."""
         commits = self.git("rev-list", "--reverse", "prov/index").split()
         rows = {}
         for commit in commits:
@@ -210,9 +210,7 @@ class Cache:
         self.git("update-ref", "refs/heads/prov/index", commit)
 
     def is_clean(self) -> None:
-        """Assert that all is whole, that nothing is left of pushes, and that no result is there
-        twice.
-        """
+        """Assert that the repository is valid, without branches of pushes or duplicate results."""
         is_clean(self.path)
         assert self.refs() <= {"refs/heads/prov/index", "refs/heads/prov/content"}
         results = [
@@ -253,7 +251,7 @@ def all_objects(folder: Path) -> set[str]:
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; fail when it takes too long."""
+    """Wait until a condition holds; fail after PATIENCE seconds."""
     end = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < end, f"not in {PATIENCE:.0f} s: {what}"

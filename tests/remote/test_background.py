@@ -1,4 +1,4 @@
-"""Builds publish in the background: they wait for nobody, and what could not be published is not
+"""Builds publish in the background without waiting, and results that could not be published are not
 lost.
 """
 
@@ -32,7 +32,7 @@ def last_push(machine: Machine) -> str:
     return (machine.root / ".prov/prov/remotes/team/last-push").read_text()
 
 
-def test_a_build_publishes_what_it_made(folder_cache: Cache, machines: Machines) -> None:
+def test_a_build_publishes_its_results(folder_cache: Cache, machines: Machines) -> None:
     one, other = machines("one", folder_cache, "--push"), machines("other", folder_cache)
     assert one.build() == "5 ran"
     until(lambda: published(folder_cache), "the results are published")
@@ -43,7 +43,7 @@ def test_a_build_publishes_what_it_made(folder_cache: Cache, machines: Machines)
 
 
 def test_a_build_does_not_wait_for_a_slow_remote(daemon_cache: Cache, machines: Machines) -> None:
-    """It is over, and nothing is there; what it made appears when the line gives way."""
+    """The build ends before anything is published; the results appear once the line is faster."""
     one = machines("one", daemon_cache, "--push")
     assert daemon_cache.line is not None
     one.build()
@@ -52,7 +52,7 @@ def test_a_build_does_not_wait_for_a_slow_remote(daemon_cache: Cache, machines: 
     before = daemon_cache.refs(), daemon_cache.keys()
     one.edit("recipes/app/app.toml", 'version = "1"', 'version = "2"')
     one.edit("recipes/app/app.toml", "cp -r image/* app/", "cp -r image/* app/; ls app")
-    daemon_cache.line.delay = 0.4  # a dozen chunks go to and fro
+    daemon_cache.line.delay = 0.4  # a dozen chunks are sent in both directions
     assert one.build() == "1 ran, 1 restored"
     assert (daemon_cache.refs(), daemon_cache.keys()) == before
     daemon_cache.line.delay = 0.0
@@ -86,7 +86,7 @@ def test_a_remote_that_is_down(daemon_cache: Cache, machines: Machines) -> None:
 
 
 def test_a_remote_that_hangs(machines: Machines) -> None:
-    """Who accepts a connection and says nothing is given up after a while; here, a short one."""
+    """A remote that accepts connections and sends nothing times out; the timeout is short here."""
     one = machines("one")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         one.add("team", f"git://127.0.0.1:{deaf.getsockname()[1]}/cache.git", "--push")
@@ -115,7 +115,7 @@ class Notes(Watcher):
         self.notes.append(text)
 
 
-def test_a_failed_build_publishes_what_it_made(folder_cache: Cache, machines: Machines) -> None:
+def test_a_failed_build_publishes_its_results(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache, "--push")
     one.edit("recipes/app/app.toml", "cp sources/main image/main", "exit 7")
     one.build(code=1)
@@ -124,7 +124,7 @@ def test_a_failed_build_publishes_what_it_made(folder_cache: Cache, machines: Ma
     folder_cache.is_clean()
 
 
-def test_what_is_stale_or_made_from_leftovers_is_not_published(
+def test_stale_and_incremental_results_are_not_published(
     folder_cache: Cache, machines: Machines
 ) -> None:
     one = machines("one", folder_cache, "--push", built=True)

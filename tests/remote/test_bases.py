@@ -1,4 +1,4 @@
-"""Records that both sides have, chosen from what is published."""
+"""Choose published records that both sides have."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_newest_of_the_same_recipe_come_first(index: Index) -> None:
     assert len(bases) == BASES
 
 
-def test_what_is_not_here_and_what_is_asked_for_are_no_bases(index: Index) -> None:
+def test_missing_and_requested_records_are_not_bases(index: Index) -> None:
     task = published("words:make", 19)
     missing = published("words:make", 17)
     bases = choose_bases(index, [task], lambda other: other.record != missing.record)
@@ -53,7 +53,7 @@ def test_what_is_not_here_and_what_is_asked_for_are_no_bases(index: Index) -> No
     assert choose_bases(index, [published("else:go", 99)], lambda _task: True) == []
 
 
-def test_commits_that_hold_records_need_no_records(tmp_path: Path) -> None:
+def test_commits_of_records_are_written_without_the_records(tmp_path: Path) -> None:
     repository = make_scratch(tmp_path / "git")
     trees = [b"a" * 20, b"b" * 20]
     commits = write_record_commits(repository, trees)

@@ -1,4 +1,6 @@
-"""Remotes that send too much: a build with little memory goes on without them, and says so."""
+"""Remotes that send too much data: a build with little memory continues without them and reports
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ from tests.servers.liar import Liar, Request, liar
 pytestmark = pytest.mark.process
 
 MEMORY = 700 << 20
-"""Bytes of address space for a build; prov itself takes some 250 MB of it."""
+"""Bytes of address space for a build; prov itself uses about 250 MB of it."""
 BOMB = 500_000_000
-"""Bytes of zeros, which are half a megabyte on their way."""
+"""Bytes of zeros, half a megabyte when compressed."""
 BY = {f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
 
@@ -57,7 +59,7 @@ def victim(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def server(stack: ExitStack, tmp_path: Path) -> Liar:
-    """A server of an honest static cache, which may lie."""
+    """A server of a valid static cache that can send false answers."""
     one = project(tmp_path / "one")
     one.prov("build", "a")
     one.prov("export", str(tmp_path / "www"))
@@ -67,7 +69,7 @@ def server(stack: ExitStack, tmp_path: Path) -> Liar:
 def limited(
     folder: Project, memory: int, *arguments: str, seconds: float = 100.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run prov with so many bytes of address space."""
+    """Run prov with a limited address space, in bytes."""
     return subprocess.run(
         [PROV, *arguments],
         cwd=folder.root,
@@ -80,7 +82,7 @@ def limited(
 
 
 def goes_on(folder: Project, memory: int = MEMORY, name: str = "m") -> str:
-    """Assert that a build makes everything itself, and names the remote; return what it says."""
+    """Assert that a build runs all tasks and reports the remote; return its notes."""
     done = limited(folder, memory, "build", "a")
     assert done.returncode == 0, done.stderr
     assert "1 ran" in done.stdout
@@ -93,14 +95,13 @@ def goes_on(folder: Project, memory: int = MEMORY, name: str = "m") -> str:
 
 
 class Repository:
-    """A bare repository of somebody else's."""
+    """A bare repository of a different user."""
 
     def __init__(self, path: Path) -> None:
         subprocess.run(["git", "init", "-q", "--bare", path], check=True)
         self.path = path
-        git(
-            path, "config", "core.bigFileThreshold", "1m"
-        )  # it sends zeros without a need of memory
+        # stream zeros instead of holding them in memory
+        git(path, "config", "core.bigFileThreshold", "1m")
 
     def zeros(self, size: int = BOMB) -> str:
         with subprocess.Popen(
@@ -138,8 +139,8 @@ class Repository:
         git(self.path, "update-ref", "refs/heads/prov/index", commit)
 
     def deltas(self, base: str, size: int, count: int) -> str:
-        """Write a pack with a blob, by its id, and deltas on it, each of a byte less; return the id
-        of the last.
+        """Write a pack with a blob, given by its id, and a chain of deltas on it, each one byte
+        shorter; return the id of the last one.
         """
         data = bytes(size)
         assert object_id("blob", data).hex() == base
@@ -189,7 +190,7 @@ def _distance(number: int) -> bytes:
 
 @pytest.fixture
 def cache(tmp_path: Path, victim: Project) -> Repository:
-    """A repository that is a remote of the victim's, `m`."""
+    """A repository that is the victim's remote `m`."""
     made = Repository(tmp_path / "cache.git")
     victim.prov("remote", "add", "m", str(made.path), "--trust", "any-signed")
     return made
@@ -238,7 +239,7 @@ def test_a_commit_with_a_million_parents(cache: Repository, victim: Project) -> 
 
 
 def test_a_large_file_comes_in_with_little_memory(tmp_path: Path) -> None:
-    """More than there is memory for, compressed or not."""
+    """The file is larger than the available memory, compressed or not."""
     one, other = project(tmp_path / "one"), project(tmp_path / "other")
     for each in (one, other):
         each.task(
@@ -256,7 +257,7 @@ def test_a_large_file_comes_in_with_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.attacks
-def test_a_pack_that_is_larger_than_it_may_be(tmp_path: Path) -> None:
+def test_a_pack_that_exceeds_its_limit(tmp_path: Path) -> None:
     cache = Repository(tmp_path / "cache.git")
     (tmp_path / "noise").write_bytes(os.urandom(60_000_000))
     blob = git(cache.path, "hash-object", "-w", str(tmp_path / "noise")).strip()
@@ -299,7 +300,7 @@ def test_a_list_without_an_end(end: str, server: Liar, victim: Project) -> None:
 def test_an_object_that_inflates_without_an_end(
     server: Liar, victim: Project, tmp_path: Path
 ) -> None:
-    """The bundle's objects are of zeros, gigabytes of them."""
+    """The bundle's objects are gigabytes of zeros."""
     bundle = tmp_path / "www/bundles/00000001.bundle"
     data = bytearray(bundle.read_bytes())
     header = data.index(b"PACK")
@@ -315,9 +316,7 @@ def test_an_object_that_inflates_without_an_end(
 def test_files_that_change_between_two_requests(
     part: str, server: Liar, victim: Project, tmp_path: Path
 ) -> None:
-    """Nothing false comes in, and what was kept of it is fetched again once the server is
-    honest.
-    """
+    """No false data is stored, and cached data is fetched again once the server is honest."""
     two = project(tmp_path / "two")
     two.task("echo other > out/hi; echo more > out/more")
     two.prov("build", "a")
@@ -340,7 +339,7 @@ def test_files_that_change_between_two_requests(
         victim.root / "build/deploy"
     )
     git(victim.root / ".prov", "fsck", "--full", "--no-dangling")
-    if part == "publication":  # what is signed is not looked at again
+    if part == "publication":  # accepted publications are not read again
         return
     shutil.rmtree(tmp_path / "www")
     shutil.copytree(kept, tmp_path / "www")
@@ -356,7 +355,7 @@ def test_files_that_change_between_two_requests(
 
 
 def _take_memory(one: Project, other: Project) -> None:
-    """Have a project know of its remotes what another one does."""
+    """Copy a project's cached indexes of remotes to another project."""
     target = other.root / ".prov/prov/remotes"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(one.root / ".prov/prov/remotes", target)
@@ -364,9 +363,7 @@ def _take_memory(one: Project, other: Project) -> None:
 
 @pytest.mark.attacks
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "noise"])
-def test_an_index_that_was_kept_and_is_damaged_is_fetched_again(
-    harm: str, server: Liar, victim: Project
-) -> None:
+def test_a_damaged_cached_index_is_fetched_again(harm: str, server: Liar, victim: Project) -> None:
     victim.prov("remote", "add", "m", server.url, "--trust", "none")
     victim.prov("remote", "list", "--refresh")
     (memory,) = (victim.root / ".prov/prov/remotes/m").glob("*/bundles")
@@ -385,7 +382,7 @@ def test_an_index_that_was_kept_and_is_damaged_is_fetched_again(
 
 
 def silent(stack: ExitStack) -> int:
-    """Return the port of a server that accepts connections and says nothing."""
+    """Return the port of a server that accepts connections and sends nothing."""
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     return int(listener.getsockname()[1])
 
@@ -422,7 +419,7 @@ def test_a_signal_ends_every_wait(
 
 
 def _gits(project: Project) -> list[str]:
-    """Return the processes of git that work on a project's store."""
+    """Return the git processes on a project's store."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

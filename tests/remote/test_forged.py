@@ -1,5 +1,5 @@
-"""A remote that somebody changed: builds say what is wrong, with whom and of what, and go on by
-building.
+"""A remote that an attacker changed: builds report the fault, the key and the task, and run the
+tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 
 
 class Forger:
-    """Who may push to a cache, and rewrites what it says."""
+    """An attacker with push access to a cache, who rewrites its publications."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -152,13 +152,13 @@ def _reader(machines: Machines, forger: Forger, keys: Keys, name: str = "other")
 
 
 def _results(machine: Machine) -> int:
-    """Return how many results the remote has that may be used, asking it."""
+    """Return the number of usable results at the remote, after a refresh."""
     (row,) = machine.json("remote", "list", "--refresh")["remotes"]
     return int(row["tasks"])
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_build_goes_on_without_what_is_not_to_be_trusted(
+def test_a_build_continues_without_untrusted_results(
     forger: Forger, machines: Machines, keys: Keys, name: str
 ) -> None:
     change, words = CHANGES[name]
@@ -174,9 +174,7 @@ def test_a_build_goes_on_without_what_is_not_to_be_trusted(
     other.is_clean()
 
 
-def test_a_key_is_taken_back_and_a_policy_is_changed(
-    forger: Forger, machines: Machines, keys: Keys
-) -> None:
+def test_a_revoked_key_and_a_changed_policy(forger: Forger, machines: Machines, keys: Keys) -> None:
     other = _reader(machines, forger, keys)
     assert _results(other) == 5
     allow(keys.signers, keys.other)
@@ -195,10 +193,8 @@ def test_a_key_is_taken_back_and_a_policy_is_changed(
     assert _results(other) == 5
 
 
-def test_objects_that_were_swapped_at_the_remote(
-    forger: Forger, machines: Machines, keys: Keys
-) -> None:
-    """An output, in the remote's repository, under the id of what was signed."""
+def test_swapped_objects_at_the_remote(forger: Forger, machines: Machines, keys: Keys) -> None:
+    """An output in the remote's repository is replaced under the signed id."""
     other = _reader(machines, forger, keys)
     for pack in (forger.cache.path / "objects/pack").glob("*.pack"):
         moved = pack.rename(forger.cache.path / pack.name)
@@ -220,10 +216,8 @@ def test_objects_that_were_swapped_at_the_remote(
     other.is_clean()
 
 
-def test_a_record_of_which_an_object_may_not_be(
-    forger: Forger, machines: Machines, keys: Keys
-) -> None:
-    """Signed by a key that is allowed, and with a name in it that git itself refuses."""
+def test_a_record_with_a_forbidden_object(forger: Forger, machines: Machines, keys: Keys) -> None:
+    """The record is signed by an allowed key and contains a name that git itself rejects."""
     lines = forger.lines()
     tree = lines["app:pack"][RECORD]
     git = (

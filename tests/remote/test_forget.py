@@ -1,4 +1,4 @@
-"""What is published and holds a secret: found where it is not in the store, taken out, or named."""
+"""Published records with a secret: found even if the store lacks them, and removed or reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "hunter2-is-the-password"
 
 
 def leaking(machines: Machines, cache: Cache | None, *options: str) -> Machine:
-    """Return a machine that published a source with a secret, and then a clean one."""
+    """Return a machine that published a source with a secret and then one without."""
     one = machines("one", cache, "--push")
     for text in (SECRET, "clean"):
         one.write("recipes/words/words/08", f"{text}\n")
@@ -29,16 +29,14 @@ def leaking(machines: Machines, cache: Cache | None, *options: str) -> Machine:
 
 
 def lose(machine: Machine) -> None:
-    """Let the store lose the published records: they have no ref, and go with the first
-    collection.
-    """
+    """Remove the published records from the store: they have no ref, so gc deletes them."""
     for path in (machine.root / ".prov/objects").rglob("*.*"):
         os.utime(path, (1, 1))
     machine.prov("gc")
 
 
 def holds(folder: Path) -> bool:
-    """Return whether anything that a remote's branches hold has the secret."""
+    """Return whether an object in a remote's branches contains the secret."""
     return any(
         subprocess.run(
             ["git", f"--git-dir={folder}", "grep", "-q", SECRET, commit], check=False
@@ -49,7 +47,7 @@ def holds(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("way", ["gc", "forget", "another machine"])
-def test_records_that_are_not_here_are_fetched_and_searched(
+def test_missing_records_are_fetched_and_searched(
     way: str, folder_cache: Cache, machines: Machines
 ) -> None:
     one = leaking(machines, folder_cache)
@@ -75,8 +73,8 @@ def test_records_that_are_not_here_are_fetched_and_searched(
     assert "fetched" in other.build()
 
 
-def test_workdirs_that_are_not_here_are_searched(folder_cache: Cache, machines: Machines) -> None:
-    """A log that was published, of a run of another machine."""
+def test_missing_workdirs_are_searched(folder_cache: Cache, machines: Machines) -> None:
+    """The secret is in a published log of a run on another machine."""
     one = machines("one", folder_cache, "--push")
     one.edit(
         "recipes/app/app.toml",
@@ -93,7 +91,7 @@ def test_workdirs_that_are_not_here_are_searched(folder_cache: Cache, machines: 
     folder_cache.is_clean()
 
 
-def test_what_cant_be_searched_is_named(folder_cache: Cache, machines: Machines) -> None:
+def test_unsearchable_content_is_reported(folder_cache: Cache, machines: Machines) -> None:
     one = leaking(machines, folder_cache)
     lose(one)
     for pack in list(folder_cache.path.rglob("*.pack")):
@@ -111,7 +109,7 @@ def test_what_cant_be_searched_is_named(folder_cache: Cache, machines: Machines)
 def test_plain_files_are_searched(
     static_server: Servers, machines: Machines, tmp_path: Path
 ) -> None:
-    """Those behind a URL, and those that this store has exported."""
+    """Both static caches behind a URL and folders that this store exported to."""
     folder = tmp_path / "www" / "cache"
     folder.parent.mkdir()
     one = leaking(machines, None)
@@ -128,7 +126,9 @@ def test_plain_files_are_searched(
     assert "no file" in one.complaint("forget", "--containing", SECRET)
 
 
-def test_a_branch_of_a_broken_push_is_named(folder_cache: Cache, machines: Machines) -> None:
+def test_a_branch_of_an_interrupted_push_is_reported(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = leaking(machines, folder_cache)
     content = folder_cache.git("rev-parse", "prov/content").strip()
     folder_cache.git("update-ref", "refs/heads/prov/incoming/99999999999-abc", content)

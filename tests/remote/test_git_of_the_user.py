@@ -1,5 +1,5 @@
-"""Remotes are reached by git as the user has set it up: in builds as in `prov push`, and never for
-the store.
+"""Connect to remotes with the user's git settings, in builds as in `prov push`, but never use these
+settings for the store.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def ssh(tmp_path: Path, note: Path) -> Path:
 
 
 def ways(ssh: Path, tmp_path: Path) -> dict[str, dict[str, str]]:
-    """Return the ways to choose an ssh command, as variables."""
+    """Return the ways to set an ssh command, as environments."""
     file = tmp_path / "a-config"
     file.write_text(f"[core]\n\tsshCommand = {ssh}\n")
     home = tmp_path / "home"
@@ -74,10 +74,10 @@ WAYS = (
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_ssh_command_of_the_users_own(
+def test_the_users_ssh_command(
     way: str, folder_cache: Cache, machines: Machines, ssh: Path, note: Path, tmp_path: Path
 ) -> None:
-    """In a build, and behind it."""
+    """In a build and in its background push."""
     git_init(folder_cache)
     one = machines("one", built=True)
     one.environment = ways(ssh, tmp_path)[way]
@@ -121,7 +121,7 @@ def last_push(machine: Machine) -> str:
 
 
 @pytest.mark.parametrize("interactive", [True, False])
-def test_another_url_instead_of_one(
+def test_instead_of_replaces_a_url(
     interactive: bool, folder_cache: Cache, machines: Machines, tmp_path: Path
 ) -> None:
     git_init(folder_cache)
@@ -146,7 +146,7 @@ def test_another_url_instead_of_one(
 def test_a_callers_repository_is_not_the_remote(
     folder_cache: Cache, machines: Machines, tmp_path: Path
 ) -> None:
-    """As in a hook, or in an alias of git's, which have these variables set."""
+    """These variables are set in a git hook or alias."""
     trap = tmp_path / "trap.git"
     subprocess.run(["git", "init", "-q", "--bare", trap], check=True)
     one = machines("one", folder_cache, "--push", built=True)
@@ -175,7 +175,7 @@ def test_a_callers_repository_is_not_the_remote(
 def test_the_store_is_read_without_the_users_configuration(
     machines: Machines, tmp_path: Path
 ) -> None:
-    """What would stop git from reading anything stops no command that needs no remote."""
+    """Settings that would stop git from reading the store do not stop commands without a remote."""
     config = tmp_path / "a-config"
     config.write_text("[core\n")
     one = machines("one", built=True)
@@ -195,7 +195,7 @@ def variables(environment: Mapping[str, str], *, interactive: bool = False) -> d
     ).variables()
 
 
-def test_a_build_asks_nothing() -> None:
+def test_a_build_does_not_prompt() -> None:
     made = variables({"GIT_CONFIG_NOSYSTEM": "1"})
     assert made["GIT_TERMINAL_PROMPT"] == "0"
     assert "BatchMode=yes" in made["GIT_SSH_COMMAND"]
@@ -206,12 +206,12 @@ def test_a_build_asks_nothing() -> None:
     assert "GIT_SSH_COMMAND" not in asking
 
 
-def test_what_the_user_allows_is_not_more_than_prov_does() -> None:
+def test_the_user_cannot_allow_more_protocols_than_prov() -> None:
     assert variables({"GIT_ALLOW_PROTOCOL": "ssh:ext:https"})["GIT_ALLOW_PROTOCOL"] == "ssh:https"
     assert "ext" not in variables({})["GIT_ALLOW_PROTOCOL"]
 
 
-def test_variables_for_tls_and_proxies_go_along() -> None:
+def test_variables_for_tls_and_proxies_are_passed_on() -> None:
     given = {
         "GIT_SSL_CAINFO": "a",
         "GIT_SSL_CERT": "b",
@@ -222,8 +222,8 @@ def test_variables_for_tls_and_proxies_go_along() -> None:
     assert given.items() <= variables(given).items()
 
 
-def test_a_helper_that_another_url_names_is_not_run(tmp_path: Path) -> None:
-    """A store's remote runs no command, be it by the user's own rules."""
+def test_a_helper_in_a_replaced_url_is_not_run(tmp_path: Path) -> None:
+    """A remote in the store's settings runs no command, even if the user's settings allow it."""
     environment = {
         **os.environ,
         "GIT_CONFIG_COUNT": "1",
@@ -237,7 +237,7 @@ def test_a_helper_that_another_url_names_is_not_run(tmp_path: Path) -> None:
 
 
 def test_settings_for_http_are_gits(tmp_path: Path) -> None:
-    """For plain files, which git does not fetch."""
+    """Static caches use them too, although git does not fetch these files."""
     config = tmp_path / "a-config"
     config.write_text(
         '[http]\n\tproxy = http://all:1\n[http "https://one.invalid"]\n\tproxy = http://one:2\n'
@@ -256,7 +256,7 @@ def test_settings_for_http_are_gits(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_of_certificates_that_is_not_there_is_named(machines: Machines) -> None:
+def test_a_missing_file_of_certificates_is_reported(machines: Machines) -> None:
     one = machines("one")
     one.environment = {"GIT_SSL_CAINFO": "/nonexistent/ca.pem"}
     said = one.refused("remote", "add", "team", "https://127.0.0.1:1/cache", "--trust", "none")

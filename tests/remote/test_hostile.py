@@ -1,6 +1,5 @@
-"""A remote holds anything that it likes. What must not come in is refused with an error that names
-it, and leaves no trace; what comes in does no harm on disk; and what is well-formed comes through
-as it is.
+"""A remote can hold any data. Forbidden data is rejected with an error that names it and leaves no
+trace, accepted data does no harm on disk, and valid data is stored unchanged.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ SAMPLE = int(os.environ.get("PROV_FUZZ_SAMPLE", "800"))
 ALL = 10_000
 SEED = int(os.environ.get("PROV_FUZZ_SEED", "1"))
 SECONDS = 2.0
-"""No case takes so long; nearly all take milliseconds."""
+"""Maximum seconds for a case; nearly all take milliseconds."""
 MEMORY = 512 << 20
-"""Nor do all together take so much."""
+"""Maximum seconds for all cases together."""
 
 
 class Sender:
-    """A remote that is not there: it gives what a case has."""
+    """A remote that only has the objects of a case."""
 
     name = "team"
 
@@ -62,7 +61,7 @@ class Sender:
 
 
 class Lab:
-    """A store, and a directory in which what comes in is put on disk, with canaries around it."""
+    """A store, and a directory for checkouts of accepted data, with canaries around it."""
 
     def __init__(self, folder: Path) -> None:
         self.store = Store.create(folder / "store.git")
@@ -76,7 +75,7 @@ class Lab:
         self.came = 0
 
     def look(self) -> dict[str, object]:
-        """Return all there is to see of the canaries."""
+        """Return the state of all canaries."""
         return {
             str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns if path.is_file() else 0)
             for path in [self.canary, *self.canary.rglob("*")]
@@ -105,7 +104,7 @@ class Lab:
         else:
             assert case.refused is not True, f"{case.name} came in"
             self.came += 1
-            # as builds do it: who looks for an object looks into every pack
+            # as in a build: looking up an object opens every pack
             self.store.objects.consolidate()
             self.put_on_disk(case)
             enter(self.store, received.tasks)
@@ -126,7 +125,7 @@ class Lab:
             if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFBLK, stat.S_IFCHR)
         ]
         shutil.rmtree(target)
-        assert self.look() == self.before, f"{case.name}: something outside is another now"
+        assert self.look() == self.before, f"{case.name}: a file outside changed"
 
     def packs(self) -> list[str]:
         return sorted(os.listdir(self.store.objects.folder))
@@ -149,16 +148,16 @@ def _run(folder: Path, count: int, seed: int) -> None:
     lab.is_clean()
 
 
-def test_hostile_records_are_refused(tmp_path: Path) -> None:
+def test_hostile_records_are_rejected(tmp_path: Path) -> None:
     _run(tmp_path, SAMPLE, SEED)
 
 
 @pytest.mark.fuzz
-def test_ten_thousand_hostile_records_are_refused(tmp_path: Path) -> None:
+def test_ten_thousand_hostile_records_are_rejected(tmp_path: Path) -> None:
     _run(tmp_path, ALL, SEED + 1)
 
 
-def test_hostile_publications_are_refused() -> None:
+def test_hostile_publications_are_rejected() -> None:
     for number in range(3000):
         text = publication_text(random.Random(f"{SEED} {number}"))
         with pytest.raises(Malformed) as caught:
@@ -169,7 +168,7 @@ def test_hostile_publications_are_refused() -> None:
             judge("team", "keys", text, Seal("K", good=True, allowed=True))
 
 
-def test_hostile_definitions_are_refused() -> None:
+def test_hostile_definitions_are_rejected() -> None:
     good = 0
     for number in range(3000):
         text = definition_text(random.Random(f"{SEED} {number}"))
@@ -193,7 +192,7 @@ def test_hostile_definitions_are_refused() -> None:
 
 
 def test_objects_that_git_can_not_read(tmp_path: Path) -> None:
-    """In the repository that a remote's objects are fetched into: they are as good as missing."""
+    """In the scratch repository, unreadable objects count as missing."""
     make_bare(tmp_path)
     oid = object_id("blob", b"hello")
     path = tmp_path / "objects" / oid.hex()[:2] / oid.hex()[2:]

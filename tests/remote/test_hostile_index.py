@@ -1,6 +1,4 @@
-"""The branch on which a remote says what it has: a commit of it that makes no sense is named, and
-the rest is read.
-"""
+"""The index branch of a remote: an invalid commit is reported, and the other commits are read."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ BY = b"author prov <prov@localhost> 5 +0000\ncommitter prov <prov@localhost> 5 +
 
 
 class Lab:
-    """A remote's index as it was fetched, written commit by commit."""
+    """A remote's fetched index, written commit by commit."""
 
     def __init__(self, folder: Path) -> None:
         remote = Remote("team", f"file://{folder}/remote.git", trust="none")
@@ -52,7 +50,7 @@ class Lab:
         )
 
     def text(self) -> Oid:
-        """Write an honest publication of one task."""
+        """Write a valid publication of one task."""
         self.tasks += 1
         ids = [random.Random(f"{self.tasks} {n}").randbytes(20).hex() for n in range(4)]
         return self.file(
@@ -73,7 +71,7 @@ class Lab:
         RefStore(self.remote.git).update(RefUpdate(INDEX, self.tip))
 
     def read(self) -> list[Untrusted]:
-        """Read what was pushed, without git's own look at it."""
+        """Read the pushed commits, without git's own checks."""
         return self.remote._read()
 
 
@@ -121,7 +119,7 @@ BAD_TREES: dict[str, Callable[[Lab], list[Row]]] = {
 
 
 @pytest.mark.parametrize("name", BAD_TREES)
-def test_what_can_not_be_read_is_named_and_the_rest_is_read(lab: Lab, name: str) -> None:
+def test_unreadable_parts_are_reported_and_the_rest_is_read(lab: Lab, name: str) -> None:
     lab.push(lab.folder(*BAD_TREES[name](lab)))
     lab.push(lab.folder(lab.publications(b"00000009")))
     (problem,) = lab.read()
@@ -150,7 +148,7 @@ def test_a_commit_with_strange_lines(lab: Lab, more: bytes, by: bytes) -> None:
     assert lab.remote.index.count() in (2, 3)
 
 
-def test_a_tree_that_is_none(lab: Lab) -> None:
+def test_an_invalid_tree(lab: Lab) -> None:
     lab.push(lab.add("tree", b"100644 publications"))
     lab.push(lab.file(b"no tree"))
     assert [type(problem) for problem in lab.read()] == [Malformed, Malformed]
@@ -160,16 +158,16 @@ def test_a_tree_that_is_none(lab: Lab) -> None:
     "name",
     [b"1", b"x", b"-0000001", b"0000000\xd9", b"../00000002", b"000000002", b"9" * 13, b"0x000002"],
 )
-def test_what_is_no_number_is_passed_over(lab: Lab, name: bytes) -> None:
+def test_names_that_are_not_numbers_are_skipped(lab: Lab, name: bytes) -> None:
     lab.push(lab.folder(lab.publications(name)))
     assert lab.read() == []
     assert lab.remote.index.count() == 1
 
 
 @pytest.mark.parametrize("number", [b"00000001", b"00000000", b"00000002"])
-def test_a_number_is_used_once_and_they_rise(lab: Lab, number: bytes) -> None:
-    """Else somebody who may push, and whose key is not allowed, could make another's publication
-    look like his.
+def test_numbers_are_unique_and_increase(lab: Lab, number: bytes) -> None:
+    """Otherwise an attacker with push access but without an allowed key could replace another
+    publisher's publication.
     """
     lab.push(lab.folder(lab.publications(b"00000002", b"00000003")))
     lab.push(lab.folder(lab.publications(number)))
@@ -179,7 +177,7 @@ def test_a_number_is_used_once_and_they_rise(lab: Lab, number: bytes) -> None:
     assert [each.number for each in lab.remote.index.publications()] == [1, 2, 3]
 
 
-def test_a_list_of_what_is_gone_with_junk(lab: Lab) -> None:
+def test_a_list_of_deleted_ids_with_junk(lab: Lab) -> None:
     ((task, _, _),) = lab.remote.index.tasks()
     junk = (
         b"\xff\0\n"

@@ -1,4 +1,4 @@
-"""Branches that pushes send content to: which one, by what the server was seen to do."""
+"""The branches of pushes, chosen by the observed behavior of the server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def push(branches: Incoming, *names: str) -> list[str]:
     return list(names)
 
 
-def test_a_push_has_a_branch_of_its_own_and_deletes_it(branches: Incoming) -> None:
+def test_a_push_uses_a_new_branch_and_deletes_it(branches: Incoming) -> None:
     now = int(time.time())
     first, second = branches.choose(now), branches.choose(now)
     assert first != second
@@ -58,7 +58,7 @@ def test_a_push_has_a_branch_of_its_own_and_deletes_it(branches: Incoming) -> No
     assert refs(branches) == {second}
 
 
-def test_what_broken_pushes_left_goes_after_a_day(branches: Incoming) -> None:
+def test_branches_of_interrupted_pushes_are_deleted_after_a_day(branches: Incoming) -> None:
     now = int(time.time())
     old, young = f"{REMOTE_INCOMING}{now - LEFT_AFTER - 60}-x", f"{REMOTE_INCOMING}{now}-x"
     odd = f"{REMOTE_INCOMING}else"
@@ -67,7 +67,7 @@ def test_what_broken_pushes_left_goes_after_a_day(branches: Incoming) -> None:
     assert refs(branches) == {young, odd}
 
 
-def test_a_server_that_deletes_nothing_keeps_one_branch(branches: Incoming, cache: Path) -> None:
+def test_a_server_that_forbids_deletion_keeps_one_branch(branches: Incoming, cache: Path) -> None:
     subprocess.run(
         ["git", f"--git-dir={cache}", "config", "receive.denyDeletes", "true"], check=True
     )
@@ -78,7 +78,7 @@ def test_a_server_that_deletes_nothing_keeps_one_branch(branches: Incoming, cach
     assert branches.choose(0) == name
     push(branches, name)
     assert branches.holding() == [name]
-    assert branches.clear([name]) == ""  # it warns once
+    assert branches.clear([name]) == ""  # it warns only once
     assert branches.holding() == []
 
 

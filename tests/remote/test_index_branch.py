@@ -1,4 +1,4 @@
-"""What a commit of a remote's index says."""
+"""Read commits of a remote's index."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def blob(data: bytes) -> Oid:
         ({"gone": f"{FIRST.hex()}x\n{SECOND.hex()[1:]} {SECOND.hex()}".encode()}, {}, {SECOND}),
     ],
 )
-def test_what_a_commit_says(
+def test_content_of_a_commit(
     files: dict[str, bytes],
     publications: dict[int, PublishedId],
     deleted: set[Oid],

@@ -1,4 +1,6 @@
-"""What differs between machines, what is not told to others, and what a machine has no more."""
+"""Results that differ between machines, data that is not shared, and objects that a machine
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ LOGGED, SHOWN = b"a secret that a log has", b"a secret that an environment has"
 
 
 def holds(folder: Path, text: bytes) -> bool:
-    """Tell whether any object of a repository has a text in it."""
+    """Return whether any object of a repository contains a text."""
     command = ["git", f"--git-dir={folder}", "cat-file", "--batch-all-objects", "--batch"]
     return text in subprocess.run(command, capture_output=True, check=True).stdout
 
@@ -28,8 +30,8 @@ def holds(folder: Path, text: bytes) -> bool:
 # not reproducible
 
 
-def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machines) -> None:
-    """The first that was published stays, the second is kept beside it, and everybody can see
+def test_two_machines_with_different_outputs(folder_cache: Cache, machines: Machines) -> None:
+    """The first published output stays, the second is stored beside it, and every machine can see
     both.
     """
     one, other, third = (machines(name, folder_cache) for name in ("one", "other", "third"))
@@ -75,14 +77,14 @@ def test_what_two_machines_made_differently(folder_cache: Cache, machines: Machi
 
 
 def with_secrets(machine: Machine, folder: Path) -> None:
-    """Have a task that prints one, and gets another that is not among its inputs."""
+    """Add a task that prints one secret and sees another one that is not among its inputs."""
     (folder / "secret").write_bytes(LOGGED + b"\n")
     machine.one("fetcher", f"cat {folder}/secret; echo done > out/done")
     machine.append("recipes/fetcher.toml", "network = true\n")
     machine.environment["SHOWN"] = SHOWN.decode()
 
 
-def test_logs_and_environments_stay_here(
+def test_logs_and_environments_are_not_published(
     folder_cache: Cache, machines: Machines, tmp_path: Path
 ) -> None:
     one, other = machines("one", folder_cache), machines("other", folder_cache)
@@ -106,10 +108,10 @@ def test_logs_and_environments_stay_here(
     assert not holds(folder_cache.path, SHOWN)
 
 
-def test_workdirs_go_along_if_somebody_asks(
+def test_workdirs_are_published_on_request(
     folder_cache: Cache, machines: Machines, tmp_path: Path
 ) -> None:
-    """Also when the outputs were published without them before."""
+    """This also holds if the outputs were published without WORKDIRs before."""
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     assert (
@@ -130,13 +132,11 @@ def test_workdirs_go_along_if_somebody_asks(
     git(folder_cache.path, "fsck", "--strict")
 
 
-# what is collected
+# garbage collection
 
 
-def test_what_is_collected_between_transfers(folder_cache: Cache, machines: Machines) -> None:
-    """Records that would be compared with are gone here or there: it costs bytes, and nothing
-    fails.
-    """
+def test_garbage_collection_between_transfers(folder_cache: Cache, machines: Machines) -> None:
+    """One side has deleted the base records: the transfer is larger but does not fail."""
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
 
     def collect(machine: Machine) -> None:
@@ -160,9 +160,7 @@ def test_what_is_collected_between_transfers(folder_cache: Cache, machines: Mach
     folder_cache.is_clean()
 
 
-def test_a_record_that_is_half_gone_here_is_no_base(
-    folder_cache: Cache, machines: Machines
-) -> None:
+def test_an_incomplete_record_is_not_a_base(folder_cache: Cache, machines: Machines) -> None:
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     other.build()

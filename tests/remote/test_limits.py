@@ -1,4 +1,4 @@
-"""Pushes that are too large for one, and transfers that end midway."""
+"""Pushes that exceed a limit, and transfers that are interrupted."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RECIPES = ("r0", "r1", "r2", "r3")
 
 
 def with_large_files(machine: Machine) -> None:
-    """Build four tasks that each give somewhat more than half a megabyte."""
+    """Build four tasks whose outputs are slightly larger than half a megabyte each."""
     for name in RECIPES:
         machine.one(name, "head -c 600000 /dev/urandom > out/file")
     machine.prov("build", *RECIPES)
 
 
-def test_a_push_is_split_where_it_is_too_large(folder_cache: Cache, machines: Machines) -> None:
+def test_a_push_that_is_too_large_is_split(folder_cache: Cache, machines: Machines) -> None:
     one, other = machines("one"), machines("other", folder_cache)
     one.join("team", folder_cache, "--push-limit", "1")
     with_large_files(one)
@@ -42,7 +42,7 @@ def test_a_push_is_split_where_it_is_too_large(folder_cache: Cache, machines: Ma
 def test_a_server_that_refuses_large_bodies(
     request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
-    """What it refuses comes in two halves, and so on; what is too large alone is told."""
+    """A rejected push is split in halves; a single result that is too large is reported."""
     cache = make_cache(request, tmp_path, "http", max_body="900k")
     one = machines("one", cache)
     with_large_files(one)
@@ -60,7 +60,9 @@ def test_a_server_that_refuses_large_bodies(
 def test_a_line_that_is_cut_while_fetching(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
-    """What can't be fetched is built, nothing half is in the store, and later it is fetched."""
+    """Results that cannot be fetched are built, the store has no partial objects, and they are
+    fetched later.
+    """
     cache = make_cache(request, tmp_path, kind)
     assert cache.line is not None
     one, other = machines("one", cache, built=True), machines("other", cache)
@@ -88,12 +90,12 @@ def test_a_line_that_is_cut_while_fetching(
     other.is_clean()
 
 
-def test_a_server_that_goes_away_midway(daemon_cache: Cache, machines: Machines) -> None:
+def test_a_server_that_stops_during_a_transfer(daemon_cache: Cache, machines: Machines) -> None:
     one, other = machines("one", daemon_cache, built=True), machines("other", daemon_cache)
     line, server = daemon_cache.line, daemon_cache.server
     assert line is not None
     assert server is not None
-    for machine in (one, other):  # more than what sockets hold
+    for machine in (one, other):  # more than socket buffers hold
         (machine.root / "recipes/app/main").write_bytes(random.Random(5).randbytes(12_000_000))
     one.build()
     one.prov("push")
@@ -113,8 +115,8 @@ def test_a_server_that_goes_away_midway(daemon_cache: Cache, machines: Machines)
 
 
 @pytest.mark.parametrize("interactive", [True, False])
-def test_nothing_runs_on_for_a_remote_that_is_given_up(interactive: bool, tmp_path: Path) -> None:
-    """Not even ssh, which git does not end when it is killed."""
+def test_no_process_survives_a_timeout(interactive: bool, tmp_path: Path) -> None:
+    """Not even ssh, which git does not kill when it is killed itself."""
     script = tmp_path / "ssh"
     script.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 100\n")
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Opening remotes: each kind with what it needs, and no more."""
+"""Open each kind of remote, with only the modules that it needs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_remote_of_each_kind(store: Store, tmp_path: Path) -> None:
     assert not (store.cache / "remotes/git").exists()
 
 
-def test_a_web_server_is_asked_what_it_has(tmp_path: Path) -> None:
+def test_the_kind_of_a_web_server_is_detected(tmp_path: Path) -> None:
     with liar(tmp_path) as server:
         remote = Remote("m", server.url)
         assert not with_kind(remote, ACCESS).static
@@ -55,6 +55,6 @@ def test_a_web_server_is_asked_what_it_has(tmp_path: Path) -> None:
     assert not with_kind(Remote("m", f"file://{tmp_path}", static=True), ACCESS).static
 
 
-def test_urllib3_is_imported_for_web_servers_alone() -> None:
-    """It takes longer to import than many a command takes."""
+def test_urllib3_is_imported_only_for_web_servers() -> None:
+    """Importing it takes longer than many commands."""
     subprocess.run([sys.executable, "-c", CLIENT], check=True)

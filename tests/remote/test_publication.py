@@ -1,4 +1,4 @@
-"""Publications: what was written is read, and nothing else."""
+"""Encode and decode publications; other texts are rejected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_text_of_a_publication() -> None:
     )
 
 
-def test_the_order_of_lines_is_one() -> None:
+def test_the_order_of_lines_is_fixed() -> None:
     head, task, used = TEXT.split(b"\n", 2)[:2], LINE.encode(), f"used {'75' * 20}\n".encode()
     swapped = b"\n".join(head) + b"\n" + used + task
     assert sorted(swapped) == sorted(TEXT)
@@ -103,7 +103,7 @@ def test_the_order_of_lines_is_one() -> None:
         ("64" * 32, "64" * 20, "invalid id"),
     ],
 )
-def test_anything_else_is_refused(old: str, new: str, why: str) -> None:
+def test_other_texts_are_rejected(old: str, new: str, why: str) -> None:
     text = TEXT.decode().replace(old, new)
     assert text.encode() != TEXT
     with pytest.raises(ValueError, match=re.escape(why)):
@@ -113,12 +113,12 @@ def test_anything_else_is_refused(old: str, new: str, why: str) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\n", TEXT[:-1], TEXT + b"\n", TEXT.replace(b"\n", b"\r\n")]
 )
-def test_a_text_that_is_cut_is_refused(data: bytes) -> None:
+def test_a_truncated_text_is_rejected(data: bytes) -> None:
     with pytest.raises((ValueError, IndexError)):
         decode_publication(data)
 
 
-def test_a_record_is_held_by_a_commit_that_its_tree_decides() -> None:
+def test_the_commit_of_a_record_depends_only_on_its_tree() -> None:
     content = record_commit(TASK.record).encode()
     assert TASK.commit == object_id("commit", content)
     commit = decode_commit(content)

@@ -1,4 +1,4 @@
-"""Reading publications into an index, under a policy."""
+"""Add publications to an index under a trust policy."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def index(tmp_path: Path) -> Index:
     return Index(tmp_path / "index")
 
 
-def test_a_publication_that_may_be_used(index: Index) -> None:
+def test_an_accepted_publication(index: Index) -> None:
     with index.changing(clear=True):
         assert enter(index, REMOTE, 1, TEXT) is None
     assert index.find(TASK.task_hash) == [TASK]
     assert index.problem(TASK.task_hash) is None
 
 
-def test_one_that_may_not_is_entered_with_the_reason(index: Index) -> None:
+def test_a_rejected_publication_is_stored_with_the_reason(index: Index) -> None:
     strict = replace(REMOTE, trust="any-signed")
     with index.changing(clear=True):
         problem = enter(index, strict, 1, TEXT)
@@ -56,7 +56,7 @@ def test_one_that_may_not_is_entered_with_the_reason(index: Index) -> None:
     assert index.problem(TASK.task_hash) == ("a publication is not signed", "")
 
 
-def test_one_that_makes_no_sense_names_no_task(index: Index) -> None:
+def test_an_invalid_publication_has_no_tasks(index: Index) -> None:
     with index.changing(clear=True):
         problem = enter(index, REMOTE, 1, PublishedText(b"noise", None))
     assert type(problem) is Malformed
@@ -103,7 +103,7 @@ def test_an_index_has_a_limit() -> None:
         check_index_size(REMOTE, REMOTE.index_limit + 1)
 
 
-def test_another_url_is_another_remote(tmp_path: Path) -> None:
+def test_each_url_has_its_own_folder(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "store")
     folder = memory_folder(store, REMOTE)
     assert folder.parent == store.cache / "remotes" / "m"

@@ -1,4 +1,4 @@
-"""Servers that forbid something: it is named at once, and what is allowed works."""
+"""Servers that forbid something: prov reports it immediately, and the allowed operations work."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.remote.story import Cache, Machine, until
 pytestmark = pytest.mark.process
 
 AT_ONCE = 45.0
-"""Seconds within which a refusal is reported, on a busy machine too; what is taken for a race takes
-longer.
+"""Maximum seconds until a declined push is reported, also on a busy machine; retries after a lost
+race take longer.
 """
 LEFT = "refs/heads/prov/incoming/"
 HINT = "  hint: run `git config receive.denyNonFastForwards false` in that repository"
@@ -41,7 +41,7 @@ def hook(cache: Cache, name: str, script: str) -> None:
 
 
 def grown(machines: Machines, cache: Cache, *, states: int = 3) -> Machine:
-    """Return a machine that has published some states of the project."""
+    """Return a machine that has published several states of the project."""
     one = machines("one", cache, "--push", built=True)
     one.prov("push")
     for number in range(1, states):
@@ -56,10 +56,10 @@ def left(cache: Cache) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
-def test_refs_that_may_not_go_back(
+def test_refs_that_must_not_be_rewound(
     kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:
-    """As `git init --shared` sets it: results are appended, and nothing is taken out."""
+    """As with `git init --shared`: pushes append results, but nothing can be removed."""
     cache = make_cache(request, tmp_path, kind)
     one = machines("one", cache, "--push", built=True)
     forbid(cache, "receive.denyNonFastForwards")
@@ -78,7 +78,7 @@ def test_refs_that_may_not_go_back(
     cache.is_clean()
 
 
-def test_a_secret_that_a_server_keeps_is_named(folder_cache: Cache, machines: Machines) -> None:
+def test_a_secret_that_a_server_keeps_is_reported(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache, "--push")
     forbid(folder_cache, "receive.denyNonFastForwards")
     one.write("recipes/words/words/08", "hunter2-is-the-password\n")
@@ -92,8 +92,8 @@ def test_a_secret_that_a_server_keeps_is_named(folder_cache: Cache, machines: Ma
     folder_cache.is_clean()
 
 
-def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -> None:
-    """A push reports it once, and the branch that it had to leave is emptied and used again."""
+def test_refs_that_must_not_be_deleted(folder_cache: Cache, machines: Machines) -> None:
+    """Only the first push reports it; the remaining branch is emptied and reused."""
     one = machines("one", folder_cache, "--push", built=True)
     forbid(folder_cache, "receive.denyDeletes")
     notes = [one.prov("push").stderr]
@@ -108,7 +108,7 @@ def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -
     assert len(names) <= 2
     empty = {folder_cache.git("log", "--format=%s%P", "-1", ref).strip() for ref in names}
     assert empty == {"emptied"}
-    # of a store that is new there, too, which is told of it
+    # a second store, which is new to the server, reports it too
     other = machines("other", folder_cache, "--push")
     other.change("of another")
     other.build("--offline")
@@ -126,10 +126,8 @@ def test_refs_that_may_not_be_deleted(folder_cache: Cache, machines: Machines) -
     )
 
 
-def test_refs_that_may_neither_go_back_nor_be_deleted(
-    folder_cache: Cache, machines: Machines
-) -> None:
-    """Content goes to its branch directly."""
+def test_refs_that_must_not_be_rewound_or_deleted(folder_cache: Cache, machines: Machines) -> None:
+    """Content is pushed directly to its branch."""
     forbid_all = ("receive.denyDeletes", "receive.denyNonFastForwards")
     one = machines("one", folder_cache, "--push", built=True)
     forbid(folder_cache, *forbid_all)
@@ -179,7 +177,7 @@ def test_hidden_branches(setting: str, folder_cache: Cache, machines: Machines) 
 def test_hooks_that_decline(
     name: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:
-    """Whatever they print: that of a race, too."""
+    """Regardless of their output, including the message of a race."""
     cache = make_cache(request, tmp_path, "ssh")
     one = machines("one", cache, "--push", built=True)
     hook(cache, name, "echo 'policy 7: is at 1 but expected 2' >&2; exit 1")
@@ -204,10 +202,10 @@ def test_a_hook_that_declines_the_index_leaves_no_branch_behind(
     daemon_cache.is_clean()
 
 
-def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
+def test_refs_show_whether_a_push_without_a_reason_lost_a_race(
     daemon_cache: Cache, machines: Machines
 ) -> None:
-    """Another publisher between the advertisement and the update: it is tried again, and
+    """Another process publishes between the advertisement and the update: the push retries and
     succeeds.
     """
     one, other = (
@@ -220,7 +218,7 @@ def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
     other.prov("push")
     tip = daemon_cache.git("rev-parse", "prov/index").strip()
     daemon_cache.git("update-ref", "refs/heads/prov/index", f"{tip}~1")
-    # what the push saw is moved once, behind its back
+    # moves the index once, after the push has read the refs
     move = f"unset GIT_QUARANTINE_PATH && git update-ref refs/heads/prov/index {tip}"
     script = f"test -e raced || {{ grep -q prov/index && touch raced && {move}; }}; exit 0"
     hook(daemon_cache, "pre-receive", script)
@@ -232,7 +230,9 @@ def test_a_refusal_that_does_not_say_why_is_told_from_a_race_by_the_refs(
     daemon_cache.is_clean()
 
 
-def test_background_publishing_reports_what_stays(folder_cache: Cache, machines: Machines) -> None:
+def test_background_publishing_reports_remaining_branches(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache, "--push")
     forbid(folder_cache, "receive.denyDeletes")
     one.build()

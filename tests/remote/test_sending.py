@@ -1,4 +1,4 @@
-"""Publishers that come second try again."""
+"""Publishers that lose a race retry."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEY = TaskKey("words:make")
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which last no time here."""
+    """The pauses between attempts; they take no time here."""
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     return pauses
 
 
 @pytest.mark.parametrize("losses", [0, 1, 5, ATTEMPTS - 1])
-def test_an_attempt_that_comes_first_ends_it(losses: int, pauses: list[float]) -> None:
+def test_a_successful_attempt_is_the_last(losses: int, pauses: list[float]) -> None:
     def attempt(number: int) -> str:
         if number < losses:
             raise RemoteChanged("m", "others were first")
@@ -34,7 +34,7 @@ def test_an_attempt_that_comes_first_ends_it(losses: int, pauses: list[float]) -
     assert all(0 <= pause <= 2.0 for pause in pauses)
 
 
-def test_attempts_have_an_end(pauses: list[float]) -> None:
+def test_the_number_of_attempts_is_limited(pauses: list[float]) -> None:
     numbers = []
 
     def attempt(number: int) -> None:
@@ -46,7 +46,7 @@ def test_attempts_have_an_end(pauses: list[float]) -> None:
     assert numbers == list(range(ATTEMPTS))
 
 
-def test_other_failures_are_no_race(pauses: list[float]) -> None:
+def test_other_failures_are_not_retried(pauses: list[float]) -> None:
     def attempt(_number: int) -> None:
         raise Declined("m", "a hook declined")
 
@@ -56,7 +56,7 @@ def test_other_failures_are_no_race(pauses: list[float]) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_halves_have_everything_in_order(count: int) -> None:
+def test_halves_contain_all_tasks_in_order(count: int) -> None:
     oids = [number.to_bytes(20, "big") for number in range(count)]
     tasks = [
         Published(KEY, TaskHash(oid), StaticKey(oid), OutputId(oid), oid, bytes(32)) for oid in oids

@@ -53,19 +53,19 @@ def test_what_was_written_is_read(remote: Remote, store: Store) -> None:
     assert read_remotes(store) == []
 
 
-def test_a_remote_takes_the_place_of_one_of_the_same_name(store: Store) -> None:
+def test_a_remote_replaces_one_of_the_same_name(store: Store) -> None:
     write_remote(store, replace(FULL, name="one"))
     write_remote(store, ONE)
     assert read_remotes(store) == [ONE]
 
 
-def test_they_are_asked_by_priority_and_name(store: Store) -> None:
+def test_remotes_are_sorted_by_priority_and_name(store: Store) -> None:
     for name, priority in (("b", 50), ("a", 50), ("z", 1)):
         write_remote(store, replace(ONE, name=name, priority=priority))
     assert [remote.name for remote in read_remotes(store)] == ["z", "a", "b"]
 
 
-def test_a_name_that_is_unknown_is_named_with_the_nearest(store: Store) -> None:
+def test_an_unknown_name_suggests_a_similar_one(store: Store) -> None:
     write_remote(store, replace(ONE, name="mirror"))
     for look in (find_remote, remove_remote):
         with pytest.raises(RemoteError, match="no such remote: miror") as caught:
@@ -78,7 +78,7 @@ def test_a_name_that_is_unknown_is_named_with_the_nearest(store: Store) -> None:
     ("name", "value"),
     [("trust", "everybody"), ("priority", "x"), ("limit", "1k"), ("url", "ext::sh -c x")],
 )
-def test_settings_that_make_no_sense_are_named(name: str, value: str, store: Store) -> None:
+def test_invalid_settings_are_rejected(name: str, value: str, store: Store) -> None:
     write_remote(store, ONE)
     command = ["git", f"--git-dir={store.path}", "config", f"prov-remote.one.{name}", value]
     subprocess.run(command, check=True)
@@ -95,16 +95,16 @@ def test_settings_that_make_no_sense_are_named(name: str, value: str, store: Sto
         ("keys", "nowhere", "no such file"),
     ],
 )
-def test_a_trust_that_can_not_be(trust: str, signers: str, why: str, tmp_path: Path) -> None:
+def test_invalid_trust(trust: str, signers: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(RemoteError, match=why):
         make_remote("m", "ssh://host/x", tmp_path, trust=trust, signers=signers)
 
 
-def test_a_folder_of_the_users_own_is_trusted(tmp_path: Path) -> None:
+def test_the_users_own_folder_is_trusted(tmp_path: Path) -> None:
     remote = make_remote("m", "caches/cache.git", tmp_path)
     assert (remote.url, remote.trust) == (f"file://{tmp_path}/caches/cache.git", "none")
     assert default_trust("ssh://host/x") == "keys"
-    assert not is_own(remote)  # it is not there
+    assert not is_own(remote)  # the folder does not exist
     (tmp_path / "caches/cache.git").mkdir(parents=True)
     assert is_own(remote)
     for mode in (0o777, 0o2755):

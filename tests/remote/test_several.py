@@ -1,4 +1,4 @@
-"""Several remotes, and remotes that are not as they were."""
+"""Several remotes, and remotes that have changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_remote_has_a_part(caches: tuple[Cache, Cache], machines: Machines)
     other.is_clean()
 
 
-def test_the_first_can_not_be_reached(caches: tuple[Cache, Cache], machines: Machines) -> None:
+def test_the_first_is_unreachable(caches: tuple[Cache, Cache], machines: Machines) -> None:
     one, other = machines("one", built=True), machines("other")
     for machine in (one, other):
         machine.join("first", caches[0], "--priority", "10", "--push")
@@ -121,9 +121,9 @@ def test_a_history_that_was_rewritten(folder_cache: Cache, machines: Machines) -
 def test_a_branch_that_was_deleted(
     gone: list[str], folder_cache: Cache, machines: Machines
 ) -> None:
-    """Without an index there is nothing; the next push brings all.
+    """Without its index a remote has no results; the next push publishes all.
 
-    Without content, what is not cleared is found.
+    Without its content, unchanged objects are still found.
     """
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
@@ -140,7 +140,7 @@ def test_a_branch_that_was_deleted(
     folder_cache.is_clean()
 
 
-def test_what_is_no_cache(tmp_path: Path, machines: Machines) -> None:
+def test_a_repository_that_is_not_a_cache(tmp_path: Path, machines: Machines) -> None:
     one = machines("one", built=True)
     (tmp_path / "files").mkdir()
     (tmp_path / "files/file").write_text("text\n")
@@ -156,8 +156,8 @@ def test_what_is_no_cache(tmp_path: Path, machines: Machines) -> None:
     assert one.said.count("remote team") == 1
 
 
-def test_a_repository_with_branches_of_its_own(tmp_path: Path, machines: Machines) -> None:
-    """They are left alone."""
+def test_a_repository_with_other_branches(tmp_path: Path, machines: Machines) -> None:
+    """Those branches are unchanged."""
     source = tmp_path / "source"
     by = ("-c", "user.name=a", "-c", "user.email=a@b")
     subprocess.run(["git", "init", "-q", "-b", "main", str(source)], check=True)
@@ -184,7 +184,7 @@ def test_a_repository_with_branches_of_its_own(tmp_path: Path, machines: Machine
     is_clean(source / ".git")
 
 
-def test_what_is_known_of_remotes_may_be_deleted(folder_cache: Cache, machines: Machines) -> None:
+def test_cached_indexes_may_be_deleted(folder_cache: Cache, machines: Machines) -> None:
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     memory = [machine.root / ".prov/prov/remotes" for machine in (one, other)]
 
@@ -209,10 +209,8 @@ def test_what_is_known_of_remotes_may_be_deleted(folder_cache: Cache, machines: 
     folder_cache.is_clean()
 
 
-def test_a_remote_that_has_an_image_and_nothing_below(
-    caches: tuple[Cache, Cache], machines: Machines
-) -> None:
-    """What the recipes say leads to it, with no hash of what it was made from known."""
+def test_a_remote_with_only_an_image(caches: tuple[Cache, Cache], machines: Machines) -> None:
+    """prov finds it by the recipes, without the hash of any of its inputs."""
     one, other, third = machines("one", built=True), machines("other"), machines("third")
     one.join("first", caches[0])
     other.join("first", caches[0])

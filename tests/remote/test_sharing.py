@@ -1,5 +1,5 @@
-"""One machine publishes and others fetch, whatever serves the cache: what is needed, and of that
-what is new.
+"""One machine publishes and others fetch, with each kind of server: only needed and new objects are
+transferred.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ exec {ssh} "$@"
 """
 
 
-def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> None:
-    """Nothing runs, and of all outputs only the one that is asked for comes over."""
+def test_others_fetch_published_results(cache: Cache, machines: Machines) -> None:
+    """No task runs, and only the requested output is fetched."""
     one, other = machines("one", cache, built=True), machines("other", cache)
     assert one.ask("push") == "team: 5 results published in 1 push; 0 already there\n"
     assert sorted(cache.keys()) == sorted(TASKS)
@@ -58,10 +58,12 @@ def test_what_one_publishes_others_fetch(cache: Cache, machines: Machines) -> No
     assert one.ask("push") == "team: 0 results published in 0 pushes; 5 already there\n"
 
 
-def test_who_fetched_by_ssh_of_the_old_protocol_pushes_what_is_new(
+def test_a_machine_that_fetched_by_ssh_with_the_old_protocol_pushes_new_objects(
     request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
-    """It knows how to ask such a server what it has; who did not sends it all."""
+    """This machine stored how to negotiate with such a server; a machine without this knowledge
+    sends all objects.
+    """
     cache = make_cache(request, tmp_path, "ssh-v0")
     one, other = machines("one", cache, built=True), machines("other", cache)
     one.prov("push")
@@ -78,10 +80,10 @@ def test_who_fetched_by_ssh_of_the_old_protocol_pushes_what_is_new(
     cache.is_clean()
 
 
-def test_ssh_that_runs_git_and_nothing_else(
+def test_ssh_that_runs_only_git(
     request: pytest.FixtureRequest, tmp_path: Path, machines: Machines
 ) -> None:
-    """Such as git-shell: a server of the old protocol, and no way to ask it for the new one.
+    """For example git-shell: a server with the old protocol that cannot switch to the new one.
 
     All content is copied.
     """
@@ -98,15 +100,15 @@ def test_ssh_that_runs_git_and_nothing_else(
     other.is_clean()
 
 
-def test_asking_costs_few_requests_however_many_results_there_are(
+def test_the_number_of_requests_does_not_depend_on_the_number_of_results(
     http_cache: Cache, machines: Machines
 ) -> None:
-    """The index is brought up to date, and asked here."""
+    """A refresh of the index fetches everything that later queries need."""
     one, other = machines("one", http_cache, built=True), machines("other", http_cache)
     one.prov("push")
     other.prov(
         "remote", "list", "--refresh"
-    )  # the first time, it is also asked whether it is a static cache
+    )  # the first command also checks whether it is a static cache
     for file in range(3):  # three more publications
         one.change("many", file)
         one.build()
@@ -119,11 +121,13 @@ def test_asking_costs_few_requests_however_many_results_there_are(
     ]
     assert len(asked) <= 3, asked
     requests = http_cache.requests()
-    other.prov("plan", "app")  # of which all is known by now
+    other.prov("plan", "app")  # the index has all of them by now
     assert http_cache.requests() == requests
 
 
-def test_a_build_with_nothing_to_do_asks_nobody(http_cache: Cache, machines: Machines) -> None:
+def test_a_build_with_nothing_to_do_contacts_no_remote(
+    http_cache: Cache, machines: Machines
+) -> None:
     one, other = machines("one", http_cache, "--push", built=True), machines("other", http_cache)
     one.prov("push")
     other.build()
@@ -150,7 +154,7 @@ def test_without_a_network_after_fetching_once(http_cache: Cache, machines: Mach
     other.is_clean()
 
 
-def test_plan_says_what_would_be_fetched(folder_cache: Cache, machines: Machines) -> None:
+def test_plan_lists_results_to_fetch(folder_cache: Cache, machines: Machines) -> None:
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")
     lines = other.ask("plan", "app").splitlines()
@@ -167,11 +171,9 @@ def test_plan_says_what_would_be_fetched(folder_cache: Cache, machines: Machines
     assert other.build() == "1 ran, 1 fetched"
 
 
-def test_deployed_outputs_and_what_a_new_task_takes(
-    folder_cache: Cache, machines: Machines
-) -> None:
-    """A task that runs has what it takes fetched, and the WORKDIR that it takes over made, since
-    nobody shared it.
+def test_deployed_outputs_and_inputs_of_a_new_task(folder_cache: Cache, machines: Machines) -> None:
+    """The inputs of a task that runs are fetched, and the WORKDIR before it is built, because no
+    machine shared it.
     """
     one, other = machines("one", folder_cache, built=True), machines("other", folder_cache)
     one.prov("push")

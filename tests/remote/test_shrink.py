@@ -1,6 +1,4 @@
-"""A remote that gets smaller, what is taken out of it for good, and what it gives back to a damaged
-store.
-"""
+"""Remotes that shrink, deleted content, and remotes that restore a damaged store."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ def grown(machines: Machines, cache: Cache) -> Machine:
 
 
 @pytest.mark.parametrize("kind", ["folder", "daemon", "ssh", "http"])
-def test_what_is_old_goes_and_what_was_published_last_stays(
+def test_old_results_are_deleted_and_the_last_ones_kept(
     kind: str, request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:
     cache = make_cache(request, tmp_path, kind)
@@ -57,7 +55,7 @@ def test_what_is_old_goes_and_what_was_published_last_stays(
     held = cache.git("rev-list", "prov/content").split()
     records = {line.split(" ")[5] for line in cache.published()}
     assert sum(cache.git("show", "-s", "--format=%T", oid).strip() in records for oid in held) == 5
-    # everybody goes on: who knew the old index, and who comes new
+    # all machines continue to work: one with the old index, and a new one
     other = machines("other", cache)
     other.change("third")
     assert "fetched" in other.build()
@@ -67,7 +65,7 @@ def test_what_is_old_goes_and_what_was_published_last_stays(
     cache.is_clean()
 
 
-def test_a_remote_that_old_servers_serve_says_that_it_cant(
+def test_a_server_with_the_old_protocol_is_reported(
     request: pytest.FixtureRequest, machines: Machines, tmp_path: Path
 ) -> None:
     cache = make_cache(request, tmp_path, "http-v0")
@@ -81,7 +79,9 @@ def test_a_remote_that_old_servers_serve_says_that_it_cant(
     assert "fetched" in other.build()
 
 
-def test_by_size_the_least_used_go(folder_cache: Cache, machines: Machines) -> None:
+def test_by_size_the_least_recently_used_are_deleted(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = grown(machines, folder_cache)
     sizes = [int(line.split("size=")[1].split(" ")[0]) for line in folder_cache.published()]
     limit = sum(sizes) - 1
@@ -90,7 +90,7 @@ def test_by_size_the_least_used_go(folder_cache: Cache, machines: Machines) -> N
     folder_cache.is_clean()
 
 
-def test_publishers_beside_it_lose_nothing(folder_cache: Cache, machines: Machines) -> None:
+def test_simultaneous_publishers_lose_nothing(folder_cache: Cache, machines: Machines) -> None:
     one = grown(machines, folder_cache)
     pushers = []
     for number in range(4):
@@ -106,7 +106,7 @@ def test_publishers_beside_it_lose_nothing(folder_cache: Cache, machines: Machin
     assert set(keys) == set(TASKS)
 
 
-def test_who_was_second_tries_again_and_leaves_nothing_behind(
+def test_a_publisher_that_lost_a_race_retries_and_cleans_up(
     folder_cache: Cache, machines: Machines
 ) -> None:
     one, other = grown(machines, folder_cache), machines("other", folder_cache, "--push")
@@ -128,7 +128,9 @@ def test_who_was_second_tries_again_and_leaves_nothing_behind(
     folder_cache.is_clean()
 
 
-def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines: Machines) -> None:
+def test_a_secret_is_deleted_from_store_disk_and_remote(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache, "--push")
     one.change(SECRET)
     one.write("recipes/words/words/08", f"{SECRET}\n")
@@ -157,7 +159,7 @@ def test_a_secret_goes_from_store_disk_and_remote(folder_cache: Cache, machines:
     assert one.deployed() == one.wanted()
 
 
-def test_where_it_cant_be_taken_out_is_told(folder_cache: Cache, machines: Machines) -> None:
+def test_remaining_copies_of_a_secret_are_reported(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache, "--push")
     one.add("away", "git://127.0.0.1:9/cache.git")
     one.write("recipes/words/words/08", f"{SECRET}\n")
@@ -180,9 +182,7 @@ def test_a_run_is_forgotten_by_its_name(folder_cache: Cache, machines: Machines)
     assert one.deployed() == one.wanted()
 
 
-def test_what_a_store_lost_comes_back_from_a_remote(
-    folder_cache: Cache, machines: Machines
-) -> None:
+def test_a_remote_restores_lost_objects(folder_cache: Cache, machines: Machines) -> None:
     machines("one", folder_cache, "--push", built=True).prov("push")
     other = machines("other", folder_cache)
     other.build()
@@ -219,7 +219,7 @@ def spoil(store: Path, oid: bytes) -> None:
     raise AssertionError("it is in no pack")
 
 
-def test_collecting_goes_on_behind_builds(machines: Machines) -> None:
+def test_collection_during_builds(machines: Machines) -> None:
     one = machines("one", None, built=True)
     with (one.root / "prov.toml").open("a") as stream:
         stream.write("\n[gc]\nauto = true\ndays = 0\nbuilds = 1\nworkdirs = 1\n")
@@ -237,19 +237,15 @@ def test_collecting_goes_on_behind_builds(machines: Machines) -> None:
 @pytest.mark.parametrize(
     "text", ["days = -1", 'builds = "x"', "much = 3", 'size = "lots"', "auto = 1"]
 )
-def test_nonsense_about_collecting_is_named(text: str, machines: Machines) -> None:
+def test_invalid_rules_are_reported(text: str, machines: Machines) -> None:
     one = machines("one")
     with (one.root / "prov.toml").open("a") as stream:
         stream.write(f"\n[gc]\n{text}\n")
     assert one.complaint("gc").startswith("prov: ")
 
 
-def test_what_is_taken_up_again_is_said_to_be_of_use(
-    folder_cache: Cache, machines: Machines
-) -> None:
-    """A machine that only fetches keeps results at the remote alive, though it has nothing new to
-    say.
-    """
+def test_a_reused_result_is_published_as_used(folder_cache: Cache, machines: Machines) -> None:
+    """A machine that only fetches keeps results at the remote alive, without publishing any."""
     one = machines("one", folder_cache, "--push", built=True)
     one.prov("push")
     folder_cache.rewrite(
@@ -271,7 +267,7 @@ def test_what_is_taken_up_again_is_said_to_be_of_use(
     assert said.startswith("0 results deleted"), "the old ones were used today"
 
 
-def test_toolchains_that_plans_go_by_are_kept(folder_cache: Cache, machines: Machines) -> None:
+def test_toolchains_of_plans_are_kept(folder_cache: Cache, machines: Machines) -> None:
     machines("one", folder_cache, "--push", built=True).prov("push")
     other = machines("other", folder_cache)
     other.build()
@@ -281,8 +277,8 @@ def test_toolchains_that_plans_go_by_are_kept(folder_cache: Cache, machines: Mac
     assert other.git("for-each-ref", "refs/prov/toolchain") == before
 
 
-def test_a_task_goes_on_from_a_workdir_of_others(folder_cache: Cache, machines: Machines) -> None:
-    """What that WORKDIR was made from, of its own chain and others', never was here."""
+def test_a_task_starts_from_a_fetched_workdir(folder_cache: Cache, machines: Machines) -> None:
+    """The inputs of that WORKDIR, in its own recipe and others, were never in this store."""
     machines("one", folder_cache, built=True).prov("push", "--remote", "team", "--with-workdirs")
     other = machines("other", folder_cache)
     other.prov("build", "words", "--force", "words:make")

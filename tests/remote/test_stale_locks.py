@@ -1,4 +1,4 @@
-"""Pushes to a folder in which a killed push left its locks."""
+"""Pushes to a folder with locks of a killed push."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ LOCKS = (
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_stale_lock_keeps_no_push_out(name: str, folder_cache: Cache, machines: Machines) -> None:
+def test_a_stale_lock_does_not_block_pushes(
+    name: str, folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache, built=True)
     one.prov("push")
     one.change("second")

@@ -1,6 +1,4 @@
-"""Many publish at once, and are killed while they do: what is published is whole, and there
-once.
-"""
+"""Simultaneous and killed publishers: everything published is complete and exists once."""
 
 from __future__ import annotations
 
@@ -53,7 +51,7 @@ def ended_well(pushes: Sequence[subprocess.Popen[str]]) -> None:
 
 
 def is_whole(cache: Cache) -> None:
-    """Assert that what is visible is all there."""
+    """Assert that everything visible is complete."""
     records = (
         [line.split(" ")[5] for line in cache.published()]
         if "refs/heads/prov/index" in cache.refs()
@@ -69,7 +67,7 @@ def is_whole(cache: Cache) -> None:
 def test_machines_that_publish_at_once(
     number: int, folder_cache: Cache, machines: Machines
 ) -> None:
-    """Each has results of its own, two have the same."""
+    """Each machine has its own results; two have the same ones."""
     all_of_them = [machines(f"m{each}", folder_cache, built=True) for each in range(number)]
     for each, machine in enumerate(all_of_them):
         machine.change(f"by {max(1, each)}")
@@ -88,7 +86,7 @@ def test_machines_that_publish_at_once(
 def test_processes_of_one_store_that_publish_at_once(
     folder_cache: Cache, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one brings into the index after the other has looked there is not published again."""
+    """Results that another process published after the index was read are not published again."""
     one = machines("one", folder_cache, built=True)
     looked, real = [], publishing._new
 
@@ -97,7 +95,7 @@ def test_processes_of_one_store_that_publish_at_once(
     ) -> list[Published]:
         found = real(remote, offered, outcome)
         looked.append(len(found))
-        if len(looked) == 2:  # what is announced is decided
+        if len(looked) == 2:  # the results to announce are fixed now
             one.prov("push")
         return found
 
@@ -122,7 +120,7 @@ def test_machines_that_publish_at_once_over_http(http_cache: Cache, machines: Ma
 
 
 def ended(group: int) -> None:
-    """Wait until no process of a group runs: git goes on when prov alone was killed."""
+    """Wait until no process of a group runs: git continues when only prov is killed."""
 
     def is_empty() -> bool:
         try:
@@ -135,8 +133,8 @@ def ended(group: int) -> None:
 
 
 def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None:
-    """At any moment, with git or without: what they sent shows or does not, and the next one does
-    what is left.
+    """At any moment, with git or without it: the sent results are visible or not, and the next push
+    publishes the rest.
     """
     chance = random.Random(11)
     one = machines("one", folder_cache, built=True)
@@ -145,7 +143,7 @@ def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None
     whole = time.monotonic() - begun
     seen: set[int] = set()
     for _ in range(KILLS):
-        for lock in folder_cache.path.rglob("*.lock"):  # one that the last push did not meet
+        for lock in folder_cache.path.rglob("*.lock"):  # of the previous round
             lock.unlink()
         for ref in folder_cache.refs():
             folder_cache.git("update-ref", "-d", ref)
@@ -157,7 +155,7 @@ def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None
             push.kill()
         push.communicate()
         ended(push.pid)
-        for lock in folder_cache.path.rglob("*.lock"):  # of an hour ago
+        for lock in folder_cache.path.rglob("*.lock"):  # make it stale
             os.utime(lock, (time.time() - 3600,) * 2)
         is_whole(folder_cache)
         seen.add(len(folder_cache.refs()))
@@ -170,7 +168,9 @@ def test_pushes_that_are_killed(folder_cache: Cache, machines: Machines) -> None
     one.is_clean()
 
 
-def test_what_a_broken_push_sent_goes_after_a_day(folder_cache: Cache, machines: Machines) -> None:
+def test_content_of_an_interrupted_push_is_deleted_after_a_day(
+    folder_cache: Cache, machines: Machines
+) -> None:
     one = machines("one", folder_cache, built=True)
     one.prov("push")
     now = int(time.time())

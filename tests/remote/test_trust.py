@@ -1,6 +1,4 @@
-"""Whose results are used: the rules as a table, and the same with real keys, a real remote and
-builds that go on.
-"""
+"""Trust: the rules as a table, and with real keys, a real remote and builds that continue."""
 
 from __future__ import annotations
 
@@ -120,7 +118,7 @@ def test_rules_for_records(came: FetchedRecord, verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     "error", [Unsigned, UnknownKey, Altered, WrongContent, Replayed, Malformed]
 )
-def test_what_can_not_be_reached_and_what_can_not_be_trusted_are_two_things(
+def test_unreachable_and_untrusted_errors_are_unrelated(
     error: type[Untrusted],
 ) -> None:
     assert not issubclass(error, Unreachable) and not issubclass(Unreachable, error)
@@ -128,16 +126,16 @@ def test_what_can_not_be_reached_and_what_can_not_be_trusted_are_two_things(
 
 
 @pytest.mark.parametrize("changed", ["file", "name", "mode", "folder"])
-def test_what_is_signed_does_not_rest_on_sha1(store: Store, tmp_path: Path, changed: str) -> None:
-    """Two records with all SHA-1 ids the same, as somebody who can find collisions would have them:
-    not the same.
+def test_signatures_do_not_depend_on_sha1(store: Store, tmp_path: Path, changed: str) -> None:
+    """Two records with the same SHA-1 ids, as an attacker who can create collisions would make
+    them, have different digests.
     """
 
     def digest(
         content: bytes, name: bytes = b"f", mode: int = MODE_FILE, folder: bytes = b"x"
     ) -> bytes:
         class Collided:
-            """A store in which ids say nothing of content."""
+            """A store whose ids do not depend on content."""
 
             def tree(self, oid: bytes) -> list[Entry]:
                 return (
@@ -205,13 +203,15 @@ def test_seals_of_ssh(keys: Keys) -> None:
         ('valid-before="20309999" ', [1, 1, 1]),
     ],
 )
-def test_what_a_key_allows_changes_with_time(options: str, passed: list[int], keys: Keys) -> None:
+def test_the_validity_of_a_key_changes_with_time(
+    options: str, passed: list[int], keys: Keys
+) -> None:
     allow(keys.signers, keys.allowed, options=options)
     times = [datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (2026, 2027, 2031)]
     assert [int(validity(str(keys.signers), now)) for now in times] == passed
 
 
-def test_certificates_are_judged_again_each_day(keys: Keys) -> None:
+def test_certificates_are_verified_again_each_day(keys: Keys) -> None:
     allow(keys.signers, keys.allowed, options="cert-authority ")
     days = [validity(str(keys.signers), 86_400.0 * day + 5) for day in (1, 1.5, 2)]
     assert days[0] == days[1] != days[2]
@@ -256,7 +256,7 @@ def test_seals_of_gpg(gpg: Gpg, tmp_path: Path) -> None:
     unknown = examine(TEXT, signature, str(tmp_path / "none"))
     assert (unknown.good, unknown.allowed) == (True, False)
     assert not examine(TEXT + b"x", signature, "").good, (
-        "nobody can say that it is good without the key"
+        "without the key, the signature cannot be verified"
     )
     (revocation,) = (gpg.home / "openpgp-revocs.d").glob("*.rev")
     gpg.run("--import", data=revocation.read_bytes().replace(b":-----BEGIN", b"-----BEGIN"))

@@ -1,4 +1,4 @@
-"""What users see of remotes: lists, one line for what is wrong, and no password."""
+"""The output of commands on remotes: lists, one line per error, and no passwords."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_remotes_are_listed(folder_cache: Cache, machines: Machines) -> None:
 
 
 def test_no_password_is_shown(http_cache: Cache, machines: Machines, tmp_path: Path) -> None:
-    """Be it one that works or one that does not, in lists, in errors, in notes."""
+    """For working and failing remotes, in lists, errors and notes."""
     one, password = machines("one", built=True), PASSWORD.replace(" ", "%20")
     assert http_cache.server is not None
     url = http_cache.url.replace("http://", f"http://{USER}:{password}@")
@@ -62,7 +62,7 @@ def test_no_password_is_shown(http_cache: Cache, machines: Machines, tmp_path: P
         assert text not in shown
 
 
-def test_what_is_wrong_is_one_line(http_cache: Cache, machines: Machines, tmp_path: Path) -> None:
+def test_an_error_is_one_line(http_cache: Cache, machines: Machines, tmp_path: Path) -> None:
     one = machines("one", http_cache, "--push", built=True)
     one.environment |= login(tmp_path / "home", password="wrong")
     assert "remote team: " in one.complaint("push")
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_one_line(http_cache: Cache, machines: Machines, tmp_pa
     assert "remote nowhere: " in one.complaint("push", "-r", "nowhere")
 
 
-def test_settings_that_make_no_sense_are_named_and_can_be_replaced(
+def test_invalid_settings_are_reported_and_can_be_replaced(
     folder_cache: Cache, machines: Machines
 ) -> None:
     one = machines("one", folder_cache)
@@ -103,7 +103,7 @@ def test_settings_that_make_no_sense_are_named_and_can_be_replaced(
     assert one.ask("remote", "list") == ""
 
 
-def test_a_list_of_remotes_of_which_one_is_dead(folder_cache: Cache, machines: Machines) -> None:
+def test_a_list_of_remotes_with_a_dead_one(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache, "--push", built=True)
     one.prov("push")
     one.add("gone", "git://127.0.0.1:1/cache.git")
@@ -137,7 +137,7 @@ def test_nothing_to_share_is_explained(
     assert one.complaint("export", str(tmp_path / "www"), "--all") == said
 
 
-def test_results_that_are_not_shared_are_named(folder_cache: Cache, machines: Machines) -> None:
+def test_results_that_are_not_shared_are_reported(folder_cache: Cache, machines: Machines) -> None:
     one = machines("one", folder_cache)
     one.build()
     one.edit(

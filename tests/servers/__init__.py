@@ -1,5 +1,5 @@
-"""Real servers on loopback, with the very commands and configuration that docs/servers.md gives to
-users.
+"""Real servers on loopback, with the commands and configuration from docs/servers.md.
 
-`tests.servers.fixtures` has a fixture for each, known to all tests, and tells how to use them.
+`tests.servers.fixtures` has a fixture for each server, available to all tests, and explains their
+use.
 """

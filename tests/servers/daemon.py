@@ -1,4 +1,4 @@
-"""git daemon: no passwords, no encryption, fetch and push for everybody who gets there."""
+"""git daemon: fetch and push for all clients, without passwords or encryption."""
 
 from __future__ import annotations
 

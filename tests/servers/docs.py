@@ -1,6 +1,4 @@
-"""The configuration that docs/servers.md gives to users, made fit for a test: other paths, other
-ports.
-"""
+"""The configuration in docs/servers.md, changed for a test: other paths and ports."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
 
 
 def block(heading: str, language: str, changes: Mapping[str, str]) -> str:
-    """Return the first block in a language under a heading, `changes` made: each old text must be
-    there.
+    """Return the first block in a language below a heading, with `changes` applied. Every old text
+    must occur in the block.
     """
     section = re.search(
         rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", PAGE.read_text(), re.DOTALL | re.MULTILINE
@@ -25,7 +23,7 @@ def block(heading: str, language: str, changes: Mapping[str, str]) -> str:
     text = found[1]
     for old in changes:
         assert old in text, f"{heading!r} in {PAGE.name} does not say {old!r}"
-    # All at once: what is put in may have in it what is to be replaced.
+    # Replace all at once: a replacement may contain another old text.
     return (
         re.sub("|".join(map(re.escape, changes)), lambda match: changes[match[0]], text)
         if changes
@@ -34,7 +32,7 @@ def block(heading: str, language: str, changes: Mapping[str, str]) -> str:
 
 
 def command(heading: str, start: str, changes: Mapping[str, str]) -> list[str]:
-    """Return the words of the command that begins so, in the first console under a heading."""
+    """Return the words of the command that begins with `start` in a section's first console."""
     lines = block(heading, "console", changes).replace("\\\n", " ").splitlines()
     (line,) = [line for line in lines if line.startswith(f"$ {start}")]
     return shlex.split(line.removeprefix("$ "))

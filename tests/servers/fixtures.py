@@ -1,13 +1,13 @@
-"""Fixtures: each gives a function that starts a server, which is gone after the test.
+"""Fixtures that return functions to start servers, which stop after the test.
 
     def test_it(http_server: Servers, proxy: Lines, tmp_path: Path) -> None:
         server = http_server(tmp_path, v2=False)
         url = server.create("cache.git")
-        server.git("ls-remote", url)  # or anything else, with server.environment over its own
+        server.git("ls-remote", url)  # or another command, with server.environment added
         line = proxy(server, cut_after=10_000)
         server.git("ls-remote", server.at(line.port).url("cache.git"))
 
-A server's programs may be missing: then the test is skipped. A fixture of another scope uses
+The test is skipped if a program of the server is missing. A fixture of another scope uses
 `serving`:
 
     with serving(http.http_server, folder) as server:
@@ -35,7 +35,7 @@ Lines = Callable[..., Line]
 
 @pytest.fixture
 def servers_of_test() -> Iterator[ExitStack]:
-    """What was started in a test; ended after it, the last one first."""
+    """An exit stack for servers: each is stopped after the test, the last one first."""
     with ExitStack() as stack:
         yield stack
 
@@ -58,7 +58,7 @@ def starting(stack: ExitStack, server: Callable[..., AbstractContextManager[Serv
 
 @pytest.fixture
 def git_daemon(servers_of_test: ExitStack) -> Servers:
-    """`git_daemon(folder)`: fetch and push for all, v2."""
+    """`git_daemon(folder)`: fetch and push for all, protocol v2."""
     return starting(servers_of_test, daemon.git_daemon)
 
 

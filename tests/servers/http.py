@@ -1,6 +1,4 @@
-"""nginx, fcgiwrap and git http-backend: fetch and push over HTTP, with a user's name and
-password.
-"""
+"""nginx, fcgiwrap and git http-backend: fetch and push over HTTP, with a user name and password."""
 
 from __future__ import annotations
 
@@ -16,14 +14,14 @@ from tests.servers.process import Process, on_a_port, program
 from tests.servers.server import Server
 
 USER, PASSWORD = "alice", "correct horse"
-# It does not take a socket's name that is there, as after a stop, and leaves its children behind
-# when it is ended.
+# fcgiwrap does not replace an existing socket, for example after a restart, and leaves its child
+# processes running when it is killed.
 FCGIWRAP = 'rm -f "$3"; trap "trap - TERM; kill 0" TERM; "$1" "$2" -s "unix:$3" & wait'
 PROTOCOL = "fastcgi_param GIT_PROTOCOL $http_git_protocol;"
 
 
 def login(home: Path, *, password: str = PASSWORD) -> dict[str, str]:
-    """Return the environment of a client who has a password, in a home."""
+    """Return the environment of a client with a password in its home."""
     home.mkdir(exist_ok=True)
     netrc = home / ".netrc"
     netrc.write_text(f'machine 127.0.0.1 login {USER} password "{password}"\n')
@@ -33,7 +31,7 @@ def login(home: Path, *, password: str = PASSWORD) -> dict[str, str]:
 
 @contextmanager
 def fcgiwrap(path: Path, log: Path) -> Iterator[Process]:
-    """Run CGI programs for whoever connects to a socket."""
+    """Run CGI programs for all clients of a socket."""
 
     def is_ready(_: str) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -53,10 +51,10 @@ def fcgiwrap(path: Path, log: Path) -> Iterator[Process]:
 def http_server(
     folder: Path, private: Path, *, v2: bool = True, max_body: str = "0"
 ) -> Iterator[Server]:
-    """Serve the repositories in a folder; without `v2` git hears nothing of the protocol that a
-    client asks for.
+    """Serve the repositories in a folder; without `v2`, git does not see the protocol that a client
+    requests.
 
-    `max_body` is the largest body of a request, in nginx's words ("100k"); "0" is any.
+    `max_body` is the maximum body of a request in nginx's notation ("100k"); "0" means no limit.
     """
     program("git-http-backend", "git")
     passwords, backend = private / "passwords", private / "fcgiwrap.socket"

@@ -1,5 +1,5 @@
-"""A web server that answers as a test says: without an end, too slowly, with another range, or
-somewhere else.
+"""A web server that a test controls: answers without an end, too slow, with a wrong range, or with
+a redirect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Answer = Callable[["Request"], None]
 
 
 class Request(http.server.SimpleHTTPRequestHandler):
-    """One request; `send` counts what the client accepted."""
+    """One request; `send` counts the bytes that the client accepted."""
 
     server: _Server
 
@@ -47,7 +47,7 @@ class Request(http.server.SimpleHTTPRequestHandler):
             self.send(bytes(1 << 20))
 
     def wait(self) -> None:
-        """Say nothing until the server ends."""
+        """Send nothing until the server ends."""
         self.server.liar.ended.wait()
 
     def log_message(self, *_words: object) -> None:
@@ -61,7 +61,9 @@ class _Server(http.server.ThreadingHTTPServer):
 
 @dataclass(slots=True)
 class Liar:
-    """A running server; `answers` by the ends of paths, all else are files of the folder."""
+    """A running server. `answers` maps ends of paths to answers; other paths are files of the
+    folder.
+    """
 
     url: str
     port: int
@@ -70,7 +72,7 @@ class Liar:
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Paths and headers of all requests."""
     sent: int = 0
-    """Bytes that clients accepted of what `send` sent."""
+    """Bytes from `send` that clients accepted."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def passwords(self) -> list[str]:
@@ -81,7 +83,9 @@ class Liar:
 
 @contextmanager
 def liar(folder: Path, *, certificate: Path | None = None) -> Iterator[Liar]:
-    """Run a server on loopback; with a certificate, a file with its key, by https."""
+    """Run a server on loopback; with https if `certificate`, a file with certificate and key, is
+    present.
+    """
 
     def handler(*arguments: object) -> Request:
         return Request(*arguments, directory=str(folder))  # type: ignore[arg-type]

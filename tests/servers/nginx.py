@@ -1,4 +1,4 @@
-"""nginx without root's folders: all it writes is in a folder of its own."""
+"""nginx that writes only to its own folder."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ scgi_temp_path {private}/scgi;
 
 
 def nginx(private: Path, more: Callable[[int], str]) -> Callable[[int], Process]:
-    """Return what makes the process for a port; `more` gives what stands in `http` beside where
-    files go.
+    """Return a function that makes the process for a port; `more` returns the content of the `http`
+    block, in addition to the paths.
     """
     found = program("nginx", "nginx-light")
     pid = private / "nginx.pid"
 
     def is_ready(said: str) -> bool:
-        # Written when the port is taken, and removed at the end.
+        # nginx writes it when it has the port, and removes it at the end
         return "start worker process" in said and pid.exists() and "emerg" not in said
 
     def make(port: int) -> Process:
         config = private / "nginx.conf"
         user = (
             "user root;" if os.geteuid() == 0 else ""
-        )  # by itself www-data, who may not look into pytest's folders
+        )  # the default user, www-data, cannot read pytest's folders
         config.write_text(CONFIG.format(user=user, private=private, more=more(port)))
         command = [found, "-e", "stderr", "-p", str(private), "-c", str(config)]
         return Process(command, private / "nginx.log", is_ready)

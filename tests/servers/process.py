@@ -1,8 +1,7 @@
-"""Processes of servers: started on a port of their own, ready when they say so, and gone when the
-test is.
+"""Run servers as processes: on a free port, until the test ends.
 
-A process leads a session of its own, so that all of it can be ended. setpriv has the kernel end it
-should the test die without a word.
+A process leads its own session, so that all its processes can be killed. With setpriv, the kernel
+kills it if the test dies.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from pathlib import Path
 import pytest
 
 PATIENCE = 20.0
-"""Seconds that a server may take to start, or to end, on a busy machine."""
+"""Seconds for a server to start or to end, on a busy machine."""
 
 
 class NotStartedError(Exception):
-    """A server ended before it was ready, or never was; its text has what the server said."""
+    """A server did not start; the message contains its log."""
 
 
 def program(name: str, package: str) -> str:
-    """Return where a program is; skip the test where it is not."""
+    """Return the path of a program; skip the test if it is missing."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/lib/git-core")
     if found is None:
         pytest.skip(f"{name} is not installed (Debian's {package})")
@@ -38,13 +37,14 @@ def program(name: str, package: str) -> str:
 
 @dataclass(slots=True)
 class Process:
-    """A server's process, which may be taken away and brought back."""
+    """A server's process, which can be stopped and started again."""
 
     command: Sequence[str]
     log: Path
-    """Where it writes what it has to say; appended to."""
+    """The file for its output, in append mode."""
     is_ready: Callable[[str], bool]
-    """Is given what was said since the start. Only a process that has its port may be ready."""
+    """Receives the output since the start. It may return True only for a process that has its port.
+    """
     environment: Mapping[str, str] = field(default_factory=dict)
     running: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +69,7 @@ class Process:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """End it, and what it runs for clients."""
+        """Kill it and its child processes."""
         if self.running is None:
             return
         everyone = [
@@ -88,7 +88,7 @@ class Process:
 
 
 def below(pid: int) -> list[int]:
-    """Return the processes that a process started, and those that they started."""
+    """Return the descendants of a process."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -116,8 +116,8 @@ def free_port() -> int:
 
 @contextmanager
 def on_a_port(make: Callable[[int], Process], *, tries: int = 4) -> Iterator[tuple[int, Process]]:
-    """Start what is made for a port; on another port if it does not start, since somebody may have
-    been faster.
+    """Start the process that `make` returns for a free port; retry with another port, since another
+    process may have bound it first.
     """
     for left in reversed(range(tries)):
         port = free_port()

@@ -1,8 +1,7 @@
-"""A bad line: a TCP proxy on loopback that counts, delays, and hangs up.
+"""A bad line: a TCP proxy on loopback that counts bytes, delays them, and closes connections.
 
-It runs in threads of the test. What it counts are bytes of TCP, whatever protocol they belong to.
-Its limits can be changed while it runs, and hold for what comes after: a test lets the line break
-and heals it.
+It runs in threads of the test and counts TCP bytes of any protocol. Its limits can be changed while
+it runs, so a test can break the line and repair it.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ CHUNK = 16384
 
 @dataclass(slots=True)
 class Line:
-    """What the line is like, and what has gone over it."""
+    """The settings and counters of a line."""
 
     port: int
-    """Where clients connect to."""
+    """The address for clients."""
     to: int
     """The server's port."""
     cut_after: int | None = None
-    """Hang up a connection after so many bytes to the client; the bytes before are sent on."""
+    """Close a connection after this many bytes to the client, which are still sent."""
     cut_after_up: int | None = None
     """The same for bytes to the server."""
     delay: float = 0.0
-    """Seconds that each chunk waits, of at most `chunk` bytes."""
+    """Delay of each chunk in seconds; a chunk has at most `chunk` bytes."""
     chunk: int = CHUNK
     connections: int = 0
     cuts: int = 0
     down: int = 0
-    """Bytes to clients, of all connections."""
+    """Bytes to clients, over all connections."""
     up: int = 0
     """Bytes to the server."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -45,18 +44,18 @@ class Line:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:  # closed: the end
+            except OSError:  # the listener was closed
                 return
             self.connections += 1
             threading.Thread(target=self.carry, args=(client,), daemon=True).start()
 
     def carry(self, client: socket.socket) -> None:
-        """Carry bytes both ways until both sides have said all, or the line is cut."""
+        """Copy bytes in both directions until both sides close, or the line is cut."""
         with (
             client,
             socket.socket() as server,
             suppress(OSError),
-        ):  # a reset on one side is one for the other
+        ):  # pass a reset on to the other side
             server.connect(("127.0.0.1", self.to))
             for each in (client, server):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -93,7 +92,7 @@ def proxy(
     delay: float = 0.0,
     chunk: int = CHUNK,
 ) -> Iterator[Line]:
-    """Put a line before a server's port."""
+    """Put a line in front of a server's port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         line = Line(listener.getsockname()[1], to, cut_after, cut_after_up, delay, chunk)
         thread = threading.Thread(target=line.serve, args=(listener,), daemon=True)
@@ -101,5 +100,5 @@ def proxy(
         try:
             yield line
         finally:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes accept, which a close alone does not
+            listener.shutdown(socket.SHUT_RDWR)  # wakes accept, which close alone does not
             thread.join()

@@ -1,4 +1,4 @@
-"""A server as a test sees it, whatever it is made of."""
+"""A running server, of any kind."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Server:
     """A running server of a folder."""
 
     folder: Path
-    """What is served: repositories, or files."""
+    """The served folder: of repositories or files."""
     base: str
     """Its URL, with `{port}` for the port; a name in the folder follows."""
     port: int
     log: Path
-    """What it said, errors and all."""
+    """Its log, with errors."""
     access: Path
-    """Where it notes requests; may be the log."""
+    """The log of requests; may be the same file."""
     mark: str = ""
-    """What a line of `access` has in it if it is a request: an expression."""
+    """A regular expression that matches the lines of requests in `access`."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What a client needs over its own environment."""
+    """Additional variables for clients."""
     processes: tuple[Process, ...] = ()
 
     def url(self, name: str = "") -> str:
@@ -39,8 +39,8 @@ class Server:
     def requests(self, *, at_least: int = 0) -> list[str]:
         """Return the lines of all requests so far.
 
-        nginx notes a request shortly after its client has the answer: who counts waits for
-        `at_least` so many.
+        nginx logs a request shortly after the client has its answer, so wait for `at_least` this
+        many requests.
         """
         until = time.monotonic() + PATIENCE
         while True:
@@ -53,26 +53,26 @@ class Server:
             time.sleep(0.005)
 
     def at(self, port: int) -> Server:
-        """Return the same server as it is seen through another port: a proxy's."""
+        """Return the same server behind another port, for example a proxy's."""
         return replace(self, port=port)
 
     def stop(self) -> None:
-        """Take it away, with the connections it has."""
+        """Stop it and its connections."""
         for process in reversed(self.processes):
             process.stop()
 
     def start(self) -> None:
-        """Bring it back, on the port it had."""
+        """Start it again on the same port."""
         for process in self.processes:
             process.start()
 
     def create(self, name: str) -> str:
-        """Make an empty bare repository in the folder; return its URL."""
+        """Create an empty bare repository in the folder; return its URL."""
         subprocess.run(["git", "init", "-q", "--bare", str(self.folder / name)], check=True)
         return self.url(name)
 
     def git(self, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run git as a client of this server, wherever it comes out."""
+        """Run git as a client of this server; it may fail."""
         environment = {
             **os.environ,
             "GIT_TERMINAL_PROMPT": "0",

@@ -1,7 +1,6 @@
-"""sshd of its own: own keys, own port, as whoever runs the tests. Nobody's ~/.ssh is read or
-written.
+"""sshd with its own keys and port, run by the current user. It neither reads nor writes ~/.ssh.
 
-The login shell is the real one, in the real home; it is given a git configuration of its own.
+The login shell is the real one in the real home, with a separate git configuration.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ BatchMode yes
 
 @contextmanager
 def ssh_server(folder: Path, private: Path, *, v2: bool = True) -> Iterator[Server]:
-    """Serve a folder; without `v2` as Debian's sshd does, which keeps GIT_PROTOCOL from git: that
-    is protocol v0.
+    """Serve a folder; without `v2`, sshd does not pass GIT_PROTOCOL to git, as in Debian, so git
+    uses protocol v0.
     """
     sshd = program("sshd", "openssh-server")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(
             mode=0o755, exist_ok=True
-        )  # where sshd's unprivileged half goes; systemd makes it
+        )  # for sshd's unprivileged process; systemd creates it otherwise
     for name in ("host", "client"):
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(private / name)]
         subprocess.run(key, check=True)
@@ -62,8 +61,8 @@ def ssh_server(folder: Path, private: Path, *, v2: bool = True) -> Iterator[Serv
     (private / "client.config").write_text(CLIENT.format(user=user, private=private))
 
     def make(port: int) -> Process:
-        # Without PAM nobody gets in whose password is locked; with it root needs more than a
-        # container may have.
+        # Without PAM, users with a locked password cannot log in; with it, root needs more
+        # privileges than a container may have.
         text = SERVER.format(port=port, private=private, pam="no" if os.geteuid() == 0 else "yes")
         text += block("ssh", "sshd_config", {}) if v2 else "AcceptEnv LANG LC_*\n"
         config = private / "server.config"
@@ -73,7 +72,7 @@ def ssh_server(folder: Path, private: Path, *, v2: bool = True) -> Iterator[Serv
             [sshd, "-D", "-e", "-f", str(config)], private / "sshd.log", lambda said: ready in said
         )
 
-    path = str(folder).replace("{", "{{").replace("}", "}}")  # the address is a format
+    path = str(folder).replace("{", "{{").replace("}", "}}")  # the address is a format string
     with on_a_port(make) as (port, process):
         yield Server(
             folder=folder,

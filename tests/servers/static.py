@@ -1,4 +1,4 @@
-"""nginx with a folder of files: nothing that knows git."""
+"""nginx with a folder of files, without git."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.servers.server import Server
 
 @contextmanager
 def static_server(folder: Path, private: Path, *, ranges: bool = True) -> Iterator[Server]:
-    """Serve a folder's files; without `ranges`, a request for a part of a file is answered with all
-    of it.
+    """Serve the files of a folder; without `ranges`, a request for a range is answered with the
+    whole file.
     """
 
     def config(port: int) -> str:

@@ -1,4 +1,4 @@
-"""Every server serves, and what it refuses is refused."""
+"""Every server serves its folder and rejects invalid requests."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def clone(server: Server, folder: Path, name: str = "cache.git") -> Clone:
 
 
 def pushed_and_fetched(client: Clone) -> str:
-    """Push two commits to a ref of ours and fetch them; return the first, which no ref names."""
+    """Push two commits to a ref and fetch them; return the first one, which no ref points to."""
     first, second = client.commit(b"1"), client.commit(b"2")
     client.git("push", "-q", client.url, "HEAD:refs/prov/x")
     assert client.git("ls-remote", client.url) == f"{second}\trefs/prov/x"
@@ -81,10 +81,10 @@ def server_of(
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_v2_gives_any_object_by_its_id(
+def test_v2_serves_any_object_by_id(
     request: pytest.FixtureRequest, fixture: str, tmp_path: Path
 ) -> None:
-    """Be it a commit below a ref's, or a blob that nothing refers to."""
+    """For example a commit below a ref, or a blob that no ref reaches."""
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
     first = pushed_and_fetched(client)
     client.git(*by_id(client, first))
@@ -98,13 +98,10 @@ def test_v2_gives_any_object_by_its_id(
 
 
 @pytest.mark.parametrize("fixture", ["ssh_server", "http_server"])
-def test_v0_gives_what_refs_name(
-    request: pytest.FixtureRequest, fixture: str, tmp_path: Path
-) -> None:
-    """Git, as a client, refuses for the server: it reads from the advertisement what may be asked
-    for.
+def test_v0_serves_only_refs(request: pytest.FixtureRequest, fixture: str, tmp_path: Path) -> None:
+    """The git client itself refuses: it reads the allowed ids from the advertisement.
 
-    With uploadpack.allowAnySHA1InWant in the repository, v0 gives whatever v2 gives.
+    With uploadpack.allowAnySHA1InWant in the repository, v0 serves any object like v2.
     """
     client = clone(server_of(request, fixture, tmp_path, v2=False), tmp_path)
     first = pushed_and_fetched(client)
@@ -116,7 +113,7 @@ def test_v0_gives_what_refs_name(
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_a_server_goes_and_comes_back(
+def test_a_server_stops_and_starts_again(
     request: pytest.FixtureRequest, fixture: str, tmp_path: Path
 ) -> None:
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
@@ -129,12 +126,12 @@ def test_a_server_goes_and_comes_back(
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server"])
-def test_the_line_is_cut_midway(
+def test_the_line_is_cut_during_a_transfer(
     request: pytest.FixtureRequest, proxy: Lines, fixture: str, tmp_path: Path
 ) -> None:
-    """First below, in a fetch; then above, in a push.
+    """First to the client, in a fetch; then to the server, in a push.
 
-    What was cut works when the line is whole again.
+    The same command works once the line is repaired.
     """
     client = clone(server_of(request, fixture, tmp_path), tmp_path)
     client.commit(os.urandom(1_000_000))
@@ -161,16 +158,16 @@ def test_the_line_is_cut_midway(
 
 
 def test_a_folder_needs_no_server(tmp_path: Path) -> None:
-    """Git starts git for it, which speaks v2. What is written others of the group can write to."""
+    """Git starts a local process, which uses v2. Members of the group can write to new files."""
     make = command("A folder", "git init", {"/srv/git/cache.git": str(tmp_path / "cache.git")})
     subprocess.run([*make, "-q"], check=True)
     subprocess.run(
         command("A folder", "git -C", {"/srv/git/cache.git": str(tmp_path / "cache.git")}),
         check=True,
     )
-    nobody = Server(tmp_path, str(tmp_path), 0, tmp_path / "log", tmp_path / "log")
+    server = Server(tmp_path, str(tmp_path), 0, tmp_path / "log", tmp_path / "log")
     subprocess.run(["git", "init", "-q", str(tmp_path / "here")], check=True)
-    client = Clone(nobody, str(tmp_path / "cache.git"), tmp_path / "here")
+    client = Clone(server, str(tmp_path / "cache.git"), tmp_path / "here")
     client.git(*by_id(client, pushed_and_fetched(client)))
     client.git("push", "-q", "--force", client.url, "HEAD~1:refs/prov/x")
     assert all(
@@ -179,7 +176,7 @@ def test_a_folder_needs_no_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a repository to another user")
-def test_a_folder_of_somebody_else_has_to_be_trusted(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_must_be_trusted(tmp_path: Path) -> None:
     path = str(tmp_path / "cache.git")
     subprocess.run(["git", "init", "-q", "--bare", path], check=True)
     os.chown(path, 65534, 65534)
@@ -190,7 +187,7 @@ def test_a_folder_of_somebody_else_has_to_be_trusted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server"])
-def test_a_port_that_is_taken(
+def test_a_port_in_use(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -202,7 +199,9 @@ def test_a_port_that_is_taken(
     pushed_and_fetched(client)
 
 
-def test_a_server_that_does_not_start_says_why(http_server: Servers, tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_reports_the_reason(
+    http_server: Servers, tmp_path: Path
+) -> None:
     with pytest.raises(NotStartedError, match='"client_max_body_size" directive invalid value'):
         http_server(tmp_path, max_body="nonsense")
 
@@ -215,16 +214,14 @@ def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("fixture", ["git_daemon", "ssh_server", "http_server", "static_server"])
-def test_nothing_is_left_of_a_server(
+def test_no_process_of_a_server_is_left(
     request: pytest.FixtureRequest, fixture: str, tmp_path: Path
 ) -> None:
-    """Nor when the test dies without a word: what a server has running ends with the server's own
-    process.
-    """
+    """Even if the test dies: child processes of a server end with it."""
     server = server_of(request, fixture, tmp_path)
     pids = [each.running.pid for each in server.processes if each.running]
     everyone = {*pids, *(below for pid in pids for below in process.below(pid))}
-    process.send(signal.SIGTERM, pids)  # as the kernel does for setpriv
+    process.send(signal.SIGTERM, pids)  # as the kernel does with setpriv
     until = time.monotonic() + 10
     while alive(everyone) and time.monotonic() < until:
         time.sleep(0.01)
@@ -233,7 +230,7 @@ def test_nothing_is_left_of_a_server(
 
 
 def alive(pids: set[int]) -> list[str]:
-    """Return the command lines of processes; one that has ended has none."""
+    """Return the command lines of processes; "" for one that has ended."""
     return [line for pid in pids if (line := command_line(pid))]
 
 
@@ -244,7 +241,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def test_ssh_knows_its_keys_only(ssh_server: Servers, tmp_path: Path) -> None:
+def test_ssh_accepts_only_its_keys(ssh_server: Servers, tmp_path: Path) -> None:
     client = clone(ssh_server(tmp_path), tmp_path)
     client.git("ls-remote", client.url)
     authorized = client.server.log.with_name("client.pub")
@@ -252,7 +249,7 @@ def test_ssh_knows_its_keys_only(ssh_server: Servers, tmp_path: Path) -> None:
     assert "Permission denied (publickey)" in client.refused("ls-remote", client.url)
 
 
-def test_a_wrong_password_is_refused(http_server: Servers, tmp_path: Path) -> None:
+def test_a_wrong_password_is_rejected(http_server: Servers, tmp_path: Path) -> None:
     client = clone(http_server(tmp_path), tmp_path)
     for environment in (
         login(tmp_path / "stranger", password="wrong"),
@@ -269,12 +266,12 @@ def test_a_wrong_password_is_refused(http_server: Servers, tmp_path: Path) -> No
     assert all(" 401 " in line for line in client.server.requests())
 
 
-def test_http_refuses_a_big_push(http_server: Servers, tmp_path: Path) -> None:
+def test_http_rejects_a_big_push(http_server: Servers, tmp_path: Path) -> None:
     client = clone(http_server(tmp_path, max_body="100k"), tmp_path)
     pushed_and_fetched(client)
     client.commit(os.urandom(200_000))
     assert "HTTP 413" in client.refused("push", "-q", client.url, "HEAD:refs/prov/big")
-    client.commit(os.urandom(2_000_000))  # beyond http.postBuffer, so in chunks
+    client.commit(os.urandom(2_000_000))  # larger than http.postBuffer, so sent in chunks
     assert "HTTP 413" in client.refused("push", "-q", client.url, "HEAD:refs/prov/big")
 
 
@@ -285,7 +282,7 @@ def part(url: str) -> tuple[int, bytes]:
         return answer.status, answer.read()
 
 
-def test_a_static_server_gives_parts_of_files(static_server: Servers, tmp_path: Path) -> None:
+def test_a_static_server_supports_ranges(static_server: Servers, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"0123456789")
     server, whole = static_server(tmp_path), static_server(tmp_path, ranges=False)
     assert part(server.url("file")) == (206, b"234")

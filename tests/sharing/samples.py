@@ -1,4 +1,4 @@
-"""Results as they are recorded and published, as small as they can be."""
+"""Minimal recorded and published results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def record_run(
     message: str = "",
     key: TaskKey = COMPILE,
 ) -> tuple[Shareable, RunIds]:
-    """Record a run with its output; return it as a result that may be shared."""
+    """Record a run with its output; return its result."""
     with store.objects.writer() as writer:
         run = replace(sample_run(writer, key), facts=facts or FACTS, definition=b"{}")
         run = replace(run, output=Output(run.after, fixed=fixed))
@@ -57,7 +57,7 @@ def _output_commit(writer: ObjectWriter, run: Run, ids: RunIds, message: str) ->
 
 
 def published(text: str = "", *, key: TaskKey = COMPILE, place: str = "") -> Published:
-    """Return a result as it is published, of which nothing is in the store."""
+    """Return a published result without any of its objects in the store."""
     return Published(
         key,
         TaskHash(oid(f"hash {text}")),

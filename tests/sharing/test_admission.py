@@ -1,4 +1,4 @@
-"""What an output from elsewhere may run here."""
+"""The programs that a fetched output would run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ UNSIGNED = replace(SIGNED, trust="none")
 
 @pytest.fixture
 def writer(store: Store) -> ObjectWriter:
-    """A writer that keeps all in memory."""
+    """A writer that keeps objects in memory."""
     return store.objects.writer(memory=True)
 
 
 def inputs(writer: ObjectWriter, postprocess: str, variables: Mapping[str, str]) -> TaskHash:
-    """Write an inputs tree with a postprocess script."""
+    """Write a tree of inputs with a postprocess script."""
     entries = [text_entry(writer, "script", "make\n")]
     if postprocess:
         entries.append(text_entry(writer, "postprocess", postprocess))
@@ -46,18 +46,18 @@ def content(writer: ObjectWriter, files: Mapping[str, int]) -> Pair:
     return Pair(writer.add_tree([Entry(b"usr", MODE_DIRECTORY, usr)]), None)
 
 
-# whom to believe
+# unsigned remotes
 
 
 @pytest.mark.parametrize(("trust", "unsigned"), [("none", True), ("keys", False)])
-def test_a_remote_of_others_is_unsigned_without_keys(trust: Trust, *, unsigned: bool) -> None:
+def test_a_shared_remote_without_keys_is_unsigned(trust: Trust, *, unsigned: bool) -> None:
     assert is_unsigned(replace(SIGNED, trust=trust)) == unsigned
 
 
 @pytest.mark.parametrize(
     ("mode", "unsigned"), [(0o755, False), (0o700, False), (0o777, True), (0o2775, True)]
 )
-def test_a_folder_of_the_users_is_believed(tmp_path: Path, mode: int, *, unsigned: bool) -> None:
+def test_the_users_own_folder_is_not_unsigned(tmp_path: Path, mode: int, *, unsigned: bool) -> None:
     folder = tmp_path / "cache.git"
     folder.mkdir()
     folder.chmod(mode)
@@ -100,12 +100,12 @@ def test_the_script_follows_from_the_inputs(
         ({"libz.a": MODE_FILE, "run": MODE_EXECUTABLE}, "usr/run"),
     ],
 )
-def test_what_runs(writer: ObjectWriter, files: dict[str, int], program: str) -> None:
+def test_the_first_program(writer: ObjectWriter, files: dict[str, int], program: str) -> None:
     output = write_output(writer, Output(content(writer, files)))
     assert first_program(writer, output) == program
 
 
-def test_a_script_runs(writer: ObjectWriter) -> None:
+def test_a_script_is_a_program(writer: ObjectWriter) -> None:
     output = write_output(writer, Output(content(writer, {}), b"true\n"))
     assert first_program(writer, output) == "postprocess"
 
@@ -125,7 +125,7 @@ def test_a_script_runs(writer: ObjectWriter) -> None:
     ],
 )
 @pytest.mark.parametrize("confined", [False, True])
-def test_another_script_is_a_forgery_whoever_signed_it(
+def test_a_different_script_is_rejected_even_if_signed(
     writer: ObjectWriter, recipe: str, output: bytes, problem: str, *, confined: bool
 ) -> None:
     task = replace(

@@ -1,4 +1,4 @@
-"""The remotes of a store: asked in order, dropped at the first failure, named once."""
+"""The remotes of a store: searched in order, and reported once and skipped after a failure."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FIRST, SECOND = (
 
 @pytest.fixture
 def caches(store: Store) -> Caches:
-    """Two remotes of which nothing is known."""
+    """Two remotes with empty indexes."""
     return Caches(store, [FIRST, SECOND], Access({}))
 
 
 def know(caches: Caches, remote: Remote, tasks: Iterable[Published], *, problem: str = "") -> None:
-    """Enter a publication into what is known of a remote."""
+    """Add a publication to the index of a remote."""
     index = next(each for each in caches.opened() if each.remote == remote).index
     with index.changing():
         number = index.last() + 1
@@ -63,7 +63,7 @@ def test_why_a_remote_failed(error: BaseException, words: str) -> None:
     assert why_it_failed("cache", error) == words
 
 
-def test_an_error_that_names_its_remote_stays_as_it_is() -> None:
+def test_an_error_with_its_remote_is_unchanged() -> None:
     error = Unreachable("cache", "no route to host")
     assert why_it_failed("other", error) == str(error)
 
@@ -84,7 +84,7 @@ def test_a_remote_that_does_not_answer_is_dropped(caches: Caches) -> None:
     assert list(caches.opened()) == []
 
 
-# what is known of them
+# results
 
 
 def test_the_first_remote_that_has_a_result_counts(caches: Caches) -> None:
@@ -96,7 +96,7 @@ def test_the_first_remote_that_has_a_result_counts(caches: Caches) -> None:
     assert caches.find(published("c").task_hash, "") is None
 
 
-def test_what_was_refused_is_not_offered_again(caches: Caches) -> None:
+def test_rejected_results_are_not_found_again(caches: Caches) -> None:
     task = published("a")
     for remote in (FIRST, SECOND):
         know(caches, remote, [task])
@@ -112,7 +112,7 @@ def test_what_was_refused_is_not_offered_again(caches: Caches) -> None:
     ("place", "here", "is_found"),
     [("", "", True), ("", "b" * 40, True), ("a" * 40, "a" * 40, True), ("a" * 40, "b" * 40, False)],
 )
-def test_an_output_of_another_place_is_of_no_use(
+def test_an_output_for_other_paths_is_not_used(
     caches: Caches, place: str, here: str, *, is_found: bool
 ) -> None:
     task = published("a", place=place)
@@ -130,7 +130,7 @@ def test_a_workdir_may_have_been_published_later(caches: Caches) -> None:
     assert caches.find(task.task_hash, "") == ("first", later)
 
 
-def test_what_is_refused_is_explained(caches: Caches) -> None:
+def test_rejected_results_are_explained(caches: Caches) -> None:
     task = published("a")
     know(caches, FIRST, [task], problem="it is not signed")
     assert caches.find(task.task_hash, "") is None
@@ -156,17 +156,17 @@ def test_unsigned_programs_need_a_sandbox(
     caches.confined = confined
     assert caches.accepts(COMPILE, output) == is_used
     assert caches.accepts(COMPILE, output) == is_used
-    assert len(caches.notes) == (0 if is_used else 1)  # said once
+    assert len(caches.notes) == (0 if is_used else 1)  # noted only once
 
 
-# here or elsewhere
+# in the store or at a remote
 
 
 def anywhere(store: Store, caches: Caches) -> Anywhere:
     return Anywhere(Records(store), caches)
 
 
-def test_what_is_here_comes_first(store: Store, caches: Caches) -> None:
+def test_stored_results_come_first(store: Store, caches: Caches) -> None:
     result, ids = record_run(store)
     there = replace(published("a"), task_hash=result.task_hash)
     know(caches, FIRST, [there])
@@ -177,7 +177,7 @@ def test_what_is_here_comes_first(store: Store, caches: Caches) -> None:
     assert known.published(COMPILE, result.task_hash) == ("first", there)
 
 
-def test_what_is_elsewhere_is_away(store: Store, caches: Caches) -> None:
+def test_results_of_a_remote_are_away(store: Store, caches: Caches) -> None:
     task = published("a")
     know(caches, FIRST, [task])
     known = anywhere(store, caches)
@@ -189,7 +189,7 @@ def test_what_is_elsewhere_is_away(store: Store, caches: Caches) -> None:
     assert known.last_run(COMPILE, task.task_hash) == (0, None)
 
 
-def test_what_is_nowhere(store: Store, caches: Caches) -> None:
+def test_missing_results(store: Store, caches: Caches) -> None:
     known = anywhere(store, caches)
     assert known.output(COMPILE, published("a").task_hash) is None
     assert not known.away(COMPILE, published("a").task_hash)
@@ -197,7 +197,7 @@ def test_what_is_nowhere(store: Store, caches: Caches) -> None:
     assert known.static_away(COMPILE, static_key("a")) is None
 
 
-def test_a_result_of_another_task_is_none_of_this_one(store: Store, caches: Caches) -> None:
+def test_a_result_of_a_different_task_is_not_used(store: Store, caches: Caches) -> None:
     task = published("a", key=TaskKey("evil:compile"))
     know(caches, FIRST, [task])
     known = anywhere(store, caches)

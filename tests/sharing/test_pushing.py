@@ -1,4 +1,4 @@
-"""Publishing in the background: what is told through the pipe, and what the next build hears."""
+"""Publish in the background: the pipe to the process, and the report of the next build."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_line_is_read_back(key: TaskKey, first: bytes, second: bytes) -> None:
 
 
 def through_pipe(folder: Path, data: bytes) -> list[tuple[list[Shareable], bool]]:
-    """Return the batches that come of what is written into a pipe."""
+    """Return the batches for the given data in a pipe."""
     reader, writer = os.pipe()
     os.write(writer, data)
     os.close(writer)
@@ -63,37 +63,37 @@ def through_pipe(folder: Path, data: bytes) -> list[tuple[list[Shareable], bool]
         os.close(reader)
 
 
-def told(results: Sequence[Shareable]) -> bytes:
-    """Return what a publisher tells of results."""
+def sent(results: Sequence[Shareable]) -> bytes:
+    """Return the data that a publisher sends for results."""
     return "".join(f"result {_line(result)}" for result in results).encode()
 
 
-def test_results_go_out_when_the_build_ends(tmp_path: Path) -> None:
+def test_results_are_published_when_the_build_ends(tmp_path: Path) -> None:
     results = [shareable(COMPILE), shareable(APP)]
-    assert through_pipe(tmp_path, told(results)) == [(results, True)]
+    assert through_pipe(tmp_path, sent(results)) == [(results, True)]
     assert through_pipe(tmp_path, b"") == [([], True)]
 
 
-def test_many_results_go_out_at_once(tmp_path: Path) -> None:
+def test_many_results_are_published_at_once(tmp_path: Path) -> None:
     results = [shareable(TaskKey.of("r", str(number))) for number in range(ENOUGH)]
-    batches = through_pipe(tmp_path, told(results))
+    batches = through_pipe(tmp_path, sent(results))
     assert batches == [(results, False), ([], True)]
 
 
-def test_the_last_batch_is_all_that_the_build_has(tmp_path: Path) -> None:
+def test_the_last_batch_has_all_results_of_the_build(tmp_path: Path) -> None:
     whole = [shareable(COMPILE), shareable(INSTALL)]
     (tmp_path / "rest-1").write_text("".join(map(_line, whole)))
-    data = told([shareable(COMPILE)]) + b"rest rest-1\n"
+    data = sent([shareable(COMPILE)]) + b"rest rest-1\n"
     assert through_pipe(tmp_path, data) == [(whole, True)]
     assert not (tmp_path / "rest-1").exists()
 
 
-def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    data = told([shareable(COMPILE)]) + b"result app:comp"
+def test_a_truncated_line_is_skipped(tmp_path: Path) -> None:
+    data = sent([shareable(COMPILE)]) + b"result app:comp"
     assert through_pipe(tmp_path, data) == [([shareable(COMPILE)], True)]
 
 
-def test_a_publisher_tells_of_results(store: Store) -> None:
+def test_a_publisher_sends_results(store: Store) -> None:
     reader, writer = os.pipe()
     publisher = Publisher(store, REMOTE, writer)
     publisher.offer(COMPILE, task_hash(COMPILE), static_key(COMPILE))
@@ -104,7 +104,7 @@ def test_a_publisher_tells_of_results(store: Store) -> None:
     assert batches == [(publisher.whole, True)]
 
 
-def test_a_process_that_is_gone_does_not_stop_the_build(store: Store) -> None:
+def test_a_dead_process_does_not_stop_the_build(store: Store) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     publisher = Publisher(store, REMOTE, writer)
@@ -113,7 +113,7 @@ def test_a_process_that_is_gone_does_not_stop_the_build(store: Store) -> None:
     assert publisher.close() == "no route to host"
 
 
-# what became of the last push
+# the outcome of the last push
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_process_that_is_gone_does_not_stop_the_build(store: Store) -> None:
         ("failed no route to host\n", "no route to host", []),
     ],
 )
-def test_the_next_build_hears_of_it(
+def test_the_next_build_reports_the_outcome(
     store: Store, text: str | None, problem: str, warnings: list[str]
 ) -> None:
     if text is not None:
@@ -163,7 +163,7 @@ def test_why_nothing_is_shared(store: Store) -> None:
 # exports
 
 
-def test_folders_of_exports_are_remembered(store: Store) -> None:
+def test_folders_of_exports_are_stored(store: Store) -> None:
     assert exported_folders(store) == []
     for name in ("/a b", "/c\n", "/a b"):
         _remember_export(store, Path(name))

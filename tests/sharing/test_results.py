@@ -1,4 +1,4 @@
-"""Results that are shared: which, what of their records, and how received ones are entered."""
+"""Convert recorded results to publications, and fetched publications to recorded results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.sharing.samples import FACTS, record_run
 
 
 def offered(store: Store, result: Shareable, *, workdirs: bool = False) -> Published | str:
-    """Return what is offered of a result, or why nothing is."""
+    """Return the offered publication of a result, or why it is not shared."""
     withheld: dict[str, str] = {}
     with store.objects.writer() as writer:
         found = offer(store, writer, [result], workdirs=workdirs, withheld=withheld)
@@ -41,10 +41,10 @@ def offered(store: Store, result: Shareable, *, workdirs: bool = False) -> Publi
     return withheld[result.key]
 
 
-# which
+# choosing results
 
 
-def test_everything_recorded_can_be_asked_for(store: Store) -> None:
+def test_all_recorded_results(store: Store) -> None:
     assert recorded_results(store) == []
     result, _ = record_run(store)
     assert recorded_results(store) == [result]
@@ -72,10 +72,10 @@ def test_results_of_a_build(store: Store) -> None:
     assert results_of(build) == [Shareable(COMPILE, task_hash("a"))]
 
 
-# what is said of them
+# publications
 
 
-def test_what_is_offered_of_a_result(store: Store) -> None:
+def test_the_publication_of_a_result(store: Store) -> None:
     result, ids = record_run(store)
     task = offered(store, result)
     assert isinstance(task, Published)
@@ -83,7 +83,7 @@ def test_what_is_offered_of_a_result(store: Store) -> None:
     assert (task.static_key, task.place, task.workdir) == (NO_KEY, "", b"")
 
 
-def test_a_workdir_goes_along_if_asked_for(store: Store) -> None:
+def test_a_workdir_is_published_on_request(store: Store) -> None:
     result, ids = record_run(store)
     task = offered(store, result, workdirs=True)
     assert isinstance(task, Published)
@@ -97,7 +97,7 @@ def test_the_static_key_is_the_recorded_one(store: Store) -> None:
     assert task.static_key == static_key("x")
 
 
-def test_a_result_of_one_place_says_which(store: Store) -> None:
+def test_a_result_that_is_not_relocatable_has_a_place(store: Store) -> None:
     result, _ = record_run(store, fixed=b"WORKDIR /w\n")
     task = offered(store, result)
     assert isinstance(task, Published)
@@ -124,7 +124,7 @@ def test_why_a_result_is_not_shared(
     assert words.startswith(why)
 
 
-def test_an_output_that_is_gone_is_not_shared(store: Store) -> None:
+def test_a_deleted_output_is_not_shared(store: Store) -> None:
     result, _ = record_run(store)
     store.refs.update(RefUpdate(str(OutputRef(COMPILE, result.task_hash)), None))
     assert offered(store, result) == "its output is no longer in the store"
@@ -142,13 +142,13 @@ def test_a_record_alone_is_enough(store: Store) -> None:
     store.refs.update(RefUpdate(str(run), None), RefUpdate(str(run.record), ids.record))
     task = offered(store, result, workdirs=True)
     assert isinstance(task, Published)
-    assert task.workdir == b""  # it is not here
+    assert task.workdir == b""  # the store does not have it
 
 
 # records
 
 
-def test_what_is_public_of_a_record(store: Store) -> None:
+def test_the_public_part_of_a_record(store: Store) -> None:
     _, ids = record_run(store)
     with store.objects.writer() as writer:
         tree = public_record(store, writer, ids.record)
@@ -160,7 +160,7 @@ def test_what_is_public_of_a_record(store: Store) -> None:
     assert "secret" not in "".join(lines)
 
 
-def test_a_path_of_this_machine_stays_here(store: Store) -> None:
+def test_a_local_path_is_not_published(store: Store) -> None:
     _, ids = record_run(store, facts={**FACTS, "sandbox": "none"})
     with store.objects.writer() as writer:
         tree = public_record(store, writer, ids.record)
@@ -169,11 +169,11 @@ def test_a_path_of_this_machine_stays_here(store: Store) -> None:
     assert b"seen-workdir" not in store.objects.blob(entry.oid)
 
 
-# received results
+# fetched results
 
 
 def received(store: Store, *, fixed: bytes = b"") -> Published:
-    """Return a result whose objects are here, and whose refs are not."""
+    """Return a result whose objects are in the store, without refs."""
     result, _ = record_run(store, fixed=fixed)
     task = offered(store, replace(result, static_key=static_key("x")))
     assert isinstance(task, Published)
@@ -191,7 +191,7 @@ def received(store: Store, *, fixed: bytes = b"") -> Published:
         (b"/w\n", True, UNSIGNED_MESSAGE),
     ],
 )
-def test_a_received_result_gets_its_refs(
+def test_refs_of_a_fetched_result(
     store: Store, *, fixed: bytes, unsigned: bool, message: str
 ) -> None:
     task = received(store, fixed=fixed)
@@ -208,7 +208,7 @@ def test_a_received_result_gets_its_refs(
     assert Records(store).last_run(COMPILE, task.task_hash) == (1, None)
 
 
-def test_what_is_recorded_here_stays(store: Store) -> None:
+def test_recorded_results_are_unchanged(store: Store) -> None:
     result, ids = record_run(store)
     task = offered(store, result)
     assert isinstance(task, Published)
@@ -218,13 +218,13 @@ def test_what_is_recorded_here_stays(store: Store) -> None:
     assert Records(store).last_run(COMPILE, result.task_hash) == (1, ids.commit)
 
 
-def test_a_static_key_of_ours_counts(store: Store) -> None:
+def test_the_local_static_key_overrides_the_published_one(store: Store) -> None:
     task = received(store)
     enter(store, [task], {COMPILE: static_key("ours")})
     assert store.refs.get(str(StaticRef(COMPILE, static_key("ours")))) is not None
     assert store.refs.get(str(StaticRef(COMPILE, static_key("x")))) is None
 
 
-def test_nothing_is_entered_of_nothing(store: Store) -> None:
+def test_entering_no_results(store: Store) -> None:
     enter(store, [])
     assert store.refs.list("refs/") == {}

@@ -1,4 +1,4 @@
-"""How git is reached: as the user has set it up, without the caller's repository."""
+"""The user's git settings apply, but not the variables of the caller's repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_protocols(allowed: str | None, protocols: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_QUARANTINE_PATH"])
-def test_the_callers_repository_is_left_out(name: str) -> None:
+def test_variables_of_the_callers_repository_are_removed(name: str) -> None:
     assert name not in Access({**PATH, name: "/x"}).variables()
 
 
@@ -41,7 +41,7 @@ def test_the_callers_repository_is_left_out(name: str) -> None:
     ("environment", "is_asked"),
     [({}, True), ({"GIT_SSH": "plink"}, False), ({"GIT_SSH_COMMAND": "mine"}, False)],
 )
-def test_ssh_asks_no_password_unless_the_user_chose_another(
+def test_ssh_does_not_prompt_unless_the_user_set_a_command(
     environment: dict[str, str], is_asked: bool
 ) -> None:
     variables = Access({**PATH, **environment}).variables()
@@ -77,7 +77,7 @@ def test_settings_of_http(tmp_path: Path) -> None:
     assert settings["sslcainfo"] == "/variable"
 
 
-def test_a_configuration_that_can_not_be_read_says_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_ignored(tmp_path: Path) -> None:
     access = Access(configured(tmp_path, "[core\n"))
     assert http_settings("https://one.invalid/x", access) == {}
     assert resolved_url("https://one.invalid/x", access) == "https://one.invalid/x"

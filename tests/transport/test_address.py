@@ -1,5 +1,5 @@
-"""Names and addresses that somebody wants added: none becomes an option, a command, a helper or
-another place.
+"""Validate names and URLs of remotes: none is read as an option, a command, a helper or a different
+path.
 """
 
 from __future__ import annotations
@@ -147,18 +147,18 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_names_that_are_refused(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(RemoteError):
         check_name(name)
 
 
-def test_names_that_are_taken() -> None:
+def test_valid_names() -> None:
     for name in ("team", "a", "0", "a-b_c.d", "x" * 64, "refs", "HEAD"):
         assert check_name(name) == name
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_addresses_that_are_taken(text: str) -> None:
+def test_valid_addresses(text: str) -> None:
     url = parse_address(text, HERE)
     assert url == GOOD[text]
     assert parse_address(url, Path("/")) == url, "it is read from the settings again"
@@ -166,14 +166,14 @@ def test_addresses_that_are_taken(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_addresses_that_are_refused(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     with pytest.raises(RemoteError) as caught:
         parse_address(text, HERE)
     assert str(caught.value).isprintable()
 
 
-def test_a_folder_is_the_one_that_git_reads(tmp_path: Path) -> None:
-    """Git decodes URLs: what is looked at, and made, here must be what git opens."""
+def test_a_folder_is_decoded_as_by_git(tmp_path: Path) -> None:
+    """Git decodes URLs, so prov must check and create the folder that git opens."""
     for name in ("50%20off", "a b", "%2e%2e", "100%", "%"):
         made = tmp_path / name
         subprocess.run(["git", "init", "-q", "--bare", made], check=True)
@@ -184,10 +184,8 @@ def test_a_folder_is_the_one_that_git_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_whose_folder_it_is(tmp_path: Path) -> None:
-    """A way out of the user's own folder, written so that only git sees it, is no reason to trust
-    what is there.
-    """
+def test_the_owner_of_the_decoded_folder_counts(tmp_path: Path) -> None:
+    """A path that leaves the user's folder only after git decodes it must not be trusted."""
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     os.chown(foreign, 12345, 12345)
@@ -200,9 +198,9 @@ def test_no_password_is_shown() -> None:
     assert without_password("https://me:secret@host/x") == "https://me:…@host/x"
 
 
-def test_commands_that_are_smuggled_in_never_run(tmp_path: Path) -> None:
-    """`prov remote add`, and then asking it, with no program but a trap where git would start
-    one.
+def test_injected_commands_never_run(tmp_path: Path) -> None:
+    """Run `prov remote add` and refresh the remote, with a trap in place of each program that git
+    could start.
     """
     project = Project(tmp_path / "project")
     project.write("prov.toml", "")
@@ -247,7 +245,7 @@ def test_commands_that_are_smuggled_in_never_run(tmp_path: Path) -> None:
         prov("remote", "add", "team", "--trust", "none", "--", url, code=1)
     prov("remote", "add", "--trust", "none", "team", f"--upload-pack={canary}", code=2)
     prov("remote", "add", "--trust", "none", "--", "-oProxyCommand=x", "/srv/x", code=1)
-    # what passed by us, in settings that somebody else wrote, is refused when it is read, or by git
+    # settings written by an attacker are rejected by prov when read, or by git
     git = ["git", f"--git-dir={project.root}/.prov", "config"]
     for url in hostile[:-1]:
         subprocess.run([*git, "prov-remote.team.url", url], check=True)

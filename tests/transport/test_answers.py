@@ -1,4 +1,4 @@
-"""What git prints of a push that failed, and what it means."""
+"""Classify git's output of a failed push."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def row(ref: str, said: str) -> str:
         ([], "fatal: Could not read from remote repository.", Verdict.BROKEN),
     ],
 )
-def test_a_refusal_is_not_a_race(rows: list[str], words: str, verdict: Verdict) -> None:
+def test_the_verdict_on_a_failed_push(rows: list[str], words: str, verdict: Verdict) -> None:
     refs = (INDEX, CONTENT)
     rejected = rejections([row(ref, said) for ref, said in zip(refs, rows, strict=False)])
     assert len(rejected) == len(rows)
@@ -99,7 +99,7 @@ def test_the_setting_is_named(reason: str, setting: str) -> None:
     assert hint_for(said)
 
 
-def test_a_complaint_is_one_printable_line() -> None:
+def test_an_error_is_one_printable_line() -> None:
     said = summarize(
         "To x\nremote: \x1b[31mno\x07\r\nremote:   \nerror: failed\n\nhint: none\nerror: failed\n"
     )
@@ -107,7 +107,7 @@ def test_a_complaint_is_one_printable_line() -> None:
     assert summarize("") == "git failed and printed nothing"
 
 
-def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
+def test_advice_about_locks_is_removed() -> None:
     said = summarize(
         "remote: error: Unable to create '/srv/x.lock': File exists.\nremote: \nremote: Another git"
         " process seems to be running in this repository, e.g.\nremote: an editor opened by 'git"
@@ -139,11 +139,11 @@ def test_advice_that_git_adds_to_a_lock_is_left_out() -> None:
         ("fatal: bad config line 1 in file /home/a/.gitconfig", "correct that line"),
     ],
 )
-def test_a_complaint_has_a_hint(words: str, hint: str) -> None:
+def test_an_error_has_a_hint(words: str, hint: str) -> None:
     assert hint in hint_for(words)
 
 
-def test_the_cause_is_reported_and_not_what_follows_from_it() -> None:
+def test_only_the_cause_is_reported() -> None:
     said = summarize(
         "fatal: 'x' does not appear to be a git repository\nfatal: Could not read from remote"
         " repository.\n"

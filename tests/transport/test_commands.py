@@ -1,4 +1,4 @@
-"""Command lines of a git that transfers and does nothing else."""
+"""Command lines of git transfers, in which git runs no other programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_settings_come_before_the_verb(verb: str) -> None:
     assert ("core.bigFileThreshold=16m" in command) == (verb == "fetch")
 
 
-def test_what_runs_in_a_folder() -> None:
+def test_the_command_that_sends_from_a_folder() -> None:
     assert shlex.split(sending_command())[1:] == ["-c", "core.bigFileThreshold=16m", "upload-pack"]
 
 

@@ -1,4 +1,4 @@
-"""Connections to web servers: kept, tried again, and by a proxy; never at the cost of a limit."""
+"""Connections to web servers: persistent, with retries and proxies, and within limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answer = Callable[["_Handler"], None]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """A request to a server that keeps connections."""
+    """A request to a server with persistent connections."""
 
     protocol_version = "HTTP/1.1"
     server: KeepingServer
@@ -56,7 +56,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class KeepingServer(http.server.ThreadingHTTPServer):
-    """Counts connections and keeps requests; `answers` come first, then `content`."""
+    """Counts connections and stores requests; it sends `answers` first, then `content`."""
 
     daemon_threads = True
 
@@ -81,7 +81,7 @@ def status(number: int, size: int = 10) -> Answer:
 
 
 def hang_up(request: _Handler) -> None:
-    """End the connection without an answer."""
+    """Close the connection without an answer."""
     request.close_connection = True
     request.connection.shutdown(socket.SHUT_RDWR)
 
@@ -131,7 +131,7 @@ def test_redirects_within_a_server_cost_no_connection(server: KeepingServer) -> 
     assert server.connections == 1
 
 
-def test_a_connection_is_dropped_with_an_answer_that_is_refused(server: KeepingServer) -> None:
+def test_a_rejected_answer_closes_its_connection(server: KeepingServer) -> None:
     server.answers = [lambda request: request.respond(200, b"x" * 50)]
     files = web(server.url)
     with pytest.raises(Unreachable, match="larger"):
@@ -153,17 +153,17 @@ def test_nginx_counts_one_connection(static_server: Servers, tmp_path: Path) -> 
     assert len({row.rpartition("connection=")[2] for row in rows}) == 1
 
 
-# trying again
+# retries
 
 
 @pytest.mark.parametrize("answer", [status(502), status(503), status(504), hang_up])
-def test_a_temporary_failure_is_tried_again(answer: Answer, server: KeepingServer) -> None:
+def test_a_temporary_failure_is_retried(answer: Answer, server: KeepingServer) -> None:
     server.answers = [answer] * len(PAUSES)
     assert web(server.url).get("file", most=100) == b"content"
     assert len(server.requests) == 1 + len(PAUSES)
 
 
-def test_a_failure_that_stays_is_named(server: KeepingServer) -> None:
+def test_a_permanent_failure_is_reported(server: KeepingServer) -> None:
     server.answers = [status(503)] * 10
     with pytest.raises(Denied, match="status 503"):
         web(server.url).get("file", most=100)
@@ -184,14 +184,14 @@ def test_a_failure_that_stays_is_named(server: KeepingServer) -> None:
         lambda request: request.respond(200, b"", Content_Length="5", Connection="close"),
     ],
 )
-def test_a_bad_answer_is_not_asked_for_again(answer: Answer, server: KeepingServer) -> None:
+def test_a_bad_answer_is_not_retried(answer: Answer, server: KeepingServer) -> None:
     server.answers = [answer] * 5
     with pytest.raises((Missing, Unreachable)):
         web(server.url, 1.0).get("file", most=10)
     assert len(server.requests) == 1
 
 
-def test_a_connection_that_the_server_ended_meanwhile(server: KeepingServer) -> None:
+def test_a_connection_closed_by_the_server_is_replaced(server: KeepingServer) -> None:
     files = web(server.url)
     files.get("file", most=100)
     server.requests[0].connection.shutdown(socket.SHUT_RDWR)
@@ -199,7 +199,7 @@ def test_a_connection_that_the_server_ended_meanwhile(server: KeepingServer) -> 
     assert server.connections == 2
 
 
-def test_a_refused_connection_is_tried_again_and_named() -> None:
+def test_a_refused_connection_is_retried_and_reported() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     begun = time.monotonic()
@@ -227,7 +227,7 @@ def test_bytes_of_all_attempts_count(server: KeepingServer) -> None:
     assert "larger than the limit" in str(root_cause(caught.value))
 
 
-# what an answer is not
+# content
 
 
 def test_content_is_not_decoded(server: KeepingServer) -> None:
@@ -267,24 +267,24 @@ def test_a_proxy_gets_the_whole_url_and_its_own_password(server: KeepingServer) 
 
 def test_a_tunnel_to_a_secure_server(server: KeepingServer) -> None:
     files = web("https://host.invalid/cache", https_proxy=server.url)
-    with pytest.raises(Unreachable, match="501"):  # this server knows no CONNECT
+    with pytest.raises(Unreachable, match="501"):  # this server does not support CONNECT
         files.get("file", most=100)
     assert server.requests == []
 
 
-def test_a_host_without_a_proxy_is_asked_directly(server: KeepingServer) -> None:
+def test_a_connection_to_an_excluded_host_is_direct(server: KeepingServer) -> None:
     with running() as proxy:
         files = web(server.url, http_proxy=proxy.url, no_proxy="127.0.0.1")
         assert files.get("file", most=100) == b"content"
         assert proxy.requests == []
 
 
-def test_a_proxy_of_another_kind_is_named(server: KeepingServer) -> None:
+def test_an_unsupported_proxy_is_reported(server: KeepingServer) -> None:
     with pytest.raises(Unreachable, match="socks9"):
         web(server.url, all_proxy="socks9://127.0.0.1:1").get("file", most=100)
 
 
-def test_a_servers_limits_hold_by_a_proxy(tmp_path: Path) -> None:
+def test_limits_apply_through_a_proxy(tmp_path: Path) -> None:
     def endless(request: Request) -> None:
         request.begin(200)
         request.send_endlessly()

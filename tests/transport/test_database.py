@@ -1,6 +1,4 @@
-"""What is known of remotes is in a store that may come from elsewhere: whatever is in its files,
-builds go on.
-"""
+"""Cached databases about remotes are untrusted: builds continue whatever the files contain."""
 
 from __future__ import annotations
 
@@ -88,7 +86,7 @@ HARM: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that knows of a remote with its results."""
+    """A project with a cached index of a remote with results."""
     folder = tmp_path_factory.mktemp("known")
     one, other = project(folder / "one"), project(folder / "other")
     one.prov("build", "a")
@@ -102,7 +100,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shared(known: Path, tmp_path: Path) -> tuple[Project, Path]:
-    """A copy of it, and the file in which it does."""
+    """A copy of that project, and the damaged file in it."""
     shutil.copytree(known, tmp_path / "other", symlinks=True)
     other = Project(tmp_path / "other", {"GIT_CONFIG_NOSYSTEM": "1"})
     (index,) = (other.root / ".prov/prov/remotes/m").glob("*/index1")
@@ -112,19 +110,21 @@ def shared(known: Path, tmp_path: Path) -> tuple[Project, Path]:
 
 @pytest.mark.attacks
 @pytest.mark.parametrize("harm", HARM)
-def test_a_build_goes_on(harm: str, shared: tuple[Project, Path]) -> None:
+def test_a_build_continues(harm: str, shared: tuple[Project, Path]) -> None:
     other, index = shared
     HARM[harm](index)
     done = limited(other, 600 << 20, "build", "a")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     assert "1 fetched" in done.stdout or "remote m: " in done.stderr, done.stdout
-    done = limited(other, 600 << 20, "remote", "list", "--refresh")  # it is as it should be again
+    done = limited(other, 600 << 20, "remote", "list", "--refresh")  # the file is repaired
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("  1 result\n")
 
 
-def test_what_a_link_names_is_not_written(shared: tuple[Project, Path], tmp_path: Path) -> None:
+def test_the_target_of_a_symlink_is_not_written(
+    shared: tuple[Project, Path], tmp_path: Path
+) -> None:
     other, index = shared
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
@@ -139,7 +139,7 @@ HUGE = pytest.param("huge", marks=pytest.mark.slow)
 
 @pytest.mark.parametrize("harm", ["garbage", "torn", "a view beside", "other types", HUGE])
 def test_digests(harm: str, tmp_path: Path) -> None:
-    """They are computed again."""
+    """Digests are computed again."""
 
     class Reader:
         def blob_size(self, oid: bytes) -> int:
@@ -172,7 +172,7 @@ def test_digests(harm: str, tmp_path: Path) -> None:
     digests.save()
 
 
-def test_an_index_is_kept(tmp_path: Path) -> None:
+def test_an_index_is_stored(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
     with index.changing(clear=True):
         index.add(Listed(1, bytes(20), 5, "", ""), Publication(5, (TASK,)))
@@ -186,7 +186,7 @@ def test_an_index_is_kept(tmp_path: Path) -> None:
         index.publications()
 
 
-def test_two_processes_make_the_same_index(tmp_path: Path) -> None:
+def test_two_processes_create_the_same_index(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from prov.remote.index import Index;"
         " Index(Path(sys.argv[1])).count()"

@@ -1,4 +1,4 @@
-"""What is wrong with a remote, in one line."""
+"""Messages and hints of remote errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prov.transport import errors
 from prov.transport.errors import Unreachable, Untrusted
 
 
-def test_an_unreachable_remote_is_named_with_what_to_do() -> None:
+def test_an_unreachable_remote_has_a_hint() -> None:
     error = Unreachable("team", "no answer")
     assert str(error) == "remote team: no answer"
     assert "prov remote list" in error.hint
@@ -30,7 +30,7 @@ def test_an_untrusted_answer_names_its_signer_and_its_task(key: str, task: str, 
     assert (error.remote, error.words, error.key, error.task) == ("team", "is bad", key, task)
 
 
-def test_no_error_is_both() -> None:
+def test_no_error_is_unreachable_and_untrusted() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert [
         kind for kind in kinds if issubclass(kind, Unreachable) and issubclass(kind, Untrusted)

@@ -1,4 +1,4 @@
-"""Fetch, push and ls-remote between folders, and what their failures are."""
+"""Fetch, push and ls-remote between folders, and their errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def with_empty_tree(repository: Path) -> None:
         writer.add_tree([])
 
 
-def test_a_push_is_seen_and_fetched(transport: Transport, scratch: Path, tmp_path: Path) -> None:
+def test_a_pushed_ref_is_listed_and_fetched(
+    transport: Transport, scratch: Path, tmp_path: Path
+) -> None:
     with_empty_tree(scratch)
     oid = commit(scratch, "one")
     assert transport.refs(scratch, "*") == {}
@@ -56,12 +58,12 @@ def test_a_push_is_seen_and_fetched(transport: Transport, scratch: Path, tmp_pat
     assert RefStore(other).get("refs/heads/mine") == oid
 
 
-def test_a_ref_that_is_not_there(transport: Transport, scratch: Path) -> None:
+def test_a_missing_ref(transport: Transport, scratch: Path) -> None:
     with pytest.raises(KeyError):
         transport.fetch(scratch, [f"+{BRANCH}:{BRANCH}"])
 
 
-def test_all_refs_are_set_or_none(transport: Transport, scratch: Path) -> None:
+def test_refs_are_updated_atomically(transport: Transport, scratch: Path) -> None:
     with_empty_tree(scratch)
     first = commit(scratch, "one")
     second = commit(scratch, "two", first)
@@ -76,7 +78,7 @@ def test_all_refs_are_set_or_none(transport: Transport, scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["receive.denyNonFastForwards", "receive.denyDeletes"])
-def test_a_rule_of_the_server_is_named(
+def test_a_rule_of_the_server_is_reported(
     setting: str, transport: Transport, scratch: Path, remote: Path
 ) -> None:
     subprocess.run(["git", f"--git-dir={remote}", "config", setting, "true"], check=True)
@@ -88,14 +90,14 @@ def test_a_rule_of_the_server_is_named(
     assert f"git config {setting} false" in caught.value.hint
 
 
-def test_a_repository_that_is_not_there_is_named(tmp_path: Path, scratch: Path) -> None:
+def test_a_missing_repository_is_reported(tmp_path: Path, scratch: Path) -> None:
     transport = Transport("m", f"file://{tmp_path}/nowhere", Access(dict(os.environ)))
     with pytest.raises(Unreachable, match="remote m:") as caught:
         transport.refs(scratch, "*")
     assert "git init --bare" in caught.value.hint
 
 
-def test_a_scratch_repository_is_one_of_gits(tmp_path: Path) -> None:
+def test_git_reads_a_scratch_repository(tmp_path: Path) -> None:
     first = make_scratch(tmp_path / "first")
     with_empty_tree(first)
     second = make_scratch(tmp_path / "second", first)

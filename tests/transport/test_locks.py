@@ -1,4 +1,4 @@
-"""Locks that a killed push left in a folder."""
+"""Remove the locks of a killed push in a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def leave(folder: Path, name: str, *, age: float = 3600.0) -> Path:
 
 
 def test_a_young_lock_stays(tmp_path: Path) -> None:
-    """Its process may be at work on another machine."""
+    """Its process may run on another machine."""
     folder = tmp_path / "cache.git"
     subprocess.run(["git", "init", "-q", "--bare", folder], check=True)
     lock = leave(folder, "packed-refs.lock", age=0)
@@ -45,7 +45,7 @@ def test_a_lock_of_a_living_process_stays(tmp_path: Path) -> None:
     finally:
         reader.stdin.close()
         reader.wait()
-    with lock.open("a"):  # any process that has it open
+    with lock.open("a"):  # any process that has the lock open
         child = subprocess.Popen(["sleep", "60"], stdin=lock.open())
     try:
         assert clear_stale_locks(folder) == 0

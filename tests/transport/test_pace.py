@@ -1,4 +1,4 @@
-"""When a transfer is too slow, or leaves too little room."""
+"""Detect transfers that are too slow or leave too little free disk space."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_window_needs_its_bytes(
     assert pace.total == sum(count for _seconds, count in steps)
 
 
-def test_the_whole_has_an_end(clock: Clock) -> None:
+def test_the_whole_transfer_has_a_limit(clock: Clock) -> None:
     pace = make_pace(clock, longest=25.0)
     for _ in range(3):
         clock.now += 6.0
@@ -64,7 +64,7 @@ def test_the_whole_has_an_end(clock: Clock) -> None:
     assert pace.left() == -1.0
 
 
-def test_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_room("m", tmp_path, UNCHECKED)
     monkeypatch.setattr(paces, "RESERVE", 1 << 62)
     check_room("m", tmp_path, UNCHECKED - 1)

@@ -1,4 +1,4 @@
-"""A command that transfers, under limits; any program will do."""
+"""Run a command under limits; any program serves as the transfer."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def run(folder: Path) -> Run:
     return run
 
 
-def test_what_a_program_left(run: Run) -> None:
+def test_the_result_of_a_program(run: Run) -> None:
     assert run("cat; echo bad >&2; exit 3", b"data") == Finished(3, b"data", "bad\n")
 
 
-def test_nothing_moves(run: Run) -> None:
+def test_no_data(run: Run) -> None:
     begun = time.monotonic()
     with pytest.raises(Stalled, match="no data for"):
         run("sleep 60", watch=replace(WATCH, patience=0.3))
     assert time.monotonic() - begun < 5
 
 
-def test_next_to_nothing_moves(run: Run) -> None:
-    """A byte now and then, by a program that reads nothing in between."""
+def test_too_little_data(run: Run) -> None:
+    """The program writes a byte from time to time and reads nothing."""
     script = """exec python3 -c '
 import sys, time
 while True:
@@ -74,7 +74,7 @@ def test_the_disk_is_not_filled(run: Run, folder: Path, monkeypatch: pytest.Monk
         run(script)
 
 
-def test_what_it_started_ends_with_it(run: Run, folder: Path) -> None:
+def test_child_processes_are_killed(run: Run, folder: Path) -> None:
     for interactive in (False, True):
         with pytest.raises(Stalled):
             run(

@@ -1,4 +1,4 @@
-"""What a web server may answer, and what is read of it."""
+"""Answers of web servers, and the limits of reading them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_password_stays_where_the_origin_is_the_same(server: Liar, tmp_path: P
 @pytest.mark.parametrize(
     "where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "gopher://x/"]
 )
-def test_redirects_lead_to_web_servers_alone(where: str, server: Liar, tmp_path: Path) -> None:
+def test_redirects_lead_only_to_web_servers(where: str, server: Liar, tmp_path: Path) -> None:
     server.answers["file"] = to(where)  # type: ignore[assignment]
     with pytest.raises(Unreachable):
         web(server, tmp_path).get("file", most=10_000)
@@ -116,7 +116,7 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-def test_https_is_not_left_for_http(
+def test_a_redirect_from_https_to_http_is_rejected(
     stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path
 ) -> None:
     secure = stack.enter_context(liar(tmp_path, certificate=certificate))
@@ -130,7 +130,7 @@ def test_https_is_not_left_for_http(
     assert not server.seen
 
 
-def test_git_leaves_no_https_for_http(
+def test_git_rejects_a_redirect_from_https_to_http(
     stack: ExitStack, server: Liar, certificate: Path, tmp_path: Path
 ) -> None:
     secure = stack.enter_context(liar(tmp_path, certificate=certificate))
@@ -141,7 +141,7 @@ def test_git_leaves_no_https_for_http(
     assert secure.seen and not server.seen
 
 
-def test_a_file_is_no_larger_than_it_may_be(server: Liar, tmp_path: Path) -> None:
+def test_the_size_of_a_file_is_limited(server: Liar, tmp_path: Path) -> None:
     def endless(request: Request) -> None:
         request.begin(200)
         request.send_endlessly()
@@ -153,9 +153,7 @@ def test_a_file_is_no_larger_than_it_may_be(server: Liar, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("length", [str(1 << 60), "-5", "9" * 400, "x"])
-def test_a_length_that_is_announced_is_not_believed(
-    length: str, server: Liar, tmp_path: Path
-) -> None:
+def test_an_announced_length_is_not_trusted(length: str, server: Liar, tmp_path: Path) -> None:
     def lie(request: Request) -> None:
         request.begin(200, Content_Length=length)
         request.send(b"x" * 100)
@@ -166,7 +164,7 @@ def test_a_length_that_is_announced_is_not_believed(
 
 
 def range_of(server: Liar, tmp_path: Path, start: int, end: int, size: int) -> bytes:
-    """Return what `append_range` wrote; of a whole file, the same part."""
+    """Return the bytes from `append_range`; of a whole file, the requested part."""
     target = io.BytesIO()
     part = web(server, tmp_path, 1.0).append_range(
         "file", start, end, size=size, target=target, folder=tmp_path
@@ -184,7 +182,7 @@ def test_ranges(server: Liar, tmp_path: Path) -> None:
     for start, end in ((1, 4), (2, 6), (2, 4)):
         with pytest.raises(Unreachable):
             range_of(server, tmp_path, start, end, 10)
-    del server.answers["file"]  # by a server that gives no ranges
+    del server.answers["file"]  # from a server without support for ranges
     (tmp_path / "file").write_bytes(b"0123456789")
     assert range_of(server, tmp_path, 2, 5, 10) == b"234"
     for size in (9, 11):
@@ -209,14 +207,14 @@ def test_a_range_without_an_end(status: int, server: Liar, tmp_path: Path) -> No
 
 
 def drip(request: Request, *, headers: bool) -> None:
-    """Send a byte now and then, for ever."""
+    """Send a byte from time to time, without an end."""
     request.wfile.write(b"HTTP/1.0 200 OK\r\n" + (b"" if headers else b"\r\n"))
     while not request.server.liar.ended.wait(0.1):
         request.wfile.write(b"x")
 
 
 @pytest.mark.parametrize("headers", [True, False])
-def test_a_byte_now_and_then_is_too_slow(headers: bool, server: Liar, tmp_path: Path) -> None:
+def test_single_bytes_are_too_slow(headers: bool, server: Liar, tmp_path: Path) -> None:
     server.answers["file"] = lambda request: drip(request, headers=headers)
     begun = time.monotonic()
     with pytest.raises(Unreachable):
@@ -250,7 +248,7 @@ def test_a_redirect_whose_content_has_no_end(server: Liar, tmp_path: Path) -> No
 def test_the_disk_is_not_filled(
     server: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What leaves too little room is given up, whatever size it was announced with."""
+    """The transfer is canceled when space runs out, whatever size was announced."""
     monkeypatch.setattr("prov.transport.pace.RESERVE", 1 << 60)
 
     def endless(request: Request) -> None:

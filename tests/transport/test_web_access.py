@@ -1,4 +1,4 @@
-"""Proxies, certificates and passwords for web servers, as the user has set them up."""
+"""Proxies, certificates and passwords for web servers, from the user's settings."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_password_comes_from_the_url_or_from_netrc(tmp_path: Path) -> None:
     assert login("http://host/x") == ""
 
 
-def test_certificates_are_verified_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+def test_certificates_are_verified_by_default(tmp_path: Path) -> None:
     for settings in ({}, {"sslverify": "true"}):
         context = tls_context("m", settings)
         assert context.verify_mode == ssl.CERT_REQUIRED

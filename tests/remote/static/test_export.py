@@ -1,4 +1,4 @@
-"""Writing a cache as plain files."""
+"""Write a static cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def result(store: Store, name: str, *files: str) -> Published:
-    """Put a record with files into the store; return it as it is published."""
+    """Add a record with files to the store; return its publication."""
     with store.objects.writer() as writer:
         entries = [
             Entry(text.encode(), MODE_FILE, writer.add("blob", text.encode())) for text in files
@@ -43,7 +43,7 @@ def result(store: Store, name: str, *files: str) -> Published:
     )
 
 
-def test_what_was_exported_is_listed(store: Store, cache: Path) -> None:
+def test_exported_results_are_listed(store: Store, cache: Path) -> None:
     one, two = result(store, "1", "a"), result(store, "2", "a", "b")
     assert exported(cache) == set()
     assert export(store.objects, cache, [one, two], key="") > 0
@@ -56,7 +56,7 @@ def test_what_was_exported_is_listed(store: Store, cache: Path) -> None:
     assert publication.tasks == (one, two)
 
 
-def test_what_is_there_is_not_written_again(store: Store, cache: Path) -> None:
+def test_existing_results_are_not_written_again(store: Store, cache: Path) -> None:
     one, two = result(store, "1", "a", "b"), result(store, "2", "b", "c")
     export(store.objects, cache, [one], key="")
     files = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
@@ -80,7 +80,7 @@ def test_git_reads_the_bundles(store: Store, cache: Path, tmp_path: Path) -> Non
     subprocess.run([*git, "fsck", "--strict"], check=True)
 
 
-def test_a_folder_with_other_files_is_refused(store: Store, cache: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(store: Store, cache: Path) -> None:
     cache.mkdir()
     (cache / "else").touch()
     with pytest.raises(RemoteError, match="is not a static cache"):
@@ -90,7 +90,7 @@ def test_a_folder_with_other_files_is_refused(store: Store, cache: Path) -> None
         read_manifest(cache)
 
 
-def test_what_a_killed_export_left_is_removed(store: Store, cache: Path) -> None:
+def test_files_of_a_killed_export_are_deleted(store: Store, cache: Path) -> None:
     (cache / ".bundle-x").mkdir(parents=True)
     (cache / ".bundle-x/pack").touch()
     export(store.objects, cache, [result(store, "1")], key="")

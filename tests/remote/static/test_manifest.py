@@ -1,4 +1,4 @@
-"""The list of a cache of plain files."""
+"""Encode and decode the manifest of a static cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ bundle 00000001 123456 90
 """
 
 
-def test_the_list_of_a_cache() -> None:
+def test_the_manifest_of_a_cache() -> None:
     manifest = Manifest({1: False, 2: True}, (Bundle(1, 123456, 90),))
     assert manifest.encode() == TEXT
     assert decode_manifest(TEXT) == manifest
@@ -50,7 +50,7 @@ def test_what_was_written_is_read(manifest: Manifest) -> None:
         TEXT + b"bundle ../00002 1 90\n",
     ],
 )
-def test_anything_else_is_refused(text: bytes) -> None:
+def test_other_texts_are_rejected(text: bytes) -> None:
     with pytest.raises(ValueError):
         decode_manifest(text)
     with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""A cache of plain files behind a web server."""
+"""Read a static cache behind a web server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_it_serves_what_a_build_needs(machines: Machines, web: Server) -> None:
     assert other.build() == "1 fetched"
     assert other.deployed() == other.wanted()
     other.is_clean()
-    # a change costs what is new
+    # a change transfers only new objects
     one.change("second")
     one.build()
     one.prov("export", str(web.folder / "cache"))
@@ -55,7 +55,7 @@ def test_it_serves_what_a_build_needs(machines: Machines, web: Server) -> None:
         assert sent < whole / 4
 
 
-def test_what_is_there_is_not_written_again(machines: Machines, web: Server) -> None:
+def test_existing_results_are_not_written_again(machines: Machines, web: Server) -> None:
     one = exporter(machines, web)
     before = {
         path: path.read_bytes() for path in (web.folder / "cache").rglob("*") if path.is_file()
@@ -86,7 +86,7 @@ def test_git_reads_its_bundles(machines: Machines, web: Server, tmp_path: Path) 
     )
 
 
-def test_it_is_trusted_by_keys(machines: Machines, web: Server, tmp_path: Path) -> None:
+def test_trust_by_keys(machines: Machines, web: Server, tmp_path: Path) -> None:
     good, bad = make_ssh_key(tmp_path, "good"), make_ssh_key(tmp_path, "bad")
     exporter(machines, web, "--key", str(bad))
     other = machines("other")
@@ -104,7 +104,7 @@ def test_it_is_trusted_by_keys(machines: Machines, web: Server, tmp_path: Path) 
     "part", ["bundles/00000001.bundle", "bundles/00000001.idx", "publications/00000001"]
 )
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
-def test_what_is_damaged_is_not_used(
+def test_damaged_files_are_not_used(
     part: str, harm: str, machines: Machines, static_server: Servers, tmp_path: Path
 ) -> None:
     (tmp_path / "www").mkdir()
@@ -126,7 +126,7 @@ def test_what_is_damaged_is_not_used(
     other.is_clean()
 
 
-def test_it_is_only_read(machines: Machines, web: Server) -> None:
+def test_a_static_cache_is_read_only(machines: Machines, web: Server) -> None:
     one = exporter(machines, web)
     one.add("mirror", web.url("cache"))
     assert "read-only" in one.complaint("push", "--remote", "mirror")
