@@ -189,7 +189,7 @@ class Intake:
         return {entry.name: entry.oid for entry in entries}
 
     def _check_in_memory(self, entry: Entry) -> None:
-        """Raise BadObject if a file that is read as a whole exceeds the record limit."""
+        """Raise BadObject if a file to read as a whole exceeds the record limit."""
         digest = self.digest(entry.oid, "blob")
         if digest is not None and digest.size > self.limits.record:
             raise BadObject(

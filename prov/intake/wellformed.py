@@ -62,7 +62,7 @@ class Limits:
     commits: int = 1_000
     """Maximum number of runs in the history of a WORKDIR."""
     record: int = 16 << 20
-    """Maximum bytes of an object that is read as a whole: a tree, commit, definition or log, facts
+    """Maximum bytes of an object to read as a whole: a tree, commit, definition or log, facts
     or attributes.
     """
     devices: bool = False

@@ -14,7 +14,7 @@ from prov.store.odb import ObjectDatabase
 BASES = 4
 """The maximum number of earlier records used per task."""
 NEWEST = 200
-"""The number of a recipe's newest records that are examined."""
+"""The number of a recipe's newest records to examine."""
 MOST = 4000
 """No further recipe is examined once this many records are chosen."""
 

@@ -226,7 +226,7 @@ class Index:
         self._used.clear()
 
     def remove(self, deleted: Collection[Oid]) -> None:
-        """Remove content that was deleted at the remote: trees of records, commits of WORKDIRs."""
+        """Remove content deleted at the remote: trees of records, commits of WORKDIRs."""
         if not deleted:
             return
         self._database.execute(

@@ -40,7 +40,7 @@ class IndexCommit:
     publications: dict[int, PublishedId]
     """Publications by number."""
     deleted: set[Oid]
-    """Trees of records, and WORKDIR commits, that were deleted from the content."""
+    """Deleted content: trees of records, and WORKDIR commits."""
 
 
 def read_commit(objects: ObjectDatabase, commit: Oid, most: int) -> IndexCommit:

@@ -1,4 +1,4 @@
-"""Encode and decode publications: the results of one push, in a text that is signed as a whole.
+"""Encode and decode publications: the results of one push, in one signed text.
 
     prov publication 1
     time 1763690000

@@ -93,11 +93,11 @@ def with_what_stays(error: Declined, state: str) -> Declined:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """Content that was sent to the remote and is not visible yet."""
+    """Content sent to the remote and not visible yet."""
 
     tasks: Sequence[Published]
     touched: Sequence[Oid]
-    """Task hashes whose results a build reused."""
+    """Task hashes of results that a build reused."""
     delivery: Delivery
     seconds: int
     """Start time of the push, in seconds since the epoch."""
@@ -127,7 +127,7 @@ def _enter_index(remote: GitRemote, branches: Incoming, sent: _Sent, outcome: Pu
 
 
 def _new(remote: GitRemote, offered: Sequence[Published], outcome: PushOutcome) -> list[Published]:
-    """Return tasks whose output is missing at the remote; count the others in `outcome`."""
+    """Return tasks without a published output; count the others in `outcome`."""
     new, outcome.known, outcome.differing = [], 0, []
     for task in offered:
         earlier = remote.index.find(task.task_hash)
@@ -150,7 +150,7 @@ def _announce(
 ) -> None:
     """Add the sent content and its publication to the remote, atomically.
 
-    Raises RemoteChanged if the index is no longer at `tip`.
+    Raises RemoteChanged if the index has moved from `tip`.
     """
     text = publication.encode()
     number = max((listed.number for listed in remote.index.publications()), default=0) + 1

@@ -49,7 +49,7 @@ def until_first(attempt: Callable[[int], Result]) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Records that were pushed to a remote but are not published yet."""
+    """Records pushed to a remote but not published yet."""
 
     batch: Oid | None
     """The commit that holds them; None if `content` holds them already."""
@@ -159,7 +159,7 @@ class _Sending:
         return last
 
     def _parts(self, tasks: list[Published], bases: Sequence[Oid]) -> list[list[Published]]:
-        """Split tasks into groups whose objects fit into one push; a single task is never split."""
+        """Split tasks into groups that fit into one push each; a single task is never split."""
         if len(tasks) < 2:
             return [tasks]
         rows = [oid.hex() for oid in _commits(tasks)]
@@ -190,7 +190,7 @@ def send(remote: GitRemote, scratch: Path, ref: str, commit: Oid) -> None:
     """Push a commit and those of its objects that the server lacks.
 
     Git stops negotiating once each pushed commit descends from a commit that the server has. So
-    prov pushes a second commit whose only parent is the commit that git asks about last.
+    prov pushes a second commit; its only parent is the commit that git asks about last.
     """
     updates = {ref: commit}
     tip = content_tip(remote, scratch)
@@ -220,7 +220,7 @@ def announce(
 
 
 def content_tip(remote: GitRemote, scratch: Path) -> Oid | None:
-    """Fetch the tip of the remote's content without its parents; None if there is no content."""
+    """Fetch the tip of the remote's content without its parents; None if it has no content."""
     branch = f"+{REMOTE_CONTENT}:{_LOCAL_CONTENT}"
     try:
         remote.transport.fetch(scratch, [branch], "--depth=1", "--update-shallow")

@@ -41,7 +41,7 @@ class RemoteRules:
     """Retention rules of a remote. The last published result of each task is always kept."""
 
     days: float = 30.0
-    """Keep results that were published or reused in the last N days."""
+    """Keep results published or reused in the last N days."""
     builds: int = 20
     """Keep results of the last N publications."""
     size: int | None = None
@@ -50,7 +50,7 @@ class RemoteRules:
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """The results that were removed, or would be."""
+    """The removed results, or those to remove."""
 
     remaining: int
     """Number of remaining results."""

@@ -58,7 +58,7 @@ def judge(remote: str, trust: Trust, text: bytes, seal: Seal | None) -> Publicat
 
 @dataclass(frozen=True, slots=True)
 class FetchedRecord:
-    """The parts of a fetched record that are checked."""
+    """The parts of a fetched record to check."""
 
     digest: bytes
     facts: Mapping[str, str]

@@ -1,7 +1,7 @@
 """Decide whether a fetched output may be used, by the programs that it would run here.
 
 A publication maps inputs to an output, and a publisher can forge this mapping. The text of an
-output's postprocess script is part of the inputs, whose hash prov computed itself, so a different
+output's postprocess script is part of the inputs. prov computed their hash itself, so a different
 script is a forgery. Programs cannot be verified in this way. In a sandbox they do no harm. Without
 a sandbox they would run as the user, so prov rejects unsigned outputs with programs.
 """

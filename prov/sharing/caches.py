@@ -76,7 +76,7 @@ class Caches:
     notes: list[str] = field(default_factory=list)
     """Warnings for the user; the caller that prints them clears the list."""
     failed: set[str] = field(default_factory=set)
-    """Remotes whose refresh failed."""
+    """Remotes that failed to refresh."""
     confined: bool = True
     """Whether programs in fetched outputs run in a sandbox."""
     _accepted: dict[Oid, bool] = field(default_factory=dict)
@@ -274,7 +274,7 @@ class Pulled:
     size: int = 0
     """Bytes added to the store."""
     here: int = 0
-    """Number of tasks whose outputs were already in the store."""
+    """Number of tasks with outputs already in the store."""
     failed: bool = False
     asked: set[tuple[str, Published]] = field(default_factory=set)
     """Requested results, with the name of their remote."""

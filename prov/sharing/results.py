@@ -49,7 +49,7 @@ PUBLIC_FACTS = (
 )
 """Published facts of a record."""
 NO_KEY = StaticKey(bytes(20))
-"""The static key of a result whose static key is unknown."""
+"""Stands for an unknown static key."""
 
 
 @dataclass(frozen=True, slots=True)

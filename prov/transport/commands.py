@@ -46,7 +46,7 @@ must not run the folder's programs. It does not inherit the settings of the send
 _STREAMING = "core.bigFileThreshold=16m"
 """Stream larger files. A push does not use it, so that git computes deltas of them."""
 SENDING_BY_VARIABLE = "GIT_PROTOCOL=version=2 git-upload-pack"
-"""The upload-pack command for an ssh server whose sshd does not accept GIT_PROTOCOL: it selects
+"""The upload-pack command for an ssh server that does not accept GIT_PROTOCOL: it selects
 protocol version 2, which serves objects by id.
 """
 

@@ -37,7 +37,7 @@ _TEMPORARY = (
     http.client.GATEWAY_TIMEOUT,
 )
 _DRAINED = 1 << 16
-"""Maximum bytes of an unused answer that are read to reuse its connection."""
+"""Maximum bytes of an unused answer to read, so as to reuse its connection."""
 
 Answer = urllib3.BaseHTTPResponse
 """A server's answer, with its content not yet read."""

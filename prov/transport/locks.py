@@ -1,6 +1,6 @@
 """Remove the locks that a killed push left in a remote that is a local folder.
 
-git holds a lock for milliseconds. A process that is killed in between leaves the lock behind, and
+git holds a lock for milliseconds. A process killed in between leaves the lock behind, and
 every later update of the same refs fails. A server can clean up its own repository; in a local
 folder no other process does.
 """

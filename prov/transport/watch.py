@@ -26,9 +26,9 @@ _WINDOW = 10.0
 LEAST bytes must move.
 """
 _OUTPUT = 64 << 20
-"""Maximum bytes of git's output."""
+"""Maximum bytes of output."""
 _WORDS = 1 << 16
-"""Bytes of git's error output that are read."""
+"""Maximum bytes of error output to read."""
 MEMORY = 4 << 30
 """Bytes of memory for git with a remote on another machine: it may keep answers in memory."""
 

@@ -34,7 +34,7 @@ from prov.transport.web_access import PORTS, authorization, proxies_of, tls_cont
 _CHUNK = 1 << 20
 MOST_REDIRECTS = 5
 LONGEST = 600.0
-"""Maximum seconds for a file that is read into memory."""
+"""Maximum seconds for a file read into memory."""
 _OVERHEAD = 1 << 20
 """Bytes allowed for headers and chunk marks, in addition to twice the size of the content."""
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -1,6 +1,6 @@
 """Proxies, certificates and passwords for web servers.
 
-prov uses the user's settings for git and curl, so static caches need no settings of their own.
+prov uses the user's settings for git and curl, so static caches require no further settings.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def tls_context(remote: str, settings: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def authorization(url: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the header with the password from the URL or ~/.netrc; {} if there is no password."""
+    """Return the header with the password from the URL or ~/.netrc; {} without a password."""
     parts = urlsplit(url)
     login = login_in(url) or _netrc_login(environment, parts.hostname or "")
     if not login:

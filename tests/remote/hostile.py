@@ -231,7 +231,7 @@ class Maker:
         return self.record(self.output(tree))
 
     def of_attributes(self, text: bytes) -> Published:
-        """Return a record whose folder has files with the given attributes."""
+        """Return a record with a folder of files with the given attributes."""
         rows = [Row(FILE, b"fff", self.bag.file(b"f")), Row(LINK, b"lll", self.bag.file(b"fff"))]
         rows.append(Row(FOLDER, b"ddd", self.any_oid(FOLDER)))
         content = self.bag.folder(rows)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 
 
 class Forger:
-    """An attacker with push access to a cache, who rewrites its publications."""
+    """An attacker with push access to a cache that rewrites its publications."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache

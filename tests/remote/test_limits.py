@@ -1,4 +1,4 @@
-"""Pushes that exceed a limit, and transfers that are interrupted."""
+"""Pushes that exceed a limit, and interrupted transfers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPES = ("r0", "r1", "r2", "r3")
 
 
 def with_large_files(machine: Machine) -> None:
-    """Build four tasks whose outputs are slightly larger than half a megabyte each."""
+    """Build four tasks with outputs slightly larger than half a megabyte each."""
     for name in RECIPES:
         machine.one(name, "head -c 600000 /dev/urandom > out/file")
     machine.prov("build", *RECIPES)

@@ -135,7 +135,7 @@ def test_signatures_do_not_depend_on_sha1(store: Store, tmp_path: Path, changed:
         content: bytes, name: bytes = b"f", mode: int = MODE_FILE, folder: bytes = b"x"
     ) -> bytes:
         class Collided:
-            """A store whose ids do not depend on content."""
+            """A store with ids that do not depend on content."""
 
             def tree(self, oid: bytes) -> list[Entry]:
                 return (

@@ -173,7 +173,7 @@ def test_a_local_path_is_not_published(store: Store) -> None:
 
 
 def received(store: Store, *, fixed: bytes = b"") -> Published:
-    """Return a result whose objects are in the store, without refs."""
+    """Return a result with objects in the store, but without refs."""
     result, _ = record_run(store, fixed=fixed)
     task = offered(store, replace(result, static_key=static_key("x")))
     assert isinstance(task, Published)

@@ -1,4 +1,4 @@
-"""Cached databases about remotes are untrusted: builds continue whatever the files contain."""
+"""Cached databases about remotes are untrusted: builds continue with any content of the files."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def test_a_redirect_whose_content_has_no_end(server: Liar, tmp_path: Path) -> No
 def test_the_disk_is_not_filled(
     server: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The transfer is canceled when space runs out, whatever size was announced."""
+    """The transfer is canceled when space runs out, regardless of the announced size."""
     monkeypatch.setattr("prov.transport.pace.RESERVE", 1 << 60)
 
     def endless(request: Request) -> None:

@@ -48,7 +48,7 @@ from prov.transport.pace import check_room
 from prov.transport.web import Denied, Missing, Web
 
 GAP = 1 << 16
-"""Maximum gap between two objects that are fetched by one request, in bytes."""
+"""Maximum gap between two objects in one request, in bytes."""
 AT_ONCE = 100_000
 """Number of missing objects after which they are fetched."""
 
@@ -186,7 +186,7 @@ class _Reader:
     _places: dict[Oid, int] = field(default_factory=dict)
     """Offset of an object in the file."""
     _whole: dict[int, int] = field(default_factory=dict)
-    """Offset in the file of a bundle that was fetched as a whole."""
+    """Offset in the file of a bundle fetched as a whole."""
     _walked: set[Oid] = field(default_factory=set)
 
     def read(self, oid: Oid) -> Content | None:
