@@ -48,9 +48,7 @@ def test_two_machines_with_different_outputs(folder_cache: Cache, machines: Mach
     assert one.ask("push") == "team: 1 result published in 1 push; 0 already there\n"
     said = other.ask("push").splitlines()
     assert said[0] == "team: 1 result published in 1 push; 0 already there"
-    assert (
-        said[1].strip().startswith("not reproducible: dice:go: another output was published before")
-    )
+    assert said[1].strip().startswith("not reproducible: dice:go: a different output is published")
     assert folder_cache.keys() == ["dice:go", "dice:go"]
     first, second = (line.split(" ")[4] for line in folder_cache.published())
     assert "1 fetched" in third.ask("build", "dice")
