@@ -1,8 +1,8 @@
 """Convert recorded results to publications, and fetched publications to recorded results.
 
 The public part of a record is what anyone with the recipes can reproduce: inputs, output,
-definition, and when and how the task ran. Log, environment, host and the WORKDIR's path are never
-published; WORKDIRs are published only on request.
+definition, and when and how the task ran. Log, environment, host and the WORKDIR's path are
+published only with WORKDIRs, and WORKDIRs only on request.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def offer(
     return offered
 
 
-_LEFTOVERS = "built from an earlier WORKDIR (`--incremental`)"
+_INCREMENTAL = "built from an earlier WORKDIR (`--incremental`)"
 
 
 def _last_was_incremental(store: Store, result: Shareable) -> bool:
@@ -142,7 +142,7 @@ def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | 
     output_commit = store.refs.get(str(OutputRef(result.key, result.task_hash)))
     if output_commit is None:
         return (
-            _LEFTOVERS
+            _INCREMENTAL
             if _last_was_incremental(store, result)
             else "its output is no longer in the store"
         )
@@ -158,7 +158,7 @@ def _to_share(store: Store, result: Shareable) -> tuple[Oid | None, Oid, Oid] | 
     commit, record = run
     facts = record_facts(store, CommitId(record))
     if "incremental" in facts:
-        return _LEFTOVERS
+        return _INCREMENTAL
     if "aside" in facts:
         return "run in a scratch directory"
     if facts.get("result") != "ok":

@@ -98,7 +98,7 @@ def test_a_remote_that_is_removed(folder_cache: Cache, machines: Machines) -> No
     assert other.build() == "nothing to do"
     assert other.outputs() == {"app:pack"}
     assert "no such remote: team" in other.complaint("remote", "remove", "team")
-    assert "no remotes" in other.complaint("push")
+    assert "no remote to push to" in other.complaint("push")
     other.change("new")
     assert other.build() == "5 ran"
 
