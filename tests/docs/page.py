@@ -32,7 +32,7 @@ MARK = re.compile(r"<!-- (skip|needs|file|append): *(.*?) *-->$")
 HIDDEN = "<!-- run"
 HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 # Printed only where the host's tools have to be read again.
-NOISE = re.compile(r"note: .*host's tools")
+NOISE = re.compile(r"note: recording \d+ files of .*tools")
 OWN_FOLDER = re.compile(r"(?<![\w.-])/(tmp|srv|home/anna)\b")
 VARIABLE = (
     (re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?)?"), "<time>"),
