@@ -1,4 +1,4 @@
-"""BitBake: the layer that its builds load, and the writer that records what they do.
+"""BitBake support: the layer that a build loads, and the writer process that records the build.
 
-All that knows of it is here.
+No other package depends on BitBake's formats.
 """

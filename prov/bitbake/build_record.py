@@ -1,8 +1,8 @@
-"""A BitBake build in the history of builds: the tasks that ran, and the runs of current tasks.
+"""Record a BitBake build as a whole: the tasks that ran, and the runs of tasks that were current.
 
-Tasks whose stamps are current, or which shared state covers, are known by BitBake's hash alone.
-Earlier builds have the recorded run: each lists, in `bitbake/RECIPE`, a line per task: TASK
-TASKHASH UNIHASH.
+For a task with a current stamp, or one that shared state covers, BitBake reports only the hashes.
+The recorded run of such a task is looked up in earlier builds: each build lists its tasks in
+`bitbake/RECIPE`, one line per task: TASK TASKHASH UNIHASH.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from prov.store.repository import Store
 
 LISTS = "bitbake"
 NOT_RECORDED = "not recorded"
-"""What happened to a task, as a build lists it, if its record is lost."""
+"""Outcome of a task that could not be recorded, as the build's list of tasks shows it."""
 
 
 class Hashes(NamedTuple):
@@ -40,7 +40,7 @@ class Hashes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """A task that ran in a build, or was taken from shared state, and is recorded."""
+    """A recorded task of a build that ran or was restored from shared state."""
 
     key: TaskKey
     version: str
@@ -48,7 +48,7 @@ class TaskRun:
     ended: float
     hashes: Hashes
     method: str
-    """Of hash equivalence; empty if no server was asked."""
+    """Hash equivalence method; empty if no server was queried."""
     outhash: str
     restored: bool
     failed: bool
@@ -71,21 +71,22 @@ class TaskRun:
 
     @property
     def happened(self) -> str:
-        """What happened to the task, as the build lists it."""
+        """Outcome of the task, as the build's list of tasks shows it."""
         if self.failed:
             return f"{Outcome.FAILED} {self.captured.task_hash.hex()}"
         return Outcome.RESTORED if self.restored else Outcome.RAN
 
 
 def key_of_line(line: TaskLine) -> TaskKey:
-    """Return the key of a task that BitBake's server lists."""
+    """Return the key of a task that BitBake's server listed."""
     return TaskKey.of(recipe_name(line.mc, line.pn), line.task)
 
 
 def recover(store: Store, missing: Mapping[TaskKey, str], since: float) -> list[TaskRun]:
-    """Return runs of this build that another writer recorded, which was killed.
+    """Return the runs of this build that an earlier writer recorded before it was killed.
 
-    `missing` is task -> BitBake's task hash; `since`, when the build began.
+    `missing` maps tasks to BitBake's task hashes. `since` is the start time of the build, in
+    seconds since the epoch.
     """
     recovered = (_recovered(store, key, task_hash, since) for key, task_hash in missing.items())
     return [run for run in recovered if run is not None]
@@ -122,7 +123,7 @@ def _recovered(store: Store, key: TaskKey, task_hash: str, since: float) -> Task
 
 
 def read_hashes(build: BuildList, recipe: str) -> dict[str, Hashes]:
-    """Return task -> BitBake's hashes, of one recipe in a build."""
+    """Return BitBake's hashes of one recipe's tasks in a build, by task name."""
     objects = build.store.objects
     try:
         entry = objects.entry(objects.commit(build.commit).tree, f"{LISTS}/{recipe}")
@@ -136,7 +137,10 @@ def read_hashes(build: BuildList, recipe: str) -> dict[str, Hashes]:
 
 
 def _lines_of(store: Store, hashes: Mapping[TaskKey, Hashes]) -> dict[TaskKey, Line]:
-    """Return what earlier builds list for tasks, the newest first: one equal hash is enough."""
+    """Return the newest line of earlier builds for each task with an equal task hash or unihash.
+
+    Searches at most LOOK_BACK builds.
+    """
     lines: dict[TaskKey, Line] = {}
     pending = dict(hashes)
     build = BuildList.latest(store)
@@ -165,7 +169,7 @@ def _lines_in(build: BuildList, pending: Mapping[TaskKey, Hashes]) -> dict[TaskK
 def record(
     store: Store, ran: Sequence[TaskRun], outcome: BuildDone, lost: Mapping[TaskKey, str]
 ) -> Oid:
-    """Append a build to the history and return its commit."""
+    """Append a build to the history of builds, and return its commit."""
     last = {run.key: run for run in ran}
     current = {
         key_of_line(line): Hashes(line.taskhash, line.unihash) for line in outcome["skipped"]
@@ -220,7 +224,7 @@ def _counts(happened: Mapping[TaskKey, str], up_to_date: int) -> dict[str, str]:
 
 
 def _is_name(key: TaskKey) -> bool:
-    """Return whether a task can have a tag; a build has no line for one that can't."""
+    """Return whether a tag can have this task's name. Builds do not list other tasks."""
     try:
         TaskKey.parse(key)
     except ProvError:

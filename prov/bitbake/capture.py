@@ -1,8 +1,8 @@
-"""Recording a task: its WORKDIR as a commit after the one before, its inputs, log and output.
+"""Record a task: its WORKDIR as a commit on top of the previous one, its inputs, log and output.
 
-Tasks of one recipe may run at once in one WORKDIR. What belongs to another task that is still
-running is left as it was last recorded; of the rest a task gets whatever changed since, and its
-record names the tasks that ran beside it.
+Several tasks of a recipe may run in its WORKDIR at the same time. Directories that belong to
+another running task keep their last recorded state. All other changes are recorded with the task
+that ends first, and its record names the tasks that ran at the same time.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ from prov.worktree.scan import Faked
 from prov.worktree.snapshot import Snapshot, capture, remember
 
 LEFT_OUT = ("temp", "pseudo", "recipe-sysroot", "recipe-sysroot-native", "pkgdata-sysroot")
-"""Of a WORKDIR's top: BitBake's and pseudo's own, and what is composed of others' outputs."""
+"""Names at the top of a WORKDIR that are not captured.
+
+They hold data of BitBake and pseudo, and trees composed from outputs of other recipes.
+"""
 PASSING = re.compile(r"sstate-(build|install)-")
-"""Folders that are there while shared state is packed or unpacked."""
+"""Folders that exist only while shared state is packed or unpacked."""
 ATTEMPTS = 5
-"""How often a WORKDIR that changes under the capture is looked at again."""
+"""Maximum number of captures of a WORKDIR that changes while it is read."""
 HASH_FACT = "bitbake-taskhash"
 UNIHASH_FACT = "bitbake-unihash"
 STAMP_FACT = "stamp"
 LINE_FACT = "line"
-"""The ref of the WORKDIR's line of history."""
+"""Fact: the ref of the WORKDIR's history."""
 WORKDIR_FACT = "workdir"
 SETSCENE_FACT = "setscene"
 FAKEROOT_FACT = "fakeroot"
@@ -56,7 +59,7 @@ FAKEROOT_FACT = "fakeroot"
 
 @dataclass(frozen=True, slots=True)
 class BuildTask:
-    """A task of a build, as its process names it."""
+    """A task of a build, as described by the task's own process."""
 
     mc: str
     pn: str
@@ -66,11 +69,11 @@ class BuildTask:
     workdir: Path
     arch: str
     owned: tuple[str, ...]
-    """Directories in WORKDIR that belong to it."""
+    """Directories in WORKDIR that belong to the task."""
 
     @staticmethod
     def of(names: TaskNames) -> BuildTask:
-        """Return the task that sent a request. Raises ProvError for a name that no ref can have."""
+        """Return the task that sent a request. Raises ProvError if no ref can have its name."""
         task = BuildTask(
             mc=names["mc"],
             pn=names["pn"],
@@ -94,14 +97,14 @@ class BuildTask:
 
     @property
     def shared_key(self) -> TaskKey:
-        """The key of its shared state, which is the same in all multiconfigs."""
+        """Key of the task's shared state, which is the same in all multiconfigs."""
         return TaskKey.of(self.pn, self.task)
 
     @property
     def line(self) -> WorkdirRef:
-        """The ref of what its WORKDIR was last recorded as.
+        """Ref of the last recorded state of the task's WORKDIR.
 
-        The WORKDIR of each build directory has one of its own.
+        Each build directory's WORKDIR has its own ref.
         """
         version = re.sub(r"[^\w.+-]", "_", self.workdir.name)
         return WorkdirRef(self.arch, self.recipe, f"{version}-{path_digest(self.workdir)[:8]}")
@@ -112,10 +115,10 @@ class BuildTask:
 
 
 def read_faked(remembered: Mapping[bytes, Faked], body: bytes) -> dict[bytes, Faked]:
-    """Return what pseudo says of paths, updated by what a process under pseudo sent.
+    """Return pseudo's owners and modes by path: `remembered`, updated from a request's body.
 
-    A path below a listed top that the process did not send is not tracked by pseudo. `.` is the
-    whole directory. Raises InvalidMessage.
+    pseudo does not track a path below one of the body's `tops` that the body does not list. `.` is
+    the whole directory. Raises InvalidMessage.
     """
     message = read_faked_body(body)
     tops = [os.fsencode(top) for top in message.tops]
@@ -153,35 +156,35 @@ class WorkdirCapture:
         return self.memory.with_name(self.memory.name + ".faked")
 
     def before(self) -> Start:
-        """Return the WORKDIR as it was last recorded."""
+        """Return the last recorded state of the WORKDIR."""
         commit = self.store.refs.get(self.task.ref)
         if commit is None:
             return empty_start(self.writer)
         return Start(CommitId(commit), Records(self.store).workdir(commit))
 
     def faked(self) -> dict[bytes, Faked]:
-        """Return what pseudo last said of this WORKDIR."""
+        """Return the owners and modes that pseudo last reported for this WORKDIR, by path."""
         rows = read_cache(self._faked_memory) or {}
         return {path: Faked(*row) for path, row in rows.items()}
 
     def remember_faked(self, body: bytes) -> None:
-        """Remember what pseudo says now of the directories that a task's process looked at."""
+        """Store the owners and modes that a task's process read under pseudo."""
         rows = {path: tuple(faked) for path, faked in read_faked(self.faked(), body).items()}
         self._faked_memory.parent.mkdir(parents=True, exist_ok=True)
         write_cache(self._faked_memory, rows)
 
     def look(self, before: Pair, others: Iterable[str] = ()) -> tuple[Snapshot, Pair]:
-        """Capture the WORKDIR but for directories that belong to others.
+        """Capture the WORKDIR except the directories of other tasks.
 
-        Those stay in the tree as they were `before`. Raises CaptureError if the WORKDIR changes
-        in each of ATTEMPTS captures.
+        In the returned tree these have their content from `before`. Raises CaptureError if the
+        WORKDIR changes during each of ATTEMPTS captures.
         """
         faked = self.faked()
         for attempt in range(ATTEMPTS):
             try:
                 snapshot = self._capture(others, faked)
                 break
-            except CaptureError:  # another task is running in it
+            except CaptureError:  # another task changed the WORKDIR during the capture
                 if attempt + 1 == ATTEMPTS:
                     raise
                 time.sleep(0.2 * (attempt + 1))
@@ -206,12 +209,12 @@ class WorkdirCapture:
 
 
 def workdir_lock(store: Store, workdir: Path) -> AbstractContextManager[None]:
-    """Return the lock of a WORKDIR: one process at a time captures it or restores it."""
+    """Return the lock of a WORKDIR, which processes hold while they capture or restore it."""
     return locked(store.cache / "locks" / f"bitbake-{path_digest(workdir)}")
 
 
 def begin(store: Store, task: BuildTask) -> None:
-    """Record what changed in a WORKDIR outside any task, before a task runs in it alone."""
+    """Record changes that no task made to a WORKDIR, before a task starts in it."""
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
         workdir = WorkdirCapture(store, task, writer)
         before = workdir.before()
@@ -219,7 +222,7 @@ def begin(store: Store, task: BuildTask) -> None:
         if pair == before.pair:
             return
         if snapshot is None or _is_empty(snapshot):
-            start = empty_start(writer)  # cleared, as do_clean does: nothing to keep
+            start = empty_start(writer)  # a task such as do_clean deleted the content
             writer.finish()
             store.refs.update(RefUpdate(task.ref, start.commit))
             return
@@ -248,24 +251,24 @@ class Packed:
     """An object of shared state."""
 
     key: Oid
-    """Its static key: a digest of the name that BitBake gives it."""
+    """Static key: a digest of BitBake's name for the object."""
     pair: Pair
     dated: Oid | None
-    """Its attributes with mtimes, which are no part of an output."""
+    """Attributes with mtimes, which an output does not contain."""
     cleaned: Oid
-    """The id of the mark that the task's objects were cleaned."""
+    """Id of the mark that `-c cleansstate` sets for the task's objects."""
     taken: bool = False
-    """It existed before."""
+    """Whether the object existed before the task, which then only restored it."""
 
     @property
     def ids(self) -> list[str]:
-        """The ids as text, by which a task names an object that no ref holds yet."""
+        """Ids in hexadecimal digits, by which a task names an object that has no ref yet."""
         oids = (self.key, self.pair.tree, self.pair.attributes, self.dated, self.cleaned)
         return [oid.hex() if oid is not None else "" for oid in oids]
 
     @staticmethod
     def of(ids: Sequence[str]) -> Packed | None:
-        """Return the object that a request names by `ids`, None if it names none."""
+        """Return the object with these ids, or None if `ids` is empty."""
         if not ids:
             return None
         key, tree, attributes, dated, cleaned = (bytes.fromhex(text) for text in ids)
@@ -291,12 +294,12 @@ class Captured:
     commit: Oid
     added: int
     shared: bool = False
-    """Its output is the object of shared state that others find."""
+    """Whether a ref makes the output findable as an object of shared state."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Findings:
-    """All that is read of a task that has ended: from then on its WORKDIR may change."""
+    """Everything read from a task that has ended. After that its WORKDIR may change."""
 
     task_hash: TaskHash
     before: Start
@@ -317,11 +320,11 @@ def end(
     packed: Packed | None = None,
     on_read: Callable[[], None] = lambda: None,
 ) -> Captured:
-    """Record what a task left.
+    """Record a task that has ended.
 
-    `beside` maps the tasks that ran at the same time to the directories of those still running.
-    `packed` is the object of shared state that it made or took, which is its output then.
-    `on_read` is called when all that may change has been read: from then on no task need wait.
+    `beside` maps each task that ran at the same time to its directories, none if it has ended.
+    `packed` is the object of shared state that the task made or restored; if given, it is the
+    task's output. `on_read` is called once the WORKDIR has been read, when tasks can continue.
     Raises ProvError, OSError.
     """
     with workdir_lock(store, task.workdir), store.objects.writer() as writer:
@@ -379,7 +382,7 @@ def _read(
 
 
 def _of_others(task: BuildTask, beside: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return the directories of tasks still running that are not the task's own too."""
+    """Return the directories of other running tasks that do not overlap the task's own."""
     paths = {path for owned in beside.values() for path in owned}
     return sorted(
         path
@@ -390,13 +393,13 @@ def _of_others(task: BuildTask, beside: Mapping[str, tuple[str, ...]]) -> list[s
 
 @dataclass(frozen=True, slots=True)
 class _SharedRefs:
-    """The object of shared state that a task's record is to hold, and the refs it is found by."""
+    """An object of shared state for a task's record, and the refs that make it findable."""
 
     packed: Packed | None
-    """None without an object, and if another one has its name: others may have used that one."""
+    """None without an object, and if a ref of this name exists: tasks may have used its object."""
     static: StaticRef | None = None
     cleaned: CleanedRef | None = None
-    """The mark to delete, if the task's objects were cleaned."""
+    """Mark to delete, if the task's objects were cleaned."""
 
     @staticmethod
     def of(store: Store, task: BuildTask, packed: Packed | None) -> _SharedRefs:
@@ -411,7 +414,7 @@ class _SharedRefs:
         return _SharedRefs(packed, static)
 
     def updates(self, recorded: RunIds) -> list[RefUpdate]:
-        """Return what makes the object findable."""
+        """Return the ref updates that make the object findable."""
         updates = []
         if self.static is not None:
             updates.append(RefUpdate(str(self.static), recorded.output_commit))
@@ -455,7 +458,7 @@ def _run(
 def _add_run(
     store: Store, run: Run, recorded: RunIds, moved: str, outputs: Sequence[RefUpdate]
 ) -> int:
-    """Give a run its tag, move its WORKDIR's ref and add its outputs, all at once.
+    """Tag a run, move its WORKDIR's ref and add its outputs in one transaction.
 
     Returns the run's number.
     """
@@ -465,7 +468,7 @@ def _add_run(
             store.refs.update(RefUpdate(moved, recorded.commit), tag, *outputs)
             return int(tag.name.rpartition("/")[2])
         except RefConflict:
-            # the same task ran in another build directory just now, and has the number
+            # the same task, run in another build directory, took the number in the meantime
             if not store.refs.get(tag.name):
                 raise
 
@@ -477,7 +480,7 @@ def _inside(path: str, folder: str) -> bool:
 def _text(path: str) -> bytes:
     try:
         return Path(path).read_bytes() if path else b""
-    except OSError:  # an empty log is removed
+    except OSError:  # BitBake deletes empty logs
         return b""
 
 
@@ -509,7 +512,7 @@ def _facts(
 def _output(
     writer: ObjectWriter, task: BuildTask, snapshot: Snapshot, paths: Iterable[str]
 ) -> Pair:
-    """Return what a task gives to shared state, as far as it is in its WORKDIR."""
+    """Return the directories in WORKDIR that a task puts into shared state, as a tree."""
     contents = {}
     for text in paths:
         path = os.path.relpath(os.path.realpath(text), task.workdir)
@@ -525,7 +528,7 @@ def _output(
 
 
 def _extra(request: EndRequest) -> dict[str, Pair | Oid | str]:
-    """Return what a record has beside the usual: the script that ran, and the sysroots' origin."""
+    """Return a record's additional entries: the script, and the packages in the sysroots."""
     extra: dict[str, Pair | Oid | str] = {}
     log = request["log"]
     script = re.sub(r"/log\.([^/]*)$", r"/run.\1", log)
@@ -540,9 +543,9 @@ def _extra(request: EndRequest) -> dict[str, Pair | Oid | str]:
 def _outside(
     store: Store, writer: ObjectWriter, paths: Iterable[str]
 ) -> list[tuple[Snapshot, Path]]:
-    """Capture sources that are outside WORKDIR, a kernel's or a developer's.
+    """Capture sources outside WORKDIR, such as those of a kernel or of externalsrc.
 
-    Returns each with the path of its memory.
+    Returns each snapshot with the path of its memory.
     """
     exclude = Exclude(("/.git/",))
     snapshots = []

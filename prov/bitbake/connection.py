@@ -1,4 +1,4 @@
-"""The socket at which tasks reach the writer: one request and one answer on a connection."""
+"""The Unix socket between tasks and the writer: one request and one answer per connection."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from prov.bitbake.messages import InvalidMessage
 
 HEADER = 1 << 20
-"""Bytes that a request's first line may have."""
+"""Maximum size of a request's first line, in bytes."""
 
 
 def listen(path: Path) -> socket.socket:
     """Return a socket that listens at a path of any length.
 
-    A socket that a killed writer left there is replaced.
+    Replaces a socket that a killed writer left at the path.
     """
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -37,35 +37,37 @@ def listen(path: Path) -> socket.socket:
 
 
 def read_header(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Return the first line of a request, and what came of its body with that.
+    """Return the first line of a request, and the part of its body received with it.
 
-    Raises OSError, and InvalidMessage for a line without an end.
+    Raises OSError, and InvalidMessage if the line does not end within HEADER bytes.
     """
     data = b""
     while b"\n" not in data:
         piece = connection.recv(1 << 16)
         if not piece or len(data) > HEADER:
-            raise InvalidMessage("invalid request: its first line has no end")
+            raise InvalidMessage("invalid request: the first line has no newline")
         data += piece
     line, _, rest = data.partition(b"\n")
     return line, rest
 
 
 def read_body(connection: socket.socket, start: bytes, size: int) -> bytes:
-    """Return the body of a request, of which `start` was read before.
+    """Return the body of a request, whose first bytes are `start`.
 
-    Raises OSError, and InvalidMessage for a body that is shorter than `size` bytes.
+    Raises OSError, and InvalidMessage for a body shorter than `size` bytes.
     """
     data = bytearray(start)
     while len(data) < size:
         piece = connection.recv(1 << 20)
         if not piece:
-            raise InvalidMessage(f"invalid request: its body ends after {len(data)} bytes")
+            raise InvalidMessage(
+                f"invalid request: the body ends after {len(data)} of {size} bytes"
+            )
         data += piece
     return bytes(data)
 
 
 def send_answer(connection: socket.socket, answer: Mapping[str, object]) -> None:
-    """Answer a request, and close the connection. A task that was killed gets no answer."""
+    """Send the answer to a request and close the connection, even if the task was killed."""
     with contextlib.suppress(OSError), connection:
         connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -1,13 +1,14 @@
-"""Hash equivalences of BitBake's tasks, recorded and shared with the outputs.
+"""Record BitBake's hash equivalences, and share them together with the outputs.
 
-A hash equivalence server maps the hash of a task's output (`outhash`) to the name (`unihash`) that
-all tasks with this output share. Each build that used a server records its part of that map as a
-result of its own, `bitbake:equivalence`, whose output is a text of a line per task: METHOD TASKHASH
-OUTHASH UNIHASH. It is shared as any result is, and reported to the server of the next machine.
+A hash equivalence server maps the hash of a task's output (`outhash`) to a `unihash`, which all
+tasks with this output share. Each build that used a server records its part of that map as a
+separate result, `bitbake:equivalence`. Its output is a text with one line per task: METHOD TASKHASH
+OUTHASH UNIHASH. Remotes share it like any other result, and the next machine reports it to its own
+server.
 
-A line decides whether a task runs and whose output is used in its place, so that it counts as much
-as an output does: it is fetched as one, under the trust of its remote. BitBake makes names of
-stamps and archives of a unihash, and prints a method: lines of any other form are not used.
+A line decides whether a task runs and which output replaces it. It therefore needs the same trust
+as an output, and is fetched under the trust settings of its remote. BitBake builds the names of
+stamps and archives from unihashes, and prints methods, so lines of any other form are not used.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ RECIPE, TASK = "bitbake", "equivalence"
 KEY = TaskKey.of(RECIPE, TASK)
 FILE = b"equivalence"
 MOST = 10_000
-"""So many builds' equivalences are looked at in a remote, the last ones."""
+"""Number of builds, the newest ones, whose equivalences are fetched from a remote."""
 LIMIT = 16 << 20
-"""Bytes that the lines of one build may have."""
+"""Maximum size of one build's lines, in bytes."""
 TOTAL = 64 << 20
-"""Bytes of lines that one build takes up; the next one takes up more."""
+"""Maximum size of all lines that one build reads, in bytes. The next build reads the rest."""
 _LINE = re.compile(r"[A-Za-z_][\w.:-]{0,127}( [0-9a-f]{64}){3}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Equivalences:
-    """Lines of other builds, and notes about those that are not used."""
+    """Lines of other builds, and notes about rejected lines."""
 
     by_build: dict[str, list[str]] = field(default_factory=dict)
-    """The id of a build's text -> its lines; none of a text that is not used."""
+    """Id of a build's text -> its lines, none if the text is rejected."""
     notes: list[str] = field(default_factory=list)
 
 
 def lines_of(ran: Iterable[TaskRun]) -> list[str]:
-    """Return the lines of a build: those of its tasks that asked a server."""
+    """Return the lines of a build: one for each task that used a server and did not fail."""
     return sorted(
         f"{run.method} {run.hashes.task_hash} {run.outhash} {run.hashes.unihash}"
         for run in ran
@@ -65,7 +66,7 @@ def lines_of(ran: Iterable[TaskRun]) -> list[str]:
 
 
 def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
-    """Record the lines of a build; return the result under which they are shared."""
+    """Record the lines of a build, and return the result that remotes share."""
     text = "".join(f"{line}\n" for line in lines).encode()
     with store.objects.writer() as writer:
         tree = writer.add_tree([Entry(FILE, MODE_FILE, writer.add("blob", text))])
@@ -92,9 +93,9 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
 
 
 def read_lines(store: Store, reported: set[str]) -> Equivalences:
-    """Return the recorded lines, without texts whose ids are in `reported`.
+    """Return the recorded lines, except texts whose ids are in `reported`.
 
-    Texts that are malformed or too large are named in the notes.
+    The notes name texts that are malformed or too large.
     """
     equivalences, total = Equivalences(), 0
     for commit in store.refs.list(outputs_of(KEY)).values():
@@ -106,23 +107,25 @@ def read_lines(store: Store, reported: set[str]) -> Equivalences:
             if size > LIMIT:
                 equivalences.by_build[name] = []
                 equivalences.notes.append(
-                    f"hash equivalences {name[:12]} are not used: larger than {size_text(LIMIT)}"
+                    f"hash equivalences {name[:12]}: ignored: larger than {size_text(LIMIT)}"
                 )
                 continue
             total += size
             if total > TOTAL:
-                equivalences.notes.append("more hash equivalences are left for the next build")
+                equivalences.notes.append(
+                    f"hash equivalences: over {size_text(TOTAL)}: the next build reads the rest"
+                )
                 break
             equivalences.by_build[name] = _well_formed(
                 store.objects.blob(blob), name, equivalences.notes
             )
-        except StoreError:  # a damaged text is of no use, and no harm
+        except StoreError:  # without a damaged text, tasks run that could be skipped
             continue
     return equivalences
 
 
 def _text_of(store: Store, commit: Oid) -> Oid | None:
-    """Return the id of the text in an output."""
+    """Return the id of an output's text, or None if it has none."""
     output = store.objects.commit(commit).tree
     if output == EMPTY_TREE:
         return None
@@ -131,19 +134,19 @@ def _text_of(store: Store, commit: Oid) -> Oid | None:
 
 
 def _well_formed(text: bytes, name: str, notes: list[str]) -> list[str]:
-    """Return the well-formed lines of a text, and note how many there are of others."""
+    """Return the well-formed lines of a text, and note the number of malformed ones."""
     rows = text.decode("ascii", "replace").removesuffix("\n").split("\n")
     good = [row for row in rows if _LINE.fullmatch(row)]
     if len(good) < len(rows):
         notes.append(
-            f"hash equivalences {name[:12]}: {len(rows) - len(good)} of {len(rows)} lines are"
+            f"hash equivalences {name[:12]}: ignored {len(rows) - len(good)} of {len(rows)} lines:"
             " malformed"
         )
     return good
 
 
 def fetch_lines(caches: Caches) -> None:
-    """Fetch the texts that remotes have and this store has not."""
+    """Fetch the texts that remotes have and this store lacks."""
     for opened in list(caches.opened()):
         missing = [
             Wanted(opened.name, task, StaticKey(NO_KEY))
@@ -153,7 +156,7 @@ def fetch_lines(caches: Caches) -> None:
         ]
         if not missing:
             continue
-        # a record has its lines twice, as what went in and as what came out
+        # a record holds its lines twice: as inputs and as output
         limits = Limits(paths=100, size=2 * TOTAL)
         fetched = fetch(caches.store, opened.remote, caches.access, missing, limits=limits)
         caches.notes += fetched.notes

@@ -1,7 +1,8 @@
-"""The layer's messages, validated: the forms are those of the module that the layer ships.
+"""Read and validate messages from the layer. The layer's module `messages` defines their forms.
 
-A message may come from a layer of another version, or from any other program that reaches the
-socket: a message of the wrong form raises InvalidMessage, in one line, and ends no writer.
+A message may come from a layer of another version, or from any other program that can open the
+socket. An invalid message raises InvalidMessage, with a text of one line, and never stops the
+writer.
 """
 
 from __future__ import annotations
@@ -125,48 +126,48 @@ SERVER_WORDS: dict[str, Any] = {
     "equivalences": EquivalencesQuestion,
 }
 _SHOWN = 80
-"""Characters of an unknown name that an error shows."""
-_HINT = "is the layer of another version than prov? `prov bitbake setup` updates it"
+"""Maximum number of characters of an unknown name in an error."""
+_HINT = "run `prov bitbake setup BUILDDIR` to use the layer of this prov version"
 _Form = TypeVar("_Form")
 
 
 class InvalidMessage(BitBakeError):
-    """A message that is not of a form that the layer sends."""
+    """A message in a form that the layer does not send."""
 
 
 def read_object(line: bytes) -> dict[str, Any]:
-    """Return the object that a line of JSON holds. Raises InvalidMessage."""
+    """Return the JSON object in a line. Raises InvalidMessage."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage("invalid message: it is not JSON", hint=_HINT) from error
+        raise InvalidMessage("invalid message: not JSON", hint=_HINT) from error
     if not isinstance(value, dict):
-        raise InvalidMessage("invalid message: it is not a JSON object", hint=_HINT)
+        raise InvalidMessage("invalid message: not a JSON object", hint=_HINT)
     return value
 
 
 def read_names(fields: dict[str, Any]) -> TaskNames:
-    """Return what any request says of its task. Raises InvalidMessage."""
+    """Return the description of the task in a request. Raises InvalidMessage."""
     return _convert("request", fields, TaskNames)
 
 
 def read_request(fields: dict[str, Any]) -> TaskRequest:
-    """Return a task's request. Raises InvalidMessage."""
+    """Return the request of a task. Raises InvalidMessage."""
     return cast(TaskRequest, _read_kind("request", fields, REQUESTS))
 
 
 def read_server_word(fields: dict[str, Any]) -> ServerWord:
-    """Return what BitBake's server says or asks. Raises InvalidMessage."""
+    """Return the message of BitBake's server. Raises InvalidMessage."""
     return cast(ServerWord, _read_kind("message", fields, SERVER_WORDS))
 
 
 def read_faked_body(body: bytes) -> FakedBody:
-    """Return what pseudo says of files. Raises InvalidMessage."""
+    """Return the owners and modes that a task read under pseudo. Raises InvalidMessage."""
     return _read_body("owners and modes", body, FakedBody)
 
 
 def read_sysroots_body(body: bytes) -> SysrootsBody:
-    """Return the sysroots that a task asks for. Raises InvalidMessage."""
+    """Return the sysroots that a task requests. Raises InvalidMessage."""
     return _read_body("sysroots", body, SysrootsBody)
 
 
@@ -181,12 +182,12 @@ def _read_body(label: str, body: bytes, form: type[_Form]) -> _Form:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"invalid {label}: the body is not JSON", hint=_HINT) from error
+        raise InvalidMessage(f"invalid {label}: not JSON", hint=_HINT) from error
     return _convert(label, value, form)
 
 
 def _convert(label: str, value: object, form: type[_Form]) -> _Form:
-    """Return a value of JSON as one of a form; msgspec's own decoder takes no lone surrogates."""
+    """Return a JSON value converted to a form. (msgspec's JSON decoder rejects lone surrogates.)"""
     try:
         return msgspec.convert(value, form)
     except msgspec.ValidationError as error:

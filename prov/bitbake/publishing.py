@@ -1,4 +1,4 @@
-"""Publishing of what a build made to its remotes, in the background: the build does not wait."""
+"""Publish the results of a build to its remotes in the background, without delaying the build."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def publish(
     *,
     network: bool,
 ) -> None:
-    """Start publishing the objects of shared state that a build made or took.
+    """Start publishing the objects of shared state that a build made or restored.
 
-    Without the network, only remotes that are folders are used.
+    Without `network`, only remotes in local folders are used.
     """
     results = [
         Shareable(run.key, run.captured.task_hash, StaticKey(packed[run.key].key))

@@ -1,12 +1,12 @@
-"""A recipe's WORKDIR put back as it was after a task, with the stamps that BitBake had written by
-then.
+"""Restore a recipe's WORKDIR to its state after a task, with the stamps that BitBake had then.
 
-For going on from there: after rm_work or a clean, `bitbake -c configure -f` starts from patched
-sources without fetching anything. What is in the WORKDIR now is recorded first. What pseudo keeps
-account of is not put back from outside: it knows files by inodes, and would not know these.
+BitBake can continue from there: after rm_work or a clean, `bitbake -c configure -f` starts from
+patched sources without fetching anything. The current content of the WORKDIR is recorded first.
+Files that tasks wrote under pseudo are not restored: pseudo identifies files by inode, and its
+database would not match new files.
 
-A record says where its WORKDIR and stamps are. All of that is checked against the TMPDIRs of the
-user's build before anything is written.
+A record contains the paths of its WORKDIR and stamps. They are checked against the TMPDIRs of the
+user's build directory before anything is written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prov.bitbake.capture import (
     begin,
     workdir_lock,
 )
-from prov.bitbake.signature import split_name
+from prov.bitbake.signature import UPDATE, split_name
 from prov.bitbake.tmpdir import Place, TmpDirs
 from prov.errors import FORGET_RUN, BitBakeError, NameUnknown
 from prov.files import open_folder, remove_tree
@@ -46,32 +46,33 @@ from prov.worktree.attributes import EMPTY, put_at, read_listing
 from prov.worktree.checkout import checkout
 
 CHAIN = ("do_compile", "do_configure", "do_patch", "do_unpack")
-"""Tasks to go back to where none is named, the last one that there is."""
+"""Tasks to restore by default: the first of these that is recorded."""
 _TEMP = "temp"
-"""In a WORKDIR: where BitBake has logs and scripts."""
+"""BitBake's folder for logs and scripts in a WORKDIR."""
 UNUSABLE = {FAKEROOT_FACT, SETSCENE_FACT}
-"""Facts of runs that leave nothing to put back."""
+"""Facts of runs that cannot be restored."""
 _STAMP = re.compile(r"(.+)\.(do_[^./]+)\.[^/]+")
 _NO_STAMP = re.compile(r"\.(sigdata|sigbasedata)\.|\.taint$")
-"""Files beside stamps that say nothing of what has run."""
+"""Files next to stamps that do not mark a task as done."""
 
 
 @dataclass(slots=True)
 class Restored:
-    """What was put back."""
+    """The result of a restore."""
 
     run: RunName
     workdir: Path
     placed: int
     stamps: list[str] = field(default_factory=list)
-    """Tasks whose stamps are there now."""
+    """Tasks that now have stamps."""
     notes: list[str] = field(default_factory=list)
 
 
 def choose(store: Store, name: str) -> RunName:
-    """Return the run that `RECIPE[:TASK]`, or a tag, stands for.
+    """Return the run that `RECIPE[:TASK]` or a tag names.
 
-    Raises NameUnknown, BitBakeError.
+    Without a task, return a run of the first task in CHAIN that can be restored: the run that the
+    latest build lists, or the newest one. Raises NameUnknown, BitBakeError.
     """
     if ":" in name or "/" in name:
         return find_run(store, name)
@@ -91,35 +92,35 @@ def choose(store: Store, name: str) -> RunName:
         if candidates:
             return (listed or candidates)[0]
     raise NameUnknown(
-        f"nothing is recorded of {name} that can be put back",
-        hint="`prov log` lists what is recorded",
+        f"no run of {name} that can be restored is recorded",
+        hint="run `prov log` to list recorded runs",
     )
 
 
 def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
-    """Put a WORKDIR back as it was after a run. Raises ProvError.
+    """Restore a WORKDIR to its state after a run. Raises ProvError.
 
-    Raises BitBakeError, before anything is written, if a path that a record names is in none of the
-    TMPDIRs.
+    Raises BitBakeError, before anything is written, if a path in a record is outside the TMPDIRs.
     """
     records = Records(store)
     facts = records.facts(run.commit)
     if not {WORKDIR_FACT, STAMP_FACT, LINE_FACT} <= facts.keys():
         raise BitBakeError(
-            f"{run.tag} is no run of BitBake's", hint="`prov checkout` puts it on disk"
+            f"{run.tag} is not a run of a BitBake task",
+            hint=f"run `prov checkout {run.tag} DIRECTORY` to write its files to a directory",
         )
     if FAKEROOT_FACT in facts:
         raise BitBakeError(
-            f"{run.key} ran under pseudo: its files can't be put back from outside",
+            f"cannot restore {run.key}: it ran under pseudo",
             hint=(
-                f"name a task before it, as in {run.key.recipe}:do_compile, and let BitBake go on"
-                " from there"
+                f"restore an earlier task, such as {run.key.recipe}:do_compile, and let BitBake"
+                " continue from there"
             ),
         )
     if SETSCENE_FACT in facts:
         raise BitBakeError(
-            f"{run.key} was taken from shared state: there is no WORKDIR to put back",
-            hint=f"`prov log {run.key}` lists runs; one that ran can be named by its tag",
+            f"cannot restore {run.key}: it was restored from shared state and has no WORKDIR",
+            hint=f"run `prov log {run.key}` and restore an executed run by its tag",
         )
     line = list(_line(store, run.commit))
     place = tmpdirs.workdir(run.key, facts[WORKDIR_FACT])
@@ -128,11 +129,11 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
     task = _task(run, facts, workdir)
     _check_workdir(run.key, workdir)
     os.close(_open_made(run.key, place))
-    begin(store, task)  # what is there now is recorded, if it is not
+    begin(store, task)  # record changes to the WORKDIR that would be lost
     with workdir_lock(store, workdir):
         now = store.refs.get(task.ref)
         if (workdir / "pseudo").is_dir():
-            remove_tree(workdir / "pseudo")  # an account of files that go now
+            remove_tree(workdir / "pseudo")  # its database lists files that are now replaced
         present = records.workdir(now) if now is not None else EMPTY
         with store.objects.writer() as writer:
             target, commit = records.workdir(run.commit), run.commit
@@ -140,7 +141,7 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
                 target = put_at(writer, target, name, None)
             if target != records.workdir(
                 run.commit
-            ):  # so that what was left out is nobody's change
+            ):  # or the next task's commit would show the omitted files as deleted by it
                 by = author(time.time())
                 commit = write_workdir(
                     writer, target, run.commit, by, "put back without what ran under pseudo"
@@ -154,8 +155,8 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
             "do_prepare_recipe_sysroot", ""
         ):
             restored.notes.append(
-                "its sysroots are not there: do_prepare_recipe_sysroot will run, and what comes"
-                " after it"
+                "the sysroots do not exist: BitBake will run do_prepare_recipe_sysroot and the"
+                " tasks after it"
             )
         _write_stamps(run.key, stamps)
         restored.stamps += stamps.names
@@ -163,18 +164,18 @@ def restore(store: Store, run: RunName, tmpdirs: TmpDirs) -> Restored:
 
 
 def _check_workdir(key: TaskKey, workdir: Path) -> None:
-    """Raise BitBakeError if a folder is not a WORKDIR: a restore deletes its other contents."""
+    """Raise BitBakeError if a folder is not a WORKDIR, since a restore deletes other content."""
     if workdir.is_dir() and any(workdir.iterdir()) and not (workdir / _TEMP).is_dir():
         raise BitBakeError(
             f"{key}: {workdir} is not a WORKDIR: it has no folder {_TEMP}",
-            hint=f"if it is one, make {workdir / _TEMP}; else don't trust the record's origin",
+            hint=f"if it is a WORKDIR, run `mkdir {workdir / _TEMP}`; otherwise {FORGET_RUN}",
         )
 
 
 def _open_made(key: TaskKey, place: Place) -> int:
-    """Open a folder in a TMPDIR, made if need be; no link on the way is followed.
+    """Create a folder in a TMPDIR if it is missing, and return a descriptor of it.
 
-    Raises BitBakeError.
+    Follows no symlinks below the TMPDIR. Raises BitBakeError.
     """
     place.tmpdir.mkdir(parents=True, exist_ok=True)
     fd = open_folder(place.tmpdir)
@@ -188,27 +189,29 @@ def _open_made(key: TaskKey, place: Place) -> int:
     except OSError as error:
         os.close(fd)
         raise BitBakeError(
-            f"{key}: {place.path}: {error.strerror}", hint="a link or a file there is in the way"
+            f"{key}: {place.path}: {error.strerror}",
+            hint="delete any symlink or file on this path",
         ) from error
     return fd
 
 
 def _line(store: Store, commit: Oid) -> Iterator[tuple[str, Oid, dict[str, str]]]:
-    """Yield the runs in a WORKDIR's line up to one, the last first: task, commit, facts."""
+    """Yield the runs in a WORKDIR's history up to a commit, newest first: task, commit, facts."""
     records = Records(store)
     while True:
         facts = records.facts(commit)
         if "task" in facts:
             yield facts["task"], commit, facts
         parents = store.objects.commit(commit).parents
-        if len(parents) < 2:  # where the WORKDIR was empty
+        if len(parents) < 2:  # the start: an empty WORKDIR
             return
         commit = parents[0]
 
 
 def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[bytes]:
-    """Return the folders at the top of a WORKDIR that tasks under pseudo wrote to: these come again
-    with the tasks.
+    """Return the names at the top of a WORKDIR that tasks under pseudo changed.
+
+    They are not restored; BitBake runs these tasks again.
     """
     records, names = Records(store), set[bytes]()
     for _, commit, facts in line:
@@ -222,45 +225,43 @@ def _faked(store: Store, line: list[tuple[str, Oid, dict[str, str]]]) -> set[byt
 
 
 def _task(run: RunName, facts: dict[str, str], workdir: Path) -> BuildTask:
-    """Return a task that looks at a run's WORKDIR, and owns nothing in it. Raises BitBakeError."""
+    """Return a task for capturing a run's WORKDIR. It owns no directory. Raises BitBakeError."""
     ref = parse_ref(facts[LINE_FACT])
     if not isinstance(ref, WorkdirRef) or not is_name(ref.arch):
-        raise BitBakeError(f"{run.key}: its record names no line of a WORKDIR", hint=FORGET_RUN)
+        raise BitBakeError(
+            f"{run.key}: invalid record: {facts[LINE_FACT]!r} is not the ref of a WORKDIR",
+            hint=FORGET_RUN,
+        )
     mc, pn = split_name(run.key.recipe)
     return BuildTask(mc, pn, facts.get("version", ""), run.key.task, False, workdir, ref.arch, ())
 
 
 @dataclass(frozen=True, slots=True)
 class _Stamps:
-    """The stamps of a recipe, which are in one folder."""
+    """The stamps of a recipe, all in one folder."""
 
     folder: Place
     base: str
-    """What the names of all of them begin with."""
+    """Common prefix of their names."""
     names: dict[str, str] = field(default_factory=dict)
-    """Task -> its stamp's name, of those that are to be there, in the order in which the tasks
-    ran.
-    """
+    """Task -> name of the stamp to write, in the order in which the tasks ran."""
 
 
 def _stamps(
     key: TaskKey, line: list[tuple[str, Oid, dict[str, str]]], stamp: str, tmpdirs: TmpDirs
 ) -> _Stamps:
-    """Return the stamps that say what is true of a WORKDIR: those of the tasks in its line.
-
-    Raises BitBakeError.
-    """
+    """Return the stamps of the tasks in a WORKDIR's history. Raises BitBakeError."""
     place = tmpdirs.stamp(key, stamp)
     match = _STAMP.fullmatch(place.below.name)
     if match is None:
         raise BitBakeError(
-            f"{key}: {place.below.name!r} is not a stamp of a task",
-            hint="is this BitBake newer than this prov?",
+            f"{key}: invalid record: {place.below.name!r} is not the stamp of a task",
+            hint=UPDATE,
         )
     stamps = _Stamps(Place(place.tmpdir, place.below.parent), match[1])
     for name, _, facts in reversed(line):
         task = TaskKey(name).task
-        stamps.names.pop(task, None)  # the last time counts
+        stamps.names.pop(task, None)  # only the last run counts
         if STAMP_FACT not in facts or FAKEROOT_FACT in facts:
             continue
         suffix = f".{task}_setscene." if SETSCENE_FACT in facts else f".{task}."
@@ -273,16 +274,14 @@ def _stamps(
             and other is not None
             and other[1] == stamps.base
         )
-        # BitBake does not ask for a stamp of another recipe, or of another revision of this one
+        # BitBake ignores stamps of another recipe, or of another revision of this one
         if is_beside and other is not None and other[2] in (task, f"{task}_setscene"):
             stamps.names[task] = place_of_other.below.name
     return stamps
 
 
 def _write_stamps(key: TaskKey, stamps: _Stamps) -> None:
-    """Let stamps say what is true of the WORKDIR now: of tasks in its line they are there, of all
-    others not.
-    """
+    """Write the stamps of the restored tasks, and delete those of all other tasks of the recipe."""
     folder = _open_made(key, stamps.folder)
     try:
         for name in os.listdir(folder):
@@ -293,7 +292,7 @@ def _write_stamps(key: TaskKey, stamps: _Stamps) -> None:
             fd = os.open(
                 name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder
             )
-            os.utime(fd, (start + number, start + number))  # BitBake looks which is newer
+            os.utime(fd, (start + number, start + number))  # BitBake compares the mtimes of stamps
             os.close(fd)
     finally:
         os.close(folder)

@@ -1,8 +1,7 @@
-"""The layer's place, and what a build directory needs to use it: a layer in bblayers.conf, two
-lines in local.conf.
+"""Add the layer to a build directory: one line in bblayers.conf and two lines in local.conf.
 
-Before anything is written, the releases of BitBake and OpenEmbedded-Core that the build directory
-uses are checked, as far as its bblayers.conf leads to them.
+The releases of BitBake and OpenEmbedded-Core that the build directory uses are checked before
+anything is written, if bblayers.conf contains their paths.
 """
 
 from __future__ import annotations
@@ -16,26 +15,28 @@ from pathlib import Path
 from prov.errors import BitBakeError
 from prov.files import replace_file
 
-BEGIN = "# prov: begin (`prov bitbake setup --undo` takes this out)"
+_MARK = "# prov: begin"
+BEGIN = f"{_MARK} (`prov bitbake setup --undo` removes these lines)"
 END = "# prov: end"
 OLDEST = (2, 8)
-"""The first release of BitBake that the layer works with."""
-_BLOCK = re.compile(rf"\n?{re.escape(BEGIN)}\n.*?{re.escape(END)}\n", re.DOTALL)
+"""Oldest supported BitBake release."""
+_BLOCK = re.compile(rf"\n?{re.escape(_MARK)}\b[^\n]*\n.*?{re.escape(END)}\n", re.DOTALL)
 
 
 def layer() -> Path:
-    """Return the folder of the layer, as BBLAYERS has it."""
+    """Return the path of the layer for BBLAYERS."""
     return Path(__file__).parent / "layer"
 
 
 def is_build(folder: Path) -> bool:
-    """Return whether a folder is a BitBake build directory that prov records: one with the layer's
-    lines in local.conf, or one with a store.
+    """Return whether a folder is a BitBake build directory that prov records.
+
+    Such a directory has a store, or the layer's lines in local.conf.
     """
     try:
         if not (folder / "conf/bblayers.conf").is_file():
             return False
-        return (folder / ".prov").is_dir() or BEGIN.encode() in (
+        return (folder / ".prov").is_dir() or _MARK.encode() in (
             folder / "conf/local.conf"
         ).read_bytes()
     except OSError:
@@ -43,10 +44,10 @@ def is_build(folder: Path) -> bool:
 
 
 def check_release(builddir: Path, bitbake: str | None = None) -> None:
-    """Raise BitBakeError if a build directory uses a release that the layer does not work with.
+    """Raise BitBakeError if a build directory uses a release that the layer does not support.
 
-    `bitbake` is the program that the user would run, if known; the one beside the layers comes
-    first.
+    `bitbake` is the path of the user's bitbake program, if known. The program next to the layers
+    takes precedence.
     """
     layers = list(_layers(builddir))
     series = next(filter(None, map(_series, layers)), None)
@@ -62,19 +63,19 @@ def check_release(builddir: Path, bitbake: str | None = None) -> None:
     raise BitBakeError(
         f"{builddir}: {' with '.join(words)} is not supported",
         hint=(
-            f"prov records builds of BitBake {OLDEST[0]}.{OLDEST[1]} and newer, OpenEmbedded"
+            f"use BitBake {OLDEST[0]}.{OLDEST[1]} or newer with one of the OpenEmbedded releases"
             f" {', '.join(supported)}"
         ),
     )
 
 
 def _layers(builddir: Path) -> Iterator[Path]:
-    """Yield the folders that bblayers.conf names, as far as they can be read without BitBake."""
+    """Yield the layers in bblayers.conf whose paths can be read without BitBake."""
     text = re.sub(r"^\s*#.*$", "", _read(builddir)["conf/bblayers.conf"], flags=re.MULTILINE)
     values = dict(re.findall(r'^\s*(\w+)\s*\??=\s*"([^"$]*)"', text, re.MULTILINE)) | {
         "TOPDIR": str(builddir.absolute())
     }
-    for _ in range(3):  # a variable's value may name others
+    for _ in range(3):  # values may refer to other variables
         text = re.sub(r"\$\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
     for word in re.findall(r"/[^\s\"'\\]+", text):
         path = Path(word)
@@ -85,9 +86,7 @@ def _layers(builddir: Path) -> Iterator[Path]:
 
 
 def _series(layer: Path) -> list[str]:
-    """Return the names of the releases that a core layer stands for, nothing for any other
-    layer.
-    """
+    """Return the release names of a core layer, none for any other layer."""
     return _assigned(layer / "conf/layer.conf", "LAYERSERIES_CORENAMES").split()
 
 
@@ -97,7 +96,7 @@ def _assigned(path: Path, name: str) -> str:
 
 
 def _version(program: Path) -> tuple[int, ...] | None:
-    """Return the version in the text of a bitbake program, None if it is not there."""
+    """Return the version in the text of a bitbake program, or None if it has none."""
     match = re.search(r'^__version__ = "(\d+(?:\.\d+)+)"', _text(program), re.MULTILINE)
     return tuple(map(int, match[1].split("."))) if match else None
 
@@ -110,13 +109,13 @@ def _text(path: Path) -> str:
 
 
 def _program() -> str:
-    """Return the program that the layer starts: the one beside the Python that runs now."""
+    """Return the program that the layer starts: `prov` next to the running Python."""
     beside = Path(sys.executable).with_name("prov")
     return str(beside) if beside.exists() else "prov"
 
 
 def blocks() -> dict[str, str]:
-    """Return file -> what is added to it, in a build directory."""
+    """Return the lines to add to each configuration file of a build directory."""
     texts = {
         "conf/bblayers.conf": f'BBLAYERS += "{layer()}"',
         "conf/local.conf": f'INHERIT += "prov"\nPROV_COMMAND = "{_program()}"',
@@ -133,16 +132,15 @@ def _read(builddir: Path) -> dict[str, str]:
         except OSError as error:
             raise BitBakeError(
                 f"{path}: {error.strerror}",
-                hint="name a build directory, as oe-init-build-env makes one",
+                hint="name a build directory made by `oe-init-build-env`",
             ) from error
     return texts
 
 
 def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
-    """Let a build directory use the layer; return the files that were changed. Doing it again
-    brings it up to date.
+    """Add the layer to a build directory, or update its lines. Return the changed files.
 
-    Raises BitBakeError, before anything is written, for releases that the layer does not work with.
+    Raises BitBakeError, before anything is written, if a release is not supported.
     """
     check_release(builddir, bitbake)
     changed = []
@@ -155,7 +153,7 @@ def set_up(builddir: Path, bitbake: str | None = None) -> list[str]:
 
 
 def undo(builddir: Path) -> list[str]:
-    """Take out what `set_up` added; return the files that were changed."""
+    """Remove the lines that `set_up` added. Return the changed files."""
     changed = []
     for name, text in _read(builddir).items():
         updated = _BLOCK.sub("", text)
@@ -166,7 +164,7 @@ def undo(builddir: Path) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a configuration file, a link to one being followed, with the mode that it had."""
+    """Replace a configuration file. Follows a symlink to it, and keeps the file's mode."""
     real = path.resolve()
     mode = real.stat().st_mode & 0o7777
     replace_file(real, text.encode(errors="surrogateescape"))

@@ -1,13 +1,13 @@
-"""Shared state as outputs: what sstate.bbclass packs is captured as a tree, and restored from it.
+"""Store BitBake's shared state as outputs: capture what sstate.bbclass packs, and restore it.
 
-An object is found by the name that BitBake gives it, which contains the unihash: a digest of that
-name is the static key of the task whose output it is, so that remotes are asked for it as for any
-other result. The name has no multiconfig, and the ref that holds an object has none: an object that
-one configuration made serves all. An output has no mtimes; these objects have, since packages and
-make look at them: they are kept in the record.
+An object is found by BitBake's name for it, which contains the unihash. A digest of that name is
+the static key of the task whose output the object is, so remotes are queried for it like for any
+other result. Neither the name nor the ref of an object contains a multiconfig: all configurations
+share one object. Outputs have no mtimes, but packages and make depend on the mtimes of shared
+state, so the record stores them.
 
-A ref marks each task whose shared state was cleaned. Until the task made an object again, none of
-it is found, here or at a remote.
+A ref marks each task whose shared state was cleaned. While the mark exists, objects of the task are
+not found, in the store or at a remote. It is deleted when the task makes an object again.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ NOTHING = Exclude(())
 
 
 class ObjectName(NamedTuple):
-    """What an object is called: recipe, task, and the parts of its archive's name."""
+    """The name of an object: recipe, task, and the parts of its archive's name."""
 
     pn: str
     task: str
     spec: str
-    """What is before the unihash, without the folders of two letters."""
+    """Part before the unihash, without the two-letter folders."""
     unihash: str
 
     @property
     def key(self) -> TaskKey:
-        """The key of the task, which is the same in all multiconfigs."""
+        """Key of the task, the same in all multiconfigs."""
         return TaskKey.of(self.pn, self.task)
 
     @property
@@ -90,7 +90,7 @@ class ObjectName(NamedTuple):
 
     @property
     def cleaned_key(self) -> Oid:
-        """The id of the objects that `-c cleansstate` removes: this one, with any unihash."""
+        """Id of the objects that `-c cleansstate` removes: this one with any unihash."""
         return hashlib.sha1(b"cleaned " + self._replace(unihash="").archive.encode()).digest()
 
     @property
@@ -103,7 +103,7 @@ class ObjectName(NamedTuple):
 
 
 def object_output(store: Store, name: ObjectName) -> Oid | None:
-    """Return the commit of an object's output, None if it is not here, or was cleaned."""
+    """Return the commit of an object's output, or None if the store lacks it or it was cleaned."""
     if is_cleaned(store, name):
         return None
     return store.refs.get(name.static_ref)
@@ -114,7 +114,7 @@ def is_cleaned(store: Store, name: ObjectName) -> bool:
 
 
 def remotes_of(store: Store, *, network: bool) -> list[Remote]:
-    """Return the remotes of a store; without the network, those that are folders."""
+    """Return the remotes of a store; without `network`, only those in local folders."""
     return [
         remote for remote in read_remotes(store) if network or folder_of(remote.url) is not None
     ]
@@ -122,18 +122,18 @@ def remotes_of(store: Store, *, network: bool) -> list[Remote]:
 
 @dataclass(slots=True)
 class SharedObjects:
-    """The objects that are here, and those at remotes, during one build."""
+    """The objects of a store and its remotes during one build."""
 
     store: Store
     caches: Caches
     away: dict[StaticKey, Wanted] = field(default_factory=dict)
-    """Objects that a remote has."""
+    """Objects that are available at a remote."""
 
     @staticmethod
     def open(store: Store, environment: Mapping[str, str], *, network: bool) -> SharedObjects:
         """Return the objects of a store and its remotes.
 
-        Without the network, only remotes that are folders are asked.
+        Without `network`, only remotes in local folders are queried.
         """
         caches = Caches(store, remotes_of(store, network=network), Access(environment))
         caches.refresh()
@@ -161,7 +161,7 @@ class SharedObjects:
         return name.static_key in self.away or object_output(self.store, name) is not None
 
     def bring(self, name: ObjectName) -> None:
-        """Fetch an object if it is not here. Raises BitBakeError if it is not available."""
+        """Fetch an object that the store lacks. Raises BitBakeError if that fails."""
         published = self.away.get(name.static_key)
         if published is None or object_output(self.store, name) is not None:
             return
@@ -169,10 +169,7 @@ class SharedObjects:
         fetched = fetch(self.store, remote, self.caches.access, [published])
         self.store.objects.refresh()
         if not fetched.tasks:
-            raise BitBakeError(
-                "; ".join([fetched.failed, *fetched.notes]).strip("; "),
-                hint="the task runs instead",
-            )
+            raise BitBakeError("; ".join([fetched.failed, *fetched.notes]).strip("; "))
         if object_output(self.store, name) is None:  # another multiconfig published it
             output = OutputRef(published.task.key, published.task.task_hash)
             commit = self.store.refs.get(str(output))
@@ -180,48 +177,49 @@ class SharedObjects:
                 self.store.refs.update(RefUpdate(name.static_ref, commit))
 
     def packed(self, name: ObjectName) -> Packed:
-        """Return an object that is here. Raises BitBakeError for one that is not."""
+        """Return an object in the store. Raises BitBakeError if the store lacks it."""
         commit = object_output(self.store, name)
         if commit is None:
-            raise BitBakeError(f"{name.archive} is not in the store", hint="the task runs instead")
+            raise BitBakeError(f"{name.archive} is not in the store")
         pair = read_pair(self.store.objects, self.store.objects.commit(commit).tree)
         dated = _dated(self.store, name, commit)
         return Packed(name.static_key, pair, dated, name.cleaned_key, taken=True)
 
     def take_notes(self) -> list[str]:
-        """Return the notes for the user since the last call."""
+        """Return the notes for the user since the last call, and clear them."""
         notes, self.caches.notes = self.caches.notes, []
         return notes
 
 
 def archive(store: Store, request: ArchiveRequest, body: bytes) -> Packed:
-    """Capture what sstate.bbclass would pack.
+    """Capture the folder that sstate.bbclass would pack.
 
-    It is durable, and no ref holds it yet: the task has not ended.
+    The returned object is durable. It has no ref until the task ends and is recorded.
     """
     folder = Path(request["folder"])
     with store.objects.writer() as writer:
         faked = read_faked({}, body) if body else {}
         snapshot = capture(store, folder, writer, exclude=NOTHING, faked=faked)
         pair = snapshot.output(b"", writer)
-        assert pair is not None  # the folder itself
+        assert pair is not None  # the folder itself exists
         name = ObjectName(*request["object"])
         return Packed(name.static_key, pair, snapshot.pair.attributes, name.cleaned_key)
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """An object that was put in place, and what is left for a process under pseudo to do."""
+    """An unpacked object, and the entries that a process under pseudo must complete."""
 
     packed: Packed
     entries: list[ObjectEntry]
 
 
 def unpack(store: Store, packed: Packed, folder: Path, *, faked: bool) -> Unpacked:
-    """Put an object in place where sstate.bbclass would unpack it.
+    """Check out an object into the folder where sstate.bbclass would unpack it.
 
-    Only pseudo can make devices and owners: a process under it (`faked`) gets a list of them, for
-    others they are left out. Raises BitBakeError for an object that no capture gives.
+    Only a process under pseudo can create devices and set owners. If the task is one (`faked`), the
+    result lists the entries for it; otherwise they are omitted. Raises BitBakeError for an object
+    that no capture produces.
     """
     pair = packed.pair
     if packed.dated is not None:
@@ -244,16 +242,16 @@ def _without_multiconfig(key: TaskKey) -> TaskKey:
 
 
 def _keys(store: Store, name: ObjectName) -> Iterator[TaskKey]:
-    """Yield the tasks, of all multiconfigs, whose runs may have made an object."""
+    """Yield the tasks of all multiconfigs that may have made an object."""
     yield name.key
     refs = map(parse_ref, store.refs.list(f"{OUTPUTS}{MULTICONFIG}.*.{name.pn}/{name.task}/*"))
     yield from dict.fromkeys(ref.key for ref in refs if isinstance(ref, OutputRef))
 
 
 def clean(store: Store, name: ObjectName) -> None:
-    """Make a task's objects unfindable, of any unihash, as `-c cleansstate` deletes archives.
+    """Make a task's objects of every unihash unfindable, as `-c cleansstate` deletes archives.
 
-    The task has to make its object again before one of a remote is used.
+    Objects at remotes are ignored as well, until the task has made its object again.
     """
     unihashes = {
         facts.get(UNIHASH_FACT, "")
@@ -276,7 +274,7 @@ def _facts_of_runs(store: Store, key: TaskKey) -> Iterator[Mapping[str, str]]:
 
 
 def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
-    """Return the attributes with mtimes of an output, from the record of a run that gave it."""
+    """Return the attributes with mtimes of an output, from the record of a run that produced it."""
     output = store.objects.commit(commit).tree
     for record in _records_of_output(store, name, commit):
         with contextlib.suppress(StoreError):
@@ -287,7 +285,7 @@ def _dated(store: Store, name: ObjectName, commit: Oid) -> Oid | None:
 
 
 def _records_of_output(store: Store, name: ObjectName, commit: Oid) -> Iterator[CommitId]:
-    """Yield the records of runs whose output is a commit."""
+    """Yield the records of the runs that produced an output, which `commit` holds."""
     for key in _keys(store, name):
         for ref, oid in store.refs.list(outputs_of(key)).items():
             if oid == commit:
@@ -295,7 +293,7 @@ def _records_of_output(store: Store, name: ObjectName, commit: Oid) -> Iterator[
 
 
 def _records(store: Store, key: TaskKey, below: str = "") -> list[CommitId]:
-    """Return the records of a task's runs, or of those `below` one task hash, the newest first."""
+    """Return the records of a task's runs, newest first; with `below`, only of one task hash."""
     runs = store.refs.list(f"{runs_of(key)}{below}").values()
     records = [record_of(store.objects, oid) for oid in runs]
     alone = store.refs.list(f"{RECORDS}{key.path}/{below}").values()
@@ -303,13 +301,14 @@ def _records(store: Store, key: TaskKey, below: str = "") -> list[CommitId]:
 
 
 def _plain(listing: Listing) -> Listing:
-    """Leave out what only root, or pseudo, may make."""
+    """Return a listing without devices and owners, which only root or pseudo can create."""
     return {name: node._replace(owner=ROOT) for name, node in listing.items() if not node.is_device}
 
 
 def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
-    """Leave out what pseudo has to see being made: devices, and all but the first of files that are
-    linked.
+    """Return a tree without the entries that must be created under pseudo.
+
+    These are devices, and all hardlinks of a file except the first.
     """
     listing = read_listing(writer, pair)
     for name, node in list(listing.items()):
@@ -324,20 +323,20 @@ def _for_pseudo(writer: ObjectWriter, pair: Pair, path: bytes = b"") -> Pair:
 
 
 def _entries(writer: ObjectWriter, pair: Pair) -> list[ObjectEntry]:
-    """Return what a process under pseudo makes of a directory, the deepest entries first.
+    """Return the entries for a process under pseudo, the deepest first.
 
-    Raises BitBakeError for a file that is linked to one that is not there.
+    Raises BitBakeError for a hardlink to a file that the object lacks.
     """
     rows = []
     top = read_listing(writer, pair)[b"."]
     nodes = walk(writer, pair)
     first = {path for path, node in nodes if node.link == path and not node.is_directory}
     for path, node in [(b".", top), *nodes]:
-        # the path of a link may lead through a symlink of the object to any file of the machine
+        # the target of a hardlink could lead to any file through a symlink in the object
         if node.link and node.link not in first:
             raise BitBakeError(
-                f"{os.fsdecode(path)} is linked to {os.fsdecode(node.link)}, which is not in the"
-                " object",
+                f"invalid object: {os.fsdecode(path)} is a hardlink to {os.fsdecode(node.link)},"
+                " which the object lacks",
                 hint=FORGET_RUN,
             )
         own = node

@@ -1,14 +1,13 @@
-"""A recorded task of BitBake's, put back for the user to look around in.
+"""Restore the WORKDIR of a recorded BitBake task, to run a command or a shell in it.
 
-Its WORKDIR is at the path that it had.
+Scripts and build systems contain WORKDIR's absolute path. The WORKDIR is therefore restored to a
+scratch copy, which is mounted at that path for the command alone. Sysroots are those on disk now,
+since a record contains only references to them.
 
-Scripts and build systems hold that path, so that a scratch copy is mounted over it for the command
-alone. Sysroots are the ones that are there now: a record has only their names.
-
-The record chooses the environment, and the WORKDIR holds programs: both may come from an attacker.
-With bubblewrap the command can read the machine, and write to the scratch copy and an empty /tmp
-only. It has no network and no sockets in /run, by which it could ask other processes to do what it
-can't.
+The record determines the environment, and the WORKDIR contains programs. Both may come from an
+attacker. With bubblewrap, the command can read the machine, but write only to the scratch copy and
+an empty /tmp. It has no network, and no access to sockets in /run, through which it could make
+other processes act for it.
 """
 
 from __future__ import annotations
@@ -34,20 +33,18 @@ from prov.worktree.checkout import checkout
 
 SYSROOTS = ("recipe-sysroot", "recipe-sysroot-native")
 PASSED = ("TERM", "HOME", "USER", "PATH")
-"""Variables of the user that a command gets, unless the task's script exports them."""
+"""Variables of the user that are passed to a command, unless the task's script exports them."""
 _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 _TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
 _OURS = (b"temp", *map(os.fsencode, SYSROOTS))
-"""Names at the top of a WORKDIR that no record has, since captures leave them out, and that are
-made here.
-"""
+"""Names at the top of a WORKDIR that are created here. Records do not contain them."""
 _HIDDEN = (Path("/tmp"), Path("/run"))
-"""Folders that the command sees empty: with sockets of other processes, and other users' files."""
+"""Folders that are empty in the sandbox: they hold sockets and files of other processes."""
 _CHANGED_INTO = re.compile(r"^cd (.+)$", re.MULTILINE)
 
 
 def is_bitbakes(store: Store, commit: Oid) -> bool:
-    """Tell whether a run was one of BitBake's tasks."""
+    """Return whether a run is of a BitBake task."""
     return HASH_FACT in Records(store).facts(commit)
 
 
@@ -61,30 +58,34 @@ def put_back(
     before: bool,
     on_host: bool,
 ) -> Iterator[Scene]:
-    """Yield a task's WORKDIR as it was after the task, or before it. At the end it is deleted.
+    """Yield a task's WORKDIR in its state after the task, or `before` it; delete it at the end.
 
-    `mounter` is bubblewrap's program; without it the WORKDIR is at another path. `environment` is
-    the user's. `on_host`: the user accepts that the command runs without a sandbox. Raises
-    StoreError if there is none otherwise, and for a record that BitBake's tasks don't leave.
+    `mounter` is the path of bubblewrap; without it the WORKDIR is at another path. `environment` is
+    the user's. `on_host` allows the command to run without a sandbox. Raises StoreError for an
+    invalid record, and if there is neither bubblewrap nor `on_host`.
     """
     records = Records(store)
     facts = records.facts(commit)
     at, task = facts.get(WORKDIR_FACT, ""), TaskKey(facts.get("task", "")).task
     if not at.startswith("/") or ".." in at.split("/") or "\0" in at:
-        raise StoreError(f"a record names the WORKDIR {at[:200]!r}", hint=FORGET_RUN)
+        raise StoreError(
+            f"invalid record: WORKDIR {at[:200]!r} is not a normalized absolute path",
+            hint=FORGET_RUN,
+        )
     if not _TASK.fullmatch(task):
-        raise StoreError(f"a record names the task {task[:200]!r}", hint=FORGET_RUN)
+        raise StoreError(
+            f"invalid record: {task[:200]!r} is not the name of a BitBake task", hint=FORGET_RUN
+        )
     if mounter is None and not on_host:
         raise StoreError(
-            f"{task}: bubblewrap can't be used, and a record's environment and programs run only in"
-            " a sandbox",
-            hint="install bubblewrap; or, if you trust the store, use `--sandbox none`",
+            f"cannot run {task} in a sandbox: bubblewrap is missing or does not work",
+            hint="install bubblewrap; or, if you trust the store, add `--sandbox none`",
         )
     with scratch_folder(store) as folder:
         workdir = folder / "workdir"
         with store.objects.writer(memory=True) as writer:
             pair = records.workdir(store.objects.commit(commit).parents[0] if before else commit)
-            for name in _OURS:  # a link there would lead what is written below to another place
+            for name in _OURS:  # a symlink would redirect the files written below
                 pair = put_at(writer, pair, name, None)
             checkout(
                 writer,
@@ -104,12 +105,11 @@ def put_back(
 
 
 def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
-    """Return bubblewrap's options for the machine as it is, read-only, and a folder that is mounted
-    at a path.
+    """Return bubblewrap options that mount the machine read-only, and `folder` at the path `at`.
 
-    Where that path does not exist, the nearest folder above it gets an empty one over it, with its
-    entries in it again. `through`: names in the folder at which the command sees what is on disk at
-    that path, read-only.
+    If the path does not exist, its nearest existing parent is replaced by an empty folder, into
+    which the parent's entries are mounted. `through` lists names in the folder that show the
+    content on disk at that path instead, read-only.
     """
     target = Path(os.path.realpath(at))
     above = target
@@ -133,8 +133,9 @@ def _mounts(folder: Path, at: str, through: Sequence[str]) -> list[str]:
 
 
 def _read_only(folder: Path, *, is_new: bool) -> list[str]:
-    """Return the options that make a folder readable; one that `is_new` can get entries that it has
-    not on disk.
+    """Return options that mount a folder read-only.
+
+    With `is_new`, mount points can be added to it that do not exist on disk.
     """
     if not is_new:
         return ["--ro-bind", str(folder), str(folder)]
@@ -150,9 +151,7 @@ def _scene(
     environment = {**user, **_exported(script)}
     directory = _directory(workdir, at, script)
     if mounter is None:
-        note = (
-            f"without bubblewrap the WORKDIR is {workdir}: tools may still hold {at}, its path then"
-        )
+        note = f"without bubblewrap, WORKDIR is {workdir}: tools may still refer to {at}"
         inside = Path(directory.replace(at, str(workdir), 1))
         return Scene(inside, environment, _as_it_is, _shell, [note])
     through = tuple(name for name in SYSROOTS if Path(at, name).is_dir())
@@ -161,8 +160,7 @@ def _scene(
     notes = []
     if not through:
         notes.append(
-            "its sysroots are not there any more: bitbake makes them again with"
-            " do_prepare_recipe_sysroot"
+            "the sysroots do not exist: run do_prepare_recipe_sysroot of the recipe to create them"
         )
     mount = [mounter, *_mounts(workdir, at, through), "--chdir", directory]
     return Scene(workdir, environment, lambda command: [*mount, *command], _shell, notes)
@@ -177,7 +175,7 @@ def _shell() -> list[str]:
 
 
 def _directory(workdir: Path, at: str, script: str) -> str:
-    """Return where a shell script changes to before its task: below the WORKDIR, or that itself."""
+    """Return the folder in which a shell script runs its task: WORKDIR, or one below it."""
     for text in reversed(_CHANGED_INTO.findall(script)):
         with contextlib.suppress(ValueError):
             path = shlex.split(text)[0]
@@ -188,7 +186,7 @@ def _directory(workdir: Path, at: str, script: str) -> str:
 
 
 def _exported(script: str) -> dict[str, str]:
-    """Return the variables that a shell script of BitBake's exports."""
+    """Return the variables that a BitBake shell script exports."""
     unescaped = (
         (name, re.sub(r"\\(\n|.)", _plain, value)) for name, value in _EXPORT.findall(script)
     )
@@ -200,5 +198,5 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def _without_devices(listing: Listing) -> Listing:
-    """Leave out devices, which only root may make."""
+    """Return a listing without devices, which only root can create."""
     return {name: node for name, node in listing.items() if not node.is_device}

@@ -1,16 +1,15 @@
-"""BitBake's signature data as an inputs tree: what BitBake hashes and nothing else, so that two
-hashes can be compared.
+"""Convert BitBake's signature data to an inputs tree, which contains exactly what BitBake hashes.
 
-    task                 what the task is called
-    script               the task's own function
-    variables/NAME       values of the variables and functions that the task reaches, unexpanded
-    unset                names of those that have no value: one that comes up changes the hash
-    sources/…            checksums of files, by their names
-    taint                what forced the task to run
+    task                 name of the task
+    script               text of the task's function
+    variables/NAME       unexpanded values of the variables and functions that the task depends on
+    unset                names of those without a value: setting one changes the hash
+    sources/…            checksums of files, by name
+    taint                taint, which forces the task to run
     after/TASK           unihash of a task of the same recipe
-    needs/RECIPE:TASK    unihash of another recipe's
+    needs/RECIPE:TASK    unihash of a task of another recipe
 
-The edges stand at unihashes, since that is what BitBake's own hash is made of.
+Dependencies are unihashes because BitBake computes its task hashes from them.
 """
 
 from __future__ import annotations
@@ -32,28 +31,29 @@ from prov.worktree.attributes import TreeWriter
 
 MULTICONFIG = "mc"
 KINDS = {32: "md5", 64: "sha256"}
-"""Of checksums, by their length in hexadecimal digits."""
+"""Kinds of checksums, by length in hexadecimal digits."""
 LIMIT = 16 << 20
-"""Bytes of signature data that are read, compressed or not; those of large images have some
-megabytes.
+"""Maximum size of signature data, in bytes, also after decompression.
+
+The data of large images has a few megabytes.
 """
 DEEPEST = 200
-"""Folders that a file's path may have."""
+"""Maximum number of folders in a file's path."""
+UPDATE = "update prov, which may be too old for this BitBake"
+"""Hint for data in a form that this version of prov does not know."""
 _SHOWN = 200
-"""Characters of what is wrong that an error shows."""
+"""Maximum number of characters of an invalid value in an error."""
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _TID = re.compile(r"(?:mc:(?P<mc>[^:]*):)?(?P<pn>[^:/]+):(?P<task>do_[^:/]+)")
 
 
 def recipe_name(mc: str, pn: str) -> str:
-    """Return what a recipe is called in the store: a multiconfig's has that in front, as in
-    `mc.musl.zlib`.
-    """
+    """Return the name of a recipe in the store, with its multiconfig if any: `mc.musl.zlib`."""
     return f"{MULTICONFIG}.{mc}.{pn}" if mc and mc != "default" else pn
 
 
 def split_name(recipe: str) -> tuple[str, str]:
-    """Return multiconfig and recipe of what `recipe_name` put together."""
+    """Return the multiconfig and the recipe of a name made by `recipe_name`."""
     if not recipe.startswith(f"{MULTICONFIG}."):
         return "", recipe
     mc, _, pn = recipe.removeprefix(f"{MULTICONFIG}.").partition(".")
@@ -61,24 +61,25 @@ def split_name(recipe: str) -> tuple[str, str]:
 
 
 def key_of(text: str) -> TaskKey:
-    """Return the key that `[mc:NAME:]RECIPE:TASK` stands for, as BitBake's signature data names
-    dependencies.
+    """Return the key for `[mc:NAME:]RECIPE:TASK`, the form of dependencies in signature data.
+
+    Raises BitBakeError.
     """
     match = _TID.fullmatch(text)
     if match is None:
         raise BitBakeError(
-            f"{text[:_SHOWN]!r} names no task", hint="is this BitBake newer than this prov?"
+            f"invalid task name {text[:_SHOWN]!r}: expected [mc:NAME:]RECIPE:do_TASK", hint=UPDATE
         )
     return TaskKey.of(recipe_name(match["mc"] or "", match["pn"]), match["task"])
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What goes into a task's hash."""
+    """The inputs of a task's hash."""
 
     task: str
     values: Mapping[str, str | None]
-    """Of the task itself and of all that it reaches; None for what is not set."""
+    """Values of the task and of the variables and functions it depends on; None if unset."""
     checksums: Sequence[tuple[str, str | None]]
     dependencies: Mapping[str, str]
     """`[mc:NAME:]RECIPE:TASK` -> unihash."""
@@ -87,7 +88,7 @@ class Signature:
 
 
 def read_signature(path: Path) -> Signature:
-    """Return what a file of signature data (`sigdata`, `siginfo`) says. Raises BitBakeError."""
+    """Return the signature in a `sigdata` or `siginfo` file. Raises BitBakeError."""
     try:
         with open(path, "rb") as stream:
             data = stream.read(LIMIT + 1)
@@ -98,25 +99,25 @@ def read_signature(path: Path) -> Signature:
         raise BitBakeError(f"{path}: {error.strerror}") from error
     if len(data) > LIMIT:
         raise BitBakeError(
-            f"{path}: signature data larger than {size_text(LIMIT)}",
-            hint="a variable of the task holds too long a text",
+            f"{path}: signature data is larger than {size_text(LIMIT)}",
+            hint="shorten the largest variable that the task depends on",
         )
     try:
         return decode_signature(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BitBakeError(
-            f"{path} is not what signature data should be: {repr(error)[:_SHOWN]}",
-            hint="is this BitBake newer than this prov?",
+            f"{path}: invalid signature data: {repr(error)[:_SHOWN]}",
+            hint=UPDATE,
         ) from error
 
 
 def _decompressed(stream: BinaryIO, path: Path) -> bytes:
-    """Return what a file holds that zstd compressed, at most one byte more than LIMIT."""
+    """Return the content of a file compressed by zstd, at most LIMIT + 1 bytes."""
     program = shutil.which("zstd")
     if program is None:
         raise BitBakeError(
-            f"{path} is compressed, and there is no zstd",
-            hint="BitBake needs it, too: install zstd",
+            f"{path}: cannot decompress signature data: zstd is not in PATH",
+            hint="install zstd, which BitBake also needs",
         )
     with subprocess.Popen(
         [program, "-dcq"], stdin=stream, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -129,15 +130,16 @@ def _decompressed(stream: BinaryIO, path: Path) -> bytes:
         message = process.stderr.read(_SHOWN).decode(errors="replace")
     if process.returncode:
         raise BitBakeError(
-            f"{path}: zstd says {' '.join(message.split())}",
-            hint="the file is damaged: build the task again",
+            f"{path}: cannot decompress signature data: {' '.join(message.split())}",
+            hint="run the task again to replace the file",
         )
     return data
 
 
 def decode_signature(data: Mapping[str, Any]) -> Signature:
-    """Return what the JSON of signature data says; what only the hash's own bookkeeping needs is
-    left out.
+    """Return the signature in decoded JSON. Bookkeeping data that is not hashed is left out.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for invalid data.
     """
     task = data["task"]
     _check_texts([task, data.get("taint", ""), *_plain(data["taskdeps"])])
@@ -146,7 +148,7 @@ def decode_signature(data: Mapping[str, Any]) -> Signature:
         [text for pair in data.get("file_checksum_values", []) for text in pair if text is not None]
     )
     if any(name.count("/") > DEEPEST for name, _ in data.get("file_checksum_values", [])):
-        raise ValueError("a file is in too many folders")
+        raise ValueError(f"the path of a file has more than {DEEPEST} folders")
     values = {name: data["varvals"].get(name) for name in {task, *_plain(data["taskdeps"])}}
     return Signature(
         task=task,
@@ -169,8 +171,9 @@ def _text(value: object) -> str:
 
 
 def _check_texts(texts: Sequence[str]) -> None:
-    """Raise TypeError or ValueError if there is anything among these that is no text, or half a
-    character.
+    """Raise TypeError or ValueError if a value is not text, or can't be encoded.
+
+    NUL bytes and surrogates that stand for no byte can't be encoded.
     """
     for text in texts:
         if not isinstance(text, str) or "\0" in text:
@@ -179,7 +182,7 @@ def _check_texts(texts: Sequence[str]) -> None:
 
 
 def _plain(value: Any) -> list[str]:
-    """Return a list that JSON may hold as one or, marked, as a set."""
+    """Return the values of a JSON list, or of an object that BitBake writes for a set."""
     return value["_set_object"] if isinstance(value, dict) else list(value)
 
 
@@ -219,25 +222,24 @@ def write_inputs(writer: TreeWriter, recipe: str, signature: Signature) -> Oid:
 
 
 def _flat(name: str) -> str:
-    """Return a variable's name as one of a tree."""
+    """Return a variable's name with `%` and `/` escaped, for use in a tree."""
     return name.replace("%", "%25").replace("/", "%2F")
 
 
 def _name(text: str) -> bytes:
-    """Return a name as a tree has it.
+    """Return a name that git accepts in a tree.
 
-    `.`, `..` and the empty one get a `%`, as all that git does not take.
+    The empty name, `.` and `..` get the prefix `%`, like all names that git rejects.
     """
     name = _encoded(text)
     return b"%" + name if name in (b"", b".", b"..") else escape_name(name)
 
 
 def _sources(writer: TreeWriter, checksums: Sequence[tuple[str, str | None]]) -> list[Entry]:
-    """Return the entries of files by name: of one name there may be several. A `./path` is in
-    folders of its own.
+    """Return the entries of files by name. Several files may have one name.
 
-    Such a path counts for the hash, a plain name does not: the dot stays where nothing else tells
-    them apart.
+    BitBake hashes the path of a `./FOLDER/NAME` but not a plain name. Such a path is stored in
+    folders, without its dot. `./NAME` keeps the dot as a folder, to be distinct from `NAME`.
     """
     files: dict[str, list[str]] = {}
     folders: dict[str, list[tuple[str, str | None]]] = {}

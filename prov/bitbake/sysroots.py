@@ -1,10 +1,10 @@
-"""A recipe's sysroots, composed of the files that other recipes staged: hardlinks to merged trees.
+"""Compose a recipe's sysroots from the files that other recipes staged: merged trees of hardlinks.
 
-What a recipe staged is captured once, as it is in sysroots-components, and its files are the
-pool's: nothing is copied, and mtimes are those that make would see without prov. The steps are
-those of `prov.sysroot.transaction`; tasks write into these sysroots, too, and run while another
-task of the recipe adds to them: so only what is not wanted any more is removed, and other files
-stay.
+The files that a recipe staged in sysroots-components are captured once and hardlinked into the
+pool. No file is copied, and mtimes are the same as without prov, which make depends on. The steps
+are those of `prov.sysroot.transaction`, with one difference: tasks also write into these sysroots,
+and run while another task of the recipe adds files. Therefore only files that are no longer needed
+are removed, and files of other origin stay.
 """
 
 from __future__ import annotations
@@ -44,18 +44,19 @@ from prov.worktree.verify import differences
 
 FORMAT = 2
 FIXMES = "fixmepath"
-"""The file that names those with tokens for paths, in what a recipe staged; beside it is the
-command that made it.
+"""File among the staged files that lists those with path tokens.
+
+The command that created the list is next to it, in `fixmepath.cmd`.
 """
 
 
 class StagedFolder(NamedTuple):
-    """Where a recipe staged what it has for others."""
+    """The folder in which a recipe staged files for other recipes."""
 
     recipe: str
     folder: Path
     manifest: Path
-    """A line for each path, that of a folder with a slash at its end."""
+    """File with one path per line; the path of a folder ends with a slash."""
 
     @staticmethod
     def of(package: StagedPackage) -> StagedFolder:
@@ -63,22 +64,22 @@ class StagedFolder(NamedTuple):
 
 
 class Package(NamedTuple):
-    """What a recipe staged, as a tree with mtimes, and its files that hold tokens for paths."""
+    """The staged files of a recipe, as a tree with mtimes, and the paths of files with tokens."""
 
     pair: Pair
     fixmes: frozenset[bytes]
 
 
 def compose(store: Store, sysroots: Sequence[SysrootBody]) -> None:
-    """Make sysroots hold what recipes staged. The caller has their lock.
+    """Compose sysroots from the staged files of recipes. The caller holds the sysroots' lock.
 
-    Raises SysrootConflict, before anything is touched, where two recipes bring different content to
+    Raises SysrootConflict, before anything is changed, if two recipes stage different content at
     one path.
     """
     with store.objects.writer() as writer, without_collecting():
         plans = [_plan(store, writer, contents) for contents in sysroots]
         trees = [plan.merged() for plan in plans]
-        writer.finish()  # what a state names is in the store
+        writer.finish()  # trees must be in the store before a state refers to them
         for plan, pair in zip(plans, trees, strict=True):
             plan.apply(pair)
 
@@ -95,7 +96,7 @@ def _plan(store: Store, writer: ObjectWriter, contents: SysrootBody) -> _Sysroot
 
 
 def composed(store: Store, writer: ObjectWriter, workdir: Path) -> dict[str, Pair]:
-    """Return the trees of what recipes staged for the two sysroots in a WORKDIR.
+    """Return the trees of the two sysroots in a WORKDIR, by `native` and `target`.
 
     Sysroots that prov did not compose are left out.
     """
@@ -116,22 +117,23 @@ class _Sysroot:
     directory: Path
     packages: Mapping[str, Package]
     words: Mapping[bytes, bytes]
-    """Token -> the path that it stands for here."""
+    """Token -> the path that replaces it in this sysroot."""
     lists: Sequence[Path]
-    """Manifests of what was placed here before, by whomever: paths below the folder that the
-    sysroot is in.
+    """Manifests of files that prov or staging.bbclass placed here before.
+
+    Paths are relative to the parent folder of the sysroot.
     """
     _transaction: Transaction = field(init=False)
 
     def merged(self) -> Pair:
-        """Return all packages as one tree. Raises SysrootConflict."""
+        """Return the merged tree of all packages. Raises SysrootConflict."""
         files = _files(self.store, self.directory)
         self._transaction = Transaction.open(files, self.writer, mtimes=True)
         packages = [Owned(name, package.pair) for name, package in self.packages.items()]
         return self._transaction.merge(packages, "stage", _owner_hint)
 
     def apply(self, pair: Pair) -> None:
-        """Make the directory hold a tree, and what is there of others' making."""
+        """Update the directory to contain a tree, and keep files of other origin."""
         self.directory.mkdir(parents=True, exist_ok=True)
         state = _state(self._transaction.files, self.writer)
         before = EMPTY
@@ -156,16 +158,14 @@ class _Sysroot:
         return _Placer(pool, fixmes, PrivatePlacer(_Fixed(self.store.objects, self.words)))
 
     def _remove_unfinished(self, state: SysrootState) -> None:
-        """Remove what a process that was killed had placed, but for folders, and what was there
-        before it.
-        """
+        """Remove files that a killed process had placed, except files that were there before."""
         for path, node in walk(self.writer, state.pair):
-            # by the node: what has the same mtime may have other content
+            # compare whole nodes: files with equal mtimes may differ in content
             if not node.is_directory and at_path(self.writer, state.before, path) != node:
                 self._remove(path)
 
     def _remove_listed(self, target: Pair) -> None:
-        """Remove what was placed here by whom no state tells of, and is not wanted any more."""
+        """Remove listed files that the target tree does not contain, when there is no state."""
         for manifest in self.lists:
             for line in manifest.read_bytes().splitlines():
                 top, _, path = line.partition(b"/")
@@ -178,11 +178,10 @@ class _Sysroot:
                     self._remove(path)
 
     def _reconcile(self, before: Pair, target: Pair) -> tuple[Pair, Pair]:
-        """Return what is there of what was placed `before`, and `target` with the folders that hold
-        others' files.
+        """Return the part of `before` that is still on disk, and `target` with additional folders.
 
-        What somebody else made stays unless its path is wanted; what was changed since is removed,
-        to be made again.
+        The additional folders contain files of other origin. Such files stay unless the target
+        needs their path. Changed files are removed, and then placed again.
         """
         edits: dict[bytes, FileNode | None] = {}
         folders: dict[bytes, FileNode | None] = {}
@@ -210,16 +209,15 @@ class _Sysroot:
         return edit(self.writer, pair, edits, mtimes=True) if edits else pair
 
     def _strangers(self, path: bytes, target: Pair) -> Iterator[tuple[bytes, bool]]:
-        """Yield (path, False) for what stays, and (path, True) for folders that others made and
-        that are wanted.
+        """Yield (path, False) for a path that stays, (path, True) for a folder that the target has.
 
-        What is wanted and is no folder is removed.
+        Other entries at paths that the target needs are removed.
         """
         node = at_path(self.writer, target, path)
         full = os.path.join(os.fsencode(self.directory), path)
         if node is None:
             if any(at is not None and not at.is_directory for at in self._above(path, target)):
-                self._remove(path)  # a file is to be where its folder is
+                self._remove(path)  # the target has a file in the place of its folder
             else:
                 yield path, False
         elif node.is_directory and os.path.isdir(full) and not os.path.islink(full):
@@ -237,13 +235,13 @@ class _Sysroot:
     def _remove(self, path: bytes) -> None:
         full = self.directory / os.fsdecode(path)
         folders = full.parents[: path.count(b"/")]
-        # a task may have put a link in the place of a folder: what it leads to is not ours
+        # a task may have replaced a folder by a symlink: never delete what it points to
         if os.path.lexists(full) and not any(folder.is_symlink() for folder in folders):
             remove_tree(full)
 
 
 def _names(folder: bytes) -> list[bytes]:
-    """Return the names in a folder; none if the task that made it deleted it meanwhile."""
+    """Return the names in a folder, none if a task has deleted it in the meantime."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:
@@ -252,7 +250,7 @@ def _names(folder: bytes) -> list[bytes]:
 
 @dataclass(slots=True)
 class _Placer:
-    """Hardlinks, but for files with tokens: those are written with this place's paths."""
+    """Places files as hardlinks. Files with tokens are copied, with this sysroot's paths."""
 
     pool: Pool
     fixmes: frozenset[bytes]
@@ -274,7 +272,7 @@ class _Placer:
 
 @dataclass(frozen=True, slots=True)
 class _Fixed:
-    """Reads files with paths in place of tokens, as sed would put them there."""
+    """Reads files with tokens replaced by paths, as staging.bbclass replaces them with sed."""
 
     objects: ObjectReader
     words: Mapping[bytes, bytes]
@@ -296,9 +294,7 @@ class _Fixed:
 
 
 def _package(store: Store, writer: ObjectWriter, staged: StagedFolder, sysroot: str) -> Package:
-    """Return what a recipe staged for a sysroot: captured, if it was not yet since its manifest was
-    written.
-    """
+    """Return the staged files of a recipe, captured again if the manifest has changed."""
     memory = store.cache / "staged" / path_digest(staged.folder)
     state = staged.manifest.stat()
     version = (state.st_ino, state.st_size, state.st_mtime_ns)
@@ -319,7 +315,7 @@ def _package(store: Store, writer: ObjectWriter, staged: StagedFolder, sysroot: 
 
 
 def _captured(store: Store, staged: StagedFolder, memory: Path, sysroot: str) -> Package:
-    """Capture what a manifest names, and make its files the pool's."""
+    """Capture the files that a manifest lists, and hardlink them into the pool."""
     if not staged.folder.is_dir():
         return Package(EMPTY, frozenset())
     names = {
@@ -330,7 +326,7 @@ def _captured(store: Store, staged: StagedFolder, memory: Path, sysroot: str) ->
         exclude = Exclude((f"/{FIXMES}", f"/{FIXMES}.cmd"))
         snapshot = capture(store, staged.folder, own, memory=memory, exclude=exclude)
         others = {path: None for path, _ in walk(own, snapshot.pair) if path not in listed}
-        # folders have no mtimes: they come of what is written into them
+        # omit mtimes of folders: they change whenever an entry is written
         pair = map_directories(
             own, edit(own, snapshot.pair, others, mtimes=True), _undated, own, mtimes=True
         )
@@ -348,9 +344,7 @@ def _undated(listing: Listing) -> Listing:
 
 
 def _fixmes(path: Path) -> Iterator[bytes]:
-    """Yield the paths that a list of files with tokens names, after the name of the folder that was
-    staged.
-    """
+    """Yield the paths in a list of files with tokens, without the name of the staged folder."""
     if path.exists():
         for line in path.read_bytes().splitlines():
             yield line.partition(b"/")[2]
@@ -359,16 +353,17 @@ def _fixmes(path: Path) -> Iterator[bytes]:
 def _pool(store: Store, sysroot: str) -> Pool:
     """Return the pool of staged files for a sysroot.
 
-    Equal files of one WORKDIR share no inode unless they were staged as hardlinks: a task that
-    writes to one in place would change the others, which it does not with staging.bbclass. So a
-    file in the pool is of one path, in native sysroots or in others.
+    Equal files of one WORKDIR share an inode only if they were staged as hardlinks: otherwise a
+    task that writes to one in place would change the others, which does not happen with
+    staging.bbclass. Therefore a file in the pool belongs to one path, in either native or target
+    sysroots.
     """
     native = b"native" if sysroot.endswith("recipe-sysroot-native") else b"target"
     return Pool(store.cache / STAGED, store.objects, by_path=native)
 
 
 def _owner_hint(_conflict: Conflict) -> str:
-    return "let one of the two recipes stage it, or the recipe depend on one of them alone"
+    return "stage the file in one of the two recipes, or depend on one of them only"
 
 
 def _files(store: Store, directory: Path) -> SysrootFiles:
@@ -378,7 +373,7 @@ def _files(store: Store, directory: Path) -> SysrootFiles:
 def _state(files: SysrootFiles, writer: ObjectWriter) -> SysrootState | None:
     """Return the state of a sysroot.
 
-    None if there is none, if it can't be read, or if its trees are not in the store any more.
+    Returns None if it does not exist, is unreadable, or refers to trees that the store lacks.
     """
     state = SysrootState.read(files.state)
     if state is None or not state.is_stored(writer):

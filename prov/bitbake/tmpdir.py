@@ -1,13 +1,13 @@
-"""The TMPDIRs of the user's build: the only folders in which paths that a record names are used.
+"""Find the TMPDIRs of the user's build. Paths from a record are used only inside these folders.
 
 A record may come from another machine, or from an attacker. The build directory, which belongs to
-the user, decides where WORKDIRs and stamps can be; a record only selects one of them. Links are
-resolved before a path is compared.
+the user, determines where WORKDIRs and stamps can be; a record only selects one of them. Symlinks
+are resolved before a path is compared.
 
-A TMPDIR is `tmp*` in the build directory, the one that OpenEmbedded's sanity check wrote to
-`cache/sanity_info`, or one that the user names. A TMPDIR outside the build directory that the user
-does not name must identify itself: the same check leaves `saved_tmpdir` in it. So a build directory
-from elsewhere can't lead to other folders.
+A TMPDIR is `tmp*` in the build directory, the folder that OpenEmbedded's sanity check wrote to
+`cache/sanity_info`, or a folder named by the user. A TMPDIR that is outside the build directory and
+not named by the user must contain `saved_tmpdir`, a file of the same check, with its own path. A
+build directory from another origin can therefore not select other folders.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from prov.records.keys import TaskKey
 _SANITY = "cache/sanity_info"
 _SAVED = "saved_tmpdir"
 _LINE = 1 << 16
-"""Bytes that are read of either of the two."""
+"""Maximum number of bytes read from either file."""
 _LONGEST_NAME, _LONGEST_PATH = 255, 3500
-"""In bytes, as much as file systems and the kernel take; names are added to the path."""
+"""Limits of file systems and the kernel, in bytes, with room for names appended to the path."""
 _SHOWN = 200
-"""Characters of a path from a record that an error shows."""
+"""Maximum number of characters of a recorded path in an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A path in a TMPDIR, without links."""
+    """A path in a TMPDIR, with symlinks resolved."""
 
     tmpdir: Path
     below: Path
@@ -46,18 +46,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TmpDirs:
-    """Where WORKDIRs and stamps may be."""
+    """The folders that may contain WORKDIRs and stamps."""
 
     builddir: Path | None
-    """None where the user is in no build directory."""
+    """Build directory, None if the current folder is not in one."""
     named: tuple[Path, ...] = ()
-    """TMPDIRs that the user names."""
+    """TMPDIRs named by the user."""
 
     @staticmethod
     def of(start: Path, named: Sequence[Path] = ()) -> TmpDirs:
-        """Return those of the nearest build directory, from `start` upwards, and those that the
-        user names.
-        """
+        """Return the TMPDIRs of the nearest build directory from `start` upwards, and `named`."""
         builddirs = (
             folder
             for folder in (start, *start.parents)
@@ -70,29 +68,28 @@ class TmpDirs:
         )
 
     def workdir(self, key: TaskKey, text: str) -> Place:
-        """Return the place of the WORKDIR that the record of a task names.
+        """Return the place of the WORKDIR in a task's record.
 
-        Raises BitBakeError if it is elsewhere.
+        Raises BitBakeError if it is outside all TMPDIRs.
         """
         place = self._place(key, "WORKDIR", text, "work")
         if len(place.below.parts) < 2:
             raise BitBakeError(
-                f"{key}: its record names the WORKDIR {_shown(text)}: that holds all of them",
+                f"{key}: invalid record: WORKDIR {_shown(text)} contains all WORKDIRs",
                 hint=FORGET_RUN,
             )
         return place
 
     def stamp(self, key: TaskKey, text: str) -> Place:
-        """Return the place of the stamp that the record of a task names.
+        """Return the place of the stamp in a task's record.
 
-        Raises BitBakeError if it is elsewhere.
+        Raises BitBakeError if it is outside all TMPDIRs.
         """
-        parent, _, name = text.rpartition(
-            "/"
-        )  # a link in the stamp's own place is replaced, not followed
+        # a symlink at the stamp's own path is replaced, not followed
+        parent, _, name = text.rpartition("/")
         if name in ("", ".", "..") or "\0" in name:
             raise BitBakeError(
-                f"{key}: its record names the stamp {_shown(text)}: not a file", hint=FORGET_RUN
+                f"{key}: invalid record: stamp {_shown(text)} is not a file", hint=FORGET_RUN
             )
         place = self._place(key, "stamp", parent, "stamps")
         return Place(place.tmpdir, place.below / name)
@@ -104,7 +101,8 @@ class TmpDirs:
         )
         if not text.startswith("/") or "\0" in text or too_long:
             raise BitBakeError(
-                f"{key}: its record names the {label} {_shown(text)}: not a path", hint=FORGET_RUN
+                f"{key}: invalid record: {label} {_shown(text)} is not an absolute path",
+                hint=FORGET_RUN,
             )
         real = Path(os.path.realpath(text))
         for tmpdir in self._folders(real):
@@ -116,20 +114,18 @@ class TmpDirs:
         why = (
             f"outside {allowed}"
             if allowed
-            else "the current folder is in no build directory of BitBake's"
+            else "the current folder is not in a BitBake build directory"
         )
         raise BitBakeError(
-            f"{key}: its record names the {label} {_shown(text)}: {why}",
+            f"{key}: cannot use the recorded {label} {_shown(text)}: {why}",
             hint=(
-                "run this in the build directory that recorded it, or allow its TMPDIR with"
-                " `--tmpdir DIR`"
+                "run the command in the build directory of the recorded build, or allow another"
+                " TMPDIR with `--tmpdir DIR`"
             ),
         )
 
     def _folders(self, path: Path | None) -> Iterator[Path]:
-        """Yield the TMPDIRs that exist, and the one of a path in the build directory, which may
-        have been deleted.
-        """
+        """Yield the existing TMPDIRs, and the TMPDIR of a path, which may have been deleted."""
         yield from self.named
         if self.builddir is None:
             return
@@ -145,9 +141,7 @@ class TmpDirs:
 
 
 def _checked(builddir: Path) -> list[Path]:
-    """Return the TMPDIR that OpenEmbedded's sanity check last saw in a build directory, in a
-    list.
-    """
+    """Return the TMPDIR that OpenEmbedded's sanity check last recorded, if any."""
     match = re.search(r"^TMPDIR (/\S+)$", _read(builddir / _SANITY), re.MULTILINE)
     return [Path(match[1])] if match else []
 
@@ -167,6 +161,6 @@ def _read(path: Path) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a path from a record as an error shows it: in one line, and cut off if it is long."""
+    """Return a recorded path for an error: in one line, and truncated if it is long."""
     plain = text if text.isprintable() and text else repr(text)
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"

@@ -1,9 +1,9 @@
-"""The process that records a BitBake build. BitBake's server starts one for each build.
+"""The writer: the process that records a BitBake build. BitBake's server starts one per build.
 
-A task connects to a socket when it begins and when it has ended, and waits for the answer, so that
-nothing changes during the capture. A fork serves each request: this process only keeps the account
-of the tasks that run. The server writes to one pipe, which is closed when it ends, and reads from
-another, a line of JSON for each message.
+A task connects to a socket when it begins and when it has ended. It waits for the answer, so that
+its WORKDIR does not change during the capture. A forked process serves each request; the writer
+itself only tracks which tasks run. The server sends messages through one pipe, which closes when
+the server exits, and reads messages from another. Each message is a line of JSON.
 """
 
 from __future__ import annotations
@@ -59,29 +59,29 @@ from prov.store.repository import Store
 from prov.upkeep.background import start_upkeep
 
 BREATH = 10.0
-"""Seconds between signs of life to tasks that wait."""
+"""Seconds between heartbeats to waiting tasks."""
 LOOKING = ("begin", "end")
-"""Requests that capture a WORKDIR: one at a time in each."""
+"""Requests that capture a WORKDIR: one at a time per WORKDIR."""
 
 
 @dataclass(slots=True)
 class _Running:
-    """A task between its begin and its end."""
+    """A task that has begun and not ended."""
 
     task: BuildTask
     beside: dict[str, BuildTask] = field(default_factory=dict)
-    """Tasks that were in the same WORKDIR at any time since."""
+    """Tasks that have run in the same WORKDIR since this one began."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request of a task, which waits at the other end of `connection`."""
+    """A request of a task, which waits for the answer on `connection`."""
 
     connection: socket.socket
     task: BuildTask
     message: TaskRequest
     rest: bytes
-    """What came of its body with the first line."""
+    """Part of the body that was received with the first line."""
 
     @property
     def looks(self) -> bool:
@@ -93,7 +93,7 @@ class _Request:
 
 @dataclass(slots=True)
 class _Serving:
-    """A fork that serves a request."""
+    """A forked process that serves a request."""
 
     child: Child
     request: _Request
@@ -102,7 +102,7 @@ class _Serving:
 
 @dataclass(slots=True)
 class Writer:
-    """Keeps the account of a build's tasks."""
+    """Tracks the tasks of a build, and starts a process for each request."""
 
     store_path: Path
     say: Callable[[WriterWord], None]
@@ -110,36 +110,39 @@ class Writer:
     running: dict[str, _Running] = field(default_factory=dict)
     """By task."""
     waiting: list[_Request] = field(default_factory=list)
-    """Requests for a WORKDIR that a fork captures now: a capture must not see half a change."""
+    """Requests for a WORKDIR that is being captured: captures must not overlap."""
     serving: dict[int, _Serving] = field(default_factory=dict)
-    """By the descriptor of its fork's answer."""
+    """By the file descriptor from which the process's result is read."""
     ran: list[TaskRun] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Of the user who started the build: what git needs to reach remotes."""
+    """Environment of the user that started the build, which git needs to reach remotes."""
     shared: SharedObjects | None = None
     packed: dict[str, Packed] = field(default_factory=dict)
-    """Task -> the object of shared state that it made, or took, in this build."""
+    """Task -> the object of shared state that it made or restored in this build."""
     lost: dict[TaskKey, str] = field(default_factory=dict)
     """Task -> why it is not recorded."""
     retained: Store | None = None
-    """Keeps packed objects that no ref holds yet from being collected."""
+    """A store kept open so that gc does not delete packed objects that have no ref yet."""
     _listening: socket.socket | None = None
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _line: bytes = b""
-    """The part of the server's next line that was read."""
+    """Received part of the server's next line."""
 
     def store(self) -> Store:
         return Store.create(self.store_path)
 
     def lose(self, key: TaskKey, why: str) -> None:
-        """Note that a task is not recorded, and tell the server."""
+        """Note that a task is not recorded, and report it to the server."""
         self.lost[key] = why
         self.say({"lost": key, "why": why})
 
     # the loop
 
     def serve(self, listening: socket.socket, server: int) -> BuildDone | None:
-        """Serve tasks until the server says that the build is over, or is gone: None then."""
+        """Serve tasks until the server closes its pipe; return its message about the build's end.
+
+        Returns None if the server exited without one.
+        """
         self._listening = listening
         self._selector.register(listening, selectors.EVENT_READ)
         self._selector.register(server, selectors.EVENT_READ)
@@ -163,7 +166,7 @@ class Writer:
         return outcome
 
     def _breathe(self) -> None:
-        """Send a sign of life to all tasks that wait."""
+        """Send a heartbeat to all waiting tasks."""
         requests = [serving.request for serving in self.serving.values()]
         for request in [*requests, *self.waiting]:
             with contextlib.suppress(OSError):  # the task was killed
@@ -172,7 +175,7 @@ class Writer:
     # the server
 
     def _hear_server(self, piece: bytes) -> BuildDone | None:
-        """Answer the server's questions; return the message by which a build ends."""
+        """Answer the server's questions; return its message about the build's end, if received."""
         *lines, self._line = (self._line + piece).split(b"\n")
         outcome = None
         for line in lines:
@@ -238,7 +241,7 @@ class Writer:
         self._serve_waiting()
 
     def _serve_waiting(self) -> None:
-        """Start requests that can start, in the order in which they came."""
+        """Start the requests that can start, in the order of arrival."""
         requests = [serving.request for serving in self.serving.values()]
         busy = {request.task.workdir for request in requests if request.looks}
         for request in list(self.waiting):
@@ -249,11 +252,12 @@ class Writer:
                 busy.add(request.task.workdir)
 
     def _serve(self, request: _Request) -> bool:
-        """Start a fork for a request; return whether it needs one."""
+        """Start a process for a request; return whether the request needs one."""
         task, message = request.task, request.message
         if message["what"] == "begin":
             self._begin(task)
-            if self.running[task.key].beside:  # changes since are recorded by these tasks
+            # other tasks that run in the WORKDIR record its changes
+            if self.running[task.key].beside:
                 send_answer(request.connection, {})
                 return False
         elif message["what"] == "lost":
@@ -279,23 +283,23 @@ class Writer:
                 other.beside[task.key] = task
 
     def _beside(self, task: BuildTask) -> dict[str, tuple[str, ...]]:
-        """Return the tasks that ran beside one -> directories of those that still run."""
+        """Return the tasks that ran at the same time -> their directories, none if they ended."""
         mine = self.running.get(task.key) or _Running(task)
         return {
             name: other.owned if name in self.running else () for name, other in mine.beside.items()
         }
 
     def _retain_objects(self) -> None:
-        """Keep what is packed from being collected until a ref holds it."""
+        """Protect packed objects from gc until they have a ref."""
         if self.retained is None:
-            with contextlib.suppress(ProvError, OSError):  # then nothing is packed
+            with contextlib.suppress(ProvError, OSError):  # packing will report the error
                 self.retained = self.store()
                 self.retained.objects.writer()
 
     # in a fork
 
     def _work(self, request: _Request, beside: Mapping[str, tuple[str, ...]]) -> object:
-        """Do what a task asks for, and return the result."""
+        """Serve a request in a forked process, and return the result."""
         if self._listening is not None:
             self._listening.close()
         body, message = request.body(), request.message
@@ -326,7 +330,7 @@ class Writer:
         packed = self.packed.get(task.key) or Packed.of(message.get("packed", ()))
 
         def on_read() -> None:
-            # A task that packed an object waits until a ref holds it: else it writes the archive.
+            # A task that packed an object waits until it has a ref, or else writes an archive.
             if packed is None or packed.taken:
                 send_answer(request.connection, {})
 
@@ -345,7 +349,7 @@ class Writer:
     # results
 
     def _hear_child(self, serving: _Serving) -> None:
-        """Read what a fork says; when it has ended, answer the task."""
+        """Read the output of a forked process; when it has ended, answer the task."""
         child, request = serving.child, serving.request
         piece = os.read(child.answer, 1 << 16)
         if piece:
@@ -358,24 +362,24 @@ class Writer:
         self._serve_waiting()
         try:
             result = decode_answer(bytes(serving.answer), status, request.task.key)
-        except Exception as error:  # whatever it is, the build goes on
+        except Exception as error:  # no error may stop the build
             send_answer(request.connection, self._note_failure(request, error))
             return
         send_answer(request.connection, self._note_result(request, result))
 
     def _note_failure(self, request: _Request, error: Exception) -> TaskAnswer:
-        """Note that a request failed, and return the answer."""
+        """Report that a request failed, and return the answer for the task."""
         key, kind = request.task.key, request.message["what"]
         hint = getattr(error, "hint", "")
-        refused = isinstance(error, SysrootError)  # without prov it would fail as well
-        if request.looks:  # other requests are done in another way
+        refused = isinstance(error, SysrootError)  # the task would also fail without prov
+        if request.looks:  # for other requests, the layer has a fallback
             self.lose(key, f"{error} ({hint})" if hint else str(error))
         elif kind == "sysroot" and not refused:
             self.say({"plain": key, "why": str(error)})
         return {"error": str(error), "refused": refused, "hint": hint}
 
     def _note_result(self, request: _Request, result: object) -> TaskAnswer:
-        """Note what a fork did, and return the answer."""
+        """Store the result of a forked process, and return the answer for the task."""
         task, message = request.task, request.message
         if isinstance(result, Captured):
             assert message["what"] == "end"
@@ -394,20 +398,21 @@ class Writer:
 
 
 def run(store: Path, path: Path, server: tuple[int, int], environment: Mapping[str, str]) -> None:
-    """Record a build until the server closes its pipe: `server` is (to read, to write).
+    """Record a build until the server closes its pipe. Listen at the socket `path`.
 
-    Raises ProvError if another writer runs at the same path.
+    `server` holds two file descriptors: to read the server's messages, and to write to it. Raises
+    ProvError if another writer runs at the same path.
     """
     to_read, to_write = server
 
     def say(word: WriterWord) -> None:
-        with contextlib.suppress(OSError):  # the server is gone
+        with contextlib.suppress(OSError):  # the server has exited
             os.write(to_write, json.dumps(word).encode() + b"\n")
 
-    # the process that started BitBake may ignore SIGCHLD: then no fork could be waited for
+    # if SIGCHLD is ignored, which is inherited, exit statuses of forks are lost
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with _alone_at(path):
-        git_program()  # asked for its version once, and not by each fork
+        git_program()  # check git's version once, not in each fork
         writer = Writer(store, say, environment=environment)
         listening = listen(path)
         say({"ready": os.getpid()})
@@ -429,13 +434,14 @@ def _alone_at(path: Path) -> Iterator[None]:
     with try_locked(path.with_name(path.name + ".lock")) as is_alone:
         if not is_alone:
             raise ProvError(
-                f"another writer is at work at {path}", hint="is a build still ending there?"
+                f"another writer is already running at {path}",
+                hint="wait until the previous build has ended",
             )
         yield
 
 
 def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
-    """Record the build as a whole; nothing where no task ran, as in a dry run."""
+    """Record the build, unless no task ran, as in a dry run. Return its commit, if recorded."""
     if not writer.ran and (outcome is None or not writer.store_path.is_dir()):
         return None
     if outcome is None:
@@ -445,7 +451,7 @@ def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
     if not writer.ran:
         return None
     for key in missing_of(writer, outcome):
-        writer.lose(key, "its process sent no report")
+        writer.lose(key, "the task's process sent no report")
     build = record(store, writer.ran, outcome, writer.lost)
     publish(
         store,
@@ -459,7 +465,7 @@ def _finish(writer: Writer, outcome: BuildDone | None) -> Oid | None:
 
 
 def _interrupted(began: float) -> BuildDone:
-    """Return what stands for the end of a build whose server is gone."""
+    """Return the end message for a build whose server exited without one."""
     return {
         "what": "done",
         "targets": [],
@@ -471,7 +477,7 @@ def _interrupted(began: float) -> BuildDone:
 
 
 def missing_of(writer: Writer, outcome: BuildDone) -> dict[TaskKey, str]:
-    """Return task -> BitBake's hash, of tasks that the server saw ending but that sent nothing."""
+    """Return task -> BitBake's task hash, of ended tasks whose processes sent no report."""
     reported = {run.key for run in writer.ran} | writer.lost.keys()
     executed = {key_of_line(line): line.taskhash for line in outcome["executed"]}
     return {key: task_hash for key, task_hash in sorted(executed.items()) if key not in reported}

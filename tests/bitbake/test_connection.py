@@ -32,12 +32,12 @@ def test_header_ends_with_the_first_line(rest: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no end"])
 def test_header_without_an_end_is_refused(data: bytes) -> None:
-    with sent(data) as connection, pytest.raises(InvalidMessage, match="has no end"):
+    with sent(data) as connection, pytest.raises(InvalidMessage, match="has no newline"):
         read_header(connection)
 
 
 def test_body_that_is_too_short_is_refused() -> None:
-    with sent(b"56") as connection, pytest.raises(InvalidMessage, match="ends after 6 bytes"):
+    with sent(b"56") as connection, pytest.raises(InvalidMessage, match="ends after 6 of 7 bytes"):
         read_body(connection, b"1234", 7)
 
 

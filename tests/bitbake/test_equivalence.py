@@ -112,7 +112,7 @@ def test_malformed_line_is_left_out_and_named(build: Replayed, tmp_path: Path, l
     lines, notes = asked(build)
     ((name, used),) = lines.items()
     assert used == [GOOD]
-    assert notes == [f"hash equivalences {name[:12]}: 1 of 2 lines are malformed"]
+    assert notes == [f"hash equivalences {name[:12]}: ignored 1 of 2 lines: malformed"]
     assert asked(build, name) == ({}, [])  # which is said once
 
 
@@ -123,7 +123,7 @@ def test_huge_text_is_left_out_and_named(build: Replayed, tmp_path: Path) -> Non
     lines, notes = asked(build)
     assert sorted(lines.values()) == [[], [GOOD]]
     (name,) = (name for name, each in lines.items() if not each)
-    assert notes == [f"hash equivalences {name[:12]} are not used: larger than 16.8 MB"]
+    assert notes == [f"hash equivalences {name[:12]}: ignored: larger than 16.8 MB"]
 
 
 def test_what_is_too_much_at_once_is_left_for_the_next_build(
@@ -134,7 +134,8 @@ def test_what_is_too_much_at_once_is_left_for_the_next_build(
         record_lines(store, [GOOD.replace("Basic", f"Basic{number}")] * 2)
     first = equivalence.read_lines(store, set())
     assert len(first.by_build) == 2
-    assert first.notes == ["more hash equivalences are left for the next build"]
+    (note,) = first.notes
+    assert note.endswith(": the next build reads the rest")
     second = equivalence.read_lines(store, set(first.by_build))
     assert len(second.by_build) == 1 and second.notes == []
 

@@ -298,7 +298,7 @@ def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: P
     assert "do_configure" in started
     assert not started & {"do_fetch", "do_unpack", "do_patch"}
     assert build.refused("bitbake", "restore", "nothing").startswith(
-        "prov: nothing is recorded of nothing"
+        "prov: no run of nothing that can be restored is recorded"
     )
 
 

@@ -218,7 +218,7 @@ def test_tasks_that_were_not_heard_of_are_named(fresh: Replayed) -> None:
             fresh.say(line)
     *lost, recorded = fresh.end(told[-1])
     assert {word["lost"] for word in lost} == {task for task in TASKS if task.startswith("tool:")}
-    assert {word["why"] for word in lost} == {"its process sent no report"}
+    assert {word["why"] for word in lost} == {"the task's process sent no report"}
     assert recorded["recorded"]
     assert (fresh.newest()["ran"], fresh.newest()["result"]) == ("13", "ok")
 
@@ -279,7 +279,7 @@ def test_writer_that_was_killed_is_followed_by_another(fresh: Replayed) -> None:
 def test_second_writer_in_one_place_gives_way(fresh: Replayed) -> None:
     fresh.begin()
     said = fresh.refused("bitbake", "writer", ".prov", ".prov.sock")
-    assert "another writer is at work" in said
+    assert "another writer is already running" in said
     assert fresh.socket.exists()
     line = of(lines(fresh), "words", "do_fetch")[0]
     assert fresh.say(line) == {}
@@ -328,7 +328,7 @@ def test_task_whose_signature_is_not_readable_is_lost_alone(fresh: Replayed) -> 
     answers = [fresh.say(line) for line in told]
     assert ["error" in answer for answer in answers] == [False, True, False, False]
     word = fresh.word()
-    assert word["lost"] == "words:do_fetch" and "what signature data should be" in word["why"]
+    assert word["lost"] == "words:do_fetch" and "invalid signature data" in word["why"]
     fresh.end()
     assert fresh.recorded() == {"words:do_unpack"}
     assert (fresh.newest()["ran"], fresh.newest()["failed"]) == ("1", "0")
@@ -433,8 +433,8 @@ def test_nonsense_of_the_server_is_noted_and_forgotten(fresh: Replayed) -> None:
     fresh.begin()
     assert fresh.process and fresh.process.stdin
     for line, note in {
-        b"hello": "invalid message: it is not JSON",
-        b"[]": "invalid message: it is not a JSON object",
+        b"hello": "invalid message: not JSON",
+        b"[]": "invalid message: not a JSON object",
         b'{"what": "other"}': "invalid message: unknown kind 'other'",
         b'{"what": "which"}': "invalid message `which`: Object missing required field `objects`",
     }.items():

@@ -125,9 +125,9 @@ def test_moved_build_directory_writes_nothing_in_its_old_place(
     said = Replayed(moved).refused("bitbake", "restore", "words:do_compile")
     assert (
         said
-        == f"prov: words:do_compile: its record names the WORKDIR {build.root / WORDS}: outside"
-        f" {moved}/tmp/work* hint: run this in the build directory that recorded it, or allow"
-        " its TMPDIR with `--tmpdir DIR`"
+        == f"prov: words:do_compile: cannot use the recorded WORKDIR {build.root / WORDS}: outside"
+        f" {moved}/tmp/work* hint: run the command in the build directory of the recorded"
+        " build, or allow another TMPDIR with `--tmpdir DIR`"
     )
     assert not (build.root / "tmp").exists()
     old = str(build.root / "tmp")
@@ -285,7 +285,7 @@ def test_stamp_elsewhere_of_an_earlier_task_is_refused(victim: Project) -> None:
     first = add_run(store, bad, task="do_unpack")
     add_run(store, facts_of(filled(victim, WORKDIR), filled(victim, STAMP)), after=first)
     said = victim.refused("bitbake", "restore", "a:do_compile", "--store", str(store.path))
-    assert said.startswith("prov: a:do_unpack: its record names the stamp")
+    assert said.startswith("prov: a:do_unpack: cannot use the recorded stamp ")
     assert files_below(victim.root.parent / "home") == []
     assert not (victim.root / "tmp/work/x86_64/a").exists()
 
@@ -333,7 +333,7 @@ def test_place_without_a_build_directory_is_refused(victim: Project, folder: str
     elsewhere.root.mkdir(exist_ok=True)
     store = hostile(victim, facts_of(filled(victim, WORKDIR), filled(victim, STAMP)))
     said = elsewhere.refused("bitbake", "restore", "a:do_compile", "--store", str(store.path))
-    assert "the current folder is in no build directory" in said
+    assert "the current folder is not in a BitBake build directory" in said
     elsewhere.prov(
         "bitbake",
         "restore",

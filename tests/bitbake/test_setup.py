@@ -58,7 +58,7 @@ def test_no_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> No
     said = plain.prov("bitbake", "setup", "nowhere", code=1).stderr.splitlines()
     assert said == [
         "prov: nowhere/conf/bblayers.conf: No such file or directory",
-        "  hint: name a build directory, as oe-init-build-env makes one",
+        "  hint: name a build directory made by `oe-init-build-env`",
     ]
 
 
@@ -171,7 +171,7 @@ def test_release_that_the_layer_does_not_work_with_is_refused(
     with pytest.raises(BitBakeError, match=words) as caught:
         set_up(build)
     assert caught.value.hint.startswith(
-        "prov records builds of BitBake 2.8 and newer, OpenEmbedded scarthgap, "
+        "use BitBake 2.8 or newer with one of the OpenEmbedded releases scarthgap, "
     )
     assert {path: path.read_bytes() for path in build.rglob("*.conf")} == before
     assert undo(build) == []

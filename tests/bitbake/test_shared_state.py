@@ -49,7 +49,7 @@ def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, lab
             b"stolen": (FILE, b"", label),
         },
     )
-    with pytest.raises(BitBakeError, match=r"stolen is linked to .*, which is not in the object"):
+    with pytest.raises(BitBakeError, match=r"stolen is a hardlink to .*, which the object lacks"):
         unpack(store, made, folder, faked=True)
     assert [path.name for path in folder.iterdir()] == [
         "kept"

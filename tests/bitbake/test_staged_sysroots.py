@@ -344,8 +344,8 @@ def test_hooks_that_have_no_effect_are_named_with_the_line(staged: Directories) 
     own = f"{build.root}/meta-staged/recipes/app/app_0.1.bb:{len(lines)}"
     (first,) = [line for line in said if "SSTATEPOSTINSTFUNCS" in line]
     assert (
-        f"prov: {place}:2: SSTATEPOSTINSTFUNCS has no effect on sysroots that prov composes: let"
-        " the recipe" in first
+        f"prov: {place}:2: SSTATEPOSTINSTFUNCS has no effect on sysroots composed by prov: install"
+        " a script" in first
     )
     (second,) = [line for line in said if "extend_recipe_sysroot" in line]
     assert f"prov: {place}:6: extend_recipe_sysroot has no effect" in second

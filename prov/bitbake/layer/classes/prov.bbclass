@@ -1,20 +1,21 @@
-# Records every task of a build: INHERIT += "prov" in local.conf.
+# Records every task of a build. To enable it, add INHERIT += "prov" to local.conf.
 #
-# Event handlers and nothing else. No task gets a function or a variable from here, so that no task's hash depends
-# on it, and parsing a recipe costs nothing more.
+# The class contains only event handlers and the variables that configure them. It adds no function and no variable to
+# a task, so no task's hash depends on it, and parsing a recipe takes no longer.
 
-# The store, and the program that writes it: a path, or a name that is looked for in the PATH of whoever runs bitbake.
+# The store, and the program that writes it: a path, or a name that is looked up in the PATH of the user that runs
+# bitbake.
 PROV_STORE ?= "${TOPDIR}/.prov"
 PROV_COMMAND ?= "prov"
 
-# Tasks that people use by hand, and that make nothing.
+# Tasks that are not recorded: users run them by hand, and they produce no output.
 PROV_IGNORED_TASKS ?= "do_clean do_cleansstate do_cleanall do_listtasks do_checkuri do_checkpkg do_devshell \
     do_devpyshell do_pydevshell do_menuconfig do_diffconfig do_savedefconfig do_buildclean"
 
-# "1": shared state is kept in the store as trees, and taken from there.
+# "1": keep shared state in the store as trees, and restore it from there. "both": also write sstate archives.
 PROV_CACHE ?= "0"
 
-# "1": recipes' sysroots are composed from the store; and what only looks (bitbake -n, -S) takes nothing away.
+# "1": compose recipes' sysroots from the store. `bitbake -n` and `bitbake -S` then remove no staged files.
 PROV_SYSROOTS ?= "0"
 
 addhandler prov_configuration_handler

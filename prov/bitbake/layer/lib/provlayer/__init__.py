@@ -1,1 +1,1 @@
-"""What runs inside BitBake's own processes: Python's standard library and BitBake, nothing else."""
+"""Code that runs in BitBake's own processes. It uses only Python's standard library and BitBake."""

@@ -1,13 +1,12 @@
-"""Shared state kept in the store: sstate.bbclass's own functions, with another place for what they
-pack.
+"""Keep shared state in the store, by replacing the functions with which sstate.bbclass packs and
+unpacks archives.
 
-Switched on by PROV_CACHE = "1". What sstate.bbclass would put into an archive is captured as a
-tree, tokens and all, and what it would unpack is checked out from there. Where that can't be done
-its own functions run, as if prov were not there; so they do for archives that are there already,
-which are taken into the store on the way.
+PROV_CACHE = "1" enables it. The folder that sstate.bbclass would pack is captured as a tree,
+including path tokens, and checked out again where it would be unpacked. If that fails, the original
+functions run, as without prov. They also unpack existing archives, whose content is then captured.
 
-With PROV_CACHE = "both" the archive is written as well. An object whose task could not be recorded,
-so that no ref holds it, is written as an archive when the task ends.
+With PROV_CACHE = "both", archives are written as well. If a task cannot be recorded, no ref holds
+its object, so an archive is written when the task ends.
 """
 
 import json
@@ -19,13 +18,14 @@ import bb
 from provlayer import facts, files, wire
 
 POINTER = "kept in a prov store\n"
-"""What stands for an archive: sstate.bbclass looks whether there is one. Never in SSTATE_DIR, where
-a kill would leave it for others to find.
+"""Content of a placeholder for an archive, whose existence sstate.bbclass checks.
+
+Placeholders are never written to SSTATE_DIR: if the task were killed, others would find them there.
 """
 NAMED = "PROV_SSTATE_PKG"
-"""Where the archive's name is kept while SSTATE_PKG is that of what stands for it."""
+"""Variable that holds the value of SSTATE_PKG while SSTATE_PKG is the path of a placeholder."""
 OWN = "prov_plain_"
-"""In front of the names under which sstate.bbclass's own functions are kept."""
+"""Prefix of the names under which the functions of sstate.bbclass are saved."""
 ARCHIVE = "sstate_archive_package"
 CLEAN = "sstate_clean_cachefile"
 CREATE = "sstate_create_and_sign_package"
@@ -33,22 +33,20 @@ REPLACED = {
     ARCHIVE: "    import provlayer.cache\n    provlayer.cache.archive(d)\n",
     "sstate_unpack_package": "    import provlayer.cache\n    provlayer.cache.unpack(d)\n",
 }
-"""What BitBake's own functions become."""
+"""Names and new texts of the replaced functions."""
 
 _packed = []
-"""The ids of the object that this process packed, until it is recorded."""
+"""Ids of the object that this process packed and that no archive contains."""
 _plain = []
-"""Holds something while archives are written in this process."""
+"""Not empty while this process writes archives instead of objects."""
 
 
 def configure(d):
-    """Put our functions in the place of sstate.bbclass's, in the configuration that all recipes
-    start from.
-    """
+    """Replace functions of sstate.bbclass in the configuration that all recipes start from."""
     if not facts.cache_mode(d):
         if (d.getVar("PROV_CACHE") or "0").strip().lower() not in ("0", "n", "no", "false", ""):
             bb.warn(
-                'prov: PROV_CACHE is {!r}; it can be "0", "1" or "both"'.format(
+                'prov: invalid PROV_CACHE {!r}: expected "0", "1" or "both"'.format(
                     d.getVar("PROV_CACHE")
                 )
             )
@@ -68,35 +66,34 @@ def configure(d):
 
 
 def _is_def(d):
-    """Tell whether sstate_archive_package is a `def`, as in newer releases: then it is called
-    without BitBake.
+    """Return whether sstate_archive_package is a `def`, as in newer releases.
+
+    Python code then calls it directly, and not through BitBake.
     """
     return d.getVar(ARCHIVE, False).lstrip().startswith("def ")
 
 
 def begin(d):
-    """Before a task: replace functions that Python code calls without BitBake, in this process
-    alone.
-    """
+    """Replace functions that Python code calls directly, in this process, before a task runs."""
     functions = bb.utils.get_context()
     if CLEAN in functions:
         clean_archives = functions[CLEAN]
         functions[CLEAN] = lambda ss, d: clean(ss, d, clean_archives)
     kept = d.getVar(OWN + ARCHIVE, False)
-    if (
-        kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept
-    ):  # a class of the recipe's has another
+    # do not replace a function that a class of the recipe has overridden
+    if kept is None or not _is_def(d) or d.getVar(ARCHIVE, False) != kept:
         return
     plain = functions[ARCHIVE]
     functions[ARCHIVE] = lambda path, d: archive(d, path, lambda: plain(path, d))
 
 
-# in the server: what is there?
+# in the server: which objects are available?
 
 
 def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
-    """Tell which tasks need not run, as BB_HASHCHECK_FUNCTION does: what the store has, and what is
-    elsewhere.
+    """Return the tasks whose shared state is available, as BB_HASHCHECK_FUNCTION does.
+
+    Objects in the store are listed first; the original function checks the remaining tasks.
     """
     from provlayer import server
 
@@ -106,7 +103,7 @@ def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
             names = {tid: _object_name(tid, sq_data, d) for tid in sq_data["hash"]}
             found = server.ask_which(d, names)
         except Exception as error:
-            bb.warn(f"prov: the store is not asked for shared state: {error}")
+            bb.warn(f"prov: cannot query the store for shared state: {error}")
     rest = dict(
         sq_data, hash={tid: value for tid, value in sq_data["hash"].items() if tid not in found}
     )
@@ -133,10 +130,9 @@ def check(sq_data, d, siginfo=False, currentcount=0, summary=True, **kwargs):
 
 
 def _object_name(tid, sq_data, d):
-    """Return the name of a task's object: recipe, task, and of the archive's name what is before
-    and in the unihash.
+    """Return the name of a task's object: recipe, task, unihash, and the archive name before it.
 
-    It has no multiconfig, as sstate.bbclass's archives have none.
+    The name contains no multiconfig, like the names of archives.
     """
     native, spec, sources = [*sq_data["hashfn"][tid].split(" "), "", ""][:3]
     name = bb.runqueue.taskname_from_tid(tid)[3:]
@@ -150,7 +146,7 @@ def _object_name(tid, sq_data, d):
 
 
 def _name_here(d, task=None):
-    """Return the name of the object that a task packs or unpacks, as `_object_name` has it."""
+    """Return the name of the object that a task packs or unpacks, in the form of `_object_name`."""
     task = task or d.getVar("SSTATE_CURRTASK")
     spec = (d.getVar("SSTATE_EXTRAPATH") or "") + d.getVar("SSTATE_PKGSPEC")
     return [d.getVar("PN"), "do_" + task, spec, d.getVar("BB_UNIHASH") or ""]
@@ -169,14 +165,13 @@ def _ask(d, what, folder, **more):
     if what == "archive" and facts.under_pseudo():
         body = json.dumps(facts.faked(request["folder"], ["."])).encode()
     answer = wire.ask(facts.socket_path(d), request, body)
-    return {"error": "there is no writer"} if answer is None else answer
+    return {"error": "the writer is not running"} if answer is None else answer
 
 
 def archive(d, path=None, plain=None):
-    """Instead of packing what is in SSTATE_BUILDDIR: capture it. Its own packing is what is left if
-    that fails.
+    """Capture SSTATE_BUILDDIR instead of packing it. If that fails, write an archive.
 
-    `path` is where the archive would be made, `plain` makes it.
+    `path` is the archive's path, and `plain` the function that writes it.
     """
     if plain is None:
 
@@ -191,7 +186,9 @@ def archive(d, path=None, plain=None):
     except Exception as error:
         answer = {"error": str(error)}
     if "error" in answer:
-        bb.note(f"prov: packed as an archive: {answer['error']}")
+        bb.note(
+            f"prov: writing an sstate archive instead of an object in the store: {answer['error']}"
+        )
         plain()
         return
     if facts.cache_mode(d) == "both":
@@ -200,21 +197,21 @@ def archive(d, path=None, plain=None):
     _packed[:] = answer.get("packed", [])
     path = path or d.getVar("TMP_SSTATE_PKG")
     if bb.utils.to_boolean(d.getVar("SSTATE_VERIFY_SIG")):
-        with files.create(path) as stream:  # to be signed
+        with files.create(path) as stream:  # sstate.bbclass signs this file
             stream.write(POINTER)
     elif os.path.exists(path):
-        os.unlink(path)  # then nothing comes to the archive's name
+        os.unlink(path)  # sstate.bbclass would move it to the archive's name
 
 
 def packed():
-    """Return the ids of the object that this process packed, and that no archive holds."""
+    """Return the ids of the object that this process packed and that no archive contains."""
     return list(_packed)
 
 
 def keep(d):
-    """Write the object that this task packed as an archive, since no record holds it in the store.
+    """Write the object that this task packed as an archive, since no record holds the object.
 
-    Raises OSError if the writer cannot put the object back.
+    Raises OSError if the writer cannot unpack the object.
     """
     folder = d.getVar("SSTATE_BUILDDIR")
     bb.utils.mkdirhier(folder)
@@ -232,8 +229,9 @@ def keep(d):
 
 
 def clean(ss, d, plain):
-    """Delete a task's archives by `plain`, as `-c cleansstate` does, and make its objects in the
-    store unfindable.
+    """Delete a task's archives with `plain`, and make its objects in the store unfindable.
+
+    `-c cleansstate` and `-c cleanall` call this.
     """
     plain(ss, d)
     if not d.getVarFlag("do_" + ss["task"], "task"):
@@ -250,14 +248,14 @@ def clean(ss, d, plain):
         answer = {"error": str(error)}
     if "error" in answer:
         bb.warn(
-            "prov: shared state of {} stays in the store: {}".format(
+            "prov: cannot clean the shared state of {} in the store: {}".format(
                 d.getVar("PN"), answer["error"]
             )
         )
 
 
 def is_pointer(path):
-    """Tell whether what is at the name of an archive only stands for an object in the store."""
+    """Return whether the file at an archive's name is a placeholder for an object in the store."""
     try:
         with open(path, "rb") as stream:
             return stream.read(len(POINTER) + 1) == POINTER.encode()
@@ -266,9 +264,7 @@ def is_pointer(path):
 
 
 def stand_in(d):
-    """Before a task that takes shared state: let something stand for the archive if the store has
-    the object.
-    """
+    """Write a placeholder for the archive before a setscene task, if its object is available."""
     name = (d.getVar("BB_RUNTASK") or "").replace("_setscene", "")
     here = d.createCopy()
     if name == "do_populate_lic":
@@ -288,7 +284,7 @@ def stand_in(d):
 
 
 def clear_away(d):
-    """After a task: what stood for an archive goes."""
+    """Delete the placeholder for an archive, and restore SSTATE_PKG."""
     path = d.getVar("SSTATE_PKG")
     if path and is_pointer(path):
         os.unlink(path)
@@ -298,17 +294,17 @@ def clear_away(d):
 
 
 def unpack(d):
-    """Instead of unpacking an archive into SSTATE_INSTDIR: check it out.
+    """Check out an object into SSTATE_INSTDIR instead of unpacking an archive.
 
-    A real archive is unpacked, and captured.
+    If SSTATE_PKG is an archive and not a placeholder, it is unpacked and its content captured.
     """
     path, folder = d.getVar("SSTATE_PKG"), d.getVar("SSTATE_INSTDIR")
     if is_pointer(path):
         clear_away(d)
         answer = _ask(d, "unpack", folder)
         if "error" in answer:
-            bb.warn(f"prov: the task runs, since its object can't be taken: {answer['error']}")
-            raise bb.BBHandledException  # a message of an error would fail the build
+            bb.warn(f"prov: cannot restore the task, running it instead: {answer['error']}")
+            raise bb.BBHandledException  # bb.error and bb.fatal would fail the build
         _apply(folder, answer.get("entries", []))
         return
     bb.build.exec_func(OWN + "sstate_unpack_package", d)
@@ -319,10 +315,9 @@ def unpack(d):
 
 
 def _apply(folder, entries):
-    """Under pseudo: give what was checked out the owners, modes and kinds that it had, for pseudo
-    to know.
+    """Set owners and modes of checked out files, and create devices and hardlinks, under pseudo.
 
-    Paths that pseudo does not track keep the builder as their owner: only root could change it.
+    Paths that pseudo does not track keep their owner, which only root could change.
     """
     known = facts.tracked(os.path.realpath(folder) + "/")
     links = [(path, link) for path, *_, link in entries if link not in ("", path)]
@@ -343,8 +338,5 @@ def _apply(folder, entries):
                 os.setxattr(where, name, bytes.fromhex(value))
         if mtime is not None:
             os.utime(where, ns=(mtime, mtime), follow_symlinks=False)
-    for (
-        path,
-        link,
-    ) in links:  # pseudo knows files by inodes: it must see that there is a second name
+    for path, link in links:  # pseudo tracks inodes, so it must see each hardlink being created
         os.link(os.path.join(folder, link), os.path.join(folder, path), follow_symlinks=False)

@@ -1,6 +1,6 @@
-"""What a task's process knows of itself, and says in what it asks the writer.
+"""Collect the facts about a task that its process sends to the writer.
 
-Under pseudo what is looked at here has the owners, modes and devices that the task gave them.
+Under pseudo, files have the owners, modes and device types that the task gave them.
 """
 
 import os
@@ -16,24 +16,20 @@ OWNED = {
     "do_populate_sysroot": ("SYSROOT_DESTDIR",),
     "do_package": ("PKGD", "PKGDEST", "PKGDESTWORK"),
 }
-"""Variables with the directories that belong to a task by what everybody means by it."""
+"""Variables with the directories that belong to a task by convention."""
 FAKED = ("D", "PKGD", "PKGDEST", "PKGDESTWORK", "IMAGE_ROOTFS")
-"""Variables with directories whose owners and modes pseudo keeps, also for tasks that do not
-declare them.
-"""
+"""Variables with directories that pseudo tracks, even if no fakeroot task declares them."""
 FLAGS = ("cleandirs", "sstate-inputdirs", "sstate-plaindirs")
-"""Flags of a task with directories that belong to it."""
+"""Task flags with directories that belong to the task."""
 
 
 def socket_path(d):
-    """Return where the writer of this build directory is reached."""
+    """Return the path of the socket of this build directory's writer."""
     return os.path.join(d.getVar("TOPDIR"), ".prov.sock")
 
 
 def cache_mode(d):
-    """Return what PROV_CACHE asks for: "" (sstate.bbclass alone), "store", or "both": archives as
-    well.
-    """
+    """Return the mode set by PROV_CACHE: "" (off), "store", or "both" (store and archives)."""
     value = (d.getVar("PROV_CACHE") or "").strip().lower()
     if value == "both":
         return "both"
@@ -43,19 +39,19 @@ def cache_mode(d):
 def heed_children():
     """Restore the default action of SIGCHLD, and return the previous one.
 
-    A process that ignores the signal, which it may inherit, gets no exit status of its children:
-    each seems to succeed.
+    Processes inherit an ignored SIGCHLD. They then get no exit status from children, and every
+    child seems to succeed.
     """
     return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def under_pseudo():
-    """Tell whether this process sees owners and modes as pseudo has them."""
+    """Return whether this process runs under pseudo, and sees its owners and modes."""
     return os.environ.get("PSEUDO_DISABLED") == "0"
 
 
 def names(d, task):
-    """Return what a task says of itself in every request: `messages.TaskNames`, without `body`."""
+    """Return the description of a task for requests: `messages.TaskNames` without `body`."""
     workdir = os.path.realpath(d.getVar("WORKDIR"))
     return {
         "mc": d.getVar("BB_CURRENT_MC") or "",
@@ -80,17 +76,16 @@ def _owned(d, task, workdir):
 
 
 def tracked(path):
-    """Return whether pseudo keeps owners and modes of a path, by the variables that pseudo itself
-    reads.
-    """
+    """Return whether pseudo tracks a path, according to the variables that pseudo itself reads."""
     return _matches("PSEUDO_INCLUDE_PATHS", path, default=True) and not _matches(
         "PSEUDO_IGNORE_PATHS", path
     )
 
 
 def _matches(variable, path, default=False):
-    """Return whether a path begins with one of those in a variable, which newer or older releases
-    of pseudo have.
+    """Return whether a path begins with a path in a variable; `default` if the variable is unset.
+
+    Each release of pseudo uses one of the two variables.
     """
     prefixes = _paths(variable)
     return path.startswith(prefixes) if prefixes else default
@@ -101,11 +96,10 @@ def _paths(variable):
 
 
 def faked_tops(d):
-    """Return the directories in WORKDIR, relative to it, in which a recipe's tasks under pseudo
-    work.
+    """Return the directories in which a recipe's fakeroot tasks work, relative to WORKDIR.
 
-    Others must not be looked at under pseudo: it aborts a process that comes to a file it tracks by
-    another path, as by a hardlink that a task outside pseudo made.
+    Other directories must not be read under pseudo. It aborts a process that reaches a tracked file
+    by another path, for example by a hardlink that a task outside pseudo made.
     """
     fake, plain = set(), set()
     for task in d.getVar("__BBTASKS", False) or ():
@@ -113,29 +107,28 @@ def faked_tops(d):
         for flag in (*FLAGS, "dirs"):
             tops.update((d.getVarFlag(task, flag) or "").split())
     tops = (fake - plain) | {d.getVar(name) for name in FAKED}
-    # by the names alone: looking for symlinks is looking at files
+    # compare names only: resolving symlinks would access files under pseudo
     below = {os.path.relpath(path, d.getVar("WORKDIR")) for path in tops if path}
     return _outermost({path for path in below if path != "." and not path.startswith("..")})
 
 
 def _inside(paths, workdir):
-    """Return the paths that are below WORKDIR, relative to it."""
+    """Return the paths below WORKDIR, relative to it."""
     below = {os.path.relpath(os.path.realpath(path), workdir) for path in paths if path}
     return {path for path in below if path != "." and not path.startswith("..")}
 
 
 def _outermost(paths):
-    """Return the paths that are in none of the others, sorted."""
+    """Return the paths that are not below another path, sorted."""
     return sorted(
         path for path in paths if not any(path.startswith(f"{other}/") for other in paths)
     )
 
 
 def faked(root, tops):
-    """Return `tops`, and an `_entry` for each path in them that pseudo tracks; all paths are
-    relative to `root`.
+    """Return `tops`, and an `_entry` for each path below them that pseudo tracks.
 
-    Other tasks create and delete files meanwhile: what vanishes during the walk is left out.
+    All paths are relative to `root`. Paths that other tasks delete during the walk are left out.
     """
     found, builder = [], _builder()
     pending = [(top, os.path.normpath(os.path.join(root, top)), False) for top in tops]
@@ -145,8 +138,8 @@ def faked(root, tops):
             continue
         try:
             state = os.lstat(where)
-            # Files made outside pseudo have the builder's owner. Below a folder that pseudo tracks,
-            # a task gave it.
+            # A file with the builder's owner was made outside pseudo, unless pseudo tracks its
+            # folder: then a task set this owner.
             inside = inside or _owner(state) != builder
             if inside:
                 found.append(_entry(path, state, where))
@@ -165,7 +158,7 @@ def _owner(state):
 
 
 def _builder():
-    """Return the user and group that the kernel knows this process by, whatever pseudo says."""
+    """Return the real user and group of this process, which pseudo hides."""
     ids = {}
     with open("/proc/self/status") as stream:
         for line in stream:

@@ -1,7 +1,6 @@
-"""Files that the layer writes in folders to which others write as well: tasks, and users who share
-SSTATE_DIR.
+"""Write files in folders that other tasks, or other users of SSTATE_DIR, also write to.
 
-Their names can be guessed, so that a link may be there before: it is replaced, never followed.
+The names can be guessed, so a symlink may already exist there. It is replaced, never followed.
 """
 
 import contextlib
@@ -9,9 +8,9 @@ import os
 
 
 def create(path):
-    """Return a new text file, open for writing, in the place of the file or link that has its name.
+    """Return a new text file, open for writing. Replaces a file or symlink of its name.
 
-    Raises FileExistsError if another process makes one at the same time.
+    Raises FileExistsError if another process creates the file at the same time.
     """
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -20,7 +19,7 @@ def create(path):
 
 
 def write(path, lines):
-    """Write a file as a whole: a reader sees the old lines or the new ones."""
+    """Write a file atomically: readers see either the old lines or the new ones."""
     beside = f"{path}.{os.getpid()}"
     with create(beside) as stream:
         stream.writelines(lines)

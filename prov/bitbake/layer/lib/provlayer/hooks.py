@@ -1,8 +1,8 @@
-"""Hooks into the making of sysroots that are not called where prov composes them: each is named,
-with its line.
+"""Warn about hooks into staging.bbclass that have no effect on sysroots composed by prov.
 
-What may be hooked is what a recipe stages (SYSROOT_PREPROCESS_FUNCS), and what is to be done in
-each sysroot that it comes into (a script postinst-NAME in its programs' folder).
+The warning names the file and line of the hook. Two other hooks work: SYSROOT_PREPROCESS_FUNCS
+changes the files that a recipe stages, and a script ${bindir}/postinst-NAME runs in each sysroot
+that contains the recipe.
 """
 
 import os
@@ -11,8 +11,8 @@ import re
 import bb
 
 STAGING = "staging.bbclass"
-SCRIPT = "let the recipe install a script ${bindir}/postinst-NAME: it is run in each sysroot"
-BEFORE = "use SYSROOT_PREPROCESS_FUNCS: it changes what is staged"
+SCRIPT = "install a script ${bindir}/postinst-NAME in the recipe: it runs in each sysroot"
+BEFORE = "use SYSROOT_PREPROCESS_FUNCS: it changes the staged files"
 VARIABLES = {
     "SSTATEPOSTINST": SCRIPT,
     "SSTATEPOSTINSTFUNCS": SCRIPT,
@@ -20,31 +20,30 @@ VARIABLES = {
     "SYSROOT_POSTFUNCS": SCRIPT,
     "SYSROOT_POSTPROCESS_FUNCS": SCRIPT,
 }
-"""What nobody reads, or what does not touch a recipe's own sysroots, and what to do instead."""
+"""Variables without effect on composed sysroots, and what to use instead."""
 FUNCTIONS = ("extend_recipe_sysroot", "staging_copyfile", "staging_copydir", "staging_processfixme")
 """Functions of staging.bbclass that compose sysroots."""
-TOLD = "PROV_HOOKS_TOLD"
+REPORTED = "PROV_HOOKS_REPORTED"
+"""Variable with the FILE:LINE of each hook in the configuration, which was reported once."""
 
 
 def configure(d):
-    """Name what the configuration hooks, once for all recipes."""
+    """Warn about hooks in the configuration, once for all recipes."""
     if bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
-        d.setVar(TOLD, " ".join(tell(d)))
+        d.setVar(REPORTED, " ".join(warn(d)))
 
 
-def tell(d):
-    """Warn of every hook that is not called, unless that was told; return where they are:
-    FILE:LINE.
-    """
-    told = set((d.getVar(TOLD) or "").split())
-    found = [each for each in find(d) if each[1] not in told]
-    for what, where, instead in found:
-        bb.warn(f"prov: {where}: {what} has no effect on sysroots that prov composes: {instead}")
-    return [where for _, where, _ in found]
+def warn(d):
+    """Warn about each hook without effect that was not reported before. Return their FILE:LINEs."""
+    reported = set((d.getVar(REPORTED) or "").split())
+    hooks = [hook for hook in find(d) if hook[1] not in reported]
+    for name, place, instead in hooks:
+        bb.warn(f"prov: {place}: {name} has no effect on sysroots composed by prov: {instead}")
+    return [place for _, place, _ in hooks]
 
 
 def find(d):
-    """Return the hooks: what it is, FILE:LINE, and what to do instead."""
+    """Return the hooks without effect: name, FILE:LINE, and what to use instead."""
     found = []
     for name, instead in VARIABLES.items():
         if (d.getVar(name) or "").strip():
@@ -71,9 +70,7 @@ def find(d):
 
 
 def _line(d, pattern):
-    """Return the last FILE:LINE of what was read that begins with a pattern; without a line if none
-    does.
-    """
+    """Return FILE:LINE of the last parsed line that matches a pattern; the recipe if none does."""
     found = ""
     for path in (d.getVar("BBINCLUDED") or "").split():
         try:

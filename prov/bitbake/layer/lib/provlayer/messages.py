@@ -1,13 +1,12 @@
-"""The messages between the layer and the writer: what each line of JSON holds.
+"""The messages between the layer and the writer. Each message is a line of JSON.
 
-A task sends one request on a connection of its own, with a body of `body` bytes behind it, and gets
-one answer. BitBake's server writes to the writer's standard input, and reads from its standard
-output. The layer builds these values and the writer validates them, so that this module needs
-nothing but the standard library of the Python that runs BitBake: 3.8 or newer, in which
-annotations can't be evaluated.
+A task sends one request per connection, followed by a body of `body` bytes, and receives one
+answer. BitBake's server writes to the writer's standard input and reads from its standard output.
+The layer builds these values and the writer validates them. This module uses only the standard
+library, since BitBake may run it with Python 3.8, which cannot evaluate the annotations.
 
-Lists of fixed length are NamedTuples; JSON has no other form for them than a list. Hashes and ids
-are hexadecimal digits, times are seconds since the epoch, paths have undecodable bytes as
+Lists of fixed length are NamedTuples, which JSON represents as lists. Hashes and ids are
+hexadecimal digits, times are seconds since the epoch, and undecodable bytes in paths are
 surrogates.
 """
 
@@ -15,11 +14,11 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypedDict
 
-# of a task: requests
+# from tasks: requests
 
 
 class TaskNames(TypedDict):
-    """What each request says of the task that sends it."""
+    """The description of the sending task in each request."""
 
     mc: str
     pn: str
@@ -32,7 +31,7 @@ class TaskNames(TypedDict):
     owned: list[str]
     """Directories in WORKDIR, relative to it, that belong to the task."""
     body: int
-    """Bytes that follow the line."""
+    """Size of the body that follows the line, in bytes."""
 
 
 class BeginRequest(TaskNames):
@@ -51,13 +50,13 @@ class _EndRequest(TaskNames):
     began: float
     ended: float
     log: str
-    """Path, empty without a log."""
+    """Path of the log, empty if there is none."""
     outputs: list[str]
-    """Directories that go to shared state."""
+    """Directories that are put into shared state."""
     outside: list[str]
     """Directories with sources outside WORKDIR."""
     sysroot: list[str]
-    """What the recipe's sysroots were composed of: a line each, a task and its hash."""
+    """Content of the recipe's sysroots: one line per recipe, with its name and task hash."""
     faked: bool
     """Whether a `FakedBody` follows."""
 
@@ -67,10 +66,10 @@ class EndRequest(_EndRequest, total=False):
 
     stamp: str
     method: str
-    """Of hash equivalence; empty if no server is asked."""
+    """Hash equivalence method, empty if no server is used."""
     outhash: str
     packed: list[str]
-    """Ids of the object of shared state that the task packed, as the writer returned them."""
+    """Ids, returned by the writer, of the object of shared state that the task packed."""
 
 
 class LostRequest(TaskNames):
@@ -81,17 +80,17 @@ class LostRequest(TaskNames):
 
 
 class ObjectParts(NamedTuple):
-    """What an object of shared state is called: the parts of its archive's name."""
+    """The name of an object of shared state: the parts of its archive's name."""
 
     pn: str
     task: str
     spec: str
-    """What is before the unihash, without the folders of two letters."""
+    """Part before the unihash, without the two-letter folders."""
     unihash: str
 
 
 class HasRequest(TaskNames):
-    """Is an object in the store, or at a remote?"""
+    """Query whether an object is available in the store or at a remote."""
 
     what: Literal["has"]
     object: ObjectParts
@@ -118,27 +117,27 @@ class _UnpackRequest(TaskNames):
     object: ObjectParts
     folder: str
     faked: bool
-    """Whether the task is under pseudo, so that it gets a list of entries to make."""
+    """Whether the task runs under pseudo, so that the answer lists the entries to create."""
 
 
 class UnpackRequest(_UnpackRequest, total=False):
-    """Put an object in place in a folder."""
+    """Check out an object into a folder."""
 
     packed: list[str]
-    """Ids of an object that no ref holds yet."""
+    """Ids of an object that has no ref yet."""
 
 
 class SysrootRequest(TaskNames):
-    """Compose the sysroots that the body names: a `SysrootsBody`."""
+    """Compose the sysroots in the body, a `SysrootsBody`."""
 
     what: Literal["sysroot"]
 
 
-# of a task: bodies
+# from tasks: bodies
 
 
 class FakedPath(NamedTuple):
-    """What pseudo says of a path."""
+    """A path's state, as seen under pseudo."""
 
     path: str
     inode: int
@@ -151,14 +150,17 @@ class FakedPath(NamedTuple):
 
 
 class FakedBody(NamedTuple):
-    """What pseudo says of the files in some directories, with paths relative to one folder."""
+    """The state of files in the directories `tops`, as seen under pseudo.
+
+    All paths are relative to one folder, which the request names.
+    """
 
     tops: list[str]
     paths: list[FakedPath]
 
 
 class StagedPackage(NamedTuple):
-    """A recipe, the folder that it staged its files in, and the manifest of these."""
+    """A recipe, the folder with its staged files, and their manifest."""
 
     recipe: str
     folder: str
@@ -166,14 +168,14 @@ class StagedPackage(NamedTuple):
 
 
 class SysrootBody(TypedDict):
-    """A sysroot to compose, and what it is to contain."""
+    """A sysroot to compose, and its content."""
 
     directory: str
     packages: list[StagedPackage]
     fixmes: list[tuple[str, str]]
-    """Token, and the path that it stands for here."""
+    """Pairs of a token and the path that replaces it in this sysroot."""
     lists: list[str]
-    """Lists of what was installed in the sysroots before."""
+    """Paths of lists of the files that were installed in the sysroots before."""
 
 
 class SysrootsBody(TypedDict):
@@ -182,26 +184,26 @@ class SysrootsBody(TypedDict):
     sysroots: list[SysrootBody]
 
 
-# to a task: answers; an empty object is one, too
+# to tasks: answers; a request without a result is answered by an empty object
 
 
 class ErrorAnswer(TypedDict, total=False):
-    """What was asked for could not be done."""
+    """The answer to a request that failed."""
 
     error: str
     refused: bool
-    """Doing it without prov would fail as well."""
+    """Whether the same operation would also fail without prov."""
     hint: str
 
 
 class PackedAnswer(TypedDict):
-    """To `archive`: the ids of the object."""
+    """The answer to `archive`: the ids of the object."""
 
     packed: list[str]
 
 
 class ObjectEntry(NamedTuple):
-    """What a process under pseudo makes, or changes, at a path of an object."""
+    """An entry that a process under pseudo creates or changes at a path of an object."""
 
     path: str
     mode: int
@@ -212,26 +214,26 @@ class ObjectEntry(NamedTuple):
     """In nanoseconds."""
     xattrs: list[tuple[str, str]]
     link: str
-    """The path of the first of the files that are hardlinked; empty for any other entry."""
+    """Path of the first hardlink of a file with several, otherwise empty."""
 
 
 class UnpackedAnswer(TypedDict):
-    """To `unpack`."""
+    """The answer to `unpack`."""
 
     entries: list[ObjectEntry]
 
 
 class HasAnswer(TypedDict):
-    """To `has`."""
+    """The answer to `has`."""
 
     has: bool
 
 
-# of the server
+# from the server
 
 
 class TaskLine(NamedTuple):
-    """A task of the build, as the server knows it."""
+    """A task of the build, with the hashes that the server has for it."""
 
     mc: str
     pn: str
@@ -251,27 +253,27 @@ class _BuildDone(TypedDict):
 
 
 class BuildDone(_BuildDone, total=False):
-    """The build is over."""
+    """The build has ended."""
 
     network: bool
-    """Whether results may be published to other machines; if not given, they may not."""
+    """Whether results may be published to other machines; if missing, they may not."""
 
 
 class WhichQuestion(TypedDict):
-    """Of which tasks are objects available?"""
+    """Query which tasks have objects available."""
 
     what: Literal["which"]
     objects: dict[str, ObjectParts]
-    """By the tasks' BitBake ids."""
+    """BitBake's task id -> name of the task's object."""
     network: bool
 
 
 class EquivalencesQuestion(TypedDict):
-    """Which hash equivalences did other builds record?"""
+    """Query the hash equivalences that other builds recorded."""
 
     what: Literal["equivalences"]
     known: list[str]
-    """Ids of the texts that were reported before."""
+    """Ids of texts that were already reported."""
     network: bool
 
 
@@ -279,14 +281,14 @@ class EquivalencesQuestion(TypedDict):
 
 
 class ReadyWord(TypedDict):
-    """The writer listens."""
+    """The writer accepts requests."""
 
     ready: int
-    """Its process id."""
+    """Process id of the writer."""
 
 
 class NoteWord(TypedDict):
-    """A text for the user."""
+    """A message for the user."""
 
     note: str
 
@@ -299,25 +301,25 @@ class LostWord(TypedDict):
 
 
 class PlainWord(TypedDict):
-    """A task whose sysroots staging.bbclass has to make."""
+    """A task whose sysroots staging.bbclass must create."""
 
     plain: str
     why: str
 
 
 class WhichAnswer(TypedDict):
-    """To `which`: the ids of these tasks, sorted."""
+    """The answer to `which`: the ids of the tasks with objects, sorted."""
 
     which: list[str]
 
 
 class EquivalencesAnswer(TypedDict):
-    """To `equivalences`: id of a text -> its lines."""
+    """The answer to `equivalences`: id of a text -> its lines."""
 
     equivalences: dict[str, list[str]]
 
 
 class RecordedWord(TypedDict):
-    """The last word: the commit of the build, empty if there is nothing to record."""
+    """The last message: the commit of the build, empty if nothing was recorded."""
 
     recorded: str

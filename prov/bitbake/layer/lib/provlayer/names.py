@@ -1,9 +1,8 @@
-"""Checks by name that BitBake and OpenEmbedded-Core have the functions that the layer replaces or
-calls.
+"""Check that BitBake and OpenEmbedded-Core have the functions that the layer replaces or calls.
 
-They are not an interface: a new release may rename them, and a function that is not found is
-silently not replaced. A feature that lacks one is switched off, and one warning names the function
-when a build starts.
+These functions are not a public interface. If a new release renamed one, replacing it would have no
+effect, without an error. A feature that lacks a function is therefore disabled, and a warning names
+the function when a build starts.
 """
 
 import importlib.util
@@ -22,21 +21,19 @@ CACHE = (
 SYSROOTS = ("extend_recipe_sysroot", "setscene_depvalid")
 """Functions of staging.bbclass and sstate.bbclass."""
 STALE = ("sstate_eventhandler_stalesstate", "sstate_eventhandler_reachablestamps")
-"""Handlers of sstate.bbclass that remove what is staged."""
+"""Event handlers of sstate.bbclass that remove staged files."""
 MISSING = "PROV_MISSING"
 
 
 def configure(d):
-    """Switch off the features that lack a function of the configuration, and keep the reasons for
-    `check`.
-    """
+    """Disable features that lack a function in the configuration; save the reasons for `check`."""
     from provlayer import facts
 
     reasons = []
     lacking = [name for name in CACHE if d.getVar(name, False) is None]
     if facts.cache_mode(d) and lacking:
         d.setVar("PROV_CACHE", "0")
-        reasons.append(f"{_listed(lacking)}: shared state is left to sstate.bbclass (PROV_CACHE)")
+        reasons.append(f"{_listed(lacking)}: PROV_CACHE is disabled for this build")
     lacking = [name for name in SYSROOTS if d.getVar(name, False) is None]
     if d.getVar("BB_SETSCENE_DEPVALID") and "setscene_depvalid" in lacking:
         lacking.remove("setscene_depvalid")
@@ -44,20 +41,18 @@ def configure(d):
     lacking += [name for name in STALE if not any(each.endswith(name) for each in handlers)]
     if bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")) and lacking:
         d.setVar("PROV_SYSROOTS", "0")
-        reasons.append(f"{_listed(lacking)}: sysroots are left to staging.bbclass (PROV_SYSROOTS)")
+        reasons.append(f"{_listed(lacking)}: PROV_SYSROOTS is disabled for this build")
     d.setVar(MISSING, "; ".join(reasons))
 
 
 def check(d):
-    """Warn about missing functions; return those without which nothing can be recorded, as a
-    text.
-    """
+    """Warn about missing functions. Return the names of those that recording needs, as a text."""
     from provlayer import stale
 
     reasons = [d.getVar(MISSING)] if d.getVar(MISSING) else []
     if bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")) and stale.options() is None:
         reasons.append(
-            "cooker.configuration.dry_run: `bitbake -n` removes staged files as without prov"
+            "cooker.configuration.dry_run: `bitbake -n` removes staged files, as without prov"
         )
     lacking = ["siggen." + name for name in RECORDING if not hasattr(bb.parse.siggen, name)]
     for module, names in (
@@ -68,7 +63,7 @@ def check(d):
     if importlib.util.find_spec("bb.compress.zstd") is None:
         lacking.append("bb.compress.zstd")
     if lacking:
-        reasons.append(f"{_listed(lacking)}: nothing is recorded of this build")
+        reasons.append(f"{_listed(lacking)}: this build is not recorded")
     if reasons:
         bb.warn(
             "prov: this release of BitBake or OpenEmbedded-Core lacks {}".format("; ".join(reasons))

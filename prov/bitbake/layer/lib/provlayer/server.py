@@ -1,8 +1,7 @@
-"""In BitBake's server: the writer is started with the first task of a build, and told when the
-build is over.
+"""Start the writer with the first task of a build, and send it the result when the build has ended.
 
-The writer's life hangs on this process: it reads from a pipe that closes when the server ends,
-however that ends.
+This module runs in BitBake's server. The writer exits with the server: it reads from a pipe that
+closes when the server exits, for whatever reason.
 """
 
 import json
@@ -17,7 +16,7 @@ import bb
 from provlayer import facts, files, names
 
 END = 300
-"""Seconds without a word after which a writer that is to end is given up."""
+"""Seconds without a message after which the server stops waiting for the writer."""
 PASSED = (
     *("HOME", "USER", "SSH_AUTH_SOCK", "GNUPGHOME"),
     *("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"),
@@ -32,17 +31,19 @@ PASSED = (
         "NO_PROXY",
     ),
 )
-"""Variables of the user who runs bitbake that git and ssh may need to reach a remote, beside those
-of git itself; and by which prov finds the key of that user, who wrote what it remembers.
+"""Variables of the user that are passed to the writer, in addition to git's own.
+
+git and ssh may need them to reach a remote. prov finds with them the key that authenticates the
+user's caches.
 """
 NOTES = 5
-"""So many tasks that are not recorded get a note each, with the reason, while the build runs."""
+"""Maximum number of unrecorded tasks that get a note with the reason while the build runs."""
 STARTS = 3
-"""How often a writer that crashes is started again, in one build."""
+"""Maximum number of times the writer is started in one build."""
 
 
 class Build:
-    """A build under way: what it came to so far, and its writer."""
+    """A running build: its state, and its writer."""
 
     def __init__(self, targets):
         self.targets = targets
@@ -55,7 +56,7 @@ class Build:
         self.noexec = set()
         self.process = None
         self.starts = 0
-        self.said = b""
+        self.received = b""
         self.losses = {}
         self.plain = {}
         self.dead = ""
@@ -63,7 +64,7 @@ class Build:
     # the writer
 
     def need_writer(self, d):
-        """Have a writer running, or say once why there is none."""
+        """Start the writer if it is not running; warn once if that fails."""
         if self.dead or (self.process is not None and self.process.poll() is None):
             return
         if self.process is not None:
@@ -71,20 +72,18 @@ class Build:
             self.process = None
         try:
             if self.starts >= STARTS:
-                raise OSError(f"it crashed {self.starts} times")
+                raise OSError(f"the writer crashed {self.starts} times")
             self._start(d)
         except OSError as error:
             self.dead, self.process = str(error), None
-            bb.warn(f"prov: nothing is recorded of this build: {error}")
+            bb.warn(f"prov: this build is not recorded: {error}")
 
     def _start(self, d):
         origin = d.getVar("BB_ORIGENV", False)
         path = (origin.getVar("PATH") if origin else "") or os.environ.get("PATH", "")
         command = shutil.which(d.getVar("PROV_COMMAND"), path=path)
         if command is None:
-            raise OSError(
-                "PROV_COMMAND is {}, and there is no such program".format(d.getVar("PROV_COMMAND"))
-            )
+            raise OSError("PROV_COMMAND: program {!r} not found".format(d.getVar("PROV_COMMAND")))
         environment = {"PATH": path, "LANG": "C.UTF-8"}
         of_git = [name for name in origin if name.startswith("GIT_")] if origin else []
         for name in (*PASSED, *of_git) if origin else ():
@@ -97,37 +96,38 @@ class Build:
             stdout=subprocess.PIPE,
             env=environment,
             start_new_session=True,
-            # this may not be the main thread, which alone can do it here
+            # only the main thread can set signal handlers, and this may be another one
             preexec_fn=facts.heed_children,
         )
         try:
             answer = self._listen(END)
-        except ValueError:  # another program of this name
+        except ValueError:  # the program is not prov
             answer = None
         if not isinstance(answer, dict) or "ready" not in answer:
             self.process.kill()
             self.process.wait()
-            self.process, self.said = None, b""
-            raise OSError(f"{command} bitbake writer did not start")
+            self.process, self.received = None, b""
+            raise OSError(f"`{command} bitbake writer` did not start")
 
     def _listen(self, seconds):
-        """Return the next line that the writer says, None when it ends or is silent for so long."""
+        """Return the writer's next message, or None if it exits or sends none for `seconds`."""
         fd = self.process.stdout.fileno()
-        while b"\n" not in self.said:
+        while b"\n" not in self.received:
             if not select.select([fd], [], [], seconds)[0]:
                 return None
             piece = os.read(fd, 1 << 16)
             if not piece:
                 return None
-            self.said += piece
-        line, self.said = self.said.split(b"\n", 1)
+            self.received += piece
+        line, self.received = self.received.split(b"\n", 1)
         return json.loads(line)
 
     def hear(self):
-        """Take up what the writer said meanwhile: what it could not record, and why."""
+        """Handle the messages that the writer has sent: notes, and tasks it could not record."""
         if self.process is None:
             return
-        while b"\n" in self.said or select.select([self.process.stdout.fileno()], [], [], 0)[0]:
+        stdout = self.process.stdout.fileno()
+        while b"\n" in self.received or select.select([stdout], [], [], 0)[0]:
             word = self._listen(0)
             if word is None:
                 return
@@ -149,10 +149,10 @@ class Build:
         return "failed" if self.failed else "ok"
 
     def finish(self, d):
-        """Tell the writer what the build came to, and let it end."""
+        """Send the build's result to the writer, and wait until it exits."""
         if self.process is None:
             return
-        self.need_writer(d)  # one that crashed left what it had recorded for another to find
+        self.need_writer(d)  # a new writer finds what a crashed one had recorded
         if self.process is None:
             return
         self.hear()
@@ -174,31 +174,32 @@ class Build:
                 word = self._listen(END)
             self.process.wait(END)
         except (OSError, subprocess.TimeoutExpired) as error:
-            bb.warn(f"prov: the build is not recorded: {error}")
+            bb.warn(f"prov: this build is not recorded: {error}")
             self.process.kill()
             self.process.wait()
             return
-        tell_all(self.losses, "is not recorded", "are not recorded")
-        tell_all(
+        warn_all(self.losses, "is not recorded", "are not recorded")
+        warn_all(
             self.plain,
             "got its sysroots from staging.bbclass",
             "got their sysroots from staging.bbclass",
         )
         if word is None:
-            bb.warn("prov: the build is not recorded: the writer ended before")
+            bb.warn("prov: this build is not recorded: the writer exited too early")
         elif word["recorded"]:
             bb.note("prov: recorded as build {}".format(word["recorded"][:12]))
 
     # shared state
 
     def which(self, d, names):
-        """Return those tasks whose objects the store has: names is tid -> what `cache` calls its
-        object.
+        """Return the tasks whose objects are available.
+
+        `names` maps each tid to the name of its object, made by `cache`.
         """
         return set(self._ask(d, "which", {"objects": names}) or ())
 
     def _ask(self, d, what, question):
-        """Ask the writer something and return its answer, None where there is none."""
+        """Send a question to the writer and return its answer, or None if it gives none."""
         self.need_writer(d)
         if self.process is None or self.process.poll() is not None:
             return None
@@ -214,16 +215,19 @@ class Build:
             word = self._listen(END)
         return word[what] if word else None
 
-    def teach(self, d):
-        """Tell this build directory's own hash equivalence server what other builds came to."""
+    def report_equivalences(self, d):
+        """Report other builds' hash equivalences to this build directory's own server.
+
+        A shared server is left unchanged. The file `prov-equivalence` lists the reported texts.
+        """
         folder = d.getVar("PERSISTENT_DIR") or d.getVar("CACHE")
         if not hasattr(bb.parse.siggen, "client") or not (
             d.getVar("BB_HASHSERVE") or ""
         ).startswith("unix://"):
             return
-        told, known = os.path.join(folder, "prov-equivalence"), set()
-        if os.path.exists(told) and os.path.exists(os.path.join(folder, "hashserv.db")):
-            with open(told) as stream:
+        path, known = os.path.join(folder, "prov-equivalence"), set()
+        if os.path.exists(path) and os.path.exists(os.path.join(folder, "hashserv.db")):
+            with open(path) as stream:
                 known = set(stream.read().split())
         new = self._ask(d, "equivalences", {"known": sorted(known)}) or {}
         with bb.parse.siggen.client() as client:
@@ -233,19 +237,20 @@ class Build:
                     client.report_unihash(taskhash, method, outhash, unihash, {})
         if new:
             bb.utils.mkdirhier(folder)
-            files.write(told, [f"{name}\n" for name in sorted(known | set(new))])
+            files.write(path, [f"{name}\n" for name in sorted(known | set(new))])
 
 
 def lose(losses, task, what, why):
-    """Keep why something did not work for a task; print a note about the first ones."""
+    """Store why an operation failed for a task; print a note about the first NOTES tasks."""
     losses.setdefault(task, why)
     if len(losses) <= NOTES:
         bb.note(f"prov: {task} {what}: {why}")
 
 
-def tell_all(losses, one, many):
-    """Warn once, when a build ends, of what happened to tasks (task -> why), in words for one of
-    them and for many.
+def warn_all(losses, one, many):
+    """Print one warning about all tasks in `losses` (task -> reason) when a build ends.
+
+    `one` and `many` are the singular and the plural of the text after the tasks' number.
     """
     names = sorted(losses)
     if names:
@@ -256,15 +261,16 @@ def tell_all(losses, one, many):
 
 
 def network_allowed(d):
-    """Tell whether shared state may come from, and go to, other machines: as for mirrors of
-    sstate.
+    """Return whether shared state may be exchanged with other machines.
+
+    The variables are the same as for sstate mirrors.
     """
     forbidden = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"))
     return not forbidden or bool(bb.utils.to_boolean(d.getVar("SSTATE_MIRROR_ALLOW_NETWORK")))
 
 
 def ask_which(d, names):
-    """Return those tasks whose objects of shared state are in the store."""
+    """Return the tasks whose objects of shared state are available."""
     return _builds[0].which(d, names) if _builds else set()
 
 
@@ -272,7 +278,7 @@ _builds = []
 
 
 def handle(event, d):
-    """Handle an event of the server; nothing that goes wrong here is the build's affair."""
+    """Handle an event of the server. Errors become warnings, and never fail the build."""
     try:
         _handle(event, event.__class__.__name__, d)
     except Exception as error:
@@ -281,17 +287,16 @@ def handle(event, d):
 
 def _handle(event, name, d):
     if name == "BuildStarted":
-        if _builds:  # one for each multiconfig
+        if _builds:  # each multiconfig fires this event
             _builds[0].open += 1
             return
-        _builds.append(
-            Build(list(dict.fromkeys(event.getPkgs())))
-        )  # with multiconfigs, some are there twice
+        # with multiconfigs, targets may be repeated
+        _builds.append(Build(list(dict.fromkeys(event.getPkgs()))))
         _builds[0].dead = names.check(d)
         if _builds[0].dead:
             return
         if facts.cache_mode(d):
-            _builds[0].teach(d)
+            _builds[0].report_equivalences(d)
     elif name == "CookerExit":
         while _builds:
             build = _builds.pop()
@@ -313,7 +318,7 @@ def _handle(event, name, d):
 
 def _task(build, event, name, d):
     if name == "HeartbeatEvent":
-        if build.process is not None:  # one that crashed is started again while tasks wait for it
+        if build.process is not None:  # restart a crashed writer, for which tasks are waiting
             build.need_writer(d)
             build.hear()
         return
@@ -340,7 +345,10 @@ def _task(build, event, name, d):
 
 
 def _line(tid, taskhash):
-    """Return multiconfig, recipe, task, task hash and unihash of a task."""
+    """Return multiconfig, recipe, task, task hash and unihash of a task, as `TaskLine`.
+
+    Returns None for an unknown task.
+    """
     pn = bb.parse.siggen.tidtopn.get(tid)
     if pn is None:
         return None

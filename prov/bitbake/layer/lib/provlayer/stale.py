@@ -1,7 +1,7 @@
-"""In BitBake's server: what only looks, as `bitbake -n` and `-S` do, takes nothing away.
+"""Keep staged files when no task runs, as with `bitbake -n` and `bitbake -S`.
 
-sstate.bbclass removes what is staged, with its stamps, as soon as BitBake tells it that hashes are
-others now, and BitBake tells it before it knows whether anything is to run.
+Event handlers of sstate.bbclass remove staged files and their stamps when task hashes have changed.
+BitBake fires these events before it decides whether tasks run.
 """
 
 import sys
@@ -12,7 +12,7 @@ from provlayer.names import STALE
 
 
 def configure(d):
-    """Have these handlers called only when something is to run."""
+    """Wrap these handlers, so that they run only if tasks run."""
     if not bb.utils.to_boolean(d.getVar("PROV_SYSROOTS")):
         return
     handlers = bb.event.get_class_handlers()
@@ -22,30 +22,31 @@ def configure(d):
 
 
 class _Guarded:
-    """A handler of events that is not called by what only looks."""
+    """An event handler that is skipped if no tasks run."""
 
     def __init__(self, handler):
         self.handler = handler
 
     def __call__(self, *args):
-        return None if only_looks() else self.handler(*args)
+        return None if is_dry_run() else self.handler(*args)
 
 
-def only_looks():
-    """Return whether nothing is to run."""
-    found = options()
-    return bool(found and (found.dry_run or found.dump_signatures))
+def is_dry_run():
+    """Return whether BitBake was called to run no tasks."""
+    configuration = options()
+    return bool(configuration and (configuration.dry_run or configuration.dump_signatures))
 
 
 def options():
-    """Return the options of the cooker that fires an event, which no event has; None if no caller
-    has them.
+    """Return the options of the cooker that fires the event, or None if no caller has them.
+
+    Events do not contain the options, so they are read from the frames of the callers.
     """
     frame = sys._getframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
-        found = getattr(getattr(owner, "cooker", owner), "configuration", None)
-        if hasattr(found, "dry_run") and hasattr(found, "dump_signatures"):
-            return found
+        configuration = getattr(getattr(owner, "cooker", owner), "configuration", None)
+        if hasattr(configuration, "dry_run") and hasattr(configuration, "dump_signatures"):
+            return configuration
         frame = frame.f_back
     return None

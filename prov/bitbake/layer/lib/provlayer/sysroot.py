@@ -1,12 +1,11 @@
-"""A recipe's sysroots composed by the writer, in the place of staging.bbclass's
-extend_recipe_sysroot.
+"""Compose a recipe's sysroots with the writer, instead of extend_recipe_sysroot of staging.bbclass.
 
-Switched on by PROV_SYSROOTS = "1". What a task gets is what staging.bbclass would give it, and its
-account, the folder `installeddeps`, is kept as it keeps it: each build may have the switch on or
-off, and whatever goes wrong here is made good by its own function. Every task has its own list
-there (index.TASK) of recipes whose files it wants; a sysroot holds what any of them lists.
+PROV_SYSROOTS = "1" enables it. The result is the same as that of staging.bbclass, and so is the
+content of its folder `installeddeps`. Each build can therefore enable or disable PROV_SYSROOTS, and
+after an error the original function runs. In `installeddeps`, each task has a list of the recipes
+that it needs (index.TASK). A sysroot contains the recipes of all lists.
 
-It is put in place in the process of a task, when hashes are known long since, so that none depends
+The function is replaced in the process of a task, after all hashes are computed, so no hash depends
 on it.
 """
 
@@ -22,32 +21,32 @@ from provlayer import facts, files, hooks, wire
 
 FUNCTION = "extend_recipe_sysroot"
 PLAIN = "prov_plain_extend_recipe_sysroot"
-"""The name under which staging.bbclass's own function is kept."""
+"""Name under which the function of staging.bbclass is saved."""
 EXCLUDED = ("do_prepare_recipe_sysroot", "do_create_spdx")
-"""Tasks that get no sysroot before they run: the first one is there to make it."""
-TELLING = ("do_prepare_recipe_sysroot", "do_populate_sysroot_setscene")
-"""Tasks of which each recipe runs one at the most: they name what it hooks in vain."""
+"""Tasks that get no sysroot before they run. The first one creates it."""
+WARNING_TASKS = ("do_prepare_recipe_sysroot", "do_populate_sysroot_setscene")
+"""Tasks that warn about hooks without effect. Each recipe runs at most one of them."""
 FIXMES = ("PSEUDO_SYSROOT", "HOSTTOOLS_DIR", "PKGDATA_DIR", "PSEUDO_LOCALSTATEDIR", "LOGFIFO")
-"""Variables whose tokens, FIXME_ and the name, are replaced by their values."""
+"""Variables whose values replace the tokens FIXME_VARIABLE."""
 SCRIPTS = "usr/bin/postinst-"
 
 
 def begin(d, name):
-    """Before a task: have its sysroot made by the writer, whenever staging.bbclass would make
-    it.
+    """Replace staging.bbclass's function before a task.
+
+    Call it if the task needs, or had, sysroots and staging.bbclass has not added the call.
     """
     own = d.getVar(FUNCTION, False)
     if own is None:
         return
-    if name in TELLING:
-        hooks.tell(d)
+    if name in WARNING_TASKS:
+        hooks.warn(d)
     d.setVar(PLAIN, own)
     for flag, value in (d.getVarFlags(FUNCTION) or {}).items():
         d.setVarFlag(PLAIN, flag, value)
     d.setVar(FUNCTION, "    import provlayer.sysroot\n    provlayer.sysroot.extend(d)\n")
     if name not in EXCLUDED and not name.endswith("_setscene"):
-        # what another handler added after staging.bbclass had looked; or what is not needed any
-        # more
+        # another handler added the dependency after staging.bbclass checked for it, or removed it
         wants = "populate_sysroot" in (d.getVarFlag(name, "depends") or "")
         had = os.path.exists(
             os.path.join(d.getVar("RECIPE_SYSROOT_NATIVE"), "installeddeps", f"index.{name}")
@@ -57,19 +56,19 @@ def begin(d, name):
 
 
 def extend(d):
-    """Give the task that runs the sysroots that it depends on."""
+    """Update the recipe's sysroots for the running task."""
     data = d.getVar("BB_TASKDEPDATA", False)
-    if d.getVar("BB_LIMITEDDEPS") or not data:  # bitbake -b: whatever is there
+    if d.getVar("BB_LIMITEDDEPS") or not data:  # bitbake -b: dependencies are unknown
         bb.build.exec_func(PLAIN, d)
         return
     lock = bb.utils.lockfile(os.path.join(d.getVar("RECIPE_SYSROOT"), "sysroot.lock"))
     try:
         is_done = _Sysroots(d, data).extend()
     except (bb.BBHandledException, subprocess.CalledProcessError):
-        # two recipes with one path, or a script that fails: it would be the same without prov
+        # two recipes stage one path, or a script failed: the task would also fail without prov
         raise
     except Exception as error:
-        bb.warn(f"prov: the sysroots of {d.getVar('PN')} are made by {hooks.STAGING}: {error}")
+        bb.warn(f"prov: {hooks.STAGING} creates the sysroots of {d.getVar('PN')}: {error}")
         is_done = False
     finally:
         bb.utils.unlockfile(lock)
@@ -78,7 +77,7 @@ def extend(d):
 
 
 class _Sysroots:
-    """What is in a recipe's sysroots, by the account of it, and what a task wants there."""
+    """The content of a recipe's sysroots by `installeddeps`, and the recipes that a task needs."""
 
     def __init__(self, d, data):
         self.d = d
@@ -90,15 +89,13 @@ class _Sysroots:
         self.multilibs = {}
         self.needed, self.before = needed_recipes(d, data, self.task)
 
-    # the account
+    # installeddeps
 
     def path(self, name):
         return os.path.join(self.account, name)
 
     def installed_hashes(self):
-        """Return what is installed: recipe -> its task hash, and whether all of it is there, and
-        still staged.
-        """
+        """Return recipe -> its task hash, and whether it is completely installed and staged."""
         hashes = {}
         for name in os.listdir(self.account):
             if os.path.islink(self.path(name)) and not name.endswith(".complete"):
@@ -107,9 +104,7 @@ class _Sysroots:
         return hashes
 
     def lists(self):
-        """Return what each task of the recipe needs: task -> the tasks before it, and its
-        recipes.
-        """
+        """Return task -> the tasks before it, and the recipes that it needs."""
         lists = {}
         for name in os.listdir(self.account):
             if name.startswith("index."):
@@ -119,11 +114,11 @@ class _Sysroots:
         return lists
 
     def extend(self):
-        """Bring the sysroots and the account up to date; return whether that could be done."""
+        """Update the sysroots and `installeddeps`. Return False if the writer could not do it."""
         bb.utils.mkdirhier(self.account)
         installed, lists = self.installed_hashes(), self.lists()
         unstaged = self.unstaged(installed)
-        # it may have been listed by other tasks
+        # other tasks may have listed these recipes
         self.invalidate(
             task for task, (_, recipes) in lists.items() if recipes & unstaged and task != self.task
         )
@@ -152,7 +147,10 @@ class _Sysroots:
         return True
 
     def unstaged(self, installed):
-        """Return the recipes that are not staged any more; not those that were begun just now."""
+        """Return the installed recipes that are no longer staged.
+
+        A recipe whose installation was interrupted is not one of them.
+        """
         return {
             name
             for name, (_, is_complete) in installed.items()
@@ -160,9 +158,7 @@ class _Sysroots:
         }
 
     def unlisted(self, installed, lists):
-        """Return the installed recipes that this task alone had listed, and does not need any
-        more.
-        """
+        """Return the installed recipes that only this task had listed and no longer needs."""
         own = lists.get(self.task, ((), set()))[1]
         of_others = set()
         for task, (before, recipes) in lists.items():
@@ -171,7 +167,7 @@ class _Sysroots:
         return (own & installed.keys()) - set(self.needed) - of_others
 
     def invalidate(self, tasks):
-        """Let tasks run again of whose sysroot something is missing now."""
+        """Invalidate the stamps of tasks whose sysroots lack recipes now."""
         for name in sorted(tasks):
             bb.note(f"Invalidating stamps for task {name}")
             bb.build.clean_stamp(name, self.d)
@@ -179,9 +175,9 @@ class _Sysroots:
     # composing
 
     def compose(self, new, stay, old):
-        """Have the writer make the sysroots; return whether it did.
+        """Compose the sysroots with the writer. Return whether it succeeded.
 
-        What is `new` is not complete until it is there.
+        The `new` recipes are marked as incomplete in `installeddeps` until they are installed.
         """
         staged = {name: self.staged(name, *each) for name, each in new.items()}
         staged.update((name, self.installed(name)) for name in stay)
@@ -201,13 +197,13 @@ class _Sysroots:
         for name, (taskhash, _) in new.items():
             self.note_end(name, taskhash, *staged[name])
         current = {os.readlink(self.path(name)) for name in stay | set(new)}
-        for path in lists:  # of what was replaced
+        for path in lists:  # delete the lists of replaced recipes
             if os.path.basename(path) not in current and os.path.exists(path):
                 os.unlink(path)
         return True
 
     def question(self, staged, lists):
-        """Return the sysroots that the writer is asked for: `messages.SysrootsBody`."""
+        """Return the request's body: the sysroots to compose, as `messages.SysrootsBody`."""
         words = [("FIXMESTAGINGDIRTARGET", self.target), ("FIXMESTAGINGDIRHOST", self.native)]
         words += [(f"FIXME_{name}", self.d.getVar(name) or "None") for name in FIXMES]
         sysroots = {}
@@ -222,9 +218,9 @@ class _Sysroots:
         return {"sysroots": contents}
 
     def ask(self, question):
-        """Have the writer compose sysroots; return whether it did.
+        """Send the request to the writer. Return whether the sysroots were composed.
 
-        The task fails if it would fail without prov, too.
+        Fails the task if it would also fail without prov.
         """
         request = dict(facts.names(self.d, self.d.getVar("BB_RUNTASK")), what="sysroot")
         answer = wire.ask(facts.socket_path(self.d), request, json.dumps(question).encode())
@@ -238,7 +234,7 @@ class _Sysroots:
         return True
 
     def staged(self, name, _taskhash, fn):
-        """Return where a recipe's files go to, where it staged them, and the manifest of that."""
+        """Return the sysroot for a recipe's files, the folder with them, and their manifest."""
         import oe.sstatesig
 
         manifest, d2 = oe.sstatesig.find_sstate_manifest(
@@ -246,7 +242,7 @@ class _Sysroots:
         )
         if name.endswith("-native") or "-cross-" in name or "-crosssdk" in name:
             return self.native, self.folder(manifest), manifest
-        if d2 is not self.d:  # of another multilib: the path is made with this recipe's WORKDIR
+        if d2 is not self.d:  # another multilib: its sysroot path must use this recipe's WORKDIR
             d2.setVar("WORKDIR", self.workdir)
         other = d2 is not self.d and "allarch" not in manifest
         return (
@@ -256,13 +252,13 @@ class _Sysroots:
         )
 
     def installed(self, name):
-        """The same of what is installed already."""
+        """Return the same as `staged` for an installed recipe."""
         manifest = os.readlink(self.path(name + ".complete"))
         top = top_of(self.path(name)) or os.path.basename(self.target)
         return os.path.join(self.workdir, top), self.folder(manifest), manifest
 
     def folder(self, manifest):
-        """Return the folder with what a recipe staged: ARCH/RECIPE in that of all of them."""
+        """Return the folder with a recipe's staged files: ARCH/RECIPE in COMPONENTS_DIR."""
         top = self.d.getVar("COMPONENTS_DIR")
         with open(manifest) as stream:
             line = stream.readline().strip()
@@ -271,8 +267,9 @@ class _Sysroots:
         return os.path.join(top, *line[len(top) + 1 :].split("/")[:2])
 
     def note_begin(self, name, taskhash, top, folder, manifest):
-        """Note that a recipe is being installed, so that who comes after a kill takes it away, and
-        what it replaces.
+        """Mark a recipe as being installed.
+
+        If the task is killed, the next one finds the list and removes the new and the old files.
         """
         link, path = self.path(name), self.path(f"{name}.{taskhash}")
         before = set()
@@ -287,9 +284,9 @@ class _Sysroots:
         os.symlink(os.path.basename(path), link)
 
     def note_end(self, name, taskhash, top, folder, manifest):
-        """Note that a recipe is installed.
+        """Mark a recipe as installed.
 
-        Its list is one file for all sysroots that it is in, as far as may be.
+        The lists of a recipe in all sysroots are hardlinks to one file, where possible.
         """
         path = self.path(f"{name}.{taskhash}")
         subfolder = self.d.getVar("RECIPE_SYSROOT_MANIFEST_SUBDIR") or ""
@@ -307,7 +304,7 @@ class _Sysroots:
         os.symlink(manifest, self.path(name + ".complete"))
 
     def lines(self, top, folder, manifest):
-        """Return the paths of a recipe's files in WORKDIR, a line each."""
+        """Return the paths of a recipe's files, relative to WORKDIR, one per line."""
         with open(manifest) as stream:
             found = [line.strip()[len(folder) :] for line in stream]
         prefix = os.path.relpath(top, self.workdir)
@@ -316,19 +313,20 @@ class _Sysroots:
         ]
 
     def forget(self, name):
-        """Take a recipe out of the account."""
+        """Remove a recipe from `installeddeps`."""
         link = self.path(name)
         for path in (self.path(os.readlink(link)), link, link + ".complete"):
             if os.path.lexists(path):
                 os.unlink(path)
 
     def run_scripts(self, manifests):
-        """Run all scripts that are there if one was installed: each may have undone what another
-        did.
+        """Run all scripts of the sysroots if a new one was installed.
+
+        All run again because a new script may have overwritten the results of another.
         """
         if not any(has_scripts(path) for path in manifests):
             return
-        before = facts.heed_children()  # else each script succeeds
+        before = facts.heed_children()  # otherwise failures of scripts are not noticed
         try:
             for top in (self.target, self.native):
                 for script in sorted(glob.glob(os.path.join(glob.escape(top), SCRIPTS + "*"))):
@@ -343,21 +341,19 @@ class _Sysroots:
 
 
 def has_scripts(manifest):
-    """Tell whether a manifest names scripts that are to run in the sysroot."""
+    """Return whether a manifest lists scripts that run in the sysroot."""
     with open(manifest) as stream:
         return any(f"/{SCRIPTS}" in line for line in stream)
 
 
 def top_of(manifest):
-    """Return the sysroot, by its name in WORKDIR, that a list in the account speaks of; nothing of
-    an empty one.
-    """
+    """Return the name of the sysroot that a list in `installeddeps` is for, empty if unknown."""
     with open(manifest) as stream:
         return stream.readline().partition("/")[0].strip()
 
 
 class _SharedTasks:
-    """The tasks with shared state that others depend on, directly or through tasks without."""
+    """Finds the tasks with shared state that a task depends on, directly or through other tasks."""
 
     def __init__(self, data, shared):
         self.data = data
@@ -388,12 +384,12 @@ class _SharedTasks:
 
 
 def needed_recipes(d, data, name):
-    """Return the recipes whose staged files a task needs: recipe -> (task hash, recipe file); and
-    the tasks before it.
+    """Return the recipes whose staged files a task needs, and the tasks of its recipe before it.
 
-    From the tasks that it depends on directly, but for those without shared state, which stand for
-    what they depend on themselves; and from there as far as shared state would be needed, which
-    BB_SETSCENE_DEPVALID decides.
+    The recipes are returned as recipe -> (task hash, recipe file). They are found from the tasks
+    that the task depends on. A dependency without shared state is replaced by its own
+    dependencies. From there, dependencies are followed as far as BB_SETSCENE_DEPVALID requires
+    their shared state.
     """
     pn = d.getVar("PN")
     shared = _SharedTasks(data, {*d.getVar("SSTATETASKS").split(), "do_stash_locale", "do_deploy"})

@@ -1,7 +1,8 @@
-"""In a task's process: tell the writer that the task begins, and what it left when it has ended.
+"""Report to the writer that a task begins, and what it produced when it has ended.
 
-Where the task runs under pseudo this does, too: what is looked at here has the owners, modes and
-devices that the task gave them. Nothing is written but into T, which pseudo does not track.
+This module runs in the task's process, and under pseudo if the task does. Files then have the
+owners, modes and device types that the task gave them. Files are written only to T, which pseudo
+does not track.
 """
 
 import contextlib
@@ -16,13 +17,13 @@ import bb.compress.zstd
 from provlayer import facts, wire
 
 SOURCES = ("do_unpack", "do_patch", "do_configure", "do_compile", "do_install")
-"""Tasks that read or write sources, which may be outside WORKDIR."""
+"""Tasks that read or write sources, which can be outside WORKDIR."""
 
 _began = {}
 
 
 def handle(event, d):
-    """Handle an event of a task; nothing that goes wrong here is the build's affair."""
+    """Handle an event of a task. Errors become notes, and never fail the build."""
     task = d.getVar("BB_RUNTASK") or event.task
     started = event.__class__.__name__ == "TaskStarted"
     ignored = task.replace("_setscene", "") in (d.getVar("PROV_IGNORED_TASKS") or "").split()
@@ -52,7 +53,7 @@ def _started(d, task, *, ignored):
 
 
 def _outside(d, task, workdir):
-    """Return the directories outside WORKDIR with the sources of a recipe."""
+    """Return the directories outside WORKDIR that contain a recipe's sources or build files."""
     if task not in SOURCES:
         return []
     found = {os.path.realpath(d.getVar(name)) for name in ("S", "B") if d.getVar(name)}
@@ -77,13 +78,13 @@ def _ended(event, d, task):
         answer = _report_loss(d, request, error)
     if cached and "error" in answer and cache.packed() and "Failed" not in event.__class__.__name__:
         bb.note(
-            f"prov: the shared state of {request['pn']}:{request['task']} is written as an archive"
+            f"prov: writing the shared state of {request['pn']}:{request['task']} as an archive"
         )
         cache.keep(d)
 
 
 def _report(event, d, request):
-    """Report to the writer what a task left, and return its answer."""
+    """Report an ended task to the writer, and return the answer."""
     real, workdir = request["task"], request["workdir"]
     body = b""
     if facts.under_pseudo():
@@ -122,17 +123,15 @@ def _report(event, d, request):
 
 
 def _report_loss(d, request, error):
-    """Report to the writer why a task can't list what it left."""
+    """Report to the writer why a task cannot be recorded, and return an error answer."""
     why = f"{error.__class__.__name__}: {error}"
-    with contextlib.suppress(OSError):  # no report at all is noticed when the build ends
+    with contextlib.suppress(OSError):  # the writer detects a missing report at the build's end
         wire.ask(facts.socket_path(d), dict(request, what="lost", why=why))
     return {"error": why}
 
 
 def _outhash(d, task):
-    """Return the hash of what a task gave, as it was told to a hash equivalence server: that of the
-    text in T.
-    """
+    """Return a task's output hash for hash equivalence: the digest of the file `depsig` in T."""
     path = os.path.join(d.getVar("T"), f"depsig.{task}.{os.getpid()}")
     if not os.path.exists(path):
         return ""
@@ -141,8 +140,9 @@ def _outhash(d, task):
 
 
 def _dump_signature(d, task, path):
-    """Write what goes into a task's hash, as BitBake itself writes it, but uncompressed: it is read
-    at once.
+    """Write a task's signature data with BitBake's own function, uncompressed.
+
+    The writer reads the file immediately.
     """
     fn = d.getVar("BB_FILENAME")
     stamp = bb.parse.siggen.stampfile_base(fn)
@@ -155,7 +155,7 @@ def _dump_signature(d, task, path):
 
 
 def _sysroot(d, task):
-    """Return what the recipe's sysroots were composed of, a line each: the task, and its hash."""
+    """Return the content of the recipe's sysroots: one line per recipe, with its task hash."""
     folder = os.path.join(d.getVar("RECIPE_SYSROOT_NATIVE") or "", "installeddeps")
     lines = []
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():

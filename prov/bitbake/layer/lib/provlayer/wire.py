@@ -1,7 +1,7 @@
-"""How a task speaks to the writer: one request on one connection, a line of JSON each way, and a
-body if there is one.
+"""Send a task's requests to the writer: one connection per request, a line of JSON in each
+direction, and an optional body after the request.
 
-The writer sends a space now and then while it is at work, so that a task can tell a busy writer
+While the writer works it sends a space as heartbeat, by which a task can distinguish a busy writer
 from a dead one.
 """
 
@@ -11,15 +11,15 @@ import socket
 import time
 
 SILENCE = 120
-"""Seconds without a sign of life after which a writer is taken to be dead."""
+"""Seconds without a heartbeat after which the writer is assumed to be dead."""
 PATIENCE = 15
-"""Seconds for a writer that crashed to be started again."""
+"""Seconds to wait for a crashed writer to be restarted."""
 
 
 def address(path):
-    """Return an open directory, and the path below it by which a socket is reached.
+    """Return a descriptor of a socket's directory, and a short path of the socket through it.
 
-    A socket's path may have 107 bytes, and build directories are often deeper.
+    The path of a socket is limited to 107 bytes, and build directories often have longer ones.
     """
     folder, name = os.path.split(path)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -27,9 +27,9 @@ def address(path):
 
 
 def connect(path):
-    """Return a connection to the writer, None where there is none.
+    """Return a connection to the writer, or None if it has no socket.
 
-    Raises OSError for one that does not come back.
+    Raises OSError if a crashed writer is not restarted within PATIENCE seconds.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -51,7 +51,7 @@ def connect(path):
 
 
 def ask(path, request, body=b""):
-    """Send a request and return the answer, None where there is no writer. Raises OSError."""
+    """Send a request and return the answer, or None if there is no writer. Raises OSError."""
     connection = connect(path)
     if connection is None:
         return None
@@ -62,7 +62,7 @@ def ask(path, request, body=b""):
         while b"\n" not in answer:
             piece = connection.recv(1 << 16)
             if not piece:
-                raise OSError("the writer broke off")
+                raise OSError("the writer closed the connection")
             answer += piece
-    # the writer may answer once more, when the record is complete
+    # ignore a second answer, which the writer may send when the record is complete
     return json.loads(answer.partition(b"\n")[0])
