@@ -1,4 +1,4 @@
-"""`prov bitbake`: the layer for BitBake's builds."""
+"""`prov bitbake`: set up the layer, and restore WORKDIRs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,34 @@ group = Commands(
 
 @group.command("layer")
 def layer() -> None:
-    """Print the layer's folder. Example: bitbake-layers add-layer $(prov bitbake layer)"""
+    """Print the path of the layer.
+
+    To add the layer yourself, also add `INHERIT += "prov"` to conf/local.conf.
+
+    Example:
+
+        bitbake-layers add-layer $(prov bitbake layer)
+    """
     say(str(bitbake_setup.layer()))
 
 
 @group.command("setup")
 def setup(
     builddir: Annotated[
-        Path, typer.Argument(metavar="BUILDDIR", help="The build directory, with conf/ in it.")
+        Path, typer.Argument(metavar="BUILDDIR", help="Build directory, which contains conf/.")
     ],
-    undo: Annotated[bool, typer.Option("--undo", help="Take out what it added.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Remove the lines that `setup` added.")
+    ] = False,
 ) -> None:
-    """Add the layer to a build directory, and the line that switches it on.
+    """Add the layer to a build directory.
 
-    Example: prov bitbake setup build
+    Adds a line to conf/bblayers.conf and two lines to conf/local.conf. Fails without changing a
+    file if the build directory uses a release of BitBake or OpenEmbedded that is not supported.
+
+    Example:
+
+        prov bitbake setup build
     """
     if undo:
         _undo_setup(builddir)
@@ -56,15 +70,15 @@ def setup(
             if line and not line.startswith("#"):
                 say(f"  {line}")
     if not changed:
-        note("nothing to add")
+        note("already set up")
 
 
 def _undo_setup(builddir: Path) -> None:
     changed = bitbake_setup.undo(builddir)
     for name in changed:
-        say(f"{builddir / name}: taken out")
+        say(f"{builddir / name}: removed the lines of `prov bitbake setup`")
     if not changed:
-        note("nothing to take out")
+        note("not set up")
 
 
 @group.command("restore")
@@ -73,7 +87,7 @@ def restore(
         str,
         typer.Argument(
             metavar="RECIPE[:TASK]",
-            help="A task, its newest run; or a run's tag.",
+            help="Recipe, task (its newest run), or tag of a run.",
             callback=plain_name,
         ),
     ],
@@ -82,16 +96,21 @@ def restore(
         typer.Option(
             "--tmpdir",
             metavar="DIR",
-            help="A TMPDIR of yours that the build directory does not name.",
+            help="Also allow paths in this TMPDIR; can be repeated.",
         ),
     ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Put a recipe's WORKDIR back as it was after a task, and let BitBake's stamps say so.
+    """Restore a recipe's WORKDIR and stamps after a task.
 
-    BitBake goes on from there. Without a task: after the last of unpack, patch, configure and
-    compile that is recorded. What is in the WORKDIR now is recorded before. Run it in the build
-    directory: a WORKDIR outside its TMPDIR is refused. Example: prov bitbake restore zlib:do_patch
+    BitBake continues from there. Without a task, uses the last recorded task of do_unpack,
+    do_patch, do_configure and do_compile. The current content of WORKDIR is recorded first.
+
+    Run the command in the build directory: a WORKDIR outside its TMPDIR is rejected.
+
+    Example:
+
+        prov bitbake restore zlib:do_patch
     """
     opened = open_store(store)
     run = bitbake_restore.choose(opened, name)
@@ -99,11 +118,11 @@ def restore(
     restored = bitbake_restore.restore(opened, run, allowed)
     note_all(restored.notes)
     files = count_text(restored.placed, "file")
-    say(f"{restored.workdir}: as after {restored.run.tag}; {files} placed")
+    say(f"{restored.workdir}: restored {restored.run.tag}, {files} written")
     say(f"stamps: {' '.join(restored.stamps)}")
 
 
 @group.command("writer", hidden=True)
 def writer(store: Path, socket: Path) -> None:
-    """Record a build: BitBake's server starts this."""
+    """Record a build. BitBake's server starts this command."""
     bitbake_writer.run(store.absolute(), socket.absolute(), (0, 1), dict(os.environ))

@@ -63,7 +63,7 @@ def build(once: Path, tmp_path: Path) -> Iterator[Replayed]:
 def test_workdir_and_stamps_come_back_after_they_were_deleted(build: Replayed) -> None:
     shutil.rmtree(build.root / "tmp")
     said = build.ask("bitbake", "restore", "words:do_compile")
-    assert f"{build.root / WORDS}: as after words/do_compile/" in said
+    assert f"{build.root / WORDS}: restored words/do_compile/" in said
     assert said.splitlines()[-1] == "stamps: do_fetch do_unpack do_configure do_compile"
     assert files_below(build.root / WORDS) == ["words-1.0/sorted.txt", "words-1.0/words.txt"]
     stamps = sorted((build.root / STAMPS).iterdir(), key=lambda path: path.stat().st_mtime)
@@ -109,7 +109,7 @@ def test_link_that_leads_to_the_build_directory_is_as_good(build: Replayed, tmp_
     try:
         build.root.symlink_to(moved)
         said = Replayed(moved).ask("bitbake", "restore", "words:do_compile")
-        assert f"{moved / WORDS}: as after" in said
+        assert f"{moved / WORDS}: restored " in said
         assert list((moved / STAMPS).iterdir())
     finally:
         build.root.unlink()

@@ -46,12 +46,12 @@ def test_second_setup_changes_nothing(plain: BuildDirectory) -> None:
     plain.prov("bitbake", "setup", ".")
     before = contents(plain)
     done = plain.prov("bitbake", "setup", ".")
-    assert (done.stdout, done.stderr) == ("", "nothing to add\n")
+    assert (done.stdout, done.stderr) == ("", "already set up\n")
     assert contents(plain) == before
 
 
 def test_undo_of_nothing_says_so(plain: BuildDirectory) -> None:
-    assert plain.prov("bitbake", "setup", "--undo", ".").stderr == "nothing to take out\n"
+    assert plain.prov("bitbake", "setup", "--undo", ".").stderr == "not set up\n"
 
 
 def test_no_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> None:

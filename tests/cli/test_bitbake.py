@@ -1,4 +1,4 @@
-"""`prov bitbake`: what needs no BitBake."""
+"""Subcommands of `prov bitbake` that run without BitBake."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ LAYER = Path(__file__).parents[2] / "prov/bitbake/layer"
 
 @pytest.fixture
 def build(small: Project) -> Project:
-    """A project with a build directory of BitBake's."""
+    """A project with a BitBake build directory."""
     small.write("build/conf/local.conf", 'MACHINE = "qemux86-64"\n')
     small.write("build/conf/bblayers.conf", 'BBLAYERS = "/layers/meta"\n')
     return small
 
 
-def test_the_layers_folder_is_printed(small: Project) -> None:
+def test_layer_prints_its_path(small: Project) -> None:
     assert small.ask("bitbake", "layer") == f"{LAYER}\n"
 
 
-def test_the_layer_is_added_once_and_taken_out(build: Project) -> None:
+def test_setup_adds_the_layer_once_and_undo_removes_it(build: Project) -> None:
     before = (build.root / "build/conf/bblayers.conf").read_text()
     assert "build/conf/bblayers.conf: added\n" in build.ask("bitbake", "setup", "build")
     assert str(LAYER) in (build.root / "build/conf/bblayers.conf").read_text()
-    assert build.prov("bitbake", "setup", "build").stderr == "nothing to add\n"
-    assert ": taken out\n" in build.ask("bitbake", "setup", "build", "--undo")
+    assert build.prov("bitbake", "setup", "build").stderr == "already set up\n"
+    assert ": removed the lines of `prov bitbake setup`\n" in build.ask(
+        "bitbake", "setup", "build", "--undo"
+    )
     assert (build.root / "build/conf/bblayers.conf").read_text() == before
-    assert build.prov("bitbake", "setup", "build", "--undo").stderr == "nothing to take out\n"
+    assert build.prov("bitbake", "setup", "build", "--undo").stderr == "not set up\n"
