@@ -1,4 +1,4 @@
-"""Build directories for stories; the servers that BitBake leaves in them end with the test."""
+"""Fixtures of build directories. BitBake servers started in them exit with the test."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def directories(tmp_path: Path) -> Iterator[BuildDirectories]:
-    """`directories(name, layer=False)`: a build directory, without prov's layer if that is
-    wanted.
-    """
+    """`directories(name, layer=False)` makes a build directory, by default with prov's layer."""
     made: list[BuildDirectory] = []
 
     def make(name: str = "build", *, layer: bool = True) -> BuildDirectory:
@@ -40,14 +38,14 @@ def directories(tmp_path: Path) -> Iterator[BuildDirectories]:
 
 @pytest.fixture
 def story(directories: BuildDirectories) -> BuildDirectory:
-    """A build directory in which nothing was built yet."""
+    """A build directory without any build."""
     return directories()
 
 
 @pytest.fixture
 def staged(tmp_path: Path) -> Iterator[Directories]:
-    """`staged(name, level=Level.CACHE)`: a build directory with OE-core's classes for shared state
-    and sysroots.
+    """`staged(name, level=Level.CACHE)` makes a build directory that uses OE-core's classes for
+    shared state and sysroots.
     """
     with staged_below(tmp_path) as make:
         yield make

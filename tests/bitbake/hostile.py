@@ -1,4 +1,4 @@
-"""Hostile stores: runs of BitBake's tasks whose records hold any facts and files."""
+"""Make hostile stores: runs of BitBake tasks with arbitrary facts and files in their records."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EVIL = b"ssh-ed25519 AAAA eve\n"
 
 
 def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listing:
-    """Return a directory's entries: paths of files with their content, of symlinks with their
-    target as text.
+    """Return the listing of a directory with these files.
 
-    Content that begins with `#!` is executable.
+    `files` maps paths to content in bytes, or to the target of a symlink as text. Files that begin
+    with `#!` are executable.
     """
     listing: Listing = {}
     folders: dict[str, dict[str, bytes | str]] = {}
@@ -42,7 +42,7 @@ def listing_of(writer: ObjectWriter, files: Mapping[str, bytes | str]) -> Listin
 
 
 def facts_of(workdir: str, stamp: str, **more: str) -> dict[str, str]:
-    """Return what the record of a task says of where it ran."""
+    """Return the facts of a task's record, with its WORKDIR and stamp."""
     facts = {
         "result": "ok",
         "began": "1.0",
@@ -65,7 +65,7 @@ def add_run(
     after: Oid | None = None,
     name: str = "",
 ) -> Oid:
-    """Record a run of a recipe `a`, in a WORKDIR with such files; return its commit."""
+    """Record a run of the recipe `a` in a WORKDIR with these files, and return its commit."""
     with store.objects.writer() as writer:
         inputs = writer.add_tree(
             [Entry(b"task", MODE_FILE, writer.add("blob", f"{task} {facts}".encode()))]

@@ -1,4 +1,4 @@
-"""What BitBake's tasks once said to the writer, said again: see the script `record`."""
+"""Replay recorded requests of BitBake tasks to the writer. The script `record` records them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Line = dict[str, Any]
 
 
 def read(build: str, top: str = "@TOP@") -> Iterator[Line]:
-    """Return what was said in a build, as if its directory had been another one."""
+    """Yield the recorded lines of a build, for the build directory `top`."""
     for text in (RECORDED / f"{build}.jsonl").read_text().splitlines():
         yield json.loads(text.replace("@TOP@", top))
 
@@ -37,7 +37,7 @@ def signatures() -> list[Line]:
 
 
 class Replayed(BuildDirectory):
-    """A build directory in which tasks say what others once said."""
+    """A build directory in which recorded requests are sent to a real writer."""
 
     process: subprocess.Popen[bytes] | None = None
 
@@ -46,21 +46,21 @@ class Replayed(BuildDirectory):
         return self.root / ".prov.sock"
 
     def begin(self, *by: str) -> None:
-        """Start a writer, as BitBake's server does; `by` another program if need be."""
+        """Start a writer as BitBake's server does, optionally through another program `by`."""
         self.root.mkdir(exist_ok=True)
         command = [*by, PROV, "bitbake", "writer", str(self.root / ".prov"), str(self.socket)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert "ready" in self.word()
 
     def word(self) -> Any:
-        """Return what the writer says next."""
+        """Return the writer's next message."""
         assert self.process and self.process.stdout
         line = self.process.stdout.readline()
         assert line, f"the writer ended with {self.process.wait()}"
         return json.loads(line)
 
     def say(self, line: Line) -> Any:
-        """Make what a task found or left, and ask as it asked; return the answer."""
+        """Write the files that a task left, send its request, and return the answer."""
         if line["asked"]["what"] == "end":
             self.lay_out(line)
         return wire.ask(str(self.socket), line["asked"], line["body"].encode())
@@ -74,9 +74,7 @@ class Replayed(BuildDirectory):
         _make(workdir, line["workdir"])
 
     def end(self, line: Line | None = None) -> list[Any]:
-        """Let the build be over, or the server be gone; return the words that the writer still
-        had.
-        """
+        """End the build, or the server if there is no `line`. Return the writer's last messages."""
         assert self.process and self.process.stdin and self.process.stdout
         if line is not None:
             self.process.stdin.write(json.dumps(line["server"]).encode() + b"\n")
@@ -106,7 +104,7 @@ class Replayed(BuildDirectory):
 
 
 def _make(workdir: Path, wanted: Line) -> None:
-    """Let a WORKDIR be as it was; what is that way already is not touched."""
+    """Make a WORKDIR equal to its recorded content, without touching unchanged files."""
     for path in sorted(workdir.rglob("*"), reverse=True):
         name = str(path.relative_to(workdir))
         if name.partition("/")[0] != "temp" and name not in wanted:

@@ -1,8 +1,7 @@
-"""A build directory whose recipes use OE-core's own classes for shared state and sysroots, and
-little else of it.
+"""Build directories that use only OE-core's classes for shared state and sysroots.
 
-fixtures/bitbake/meta-staged has the recipes; sstate.bbclass, staging.bbclass and native.bbclass
-come from OECORE_DIR. A build takes seconds, and root may run it: there is no toolchain, no pseudo,
+The recipes are in fixtures/bitbake/meta-staged; sstate.bbclass, staging.bbclass and native.bbclass
+come from OECORE_DIR. A build takes seconds, and root can run it: there is no toolchain, no pseudo,
 and nothing is fetched.
 """
 
@@ -35,11 +34,11 @@ SUMMARY = re.compile(r"Attempted (\d+) tasks of which (\d+) didn't need to be re
 live = pytest.mark.skipif(
     not (BITBAKE_DIR and OECORE_DIR), reason="BITBAKE_DIR or OECORE_DIR is not set"
 )
-"""Of tests that run BitBake with OE-core's classes."""
+"""Mark of tests that run BitBake with OE-core's classes."""
 
 
 class Level(IntEnum):
-    """How much prov does in a build; each with all before it."""
+    """prov's features in a build. Each level includes the ones before it."""
 
     PLAIN = 0
     OBSERVED = 1
@@ -51,25 +50,25 @@ SWITCHES = {Level.CACHE: 'PROV_CACHE = "1"', Level.SYSROOTS: 'PROV_SYSROOTS = "1
 
 
 class Entry(NamedTuple):
-    """What a path in a tree is."""
+    """An entry of a tree."""
 
     mode: str
-    """As in `ls -l`."""
+    """Type and mode as in `ls -l`."""
     content: str
-    """Of a file, or where a symlink points; the build directory is @TOP@ in it."""
+    """Content of a file, or target of a symlink, with the build directory replaced by @TOP@."""
     mtime: int | None
-    """In nanoseconds. None of directories and symlinks, which everybody makes anew, and of files
-    with the build directory in them: those are written where they stand.
+    """In nanoseconds. None for entries that are created in each sysroot: directories, symlinks,
+    and files that contain the build directory.
     """
     links: tuple[str, ...]
-    """All names of the file in the tree if there are several, its own among them."""
+    """All paths of the file if it has several hardlinks, including its own."""
 
 
 Tree = dict[str, Entry]
 
 
 class Staged(BuildDirectory):
-    """A build directory; `app` is what is built in it."""
+    """A build directory whose default target is `app`."""
 
     def make(self, *, layer: bool = True, level: Level = Level.OBSERVED) -> Staged:
         shutil.copytree(META_STAGED, self.root / "meta-staged")
@@ -79,7 +78,7 @@ class Staged(BuildDirectory):
         return self
 
     def switch(self, level: Level) -> None:
-        """Let prov do so much from now on."""
+        """Enable prov's features up to a level."""
         self.prov("bitbake", "setup", ".", *(() if level else ("--undo",)))
         self.write(
             "conf/level.conf",
@@ -87,17 +86,17 @@ class Staged(BuildDirectory):
         )
 
     def build(self, *arguments: str, conf: str = "", code: int = 0) -> str:
-        """Build, `app` if nothing is named; return what BitBake says. `conf` is lines of local.conf
-        for this once.
+        """Build `app` or the given targets, and return BitBake's output.
 
-        `do_install:append:pn-words-native = "    true"` adds a line to a task; a backslash and n do
-        not make another.
+        `conf` holds additional lines of local.conf for this build. A line such as
+        `do_install:append:pn-words-native = "    true"` adds one line to a task; a backslash and n
+        in it are not a newline.
         """
         self.write("conf/once.conf", conf + "\n")
         return self.bitbake("-R", "conf/once.conf", *(arguments or ("app",)), code=code)
 
     def signatures(self, *targets: str, conf: str = "") -> str:
-        """Return the hashes of all tasks, as BitBake writes them to lock them."""
+        """Return the hashes of all tasks in BitBake's format of locked signatures."""
         self.build("-S", "lockedsigs", *(targets or RECIPES), conf=conf)
         return (self.root / "locked-sigs.inc").read_text()
 
@@ -111,7 +110,7 @@ class Staged(BuildDirectory):
 
     @property
     def components(self) -> Path:
-        """What do_populate_sysroot gave, a folder for each recipe: ARCH/RECIPE."""
+        """Folder with the staged files of each recipe in ARCH/RECIPE."""
         return self.tmp / "sysroots-components"
 
     def component(self, recipe: str) -> Path:
@@ -128,7 +127,7 @@ class Staged(BuildDirectory):
         return self.workdir(recipe) / "recipe-sysroot-native"
 
     def seen(self) -> str:
-        """Return what `app` found in its sysroots when it was compiled, paths and all."""
+        """Return the listing of its sysroots that `app` wrote when it was compiled."""
         return (self.workdir() / "app-0.1/seen").read_text()
 
     def archives(self) -> set[str]:
@@ -140,14 +139,12 @@ class Staged(BuildDirectory):
         }
 
     def lose(self, *folders: str) -> None:
-        """Lose TMPDIR and SSTATE_DIR, or what is named."""
+        """Delete the given folders, by default TMPDIR and SSTATE_DIR."""
         for name in folders or ("tmp", "sstate-cache"):
             shutil.rmtree(self.root / name, ignore_errors=True)
 
     def tree(self, folder: Path, *without: str) -> Tree:
-        """Return path -> what it is, of all below a folder but for some names in it; nothing if
-        there is none.
-        """
+        """Return the entries below a folder by path, except `without`; none if it is missing."""
         left_out = {folder / name for name in without}
         paths = [
             path
@@ -178,7 +175,7 @@ class Staged(BuildDirectory):
 
 
 def started(said: str) -> set[str]:
-    """Return the tasks that BitBake says it started, `_setscene` and all: RECIPE:TASK."""
+    """Return the tasks that BitBake reports as started: RECIPE:TASK, with `_setscene` if any."""
     return {f"{recipe}:{task}" for recipe, task in STARTED.findall(said)}
 
 
@@ -187,9 +184,9 @@ Directories = Callable[..., Staged]
 
 @contextlib.contextmanager
 def staged_below(top: Path) -> Iterator[Directories]:
-    """`make(name, level=Level.CACHE)`: a build directory.
+    """Yield `make(name, level=Level.CACHE)`, which makes a build directory.
 
-    All go afterwards, and BitBake's servers in them.
+    At the end, stop the BitBake servers and delete all build directories.
     """
     made: list[Staged] = []
 

@@ -1,4 +1,4 @@
-"""A build directory with a layer of its own, in which BitBake and prov run as a user runs them."""
+"""Build directories with a small layer, in which BitBake and prov run as a user runs them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tests.cli.story import Project
 META = Path(__file__).parents[2] / "fixtures" / "bitbake" / "meta-small"
 BITBAKE_DIR = os.environ.get("BITBAKE_DIR", "")
 PATIENCE = 60.0
-"""Seconds after which what should happen soon has not happened."""
+"""Seconds to wait for an event before the test fails."""
 EVERY = ("fetch", "unpack", "configure", "compile", "install", "stage")
 TASKS = {f"{recipe}:do_{task}" for recipe in ("app", "tool", "words") for task in EVERY} | {
     "app:do_notes"
 }
-"""What a first build of `app` runs."""
+"""Tasks that a first build of `app` runs."""
 APP = "meta-small/recipes/app/app_0.1.bb"
 WORDS = "meta-small/recipes/words/files/words.txt"
 BASE = "meta-small/classes/base.bbclass"
 BBLAYERS = 'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\nBBLAYERS = "${TOPDIR}/meta-small"\n'
 
 live = pytest.mark.skipif(not BITBAKE_DIR, reason="BITBAKE_DIR is not set")
-"""Of tests that run BitBake."""
+"""Mark of tests that run BitBake."""
 
 
 class BuildDirectory(Project):
-    """A build directory, the layer beside its conf/."""
+    """A build directory that contains its layer."""
 
     def make(self, *, layer: bool = True) -> BuildDirectory:
         shutil.copytree(META, self.root / "meta-small")
@@ -66,18 +66,18 @@ class BuildDirectory(Project):
         )
 
     def bitbake(self, *arguments: str, code: int = 0) -> str:
-        """Return what BitBake says."""
+        """Run BitBake and return its output."""
         return self.ended(self.start("bitbake", *arguments), code=code)
 
     def ended(self, running: subprocess.Popen[str], *, code: int | None = 0) -> str:
-        """Return what a command of BitBake said, when it has ended and its server is gone."""
+        """Wait until a BitBake command and its server have exited, and return the output."""
         said = running.communicate(timeout=3 * PATIENCE)[0]
         assert code in (None, running.returncode), f"{running.args!r}: {running.returncode}\n{said}"
-        self.wait(lambda: not self.servers(), "the server goes")
+        self.wait(lambda: not self.servers(), "the server exits")
         return said
 
     def servers(self) -> list[int]:
-        """Return the processes of BitBake that are at work here."""
+        """Return the ids of BitBake's processes in this build directory."""
         return [
             pid for pid, words in _processes() if os.fsencode(self.root / "bitbake.sock") in words
         ]
@@ -89,14 +89,12 @@ class BuildDirectory(Project):
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Let no server of this directory stay."""
+        """Stop the BitBake server of this build directory."""
         if (self.root / "bitbake.sock").exists():
             self.ended(self.start("bitbake", "-m"), code=None)
 
     def writers(self) -> list[int]:
-        """Return the processes of the writer that is at work here, the first of them before its
-        forks.
-        """
+        """Return the ids of the writer and its forks, the writer first."""
         return sorted(
             pid for pid, words in _processes() if os.fsencode(self.root / ".prov.sock") in words
         )
@@ -114,7 +112,7 @@ class BuildDirectory(Project):
         ]
 
     def recorded(self) -> set[str]:
-        """Return the tasks of which there is a run."""
+        """Return the tasks that have a recorded run."""
         return {
             ":".join(tag.split("/")[:2])
             for tag in self.tags()
@@ -122,7 +120,7 @@ class BuildDirectory(Project):
         }
 
     def newest(self) -> dict[str, str]:
-        """Return what the newest build tells of itself."""
+        """Return the facts of the newest build."""
         facts = self.json("builds")["builds"][0]["facts"]
         assert isinstance(facts, dict)
         return facts
@@ -139,7 +137,7 @@ class BuildDirectory(Project):
         return set(self.ask("diff", key).splitlines())
 
     def causes(self, key: str) -> dict[str, set[tuple[str, str]]]:
-        """Return what `prov why` gives for causes: task -> kind and name of each change."""
+        """Return the causes that `prov why` reports: task -> kind and name of each change."""
         return {
             cause["task"]: {(each["kind"], each["name"]) for each in cause["changes"]}
             for cause in self.json("why", key)["causes"]
@@ -151,19 +149,19 @@ class BuildDirectory(Project):
         assert self.ask("fsck") == "no errors\n"
 
     def traces(self) -> list[str]:
-        """Return what prov has in the build directory beside conf/."""
+        """Return the names of prov's files in the build directory."""
         return sorted(path.name for path in self.root.iterdir() if path.name.startswith(".prov"))
 
 
 def _processes() -> Iterator[tuple[int, list[bytes]]]:
-    """Return what runs: process numbers and command lines."""
+    """Yield the id and the command line of each process."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             yield int(folder.name), (folder / "cmdline").read_bytes().split(b"\0")
 
 
 def warnings(said: str) -> list[str]:
-    """Return what prov warns of in what BitBake says, each once."""
-    # behind the words of a step that is under way, if there is one
+    """Return the different warnings of prov in BitBake's output."""
+    # a warning may follow the text of a progress message on the same line
     lines = [line.partition("WARNING: ")[2] for line in said.splitlines()]
     return list(dict.fromkeys(line for line in lines if "prov: " in line))

@@ -1,4 +1,4 @@
-"""BitBake's tasks as a build lists them."""
+"""Tasks in the record of a BitBake build."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = TaskKey("zlib:do_compile")
         (True, True, "failed " + "01" * 20),
     ],
 )
-def test_what_happened_to_a_task(restored: bool, failed: bool, happened: str) -> None:
+def test_outcome_of_a_task(restored: bool, failed: bool, happened: str) -> None:
     run = TaskRun(
         key=KEY,
         version="1.3",

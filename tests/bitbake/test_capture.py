@@ -1,4 +1,4 @@
-"""Tasks and objects, as requests name them."""
+"""Names of tasks and objects in requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.bitbake.test_messages import NAMES
         ({"mc": "musl"}, "mc.musl.zlib:do_compile", "zlib:do_compile"),
     ],
 )
-def test_key_has_the_multiconfig_and_that_of_shared_state_has_not(
+def test_multiconfig_is_in_a_tasks_key_but_not_in_that_of_shared_state(
     names: dict[str, str], key: str, shared_key: str
 ) -> None:
     task = BuildTask.of(NAMES | names)  # type: ignore[arg-type]
@@ -30,12 +30,12 @@ def test_key_has_the_multiconfig_and_that_of_shared_state_has_not(
 
 
 @pytest.mark.parametrize("name", ["failed", "a b", "..", "a/b", "\udcff", ""])
-def test_recipe_that_no_ref_can_name_is_refused(name: str) -> None:
+def test_recipe_that_no_ref_can_name_is_rejected(name: str) -> None:
     with pytest.raises(ProvError):
         BuildTask.of(NAMES | {"pn": name})  # type: ignore[arg-type]
 
 
-def test_workdirs_of_two_build_directories_have_refs_of_their_own() -> None:
+def test_workdirs_of_two_build_directories_have_different_refs() -> None:
     paths = ["/one/work/1.3", "/two/work/1.3", "/two/work/1.3~rc"]
     refs = [BuildTask.of(NAMES | {"workdir": path}).ref for path in paths]  # type: ignore[arg-type]
     assert len(set(refs)) == 3
@@ -49,13 +49,13 @@ def test_workdirs_of_two_build_directories_have_refs_of_their_own() -> None:
 
 @pytest.mark.parametrize("attributes", [None, b"\x03" * 20])
 @pytest.mark.parametrize("dated", [None, b"\x04" * 20])
-def test_object_is_named_by_its_ids(attributes: bytes | None, dated: bytes | None) -> None:
+def test_object_is_restored_from_its_ids(attributes: bytes | None, dated: bytes | None) -> None:
     packed = Packed(b"\x01" * 20, Pair(b"\x02" * 20, attributes), dated, b"\x05" * 20)
     assert Packed.of(packed.ids) == packed
     assert Packed.of([]) is None
 
 
-def test_what_pseudo_says_replaces_what_it_said_below_the_same_top() -> None:
+def test_owners_below_a_top_replace_the_remembered_ones() -> None:
     root = Faked(1, 0o100644, (0, 0), 0, ())
     remembered = {b"image/old": root, b"image": root, b"images/a": root}
     body = json.dumps([["image"], [["image/new", 2, 0o100600, 0, 5, 0, [["user.x", "ff"]]]]])

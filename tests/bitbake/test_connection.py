@@ -1,4 +1,4 @@
-"""Requests on a connection, whole and broken off."""
+"""Complete and truncated requests on a connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prov.bitbake.messages import InvalidMessage
 
 
 def sent(*pieces: bytes) -> socket.socket:
-    """Return a connection on which a task sent something, and closed its side."""
+    """Return a connection on which a task sent data and then closed its side."""
     ours, theirs = socket.socketpair()
     with theirs:
         for piece in pieces:
@@ -31,28 +31,28 @@ def test_header_ends_with_the_first_line(rest: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no end"])
-def test_header_without_an_end_is_refused(data: bytes) -> None:
+def test_header_without_a_newline_is_rejected(data: bytes) -> None:
     with sent(data) as connection, pytest.raises(InvalidMessage, match="has no newline"):
         read_header(connection)
 
 
-def test_body_that_is_too_short_is_refused() -> None:
+def test_short_body_is_rejected() -> None:
     with sent(b"56") as connection, pytest.raises(InvalidMessage, match="ends after 6 of 7 bytes"):
         read_body(connection, b"1234", 7)
 
 
-def test_answer_is_a_line_and_the_end() -> None:
+def test_answer_is_one_line_and_closes_the_connection() -> None:
     ours, theirs = socket.socketpair()
     send_answer(ours, {"has": True})
     with theirs:
         assert json.loads(theirs.makefile().read()) == {"has": True}
-    send_answer(ours, {})  # the task is gone
+    send_answer(ours, {})  # the task has exited
 
 
-def test_socket_is_reached_at_a_path_of_any_length(tmp_path: Path) -> None:
+def test_socket_can_have_a_path_of_any_length(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
-    (folder / "socket").write_text("left by a writer that was killed\n")
+    (folder / "socket").write_text("left by a killed writer\n")
     with listen(folder / "socket"):
         fd = os.open(folder, os.O_RDONLY)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as task:

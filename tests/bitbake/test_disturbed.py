@@ -1,6 +1,4 @@
-"""Builds in which something dies or has no room: the build goes on, and what is not recorded is
-told.
-"""
+"""Builds with killed processes or a full disk: they continue, and report what is not recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ pytestmark = [pytest.mark.process, live]
 def pause(
     story: BuildDirectory, task: str = "do_compile", seconds: float = 2
 ) -> Callable[[], bool]:
-    """Let a task of `app` take a while; return what tells that it has begun."""
+    """Make a task of `app` sleep; return a function that checks whether it has begun."""
     head = f"{task}() {{\n"
     lines = f"    touch ${{TOPDIR}}/paused\n    sleep {seconds}\n"
     if head in (story.root / APP).read_text():
@@ -42,7 +40,7 @@ def during(
     task: str = "do_compile",
     seconds: float = 2,
 ) -> str:
-    """Build `app`, disturb while a task is at work, and return what BitBake says."""
+    """Build `app`, call `disturb` while a task runs, and return BitBake's output."""
     paused = pause(story, task, seconds)
     running = story.start("bitbake", "app")
     story.wait(paused, f"{task} begins")
@@ -51,7 +49,7 @@ def during(
 
 
 def counted(said: str) -> set[str]:
-    """Return the tasks that are named at the end of a build as not recorded."""
+    """Return the tasks that the warning at the end of a build lists as not recorded."""
     (line,) = (
         line
         for line in warnings(said)
@@ -63,7 +61,7 @@ def counted(said: str) -> set[str]:
 
 
 def is_well_afterwards(story: BuildDirectory) -> None:
-    """Let the next build be recorded as if nothing had been."""
+    """Assert that the next build is recorded without problems."""
     story.edit(APP, '"hello"', '"goodbye"')
     assert warnings(story.bitbake("app")) == []
     assert story.newest()["result"] == "ok"
@@ -74,7 +72,7 @@ def is_well_afterwards(story: BuildDirectory) -> None:
     story.is_clean()
 
 
-def test_writer_that_is_killed_is_started_again(story: BuildDirectory) -> None:
+def test_killed_writer_is_restarted(story: BuildDirectory) -> None:
     said = during(story, story.kill_writer)
     assert "all succeeded" in said
     assert warnings(said) == []
@@ -84,8 +82,8 @@ def test_writer_that_is_killed_is_started_again(story: BuildDirectory) -> None:
     is_well_afterwards(story)
 
 
-def test_writer_that_is_killed_at_the_end_is_told_of(story: BuildDirectory) -> None:
-    """No task begins after it that would start another one."""
+def test_writer_killed_during_the_last_task_is_restarted(story: BuildDirectory) -> None:
+    """No later task could restart it."""
     story.setting('PROV_IGNORED_TASKS:append = " do_notes"')
     said = during(story, story.kill_writer, "do_stage")
     assert "all succeeded" in said
@@ -94,8 +92,8 @@ def test_writer_that_is_killed_at_the_end_is_told_of(story: BuildDirectory) -> N
     is_well_afterwards(story)
 
 
-def test_writer_that_stops_is_waited_for(story: BuildDirectory) -> None:
-    """As on a machine that has too much to do."""
+def test_tasks_wait_for_a_stopped_writer(story: BuildDirectory) -> None:
+    """As on an overloaded machine."""
     waking: list[subprocess.Popen[bytes]] = []
 
     def stop() -> None:
@@ -108,7 +106,7 @@ def test_writer_that_stops_is_waited_for(story: BuildDirectory) -> None:
     assert waking[0].wait() == 0
 
 
-def test_program_that_is_not_there(story: BuildDirectory) -> None:
+def test_missing_program(story: BuildDirectory) -> None:
     story.setting('PROV_COMMAND = "/nowhere/prov"')
     said = story.bitbake("app")
     assert "all succeeded" in said
@@ -118,8 +116,8 @@ def test_program_that_is_not_there(story: BuildDirectory) -> None:
 
 
 @pytest.mark.parametrize("program", ["false", "true", "cat", "yes"])
-def test_program_that_is_another_one(story: BuildDirectory, program: str) -> None:
-    """That of another project may have the same name."""
+def test_program_that_is_not_prov(story: BuildDirectory, program: str) -> None:
+    """A program of another project may have the same name."""
     story.setting(f'PROV_COMMAND = "{program}"')
     said = story.bitbake("words")
     assert "all succeeded" in said
@@ -127,7 +125,7 @@ def test_program_that_is_another_one(story: BuildDirectory, program: str) -> Non
     assert "this build is not recorded" in line
 
 
-def test_store_that_is_none(story: BuildDirectory) -> None:
+def test_store_that_is_a_file(story: BuildDirectory) -> None:
     story.write(".prov", "a file\n")
     said = story.bitbake("words")
     assert "all succeeded" in said
@@ -137,7 +135,7 @@ def test_store_that_is_none(story: BuildDirectory) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for the beginning of a store."""
+    """A disk that is full after the first objects of a store."""
     disk = tmp_path / "disk"
     disk.mkdir()
     done = subprocess.run(
@@ -152,7 +150,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_store_without_room(story: BuildDirectory, small_disk: Path) -> None:
+def test_store_on_a_full_disk(story: BuildDirectory, small_disk: Path) -> None:
     story.setting(f'PROV_STORE = "{small_disk}/store"')
     (small_disk / "ballast").write_bytes(b"x" * 60_000)
     said = story.bitbake("app")
@@ -170,12 +168,12 @@ def test_store_without_room(story: BuildDirectory, small_disk: Path) -> None:
     story.is_clean()
 
 
-def test_server_that_is_killed(story: BuildDirectory) -> None:
+def test_killed_server(story: BuildDirectory) -> None:
     paused = pause(story)
     running = story.start("bitbake", "app")
     story.wait(paused, "do_compile begins")
     os.kill(story.servers()[0], signal.SIGKILL)
-    running.kill()  # it would wait for a minute
+    running.kill()  # it would wait for the server for a minute
     story.ended(running, code=None)
     story.wait(lambda: not story.writers(), "the writer ends")
     assert story.traces() == [".prov", ".prov.sock.lock"]
@@ -187,7 +185,7 @@ def test_server_that_is_killed(story: BuildDirectory) -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_interrupted_build(story: BuildDirectory, times: int) -> None:
-    """^C once lets running tasks end, twice does not."""
+    """The first ^C lets running tasks end, the second kills them."""
     paused = pause(story)
     running = story.start("bitbake", "app")
     story.wait(paused, "do_compile begins")
@@ -202,8 +200,8 @@ def test_interrupted_build(story: BuildDirectory, times: int) -> None:
     is_well_afterwards(story)
 
 
-def test_task_that_is_killed(story: BuildDirectory) -> None:
-    """As by the kernel, where there is no memory left: it says nothing any more."""
+def test_killed_task(story: BuildDirectory) -> None:
+    """The kernel kills a task without memory, for example. It cannot report anything."""
     story.edit(
         APP,
         "do_compile() {\n",

@@ -1,6 +1,4 @@
-"""Hash equivalences from remotes: under the trust of the remote, of one form, and of a limited
-size.
-"""
+"""Hash equivalences from remotes: trust, form and size are checked."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ BAD = {
     "a unihash that is a path": f"m {A} {B} ../../../../home/x",
     "a unihash with a slash": f"m {A} {B} {'a' * 31}/{'b' * 32}",
     "a short hash": f"m {A} {B} abc",
-    "letters of another kind": f"m {A} {B} {'A' * 64}",
+    "upper case digits": f"m {A} {B} {'A' * 64}",
     "digits of another script": f"m {A} {B} " + "٣" * 64,
     "a method that is a path": f"../m {A} {B} {C}",
     "a method with an escape": f"m\x1b[2J {A} {B} {C}",
@@ -33,8 +31,8 @@ BAD = {
     "five words": f"m {A} {B} {C} x",
     "three words": f"m {A} {B}",
     "a carriage return": f"m {A} {B} {C}\r",
-    "another line's end": f"m {A} {B} {C}\x0bm {A} {B} {C}",
-    "nothing": "",
+    "a vertical tab": f"m {A} {B} {C}\x0bm {A} {B} {C}",
+    "an empty line": "",
     "a NUL": f"m {A} {B} {'0' * 63}\0",
 }
 
@@ -48,7 +46,7 @@ def build(tmp_path: Path) -> Iterator[Replayed]:
 
 
 def asked(build: Replayed, *known: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Return what BitBake's server is told when it asks, and the notes before it."""
+    """Return the writer's answer to BitBake's server, and the notes before it."""
     build.begin()
     assert build.process and build.process.stdin
     question = {"what": "equivalences", "known": list(known), "network": True}
@@ -63,7 +61,7 @@ def asked(build: Replayed, *known: str) -> tuple[dict[str, list[str]], list[str]
 
 
 def published(tmp_path: Path, *lines: str, key: Path | None = None) -> Path:
-    """Return a cache to which a machine published equivalences, signed by a key."""
+    """Return a cache with equivalences published by another machine, optionally signed."""
     theirs = Replayed(tmp_path / "theirs")
     theirs.root.mkdir()
     record_lines(Store.create(theirs.root / ".prov"), lines)
@@ -106,17 +104,17 @@ def test_trust_of_the_remote_decides(
 
 
 @pytest.mark.parametrize("line", BAD.values(), ids=BAD)
-def test_malformed_line_is_left_out_and_named(build: Replayed, tmp_path: Path, line: str) -> None:
+def test_malformed_line_is_ignored_and_reported(build: Replayed, tmp_path: Path, line: str) -> None:
     cache = published(tmp_path, GOOD, line)
     build.prov("remote", "add", "team", str(cache), "--trust", "none", "--store", ".prov")
     lines, notes = asked(build)
     ((name, used),) = lines.items()
     assert used == [GOOD]
     assert notes == [f"hash equivalences {name[:12]}: ignored 1 of 2 lines: malformed"]
-    assert asked(build, name) == ({}, [])  # which is said once
+    assert asked(build, name) == ({}, [])  # reported once
 
 
-def test_huge_text_is_left_out_and_named(build: Replayed, tmp_path: Path) -> None:
+def test_huge_text_is_ignored_and_reported(build: Replayed, tmp_path: Path) -> None:
     store = Store.create(build.root / ".prov")
     record_lines(store, [GOOD])
     record_lines(store, [GOOD] * (LIMIT // len(GOOD) + 1))
@@ -126,7 +124,7 @@ def test_huge_text_is_left_out_and_named(build: Replayed, tmp_path: Path) -> Non
     assert notes == [f"hash equivalences {name[:12]}: ignored: larger than 16.8 MB"]
 
 
-def test_what_is_too_much_at_once_is_left_for_the_next_build(
+def test_lines_beyond_the_limit_are_read_by_the_next_build(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(equivalence, "TOTAL", 5 * len(GOOD))
@@ -141,7 +139,7 @@ def test_what_is_too_much_at_once_is_left_for_the_next_build(
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\n", b"\n" * 1000, b"x" * 100_000], ids=len)
-def test_nonsense_is_no_crash(store: Store, data: bytes) -> None:
+def test_malformed_text_is_ignored(store: Store, data: bytes) -> None:
     record_lines(store, [data.decode("latin-1")])
     found = equivalence.read_lines(store, set())
     assert [*found.by_build.values()] == [[]]

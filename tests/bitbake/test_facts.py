@@ -1,6 +1,4 @@
-"""What a task's process says of itself, and what pseudo says of its WORKDIR; without BitBake and
-pseudo.
-"""
+"""Facts that a task's process collects, with and without pseudo; BitBake and pseudo do not run."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ BUILDER = (1000, 1000)
 
 
 class Data:
-    """The part of BitBake's datastore that is read here."""
+    """The part of BitBake's datastore that `facts` reads."""
 
     def __init__(self, values: dict[str, Any], flags: dict[str, dict[str, str]]) -> None:
         self.values, self.flags = values, flags
@@ -37,7 +35,7 @@ class Data:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A WORKDIR of which pseudo tracks `image` and what is in it."""
+    """A WORKDIR in which pseudo tracks `image` and its content."""
     for variable in ("PSEUDO_IGNORE_PATHS", "PSEUDO_INCLUDE_PATHS"):
         monkeypatch.delenv(variable, raising=False)
     for folder in ("image/dev", "image/home/mine", "deploy-debs", "sources"):
@@ -57,7 +55,7 @@ def paths(found: list[Any]) -> set[str]:
     return {entry[0] for entry in found[1]}
 
 
-def test_owner_of_the_builder_counts_below_what_pseudo_tracks_alone(workdir: Path) -> None:
+def test_owner_of_the_builder_counts_only_below_tracked_directories(workdir: Path) -> None:
     found = facts.faked(str(workdir), ["deploy-debs", "image", "sources"])
     assert paths(found) == {
         *("image", "image/dev", "image/home", "image/motd"),
@@ -66,7 +64,7 @@ def test_owner_of_the_builder_counts_below_what_pseudo_tracks_alone(workdir: Pat
     assert set(read_faked({b"gone": ()}, json.dumps(found).encode())) > {b"gone", b"image/motd"}  # type: ignore[dict-item]
 
 
-def test_whole_directory_that_is_walked_replaces_all_that_was_known(workdir: Path) -> None:
+def test_walk_of_the_whole_directory_replaces_all_remembered_owners(workdir: Path) -> None:
     found = facts.faked(str(workdir), ["."])
     assert b"gone" not in read_faked({b"gone": ()}, json.dumps(found).encode())  # type: ignore[dict-item]
     assert "image/motd" in paths(found)
@@ -79,7 +77,7 @@ def test_whole_directory_that_is_walked_replaces_all_that_was_known(workdir: Pat
         ("PSEUDO_INCLUDE_PATHS", "/proc,{0}/image/dev,{0}/image/motd"),
     ],
 )
-def test_path_that_pseudo_ignores_is_not_looked_at(
+def test_path_that_pseudo_ignores_is_not_read(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value.format(workdir))
@@ -95,7 +93,7 @@ def test_path_that_pseudo_ignores_is_not_looked_at(
     assert not any(path.startswith("image/home") for path in seen)
 
 
-def test_folder_of_which_only_the_inside_is_included_is_walked(
+def test_folder_with_only_its_content_included_is_walked(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PSEUDO_INCLUDE_PATHS", f"{workdir}/image/")
@@ -104,8 +102,8 @@ def test_folder_of_which_only_the_inside_is_included_is_walked(
     assert "image/motd" in paths(facts.faked(str(workdir), ["image"]))
 
 
-def test_what_vanishes_during_the_walk_is_left_out(workdir: Path) -> None:
-    """As do_package_write_deb makes and removes files beside each package while do_package_qa
+def test_files_deleted_during_the_walk_are_left_out(workdir: Path) -> None:
+    """do_package_write_deb creates and deletes files next to each package while do_package_qa
     ends.
     """
     going = threading.Event()
@@ -130,14 +128,12 @@ def test_what_vanishes_during_the_walk_is_left_out(workdir: Path) -> None:
         thread.join()
 
 
-def test_directory_that_is_not_there_is_nothing(workdir: Path) -> None:
+def test_missing_directory_has_no_entries(workdir: Path) -> None:
     assert facts.faked(str(workdir), ["rootfs"]) == [["rootfs"], []]
 
 
-def test_directories_of_all_fakeroot_tasks_are_looked_at(workdir: Path) -> None:
-    """A hardlink that a task outside pseudo made to a tracked file would abort the process that
-    looks at it.
-    """
+def test_only_directories_of_fakeroot_tasks_are_read(workdir: Path) -> None:
+    """pseudo aborts a process that reads a tracked file through a hardlink made outside pseudo."""
     flags = {
         "do_install": {
             "fakeroot": "1",
@@ -164,7 +160,7 @@ def test_mode_of_the_cache(value: str | None, mode: str) -> None:
     assert facts.cache_mode(Data({"PROV_CACHE": value}, {})) == mode
 
 
-def test_children_are_waited_for_whoever_started_this(tmp_path: Path) -> None:
+def test_exit_status_is_read_although_sigchld_was_ignored(tmp_path: Path) -> None:
     text = """
 import signal, subprocess, sys
 sys.path.insert(0, sys.argv[1])
@@ -178,8 +174,8 @@ assert subprocess.run(["false"]).returncode == 1
     subprocess.run([sys.executable, "-c", text, folder], check=True)
 
 
-def test_first_answer_counts(tmp_path: Path) -> None:
-    """The writer lets a task go on early, and answers again when the record is complete."""
+def test_second_answer_is_ignored(tmp_path: Path) -> None:
+    """The writer lets a task continue early, and answers again when the record is complete."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(tmp_path / "socket"))
         listening.listen()

@@ -1,4 +1,4 @@
-"""Files that the layer writes: links in their place are replaced, and never followed."""
+"""Files that the layer writes: it replaces symlinks at their paths, and never follows them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("before", ["nothing", "a file", "a link", "a dangling link", "a hardlink"])
-def test_new_file_is_made_in_the_place_of_whatever_is_there(
-    tmp_path: Path, target: Path, before: str
-) -> None:
+def test_new_file_replaces_an_existing_entry(tmp_path: Path, target: Path, before: str) -> None:
     path = tmp_path / "new"
     match before:
         case "a file":
@@ -48,7 +46,7 @@ def test_new_file_is_made_in_the_place_of_whatever_is_there(
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
-def test_file_that_is_written_as_a_whole_follows_no_link(tmp_path: Path, target: Path) -> None:
+def test_atomic_write_follows_no_symlink(tmp_path: Path, target: Path) -> None:
     path = tmp_path / "list"
     path.symlink_to(target)
     beside = tmp_path / f"list.{os.getpid()}"
@@ -60,5 +58,5 @@ def test_file_that_is_written_as_a_whole_follows_no_link(tmp_path: Path, target:
 
 
 @pytest.mark.parametrize("path", LAYER, ids=lambda path: path.name)
-def test_layer_opens_no_file_for_writing_in_another_way(path: Path) -> None:
+def test_layer_writes_files_only_through_this_module(path: Path) -> None:
     assert not re.search(r"(?<!os\.)\bopen\([^\n]*, \"[wax]", path.read_text())

@@ -1,4 +1,4 @@
-"""The messages of the layer: every form, and that what has another form is one line of error."""
+"""Messages of the layer: all forms are read, and malformed ones raise an error of one line."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_errors_name_the_field_and_the_type(fields: dict[str, Any], error: str) 
 
 
 def test_names_may_have_undecodable_bytes() -> None:
-    """JSON has them as lone surrogates."""
+    """JSON represents them as lone surrogates."""
     fields = read_object(json.dumps({"what": "begin", **NAMES, "owned": ["\udcff"]}).encode())
     assert read_request(fields)["owned"] == ["\udcff"]
 
@@ -143,7 +143,7 @@ def test_any_line_is_an_object_or_an_error(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[", b"[1]", b"[[], [[1]]]", b"[" * 100_000])
-def test_bodies_of_another_form_are_refused(body: bytes) -> None:
+def test_malformed_bodies_are_rejected(body: bytes) -> None:
     with pytest.raises(InvalidMessage, match=r"^invalid owners and modes: "):
         read_faked_body(body)
     with pytest.raises(InvalidMessage, match=r"^invalid sysroots: "):
@@ -161,5 +161,5 @@ def test_bodies_are_read() -> None:
 @pytest.mark.parametrize(
     "path", sorted((layer() / "lib").rglob("*.py")), ids=lambda path: str(path.name)
 )
-def test_layer_is_in_the_oldest_python_that_runs_bitbake(path: Path) -> None:
+def test_layer_is_valid_in_the_oldest_python_that_runs_bitbake(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 8))

@@ -1,4 +1,4 @@
-"""BitBake builds, something changes, and prov is asked what happened."""
+"""BitBake builds before and after changes, and what prov reports about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.process, live]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildDirectory]:
-    """After a first build; only to be asked."""
+    """A build directory after a first build. Tests must not change it."""
     story = BuildDirectory(tmp_path_factory.mktemp("observe") / "build").make()
     said = story.bitbake("app")
     assert warnings(said) == []
@@ -47,7 +47,7 @@ def test_first_build_is_recorded(built: BuildDirectory) -> None:
     assert "app:do_build  19 ran" in built.ask("builds")
 
 
-def test_nothing_else_comes_into_the_build_directory(built: BuildDirectory) -> None:
+def test_build_directory_contains_no_other_files(built: BuildDirectory) -> None:
     assert built.traces() == [".prov", ".prov.sock.lock"]
     assert not list(built.workdir().glob("temp/prov.*"))
 
@@ -57,7 +57,7 @@ def test_log_lists_the_tasks_of_a_recipe(built: BuildDirectory) -> None:
     assert listed == {task for task in TASKS if task.startswith("app:")}
 
 
-def test_diff_is_what_a_task_changed(built: BuildDirectory) -> None:
+def test_diff_lists_the_changes_of_a_task(built: BuildDirectory) -> None:
     assert built.changes("app:do_unpack") == {"A app-0.1/app.txt"}
     assert built.changes("app:do_compile") == {"A app-0.1/app", "A app-0.1/count"}
     assert built.changes("app:do_install") == {"A image/app"}
@@ -65,7 +65,7 @@ def test_diff_is_what_a_task_changed(built: BuildDirectory) -> None:
     assert built.changes("tool:do_install") == {"A image/bin/count", "A image/bin/number"}
 
 
-def test_show_tells_inputs_and_log(built: BuildDirectory) -> None:
+def test_show_prints_inputs_and_log(built: BuildDirectory) -> None:
     found = built.json("show", "app:do_compile")
     assert found["inputs"]["variables/GREETING"] == "hello"
     assert "cat app.txt count" in found["inputs"]["script"]
@@ -82,12 +82,12 @@ def test_why_of_a_first_run(built: BuildDirectory) -> None:
     assert "no earlier run to compare with" in built.ask("why", "app:do_compile")
 
 
-def test_blame_goes_back_to_the_task(built: BuildDirectory) -> None:
+def test_blame_finds_the_task(built: BuildDirectory) -> None:
     assert "app:do_compile" in built.ask("blame", "app:do_install@workdir/app-0.1/app")
     assert "words:do_compile" in built.ask("blame", "words:do_stage@output/image/share/words")
 
 
-def test_checkout_is_the_workdir_as_it_was(built: BuildDirectory, tmp_path: Path) -> None:
+def test_checkout_writes_the_recorded_workdir(built: BuildDirectory, tmp_path: Path) -> None:
     built.prov("checkout", "tool:do_stage", str(tmp_path / "tool"))
     built.prov("checkout", "words:do_stage", str(tmp_path / "words"))
     count = tmp_path / "tool/image/bin/count"
@@ -110,7 +110,7 @@ def test_store_is_whole(built: BuildDirectory) -> None:
 # changes
 
 
-def test_change_is_explained_down_to_the_recipe(story: BuildDirectory) -> None:
+def test_change_is_traced_to_the_recipe(story: BuildDirectory) -> None:
     story.bitbake("app")
     story.edit(APP, '"hello"', '"goodbye"')
     story.append(WORDS, "plum\n")
@@ -175,7 +175,7 @@ def test_change_of_a_class_is_one_cause(story: BuildDirectory) -> None:
     assert [each["kind"] for each in story.json("diff", "latest")["causes"]] == ["script"]
 
 
-def test_tasks_at_the_same_time_have_their_own_changes(story: BuildDirectory) -> None:
+def test_overlapping_tasks_have_separate_changes(story: BuildDirectory) -> None:
     story.setting('NOTES_PAUSE = "0.6"')
     story.edit(APP, "do_compile() {\n", "do_compile() {\n    sleep 0.7\n")
     story.bitbake("app")
@@ -186,7 +186,7 @@ def test_tasks_at_the_same_time_have_their_own_changes(story: BuildDirectory) ->
     assert story.tags("outside") == []
 
 
-def test_change_by_hand_is_a_commit_of_its_own(story: BuildDirectory) -> None:
+def test_change_by_hand_is_a_separate_commit(story: BuildDirectory) -> None:
     story.bitbake("words", "-c", "unpack")
     (story.workdir("words", "1.0") / "words-1.0/words.txt").write_text("by hand\n")
     story.bitbake("words")
@@ -196,7 +196,7 @@ def test_change_by_hand_is_a_commit_of_its_own(story: BuildDirectory) -> None:
     assert story.changes("words:do_compile") == {"A words-1.0/sorted.txt"}
 
 
-def test_what_was_removed_is_built_and_recorded_again(story: BuildDirectory) -> None:
+def test_deleted_tmpdir_is_built_and_recorded_again(story: BuildDirectory) -> None:
     story.bitbake("app")
     shutil.rmtree(story.root / "tmp")
     story.bitbake("app")
@@ -213,7 +213,7 @@ def test_forced_task_has_a_taint(story: BuildDirectory) -> None:
     assert story.causes("words:do_install") == {"words:do_compile": {("taint", "")}}
 
 
-# where sources and builds are elsewhere
+# sources and multiconfigs with other directories
 
 
 EXTERNAL = """
@@ -254,7 +254,7 @@ def same(old: list[tuple[str, os.stat_result]], new: list[tuple[str, os.stat_res
     ]
 
 
-def test_sources_outside_are_in_the_record_and_stay_as_they_are(
+def test_sources_outside_workdir_are_recorded_and_not_changed(
     story: BuildDirectory, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -285,7 +285,7 @@ def test_sources_outside_are_in_the_record_and_stay_as_they_are(
     story.is_clean()
 
 
-def test_multiconfig_is_a_recipe_of_its_own(story: BuildDirectory) -> None:
+def test_multiconfig_has_separate_recipes(story: BuildDirectory) -> None:
     story.append("meta-small/conf/bitbake.conf", "include conf/multiconfig/${BB_CURRENT_MC}.conf\n")
     story.write(
         "conf/multiconfig/other.conf", 'TMPDIR = "${TOPDIR}/tmp-other"\nGREETING = "other"\n'
@@ -323,7 +323,7 @@ python do_öd() {
 """
 
 
-def test_recipes_and_tasks_of_odd_names_break_nothing(story: BuildDirectory) -> None:
+def test_recipes_and_tasks_with_odd_names(story: BuildDirectory) -> None:
     for recipe in ODD:
         story.write(f"meta-small/recipes/odd/{recipe}_1.0.bb", ODD_RECIPE)
     story.write("meta-small/recipes/odd/all_1.0.bb", f'SRC_URI = ""\nDEPENDS = "{" ".join(ODD)}"\n')
@@ -337,9 +337,7 @@ def test_recipes_and_tasks_of_odd_names_break_nothing(story: BuildDirectory) -> 
 
 @pytest.fixture
 def two(directories: BuildDirectories, tmp_path: Path) -> BuildDirectory:
-    """Two build directories with one store, after both built the same at the same time: the first
-    of them.
-    """
+    """The first of two build directories that share a store and built `app` at the same time."""
     both = [directories("one"), directories("two")]
     for each in both:
         each.setting(f'PROV_STORE = "{tmp_path}/store"\nBB_BASEHASH_IGNORE_VARS:append = " PWD"')
@@ -351,19 +349,19 @@ def two(directories: BuildDirectories, tmp_path: Path) -> BuildDirectory:
     return both[0]
 
 
-def test_one_store_of_several_build_directories(two: BuildDirectory) -> None:
+def test_several_build_directories_share_a_store(two: BuildDirectory) -> None:
     assert two.recorded() == TASKS
     assert len([tag for tag in two.tags() if not tag.startswith("outside/")]) == 2 * 19
     assert [each["facts"]["ran"] for each in two.json("builds")["builds"]] == ["19", "19"]
     two.is_clean()
 
 
-def test_several_build_directories_are_kept_apart(two: BuildDirectory) -> None:
+def test_workdirs_of_several_build_directories_are_separate(two: BuildDirectory) -> None:
     assert two.tags("outside") == []
 
 
 def test_deep_build_directory(tmp_path: Path) -> None:
-    """Deeper than what a socket's address has room for."""
+    """Its socket's path is longer than a socket address can be."""
     story = BuildDirectory(tmp_path / ("d" * 60) / ("e" * 60))
     try:
         story.make()

@@ -1,8 +1,8 @@
-"""OE-core's own recipes: hashes are left alone, what is restored is what was built, and what pseudo
-knows is known.
+"""Builds of OE-core's recipes: hashes do not change, restored files are those that were built, and
+owners and modes under pseudo are recorded.
 
-They take minutes, an ordinary user, since BitBake refuses root, and OECORE_TARGET: a folder that
-`prepare-oecore` made of BITBAKE_DIR and OECORE_DIR.
+The tests take minutes. They need an ordinary user, since BitBake refuses to run as root, and
+OECORE_TARGET: a folder that `prepare-oecore` made from BITBAKE_DIR and OECORE_DIR.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ TARGET = os.environ.get("OECORE_TARGET", "")
 RECIPES = ("zlib-native", "owned")
 SAID = re.compile(r"Attempted (\d+) tasks of which (\d+) didn't need to be rerun")
 CHANGING = re.compile(r"fixmepath|manifests/|spdx|\.json\.zstd$")
-"""Paths of what a build leaves that hold its place or time, and would also without prov."""
+"""Paths of results that contain the build's path or time, with and without prov."""
 OWNER = re.compile("1234/5678|somebody/somebody")
-"""As dpkg-deb names it: newer releases' hash equivalence wants it to have a name."""
+"""The owner as dpkg-deb prints it. Hash equivalence of newer releases needs it to have a name."""
 
 IDLE = """\
 python () {
@@ -33,7 +33,7 @@ python () {
         d.appendVar("do_install", "\\n    :\\n")
 }
 """
-"""A change that changes nothing."""
+"""A change that does not change the output."""
 
 pytestmark = [
     pytest.mark.process,
@@ -46,10 +46,10 @@ Results = dict[str, tuple[int, bytes, int]]
 
 
 class OeBuild(Project):
-    """A build directory of OE-core's."""
+    """A build directory with OE-core."""
 
     made: Results
-    """What its first build left to others."""
+    """Results of its first build."""
 
     def make(self, *settings: str, layer: bool = True) -> OeBuild:
         self.run("true")
@@ -71,7 +71,7 @@ class OeBuild(Project):
         return self.run("bitbake", *arguments, code=code)
 
     def built(self, *targets: str) -> int:
-        """Build; return how many tasks ran."""
+        """Build, and return the number of tasks that ran."""
         said = SAID.search(self.bitbake(*targets))
         assert said
         return int(said[1]) - int(said[2])
@@ -82,23 +82,20 @@ class OeBuild(Project):
 
     @property
     def tmp(self) -> Path:
-        return next(
-            self.root.glob("tmp*"), self.root / "tmp"
-        )  # with the name of the C library behind it, or not
+        # older releases append the name of the C library
+        return next(self.root.glob("tmp*"), self.root / "tmp")
 
     def workdir(self, pattern: str) -> Path:
         (found,) = self.tmp.glob(f"work/{pattern}")
         return found
 
     def clear(self) -> None:
-        """Lose TMPDIR and SSTATE_DIR."""
+        """Delete TMPDIR and SSTATE_DIR."""
         shutil.rmtree(self.tmp)
         shutil.rmtree(self.root / "sstate-cache", ignore_errors=True)
 
     def results(self) -> Results:
-        """Return mode, content and mtime of all that a build leaves to others, but for what is
-        another every time.
-        """
+        """Return mode, content and mtime of the results of a build that are the same every time."""
         found = {}
         for top in ("sysroots-components", "pkgdata", "deploy"):
             for path in (self.tmp / top).rglob("*"):
@@ -112,7 +109,7 @@ class OeBuild(Project):
         return found
 
     def sysroots(self) -> Results:
-        """Return the same of what is in recipes' sysroots, but for the account of it."""
+        """Return the same for recipes' sysroots, without `installeddeps`."""
         found = {}
         for top in self.tmp.glob("work/*/*/*/recipe-sysroot*"):
             for path in top.rglob("*"):
@@ -126,7 +123,7 @@ class OeBuild(Project):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OeBuild]:
-    """A build that shares what it makes."""
+    """A build directory with a first build, whose results are published."""
     top = tmp_path_factory.mktemp("oe")
     made = OeBuild(top / "first").make('PROV_CACHE = "1"')
     made.prov("remote", "add", "team", str(top / "cache"), "--push", "--devices")
@@ -138,7 +135,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OeBuild]:
 
 
 def restored_as(other: Results, made: Results) -> None:
-    """Assert that what was restored, which is less than what was built, is the same."""
+    """Assert that restored results are equal to those built. Not all of them are restored."""
     assert len(other) > 30
     assert {name: made.get(name) for name in other} == other
 
@@ -150,7 +147,7 @@ def test_no_hash_depends_on_the_layer(first: OeBuild, tmp_path: Path) -> None:
     assert first.signatures() == plain
 
 
-def test_what_pseudo_knows_is_recorded(first: OeBuild) -> None:
+def test_owners_and_modes_under_pseudo_are_recorded(first: OeBuild) -> None:
     said = first.ask("diff", "owned:do_install")
     for line in (
         "image/dev/owned-null  type=char rdev=1:3 mode=0666",
@@ -164,14 +161,14 @@ def test_what_pseudo_knows_is_recorded(first: OeBuild) -> None:
     first.prov("fsck")
 
 
-def test_root_file_system_is_recorded_as_pseudo_knows_it(first: OeBuild) -> None:
-    """do_image changes what do_rootfs made, as IMAGE_PREPROCESS_COMMAND does; pseudo ignores what
-    is deployed.
+def test_root_file_system_is_recorded_with_owners_and_devices(first: OeBuild) -> None:
+    """do_image changes the root file system, as IMAGE_PREPROCESS_COMMAND does. pseudo ignores
+    deployed files.
     """
     assert "WARNING: prov:" not in first.bitbake("rooted")
     rootfs = first.ask("diff", "rooted:do_rootfs")
     assert "A rootfs/dev/console  type=char rdev=5:1 mode=0600" in rootfs
-    assert "A rootfs/home/mine  owner=" in rootfs  # a task gave it the builder's id
+    assert "A rootfs/home/mine  owner=" in rootfs  # a task set the builder's id
     assert "A rootfs/motd\n" in rootfs
     assert "X rootfs/motd  none -> owner=1234:5678" in first.ask("diff", "rooted:do_image")
     deployed = first.ask("diff", "rooted:do_image_complete")
@@ -180,9 +177,7 @@ def test_root_file_system_is_recorded_as_pseudo_knows_it(first: OeBuild) -> None
 
 
 def test_tasks_are_recorded_while_packages_are_written(first: OeBuild) -> None:
-    """do_package_write_deb makes and removes files in packages-split while do_package_qa and others
-    end.
-    """
+    """do_package_write_deb creates and deletes files in packages-split while other tasks end."""
     for number in range(3):
         first.append("conf/local.conf", f'MANY_TEXT = "text {number}"\n')
         said = first.bitbake("many")
@@ -196,7 +191,7 @@ def test_tasks_are_recorded_while_packages_are_written(first: OeBuild) -> None:
     assert re.search("recipe many-1.0-r0: task do_package: Started", first.bitbake("many"))
 
 
-def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: OeBuild) -> None:
+def test_deleted_tmpdir_and_sstate_are_restored_from_the_store(first: OeBuild) -> None:
     first.clear()
     assert first.built(*RECIPES) == 2  # do_build has no stamp
     restored_as(first.results(), first.made)
@@ -219,8 +214,7 @@ def test_another_build_directory_restores_through_a_remote(first: OeBuild, tmp_p
     other.prov("remote", "add", "team", str(first.root.parent / "cache"), "--devices")
     assert other.built(*RECIPES) == 2
     restored_as(other.results(), first.made)
-    # what pseudo has to know is made in the task's own process: owners, devices, second names of a
-    # file
+    # the task's process creates devices and hardlinks and sets owners, for pseudo to track
     assert other.built("-c", "package", "owned") == 0
     (package,) = other.tmp.glob("work/*/owned/*/package/var/lib/owned")
     assert (package / "one").stat().st_nlink == 4  # in packages-split, too
@@ -234,7 +228,7 @@ def test_another_build_directory_restores_through_a_remote(first: OeBuild, tmp_p
     other.prov("fsck")
 
 
-def test_a_remote_that_may_bring_no_devices_brings_all_else(first: OeBuild, tmp_path: Path) -> None:
+def test_remote_without_devices_provides_all_other_objects(first: OeBuild, tmp_path: Path) -> None:
     other = OeBuild(tmp_path / "careful").make('PROV_CACHE = "1"')
     other.prov("remote", "add", "team", str(first.root.parent / "cache"))
     said = other.bitbake("-c", "package", "owned")
@@ -242,7 +236,7 @@ def test_a_remote_that_may_bring_no_devices_brings_all_else(first: OeBuild, tmp_
     assert other.workdir("*/owned/*/package").is_dir()
 
 
-def test_what_sstate_has_is_used_and_taken_in(first: OeBuild, tmp_path: Path) -> None:
+def test_archives_in_sstate_are_used_and_stored(first: OeBuild, tmp_path: Path) -> None:
     plain = OeBuild(tmp_path / "plain").make(layer=False)
     plain.bitbake("quilt-native")
     moved = OeBuild(tmp_path / "moved").make(
@@ -254,7 +248,7 @@ def test_what_sstate_has_is_used_and_taken_in(first: OeBuild, tmp_path: Path) ->
     assert moved.built("quilt-native") == 1
 
 
-def test_without_a_store_it_is_sstate_as_ever(tmp_path: Path) -> None:
+def test_without_a_store_archives_are_written(tmp_path: Path) -> None:
     build = OeBuild(tmp_path / "build").make('PROV_CACHE = "1"')
     build.write(".prov", "no store\n")
     said = build.bitbake("quilt-native")
@@ -265,8 +259,10 @@ def test_without_a_store_it_is_sstate_as_ever(tmp_path: Path) -> None:
     assert build.built("quilt-native") == 1
 
 
-def test_sysroots_that_prov_composes_give_what_those_without_it_give(tmp_path: Path) -> None:
-    """In one place, since programs hold paths; where two builds without prov agree."""
+def test_builds_with_composed_sysroots_have_the_same_results(tmp_path: Path) -> None:
+    """All builds use one path, since programs contain it. Files that differ between two builds
+    without prov are not compared.
+    """
     build = OeBuild(tmp_path / "build")
     plain = []
     for _ in range(2):
@@ -285,7 +281,7 @@ def test_sysroots_that_prov_composes_give_what_those_without_it_give(tmp_path: P
     build.prov("fsck")
 
 
-def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: Path) -> None:
+def test_restore_after_rm_work_lets_configure_start_from_patched_sources(tmp_path: Path) -> None:
     build = OeBuild(tmp_path / "build").make('INHERIT += "rm_work"')
     build.bitbake("zlib-native")
     workdir = build.workdir("*/zlib-native/*")
@@ -302,7 +298,7 @@ def test_rm_work_is_undone_and_configure_starts_from_patched_sources(tmp_path: P
     )
 
 
-def test_a_broken_compile_is_explained_and_opened(tmp_path: Path) -> None:
+def test_failed_compile_is_explained_and_opened_in_a_shell(tmp_path: Path) -> None:
     build = OeBuild(tmp_path / "build").make()
     build.bitbake("zlib-native")
     build.write(
@@ -321,7 +317,7 @@ def test_a_broken_compile_is_explained_and_opened(tmp_path: Path) -> None:
     assert "nowhere.h" in shown
 
 
-def test_equal_outputs_are_known_on_the_next_machine(tmp_path: Path) -> None:
+def test_equal_outputs_are_skipped_on_the_next_machine(tmp_path: Path) -> None:
     settings = ('PROV_CACHE = "1"', 'BB_SIGNATURE_HANDLER = "OEEquivHash"', 'BB_HASHSERVE = "auto"')
     one, other = (OeBuild(tmp_path / name).make(*settings) for name in ("one", "other"))
     for build, more in ((one, ["--push"]), (other, [])):
@@ -329,9 +325,7 @@ def test_equal_outputs_are_known_on_the_next_machine(tmp_path: Path) -> None:
         build.write("classes/idle.bbclass", IDLE)
     one.bitbake("quilt-native", "zlib-native")
     one.append("conf/local.conf", 'INHERIT:append = " idle"\n')
-    assert (
-        one.built("quilt-native", "zlib-native") <= 4
-    )  # install and its output again, and no more
+    assert one.built("quilt-native", "zlib-native") <= 4  # do_install and the tasks for its output
     one.prov("push")
     other.append("conf/local.conf", 'INHERIT:append = " idle"\n')
     assert other.built("quilt-native", "zlib-native") == 2

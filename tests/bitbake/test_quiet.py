@@ -1,4 +1,4 @@
-"""What prov leaves alone: hashes, and all that BitBake does beside building."""
+"""prov changes no hashes, and does nothing when BitBake does not build."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_commands_that_build_nothing_leave_nothing(story: BuildDirectory) -> Non
         assert set(story.traces()) <= {".prov.sock.lock"}, command
 
 
-def test_dry_run_of_what_would_run_again_leaves_the_store_as_it_is(story: BuildDirectory) -> None:
+def test_dry_run_after_a_change_leaves_the_store_unchanged(story: BuildDirectory) -> None:
     story.bitbake("words")
     before, traces = story.refs(), story.traces()
     story.edit(
@@ -74,7 +74,7 @@ def signature_files(story: BuildDirectory) -> set[str]:
     return {name for name in stamps(story) if ".sig" in name}
 
 
-def test_hashes_are_those_without_the_layer(directories: BuildDirectories) -> None:
+def test_hashes_are_the_same_without_the_layer(directories: BuildDirectories) -> None:
     story = directories(layer=False)
     found = []
     for _ in range(2):
@@ -90,7 +90,7 @@ def test_hashes_are_those_without_the_layer(directories: BuildDirectories) -> No
     assert story.newest()["ran"] == "19"
 
 
-def test_layer_that_comes_later_runs_nothing_again(directories: BuildDirectories) -> None:
+def test_adding_the_layer_later_reruns_nothing(directories: BuildDirectories) -> None:
     story = directories(layer=False)
     story.bitbake("app")
     story.prov("bitbake", "setup", ".")
@@ -109,7 +109,7 @@ def test_signature_handlers(story: BuildDirectory, handler: str) -> None:
 
 
 def test_layer_by_bitbake_layers(directories: BuildDirectories) -> None:
-    """As one adds any layer, with the line that switches it on beside."""
+    """Add the layer like any other, and enable it in local.conf."""
     story = directories(layer=False)
     layer = story.ask("bitbake", "layer").strip()
     assert Path(layer).is_dir()

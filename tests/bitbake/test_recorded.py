@@ -1,6 +1,4 @@
-"""The adapter without BitBake: tasks say to the real writer what BitBake's once said, and the store
-is asked.
-"""
+"""Recorded requests are replayed to the writer without BitBake; prov's commands read the store."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Three builds, and what the writer said of each."""
+    """Three replayed builds, with the writer's messages in each."""
     root = tmp_path_factory.mktemp("recorded") / "build"
     words = {}
     for build in ("first", "changed", "failing"):
@@ -40,7 +38,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture
 def story(once: dict[str, Any]) -> Replayed:
-    """After all three; only to be asked."""
+    """A build directory after the three builds. Tests must not change it."""
     return Replayed(once["root"])
 
 
@@ -58,7 +56,7 @@ def test_nothing_is_lost(once: dict[str, Any], story: Replayed) -> None:
     ]
 
 
-def test_builds_tell_what_ran(story: Replayed) -> None:
+def test_builds_list_what_ran(story: Replayed) -> None:
     failing, changed, first = [each["facts"] for each in story.json("builds")["builds"]]
     wanted = ("result", "ran", "up-to-date", "failed", "restored", "targets", "builder")
     assert [first[name] for name in wanted] == [
@@ -79,14 +77,14 @@ def test_all_tasks_are_recorded(story: Replayed) -> None:
     assert len(story.tags()) == 19 + 10 + 1
 
 
-def test_change_is_told_by_task(story: Replayed) -> None:
+def test_changes_are_listed_by_task(story: Replayed) -> None:
     assert story.changes("words:do_unpack") == {"D words-1.0/sorted.txt", "M words-1.0/words.txt"}
     assert story.changes("words:do_compile") == {"A words-1.0/sorted.txt"}
     assert story.changes("app:do_install") == {"M image/app"}
     assert story.ask("diff", "app:do_stage") == ""
 
 
-def test_task_that_ran_beside_keeps_what_is_its_own(story: Replayed) -> None:
+def test_overlapping_task_has_its_own_changes(story: Replayed) -> None:
     assert story.changes("app:do_notes") == {"A notes/1", "A notes/2", "A notes/3"}
     beside = {f"app:do_{task}" for task in ("configure", "compile", "install", "stage")}
     assert set(story.facts("app:do_notes")["beside"].split()) == beside
@@ -102,7 +100,7 @@ def test_task_that_ran_beside_keeps_what_is_its_own(story: Replayed) -> None:
     )
 
 
-def test_why_goes_down_to_a_variable_and_a_file(story: Replayed) -> None:
+def test_why_finds_a_variable_and_a_file(story: Replayed) -> None:
     assert story.causes("app:do_install") == {
         "app:do_compile": {("variable", "GREETING")},
         "words:do_fetch": {("source", "words.txt")},
@@ -118,7 +116,7 @@ def test_two_builds_have_two_causes(story: Replayed) -> None:
     }
 
 
-def test_log_and_script_are_kept(story: Replayed) -> None:
+def test_log_and_script_are_recorded(story: Replayed) -> None:
     log = story.json("show", "words:do_compile")["log"]
     in_order(
         log,
@@ -129,14 +127,14 @@ def test_log_and_script_are_kept(story: Replayed) -> None:
     assert "sort words.txt > sorted.txt" in story.git("show", f"refs/tags/{tag}^2:script")
 
 
-def test_failed_task_is_recorded_with_what_it_left(story: Replayed) -> None:
+def test_failed_task_is_recorded_with_its_files(story: Replayed) -> None:
     (tag,) = (tag for tag in story.tags() if "failed" in tag)
     assert tag.startswith("failed/app/do_compile/")
     assert story.git("show", f"refs/tags/{tag}:app-0.1/app") == "half\n"
     assert "no such luck" in story.git("show", f"refs/tags/{tag}^2:log")
 
 
-def test_outputs_are_what_goes_to_others(story: Replayed) -> None:
+def test_outputs_are_what_tasks_share(story: Replayed) -> None:
     rows = story.git("for-each-ref", "--format=%(refname)", "refs/prov/output").split()
     assert {":".join(row.split("/")[3:5]) for row in rows} == {
         f"{name}:do_stage" for name in ("app", "tool", "words")
@@ -157,7 +155,7 @@ def test_store_is_whole(story: Replayed) -> None:
     ]
 
 
-# builds that do not go well
+# builds with problems
 
 REFUSED = ("failed", "outside", "a b", "ü", "a.lock", "..", "a/b", "\udcff", "a\n")
 TAKEN = ("gtk+3", "-x")
@@ -167,15 +165,17 @@ def lines(story: Replayed, build: str = "first") -> list[Line]:
     return list(read(build, str(story.root)))
 
 
-def of(told: list[Line], recipe: str, *tasks: str) -> list[Line]:
-    """Return what tasks of one recipe said."""
-    asked = [line for line in told if "asked" in line]
+def of(sent: list[Line], recipe: str, *tasks: str) -> list[Line]:
+    """Return the requests of tasks of one recipe."""
+    requests = [line for line in sent if "asked" in line]
     return [
-        line for line in asked if line["asked"]["pn"] == recipe and line["asked"]["task"] in tasks
+        line
+        for line in requests
+        if line["asked"]["pn"] == recipe and line["asked"]["task"] in tasks
     ]
 
 
-def test_second_run_of_the_same_is_another_number(fresh: Replayed) -> None:
+def test_second_run_of_a_hash_gets_the_next_number(fresh: Replayed) -> None:
     fresh.replay("first")
     fresh.replay("first")
     assert len(fresh.tags()) == 2 * 19
@@ -184,7 +184,7 @@ def test_second_run_of_the_same_is_another_number(fresh: Replayed) -> None:
     fresh.is_clean()
 
 
-def test_build_whose_server_is_gone_is_interrupted(fresh: Replayed) -> None:
+def test_build_whose_server_exited_is_interrupted(fresh: Replayed) -> None:
     fresh.begin()
     for line in of(lines(fresh), "words", "do_fetch", "do_unpack"):
         fresh.say(line)
@@ -194,7 +194,7 @@ def test_build_whose_server_is_gone_is_interrupted(fresh: Replayed) -> None:
     assert fresh.recorded() == {"words:do_fetch", "words:do_unpack"}
 
 
-def test_last_line_that_breaks_off_is_as_good_as_none(fresh: Replayed) -> None:
+def test_truncated_last_line_is_ignored(fresh: Replayed) -> None:
     fresh.begin()
     for line in of(lines(fresh), "words", "do_fetch"):
         fresh.say(line)
@@ -204,39 +204,39 @@ def test_last_line_that_breaks_off_is_as_good_as_none(fresh: Replayed) -> None:
     assert fresh.newest()["result"] == "interrupted"
 
 
-def test_build_of_nothing_is_no_build(fresh: Replayed) -> None:
+def test_build_without_tasks_is_not_recorded(fresh: Replayed) -> None:
     fresh.begin()
     assert fresh.end(lines(fresh)[-1]) == [{"recorded": ""}]
     assert fresh.builds() == 0
 
 
-def test_tasks_that_were_not_heard_of_are_named(fresh: Replayed) -> None:
+def test_tasks_without_a_report_are_listed(fresh: Replayed) -> None:
     fresh.begin()
-    told = lines(fresh)
-    for line in told[:-1]:
+    sent = lines(fresh)
+    for line in sent[:-1]:
         if line["asked"]["pn"] != "tool":
             fresh.say(line)
-    *lost, recorded = fresh.end(told[-1])
+    *lost, recorded = fresh.end(sent[-1])
     assert {word["lost"] for word in lost} == {task for task in TASKS if task.startswith("tool:")}
     assert {word["why"] for word in lost} == {"the task's process sent no report"}
     assert recorded["recorded"]
     assert (fresh.newest()["ran"], fresh.newest()["result"]) == ("13", "ok")
 
 
-def test_writer_waits_for_its_forks_whoever_started_it(fresh: Replayed) -> None:
-    """Where SIGCHLD is ignored no process can be waited for, and that is inherited."""
+def test_writer_works_although_sigchld_was_ignored(fresh: Replayed) -> None:
+    """An ignored SIGCHLD is inherited, and makes it impossible to wait for children."""
     fresh.begin("env", "--ignore-signal=CHLD")
-    told = lines(fresh)
-    for line in told[:-1]:
+    sent = lines(fresh)
+    for line in sent[:-1]:
         assert fresh.say(line) == {}
-    assert fresh.end(told[-1])[-1]["recorded"]
+    assert fresh.end(sent[-1])[-1]["recorded"]
     assert fresh.recorded() == TASKS
 
 
-def test_task_that_says_why_it_can_not_report_is_named_with_that(fresh: Replayed) -> None:
+def test_task_that_reports_a_loss_is_listed_with_its_reason(fresh: Replayed) -> None:
     fresh.begin()
-    told = lines(fresh)
-    for line in told[:-1]:
+    sent = lines(fresh)
+    for line in sent[:-1]:
         lost = (
             line["asked"]["what"] == "end"
             and line["asked"]["pn"] == "tool"
@@ -244,13 +244,13 @@ def test_task_that_says_why_it_can_not_report_is_named_with_that(fresh: Replayed
         )
         asked = line["asked"] | ({"what": "lost", "why": "no room"} if lost else {})
         assert fresh.say(line | {"asked": asked}) == {}
-    *words, recorded = fresh.end(told[-1])
+    *words, recorded = fresh.end(sent[-1])
     assert words == [{"lost": "tool:do_stage", "why": "no room"}]
     assert recorded["recorded"]
 
 
 def test_end_without_a_begin_is_recorded(fresh: Replayed) -> None:
-    """As after a writer was started again."""
+    """As after a restart of the writer."""
     fresh.begin()
     for line in lines(fresh)[:-1]:
         if line["asked"]["what"] == "end":
@@ -259,24 +259,24 @@ def test_end_without_a_begin_is_recorded(fresh: Replayed) -> None:
     assert fresh.recorded() == TASKS
 
 
-def test_writer_that_was_killed_is_followed_by_another(fresh: Replayed) -> None:
-    told = lines(fresh)
+def test_killed_writer_is_replaced(fresh: Replayed) -> None:
+    sent = lines(fresh)
     fresh.begin()
-    for line in told[:10]:
+    for line in sent[:10]:
         fresh.say(line)
     assert fresh.process
     fresh.process.send_signal(signal.SIGKILL)
     fresh.stop()
     fresh.begin()
-    for line in told[10:-1]:
+    for line in sent[10:-1]:
         fresh.say(line)
-    assert not [word for word in fresh.end(told[-1]) if "lost" in word]
+    assert not [word for word in fresh.end(sent[-1]) if "lost" in word]
     assert fresh.recorded() == TASKS
     assert int(fresh.newest()["ran"]) == len(TASKS)  # those of the first writer among them
     fresh.is_clean()
 
 
-def test_second_writer_in_one_place_gives_way(fresh: Replayed) -> None:
+def test_second_writer_at_one_path_exits(fresh: Replayed) -> None:
     fresh.begin()
     said = fresh.refused("bitbake", "writer", ".prov", ".prov.sock")
     assert "another writer is already running" in said
@@ -286,13 +286,13 @@ def test_second_writer_in_one_place_gives_way(fresh: Replayed) -> None:
     fresh.end()
 
 
-def test_change_by_hand_is_a_commit_of_its_own(fresh: Replayed) -> None:
-    told = lines(fresh)
+def test_change_by_hand_is_a_separate_commit(fresh: Replayed) -> None:
+    sent = lines(fresh)
     fresh.begin()
-    for line in of(told, "words", "do_fetch", "do_unpack"):
+    for line in of(sent, "words", "do_fetch", "do_unpack"):
         fresh.say(line)
     fresh.write("tmp/work/small-machine/words/1.0/words-1.0/words.txt", "by hand\n")
-    for line in of(told, "words", "do_configure"):
+    for line in of(sent, "words", "do_configure"):
         fresh.say(line)
     fresh.end()
     (tag,) = fresh.tags("outside")
@@ -300,13 +300,13 @@ def test_change_by_hand_is_a_commit_of_its_own(fresh: Replayed) -> None:
     assert fresh.git("show", f"refs/tags/{tag}:words-1.0/words.txt") == "by hand\n"
 
 
-def test_task_that_begins_waits_for_who_looks_at_its_workdir(fresh: Replayed) -> None:
-    """Even one that has others beside it, whose own changes nobody looks for."""
-    told = lines(fresh)
+def test_task_that_begins_waits_for_a_capture_of_its_workdir(fresh: Replayed) -> None:
+    """This includes a task that overlaps others, for which no capture is made."""
+    sent = lines(fresh)
     fresh.begin()
-    for line in of(told, "app", "do_fetch", "do_unpack"):
+    for line in of(sent, "app", "do_fetch", "do_unpack"):
         fresh.say(line)
-    configure, notes = (of(told, "app", task)[0] for task in ("do_configure", "do_notes"))
+    configure, notes = (of(sent, "app", task)[0] for task in ("do_configure", "do_notes"))
     store = Store.open(fresh.root / ".prov")
     with ThreadPoolExecutor() as threads:
         with workdir_lock(store, BuildTask.of(configure["asked"]).workdir):
@@ -315,17 +315,17 @@ def test_task_that_begins_waits_for_who_looks_at_its_workdir(fresh: Replayed) ->
             second = threads.submit(fresh.say, notes)
             time.sleep(0.5)
             assert not first.done() and not second.done()
-            line = of(told, "words", "do_fetch")[0]
+            line = of(sent, "words", "do_fetch")[0]
             assert fresh.say(line) == {}
         assert first.result(30) == second.result(30) == {}
     fresh.end()
 
 
-def test_task_whose_signature_is_not_readable_is_lost_alone(fresh: Replayed) -> None:
-    told = of(lines(fresh), "words", "do_fetch", "do_unpack")
-    told[1] = told[1] | {"signature": []}
+def test_only_the_task_with_an_unreadable_signature_is_lost(fresh: Replayed) -> None:
+    sent = of(lines(fresh), "words", "do_fetch", "do_unpack")
+    sent[1] = sent[1] | {"signature": []}
     fresh.begin()
-    answers = [fresh.say(line) for line in told]
+    answers = [fresh.say(line) for line in sent]
     assert ["error" in answer for answer in answers] == [False, True, False, False]
     word = fresh.word()
     assert word["lost"] == "words:do_fetch" and "invalid signature data" in word["why"]
@@ -334,18 +334,18 @@ def test_task_whose_signature_is_not_readable_is_lost_alone(fresh: Replayed) -> 
     assert (fresh.newest()["ran"], fresh.newest()["failed"]) == ("1", "0")
 
 
-def test_recipes_of_any_name_leave_the_others_alone(fresh: Replayed) -> None:
-    told = lines(fresh)
+def test_recipes_with_odd_names_do_not_affect_others(fresh: Replayed) -> None:
+    sent = lines(fresh)
     executed = [["", name, "do_fetch", "0" * 64, "0" * 64] for name in (*REFUSED, *TAKEN)]
     for _ in range(2):
         fresh.begin()
         for name in (*REFUSED, *TAKEN):
-            for line in of(told, "words", "do_fetch"):
+            for line in of(sent, "words", "do_fetch"):
                 fresh.say(line | {"asked": line["asked"] | {"pn": name}})
-        for line in of(told, "words", "do_unpack"):
+        for line in of(sent, "words", "do_unpack"):
             assert fresh.say(line) == {}
         *lost, recorded = fresh.end(
-            {"server": told[-1]["server"] | {"executed": executed, "skipped": executed}}
+            {"server": sent[-1]["server"] | {"executed": executed, "skipped": executed}}
         )
         assert recorded["recorded"]
         assert {word["lost"] for word in lost} == {f"{name}:do_fetch" for name in REFUSED}
@@ -354,7 +354,7 @@ def test_recipes_of_any_name_leave_the_others_alone(fresh: Replayed) -> None:
     fresh.is_clean()
 
 
-# nonsense at the socket
+# malformed data at the socket
 
 
 def knock(story: Replayed) -> socket.socket:
@@ -366,7 +366,7 @@ def knock(story: Replayed) -> socket.socket:
     return connection
 
 
-NONSENSE: dict[str, bytes] = {
+MALFORMED: dict[str, bytes] = {
     "garbage": os.urandom(500).replace(b"\n", b"") + b"\n",
     "no JSON": b"hello\n",
     "a list": b"[]\n",
@@ -382,7 +382,7 @@ NONSENSE: dict[str, bytes] = {
 
 
 def is_at_work(story: Replayed) -> None:
-    """Let one task be recorded, and the build end."""
+    """Assert that a task is recorded and that the build ends."""
     for line in of(lines(story), "words", "do_configure"):
         assert story.say(line) == {}
     words = story.end()
@@ -390,19 +390,19 @@ def is_at_work(story: Replayed) -> None:
     assert story.recorded() == {"words:do_configure"}
 
 
-def test_nonsense_is_answered_and_forgotten(fresh: Replayed) -> None:
+def test_malformed_requests_are_answered_and_ignored(fresh: Replayed) -> None:
     fresh.begin()
-    for data in NONSENSE.values():
+    for data in MALFORMED.values():
         with knock(fresh) as connection:
             try:
                 connection.sendall(data)
                 assert b"error" in connection.recv(1 << 16)
-            except (BrokenPipeError, ConnectionResetError):  # it did not hear the end
+            except (BrokenPipeError, ConnectionResetError):  # closed before all was read
                 assert len(data) > 1 << 20
     is_at_work(fresh)
 
 
-def test_requests_that_lack_something_are_refused(fresh: Replayed) -> None:
+def test_requests_that_lack_a_field_are_rejected(fresh: Replayed) -> None:
     begin = of(lines(fresh), "words", "do_fetch")[0]["asked"]
     asked = [
         begin | {"what": "end", "body": 0} | {name: None}
@@ -418,7 +418,7 @@ def test_requests_that_lack_something_are_refused(fresh: Replayed) -> None:
     is_at_work(fresh)
 
 
-def test_report_that_lacks_something_is_a_lost_task(fresh: Replayed) -> None:
+def test_task_with_an_incomplete_report_is_lost(fresh: Replayed) -> None:
     fresh.begin()
     line = of(lines(fresh), "words", "do_unpack")[1]
     asked = {name: value for name, value in line["asked"].items() if name != "log"}
@@ -429,7 +429,7 @@ def test_report_that_lacks_something_is_a_lost_task(fresh: Replayed) -> None:
     is_at_work(fresh)
 
 
-def test_nonsense_of_the_server_is_noted_and_forgotten(fresh: Replayed) -> None:
+def test_malformed_messages_of_the_server_are_noted_and_ignored(fresh: Replayed) -> None:
     fresh.begin()
     assert fresh.process and fresh.process.stdin
     for line, note in {
@@ -444,7 +444,7 @@ def test_nonsense_of_the_server_is_noted_and_forgotten(fresh: Replayed) -> None:
     is_at_work(fresh)
 
 
-def test_connection_that_closes_is_forgotten(fresh: Replayed) -> None:
+def test_closed_connection_is_ignored(fresh: Replayed) -> None:
     fresh.begin()
     knock(fresh).close()
     with knock(fresh) as connection:
@@ -452,7 +452,7 @@ def test_connection_that_closes_is_forgotten(fresh: Replayed) -> None:
     is_at_work(fresh)
 
 
-def test_body_that_breaks_off_is_a_lost_task(fresh: Replayed) -> None:
+def test_task_with_a_truncated_body_is_lost(fresh: Replayed) -> None:
     fresh.begin()
     line = of(lines(fresh), "words", "do_unpack")[1]
     fresh.lay_out(line)

@@ -1,4 +1,4 @@
-"""prov reads a BitBake build that an earlier prov recorded, and gives the same answers about it."""
+"""prov reads a BitBake build that an earlier version recorded, and prints the same about it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`prov bitbake restore` without BitBake: paths from records are used in this build's TMPDIR and
-nowhere else.
-"""
+"""`prov bitbake restore` without BitBake: it uses recorded paths only in this build's TMPDIR."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ CHAIN = ("do_fetch", "do_unpack", "do_configure", "do_compile", "do_install")
 
 
 def with_stamps(line: Line, top: Path) -> Line:
-    """Return what a task said, with the stamp that it had."""
+    """Return a task's recorded request, with a stamp added."""
     asked = line["asked"]
     if asked["what"] == "end":
         name = f"{asked['pv']}.{asked['task']}.{asked['taskhash']}"
@@ -39,8 +37,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build.write("conf/bblayers.conf", "")
     build.write("conf/local.conf", "")
     build.begin()
-    told = list(read("first", str(build.root)))
-    for line in told[:-1]:
+    sent = list(read("first", str(build.root)))
+    for line in sent[:-1]:
         if line["asked"]["pn"] == "words":
             assert build.say(with_stamps(line, build.root)) == {}
     build.end()
@@ -49,7 +47,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build(once: Path, tmp_path: Path) -> Iterator[Replayed]:
-    """The same build directory, in the same place, with a TMPDIR and a store of its own."""
+    """The same build directory at the same path, restored after each test."""
     kept = tmp_path / "kept"
     shutil.copytree(once, kept, symlinks=True)
     yield Replayed(once)
@@ -60,7 +58,7 @@ def build(once: Path, tmp_path: Path) -> Iterator[Replayed]:
 # what works
 
 
-def test_workdir_and_stamps_come_back_after_they_were_deleted(build: Replayed) -> None:
+def test_deleted_workdir_and_stamps_are_restored(build: Replayed) -> None:
     shutil.rmtree(build.root / "tmp")
     said = build.ask("bitbake", "restore", "words:do_compile")
     assert f"{build.root / WORDS}: restored words/do_compile/" in said
@@ -68,12 +66,12 @@ def test_workdir_and_stamps_come_back_after_they_were_deleted(build: Replayed) -
     assert files_below(build.root / WORDS) == ["words-1.0/sorted.txt", "words-1.0/words.txt"]
     stamps = sorted((build.root / STAMPS).iterdir(), key=lambda path: path.stat().st_mtime)
     assert [path.name.split(".")[2] for path in stamps] == list(CHAIN[:-1])
-    assert build.ask("bitbake", "restore", "words:do_unpack")  # and again, from there
+    assert build.ask("bitbake", "restore", "words:do_unpack")  # go further back from there
     assert files_below(build.root / WORDS) == ["words-1.0/words.txt"]
     build.is_clean()
 
 
-def test_stamps_of_later_tasks_are_deleted_and_signature_data_stays(build: Replayed) -> None:
+def test_stamps_of_later_tasks_are_deleted_but_not_signature_data(build: Replayed) -> None:
     names = [f"1.0.{task}.abc" for task in CHAIN] + [
         "1.0.do_install.sigdata.abc",
         "1.0.do_install.taint",
@@ -87,7 +85,7 @@ def test_stamps_of_later_tasks_are_deleted_and_signature_data_stays(build: Repla
     assert {name for name in left if len(name) < 60} == set(names[len(CHAIN) :])
 
 
-def test_content_of_the_workdir_is_recorded_before(build: Replayed) -> None:
+def test_content_of_the_workdir_is_recorded_first(build: Replayed) -> None:
     build.write(f"{WORDS}/words-1.0/words.txt", "by hand\n")
     build.ask("bitbake", "restore", "words:do_unpack")
     (tag,) = build.tags("outside")
@@ -95,13 +93,13 @@ def test_content_of_the_workdir_is_recorded_before(build: Replayed) -> None:
     assert (build.root / WORDS / "words-1.0/words.txt").read_text() != "by hand\n"
 
 
-def test_build_directory_is_found_from_below(build: Replayed) -> None:
+def test_build_directory_is_found_from_a_folder_below(build: Replayed) -> None:
     below = Replayed(build.root / "conf")
     assert below.ask("bitbake", "restore", "words:do_unpack")
 
 
-def test_link_that_leads_to_the_build_directory_is_as_good(build: Replayed, tmp_path: Path) -> None:
-    """As for a build directory that was moved, with a link in its old place."""
+def test_symlink_to_the_build_directory_is_accepted(build: Replayed, tmp_path: Path) -> None:
+    """A moved build directory may have a symlink at its old path."""
     moved = tmp_path / "moved"
     shutil.copytree(build.root, moved, symlinks=True)
     old = build.root.with_name("old")
@@ -116,7 +114,7 @@ def test_link_that_leads_to_the_build_directory_is_as_good(build: Replayed, tmp_
         old.rename(build.root)
 
 
-def test_moved_build_directory_writes_nothing_in_its_old_place(
+def test_moved_build_directory_is_not_restored_at_its_old_path(
     build: Replayed, tmp_path: Path
 ) -> None:
     moved = tmp_path / "moved"
@@ -145,7 +143,7 @@ def test_tmpdir_of_a_multiconfig_is_in_the_build_directory(build: Replayed, name
     assert stamp.is_file()
 
 
-def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(
+def test_tmpdir_outside_is_used_if_both_it_and_the_build_name_it(
     build: Replayed, tmp_path: Path
 ) -> None:
     top = tmp_path / "disk/tmp"
@@ -165,7 +163,7 @@ def test_tmpdir_elsewhere_is_used_if_the_build_and_it_agree(
 
 
 @live
-def test_bitbake_goes_on_from_what_was_put_back(story: BuildDirectory) -> None:
+def test_bitbake_continues_from_a_restored_workdir(story: BuildDirectory) -> None:
     story.bitbake("app")
     shutil.rmtree(story.workdir("words", "1.0"))
     story.ask("bitbake", "restore", "words:do_compile")
@@ -174,12 +172,12 @@ def test_bitbake_goes_on_from_what_was_put_back(story: BuildDirectory) -> None:
     assert (story.workdir("words", "1.0") / "image/share/words").is_file()
 
 
-# what is refused
+# what is rejected
 
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Project:
-    """A user's build directory, in which a store from elsewhere is used."""
+    """A user's build directory, in which a hostile store is used."""
     build = Project(tmp_path / "victim/build")
     build.write("conf/bblayers.conf", "")
     build.write("conf/local.conf", "")
@@ -203,7 +201,7 @@ def hostile(victim: Project, facts: dict[str, str]) -> Store:
 
 
 def refused(victim: Project, facts: dict[str, str], *more: str) -> str:
-    """Restore from a hostile store; assert that it writes nothing, and return what it says."""
+    """Restore from a hostile store, assert that it writes nothing, and return the error."""
     store = hostile(victim, facts)
     before = files_below(victim.root.parent)
     refs = store.refs.list("refs/")
@@ -253,12 +251,12 @@ def filled(victim: Project, text: str) -> str:
 
 
 @pytest.mark.parametrize("workdir", WORKDIRS.values(), ids=WORKDIRS)
-def test_workdir_elsewhere_is_refused(victim: Project, workdir: str) -> None:
+def test_workdir_outside_is_rejected(victim: Project, workdir: str) -> None:
     said = refused(victim, facts_of(filled(victim, workdir), filled(victim, STAMP)))
     assert "\x1b" not in said
 
 
-STAMPS_ELSEWHERE = {
+STAMPS_OUTSIDE = {
     "the home directory": "@HOME@/x.do_compile.abc",
     "upwards": "@TOP@/tmp/stamps/../../conf/x.do_compile.abc",
     "through a link": "@TOP@/tmp/stamps/outside/x.do_compile.abc",
@@ -274,12 +272,12 @@ STAMPS_ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("stamp", STAMPS_ELSEWHERE.values(), ids=STAMPS_ELSEWHERE)
-def test_stamp_elsewhere_is_refused(victim: Project, stamp: str) -> None:
+@pytest.mark.parametrize("stamp", STAMPS_OUTSIDE.values(), ids=STAMPS_OUTSIDE)
+def test_stamp_outside_is_rejected(victim: Project, stamp: str) -> None:
     refused(victim, facts_of(filled(victim, WORKDIR), filled(victim, stamp)))
 
 
-def test_stamp_elsewhere_of_an_earlier_task_is_refused(victim: Project) -> None:
+def test_stamp_outside_of_an_earlier_task_is_rejected(victim: Project) -> None:
     store = Store.create(victim.root.parent / "theirs")
     bad = facts_of(filled(victim, WORKDIR), filled(victim, "@HOME@/x.do_unpack.abc"))
     first = add_run(store, bad, task="do_unpack")
@@ -293,8 +291,8 @@ def test_stamp_elsewhere_of_an_earlier_task_is_refused(victim: Project) -> None:
 @pytest.mark.parametrize(
     "task", ["do_unpack/../../..", "/../../../../home/x", ".", "", "do_x.y.z", "x" * 400]
 )
-def test_task_of_a_record_makes_no_path(victim: Project, task: str) -> None:
-    """A stamp's name is made of its record's, with the task in it."""
+def test_task_name_in_a_record_cannot_form_a_path(victim: Project, task: str) -> None:
+    """The name of a stamp contains the task's name."""
     store = Store.create(victim.root.parent / "theirs")
     facts = facts_of(filled(victim, WORKDIR), filled(victim, STAMP), setscene="yes")
     first = add_run(store, facts, task="do_unpack", name=task)
@@ -304,7 +302,7 @@ def test_task_of_a_record_makes_no_path(victim: Project, task: str) -> None:
     assert files_below(victim.root / "tmp/stamps/x86_64/a") == ["1.0.do_compile.abc"]
 
 
-def test_stamps_of_another_recipe_are_not_touched(victim: Project) -> None:
+def test_stamps_of_another_recipe_are_not_changed(victim: Project) -> None:
     store = Store.create(victim.root.parent / "theirs")
     other = filled(victim, "@TOP@/tmp/stamps/x86_64/b/1.0.do_install.evil")
     first = add_run(store, facts_of(filled(victim, WORKDIR), other), task="do_install")
@@ -316,7 +314,7 @@ def test_stamps_of_another_recipe_are_not_touched(victim: Project) -> None:
     ]
 
 
-def test_link_in_the_place_of_a_stamp_is_replaced(victim: Project) -> None:
+def test_symlink_at_a_stamps_path_is_replaced(victim: Project) -> None:
     target = victim.root.parent / "home/target"
     stamp = Path(filled(victim, STAMP))
     stamp.parent.mkdir(parents=True)
@@ -328,7 +326,7 @@ def test_link_in_the_place_of_a_stamp_is_replaced(victim: Project) -> None:
 
 
 @pytest.mark.parametrize("folder", [".", "work"])
-def test_place_without_a_build_directory_is_refused(victim: Project, folder: str) -> None:
+def test_folder_outside_a_build_directory_is_rejected(victim: Project, folder: str) -> None:
     elsewhere = Project(victim.root.parent / folder)
     elsewhere.root.mkdir(exist_ok=True)
     store = hostile(victim, facts_of(filled(victim, WORKDIR), filled(victim, STAMP)))
@@ -347,9 +345,7 @@ def test_place_without_a_build_directory_is_refused(victim: Project, folder: str
 
 
 @pytest.mark.parametrize("how", ["sanity", "link"])
-def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(
-    victim: Project, how: str
-) -> None:
+def test_hostile_build_directory_cannot_select_folders_outside(victim: Project, how: str) -> None:
     home = victim.root.parent / "home"
     (home / "work").mkdir()
     if how == "sanity":
@@ -369,11 +365,11 @@ def test_build_directory_from_elsewhere_does_not_lead_out_of_itself(
         "refs/prov/workdir/~/a/b",
     ],
 )
-def test_ref_that_a_record_names_is_not_used(victim: Project, line: str) -> None:
+def test_invalid_ref_in_a_record_is_rejected(victim: Project, line: str) -> None:
     refused(victim, facts_of(filled(victim, WORKDIR), filled(victim, STAMP), line=line))
 
 
-def test_ref_of_another_workdir_stays(victim: Project) -> None:
+def test_ref_of_another_workdir_is_not_used(victim: Project) -> None:
     facts = facts_of(
         filled(victim, WORKDIR), filled(victim, STAMP), line="refs/prov/workdir/x86_64/b/1.0-abc"
     )

@@ -1,4 +1,4 @@
-"""`prov bitbake setup`: a build directory's configuration, before and after."""
+"""`prov bitbake setup`: changes to the configuration of a build directory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def contents(story: BuildDirectory) -> dict[str, bytes]:
     return {name: (story.root / name).read_bytes() for name in FILES}
 
 
-def test_what_was_added_is_told(plain: BuildDirectory) -> None:
+def test_setup_prints_the_added_lines(plain: BuildDirectory) -> None:
     said = plain.ask("bitbake", "setup", ".")
     layer = plain.ask("bitbake", "layer").strip()
     assert Path(layer, "conf/layer.conf").is_file()
@@ -50,11 +50,11 @@ def test_second_setup_changes_nothing(plain: BuildDirectory) -> None:
     assert contents(plain) == before
 
 
-def test_undo_of_nothing_says_so(plain: BuildDirectory) -> None:
+def test_undo_without_setup_prints_a_note(plain: BuildDirectory) -> None:
     assert plain.prov("bitbake", "setup", "--undo", ".").stderr == "not set up\n"
 
 
-def test_no_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> None:
+def test_missing_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> None:
     said = plain.prov("bitbake", "setup", "nowhere", code=1).stderr.splitlines()
     assert said == [
         "prov: nowhere/conf/bblayers.conf: No such file or directory",
@@ -62,7 +62,7 @@ def test_no_build_directory_is_an_error_of_one_line(plain: BuildDirectory) -> No
     ]
 
 
-def test_setup_of_a_moved_prov_takes_the_place_of_the_old_one(plain: BuildDirectory) -> None:
+def test_setup_of_a_moved_prov_replaces_the_old_lines(plain: BuildDirectory) -> None:
     plain.prov("bitbake", "setup", ".")
     wanted = contents(plain)
     layer = plain.ask("bitbake", "layer").strip()
@@ -85,7 +85,7 @@ def test_undo_restores_every_byte(plain: BuildDirectory, text: str | bytes) -> N
     assert undo(plain.root) == []
 
 
-def test_lines_that_came_behind_it_stay(plain: BuildDirectory) -> None:
+def test_lines_added_later_stay(plain: BuildDirectory) -> None:
     set_up(plain.root)
     for name in FILES:
         plain.append(name, 'MINE = "1"\n')
@@ -118,7 +118,7 @@ def test_conf_may_be_a_link(plain: BuildDirectory) -> None:
 
 
 @pytest.mark.parametrize("missing", [*FILES, "conf", "."])
-def test_what_is_no_build_directory_is_refused(
+def test_incomplete_build_directory_is_rejected(
     plain: BuildDirectory, tmp_path: Path, missing: str
 ) -> None:
     (plain.root / missing).rename(tmp_path / "elsewhere")
@@ -129,7 +129,7 @@ def test_what_is_no_build_directory_is_refused(
     assert not any(b"prov" in path.read_bytes() for path in plain.root.rglob("*.conf"))
 
 
-def test_file_that_must_not_be_written_is_an_error_of_one_line(plain: BuildDirectory) -> None:
+def test_file_that_cannot_be_read_is_an_error_of_one_line(plain: BuildDirectory) -> None:
     os.remove(plain.root / "conf/local.conf")
     (plain.root / "conf/local.conf").mkdir()
     assert "Is a directory" in plain.refused("bitbake", "setup", ".")
@@ -139,9 +139,7 @@ def test_file_that_must_not_be_written_is_an_error_of_one_line(plain: BuildDirec
 
 
 def release(root: Path, version: str, series: str) -> Path:
-    """Make what is read of a checkout with BitBake beside the core layer; return the build
-    directory in it.
-    """
+    """Make a checkout with BitBake next to the core layer, and return its build directory."""
     for name, text in {
         "bitbake/bin/bitbake": f'#!/usr/bin/env python3\n__version__ = "{version}"\n',
         "meta/conf/layer.conf": f'LAYERSERIES_CORENAMES = "{series}"\n',
@@ -163,7 +161,7 @@ def release(root: Path, version: str, series: str) -> Path:
         ("2.8.1", "nanbield", "BitBake 2.8.1 with OpenEmbedded nanbield is not supported"),
     ],
 )
-def test_release_that_the_layer_does_not_work_with_is_refused(
+def test_unsupported_release_is_rejected(
     tmp_path: Path, version: str, series: str, words: str
 ) -> None:
     build = release(tmp_path, version, series)
@@ -180,13 +178,11 @@ def test_release_that_the_layer_does_not_work_with_is_refused(
 @pytest.mark.parametrize(
     ("version", "series"), [("2.8.1", "scarthgap"), ("2.18.0", "wrynose"), ("2.12", "walnascar")]
 )
-def test_release_that_the_layer_works_with_is_taken(
-    tmp_path: Path, version: str, series: str
-) -> None:
+def test_supported_release_is_accepted(tmp_path: Path, version: str, series: str) -> None:
     assert len(set_up(release(tmp_path, version, series))) == 2
 
 
-def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(
+def test_release_is_read_from_the_users_bitbake_if_layers_have_none(
     plain: BuildDirectory, tmp_path: Path
 ) -> None:
     program = tmp_path / "bitbake"
@@ -196,10 +192,12 @@ def test_program_that_the_user_runs_tells_the_release_if_no_layer_does(
     check_release(plain.root)
 
 
-# where commands look for the store
+# the store of a build directory
 
 
-def test_a_build_directory_that_prov_records_is_one(plain: BuildDirectory, tmp_path: Path) -> None:
+def test_build_directory_with_a_store_or_the_layer_is_recorded(
+    plain: BuildDirectory, tmp_path: Path
+) -> None:
     assert not is_build(plain.root)
     (plain.root / ".prov").mkdir()
     assert is_build(plain.root)
@@ -209,7 +207,7 @@ def test_a_build_directory_that_prov_records_is_one(plain: BuildDirectory, tmp_p
     assert not is_build(tmp_path)
 
 
-def test_commands_in_a_build_directory_ask_its_store(plain: BuildDirectory, tmp_path: Path) -> None:
+def test_commands_in_a_build_directory_use_its_store(plain: BuildDirectory, tmp_path: Path) -> None:
     (tmp_path / "prov.toml").write_text("")
     set_up(plain.root)
     assert f"{plain.root}/.prov" in plain.refused("builds")

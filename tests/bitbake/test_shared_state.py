@@ -1,6 +1,4 @@
-"""Objects of shared state from elsewhere: what a process under pseudo is told to make stays in its
-folder.
-"""
+"""Hostile objects of shared state: a process under pseudo creates entries only in its folder."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def packed(store: Store, listing: dict[bytes, tuple[int, bytes, bytes]]) -> Pack
     [b"way/secret", b"/etc/passwd", b"../secret", b"none", b"way", b"b"],
     ids=lambda label: label.decode(),
 )
-def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, label: bytes) -> None:
+def test_hardlink_to_a_file_outside_is_rejected(store: Store, tmp_path: Path, label: bytes) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     outside.mkdir()
     folder.mkdir()
@@ -51,9 +49,8 @@ def test_hardlink_to_a_file_outside_is_refused(store: Store, tmp_path: Path, lab
     )
     with pytest.raises(BitBakeError, match=r"stolen is a hardlink to .*, which the object lacks"):
         unpack(store, made, folder, faked=True)
-    assert [path.name for path in folder.iterdir()] == [
-        "kept"
-    ]  # the task runs, as if nothing had been fetched
+    # the task runs, so its folder must not change
+    assert [path.name for path in folder.iterdir()] == ["kept"]
 
 
 def test_hardlinks_of_an_object_are_listed(store: Store, tmp_path: Path) -> None:
@@ -62,6 +59,5 @@ def test_hardlinks_of_an_object_are_listed(store: Store, tmp_path: Path) -> None
     made = packed(store, {b"a": (FILE, b"x", b"a"), b"b": (FILE, b"x", b"a")})
     entries = unpack(store, made, folder, faked=True).entries
     assert {row[0]: row[-1] for row in entries} == {"a": "a", "b": "a", ".": ""}
-    assert [path.name for path in folder.iterdir()] == [
-        "a"
-    ]  # the task makes the other one under pseudo
+    # the task's process creates the other hardlink under pseudo
+    assert [path.name for path in folder.iterdir()] == ["a"]

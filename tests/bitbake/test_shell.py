@@ -1,5 +1,5 @@
-"""`prov shell` of a BitBake task without BitBake: what was recorded is there, and can do nothing to
-the machine.
+"""`prov shell` of a BitBake task without BitBake: recorded files are restored, and recorded
+programs cannot change the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["build", "once"]
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Project:
-    """A folder with a store from elsewhere, beside the user's home directory."""
+    """A folder with a hostile store, next to the user's home directory."""
     project = Project(tmp_path / "theirs")
     Store.create(project.root / ".prov")
     (tmp_path / "home").mkdir()
@@ -36,7 +36,7 @@ def theirs(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def at(tmp_path: Path) -> str:
-    """The WORKDIR that records name; it does not exist."""
+    """The path of the recorded WORKDIR, which does not exist."""
     return str(tmp_path / "build/tmp/work/x86_64/a/1.0")
 
 
@@ -75,7 +75,7 @@ def test_workdir_is_at_its_own_path(build: Replayed, left: str) -> None:
 
 
 @needs_bubblewrap
-def test_scratch_copy_and_tmp_can_be_written_and_are_gone_at_the_end(build: Replayed) -> None:
+def test_scratch_copy_and_tmp_are_writable_and_deleted_at_the_end(build: Replayed) -> None:
     before = files_below(build.root / "tmp")
     name = f"prov-{os.getpid()}"
     said = build.ask(
@@ -92,7 +92,7 @@ def test_scratch_copy_and_tmp_can_be_written_and_are_gone_at_the_end(build: Repl
 
 
 @needs_bubblewrap
-def test_sysroots_that_are_on_disk_are_seen_and_not_written_to(build: Replayed) -> None:
+def test_sysroots_on_disk_are_mounted_read_only(build: Replayed) -> None:
     build.write(f"{WORDS}/recipe-sysroot/usr/include/x.h", "int x;\n")
     script = "cd ..; cat recipe-sysroot/usr/include/x.h; echo y >recipe-sysroot/usr/include/x.h"
     assert (
@@ -114,7 +114,7 @@ def test_command_runs_where_the_task_ran_with_its_variables(theirs: Project, at:
 
 @needs_bubblewrap
 @pytest.mark.parametrize("above", ["/", "/var/tmp/", "/tmp/", "/run/", "/usr/lib/", "/home/"])
-def test_workdir_that_does_not_exist_is_at_its_own_path(theirs: Project, above: str) -> None:
+def test_missing_workdir_is_mounted_at_its_own_path(theirs: Project, above: str) -> None:
     at = f"{above}prov-{os.getpid()}/tmp/work/a"
     record(theirs, at, {"main.c": b"int main;\n"})
     assert (
@@ -124,12 +124,12 @@ def test_workdir_that_does_not_exist_is_at_its_own_path(theirs: Project, above: 
     assert not Path(above, f"prov-{os.getpid()}").exists()
 
 
-# what is refused
+# what is prevented
 
 
 @needs_bubblewrap
-def test_programs_of_a_record_write_nowhere_else(theirs: Project, at: str) -> None:
-    """The record's PATH decides which program a command is."""
+def test_recorded_programs_cannot_write_elsewhere(theirs: Project, at: str) -> None:
+    """The PATH in the record determines which program a command runs."""
     home = theirs.root.parent / "home"
     places = [
         home / "x",
@@ -147,9 +147,9 @@ def test_programs_of_a_record_write_nowhere_else(theirs: Project, at: str) -> No
 
 
 @needs_bubblewrap
-def test_programs_of_a_record_have_no_network_and_no_sockets(theirs: Project, at: str) -> None:
+def test_recorded_programs_have_no_network_and_no_sockets(theirs: Project, at: str) -> None:
     abstract = f"\0prov-{os.getpid()}"
-    # sys.executable's folder may be hidden in the sandbox, /usr is not
+    # sys.executable may be in a folder that the sandbox hides; /usr is visible
     program = shutil.which("python3", path="/usr/local/bin:/usr/bin") or sys.executable
     with (
         tempfile.TemporaryDirectory(dir="/tmp") as folder,
@@ -184,7 +184,7 @@ LINKS: dict[str, dict[str, bytes | str]] = {
 
 @pytest.mark.parametrize("sandbox", [pytest.param("auto", marks=needs_bubblewrap), "none"])
 @pytest.mark.parametrize("files", LINKS.values(), ids=LINKS)
-def test_links_of_a_record_lead_nowhere(
+def test_recorded_symlinks_are_not_followed(
     theirs: Project, at: str, files: dict[str, bytes | str], sandbox: str
 ) -> None:
     home = theirs.root.parent / "home"
@@ -202,7 +202,7 @@ def test_links_of_a_record_lead_nowhere(
 @pytest.mark.parametrize(
     "task", ["do_x/../../../../home/x", "x", "do_", "", "do_x\n", "/etc/x", ".."]
 )
-def test_task_that_makes_a_path_is_refused(theirs: Project, at: str, task: str) -> None:
+def test_task_name_that_forms_a_path_is_rejected(theirs: Project, at: str, task: str) -> None:
     record(theirs, at, {"temp/run.do_x/x": b""}, "echo evil\n", task or "/")
     said = theirs.refused("shell", "a:do_compile", "--sandbox", "none", "--", "true")
     assert said.startswith("prov: invalid record: ") and "is not the name of a BitBake task" in said
@@ -210,13 +210,13 @@ def test_task_that_makes_a_path_is_refused(theirs: Project, at: str, task: str) 
 
 
 @pytest.mark.parametrize("workdir", ["", "x", "/a/../b", "/a\0b", "/" + "x/.." * 5000])
-def test_workdir_that_is_no_path_is_refused(theirs: Project, workdir: str) -> None:
+def test_invalid_workdir_is_rejected(theirs: Project, workdir: str) -> None:
     record(theirs, workdir, {})
     said = theirs.refused("shell", "a:do_compile", "--", "true")
     assert said.startswith("prov: invalid record: WORKDIR ") and len(said) < 400
 
 
-def test_without_bubblewrap_it_runs_only_if_the_user_says_so(theirs: Project, at: str) -> None:
+def test_without_bubblewrap_it_runs_only_with_an_option(theirs: Project, at: str) -> None:
     record(theirs, at, {"src/main.c": b""}, 'export NAME="x"\n')
     tools = theirs.root / "tools"
     tools.mkdir()

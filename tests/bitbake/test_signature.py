@@ -1,4 +1,4 @@
-"""Signature data as an inputs tree: whatever counts for BitBake's hash counts for the tree's id."""
+"""Signature data as an inputs tree: every input of BitBake's hash changes the tree's id."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def inputs(store: Store) -> Write:
 
 @pytest.fixture
 def texts(store: Store, inputs: Write) -> Callable[[Signature], dict[str, str]]:
-    """Return the tree's files by their paths, as git has them."""
+    """Return the files of an inputs tree by path."""
 
     def read(oid: Oid, above: str = "") -> dict[str, str]:
         found: dict[str, str] = {}
@@ -77,14 +77,14 @@ def sha256(text: str) -> str:
 
 
 def base_hash(signature: Signature) -> str:
-    """Return what BitBake would make of the task's own values."""
+    """Return BitBake's base hash of a task."""
     names = sorted(signature.values.keys() - {signature.task})
     reached = "".join(name + (signature.values[name] or "") for name in names)
     return sha256((signature.values[signature.task] or "") + reached)
 
 
 def task_hash(signature: Signature) -> str:
-    """Return what BitBake would make of all of it."""
+    """Return BitBake's task hash."""
     edges = "".join(signature.dependencies[name] for name in sorted(signature.dependencies))
     counted = [
         (name if "./" in name else "", checksum)
@@ -95,18 +95,18 @@ def task_hash(signature: Signature) -> str:
     return sha256(base_hash(signature) + edges + files + signature.taint.removeprefix("nostamp:"))
 
 
-# nothing that counts is left out
+# all inputs of the hash are in the tree
 
 
 @pytest.mark.parametrize("data", RECORDED, ids=lambda data: data["task"])
-def test_recorded_hashes_follow_from_what_is_kept(data: dict[str, Any]) -> None:
+def test_recorded_hashes_are_computed_from_the_signature(data: dict[str, Any]) -> None:
     signature = decode_signature(data)
     assert base_hash(signature) == data["basehash"]
     assert task_hash(signature) == data["taskhash"] == signature.task_hash
 
 
 @pytest.mark.parametrize("taint", ["5f0c", "nostamp:5f0c"])
-def test_taint_counts(taint: str) -> None:
+def test_taint_is_hashed(taint: str) -> None:
     data = next(each for each in RECORDED if each["task"] == "do_compile")
     assert task_hash(decode_signature(data | {"taint": taint})) == sha256(
         data["basehash"]
@@ -115,7 +115,7 @@ def test_taint_counts(taint: str) -> None:
     )
 
 
-def test_recorded_trees_are_different_where_hashes_are(store: Store) -> None:
+def test_recorded_trees_differ_where_hashes_differ(store: Store) -> None:
     hashes: dict[Oid, set[str]] = {}
     with store.objects.writer() as writer:
         for data in RECORDED:
@@ -133,12 +133,12 @@ CHANGES = {
     "value": replace(SMALL, values={**SMALL.values, "CFLAGS": "-O3"}),
     "empty value": replace(SMALL, values={**SMALL.values, "CFLAGS": ""}),
     "no value": replace(SMALL, values={**SMALL.values, "CFLAGS": None}),
-    "value that comes up": replace(SMALL, values={**SMALL.values, "S": ""}),
+    "value that is set": replace(SMALL, values={**SMALL.values, "S": ""}),
     "variable": replace(SMALL, values={**SMALL.values, "LDFLAGS": ""}),
     "variable without a value": replace(SMALL, values={**SMALL.values, "LDFLAGS": None}),
     "checksum": replace(SMALL, checksums=[("main.c", "9" * 32), *SMALL.checksums[1:]]),
     "file": replace(SMALL, checksums=[*SMALL.checksums, ("new.c", "9" * 32)]),
-    "file that is there now": replace(SMALL, checksums=[*SMALL.checksums[:2], ("gone", "9" * 32)]),
+    "file that now exists": replace(SMALL, checksums=[*SMALL.checksums[:2], ("gone", "9" * 32)]),
     "folder of a file": replace(
         SMALL, checksums=[SMALL.checksums[0], ("./other/a", "1" * 32), SMALL.checksums[2]]
     ),
@@ -157,7 +157,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("other", CHANGES.values(), ids=CHANGES)
-def test_change_is_another_tree(inputs: Write, other: Signature) -> None:
+def test_change_changes_the_tree(inputs: Write, other: Signature) -> None:
     assert inputs(other) != inputs(SMALL)
 
 
@@ -199,7 +199,7 @@ def generated(draw: st.DrawFn) -> Signature:
     values = draw(st.dictionaries(NAMES, VALUES, max_size=4))
     files = draw(st.lists(st.tuples(FILES, CHECKSUMS), max_size=4))
     edges = draw(st.dictionaries(TASKS, st.sampled_from(["3" * 64, "4" * 64]), max_size=3))
-    files.sort(key=lambda file: file[0])  # BitBake has them in the order of their paths
+    files.sort(key=lambda file: file[0])  # BitBake sorts them by path
     return Signature(
         "do_a",
         values | {"do_a": draw(VALUES)},
@@ -210,7 +210,7 @@ def generated(draw: st.DrawFn) -> Signature:
 
 
 @given(signature=generated(), other=generated())
-def test_what_hashes_otherwise_is_another_tree(
+def test_different_hashes_have_different_trees(
     store: Store, signature: Signature, other: Signature
 ) -> None:
     with store.objects.writer() as writer:
@@ -220,7 +220,7 @@ def test_what_hashes_otherwise_is_another_tree(
 
 @settings(max_examples=25)
 @given(signature=generated())
-def test_git_can_hold_whatever_there_is(store: Store, signature: Signature) -> None:
+def test_git_accepts_every_tree(store: Store, signature: Signature) -> None:
     with store.objects.writer() as writer:
         oid = write_inputs(writer, "app", signature)
         writer.finish()
@@ -252,7 +252,7 @@ def test_git_can_hold_whatever_there_is(store: Store, signature: Signature) -> N
         ("a\udcff", "variables/a\udcff"),
     ],
 )
-def test_variables_names_survive(
+def test_names_of_variables_are_kept(
     texts: Callable[[Signature], dict[str, str]], name: str, path: str
 ) -> None:
     assert texts(replace(SMALL, values={"do_compile": None, name: "x"}))[path] == "x"
@@ -268,13 +268,13 @@ def test_variables_names_survive(
         ("a\udce9.c", "sources/a\udce9.c"),
     ],
 )
-def test_files_names_survive(
+def test_names_of_files_are_kept(
     texts: Callable[[Signature], dict[str, str]], name: str, path: str
 ) -> None:
     assert texts(replace(SMALL, checksums=[(name, "0" * 32)]))[path] == f"md5 {'0' * 32}\n"
 
 
-def test_edges_are_of_the_same_recipe_or_of_others(
+def test_dependencies_are_separated_by_recipe(
     texts: Callable[[Signature], dict[str, str]],
 ) -> None:
     found = texts(SMALL)
@@ -303,7 +303,7 @@ def test_multiconfig_is_in_front_of_the_recipe() -> None:
         "a/b:do_stage",
     ],
 )
-def test_what_names_no_task_is_refused(text: str) -> None:
+def test_invalid_task_name_is_rejected(text: str) -> None:
     with pytest.raises(BitBakeError, match="invalid task name"):
         key_of(text)
 
@@ -323,29 +323,31 @@ MALFORMED: dict[str, bytes] = {
     "no task": json.dumps(GOOD | {"task": None}).encode(),
     "a number for a task": json.dumps(GOOD | {"task": 7}).encode(),
     "no values": json.dumps({"task": "do_a", "taskdeps": []}).encode(),
-    "values that are none": json.dumps(GOOD | {"varvals": ["A"]}).encode(),
+    "a list for values": json.dumps(GOOD | {"varvals": ["A"]}).encode(),
     "no dependencies": json.dumps(GOOD | {"taskdeps": None}).encode(),
     "a set of another kind": json.dumps(GOOD | {"taskdeps": {"set": ["A"]}}).encode(),
     "dependencies that are numbers": json.dumps(GOOD | {"taskdeps": [7]}).encode(),
     "checksums without names": json.dumps(GOOD | {"file_checksum_values": ["a"]}).encode(),
     "checksums that are numbers": json.dumps(GOOD | {"file_checksum_values": [["a", 7]]}).encode(),
     "hashes in a list": json.dumps(GOOD | {"runtaskhashes": ["a:do_b"]}).encode(),
-    "hashes that are none": json.dumps(GOOD | {"runtaskhashes": {"a:do_b": None}}).encode(),
-    "hashes of no task": json.dumps(GOOD | {"runtaskhashes": {"a": "0"}}).encode(),
-    "a taint that is none": json.dumps(GOOD | {"taint": ["x"]}).encode(),
+    "null for a hash": json.dumps(GOOD | {"runtaskhashes": {"a:do_b": None}}).encode(),
+    "hashes without a task": json.dumps(GOOD | {"runtaskhashes": {"a": "0"}}).encode(),
+    "a list for a taint": json.dumps(GOOD | {"taint": ["x"]}).encode(),
     "nested": b"[" * 1_000_000,
     "a number of many digits": b'{"task": ' + b"9" * 10_000 + b"}",
     "a file in too many folders": (
         json.dumps(GOOD | {"file_checksum_values": [["./" + "a/" * 5_000, None]]}).encode()
     ),
-    "a long name of no task": json.dumps(GOOD | {"runtaskhashes": {"a" * 1_000_000: "0"}}).encode(),
-    "a long text of another kind": json.dumps(GOOD | {"taint": ["x" * 1_000_000]}).encode(),
-    "half a character": json.dumps(GOOD | {"varvals": {"do_a": "\ud800", "A": ""}}).encode(),
+    "a long name without a task": json.dumps(
+        GOOD | {"runtaskhashes": {"a" * 1_000_000: "0"}}
+    ).encode(),
+    "a long list for a taint": json.dumps(GOOD | {"taint": ["x" * 1_000_000]}).encode(),
+    "a lone surrogate": json.dumps(GOOD | {"varvals": {"do_a": "\ud800", "A": ""}}).encode(),
 }
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_data_is_refused(inputs: Write, tmp_path: Path, data: bytes) -> None:
+def test_malformed_data_is_rejected(inputs: Write, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "sigdata"
     file.write_bytes(data)
     with pytest.raises(BitBakeError) as caught:
@@ -355,7 +357,7 @@ def test_malformed_data_is_refused(inputs: Write, tmp_path: Path, data: bytes) -
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_data_may_be_as_large_as_the_limit(inputs: Write, tmp_path: Path, size: int) -> None:
+def test_data_up_to_the_limit_is_read(inputs: Write, tmp_path: Path, size: int) -> None:
     plain, packed = tmp_path / "plain", tmp_path / "packed"
     text = json.dumps(GOOD)
     plain.write_text(text + " " * (LIMIT - len(text) + size))
@@ -371,10 +373,10 @@ def test_data_may_be_as_large_as_the_limit(inputs: Write, tmp_path: Path, size: 
 
 
 def test_bomb_is_not_decompressed(tmp_path: Path) -> None:
-    """100 GB of zeros would take minutes, and more memory than there is."""
+    """100 GB of zeros would take minutes, and more memory than the machine has."""
     file = tmp_path / "sigdata"
-    # of one block that repeats a byte: a frame's magic, descriptor and window, then blocks of 128
-    # kB in 4 bytes each
+    # a frame's magic, descriptor and window, then blocks of 4 bytes that each repeat a byte 128 k
+    # times
     blocks = 800_000
     head = b"\x28\xb5\x2f\xfd\x00\x58"
     file.write_bytes(head + b"\x02\x00\x10\x00" * (blocks - 1) + b"\x03\x00\x10\x00")
@@ -390,12 +392,12 @@ def test_bomb_is_not_decompressed(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].endswith(f"{file}: signature data is larger than 16.8 MB")
 
 
-def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BitBakeError, match="No such file"):
         read_signature(tmp_path / "none")
 
 
-def test_compressed_or_not_it_is_the_same(tmp_path: Path) -> None:
+def test_compressed_and_plain_data_are_equal(tmp_path: Path) -> None:
     plain, packed = tmp_path / "plain", tmp_path / "packed"
     plain.write_text(json.dumps(RECORDED[0]))
     subprocess.run(["zstd", "-q", plain, "-o", packed], check=True)

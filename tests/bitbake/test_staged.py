@@ -1,4 +1,4 @@
-"""Shared state kept in the store, with OE-core's own classes: what comes back is what was built."""
+"""Shared state in the store, with OE-core's own classes: restored files equal the built ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESTORED = {f"{task}_setscene" for task in OUTPUTS}
 SYSROOT = "app:do_prepare_recipe_sysroot"
 ALL = (*RECIPES, SYSROOT)
 COMPOSED = RESTORED | {SYSROOT, "app:do_fetch"}
-"""What runs for all of it where the outputs are there already."""
+"""Tasks that run for the targets in ALL if all outputs are available."""
 IDLE = 'WORDS_IDLE = "idle"'
 EQUIVALENCE = 'BB_SIGNATURE_HANDLER = "OEEquivHash"\nBB_HASHSERVE = "auto"'
 
@@ -39,10 +39,8 @@ First = tuple[Staged, dict[str, Tree]]
 
 
 def results(build: Staged) -> dict[str, Tree]:
-    """Return what the recipes gave, and the sysroots of `app`, but for what is of its own time in
-    each of them.
-    """
-    index = "usr/share/tool/index"  # a postinst writes it
+    """Return the staged files of the recipes and the sysroots of `app`, without variable mtimes."""
+    index = "usr/share/tool/index"  # written by a postinst script
     return {
         "components": build.tree(build.components, "manifests"),
         "target": build.tree(build.sysroot()),
@@ -53,7 +51,7 @@ def results(build: Staged) -> dict[str, Tree]:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
-    """A build directory that shares what it makes, and what it made at first."""
+    """A build directory that publishes its results, and the results of its first build."""
     top = tmp_path_factory.mktemp("staged")
     with staged_below(top) as make:
         build = make("first", level=Level.CACHE)
@@ -65,9 +63,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[First]:
 
 
 def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
-    """Return what does not depend on when it was made, nor on the order in which a directory is
-    read.
-    """
+    """Return trees without mtimes, and with lists in sorted order."""
 
     def plain(path: str, entry: Entry) -> Entry:
         unordered = path.endswith("/fixmepath")
@@ -82,12 +78,12 @@ def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
     }
 
 
-def test_a_build_without_prov_makes_the_same(first: First, staged: Directories) -> None:
+def test_build_without_prov_has_the_same_results(first: First, staged: Directories) -> None:
     plain = staged("plain", level=Level.PLAIN)
     plain.build(*ALL)
     made = results(plain)
     assert timeless(first[1]) == timeless(made)
-    # else the tests below compare less than they seem to
+    # make sure that the trees contain what the tests below compare
     words = "x86_64/words-native/usr/lib/words/"
     assert "FIXMESTAGINGDIRHOST" in made["components"][words + "where"].content
     assert made["native"]["usr/lib/words/where"].content.startswith("words=@TOP@/tmp/work/")
@@ -114,7 +110,7 @@ def test_hashes_are_the_same_everywhere(first: First, staged: Directories) -> No
     assert staged("elsewhere/at/all").signatures() == first[0].signatures()
 
 
-def test_prov_that_comes_to_a_build_directory_lets_nothing_run_again(staged: Directories) -> None:
+def test_enabling_and_disabling_prov_reruns_nothing(staged: Directories) -> None:
     build = staged(level=Level.PLAIN)
     build.build(*ALL)
     for level in (Level.OBSERVED, Level.CACHE, Level.PLAIN):
@@ -122,14 +118,14 @@ def test_prov_that_comes_to_a_build_directory_lets_nothing_run_again(staged: Dir
         assert started(build.build(*ALL)) == set()
 
 
-def test_nothing_is_kept_as_an_archive(first: First) -> None:
+def test_no_archives_are_written(first: First) -> None:
     build = first[0]
     assert build.recorded() >= OUTPUTS
     assert build.archives() == set()
     assert list(build.sstate.rglob("*populate_sysroot.tar.zst.siginfo"))
 
 
-def test_without_tmpdir_and_sstate_the_store_gives_it_all(first: First) -> None:
+def test_deleted_tmpdir_and_sstate_are_restored_from_the_store(first: First) -> None:
     build, made = first
     build.lose()
     said = build.build(*ALL)
@@ -150,7 +146,7 @@ def test_another_build_directory_restores_through_a_remote(
     other.is_clean()
 
 
-def test_a_change_that_is_taken_back_comes_from_the_store(staged: Directories) -> None:
+def test_reverted_change_is_restored_from_the_store(staged: Directories) -> None:
     build = staged(level=Level.CACHE)
     build.build(*ALL)
     made, seen = results(build), build.seen()
@@ -176,11 +172,11 @@ SSTATEPOSTCREATEFUNCS += "look"
 SSTATEPREINSTFUNCS += "look"
 SSTATEPOSTUNPACKFUNCS += "look"
 """
-"""Looks into SSTATE_DIR when an object was packed, before one is unpacked, and after."""
+"""Lists SSTATE_DIR after an object is packed, and before and after one is unpacked."""
 
 
-def test_nothing_stands_in_sstate_dir_that_is_no_archive(staged: Directories) -> None:
-    """A kill would leave it there, and who has no prov would take it for an archive."""
+def test_sstate_dir_contains_no_placeholders(staged: Directories) -> None:
+    """A killed task would leave one there, and builds without prov would read it as an archive."""
     build = staged(level=Level.CACHE)
     build.write("classes/looking.bbclass", LOOKING)
     build.setting('INHERIT += "looking"')
@@ -191,10 +187,10 @@ def test_nothing_stands_in_sstate_dir_that_is_no_archive(staged: Directories) ->
     assert looked == {"do_populate_sysroot", "do_populate_sysroot_setscene"}
 
 
-# where the store is not all there is
+# stores, archives and remotes
 
 
-def test_without_the_program_it_is_sstate_as_ever(staged: Directories) -> None:
+def test_without_the_program_archives_are_used(staged: Directories) -> None:
     build = staged(level=Level.CACHE)
     build.setting('PROV_COMMAND = "/no/such/prov"')
     said = build.build(*RECIPES)
@@ -209,7 +205,7 @@ def test_without_the_program_it_is_sstate_as_ever(staged: Directories) -> None:
     assert len(warnings(said)) == 1
 
 
-def test_without_a_store_it_is_sstate_as_ever(staged: Directories) -> None:
+def test_without_a_store_archives_are_used(staged: Directories) -> None:
     build = staged(level=Level.CACHE)
     build.write(".prov", "no store\n")
     said = build.build(*RECIPES)
@@ -223,7 +219,7 @@ def test_without_a_store_it_is_sstate_as_ever(staged: Directories) -> None:
     assert started(build.build(*RECIPES)) == RESTORED
 
 
-def test_what_sstate_has_is_used_and_taken_in(staged: Directories) -> None:
+def test_archives_in_sstate_are_used_and_stored(staged: Directories) -> None:
     build = staged(level=Level.PLAIN)
     build.build(*ALL)
     build.switch(Level.CACHE)
@@ -236,7 +232,7 @@ def test_what_sstate_has_is_used_and_taken_in(staged: Directories) -> None:
     assert build.archives() == set()
 
 
-def test_what_a_mirror_of_sstate_has_is_used_and_taken_in(staged: Directories) -> None:
+def test_archives_on_a_mirror_are_used_and_stored(staged: Directories) -> None:
     plain = staged("plain", level=Level.PLAIN)
     plain.build(*RECIPES)
     moved = staged("moved", level=Level.CACHE)
@@ -247,7 +243,7 @@ def test_what_a_mirror_of_sstate_has_is_used_and_taken_in(staged: Directories) -
     assert started(moved.build(*RECIPES)) == RESTORED
 
 
-def test_equal_outputs_are_known_on_the_next_machine(staged: Directories) -> None:
+def test_equal_outputs_are_skipped_on_the_next_machine(staged: Directories) -> None:
     one, other = (staged(name, level=Level.CACHE) for name in ("one", "other"))
     for build, more in ((one, ["--push"]), (other, [])):
         build.setting(EQUIVALENCE)
@@ -262,8 +258,8 @@ def test_equal_outputs_are_known_on_the_next_machine(staged: Directories) -> Non
     assert started(other.build(*RECIPES, conf=IDLE)) == RESTORED
 
 
-def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> None:
-    """As an archive does: others may have it by now, and mtimes are others each time."""
+def test_object_is_not_replaced_by_one_of_the_same_name(staged: Directories) -> None:
+    """Like an archive: tasks may have used it, and the new one has other mtimes."""
     build = staged(level=Level.CACHE)
     build.setting(EQUIVALENCE)
     build.build(*RECIPES)
@@ -277,10 +273,10 @@ def test_an_object_stays_when_the_same_name_comes_again(staged: Directories) -> 
 
 
 @pytest.mark.parametrize("level", [Level.OBSERVED, Level.CACHE])
-def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(
+def test_file_of_a_native_recipe_is_found_by_its_short_path(
     level: Level, staged: Directories
 ) -> None:
-    """What it stages is below the whole path of its sysroot."""
+    """The recipe stages it below the full path of its sysroot."""
     build = staged(level=level)
     build.build("words-native")
     said = build.ask("blame", "usr/lib/words/list")
@@ -293,7 +289,7 @@ def test_file_of_a_native_recipe_is_found_by_the_path_that_one_types(
     assert "source words.txt" in said
 
 
-# what is lost, cleaned, or made by another configuration
+# lost tasks, cleaning, multiconfigs
 
 BREAKING = """
 addhandler break_signatures
@@ -311,7 +307,9 @@ python break_signatures() {
 """
 
 
-def test_task_that_cannot_be_recorded_says_why_and_leaves_an_archive(staged: Directories) -> None:
+def test_task_that_cannot_be_recorded_reports_why_and_writes_an_archive(
+    staged: Directories,
+) -> None:
     build = staged(level=Level.CACHE)
     build.write("classes/breaking.bbclass", BREAKING)
     said = build.build(*RECIPES, conf='INHERIT += "breaking"')
@@ -337,10 +335,10 @@ python do_cleansstate() {
     bb.utils.remove(d.getVar("STAMP") + ".*")
 }
 """
-"""As base.bbclass's do_clean and sstate.bbclass's do_cleansstate do."""
+"""A task like do_clean of base.bbclass together with do_cleansstate of sstate.bbclass."""
 
 
-def test_cleansstate_lets_the_task_run_again_whatever_a_remote_has(
+def test_cleansstate_reruns_the_task_although_a_remote_has_its_object(
     staged: Directories, tmp_path: Path
 ) -> None:
     build = staged(level=Level.CACHE)
@@ -358,7 +356,7 @@ def test_cleansstate_lets_the_task_run_again_whatever_a_remote_has(
     build.is_clean()
 
 
-def test_both_keeps_archives_as_well(staged: Directories) -> None:
+def test_mode_both_writes_archives_as_well(staged: Directories) -> None:
     build = staged(level=Level.PLAIN)
     build.prov("bitbake", "setup", ".")
     build.write("conf/level.conf", 'PROV_CACHE = "both"\n')
@@ -372,14 +370,14 @@ def test_both_keeps_archives_as_well(staged: Directories) -> None:
     build.build(*RECIPES)
 
 
-def test_value_that_prov_cache_does_not_know_is_named(staged: Directories) -> None:
+def test_invalid_value_of_prov_cache_is_reported(staged: Directories) -> None:
     build = staged(level=Level.OBSERVED)
     (warning,) = warnings(build.build("words-native", conf='PROV_CACHE = "maybe"'))
     assert "PROV_CACHE" in warning and "maybe" in warning
     assert build.archives() == {"words-native:do_populate_sysroot"}
 
 
-def test_another_multiconfig_takes_what_the_default_one_made(
+def test_multiconfig_restores_objects_of_the_default_configuration(
     staged: Directories, tmp_path: Path
 ) -> None:
     build = staged(level=Level.CACHE)
@@ -397,7 +395,7 @@ def test_another_multiconfig_takes_what_the_default_one_made(
     )
     build.is_clean()
 
-    # and the other way round, through a remote
+    # and in the other direction, through a remote
     first = staged("first", level=Level.CACHE)
     first.write("conf/multiconfig/two.conf", 'TMPDIR = "${TOPDIR}/tmp-two"\n')
     first.setting('BBMULTICONFIG = "two"')
@@ -414,7 +412,7 @@ def test_another_multiconfig_takes_what_the_default_one_made(
 
 
 @pytest.mark.parametrize("name", ["sstate_unpack_package", "sstate_clean_cachefile"])
-def test_function_of_the_cache_that_is_renamed_is_named_and_archives_are_written(
+def test_renamed_function_of_the_cache_is_reported_and_archives_are_written(
     staged: Directories, name: str
 ) -> None:
     build = staged(level=Level.CACHE)
@@ -433,7 +431,7 @@ def test_function_of_the_cache_that_is_renamed_is_named_and_archives_are_written
     ("file", "name"),
     [("staging", "extend_recipe_sysroot"), ("sstate", "sstate_eventhandler_reachablestamps")],
 )
-def test_function_of_sysroots_that_is_renamed_is_named_and_they_are_made_as_ever(
+def test_renamed_function_of_sysroots_is_reported_and_staging_bbclass_runs(
     staged: Directories, file: str, name: str
 ) -> None:
     build = staged(level=Level.SYSROOTS)
@@ -445,7 +443,7 @@ def test_function_of_sysroots_that_is_renamed_is_named_and_they_are_made_as_ever
     assert "WORDS" in build.seen()
 
 
-def test_the_layer_says_that_it_goes_with_this_oe_core() -> None:
+def test_layer_is_compatible_with_this_oe_core() -> None:
     def series(path: Path, layer: str) -> set[str]:
         found = re.search(rf'^LAYERSERIES_COMPAT_{layer} = "(.*)"', path.read_text(), re.MULTILINE)
         assert found is not None

@@ -1,6 +1,4 @@
-"""Sysroots that prov composes, with OE-core's own classes: what a recipe finds there is what it
-would find without.
-"""
+"""Sysroots composed by prov, with OE-core's own classes: they are the same as without prov."""
 
 from __future__ import annotations
 
@@ -28,16 +26,14 @@ pytestmark = [pytest.mark.process, live]
 
 SYSROOT = "app:do_prepare_recipe_sysroot"
 INDEX = "usr/share/tool/index"
-"""What a script makes in the sysroot."""
+"""A file that a postinst script writes in the sysroot."""
 ALONE = 'PROV_CACHE = "0"'
-"""Sysroots are composed, and shared state is not kept in the store."""
+"""Compose sysroots, but do not keep shared state in the store."""
 CHANGED = 'WORDS_TEXT = "other"'
 
 
 def sysroots(build: Staged) -> dict[str, Tree]:
-    """Return what `app` has in its sysroots, of its own time left out: mtimes of what was made for
-    it.
-    """
+    """Return the content of the sysroots of `app`."""
     trees = {
         "target": build.tree(build.sysroot(), "sysroot.lock"),
         "native": build.tree(build.native_sysroot()),
@@ -55,10 +51,8 @@ def timeless(trees: dict[str, Tree]) -> dict[str, Tree]:
     }
 
 
-def account(build: Staged, recipe: str = "app") -> dict[str, str]:
-    """Return staging.bbclass's account of a recipe's sysroots: name -> content, or where a link
-    points.
-    """
+def installeddeps(build: Staged, recipe: str = "app") -> dict[str, str]:
+    """Return the entries of `installeddeps` by name: content of files, targets of symlinks."""
     folder = build.native_sysroot(recipe) / "installeddeps"
     found = {}
     for path in sorted(folder.iterdir()):
@@ -72,9 +66,7 @@ def account(build: Staged, recipe: str = "app") -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Staged, Staged]]:
-    """Two build directories in which `app` was built: one without prov, one whose sysroots prov
-    composed.
-    """
+    """Two build directories with a build of `app`: without prov, and with composed sysroots."""
     with staged_below(tmp_path_factory.mktemp("sysroots")) as make:
         plain, composed = make("plain", level=Level.PLAIN), make("composed", level=Level.SYSROOTS)
         for build in (plain, composed):
@@ -83,32 +75,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Staged, Sta
         composed.is_clean()
 
 
-def test_sysroots_are_those_of_a_build_without_prov(made: tuple[Staged, Staged]) -> None:
+def test_sysroots_equal_those_of_a_build_without_prov(made: tuple[Staged, Staged]) -> None:
     plain, composed = made
     assert timeless(sysroots(composed)) == timeless(sysroots(plain))
     assert composed.seen() == plain.seen().replace(str(plain.root), str(composed.root))
     assert INDEX in sysroots(composed)["native"]
-    # else a sysroot that nobody made would do
+    # make sure that the sysroot is not empty
     where = composed.native_sysroot() / "usr/lib/words/where"
     assert where.read_text() == f"words={composed.native_sysroot()}/usr/lib/words/list\n"
 
 
-def test_files_are_those_that_were_staged(made: tuple[Staged, Staged]) -> None:
-    """By a link, and as old: make looks at that."""
+def test_files_are_hardlinks_to_the_staged_ones(made: tuple[Staged, Staged]) -> None:
+    """They have the same mtimes, which make depends on."""
     for path in ("usr/include/words.h", "usr/lib/words/list", "usr/share/sealed"):
         here = (made[1].native_sysroot() / path).stat()
         there = (made[1].component("words-native") / path).stat()
         assert (here.st_ino, here.st_mtime_ns) == (there.st_ino, there.st_mtime_ns)
 
 
-def test_the_account_is_as_staging_bbclass_keeps_it(made: tuple[Staged, Staged]) -> None:
+def test_installeddeps_equals_that_of_staging_bbclass(made: tuple[Staged, Staged]) -> None:
     plain, composed = made
     for recipe in RECIPES:
-        assert account(composed, recipe) == account(plain, recipe)
-    assert "words-native.complete" in account(composed)
+        assert installeddeps(composed, recipe) == installeddeps(plain, recipe)
+    assert "words-native.complete" in installeddeps(composed)
 
 
-def test_the_record_tells_who_brought_a_file(made: tuple[Staged, Staged]) -> None:
+def test_blame_finds_the_task_that_staged_a_file(made: tuple[Staged, Staged]) -> None:
     said = made[1].ask("blame", "app:do_compile@sysroot-native/usr/include/words.h")
     steps = [line.split()[0] for line in said.splitlines() if line.startswith("  words-native:")]
     assert steps == ["words-native:do_populate_sysroot", "words-native:do_install"]
@@ -118,10 +110,8 @@ def test_no_hash_depends_on_it(made: tuple[Staged, Staged]) -> None:
     assert made[1].signatures() == made[0].signatures()
 
 
-def test_it_may_come_and_go(staged: Directories) -> None:
-    """What one of the two made, the other one takes over, and nothing runs for that; then changes
-    are the same.
-    """
+def test_enabling_and_disabling_reruns_nothing(staged: Directories) -> None:
+    """prov and staging.bbclass continue with each other's sysroots, and apply changes equally."""
     build, fresh = staged(level=Level.PLAIN), staged("fresh", level=Level.PLAIN)
     build.build()
     for level in (Level.SYSROOTS, Level.PLAIN, Level.SYSROOTS):
@@ -132,14 +122,12 @@ def test_it_may_come_and_go(staged: Directories) -> None:
         fresh.lose()
         fresh.build(conf=text)
         assert timeless(sysroots(build)) == timeless(sysroots(fresh))
-        assert account(build).keys() == account(fresh).keys()
+        assert installeddeps(build).keys() == installeddeps(fresh).keys()
         build.build()
 
 
 @pytest.mark.parametrize("conf", ["", ALONE], ids=["with the cache", "alone"])
-def test_what_changed_is_replaced_and_what_a_task_made_stays(
-    staged: Directories, conf: str
-) -> None:
+def test_changed_files_are_replaced_and_files_of_tasks_stay(staged: Directories, conf: str) -> None:
     build = staged(level=Level.SYSROOTS)
     build.build(conf=conf)
     before = build.tree(build.native_sysroot())
@@ -158,12 +146,14 @@ def test_what_changed_is_replaced_and_what_a_task_made_stays(
     build.is_clean()
 
 
-def test_what_is_not_wanted_any_more_goes(staged: Directories) -> None:
+def test_files_of_removed_dependencies_are_deleted(staged: Directories) -> None:
     build = staged(level=Level.SYSROOTS)
     build.build()
     assert (build.sysroot() / "usr/share/base/base-config").exists()
     build.build(conf='APP_DEPENDS = "tool-native"')
-    assert not list((build.sysroot() / "usr").rglob("*")) and "words-native" not in account(build)
+    assert not list((build.sysroot() / "usr").rglob("*")) and "words-native" not in installeddeps(
+        build
+    )
     assert not (build.native_sysroot() / "usr/include/words.h").exists()
     assert (build.native_sysroot() / "usr/bin/count").exists()
     assert build.seen().splitlines()[0] == "app" and "WORDS" not in build.seen()
@@ -171,21 +161,21 @@ def test_what_is_not_wanted_any_more_goes(staged: Directories) -> None:
     assert (build.native_sysroot() / "usr/include/words.h").exists()
 
 
-def test_tasks_that_need_more_add_it_and_leave_the_rest(staged: Directories) -> None:
+def test_task_with_more_dependencies_adds_only_their_files(staged: Directories) -> None:
     build = staged(level=Level.SYSROOTS)
     more = 'APP_CHECK_DEPENDS = "late-native:do_populate_sysroot"'
     build.build("app", "-c", "check", conf=more)
     found = (build.workdir() / "check/found").read_text().split()
     assert {"usr/share/late", "usr/bin/count", "usr/include/words.h"} <= set(found)
-    assert "late-native" in account(build)["index.do_check"].splitlines()
-    assert "late-native" not in account(build)["index.do_configure"].splitlines()
+    assert "late-native" in installeddeps(build)["index.do_check"].splitlines()
+    assert "late-native" not in installeddeps(build)["index.do_configure"].splitlines()
     build.build("app", "-c", "check")
     assert "usr/share/late" not in (build.workdir() / "check/found").read_text().split()
     assert (build.native_sysroot() / "usr/bin/count").exists()
 
 
-def test_a_dependency_that_is_added_late_is_there(staged: Directories) -> None:
-    """A handler after staging.bbclass's own adds it: that one has looked already."""
+def test_dependency_added_late_is_installed(staged: Directories) -> None:
+    """An event handler adds it after that of staging.bbclass has run."""
     build = staged(level=Level.SYSROOTS)
     build.write(
         "classes/late.bbclass",
@@ -201,7 +191,7 @@ def test_a_dependency_that_is_added_late_is_there(staged: Directories) -> None:
 
 
 @pytest.mark.parametrize("look", [("-n", "app"), ("-S", "none", "app"), ("-S", "printdiff", "app")])
-def test_who_only_looks_destroys_nothing(staged: Directories, look: tuple[str, ...]) -> None:
+def test_dry_run_deletes_nothing(staged: Directories, look: tuple[str, ...]) -> None:
     build = staged(level=Level.SYSROOTS)
     build.build()
     everything = build.tree(build.tmp, "cache", "log", "stamps")
@@ -213,8 +203,8 @@ def test_who_only_looks_destroys_nothing(staged: Directories, look: tuple[str, .
     assert started(build.build()) == set()
 
 
-def test_without_it_who_only_looks_destroys_what_is_staged(staged: Directories) -> None:
-    """Else the test before shows nothing."""
+def test_dry_run_without_prov_deletes_staged_files(staged: Directories) -> None:
+    """Otherwise the test before would prove nothing."""
     build = staged(level=Level.PLAIN)
     build.build()
     assert build.component("words-native").is_dir()
@@ -222,7 +212,7 @@ def test_without_it_who_only_looks_destroys_what_is_staged(staged: Directories) 
     assert not (build.component("words-native") / "usr/include/words.h").exists()
 
 
-def test_two_recipes_with_one_path_are_refused_before_anything_is_touched(
+def test_conflict_of_two_recipes_is_reported_before_anything_is_changed(
     staged: Directories,
 ) -> None:
     build = staged(level=Level.SYSROOTS)
@@ -238,7 +228,7 @@ def test_two_recipes_with_one_path_are_refused_before_anything_is_touched(
     }
 
 
-def test_a_script_that_fails_fails_the_task_and_runs_again(staged: Directories) -> None:
+def test_failing_script_fails_the_task_and_runs_again(staged: Directories) -> None:
     build = staged(level=Level.SYSROOTS)
     with _appended(build, "tool-native_2.0", "echo exit 3 >> ${D}${bindir}/postinst-tool"):
         said = build.build(code=1)
@@ -248,10 +238,8 @@ def test_a_script_that_fails_fails_the_task_and_runs_again(staged: Directories) 
     assert (build.native_sysroot() / INDEX).exists()
 
 
-def test_a_file_that_was_written_to_is_made_again(staged: Directories) -> None:
-    """All sysroots have the same inode of a file: who writes to one writes to all, and to what was
-    staged.
-    """
+def test_modified_file_is_replaced(staged: Directories) -> None:
+    """All sysroots share the inode of a staged file, so a write to one changes all of them."""
     build = staged(level=Level.SYSROOTS)
     build.build()
     with open(build.native_sysroot() / "usr/include/words.h", "a") as stream:
@@ -263,20 +251,20 @@ def test_a_file_that_was_written_to_is_made_again(staged: Directories) -> None:
     assert "#error" not in (build.native_sysroot() / "usr/include/words.h").read_text()
 
 
-def test_a_kill_of_the_writer_at_any_time_costs_nothing(staged: Directories) -> None:
+def test_killed_writer_does_not_damage_sysroots(staged: Directories) -> None:
     build, fresh = staged(level=Level.SYSROOTS), staged("fresh", level=Level.PLAIN)
     for number in range(4):
         _build_with_kill(build, f'WORDS_TEXT = "{number}"')
     build.build(conf=CHANGED)
     fresh.build(conf=CHANGED)
     assert timeless(sysroots(build)) == timeless(sysroots(fresh))
-    build.prov("fsck", "--repair")  # removes what they left half written
+    build.prov("fsck", "--repair")  # delete partly written files
     build.is_clean()
 
 
 @contextlib.contextmanager
 def _appended(build: Staged, recipe: str, line: str) -> Iterator[None]:
-    """Let a recipe's do_install do something more."""
+    """Append a line to a recipe's do_install."""
     path = build.root / "meta-staged/recipes" / recipe.partition("_")[0] / f"{recipe}.bb"
     before = path.read_text()
     path.write_text(f"{before}\ndo_install:append() {{\n    {line}\n}}\n")
@@ -303,18 +291,18 @@ def _build_with_kill(build: Staged, conf: str) -> None:
     build.ended(running, code=None)
 
 
-def test_without_the_program_staging_bbclass_does_it(staged: Directories) -> None:
+def test_without_the_program_staging_bbclass_runs(staged: Directories) -> None:
     build, plain = staged(level=Level.SYSROOTS), staged("plain", level=Level.PLAIN)
     build.setting('PROV_COMMAND = "/no/such/prov"')
     said = build.build()
     plain.build()
     assert timeless(sysroots(build)) == timeless(sysroots(plain))
-    assert account(build).keys() == account(plain).keys()
+    assert installeddeps(build).keys() == installeddeps(plain).keys()
     (warning,) = warnings(said)
     assert "PROV_COMMAND" in warning
 
 
-def test_without_a_store_staging_bbclass_does_it(staged: Directories) -> None:
+def test_without_a_store_staging_bbclass_runs(staged: Directories) -> None:
     build = staged(level=Level.SYSROOTS)
     build.write(".prov", "no store\n")
     said = build.build()
@@ -327,11 +315,11 @@ def test_without_a_store_staging_bbclass_does_it(staged: Directories) -> None:
     ]
 
 
-def test_hooks_that_have_no_effect_are_named_with_the_line(staged: Directories) -> None:
+def test_hooks_without_effect_are_reported_with_their_line(staged: Directories) -> None:
     build = staged(level=Level.SYSROOTS)
     build.write(
         "classes/hooking.bbclass",
-        "# a class of somebody's\n"
+        "# a class with hooks\n"
         'SSTATEPOSTINSTFUNCS:append = " after_staging"\n'
         "after_staging() {\n    :\n}\n"
         "python extend_recipe_sysroot:append() {\n    bb.plain('never')\n}\n",

@@ -1,6 +1,4 @@
-"""Sysroots of BitBake's recipes, composed of folders as staging.bbclass leaves them; without
-BitBake.
-"""
+"""Sysroots of BitBake recipes, composed without BitBake from folders in the form of OE-core's."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ Files = Mapping[str, str]
 
 
 class Place:
-    """A build directory's TMPDIR with what recipes staged, and one recipe's WORKDIR."""
+    """A TMPDIR with staged files of recipes, and the WORKDIR of one recipe."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -39,8 +37,8 @@ class Place:
         self.lists: list[str] = []
 
     def stage(self, recipe: str, files: Files, version: int = 1) -> None:
-        """Stage files of a recipe, as sstate.bbclass does: a folder, a manifest, and a list of
-        those with tokens.
+        """Stage files of a recipe as sstate.bbclass does: folder, manifest, and list of files with
+        tokens.
         """
         folder = self.root / "components" / recipe
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,7 +81,7 @@ class Place:
 
 
 def compose_all(store: Store, *sysroots: Mapping[str, object]) -> None:
-    """Compose sysroots, as a task asks for them."""
+    """Compose sysroots from a task's request."""
     body = json.dumps({"sysroots": sysroots}).encode()
     compose(store, read_sysroots_body(body)["sysroots"])
 
@@ -101,7 +99,7 @@ A = {
 B = {"usr/bin/b": "b\n", "usr/include/b.h": "#define B\n"}
 
 
-def test_files_are_links_with_their_own_mtimes_and_tokens_are_paths(place: Place) -> None:
+def test_files_are_hardlinks_with_their_mtimes_and_tokens_are_replaced(place: Place) -> None:
     place.stage("a", A)
     place.stage("b", B)
     place.compose("a", "b")
@@ -113,7 +111,7 @@ def test_files_are_links_with_their_own_mtimes_and_tokens_are_paths(place: Place
         assert set(composed(place.store, writer, place.workdir)) == {"native"}
 
 
-def test_everything_that_a_folder_may_hold(place: Place) -> None:
+def test_all_kinds_of_entries(place: Place) -> None:
     place.stage(
         "a",
         {
@@ -146,7 +144,7 @@ def test_everything_that_a_folder_may_hold(place: Place) -> None:
 
 
 def test_equal_files_share_no_inode_unless_they_were_staged_as_links(place: Place) -> None:
-    """An in-place write to one must not change the others: staging.bbclass makes as many inodes."""
+    """Writing to one must not change the others, as with staging.bbclass."""
     same = {"usr/share/a/one": "same\n", "usr/share/a/two": "same\n", "usr/lib/one": "same\n"}
     place.stage("a", same)
     os.link(place.root / "components/a/usr/lib/one", place.root / "components/a/usr/lib/linked")
@@ -174,16 +172,16 @@ def test_equal_files_share_no_inode_unless_they_were_staged_as_links(place: Plac
     assert {(other / path).stat().st_ino for path in same}.isdisjoint(inodes.values())
 
 
-def test_what_no_manifest_names_is_not_staged(place: Place) -> None:
+def test_files_outside_the_manifest_are_not_staged(place: Place) -> None:
     place.stage("a", A)
     (place.root / "components/a/usr/left-by-an-older-one").mkdir()
-    (place.root / "components/a/usr/bin/a.pyc").write_text("written by who ran it\n")
+    (place.root / "components/a/usr/bin/a.pyc").write_text("written when it ran\n")
     place.compose("a")
     assert not (place.sysroot / "usr/left-by-an-older-one").exists()
     assert set(place.files()) == set(A)
 
 
-def test_what_tasks_made_stays_and_what_is_wanted_wins(place: Place) -> None:
+def test_files_of_tasks_stay_unless_a_staged_file_replaces_them(place: Place) -> None:
     place.stage("a", A)
     place.compose("a")
     for path in ("usr/include/made.h", "made/by/a-task", "usr/bin/b"):
@@ -199,7 +197,7 @@ def test_what_tasks_made_stays_and_what_is_wanted_wins(place: Place) -> None:
     assert place.files() == {"usr/include/made.h": "mine\n", "made/by/a-task": "mine\n"}
 
 
-def test_a_folder_where_a_file_is_wanted_and_the_other_way_round(place: Place) -> None:
+def test_folder_is_replaced_by_a_file_and_file_by_a_folder(place: Place) -> None:
     place.stage("a", {"usr/share/thing": "a file\n"})
     place.compose("a")
     (place.sysroot / "usr/share/thing").unlink()
@@ -210,7 +208,7 @@ def test_a_folder_where_a_file_is_wanted_and_the_other_way_round(place: Place) -
     assert place.files() == {"usr/share/thing": "another\n", "usr/share/other/inside": "x\n"}
 
 
-def test_a_link_out_of_the_sysroot_is_not_followed(place: Place, tmp_path: Path) -> None:
+def test_symlink_out_of_the_sysroot_is_not_followed(place: Place, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.h").write_text("not ours\n")
@@ -222,7 +220,7 @@ def test_a_link_out_of_the_sysroot_is_not_followed(place: Place, tmp_path: Path)
     assert place.files() == {"usr/a.h": "staged\n"}
 
 
-def test_what_is_taken_away_is_not_looked_for_behind_a_link(place: Place, tmp_path: Path) -> None:
+def test_files_behind_a_symlink_are_not_removed(place: Place, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "a.h").write_text("not ours\n")
@@ -235,7 +233,7 @@ def test_what_is_taken_away_is_not_looked_for_behind_a_link(place: Place, tmp_pa
     assert (outside / "a.h").read_text() == "not ours\n"
 
 
-def test_two_recipes_with_one_path(place: Place) -> None:
+def test_two_recipes_that_stage_one_path(place: Place) -> None:
     place.stage("a", A)
     place.compose("a")
     place.stage("b", {"usr/include/a.h": "#define B\n"})
@@ -249,7 +247,7 @@ def test_two_recipes_with_one_path(place: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "gone", "mode"])
-def test_a_file_of_the_pool_that_was_changed_is_made_again(place: Place, how: str) -> None:
+def test_changed_file_of_the_pool_is_replaced(place: Place, how: str) -> None:
     place.stage("a", A)
     place.compose("a")
     file = place.sysroot / "usr/include/a.h"
@@ -267,8 +265,8 @@ def test_a_file_of_the_pool_that_was_changed_is_made_again(place: Place, how: st
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-def test_what_nothing_is_known_of_goes_by_its_list(place: Place) -> None:
-    """As staging.bbclass made it, or when the cache was deleted."""
+def test_files_without_a_state_are_removed_by_their_list(place: Place) -> None:
+    """staging.bbclass placed them, or the cache was deleted."""
     place.stage("a", A)
     place.compose("a")
     shutil.rmtree(place.store.cache)
@@ -281,7 +279,7 @@ def test_what_nothing_is_known_of_goes_by_its_list(place: Place) -> None:
     assert place.files() == {**B, "mine": "mine\n"}
 
 
-def test_it_works_where_nothing_can_be_linked(
+def test_files_are_copied_if_they_cannot_be_linked(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -294,7 +292,7 @@ def test_it_works_where_nothing_can_be_linked(
     assert (place.sysroot / "usr/include/a.h").stat().st_mtime == 1_000_000_001
 
 
-# any order of things
+# any sequence of steps
 
 PATHS = ("usr/bin/x", "usr/bin/y", "usr/lib/x", "usr/lib/deep/er/z", "etc")
 RECIPES = ("a", "b", "c")
@@ -315,8 +313,9 @@ class _Killed(BaseException):
 
 
 def files_of(recipe: str, version: int) -> dict[str, str]:
-    """Return what a version of a recipe stages: no path of another one's, some the same in all
-    versions.
+    """Return the files that a version of a recipe stages.
+
+    Recipes have no path in common. Some files are the same in all versions.
     """
     own = {f"usr/share/{recipe}/{number}": f"{recipe} {number}\n" for number in range(version)}
     return {
@@ -328,7 +327,7 @@ def files_of(recipe: str, version: int) -> dict[str, str]:
 
 @settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
-def test_after_any_steps_a_sysroot_is_what_was_asked_for(
+def test_after_any_steps_a_sysroot_has_the_requested_files(
     steps: list[tuple[str, object, int]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -361,7 +360,7 @@ def test_after_any_steps_a_sysroot_is_what_was_asked_for(
 
 
 def _damage(place: Place, path: str) -> None:
-    """Do to a file what a careless task does: it may be of what is staged, too."""
+    """Replace a file, as a faulty task might do. It may be a staged file."""
     file = place.sysroot / path
     if file.exists():
         file.unlink()
@@ -369,7 +368,7 @@ def _damage(place: Place, path: str) -> None:
 
 
 def _compose_with_kill(place: Place, recipes: list[str], after: int) -> None:
-    """Compose, and stop as a kill would when some folders are done."""
+    """Compose, and stop after some folders, as if killed."""
     visit, left = _Checkout.folder, [after]
 
     def counted(self: _Checkout, fd: int, folder: object) -> None:
@@ -383,7 +382,7 @@ def _compose_with_kill(place: Place, recipes: list[str], after: int) -> None:
         place.compose(*recipes)
 
 
-def test_the_pool_is_whole_afterwards(place: Place) -> None:
+def test_pool_is_intact_afterwards(place: Place) -> None:
     from prov.fsck.disk import check_disk
 
     place.stage("a", A)
