@@ -95,7 +95,7 @@ def record_lines(store: Store, lines: Sequence[str]) -> Shareable:
 def read_lines(store: Store, reported: set[str]) -> Equivalences:
     """Return the recorded lines, except texts whose ids are in `reported`.
 
-    The notes name texts that are malformed or too large.
+    The notes name malformed texts and texts larger than LIMIT.
     """
     equivalences, total = Equivalences(), 0
     for commit in store.refs.list(outputs_of(KEY)).values():

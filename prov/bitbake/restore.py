@@ -46,7 +46,7 @@ from prov.worktree.attributes import EMPTY, put_at, read_listing
 from prov.worktree.checkout import checkout
 
 CHAIN = ("do_compile", "do_configure", "do_patch", "do_unpack")
-"""Tasks to restore by default: the first of these that is recorded."""
+"""Tasks to restore by default: the first recorded one of these."""
 _TEMP = "temp"
 """BitBake's folder for logs and scripts in a WORKDIR."""
 UNUSABLE = {FAKEROOT_FACT, SETSCENE_FACT}

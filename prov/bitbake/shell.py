@@ -1,7 +1,7 @@
 """Restore the WORKDIR of a recorded BitBake task, to run a command or a shell in it.
 
 Scripts and build systems contain WORKDIR's absolute path. The WORKDIR is therefore restored to a
-scratch copy, which is mounted at that path for the command alone. Sysroots are those on disk now,
+scratch copy, mounted at that path for the command alone. Sysroots are those on disk now,
 since a record contains only references to them.
 
 The record determines the environment, and the WORKDIR contains programs. Both may come from an
@@ -33,11 +33,11 @@ from prov.worktree.checkout import checkout
 
 SYSROOTS = ("recipe-sysroot", "recipe-sysroot-native")
 PASSED = ("TERM", "HOME", "USER", "PATH")
-"""Variables of the user that are passed to a command, unless the task's script exports them."""
+"""User variables passed to a command, unless the task's script exports them."""
 _EXPORT = re.compile(r'^export ([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"$', re.MULTILINE | re.DOTALL)
 _TASK = re.compile(r"do_[\w.+-]+", re.ASCII)
 _OURS = (b"temp", *map(os.fsencode, SYSROOTS))
-"""Names at the top of a WORKDIR that are created here. Records do not contain them."""
+"""Names at the top of a WORKDIR created here. Records do not contain them."""
 _HIDDEN = (Path("/tmp"), Path("/run"))
 """Folders that are empty in the sandbox: they hold sockets and files of other processes."""
 _CHANGED_INTO = re.compile(r"^cd (.+)$", re.MULTILINE)

@@ -165,7 +165,7 @@ class _Sysroot:
                 self._remove(path)
 
     def _remove_listed(self, target: Pair) -> None:
-        """Remove listed files that the target tree does not contain, when there is no state."""
+        """Without a state, remove listed files that the target tree does not contain."""
         for manifest in self.lists:
             for line in manifest.read_bytes().splitlines():
                 top, _, path = line.partition(b"/")

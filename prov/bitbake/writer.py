@@ -81,7 +81,7 @@ class _Request:
     task: BuildTask
     message: TaskRequest
     rest: bytes
-    """Part of the body that was received with the first line."""
+    """Part of the body received with the first line."""
 
     @property
     def looks(self) -> bool:

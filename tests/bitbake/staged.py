@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     content: str
     """Content of a file, or target of a symlink, with the build directory replaced by @TOP@."""
     mtime: int | None
-    """In nanoseconds. None for entries that are created in each sysroot: directories, symlinks,
+    """In nanoseconds. None for entries created in each sysroot: directories, symlinks,
     and files that contain the build directory.
     """
     links: tuple[str, ...]

@@ -3,8 +3,7 @@
 # The class contains only event handlers and the variables that configure them. It adds no function and no variable to
 # a task, so no task's hash depends on it, and parsing a recipe takes no longer.
 
-# The store, and the program that writes it: a path, or a name that is looked up in the PATH of the user that runs
-# bitbake.
+# The store, and the program that writes it: a path, or a name in the PATH of the user that runs bitbake.
 PROV_STORE ?= "${TOPDIR}/.prov"
 PROV_COMMAND ?= "prov"
 

@@ -24,7 +24,7 @@ VARIABLES = {
 FUNCTIONS = ("extend_recipe_sysroot", "staging_copyfile", "staging_copydir", "staging_processfixme")
 """Functions of staging.bbclass that compose sysroots."""
 REPORTED = "PROV_HOOKS_REPORTED"
-"""Variable with the FILE:LINE of each hook in the configuration, which was reported once."""
+"""Variable with the FILE:LINE of each reported hook in the configuration."""
 
 
 def configure(d):

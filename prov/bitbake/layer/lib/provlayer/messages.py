@@ -175,7 +175,7 @@ class SysrootBody(TypedDict):
     fixmes: list[tuple[str, str]]
     """Pairs of a token and the path that replaces it in this sysroot."""
     lists: list[str]
-    """Paths of lists of the files that were installed in the sysroots before."""
+    """Paths of lists of previously installed files."""
 
 
 class SysrootsBody(TypedDict):

@@ -31,7 +31,7 @@ PASSED = (
         "NO_PROXY",
     ),
 )
-"""Variables of the user that are passed to the writer, in addition to git's own.
+"""User variables passed to the writer, in addition to git's own.
 
 git and ssh may need them to reach a remote. prov finds with them the key that authenticates the
 user's caches.

@@ -22,7 +22,7 @@ def configure(d):
 
 
 class _Guarded:
-    """An event handler that is skipped if no tasks run."""
+    """An event handler that does nothing if no tasks run."""
 
     def __init__(self, handler):
         self.handler = handler
