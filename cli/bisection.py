@@ -29,7 +29,7 @@ from prov.text import count_text, name_text
 
 from .context import sandbox_here
 from .output import note, say, say_json
-from .progress import make_progress
+from .progress import make_progress, shown_progress
 
 LOG = "bisect"
 """The log's name in the store."""
@@ -83,7 +83,8 @@ def bisect_to_end(
         if source is not None:
             _take_over(log, source, command)
         try:
-            answer = _answer(store, log, sandbox)
+            with shown_progress():
+                answer = _answer(store, log, sandbox)
         except KeyboardInterrupt:
             note("prov: run `prov bisect continue` to continue with the verdicts so far")
             raise

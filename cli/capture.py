@@ -12,6 +12,7 @@ from prov.tasks import wrap
 
 from .context import StoreOption, exclude_here, store_path
 from .output import say
+from .progress import shown_progress
 
 AsOption = Annotated[str, typer.Option("--as", metavar="RECIPE:TASK", help="The name of the run.")]
 
@@ -31,5 +32,6 @@ def command(
         prov capture build/ --as app:compile
     """
     opened = repository.Store.create(store_path(store))
-    captured = wrap.capture_as(opened, directory, name, exclude_here())
+    with shown_progress():
+        captured = wrap.capture_as(opened, directory, name, exclude_here())
     say(captured.tag)

@@ -15,6 +15,7 @@ from prov.worktree import attributes, checkout, pool
 from .context import StoreOption, open_store, plain_name
 from .fetching import fetching
 from .output import note, note_all, say
+from .progress import shown_progress
 
 
 def command(
@@ -53,7 +54,7 @@ def command(
         raise CheckoutError(f"{directory} is not empty", hint="name an empty or a new directory")
     placer = pool.Pool(opened.cache / pool.OPEN, opened.objects) if link else None
     pair = tree.pair
-    with opened.objects.writer(memory=True) as writer:
+    with opened.objects.writer(memory=True) as writer, shown_progress():
         if not setuid:
             pair = attributes.without_setuid(writer, pair, writer)
         placed = checkout.checkout_new(writer, directory, pair, placer=placer)

@@ -20,6 +20,7 @@ from prov.worktree import attributes, merge, path_tokens, pool
 
 from .context import StoreOption, open_store, plain_name
 from .output import note_all, say
+from .progress import shown_progress
 
 
 def command(
@@ -71,7 +72,7 @@ def command(
     places = path_tokens.TokenPaths(
         {b"W": path_tokens.NOWHERE, b"S": here, b"N": here, b"H": b"/usr/bin"}
     )
-    with _writer(opened) as (writer, states):
+    with _writer(opened) as (writer, states), shown_progress():
         trees = [
             merge.Owned(package.owner, attributes.without_setuid(writer, package.pair, writer))
             for name in names

@@ -12,6 +12,7 @@ from prov.text import count_text, size_text
 
 from .context import StoreOption, open_store
 from .output import say
+from .progress import shown_progress
 from .sharing import check_shareable, print_withheld, select_results, signing_key
 
 
@@ -50,7 +51,8 @@ def command(
     check_shareable(opened, results, {})
     if not results:
         return
-    export = pushing.export_results(opened, folder.absolute(), results, key=signing_key(key))
+    with shown_progress():
+        export = pushing.export_results(opened, folder.absolute(), results, key=signing_key(key))
     if not export.count and not export.known:
         check_shareable(opened, results, export.withheld)
     say(f"{count_text(export.count, 'result')} written to {folder}, {size_text(export.size)}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from prov import progress
 from prov.fsck import check, findings, sources
 from prov.fsck import repair as repairs
 from prov.remote import lost, settings
@@ -18,7 +17,8 @@ from prov.text import count_text
 from prov.transport import access
 
 from .context import JsonOption, StoreOption, root, store_path, work_here
-from .output import note, say, say_json
+from .output import say, say_json
+from .progress import shown_progress
 
 SHOWN_REFS = 3
 """Number of printed refs for each damaged object."""
@@ -49,34 +49,29 @@ def command(
         raise typer.Exit(1)
     if head is not None:
         repairs.repair_head(path)
-    progress = _print_progress if sys.stderr.isatty() else _no_progress
     opened = repository.Store.open(path)
     if repair:
-        done = _repair(opened, progress, full=full)
+        with shown_progress():
+            done = _repair(opened, full=full)
         _report(done.before, done, json=json)
         problems = done.after
     else:
-        problems = check.check(opened, thorough=full, report=progress)
+        with shown_progress():
+            problems = check.check(opened, thorough=full, report=_show_activity)
         _report(problems, None, json=json)
     if problems.wrong:
         raise typer.Exit(1)
 
 
-def _repair(
-    store: repository.Store, progress: Callable[[str], None], *, full: bool
-) -> repairs.Repair:
+def _repair(store: repository.Store, *, full: bool) -> repairs.Repair:
     remotes = settings.read_remotes(store)
     with lost.lost_objects(store, remotes, access.Access(dict(os.environ))) as fetch:
         copies = sources.Sources(work_here(), root(), fetch)
-        return repairs.repair(store, copies, thorough=full, report=progress)
+        return repairs.repair(store, copies, thorough=full, report=_show_activity)
 
 
-def _print_progress(text: str) -> None:
-    note(f"prov: {text}")
-
-
-def _no_progress(text: str) -> None:
-    pass
+def _show_activity(activity: str) -> None:
+    progress.report(activity, 0)
 
 
 def _report(problems: check.Findings, repair: repairs.Repair | None, *, json: bool) -> None:

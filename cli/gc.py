@@ -14,6 +14,7 @@ from prov.upkeep import background, collection, pruned
 
 from .context import JsonOption, StoreOption, open_store, rules_here, work_here
 from .output import note_all, say, say_json
+from .progress import shown_progress
 
 
 def command(
@@ -78,9 +79,10 @@ def command(
         swept = sweep.measure(opened.objects, collection.held_after(opened, deletions))
         pool, scratch = (0, 0), 0
     else:
-        collection.prune(opened, deletions)
-        swept = sweep.sweep(opened.objects)
-        pool, scratch = background.clear_pools(opened), _clear_scratch()
+        with shown_progress():
+            collection.prune(opened, deletions)
+            swept = sweep.sweep(opened.objects)
+            pool, scratch = background.clear_pools(opened), _clear_scratch()
     freed = _Freed(deletions, swept, pool[0], pool[1], scratch)
     if json:
         _print_json(freed)

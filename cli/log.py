@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from prov.errors import NameUnknown
-from prov.history import file_names, file_versions, graph, names
+from prov.history import file_names, file_versions, names
 from prov.records.keys import TaskKey
 from prov.store import repository
 from prov.text import nearest
@@ -83,7 +83,7 @@ def _log_runs(
 
 def _draw(store: repository.Store, rows: list[dict[str, Any]], form: str) -> None:
     by_commit = {row["commit"]: row for row in rows}
-    for edges, commit, subject in graph.first_parents(store, list(by_commit)):
+    for edges, commit, subject in names.first_parents(store, list(by_commit)):
         if commit not in by_commit:
             say(f"{edges}{subject}".rstrip())
         elif form:

@@ -1,16 +1,21 @@
-"""A build's progress: a bar with the running tasks on a terminal, plain lines elsewhere."""
+"""Progress: a bar on a terminal, plain lines elsewhere.
+
+A build shows its tasks, any other long operation the reports of the library.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from prov import progress
 from prov.records import outcomes
 from prov.scheduler import summary
 from prov.tasks import job
-from prov.text import name_text, seconds_text
+from prov.text import name_text, seconds_text, size_text
 
 from .output import note, unescaped_stderr
 
@@ -50,13 +55,7 @@ class Bar:
             self._bar.close()
 
     def planned(self, total: int) -> None:
-        # imported here: it takes 40 ms, and only a build on a terminal needs it
-        from tqdm import tqdm
-
-        tqdm.monitor_interval = 0  # its thread would disturb forks
-        self._bar = tqdm(
-            total=total, file=self._stream, leave=False, dynamic_ncols=True, bar_format=_FORM
-        )
+        self._bar = _new_bar(total, _FORM)
 
     def _show(self) -> None:
         description = name_text(" ".join(self._running[:SHOWN_TASKS]))
@@ -104,3 +103,105 @@ def make_progress() -> Iterator[summary.Progress]:
 
 
 _FORM = "task {n_fmt} of {total_fmt} |{bar:24}| {elapsed} {desc}"
+
+
+BAR_AFTER = 1.0
+"""Seconds before a bar appears: a short operation shows none."""
+LINE_AFTER = 2.0
+"""Seconds before the first line of an operation, where there is no terminal."""
+LINE_EVERY = 10.0
+"""Seconds between two lines."""
+
+
+class _Activity:
+    """The current activity of an operation, and the time of the next display."""
+
+    def __init__(self, first: float) -> None:
+        self.name = ""
+        self.first = first
+        self.next = 0.0
+
+    def is_due(self, name: str, pause: float) -> bool:
+        """Return whether to display the activity now, and then again after a pause (seconds)."""
+        now = time.monotonic()
+        if name != self.name:
+            self.name, self.next = name, now + self.first
+        if now < self.next:
+            return False
+        self.next = now + pause
+        return True
+
+
+class LineMeter:
+    """Prints a line when an operation takes long."""
+
+    def __init__(self) -> None:
+        self._activity = _Activity(LINE_AFTER)
+
+    def show(self, activity: str, done: int, total: int) -> None:
+        if self._activity.is_due(activity, LINE_EVERY):
+            note(f"prov: {activity}: {_amount(done, total)}".removesuffix(": "))
+
+
+class BarMeter:
+    """Shows a bar when an operation takes long."""
+
+    def __init__(self) -> None:
+        self._activity = _Activity(BAR_AFTER)
+        self._bar: Any = None
+
+    def show(self, activity: str, done: int, total: int) -> None:
+        if activity != self._activity.name:
+            self.close()
+        if not self._activity.is_due(activity, 0.1):
+            return
+        if self._bar is None:
+            self._bar = _new_bar(total, _METER if total else _COUNT)
+        amount = "" if total else _amount(done, total)
+        self._bar.desc = name_text(f"{activity} {amount}".rstrip())
+        self._bar.n = done
+        self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _amount(done: int, total: int) -> str:
+    if total:
+        return f"{100 * done // total} %"
+    return size_text(done) if done else ""
+
+
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show the progress that the library reports inside this context, on standard error."""
+    if not sys.stderr.isatty():
+        with progress.shown_by(LineMeter()):
+            yield
+        return
+    meter = BarMeter()
+    try:
+        with progress.shown_by(meter):
+            yield
+    finally:
+        meter.close()
+
+
+def _new_bar(total: int, form: str) -> Any:
+    # imported here: it takes 40 ms, and only a long operation on a terminal needs it
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # its thread would disturb forks
+    return tqdm(
+        total=total or None,
+        file=unescaped_stderr(),
+        leave=False,
+        dynamic_ncols=True,
+        bar_format=form,
+    )
+
+
+_METER = "{desc} |{bar:24}| {percentage:3.0f} % {elapsed}"
+_COUNT = "{desc} {elapsed}"

@@ -11,6 +11,7 @@ from prov.text import count_text, size_text
 
 from .context import SetOption, StoreOption, open_session
 from .output import note_all, say
+from .progress import shown_progress
 from .sharing import Remotes, selected_remotes, user_access
 
 
@@ -42,7 +43,8 @@ def command(
     session.caches.remotes = selected_remotes(session.store, remotes)
     session.caches.access = user_access()
     request = sessions.Request(tuple(targets or ["world"]))
-    pulled = session.pull(request, workdirs=workdirs)
+    with shown_progress():
+        pulled = session.pull(request, workdirs=workdirs)
     note_all(pulled.notes)
     fetched = count_text(len(pulled.tasks), "result")
     say(f"{fetched} fetched, {size_text(pulled.size)}; {pulled.here} already here")

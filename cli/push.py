@@ -12,6 +12,7 @@ from prov.text import count_text
 
 from .context import StoreOption, open_store
 from .output import note_all, say
+from .progress import shown_progress
 from .sharing import (
     Remotes,
     check_shareable,
@@ -57,14 +58,15 @@ def command(
         return
     used = [result.task_hash for result in results]
     for remote in chosen:
-        outcome = pushing.push(
-            opened,
-            remote,
-            user_access(),
-            results,
-            used=used,
-            workdirs=workdirs or remote.workdirs,
-        )
+        with shown_progress():
+            outcome = pushing.push(
+                opened,
+                remote,
+                user_access(),
+                results,
+                used=used,
+                workdirs=workdirs or remote.workdirs,
+            )
         if not outcome.published and not outcome.known:
             check_shareable(opened, results, outcome.withheld)
         _print(remote.name, outcome)

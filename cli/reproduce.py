@@ -13,6 +13,7 @@ from prov.text import count_text
 from .build import Sandbox
 from .context import JsonOption, StoreOption, open_store, plain_name
 from .output import note, note_all, remark, say, say_json, short_id
+from .progress import shown_progress
 from .repetitions import print_repetitions
 from .scratch import open_scratch
 from .sharing import Remotes, selected_remotes, user_access
@@ -60,6 +61,7 @@ def command(
     with (
         open_scratch(opened, sandbox) as scratch,
         reproduce.other_order(scratch.folder / "work") as text,
+        shown_progress(),
     ):
         if text:
             remark(text)

@@ -6,6 +6,7 @@ from prov.replay import reproduce
 
 from .build import Sandbox
 from .context import BuildOption, JsonOption, StoreOption, open_store
+from .progress import shown_progress
 from .repetitions import print_repetitions
 from .scratch import TaskName, named_run, open_scratch
 
@@ -28,6 +29,6 @@ def command(
     """
     opened = open_store(store)
     run = named_run(opened, name, build)
-    with open_scratch(opened, sandbox) as scratch:
+    with open_scratch(opened, sandbox) as scratch, shown_progress():
         repetition = reproduce.rerun(opened, run, scratch)
         print_repetitions([repetition], json=json)

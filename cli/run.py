@@ -14,6 +14,7 @@ from prov.tasks import wrap
 from .capture import AsOption
 from .context import StoreOption, exclude_here, store_path
 from .output import note, pass_on
+from .progress import shown_progress
 
 
 def command(
@@ -39,6 +40,7 @@ def command(
     """
     opened = repository.Store.create(store_path(store))
     environment = dict(os.environ)
-    run = wrap.run_as(opened, directory, name, argv, environment, pass_on, exclude_here())
+    with shown_progress():
+        run = wrap.run_as(opened, directory, name, argv, environment, pass_on, exclude_here())
     note(f"prov: {run.tag}")
     raise typer.Exit(run.code)

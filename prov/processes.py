@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from prov import progress
 from prov.errors import ProvError
 
 STANDARD_STREAMS = (0, 1, 2)
@@ -215,6 +216,7 @@ def start_child(function: Callable[[], object], *, leads: bool = False) -> Child
         os.close(reader)
         if leads:
             os.setpgid(0, 0)
+        progress.silence()
         _serve(function, writer)
     os.close(writer)
     if leads:

@@ -22,7 +22,8 @@ BASE = {
     "prov.userkey": set[str](),
     "prov.text": {"prov.errors"},
     "prov.files": {"prov.errors", "prov.userkey"},
-    "prov.processes": {"prov.errors"},
+    "prov.progress": set[str](),
+    "prov.processes": {"prov.errors", "prov.progress"},
     "prov.terminal": set[str](),
 }
 """Modules directly below `prov`, and the ones among them that each may import."""

@@ -14,13 +14,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from prov.doctor.finding import Finding, State
 from prov.errors import ProvError
 from prov.store.git import git_version
 from prov.tasks.sandbox import usable_bubblewrap
 from prov.text import size_text
 from prov.worktree.pool import FICLONE
-
-from .finding import Finding, State
 
 LEAST_SPACE = 2 << 30
 """Bytes. A build with less free space probably fails."""

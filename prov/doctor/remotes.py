@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from prov.doctor.finding import Finding, State
 from prov.errors import ProvError
 from prov.remote.settings import Remote
 from prov.remote.signature import sign
 from prov.sharing.caches import Caches
 from prov.store.repository import Store
 from prov.transport.access import Access
-
-from .finding import Finding, State
 
 
 def check_remotes(store: Store, remotes: Sequence[Remote], access: Access) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ After a tag, `~1` keeps git's meaning: the WORKDIR before the task.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,6 +30,7 @@ NEWEST = 20
 """Number of runs of a task that are searched for one of a build."""
 OVERLAPPING = 20
 """Number of earlier builds in which a run is searched that ended after later builds began."""
+_MARK = "\x1f"
 _SPACE = re.compile(r"\s")
 _FORMAT = "--format=%(objectname) %(creatordate:unix) %(refname)"
 
@@ -170,6 +171,28 @@ def recorded_tasks(store: Store) -> list[TaskKey]:
 
 def _tasks_of(build: BuildList) -> list[TaskKey]:
     return [key for recipe in build.recipes() for key in build.lines(recipe)]
+
+
+def first_parents(store: Store, commits: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the lines of git's graph of first parents: edges, commit id (hex), and subject.
+
+    The graph contains the given commits and the commits between them, such as manual edits of a
+    WORKDIR. A line that holds only edges has no id and no subject.
+    """
+    if not commits:
+        return
+    options = ["--graph", "--first-parent", "--no-color", f"--format={_MARK}%H{_MARK}%s"]
+    limit = f"--max-count={2 * len(commits)}"
+    data = "\n".join(commits).encode()
+    answer = run_git(store.path, ["log", *options, limit, "--stdin"], data=data)
+    pending = set(commits)
+    for row in answer.decode("utf-8", "replace").splitlines():
+        if not pending:
+            return
+        edges, _, rest = row.partition(_MARK)
+        commit, _, subject = rest.partition(_MARK)
+        pending.discard(commit)
+        yield edges, commit, subject
 
 
 # one run

@@ -17,6 +17,7 @@ from pathlib import Path
 from prov.errors import NameUnknown, StoreError
 from prov.history.diff import Difference, diff_pairs
 from prov.history.names import RunName, find_run, run_in
+from prov.progress import counted
 from prov.records.build_list import BuildList, walk_builds
 from prov.records.entries import LOG
 from prov.records.ids import OutputId
@@ -104,7 +105,7 @@ def reproduce(store: Store, name: str, scratch: Scratch) -> Iterator[Rerun]:
     """
     tasks = _tasks(store, name)
     commits: dict[str, Oid] = {}
-    for run, task in tasks:
+    for run, task in counted(tasks, "rebuilding tasks", every=1):
         if task.definition.task["network"]:
             commits[run.key] = run.commit
             continue

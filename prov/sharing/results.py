@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prov.errors import StoreError
 from prov.intake.digest import Digests
+from prov.progress import counted
 from prov.records.build_list import BuildList
 from prov.records.entries import DATED, DEFINITION, FACTS, FIXED, INPUTS, OUTPUT
 from prov.records.ids import CommitId, OutputId, StaticKey, TaskHash
@@ -89,7 +90,7 @@ def results_of(build: BuildList) -> list[Shareable]:
 def offer(
     store: Store,
     writer: ObjectWriter,
-    results: Iterable[Shareable],
+    results: Sequence[Shareable],
     *,
     workdirs: bool = False,
     withheld: dict[str, str] | None = None,
@@ -100,7 +101,7 @@ def offer(
     calling `add_digests`, which reads the objects.
     """
     offered = []
-    for result in results:
+    for result in counted(results, "preparing results"):
         sharable = _to_share(store, result)
         if isinstance(sharable, str):
             if withheld is not None:

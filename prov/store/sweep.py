@@ -21,6 +21,7 @@ from pathlib import Path
 
 from prov.errors import StoreError
 from prov.files import locked, sync_directory, try_locked
+from prov.progress import counted, report
 from prov.store.git import call_git, error_text, git_command
 from prov.store.objects import EMPTY_TREE, Oid, decode_commit, decode_tree
 from prov.store.odb import ObjectDatabase
@@ -109,6 +110,7 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
         if not exclusive:
             return Swept(0, 0, in_use=True)
         # after locking, when every earlier writer has set its refs
+        report("searching for unreachable objects", 0)
         retained = reachable(objects.git_dir)
         objects.refresh()
         selected = _worth_it(
@@ -118,7 +120,7 @@ def sweep(objects: ObjectDatabase, *, now: float | None = None, thorough: bool =
             math.inf if thorough else _floor(now),
         )
         count = size = 0
-        for pack in selected:
+        for pack in counted(selected, "rewriting packs", every=1):
             dropped = {oid: length for oid, length in pack.sizes().items() if oid not in retained}
             if dropped:
                 _drop(objects, pack, retained)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prov.processes import ends_with_signals
+from prov.progress import report
 from prov.store.cat_file import limit_memory
 from prov.transport.errors import Stalled, TooMuch
 from prov.transport.pace import LEAST, Pace, check_room
@@ -119,6 +120,7 @@ def _wait(
         if count != last_count:
             pace.add(max(0, count - last_count))
             last_move, last_count = time.monotonic(), count
+            report(f"transferring data with {watch.remote}", count)
         _check_speed(watch, pace, time.monotonic() - last_move)
     raise AssertionError("the pauses have no end")
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from prov.errors import CHECK_STORE, CheckoutError
 from prov.files import MOST_OPEN, open_folder, remove_entry, remove_tree, set_mode, temporary_name
+from prov.progress import counted
 from prov.worktree.attributes import EMPTY, FILE_TYPE, FileNode, Listing, Pair, read_listing, walk
 from prov.worktree.parallel import by_turns
 from prov.worktree.placer import EPOCH_NS, ObjectReader, Placer, PrivatePlacer, set_owner
@@ -157,7 +158,7 @@ class _Checkout:
                 self.programs = []
         work, self.crowds = [*folders, *self.crowds], []
         if single_processor or len(work) < 2:
-            for folder in work:
+            for folder in counted(work, "placing files"):
                 self.visit(folder)
             return
         share = partial(self.share, len(self.placer.notes), programs=programs)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from prov.processes import decode_answer, start_child
+from prov.progress import report
 
 SHARE_HERE = 0.54
 """This process's share of the work: the other one must also finish its pack and send its result."""
@@ -53,8 +54,10 @@ def by_turns(
     os.close(writer)
 
     def taken() -> Iterator[Item]:
-        while number := os.read(reader, 4):
-            yield from work[int.from_bytes(number) :: pieces]
+        while data := os.read(reader, 4):
+            number = int.from_bytes(data)
+            report(activity, number, pieces)
+            yield from work[number::pieces]
 
     try:
         return _both(lambda: do(taken()), lambda: do(taken()), activity)

@@ -25,6 +25,7 @@ from pathlib import Path
 from prov.errors import CaptureError, UnreadableError
 from prov.files import read_cache, set_mode, within_reach, write_cache
 from prov.processes import without_collecting
+from prov.progress import counted
 from prov.store.objects import EMPTY_TREE, MODE_EXECUTABLE, MODE_FILE, Entry, Oid, escape_name
 from prov.store.odb import ObjectWriter
 from prov.store.packs import STREAM_CHUNK
@@ -283,19 +284,23 @@ def _read_files(
     }
     work = [(prefixes[path] + file.name, file) for path, _, file in unread]
     total = sum(file.size for _, file in work)
+
+    def read(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
+        return [
+            _read_file(path, file, writer, live=live)
+            for path, file in counted(part, "reading files")
+        ]
+
     if (
         len(work) < 2
         or (total < PARALLEL_BYTES and len(work) < PARALLEL_FILES)
         or len(os.sched_getaffinity(0)) < 2
     ):
-        return [_read_file(path, file, writer, live=live) for path, file in work]
+        return read(work)
 
     def read_with_own_pack(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
         with store.objects.writer() as own:
             return [_read_file(path, file, own, live=live) for path, file in part]
-
-    def read(part: list[tuple[bytes, ScannedFile]]) -> list[Read | None]:
-        return [_read_file(path, file, writer, live=live) for path, file in part]
 
     return in_two_processes(
         work, lambda item: item[1].size + FILE_WEIGHT, in_parent=read, in_child=read_with_own_pack

@@ -28,7 +28,7 @@ print(*sorted(name for name, module in modules.items() if type(module) is types.
 """Prints which modules of the library are executed by loading commands."""
 
 
-SMALL = {"prov.errors", "prov.processes", "prov.records.keys", "prov.text"}
+SMALL = {"prov.errors", "prov.processes", "prov.progress", "prov.records.keys", "prov.text"}
 """Modules that need little but the standard library."""
 
 

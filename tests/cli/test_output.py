@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import termios
 
 import pytest
 
@@ -86,10 +87,16 @@ def test_what_a_terminal_would_obey(small: Project) -> None:
 
 
 def on_terminal(project: Project, *arguments: str) -> bytes:
+    """Return what a command prints on a terminal."""
+    return run_on_terminal(project, [PROV, *arguments])
+
+
+def run_on_terminal(project: Project, command: list[str]) -> bytes:
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(project.root)
-        os.execv(PROV, [PROV, *arguments])
+        termios.tcsetwinsize(0, (24, 80))
+        os.execv(command[0], command)
     out = b""
     try:
         while data := os.read(fd, 4096):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prov.files import create_file, locked, make_folder, naming, replace_file, sync_directory
+from prov.progress import counted
 from prov.records.ids import OutputId, TaskHash
 from prov.records.refs import REMOTE_CONTENT
 from prov.remote.publication import Publication, Published, decode_publication, record_commit
@@ -97,7 +98,7 @@ def _write_bundle(
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
         stream = PackStream(Path(scratch))
         try:
-            for task in tasks:
+            for task in counted(tasks, "writing results"):
                 _add_tree(objects, stream, task.record, indexes)
             for commit in (*commits, content):
                 _add(stream, commit, indexes)
