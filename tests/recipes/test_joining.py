@@ -95,6 +95,11 @@ def test_a_setting_replaces_another() -> None:
     assert override(first, "2", "b") == Setting("2", "b", (Setting("1", "a"),))
 
 
+def with_script(task: Raw) -> Raw:
+    """Return a task's table as files are read: a script file has been read into `script`."""
+    return {"script": "a"} | task if "script_file" in task else task
+
+
 NAMES = st.sampled_from(["a", "b", "c"])
 LISTS = st.lists(NAMES, max_size=3)
 LAYERS = st.fixed_dictionaries(
@@ -107,7 +112,7 @@ LAYERS = st.fixed_dictionaries(
             NAMES,
             st.fixed_dictionaries(
                 {}, optional={"script": NAMES, "script_file": NAMES, "hosttools": LISTS}
-            ),
+            ).map(with_script),
         ),
     },
 )
