@@ -1,4 +1,4 @@
-"""Builds whose tasks are a few lines of Python: what is recorded is in memory, and nothing runs."""
+"""Builds simulated in memory: tasks are a few lines of Python and no processes run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.scheduler.test_plan import Known
 
 @dataclass
 class Shown:
-    """What a build reported while it ran."""
+    """Records the progress of a build."""
 
     total: int = 0
     starts: list[TaskKey] = field(default_factory=list)
@@ -53,11 +53,11 @@ class Shown:
 
 @dataclass
 class Everywhere(Known):
-    """What is recorded here, and what is at a remote only."""
+    """The results recorded in the store and at a remote."""
 
     outputs_away: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
     contents: dict[CommitId, OutputId] = field(default_factory=dict)
-    """Commit of a WORKDIR -> what it holds."""
+    """Commit of a WORKDIR -> its contents."""
     workdirs_away_: set[tuple[TaskKey, TaskHash]] = field(default_factory=set)
 
     def away(self, key: TaskKey, task_hash: TaskHash) -> bool:
@@ -69,7 +69,7 @@ class Everywhere(Known):
 
 @dataclass
 class Here(Records):
-    """The part of what is known that is recorded here."""
+    """The results recorded in the store."""
 
     known: Everywhere = field(default_factory=Everywhere)
 
@@ -86,13 +86,13 @@ class Here(Records):
 
 @dataclass
 class Remote(Fetcher):
-    """Fetches from what is known; what vanished is not fetched."""
+    """Fetches known results, except vanished ones."""
 
     everything: Everywhere = field(default_factory=Everywhere)
     vanished: set[TaskKey] = field(default_factory=set)
     fetches: list[tuple[TaskKey, bool]] = field(default_factory=list)
     lost: Callable[[TaskKey, TaskHash], None] = lambda _key, _hash: None
-    """Is called when something can't be fetched, and may change what is known."""
+    """Called when a result cannot be fetched; may change the known results."""
 
     async def fetch(
         self, key: TaskKey, task_hash: TaskHash, static_key: StaticKey, *, workdir: bool = False
@@ -109,17 +109,17 @@ class Remote(Fetcher):
 
 
 def remote_of(store: Store, known: Everywhere) -> Remote:
-    """Return a remote that has what is known to be away."""
+    """Return a remote with the results that only a remote has."""
     anywhere = Anywhere(Here(store, known=known), Caches(store, [], Access({})))
     return Remote(anywhere, Workers(), lambda _text: None, everything=known)
 
 
 @dataclass
 class Build:
-    """A plan that is carried out in memory.
+    """Carries out a plan in memory.
 
-    The output of a task is the id of its text, in which upper and lower case are the same, of the
-    outputs that it takes, and of the WORKDIR that it takes over.
+    A task's output is an id of its text in lower case, the outputs it uses, and the WORKDIRs of the
+    tasks it comes after.
     """
 
     store: Store
@@ -129,7 +129,7 @@ class Build:
     failing: set[str] = field(default_factory=set)
     fetcher: Remote | None = None
     error: Exception | None = None
-    """Is raised where a failing task would end: no failure of a task's."""
+    """An error to raise in place of a task's failure."""
     runs: list[TaskKey] = field(default_factory=list)
     shown: Shown = field(default_factory=Shown)
     questions: Questions = field(init=False)
@@ -149,7 +149,7 @@ class Build:
         )
 
     def carry_out(self) -> BaseException | None:
-        """Ask for the targets' outputs, twice; return an error that is not a task's failure."""
+        """Ask for the targets' outputs twice; return an error not caused by a task."""
         return asyncio.run(self._main())
 
     async def _main(self) -> BaseException | None:
@@ -160,7 +160,7 @@ class Build:
         return await self.questions.wait()
 
     async def run_task(self, key: TaskKey) -> Settled:
-        """Run a task as the scheduler does, with nothing to start."""
+        """Run a task like the scheduler, without a process."""
         node, ask = self.plan.graph.nodes[key], self.questions
         taken = [await ask.content(edge) for edge in (*node.from_, *node.needs)]
         edges = await ask.edges(key)
@@ -187,14 +187,14 @@ class Build:
         return self.ledger.settle(Settled(key, Outcome.RAN, oid, output, CommitId(oid), 1))
 
     def outcomes(self) -> dict[str, str]:
-        """Return what became of each task."""
+        """Return each task's outcome."""
         return {key: settled.what for key, settled in self.ledger.settled.items()}
 
     def plan_again(self, choices: Choices | None = None) -> Plan:
-        """Return the plan for the same tasks as things are now."""
+        """Return a new plan for the same tasks, from the current results."""
         return make_plan(self.plan.graph, self.plan.own, self.known, choices or Choices())
 
 
 def output_of(text: str, *taken: bytes) -> OutputId:
-    """Return the output of a task that read a text and took outputs."""
+    """Return the output of a task from its text and the outputs it uses."""
     return OutputId(object_id("blob", b"\0".join([text.lower().encode(), *taken])))

@@ -1,6 +1,4 @@
-"""Random projects for the property test: recipes as data, edits to them, and the TOML that they
-stand for.
-"""
+"""Random projects for the property test: recipes as data, random edits, and their TOML."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ LEFT = [
     "mkdir -p temp/left/inside; touch temp/left/inside/x; chmod 000 temp/left/inside temp/left",
     "mkdir -p left/d/d/d/d/d/d/d/d; chmod 500 left; touch x; chmod 200 x",
 ]
-"""What a task leaves in its WORKDIR."""
+"""Commands that leave odd files in a WORKDIR."""
 POSTS = [
     "",
     'echo one > "$OUTPUT_DIR/post-{name}"',
@@ -35,9 +33,7 @@ POSTS = [
 
 @dataclass
 class Recipe:
-    """One generated recipe: what its tasks do is told by small integers, so that an edit is a
-    change of one.
-    """
+    """One generated recipe. Small integers select what its tasks do; an edit changes one field."""
 
     name: str
     depends: list[str] = field(default_factory=list)
@@ -52,15 +48,15 @@ class Recipe:
     exported: int = 0
     count: int = 0
     own: int = 0
-    """A variable that the script sets itself: no input."""
+    """A variable set by the script itself, which is not an input."""
     leaves: int = 0
     arch: str = "target"
     deploys: bool = False
     shares: bool = False
-    """It deploys `shared.txt`, as one recipe at the most may."""
+    """Whether it deploys `shared.txt`; at most one recipe may."""
     post: int = 0
     whole: bool = False
-    """The project itself is a source."""
+    """Whether the project itself is a source."""
 
     def toml(self) -> str:
         comment = f"# a comment, version {self.comment}"
@@ -142,7 +138,7 @@ script = 'ls give > count/names'
 
 
 def random_recipes(random_: random.Random) -> dict[str, Recipe]:
-    """Return between two and five recipes, each depending on some of those before it."""
+    """Return two to five recipes that depend on some of the previous ones."""
     recipes: dict[str, Recipe] = {}
     for number in range(random_.randint(2, 5)):
         known = list(recipes)
@@ -171,7 +167,7 @@ ARCHITECTURES = ["target", "allarch", "machine"]
 
 
 def edit(random_: random.Random, recipes: dict[str, Recipe]) -> str:
-    """Change one thing in one recipe; return what."""
+    """Make one change in one recipe; return its name."""
     recipe = random_.choice(list(recipes.values()))
     what = random_.choice([*NUMBERS, *TRUTHS, "depends", "leaves", "arch", "shares"])
     if what in TRUTHS:
@@ -192,7 +188,7 @@ def edit(random_: random.Random, recipes: dict[str, Recipe]) -> str:
 
 
 def write_project(root: Path, recipes: dict[str, Recipe], sandbox: str = "none") -> None:
-    """Write a project's files, touching only those whose content changes."""
+    """Write a project's files, without touching unchanged ones."""
     settings = (
         f'recipes = ["recipes"]\nsandbox = "{sandbox}"\n[variables]\nHOSTTOOLS = "{HOSTTOOLS}"\n'
     )

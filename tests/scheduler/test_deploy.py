@@ -1,6 +1,4 @@
-"""The deploy directory is what a clean build makes, whatever edits, failures and kills come
-before.
-"""
+"""Tests that the deploy directory equals that of a clean build after edits, failures and kills."""
 
 from __future__ import annotations
 
@@ -21,14 +19,14 @@ NAMED = "n" * 255
 
 
 def deployed(project: Project) -> dict[str, str]:
-    """Return path -> content of what is in the deploy directory."""
+    """Return the contents of the deploy directory, by path."""
     top = project.root / "build/deploy"
     files = (path for path in top.rglob("*") if not path.is_dir())
     return {str(path.relative_to(top)): path.read_text() for path in files}
 
 
 def clean(project: Project) -> dict[str, str]:
-    """Return what a clean build of the same project deploys."""
+    """Return the files deployed by a clean build of the same project."""
     other = Project(project.root.with_name("clean"))
     shutil.rmtree(other.root, ignore_errors=True)
     shutil.copytree(project.root, other.root, ignore=shutil.ignore_patterns(".prov", "build"))
@@ -54,7 +52,7 @@ def post(script: str) -> str:
 
 
 def test_every_edit(project: Project) -> None:
-    """Edits of one recipe, each followed by a build and compared with a clean one."""
+    """Each edit of a recipe is followed by a build and compared with a clean build."""
     edits = [
         ("echo 1 > out/a", DEPLOYS),
         ("echo 1 > out/a", post("echo one > $OUTPUT_DIR/post")),
@@ -94,8 +92,8 @@ def test_a_script_that_failed_runs_with_the_next_build(project: Project) -> None
         "echo 1 > out/a", more=post("test -e $OUTPUT_DIR/../../flag; echo done > $OUTPUT_DIR/post")
     )
     for _ in range(2):
-        told = project.prov("build", "a", code=1)
-        assert "postprocess of a:go failed in" in told.stderr and "build/deploy" in told.stderr
+        done = project.prov("build", "a", code=1)
+        assert "postprocess of a:go failed in" in done.stderr and "build/deploy" in done.stderr
     assert deployed(project) == {}
     flag.touch()
     project.prov("build", "a")
@@ -121,7 +119,7 @@ def test_a_script_in_the_sandbox_writes_to_nothing_else(small: Project) -> None:
     assert deployed(small)["post"] == f"{small.root}/build/deploy\n"
 
 
-def test_a_file_that_moves_to_another_recipe(small: Project) -> None:
+def test_a_file_that_moves_to_a_different_recipe(small: Project) -> None:
     small.task("echo 1 > out/x; echo a > out/a", more=DEPLOYS)
     small.task("echo b > out/b", "b", DEPLOYS)
     small.prov("build", "world")
@@ -132,12 +130,12 @@ def test_a_file_that_moves_to_another_recipe(small: Project) -> None:
     check(small)
     small.task("echo 3 > out/x", more=DEPLOYS)
     small.prov("build", "b")
-    told = small.refused("build", "a")
-    assert "a:go" in told and "b:go" in told and "deploy different files as x" in told
+    said = small.refused("build", "a")
+    assert "a:go" in said and "b:go" in said and "deploy different files as x" in said
     assert "rename one of the files" in small.refused("build", "world")
 
 
-def test_others_files_stay_and_touched_ones_come_back(project: Project) -> None:
+def test_foreign_files_stay_and_changed_files_are_restored(project: Project) -> None:
     project.task("echo 1 > out/a", more=post("echo p > $OUTPUT_DIR/post"))
     project.prov("build", "a")
     folder = project.root / "build/deploy"
@@ -151,7 +149,7 @@ def test_others_files_stay_and_touched_ones_come_back(project: Project) -> None:
     assert deployed(project) == {"a": "1\n", "post": "p\n"}
 
 
-def test_names_as_long_as_names_can_be(small: Project) -> None:
+def test_names_of_maximum_length(small: Project) -> None:
     small.task(f"echo 1 > out/{NAMED}; mkdir out/d; echo 2 > out/d/{NAMED}", more=DEPLOYS)
     small.prov("build", "a")
     assert deployed(small) == {NAMED: "1\n", f"d/{NAMED}": "2\n"}

@@ -1,4 +1,4 @@
-"""The executor on this machine: each task in a process of its own."""
+"""Tests of running tasks in worker processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.tasks.samples import job_of, node_of, paths_of, workspace_of
 pytestmark = pytest.mark.process
 
 
-def test_what_a_task_raises_comes_back(store: Store, tmp_path: Path) -> None:
+def test_an_error_of_a_task_is_raised(store: Store, tmp_path: Path) -> None:
     workspace = workspace_of(store, tmp_path / "work")
     executor = LocalExecutor(workspace, Workers())
-    # its directory can't be expanded, which is found out before anything is run
+    # its directory cannot be expanded, which fails before anything runs
     node = node_of(task={"dir": "${NOTHING}"})
     job = job_of(node, paths_of(workspace.workdir(node, "compile")))
     with pytest.raises(ProvError, match=r"\$\{NOTHING\} is not set"):

@@ -1,4 +1,4 @@
-"""Fetching while a build runs."""
+"""Tests of fetching results during a build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fetcher(published: Any) -> Fetcher:
     return Fetcher(known, Workers(), lambda text: None)
 
 
-def test_a_result_that_no_remote_has_is_not_here() -> None:
+def test_a_result_of_no_remote_is_not_fetched() -> None:
     nowhere = fetcher(lambda key, task_hash: None)
     assert asyncio.run(nowhere.fetch(KEY, HASH, STATIC)) is False
 
@@ -37,7 +37,7 @@ def test_an_unexpected_error_reaches_every_request() -> None:
     assert [str(answer) for answer in answers] == ["the index is not what it should be"] * 2
 
 
-def test_requests_made_together_are_each_answered() -> None:
+def test_simultaneous_requests_are_all_answered() -> None:
     asked: list[TaskKey] = []
 
     async def ask_twice() -> list[bool]:

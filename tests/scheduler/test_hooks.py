@@ -1,4 +1,4 @@
-"""Plan hooks: what they are shown, and which answers count."""
+"""Tests of plan hooks: their input and their answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ask(folder: Path, answer: str) -> frozenset[str]:
     return invalidated(PLAN, WORKDIRS, [script], dry=False)
 
 
-def test_without_hooks_nothing_is_asked() -> None:
+def test_without_hooks_nothing_is_invalidated() -> None:
     assert invalidated(PLAN, {}, [], dry=False) == frozenset()
 
 
@@ -83,7 +83,7 @@ def test_an_invalid_answer_names_the_hook(
     assert hint in raised.value.hint
 
 
-def test_a_hook_that_fails_is_named(tmp_path: Path) -> None:
+def test_a_failing_hook_is_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="hook: exit status 3"):
         invalidated(PLAN, WORKDIRS, [hook(tmp_path, "exit 3")], dry=False)
     with pytest.raises(BuildError, match="missing: cannot run it: No such file"):

@@ -1,6 +1,4 @@
-"""After any edit, an incremental build gives what a clean one gives, and runs nothing whose inputs
-are the same.
-"""
+"""Tests that incremental builds equal clean ones and run no task with unchanged inputs."""
 
 from __future__ import annotations
 
@@ -80,9 +78,9 @@ def outputs(summary: Summary) -> dict[str, str]:
 
 
 EDITS = int(os.environ.get("EDITS", "0"))
-"""How many edits `make edits` makes in each sandbox."""
+"""The number of edits by `make edits` in each sandbox."""
 A_PROJECT = 25
-"""Edits to one project, before another one is made."""
+"""The number of edits to one project before the next one is generated."""
 
 
 def deployed(root: Path) -> dict[str, str]:
@@ -95,21 +93,20 @@ def deployed(root: Path) -> dict[str, str]:
 
 
 def remove(root: Path) -> None:
-    remove_tree(root)  # with all that tasks left there
+    remove_tree(root)  # including leftovers of tasks
 
 
 @dataclass
 class Edited:
-    """A project that is edited at random, each time built, and compared with a clean build of the
-    same recipes.
-    """
+    """A project edited at random; after each edit, its build is compared with a clean one."""
 
     folder: Path
     random: random.Random
     sandbox: str
     collected: bool = False
-    """WORKDIRs were collected: a task may run again with the same inputs, for the one that comes
-    after it.
+    """Whether WORKDIRs were collected.
+
+    If so, a task may run again with unchanged inputs for a task that comes after it.
     """
 
     def __post_init__(self) -> None:
@@ -117,7 +114,7 @@ class Edited:
             self.folder / name for name in ("edited", "clean", "empty")
         )
         self.recipes = random_recipes(self.random)
-        # the host tools are captured once, for all clean builds
+        # capture the host tools once for all clean builds
         write_project(self.empty, two_recipes(), self.sandbox)
         build(self.empty)
         self.write(self.root)
@@ -127,7 +124,7 @@ class Edited:
         write_project(root, self.recipes, self.sandbox)
 
     def disturb(self) -> str:
-        """Do what comes between builds: WORKDIRs go, or are collected, or a build fails."""
+        """Delete or collect WORKDIRs, or let a build fail, as can happen between builds."""
         what = self.random.choice(
             ["nothing", "nothing", "rm_work", "collected", "failed", "killed deployment"]
         )
@@ -154,7 +151,7 @@ class Edited:
         return what
 
     def step(self) -> str:
-        """Make an edit and check it; return what it was."""
+        """Make and check an edit; return its name."""
         what = f"{self.disturb()}, {edit(self.random, self.recipes)}"
         self.write(self.root)
         summary, watcher = build(self.root)
@@ -216,7 +213,7 @@ def two_recipes() -> dict[str, Recipe]:
     return {"a": Recipe("a"), "b": Recipe("b", ["a"])}
 
 
-def test_unreached_variable_changes_nothing(tmp_path: Path) -> None:
+def test_unused_variable_changes_nothing(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     build(tmp_path)
@@ -225,7 +222,7 @@ def test_unreached_variable_changes_nothing(tmp_path: Path) -> None:
     assert build(tmp_path)[1].ran == []
 
 
-def test_comment_is_cut_off_where_the_output_is_the_same(tmp_path: Path) -> None:
+def test_comment_is_skipped_where_the_output_is_unchanged(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     build(tmp_path)
@@ -252,7 +249,7 @@ def test_failed_task_is_tagged_and_never_reused(tmp_path: Path) -> None:
     assert build(tmp_path)[0].ok
 
 
-def test_forced_task_and_what_follows_run(tmp_path: Path) -> None:
+def test_forced_task_and_its_successors_run(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     build(tmp_path)
@@ -273,7 +270,7 @@ def test_follow_never_keeps_stale_results_and_marks_them(tmp_path: Path) -> None
     assert "b:make" in watcher.ran
 
 
-def test_follow_always_runs_dependents_of_what_ran(tmp_path: Path) -> None:
+def test_follow_always_runs_dependents(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     build(tmp_path)
@@ -283,7 +280,7 @@ def test_follow_always_runs_dependents_of_what_ran(tmp_path: Path) -> None:
     assert "b:give" in watcher.ran
 
 
-def test_only_names_what_is_missing(tmp_path: Path) -> None:
+def test_only_names_missing_recipes(tmp_path: Path) -> None:
     from prov.errors import BuildError
 
     recipes = two_recipes()
@@ -295,7 +292,7 @@ def test_only_names_what_is_missing(tmp_path: Path) -> None:
         session.plan(Request(("b",), only=True))
 
 
-def test_hand_made_changes_are_kept_and_not_built_on(tmp_path: Path) -> None:
+def test_manual_changes_are_kept_and_not_used(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     first, _ = build(tmp_path)
@@ -364,7 +361,7 @@ def test_cached_recipe_without_workdir_plans_its_sources_again(tmp_path: Path) -
     assert not [key for key in watcher.ran if key.startswith("b:")]
 
 
-def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> None:
+def test_incremental_build_uses_a_changed_source(tmp_path: Path) -> None:
     recipes = two_recipes()
     recipe = recipes["a"]
     (tmp_path / "recipes").mkdir()
@@ -403,7 +400,7 @@ def test_incremental_takes_a_changed_source_and_make_sees_it(tmp_path: Path) -> 
     assert recipe.name == "a"
 
 
-def test_follow_never_remembers_what_a_partial_build_left_out(tmp_path: Path) -> None:
+def test_follow_never_remembers_tasks_missing_in_a_partial_build(tmp_path: Path) -> None:
     recipes = two_recipes()
     write_project(tmp_path, recipes)
     build(tmp_path)

@@ -1,4 +1,4 @@
-"""The jobserver: as many tokens as jobs, whatever makes do with theirs."""
+"""Tests of the jobserver: it keeps as many tokens as jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def jobserver() -> Iterator[Jobserver]:
 
 
 def free(server: Jobserver) -> int:
-    """Return how many tokens are in the pipe; they are put back."""
+    """Return the number of tokens in the pipe; leave them there."""
     read, write = server.pass_fds
     os.set_blocking(read, False)
     try:
@@ -34,13 +34,13 @@ def free(server: Jobserver) -> int:
     return len(tokens)
 
 
-def test_makes_are_told_of_the_pipe(jobserver: Jobserver) -> None:
+def test_makeflags_name_the_pipe(jobserver: Jobserver) -> None:
     read, write = jobserver.pass_fds
     assert jobserver.makeflags == f"-j3 --jobserver-auth={read},{write}"
     assert free(jobserver) == 3
 
 
-def test_a_task_takes_a_token_and_gives_it_back(jobserver: Jobserver) -> None:
+def test_a_task_acquires_and_releases_a_token(jobserver: Jobserver) -> None:
     async def main() -> None:
         await jobserver.acquire()
         assert free(jobserver) == 2
@@ -82,7 +82,7 @@ def test_a_make_may_take_the_last_token(jobserver: Jobserver) -> None:
         waiting = asyncio.ensure_future(jobserver.acquire())
         await asyncio.sleep(0)
         assert not waiting.done()
-        os.write(write, TOKEN)  # a make puts one back
+        os.write(write, TOKEN)  # a make returns one
         await asyncio.wait_for(waiting, 5)
         jobserver.release()
         jobserver.release()
@@ -91,7 +91,7 @@ def test_a_make_may_take_the_last_token(jobserver: Jobserver) -> None:
 
 
 @given(st.integers(0, 4), st.integers(0, 4))
-def test_tokens_that_a_killed_make_kept_come_back(lost: int, extra: int) -> None:
+def test_lost_tokens_of_a_killed_make_are_replaced(lost: int, extra: int) -> None:
     server = Jobserver(4)
     read, write = server.pass_fds
 
@@ -99,7 +99,7 @@ def test_tokens_that_a_killed_make_kept_come_back(lost: int, extra: int) -> None
         await server.acquire()
         if min(lost, 3):
             os.read(read, min(lost, 3))
-        os.write(write, TOKEN * extra)  # and one may put back too many
+        os.write(write, TOKEN * extra)  # a make may return too many
         server.release()
 
     asyncio.run(main())

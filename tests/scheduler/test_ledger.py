@@ -1,4 +1,4 @@
-"""The ledger of a build: each task entered once, counted, and summed up."""
+"""Tests of the ledger of a build."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def shown() -> Shown:
 
 @pytest.fixture
 def ledger(shown: Shown) -> Ledger:
-    """The ledger of a build in which two tasks run, or may."""
+    """The ledger of a build in which two tasks run or may run."""
     return Ledger(shown, {COMPILE, INSTALL})
 
 
 @pytest.fixture
 def plan() -> Plan:
-    """A plan of a graph of which nothing is recorded."""
+    """A plan of a graph without recorded results."""
     whole = graph(LIB, "image:image")
     return make_plan(whole, own(whole), Known(), Choices())
 
 
 def settled(key: TaskKey, what: Outcome = Outcome.RAN) -> Settled:
-    """Return a task that is over."""
+    """Return a finished task."""
     return Settled(key, what, task_hash(key), output_id(key))
 
 
@@ -49,7 +49,7 @@ def test_a_task_is_entered_once(ledger: Ledger, shown: Shown) -> None:
     assert shown.ends == [(COMPILE, "ran")]
 
 
-def test_only_what_may_run_is_counted(ledger: Ledger, shown: Shown) -> None:
+def test_only_tasks_that_may_run_are_counted(ledger: Ledger, shown: Shown) -> None:
     for key in (APP, COMPILE, INSTALL):
         ledger.settle(settled(key))
     assert shown.ends == [(COMPILE, "ran"), (INSTALL, "ran")]
@@ -68,7 +68,7 @@ def test_counts_end_at_the_total(keys: list[TaskKey]) -> None:
     assert set(ledger.settled) == set(keys)
 
 
-def test_a_failure_is_no_result(ledger: Ledger, shown: Shown, plan: Plan) -> None:
+def test_a_failure_is_not_a_result(ledger: Ledger, shown: Shown, plan: Plan) -> None:
     result = Result(COMPILE, "failed", task_hash("compile"))
     ledger.fail(result)
     assert ledger.failed == [result]
@@ -77,7 +77,7 @@ def test_a_failure_is_no_result(ledger: Ledger, shown: Shown, plan: Plan) -> Non
     assert ledger.summary(plan, seconds=1.0, interrupted=False).failed == [result]
 
 
-def test_what_ran_has_a_span(ledger: Ledger, shown: Shown) -> None:
+def test_a_task_that_ran_has_a_span(ledger: Ledger, shown: Shown) -> None:
     ledger.start(COMPILE)
     ledger.end(COMPILE)
     ((key, began, ended),) = ledger.spans
@@ -86,7 +86,7 @@ def test_what_ran_has_a_span(ledger: Ledger, shown: Shown) -> None:
     assert shown.starts == [COMPILE]
 
 
-def test_what_was_dropped_has_none(ledger: Ledger) -> None:
+def test_a_dropped_task_has_no_span(ledger: Ledger) -> None:
     ledger.start(COMPILE)
     ledger.drop(COMPILE)
     ledger.drop(INSTALL)
@@ -102,11 +102,11 @@ def test_what_was_dropped_has_none(ledger: Ledger) -> None:
         ([(APP, 0.0, 0.5), (COMPILE, 1.0, 2.0)], [], []),
         ([(APP, 0.0, 1.5), (COMPILE, 1.0, 2.0)], [], [APP]),
         ([(COMPILE, 1.0, 2.0), (APP, 1.5, 3.0)], [INSTALL], [INSTALL, APP]),
-        # of two runs the last one is meant
+        # the last of two runs counts
         ([(COMPILE, 1.0, 2.0), (APP, 1.5, 3.0), (COMPILE, 4.0, 5.0)], [], []),
     ],
 )
-def test_tasks_that_ran_beside_another(
+def test_tasks_that_ran_at_the_same_time(
     ledger: Ledger,
     spans: list[tuple[TaskKey, float, float]],
     running: list[TaskKey],
@@ -137,7 +137,7 @@ def test_costs_are_added_up(ledger: Ledger, shown: Shown, plan: Plan) -> None:
     assert shown.notes == [f"note of {COMPILE}", f"note of {INSTALL}"]
 
 
-def test_what_no_task_needed_is_cut_off(shown: Shown, plan: Plan) -> None:
+def test_tasks_not_needed_are_skipped(shown: Shown, plan: Plan) -> None:
     work = {step.key for step in plan.work}
     ledger = Ledger(shown, work)
     install = TaskKey("lib:install")
@@ -161,7 +161,7 @@ def test_what_no_task_needed_is_cut_off(shown: Shown, plan: Plan) -> None:
         (Outcome.CUT_OFF, Outcome.CUT_OFF),
     ],
 )
-def test_what_a_task_takes_and_was_not_made_is_restored(
+def test_a_used_output_is_restored(
     ledger: Ledger, plan: Plan, before: Outcome | None, after: Outcome
 ) -> None:
     install = TaskKey("lib:install")
@@ -171,7 +171,7 @@ def test_what_a_task_takes_and_was_not_made_is_restored(
     assert ledger.settled[install].what == after
 
 
-def test_the_hash_of_a_task_is_the_one_that_it_ran_with(ledger: Ledger, plan: Plan) -> None:
+def test_the_hash_of_a_task_is_that_of_its_run(ledger: Ledger, plan: Plan) -> None:
     compile_ = TaskKey("lib:compile")
     planned = plan.steps[compile_].task_hash
     assert planned is not None
@@ -184,7 +184,7 @@ def test_the_hash_of_a_task_is_the_one_that_it_ran_with(ledger: Ledger, plan: Pl
 @pytest.mark.parametrize(
     ("what", "not_built"), [(None, ["image:image"]), ("ran", []), ("failed", [])]
 )
-def test_targets_that_are_not_built(
+def test_targets_not_built(
     ledger: Ledger, plan: Plan, what: str | None, not_built: list[str]
 ) -> None:
     image = TaskKey("image:image")

@@ -1,6 +1,4 @@
-"""The plan as a pure function: a graph, what is recorded, and what is wanted go in; steps come
-out.
-"""
+"""Tests of planning, a pure function of a graph, recorded results and choices."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from prov.tasks.taskhash import OwnInputs
 
 @dataclass
 class Known:
-    """A store that holds outputs, by task hash, and some WORKDIRs."""
+    """A store with outputs, by task hash, and some WORKDIRs."""
 
     outputs: dict[tuple[TaskKey, TaskHash], OutputId] = field(default_factory=dict)
     static: dict[tuple[TaskKey, StaticKey], OutputId] = field(default_factory=dict)
@@ -84,7 +82,7 @@ def own(graph_: Graph, **changed: str) -> dict[TaskKey, OwnInputs]:
 def settle(
     known: Known, graph_: Graph, inputs: dict[TaskKey, OwnInputs], *, workdirs: bool = True
 ) -> None:
-    """Record everything of a graph, as if it had been built."""
+    """Record results for all tasks of a graph, as if it had been built."""
     for _ in graph_.nodes:
         for step in make_plan(graph_, inputs, known, Choices()).steps.values():
             if step.task_hash is not None:
@@ -129,7 +127,7 @@ def test_a_changed_task_runs_and_the_rest_may(whole: Graph) -> None:
     }
 
 
-def test_a_missing_workdir_is_made_again_when_it_is_needed(whole: Graph) -> None:
+def test_a_missing_workdir_is_made_again_if_needed(whole: Graph) -> None:
     known = Known()
     settle(known, whole, own(whole), workdirs=False)
     plan = make_plan(whole, own(whole), known, Choices(force=frozenset(["app:install"])))
@@ -139,7 +137,7 @@ def test_a_missing_workdir_is_made_again_when_it_is_needed(whole: Graph) -> None
     assert "lib:compile" not in actions(plan)
 
 
-def test_a_pruned_output_below_a_recorded_one_is_not_missed(whole: Graph) -> None:
+def test_a_deleted_output_below_a_recorded_one_is_not_needed(whole: Graph) -> None:
     known = Known()
     settle(known, whole, own(whole))
     known.outputs = {
@@ -151,7 +149,7 @@ def test_a_pruned_output_below_a_recorded_one_is_not_missed(whole: Graph) -> Non
     assert actions(make_plan(whole, own(whole), known, Choices())) == {"image:image": "up to date"}
 
 
-def test_what_is_behind_a_forced_task_is_judged_when_it_has_run(whole: Graph) -> None:
+def test_dependents_of_a_forced_task_are_decided_after_it_ran(whole: Graph) -> None:
     known = Known()
     settle(known, whole, own(whole))
     plan = make_plan(whole, own(whole), known, Choices(force=frozenset(["lib:compile"])))

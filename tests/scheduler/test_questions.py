@@ -1,4 +1,4 @@
-"""Questions of a build: each answered once, and no task run that need not."""
+"""Tests that questions of a build are answered once and only needed tasks run."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def build(
     inputs: dict[TaskKey, OwnInputs] | None = None,
     choices: Choices | None = None,
 ) -> Build:
-    """Return a build of a graph."""
+    """Return a simulated build of a graph."""
     plan = make_plan(graph_, inputs or own(graph_), known, choices or Choices())
     return Build(store, plan, known)
 
 
 def built(store: Store, graph_: Graph) -> Everywhere:
-    """Return what is recorded after a build of everything."""
+    """Return the recorded results after a build of everything."""
     known = Everywhere()
     assert build(store, graph_, known).carry_out() is None
     return known
 
 
-# what runs
+# tasks that run
 
 
 def test_everything_runs_once(store: Store, whole: Graph) -> None:
@@ -77,7 +77,7 @@ def test_a_changed_task_runs_and_an_unchanged_output_stops_there(
     edited = build(store, whole, known, own(whole, lib_install="edited"))
     assert edited.carry_out() is None
     assert edited.runs == [INSTALL]
-    # the others are cut off: nothing asks for those between
+    # the others are skipped: no task asks for those in between
     assert edited.outcomes() == {"lib:install": "ran", "image:image": "cut off"} | {
         key: "cut off" for key in ("app:compile", "app:install") if key in edited.outcomes()
     }
@@ -85,7 +85,7 @@ def test_a_changed_task_runs_and_an_unchanged_output_stops_there(
     assert edited.outcomes()["app:install"] == "cut off"
 
 
-def test_a_changed_output_goes_on(store: Store, whole: Graph) -> None:
+def test_a_changed_output_runs_dependents(store: Store, whole: Graph) -> None:
     known = built(store, whole)
     edited = build(store, whole, known, own(whole, lib_install="edited"))
     edited.texts = {INSTALL: "changed"}
@@ -93,17 +93,17 @@ def test_a_changed_output_goes_on(store: Store, whole: Graph) -> None:
     assert edited.runs == [INSTALL, APP, TaskKey("app:install"), IMAGE]
 
 
-def test_a_forced_task_runs_although_it_is_recorded(store: Store, whole: Graph) -> None:
+def test_a_forced_task_runs_even_if_recorded(store: Store, whole: Graph) -> None:
     known = built(store, whole)
     forced = build(store, whole, known, choices=Choices(force=frozenset(["app:compile"])))
     assert forced.carry_out() is None
-    # what takes over its WORKDIR is forced with it
+    # tasks that continue in its WORKDIR are forced too
     assert forced.runs == [APP, TaskKey("app:install")]
     assert forced.outcomes()["image:image"] == "cut off"
 
 
 @pytest.mark.parametrize(("follow", "number"), [("changed", 2), ("always", 4)])
-def test_what_follows_a_run(store: Store, whole: Graph, follow: Follow, number: int) -> None:
+def test_tasks_that_follow_a_run(store: Store, whole: Graph, follow: Follow, number: int) -> None:
     known = built(store, whole)
     choices = Choices(force=frozenset(["lib:compile"]), follow=follow)
     forced = build(store, whole, known, choices=choices)
@@ -113,7 +113,7 @@ def test_what_follows_a_run(store: Store, whole: Graph, follow: Follow, number: 
     assert len(forced.runs) >= number
 
 
-def test_what_is_kept_although_stale_is_used(store: Store, whole: Graph) -> None:
+def test_a_stale_output_is_used(store: Store, whole: Graph) -> None:
     known = built(store, whole)
     first = build(store, whole, known).plan
 
@@ -141,20 +141,20 @@ def test_what_is_kept_although_stale_is_used(store: Store, whole: Graph) -> None
 # failures
 
 
-def test_what_needs_a_failed_task_is_not_built(store: Store) -> None:
+def test_dependents_of_a_failed_task_are_not_built(store: Store) -> None:
     both = graph(OTHER, "all:image")
     failing = build(store, both, Everywhere())
     failing.failing = {"lib:install"}
     assert failing.carry_out() is None
     assert [result.key for result in failing.ledger.failed] == [INSTALL]
-    # what does not depend on it is built all the same
+    # tasks that do not depend on it are still built
     assert set(failing.runs) == {COMPILE, INSTALL, TaskKey("other:compile")}
     assert "lib:install" not in failing.outcomes()
     summary = failing.ledger.summary(failing.plan, seconds=1.0, interrupted=False)
     assert summary.not_built == [TaskKey("all:image")]
 
 
-def test_a_failed_task_runs_once_whoever_asks(store: Store) -> None:
+def test_a_failed_task_runs_once(store: Store) -> None:
     two = graph({**LIB, "two:image": {"from": ["app:install"]}}, "image:image", "two:image")
     failing = build(store, two, Everywhere())
     failing.failing = {"app:install"}
@@ -162,7 +162,7 @@ def test_a_failed_task_runs_once_whoever_asks(store: Store) -> None:
     assert failing.runs.count(TaskKey("app:install")) == 1
 
 
-def test_an_error_that_is_no_tasks_failure_is_returned(store: Store, whole: Graph) -> None:
+def test_an_error_not_caused_by_a_task_is_returned(store: Store, whole: Graph) -> None:
     failing = build(store, whole, Everywhere())
     failing.failing = {"lib:install"}
     failing.error = StoreError("the disk is full")
@@ -174,7 +174,7 @@ def test_an_error_that_is_no_tasks_failure_is_returned(store: Store, whole: Grap
 
 
 def away(store: Store, whole: Graph, key: TaskKey) -> tuple[Everywhere, dict[TaskKey, OwnInputs]]:
-    """Return what is known if a task's output is at a remote alone, and inputs that need it."""
+    """Return results of which one is only at a remote, and inputs that need it."""
     known = built(store, whole)
     plan = make_plan(whole, own(whole), known, Choices())
     step = plan.steps[key]
@@ -187,7 +187,7 @@ def fetching(store: Store, whole: Graph, known: Everywhere, plan: Plan) -> Build
     return Build(store, plan, known, fetcher=remote_of(store, known))
 
 
-def test_an_output_is_fetched_when_it_is_needed(store: Store, whole: Graph) -> None:
+def test_an_output_is_fetched_if_needed(store: Store, whole: Graph) -> None:
     install = TaskKey("app:install")
     known, inputs = away(store, whole, install)
     plan = make_plan(whole, inputs, known, Choices())
@@ -217,7 +217,7 @@ def test_an_output_that_vanished_is_made(store: Store, whole: Graph) -> None:
     assert lost.outcomes()[install] == "ran"
 
 
-def test_another_remote_may_have_what_vanished(store: Store, whole: Graph) -> None:
+def test_a_different_remote_may_have_a_vanished_output(store: Store, whole: Graph) -> None:
     install = TaskKey("app:install")
     known, inputs = away(store, whole, install)
     lost = fetching(store, whole, known, make_plan(whole, inputs, known, Choices()))
@@ -238,20 +238,20 @@ def test_another_remote_may_have_what_vanished(store: Store, whole: Graph) -> No
 # WORKDIRs
 
 
-def test_a_workdir_that_is_recorded_is_not_made_again(store: Store, whole: Graph) -> None:
+def test_a_recorded_workdir_is_not_made_again(store: Store, whole: Graph) -> None:
     known = built(store, whole)
     edited = build(store, whole, known, own(whole, app_install="edited"))
     assert edited.carry_out() is None
     assert edited.runs == [TaskKey("app:install")]
 
 
-def test_a_workdir_that_was_collected_is_made_again(store: Store, whole: Graph) -> None:
+def test_a_collected_workdir_is_made_again(store: Store, whole: Graph) -> None:
     known = built(store, whole)
     known.workdirs.clear()
     edited = build(store, whole, known, own(whole, app_install="edited"))
     assert edited.carry_out() is None
     assert edited.runs == [APP, TaskKey("app:install")]
-    # its output was there all the time
+    # its output existed all the time
     assert INSTALL not in edited.runs
 
 
@@ -280,13 +280,13 @@ def test_an_incremental_recipe_starts_from_leftovers(store: Store, whole: Graph)
     assert leftovers.questions.starts_clean(COMPILE)
     assert leftovers.carry_out() is None
     assert leftovers.runs[0] == TaskKey("app:install")
-    # what takes an output that was made from leftovers is impure as well
+    # tasks that use an output made from leftovers are impure too
     assert leftovers.questions.stands_on_impure(whole.nodes[IMAGE])
     assert IMAGE in leftovers.questions.impure
     assert not leftovers.questions.stands_on_impure(whole.nodes[INSTALL])
 
 
-# a build after edits is as a clean one
+# builds after edits equal clean builds
 
 texts = st.sampled_from(["a", "A", "b"])
 
@@ -296,7 +296,7 @@ texts = st.sampled_from(["a", "A", "b"])
     st.lists(st.tuples(st.sampled_from(sorted(LIB)), texts), max_size=5),
     st.booleans(),
 )
-def test_builds_after_edits_are_as_clean_ones(
+def test_builds_after_edits_equal_clean_ones(
     store: Store, start: dict[str, str], edits: list[tuple[str, str]], workdirs: bool
 ) -> None:
     whole = graph(LIB, "image:image")
@@ -314,7 +314,7 @@ def test_builds_after_edits_are_as_clean_ones(
 
 
 def _build_texts(store: Store, whole: Graph, known: Everywhere, current: dict[str, str]) -> Build:
-    """Build with a text for each task, which is its only input."""
+    """Build with a text as the only input of each task."""
     inputs = own(whole, **{key.replace(":", "_"): text for key, text in current.items()})
     plan = make_plan(whole, inputs, known, Choices())
     by_key = {TaskKey(key): text for key, text in current.items()}
@@ -329,7 +329,7 @@ def _target(result: Build) -> bytes | None:
     return settled.output
 
 
-def test_an_id_that_is_not_asked_for_is_not_answered(store: Store, whole: Graph) -> None:
+def test_an_unrequested_id_is_not_answered(store: Store, whole: Graph) -> None:
     asked = build(store, whole, Everywhere())
     with pytest.raises(KeyError):
         asked.questions.output_of(IMAGE)

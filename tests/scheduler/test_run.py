@@ -1,4 +1,4 @@
-"""Carrying out a plan: what jobs hold, what stops a build, and what is offered to others."""
+"""Tests of carrying out a plan: jobs, failures, interrupts and offered results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ONE = {"a:fetch": {}, "a:compile": {}, "a:install": {"from": ["a:fetch", "a:comp
 
 
 class MemoryExecutor:
-    """Runs tasks in memory: each ends at once, with an output."""
+    """Runs tasks in memory; each ends immediately with an output."""
 
     def __init__(self, known: Everywhere) -> None:
         self.known = known
@@ -72,7 +72,7 @@ class MemoryExecutor:
 
 
 class Offers:
-    """Stands where a process that publishes does: it keeps what it is told."""
+    """Replaces the process that publishes; records the offers."""
 
     def __init__(self) -> None:
         self.offers: list[TaskKey] = []
@@ -91,7 +91,7 @@ def runner_of(
     choices: Choices | None = None,
     offers: Offers | None = None,
 ) -> tuple[Runner, MemoryExecutor]:
-    """Return what carries out a plan in memory, and its executor."""
+    """Return a runner of a plan in memory, and its executor."""
     plan = make_plan(whole, own(whole), known, choices or Choices())
     work = {step.key for step in plan.work}
     records, executor, ledger = (
@@ -120,11 +120,11 @@ def runner_of(
 
 
 def run(runner: Runner) -> Summary:
-    """Carry out a plan without a record of the build."""
+    """Carry out a plan without recording the build."""
     return runner.run(record=False)
 
 
-def test_every_task_runs_with_what_it_starts_from(store: Store) -> None:
+def test_every_task_runs_with_its_inputs(store: Store) -> None:
     whole = graph(LIB, "image:image")
     runner, executor = runner_of(store, whole, Everywhere())
     summary = run(runner)
@@ -142,7 +142,7 @@ def test_every_task_runs_with_what_it_starts_from(store: Store) -> None:
     assert len(summary.spans) == 5
 
 
-def test_nothing_is_run_that_is_recorded(store: Store) -> None:
+def test_recorded_tasks_do_not_run(store: Store) -> None:
     whole, known = graph(LIB, "image:image"), Everywhere()
     run(runner_of(store, whole, known)[0])
     runner, executor = runner_of(store, whole, known)
@@ -151,7 +151,7 @@ def test_nothing_is_run_that_is_recorded(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (8, 3)])
-def test_no_more_tasks_at_once_than_asked_for(store: Store, jobs: int, most: int) -> None:
+def test_parallel_tasks_are_limited(store: Store, jobs: int, most: int) -> None:
     options = RunOptions(jobs=jobs)
     runner, executor = runner_of(store, graph(WIDE, "all:image"), Everywhere(), options=options)
     assert run(runner).ok
@@ -160,7 +160,7 @@ def test_no_more_tasks_at_once_than_asked_for(store: Store, jobs: int, most: int
     assert all(job.makeflags.startswith(f"-j{jobs} ") for job in executor.jobs.values())
 
 
-def test_tasks_of_one_recipe_run_one_after_the_other(store: Store) -> None:
+def test_tasks_of_one_recipe_run_sequentially(store: Store) -> None:
     runner, executor = runner_of(
         store, graph(ONE, "a:install"), Everywhere(), options=RunOptions(jobs=8)
     )
@@ -172,7 +172,7 @@ def test_tasks_of_one_recipe_run_one_after_the_other(store: Store) -> None:
     ("keep_going", "built"),
     [(False, {"a:compile"}), (True, {"a:compile", "b:compile", "c:compile"})],
 )
-def test_a_failure_stops_the_build_unless_asked(
+def test_a_failure_stops_the_build_by_default(
     store: Store, *, keep_going: bool, built: set[str]
 ) -> None:
     options = RunOptions(jobs=1, keep_going=keep_going)
@@ -195,7 +195,7 @@ def test_a_failure_stops_the_build_unless_asked(
         (OSError(28, "No space left on device"), "No space left", True),
     ],
 )
-def test_a_task_that_can_not_be_run_has_failed(
+def test_a_task_that_cannot_run_fails(
     store: Store, error: Exception, problem: str, *, environment: bool
 ) -> None:
     runner, executor = runner_of(store, graph(LIB, "image:image"), Everywhere())
@@ -212,7 +212,7 @@ def test_an_error_in_prov_itself_is_raised(store: Store) -> None:
         run(runner)
 
 
-def test_a_trespass_names_who_ran_beside(store: Store) -> None:
+def test_a_stray_write_names_parallel_tasks(store: Store) -> None:
     runner, executor = runner_of(
         store, graph(WIDE, "all:image"), Everywhere(), options=RunOptions(jobs=3, keep_going=True)
     )
@@ -238,12 +238,12 @@ def test_an_interrupt_stops_all_tasks(store: Store, times: int) -> None:
     summary = run(runner)
     assert summary.interrupted
     assert summary.result == "interrupted"
-    assert summary.failed == []  # that it ended is no failure of the task's
+    assert summary.failed == []  # the interrupted task did not fail
     assert executor.signals == [signal.SIGTERM, signal.SIGKILL][:times]
     assert set(executor.jobs) == {"a:compile"}
 
 
-# what is offered to others
+# offered results
 
 
 def test_results_are_offered_as_they_are_made(store: Store) -> None:
@@ -255,7 +255,7 @@ def test_results_are_offered_as_they_are_made(store: Store) -> None:
     assert len(offers.whole) == len(LIB)
 
 
-def test_what_was_made_from_leftovers_is_not_offered(store: Store) -> None:
+def test_results_from_leftovers_are_not_offered(store: Store) -> None:
     offers = Offers()
     choices = Choices(incremental=frozenset(["app"]))
     runner, executor = runner_of(
@@ -278,7 +278,7 @@ def test_failures_are_not_offered(store: Store) -> None:
     assert offers.offers == ["lib:compile"]
 
 
-def test_a_forced_task_is_told_so(store: Store) -> None:
+def test_a_forced_task_has_a_forced_job(store: Store) -> None:
     whole, known = graph(LIB, "image:image"), Everywhere()
     run(runner_of(store, whole, known)[0])
     choices = Choices(force=frozenset(["image:image"]))

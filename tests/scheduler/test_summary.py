@@ -1,4 +1,4 @@
-"""A build that is over: its result, and its record, which is read back."""
+"""Tests of a finished build: its result and its record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def whole() -> Graph:
 
 
 def carried_out(store: Store, whole: Graph, known: Everywhere, *failing: str) -> Build:
-    """Return a build that is over."""
+    """Return a finished build."""
     build = Build(store, make_plan(whole, own(whole), known, Choices()), known)
     build.failing = set(failing)
     assert build.carry_out() is None
@@ -38,7 +38,7 @@ def carried_out(store: Store, whole: Graph, known: Everywhere, *failing: str) ->
 
 
 def recorded(store: Store, build: Build, summary: Summary) -> BuildList:
-    """Record a build and return it as it is read."""
+    """Record a build, read it back and return it."""
     workspace = workspace_of(store, Path("/work"), sandbox="bwrap")
     records = Here(store, known=build.known)
     commit = record_summary(workspace, build.plan, records, summary, BEGUN, 4)
@@ -103,7 +103,7 @@ def test_a_build_is_read_back(store: Store, whole: Graph) -> None:
     assert listed.timeline() == [Span(COMPILE, 1.0, 0.5, 4096), Span(INSTALL, 1.5, 0.5, 0)]
     assert listed.versions() == {"app": "1", "image": "1", "lib": "1"}
     assert listed.reasons()[COMPILE] == "not built before"
-    assert set(listed.reasons()) == {COMPILE, INSTALL}  # of those that ran
+    assert set(listed.reasons()) == {COMPILE, INSTALL}  # only tasks that ran
     assert listed.seconds() == 2.5
 
 
@@ -152,7 +152,7 @@ def test_a_failed_build(store: Store, whole: Graph) -> None:
     assert happened[INSTALL] == f"failed {failure.task_hash.hex()}"
     assert happened[COMPILE] == "ran"
     assert {happened[key] for key in whole.nodes if key not in (COMPILE, INSTALL)} == {"not built"}
-    # only what has an output is listed
+    # only tasks with an output are listed
     assert listed.recipes() == ["lib"]
     assert set(listed.lines("lib")) == {COMPILE}
     assert set(listed.reasons()) == {COMPILE, INSTALL}
@@ -170,10 +170,10 @@ def test_the_number_of_a_run_is_that_of_the_last_build(store: Store, whole: Grap
     listed = recorded(store, again, again.ledger.summary(again.plan, seconds=1, interrupted=False))
     line = listed.line(IMAGE)
     assert line is not None
-    assert line.run == 7  # not that of the last run that is recorded here
+    assert line.run == 7  # not the number of the last recorded run
 
 
-def test_another_hash_has_another_number(store: Store, whole: Graph) -> None:
+def test_a_different_hash_has_its_own_number(store: Store, whole: Graph) -> None:
     known = Everywhere()
     first = carried_out(store, whole, known)
     summary = first.ledger.summary(first.plan, seconds=1, interrupted=False)

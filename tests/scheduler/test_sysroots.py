@@ -1,6 +1,4 @@
-"""What tasks see of other recipes, in real builds: what they declared, with the paths that count
-where they are.
-"""
+"""Tests of the sysroots of tasks in real builds: declared files, with relocated paths."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ class Project:
         (self.root / "recipes" / f"{name}.toml").write_text(f'version = "1"\n{text}')
 
     def gives(self, name: str, script: str, more: str = "") -> None:
-        """Write a recipe whose staging package is what the script puts into $top."""
+        """Write a recipe whose script fills its staging package in $top."""
         task = (
             "[tasks.populate_sysroot]\nfrom = []\nscript ="
             f" '''\ntop=$WORKDIR/sysroot-destdir\n{script}\n'''\n"
@@ -47,7 +45,7 @@ class Project:
         self.recipe(name, f"{more}\n{task}")
 
     def uses(self, name: str, script: str, more: str = "", task: str = "") -> None:
-        """Write a recipe with a task `use` that has its dependencies' packages."""
+        """Write a recipe with a task `use` that uses its dependencies' packages."""
         needs = (
             'needs = ["@depends:populate_sysroot", "@depends_native:populate_sysroot"]\noutputdir ='
             ' "out"\n'
@@ -75,7 +73,7 @@ class Project:
         return str(json.loads(self.prov("show", key, "--json", store=store))["output"])
 
     def read(self, key: str, path: str) -> str:
-        """Return a text file of a task's output as it is stored."""
+        """Return a text file of a task's output, as stored."""
         tag = json.loads(self.prov("show", key, "--json"))["run"]["tag"]
         command = ["git", "--git-dir=.prov", "show", f"{tag}^2:output/content/{path}"]
         return subprocess.run(
@@ -99,7 +97,7 @@ chmod 755 "$top/usr/bin/tool"
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
-def test_a_task_sees_what_it_declares_and_nothing_else(tmp_path: Path, sandbox: str) -> None:
+def test_a_task_sees_only_declared_files(tmp_path: Path, sandbox: str) -> None:
     project = Project(tmp_path, sandbox)
     project.gives("low", 'mkdir -p "$top/usr/lib"; echo 1 > "$top/usr/lib/low"')
     project.gives(
@@ -124,7 +122,7 @@ def test_a_task_sees_what_it_declares_and_nothing_else(tmp_path: Path, sandbox: 
     assert project.read("app:use", "out/native") == ""
 
 
-def test_a_sysroot_of_the_recipe_keeps_what_earlier_tasks_declared(tmp_path: Path) -> None:
+def test_a_recipe_s_sysroot_includes_needs_of_earlier_tasks(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives(
         "tool", 'mkdir -p "$top/usr/bin"; echo > "$top/usr/bin/tool"', 'classextend = ["native"]'
@@ -139,7 +137,7 @@ def test_a_sysroot_of_the_recipe_keeps_what_earlier_tasks_declared(tmp_path: Pat
     assert project.read("app:use", "out/target") == "./usr/lib/lib\n"
 
 
-def test_one_for_bootstrapping_reaches_only_who_names_it(tmp_path: Path) -> None:
+def test_a_bootstrap_recipe_is_used_only_if_named(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives("libc-initial", 'mkdir -p "$top/usr/lib"; echo > "$top/usr/lib/initial"')
     project.gives(
@@ -175,7 +173,7 @@ chmod 755 "$top/usr/bin/fake"; echo its data > "$top/usr/share/data"
 CONFLICT = 'mkdir -p "$top/usr/bin"; echo {} > "$top/usr/bin/ar"; echo same > "$top/usr/bin/same"'
 
 
-def test_two_packages_with_one_path_are_refused_unless_an_owner_is_named(tmp_path: Path) -> None:
+def test_two_packages_with_one_path_need_an_owner(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives("busybox", CONFLICT.format("small"))
     project.gives("binutils", CONFLICT.format("large"))
@@ -222,9 +220,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("how", WRITES)
-def test_who_writes_into_its_sysroot_fails_and_nobody_else_sees_it(
-    tmp_path: Path, how: str
-) -> None:
+def test_a_task_that_writes_to_its_sysroot_fails(tmp_path: Path, how: str) -> None:
     project = Project(tmp_path)
     project.gives(
         "lib",
@@ -243,8 +239,8 @@ def test_who_writes_into_its_sysroot_fails_and_nobody_else_sees_it(
     )
     project.prov("build", "late:use")
     assert project.read("late:use", "out/data") == "data\n"
-    # what stood on the good file stands; its next task has it again, though its sysroot was linked
-    # to the changed one
+    # results from the good file are kept; the next task sees it again, although its sysroot was
+    # linked to the changed file
     project.prov("build", "good:use", "-f", "good:use")
     assert project.output("good:use") == good
     assert (project.workdir("good") / "recipe-sysroot/usr/lib/data").read_text() == "data\n"
@@ -253,7 +249,7 @@ def test_who_writes_into_its_sysroot_fails_and_nobody_else_sees_it(
     assert project.read("bad:use", "out/data") == "data\n"
 
 
-def test_strip_with_the_date_kept_is_found(tmp_path: Path) -> None:
+def test_strip_that_preserves_dates_is_detected(tmp_path: Path) -> None:
     if not (shutil.which("gcc") and shutil.which("strip")):
         pytest.skip("needs gcc and strip")
     project = Project(tmp_path)
@@ -262,16 +258,16 @@ def test_strip_with_the_date_kept_is_found(tmp_path: Path) -> None:
         ' "$top/usr/lib/libx.so" x.c'
     )
     project.gives("lib", script)
-    # as root or not: strip writes a file of its own, then copies it over the old one, inode and
-    # mtime being kept
+    # as root or not, strip writes a new file and copies it over the old one, which keeps its inode
+    # and mtime
     project.uses("bad", 'strip -p "$RECIPE_SYSROOT/usr/lib/libx.so"', 'depends = ["lib"]')
     assert "usr/lib/libx.so" in project.prov("build", "bad:use", code=1)
 
 
-def test_a_task_that_had_a_changed_file_while_it_ran_is_discarded_too(tmp_path: Path) -> None:
+def test_a_parallel_task_with_the_changed_file_fails_too(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"')
-    # both have the file at once; one writes, the other reads later
+    # both have the file at the same time; one writes, the other reads later
     wait = 'n=0; while [ ! -e "{}" ] && [ $n -lt 200 ]; do sleep 0.1; n=$((n+1)); done; '
     flag, begun = tmp_path / "written", tmp_path / "begun"
     bad = wait.format(begun) + f'echo bad >> "$RECIPE_SYSROOT/usr/lib/data"; touch {flag}'
@@ -289,7 +285,7 @@ def test_a_task_that_had_a_changed_file_while_it_ran_is_discarded_too(tmp_path: 
     assert project.read("innocent:use", "out/data") == "data\n"
 
 
-def test_what_a_task_adds_to_its_sysroot_is_gone_with_the_next(tmp_path: Path) -> None:
+def test_files_added_to_a_sysroot_are_removed(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.gives("lib", 'mkdir -p "$top/usr/lib"; echo data > "$top/usr/lib/data"')
     first = (
@@ -330,7 +326,7 @@ def uses_places(project: Project) -> None:
     )
 
 
-def test_an_output_is_the_same_wherever_it_is_made_and_right_wherever_it_is_used(
+def test_an_output_is_relocatable(
     tmp_path: Path,
 ) -> None:
     outputs = set()
@@ -378,7 +374,7 @@ def test_one_store_serves_two_directories_and_two_users(tmp_path: Path) -> None:
 HOLDS = 'mkdir -p "$top/usr/lib"; printf "%s\\0x" "$WORKDIR" > "$top/usr/lib/module.pyc"'
 
 
-def test_an_output_that_keeps_a_path_is_not_taken_for_recorded_elsewhere(tmp_path: Path) -> None:
+def test_an_output_that_is_not_relocatable_is_not_reused_elsewhere(tmp_path: Path) -> None:
     store, first = tmp_path / "store", Project(tmp_path / "first")
     first.gives("lib", HOLDS)
     said = first.prov("build", "lib", store=store)
@@ -390,7 +386,7 @@ def test_an_output_that_keeps_a_path_is_not_taken_for_recorded_elsewhere(tmp_pat
     second.root = tmp_path / "second"
     assert "lib:populate_sysroot ran" in second.prov("build", "lib", store=store)
     assert "nothing to do" in second.prov("build", "lib", store=store)
-    said = second.prov("check", "lib", store=store, code=1)
+    said = second.prov("buildpaths", "lib", store=store, code=1)
     assert "sysroot-destdir/usr/lib/module.pyc" in said
 
 
@@ -431,7 +427,7 @@ mkdir -p "$top/usr/bin"; gcc m.c $LDFLAGS -lanswer -o "$top/usr/bin/ask"; "$top/
     assert "0 files with build paths" in project.prov("buildpaths", "ask-native")
 
 
-# what was not declared
+# undeclared dependencies
 
 HEADER = """
 mkdir -p "$top/usr/include" "$top/usr/lib"
@@ -448,10 +444,10 @@ LACKS = {
     not shutil.which("bwrap") or not shutil.which("gcc"), reason="no bwrap or no gcc"
 )
 @pytest.mark.parametrize("what", LACKS)
-def test_what_is_not_declared_is_not_there_and_its_recipe_is_named(
+def test_an_undeclared_file_is_missing_and_its_recipe_is_suggested(
     tmp_path: Path, what: str
 ) -> None:
-    # one that the host has, where it has one, and that does not come with the compiler
+    # preferably a header that exists on the host and does not come with the compiler
     header = next((path.name for path in sorted(Path("/usr/include").glob("z*.h"))), "zlib.h")
     project = Project(tmp_path, "bwrap")
     project.gives("zlib", HEADER.format(header))
@@ -543,9 +539,7 @@ printf '%s\\0x' "$WORKDIR" > image/usr/lib/module.pyc
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
-def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(
-    tmp_path: Path, sandbox: str
-) -> None:
+def test_paths_in_programs_are_relocated_through_other_tasks(tmp_path: Path, sandbox: str) -> None:
     if not shutil.which("gcc"):
         pytest.skip("needs gcc")
     project = Project(tmp_path, sandbox)
@@ -560,18 +554,18 @@ def test_paths_in_programs_are_carried_through_tasks_that_pass_them_on(
     found = (project.workdir("a-user-with-quite-a-long-name") / "out/said").read_text().splitlines()
     native = "/build/sysroot-native" if sandbox == "bwrap" else "/nonexistent"
     assert found == ["/nonexistent/x", f"{native}/usr/share/data"]
-    if sandbox == "none":  # the user's path is longer than the maker's
+    if sandbox == "none":  # the using task's path is longer than the producing task's
         assert (
             "usr/bin/p: has no space for the new paths, and contains /nonexistent instead" in said
         )
-    listed = project.prov("check", "p-native", code=1)
+    listed = project.prov("buildpaths", "p-native", code=1)
     for task, path in (("make", "image"), ("populate_sysroot", "sysroot-destdir/usr")):
         inside = path if task == "make" else path.removesuffix("/usr")
         assert f"p-native:{task}  {inside}/usr/bin/p  binary, NATIVE, WORKDIR" in listed
         assert f"p-native:{task}  {inside}/usr/lib/module.pyc  not relocatable" in listed
 
 
-def test_a_sysroot_that_was_changed_by_hand_is_composed_anew(tmp_path: Path) -> None:
+def test_a_manually_changed_sysroot_is_composed_again(tmp_path: Path) -> None:
     project = Project(tmp_path, "auto")
     project.gives(
         "lib",
@@ -582,5 +576,5 @@ def test_a_sysroot_that_was_changed_by_hand_is_composed_anew(tmp_path: Path) -> 
     sysroot = project.workdir("app") / "recipe-sysroot/usr/lib"
     (sysroot / "data").unlink()
     (sysroot / "junk").write_text("junk")
-    assert "composed again" in project.prov("build", "app:use", "-f", "app:use")
+    assert "composing it again" in project.prov("build", "app:use", "-f", "app:use")
     assert project.read("app:use", "out/target") == "./usr/lib/data\n./usr/lib/other\n"

@@ -1,4 +1,4 @@
-"""No state of a WORKDIR keeps a recipe that was corrected from being built again."""
+"""Tests that no state of a WORKDIR prevents a corrected recipe from building again."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ open('deepest', 'w').write('deep')
 
 @pytest.fixture(autouse=True)
 def cleared(tmp_path: Path) -> Iterator[None]:
-    """Remove what pytest's own clean-up can't: it calls itself for each folder in a folder."""
+    """Remove folders nested too deeply for pytest's recursive cleanup."""
     yield
     subprocess.run(["rm", "-rf", tmp_path], check=True)
 
 
 def build(project: Project, *arguments: str, code: int = 0) -> Done:
-    """Build without root's right to pass over permissions."""
+    """Build without root's capability to bypass permissions."""
     command = [PROV, "build", *arguments]
     if os.geteuid() == 0:
         command = ["setpriv", f"--bounding-set={DROPPED}", *command]
@@ -74,7 +74,7 @@ LEFT = [
 
 
 @pytest.mark.parametrize("left", LEFT)
-def test_what_its_owner_may_not_read(small: Project, left: str) -> None:
+def test_unreadable_files(small: Project, left: str) -> None:
     small.edit("prov.toml", 'HOSTTOOLS = "', 'HOSTTOOLS = "mkfifo ')
     for end in ("", "; exit 1"):
         small.task(f"echo a > out/a; echo b > out/b; {left}{end}")
@@ -96,7 +96,7 @@ def test_what_its_owner_may_not_read(small: Project, left: str) -> None:
     check_store(small)
 
 
-def test_modes_are_recorded_as_they_were(small: Project) -> None:
+def test_modes_are_recorded_unchanged(small: Project) -> None:
     small.task("echo a > out/a; mkdir out/d; echo x > out/d/x; chmod 000 out/a out/d")
     build(small, "a:go")
     assert workdir(small).joinpath("out/a").stat().st_mode & 0o777 == 0
@@ -124,7 +124,7 @@ def test_modes_are_recorded_as_they_were(small: Project) -> None:
         (".", 2500, "d"),
     ],
 )
-def test_what_is_deep_or_long(small: Project, folder: str, depth: int, name: str) -> None:
+def test_deep_or_long_paths(small: Project, folder: str, depth: int, name: str) -> None:
     python(small, DEEP.format(folder=folder, depth=depth, name=name))
     too_deep = depth > 2000
     build(small, "a:go", code=1 if too_deep else 0)
@@ -137,16 +137,16 @@ def test_what_is_deep_or_long(small: Project, folder: str, depth: int, name: str
         small.prov("checkout", "a:go@output", "got")
         subprocess.run(["rm", "-rf", small.root / "got"], check=True)
     python(small, "open('out/f', 'w').write('2')")
-    told = build(small, "a:go")
+    done = build(small, "a:go")
     assert bool(aside(small)) == too_deep
     if too_deep:
-        assert "more than 2000 nested folders" in told.stderr and "was moved to" in told.stderr
+        assert "more than 2000 nested folders" in done.stderr and "was moved to" in done.stderr
         assert "removed" in small.ask("gc")
         assert aside(small) == []
     check_store(small)
 
 
-def test_another_users_files(small: Project) -> None:
+def test_files_of_a_different_user(small: Project) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make another user's files")
     small.task("echo a > out/a; mkdir out/d; echo x > out/d/x")
@@ -156,15 +156,15 @@ def test_another_users_files(small: Project) -> None:
         os.chown(folder, 1234, 1234)
         folder.chmod(0o700)
         small.edit("recipes/a.toml", "echo a >", "echo a > out/a; echo b >")
-        told = build(small, "a:go")
-        assert "was moved to" in told.stderr
+        done = build(small, "a:go")
+        assert "was moved to" in done.stderr
         assert "nothing to do" in build(small, "a:go").stdout
     assert len(aside(small)) == 2
     small.prov("gc")
     assert aside(small) == []
 
 
-def test_what_stands_in_the_way(small: Project) -> None:
+def test_files_in_the_way(small: Project) -> None:
     small.task("echo a > out/a")
     build(small, "a:go")
     for at in ("", "..", "../.."):

@@ -1,4 +1,4 @@
-"""Worker processes: what they answer, and what becomes of those that do not."""
+"""Tests of worker processes and their answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.process
 
 
 def _identify(number: int) -> tuple[int, int]:
-    """Return a number, and the process that was given it."""
+    """Return a number and the id of this process."""
     return number, os.getpid()
 
 
-def test_answers_come_back() -> None:
+def test_answers_are_returned() -> None:
     async def main() -> list[object]:
         workers = Workers()
         functions = [partial(_identify, number) for number in (1, 2)]
@@ -40,7 +40,7 @@ def test_a_large_answer_is_whole() -> None:
     assert asyncio.run(Workers().run(lambda: data, "x")) == data
 
 
-def test_errors_come_back() -> None:
+def test_errors_are_raised() -> None:
     def fail() -> None:
         raise BuildError("no disk", hint="buy one")
 
@@ -64,7 +64,7 @@ def test_all_workers_are_killed() -> None:
         for task in tasks:
             with pytest.raises(ProvError, match="was killed by SIGKILL"):
                 await task
-        workers.kill(signal.SIGKILL)  # there are none left
+        workers.kill(signal.SIGKILL)  # none are left
         return time.monotonic() - begun
 
     assert asyncio.run(main()) < 30
