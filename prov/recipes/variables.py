@@ -29,8 +29,9 @@ PLACES = (
     "TASK",
     "SOURCES",
 )
-"""Variables that are never hashed: they differ between machines or folders, or (SOURCES) describe
-content that is hashed itself.
+"""Variables that are never hashed.
+
+They differ between machines or folders, or (SOURCES) describe content with hashes of its own.
 """
 
 SHELL_VARIABLES = (

@@ -101,8 +101,8 @@ def test_names_of_provs_own_folders(small: Project) -> None:
         for kind in ("tar.gz", "zip"):
             archive(small.root / f"recipes/lib.{kind}", {f"{name}/a": "1\n"})
             recipe(small, f'{{ file = "lib.{kind}" }}')
-            told = small.prov("build", "x:unpack", code=1).stdout
-            assert f"lib.{kind} holds {name}/, a folder that prov has in every WORKDIR" in told
+            said = small.prov("build", "x:unpack", code=1).stdout
+            assert f"lib.{kind} holds {name}/, a folder that prov has in every WORKDIR" in said
     archive(
         small.root / "recipes/lib.tar.gz",
         {f"b/{name}/a": "2\n" for name in OWN} | {"temporary/a": "1\n"},
@@ -125,8 +125,8 @@ def test_inputs_never_replace_files(small: Project) -> None:
     go = "[tasks.go]\noutputdir = 'patches'\nscript = 'echo 1 > patches/mine'\n"
     use = "[tasks.use]\nafter = ['go']\ninputs = ['patches']\nscript = 'true'\n"
     small.write("recipes/x.toml", f"version = '1'\npatches = ['a.patch']\n{go}{use}")
-    told = small.ask("build", "x:use", code=1)
-    assert "x:use: its patches go to" in told and "an earlier task put mine" in told
+    said = small.ask("build", "x:use", code=1)
+    assert "x:use: cannot copy patches to" in said and "an earlier task wrote mine" in said
 
 
 def test_a_git_file_with_a_missing_target(small: Project) -> None:
@@ -151,8 +151,8 @@ def test_submodules(small: Project, tmp_path: Path) -> None:
     git(main, "commit", "-qm", "sub")
     source = f'git = "{main}", commit = "{git(main, "rev-parse", "HEAD")}"'
     recipe(small, f"{{ {source} }}")
-    told = small.ask("build", "x:unpack", code=1)
-    assert "has submodules (sub); add submodules = true" in told and "Traceback" not in told
+    said = small.ask("build", "x:unpack", code=1)
+    assert "has submodules (sub); add submodules = true" in said and "Traceback" not in said
     recipe(small, f"{{ {source}, submodules = true }}")
     small.prov("build", "--sandbox", "none", "x:unpack")
     assert unpacked(small, "main/sub/s.c").read_text() == "1\n"
@@ -166,8 +166,8 @@ def test_errors_of_git(small: Project, tmp_path: Path) -> None:
     main = repository(tmp_path / "main")
     for origin, commit in ((main, "1" * 40), (tmp_path / "nothing", "1" * 40)):
         recipe(small, f'{{ git = "{origin}", commit = "{commit}" }}')
-        told = small.ask("build", "x:fetch", code=1)
-        assert f"{origin}: git: " in told and "fatal: " in told and "Traceback" not in told
+        said = small.ask("build", "x:fetch", code=1)
+        assert f"{origin}: git: " in said and "fatal: " in said and "Traceback" not in said
 
 
 def test_a_source_that_contains_the_project(small: Project) -> None:
