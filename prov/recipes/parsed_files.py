@@ -83,10 +83,15 @@ def parse_toml(path: Path) -> Raw:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"{path}: cannot read the file: {error.strerror}") from error
+        raise RecipeError(
+            f"{path}: cannot read the file: {error.strerror}", hint="check its permissions and type"
+        ) from error
     except (ValueError, RecursionError) as error:
         # not TOML, not UTF-8, a huge number, or thousands of brackets
-        raise RecipeError(f"{path}: invalid TOML: {str(error)[:500]}") from error
+        raise RecipeError(
+            f"{path}: invalid TOML: {str(error)[:500]}",
+            hint='correct the syntax; texts need quotes, as in key = "text"',
+        ) from error
 
 
 def _with_script_files(table: Raw, path: Path) -> Raw:
@@ -108,7 +113,8 @@ def _script_text(path: Path, task: str, name: str) -> str:
             return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise RecipeError(
-            f"{path}: tasks.{task}.script_file: cannot read {name[:200]!r}: {error}"
+            f"{path}: tasks.{task}.script_file: cannot read {name[:200]!r}: {error}",
+            hint="use a readable file of UTF-8 text",
         ) from error
     raise RecipeError(
         f"{path}: tasks.{task}.script_file: {file} does not exist",

@@ -33,7 +33,10 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RecipeError(f"{path}: {error.strerror}: {str(error.filename)[:200]!r}") from error
+        raise RecipeError(
+            f"{path}: {error.strerror}: {str(error.filename)[:200]!r}",
+            hint="correct this path in the file",
+        ) from error
 
 
 @dataclass(slots=True)

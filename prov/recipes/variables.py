@@ -226,7 +226,8 @@ class _Expansion:
             if size > LARGEST:
                 subject = " -> ".join(chain) or "a value"
                 raise RecipeError(
-                    f"{self.where}: {subject} expands to more than {LARGEST} characters"
+                    f"{self.where}: {subject} expands to more than {LARGEST} characters",
+                    hint="repeat fewer references in these values",
                 )
             return value
 
@@ -243,7 +244,8 @@ class _Expansion:
         if len(chain) > MOST_NESTED:
             start = " -> ".join(chain[:5])
             raise RecipeError(
-                f"{self.where}: variables nested more than {MOST_NESTED} deep: {start} -> …"
+                f"{self.where}: variables nested more than {MOST_NESTED} deep: {start} -> …",
+                hint="shorten this chain of references",
             )
         if name in chain:
             cycle = " -> ".join([*chain, name])

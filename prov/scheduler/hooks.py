@@ -91,7 +91,10 @@ def _run(script: Path, table: str) -> dict[str, Any]:
             hint="check that the file exists and is executable",
         ) from error
     if command.status:
-        raise BuildError(f"plan hook {script}: exit status {command.status}")
+        raise BuildError(
+            f"plan hook {script}: exit status {command.status}",
+            hint="correct the hook, or remove it from `plan_hooks` in prov.toml",
+        )
     try:
         answer = json.loads(command.output or "{}")
     except (ValueError, RecursionError) as error:

@@ -219,7 +219,10 @@ def _run(
             stderr=subprocess.STDOUT,
         )
     except OSError as error:
-        raise ProvError(f"cannot run {command[0]}: {error.strerror}") from error
+        raise ProvError(
+            f"cannot run {command[0]}: {error.strerror}",
+            hint="check that the program is installed and executable",
+        ) from error
 
     def keep(chunk: bytes) -> None:
         log.extend(chunk)
