@@ -245,7 +245,9 @@ class Sysroots:
         for change in differences(writer, directory, state.pair):
             is_new = change.what == "added" and at_path(writer, state.before, change.path) is None
             if is_new or (change.what == "changed" and state.ready):
-                raise SysrootError(f"{directory}/{change} since it was composed", hint=hint)
+                raise SysrootError(
+                    f"{directory} has changed since it was composed: {change}", hint=hint
+                )
 
     @staticmethod
     def _postinst(

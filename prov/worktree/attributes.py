@@ -20,6 +20,7 @@ do not, because they are part of its id; an output directory with only default a
 from __future__ import annotations
 
 import base64
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -259,7 +260,7 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
             )
     # `.` is reserved for the directory itself; checkout checks all other names
     if listing[b"."] is not _FOLDER:
-        raise StoreError("invalid name b'.' in a tree", hint=CHECK_STORE)
+        raise StoreError("invalid name '.' in a tree", hint=CHECK_STORE)
     for name, oid in below.items():
         listing[unescape_name(name)] = FileNode(
             stat.S_IFDIR | DIRECTORY_MODE, pair=Pair(EMPTY_TREE, oid)
@@ -272,7 +273,7 @@ def read_listing(reader: TreeReader, pair: Pair) -> Listing:
                 listing[name] = _with_fields(listing.get(name), fields)
             except (ValueError, KeyError) as error:
                 raise StoreError(
-                    f"invalid attributes of {name!r}: {error}", hint=CHECK_STORE
+                    f"invalid attributes of {os.fsdecode(name)!r}: {error}", hint=CHECK_STORE
                 ) from error
     return listing
 

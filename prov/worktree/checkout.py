@@ -41,7 +41,7 @@ _NO_NAMES = frozenset((b"", b".", b".."))
 def check_name(name: bytes) -> None:
     """Raise CheckoutError for an invalid name, such as one that leads out of its directory."""
     if b"/" in name or name in _NO_NAMES or b"\0" in name:
-        raise CheckoutError(f"invalid name {name!r} in a tree", hint=CHECK_STORE)
+        raise CheckoutError(f"invalid name {os.fsdecode(name)!r} in a tree", hint=CHECK_STORE)
 
 
 _Group = tuple[object, ...]

@@ -270,6 +270,7 @@ class Scanner:
             raise UnreadableError(
                 f"{os.fsdecode(self._absolute(path[:200]))}…: more than {DEEPEST} nested folders",
                 path,
+                hint="delete it, or exclude it",
             )
         try:
             with within_reach(self._absolute(path)) as reachable:

@@ -43,7 +43,7 @@ with store.objects.writer() as writer:
 remember(snapshot, store.cache / "memory")
 seconds = time.perf_counter() - begun
 processes = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-peak = max(resource.getrusage(who).ru_maxrss for who in processes)
+peak = max(resource.getrusage(group).ru_maxrss for group in processes)
 print(seconds, peak / 1024)
 """
 

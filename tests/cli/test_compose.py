@@ -107,7 +107,7 @@ def test_compose_keeps_out_of_a_directory_of_somebodys(
     compose(root, "left")
     (root / "usr/share/mine").write_text("mine")
     done = compose(root, "text", code=1)
-    assert "usr/share/mine (was added) since it was composed" in done.stderr
+    assert "has changed since it was composed: usr/share/mine (was added)" in done.stderr
     assert "hint: " in done.stderr
     assert listed(root) == [f"usr/share/{name}" for name in ("left", "left2", "mine", "same")]
     (root / "usr/share/mine").unlink()

@@ -71,7 +71,7 @@ def test_torn_caches_are_as_good_as_none(machine: Machine, room: Path, rounds: i
         for path in torn:
             path.write_bytes(chance.choice(TEARS)(path.read_bytes()))
         done = machine.run(BUILD, root)
-        told = f"seed {SEED}, {[str(path.relative_to(caches)) for path in torn]}: {done.said}"
-        assert done.code == 0, told
-        assert damage(root / ".prov") == "", told
-        assert recorded(root) == wanted, told
+        context = f"seed {SEED}, {[str(path.relative_to(caches)) for path in torn]}: {done.said}"
+        assert done.code == 0, context
+        assert damage(root / ".prov") == "", context
+        assert recorded(root) == wanted, context

@@ -141,13 +141,13 @@ def test_git_reads_an_accepted_commit_equally(
             continue
         assert accepts(repository, "commit", each), each
         form = "--format=%T %P%n%at"
-        told = (
+        logged = (
             git(repository, "log", "-1", "--no-walk", form, object_id("commit", each).hex())
             .stdout.decode()
             .split()
         )
         read = decode_commit(each)
-        assert told == [
+        assert logged == [
             read.tree.hex(),
             *(oid.hex() for oid in read.parents),
             str(read.author.seconds),

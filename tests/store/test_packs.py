@@ -84,13 +84,13 @@ def test_git_reads_every_kind_that_prov_writes(
         commit = writer.add_commit(Commit(tree, (), Identity("t", "t@t", 1), "x\n"))
     store.refs.update(RefUpdate("refs/heads/x", commit), RefUpdate("refs/tags/v1", signed))
     is_clean()
-    told: list[tuple[Oid, Kind]] = [
+    announced: list[tuple[Oid, Kind]] = [
         (blob, "blob"),
         (commit, "commit"),
         (signed, "tag"),
         (object_id("blob", big), "blob"),
     ]
-    for oid, kind in told:
+    for oid, kind in announced:
         assert git("cat-file", "-t", oid.hex()).strip() == kind
         assert store.objects.read(oid)[0] == kind
     assert b"".join(store.objects.stream_blob(object_id("blob", big))) == big
@@ -117,7 +117,7 @@ WRONG = [
     ("shorter", b"abc" * 1000, b"abc" * 999),
     ("other", b"abc" * 1000, b"abd" * 1000),
     ("nothing", b"abc", b""),
-    ("longer than told, other", b"abc", b"xyzabc"),
+    ("longer than announced, different", b"abc", b"xyzabc"),
     ("random and short", os.urandom(2 * STREAM_CHUNK), os.urandom(STREAM_CHUNK + 5)),
 ]
 

@@ -85,7 +85,7 @@ def test_a_tree_of_which_something_is_missing_does_not_stay(store: Store) -> Non
     age(store)
     sweep(store.objects)
     assert not store.objects.exists(tree), (
-        "whoever writes it later would take it that its file is here"
+        "a later writer of this tree would assume that its file is stored"
     )
     assert store.objects.exists(kept)
 
@@ -94,5 +94,5 @@ def test_a_sweep_deletes_what_was_measured(store: Store) -> None:
     write(store, os.urandom(5000))
     write(store, os.urandom(500_000), names={b"gone": b"\x12" * 20}, ref=REF)
     age(store)
-    told = measure(store.objects, reachable(store.path))
-    assert told == sweep(store.objects)
+    sweep_result = measure(store.objects, reachable(store.path))
+    assert sweep_result == sweep(store.objects)

@@ -90,7 +90,7 @@ def test_the_named_package_wins_only_the_conflicts(
 
 
 HELPLESS: list[tuple[str, dict[bytes, str]]] = [
-    ("nobody", {}),
+    ("no winner", {}),
     ("no claimant", {b"usr/bin/cc": "other", b"usr/bin/ld": "other"}),
     ("unknown", {b"usr/bin": "gc", b"usr": "gcc:"}),
     ("another path", {b"usr/lib": "gcc", b"usr/bin/c": "gcc", b"bin": "gcc"}),

@@ -101,7 +101,7 @@ owners = st.integers(0, OWNERS - 1)
 variants = st.integers(0, 4)
 
 
-def put(path: str, variant: int, who: set[int]) -> Change:
+def put(path: str, variant: int, owners: set[int]) -> Change:
     """Put a path into exactly these packages, with the same content.
 
     This adds, rebuilds, moves or, without packages, deletes it.
@@ -110,29 +110,29 @@ def put(path: str, variant: int, who: set[int]) -> Change:
     def change(world: World) -> None:
         for owner, gives in enumerate(world.gives):
             gives.pop(path, None)
-            if owner in who:
+            if owner in owners:
                 gives[path] = variant
 
     return change
 
 
-def deviate(path: str, variant: int, who: int) -> Change:
-    return lambda world: world.gives[who].update({path: variant})
+def deviate(path: str, variant: int, owner: int) -> Change:
+    return lambda world: world.gives[owner].update({path: variant})
 
 
-def want(who: set[int]) -> Change:
-    return lambda world: world.wanted.symmetric_difference_update(who)
+def want(owners: set[int]) -> Change:
+    return lambda world: world.wanted.symmetric_difference_update(owners)
 
 
 def turn(backwards: bool) -> Change:
     return lambda world: setattr(world, "backwards", backwards)
 
 
-def win(path: str, above: int, who: int, task: bool) -> Change:
+def win(path: str, above: int, owner: int, task: bool) -> Change:
     """Let a package win at a path, or below the folder a number of levels above it."""
     at = "/".join(path.split("/")[: -above or None]) or path
     return lambda world: world.wins.update(
-        {at.encode(): f"p{who}:populate_sysroot" if task else f"p{who}"}
+        {at.encode(): f"p{owner}:populate_sysroot" if task else f"p{owner}"}
     )
 
 

@@ -66,9 +66,8 @@ def test_a_directory_with_a_strangers_file_is_refused_and_left_alone(
     for wanted in (packages[:1], packages, packages[1:], []):
         with pytest.raises(SysrootError) as raised:
             composer.compose(here, wanted, ours=False)
-        assert f"{here}/{stranger.removeprefix('->').partition('/deep/f')[0].rstrip('/')}" in str(
-            raised.value
-        )
+        added = stranger.removeprefix("->").partition("/deep/f")[0].rstrip("/")
+        assert f"since it was composed: {added}" in str(raised.value)
         assert raised.value.hint
     assert fingerprint(here) == before
 
@@ -194,7 +193,7 @@ def test_a_foreign_file_in_an_interrupted_sysroot_is_refused(
     )
     for name in ("mine", "usr/lib/mine"):
         (here / name).write_text("mine")
-        with pytest.raises(SysrootError, match=f"root/{name}"):
+        with pytest.raises(SysrootError, match=f"since it was composed: {name}"):
             composer.compose(here, packages[1:2], ours=False)
         assert (here / name).read_text() == "mine"
         (here / name).unlink()
@@ -214,7 +213,7 @@ def test_a_file_of_a_script_is_not_foreign(
     assert (here / "made").read_text() == "made\n"
     assert (here / "usr/lib/a").read_text() == "amore\n"
     (here / "made").write_text("mine")
-    with pytest.raises(SysrootError, match="root/made"):
+    with pytest.raises(SysrootError, match="since it was composed: made"):
         composer.compose(here, packages, run=run, ours=False)
     assert (here / "made").read_text() == "mine"
 

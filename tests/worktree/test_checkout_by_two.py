@@ -259,7 +259,7 @@ def test_folders_of_any_mode_are_shared(
     work: Work, tmp_path: Path, sharing: Sharing, mode: int
 ) -> None:
     if not AS_ROOT and not mode & stat.S_IRUSR:
-        pytest.skip("only root can look at a folder that is closed to its owner")
+        pytest.skip("only root can read a folder without owner permissions")
     inner: Spec = {".": mode, "f": "x", "bin": {".": mode, "g": "y", "lib": {".": mode, "h": "z"}}}
     spec = {f"d{number}": {".": mode, "e": inner, "libexec": inner} for number in range(9)}
     with work.store.objects.writer() as writer:

@@ -234,7 +234,7 @@ THREE: list[tuple[str, Spec, Spec, Spec, dict[str, str] | list[str]]] = [
         {"d": {"a": "x"}, "e": {"b": "y"}},
         {"e/": "755", "e/b": "y 644"},
     ),
-    ("a folder goes that is filled", {"d": {"a": "x"}}, {}, {"d": {"a": "x", "b": "y"}}, ["d"]),
+    ("a deleted folder that is filled", {"d": {"a": "x"}}, {}, {"d": {"a": "x", "b": "y"}}, ["d"]),
     (
         "a file becomes a folder, unseen by the other",
         {"a": "x"},

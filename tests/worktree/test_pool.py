@@ -177,7 +177,7 @@ def test_any_other_link_failure_is_raised(
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system."""
     if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
-        pytest.skip("/dev/shm is no other file system here")
+        pytest.skip("/dev/shm is not a different file system here")
     path = Path(tempfile.mkdtemp(dir="/dev/shm"))
     yield path
     shutil.rmtree(path)

@@ -141,8 +141,8 @@ def faked(top: Path) -> dict[bytes, scan.Faked]:
 
 
 def test_fakeroot_overrides_the_disk(work: Work, top: Path, memory: Path) -> None:
-    told = faked(top)
-    first = work.capture(top, memory=memory, faked=told)
+    fakes = faked(top)
+    first = work.capture(top, memory=memory, faked=fakes)
     listing = read_listing(work.store.objects, first.pair)
     assert {
         name: (node.mode, node.owner, node.rdev) for name, node in listing.items() if name != b"."
@@ -154,12 +154,12 @@ def test_fakeroot_overrides_the_disk(work: Work, top: Path, memory: Path) -> Non
     }
     own = read_listing(work.store.objects, listing[b"spool"].pair)[b"."]
     assert (own.mode, own.owner) == (0o042775, (1234, 5678))
-    again = work.capture(top, memory=memory, faked=told)
+    again = work.capture(top, memory=memory, faked=fakes)
     assert again.pair == first.pair
     # a new file of that name has a different owner
     (top / "new").write_text("#!/bin/sh\n")
     (top / "new").rename(top / "su")
-    after = read_listing(work.store.objects, work.capture(top, memory=memory, faked=told).pair)
+    after = read_listing(work.store.objects, work.capture(top, memory=memory, faked=fakes).pair)
     assert (after[b"su"].mode, after[b"su"].owner) == (MODE_FILE, (0, 0))
     assert after[b"null"].mode == 0o020666
 
@@ -167,10 +167,10 @@ def test_fakeroot_overrides_the_disk(work: Work, top: Path, memory: Path) -> Non
 def test_owners_are_restored_for_root(work: Work, top: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may give files away")
-    told = faked(top)
-    pair = work.capture(top, faked=told).pair
+    fakes = faked(top)
+    pair = work.capture(top, faked=fakes).pair
     work.checkout(tmp_path / "out", pair)
-    for name, (_, mode, owner, rdev, _) in told.items():
+    for name, (_, mode, owner, rdev, _) in fakes.items():
         state = (tmp_path / "out" / name.decode()).lstat()
         assert (state.st_mode, (state.st_uid, state.st_gid), state.st_rdev) == (mode, owner, rdev)
     assert work.capture(tmp_path / "out").pair.tree == pair.tree

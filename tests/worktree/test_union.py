@@ -62,7 +62,7 @@ def neighbours(count: int) -> st.SearchStrategy[list[list[int]]]:
     )
 
 
-def told(merged: Merged) -> Pair | set[bytes]:
+def outcome(merged: Merged) -> Pair | set[bytes]:
     """Return the conflicts, or the pair, which is valid only without conflicts."""
     return {conflict.path for conflict in merged.conflicts} or merged.pair
 
@@ -90,7 +90,7 @@ def test_a_cached_merge_changes_nothing(writer: ObjectWriter, tmp_path: Path, ke
             again = Union(writer, wins, dict(known))
             merged = again.merge([parts[number] for number in chosen])
             fresh = Union(writer, wins).merge([parts[number] for number in chosen])
-            assert told(merged) == told(fresh)
+            assert outcome(merged) == outcome(fresh)
             counted["merges"] += 1
             counted["remembered"] += bool(known)
             if always or not merged.conflicts:
@@ -265,7 +265,7 @@ WINS: list[tuple[str, dict[str, str], list[Spec], dict[str, str] | list[str]]] =
         [F, G],
         ["d/f"],
     ),
-    ("not who has no such file", {"d/f": "c:one"}, [F, G, {"d": {"g": "z"}}], ["d/f"]),
+    ("not an owner without the file", {"d/f": "c:one"}, [F, G, {"d": {"g": "z"}}], ["d/f"]),
     (
         "then the one further up",
         {"d/f": "c", "d": "b"},

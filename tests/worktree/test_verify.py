@@ -61,11 +61,11 @@ def swap(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
-Told = tuple[str, What, str]
+Expected = tuple[str, What, str]
 CLOCK = 0.02
 """Seconds after which a file system with coarse timestamps records a different one."""
 LIB = "usr/lib/l.so"
-TAMPERING: dict[str, tuple[Callable[[Path], object], list[Told]]] = {
+TAMPERING: dict[str, tuple[Callable[[Path], object], list[Expected]]] = {
     "written to": (
         lambda top: (top / "usr/lib/none").write_text("four"),
         [("usr/lib/none", "changed", "was written to, has 4 bytes now")],
@@ -171,7 +171,7 @@ def test_changes_are_detected_and_named(store: Store, pair: Pair, composed: Path
     tamper(composed)
     found = differences(store.objects, composed, pair)
     assert [(os.fsdecode(each.path), each.what) for each in found] == [
-        told[:2] for told in expected
+        mismatch[:2] for mismatch in expected
     ]
     for each, (path, what, detail) in zip(found, expected, strict=True):
         assert detail in each.detail
@@ -291,10 +291,10 @@ def test_differences_match_another_capture(
             placer=PrivatePlacer(work.store.objects, sealed=True, shares=True),
         )
         carry_out(here / "b", [step for step in changed if step.what not in ("hardlink", "date")])
-        told = {each.path for each in differences(work.store.objects, here / "b", pair)}
+        reported = {each.path for each in differences(work.store.objects, here / "b", pair)}
         after = work.output(here / "b")
         for path in (
-            path for path in paths(here / "a") | paths(here / "b") if not is_below(path, told)
+            path for path in paths(here / "a") | paths(here / "b") if not is_below(path, reported)
         ):
             before, now = (at_path(work.store.objects, each, path) for each in (pair, after))
             assert before is not None
