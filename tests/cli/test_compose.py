@@ -21,7 +21,7 @@ def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
     compose: Compose, outputs: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "new" / "root"
-    assert compose(root, "left", "text").stdout == f"{root} is composed of 2 trees\n"
+    assert compose(root, "left", "text").stdout == f"composed {root} from 2 trees\n"
     assert listed(root) == [
         f"usr/share/{name}" for name in ("left", "left2", "plain", "same", "text")
     ]
@@ -29,7 +29,7 @@ def test_compose_makes_a_directory_of_links_and_updates_it_in_place(
     assert plain.st_nlink > 1
     compose(tmp_path / "second", "text")
     assert (tmp_path / "second/usr/share/plain").stat().st_ino == plain.st_ino
-    assert compose(root, "text").stdout == f"{root} is composed of 1 tree\n"
+    assert compose(root, "text").stdout == f"composed {root} from 1 tree\n"
     assert seen(root) == seen(tmp_path / "second")
     assert (root / "usr/share/plain").stat().st_ino == plain.st_ino
     compose(root, "text", "right")
